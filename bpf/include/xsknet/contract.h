@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The contract between the programs in the kernel and the daemon: keys, values, limits and counters of every map.
+ * crates/bpf/src/contract.rs mirrors it; a test compares the two, field by field.
+ */
+#ifndef XSKNET_CONTRACT_H
+#define XSKNET_CONTRACT_H
+
+#include <linux/types.h>
+
+#define XSKNET_MAX_PORTS 1024	  /* on one uplink */
+#define XSKNET_MAX_ADDRESSES 8192 /* of one IP version, on one uplink */
+#define XSKNET_MAX_TAGS 2	  /* VLAN tags in front of a frame's EtherType */
+
+/* Names no port. Key of the counters for frames that came from an outer end without an entry in `guards`. */
+#define XSKNET_NO_PORT_ID 0
+
+/*
+ * The VLAN of a frame or a port, in host byte order: 0 is untagged, XSKNET_TAGGED | id an 802.1Q tag (so that a priority tag, id 0,
+ * is not mistaken for "untagged"), XSKNET_FOREIGN_TAG an outer tag of another kind (802.1ad), which no port can have.
+ */
+#define XSKNET_UNTAGGED 0x0000
+#define XSKNET_TAGGED 0x1000
+#define XSKNET_FOREIGN_TAG 0x2000
+
+/* Every frame moves XSKNET_SEEN and exactly one of the others. */
+enum xsknet_counter {
+	XSKNET_SEEN,
+	XSKNET_PASSED,
+	XSKNET_TO_PORT,
+	XSKNET_TO_UPLINK,
+	XSKNET_TO_SOCKET,
+	XSKNET_DROP_SOURCE_MAC,
+	XSKNET_DROP_VLAN,
+	XSKNET_DROP_SOURCE_IP,
+	XSKNET_DROP_ARP,
+	XSKNET_DROP_ND,
+	XSKNET_DROP_ROGUE,
+	XSKNET_DROP_ETHERTYPE,
+	XSKNET_DROP_MALFORMED,
+	XSKNET_DROP_TOO_LONG,
+	XSKNET_DROP_NO_PORT,   /* the port's slot in `ports` is empty */
+	XSKNET_DROP_NO_UPLINK, /* the slot in `uplinks` is empty */
+	XSKNET_DROP_NO_SOCKET, /* the slot in `xsks` is empty */
+	XSKNET_DROP_NO_GUARD,  /* the outer end has no entry in `guards` */
+	XSKNET_COUNTERS,
+};
+
+struct xsknet_counters {
+	__u64 count[XSKNET_COUNTERS];
+};
+
+/* Key of `macs`: a port's MAC in the port's VLAN. */
+struct xsknet_mac_key {
+	__u8 mac[6];
+	__u16 vlan;
+};
+
+/* Key of `targets4`: an address that a port answers ARP for. */
+struct xsknet_ip4_key {
+	__u8 address[4];
+	__u16 vlan;
+	__u16 zero;
+};
+
+/* Key of `targets6`: an address that a port answers neighbour solicitations for. */
+struct xsknet_ip6_key {
+	__u8 address[16];
+	__u16 vlan;
+	__u16 zero;
+};
+
+/* Value of `macs`, `targets4` and `targets6`: whose it is, and the longest frame that port takes. */
+struct xsknet_claim {
+	__u32 port; /* key of `ports` */
+	__u32 mtu;  /* bytes behind the Ethernet header and one VLAN tag */
+};
+
+/* Value of `guards`, by the outer end's ifindex: who sends here, and as whom. */
+struct xsknet_guard {
+	__u32 port;
+	__u8 mac[6];
+	__u16 vlan;
+};
+
+#define XSKNET_SAME_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has padding")
+XSKNET_SAME_SIZE(struct xsknet_counters, 8 * XSKNET_COUNTERS);
+XSKNET_SAME_SIZE(struct xsknet_mac_key, 8);
+XSKNET_SAME_SIZE(struct xsknet_ip4_key, 8);
+XSKNET_SAME_SIZE(struct xsknet_ip6_key, 20);
+XSKNET_SAME_SIZE(struct xsknet_claim, 8);
+XSKNET_SAME_SIZE(struct xsknet_guard, 12);
+#undef XSKNET_SAME_SIZE
+
+#endif

@@ -1,0 +1,1 @@
+//! Network devices: veth pairs, namespaces, addresses, filters, offloads and XDP features

@@ -1,0 +1,1 @@
+//! The binding of the client package to Node

@@ -1,0 +1,1 @@
+//! Uplinks and ports: composes sockets, programs and devices, keeps the journal, and undoes what it did
