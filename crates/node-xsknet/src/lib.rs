@@ -1,1 +1,23 @@
-//! The binding of the client package to Node
+//! The binding of the client package to Node: it decodes what JavaScript passes, calls the crates below, and maps their errors.
+//!
+//! Only `packages/xsknet/src/native.ts` imports what is built here, so nothing in this crate is public API of the package.
+
+use napi_derive::napi;
+
+/// The Node-API version whose functions this binding calls: the number in the `napi8` feature of the napi crate.
+const NODE_API: u32 = 8;
+
+/// What this binary was built as.
+#[napi(object)]
+pub struct Versions {
+    /// Version of the crate, which is also the version of the package that loads it.
+    pub binding: String,
+    /// The lowest Node-API version that can load it.
+    pub node_api: u32,
+}
+
+/// Tells what this binary was built as.
+#[napi]
+pub fn versions() -> Versions {
+    Versions { binding: env!("CARGO_PKG_VERSION").to_owned(), node_api: NODE_API }
+}

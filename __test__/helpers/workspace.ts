@@ -1,0 +1,36 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+/** The root of the repository, with a slash at its end. */
+export const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** What a crate's manifest says, as cargo understands it. */
+export interface Crate {
+  name: string
+  version: string
+  manifest_path: string
+  dependencies: Dependency[]
+}
+
+export interface Dependency {
+  name: string
+  /** `null` is a normal one. */
+  kind: null | 'dev' | 'build'
+  optional: boolean
+  features: string[]
+}
+
+/** Every crate of the Cargo workspace. */
+export function crates(): Crate[] {
+  const json = execFileSync('cargo', ['metadata', '--no-deps', '--offline', '--format-version', '1'], {
+    cwd: root,
+    encoding: 'utf8',
+  })
+  return (JSON.parse(json) as { packages: Crate[] }).packages
+}
+
+/** What an npm package's manifest says; `folder` is relative to the root. */
+export function npmManifest(folder: string): { name: string; version: string; dependencies?: Record<string, string> } {
+  return JSON.parse(readFileSync(`${root}${folder}/package.json`, 'utf8'))
+}
