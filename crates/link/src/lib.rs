@@ -1,1 +1,47 @@
-//! Network devices: veth pairs, namespaces, addresses, filters, offloads and XDP features
+//! Network devices of one namespace: veth pairs, addresses, filters, offloads, XDP features and statistics.
+//!
+//! Everything here is blocking and speaks to the kernel directly: rtnetlink and the `netdev` generic family through
+//! [`Links`], the ethtool ioctl through [`Ethtool`]. Such a handle belongs to the namespace of the thread that made it
+//! and stays there, so it may be used from any thread afterwards.
+//!
+//! ```no_run
+//! use xsknet_link::{End, Links, Netns, VethPair};
+//!
+//! let inside = Netns::create()?;
+//! let host = Links::here()?;
+//! let pair = host.add_veth(&VethPair::new(End::new("p0".parse()?), End::new("p0i".parse()?).inside(&inside)))?;
+//! host.set_up(pair.outer)?;
+//! Links::in_namespace(&inside)?.set_up(pair.inner)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![deny(unsafe_code)]
+
+mod address;
+mod device;
+mod device_name;
+mod ethtool;
+mod features;
+mod filter;
+mod link_error;
+mod links;
+mod mac_addr;
+mod netlink;
+mod netns;
+mod quiet;
+#[expect(unsafe_code, reason = "unshare, two ioctls and the memory one of them writes to")]
+mod sys;
+mod veth;
+mod xdp_features;
+
+pub use device::{AttachedXdp, AttachedXdpMode, Device, LinkStats};
+pub use device_name::{DeviceName, IfIndex, InvalidDeviceName};
+pub use ethtool::{Ethtool, Statistics};
+pub use features::{Feature, FeatureChange, FeatureSet, Names, Offload, OffloadError};
+pub use filter::FilterAnswer;
+pub use link_error::{DeviceRef, LinkError};
+pub use links::Links;
+pub use mac_addr::{InvalidMacAddr, MacAddr};
+pub use netns::{Netns, NetnsError, NetnsId};
+pub use quiet::{Ipv6Before, QuietError, Quieted, disable_ipv6, quiet};
+pub use veth::{End, VethIndexes, VethPair};
+pub use xdp_features::XdpFeatures;

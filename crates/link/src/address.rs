@@ -1,0 +1,128 @@
+//! IP addresses of a device, and how it reaches others: neighbours and routes.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeader, AddressMessage};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rustix::io::Errno;
+
+use crate::netlink::{Answer, attributes};
+use crate::{IfIndex, LinkError, Links, MacAddr};
+
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+/// Length of `struct ifaddrmsg`.
+const HEADER_LEN: usize = 8;
+
+impl Links {
+    /// Gives a device an address with the length of its prefix in bits. IPv6 addresses are usable at once: they are not
+    /// probed for duplicates first (`nodad`).
+    ///
+    /// # Errors
+    /// [`LinkError::DeviceMissing`], [`LinkError::Refused`] (EEXIST: it has this address); so for all that follow.
+    pub fn add_address(&self, index: IfIndex, address: IpAddr, prefix: u8) -> Result<(), LinkError> {
+        let mut message = address_message(index, address, prefix);
+        if address.is_ipv6() {
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        }
+        let added = self.route.request(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL);
+        added.map_err(|refusal| self.refused(format!("add the address {address}/{prefix}"), index, refusal))?;
+        Ok(())
+    }
+
+    /// Takes an address away; `false` if the device does not have it.
+    pub fn del_address(&self, index: IfIndex, address: IpAddr, prefix: u8) -> Result<bool, LinkError> {
+        let message = address_message(index, address, prefix);
+        match self.route.request(RouteNetlinkMessage::DelAddress(message), 0) {
+            Ok(_) => Ok(true),
+            Err(refusal) if refusal.errno() == Some(Errno::ADDRNOTAVAIL) => Ok(false),
+            Err(refusal) => Err(self.refused(format!("remove the address {address}/{prefix}"), index, refusal)),
+        }
+    }
+
+    /// The addresses of a device, each with the length of its prefix in bits.
+    pub fn addresses(&self, index: IfIndex) -> Result<Vec<(IpAddr, u8)>, LinkError> {
+        // A dump for a device that is not there may be empty instead of an error.
+        self.by_index(index)?;
+        let mut request = AddressMessage::default();
+        request.header.index = index.get();
+        let answers = self.route.dump(RouteNetlinkMessage::GetAddress(request));
+        let answers = answers.map_err(|refusal| self.refused("list its addresses", index, refusal))?;
+        Ok(answers.iter().filter_map(|Answer { payload }| address_of(payload, index)).collect())
+    }
+
+    /// Tells a device the MAC address of a neighbour, for good: it is never asked for, and replaces what was known.
+    pub fn add_permanent_neighbour(&self, index: IfIndex, address: IpAddr, mac: MacAddr) -> Result<(), LinkError> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = family(address);
+        message.header.ifindex = index.get();
+        message.header.state = NeighbourState::Permanent;
+        message.attributes.push(NeighbourAttribute::Destination(address.into()));
+        message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
+        let added = self.route.request(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE);
+        added.map_err(|refusal| self.refused(format!("add the neighbour {address} at {mac}"), index, refusal))?;
+        Ok(())
+    }
+
+    /// Adds a route over a device to the main table: to `destination` with a prefix of so many bits (0 bits: the default
+    /// route), through `gateway` or, without one, to neighbours of the device.
+    pub fn add_route(
+        &self,
+        index: IfIndex,
+        destination: IpAddr,
+        prefix: u8,
+        gateway: Option<IpAddr>,
+    ) -> Result<(), LinkError> {
+        let mut message = RouteMessage::default();
+        message.header = RouteHeader {
+            address_family: family(destination),
+            destination_prefix_length: prefix,
+            table: RouteHeader::RT_TABLE_MAIN,
+            protocol: RouteProtocol::Static,
+            scope: if gateway.is_some() { RouteScope::Universe } else { RouteScope::Link },
+            kind: RouteType::Unicast,
+            ..RouteHeader::default()
+        };
+        message.attributes.push(RouteAttribute::Oif(index.get()));
+        if prefix > 0 {
+            message.attributes.push(RouteAttribute::Destination(RouteAddress::from(destination)));
+        }
+        message.attributes.extend(gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
+        let added = self.route.request(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL);
+        added.map_err(|refusal| self.refused(format!("add a route to {destination}/{prefix}"), index, refusal))?;
+        Ok(())
+    }
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet }
+}
+
+fn address_message(index: IfIndex, address: IpAddr, prefix: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header =
+        AddressHeader { family: family(address), prefix_len: prefix, index: index.get(), ..AddressHeader::default() };
+    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+    message
+}
+
+fn address_of(payload: &[u8], index: IfIndex) -> Option<(IpAddr, u8)> {
+    let header = AddressHeader::parse(payload).ok()?;
+    if header.index != index.get() {
+        return None;
+    }
+    // On a point-to-point device IFA_ADDRESS is the other side; IPv6 has no IFA_LOCAL otherwise.
+    let find = |wanted| attributes(payload.get(HEADER_LEN..)?).find(|&(kind, _)| kind == wanted);
+    let (_, address) = find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS))?;
+    let address = match header.family {
+        AddressFamily::Inet => IpAddr::from(<[u8; 4]>::try_from(address).ok()?),
+        AddressFamily::Inet6 => IpAddr::from(<[u8; 16]>::try_from(address).ok()?),
+        _ => return None,
+    };
+    Some((address, header.prefix_len))
+}

@@ -1,0 +1,212 @@
+//! Devices: made, found, changed, moved, deleted.
+
+mod common;
+
+use std::net::IpAddr;
+
+use common::{Pair, name};
+use xsknet_link::{DeviceRef, End, IfIndex, LinkError, Links, MacAddr, Netns, VethPair};
+
+#[test]
+fn one_message_makes_a_pair_across_two_namespaces() {
+    let (here, there) = (Netns::create().unwrap(), Netns::create().unwrap());
+    let (outer_mac, inner_mac) = (MacAddr::random_local(), MacAddr::random_local());
+    let links = Links::in_namespace(&here).unwrap();
+    let made = links
+        .add_veth(&VethPair::new(
+            End::new(name("p0")).mac(outer_mac).mtu(1400),
+            End::new(name("p0i")).mac(inner_mac).mtu(1300).inside(&there),
+        ))
+        .unwrap();
+
+    let outer = links.by_name(&name("p0")).unwrap();
+    let inner = Links::in_namespace(&there).unwrap().by_name(&name("p0i")).unwrap();
+    assert_eq!((outer.index, inner.index), (made.outer, made.inner));
+    assert_eq!((outer.peer_index, inner.peer_index), (Some(inner.index), Some(outer.index)));
+    assert_eq!((outer.mac, inner.mac), (Some(outer_mac), Some(inner_mac)));
+    assert_eq!((outer.mtu, inner.mtu), (1400, 1300));
+    for end in [&outer, &inner] {
+        assert_eq!((end.tx_queues, end.rx_queues), (1, 1), "{end:?}");
+        assert_eq!(end.kind.as_deref(), Some("veth"));
+        assert_eq!((end.up, end.lower_up, end.alias.as_deref(), end.xdp.len()), (false, false, None, 0));
+    }
+    assert!(matches!(links.by_name(&name("p0i")), Err(LinkError::DeviceMissing { .. })));
+    assert_eq!(links.by_index(outer.index).unwrap(), outer);
+    assert!(links.list().unwrap().contains(&outer));
+}
+
+#[test]
+fn either_end_may_be_made_elsewhere() {
+    let (here, there) = (Netns::create().unwrap(), Netns::create().unwrap());
+    let links = Links::in_namespace(&here).unwrap();
+    let made = links.add_veth(&VethPair::new(End::new(name("a")).inside(&there), End::new(name("b")))).unwrap();
+    assert_eq!(links.by_name(&name("b")).unwrap().index, made.inner);
+    assert_eq!(Links::in_namespace(&there).unwrap().by_name(&name("a")).unwrap().index, made.outer);
+}
+
+#[test]
+fn a_taken_name_is_named_and_nothing_is_made() {
+    let pair = Pair::new();
+    for (outer, inner, taken) in [("outer", "free", "outer"), ("free", "inner", "inner")] {
+        let wanted = VethPair::new(End::new(name(outer)), End::new(name(inner)).inside(&pair.inner.netns));
+        let before = [pair.outer.links.list().unwrap().len(), pair.inner.links.list().unwrap().len()];
+        match pair.outer.links.add_veth(&wanted) {
+            Err(error @ LinkError::NameTaken { .. }) => {
+                assert_eq!(error.to_string(), format!("the network namespace already has a device named {taken}"));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!([pair.outer.links.list().unwrap().len(), pair.inner.links.list().unwrap().len()], before);
+    }
+}
+
+#[test]
+fn changes_are_read_back() {
+    let pair = Pair::new();
+    let outer = &pair.outer;
+    let mac = MacAddr::random_local();
+    outer.links.set_mac(outer.index, mac).unwrap();
+    outer.links.set_mtu(outer.index, 3000).unwrap();
+    outer.links.set_alias(outer.index, "xsknet:default:web").unwrap();
+    outer.links.rename(outer.index, &name("renamed")).unwrap();
+    outer.links.set_promiscuous(outer.index, true).unwrap();
+    outer.links.set_up(outer.index).unwrap();
+    let device = outer.links.by_name(&name("renamed")).unwrap();
+    assert_eq!((device.mac, device.mtu, device.alias.as_deref()), (Some(mac), 3000, Some("xsknet:default:web")));
+    assert_eq!((device.up, device.lower_up, device.promiscuous, device.promiscuity), (true, false, true, 1));
+
+    outer.links.set_alias(outer.index, "").unwrap();
+    outer.links.set_promiscuous(outer.index, false).unwrap();
+    outer.links.set_down(outer.index).unwrap();
+    let device = outer.device();
+    assert_eq!((device.alias, device.up, device.promiscuous, device.promiscuity), (None, false, false, 0));
+}
+
+#[test]
+fn a_moved_device_is_found_in_its_new_namespace_only() {
+    let pair = Pair::new();
+    let third = Netns::create().unwrap();
+    pair.outer.links.move_to(pair.outer.index, &third).unwrap();
+    assert!(matches!(pair.outer.links.by_name(&pair.outer.name), Err(LinkError::DeviceMissing { .. })));
+    let there = Links::in_namespace(&third).unwrap();
+    let index = there.by_name(&pair.outer.name).unwrap().index;
+
+    there.rename(index, &pair.inner.name).unwrap();
+    match there.move_to(index, &pair.inner.netns) {
+        Err(LinkError::NameTaken { name }) => assert_eq!(name, pair.inner.name),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn deleting_one_end_deletes_both() {
+    let pair = Pair::new();
+    pair.outer.links.delete(pair.outer.index).unwrap();
+    assert!(matches!(pair.inner.links.by_index(pair.inner.index), Err(LinkError::DeviceMissing { .. })));
+    match pair.outer.links.delete(pair.outer.index) {
+        Err(LinkError::DeviceMissing { device }) => assert_eq!(device, DeviceRef::Index(pair.outer.index)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_missing_device_is_said_to_be_missing_by_every_call() {
+    let netns = Netns::create().unwrap();
+    let links = Links::in_namespace(&netns).unwrap();
+    let none = IfIndex::new(4711).unwrap();
+    let address: IpAddr = "192.0.2.1".parse().unwrap();
+    let mac = MacAddr::random_local();
+    let answers = [
+        ("by_name", links.by_name(&name("ghost")).map(drop)),
+        ("by_index", links.by_index(none).map(drop)),
+        ("set_up", links.set_up(none)),
+        ("set_mtu", links.set_mtu(none, 1500)),
+        ("delete", links.delete(none)),
+        ("set_addrgenmode_none", links.set_addrgenmode_none(none).map(drop)),
+        ("add_address", links.add_address(none, address, 24)),
+        ("del_address", links.del_address(none, address, 24).map(drop)),
+        ("addresses", links.addresses(none).map(drop)),
+        ("add_permanent_neighbour", links.add_permanent_neighbour(none, address, mac)),
+        ("add_route", links.add_route(none, address, 32, None)),
+        ("add_filter", links.add_filter(none, mac).map(drop)),
+        ("remove_filter", links.remove_filter(none, mac).map(drop)),
+        ("filters", links.filters(none).map(drop)),
+        ("xdp_features", links.xdp_features(none).map(drop)),
+        ("disable_ipv6", netns.run(|| xsknet_link::disable_ipv6(&name("ghost"))).unwrap().map(drop)),
+    ];
+    for (call, answer) in answers {
+        match answer {
+            Err(error @ LinkError::DeviceMissing { .. }) => assert_eq!(error.errno(), Some(libc::ENODEV)),
+            other => panic!("{call}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_refusal_names_the_device_the_numbers_and_the_kernels_reason() {
+    let pair = Pair::new();
+    let outer = &pair.outer;
+    let error = outer.links.set_mtu(outer.index, 100_000).unwrap_err();
+    assert_eq!(error.to_string(), "outer: cannot set the MTU to 100000 (mtu greater than device maximum)");
+    assert_eq!(error.errno(), Some(libc::EINVAL));
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "Invalid argument (os error 22)");
+
+    let multicast: MacAddr = "01:00:5e:00:00:01".parse().unwrap();
+    let error = outer.links.set_mac(outer.index, multicast).unwrap_err();
+    assert_eq!(error.errno(), Some(libc::EADDRNOTAVAIL));
+}
+
+#[test]
+fn a_handle_is_shared_by_threads_and_stays_in_its_namespace() {
+    let pair = Pair::new();
+    let outer = &pair.outer;
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    assert_eq!(outer.links.by_name(&outer.name).unwrap().index, outer.index);
+                    assert!(outer.links.list().unwrap().iter().any(|device| device.index == outer.index));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn addresses_neighbours_and_routes() {
+    let pair = Pair::new().up();
+    let outer = &pair.outer;
+    let links = &outer.links;
+    let four: IpAddr = "192.0.2.1".parse().unwrap();
+    let six: IpAddr = "2001:db8::1".parse().unwrap();
+    links.add_address(outer.index, four, 24).unwrap();
+    links.add_address(outer.index, six, 64).unwrap();
+    let addresses = links.addresses(outer.index).unwrap();
+    assert!(addresses.contains(&(four, 24)) && addresses.contains(&(six, 64)), "{addresses:?}");
+    let again = links.add_address(outer.index, four, 24).unwrap_err();
+    assert_eq!((again.errno(), again.to_string().contains("192.0.2.1/24")), (Some(libc::EEXIST), true));
+
+    // A socket connected through the route is given the device's address: both were taken.
+    let mac = MacAddr::random_local();
+    for (own, gateway, any, far) in
+        [(four, "192.0.2.2", "0.0.0.0", "198.51.100.7:9"), (six, "2001:db8::2", "::", "[2001:db8:ffff::7]:9")]
+    {
+        let reach = || {
+            let socket = std::net::UdpSocket::bind((any.parse::<IpAddr>().unwrap(), 0))?;
+            socket.connect(far)?;
+            socket.local_addr()
+        };
+        assert!(outer.netns.run(reach).unwrap().is_err(), "no route yet");
+        let gateway: IpAddr = gateway.parse().unwrap();
+        links.add_permanent_neighbour(outer.index, gateway, mac).unwrap();
+        links.add_permanent_neighbour(outer.index, gateway, mac).unwrap();
+        links.add_route(outer.index, any.parse().unwrap(), 0, Some(gateway)).unwrap();
+        assert_eq!(outer.netns.run(reach).unwrap().unwrap().ip(), own);
+    }
+    let arp = outer.netns.run(|| std::fs::read_to_string("/proc/thread-self/net/arp")).unwrap().unwrap();
+    assert!(arp.contains(&mac.to_string()), "{arp}");
+
+    assert!(links.del_address(outer.index, four, 24).unwrap());
+    assert!(!links.del_address(outer.index, four, 24).unwrap());
+    assert!(!links.addresses(outer.index).unwrap().contains(&(four, 24)));
+}
