@@ -1,1 +1,68 @@
-//! AF_XDP sockets: UMEM, frames, rings, and the adoption of sockets that another process made
+//! AF_XDP sockets: a UMEM, its frames, the four rings, and the adoption of sockets that another process made.
+//!
+//! A [`Socket`] comes from two file descriptors, [`Socket::adopt`], whoever made them. Making them takes root and libxdp, and is the
+//! feature `create`.
+//!
+//! A [`Frame`] is the right to one chunk of the UMEM: received or allocated, it is sent or released, and a ledger knows at any time who
+//! owns which chunk. What a ring returns is input: it becomes a frame only if the very chunk was lent.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use xsknet_xsk::{Donation, Readiness, Socket};
+//!
+//! /// Sends every frame back to where it came from, until the device is deleted.
+//! fn mirror(donation: Donation) -> Result<(), Box<dyn std::error::Error>> {
+//!     let mut socket = Socket::adopt(donation)?;
+//!     let mut frames = Vec::with_capacity(64);
+//!     while socket.wait(Duration::from_secs(1))? != Readiness::DeviceGone {
+//!         socket.receive(64 - frames.len(), &mut frames)?;
+//!         for frame in &mut frames {
+//!             if let Some(addresses) = socket.bytes_mut(frame).get_mut(..12) {
+//!                 addresses.rotate_left(6);
+//!             }
+//!         }
+//!         socket.transmit(&mut frames)?;
+//!         socket.flush()?;
+//!         frames.drain(..).for_each(|frame| socket.release(frame)); // TX had no room for these
+//!     }
+//!     Ok(())
+//! }
+//! ```
+#![deny(unsafe_code)]
+
+mod adopt;
+mod counters;
+#[cfg(feature = "create")]
+#[expect(unsafe_code, reason = "xsk-rs marks making a socket and touching its memory unsafe")]
+mod create;
+mod donation;
+mod frame;
+mod layout;
+mod ledger;
+#[expect(unsafe_code, reason = "maps memory that the kernel, and perhaps another process, shares")]
+mod mapping;
+mod refusal;
+pub mod ring;
+mod rings;
+mod socket;
+#[cfg(feature = "create")]
+#[expect(unsafe_code, reason = "setsockopt with an option that rustix does not know")]
+mod sys;
+#[expect(unsafe_code, reason = "lends out the bytes of chunks whose token the caller holds")]
+mod umem;
+
+#[cfg(test)]
+mod ownership;
+
+pub use counters::{KernelStatistics, SocketCounters};
+#[cfg(feature = "create")]
+pub use create::{Attempt, BindRequest, CreateError, Created, QueueId, Request, create};
+pub use donation::{AdoptError, BindMode, DonateError, Donation};
+pub use frame::{Frame, FrameTooLong};
+pub use layout::{Layout, LayoutBuilder, LayoutError, XDP_PACKET_HEADROOM};
+pub use ledger::{Census, Owner};
+pub use refusal::{DescriptorRefused, Refusals};
+pub use ring::{MapRingError, RingBroken, RingLevel, RingName};
+pub use rings::{FrameRefused, TransmitError, TxBatch};
+pub use socket::{FlushError, Readiness, RingLevels, Socket, SocketError, WaitError, kernel_statistics};
+pub use umem::Umem;

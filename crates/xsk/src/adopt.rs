@@ -1,0 +1,99 @@
+//! The way from a [`Donation`] to a socket: each claim is checked before anything is believed.
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::{socket_domain, xdp_mmap_offsets, xdp_options};
+use rustix::net::xdp::{
+    XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING, XDP_UMEM_PGOFF_FILL_RING, XdpOptionsFlags,
+    XdpRingOffset,
+};
+
+use crate::donation::{AdoptError, BindMode, Donation};
+use crate::layout::Layout;
+use crate::ring::{Address, Consumer, Descriptor, Entry, MappedRing, Producer, RingName};
+use crate::rings::Rings;
+use crate::umem::Umem;
+
+/// The rings of a real socket.
+pub(crate) type MappedRings = Rings<MappedRing<Address>, MappedRing<Descriptor>>;
+
+/// Maps what a donation describes, and checks it against what it says.
+pub(crate) fn adopt(donation: &Donation) -> Result<MappedRings, AdoptError> {
+    let xsk = donation.xsk.as_fd();
+    check_domain(xsk)?;
+    check_mode(xsk, donation.bind)?;
+    let mut umem = map_umem(donation.umem.as_fd(), donation.layout)?;
+    let lent = umem.ledger_mut().start_in_fill(&donation.in_fill);
+    lent.map_err(|chunk| AdoptError::FillChunk { chunk, frames: donation.layout.frames() })?;
+
+    let offsets = xdp_mmap_offsets(xsk)
+        .map_err(|errno| AdoptError::Ask { call: "getsockopt(XDP_MMAP_OFFSETS)", cause: errno.into() })?;
+    let map = Map { xsk, layout: &donation.layout };
+    let rx = Consumer::open(RingName::Rx, map.ring(RingName::Rx, XDP_PGOFF_RX_RING, &offsets.rx)?)?;
+    let tx = Producer::open(RingName::Tx, map.ring(RingName::Tx, XDP_PGOFF_TX_RING, &offsets.tx)?)?;
+    let fill = Producer::open(RingName::Fill, map.ring(RingName::Fill, XDP_UMEM_PGOFF_FILL_RING, &offsets.fr)?)?;
+    let completion = map.ring(RingName::Completion, XDP_UMEM_PGOFF_COMPLETION_RING, &offsets.cr)?;
+    let completion = Consumer::open(RingName::Completion, completion)?;
+
+    let mut rings = Rings::new(umem, rx, tx, fill, completion);
+    let idle = [(RingName::Tx, rings.tx.entries()?), (RingName::Completion, rings.completion.entries()?)];
+    if let Some((ring, entries)) = idle.into_iter().find(|(_, entries)| *entries > 0) {
+        return Err(AdoptError::NotIdle { ring, entries });
+    }
+    check_fill(&rings, &donation.in_fill)?;
+    Ok(rings)
+}
+
+fn check_domain(xsk: BorrowedFd<'_>) -> Result<(), AdoptError> {
+    match socket_domain(xsk) {
+        Ok(AddressFamily::XDP) => Ok(()),
+        Ok(_) => Err(AdoptError::NotXsk { cause: None }),
+        Err(errno) => Err(AdoptError::NotXsk { cause: Some(errno.into()) }),
+    }
+}
+
+fn check_mode(xsk: BorrowedFd<'_>, told: BindMode) -> Result<(), AdoptError> {
+    let options =
+        xdp_options(xsk).map_err(|errno| AdoptError::Ask { call: "getsockopt(XDP_OPTIONS)", cause: errno.into() })?;
+    let zero_copy = options.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY);
+    let bound = if zero_copy { BindMode::ZeroCopy } else { BindMode::Copy };
+    if bound == told { Ok(()) } else { Err(AdoptError::BindModeDisagrees { told, bound }) }
+}
+
+fn map_umem(fd: BorrowedFd<'_>, layout: Layout) -> Result<Umem, AdoptError> {
+    let needed = layout.umem_bytes();
+    let stat = rustix::fs::fstat(fd).map_err(|errno| AdoptError::Ask { call: "fstat(UMEM)", cause: errno.into() })?;
+    let bytes = u64::try_from(stat.st_size).unwrap_or(0);
+    if bytes < needed {
+        return Err(AdoptError::UmemTooSmall { bytes, needed });
+    }
+    Umem::map(fd, layout).map_err(|cause| AdoptError::MapUmem { needed, cause })
+}
+
+struct Map<'a> {
+    xsk: BorrowedFd<'a>,
+    layout: &'a Layout,
+}
+
+impl Map<'_> {
+    fn ring<E: Entry>(
+        &self,
+        ring: RingName,
+        page_offset: u64,
+        offsets: &XdpRingOffset,
+    ) -> Result<MappedRing<E>, AdoptError> {
+        MappedRing::map(self.xsk, page_offset, offsets, self.layout.ring(ring))
+            .map_err(|cause| AdoptError::MapRing { ring, cause })
+    }
+}
+
+/// What FILL holds must have been announced. The reverse cannot be asked: the kernel may have taken entries out since.
+fn check_fill(rings: &MappedRings, in_fill: &[u32]) -> Result<(), AdoptError> {
+    let mut announced: HashSet<u64> = in_fill.iter().map(|chunk| rings.umem.chunk_address(*chunk)).collect();
+    match rings.fill.pending().find(|address| !announced.remove(&address.0)) {
+        Some(address) => Err(AdoptError::FillDisagrees { address: address.0, told: in_fill.len() }),
+        None => Ok(()),
+    }
+}

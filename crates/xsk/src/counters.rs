@@ -1,0 +1,42 @@
+use crate::refusal::Refusals;
+
+/// What a socket has done since it was adopted. Plain numbers, read without a system call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketCounters {
+    /// Frames taken out of RX.
+    pub received: u64,
+    /// Frames put into TX.
+    pub sent: u64,
+    /// Frames that came back through COMPLETION: the kernel has no more use for them, whether or not a wire saw them.
+    pub completed: u64,
+    /// Entries of RX that did not become a frame.
+    pub refused_rx: Refusals,
+    /// Entries of COMPLETION that did not bring a chunk back.
+    pub refused_completions: Refusals,
+    /// Refills that left the FILL ring empty because no chunk was free: the kernel drops what arrives until frames are released.
+    pub fill_starved: u64,
+    /// System calls that told the kernel to look at TX.
+    pub kicks: u64,
+    /// Those of `kicks` that followed a kick which the kernel broke off (EAGAIN, EBUSY, ENOBUFS).
+    pub kick_retries: u64,
+    /// System calls that told the kernel to look at FILL.
+    pub fill_kicks: u64,
+}
+
+/// What the kernel has counted for a socket since it was made (`XDP_STATISTICS`).
+#[doc(alias = "xdp_statistics")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelStatistics {
+    /// Frames dropped for other reasons, an empty FILL ring in copy mode among them.
+    pub rx_dropped: u64,
+    /// Entries of FILL that the kernel refused.
+    pub rx_invalid_descs: u64,
+    /// Entries of TX that the kernel refused: their chunks never come back.
+    pub tx_invalid_descs: u64,
+    /// Frames dropped because RX was full.
+    pub rx_ring_full: u64,
+    /// Times the kernel wanted a chunk and FILL was empty.
+    pub rx_fill_ring_empty_descs: u64,
+    /// Times the kernel looked at TX and found it empty: no loss.
+    pub tx_ring_empty_descs: u64,
+}

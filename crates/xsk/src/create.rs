@@ -1,0 +1,383 @@
+//! Making a socket, through xsk-rs and libxdp. Nothing of either outlives [`create`]: it keeps a duplicate of the XSK and a descriptor of
+//! the UMEM's memory, and adopts these two like any other socket.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::num::NonZeroU32;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
+use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
+use xsk_rs::umem::frame::FrameDesc;
+
+use crate::donation::{AdoptError, BindMode, Donation};
+use crate::layout::Layout;
+use crate::ring::{RingBroken, RingName};
+use crate::socket::Socket;
+use crate::sys;
+
+/// The kernel releases a queue some milliseconds after its last socket was closed, even after the end of a process. That long a bind is
+/// repeated while it answers EBUSY,
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+/// at these intervals.
+const BUSY_STEP: Duration = Duration::from_millis(10);
+
+/// A receive queue of a device, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct QueueId(pub u32);
+
+impl fmt::Display for QueueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The mode to ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BindRequest {
+    /// Copy mode.
+    Copy,
+    /// Zero-copy or nothing.
+    ZeroCopy,
+    /// Zero-copy, and copy mode where that is refused.
+    #[default]
+    Automatic,
+}
+
+/// What to make.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The device's name in the network namespace of the calling thread. Alternative names are not looked up.
+    pub device: &'a str,
+    /// The queue to bind to.
+    pub queue: QueueId,
+    /// The shape of UMEM and rings. The UMEM counts against RLIMIT_MEMLOCK, unless the caller has CAP_IPC_LOCK.
+    pub layout: Layout,
+    /// The mode.
+    pub bind: BindRequest,
+    /// Whether to fill FILL before anything can arrive.
+    pub prime: bool,
+}
+
+/// A socket, and how it came about.
+#[derive(Debug)]
+pub struct Created {
+    /// The socket, bound and adopted.
+    pub socket: Socket,
+    /// The mode that the kernel granted.
+    pub obtained: BindMode,
+    /// Every step that was tried, in its order.
+    pub tried: Vec<Attempt>,
+}
+
+/// A step on the way to a socket, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// `zero-copy`, `copy` or `XDP_MAX_TX_SKB_BUDGET`.
+    pub step: &'static str,
+    /// The kernel's refusal; `None` if it granted the step.
+    pub errno: Option<i32>,
+    /// The outcome in words.
+    pub why: String,
+}
+
+/// Makes a socket and binds it to a queue of a device, loading no XDP program: frames arrive once a program redirects them to it.
+///
+/// It needs CAP_NET_RAW, and CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN for the UMEM's descriptor. It blocks for up to a second while the
+/// queue is busy.
+///
+/// # Errors
+/// [`CreateError`]; nothing is left of the attempt.
+pub fn create(request: &Request<'_>) -> Result<Created, CreateError> {
+    find_device(request.device)?;
+    let mut tried = Vec::new();
+    let (xsk, umem, obtained) = open(request, &mut tried)?;
+    raise_tx_budget(&xsk, &request.layout, &mut tried);
+    let donation = Donation { xsk, umem, layout: request.layout, in_fill: Vec::new(), bind: obtained };
+    let mut socket = Socket::adopt(donation)?;
+    if request.prime {
+        socket.prime()?;
+    }
+    Ok(Created { socket, obtained, tried })
+}
+
+/// Asks first, because libxdp's answer does not tell a missing device from a missing queue.
+fn find_device(device: &str) -> Result<(), CreateError> {
+    let refused = |cause: Errno| CreateError::Lookup { device: device.into(), cause: cause.into() };
+    let any = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).map_err(refused)?;
+    match netdevice::name_to_index(&any, device) {
+        Ok(_) => Ok(()),
+        // A name that no device can have, being too long, is refused before the kernel is asked.
+        Err(Errno::NODEV | Errno::INVAL | Errno::NAMETOOLONG) => {
+            Err(CreateError::NoSuchDevice { device: device.into() })
+        }
+        Err(errno) => Err(refused(errno)),
+    }
+}
+
+/// Makes the socket by xsk-rs, and keeps of it what outlives xsk-rs: both descriptors.
+fn open(request: &Request<'_>, tried: &mut Vec<Attempt>) -> Result<(OwnedFd, OwnedFd, BindMode), CreateError> {
+    let layout = &request.layout;
+    let bytes = layout.umem_bytes();
+    let frames = NonZeroU32::new(layout.frames()).expect("a layout has at least one frame");
+    let (umem, mut frames) = xsk_rs::Umem::new(umem_config(layout), frames, false)
+        .map_err(|error| CreateError::Umem { bytes, cause: cause_of(&error) })?;
+
+    let (queues, obtained) = bind(request, &umem, tried)?;
+    let (_tx, rx, _fill_and_completion) = &queues;
+    // SAFETY: the descriptor belongs to `queues`, which live to the end of this function.
+    let xsk = unsafe { BorrowedFd::borrow_raw(rx.fd().as_raw_fd()) };
+    let xsk = xsk.try_clone_to_owned().map_err(|cause| CreateError::Keep { what: "duplicate the XSK", cause })?;
+    let memory =
+        umem_file(&umem, &mut frames[0]).map_err(|cause| CreateError::Keep { what: "open the UMEM", cause })?;
+
+    // The order libxdp wants: a UMEM with sockets refuses to be deleted.
+    drop(queues);
+    drop(umem);
+    Ok((xsk, memory, obtained))
+}
+
+type Queues = (xsk_rs::TxQueue, xsk_rs::RxQueue, Option<(xsk_rs::FillQueue, xsk_rs::CompQueue)>);
+
+fn bind(
+    request: &Request<'_>,
+    umem: &xsk_rs::Umem,
+    tried: &mut Vec<Attempt>,
+) -> Result<(Queues, BindMode), CreateError> {
+    let modes: &[BindMode] = match request.bind {
+        BindRequest::Copy => &[BindMode::Copy],
+        BindRequest::ZeroCopy => &[BindMode::ZeroCopy],
+        BindRequest::Automatic => &[BindMode::ZeroCopy, BindMode::Copy],
+    };
+    let refused = |mode, cause: io::Error| {
+        let (device, queue) = (request.device.to_owned(), request.queue);
+        match cause.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::BUSY) => CreateError::QueueTaken { device, queue },
+            Some(Errno::NODEV) => CreateError::NoSuchDevice { device },
+            _ => CreateError::Refused { call: "bind", mode, device, queue, cause },
+        }
+    };
+    let (&last, before) = modes.split_last().expect("at least one mode is asked for");
+    for &mode in before {
+        match bind_patiently(request, umem, mode, tried) {
+            Ok(queues) => return Ok((queues, mode)),
+            // Another mode does not change these two.
+            Err(cause)
+                if matches!(cause.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::BUSY | Errno::NODEV)) =>
+            {
+                return Err(refused(mode, cause));
+            }
+            Err(_) => {}
+        }
+    }
+    bind_patiently(request, umem, last, tried).map(|queues| (queues, last)).map_err(|cause| refused(last, cause))
+}
+
+fn bind_patiently(
+    request: &Request<'_>,
+    umem: &xsk_rs::Umem,
+    mode: BindMode,
+    tried: &mut Vec<Attempt>,
+) -> io::Result<Queues> {
+    let begun = Instant::now();
+    let mut repeated = 0;
+    let result = loop {
+        match bind_once(request, umem, mode) {
+            Err(cause) if is(&cause, Errno::BUSY) && begun.elapsed() < BUSY_PATIENCE => {
+                repeated += 1;
+                thread::sleep(BUSY_STEP);
+            }
+            result => break result,
+        }
+    };
+    tried.push(attempt(request, mode, repeated, result.as_ref().err()));
+    result
+}
+
+fn bind_once(request: &Request<'_>, umem: &xsk_rs::Umem, mode: BindMode) -> io::Result<Queues> {
+    let size = |ring| QueueSize::new(request.layout.ring(ring)).expect("a layout's rings are powers of two");
+    let mode = match mode {
+        BindMode::Copy => BindFlags::XDP_COPY,
+        BindMode::ZeroCopy => BindFlags::XDP_ZEROCOPY,
+    };
+    let config = SocketConfig::builder()
+        .rx_queue_size(size(RingName::Rx))
+        .tx_queue_size(size(RingName::Tx))
+        .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
+        .bind_flags(BindFlags::XDP_USE_NEED_WAKEUP | mode)
+        .build();
+    let device: Interface = request.device.parse().map_err(|_| io::Error::from(Errno::NODEV))?;
+    // SAFETY: the UMEM is fresh and has no other socket, and no program is loaded.
+    let queues = unsafe { xsk_rs::Socket::new(config, umem, &device, request.queue.0) };
+    queues.map_err(|error| cause_of(&error))
+}
+
+fn attempt(request: &Request<'_>, mode: BindMode, repeated: u32, refusal: Option<&io::Error>) -> Attempt {
+    let step = match mode {
+        BindMode::Copy => "copy",
+        BindMode::ZeroCopy => "zero-copy",
+    };
+    let (device, queue) = (request.device, request.queue);
+    let why = match refusal {
+        None if repeated == 0 => "granted".to_owned(),
+        None => format!("granted after the queue had answered busy {repeated} times"),
+        Some(cause) if is(cause, Errno::BUSY) => format!("queue {queue} of {device} has a socket"),
+        Some(cause) if is(cause, Errno::OPNOTSUPP) && mode == BindMode::ZeroCopy => {
+            format!("the driver of {device} has no zero-copy")
+        }
+        Some(cause) if is(cause, Errno::INVAL) => format!("{device} has no queue {queue}, or not with these sizes"),
+        Some(cause) => cause.to_string(),
+    };
+    Attempt { step, errno: refusal.and_then(io::Error::raw_os_error), why }
+}
+
+/// One `sendto` in copy mode moves 32 frames; with the budget at the ring's size it moves them all.
+fn raise_tx_budget(xsk: &OwnedFd, layout: &Layout, tried: &mut Vec<Attempt>) {
+    let frames = layout.ring(RingName::Tx);
+    let (errno, why) = match sys::set_max_tx_skb_budget(xsk, frames) {
+        Ok(()) => (None, format!("one kick sends up to {frames} frames")),
+        Err(cause) if is(&cause, Errno::NOPROTOOPT) => {
+            (cause.raw_os_error(), "this kernel sends 32 frames a kick and has no option for more".to_owned())
+        }
+        // The kernel takes 32 to the ring's slots, and answers EACCES otherwise.
+        Err(cause) => (cause.raw_os_error(), format!("one kick sends up to 32 frames, not {frames}: {cause}")),
+    };
+    tried.push(Attempt { step: "XDP_MAX_TX_SKB_BUDGET", errno, why });
+}
+
+fn umem_config(layout: &Layout) -> UmemConfig {
+    let size = |ring| QueueSize::new(layout.ring(ring)).expect("a layout's rings are powers of two");
+    UmemConfig::builder()
+        .frame_size(FrameSize::new(layout.frame_size()).expect("a layout's frames have 2048 bytes or more"))
+        .frame_headroom(layout.headroom())
+        .fill_queue_size(size(RingName::Fill))
+        .comp_queue_size(size(RingName::Completion))
+        .build()
+        .expect("a layout's headroom leaves room for a frame")
+}
+
+/// Opens the memory that xsk-rs mapped as a file: it is anonymous, but shared, and so has one. xsk-rs does not tell where its memory
+/// begins; the first frame does.
+fn umem_file(umem: &xsk_rs::Umem, first: &mut FrameDesc) -> io::Result<OwnedFd> {
+    let offset = first.addr();
+    // SAFETY: the frame is one of this UMEM, no ring has it, and only its address is taken.
+    let frame = unsafe { umem.data_mut(first) }.contents().as_ptr();
+    let start = format!("{:x}-", frame.addr() - offset);
+    for mapping in fs::read_dir("/proc/self/map_files")? {
+        let mapping = mapping?;
+        if mapping.file_name().to_string_lossy().starts_with(&start) {
+            return File::options().read(true).write(true).open(mapping.path()).map(OwnedFd::from);
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
+/// xsk-rs keeps the errno out of its Display, in the source.
+fn cause_of(error: &(dyn Error + 'static)) -> io::Error {
+    let errno = error.source().and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
+    errno.map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
+}
+
+fn is(cause: &io::Error, errno: Errno) -> bool {
+    cause.raw_os_error() == Some(errno.raw_os_error())
+}
+
+/// How making a socket can end.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// The calling thread's network namespace has no device of this name.
+    #[error("there is no device {device} in this network namespace")]
+    NoSuchDevice {
+        /// The name.
+        device: String,
+    },
+    /// The kernel could not be asked about the device.
+    #[error("looking up device {device} failed")]
+    Lookup {
+        /// The name.
+        device: String,
+        /// What the kernel answered.
+        #[source]
+        cause: io::Error,
+    },
+    /// The queue had a socket for all the time that a released one may take.
+    #[error("queue {queue} of {device} already has a socket")]
+    QueueTaken {
+        /// The device.
+        device: String,
+        /// The queue.
+        queue: QueueId,
+    },
+    /// The kernel refused the socket.
+    #[error("{call} refused {mode} on queue {queue} of {device}")]
+    Refused {
+        /// The system call.
+        call: &'static str,
+        /// The mode asked for.
+        mode: BindMode,
+        /// The device.
+        device: String,
+        /// The queue.
+        queue: QueueId,
+        /// What the kernel answered.
+        #[source]
+        cause: io::Error,
+    },
+    /// The UMEM's memory could not be had or registered.
+    #[error("registering a UMEM of {bytes} bytes failed")]
+    Umem {
+        /// Bytes of the UMEM.
+        bytes: u64,
+        /// What the kernel answered.
+        #[source]
+        cause: io::Error,
+    },
+    /// The socket exists, but its descriptors could not be kept.
+    #[error("making a socket: {what} failed")]
+    Keep {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel answered.
+        #[source]
+        cause: io::Error,
+    },
+    /// The socket exists, but could not be adopted.
+    #[error(transparent)]
+    Adopt(#[from] AdoptError),
+    /// The FILL ring of the new socket is broken.
+    #[error("making a socket: its FILL ring could not be filled")]
+    Prime(#[from] RingBroken),
+}
+
+impl CreateError {
+    /// What to do about it, where there is something to do.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoSuchDevice { .. } => Some("`ip link` lists the devices; alternative names are not looked up"),
+            Self::QueueTaken { .. } => {
+                Some("close the other socket, or take another queue: `ethtool -l` says how many there are")
+            }
+            Self::Refused { mode: BindMode::ZeroCopy, cause, .. } if is(cause, Errno::OPNOTSUPP) => {
+                Some("the driver has no zero-copy: ask for copy mode, or for zero-copy only where it can be had")
+            }
+            Self::Refused { cause, .. } if is(cause, Errno::INVAL) => {
+                Some("`ethtool -l` says how many queues the device has")
+            }
+            Self::Umem { cause, .. } if is(cause, Errno::NOBUFS) => {
+                Some("the UMEM exceeds RLIMIT_MEMLOCK: raise it, grant CAP_IPC_LOCK, or ask for fewer frames")
+            }
+            Self::Umem { cause, .. } | Self::Refused { cause, .. } if is(cause, Errno::PERM) => {
+                Some("making a socket takes CAP_NET_RAW")
+            }
+            Self::Keep { cause, .. } if is(cause, Errno::PERM) => {
+                Some("opening the UMEM takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN")
+            }
+            _ => None,
+        }
+    }
+}

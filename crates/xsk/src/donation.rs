@@ -1,0 +1,142 @@
+use std::os::fd::OwnedFd;
+use std::{fmt, io};
+
+use crate::layout::Layout;
+use crate::ring::{MapRingError, RingBroken, RingName};
+use crate::socket::Socket;
+
+/// How frames get from the driver into the UMEM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BindMode {
+    /// The kernel copies each frame: any device, any driver.
+    #[doc(alias = "XDP_COPY")]
+    Copy,
+    /// The device itself reads and writes the UMEM.
+    #[doc(alias = "XDP_ZEROCOPY")]
+    ZeroCopy,
+}
+
+impl fmt::Display for BindMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Copy => "copy mode",
+            Self::ZeroCopy => "zero-copy mode",
+        })
+    }
+}
+
+/// A bound socket on its way to a new owner, in another process perhaps: two descriptors, and what they cannot tell.
+#[derive(Debug)]
+pub struct Donation {
+    /// The XSK. It must be bound: an unbound one could be bound to any device of its network namespace.
+    pub xsk: OwnedFd,
+    /// The file behind the UMEM.
+    pub umem: OwnedFd,
+    /// The shape that both were made with.
+    pub layout: Layout,
+    /// The chunks lent to reception: in FILL, in the driver, or unread in RX. All others are free.
+    pub in_fill: Vec<u32>,
+    /// The mode that the kernel granted.
+    pub bind: BindMode,
+}
+
+/// A donation was not what it said.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// The descriptor of the XSK is none.
+    #[error("adopting a socket: the descriptor given as XSK is no AF_XDP socket")]
+    NotXsk {
+        /// What the kernel answered to the question, if it refused it: ENOTSOCK for a file.
+        #[source]
+        cause: Option<io::Error>,
+    },
+    /// The kernel did not say where the rings are, or in which mode the socket is bound.
+    #[error("adopting a socket: {call} failed")]
+    Ask {
+        /// The system call and its option.
+        call: &'static str,
+        /// What the kernel answered.
+        #[source]
+        cause: io::Error,
+    },
+    /// Kernel and donor differ about the mode.
+    #[error("adopting a socket: it was announced in {told}, but it is bound in {bound}")]
+    BindModeDisagrees {
+        /// What the donation says.
+        told: BindMode,
+        /// What the kernel says.
+        bound: BindMode,
+    },
+    /// The UMEM's file does not hold the layout's chunks.
+    #[error("adopting a socket: its UMEM has {bytes} bytes, {needed} are needed for the chunks of the layout")]
+    UmemTooSmall {
+        /// Bytes of the file.
+        bytes: u64,
+        /// Bytes of the layout.
+        needed: u64,
+    },
+    /// The UMEM cannot be mapped.
+    #[error("adopting a socket: mapping the {needed} bytes of its UMEM failed")]
+    MapUmem {
+        /// Bytes of the layout.
+        needed: u64,
+        /// What the kernel answered.
+        #[source]
+        cause: io::Error,
+    },
+    /// A ring cannot be mapped with the layout's size.
+    #[error("adopting a socket: its {ring} ring does not fit the layout")]
+    MapRing {
+        /// The ring.
+        ring: RingName,
+        /// Why.
+        #[source]
+        cause: MapRingError,
+    },
+    /// A ring's indices cannot belong to one ring.
+    #[error("adopting a socket found a broken ring")]
+    RingBroken(#[from] RingBroken),
+    /// TX or COMPLETION holds entries, whose chunks nobody announced.
+    #[error("adopting a socket: its {ring} ring still holds {entries} entries; a donor drains it first")]
+    NotIdle {
+        /// The ring.
+        ring: RingName,
+        /// Entries in it.
+        entries: u32,
+    },
+    /// The donation names a chunk twice, or one that the layout does not have.
+    #[error("adopting a socket: chunk {chunk} is named twice as lent to FILL, or is none of the {frames} chunks")]
+    FillChunk {
+        /// The chunk named.
+        chunk: u32,
+        /// Chunks of the layout.
+        frames: u32,
+    },
+    /// FILL holds an address that is not the start of a chunk that the donation names, or holds it twice.
+    #[error(
+        "adopting a socket: its FILL ring holds address {address:#x}, which is none of the {told} chunks announced, or comes twice"
+    )]
+    FillDisagrees {
+        /// The address found.
+        address: u64,
+        /// Chunks that the donation names.
+        told: usize,
+    },
+}
+
+/// A socket in use cannot be given away.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "donating a socket: {held} frames are held and {tx} have not been completed; release the ones, flush and complete the others"
+)]
+pub struct DonateError {
+    /// Frames that the caller holds.
+    pub held: u32,
+    /// Frames sent and not completed.
+    pub tx: u32,
+    /// COMPLETION could not be drained.
+    #[source]
+    pub broken: Option<RingBroken>,
+    /// The socket, as it was.
+    pub socket: Box<Socket>,
+}
