@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/* The tables that the uplink program and the guard share, and what both do with them. User space alone writes them. */
+#ifndef XSKNET_MAPS_H
+#define XSKNET_MAPS_H
+
+#include <xsknet/parse.h>
+
+/* The outer ends of the ports. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__uint(max_entries, XSKNET_MAX_PORTS);
+	__type(key, __u32);
+	__type(value, struct bpf_devmap_val);
+} ports SEC(".maps");
+
+/* One slot: the way out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bpf_devmap_val);
+} uplinks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, XSKNET_MAX_PORTS);
+	__type(key, struct xsknet_mac_key);
+	__type(value, struct xsknet_claim);
+} macs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, XSKNET_MAX_ADDRESSES);
+	__type(key, struct xsknet_ip4_key);
+	__type(value, struct xsknet_claim);
+} targets4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, XSKNET_MAX_ADDRESSES);
+	__type(key, struct xsknet_ip6_key);
+	__type(value, struct xsknet_claim);
+} targets6 SEC(".maps");
+
+/* Key: the outer end's ifindex. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, XSKNET_MAX_PORTS);
+	__type(key, __u32);
+	__type(value, struct xsknet_guard);
+} guards SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct xsknet_counters);
+} uplink_counters SEC(".maps");
+
+/* Key: the port's id, and XSKNET_NO_PORT_ID. Not preallocated: most uplinks have few ports, and some many CPUs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, XSKNET_MAX_PORTS + 1);
+	__type(key, __u32);
+	__type(value, struct xsknet_counters);
+} guard_counters SEC(".maps");
+
+static __always_inline struct xsknet_claim *claim_of_mac(const __u8 *mac, __u16 vlan)
+{
+	struct xsknet_mac_key key = { .vlan = vlan };
+
+	__builtin_memcpy(key.mac, mac, sizeof(key.mac));
+	return bpf_map_lookup_elem(&macs, &key);
+}
+
+static __always_inline struct xsknet_claim *claim_of_ip4(const void *address, __u16 vlan)
+{
+	struct xsknet_ip4_key key = { .vlan = vlan };
+
+	__builtin_memcpy(key.address, address, sizeof(key.address));
+	return bpf_map_lookup_elem(&targets4, &key);
+}
+
+static __always_inline struct xsknet_claim *claim_of_ip6(const void *address, __u16 vlan)
+{
+	struct xsknet_ip6_key key = { .vlan = vlan };
+
+	__builtin_memcpy(key.address, address, sizeof(key.address));
+	return bpf_map_lookup_elem(&targets6, &key);
+}
+
+/*
+ * The first tag is free, a second one counts into the MTU. This is what the kernel itself lets a device forward
+ * (xdp_ok_fwd_dev(): MTU, Ethernet header, one tag), except that an untagged frame gets no 4 bytes more. Past that the
+ * kernel drops a redirected frame without a word, so we count it ourselves.
+ */
+static __always_inline bool is_too_long(struct xdp_md *ctx, __u16 vlan, __u32 mtu)
+{
+	__u64 header = ETH_HLEN + (vlan == XSKNET_UNTAGGED ? 0 : sizeof(struct vlan_tag));
+
+	return bpf_xdp_get_buff_len(ctx) > header + mtu;
+}
+
+static __always_inline int leave(struct xsknet_counters *counters, enum xsknet_counter by, int verdict)
+{
+	counters->count[by]++;
+	return verdict;
+}
+
+/* The last argument of bpf_redirect_map() answers for an empty slot, so no lookup goes before it. */
+static __always_inline int leave_to_port(struct xsknet_counters *counters, __u32 port)
+{
+	if (bpf_redirect_map(&ports, port, XDP_DROP) != XDP_REDIRECT)
+		return leave(counters, XSKNET_DROP_NO_PORT, XDP_DROP);
+	return leave(counters, XSKNET_TO_PORT, XDP_REDIRECT);
+}
+
+static __always_inline int leave_to_uplink(struct xsknet_counters *counters)
+{
+	if (bpf_redirect_map(&uplinks, 0, XDP_DROP) != XDP_REDIRECT)
+		return leave(counters, XSKNET_DROP_NO_UPLINK, XDP_DROP);
+	return leave(counters, XSKNET_TO_UPLINK, XDP_REDIRECT);
+}
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/*
+ * Reading a frame: a cursor over its first buffer, and `take_*` helpers that check one bound, step over one header and
+ * return it, or NULL where the frame ends before it. What lies in a later buffer of a multi-buffer frame counts as cut.
+ */
+#ifndef XSKNET_PARSE_H
+#define XSKNET_PARSE_H
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include <xsknet/contract.h>
+
+/* Not in the kernel's exported headers. */
+#define XSKNET_IP_OFFSET 0x1fff /* of iphdr.frag_off */
+#define XSKNET_IP6_OFFSET 0xfff8 /* of the fragment header */
+#define XSKNET_ARP_REQUEST 1
+#define XSKNET_ARP_REPLY 2
+#define XSKNET_MLD_REPORT 131
+#define XSKNET_MLD_DONE 132
+#define XSKNET_MLD2_REPORT 143
+#define XSKNET_ND_ROUTER_SOLICITATION 133
+#define XSKNET_ND_ROUTER_ADVERTISEMENT 134
+#define XSKNET_ND_SOLICITATION 135
+#define XSKNET_ND_ADVERTISEMENT 136
+#define XSKNET_ND_REDIRECT 137
+#define XSKNET_ND_SOURCE_LINK 1 /* options */
+#define XSKNET_ND_TARGET_LINK 2
+
+/* RFC 8200 bounds nothing; nobody sends more than a handful, and the verifier must see an end. */
+#define XSKNET_MAX_EXTENSION_HEADERS 8
+
+struct cursor {
+	void *at;
+	void *end;
+};
+
+struct vlan_tag {
+	__be16 tci;
+	__be16 ethertype;
+};
+
+/* An ARP packet for IPv4 over Ethernet. Nothing in it is aligned behind 14 bytes of Ethernet. */
+struct arp {
+	__be16 hardware;
+	__be16 protocol;
+	__u8 hardware_length;
+	__u8 protocol_length;
+	__be16 operation;
+	__u8 sender_mac[6];
+	__u8 sender[4];
+	__u8 target_mac[6];
+	__u8 target[4];
+} __attribute__((packed));
+
+/* The first 8 bytes of an extension header; none is shorter. */
+struct extension {
+	__u8 next;
+	__u8 length; /* reserved in the fragment header, which is 8 bytes long */
+	__be16 fragment_offset;
+	__u8 rest[4];
+};
+
+struct icmpv6 {
+	__u8 type;
+	__u8 code;
+	__sum16 checksum;
+};
+
+/* A neighbour solicitation or advertisement, up to its options. */
+struct neighbour {
+	__u8 type;
+	__u8 code;
+	__sum16 checksum;
+	__be32 flags;
+	__u8 target[16];
+};
+
+enum tagging {
+	TAGS_READ,
+	TAGS_CUT,
+	TAGS_TOO_MANY,
+};
+
+struct frame {
+	struct cursor at; /* behind what was taken last */
+	struct ethhdr *eth;
+	__u16 vlan;	  /* see contract.h */
+	__be16 ethertype; /* behind the tags */
+};
+
+/* What stands behind an IPv6 header and its extension headers. */
+struct upper {
+	__u8 protocol;
+	__u32 offset;	     /* in the frame */
+	__u32 left;	     /* bytes of the IPv6 payload from there */
+	bool fragment;	     /* a fragment header was passed, of an atomic fragment too */
+	bool later_fragment; /* not the first: what follows is no header */
+};
+
+static __always_inline struct cursor cursor_at(struct xdp_md *ctx)
+{
+	struct cursor at = {
+		.at = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+	};
+
+	return at;
+}
+
+static __always_inline void *take(struct cursor *at, __u32 length)
+{
+	void *header = at->at;
+
+	if (header + length > at->end)
+		return NULL;
+	at->at = header + length;
+	return header;
+}
+
+static __always_inline bool is_tag(__be16 ethertype)
+{
+	return ethertype == bpf_htons(ETH_P_8021Q) || ethertype == bpf_htons(ETH_P_8021AD);
+}
+
+/* The outer tag decides the VLAN; a second one is stepped over. A third one need not be whole to be one too many. */
+static __always_inline enum tagging take_tags(struct frame *frame)
+{
+	struct vlan_tag *outer, *inner;
+
+	frame->vlan = XSKNET_UNTAGGED;
+	frame->ethertype = frame->eth->h_proto;
+	if (!is_tag(frame->ethertype))
+		return TAGS_READ;
+
+	outer = take(&frame->at, sizeof(*outer));
+	if (!outer)
+		return TAGS_CUT;
+	frame->vlan = XSKNET_FOREIGN_TAG;
+	if (frame->ethertype == bpf_htons(ETH_P_8021Q))
+		frame->vlan = XSKNET_TAGGED | (bpf_ntohs(outer->tci) & 0x0fff);
+	frame->ethertype = outer->ethertype;
+	if (!is_tag(frame->ethertype))
+		return TAGS_READ;
+
+	inner = take(&frame->at, sizeof(*inner));
+	if (!inner)
+		return TAGS_CUT;
+	frame->ethertype = inner->ethertype;
+	return is_tag(frame->ethertype) ? TAGS_TOO_MANY : TAGS_READ;
+}
+
+static __always_inline struct arp *take_arp(struct cursor *at)
+{
+	return take(at, sizeof(struct arp));
+}
+
+static __always_inline bool is_ethernet_ipv4(const struct arp *arp)
+{
+	return arp->hardware == bpf_htons(1) && arp->protocol == bpf_htons(ETH_P_IP) && arp->hardware_length == 6 &&
+	       arp->protocol_length == 4;
+}
+
+/* With its options; NULL where it is cut, or is none. */
+static __always_inline struct iphdr *take_ipv4(struct cursor *at)
+{
+	struct iphdr *ip = take(at, sizeof(*ip));
+	__u32 options;
+
+	if (!ip || ip->version != 4 || ip->ihl < 5 || bpf_ntohs(ip->tot_len) < ip->ihl * 4)
+		return NULL;
+	options = ip->ihl * 4 - sizeof(*ip);
+	/* At most 40 bytes, which clang knows and drops; the verifier does not. */
+	barrier_var(options);
+	return take(at, options & 0x3f) ? ip : NULL;
+}
+
+/* Without its extension headers. */
+static __always_inline struct ipv6hdr *take_ipv6(struct cursor *at)
+{
+	struct ipv6hdr *ip = take(at, sizeof(*ip));
+
+	return ip && ip->version == 6 ? ip : NULL;
+}
+
+/*
+ * Steps over the extension headers of an IPv6 header that was just taken. False where the frame or the IPv6 payload ends
+ * in them, or there are too many.
+ *
+ * The walk is by offset and copies what it reads: with packet pointers the verifier would follow every mix of lengths.
+ */
+static __always_inline bool take_extensions(struct xdp_md *ctx, const struct frame *frame, const struct ipv6hdr *ip,
+					    struct upper *upper)
+{
+	int passed;
+
+	upper->protocol = ip->nexthdr;
+	upper->offset = (void *)(ip + 1) - (void *)frame->eth;
+	upper->left = bpf_ntohs(ip->payload_len);
+	upper->fragment = false;
+	upper->later_fragment = false;
+	for (passed = 0; passed <= XSKNET_MAX_EXTENSION_HEADERS; passed++) {
+		struct extension extension;
+		__u32 length;
+
+		switch (upper->protocol) {
+		case IPPROTO_HOPOPTS:
+		case IPPROTO_ROUTING:
+		case IPPROTO_DSTOPTS:
+		case IPPROTO_AH:
+		case IPPROTO_FRAGMENT:
+			break;
+		default:
+			return true;
+		}
+
+		if (bpf_xdp_load_bytes(ctx, upper->offset, &extension, sizeof(extension)))
+			return false;
+		if (upper->protocol == IPPROTO_FRAGMENT) {
+			length = sizeof(extension);
+			upper->fragment = true;
+			upper->later_fragment = extension.fragment_offset & bpf_htons(XSKNET_IP6_OFFSET);
+		} else if (upper->protocol == IPPROTO_AH) {
+			length = (extension.length + 2) * 4; /* RFC 4302 counts in 4 bytes, all others in 8 */
+		} else {
+			length = (extension.length + 1) * 8;
+		}
+		if (length > upper->left || upper->offset + length > bpf_xdp_get_buff_len(ctx))
+			return false;
+		upper->protocol = extension.next;
+		upper->offset += length;
+		upper->left -= length;
+		if (upper->later_fragment)
+			return true;
+	}
+	return false;
+}
+
+/* Copies the first bytes behind the extension headers. False where the frame or the IPv6 payload is shorter. */
+static __always_inline bool load_upper(struct xdp_md *ctx, const struct upper *upper, void *to, __u32 length)
+{
+	return length <= upper->left && !bpf_xdp_load_bytes(ctx, upper->offset, to, length);
+}
+
+static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
+{
+	/* clang 14 makes a call of memcmp(.., 6), and there is nobody to call. */
+	const __u16 *x = (const void *)a, *y = (const void *)b;
+
+	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]));
+}
+
+static __always_inline bool is_group(const __u8 *mac)
+{
+	return mac[0] & 1;
+}
+
+static __always_inline bool is_unspecified4(const __u8 *address)
+{
+	return !(address[0] | address[1] | address[2] | address[3]);
+}
+
+static __always_inline bool is_unspecified6(const struct in6_addr *address)
+{
+	return !(address->s6_addr32[0] | address->s6_addr32[1] | address->s6_addr32[2] | address->s6_addr32[3]);
+}
+
+#endif

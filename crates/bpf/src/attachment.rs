@@ -1,0 +1,303 @@
+//! A program on a device: how it got there, and how it leaves.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use aya_obj::generated::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_HW_MODE, XDP_FLAGS_SKB_MODE};
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+
+use crate::mode::{Attempt, Mode, Obtained};
+use crate::sys;
+
+/// A network device of the calling thread's network namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// For messages only.
+    pub name: String,
+    /// The ifindex: what the kernel is asked with.
+    pub index: u32,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (ifindex {})", self.name, self.index)
+    }
+}
+
+/// How attaching a program to a device ends without an attachment.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// No such device in this network namespace.
+    #[error("there is no {device} to attach the {hook} program to")]
+    DeviceMissing {
+        /// As asked for.
+        device: Device,
+        /// `"uplink"`, `"guard"` or `"port"`.
+        hook: &'static str,
+    },
+    /// Another XDP program is on the device. It is never replaced.
+    #[error("{device} carries an XDP program already, so the {hook} program was not attached in {mode} mode")]
+    ForeignProgram {
+        /// As asked for.
+        device: Device,
+        /// `"uplink"`, `"guard"` or `"port"`.
+        hook: &'static str,
+        /// The mode asked for, which need not be that of the other program.
+        mode: Obtained,
+        /// EBUSY: one in the same mode. EEXIST: one in another mode.
+        #[source]
+        cause: io::Error,
+    },
+    /// The kernel refused the mode; with [`Mode::Unspecified`], the last of those tried.
+    #[error("the kernel refused to attach the {hook} program to {device} in {mode} mode")]
+    ModeRefused {
+        /// As asked for.
+        device: Device,
+        /// `"uplink"`, `"guard"` or `"port"`.
+        hook: &'static str,
+        /// The mode refused.
+        mode: Obtained,
+        /// All steps, the refused one last.
+        tried: Vec<Attempt>,
+        /// The kernel's answer.
+        #[source]
+        cause: io::Error,
+    },
+    /// The program is not loaded. Cannot follow a successful load.
+    #[error("the {hook} program is not loaded")]
+    NotLoaded {
+        /// `"uplink"`, `"guard"` or `"port"`.
+        hook: &'static str,
+        /// What aya says.
+        #[source]
+        cause: aya::programs::ProgramError,
+    },
+}
+
+impl AttachError {
+    /// What to do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::DeviceMissing { .. } => {
+                Some("check the name with `ip link`; was the device renamed or moved?".into())
+            }
+            Self::ForeignProgram { device, .. } => Some(format!(
+                "see what it is with `bpftool net show dev {0}`; stop its owner, or remove it with `ip link set dev {0} xdp off`",
+                device.name
+            )),
+            Self::ModeRefused { mode: Obtained::Native, .. } => {
+                Some("ask for skb mode, or leave the mode unspecified".into())
+            }
+            Self::ModeRefused { mode: Obtained::Hw, .. } => {
+                Some("no card runs these programs itself: ask for native or skb mode".into())
+            }
+            Self::ModeRefused { cause, .. } if cause.raw_os_error() == Some(libc::EPERM) => {
+                Some("attaching needs CAP_NET_ADMIN and CAP_BPF".into())
+            }
+            Self::ModeRefused { .. } | Self::NotLoaded { .. } => None,
+        }
+    }
+
+    /// The kernel's errno, where it was the kernel that refused.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::DeviceMissing { .. } => Some(libc::ENODEV),
+            Self::ForeignProgram { cause, .. } | Self::ModeRefused { cause, .. } => cause.raw_os_error(),
+            Self::NotLoaded { .. } => None,
+        }
+    }
+}
+
+/// How pinning an attachment ends without a pin. The program stays attached.
+#[derive(Debug, thiserror::Error)]
+pub enum PinLinkError {
+    /// Something is there already, perhaps of an earlier run. It is left alone.
+    #[error("{} exists already, so the link was not pinned there", path.display())]
+    Taken {
+        /// As asked for.
+        path: PathBuf,
+    },
+    /// One link, one pin.
+    #[error("the link is pinned at {} already", path.display())]
+    Pinned {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The kernel refused.
+    #[error("the kernel refused to pin the link at {}", path.display())]
+    Refused {
+        /// As asked for.
+        path: PathBuf,
+        /// Its answer; EPERM where the path is on no bpffs.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+impl PinLinkError {
+    /// What to do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Taken { path } => Some(format!("remove what an earlier run left: {}", path.display())),
+            Self::Pinned { .. } => None,
+            Self::Refused { .. } => {
+                Some("a link can be pinned on a mounted bpffs only, under a name without dots".into())
+            }
+        }
+    }
+}
+
+/// A program on a device. Dropping it takes the program off, unless it was pinned.
+#[derive(Debug)]
+#[must_use = "dropping it detaches the program"]
+pub struct Attachment {
+    link: OwnedFd,
+    pin: Option<PathBuf>,
+    ifindex: u32,
+    obtained: Obtained,
+    tried: Vec<Attempt>,
+    link_id: u32,
+    program_id: u32,
+}
+
+impl Attachment {
+    /// The mode that the kernel gave.
+    pub fn obtained(&self) -> Obtained {
+        self.obtained
+    }
+
+    /// Every step, the successful one last.
+    pub fn tried(&self) -> &[Attempt] {
+        &self.tried
+    }
+
+    /// Of the device, when the program was attached.
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// The kernel's id of the link.
+    pub fn link_id(&self) -> u32 {
+        self.link_id
+    }
+
+    /// The kernel's id of the program.
+    pub fn program_id(&self) -> u32 {
+        self.program_id
+    }
+
+    /// Where it is pinned.
+    pub fn pinned_at(&self) -> Option<&Path> {
+        self.pin.as_deref()
+    }
+
+    /// Pins the link: the program now outlives this value and this process, until the file is removed.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is overwritten: a path that exists is [`PinLinkError::Taken`].
+    pub fn pin(&mut self, path: &Path) -> Result<(), PinLinkError> {
+        if let Some(path) = &self.pin {
+            return Err(PinLinkError::Pinned { path: path.clone() });
+        }
+        sys::pin(&self.link, path).map_err(|cause| match cause.raw_os_error() {
+            Some(libc::EEXIST) => PinLinkError::Taken { path: path.to_owned() },
+            _ => PinLinkError::Refused { path: path.to_owned(), cause },
+        })?;
+        self.pin = Some(path.to_owned());
+        Ok(())
+    }
+
+    /// Takes the program off the device, and removes the pin. It is off when this returns. A device that is gone already
+    /// is no error.
+    ///
+    /// # Errors
+    ///
+    /// The pin could not be removed, or the kernel refused.
+    pub fn detach(self) -> io::Result<()> {
+        // ENOLINK: the device is gone, and has taken the attachment with it.
+        let detached = match sys::detach(&self.link) {
+            Err(cause) if cause.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
+            answer => answer,
+        };
+        let removed = match self.pin.as_ref().map(fs::remove_file) {
+            Some(Err(cause)) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+            _ => Ok(()),
+        };
+        detached.and(removed)
+    }
+}
+
+/// Tries the steps of `mode`, and stops at the first that works or meets another program.
+pub(crate) fn attach(
+    program: BorrowedFd<'_>,
+    device: &Device,
+    mode: Mode,
+    hook: &'static str,
+) -> Result<Attachment, AttachError> {
+    // The kernel says EINVAL for a missing device, as for much else.
+    if !exists(device) {
+        return Err(AttachError::DeviceMissing { device: device.clone(), hook });
+    }
+    let mut tried = Vec::new();
+    let mut refusal = None;
+    for &mode in mode.steps() {
+        match sys::attach_xdp(program, device.index, flags(mode)) {
+            Ok(link) => {
+                tried.push(Attempt { mode, errno: None, why: "attached".into() });
+                let (link_id, program_id) = sys::link_ids(&link).map_err(|cause| AttachError::ModeRefused {
+                    device: device.clone(),
+                    hook,
+                    mode,
+                    tried: tried.clone(),
+                    cause,
+                })?;
+                return Ok(Attachment {
+                    link,
+                    pin: None,
+                    ifindex: device.index,
+                    obtained: mode,
+                    tried,
+                    link_id,
+                    program_id,
+                });
+            }
+            Err(cause) if matches!(cause.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) => {
+                return Err(AttachError::ForeignProgram { device: device.clone(), hook, mode, cause });
+            }
+            Err(cause) => {
+                tried.push(Attempt { mode, errno: cause.raw_os_error(), why: explain(mode, &cause) });
+                refusal = Some((mode, cause));
+            }
+        }
+    }
+    let (mode, cause) = refusal.expect("every mode has a step");
+    Err(AttachError::ModeRefused { device: device.clone(), hook, mode, tried, cause })
+}
+
+fn exists(device: &Device) -> bool {
+    socket(AddressFamily::INET, SocketType::DGRAM, None)
+        .and_then(|any| netdevice::index_to_name(any.as_fd(), device.index))
+        .is_ok()
+}
+
+fn flags(mode: Obtained) -> u32 {
+    match mode {
+        Obtained::Native => XDP_FLAGS_DRV_MODE,
+        Obtained::Skb => XDP_FLAGS_SKB_MODE,
+        Obtained::Hw => XDP_FLAGS_HW_MODE,
+    }
+}
+
+fn explain(mode: Obtained, cause: &io::Error) -> String {
+    match (mode, cause.raw_os_error()) {
+        (Obtained::Native, Some(libc::EOPNOTSUPP)) => "the driver has no native XDP".into(),
+        (Obtained::Hw, Some(libc::EINVAL | libc::EOPNOTSUPP)) => "the card does not run XDP programs itself".into(),
+        (_, Some(libc::ERANGE)) => "the device's MTU is too large for XDP".into(),
+        (_, Some(libc::EPERM)) => "not permitted".into(),
+        _ => cause.to_string(),
+    }
+}

@@ -1,0 +1,337 @@
+//! The Rust side of `bpf/include/xsknet/contract.h`: keys, values, limits and counters of every map.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+/// Ports on one uplink, at most.
+pub const MAX_PORTS: u32 = 1024;
+/// Addresses of one IP version on one uplink, at most; link-local ones count.
+pub const MAX_ADDRESSES: u32 = 8192;
+/// VLAN tags in front of a frame's EtherType, at most.
+pub const MAX_TAGS: u32 = 2;
+/// Key of the counters of frames that came from an outer end without a guard entry. No port has it.
+pub const NO_PORT_ID: u32 = 0;
+/// Number of [`Counter`]s.
+pub const COUNTERS: usize = Counter::ALL.len();
+
+/// Names a port on its uplink. Never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortId(pub NonZeroU32);
+
+impl PortId {
+    /// `None` for 0, which names no port.
+    pub const fn new(id: u32) -> Option<Self> {
+        match NonZeroU32::new(id) {
+            Some(id) => Some(Self(id)),
+            None => None,
+        }
+    }
+
+    /// The id as the kernel's maps hold it.
+    pub const fn number(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for PortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The VLAN of a port: none (untagged frames only), or one (frames with that 802.1Q outer tag only).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Vlan(u16);
+
+impl Vlan {
+    /// Frames without a tag. A priority tag (id 0) is a tag.
+    pub const UNTAGGED: Self = Self(0x0000);
+    pub(crate) const TAGGED: u16 = 0x1000;
+    #[cfg(test)]
+    pub(crate) const FOREIGN_TAG: u16 = 0x2000;
+
+    /// `None` unless `id` is 1 to 4094: 0 is a priority tag, 4095 is reserved (IEEE 802.1Q, table 9-2).
+    pub const fn tagged(id: u16) -> Option<Self> {
+        match id {
+            1..=4094 => Some(Self(Self::TAGGED | id)),
+            _ => None,
+        }
+    }
+
+    /// The id of the tag, or `None` if untagged.
+    pub const fn id(self) -> Option<u16> {
+        match self.0 & Self::TAGGED {
+            0 => None,
+            _ => Some(self.0 & 0x0fff),
+        }
+    }
+
+    pub(crate) const fn key(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for Vlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.id() {
+            Some(id) => write!(f, "VLAN {id}"),
+            None => f.write_str("no VLAN"),
+        }
+    }
+}
+
+/// What becomes of a frame in a program. Every frame moves [`Counter::Seen`] and exactly one of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Counter {
+    /// The frame reached the program.
+    Seen,
+    /// Nobody's: left to the host.
+    Passed,
+    /// Redirected to a port.
+    ToPort,
+    /// Redirected to the uplink.
+    ToUplink,
+    /// Redirected to the port's socket.
+    ToSocket,
+    /// Dropped: the Ethernet source is not the port's.
+    SourceMac,
+    /// Dropped: not the port's VLAN, or more than two tags.
+    Vlan,
+    /// Dropped: the IP source is not the port's.
+    SourceIp,
+    /// Dropped: ARP that does not name the port as its sender.
+    Arp,
+    /// Dropped: neighbour discovery that does not speak of the port's own address and MAC.
+    Nd,
+    /// Dropped: a router's or a DHCP server's message.
+    Rogue,
+    /// Dropped: neither ARP nor IP.
+    Ethertype,
+    /// Dropped: cut short, or contradicting itself.
+    Malformed,
+    /// Dropped: longer than the MTU of what it was going to.
+    TooLong,
+    /// Dropped: the port's slot was empty.
+    NoPort,
+    /// Dropped: the uplink's slot was empty.
+    NoUplink,
+    /// Dropped: the port has no socket.
+    NoSocket,
+    /// Dropped: the device has no guard entry.
+    NoGuard,
+}
+
+impl Counter {
+    /// All, in the order of the contract.
+    pub const ALL: [Self; 18] = [
+        Self::Seen,
+        Self::Passed,
+        Self::ToPort,
+        Self::ToUplink,
+        Self::ToSocket,
+        Self::SourceMac,
+        Self::Vlan,
+        Self::SourceIp,
+        Self::Arp,
+        Self::Nd,
+        Self::Rogue,
+        Self::Ethertype,
+        Self::Malformed,
+        Self::TooLong,
+        Self::NoPort,
+        Self::NoUplink,
+        Self::NoSocket,
+        Self::NoGuard,
+    ];
+
+    /// The name in statistics: `"seen"`, `"to_port"`, `"source_mac"`, …
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Passed => "passed",
+            Self::ToPort => "to_port",
+            Self::ToUplink => "to_uplink",
+            Self::ToSocket => "to_socket",
+            Self::SourceMac => "source_mac",
+            Self::Vlan => "vlan",
+            Self::SourceIp => "source_ip",
+            Self::Arp => "arp",
+            Self::Nd => "nd",
+            Self::Rogue => "rogue",
+            Self::Ethertype => "ethertype",
+            Self::Malformed => "malformed",
+            Self::TooLong => "too_long",
+            Self::NoPort => "no_port",
+            Self::NoUplink => "no_uplink",
+            Self::NoSocket => "no_socket",
+            Self::NoGuard => "no_guard",
+        }
+    }
+
+    /// Whether the frame was dropped.
+    pub const fn is_drop(self) -> bool {
+        self as u32 >= Self::SourceMac as u32
+    }
+}
+
+impl fmt::Display for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Key of `macs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct MacKey {
+    pub mac: [u8; 6],
+    pub vlan: u16,
+}
+
+/// Key of `targets4`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Ip4Key {
+    pub address: [u8; 4],
+    pub vlan: u16,
+    pub zero: u16,
+}
+
+/// Key of `targets6`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Ip6Key {
+    pub address: [u8; 16],
+    pub vlan: u16,
+    pub zero: u16,
+}
+
+/// Value of `macs`, `targets4` and `targets6`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Claim {
+    pub port: u32,
+    pub mtu: u32,
+}
+
+/// Value of `guards`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Guard {
+    pub port: u32,
+    pub mac: [u8; 6],
+    pub vlan: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    //! Compares this file with the header, as libclang reads it.
+
+    use std::collections::HashMap;
+    use std::mem::{offset_of, size_of};
+
+    use super::*;
+
+    /// `name -> value` of all constants, and `struct -> [(size, offset of each field)]`, as bindgen prints them.
+    struct Header {
+        constants: HashMap<String, u64>,
+        sizes: HashMap<String, u64>,
+        offsets: HashMap<String, u64>,
+    }
+
+    fn header() -> Header {
+        let text = bindgen::Builder::default()
+            .header(concat!(env!("CARGO_MANIFEST_DIR"), "/../../bpf/include/xsknet/contract.h"))
+            .clang_arg(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH))
+            .allowlist_item("[Xx][Ss][Kk][Nn][Ee][Tt]_.*")
+            .prepend_enum_name(false)
+            .generate()
+            .expect("bindgen reads the contract")
+            .to_string();
+        let mut header = Header { constants: HashMap::new(), sizes: HashMap::new(), offsets: HashMap::new() };
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for piece in flat.split("pub const ").skip(1) {
+            if let Some((name, rest)) = piece.split_once(':')
+                && let Some(value) = rest.split_once("= ").and_then(|(_, value)| value.split_once(';'))
+                && let Ok(value) = value.0.parse()
+            {
+                header.constants.insert(name.to_owned(), value);
+            }
+        }
+        // ["Size of xsknet_claim"][::std::mem::size_of::<xsknet_claim>() - 8usize];
+        for piece in flat.split("[\"Size of ").skip(1) {
+            let (name, rest) = piece.split_once('"').expect("a name");
+            header.sizes.insert(name.to_owned(), assertion(rest));
+        }
+        for piece in flat.split("[\"Offset of field: ").skip(1) {
+            let (name, rest) = piece.split_once('"').expect("a name");
+            header.offsets.insert(name.to_owned(), assertion(rest));
+        }
+        header
+    }
+
+    fn assertion(text: &str) -> u64 {
+        let value = text.split_once(" - ").and_then(|(_, rest)| rest.split_once("usize")).expect("a layout assertion");
+        value.0.parse().expect("a number")
+    }
+
+    #[test]
+    fn constants_are_the_headers() {
+        let header = header();
+        for (name, value) in [
+            ("XSKNET_MAX_PORTS", u64::from(MAX_PORTS)),
+            ("XSKNET_MAX_ADDRESSES", u64::from(MAX_ADDRESSES)),
+            ("XSKNET_MAX_TAGS", u64::from(MAX_TAGS)),
+            ("XSKNET_NO_PORT_ID", u64::from(NO_PORT_ID)),
+            ("XSKNET_UNTAGGED", u64::from(Vlan::UNTAGGED.key())),
+            ("XSKNET_TAGGED", u64::from(Vlan::TAGGED)),
+            ("XSKNET_FOREIGN_TAG", u64::from(Vlan::FOREIGN_TAG)),
+            ("XSKNET_COUNTERS", COUNTERS as u64),
+        ] {
+            assert_eq!(header.constants.get(name), Some(&value), "{name}");
+        }
+    }
+
+    #[test]
+    fn counters_have_the_headers_order_and_names() {
+        let header = header();
+        for (position, counter) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, position);
+            let drop = if counter.is_drop() { "DROP_" } else { "" };
+            let name = format!("XSKNET_{drop}{}", counter.name().to_uppercase());
+            assert_eq!(header.constants.get(&name), Some(&(position as u64)), "{name}");
+        }
+    }
+
+    #[test]
+    fn layouts_are_the_headers() {
+        let header = header();
+        macro_rules! same {
+            ($rust:ty, $c:literal, $($field:ident),+) => {
+                assert_eq!(header.sizes.get($c), Some(&(size_of::<$rust>() as u64)), "size of {}", $c);
+                let fields = [$((concat!($c, "::", stringify!($field)), offset_of!($rust, $field) as u64)),+];
+                for (name, offset) in fields {
+                    assert_eq!(header.offsets.get(name), Some(&offset), "offset of {name}");
+                }
+                let count = header.offsets.keys().filter(|name| name.starts_with(concat!($c, "::"))).count();
+                assert_eq!(count, fields.len(), "fields of {}", $c);
+            };
+        }
+        same!(MacKey, "xsknet_mac_key", mac, vlan);
+        same!(Ip4Key, "xsknet_ip4_key", address, vlan, zero);
+        same!(Ip6Key, "xsknet_ip6_key", address, vlan, zero);
+        same!(Claim, "xsknet_claim", port, mtu);
+        same!(Guard, "xsknet_guard", port, mac, vlan);
+        assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<crate::Counters>() as u64)));
+        assert_eq!(header.sizes.len(), 6, "a struct of the header has no mirror");
+    }
+
+    #[test]
+    fn vlan_ids_that_no_port_can_have_are_refused() {
+        assert_eq!(Vlan::tagged(0), None);
+        assert_eq!(Vlan::tagged(4095), None);
+        assert_eq!(Vlan::tagged(4094).and_then(Vlan::id), Some(4094));
+        assert_eq!(Vlan::UNTAGGED.id(), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! The two programs of an uplink, and the tables they read.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use aya::Ebpf;
+use aya::maps::MapError;
+
+use crate::attachment::{self, AttachError, Attachment, Device};
+use crate::contract::NO_PORT_ID;
+use crate::object::{self, LoadError};
+use crate::run::{self, RunError, TestResult};
+use crate::tables::{PortEntry, TableError, Tables};
+use crate::{Counters, Mode, PortId};
+
+const UPLINK: &str = "uplink";
+const GUARD: &str = "guard";
+
+/// What a [`Datapath`] is loaded with.
+#[derive(Debug, Clone, Copy)]
+pub struct DatapathOptions<'a> {
+    /// MTU of the uplink: what is longer does not leave through the guard. Fixed when loaded.
+    pub uplink_mtu: u32,
+    /// A folder on a bpffs, made with mode 0700 if missing (its parent must exist). Maps and programs are pinned in its
+    /// `maps/` and `programs/`; maps found there are re-used, with what is in them, if they have the right shape.
+    pub pins: Option<&'a Path>,
+}
+
+/// The uplink program and the guard, loaded once an uplink.
+///
+/// Device indices are looked up in the network namespace of the thread that calls.
+pub struct Datapath {
+    bpf: Ebpf,
+    tables: Tables,
+}
+
+impl Datapath {
+    /// Loads the programs and makes their maps.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`]; nothing stays behind then.
+    pub fn load(options: DatapathOptions<'_>) -> Result<Self, LoadError> {
+        let mut bpf = object::DATAPATH.load(&[("uplink_mtu", options.uplink_mtu)], &[], options.pins)?;
+        let tables = Tables::take(&mut bpf)?;
+        Ok(Self { bpf, tables })
+    }
+
+    /// Attaches the uplink program to the card.
+    ///
+    /// # Errors
+    ///
+    /// See [`AttachError`].
+    pub fn attach_uplink(&self, device: &Device, mode: Mode) -> Result<Attachment, AttachError> {
+        self.attach(UPLINK, device, mode)
+    }
+
+    /// Attaches the guard to the outer end of a port's pair.
+    ///
+    /// # Errors
+    ///
+    /// See [`AttachError`].
+    pub fn attach_guard(&self, device: &Device, mode: Mode) -> Result<Attachment, AttachError> {
+        self.attach(GUARD, device, mode)
+    }
+
+    fn attach(&self, hook: &'static str, device: &Device, mode: Mode) -> Result<Attachment, AttachError> {
+        let program = object::xdp(&self.bpf, hook);
+        let fd = program.fd().map_err(|cause| AttachError::NotLoaded { hook, cause })?;
+        attachment::attach(fd.as_fd(), device, mode, hook)
+    }
+
+    /// Names the device that ports' frames leave by.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError::DeviceMissing`], or the kernel's.
+    pub fn set_uplink(&mut self, ifindex: u32) -> Result<(), TableError> {
+        self.tables.set_uplink(ifindex)
+    }
+
+    /// Closes the way out: ports' frames for the uplink are dropped as `no_uplink` from now on.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn clear_uplink(&mut self) -> Result<(), TableError> {
+        self.tables.clear_uplink()
+    }
+
+    /// Enters a port: first where it is, then what it may send, last what is its own, so that no frame is steered to a port
+    /// that is not there yet. All or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError::Taken`] for a MAC or address that another port has; what was entered before it is taken back.
+    pub fn add_port(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
+        self.tables.add_port(port)
+    }
+
+    /// Removes a port in the opposite order, and returns what its guard had counted. What is not there, or another port's,
+    /// is left alone; so it may be called again after an error.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, after all that could be removed is.
+    pub fn remove_port(&mut self, port: &PortEntry<'_>) -> Result<Counters, TableError> {
+        self.tables.remove_port(port)
+    }
+
+    /// What became of the frames that came in on the uplink.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn uplink_counters(&self) -> Result<Counters, MapError> {
+        self.tables.uplink_counters()
+    }
+
+    /// What became of the frames that a port sent.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; [`MapError::KeyNotFound`] if there is no such port.
+    pub fn guard_counters(&self, port: PortId) -> Result<Counters, MapError> {
+        self.tables.guard_counters(port.number())
+    }
+
+    /// Frames that came from an outer end which no port has: all are `no_guard`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn unattributed_counters(&self) -> Result<Counters, MapError> {
+        self.tables.guard_counters(NO_PORT_ID)
+    }
+
+    /// Runs the uplink program on a copy of `frame`, as if it came in on queue 0 of the device `ingress`.
+    ///
+    /// # Errors
+    ///
+    /// See [`RunError`].
+    pub fn test_uplink(&self, frame: &[u8], ingress: u32) -> Result<TestResult, RunError> {
+        self.test(UPLINK, frame, ingress, || self.uplink_counters())
+    }
+
+    /// Runs the guard on a copy of `frame`, as if it came in on queue 0 of the outer end `ingress`. The counters are those
+    /// of all ports, and of none, together.
+    ///
+    /// # Errors
+    ///
+    /// See [`RunError`].
+    pub fn test_guard(&self, frame: &[u8], ingress: u32) -> Result<TestResult, RunError> {
+        self.test(GUARD, frame, ingress, || self.tables.all_guard_counters())
+    }
+
+    fn test(
+        &self,
+        program: &'static str,
+        frame: &[u8],
+        ingress: u32,
+        counters: impl Fn() -> Result<Counters, MapError>,
+    ) -> Result<TestResult, RunError> {
+        let unread = |cause| RunError::Counters { program, cause };
+        let before = counters().map_err(unread)?;
+        let (verdict, frame) = run::test(object::xdp(&self.bpf, program), program, frame, ingress)?;
+        Ok(TestResult { verdict, frame, moved: counters().map_err(unread)? - before })
+    }
+
+    /// Runs `count` live frames through the uplink program, as if they came in on queue 0 of the device `ingress` in native
+    /// mode: what it redirects is transmitted, what it passes enters the host's stack. They count like any other frame.
+    ///
+    /// # Errors
+    ///
+    /// See [`RunError`].
+    pub fn inject_at_uplink(&self, frame: &[u8], ingress: u32, count: u32) -> Result<(), RunError> {
+        run::live(object::xdp(&self.bpf, UPLINK), UPLINK, frame, ingress, count)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn tables(&mut self) -> &mut Tables {
+        &mut self.tables
+    }
+}

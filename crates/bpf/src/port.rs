@@ -1,0 +1,92 @@
+//! The program on the inner end of one port, which hands frames to the port's socket.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
+
+use aya::Ebpf;
+use aya::maps::{MapData, MapError, PerCpuArray, XskMap};
+
+use crate::attachment::{self, AttachError, Attachment, Device};
+use crate::object::{self, LoadError};
+use crate::run::{self, RunError, TestResult};
+use crate::{Counters, Mode};
+
+const PROGRAM: &str = "port";
+
+/// The port program with its own XSKMAP and counters: one load a port, so that no port's map reaches another port.
+pub struct PortProgram {
+    bpf: Ebpf,
+    xsks: XskMap<MapData>,
+    counters: PerCpuArray<MapData, Counters>,
+}
+
+impl PortProgram {
+    /// Loads it. With `pins`, its maps and program are pinned in that folder's `maps/` and `programs/`; maps found there
+    /// are re-used if they have the right shape.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`]; nothing stays behind then.
+    pub fn load(pins: Option<&Path>) -> Result<Self, LoadError> {
+        let mut bpf = object::PORT.load(&[], &[], pins)?;
+        Ok(Self {
+            xsks: object::take_map(&mut bpf, "xsks")?,
+            counters: object::take_map(&mut bpf, "port_counters")?,
+            bpf,
+        })
+    }
+
+    /// Attaches it to the inner end of a port's pair.
+    ///
+    /// # Errors
+    ///
+    /// See [`AttachError`].
+    pub fn attach(&self, device: &Device, mode: Mode) -> Result<Attachment, AttachError> {
+        let program = object::xdp(&self.bpf, PROGRAM);
+        let fd = program.fd().map_err(|cause| AttachError::NotLoaded { hook: PROGRAM, cause })?;
+        attachment::attach(fd.as_fd(), device, mode, PROGRAM)
+    }
+
+    /// Puts a bound XSK in the slot: frames reach it from now on, in the place of any socket there before. Prime its FILL
+    /// ring first, else the first frames are lost.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: EOPNOTSUPP for what is no XSK.
+    pub fn set_socket(&mut self, socket: BorrowedFd<'_>) -> Result<(), MapError> {
+        self.xsks.set(0, socket.as_raw_fd(), 0)
+    }
+
+    /// Empties the slot: frames are dropped as `no_socket` from now on. An empty slot is no error.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn clear_socket(&mut self) -> Result<(), MapError> {
+        match self.xsks.unset(0) {
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    /// What became of the frames so far.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn counters(&self) -> Result<Counters, MapError> {
+        Ok(self.counters.get(&0, 0)?.iter().copied().sum())
+    }
+
+    /// Runs the program on a copy of `frame`, as if it came in on queue 0 of the device `ingress`.
+    ///
+    /// # Errors
+    ///
+    /// See [`RunError`].
+    pub fn test(&self, frame: &[u8], ingress: u32) -> Result<TestResult, RunError> {
+        let unread = |cause| RunError::Counters { program: PROGRAM, cause };
+        let before = self.counters().map_err(unread)?;
+        let (verdict, frame) = run::test(object::xdp(&self.bpf, PROGRAM), PROGRAM, frame, ingress)?;
+        Ok(TestResult { verdict, frame, moved: self.counters().map_err(unread)? - before })
+    }
+}

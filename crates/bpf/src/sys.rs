@@ -1,0 +1,103 @@
+//! The `bpf()` calls that aya does not offer, or offers with a surprise: its `attach` answers EINVAL by attaching through
+//! netlink instead, which hides the refusal and yields something that cannot be pinned.
+
+use std::ffi::CString;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
+
+use crate::contract::{Claim, Guard, Ip4Key, Ip6Key, MacKey};
+use crate::counters::Counters;
+
+// SAFETY: repr(C), all bytes initialised (no padding: the contract's tests compare sizes), any bit pattern valid.
+unsafe impl aya::Pod for MacKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Ip4Key {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Ip6Key {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Claim {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Guard {}
+// SAFETY: repr(C), four u64.
+unsafe impl aya::Pod for crate::SinkReport {}
+// SAFETY: transparent over an array of u64.
+unsafe impl aya::Pod for Counters {}
+
+/// `BPF_LINK_CREATE` for XDP. The flags are `XDP_FLAGS_*_MODE`.
+pub(crate) fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
+    attr.link_create.attach_type = bpf_attach_type::BPF_XDP as u32;
+    attr.link_create.flags = flags;
+    let fd = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;
+    // SAFETY: the call has just made this fd, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `BPF_LINK_DETACH`: the program is off the device when this returns, whoever else holds the link. Closing the last fd of
+/// a pinned link leaves that to a work queue.
+pub(crate) fn detach(link: &OwnedFd) -> io::Result<()> {
+    let mut attr = zeroed();
+    attr.link_detach.link_fd = link.as_raw_fd().cast_unsigned();
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
+}
+
+/// `BPF_OBJ_PIN`. EEXIST where the path is taken.
+pub(crate) fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = zeroed();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    attr.__bindgen_anon_4.bpf_fd = object.as_fd().as_raw_fd().cast_unsigned();
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
+}
+
+/// `BPF_OBJ_GET`. ENOENT where nothing is.
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = zeroed();
+    attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?;
+    // SAFETY: the call has just made this fd, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `BPF_*_GET_NEXT_ID`: the lowest id above `id`.
+pub(crate) fn next_id(command: bpf_cmd, id: u32) -> io::Result<Option<u32>> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
+    match bpf(command, &mut attr) {
+        // SAFETY: the kernel has written this field, and every u32 is valid.
+        Ok(_) => Ok(Some(unsafe { attr.__bindgen_anon_6.next_id })),
+        Err(cause) if cause.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(cause) => Err(cause),
+    }
+}
+
+/// The kernel's ids of a link and of the program in it.
+pub(crate) fn link_ids(link: &OwnedFd) -> io::Result<(u32, u32)> {
+    // SAFETY: plain integers and pointers that the kernel alone reads; zero is valid for all.
+    let mut info: bpf_link_info = unsafe { mem::zeroed() };
+    let mut attr = zeroed();
+    attr.info.bpf_fd = link.as_raw_fd().cast_unsigned();
+    attr.info.info_len = size_of::<bpf_link_info>() as u32;
+    attr.info.info = (&raw mut info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok((info.id, info.prog_id))
+}
+
+fn zeroed() -> bpf_attr {
+    // SAFETY: a union of structs of integers; the kernel asks for unused bytes to be zero.
+    unsafe { mem::zeroed() }
+}
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i32> {
+    // SAFETY: every caller fills the fields of its command, and what they point to outlives the call.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command as u32, &raw mut *attr, size_of::<bpf_attr>()) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer as i32) }
+}

@@ -1,0 +1,328 @@
+//! The maps of the data path: who is where, who owns what.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use aya::maps::xdp::XdpMapError;
+use aya::maps::{DevMap, DevMapHash, HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
+use aya::{Ebpf, Pod};
+use aya_obj::generated::BPF_NOEXIST;
+
+use crate::contract::{Claim, Guard, Ip4Key, Ip6Key, MacKey, NO_PORT_ID};
+use crate::object::{LoadError, take_map};
+use crate::{Counters, PortId, Vlan};
+
+/// A port, as the programs know it.
+#[derive(Debug, Clone, Copy)]
+pub struct PortEntry<'a> {
+    /// Its name in the maps.
+    pub id: PortId,
+    /// Ifindex of the outer end of its pair, on which the guard sits.
+    pub outer: u32,
+    /// Its MAC, unicast.
+    pub mac: [u8; 6],
+    /// Its VLAN.
+    pub vlan: Vlan,
+    /// Bytes behind the Ethernet header and one VLAN tag, at most.
+    pub mtu: u32,
+    /// All of its addresses, the IPv6 link-local one included.
+    pub addresses: &'a [IpAddr],
+}
+
+/// What a port has for itself on its uplink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// A port id.
+    Id(PortId),
+    /// The ifindex of an outer end.
+    Outer(u32),
+    /// A MAC, within a VLAN.
+    Mac([u8; 6]),
+    /// An address, within a VLAN.
+    Address(IpAddr),
+}
+
+impl fmt::Display for Claimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "the port id {id}"),
+            Self::Outer(ifindex) => write!(f, "the outer end with ifindex {ifindex}"),
+            Self::Mac([a, b, c, d, e, g]) => write!(f, "the MAC {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"),
+            Self::Address(address) => write!(f, "the address {address}"),
+        }
+    }
+}
+
+/// How a change of the tables fails. A port that could not be entered whole is not entered at all.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// Another port has it.
+    #[error("{claimed} ({vlan}) belongs to another port of this uplink")]
+    Taken {
+        /// What.
+        claimed: Claimed,
+        /// In which VLAN.
+        vlan: Vlan,
+    },
+    /// No port can have it: a group or empty MAC, an unspecified, broadcast or multicast address.
+    #[error("no port can have {claimed}: it is not a unicast address")]
+    NotUnicast {
+        /// What.
+        claimed: Claimed,
+    },
+    /// No such device in the network namespace of the calling thread.
+    #[error("there is no device with ifindex {ifindex} to redirect frames to")]
+    DeviceMissing {
+        /// As given.
+        ifindex: u32,
+    },
+    /// The table holds as much as it can.
+    #[error("the table {table} is full")]
+    Full {
+        /// Its name.
+        table: &'static str,
+    },
+    /// The kernel refused.
+    #[error("could not change the table {table}")]
+    Refused {
+        /// Its name.
+        table: &'static str,
+        /// What aya says; the errno is in its source.
+        #[source]
+        cause: MapError,
+    },
+}
+
+impl TableError {
+    /// What to do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Taken { .. } => Some("close the other port first, or choose another address".into()),
+            Self::Full { .. } => Some(format!(
+                "an uplink takes {} ports and {} addresses of one IP version",
+                crate::contract::MAX_PORTS,
+                crate::contract::MAX_ADDRESSES
+            )),
+            Self::NotUnicast { .. } | Self::DeviceMissing { .. } | Self::Refused { .. } => None,
+        }
+    }
+}
+
+pub(crate) struct Tables {
+    pub(crate) ports: DevMapHash<MapData>,
+    uplinks: DevMap<MapData>,
+    macs: HashMap<MapData, MacKey, Claim>,
+    targets4: HashMap<MapData, Ip4Key, Claim>,
+    targets6: HashMap<MapData, Ip6Key, Claim>,
+    guards: HashMap<MapData, u32, Guard>,
+    uplink_counters: PerCpuArray<MapData, Counters>,
+    guard_counters: PerCpuHashMap<MapData, u32, Counters>,
+}
+
+impl Tables {
+    /// Takes the maps out of the loaded object, and makes the entry that the guard relies on.
+    pub(crate) fn take(bpf: &mut Ebpf) -> Result<Self, LoadError> {
+        let mut tables = Self {
+            ports: take_map(bpf, "ports")?,
+            uplinks: take_map(bpf, "uplinks")?,
+            macs: take_map(bpf, "macs")?,
+            targets4: take_map(bpf, "targets4")?,
+            targets6: take_map(bpf, "targets6")?,
+            guards: take_map(bpf, "guards")?,
+            uplink_counters: take_map(bpf, "uplink_counters")?,
+            guard_counters: take_map(bpf, "guard_counters")?,
+        };
+        match tables.start_counters(NO_PORT_ID) {
+            // Pinned maps bring it along.
+            Err(cause) if errno(&cause) == Some(libc::EEXIST) => {}
+            answer => answer.map_err(|cause| LoadError::Map { map: "guard_counters", cause })?,
+        }
+        Ok(tables)
+    }
+
+    pub(crate) fn set_uplink(&mut self, ifindex: u32) -> Result<(), TableError> {
+        let refused = |cause| device_refused("uplinks", ifindex, cause);
+        self.uplinks.set(0, ifindex, None, 0).map_err(refused)
+    }
+
+    pub(crate) fn clear_uplink(&mut self) -> Result<(), TableError> {
+        // aya knows no removal; the kernel takes ifindex 0 for one.
+        self.uplinks.set(0, 0, None, 0).map_err(|cause| device_refused("uplinks", 0, cause))
+    }
+
+    pub(crate) fn add_port(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
+        if port.mac[0] & 1 != 0 || port.mac == [0; 6] {
+            return Err(TableError::NotUnicast { claimed: Claimed::Mac(port.mac) });
+        }
+        if let Some(&address) = port.addresses.iter().find(|address| !is_unicast(address)) {
+            return Err(TableError::NotUnicast { claimed: Claimed::Address(address) });
+        }
+
+        // Until the id is ours, nothing of it may be taken back: it may be another port's.
+        self.start_counters(port.id.number())
+            .map_err(|cause| refused("guard_counters", cause, Claimed::Id(port.id), port.vlan))?;
+        self.enter(port).inspect_err(|_| {
+            // The reason for the failure is the first one; what cannot be taken back hurts nobody without the rest.
+            let _ = self.remove_port(port);
+        })
+    }
+
+    fn enter(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
+        let PortEntry { id, outer, mac, vlan, mtu, addresses } = *port;
+        let claim = Claim { port: id.number(), mtu };
+        let guard = Guard { port: id.number(), mac, vlan: vlan.key() };
+
+        self.ports
+            .insert(id.number(), outer, None, u64::from(BPF_NOEXIST))
+            .map_err(|cause| device_refused("ports", outer, cause))?;
+        add(&mut self.guards, "guards", outer, guard, Claimed::Outer(outer), vlan)?;
+        add(&mut self.macs, "macs", mac_key(mac, vlan), claim, Claimed::Mac(mac), vlan)?;
+        for &address in addresses {
+            match address {
+                IpAddr::V4(v4) => {
+                    add(
+                        &mut self.targets4,
+                        "targets4",
+                        ip4_key(v4.octets(), vlan),
+                        claim,
+                        Claimed::Address(address),
+                        vlan,
+                    )?;
+                }
+                IpAddr::V6(v6) => {
+                    add(
+                        &mut self.targets6,
+                        "targets6",
+                        ip6_key(v6.octets(), vlan),
+                        claim,
+                        Claimed::Address(address),
+                        vlan,
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on past an error, and returns the first.
+    pub(crate) fn remove_port(&mut self, port: &PortEntry<'_>) -> Result<Counters, TableError> {
+        let PortEntry { id, outer, mac, vlan, addresses, .. } = *port;
+        let own_claim = |claim: &Claim| claim.port == id.number();
+        let mut removed = Ok(());
+        for &address in addresses {
+            removed = removed.and(match address {
+                IpAddr::V4(v4) => remove(&mut self.targets4, "targets4", ip4_key(v4.octets(), vlan), own_claim),
+                IpAddr::V6(v6) => remove(&mut self.targets6, "targets6", ip6_key(v6.octets(), vlan), own_claim),
+            });
+        }
+        removed = removed.and(remove(&mut self.macs, "macs", mac_key(mac, vlan), own_claim));
+        removed = removed.and(remove(&mut self.guards, "guards", outer, |guard: &Guard| guard.port == id.number()));
+        // The kernel has removed it already where the device is gone.
+        removed = removed.and(gone("ports", self.ports.remove(id.number())));
+
+        let counters = match self.guard_counters(id.number()) {
+            Err(MapError::KeyNotFound) => Ok(Counters::default()),
+            answer => answer.map_err(|cause| TableError::Refused { table: "guard_counters", cause }),
+        };
+        removed = removed.and(gone("guard_counters", self.guard_counters.remove(&id.number())));
+        removed.and(counters)
+    }
+
+    pub(crate) fn uplink_counters(&self) -> Result<Counters, MapError> {
+        Ok(self.uplink_counters.get(&0, 0)?.iter().copied().sum())
+    }
+
+    pub(crate) fn guard_counters(&self, port: u32) -> Result<Counters, MapError> {
+        Ok(self.guard_counters.get(&port, 0)?.iter().copied().sum())
+    }
+
+    pub(crate) fn all_guard_counters(&self) -> Result<Counters, MapError> {
+        let mut sum = Counters::default();
+        for port in self.guard_counters.keys() {
+            sum += self.guard_counters(port?)?;
+        }
+        Ok(sum)
+    }
+
+    fn start_counters(&mut self, port: u32) -> Result<(), MapError> {
+        let cpus = aya::util::nr_cpus().map_err(|(_, cause)| MapError::IoError(cause))?;
+        let zeros = PerCpuValues::try_from(vec![Counters::default(); cpus]).map_err(MapError::IoError)?;
+        self.guard_counters.insert(port, zeros, u64::from(BPF_NOEXIST))
+    }
+}
+
+fn mac_key(mac: [u8; 6], vlan: Vlan) -> MacKey {
+    MacKey { mac, vlan: vlan.key() }
+}
+
+fn ip4_key(address: [u8; 4], vlan: Vlan) -> Ip4Key {
+    Ip4Key { address, vlan: vlan.key(), zero: 0 }
+}
+
+fn ip6_key(address: [u8; 16], vlan: Vlan) -> Ip6Key {
+    Ip6Key { address, vlan: vlan.key(), zero: 0 }
+}
+
+fn is_unicast(address: &IpAddr) -> bool {
+    !address.is_unspecified() && !address.is_multicast() && *address != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+fn add<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    table: &'static str,
+    key: K,
+    value: V,
+    claimed: Claimed,
+    vlan: Vlan,
+) -> Result<(), TableError> {
+    map.insert(key, value, u64::from(BPF_NOEXIST)).map_err(|cause| refused(table, cause, claimed, vlan))
+}
+
+/// Removes the entry if it is the port's own.
+fn remove<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
+    table: &'static str,
+    key: K,
+    is_own: impl FnOnce(&V) -> bool,
+) -> Result<(), TableError> {
+    match map.get(&key, 0) {
+        Ok(value) if is_own(&value) => gone(table, map.remove(&key)),
+        Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(cause) => Err(TableError::Refused { table, cause }),
+    }
+}
+
+fn gone(table: &'static str, removed: Result<(), MapError>) -> Result<(), TableError> {
+    match removed {
+        Err(cause) if errno(&cause) != Some(libc::ENOENT) => Err(TableError::Refused { table, cause }),
+        _ => Ok(()),
+    }
+}
+
+fn refused(table: &'static str, cause: MapError, claimed: Claimed, vlan: Vlan) -> TableError {
+    match errno(&cause) {
+        Some(libc::EEXIST) => TableError::Taken { claimed, vlan },
+        Some(libc::E2BIG) => TableError::Full { table },
+        _ => TableError::Refused { table, cause },
+    }
+}
+
+fn device_refused(table: &'static str, ifindex: u32, cause: XdpMapError) -> TableError {
+    let cause = match cause {
+        XdpMapError::MapError(cause) => cause,
+        other => MapError::IoError(io::Error::other(other)),
+    };
+    match errno(&cause) {
+        Some(libc::EINVAL) => TableError::DeviceMissing { ifindex },
+        Some(libc::E2BIG) => TableError::Full { table },
+        _ => TableError::Refused { table, cause },
+    }
+}
+
+fn errno(cause: &MapError) -> Option<i32> {
+    match cause {
+        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    }
+}

@@ -1,0 +1,234 @@
+//! A data path with four ports on devices of a private namespace:
+//!
+//! | port | outer | VLAN | MAC | addresses | MTU |
+//! | --- | --- | --- | --- | --- | --- |
+//! | `ALICE` | a0 | none | `MAC_A` | 192.0.2.10, 2001:db8::10, fe80::10 | 1500 |
+//! | `BOB` | b0 | none | `MAC_B` | 192.0.2.11, 2001:db8::11 | 1400 |
+//! | `CAROL` | c0 | 42 | `MAC_C` | 192.0.2.10 and 2001:db8::10, in her VLAN | 1500 |
+//! | `GONE` | d0, deleted | none | `MAC_D` | 192.0.2.13, 2001:db8::13 | 1500 |
+//!
+//! The uplink is up0 (MTU 1500); x0 is an outer end without a guard entry.
+
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+
+use super::frames::{MAC_A, MAC_B, MAC_C, MAC_D};
+use crate::contract::Counter;
+use crate::{Counters, Datapath, DatapathOptions, Device, PortEntry, PortId, TestResult, Verdict, Vlan};
+
+pub const ALICE: PortId = PortId::new(1).unwrap();
+pub const BOB: PortId = PortId::new(2).unwrap();
+pub const CAROL: PortId = PortId::new(3).unwrap();
+pub const GONE: PortId = PortId::new(4).unwrap();
+pub const UPLINK_MTU: u32 = 1500;
+
+/// Runs `test` on a thread of its own, in a new network namespace with these veth pairs (`a0` has the peer `a0p`).
+pub fn in_namespace<T: Send>(pairs: &[&str], test: impl FnOnce() -> T + Send) -> T {
+    on_thread(|| {
+        enter_new_namespace();
+        for pair in pairs {
+            ip(&["link", "add", pair, "type", "veth", "peer", "name", &format!("{pair}p")]);
+        }
+        test()
+    })
+}
+
+pub fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status().expect("ip is installed (Debian: iproute2)");
+    assert!(status.success(), "ip {}: {status}", arguments.join(" "));
+}
+
+pub fn device(name: &str) -> Device {
+    let any = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).unwrap();
+    let index = rustix::net::netdevice::name_to_index(&any, name).unwrap();
+    Device { name: name.to_owned(), index }
+}
+
+fn on_thread<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| scope.spawn(test).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+#[expect(unsafe_code, reason = "rustix marks unshare as unsafe for the sake of CLONE_FILES")]
+fn enter_new_namespace() {
+    // SAFETY: a network namespace takes nothing from the thread's fds or memory.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("kernel tests need root");
+}
+
+/// Which way a frame left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Port(PortId),
+    Uplink,
+    /// Passed, or dropped for that reason.
+    By(Counter),
+}
+
+pub struct Lab {
+    namespace: File,
+    datapath: Datapath,
+    alice: u32,
+    bob: u32,
+    carol: u32,
+    gone: u32,
+    stranger: u32,
+    uplink: u32,
+}
+
+static LAB: Mutex<Option<Lab>> = Mutex::new(None);
+
+/// Runs `test` with the lab, alone, in its namespace. It is built once: loading takes longer than all frames of a test.
+pub fn with_lab<T: Send>(test: impl FnOnce(&mut Lab) -> T + Send) -> T {
+    on_thread(|| {
+        // A test that fails leaves the lab as it was: `exit()` alone changes a slot, and puts it back before it asserts.
+        let mut lab = LAB.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let lab = lab.get_or_insert_with(Lab::build);
+        move_into_link_name_space(lab.namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        test(lab)
+    })
+}
+
+impl Lab {
+    fn build() -> Self {
+        enter_new_namespace();
+        let namespace = File::open("/proc/thread-self/ns/net").unwrap();
+        for pair in ["a0", "b0", "c0", "d0", "x0", "up0"] {
+            ip(&["link", "add", pair, "type", "veth", "peer", "name", &format!("{pair}p")]);
+        }
+        let [alice, bob, carol, gone, stranger, uplink] =
+            ["a0", "b0", "c0", "d0", "x0", "up0"].map(|name| device(name).index);
+        let mut datapath = Datapath::load(DatapathOptions { uplink_mtu: UPLINK_MTU, pins: None }).unwrap();
+        datapath.set_uplink(uplink).unwrap();
+        for (id, outer, mac, vlan, mtu, addresses) in [
+            (ALICE, alice, MAC_A, Vlan::UNTAGGED, 1500, ["192.0.2.10", "2001:db8::10", "fe80::10"].as_slice()),
+            (BOB, bob, MAC_B, Vlan::UNTAGGED, 1400, &["192.0.2.11", "2001:db8::11"]),
+            (CAROL, carol, MAC_C, Vlan::tagged(42).unwrap(), 1500, &["192.0.2.10", "2001:db8::10"]),
+            (GONE, gone, MAC_D, Vlan::UNTAGGED, 1500, &["192.0.2.13", "2001:db8::13"]),
+        ] {
+            let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            datapath.add_port(&PortEntry { id, outer, mac, vlan, mtu, addresses: &addresses }).unwrap();
+        }
+        ip(&["link", "del", "d0"]);
+        Self { namespace, datapath, alice, bob, carol, gone, stranger, uplink }
+    }
+
+    /// The way of a frame that comes in on the uplink.
+    pub fn uplink(&mut self, frame: &[u8]) -> Exit {
+        let ingress = self.uplink;
+        self.exit(frame, |datapath, frame| datapath.test_uplink(frame, ingress).unwrap())
+    }
+
+    /// The way of a frame that the port sends.
+    pub fn guard(&mut self, sender: PortId, frame: &[u8]) -> Exit {
+        let ingress = match sender {
+            ALICE => self.alice,
+            BOB => self.bob,
+            CAROL => self.carol,
+            other => panic!("port {other} has no device"),
+        };
+        self.exit(frame, |datapath, frame| datapath.test_guard(frame, ingress).unwrap())
+    }
+
+    /// The way of a frame from an outer end that no port has.
+    pub fn guard_of_nobody(&mut self, frame: &[u8]) -> Exit {
+        let before = self.datapath.unattributed_counters().unwrap();
+        let ingress = self.stranger;
+        let exit = self.exit(frame, |datapath, frame| datapath.test_guard(frame, ingress).unwrap());
+        assert_eq!((self.datapath.unattributed_counters().unwrap() - before)[Counter::NoGuard], 1);
+        exit
+    }
+
+    /// Runs the frame, and again without the slot that it may have taken, to learn which one that was.
+    fn exit(&mut self, frame: &[u8], run: impl Fn(&Datapath, &[u8]) -> TestResult) -> Exit {
+        match left_by(&run(&self.datapath, frame), frame) {
+            Counter::ToPort => {
+                for (id, outer) in [(ALICE, self.alice), (BOB, self.bob), (CAROL, self.carol)] {
+                    self.datapath.tables().ports.remove(id.number()).unwrap();
+                    let again = run(&self.datapath, frame);
+                    self.datapath.tables().ports.insert(id.number(), outer, None, 0).unwrap();
+                    let again = left_by(&again, frame);
+                    if again == Counter::NoPort {
+                        return Exit::Port(id);
+                    }
+                    assert_eq!(again, Counter::ToPort);
+                }
+                panic!("to a port that is none of ours, not even port {GONE} (ifindex {} once)", self.gone)
+            }
+            Counter::ToUplink => {
+                self.datapath.clear_uplink().unwrap();
+                let again = run(&self.datapath, frame);
+                self.datapath.set_uplink(self.uplink).unwrap();
+                assert_eq!(left_by(&again, frame), Counter::NoUplink);
+                Exit::Uplink
+            }
+            counter => Exit::By(counter),
+        }
+    }
+}
+
+/// The one counter that moved beside `seen`; the verdict must be its own, and the frame untouched.
+fn left_by(result: &TestResult, frame: &[u8]) -> Counter {
+    let TestResult { verdict, frame: after, moved } = result;
+    let mut others = moved.iter().filter(|&(counter, frames)| counter != Counter::Seen && frames != 0);
+    let (counter, frames) = others.next().unwrap_or_else(|| panic!("no counter moved but {moved:?}"));
+    assert_eq!((moved.seen(), frames, others.next()), (1, 1, None), "{moved:?}");
+    let expected = match counter {
+        Counter::Passed => Verdict::Pass,
+        Counter::ToPort | Counter::ToUplink | Counter::ToSocket => Verdict::Redirect,
+        _ => Verdict::Drop,
+    };
+    assert_eq!(*verdict, expected, "{counter}");
+    assert_eq!(after, frame, "a program altered the frame");
+    counter
+}
+
+#[test]
+fn counters_of_a_port_are_its_own_and_end_with_it() {
+    in_namespace(&["a0", "b0"], || {
+        let mut datapath = Datapath::load(DatapathOptions { uplink_mtu: 1500, pins: None }).unwrap();
+        let port = PortEntry {
+            id: ALICE,
+            outer: device("a0").index,
+            mac: MAC_A,
+            vlan: Vlan::UNTAGGED,
+            mtu: 1500,
+            addresses: &["192.0.2.10".parse().unwrap()],
+        };
+        let other = PortEntry { id: BOB, outer: device("b0").index, mac: MAC_B, addresses: &[], ..port };
+        datapath.add_port(&port).unwrap();
+        datapath.add_port(&other).unwrap();
+
+        let frame = super::frames::ethernet(MAC_B, MAC_A, 0x88b5, &[0; 46]);
+        datapath.test_guard(&frame, port.outer).unwrap();
+        let counters = datapath.guard_counters(ALICE).unwrap();
+        assert_eq!((counters.seen(), counters[Counter::Ethertype]), (1, 1));
+        assert_eq!(datapath.guard_counters(BOB).unwrap(), Counters::default());
+
+        assert_eq!(datapath.remove_port(&port).unwrap(), counters, "the last reading comes with the removal");
+        assert!(datapath.guard_counters(ALICE).is_err());
+        assert_eq!(datapath.remove_port(&port).unwrap(), Counters::default(), "a second removal finds nothing");
+        let after = datapath.test_guard(&frame, port.outer).unwrap();
+        assert_eq!(left_by(&after, &frame), Counter::NoGuard);
+        datapath.add_port(&port).expect("all that the port had is free again");
+        assert_eq!(datapath.guard_counters(ALICE).unwrap(), Counters::default());
+    });
+}
+
+#[test]
+fn port_program_counts_frames_without_a_socket() {
+    in_namespace(&["a0"], || {
+        let mut port = crate::PortProgram::load(None).unwrap();
+        let frame = super::frames::ethernet(MAC_A, MAC_B, 0x0800, &[0; 46]);
+        let result = port.test(&frame, device("a0").index).unwrap();
+        assert_eq!(left_by(&result, &frame), Counter::NoSocket);
+        port.clear_socket().expect("an empty slot can be cleared");
+        let no_socket = File::open("/dev/null").unwrap();
+        assert!(port.set_socket(no_socket.as_fd()).is_err());
+        assert!(port.counters().unwrap().balanced());
+    });
+}

@@ -1,0 +1,11 @@
+//! Tests on the running kernel, as root: each in a network namespace that nobody else sees.
+
+mod attach;
+mod cuts;
+mod frames;
+mod guard;
+mod lab;
+mod model;
+mod pins;
+mod sources;
+mod uplink;

@@ -1,0 +1,369 @@
+//! The ways in which opening and closing end badly. Each names what was attempted, and `hint()` says what to do.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use xsknet_bpf::{AttachError, LoadError};
+use xsknet_link::{AttachedXdpMode, DeviceName, LinkError, MacAddr, NetnsError, OffloadError, QuietError};
+
+use crate::ability::Ability;
+use crate::journal::JournalError;
+
+/// Why an instance did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the instance's lock.
+    #[error("instance `{instance}` is already running")]
+    AlreadyRunning {
+        /// Its name.
+        instance: String,
+    },
+    /// The kernel cannot do something that every port needs.
+    #[error("this kernel has no {}", ability.purpose())]
+    AbilityMissing {
+        /// What is missing.
+        ability: Ability,
+        /// The kernel's word.
+        #[source]
+        cause: io::Error,
+    },
+    /// The journal of an earlier run cannot be followed, or none can be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// An earlier run's changes could not all be undone.
+    #[error("cannot undo what an earlier run of this instance left")]
+    Sweep(#[source] CloseError),
+    /// A file, folder, mount or namespace was refused.
+    #[error("cannot {attempt} {}", path.display())]
+    Io {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The kernel's word.
+        #[source]
+        cause: io::Error,
+    },
+    /// Netlink or ethtool were refused.
+    #[error("cannot reach the network devices")]
+    Link(#[from] LinkError),
+    /// A step of opening was refused.
+    #[error("cannot set up the instance")]
+    Step(#[from] StepError),
+}
+
+impl OpenError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::AlreadyRunning { .. } => Some("stop the other process, or choose another instance name".into()),
+            Self::Journal(JournalError::Damaged { path, .. }) => Some(format!(
+                "nothing was touched; look at what the file still tells (offloads, filters, devices with the alias \
+                 `xsknet:`), then remove {} and start again: pins, namespaces and devices are found by their names",
+                path.display()
+            )),
+            Self::AbilityMissing { .. } => Some("run a kernel that is built with it".into()),
+            Self::Io { .. } => Some("this needs root, or at least CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF".into()),
+            Self::Sweep(_) | Self::Journal(_) | Self::Link(_) | Self::Step(_) => None,
+        }
+    }
+}
+
+/// Why a card did not become an uplink.
+#[derive(Debug, thiserror::Error)]
+pub enum ManageError {
+    /// No such device in this network namespace.
+    #[error("there is no device `{device}`")]
+    DeviceMissing {
+        /// The name that was asked for.
+        device: DeviceName,
+    },
+    /// The card is an uplink already.
+    #[error("`{device}` is already managed by instance `{instance}`")]
+    AlreadyManaged {
+        /// The card.
+        device: DeviceName,
+        /// Whose it is.
+        instance: String,
+    },
+    /// Somebody else's XDP program is on the card. It is never replaced.
+    #[error("`{device}` carries XDP program {id} `{name}` (tag {tag}, {mode} mode), which is not ours")]
+    ForeignProgram {
+        /// The card.
+        device: DeviceName,
+        /// The kernel's id of the program.
+        id: u32,
+        /// Its name, up to 15 bytes.
+        name: String,
+        /// A hash of its instructions.
+        tag: String,
+        /// Where it runs.
+        mode: AttachedXdpMode,
+    },
+    /// The card has no Ethernet address.
+    #[error("`{device}` is no Ethernet device")]
+    NotEthernet {
+        /// The device.
+        device: DeviceName,
+    },
+    /// The programs did not load.
+    #[error("cannot load the programs of `{device}`")]
+    Load {
+        /// The card.
+        device: DeviceName,
+        /// Why.
+        #[source]
+        cause: LoadError,
+    },
+    /// The program was not attached: a foreign one sits there, or the mode was refused.
+    #[error("cannot attach to `{device}`")]
+    Attach {
+        /// The card.
+        device: DeviceName,
+        /// Why.
+        #[source]
+        cause: AttachError,
+    },
+    /// Something around the programs failed.
+    #[error("cannot make `{device}` an uplink")]
+    Step {
+        /// The card.
+        device: DeviceName,
+        /// Why.
+        #[source]
+        cause: StepError,
+    },
+}
+
+impl ManageError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::DeviceMissing { .. } => Some("`ip link` lists the devices of this network namespace".into()),
+            Self::AlreadyManaged { .. } => Some("open the port on the uplink that is there".into()),
+            Self::ForeignProgram { device, .. } => Some(format!(
+                "stop its owner, or take it off with `ip link set dev {device} xdp off` (for a link: \
+                 `bpftool link show` tells who holds it), or choose another card"
+            )),
+            Self::NotEthernet { .. } => Some("choose an Ethernet card".into()),
+            Self::Load { cause, .. } => cause.hint(),
+            Self::Attach { cause, .. } => cause.hint(),
+            Self::Step { .. } => None,
+        }
+    }
+}
+
+/// Why a port did not open. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenPortError {
+    /// The uplink has as many ports as its maps hold.
+    #[error("`{uplink}` has {limit} ports, more do not fit")]
+    NoMorePorts {
+        /// The uplink.
+        uplink: DeviceName,
+        /// How many fit.
+        limit: u32,
+    },
+    /// A port needs an address: its guard lets nothing else out.
+    #[error("a port needs at least one address")]
+    NoAddress,
+    /// An address that cannot be a host's.
+    #[error("{address} cannot be a port's address: it is {what}")]
+    AddressUnfit {
+        /// The address.
+        address: IpAddr,
+        /// What it is.
+        what: &'static str,
+    },
+    /// Somebody has this address already.
+    #[error("{address} on `{uplink}` belongs to {holder}")]
+    AddressTaken {
+        /// The address.
+        address: IpAddr,
+        /// The uplink.
+        uplink: DeviceName,
+        /// Who has it.
+        holder: String,
+    },
+    /// A MAC that cannot be a port's.
+    #[error("{mac} cannot be a port's MAC: it is {what}")]
+    MacUnfit {
+        /// The address.
+        mac: MacAddr,
+        /// What it is.
+        what: &'static str,
+    },
+    /// Somebody has this MAC already.
+    #[error("{mac} on `{uplink}` belongs to {holder}")]
+    MacTaken {
+        /// The address.
+        mac: MacAddr,
+        /// The uplink.
+        uplink: DeviceName,
+        /// Who has it.
+        holder: String,
+    },
+    /// Another port of this uplink has the name.
+    #[error("`{uplink}` has a port named `{name}`")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The uplink.
+        uplink: DeviceName,
+    },
+    /// A name that would spoil an alias.
+    #[error("`{name}` cannot name a port: it takes 1 to 64 letters, digits, `-`, `_` and `.`")]
+    NameUnfit {
+        /// The name.
+        name: String,
+    },
+    /// No VLAN has this number.
+    #[error("{vlan} is no VLAN: they go from 1 to 4094")]
+    VlanUnfit {
+        /// The number.
+        vlan: u16,
+    },
+    /// A received frame would not fit.
+    #[error(
+        "an MTU of {mtu} needs {needed} bytes a frame, and a frame of {frame_size} bytes takes {capacity} from the wire"
+    )]
+    MtuTooLarge {
+        /// The port's MTU, in bytes.
+        mtu: u32,
+        /// The longest frame at that MTU, with one VLAN tag.
+        needed: u32,
+        /// Bytes of one UMEM chunk.
+        frame_size: u32,
+        /// What of it can be received into.
+        capacity: u32,
+    },
+    /// The port would take what the uplink cannot send.
+    #[error("an MTU of {mtu} is more than the {uplink_mtu} of `{uplink}`")]
+    MtuAboveUplink {
+        /// The port's MTU.
+        mtu: u32,
+        /// The uplink's.
+        uplink_mtu: u32,
+        /// The uplink.
+        uplink: DeviceName,
+    },
+    /// The uplink is closed.
+    #[error("`{uplink}` is no longer managed")]
+    UplinkClosed {
+        /// Its name.
+        uplink: DeviceName,
+    },
+    /// A self-test frame did not arrive: the port would be deaf or dumb.
+    #[error("a self-test frame {direction} was lost after {waited_ms} ms: {seen}")]
+    SelfTest {
+        /// `to the port` or `from the port`.
+        direction: &'static str,
+        /// How long it was waited for.
+        waited_ms: u64,
+        /// The counters that moved.
+        seen: String,
+    },
+    /// The port's socket was not made.
+    #[error("cannot make the port's socket")]
+    Socket(#[from] xsknet_xsk::CreateError),
+    /// Something around it failed.
+    #[error("cannot open a port of `{uplink}`")]
+    Step {
+        /// The uplink.
+        uplink: DeviceName,
+        /// Why.
+        #[source]
+        cause: StepError,
+    },
+}
+
+impl OpenPortError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoMorePorts { .. } => Some("close a port, or open it on another uplink".into()),
+            Self::NoAddress => Some("give it an address of the uplink's network, such as 192.0.2.10".into()),
+            Self::AddressTaken { .. } => Some("choose an address that nobody on this network has".into()),
+            Self::MacTaken { .. } => Some("leave the MAC out: one is made up".into()),
+            Self::NameTaken { .. } => Some("choose another name, or leave it out".into()),
+            Self::MtuTooLarge { .. } => Some("ask for larger frames (4096) or for a smaller MTU".into()),
+            Self::MtuAboveUplink { .. } => Some("leave the MTU out: the uplink's is taken".into()),
+            Self::SelfTest { .. } => Some(
+                "`tried` of the uplink tells which modes were taken; skb mode works where a card cannot transmit \
+                 redirected frames"
+                    .into(),
+            ),
+            Self::Socket(cause) => cause.hint().map(Into::into),
+            Self::AddressUnfit { .. }
+            | Self::MacUnfit { .. }
+            | Self::NameUnfit { .. }
+            | Self::VlanUnfit { .. }
+            | Self::UplinkClosed { .. }
+            | Self::Step { .. } => None,
+        }
+    }
+}
+
+/// A step between user space and the kernel that did not work out.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A device.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// An offload.
+    #[error(transparent)]
+    Offload(#[from] OffloadError),
+    /// Silence on a port's device.
+    #[error(transparent)]
+    Quiet(#[from] QuietError),
+    /// A namespace.
+    #[error(transparent)]
+    Namespace(#[from] NetnsError),
+    /// Loading.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Attaching.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// Pinning.
+    #[error(transparent)]
+    Pin(#[from] xsknet_bpf::PinLinkError),
+    /// A map's entries.
+    #[error(transparent)]
+    Table(#[from] xsknet_bpf::TableError),
+    /// A map.
+    #[error("cannot read or write a map")]
+    Map(#[from] xsknet_bpf::MapError),
+    /// A program on a frame of our own.
+    #[error(transparent)]
+    Run(#[from] xsknet_bpf::RunError),
+    /// The socket.
+    #[error(transparent)]
+    Socket(#[from] xsknet_xsk::SocketError),
+    /// Anything else of the kernel's.
+    #[error("cannot {attempt}")]
+    Io {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The kernel's word.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// What could not be undone. It stays in the journal, and the next start tries again.
+#[derive(Debug, thiserror::Error)]
+#[error("{} of the changes to this host could not be undone; the first: {what}", left)]
+pub struct CloseError {
+    /// How many.
+    pub left: usize,
+    /// The first of them.
+    pub what: String,
+    /// Why.
+    #[source]
+    pub cause: StepError,
+}

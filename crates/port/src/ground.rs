@@ -1,0 +1,277 @@
+//! What uplinks and ports of an instance stand on: its namespaces, its journal, and the one way to change the host.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use xsknet_link::{DeviceName, Ethtool, IfIndex, LinkError, Links, Netns, NetnsId};
+
+use crate::error::{CloseError, StepError};
+use crate::journal::{Change, EntryId, Journal, Scope};
+use crate::names::Paths;
+
+/// What an instance is about to do or has done; for logs, and for tests that end the process at each of them.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Written to the journal, not made yet.
+    Announced(Change),
+    /// Made.
+    Made(Change),
+    /// About to be undone.
+    Undoing(Change),
+    /// Undone, and crossed out in the journal.
+    Undone(Change),
+    /// A step that leaves nothing on the host once the process has ended.
+    Passed(&'static str),
+}
+
+/// Hears of every step.
+pub type Observer = Box<dyn Fn(&Step) + Send + Sync>;
+
+/// See the module.
+pub(crate) struct Ground {
+    pub(crate) paths: Paths,
+    /// Where the cards are: the namespace of the thread that opened the instance.
+    pub(crate) host: Site,
+    /// Where the ports' inner ends are.
+    pub(crate) ports: Site,
+    journal: Mutex<Option<Journal>>,
+    /// False where the journal was written in another network namespace: its devices are gone or out of reach, and
+    /// those of the same name here are somebody else's.
+    host_is_meant: bool,
+    observer: Option<Observer>,
+}
+
+/// A namespace and the handles into it.
+pub(crate) struct Site {
+    pub(crate) namespace: Netns,
+    /// Device and inode of the namespace.
+    pub(crate) identity: (u64, u64),
+    pub(crate) links: Links,
+    pub(crate) ethtool: Ethtool,
+}
+
+impl Site {
+    pub(crate) fn new(namespace: Netns) -> Result<Self, StepError> {
+        let cause = |cause| StepError::Io { attempt: "look at a network namespace", cause };
+        let NetnsId { dev, ino } = namespace.identity().map_err(cause)?;
+        let links = Links::in_namespace(&namespace)?;
+        let ethtool = Ethtool::in_namespace(&namespace)?;
+        Ok(Self { namespace, identity: (dev, ino), links, ethtool })
+    }
+
+    /// Runs a closure on a thread inside, for what resolves device numbers in the caller's namespace.
+    pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R, StepError> {
+        self.namespace.run(work).map_err(|cause| StepError::Io { attempt: "enter a network namespace", cause })
+    }
+}
+
+impl fmt::Debug for Ground {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ground").field("paths", &self.paths).finish_non_exhaustive()
+    }
+}
+
+impl Ground {
+    pub(crate) fn new(paths: Paths, host: Site, ports: Site, journal: Journal, observer: Option<Observer>) -> Self {
+        let host_is_meant = host.identity == journal.header().namespace;
+        Self { paths, host, ports, journal: Mutex::new(Some(journal)), host_is_meant, observer }
+    }
+
+    /// The device of this name among the host's, if it is still the one of this number.
+    fn hosts(&self, name: &DeviceName, index: IfIndex) -> Result<bool, LinkError> {
+        if !self.host_is_meant {
+            return Ok(false);
+        }
+        match self.host.links.by_name(name) {
+            Ok(device) => Ok(device.index == index),
+            Err(LinkError::DeviceMissing { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A poisoned journal is still the truth about the host: a panic elsewhere must not keep it from being undone.
+    fn journal(&self) -> MutexGuard<'_, Option<Journal>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn passed(&self, step: &'static str) {
+        self.observe(&Step::Passed(step));
+    }
+
+    fn observe(&self, step: &Step) {
+        if let Some(observer) = &self.observer {
+            observer(step);
+        }
+    }
+
+    /// Makes one change: journaled before, taken back where making it fails half-way.
+    pub(crate) fn change<T, E: From<StepError>>(
+        &self,
+        scope: &Scope,
+        change: Change,
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let id = self.announce(scope, &change)?;
+        match make() {
+            Ok(made) => {
+                self.observe(&Step::Made(change));
+                Ok(made)
+            }
+            Err(error) => {
+                // What it was refused for is the better story; what cannot be taken back stays in the journal.
+                let _ = self.undo_entry(id, &change);
+                Err(error)
+            }
+        }
+    }
+
+    fn announce(&self, scope: &Scope, change: &Change) -> Result<EntryId, StepError> {
+        let mut journal = self.journal();
+        let open = journal.as_mut().ok_or(StepError::Io {
+            attempt: "change the host for an instance that is closed",
+            cause: io::ErrorKind::NotConnected.into(),
+        })?;
+        let id = open.announce(scope.clone(), change.clone())?;
+        drop(journal);
+        self.observe(&Step::Announced(change.clone()));
+        Ok(id)
+    }
+
+    /// Undoes everything that was done for `scope`, the newest first. What fails does not keep the rest from being
+    /// undone.
+    pub(crate) fn undo(&self, scope: &Scope) -> Result<(), CloseError> {
+        let pending = self.journal().as_ref().map_or_else(Vec::new, |journal| journal.pending(scope));
+        let mut failed = Vec::new();
+        for (id, change) in pending {
+            if let Err(cause) = self.undo_entry(id, &change) {
+                failed.push((change, cause));
+            }
+        }
+        let left = failed.len();
+        match failed.into_iter().next() {
+            None => Ok(()),
+            Some((change, cause)) => Err(CloseError { left, what: format!("{change:?}"), cause }),
+        }
+    }
+
+    /// Undoes the one pending change that `wanted` picks, if there is one.
+    pub(crate) fn undo_one(&self, wanted: impl Fn(&Change) -> bool) -> Result<(), StepError> {
+        let found = self.journal().as_ref().and_then(|journal| journal.find(wanted));
+        match found {
+            Some((id, change)) => self.undo_entry(id, &change),
+            None => Ok(()),
+        }
+    }
+
+    /// Crosses out a change that turned out not to have been made.
+    pub(crate) fn forget(&self, change: &Change) -> Result<(), StepError> {
+        if let Some(journal) = self.journal().as_mut()
+            && let Some((id, _)) = journal.find(|pending| pending == change)
+        {
+            journal.cross_out(id)?;
+        }
+        Ok(())
+    }
+
+    fn undo_entry(&self, id: EntryId, change: &Change) -> Result<(), StepError> {
+        self.observe(&Step::Undoing(change.clone()));
+        self.take_back(change)?;
+        if let Some(journal) = self.journal().as_mut() {
+            journal.cross_out(id)?;
+        }
+        self.observe(&Step::Undone(change.clone()));
+        Ok(())
+    }
+
+    /// Takes one change back, where it is still there and still ours. Doing it twice is doing it once: a crash may come
+    /// between a change and its record.
+    fn take_back(&self, change: &Change) -> Result<(), StepError> {
+        match change {
+            Change::Namespace => unbind(&self.paths),
+            Change::Pins { folder } => remove_pins(&self.paths.pin(folder)),
+            Change::Attachment { pin } => xsknet_bpf::remove_link_pin(&self.paths.pin(pin))
+                .map_err(|cause| StepError::Io { attempt: "detach a program", cause }),
+            Change::Pair { outer, inner, alias } => {
+                delete_named(&self.ports.links, inner, alias)?;
+                delete_named(&self.ports.links, outer, alias)?;
+                if self.host_is_meant {
+                    delete_named(&self.host.links, outer, alias)?;
+                }
+                Ok(())
+            }
+            Change::Offload { device, index, feature, was } => {
+                if self.hosts(device, *index)? {
+                    self.host.ethtool.set_features(device, &[(feature.as_str(), *was)])?;
+                }
+                Ok(())
+            }
+            Change::Filter { device, index, mac } => {
+                if self.hosts(device, *index)? {
+                    self.host.links.remove_filter(*index, *mac)?;
+                }
+                Ok(())
+            }
+            Change::Promiscuous { device, index } => {
+                if self.hosts(device, *index)? {
+                    self.host.links.set_promiscuous(*index, false)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the journal once nothing is pending.
+    pub(crate) fn finish(&self) -> Result<(), StepError> {
+        match self.journal().take() {
+            Some(journal) => Ok(journal.remove()?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Deletes a device of this name if its alias says that it is ours. Its peer goes with it.
+fn delete_named(links: &Links, name: &DeviceName, alias: &str) -> Result<(), LinkError> {
+    match links.by_name(name) {
+        Ok(device) if device.alias.as_deref() == Some(alias) => match links.delete(device.index) {
+            Err(LinkError::DeviceMissing { .. }) => Ok(()),
+            other => other,
+        },
+        Ok(_) | Err(LinkError::DeviceMissing { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn unbind(paths: &Paths) -> Result<(), StepError> {
+    Netns::unbind(&paths.namespace())?;
+    match std::fs::remove_dir(paths.folder()) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(StepError::Io { attempt: "remove the instance's folder", cause })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a folder of pins. Only bpffs is below it, so following it down leads nowhere else.
+pub(crate) fn remove_pins(folder: &Path) -> Result<(), StepError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(StepError::Io { attempt: "remove pins", cause }),
+        _ => Ok(()),
+    }
+}
+
+/// Devices whose alias says that they are this instance's, although no journal tells of them.
+pub(crate) fn delete_strays(links: &Links, prefix: &str) -> Result<(), LinkError> {
+    let ours = |alias: &Option<String>| alias.as_deref().is_some_and(|alias| alias.starts_with(prefix));
+    let strays: HashSet<IfIndex> =
+        links.list()?.into_iter().filter(|device| ours(&device.alias)).map(|device| device.index).collect();
+    for index in strays {
+        match links.delete(index) {
+            Ok(()) | Err(LinkError::DeviceMissing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

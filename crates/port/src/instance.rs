@@ -1,0 +1,245 @@
+//! An instance: one process's hold on the host, from the lock to the last undone change.
+
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use xsknet_bpf::bpffs;
+use xsknet_link::{DeviceName, Netns};
+
+use crate::ability::Ability;
+use crate::error::{CloseError, ManageError, OpenError, StepError};
+use crate::ground::{Ground, Observer, Site, delete_strays, remove_pins, unbind};
+use crate::journal::{Change, Header, Journal, Scope};
+use crate::lock::Lock;
+use crate::names::{InstanceName, Paths, Places};
+use crate::uplink::{Uplink, UplinkOptions, UplinkState};
+
+/// How an instance is to be opened. `Default` is the host's one daemon.
+pub struct InstanceOptions {
+    /// Its name; several instances with different names run side by side.
+    pub name: InstanceName,
+    /// Where it keeps what outlives its process.
+    pub places: Places,
+    /// Asks the kernel for an ability; `Ability::probe` unless a test wants another answer.
+    pub probe: fn(Ability) -> io::Result<()>,
+    /// Hears of every change to the host, before and after it.
+    pub observer: Option<Observer>,
+}
+
+impl Default for InstanceOptions {
+    fn default() -> Self {
+        Self { name: InstanceName::default(), places: Places::default(), probe: Ability::probe, observer: None }
+    }
+}
+
+/// A running instance. Dropping it closes it; `close` also says what could not be undone.
+#[derive(Debug)]
+pub struct Instance {
+    ground: Arc<Ground>,
+    uplinks: Mutex<BTreeMap<DeviceName, Weak<UplinkState>>>,
+    lock: Option<Lock>,
+}
+
+impl Instance {
+    /// Opens an instance whose cards are those of the calling thread's network namespace. What an earlier run of the
+    /// same name left behind is undone first.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing of the instance is left, but what an earlier run left may be.
+    pub fn open(options: InstanceOptions) -> Result<Self, OpenError> {
+        let InstanceOptions { name, places, probe, observer } = options;
+        for ability in Ability::NEEDED {
+            probe(ability).map_err(|cause| OpenError::AbilityMissing { ability, cause })?;
+        }
+        let paths = Paths::new(places, name.clone());
+        make_folder(paths.run(), 0o755)?;
+        let lock = Lock::attempt(&paths.lock())
+            .map_err(|cause| OpenError::Io { attempt: "lock", path: paths.lock(), cause })?
+            .ok_or_else(|| OpenError::AlreadyRunning { instance: name.to_string() })?;
+        sweep(&paths)?;
+        mount_bpffs(&paths)?;
+        Self::begin(paths.clone(), lock, observer).inspect_err(|_| {
+            let _ = leave_bpffs(&paths);
+            let _ = std::fs::remove_dir(paths.run());
+        })
+    }
+
+    fn begin(paths: Paths, lock: Lock, observer: Option<Observer>) -> Result<Self, OpenError> {
+        let host = Netns::current().map_err(StepError::from)?;
+        let ports = Netns::create().map_err(StepError::from)?;
+        let (host, ports) = (Site::new(host)?, Site::new(ports)?);
+        let header = Header::new(&paths.instance().to_string(), &boot_id(), host.identity);
+
+        let journal = Journal::create(&paths.journal(), header)?;
+        let ground = Arc::new(Ground::new(paths, host, ports, journal, observer));
+        // From here on a failure undoes what was done, by dropping the instance.
+        let instance = Self { ground, uplinks: Mutex::default(), lock: Some(lock) };
+        let ground = &instance.ground;
+        ground.change(&Scope::Instance, Change::Namespace, || -> Result<(), StepError> {
+            let folder = DirBuilder::new().mode(0o700).create(ground.paths.folder());
+            folder.map_err(|cause| StepError::Io { attempt: "make the instance's folder", cause })?;
+            Ok(ground.ports.namespace.bind_to(&ground.paths.namespace())?)
+        })?;
+        Ok(instance)
+    }
+
+    /// Makes a card an uplink of this instance.
+    ///
+    /// # Errors
+    /// See [`ManageError`]; the card is then as it was.
+    pub fn manage(&self, options: &UplinkOptions) -> Result<Uplink, ManageError> {
+        let mut uplinks = self.uplinks.lock().unwrap_or_else(PoisonError::into_inner);
+        uplinks.retain(|_, uplink| uplink.upgrade().is_some_and(|uplink| uplink.is_open()));
+        if uplinks.contains_key(&options.device) {
+            let instance = self.ground.paths.instance().to_string();
+            return Err(ManageError::AlreadyManaged { device: options.device.clone(), instance });
+        }
+        let uplink = Uplink::open(Arc::clone(&self.ground), options)?;
+        uplinks.insert(options.device.clone(), uplink.downgrade());
+        Ok(uplink)
+    }
+
+    /// Closes all uplinks and ports, and leaves the host as it was found. Sockets of ports that are still held stay
+    /// usable as memory, but nothing reaches them any more.
+    ///
+    /// # Errors
+    /// What could not be undone stays in the journal, and the next start tries again.
+    pub fn close(mut self) -> Result<(), CloseError> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), CloseError> {
+        let Some(lock) = self.lock.take() else { return Ok(()) };
+        let uplinks = std::mem::take(&mut *self.uplinks.lock().unwrap_or_else(PoisonError::into_inner));
+        for uplink in uplinks.into_values().filter_map(|uplink| uplink.upgrade()) {
+            uplink.let_go();
+        }
+        self.ground.undo(&Scope::Instance)?;
+        let finished = self.ground.finish().and_then(|()| leave_bpffs(&self.ground.paths));
+        finished.map_err(|cause| CloseError { left: 1, what: "the instance's own files".into(), cause })?;
+        drop(lock);
+        // Another instance may still be in there.
+        let _ = std::fs::remove_dir(self.ground.paths.run());
+        Ok(())
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            // Nobody is left to return it to, and it must not be silent.
+            eprintln!("xsknet: {error}: {}", error.cause);
+        }
+    }
+}
+
+/// Undoes what a run of this name left, and forgets it. The caller holds the lock.
+fn sweep(paths: &Paths) -> Result<(), OpenError> {
+    let journal = match Journal::load(&paths.journal())? {
+        // After a reboot nothing of it exists any more.
+        Some(stale) if stale.header().boot != boot_id() => {
+            stale.remove()?;
+            None
+        }
+        other => other,
+    };
+    let host = Site::new(Netns::current().map_err(StepError::from)?)?;
+    // Without its bind mount the ports' namespace is gone, or out of reach; an empty one stands in for it.
+    let bound = Netns::open(&paths.namespace()).or_else(|_| Netns::create());
+    let ports = Site::new(bound.map_err(StepError::from)?)?;
+    let failed = |cause| OpenError::Sweep(CloseError { left: 1, what: "what was found by its name".into(), cause });
+    let host = match journal {
+        Some(journal) => {
+            let ground = Ground::new(paths.clone(), host, ports, journal, None);
+            ground.undo(&Scope::Instance).map_err(OpenError::Sweep)?;
+            ground.finish().map_err(failed)?;
+            ground.host
+        }
+        None => host,
+    };
+    // By name: what a removed journal does not tell.
+    delete_strays(&host.links, &paths.alias_prefix())?;
+    unbind(paths).map_err(failed)?;
+    if bpffs::is_mounted(paths.bpffs()).unwrap_or(false) {
+        remove_pins(&paths.instance_pins()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Undoes what killed runs left whose name begins with `prefix` and that nobody runs any more.
+///
+/// # Errors
+/// The first instance that could not be swept; the others are tried all the same.
+pub fn sweep_dead(places: &Places, prefix: &str) -> Result<usize, OpenError> {
+    let mut swept = 0;
+    let mut first = None;
+    let entries = std::fs::read_dir(&places.run).into_iter().flatten().flatten();
+    let names: std::collections::BTreeSet<InstanceName> = entries
+        .filter_map(|entry| {
+            let path = entry.path();
+            let stem = path.file_stem()?.to_str()?;
+            if stem.starts_with(prefix) { stem.parse().ok() } else { None }
+        })
+        .collect();
+    for name in names {
+        let options = InstanceOptions { name, places: places.clone(), ..InstanceOptions::default() };
+        match Instance::open(options).map(Instance::close) {
+            Ok(Ok(())) => swept += 1,
+            Err(OpenError::AlreadyRunning { .. }) => {}
+            Ok(Err(error)) => first = first.or(Some(OpenError::Sweep(error))),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    first.map_or(Ok(swept), Err)
+}
+
+/// Mounts bpffs where it is missing. A file beside the locks says that it was one of us, so that the last instance to
+/// leave takes it down again.
+fn mount_bpffs(paths: &Paths) -> Result<(), OpenError> {
+    let refused = |cause| OpenError::Io { attempt: "mount the BPF file system at", path: paths.bpffs().into(), cause };
+    let _held = Lock::wait(&paths.bpffs_lock()).map_err(refused)?;
+    if !bpffs::is_mounted(paths.bpffs()).map_err(refused)? {
+        std::fs::write(paths.bpffs_marker(), []).map_err(refused)?;
+        bpffs::mount(paths.bpffs()).map_err(refused)?;
+    }
+    make_folder(&paths.all_pins(), 0o700)?;
+    make_folder(&paths.instance_pins(), 0o700)?;
+    make_folder(&paths.pins(), 0o700)
+}
+
+/// Leaves bpffs as it was found, unless others use it by now: then the last of them does.
+fn leave_bpffs(paths: &Paths) -> Result<(), StepError> {
+    let refused = |cause| StepError::Io { attempt: "leave the BPF file system", cause };
+    let _held = Lock::wait(&paths.bpffs_lock()).map_err(refused)?;
+    remove_pins(&paths.instance_pins())?;
+    match std::fs::remove_dir(paths.all_pins()) {
+        Ok(()) => {}
+        // Other instances.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOTEMPTY.raw_os_error()) => return Ok(()),
+        Err(error) => return Err(refused(error)),
+    }
+    let empty = std::fs::read_dir(paths.bpffs()).map_err(refused)?.next().is_none();
+    if empty && paths.bpffs_marker().exists() {
+        bpffs::unmount(paths.bpffs()).map_err(refused)?;
+        std::fs::remove_file(paths.bpffs_marker()).map_err(refused)?;
+    }
+    Ok(())
+}
+
+fn make_folder(path: &Path, mode: u32) -> Result<(), OpenError> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
+            Err(OpenError::Io { attempt: "make the folder", path: path.into(), cause })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim_end().into()
+}

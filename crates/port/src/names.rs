@@ -1,0 +1,204 @@
+//! The names by which a start recognises what an earlier run left: folders, files, pins, aliases.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use xsknet_link::DeviceName;
+
+/// Where an instance keeps what must outlive its process.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Folder of locks, journals and bound namespaces; `/run/xsknet`.
+    pub run: PathBuf,
+    /// The BPF file system; `/sys/fs/bpf`.
+    pub bpffs: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { run: "/run/xsknet".into(), bpffs: "/sys/fs/bpf".into() }
+    }
+}
+
+/// The name of an instance: 1 to 32 letters, digits, `-` and `_`, so that it can stand in a path, an alias and a unit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InstanceName(String);
+
+/// A name that cannot be an instance's.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` cannot name an instance: it takes 1 to 32 letters, digits, `-` and `_`")]
+pub struct InstanceNameError(String);
+
+impl FromStr for InstanceName {
+    type Err = InstanceNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if (1..=32).contains(&text.len()) && text.chars().all(fits) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InstanceNameError(text.into()))
+        }
+    }
+}
+
+impl fmt::Display for InstanceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Default for InstanceName {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+/// All paths of one instance.
+#[derive(Debug, Clone)]
+pub(crate) struct Paths {
+    places: Places,
+    instance: InstanceName,
+}
+
+impl Paths {
+    pub(crate) fn new(places: Places, instance: InstanceName) -> Self {
+        Self { places, instance }
+    }
+
+    pub(crate) fn run(&self) -> &Path {
+        &self.places.run
+    }
+
+    pub(crate) fn bpffs(&self) -> &Path {
+        &self.places.bpffs
+    }
+
+    pub(crate) fn instance(&self) -> &InstanceName {
+        &self.instance
+    }
+
+    /// Held while bpffs is mounted or unmounted; shared by all instances. Names with a dot are no instance's.
+    pub(crate) fn bpffs_lock(&self) -> PathBuf {
+        self.places.run.join(".bpffs.lock")
+    }
+
+    /// Stands while bpffs is mounted because an instance needed it.
+    pub(crate) fn bpffs_marker(&self) -> PathBuf {
+        self.places.run.join(".bpffs.mounted")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.places.run.join(format!("{}.lock", self.instance))
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.places.run.join(format!("{}.journal", self.instance))
+    }
+
+    /// The instance's own folder in `/run/xsknet`.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.places.run.join(&self.instance.0)
+    }
+
+    /// The bind mount that keeps the ports' namespace.
+    pub(crate) fn namespace(&self) -> PathBuf {
+        self.folder().join("netns")
+    }
+
+    /// The folder in bpffs that all instances share.
+    pub(crate) fn all_pins(&self) -> PathBuf {
+        self.places.bpffs.join("xsknet")
+    }
+
+    /// The instance's folder in bpffs.
+    pub(crate) fn instance_pins(&self) -> PathBuf {
+        self.all_pins().join(&self.instance.0)
+    }
+
+    /// The folder that pins of this shape stand in; a program with other maps takes another number.
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.instance_pins().join("v1")
+    }
+
+    pub(crate) fn pin(&self, pin: &PinPath) -> PathBuf {
+        self.pins().join(&pin.0)
+    }
+
+    /// Says on a port's device whose it is.
+    pub(crate) fn alias(&self, port: &str) -> String {
+        format!("{}{port}", self.alias_prefix())
+    }
+
+    pub(crate) fn alias_prefix(&self) -> String {
+        format!("xsknet:{}:", self.instance)
+    }
+}
+
+/// A path below the instance's folder of pins. It never leaves that folder, whoever wrote it down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PinPath(String);
+
+impl PinPath {
+    /// The folder of an uplink's programs and maps.
+    pub(crate) fn uplink(device: &DeviceName) -> Self {
+        Self(device.to_string())
+    }
+
+    /// The folder of one port of an uplink.
+    pub(crate) fn port(device: &DeviceName, port: u32) -> Self {
+        Self(format!("{device}/port-{port}"))
+    }
+
+    /// A pin in this folder.
+    pub(crate) fn file(&self, name: &str) -> Self {
+        Self(format!("{}/{name}", self.0))
+    }
+}
+
+impl TryFrom<String> for PinPath {
+    type Error = String;
+
+    fn try_from(path: String) -> Result<Self, Self::Error> {
+        let fits = |part: &str| !part.is_empty() && part != "." && part != "..";
+        if path.split('/').all(fits) && !path.contains('\0') {
+            Ok(Self(path))
+        } else {
+            Err(format!("`{path}` leaves the folder of pins"))
+        }
+    }
+}
+
+impl From<PinPath> for String {
+    fn from(path: PinPath) -> Self {
+        path.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instance_names_that_would_leave_their_folder_or_spoil_an_alias_are_refused() {
+        for good in ["default", "a", "lab-7_x", &"x".repeat(32)] {
+            assert!(good.parse::<InstanceName>().is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a:b", "a b", "é", "a\n", &"x".repeat(33)] {
+            assert!(bad.parse::<InstanceName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn pin_paths_from_a_journal_cannot_leave_the_folder_of_pins() {
+        for good in ["eth0", "eth0/port-1/guard"] {
+            assert!(PinPath::try_from(good.to_owned()).is_ok(), "{good}");
+        }
+        for bad in ["", "/", "/etc", "..", "a/../..", "a//b", "a/", "./a", "a\0"] {
+            assert!(PinPath::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A frame each way before a port is handed out: redirects that the kernel refuses fail without an error, so the only
+//! proof that a path works is a frame that went along it.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use xsknet_bpf::{Direction, InjectOptions, Injector, Obtained, PortId};
+use xsknet_link::MacAddr;
+use xsknet_xsk::{Socket, SocketError};
+
+use crate::error::{OpenPortError, StepError};
+use crate::port::PortInfo;
+use crate::uplink::{OpenUplink, UplinkState};
+
+/// How long a frame may take that crosses two devices of one machine.
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// IEEE 802's local experimental EtherType 1: nobody else's, and a guard lets it out of no port.
+const ETHER_TYPE: [u8; 2] = [0x88, 0xb5];
+
+/// Sends a frame through the uplink's program to the port, and one from the port to the wire.
+pub(crate) fn both_ways(
+    uplink: &UplinkState,
+    card: &mut OpenUplink,
+    id: PortId,
+    info: &PortInfo,
+    socket: &mut Socket,
+) -> Result<(), OpenPortError> {
+    to_the_port(uplink, card, id, info, socket)?;
+    uplink.ground.passed("a self-test frame reached the port");
+    from_the_port(uplink, card, id, info, socket)?;
+    uplink.ground.passed("a self-test frame left the port");
+    Ok(())
+}
+
+fn to_the_port(
+    uplink: &UplinkState,
+    card: &mut OpenUplink,
+    id: PortId,
+    info: &PortInfo,
+    socket: &mut Socket,
+) -> Result<(), OpenPortError> {
+    let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
+    let mut frame = header(info, info.mac.octets(), uplink.info.mac.octets());
+    frame.extend(ETHER_TYPE);
+    frame.extend(b"xsknet self-test ");
+    frame.extend(MacAddr::random_local().octets());
+    frame.resize(60, 0);
+    let index = uplink.info.index.get();
+    // Live frames enter the driver's own path; generic XDP sits behind it, where only a frame received by the stack comes.
+    let injected = uplink.ground.host.run(|| -> Result<(), StepError> {
+        match uplink.info.mode {
+            Obtained::Native | Obtained::Hw => card.datapath.inject_at_uplink(&frame, index, 1)?,
+            Obtained::Skb => {
+                let options = InjectOptions { target: index, number_offset: None };
+                Injector::load(options, Direction::Ingress)?.send(&frame, 1)?;
+            }
+        }
+        Ok(())
+    });
+    injected.and_then(|done| done).map_err(step)?;
+
+    let mut got = Vec::new();
+    let arrived = until(|| {
+        socket.receive(64, &mut got)?;
+        let mut found = false;
+        // Frames of others that were quicker than the port's owner are lost to it, and counted as received.
+        for seen in got.drain(..) {
+            found |= socket.bytes(&seen) == frame;
+            socket.release(seen);
+        }
+        if !found {
+            socket.wait(Duration::from_millis(10))?;
+        }
+        Ok(found)
+    });
+    if arrived.map_err(|cause| step(StepError::from(cause)))? {
+        return Ok(());
+    }
+    let uplink_program = card.datapath.uplink_counters().map_err(|cause| step(cause.into()))?;
+    let port_program = card.ports[&id].program.counters().map_err(|cause| step(cause.into()))?;
+    let seen = format!("uplink program {uplink_program:?}; port program {port_program:?}");
+    Err(OpenPortError::SelfTest { direction: "to the port", waited_ms: DEADLINE.as_millis() as u64, seen })
+}
+
+/// A probe for the port's own address: what a host sends before it takes an address, and nobody stores anything of it.
+fn from_the_port(
+    uplink: &UplinkState,
+    card: &mut OpenUplink,
+    id: PortId,
+    info: &PortInfo,
+    socket: &mut Socket,
+) -> Result<(), OpenPortError> {
+    let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
+    let probe = probe(info);
+    let before = uplink.losses(&card.ports[&id]);
+    let guard = || card.datapath.guard_counters(id).map_err(|cause| step(cause.into()));
+    let left_before = guard()?.to_uplink();
+    let mut frame = socket.allocate().expect("a fresh UMEM has frames beside those in FILL");
+    frame.set_len(probe.len()).expect("a probe fits every frame");
+    socket.bytes_mut(&mut frame).copy_from_slice(&probe);
+    let mut frames = vec![frame];
+    let completed = until(|| {
+        socket.transmit(&mut frames)?;
+        socket.flush()?;
+        socket.complete()?;
+        Ok(frames.is_empty() && socket.census().tx == 0)
+    });
+    for frame in frames {
+        socket.release(frame);
+    }
+    let completed = completed.map_err(|cause| step(StepError::from(cause)))?;
+    // The guard runs in softirq, perhaps on another CPU and a moment later.
+    let end = Instant::now() + DEADLINE;
+    while completed && guard()?.to_uplink() == left_before && Instant::now() < end {
+        std::thread::yield_now();
+    }
+    let left = guard()?.to_uplink() > left_before;
+    let lost = uplink.losses(&card.ports[&id]) - before;
+    if left && lost == 0 {
+        return Ok(());
+    }
+    let seen = format!("guard {:?}; {lost} refused by the card or its port", guard()?);
+    Err(OpenPortError::SelfTest { direction: "from the port", waited_ms: DEADLINE.as_millis() as u64, seen })
+}
+
+fn until(mut holds: impl FnMut() -> Result<bool, SocketError>) -> Result<bool, SocketError> {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if holds()? {
+            return Ok(true);
+        }
+        if Instant::now() >= end {
+            return Ok(false);
+        }
+    }
+}
+
+fn header(info: &PortInfo, destination: [u8; 6], source: [u8; 6]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(96);
+    frame.extend(destination);
+    frame.extend(source);
+    if let Some(vlan) = info.vlan {
+        frame.extend([0x81, 0x00]);
+        frame.extend(vlan.to_be_bytes());
+    }
+    frame
+}
+
+fn probe(info: &PortInfo) -> Vec<u8> {
+    let v4 = info.addresses.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None });
+    match (v4, info.addresses.first()) {
+        (Some(target), _) => arp_probe(info, target),
+        (None, Some(IpAddr::V6(target))) => solicitation(info, *target),
+        _ => unreachable!("a port has at least one address"),
+    }
+}
+
+/// RFC 5227, 2.1.1.
+fn arp_probe(info: &PortInfo, target: [u8; 4]) -> Vec<u8> {
+    let mac = info.mac.octets();
+    let mut frame = header(info, [0xff; 6], mac);
+    frame.extend([0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 1]);
+    frame.extend(mac);
+    frame.extend([0; 4 + 6]);
+    frame.extend(target);
+    frame.resize(60, 0);
+    frame
+}
+
+/// RFC 4862, 5.4.2.
+fn solicitation(info: &PortInfo, target: Ipv6Addr) -> Vec<u8> {
+    let low = target.octets();
+    let mut group = [0; 16];
+    group[..13].copy_from_slice(&[0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff]);
+    group[13..].copy_from_slice(&low[13..]);
+    let mut frame = header(info, MacAddr::solicited_node(target).octets(), info.mac.octets());
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 24, 58, 255]);
+    frame.extend([0; 16]);
+    frame.extend(group);
+    let mut message = [0; 24];
+    message[0] = 135;
+    message[8..].copy_from_slice(&low);
+    let words = message.chunks_exact(2).chain(group.chunks_exact(2));
+    let sum: u32 = words.map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum::<u32>() + 24 + 58;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    frame.extend(message);
+    frame
+}

@@ -1,0 +1,376 @@
+//! An uplink: a card that the instance manages.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use xsknet_bpf::{Attachment, Datapath, DatapathOptions, Mode, Obtained, PortEntry, PortId, PortProgram, Vlan,
+    describe_program};
+use xsknet_link::{Device, DeviceName, IfIndex, LinkError, MacAddr, Offload, XdpFeatures};
+
+use crate::error::{CloseError, ManageError, OpenPortError, StepError};
+use crate::filters::Filters;
+use crate::ground::Ground;
+use crate::journal::{Change, Scope};
+use crate::names::PinPath;
+use crate::port::{self, Port, PortOptions};
+use crate::statistics::{PortStatistics, UplinkStatistics};
+use crate::tried::Tried;
+
+/// Which card, and how.
+#[derive(Debug, Clone)]
+pub struct UplinkOptions {
+    /// The card, in the namespace of the thread that opened the instance.
+    pub device: DeviceName,
+    /// Where the card's program runs. The ports' programs follow it as far as the kernel lets them.
+    pub mode: Mode,
+}
+
+/// What became of it.
+#[derive(Debug, Clone)]
+pub struct UplinkInfo {
+    /// The card.
+    pub device: DeviceName,
+    /// Its number.
+    pub index: IfIndex,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Its MTU, in bytes, when it became an uplink.
+    pub mtu: u32,
+    /// The mode that the kernel granted.
+    pub mode: Obtained,
+    /// What was tried on the way.
+    pub tried: Vec<Tried>,
+    /// XDP features of the card before a program was attached; `None` where the kernel does not tell (before 6.3).
+    pub features_before: Option<XdpFeatures>,
+    /// The same afterwards: some drivers show them only then.
+    pub features_after: Option<XdpFeatures>,
+}
+
+/// A card that is managed, until it is released or its instance is closed.
+#[derive(Debug)]
+pub struct Uplink {
+    state: Arc<UplinkState>,
+}
+
+#[derive(Debug)]
+pub(crate) struct UplinkState {
+    pub(crate) ground: Arc<Ground>,
+    pub(crate) info: UplinkInfo,
+    /// The card's own losses before it was ours.
+    baseline: CardLosses,
+    open: Mutex<Option<OpenUplink>>,
+}
+
+/// What exists while the card is managed.
+#[derive(Debug)]
+pub(crate) struct OpenUplink {
+    pub(crate) datapath: Datapath,
+    pub(crate) filters: Filters,
+    pub(crate) ports: BTreeMap<PortId, Room>,
+    /// Dropped, not detached: the pin keeps the program until the journal's undo removes it.
+    _attachment: Attachment,
+}
+
+/// The kernel's half of a port.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) name: String,
+    pub(crate) id: PortId,
+    pub(crate) outer_index: IfIndex,
+    pub(crate) mac: MacAddr,
+    pub(crate) vlan: Vlan,
+    pub(crate) mtu: u32,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) outer: DeviceName,
+    pub(crate) inner: DeviceName,
+    /// The addresses that the card lets in for this port.
+    pub(crate) filters: Vec<MacAddr>,
+    pub(crate) program: PortProgram,
+    pub(crate) _attachments: [Attachment; 2],
+    /// Held for its statistics. It must go with the port, or a dead owner's socket would stay in the XSKMAP.
+    pub(crate) socket: OwnedFd,
+}
+
+impl Room {
+    /// The port as the programs know it.
+    pub(crate) fn entry(&self) -> PortEntry<'_> {
+        let (outer, mac) = (self.outer_index.get(), self.mac.octets());
+        PortEntry { id: self.id, outer, mac, vlan: self.vlan, mtu: self.mtu, addresses: &self.addresses }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct CardLosses {
+    transmit_errors: u64,
+    refused_redirects: u64,
+}
+
+impl Uplink {
+    pub(crate) fn open(ground: Arc<Ground>, options: &UplinkOptions) -> Result<Self, ManageError> {
+        let device = options.device.clone();
+        let card = ground.host.links.by_name(&device).map_err(|error| match error {
+            LinkError::DeviceMissing { .. } => ManageError::DeviceMissing { device: device.clone() },
+            other => ManageError::Step { device: device.clone(), cause: other.into() },
+        })?;
+        let Some(mac) = card.mac else { return Err(ManageError::NotEthernet { device }) };
+        if let Some(there) = card.xdp.first() {
+            let program = describe_program(there.program_id).ok().flatten();
+            let (name, tag) = program.map_or_else(Default::default, |program| (program.name, program.tag));
+            let (id, mode) = (there.program_id, there.mode);
+            return Err(ManageError::ForeignProgram { device, id, name, tag, mode });
+        }
+        let scope = Scope::Uplink { device };
+        let opened = Self::attach(&ground, &scope, &card, mac, options);
+        match opened {
+            Ok((info, open)) => {
+                let baseline = card_losses(&ground, &info.device);
+                let state = UplinkState { ground, info, baseline, open: Mutex::new(Some(open)) };
+                Ok(Self { state: Arc::new(state) })
+            }
+            Err(error) => {
+                let _ = ground.undo(&scope);
+                Err(error)
+            }
+        }
+    }
+
+    fn attach(
+        ground: &Ground,
+        scope: &Scope,
+        card: &Device,
+        mac: MacAddr,
+        options: &UplinkOptions,
+    ) -> Result<(UplinkInfo, OpenUplink), ManageError> {
+        let device = &options.device;
+        let step = |cause| ManageError::Step { device: device.clone(), cause };
+        let features = || ground.host.links.xdp_features(card.index).ok().flatten();
+        let features_before = features();
+
+        let folder = PinPath::uplink(device);
+        let pins = ground.paths.pin(&folder);
+        let mut datapath = ground
+            .change(scope, Change::Pins { folder: folder.clone() }, || {
+                let options = DatapathOptions { uplink_mtu: card.mtu, pins: Some(&pins) };
+                Ok(Datapath::load(options)?)
+            })
+            .map_err(|error| match error {
+                StepError::Load(cause) => ManageError::Load { device: device.clone(), cause },
+                other => step(other),
+            })?;
+
+        // A card that strips tags would show a frame of some VLAN as an untagged one, and so to a port of none.
+        set_offload(ground, scope, card, Offload::VlanRx, false).map_err(step)?;
+
+        let pin = folder.file("uplink-link");
+        let attachment = ground
+            .change(scope, Change::Attachment { pin: pin.clone() }, || {
+                let target = xsknet_bpf::Device { name: device.to_string(), index: card.index.get() };
+                ground.host.run(|| {
+                    let mut attachment = datapath.attach_uplink(&target, options.mode)?;
+                    attachment.pin(&ground.paths.pin(&pin))?;
+                    Ok(attachment)
+                })?
+            })
+            .map_err(|error| match error {
+                StepError::Attach(cause) => ManageError::Attach { device: device.clone(), cause },
+                other => step(other),
+            })?;
+        let index = card.index;
+        ground
+            .host
+            .run(|| datapath.set_uplink(index.get()))
+            .and_then(|set| set.map_err(StepError::from))
+            .map_err(step)?;
+        ground.passed("the uplink's slot is set");
+
+        let info = UplinkInfo {
+            device: device.clone(),
+            index,
+            mac,
+            mtu: card.mtu,
+            mode: attachment.obtained(),
+            tried: port::tried("uplink", attachment.tried()),
+            features_before,
+            features_after: features(),
+        };
+        let open =
+            OpenUplink { datapath, filters: Filters::default(), ports: BTreeMap::new(), _attachment: attachment };
+        Ok((info, open))
+    }
+
+    /// What became of the options.
+    pub fn info(&self) -> &UplinkInfo {
+        &self.state.info
+    }
+
+    /// Opens a port. It is handed out once a self-test frame went through it each way.
+    ///
+    /// # Errors
+    /// See [`OpenPortError`]; nothing of the port is left.
+    pub fn open_port(&self, options: PortOptions) -> Result<Port, OpenPortError> {
+        Port::open(Arc::clone(&self.state), options)
+    }
+
+    /// What the uplink's program and the card say; zero once the uplink is closed.
+    ///
+    /// # Errors
+    /// The kernel's, for a map or a device.
+    pub fn statistics(&self) -> Result<UplinkStatistics, StepError> {
+        self.state.statistics()
+    }
+
+    /// The names of the open ports, and what the kernel says of each.
+    ///
+    /// # Errors
+    /// The kernel's, for a map or a device.
+    pub fn port_statistics(&self) -> Result<Vec<(String, PortStatistics)>, StepError> {
+        let open = self.state.lock();
+        let rooms = open.iter().flat_map(|open| open.ports.values().map(move |room| (open, room)));
+        rooms.map(|(open, room)| Ok((room.name.clone(), self.state.room_statistics(open, room)?))).collect()
+    }
+
+    /// Closes all ports and gives the card back as it was.
+    ///
+    /// # Errors
+    /// What could not be undone stays in the journal, and the next start tries again.
+    pub fn release(self) -> Result<(), CloseError> {
+        self.state.release()
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<UplinkState> {
+        Arc::downgrade(&self.state)
+    }
+}
+
+impl UplinkState {
+    pub(crate) fn scope(&self) -> Scope {
+        Scope::Uplink { device: self.info.device.clone() }
+    }
+
+    pub(crate) fn port_scope(&self, port: PortId) -> Scope {
+        Scope::Port { device: self.info.device.clone(), port: port.number() }
+    }
+
+    /// A panic while a port was opened or closed must not keep the others from being closed.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Option<OpenUplink>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    /// Forgets the live objects, and leaves the undoing to the instance's own.
+    pub(crate) fn let_go(&self) {
+        self.lock().take();
+    }
+
+    pub(crate) fn release(&self) -> Result<(), CloseError> {
+        match self.lock().take() {
+            Some(open) => {
+                drop(open);
+                self.ground.undo(&self.scope())
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn close_port(&self, id: PortId) -> Result<(), CloseError> {
+        let mut open = self.lock();
+        let Some(uplink) = open.as_mut() else { return Ok(()) };
+        let Some(room) = uplink.ports.remove(&id) else { return Ok(()) };
+        // First nothing more is steered to the port, then nothing more comes from it, then it goes.
+        let removed = uplink.datapath.remove_port(&room.entry());
+        self.ground.passed("the port's map entries are gone");
+        let OpenUplink { filters, .. } = uplink;
+        let mut failed = removed.err().map(StepError::from);
+        for mac in &room.filters {
+            if filters.release(*mac)
+                && let Err(cause) = self.remove_filter(*mac)
+            {
+                failed = Some(cause);
+            }
+        }
+        drop(room);
+        self.ground.undo(&self.port_scope(id))?;
+        match failed {
+            None => Ok(()),
+            Some(cause) => Err(CloseError { left: 1, what: "a map entry or a filter of the card".into(), cause }),
+        }
+    }
+
+    pub(crate) fn remove_filter(&self, mac: MacAddr) -> Result<(), StepError> {
+        self.ground.undo_one(|change| matches!(change, Change::Filter { device, mac: its, .. } if *its == mac && *device == self.info.device))
+    }
+
+    /// Frames that the card or a port's pair refused after a program had let them go.
+    pub(crate) fn losses(&self, room: &Room) -> u64 {
+        let of = |device| {
+            let losses = card_losses(&self.ground, device);
+            losses.transmit_errors + losses.refused_redirects
+        };
+        of(&self.info.device) + of(&room.outer)
+    }
+
+    fn statistics(&self) -> Result<UplinkStatistics, StepError> {
+        let open = self.lock();
+        let Some(open) = open.as_ref() else { return Ok(UplinkStatistics::default()) };
+        let now = card_losses(&self.ground, &self.info.device);
+        Ok(UplinkStatistics {
+            program: open.datapath.uplink_counters()?,
+            unattributed: open.datapath.unattributed_counters()?,
+            transmit_errors: now.transmit_errors.saturating_sub(self.baseline.transmit_errors),
+            refused_redirects: now.refused_redirects.saturating_sub(self.baseline.refused_redirects),
+        })
+    }
+
+    pub(crate) fn statistics_of(&self, id: PortId) -> Result<PortStatistics, StepError> {
+        let open = self.lock();
+        let room = open.as_ref().and_then(|open| open.ports.get(&id).map(|room| (open, room)));
+        room.map_or_else(|| Ok(PortStatistics::default()), |(open, room)| self.room_statistics(open, room))
+    }
+
+    fn room_statistics(&self, open: &OpenUplink, room: &Room) -> Result<PortStatistics, StepError> {
+        let outer = card_losses(&self.ground, &room.outer);
+        let inner = self.ground.ports.links.by_name(&room.inner)?;
+        let statistics = xsknet_xsk::kernel_statistics(&room.socket);
+        Ok(PortStatistics {
+            guard: open.datapath.guard_counters(room.id)?,
+            program: room.program.counters()?,
+            socket: statistics.map_err(|cause| StepError::Io { attempt: "read a socket's statistics", cause })?,
+            inner_transmit_drops: inner.stats.tx_dropped,
+            outer_transmit_errors: outer.transmit_errors,
+            outer_refused_redirects: outer.refused_redirects,
+        })
+    }
+}
+
+/// A card without such statistics counts none.
+fn card_losses(ground: &Ground, device: &DeviceName) -> CardLosses {
+    let statistics = ground.host.ethtool.statistics(device).ok();
+    let sum = |direction, counter| statistics.as_ref().and_then(|of| of.sum(direction, counter)).unwrap_or(0);
+    CardLosses {
+        transmit_errors: sum("tx", "xdp_xmit_errors"),
+        refused_redirects: sum("rx", "drops"),
+    }
+}
+
+/// Switches an offload of a card of the host, each of its features journaled with what was wanted before.
+fn set_offload(ground: &Ground, scope: &Scope, card: &Device, offload: Offload, on: bool) -> Result<(), StepError> {
+    let ethtool = &ground.host.ethtool;
+    let features = ethtool.features(&card.name)?;
+    for name in features.names(offload) {
+        let Some(feature) = features.feature(name).filter(|feature| feature.active != on && feature.changeable) else {
+            continue;
+        };
+        let (device, index) = (card.name.clone(), card.index);
+        let change = Change::Offload { device, index, feature: name.into(), was: feature.wanted };
+        ground.change(scope, change, || -> Result<(), StepError> {
+            ethtool.set_features(&card.name, &[(name, on)])?;
+            Ok(())
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! What all tests of this crate start from: a lab, an instance in it, and an uplink with ports.
+#![allow(dead_code, reason = "every test file uses some of it")]
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use xsknet_bpf::Mode;
+use xsknet_port::{Equality, Instance, InstanceOptions, Places, Port, PortOptions, Uplink, UplinkOptions, sweep_dead};
+use xsknet_testkit::{CARD, ECHO_PORT, Lab, Responder, Serving, Snapshot, Wire, device, port_addresses, wait_until};
+
+pub const SECOND: Duration = Duration::from_secs(1);
+
+/// A lab, and the names of an instance that is this test's alone.
+pub struct Stage {
+    pub lab: Lab,
+    name: String,
+}
+
+impl Stage {
+    pub fn new(wire: Wire) -> Self {
+        static SWEEP: Once = Once::new();
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        SWEEP.call_once(|| {
+            sweep_dead(&Places::default(), "lab-").expect("what a killed run left can be swept");
+        });
+        let name = format!("lab-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self { lab: Lab::new(wire).expect("a lab"), name }
+    }
+
+    pub fn plain() -> Self {
+        Self::new(Wire::default())
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn options(&self) -> InstanceOptions {
+        InstanceOptions { name: self.name.parse().expect("a good name"), ..InstanceOptions::default() }
+    }
+
+    pub fn open(&self) -> Instance {
+        self.lab.host.enter(|| Instance::open(self.options())).expect("an instance")
+    }
+
+    /// What closing has to bring back.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(self.lab.host.namespace(), &[Path::new("/run/xsknet"), Path::new("/sys/fs/bpf")])
+    }
+
+    #[track_caller]
+    pub fn assert_as_before(&self, before: &Snapshot) {
+        if let Err(difference) = before.wait_for(3 * SECOND, || self.snapshot()) {
+            panic!("the machine is not as before:\n{difference}");
+        }
+    }
+}
+
+pub fn manage(instance: &Instance, mode: Mode) -> Uplink {
+    instance.manage(&UplinkOptions { device: device(CARD), mode }).expect("an uplink")
+}
+
+pub fn port(uplink: &Uplink, n: u8) -> Port {
+    uplink.open_port(PortOptions::new(port_addresses(n))).expect("a port")
+}
+
+pub fn responder(port: &Port) -> Responder {
+    Responder::new(port.info().mac.octets(), port.info().addresses.iter().copied())
+}
+
+pub fn serve(port: Port) -> Serving<Port> {
+    responder(&port).start(port)
+}
+
+/// Ends a responder and checks that nothing was refused on the way.
+#[track_caller]
+pub fn finish(serving: Serving<Port>) -> Port {
+    let (port, served) = serving.finish();
+    served.expect("a responder's socket works to the end");
+    port
+}
+
+/// Waits until everything that was sent has come back, then checks the sums and that no frame is missing.
+#[track_caller]
+pub fn assert_accounted(port: &mut Port) {
+    wait_until("completion of all frames", 2 * SECOND, || {
+        let socket = port.socket();
+        socket.flush().expect("a kick");
+        socket.complete().expect("a sound ring");
+        socket.census().tx == 0
+    });
+    let counters = port.socket().counters();
+    let mut sums = None;
+    wait_until("rest", 2 * SECOND, || {
+        let statistics = port.statistics().expect("statistics");
+        let now = statistics.equalities(&counters);
+        let holds = now.iter().all(Equality::holds);
+        if !holds && sums.replace(now) != Some(now) {
+            eprintln!("{now:?}\n{statistics:?}\n{counters:?}");
+        }
+        holds
+    });
+    assert_eq!(port.socket().outstanding(), 0);
+}
+
+/// Closes a port and checks that every frame is at home.
+#[track_caller]
+pub fn close(port: Port) {
+    let census = port.close().expect("closing undoes everything");
+    assert_eq!(census.home, census.total, "{census:?}");
+}
+
+/// Sends `payload` to the echo port from a socket of the remote host's kernel, and returns what came back.
+pub fn udp_echo(lab: &Lab, to: IpAddr, payload: &[u8]) -> std::io::Result<Vec<u8>> {
+    lab.remote.enter(|| {
+        let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().expect("an address");
+        let socket = UdpSocket::bind(any)?;
+        socket.set_read_timeout(Some(SECOND))?;
+        socket.send_to(payload, (to, ECHO_PORT))?;
+        let mut answer = vec![0; 65_536];
+        let (length, from) = socket.recv_from(&mut answer)?;
+        assert_eq!(from, SocketAddr::new(to, ECHO_PORT));
+        answer.truncate(length);
+        Ok(answer)
+    })
+}
+
+/// `count` pings as fast as the answers come; panics where one is lost.
+#[track_caller]
+pub fn ping(lab: &Lab, to: IpAddr, count: u32) {
+    let to = to.to_string();
+    let count = count.to_string();
+    let output = lab.remote.run("ping", &["-q", "-i", "0.001", "-W", "1", "-c", &count, &to]).expect("ping");
+    assert!(output.contains(" 0% packet loss"), "{output}");
+}

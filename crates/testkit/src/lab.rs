@@ -1,0 +1,136 @@
+//! The lab: two namespaces and a wire between them, standing for a card and a remote host.
+//!
+//! ```text
+//!   remote                                host
+//!   far0  192.0.2.2/24  ---- wire ----  card0  192.0.2.1/24
+//!         2001:db8::2/64                       2001:db8::1/64       ports from 192.0.2.10, 2001:db8::10
+//! ```
+//!
+//! The far end has no offloads that a wire could not carry: no partial checksums, no segmentation, no VLAN tags in
+//! metadata. The near end is left as a fresh veth is, since a card's settings are the daemon's to change.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use xsknet_link::{DeviceName, End, Ethtool, MacAddr, VethPair};
+
+use crate::machine::Machine;
+
+/// The near end of the wire: what an instance manages.
+pub const CARD: &str = "card0";
+/// The far end of the wire.
+pub const FAR: &str = "far0";
+
+/// The host's address on the wire.
+pub const HOST4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The host's address on the wire.
+pub const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// The remote host's address.
+pub const REMOTE4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// The remote host's address.
+pub const REMOTE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+
+/// The addresses that the lab keeps for port `n`, from 0.
+pub fn port_addresses(n: u8) -> [IpAddr; 2] {
+    let n = n.min(5);
+    [
+        IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10 + n)),
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10 + u16::from(n))),
+    ]
+}
+
+/// How a lab's wire is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Wire {
+    /// MTU of both ends, in bytes.
+    pub mtu: u32,
+    /// GRO at the far end. A frame can be redirected natively out of the card only while this is on.
+    pub far_gro: bool,
+}
+
+impl Default for Wire {
+    fn default() -> Self {
+        Self { mtu: 1500, far_gro: true }
+    }
+}
+
+/// Two machines and a wire. Nothing of it outlives the process: the namespaces have no name.
+#[derive(Debug)]
+pub struct Lab {
+    /// The machine with the card.
+    pub host: Machine,
+    /// The machine at the wire's far end; its kernel answers and asks.
+    pub remote: Machine,
+    card_mac: MacAddr,
+    far_mac: MacAddr,
+}
+
+impl Lab {
+    /// Builds the lab and waits until the wire carries.
+    ///
+    /// # Errors
+    /// The kernel's, for namespaces, devices and addresses.
+    pub fn new(wire: Wire) -> io::Result<Self> {
+        let host = Machine::new("host")?;
+        let remote = Machine::new("remote")?;
+        let lab = Self { host, remote, card_mac: MacAddr::random_local(), far_mac: MacAddr::random_local() };
+        lab.lay(wire).map_err(io::Error::other)?;
+        Ok(lab)
+    }
+
+    /// The card's MAC.
+    pub fn card_mac(&self) -> MacAddr {
+        self.card_mac
+    }
+
+    /// The far end's MAC.
+    pub fn far_mac(&self) -> MacAddr {
+        self.far_mac
+    }
+
+    fn lay(&self, wire: Wire) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let (card, far) = (device(CARD), device(FAR));
+        let near_links = self.host.links();
+        let far_links = self.remote.links();
+        let pair = near_links.add_veth(&VethPair::new(
+            End::new(card).mac(self.card_mac).mtu(wire.mtu),
+            End::new(far.clone()).mac(self.far_mac).mtu(wire.mtu).inside(self.remote.namespace()),
+        ))?;
+        let (near, far_end) = (pair.outer, pair.inner);
+        near_links.set_up(near)?;
+        far_links.set_up(far_end)?;
+        let ethtool = Ethtool::in_namespace(self.remote.namespace())?;
+        ethtool.set_features(&far, &ethtool.features(&far)?.quiet_offloads())?;
+        // After both ends are up: the card's ndo_xdp_xmit follows a change of GRO only then.
+        ethtool.set_features(&far, &[("rx-gro", wire.far_gro)])?;
+        for (links, index, v4, v6) in [(&near_links, near, HOST4, HOST6), (&far_links, far_end, REMOTE4, REMOTE6)] {
+            links.add_address(index, v4.into(), 24)?;
+            links.add_address(index, v6.into(), 64)?;
+        }
+        let carries = || near_links.by_index(near).is_ok_and(|device| device.lower_up);
+        wait_until("carrier on the wire", Duration::from_secs(5), carries);
+        Ok(())
+    }
+}
+
+/// A name that is known to be good.
+///
+/// # Panics
+/// Where it is not.
+pub fn device(name: &str) -> DeviceName {
+    name.parse().expect("a device name")
+}
+
+/// Waits for a condition.
+///
+/// # Panics
+/// Names the condition once the deadline has passed.
+#[track_caller]
+pub fn wait_until(what: &str, deadline: Duration, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + deadline;
+    while !holds() {
+        assert!(Instant::now() < end, "no {what} within {deadline:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
