@@ -90,7 +90,7 @@ static __always_inline enum xsknet_counter check_nd_options(struct xdp_md *ctx, 
 {
 	int passed;
 
-	for (passed = 0; passed <= MAX_ND_OPTIONS; passed++) {
+	for (passed = 0; passed < MAX_ND_OPTIONS; passed++) {
 		struct nd_option option;
 		__u32 length;
 
@@ -107,7 +107,7 @@ static __always_inline enum xsknet_counter check_nd_options(struct xdp_md *ctx, 
 		at.offset += length;
 		at.left -= length;
 	}
-	return XSKNET_DROP_ND;
+	return at.left ? XSKNET_DROP_ND : ALLOWED;
 }
 
 static __always_inline enum xsknet_counter check_nd(struct xdp_md *ctx, const struct xsknet_guard *own, struct upper at,

@@ -220,6 +220,8 @@ static __always_inline bool take_extensions(struct xdp_md *ctx, const struct fra
 		default:
 			return true;
 		}
+		if (passed == XSKNET_MAX_EXTENSION_HEADERS)
+			return false;
 
 		if (bpf_xdp_load_bytes(ctx, upper->offset, &extension, sizeof(extension)))
 			return false;

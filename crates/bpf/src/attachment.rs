@@ -217,17 +217,28 @@ impl Attachment {
     /// # Errors
     ///
     /// The pin could not be removed, or the kernel refused.
-    pub fn detach(self) -> io::Result<()> {
+    pub fn detach(mut self) -> io::Result<()> {
         // ENOLINK: the device is gone, and has taken the attachment with it.
         let detached = match sys::detach(&self.link) {
             Err(cause) if cause.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
             answer => answer,
         };
-        let removed = match self.pin.as_ref().map(fs::remove_file) {
+        let removed = match self.pin.take().map(fs::remove_file) {
             Some(Err(cause)) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
             _ => Ok(()),
         };
         detached.and(removed)
+    }
+}
+
+impl Drop for Attachment {
+    /// Closing the fd is not enough: another thread that forks at this moment has a copy of it until its child's exec, and
+    /// the device would stay taken for so long.
+    fn drop(&mut self) {
+        if self.pin.is_none() {
+            // A device that is gone has no program; no other refusal is left to a valid link.
+            let _ = sys::detach(&self.link);
+        }
     }
 }
 

@@ -29,6 +29,19 @@ pub fn remove_link_pin(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The kernel's id of the program in the link that is pinned at `path`; `None` where nothing is.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn pinned_program(path: &Path) -> io::Result<Option<u32>> {
+    match sys::open_pin(path) {
+        Ok(link) => sys::link_ids(&link).map(|(_, program)| Some(program)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(cause),
+    }
+}
+
 /// The kernel's ids of all programs, maps and links of the machine, for a look before and after.
 ///
 /// # Errors

@@ -39,7 +39,7 @@ pub use contract::{Counter, PortId, Vlan};
 pub use counters::Counters;
 pub use datapath::{Datapath, DatapathOptions};
 pub use inject::{Direction, InjectOptions, Injector, LiveGenerator};
-pub use leftovers::{object_ids, remove_link_pin};
+pub use leftovers::{object_ids, pinned_program, remove_link_pin};
 pub use mode::{Attempt, Mode, Obtained, UnknownMode};
 pub use object::LoadError;
 pub use pin::MapShape;

@@ -28,6 +28,12 @@ pub(crate) static SINK: Object =
 /// How loading programs and maps ends without them. What was pinned on the way is removed again.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// Pins were wanted where there is no bpffs.
+    #[error("{} does not lie on a bpffs, so nothing can be pinned there", path.display())]
+    NotBpffs {
+        /// As asked for.
+        path: PathBuf,
+    },
     /// A folder for pins could not be made.
     #[error("could not make the folder {} for pins", path.display())]
     Folder {
@@ -101,9 +107,8 @@ impl LoadError {
             Self::PinShape { path, .. } | Self::PinUnreadable { path, .. } => {
                 Some(format!("it was left by another version or program: remove {} if nothing uses it", path.display()))
             }
-            Self::Folder { .. } | Self::Pin { .. } => {
-                Some("pins need a mounted bpffs (mount -t bpf bpf /sys/fs/bpf) and names without dots".into())
-            }
+            Self::NotBpffs { .. } => Some("mount one: mount -t bpf bpf /sys/fs/bpf".into()),
+            Self::Folder { .. } | Self::Pin { .. } => Some("names on a bpffs have no dots".into()),
             Self::Object { .. } | Self::Program { .. } => {
                 Some("loading needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and Linux 5.18 or later".into())
             }

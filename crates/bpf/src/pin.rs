@@ -1,14 +1,17 @@
 //! Pins of maps and programs. The loader re-uses a pin that it finds without a look at it, so the look is taken here.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{MapError, MapInfo, MapType};
+use aya::programs::ProgramFd;
 use aya_obj::generated::{BPF_F_RDONLY_PROG, bpf_map_type};
 
 use crate::bpffs;
 use crate::object::LoadError;
+use crate::sys;
 
 /// What two maps must have in common to stand for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,12 @@ pub(crate) struct Pins {
 
 impl Pins {
     pub(crate) fn open(folder: &Path) -> Result<Self, LoadError> {
+        let parent = folder.parent().unwrap_or(folder);
+        match bpffs::is_mounted(parent) {
+            Ok(true) => {}
+            Ok(false) => return Err(LoadError::NotBpffs { path: folder.to_owned() }),
+            Err(cause) => return Err(LoadError::Folder { path: parent.to_owned(), cause }),
+        }
         let mut pins = Self { folder: folder.to_owned(), made: Vec::new() };
         for path in [folder.to_owned(), pins.folder.join("maps"), pins.folder.join("programs")] {
             match bpffs::make_folder(&path) {
@@ -100,20 +109,21 @@ impl Pins {
         Ok(path)
     }
 
-    /// Pins a program in the place of an earlier load's: an older program stays where it is attached, pin or no pin.
-    pub(crate) fn program(&mut self, name: &str, program: &aya::programs::ProgramFd) -> Result<(), LoadError> {
-        use std::os::fd::AsFd;
-
+    /// Pins a program, in the place of an earlier load's: that one stays where it is attached, pin or no pin.
+    pub(crate) fn program(&mut self, name: &str, program: &ProgramFd) -> Result<(), LoadError> {
         let path = self.folder.join("programs").join(name);
         let refused = |cause| LoadError::Pin { path: path.clone(), cause };
-        match std::fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
-            Err(cause) => return Err(refused(cause)),
+        if !path.exists() {
+            sys::pin(program, &path).map_err(refused)?;
+            self.made.push(path);
+            return Ok(());
         }
-        crate::sys::pin(program.as_fd(), &path).map_err(refused)?;
-        self.made.push(path);
-        Ok(())
+        let beside = self.folder.join("programs").join(format!("{name}_new"));
+        match fs::remove_file(&beside) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(refused(cause)),
+            _ => sys::pin(program, &beside).map_err(refused)?,
+        }
+        fs::rename(&beside, &path).map_err(refused)
     }
 
     /// The load worked: all stays.
@@ -126,7 +136,7 @@ impl Drop for Pins {
     fn drop(&mut self) {
         for path in self.made.iter().rev() {
             // What cannot be removed is found again by the next start, which looks through this folder.
-            let _ = if path.is_dir() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) };
+            let _ = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
         }
     }
 }
