@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use aya::maps::{Map, MapData, MapError, XskMap};
 use aya_obj::generated::bpf_cmd;
 
 use crate::sys;
@@ -27,6 +28,24 @@ pub fn remove_link_pin(path: &Path) -> io::Result<()> {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
         _ => Ok(()),
     }
+}
+
+/// Takes the socket out of the pinned map of a [`PortProgram`](crate::PortProgram): a map lives as long as a socket is in
+/// it, pinned or not, and a client may hold on to its socket. A path where nothing is, or another kind of map, is left
+/// alone.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn empty_socket_map(path: &Path) -> io::Result<()> {
+    let answer = |error| match error {
+        MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        MapError::SyscallError(error) => Err(error.io_error),
+        MapError::InvalidMapType { .. } => Ok(()),
+        other => Err(io::Error::other(other)),
+    };
+    let map = MapData::from_pin(path).and_then(Map::from_map_data).and_then(XskMap::try_from);
+    map.and_then(|mut sockets: XskMap<MapData>| sockets.unset(0)).or_else(answer)
 }
 
 /// The kernel's id of the program in the link that is pinned at `path`; `None` where nothing is.

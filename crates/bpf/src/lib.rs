@@ -2,7 +2,8 @@
 //!
 //! Two objects make the data path. [`Datapath`] is loaded once an uplink: the uplink program, which finds the port that a
 //! frame is for, and the guard, which decides what a port may send. [`PortProgram`] is loaded once a port and hands its
-//! frames to its socket. [`Injector`], [`LiveGenerator`] and [`Sink`] are for self-tests and test beds.
+//! frames to its socket. [`Injector`], [`LiveGenerator`], [`Sink`] and [`VlanEdge`] are for self-tests and
+//! test beds.
 //!
 //! Nothing here speaks netlink. What sits on a device before an attachment is for the caller to find out; from a program's
 //! id, [`describe_program`] tells the rest.
@@ -29,6 +30,9 @@ mod sink;
 #[expect(unsafe_code, reason = "the bpf() calls that aya does not offer")]
 mod sys;
 mod tables;
+mod tcx;
+mod vlan_edge;
+
 #[cfg(test)]
 mod tests;
 
@@ -39,15 +43,17 @@ pub use contract::{Counter, PortId, Vlan};
 pub use counters::Counters;
 pub use datapath::{Datapath, DatapathOptions};
 pub use inject::{Direction, InjectOptions, Injector, LiveGenerator};
-pub use leftovers::{object_ids, pinned_program, remove_link_pin};
+pub use leftovers::{empty_socket_map, object_ids, pinned_program, remove_link_pin};
 pub use mode::{Attempt, Mode, Obtained, UnknownMode};
 pub use object::LoadError;
 pub use pin::MapShape;
 pub use port::PortProgram;
 pub use program::{ProgramDescription, describe_program};
 pub use run::{RunError, TestResult, Verdict};
-pub use sink::{Sink, SinkError, SinkReport};
+pub use sink::{Sink, SinkReport};
 pub use tables::{Claimed, PortEntry, TableError};
+pub use tcx::TcxError;
+pub use vlan_edge::VlanEdge;
 
 /// aya's maps have no `Debug`, and what they hold is not for a log line anyway.
 macro_rules! opaque_debug {
@@ -59,4 +65,4 @@ macro_rules! opaque_debug {
         }
     )+};
 }
-opaque_debug!(Datapath, PortProgram, Injector, LiveGenerator, Sink);
+opaque_debug!(Datapath, PortProgram, Injector, LiveGenerator, Sink, VlanEdge);

@@ -24,6 +24,8 @@ pub(crate) static INJECT: Object =
     Object { name: "inject", bytes: aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/inject.bpf.o")) };
 pub(crate) static SINK: Object =
     Object { name: "sink", bytes: aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sink.bpf.o")) };
+pub(crate) static VLAN: Object =
+    Object { name: "vlan", bytes: aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vlan.bpf.o")) };
 
 /// How loading programs and maps ends without them. What was pinned on the way is removed again.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +76,7 @@ pub enum LoadError {
     /// The object's maps could not be made.
     #[error("could not load the {object} object")]
     Object {
-        /// `"datapath"`, `"port"`, `"inject"` or `"sink"`.
+        /// `"datapath"`, `"port"`, `"inject"`, `"sink"` or `"vlan"`.
         object: &'static str,
         /// What aya says; the kernel's errno is in its source.
         #[source]

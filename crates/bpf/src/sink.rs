@@ -2,35 +2,11 @@
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError};
+use aya::programs::TcAttachType;
 use aya::programs::links::FdLink;
-use aya::programs::tc::TcAttachOptions;
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
-use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
-use crate::object::{self, LoadError};
-
-/// How setting up a sink fails.
-#[derive(Debug, thiserror::Error)]
-pub enum SinkError {
-    /// Its program was not loaded.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// No such device in this network namespace.
-    #[error("there is no device with ifindex {ifindex} for a sink")]
-    DeviceMissing {
-        /// As given.
-        ifindex: u32,
-    },
-    /// The kernel refused.
-    #[error("could not attach the sink to {device}")]
-    Attach {
-        /// The device's name.
-        device: String,
-        /// What aya says.
-        #[source]
-        cause: Box<ProgramError>,
-    },
-}
+use crate::object;
+use crate::tcx::{self, TcxError};
 
 /// What a [`Sink`] has taken so far. `frames = distinct + repeated + corrupt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,17 +37,14 @@ impl Sink {
     ///
     /// # Errors
     ///
-    /// See [`SinkError`].
-    pub fn attach(ifindex: u32, port: u16, number_offset: u32, numbers: u32) -> Result<Self, SinkError> {
+    /// See [`TcxError`].
+    pub fn attach(ifindex: u32, port: u16, number_offset: u32, numbers: u32) -> Result<Self, TcxError> {
         let globals = [("sink_port", u32::from(port)), ("number_offset", number_offset), ("numbers", numbers)];
         let mut bpf = object::SINK.load(&globals, &[("seen", numbers.max(1))], None)?;
         let reports = object::take_map(&mut bpf, "reports")?;
         let sources = object::take_map(&mut bpf, "sources")?;
 
-        let device = socket(AddressFamily::INET, SocketType::DGRAM, None)
-            .and_then(|any| netdevice::index_to_name(&any, ifindex))
-            .map_err(|_| SinkError::DeviceMissing { ifindex })?;
-        let link = attach(&mut bpf, &device).map_err(|cause| SinkError::Attach { device, cause: Box::new(cause) })?;
+        let link = tcx::attach(&mut bpf, "sink", ifindex, TcAttachType::Ingress)?;
         Ok(Self { reports, sources, _bpf: bpf, _link: link })
     }
 
@@ -95,14 +68,4 @@ impl Sink {
             answer => answer,
         }
     }
-}
-
-fn attach(bpf: &mut Ebpf, device: &str) -> Result<FdLink, ProgramError> {
-    let program: &mut SchedClassifier = bpf
-        .program_mut("sink")
-        .and_then(|program| program.try_into().ok())
-        .expect("the sink program is in the sink object");
-    let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-    let id = program.attach_with_options(device, TcAttachType::Ingress, options)?;
-    Ok(program.take_link(id)?.try_into().expect("a tcx attachment is a link"))
 }

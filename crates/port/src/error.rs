@@ -141,7 +141,10 @@ impl ManageError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::DeviceMissing { .. } => Some("`ip link` lists the devices of this network namespace".into()),
-            Self::AlreadyManaged { .. } => Some("open the port on the uplink that is there".into()),
+            Self::AlreadyManaged { instance, .. } => Some(format!(
+                "open the port on the uplink that is there; if its process was killed, a start of instance `{instance}` \
+                 gives the card back"
+            )),
             Self::ForeignProgram { device, .. } => Some(format!(
                 "stop its owner, or take it off with `ip link set dev {device} xdp off` (for a link: \
                  `bpftool link show` tells who holds it), or choose another card"

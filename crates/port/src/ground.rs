@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xsknet_link::{DeviceName, Ethtool, IfIndex, LinkError, Links, Netns, NetnsId};
 
 use crate::error::{CloseError, StepError};
 use crate::journal::{Change, EntryId, Journal, Scope};
 use crate::names::Paths;
+use crate::pins;
 
 /// What an instance is about to do or has done; for logs, and for tests that end the process at each of them.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub enum Step {
 }
 
 /// Hears of every step.
-pub type Observer = Box<dyn Fn(&Step) + Send + Sync>;
+pub type Observer = Arc<dyn Fn(&Step) + Send + Sync>;
 
 /// See the module.
 pub(crate) struct Ground {
@@ -191,7 +191,7 @@ impl Ground {
     fn take_back(&self, change: &Change) -> Result<(), StepError> {
         match change {
             Change::Namespace => unbind(&self.paths),
-            Change::Pins { folder } => remove_pins(&self.paths.pin(folder)),
+            Change::Pins { folder } => pins::remove(&self.paths.pin(folder)),
             Change::Attachment { pin } => xsknet_bpf::remove_link_pin(&self.paths.pin(pin))
                 .map_err(|cause| StepError::Io { attempt: "detach a program", cause }),
             Change::Pair { outer, inner, alias } => {
@@ -250,14 +250,6 @@ pub(crate) fn unbind(paths: &Paths) -> Result<(), StepError> {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
             Err(StepError::Io { attempt: "remove the instance's folder", cause })
         }
-        _ => Ok(()),
-    }
-}
-
-/// Removes a folder of pins. Only bpffs is below it, so following it down leads nowhere else.
-pub(crate) fn remove_pins(folder: &Path) -> Result<(), StepError> {
-    match std::fs::remove_dir_all(folder) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(StepError::Io { attempt: "remove pins", cause }),
         _ => Ok(()),
     }
 }

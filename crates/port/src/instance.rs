@@ -12,10 +12,11 @@ use xsknet_link::{DeviceName, Netns};
 
 use crate::ability::Ability;
 use crate::error::{CloseError, ManageError, OpenError, StepError};
-use crate::ground::{Ground, Observer, Site, delete_strays, remove_pins, unbind};
+use crate::ground::{Ground, Observer, Site, Step, delete_strays, unbind};
 use crate::journal::{Change, Header, Journal, Scope};
 use crate::lock::Lock;
 use crate::names::{InstanceName, Paths, Places};
+use crate::pins;
 use crate::uplink::{Uplink, UplinkOptions, UplinkState};
 
 /// How an instance is to be opened. `Default` is the host's one daemon.
@@ -55,29 +56,27 @@ impl Instance {
         for ability in Ability::NEEDED {
             probe(ability).map_err(|cause| OpenError::AbilityMissing { ability, cause })?;
         }
-        let paths = Paths::new(places, name.clone());
+        let paths = Paths::new(places, name);
         make_folder(paths.run(), 0o755)?;
-        let lock = Lock::attempt(&paths.lock())
-            .map_err(|cause| OpenError::Io { attempt: "lock", path: paths.lock(), cause })?
-            .ok_or_else(|| OpenError::AlreadyRunning { instance: name.to_string() })?;
-        sweep(&paths)?;
-        mount_bpffs(&paths)?;
-        Self::begin(paths.clone(), lock, observer).inspect_err(|_| {
-            let _ = leave_bpffs(&paths);
+        Self::begin(&paths, observer).inspect_err(|_| {
+            // Another instance may be in there.
             let _ = std::fs::remove_dir(paths.run());
         })
     }
 
-    fn begin(paths: Paths, lock: Lock, observer: Option<Observer>) -> Result<Self, OpenError> {
-        let host = Netns::current().map_err(StepError::from)?;
-        let ports = Netns::create().map_err(StepError::from)?;
-        let (host, ports) = (Site::new(host)?, Site::new(ports)?);
-        let header = Header::new(&paths.instance().to_string(), &boot_id(), host.identity);
-
-        let journal = Journal::create(&paths.journal(), header)?;
-        let ground = Arc::new(Ground::new(paths, host, ports, journal, observer));
+    fn begin(paths: &Paths, observer: Option<Observer>) -> Result<Self, OpenError> {
+        let lock = Lock::attempt(&paths.lock())
+            .map_err(|cause| OpenError::Io { attempt: "lock", path: paths.lock(), cause })?
+            .ok_or_else(|| OpenError::AlreadyRunning { instance: paths.instance().to_string() })?;
+        passed(&observer, "the lock is held");
+        sweep(paths, observer.clone())?;
+        passed(&observer, "what an earlier run left is gone");
+        let ground = mount_bpffs(paths, &observer)
+            .and_then(|()| break_ground(paths, observer))
+            .inspect_err(|_| drop(leave_bpffs(paths)))?;
+        ground.passed("the journal is begun");
         // From here on a failure undoes what was done, by dropping the instance.
-        let instance = Self { ground, uplinks: Mutex::default(), lock: Some(lock) };
+        let instance = Self { ground: Arc::new(ground), uplinks: Mutex::default(), lock: Some(lock) };
         let ground = &instance.ground;
         ground.change(&Scope::Instance, Change::Namespace, || -> Result<(), StepError> {
             let folder = DirBuilder::new().mode(0o700).create(ground.paths.folder());
@@ -109,19 +108,28 @@ impl Instance {
     /// # Errors
     /// What could not be undone stays in the journal, and the next start tries again.
     pub fn close(mut self) -> Result<(), CloseError> {
-        self.end()
+        let ended = self.end();
+        // Dropping it must not try, and complain, a second time.
+        self.lock.take();
+        ended
     }
 
     fn end(&mut self) -> Result<(), CloseError> {
-        let Some(lock) = self.lock.take() else { return Ok(()) };
+        if self.lock.is_none() {
+            return Ok(());
+        }
         let uplinks = std::mem::take(&mut *self.uplinks.lock().unwrap_or_else(PoisonError::into_inner));
         for uplink in uplinks.into_values().filter_map(|uplink| uplink.upgrade()) {
             uplink.let_go();
         }
         self.ground.undo(&Scope::Instance)?;
-        let finished = self.ground.finish().and_then(|()| leave_bpffs(&self.ground.paths));
-        finished.map_err(|cause| CloseError { left: 1, what: "the instance's own files".into(), cause })?;
-        drop(lock);
+        let own_files = |cause| CloseError { left: 1, what: "the instance's own files".into(), cause };
+        self.ground.finish().map_err(own_files)?;
+        self.ground.passed("the journal is gone");
+        leave_bpffs(&self.ground.paths).map_err(own_files)?;
+        self.ground.passed("bpffs is left");
+        self.lock.take();
+        self.ground.passed("the lock is free");
         // Another instance may still be in there.
         let _ = std::fs::remove_dir(self.ground.paths.run());
         Ok(())
@@ -137,8 +145,23 @@ impl Drop for Instance {
     }
 }
 
+fn passed(observer: &Option<Observer>, step: &'static str) {
+    if let Some(observer) = observer {
+        observer(&Step::Passed(step));
+    }
+}
+
+/// The namespaces and the journal of a new instance.
+fn break_ground(paths: &Paths, observer: Option<Observer>) -> Result<Ground, OpenError> {
+    let host = Site::new(Netns::current().map_err(StepError::from)?)?;
+    let ports = Site::new(Netns::create().map_err(StepError::from)?)?;
+    let header = Header::new(&paths.instance().to_string(), &boot_id(), host.identity);
+    let journal = Journal::create(&paths.journal(), header)?;
+    Ok(Ground::new(paths.clone(), host, ports, journal, observer))
+}
+
 /// Undoes what a run of this name left, and forgets it. The caller holds the lock.
-fn sweep(paths: &Paths) -> Result<(), OpenError> {
+fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<(), OpenError> {
     let journal = match Journal::load(&paths.journal())? {
         // After a reboot nothing of it exists any more.
         Some(stale) if stale.header().boot != boot_id() => {
@@ -154,9 +177,10 @@ fn sweep(paths: &Paths) -> Result<(), OpenError> {
     let failed = |cause| OpenError::Sweep(CloseError { left: 1, what: "what was found by its name".into(), cause });
     let host = match journal {
         Some(journal) => {
-            let ground = Ground::new(paths.clone(), host, ports, journal, None);
+            let ground = Ground::new(paths.clone(), host, ports, journal, observer);
             ground.undo(&Scope::Instance).map_err(OpenError::Sweep)?;
             ground.finish().map_err(failed)?;
+            ground.passed("the earlier run's journal is gone");
             ground.host
         }
         None => host,
@@ -165,7 +189,7 @@ fn sweep(paths: &Paths) -> Result<(), OpenError> {
     delete_strays(&host.links, &paths.alias_prefix())?;
     unbind(paths).map_err(failed)?;
     if bpffs::is_mounted(paths.bpffs()).unwrap_or(false) {
-        remove_pins(&paths.instance_pins()).map_err(failed)?;
+        pins::remove(&paths.instance_pins()).map_err(failed)?;
     }
     Ok(())
 }
@@ -199,35 +223,57 @@ pub fn sweep_dead(places: &Places, prefix: &str) -> Result<usize, OpenError> {
 
 /// Mounts bpffs where it is missing. A file beside the locks says that it was one of us, so that the last instance to
 /// leave takes it down again.
-fn mount_bpffs(paths: &Paths) -> Result<(), OpenError> {
+fn mount_bpffs(paths: &Paths, observer: &Option<Observer>) -> Result<(), OpenError> {
     let refused = |cause| OpenError::Io { attempt: "mount the BPF file system at", path: paths.bpffs().into(), cause };
     let _held = Lock::wait(&paths.bpffs_lock()).map_err(refused)?;
     if !bpffs::is_mounted(paths.bpffs()).map_err(refused)? {
         std::fs::write(paths.bpffs_marker(), []).map_err(refused)?;
+        passed(observer, "bpffs is about to be mounted");
         bpffs::mount(paths.bpffs()).map_err(refused)?;
+        passed(observer, "bpffs is mounted");
     }
     make_folder(&paths.all_pins(), 0o700)?;
     make_folder(&paths.instance_pins(), 0o700)?;
     make_folder(&paths.pins(), 0o700)
 }
 
-/// Leaves bpffs as it was found, unless others use it by now: then the last of them does.
+/// Leaves bpffs as it was found, unless others have pins there by now: then the last of them does.
 fn leave_bpffs(paths: &Paths) -> Result<(), StepError> {
     let refused = |cause| StepError::Io { attempt: "leave the BPF file system", cause };
     let _held = Lock::wait(&paths.bpffs_lock()).map_err(refused)?;
-    remove_pins(&paths.instance_pins())?;
+    pins::remove(&paths.instance_pins())?;
     match std::fs::remove_dir(paths.all_pins()) {
         Ok(()) => {}
+        // Mounting it had failed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         // Other instances.
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOTEMPTY.raw_os_error()) => return Ok(()),
         Err(error) => return Err(refused(error)),
     }
-    let empty = std::fs::read_dir(paths.bpffs()).map_err(refused)?.next().is_none();
-    if empty && paths.bpffs_marker().exists() {
-        bpffs::unmount(paths.bpffs()).map_err(refused)?;
-        std::fs::remove_file(paths.bpffs_marker()).map_err(refused)?;
+    if !paths.bpffs_marker().exists() {
+        return Ok(());
     }
-    Ok(())
+    if bpffs::is_mounted(paths.bpffs()).map_err(refused)? {
+        if holds_pins(paths.bpffs()).map_err(refused)? {
+            return Ok(());
+        }
+        bpffs::unmount(paths.bpffs()).map_err(refused)?;
+    }
+    std::fs::remove_file(paths.bpffs_marker()).map_err(refused)
+}
+
+/// Whether anything is pinned below a folder of bpffs. Folders and links are nobody's loss: iproute2 makes some wherever
+/// it finds a bpffs. Nor are the two iterators that the kernel itself puts into a new one (kernel/bpf/preload).
+fn holds_pins(folder: &Path) -> io::Result<bool> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        let preloaded = ["maps.debug", "progs.debug"].iter().any(|name| entry.file_name() == *name);
+        if kind.is_file() && !preloaded || kind.is_dir() && holds_pins(&entry.path())? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn make_folder(path: &Path, mode: u32) -> Result<(), OpenError> {

@@ -181,6 +181,12 @@ impl Journal {
         // A torn last line announced a change that was not made yet: nothing follows from it, and it must not end up
         // in the middle of the file.
         file.set_len(whole as u64).map_err(io("mend the end of"))?;
+        match std::fs::remove_file(fresh(path)) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                return Err(io("remove the unfinished copy of")(cause));
+            }
+            _ => {}
+        }
         match header {
             Some(header) => Ok(Some(Self { path: path.into(), file, header, pending, next, lines })),
             None => {
@@ -239,7 +245,7 @@ impl Journal {
     /// Rewrites the file without what was crossed out; the old one stands until the new one is whole.
     fn compact(&mut self) -> Result<(), JournalError> {
         let io = |cause| JournalError::Io { attempt: "compact", path: self.path.clone(), cause };
-        let fresh = self.path.with_extension("journal.new");
+        let fresh = fresh(&self.path);
         let mut text = line(&Record::Header(self.header.clone()));
         for (id, (scope, change)) in &self.pending {
             text += &line(&Record::Made { id: *id, scope: scope.clone(), change: change.clone() });
@@ -251,6 +257,11 @@ impl Journal {
         self.lines = 1 + self.pending.len();
         Ok(())
     }
+}
+
+/// Where a journal is written anew.
+fn fresh(journal: &Path) -> PathBuf {
+    journal.with_extension("journal.new")
 }
 
 fn line(record: &Record) -> String {

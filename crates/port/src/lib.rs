@@ -13,6 +13,7 @@ mod instance;
 mod journal;
 mod lock;
 mod names;
+mod pins;
 mod port;
 mod selftest;
 mod statistics;
@@ -29,3 +30,8 @@ pub use port::{Port, PortInfo, PortOptions};
 pub use statistics::{Equality, PortStatistics, UplinkStatistics};
 pub use tried::Tried;
 pub use uplink::{Uplink, UplinkInfo, UplinkOptions};
+
+/// The first program of the README must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -35,7 +35,8 @@ impl Lock {
                 Err(error) => return Err(error.into()),
             }
             // The last holder removes the file: a lock on a file without a name keeps nobody out.
-            let named = std::fs::metadata(path).is_ok_and(|meta| file.metadata().is_ok_and(|own| own.ino() == meta.ino()));
+            let named =
+                std::fs::metadata(path).is_ok_and(|meta| file.metadata().is_ok_and(|own| own.ino() == meta.ino()));
             if named {
                 return Ok(Some(Self { path: path.into(), _file: file }));
             }

@@ -250,6 +250,7 @@ impl Plan {
                 let device = xsknet_bpf::Device { name: self.inner.to_string(), index: inner.get() };
                 ground.ports.run(|| -> Result<_, StepError> {
                     let mut attachment = program.attach(&device, mode)?;
+                    ground.passed("the port's program is attached");
                     attachment.pin(&ground.paths.pin(&pin))?;
                     Ok(attachment)
                 })?
@@ -264,6 +265,7 @@ impl Plan {
                 let device = xsknet_bpf::Device { name: self.outer.to_string(), index: outer.get() };
                 ground.host.run(|| -> Result<_, StepError> {
                     let mut attachment = card.datapath.attach_guard(&device, mode)?;
+                    ground.passed("the guard is attached");
                     attachment.pin(&ground.paths.pin(&pin))?;
                     Ok(attachment)
                 })?
@@ -331,8 +333,7 @@ impl Plan {
     /// among the host's.
     fn make_pair(&self, uplink: &UplinkState, scope: &Scope) -> Result<(IfIndex, IfIndex), StepError> {
         let ground = &*uplink.ground;
-        let change =
-            Change::Pair { outer: self.outer.clone(), inner: self.inner.clone(), alias: self.alias.clone() };
+        let change = Change::Pair { outer: self.outer.clone(), inner: self.inner.clone(), alias: self.alias.clone() };
         ground.change(scope, change, || {
             let links = &ground.ports.links;
             let mtu = self.mtu;
@@ -341,11 +342,14 @@ impl Plan {
                 End::new(self.outer.clone()).mac(uplink.info.mac).mtu(mtu),
                 End::new(self.inner.clone()).mac(self.mac).mtu(mtu),
             ))?;
+            ground.passed("the pair is made");
             links.set_alias(pair.outer, &self.alias)?;
             links.set_alias(pair.inner, &self.alias)?;
+            ground.passed("the pair is marked");
             // Neither end may talk by itself, nor hand on frames that only a kernel's own stack could take.
             ground.ports.run(|| quiet(&self.outer).and_then(|_| quiet(&self.inner)))??;
             links.move_to(pair.outer, &ground.host.namespace)?;
+            ground.passed("the outer end is among the host's devices");
             // The settings of IPv6 are the namespace's, not the device's: they do not travel with it.
             ground.host.run(|| quiet(&self.outer))??;
             let outer = ground.host.links.by_name(&self.outer)?.index;
@@ -504,8 +508,7 @@ fn check_addresses(
         if addresses[..at].contains(address) {
             return Err(OpenPortError::AddressUnfit { address: *address, what: "listed twice" });
         }
-        let taken =
-            |holder: String| OpenPortError::AddressTaken { address: *address, uplink: device.clone(), holder };
+        let taken = |holder: String| OpenPortError::AddressTaken { address: *address, uplink: device.clone(), holder };
         // ARP for it would no longer reach the host. A VLAN is another network.
         if vlan == Vlan::UNTAGGED && hosts.contains(address) {
             return Err(taken("the host".into()));

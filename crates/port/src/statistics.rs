@@ -1,4 +1,12 @@
 //! Every frame's whereabouts, and the sums that must hold at rest.
+//!
+//! Each term stands where a provoked loss was seen to move it (`tests/losses.rs`), unless it says "by the kernel's source".
+//! Two kinds of loss move nothing at all: in skb mode the kernel refuses a redirect to a device that is down
+//! (`xdp_do_generic_redirect`) without a word to any statistic, and an skb that was redirected before it reached the card
+//! (by tc at a veth's far end, say) goes past generic XDP (`skb_is_redirected`), so that the uplink program never sees it.
+//! In native mode the one is counted and the other seen.
+
+use std::ops::AddAssign;
 
 use xsknet_bpf::Counters;
 use xsknet_xsk::{KernelStatistics, SocketCounters};
@@ -28,11 +36,16 @@ pub struct UplinkStatistics {
     pub program: Counters,
     /// Frames from outer ends of ports that were just being opened or closed.
     pub unattributed: Counters,
-    /// Frames that were redirected to the card and that its driver refused, since the card is managed
-    /// (`tx_queue_N_xdp_xmit_errors` of `ethtool -S`).
-    pub transmit_errors: u64,
-    /// Redirects that the kernel refused after the uplink program had returned (`rx_queue_N_drops`).
+    /// Frames that the card would not take, since it is managed (`TX dropped` of `ip -s`). For a veth that is all of them:
+    /// a full ring at the far end (also in `tx_queue_N_xdp_xmit_errors` of `ethtool -S`), a far end that is down and, by the
+    /// kernel's source, a full backlog in skb mode. The host's own frames that it would not take count too.
+    pub transmit_drops: u64,
+    /// Redirects that the kernel refused after the uplink program had returned (`rx_queue_N_drops`): an outer end that is
+    /// down. Native mode only. By the kernel's source, a frame for which it found no memory in front of the program counts
+    /// here too, and was not seen.
     pub refused_redirects: u64,
+    /// The ports that were closed since, summed up.
+    pub closed: PortStatistics,
 }
 
 /// What the kernel says of a port.
@@ -44,11 +57,14 @@ pub struct PortStatistics {
     pub program: Counters,
     /// XDP_STATISTICS of the port's socket.
     pub socket: KernelStatistics,
-    /// Frames that the port sent and that its own pair had no room for (`TX dropped` of `ip -s` at the inner end).
+    /// Frames that the port sent and that its own pair had no room for (`TX dropped` of `ip -s` at the inner end). The kernel
+    /// completes them like any other.
     pub inner_transmit_drops: u64,
-    /// Frames for the port that its outer end had no room for (`tx_queue_N_xdp_xmit_errors`).
-    pub outer_transmit_errors: u64,
-    /// Redirects that the kernel refused after the guard had returned (`rx_queue_N_drops` of the outer end).
+    /// Frames for the port that its pair had no room for (`TX dropped` of the outer end, which holds
+    /// `tx_queue_N_xdp_xmit_errors`).
+    pub outer_transmit_drops: u64,
+    /// Redirects that the kernel refused after the guard had returned (`rx_queue_N_drops` of the outer end): the card is
+    /// down, or its far end stopped taking redirected frames (GRO switched off). Native mode only.
     pub outer_refused_redirects: u64,
 }
 
@@ -59,14 +75,14 @@ impl UplinkStatistics {
         Equality { what: "uplink program", left: program.seen(), right: program.total() }
     }
 
-    /// The sum over an uplink and all its ports. `far` is how many frames from ports arrived at the wire's far end,
-    /// by somebody who looked there.
-    pub fn wire_equality<'a>(&self, ports: impl IntoIterator<Item = &'a PortStatistics>, far: u64) -> Equality {
+    /// The sum over an uplink and all its ports, of which `ports` are those that are open. `far` is how many frames from
+    /// ports arrived at the wire's far end, by somebody who looked there.
+    pub fn wire_equality<'a>(&'a self, ports: impl IntoIterator<Item = &'a PortStatistics>, far: u64) -> Equality {
         let mut left = self.program.to_port() + self.unattributed.to_port() + self.unattributed.to_uplink();
-        let mut right = far + self.transmit_errors + self.refused_redirects;
-        for port in ports {
+        let mut right = far + self.transmit_drops + self.refused_redirects;
+        for port in ports.into_iter().chain([&self.closed]) {
             left += port.guard.to_port() + port.guard.to_uplink();
-            right += port.program.seen() + port.outer_transmit_errors + port.outer_refused_redirects;
+            right += port.program.seen() + port.outer_transmit_drops + port.outer_refused_redirects;
         }
         Equality { what: "between the programs", left, right }
     }
@@ -74,6 +90,9 @@ impl UplinkStatistics {
 
 impl PortStatistics {
     /// The sums of one port, with what its owner counted on the socket.
+    ///
+    /// A descriptor that the kernel refuses is completed like any other (seen on 6.18.44). A `Socket` writes none; an owner
+    /// who writes his rings himself may.
     pub fn equalities(&self, owner: &SocketCounters) -> [Equality; 3] {
         [
             Equality {
@@ -88,5 +107,19 @@ impl PortStatistics {
                 right: self.program.dropped() + owner.received + self.socket.rx_dropped + self.socket.rx_ring_full,
             },
         ]
+    }
+}
+
+/// One more port.
+impl AddAssign for PortStatistics {
+    fn add_assign(&mut self, other: Self) {
+        let Self { guard, program, socket, inner_transmit_drops, outer_transmit_drops, outer_refused_redirects } =
+            other;
+        self.guard += guard;
+        self.program += program;
+        self.socket += socket;
+        self.inner_transmit_drops += inner_transmit_drops;
+        self.outer_transmit_drops += outer_transmit_drops;
+        self.outer_refused_redirects += outer_refused_redirects;
     }
 }

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use xsknet_bpf::{Attachment, Datapath, DatapathOptions, Mode, Obtained, PortEntry, PortId, PortProgram, Vlan,
-    describe_program};
+use xsknet_bpf::{
+    Attachment, Counters, Datapath, DatapathOptions, Mode, Obtained, PortEntry, PortId, PortProgram, Vlan,
+    describe_program,
+};
 use xsknet_link::{Device, DeviceName, IfIndex, LinkError, MacAddr, Offload, XdpFeatures};
 
 use crate::error::{CloseError, ManageError, OpenPortError, StepError};
@@ -14,6 +16,7 @@ use crate::filters::Filters;
 use crate::ground::Ground;
 use crate::journal::{Change, Scope};
 use crate::names::PinPath;
+use crate::pins;
 use crate::port::{self, Port, PortOptions};
 use crate::statistics::{PortStatistics, UplinkStatistics};
 use crate::tried::Tried;
@@ -48,7 +51,7 @@ pub struct UplinkInfo {
     pub features_after: Option<XdpFeatures>,
 }
 
-/// A card that is managed, until it is released or its instance is closed.
+/// A card that is managed, until it is released, its instance is closed, or this and its last port are dropped.
 #[derive(Debug)]
 pub struct Uplink {
     state: Arc<UplinkState>,
@@ -69,6 +72,8 @@ pub(crate) struct OpenUplink {
     pub(crate) datapath: Datapath,
     pub(crate) filters: Filters,
     pub(crate) ports: BTreeMap<PortId, Room>,
+    /// The last readings of the ports that were here.
+    closed: PortStatistics,
     /// Dropped, not detached: the pin keeps the program until the journal's undo removes it.
     _attachment: Attachment,
 }
@@ -103,7 +108,7 @@ impl Room {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct CardLosses {
-    transmit_errors: u64,
+    transmit_drops: u64,
     refused_redirects: u64,
 }
 
@@ -114,8 +119,13 @@ impl Uplink {
             LinkError::DeviceMissing { .. } => ManageError::DeviceMissing { device: device.clone() },
             other => ManageError::Step { device: device.clone(), cause: other.into() },
         })?;
-        let Some(mac) = card.mac else { return Err(ManageError::NotEthernet { device }) };
+        // The loopback device has six zeros.
+        let mac = card.mac.filter(|mac| mac.octets() != [0; 6]);
+        let Some(mac) = mac else { return Err(ManageError::NotEthernet { device }) };
         if let Some(there) = card.xdp.first() {
+            if let Some(instance) = pins::owner(&ground.paths.all_pins(), there.program_id) {
+                return Err(ManageError::AlreadyManaged { device, instance });
+            }
             let program = describe_program(there.program_id).ok().flatten();
             let (name, tag) = program.map_or_else(Default::default, |program| (program.name, program.tag));
             let (id, mode) = (there.program_id, there.mode);
@@ -161,7 +171,7 @@ impl Uplink {
             })?;
 
         // A card that strips tags would show a frame of some VLAN as an untagged one, and so to a port of none.
-        set_offload(ground, scope, card, Offload::VlanRx, false).map_err(step)?;
+        let mut tried = switch_off(ground, scope, card, Offload::VlanRx).map_err(step)?;
 
         let pin = folder.file("uplink-link");
         let attachment = ground
@@ -169,6 +179,7 @@ impl Uplink {
                 let target = xsknet_bpf::Device { name: device.to_string(), index: card.index.get() };
                 ground.host.run(|| {
                     let mut attachment = datapath.attach_uplink(&target, options.mode)?;
+                    ground.passed("the uplink's program is attached");
                     attachment.pin(&ground.paths.pin(&pin))?;
                     Ok(attachment)
                 })?
@@ -185,18 +196,24 @@ impl Uplink {
             .map_err(step)?;
         ground.passed("the uplink's slot is set");
 
+        tried.extend(port::tried("uplink", attachment.tried()));
         let info = UplinkInfo {
             device: device.clone(),
             index,
             mac,
             mtu: card.mtu,
             mode: attachment.obtained(),
-            tried: port::tried("uplink", attachment.tried()),
+            tried,
             features_before,
             features_after: features(),
         };
-        let open =
-            OpenUplink { datapath, filters: Filters::default(), ports: BTreeMap::new(), _attachment: attachment };
+        let open = OpenUplink {
+            datapath,
+            filters: Filters::default(),
+            ports: BTreeMap::new(),
+            closed: PortStatistics::default(),
+            _attachment: attachment,
+        };
         Ok((info, open))
     }
 
@@ -284,8 +301,16 @@ impl UplinkState {
         // First nothing more is steered to the port, then nothing more comes from it, then it goes.
         let removed = uplink.datapath.remove_port(&room.entry());
         self.ground.passed("the port's map entries are gone");
-        let OpenUplink { filters, .. } = uplink;
-        let mut failed = removed.err().map(StepError::from);
+        let OpenUplink { filters, closed, .. } = uplink;
+        // What cannot be read any more is no reason to keep the port.
+        let last = self.pair_statistics(&room).unwrap_or_default();
+        let mut failed = match removed {
+            Ok(guard) => {
+                *closed += PortStatistics { guard, ..last };
+                None
+            }
+            Err(cause) => Some(StepError::from(cause)),
+        };
         for mac in &room.filters {
             if filters.release(*mac)
                 && let Err(cause) = self.remove_filter(*mac)
@@ -309,7 +334,7 @@ impl UplinkState {
     pub(crate) fn losses(&self, room: &Room) -> u64 {
         let of = |device| {
             let losses = card_losses(&self.ground, device);
-            losses.transmit_errors + losses.refused_redirects
+            losses.transmit_drops + losses.refused_redirects
         };
         of(&self.info.device) + of(&room.outer)
     }
@@ -321,8 +346,9 @@ impl UplinkState {
         Ok(UplinkStatistics {
             program: open.datapath.uplink_counters()?,
             unattributed: open.datapath.unattributed_counters()?,
-            transmit_errors: now.transmit_errors.saturating_sub(self.baseline.transmit_errors),
+            transmit_drops: now.transmit_drops.saturating_sub(self.baseline.transmit_drops),
             refused_redirects: now.refused_redirects.saturating_sub(self.baseline.refused_redirects),
+            closed: open.closed,
         })
     }
 
@@ -333,44 +359,61 @@ impl UplinkState {
     }
 
     fn room_statistics(&self, open: &OpenUplink, room: &Room) -> Result<PortStatistics, StepError> {
+        Ok(PortStatistics { guard: open.datapath.guard_counters(room.id)?, ..self.pair_statistics(room)? })
+    }
+
+    /// All but the guard's verdicts, which are the uplink's.
+    fn pair_statistics(&self, room: &Room) -> Result<PortStatistics, StepError> {
         let outer = card_losses(&self.ground, &room.outer);
-        let inner = self.ground.ports.links.by_name(&room.inner)?;
+        let inner = self.ground.ports.links.by_name(&room.inner);
         let statistics = xsknet_xsk::kernel_statistics(&room.socket);
         Ok(PortStatistics {
-            guard: open.datapath.guard_counters(room.id)?,
+            guard: Counters::default(),
             program: room.program.counters()?,
             socket: statistics.map_err(|cause| StepError::Io { attempt: "read a socket's statistics", cause })?,
-            inner_transmit_drops: inner.stats.tx_dropped,
-            outer_transmit_errors: outer.transmit_errors,
+            inner_transmit_drops: inner.map_or(0, |inner| inner.stats.tx_dropped),
+            outer_transmit_drops: outer.transmit_drops,
             outer_refused_redirects: outer.refused_redirects,
         })
     }
 }
 
-/// A card without such statistics counts none.
-fn card_losses(ground: &Ground, device: &DeviceName) -> CardLosses {
-    let statistics = ground.host.ethtool.statistics(device).ok();
-    let sum = |direction, counter| statistics.as_ref().and_then(|of| of.sum(direction, counter)).unwrap_or(0);
-    CardLosses {
-        transmit_errors: sum("tx", "xdp_xmit_errors"),
-        refused_redirects: sum("rx", "drops"),
+/// The last handle gives the card back, as `release` does; a port is one too.
+impl Drop for UplinkState {
+    fn drop(&mut self) {
+        if let Err(error) = self.release() {
+            eprintln!("xsknet: uplink `{}`: {error}: {}", self.info.device, error.cause);
+        }
     }
 }
 
-/// Switches an offload of a card of the host, each of its features journaled with what was wanted before.
-fn set_offload(ground: &Ground, scope: &Scope, card: &Device, offload: Offload, on: bool) -> Result<(), StepError> {
+/// A device without such statistics, or that is gone, counts none.
+fn card_losses(ground: &Ground, device: &DeviceName) -> CardLosses {
+    let transmit_drops = ground.host.links.by_name(device).map_or(0, |device| device.stats.tx_dropped);
+    let driver = ground.host.ethtool.statistics(device).ok();
+    let refused_redirects = driver.and_then(|driver| driver.sum("rx", "drops")).unwrap_or(0);
+    CardLosses { transmit_drops, refused_redirects }
+}
+
+/// Switches an offload of a card off, each of its features journaled with what was wanted before. What the card keeps on
+/// regardless is told.
+fn switch_off(ground: &Ground, scope: &Scope, card: &Device, offload: Offload) -> Result<Vec<Tried>, StepError> {
     let ethtool = &ground.host.ethtool;
     let features = ethtool.features(&card.name)?;
+    let mut kept = Vec::new();
     for name in features.names(offload) {
-        let Some(feature) = features.feature(name).filter(|feature| feature.active != on && feature.changeable) else {
+        let Some(feature) = features.feature(name).filter(|feature| feature.active) else { continue };
+        if !feature.changeable {
+            let why = "the card keeps it on: frames of VLANs look untagged to its program".into();
+            kept.push(Tried { hook: "uplink", step: format!("{name} off"), errno: None, why });
             continue;
-        };
+        }
         let (device, index) = (card.name.clone(), card.index);
         let change = Change::Offload { device, index, feature: name.into(), was: feature.wanted };
         ground.change(scope, change, || -> Result<(), StepError> {
-            ethtool.set_features(&card.name, &[(name, on)])?;
+            ethtool.set_features(&card.name, &[(name, false)])?;
             Ok(())
         })?;
     }
-    Ok(())
+    Ok(kept)
 }

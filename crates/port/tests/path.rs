@@ -50,7 +50,8 @@ fn udp_comes_back_identical_at_every_length(#[case] mode: Mode) {
     for address in port_addresses(0) {
         for length in [1, 64, 512, 1452, if address.is_ipv4() { 1472 } else { 1452 }] {
             let payload: Vec<u8> = (0..length).map(|n| (n * 7 + length) as u8).collect();
-            let answer = udp_echo(&stage.lab, address, &payload).unwrap_or_else(|error| panic!("{address} {length}: {error}"));
+            let answer =
+                udp_echo(&stage.lab, address, &payload).unwrap_or_else(|error| panic!("{address} {length}: {error}"));
             assert_eq!(answer, payload, "{address} {length}");
         }
     }
@@ -69,7 +70,8 @@ fn answers_leave_by_the_card_with_right_checksums(#[case] mode: Mode) {
     let port = port(&uplink, 0);
     let mac = port.info().mac.to_string();
     let serving = serve(port);
-    let mut tcpdump = stage.lab.remote.spawn("tcpdump", &["-i", FAR, "-nn", "-e", "-vv", "-l", "-U", "ether", "src", &mac]);
+    let mut tcpdump =
+        stage.lab.remote.spawn("tcpdump", &["-i", FAR, "-nn", "-e", "-vv", "-l", "-U", "ether", "src", &mac]);
     tcpdump.wait_for(&["listening on"], 10 * SECOND);
     for address in port_addresses(0) {
         ping(&stage.lab, address, 1);
@@ -205,7 +207,8 @@ fn a_port_in_a_vlan_speaks_tagged_frames_and_sees_no_others() {
     let stage = Stage::plain();
     let instance = stage.open();
     let uplink = manage(&instance, Mode::Native);
-    let tagged = uplink.open_port(PortOptions { vlan: Some(42), ..PortOptions::new(port_addresses(0)) }).expect("a port");
+    let tagged =
+        uplink.open_port(PortOptions { vlan: Some(42), ..PortOptions::new(port_addresses(0)) }).expect("a port");
     assert_eq!(tagged.statistics().expect("statistics").program.seen(), 1, "its own self-test frame, tagged");
     // Untagged, nobody has its addresses.
     let address = port_addresses(0)[0].to_string();
@@ -215,9 +218,4 @@ fn a_port_in_a_vlan_speaks_tagged_frames_and_sees_no_others() {
     assert_eq!(tagged.statistics().expect("statistics").guard.dropped(), 0);
     assert!(uplink.statistics().expect("statistics").program.drops().all(|(_, count)| count == 0));
     close(tagged);
-}
-
-/// All messages of an error's chain.
-fn chain(error: &dyn std::error::Error) -> Vec<String> {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
 }

@@ -90,7 +90,13 @@ impl<'a> Asker<'a> {
     ///
     /// # Errors
     /// What the socket's calls return.
-    pub fn udp(&mut self, from: IpAddr, to: (MacAddr, IpAddr), length: usize, count: u16) -> Result<Asked, SocketError> {
+    pub fn udp(
+        &mut self,
+        from: IpAddr,
+        to: (MacAddr, IpAddr),
+        length: usize,
+        count: u16,
+    ) -> Result<Asked, SocketError> {
         let (mac, address) = to;
         self.many(count, |asker, n| {
             let port = 40_000 + n;

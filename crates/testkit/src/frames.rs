@@ -133,10 +133,11 @@ impl Ethernet {
                 header.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
                 header.extend(from);
                 header.extend(to);
-                let sum = Checksum::default().add(&header).finish();
+                let sum = Checksum::default().with(&header).finish();
                 header[10..12].copy_from_slice(&sum.to_be_bytes());
                 let pseudo = Checksum::default();
-                let pseudo = if protocol == 1 { pseudo } else { pseudo.pseudo_ipv4(&from, &to, protocol, length as u16) };
+                let pseudo =
+                    if protocol == 1 { pseudo } else { pseudo.pseudo_ipv4(&from, &to, protocol, length as u16) };
                 (pseudo, header, 0x0800)
             }
             (IpAddr::V6(from), IpAddr::V6(to)) => {
@@ -152,7 +153,7 @@ impl Ethernet {
             _ => panic!("{from} and {to} are of two IP versions"),
         };
         if let Some(at) = checksum_at {
-            let sum = match pseudo.add(&upper).finish() {
+            let sum = match pseudo.with(&upper).finish() {
                 // In UDP zero means "none" (RFC 768).
                 0 if protocol == 17 => 0xffff,
                 sum => sum,

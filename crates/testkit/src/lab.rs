@@ -110,6 +110,15 @@ impl Lab {
         }
         let carries = || near_links.by_index(near).is_ok_and(|device| device.lower_up);
         wait_until("carrier on the wire", Duration::from_secs(5), carries);
+        // The kernel joins the groups of its addresses a moment later; what comes after would look like somebody's change.
+        for (links, index, mac, v6) in
+            [(&near_links, near, self.card_mac, HOST6), (&far_links, far_end, self.far_mac, REMOTE6)]
+        {
+            let groups = [v6, mac.link_local_ipv6()].map(MacAddr::solicited_node);
+            wait_until("multicast groups of the lab's addresses", Duration::from_secs(5), || {
+                links.filters(index).is_ok_and(|filters| groups.iter().all(|group| filters.contains(group)))
+            });
+        }
         Ok(())
     }
 }

@@ -4,15 +4,20 @@
 mod asker;
 mod checksum;
 mod frames;
+mod generator;
 mod lab;
 mod machine;
+#[expect(unsafe_code, reason = "unshare")]
+mod mounts;
 mod responder;
 mod snapshot;
 
 pub use asker::{Asked, Asker};
 pub use checksum::Checksum;
 pub use frames::{Arp, Ethernet, numbered, solicited_node_group};
+pub use generator::{Arrived, FarSource, Inspector, NUMBER_OFFSET, NumberedFrames, far_socket};
 pub use lab::{CARD, FAR, HOST4, HOST6, Lab, REMOTE4, REMOTE6, Wire, device, port_addresses, wait_until};
 pub use machine::{Finished, Machine, Running};
+pub use mounts::on_fresh_mounts;
 pub use responder::{ECHO_PORT, Responder, Served, Serving, send_all};
 pub use snapshot::Snapshot;

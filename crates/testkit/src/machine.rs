@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use xsknet_link::{Links, Netns};
 
 /// No program of a test runs longer: a killed test cannot end it, so `timeout(1)` does.
@@ -105,9 +106,8 @@ impl Machine {
     /// # Panics
     /// Where it cannot be started.
     pub fn spawn<S: AsRef<OsStr> + Sync>(&self, program: &str, arguments: &[S]) -> Running {
-        let child = self.enter(|| {
-            Self::command(program, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
-        });
+        let child =
+            self.enter(|| Self::command(program, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn());
         let child = child.unwrap_or_else(|error| panic!("cannot start {program} on {}: {error}", self.name));
         Running::new(program, child)
     }
@@ -175,27 +175,44 @@ impl Running {
         }
     }
 
+    /// The lines that it has written since the last call.
+    pub fn fresh_lines(&mut self) -> Vec<String> {
+        let fresh: Vec<String> = self.lines.try_iter().collect();
+        self.seen.extend(fresh.iter().cloned());
+        fresh
+    }
+
     /// Ends the program as Ctrl-C would, and returns all lines that it wrote.
     ///
     /// # Panics
     /// Where it cannot be signalled.
-    pub fn interrupt(mut self) -> Vec<String> {
-        let pid = rustix::process::Pid::from_child(&self.child);
+    pub fn interrupt(self) -> Vec<String> {
+        self.end(Signal::INT).1
+    }
+
+    /// Ends the program as a service manager would, and returns how it ended and all lines that it wrote.
+    ///
+    /// # Panics
+    /// Where it cannot be waited for.
+    pub fn terminate(self) -> (ExitStatus, Vec<String>) {
+        self.end(Signal::TERM)
+    }
+
+    fn end(mut self, signal: Signal) -> (ExitStatus, Vec<String>) {
         // `timeout` passes the signal on and ends with its child.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
-        self.child.wait().expect("a child of ours");
+        let _ = kill_process(Pid::from_child(&self.child), signal);
+        let status = self.child.wait().expect("a child of ours");
         let rest = self.lines.iter();
         let mut all = std::mem::take(&mut self.seen);
         all.extend(rest);
-        all
+        (status, all)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
         // SIGKILL would reach `timeout` alone and leave its child.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let _ = self.child.wait();
     }
 }

@@ -4,8 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ impl Responder {
             // Swapping leaves the header's sum as it was; a fresh TTL does not.
             header[8] = 64;
             header[10..12].fill(0);
-            let sum = Checksum::default().add(header).finish();
+            let sum = Checksum::default().with(header).finish();
             header[10..12].copy_from_slice(&sum.to_be_bytes());
         }
         turned
@@ -149,11 +149,8 @@ impl Responder {
         // A duplicate address detection has no sender: the answer goes to all nodes and is not "solicited".
         let asker: [u8; 16] = packet[8..24].try_into().expect("sixteen bytes");
         let unnamed = asker == [0; 16];
-        let (to, flags) = if unnamed {
-            (Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets(), 0x20)
-        } else {
-            (asker, 0x60)
-        };
+        let (to, flags) =
+            if unnamed { (Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets(), 0x20) } else { (asker, 0x60) };
         packet[4..6].copy_from_slice(&(ADVERTISEMENT as u16).to_be_bytes());
         packet[7] = 255;
         packet[8..24].copy_from_slice(&target);
@@ -162,7 +159,7 @@ impl Responder {
         message[..8].copy_from_slice(&[136, 0, 0, 0, flags, 0, 0, 0]);
         message[24..26].copy_from_slice(&[2, 1]);
         message[26..32].copy_from_slice(&self.mac);
-        let sum = Checksum::default().pseudo_ipv6(&target, &to, 58, ADVERTISEMENT as u32).add(message).finish();
+        let sum = Checksum::default().pseudo_ipv6(&target, &to, 58, ADVERTISEMENT as u32).with(message).finish();
         message[2..4].copy_from_slice(&sum.to_be_bytes());
         Some(IPV6 + ADVERTISEMENT)
     }

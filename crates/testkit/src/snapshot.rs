@@ -16,16 +16,20 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks at the namespace (devices, addresses, offloads, filters), at the mounts, at what lies in `folders`, and at the
-    /// ids of all BPF objects of the machine.
+    /// Looks at the namespace (devices, addresses, offloads, filters), at what lies and is mounted in `folders`, and at the ids
+    /// of all BPF objects of the machine.
     ///
     /// # Panics
     /// Where the kernel does not tell.
     pub fn take(namespace: &Netns, folders: &[&Path]) -> Self {
         let mut lines = BTreeSet::new();
         add_devices(namespace, &mut lines);
-        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
-        lines.extend(mounts.lines().filter(|line| line.contains("bpf") || line.contains("nsfs")).map(str::to_owned));
+        let mounts = std::fs::read_to_string("/proc/thread-self/mounts").expect("/proc is mounted");
+        let inside = |line: &&str| {
+            let point = line.split(' ').nth(1).map(Path::new);
+            point.is_some_and(|point| folders.iter().any(|folder| point.starts_with(folder)))
+        };
+        lines.extend(mounts.lines().filter(inside).map(str::to_owned));
         for folder in folders {
             add_files(folder, &mut lines);
         }
@@ -33,16 +37,22 @@ impl Snapshot {
         Self { lines, objects }
     }
 
-    /// Waits until the machine looks like this again; BPF objects vanish a grace period after their last user.
+    /// Waits until the machine looks like this again; BPF objects vanish a grace period after their last user. Those that
+    /// others make meanwhile do not count.
     ///
     /// # Errors
     /// What came (`+`) and what went (`-`), where it does not within `deadline`.
     pub fn wait_for(&self, deadline: Duration, mut take: impl FnMut() -> Self) -> Result<(), String> {
         let end = Instant::now() + deadline;
+        let mut strangers: Option<BTreeSet<(&str, u32)>> = None;
         loop {
             let now = take();
+            let left: BTreeSet<_> = match strangers {
+                None => now.objects.difference(&self.objects).copied().collect(),
+                Some(seen) => seen.intersection(&now.objects).copied().collect(),
+            };
             let came = now.lines.difference(&self.lines).map(|line| format!("+ {line}\n"));
-            let stayed = now.objects.difference(&self.objects).map(|(kind, id)| format!("+ BPF {kind} {id}\n"));
+            let stayed = left.iter().map(|(kind, id)| format!("+ BPF {kind} {id}\n"));
             let went = self.lines.difference(&now.lines).map(|line| format!("- {line}\n"));
             let difference: String = came.chain(stayed).chain(went).collect();
             if difference.is_empty() {
@@ -51,6 +61,7 @@ impl Snapshot {
             if Instant::now() >= end {
                 return Err(difference);
             }
+            strangers = Some(left);
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -1,3 +1,5 @@
+use std::ops::AddAssign;
+
 use crate::refusal::Refusals;
 
 /// What a socket has done since it was adopted. Plain numbers, read without a system call.
@@ -31,7 +33,7 @@ pub struct KernelStatistics {
     pub rx_dropped: u64,
     /// Entries of FILL that the kernel refused.
     pub rx_invalid_descs: u64,
-    /// Entries of TX that the kernel refused: their chunks never come back.
+    /// Entries of TX that the kernel refused, and returned through COMPLETION unsent (6.18.44; others may keep the chunk).
     pub tx_invalid_descs: u64,
     /// Frames dropped because RX was full.
     pub rx_ring_full: u64,
@@ -39,4 +41,24 @@ pub struct KernelStatistics {
     pub rx_fill_ring_empty_descs: u64,
     /// Times the kernel looked at TX and found it empty: no loss.
     pub tx_ring_empty_descs: u64,
+}
+
+/// Another socket's counts.
+impl AddAssign for KernelStatistics {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            rx_dropped,
+            rx_invalid_descs,
+            tx_invalid_descs,
+            rx_ring_full,
+            rx_fill_ring_empty_descs,
+            tx_ring_empty_descs,
+        } = other;
+        self.rx_dropped += rx_dropped;
+        self.rx_invalid_descs += rx_invalid_descs;
+        self.tx_invalid_descs += tx_invalid_descs;
+        self.rx_ring_full += rx_ring_full;
+        self.rx_fill_ring_empty_descs += rx_fill_ring_empty_descs;
+        self.tx_ring_empty_descs += tx_ring_empty_descs;
+    }
 }

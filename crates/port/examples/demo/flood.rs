@@ -49,7 +49,7 @@ pub fn run(
         Obtained::Native | Obtained::Hw => (&lab.remote, FAR, Direction::Egress),
     };
     let target = machine.links().by_name(&device(end))?.index.get();
-    let source = ((REMOTE4, SINK_PORT)).into();
+    let source = (REMOTE4, SINK_PORT).into();
     let frame =
         Ethernet::new(to, lab.far_mac()).udp(source, (port_addresses(0)[0], ECHO_PORT).into(), &numbered(0, 40));
     let frame = without_checksum(frame);

@@ -47,7 +47,7 @@ impl Hops {
             let lost = losses(
                 &port.program,
                 &[
-                    ("pair full", port.outer_transmit_errors),
+                    ("pair full", port.outer_transmit_drops),
                     ("FILL empty or frame too long", port.socket.rx_dropped),
                     ("RX ring full", port.socket.rx_ring_full),
                 ],
@@ -67,7 +67,7 @@ impl Hops {
         }
         let lost = losses(
             &Counters::default(),
-            &[("card refused", now.uplink.transmit_errors), ("redirect refused", now.uplink.refused_redirects)],
+            &[("card refused", now.uplink.transmit_drops), ("redirect refused", now.uplink.refused_redirects)],
         );
         row(&format!("{device} -> wire"), out.0, out.1, String::new(), lost);
         *self = now;

@@ -108,9 +108,9 @@ fn with_instance(options: &Options, lab: &Lab, stopped: &AtomicBool) -> Result<u
     let macs: Vec<_> = ports.iter().map(|port| port.info().mac).collect();
     let serving: Vec<_> = ports.into_iter().map(|port| responder(&port).start(port)).collect();
     for n in 0..2 {
-        talk.from_remote(lab, NAMES[usize::from(n)], port_addresses(n));
+        talk.remote_asks(lab, NAMES[usize::from(n)], port_addresses(n));
     }
-    talk.to_host(lab);
+    talk.remote_asks_host(lab);
 
     if options.seconds > 0 && !stopped.load(Ordering::Relaxed) {
         heading("A flood of UDP, each datagram answered; at most 192 on their way at a time");

@@ -100,7 +100,7 @@ impl Talk {
     }
 
     /// ping, ping6 and UDP of the remote host's kernel.
-    pub fn from_remote(&mut self, lab: &Lab, name: &str, addresses: [IpAddr; 2]) {
+    pub fn remote_asks(&mut self, lab: &Lab, name: &str, addresses: [IpAddr; 2]) {
         for address in addresses {
             self.ping(lab, name, address);
             self.udp(lab, name, address);
@@ -108,7 +108,7 @@ impl Talk {
     }
 
     /// What no port claims is still the host's.
-    pub fn to_host(&mut self, lab: &Lab) {
+    pub fn remote_asks_host(&mut self, lab: &Lab) {
         for address in [IpAddr::from(HOST4), HOST6.into()] {
             self.ping(lab, "host", address);
         }

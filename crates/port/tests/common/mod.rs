@@ -1,17 +1,27 @@
 //! What all tests of this crate start from: a lab, an instance in it, and an uplink with ports.
 #![allow(dead_code, reason = "every test file uses some of it")]
 
+pub mod child;
+pub mod numbered;
+
+use std::error::Error;
+use std::fmt::Debug;
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use xsknet_bpf::Mode;
+use xsknet_link::Netns;
 use xsknet_port::{Equality, Instance, InstanceOptions, Places, Port, PortOptions, Uplink, UplinkOptions, sweep_dead};
 use xsknet_testkit::{CARD, ECHO_PORT, Lab, Responder, Serving, Snapshot, Wire, device, port_addresses, wait_until};
 
 pub const SECOND: Duration = Duration::from_secs(1);
+/// BPF objects vanish within two seconds of their last user, and a test may have to wait for that.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A lab, and the names of an instance that is this test's alone.
 pub struct Stage {
@@ -46,6 +56,11 @@ impl Stage {
         self.lab.host.enter(|| Instance::open(self.options())).expect("an instance")
     }
 
+    /// The namespace of the ports' inner ends.
+    pub fn inside(&self) -> Netns {
+        Netns::open(format!("/run/xsknet/{}/netns", self.name).as_ref()).expect("the ports' namespace")
+    }
+
     /// What closing has to bring back.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::take(self.lab.host.namespace(), &[Path::new("/run/xsknet"), Path::new("/sys/fs/bpf")])
@@ -53,7 +68,7 @@ impl Stage {
 
     #[track_caller]
     pub fn assert_as_before(&self, before: &Snapshot) {
-        if let Err(difference) = before.wait_for(3 * SECOND, || self.snapshot()) {
+        if let Err(difference) = before.wait_for(PATIENCE, || self.snapshot()) {
             panic!("the machine is not as before:\n{difference}");
         }
     }
@@ -114,7 +129,7 @@ pub fn close(port: Port) {
 }
 
 /// Sends `payload` to the echo port from a socket of the remote host's kernel, and returns what came back.
-pub fn udp_echo(lab: &Lab, to: IpAddr, payload: &[u8]) -> std::io::Result<Vec<u8>> {
+pub fn udp_echo(lab: &Lab, to: IpAddr, payload: &[u8]) -> io::Result<Vec<u8>> {
     lab.remote.enter(|| {
         let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().expect("an address");
         let socket = UdpSocket::bind(any)?;
@@ -135,4 +150,35 @@ pub fn ping(lab: &Lab, to: IpAddr, count: u32) {
     let count = count.to_string();
     let output = lab.remote.run("ping", &["-q", "-i", "0.001", "-W", "1", "-c", &count, &to]).expect("ping");
     assert!(output.contains(" 0% packet loss"), "{output}");
+}
+
+/// An error and what it follows from.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+/// All messages of an error's chain.
+pub fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+    causes(error).map(ToString::to_string).collect()
+}
+
+/// The kernel's errno, somewhere down an error's chain.
+pub fn errno(error: &(dyn Error + 'static)) -> Option<Errno> {
+    causes(error).find_map(|error| Errno::from_io_error(error.downcast_ref::<io::Error>()?))
+}
+
+/// What was attempted has failed, and the machine is as it was.
+#[track_caller]
+pub fn refused<T: Debug, E: Error>(stage: &Stage, attempt: impl FnOnce() -> Result<T, E>) -> E {
+    let before = stage.snapshot();
+    let error = attempt().expect_err("a refusal");
+    stage.assert_as_before(&before);
+    error
+}
+
+/// The text of an error names all that one has to know.
+#[track_caller]
+pub fn assert_tells(error: &dyn Error, nouns: &[&str]) {
+    let text = error.to_string();
+    assert!(nouns.iter().all(|noun| text.contains(noun)), "{text:?} does not name all of {nouns:?}");
 }

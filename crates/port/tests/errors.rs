@@ -1,0 +1,225 @@
+//! Every way in which an instance does not open, or a card does not become an uplink, is told by its own variant, with its
+//! nouns, and has changed nothing. Ports: port_errors.rs.
+
+mod common;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use common::*;
+use rstest::rstest;
+use rustix::io::Errno;
+use xsknet_bpf::{AttachError, LoadError, Mode, Obtained, PortProgram};
+use xsknet_link::AttachedXdpMode;
+use xsknet_port::{
+    Ability, Change, Instance, InstanceOptions, JournalError, ManageError, Observer, OpenError, Places, Step,
+    UplinkOptions,
+};
+use xsknet_testkit::{CARD, device, on_fresh_mounts, port_addresses};
+
+fn on(device_name: &str, mode: Mode) -> UplinkOptions {
+    UplinkOptions { device: device(device_name), mode }
+}
+
+#[test]
+fn an_instance_that_runs_already() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let running = stage.open();
+        let error = refused(&stage, || stage.lab.host.enter(|| Instance::open(stage.options())));
+        assert!(matches!(&error, OpenError::AlreadyRunning { instance } if instance == stage.name()));
+        assert_tells(&error, &[stage.name()]);
+        assert!(error.hint().expect("a hint").contains("another instance name"));
+        manage(&running, Mode::Native).release().expect("the first one works on");
+    });
+}
+
+#[rstest]
+#[case(Ability::AfXdp, "AF_XDP", |ability| if ability == Ability::AfXdp { Err(Errno::AFNOSUPPORT.into()) } else { Ok(()) })]
+#[case(Ability::Bpffs, "BPF file system", |ability| if ability == Ability::Bpffs { Err(Errno::NODEV.into()) } else { Ok(()) })]
+#[case(Ability::NetworkNamespaces, "network namespaces", |ability| {
+    if ability == Ability::NetworkNamespaces { Err(Errno::INVAL.into()) } else { Ok(()) }
+})]
+fn a_kernel_without(#[case] missing: Ability, #[case] noun: &str, #[case] probe: fn(Ability) -> io::Result<()>) {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let options = InstanceOptions { probe, ..stage.options() };
+        let error = refused(&stage, || stage.lab.host.enter(|| Instance::open(options)));
+        assert!(matches!(error, OpenError::AbilityMissing { ability, .. } if ability == missing), "{error:?}");
+        assert_tells(&error, &[noun]);
+        assert_eq!(errno(&error), probe(missing).err().and_then(|cause| Errno::from_io_error(&cause)));
+        assert!(error.hint().is_some());
+    });
+}
+
+#[test]
+fn a_damaged_journal() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let journal = format!("/run/xsknet/{}.journal", stage.name());
+        fs::create_dir("/run/xsknet").expect("a folder");
+        fs::write(&journal, "no journal at all\n").expect("a file");
+        let error = refused(&stage, || stage.lab.host.enter(|| Instance::open(stage.options())));
+        assert!(matches!(error, OpenError::Journal(JournalError::Damaged { line: 1, .. })), "{error:?}");
+        assert_tells(&error, &["line 1", &journal, "no checksum"]);
+        assert!(error.hint().expect("a hint").contains(&journal));
+    });
+}
+
+#[test]
+fn a_place_where_no_bpffs_can_be_mounted() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let places = Places { bpffs: "/run/nowhere".into(), ..Places::default() };
+        let error =
+            refused(&stage, || stage.lab.host.enter(|| Instance::open(InstanceOptions { places, ..stage.options() })));
+        assert!(matches!(&error, OpenError::Io { path, .. } if path == Path::new("/run/nowhere")), "{error:?}");
+        assert_tells(&error, &["mount the BPF file system", "/run/nowhere"]);
+        assert_eq!(errno(&error), Some(Errno::NOENT));
+    });
+}
+
+#[test]
+fn a_change_that_cannot_be_undone_is_undone_by_the_next_start() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let before = stage.snapshot();
+        let instance = stage.open();
+        let in_the_way = format!("/run/xsknet/{}/something-else", stage.name());
+        fs::write(&in_the_way, []).expect("a file in the instance's folder");
+        let error = instance.close().expect_err("a folder that is not empty");
+        assert_eq!(error.left, 1);
+        assert_tells(&error, &["1 of the changes", "Namespace"]);
+        assert_eq!(errno(&error), Some(Errno::NOTEMPTY));
+        let error = stage.lab.host.enter(|| Instance::open(stage.options())).expect_err("it is still there");
+        assert!(matches!(&error, OpenError::Sweep(_)), "{error:?}");
+        assert_eq!(errno(&error), Some(Errno::NOTEMPTY));
+        fs::remove_file(in_the_way).expect("a file");
+        stage.open().close().expect("closing undoes everything");
+        stage.assert_as_before(&before);
+    });
+}
+
+#[test]
+fn a_card_that_is_no_card() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let instance = stage.open();
+        let error = refused(&stage, || instance.manage(&on("nosuch0", Mode::Native)));
+        assert!(matches!(&error, ManageError::DeviceMissing { device } if device.as_str() == "nosuch0"), "{error:?}");
+        assert_tells(&error, &["nosuch0"]);
+        assert!(error.hint().is_some());
+        let error = refused(&stage, || instance.manage(&on("lo", Mode::Skb)));
+        assert!(matches!(&error, ManageError::NotEthernet { device } if device.as_str() == "lo"), "{error:?}");
+        assert_tells(&error, &["lo", "Ethernet"]);
+    });
+}
+
+#[test]
+fn a_card_that_an_instance_manages_already() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let instance = stage.open();
+        let uplink = manage(&instance, Mode::Native);
+        let port = port(&uplink, 0);
+        let guarded = port.info().outer.to_string();
+        let serving = serve(port);
+        let name = format!("{}-other", stage.name());
+        let options = InstanceOptions { name: name.parse().expect("a good name"), ..InstanceOptions::default() };
+        let other = stage.lab.host.enter(|| Instance::open(options)).expect("another instance");
+        for (asked, card) in [(&instance, CARD), (&other, CARD), (&other, &guarded)] {
+            let error = refused(&stage, || asked.manage(&on(card, Mode::Skb)));
+            let ManageError::AlreadyManaged { device, instance } = &error else { panic!("{error:?}") };
+            assert_eq!((device.as_str(), instance.as_str()), (card, stage.name()));
+            assert_tells(&error, &[card, stage.name()]);
+            assert!(error.hint().expect("a hint").contains(stage.name()));
+        }
+        other.close().expect("closing undoes everything");
+        ping(&stage.lab, port_addresses(0)[0], 20);
+        close(finish(serving));
+    });
+}
+
+#[rstest]
+#[case::native(Mode::Native, AttachedXdpMode::Native)]
+#[case::skb(Mode::Skb, AttachedXdpMode::Skb)]
+fn a_card_with_a_foreign_program(#[case] mode: Mode, #[case] there: AttachedXdpMode) {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let card = stage.lab.host.links().by_name(&device(CARD)).expect("the card").index;
+        let foreign = PortProgram::load(None).expect("a program of somebody's");
+        let target = xsknet_bpf::Device { name: CARD.into(), index: card.get() };
+        let attached = stage.lab.host.enter(|| foreign.attach(&target, mode)).expect("attached");
+        let instance = stage.open();
+        for asked in [Mode::Native, Mode::Skb, Mode::Unspecified] {
+            let error = refused(&stage, || instance.manage(&on(CARD, asked)));
+            let ManageError::ForeignProgram { device, id, name, tag, mode } = &error else { panic!("{error:?}") };
+            assert_eq!((device.as_str(), *id, *mode), (CARD, attached.program_id(), there));
+            assert_eq!((name.as_str(), tag.len()), ("port", 16));
+            assert_tells(&error, &[CARD, &id.to_string(), "port", tag, &there.to_string()]);
+            assert!(error.hint().expect("a hint").contains("another card"));
+        }
+        attached.detach().expect("still attached");
+        manage(&instance, mode).release().expect("the card is free");
+    });
+}
+
+#[rstest]
+#[case::hardware_mode_of_a_pair(CARD, Mode::Hw, Obtained::Hw)]
+#[case::native_mode_of_a_bridge("br0", Mode::Native, Obtained::Native)]
+fn a_mode_that_the_kernel_refuses(#[case] card: &str, #[case] asked: Mode, #[case] refused_mode: Obtained) {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        stage.lab.host.run("ip", &["link", "add", "br0", "type", "bridge"]).expect("a bridge");
+        let instance = stage.open();
+        let error = refused(&stage, || instance.manage(&on(card, asked)));
+        let ManageError::Attach { device, cause } = &error else { panic!("{error:?}") };
+        let AttachError::ModeRefused { mode, tried, .. } = cause else { panic!("{cause:?}") };
+        assert_eq!((device.as_str(), *mode, tried.len()), (card, refused_mode, 1));
+        assert_tells(&error, &[card]);
+        assert_tells(cause, &[card, &refused_mode.to_string()]);
+        assert!(tried[0].errno.is_some() && tried[0].errno == errno(&error).map(Errno::raw_os_error), "{tried:?}");
+        assert!(error.hint().expect("a hint").contains("skb mode"));
+    });
+}
+
+#[test]
+fn an_unspecified_mode_takes_what_there_is_and_says_so() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        stage.lab.host.run("ip", &["link", "add", "br0", "type", "bridge"]).expect("a bridge");
+        let instance = stage.open();
+        let uplink = instance.manage(&on("br0", Mode::Unspecified)).expect("an uplink");
+        assert_eq!(uplink.info().mode, Obtained::Skb);
+        let told: Vec<_> = uplink.info().tried.iter().map(|tried| (tried.step.as_str(), tried.errno)).collect();
+        assert_eq!(told, [("native", Some(Errno::OPNOTSUPP.raw_os_error())), ("skb", None)]);
+    });
+}
+
+/// Somebody puts a map of another shape where the uplink's will be pinned, after the start has looked.
+#[test]
+fn a_pin_of_another_shape() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let pins = format!("/sys/fs/bpf/xsknet/{}/v1", stage.name());
+        let observer: Observer = Arc::new(move |step: &Step| {
+            if matches!(step, Step::Announced(Change::Pins { .. })) {
+                let theirs = Path::new(&pins).join(CARD);
+                drop(PortProgram::load(Some(&theirs)).expect("a program of somebody's"));
+                fs::rename(theirs.join("maps/xsks"), theirs.join("maps/ports")).expect("a pin of another name");
+            }
+        });
+        let options = InstanceOptions { observer: Some(observer), ..stage.options() };
+        let instance = stage.lab.host.enter(|| Instance::open(options)).expect("an instance");
+        let error = refused(&stage, || instance.manage(&on(CARD, Mode::Native)));
+        let ManageError::Load { device, cause } = &error else { panic!("{error:?}") };
+        let LoadError::PinShape { path, wanted, found } = cause else { panic!("{cause:?}") };
+        assert_eq!(device.as_str(), CARD);
+        assert_ne!(wanted, found);
+        assert_tells(&error, &[CARD]);
+        assert_tells(cause, &[path.to_str().expect("a path"), &wanted.to_string(), &found.to_string()]);
+        assert!(error.hint().expect("a hint").contains("another version"));
+    });
+}

@@ -1,0 +1,218 @@
+//! Every way in which a port does not open is told by its own variant, with its nouns, and has changed nothing: neither the
+//! machine nor the port beside it.
+//!
+//! A descriptor outside the UMEM, which only a broken kernel or another user of the rings could produce, is provoked in
+//! crates/xsk/tests/kernel.rs.
+
+mod common;
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use common::*;
+use rustix::io::Errno;
+use xsknet_bpf::Mode;
+use xsknet_link::{MacAddr, Netns};
+use xsknet_port::{OpenPortError, OpenPortError as Is, PortOptions};
+use xsknet_testkit::{CARD, HOST4, HOST6, Lab, Wire, on_fresh_mounts, port_addresses};
+use xsknet_xsk::{BindRequest, CreateError, FrameTooLong, QueueId, Request};
+
+/// What is asked for, whether the answer is the right one, and what its text has to name.
+struct Row {
+    options: PortOptions,
+    is: fn(&OpenPortError) -> bool,
+    nouns: Vec<String>,
+}
+
+fn row<const N: usize>(options: PortOptions, is: fn(&OpenPortError) -> bool, nouns: [&str; N]) -> Row {
+    Row { options, is, nouns: nouns.map(str::to_owned).into() }
+}
+
+/// A port that could be, were it not for what a row changes of it.
+fn good() -> PortOptions {
+    PortOptions { mtu: Some(1500), ..PortOptions::new(port_addresses(1)) }
+}
+
+/// The port that is there: all that may be taken.
+struct First {
+    mac: MacAddr,
+    v4: IpAddr,
+    v6: IpAddr,
+    link_local: IpAddr,
+}
+
+fn addresses(first: &First) -> Vec<Row> {
+    const UNFIT: fn(&Is) -> bool = |error| matches!(error, Is::AddressUnfit { .. });
+    const TAKEN: fn(&Is) -> bool = |error| matches!(error, Is::AddressTaken { .. });
+    let at = |addresses: &[&str]| {
+        let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
+        PortOptions { addresses, ..good() }
+    };
+    let taken = |address: &str, holder: &str| row(at(&["192.0.2.30", address]), TAKEN, [address, CARD, holder]);
+    let (v4, v6, link_local) = (first.v4.to_string(), first.v6.to_string(), first.link_local.to_string());
+    vec![
+        row(at(&[]), |error| matches!(error, Is::NoAddress), ["at least one address"]),
+        row(at(&["0.0.0.0"]), UNFIT, ["0.0.0.0", "no address"]),
+        row(at(&["::"]), UNFIT, ["::", "no address"]),
+        row(at(&["127.0.0.1"]), UNFIT, ["127.0.0.1", "loopback"]),
+        row(at(&["::1"]), UNFIT, ["::1", "loopback"]),
+        row(at(&["224.0.0.1"]), UNFIT, ["224.0.0.1", "group"]),
+        row(at(&["ff02::1"]), UNFIT, ["ff02::1", "group"]),
+        row(at(&["255.255.255.255"]), UNFIT, ["255.255.255.255", "broadcast"]),
+        row(at(&["::ffff:192.0.2.9"]), UNFIT, ["::ffff:192.0.2.9", "IPv4"]),
+        row(at(&["192.0.2.30", "192.0.2.30"]), UNFIT, ["192.0.2.30", "twice"]),
+        taken(&v4, "port `first`"),
+        taken(&v6, "port `first`"),
+        taken(&link_local, "port `first`"),
+        taken(&HOST4.to_string(), "the host"),
+        taken(&HOST6.to_string(), "the host"),
+    ]
+}
+
+fn macs(first: &First, lab: &Lab) -> Vec<Row> {
+    const UNFIT: fn(&Is) -> bool = |error| matches!(error, Is::MacUnfit { .. });
+    const TAKEN: fn(&Is) -> bool = |error| matches!(error, Is::MacTaken { .. });
+    let with = |mac| PortOptions { mac: Some(mac), ..good() };
+    let (card, group) = (lab.card_mac(), MacAddr::new([1, 0, 0x5e, 0, 0, 1]));
+    vec![
+        row(with(first.mac), TAKEN, [&first.mac.to_string(), CARD, "port `first`"]),
+        row(with(card), TAKEN, [&card.to_string(), CARD, "the card itself"]),
+        row(with(MacAddr::new([0; 6])), UNFIT, ["00:00:00:00:00:00", "no address"]),
+        row(with(MacAddr::BROADCAST), UNFIT, ["ff:ff:ff:ff:ff:ff", "group"]),
+        row(with(group), UNFIT, ["01:00:5e:00:00:01", "group"]),
+    ]
+}
+
+fn the_rest() -> Vec<Row> {
+    const NAME: fn(&Is) -> bool = |error| matches!(error, Is::NameUnfit { .. });
+    const VLAN: fn(&Is) -> bool = |error| matches!(error, Is::VlanUnfit { .. });
+    let named = |name: &str| PortOptions { name: Some(name.into()), ..good() };
+    let in_vlan = |vlan| PortOptions { vlan: Some(vlan), ..good() };
+    let with_mtu = |mtu| PortOptions { mtu, ..good() };
+    let long = "x".repeat(65);
+    vec![
+        row(named("first"), |error| matches!(error, Is::NameTaken { .. }), ["first", CARD]),
+        row(named(""), NAME, ["1 to 64"]),
+        row(named("a:b"), NAME, ["a:b"]),
+        row(named(&long), NAME, [&long]),
+        row(in_vlan(0), VLAN, ["0 is no VLAN"]),
+        row(in_vlan(4095), VLAN, ["4095", "1 to 4094"]),
+        row(
+            with_mtu(None),
+            |error| matches!(error, Is::MtuTooLarge { mtu: 3000, needed: 3018, frame_size: 2048, capacity: 1792 }),
+            ["3000", "3018", "2048", "1792"],
+        ),
+        row(
+            with_mtu(Some(3001)),
+            |error| matches!(error, Is::MtuAboveUplink { mtu: 3001, uplink_mtu: 3000, .. }),
+            ["3001", "3000", CARD],
+        ),
+        row(
+            PortOptions { bind: BindRequest::ZeroCopy, ..good() },
+            |error| matches!(error, Is::Socket(CreateError::Refused { .. })) && errno(error) == Some(Errno::OPNOTSUPP),
+            ["socket"],
+        ),
+    ]
+}
+
+#[test]
+fn a_port_that_cannot_be() {
+    on_fresh_mounts(|| {
+        let stage = Stage::new(Wire { mtu: 3000, ..Wire::default() });
+        let instance = stage.open();
+        let uplink = manage(&instance, Mode::Native);
+        let first = PortOptions { name: Some("first".into()), mtu: Some(1500), ..PortOptions::new(port_addresses(0)) };
+        let first = uplink.open_port(first).expect("a port");
+        let [v4, v6, link_local] = first.info().addresses[..] else { panic!("{:?}", first.info()) };
+        let taken = First { mac: first.info().mac, v4, v6, link_local };
+        let serving = serve(first);
+        let rows = [addresses(&taken), macs(&taken, &stage.lab), the_rest()];
+        for Row { options, is, nouns } in rows.into_iter().flatten() {
+            let error = refused(&stage, || uplink.open_port(options));
+            assert!(is(&error), "{error:?} is of another kind");
+            assert_tells(&error, &nouns.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        for address in port_addresses(0) {
+            ping(&stage.lab, address, 20);
+        }
+        close(finish(serving));
+    });
+}
+
+#[test]
+fn another_vlan_is_another_network() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let instance = stage.open();
+        let uplink = manage(&instance, Mode::Native);
+        let first = port(&uplink, 0);
+        let same = PortOptions { mac: Some(first.info().mac), ..PortOptions::new(port_addresses(0)) };
+        let tagged = uplink.open_port(PortOptions { vlan: Some(7), ..same.clone() }).expect("the same in a VLAN");
+        let hosts = uplink.open_port(PortOptions { vlan: Some(8), ..PortOptions::new([HOST4.into()]) });
+        let error = refused(&stage, || uplink.open_port(PortOptions { vlan: Some(7), ..same }));
+        assert!(matches!(error, OpenPortError::MacTaken { .. }), "{error:?}");
+        close(hosts.expect("the host's address in a VLAN"));
+        close(tagged);
+        close(first);
+    });
+}
+
+#[test]
+fn a_card_that_carries_nothing_fails_the_self_test() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let instance = stage.open();
+        let uplink = manage(&instance, Mode::Native);
+        let links = stage.lab.host.links();
+        links.set_down(uplink.info().index).expect("down");
+        let error = refused(&stage, || uplink.open_port(PortOptions::new(port_addresses(0))));
+        assert!(matches!(&error, OpenPortError::SelfTest { waited_ms: 1000, .. }), "{error:?}");
+        assert_tells(&error, &["1000 ms", "port"]);
+        assert!(error.hint().is_some());
+        links.set_up(uplink.info().index).expect("up");
+    });
+}
+
+#[test]
+fn a_port_of_an_uplink_that_was_released() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let instance = stage.open();
+        let uplink = manage(&instance, Mode::Native);
+        instance.close().expect("closing undoes everything");
+        let error = refused(&stage, || uplink.open_port(PortOptions::new(port_addresses(0))));
+        assert!(matches!(&error, OpenPortError::UplinkClosed { uplink } if uplink.as_str() == CARD), "{error:?}");
+        assert_tells(&error, &[CARD]);
+    });
+}
+
+#[test]
+fn a_queue_that_is_taken_and_a_frame_that_is_too_long() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let instance = stage.open();
+        let uplink = manage(&instance, Mode::Native);
+        let mut port = port(&uplink, 0);
+        let ports =
+            Netns::open(Path::new(&format!("/run/xsknet/{}/netns", stage.name()))).expect("the ports' namespace");
+        let inner = port.info().inner.to_string();
+        let layout = *port.socket().layout();
+        let request = Request { device: &inner, queue: QueueId(0), layout, bind: BindRequest::Copy, prime: false };
+        let error = refused(&stage, || ports.run(|| xsknet_xsk::create(&request)).expect("a thread inside"));
+        assert!(
+            matches!(&error, CreateError::QueueTaken { device, queue: QueueId(0) } if *device == inner),
+            "{error:?}"
+        );
+        assert_tells(&error, &[&inner, "queue 0"]);
+
+        let mut frame = port.socket().allocate().expect("a frame");
+        let capacity = frame.capacity();
+        let error = frame.set_len(capacity + 1).expect_err("one byte too many");
+        assert_eq!(error, FrameTooLong { len: capacity + 1, capacity });
+        assert_tells(&error, &[&capacity.to_string(), &(capacity + 1).to_string()]);
+        port.socket().release(frame);
+        let serving = serve(port);
+        ping(&stage.lab, port_addresses(0)[0], 20);
+        close(finish(serving));
+    });
+}
