@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use xsknet_bpf::Attempt;
+
 /// One thing that was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tried {
@@ -13,6 +15,24 @@ pub struct Tried {
     pub errno: Option<i32>,
     /// In plain words.
     pub why: String,
+}
+
+impl Tried {
+    /// The steps of attaching a program.
+    pub(crate) fn programs(hook: &'static str, attempts: &[Attempt]) -> Vec<Self> {
+        let told = attempts.iter().map(|Attempt { mode, errno, why }| Self {
+            hook,
+            step: mode.to_string(),
+            errno: *errno,
+            why: why.clone(),
+        });
+        told.collect()
+    }
+
+    /// A step of binding a socket.
+    pub(crate) fn bind(attempt: xsknet_xsk::Attempt) -> Self {
+        Self { hook: "bind", step: attempt.step.to_owned(), errno: attempt.errno, why: attempt.why }
+    }
 }
 
 impl fmt::Display for Tried {

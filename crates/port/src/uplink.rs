@@ -1,14 +1,9 @@
 //! An uplink: a card that the instance manages.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use xsknet_bpf::{
-    Attachment, Counters, Datapath, DatapathOptions, Mode, Obtained, PortEntry, PortId, PortProgram, Vlan,
-    describe_program,
-};
+use xsknet_bpf::{Attachment, Counters, Datapath, DatapathOptions, Mode, Obtained, PortId, describe_program};
 use xsknet_link::{Device, DeviceName, IfIndex, LinkError, MacAddr, Offload, XdpFeatures};
 
 use crate::error::{CloseError, ManageError, OpenPortError, StepError};
@@ -17,7 +12,8 @@ use crate::ground::Ground;
 use crate::journal::{Change, Scope};
 use crate::names::PinPath;
 use crate::pins;
-use crate::port::{self, Port, PortOptions};
+use crate::port::{Port, PortOptions};
+use crate::room::Room;
 use crate::statistics::{PortStatistics, UplinkStatistics};
 use crate::tried::Tried;
 
@@ -76,34 +72,6 @@ pub(crate) struct OpenUplink {
     closed: PortStatistics,
     /// Dropped, not detached: the pin keeps the program until the journal's undo removes it.
     _attachment: Attachment,
-}
-
-/// The kernel's half of a port.
-#[derive(Debug)]
-pub(crate) struct Room {
-    pub(crate) name: String,
-    pub(crate) id: PortId,
-    pub(crate) outer_index: IfIndex,
-    pub(crate) mac: MacAddr,
-    pub(crate) vlan: Vlan,
-    pub(crate) mtu: u32,
-    pub(crate) addresses: Vec<IpAddr>,
-    pub(crate) outer: DeviceName,
-    pub(crate) inner: DeviceName,
-    /// The addresses that the card lets in for this port.
-    pub(crate) filters: Vec<MacAddr>,
-    pub(crate) program: PortProgram,
-    pub(crate) _attachments: [Attachment; 2],
-    /// Held for its statistics. It must go with the port, or a dead owner's socket would stay in the XSKMAP.
-    pub(crate) socket: OwnedFd,
-}
-
-impl Room {
-    /// The port as the programs know it.
-    pub(crate) fn entry(&self) -> PortEntry<'_> {
-        let (outer, mac) = (self.outer_index.get(), self.mac.octets());
-        PortEntry { id: self.id, outer, mac, vlan: self.vlan, mtu: self.mtu, addresses: &self.addresses }
-    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -196,7 +164,7 @@ impl Uplink {
             .map_err(step)?;
         ground.passed("the uplink's slot is set");
 
-        tried.extend(port::tried("uplink", attachment.tried()));
+        tried.extend(Tried::programs("uplink", attachment.tried()));
         let info = UplinkInfo {
             device: device.clone(),
             index,

@@ -33,11 +33,15 @@ fn good() -> PortOptions {
     PortOptions { mtu: Some(1500), ..PortOptions::new(port_addresses(1)) }
 }
 
+/// A MAC whose link-local address the first port has, although its own is another.
+const CLAIMED: MacAddr = MacAddr::new([0x02, 0, 0, 0, 0, 0x99]);
+
 /// The port that is there: all that may be taken.
 struct First {
     mac: MacAddr,
     v4: IpAddr,
     v6: IpAddr,
+    claimed: IpAddr,
     link_local: IpAddr,
 }
 
@@ -64,6 +68,7 @@ fn addresses(first: &First) -> Vec<Row> {
         taken(&v4, "port `first`"),
         taken(&v6, "port `first`"),
         taken(&link_local, "port `first`"),
+        row(PortOptions { mac: Some(CLAIMED), ..good() }, TAKEN, [&first.claimed.to_string(), CARD, "port `first`"]),
         taken(&HOST4.to_string(), "the host"),
         taken(&HOST6.to_string(), "the host"),
     ]
@@ -121,10 +126,12 @@ fn a_port_that_cannot_be() {
         let stage = Stage::new(Wire { mtu: 3000, ..Wire::default() });
         let instance = stage.open();
         let uplink = manage(&instance, Mode::Native);
-        let first = PortOptions { name: Some("first".into()), mtu: Some(1500), ..PortOptions::new(port_addresses(0)) };
+        let [v4, v6] = port_addresses(0);
+        let first = PortOptions::new([v4, v6, CLAIMED.link_local_ipv6().into()]);
+        let first = PortOptions { name: Some("first".into()), mtu: Some(1500), ..first };
         let first = uplink.open_port(first).expect("a port");
-        let [v4, v6, link_local] = first.info().addresses[..] else { panic!("{:?}", first.info()) };
-        let taken = First { mac: first.info().mac, v4, v6, link_local };
+        let [v4, v6, claimed, link_local] = first.info().addresses[..] else { panic!("{:?}", first.info()) };
+        let taken = First { mac: first.info().mac, v4, v6, claimed, link_local };
         let serving = serve(first);
         let rows = [addresses(&taken), macs(&taken, &stage.lab), the_rest()];
         for Row { options, is, nouns } in rows.into_iter().flatten() {
@@ -140,7 +147,7 @@ fn a_port_that_cannot_be() {
 }
 
 #[test]
-fn another_vlan_is_another_network() {
+fn what_looks_taken_but_is_not() {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
         let instance = stage.open();
@@ -152,6 +159,11 @@ fn another_vlan_is_another_network() {
         let error = refused(&stage, || uplink.open_port(PortOptions { vlan: Some(7), ..same }));
         assert!(matches!(error, OpenPortError::MacTaken { .. }), "{error:?}");
         close(hosts.expect("the host's address in a VLAN"));
+        let with_its_link_local = [port_addresses(1)[1], CLAIMED.link_local_ipv6().into()];
+        let asked = PortOptions { mac: Some(CLAIMED), ..PortOptions::new(with_its_link_local) };
+        let listed = uplink.open_port(asked).expect("its own link-local address, listed or not");
+        assert_eq!(listed.info().addresses, with_its_link_local);
+        close(listed);
         close(tagged);
         close(first);
     });

@@ -155,14 +155,14 @@ fn a_process_that_is_told_to_end_leaves_nothing() {
 }
 
 #[test]
-fn a_panic_at_any_change_undoes_all_that_was_made() {
+fn a_panic_at_any_change_or_at_its_undoing_leaves_nothing() {
     on_fresh_mounts(|| {
         let stage = stage();
         let before = stage.snapshot();
         for change in 0.. {
-            let made = AtomicUsize::new(0);
+            let seen = AtomicUsize::new(0);
             let observer: Observer = Arc::new(move |step: &Step| {
-                if matches!(step, Step::Made(_)) && made.fetch_add(1, Ordering::SeqCst) == change {
+                if matches!(step, Step::Made(_) | Step::Undoing(_)) && seen.fetch_add(1, Ordering::SeqCst) == change {
                     panic!("{step:?}");
                 }
             });
@@ -170,12 +170,14 @@ fn a_panic_at_any_change_undoes_all_that_was_made() {
             let ended = catch_unwind(AssertUnwindSafe(|| {
                 let instance = stage.lab.host.enter(|| Instance::open(options)).expect("an instance");
                 let uplink = manage(&instance, Mode::Native);
-                let _ports = two_ports(&uplink);
+                let [tagged, _plain] = two_ports(&uplink);
+                drop(tagged);
+                instance.close().expect("closing undoes everything");
                 change
             }));
             stage.assert_as_before(&before);
             if let Ok(changes) = ended {
-                assert!(changes > 15, "an instance makes more than {changes} changes");
+                assert!(changes > 30, "an instance makes and undoes more than {changes} changes");
                 break;
             }
         }

@@ -21,7 +21,7 @@ use xsknet_testkit::{CARD, ECHO_PORT, Lab, Responder, Serving, Snapshot, Wire, d
 
 pub const SECOND: Duration = Duration::from_secs(1);
 /// BPF objects vanish within two seconds of their last user, and a test may have to wait for that.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A lab, and the names of an instance that is this test's alone.
 pub struct Stage {

@@ -1,0 +1,167 @@
+//! What a port is going to be: options that were found good, before anything is made.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use xsknet_bpf::contract::MAX_PORTS;
+use xsknet_bpf::{PortId, Vlan};
+use xsknet_link::{DeviceName, LinkError, MacAddr};
+use xsknet_xsk::Layout;
+
+use crate::error::{OpenPortError, StepError};
+use crate::port::PortOptions;
+use crate::room::Room;
+use crate::uplink::{OpenUplink, UplinkState};
+
+/// Ethernet header and one VLAN tag: what a port's frames may be longer than its MTU.
+const HEADERS: u32 = 14 + 4;
+
+/// A port that can be opened on its uplink.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    pub(crate) id: PortId,
+    pub(crate) mac: MacAddr,
+    pub(crate) vlan: Vlan,
+    pub(crate) mtu: u32,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) outer: DeviceName,
+    pub(crate) inner: DeviceName,
+    pub(crate) alias: String,
+}
+
+impl Plan {
+    pub(crate) fn new(uplink: &UplinkState, card: &OpenUplink, options: &PortOptions) -> Result<Self, OpenPortError> {
+        let device = &uplink.info.device;
+        let id = (1..=MAX_PORTS).filter_map(PortId::new).find(|id| !card.ports.contains_key(id));
+        let id = id.ok_or_else(|| OpenPortError::NoMorePorts { uplink: device.clone(), limit: MAX_PORTS })?;
+        let name = options.name.clone().unwrap_or_else(|| format!("port-{id}"));
+        check_name(&name)?;
+        if card.ports.values().any(|room| room.name == name) {
+            return Err(OpenPortError::NameTaken { name, uplink: device.clone() });
+        }
+        let vlan = match options.vlan {
+            None => Vlan::UNTAGGED,
+            Some(vlan) => Vlan::tagged(vlan).ok_or(OpenPortError::VlanUnfit { vlan })?,
+        };
+        let mtu = options.mtu.unwrap_or(uplink.info.mtu);
+        check_mtu(mtu, uplink, &options.layout)?;
+        let mac = match (&options.mac, &options.name) {
+            (Some(mac), _) => *mac,
+            (None, Some(name)) => MacAddr::stable_local(&format!("{}/{device}/{name}", uplink.ground.paths.instance())),
+            (None, None) => MacAddr::random_local(),
+        };
+        check_mac(mac, vlan, uplink, card)?;
+        let mut addresses = options.addresses.clone();
+        let link_local = mac.link_local_ipv6().into();
+        if addresses.iter().any(IpAddr::is_ipv6) && !addresses.contains(&link_local) {
+            addresses.push(link_local);
+        }
+        check_addresses(&addresses, vlan, uplink, card)?;
+        let outer = device_name('o', uplink, id);
+        let inner = device_name('i', uplink, id);
+        let alias = uplink.ground.paths.alias(&name);
+        Ok(Self { name, id, mac, vlan, mtu, addresses, outer, inner, alias })
+    }
+}
+
+fn check_name(name: &str) -> Result<(), OpenPortError> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if (1..=64).contains(&name.len()) && name.chars().all(fits) {
+        Ok(())
+    } else {
+        Err(OpenPortError::NameUnfit { name: name.into() })
+    }
+}
+
+fn check_mtu(mtu: u32, uplink: &UplinkState, layout: &Layout) -> Result<(), OpenPortError> {
+    if mtu > uplink.info.mtu {
+        let (uplink_mtu, uplink) = (uplink.info.mtu, uplink.info.device.clone());
+        return Err(OpenPortError::MtuAboveUplink { mtu, uplink_mtu, uplink });
+    }
+    let (needed, capacity) = (mtu.saturating_add(HEADERS), layout.frame_capacity());
+    if needed > capacity {
+        return Err(OpenPortError::MtuTooLarge { mtu, needed, frame_size: layout.frame_size(), capacity });
+    }
+    Ok(())
+}
+
+fn check_mac(mac: MacAddr, vlan: Vlan, uplink: &UplinkState, card: &OpenUplink) -> Result<(), OpenPortError> {
+    if mac.is_multicast() {
+        return Err(OpenPortError::MacUnfit { mac, what: "a group's" });
+    }
+    if mac.octets() == [0; 6] {
+        return Err(OpenPortError::MacUnfit { mac, what: "no address" });
+    }
+    let taken = |holder: String| OpenPortError::MacTaken { mac, uplink: uplink.info.device.clone(), holder };
+    if mac == uplink.info.mac {
+        return Err(taken("the card itself".into()));
+    }
+    let same = |room: &&Room| room.mac == mac && room.vlan == vlan;
+    match card.ports.values().find(same) {
+        Some(room) => Err(taken(format!("port `{}`", room.name))),
+        None => Ok(()),
+    }
+}
+
+fn check_addresses(
+    addresses: &[IpAddr],
+    vlan: Vlan,
+    uplink: &UplinkState,
+    card: &OpenUplink,
+) -> Result<(), OpenPortError> {
+    if addresses.is_empty() {
+        return Err(OpenPortError::NoAddress);
+    }
+    let device = &uplink.info.device;
+    let step = |cause: StepError| OpenPortError::Step { uplink: device.clone(), cause };
+    let hosts = hosts_addresses(uplink).map_err(|cause| step(cause.into()))?;
+    for (at, address) in addresses.iter().enumerate() {
+        if let Some(what) = unfit(*address) {
+            return Err(OpenPortError::AddressUnfit { address: *address, what });
+        }
+        if addresses[..at].contains(address) {
+            return Err(OpenPortError::AddressUnfit { address: *address, what: "listed twice" });
+        }
+        let taken = |holder: String| OpenPortError::AddressTaken { address: *address, uplink: device.clone(), holder };
+        // ARP for it would no longer reach the host. A VLAN is another network.
+        if vlan == Vlan::UNTAGGED && hosts.contains(address) {
+            return Err(taken("the host".into()));
+        }
+        let same = |room: &&Room| room.vlan == vlan && room.addresses.contains(address);
+        if let Some(room) = card.ports.values().find(same) {
+            return Err(taken(format!("port `{}`", room.name)));
+        }
+    }
+    Ok(())
+}
+
+fn hosts_addresses(uplink: &UplinkState) -> Result<Vec<IpAddr>, LinkError> {
+    let links = &uplink.ground.host.links;
+    let mut all = Vec::new();
+    for device in links.list()? {
+        all.extend(links.addresses(device.index)?.into_iter().map(|(address, _)| address));
+    }
+    Ok(all)
+}
+
+/// Why an address cannot be one host's.
+fn unfit(address: IpAddr) -> Option<&'static str> {
+    let kinds = [
+        (address.is_unspecified(), "no address"),
+        (address.is_loopback(), "a loopback address"),
+        (address.is_multicast(), "a group's"),
+        (matches!(address, IpAddr::V4(v4) if v4.is_broadcast()), "the broadcast address"),
+        (matches!(address, IpAddr::V6(v6) if is_mapped(v6)), "an IPv4 address in IPv6's clothes"),
+    ];
+    kinds.into_iter().find_map(|(is, what)| is.then_some(what))
+}
+
+fn is_mapped(address: Ipv6Addr) -> bool {
+    address.to_ipv4_mapped().is_some()
+}
+
+/// A device name of at most 15 bytes that no other uplink's port has: both numbers in hexadecimal.
+fn device_name(end: char, uplink: &UplinkState, id: PortId) -> DeviceName {
+    let name = format!("xsk{end}{:x}-{:x}", uplink.info.index.get(), id.number());
+    name.parse().expect("two numbers fit a device name")
+}
