@@ -73,6 +73,8 @@ fn a_torn_journal_is_followed_as_far_as_it_goes() {
         let torn = line(r#"{"record":"made","id":99,"scope":{"scope":"instance"},"change":{"change":"namespace"}}"#);
         let whole = fs::read(journal(&stage)).expect("a journal");
         fs::write(journal(&stage), [&whole, &torn.as_bytes()[..torn.len() / 2]].concat()).expect("a torn line");
+        // As of a process that was killed while it wrote the journal anew.
+        fs::write(journal(&stage).with_extension("journal.new"), &whole[..20]).expect("an unfinished copy");
         stage.open().close().expect("closing undoes everything");
         stage.assert_as_before(&before);
     });
