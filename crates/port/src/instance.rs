@@ -57,7 +57,6 @@ impl Instance {
             probe(ability).map_err(|cause| OpenError::AbilityMissing { ability, cause })?;
         }
         let paths = Paths::new(places, name);
-        make_folder(paths.run(), 0o755)?;
         Self::begin(&paths, observer).inspect_err(|_| {
             // Another instance may be in there.
             let _ = std::fs::remove_dir(paths.run());

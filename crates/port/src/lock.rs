@@ -1,8 +1,8 @@
 //! Files that one process at a time may hold; the kernel lets go of them however the process ends.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -27,7 +27,15 @@ impl Lock {
 
     fn take(path: &Path, operation: FlockOperation) -> io::Result<Option<Self>> {
         loop {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+            let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+            let file = match opened {
+                // The last one to leave removes the folder, perhaps a moment ago.
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                    make_folder_of(path)?;
+                    continue;
+                }
+                opened => opened?,
+            };
             match flock(&file, operation) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
@@ -41,6 +49,14 @@ impl Lock {
                 return Ok(Some(Self { path: path.into(), _file: file }));
             }
         }
+    }
+}
+
+fn make_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
+    match DirBuilder::new().mode(0o755).create(folder) {
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
     }
 }
 
@@ -63,6 +79,24 @@ mod tests {
         drop(held);
         assert!(!path.exists());
         assert!(Lock::attempt(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn its_folder_may_come_and_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/a.lock");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        drop(Lock::wait(&path).unwrap());
+                        let _ = std::fs::remove_dir(path.parent().unwrap());
+                    }
+                });
+            }
+        });
+        assert!(!path.parent().unwrap().exists());
+        assert!(Lock::attempt(&folder.path().join("no/such/a.lock")).is_err());
     }
 
     #[test]
