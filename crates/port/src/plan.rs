@@ -36,7 +36,7 @@ impl Plan {
         let id = id.ok_or_else(|| OpenPortError::NoMorePorts { uplink: device.clone(), limit: MAX_PORTS })?;
         let name = options.name.clone().unwrap_or_else(|| format!("port-{id}"));
         check_name(&name)?;
-        if card.ports.values().any(|room| room.name == name) {
+        if card.ports.values().any(|room| room.plan.name == name) {
             return Err(OpenPortError::NameTaken { name, uplink: device.clone() });
         }
         let vlan = match options.vlan {
@@ -96,9 +96,9 @@ fn check_mac(mac: MacAddr, vlan: Vlan, uplink: &UplinkState, card: &OpenUplink) 
     if mac == uplink.info.mac {
         return Err(taken("the card itself".into()));
     }
-    let same = |room: &&Room| room.mac == mac && room.vlan == vlan;
+    let same = |room: &&Room| room.plan.mac == mac && room.plan.vlan == vlan;
     match card.ports.values().find(same) {
-        Some(room) => Err(taken(format!("port `{}`", room.name))),
+        Some(room) => Err(taken(format!("port `{}`", room.plan.name))),
         None => Ok(()),
     }
 }
@@ -127,9 +127,9 @@ fn check_addresses(
         if vlan == Vlan::UNTAGGED && hosts.contains(address) {
             return Err(taken("the host".into()));
         }
-        let same = |room: &&Room| room.vlan == vlan && room.addresses.contains(address);
+        let same = |room: &&Room| room.plan.vlan == vlan && room.plan.addresses.contains(address);
         if let Some(room) = card.ports.values().find(same) {
-            return Err(taken(format!("port `{}`", room.name)));
+            return Err(taken(format!("port `{}`", room.plan.name)));
         }
     }
     Ok(())

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use xsknet_bpf::{Attachment, Mode, Obtained, PortEntry, PortId, PortProgram, Vlan};
-use xsknet_link::{DeviceName, End, FilterAnswer, IfIndex, MacAddr, VethPair, XdpFeatures, quiet};
+use xsknet_bpf::{Attachment, Mode, Obtained, PortEntry, PortId, PortProgram};
+use xsknet_link::{End, FilterAnswer, IfIndex, MacAddr, VethPair, XdpFeatures, quiet};
 use xsknet_xsk::{Created, QueueId, Request, Socket};
 
 use crate::error::{OpenPortError, StepError};
@@ -19,15 +19,8 @@ use crate::uplink::{OpenUplink, UplinkState};
 /// The kernel's half of a port.
 #[derive(Debug)]
 pub(crate) struct Room {
-    pub(crate) name: String,
-    pub(crate) id: PortId,
+    pub(crate) plan: Plan,
     pub(crate) outer_index: IfIndex,
-    pub(crate) mac: MacAddr,
-    pub(crate) vlan: Vlan,
-    pub(crate) mtu: u32,
-    pub(crate) addresses: Vec<IpAddr>,
-    pub(crate) outer: DeviceName,
-    pub(crate) inner: DeviceName,
     /// The addresses that the card lets in for this port.
     pub(crate) filters: Vec<MacAddr>,
     pub(crate) program: PortProgram,
@@ -39,15 +32,16 @@ pub(crate) struct Room {
 impl Room {
     /// The port as the programs know it.
     pub(crate) fn entry(&self) -> PortEntry<'_> {
-        let (outer, mac) = (self.outer_index.get(), self.mac.octets());
-        PortEntry { id: self.id, outer, mac, vlan: self.vlan, mtu: self.mtu, addresses: &self.addresses }
+        let Plan { id, mac, vlan, mtu, addresses, .. } = &self.plan;
+        let (outer, mac) = (self.outer_index.get(), mac.octets());
+        PortEntry { id: *id, outer, mac, vlan: *vlan, mtu: *mtu, addresses }
     }
 }
 
 impl Plan {
     /// Everything up to the self-test. What a failure leaves is undone by the caller.
     pub(crate) fn build(
-        &self,
+        self,
         uplink: &UplinkState,
         card: &mut OpenUplink,
         options: &PortOptions,
@@ -129,15 +123,8 @@ impl Plan {
             tried,
         };
         let room = Room {
-            name: self.name.clone(),
-            id: self.id,
+            plan: self,
             outer_index: outer,
-            mac: self.mac,
-            vlan: self.vlan,
-            mtu: self.mtu,
-            addresses: self.addresses.clone(),
-            outer: self.outer.clone(),
-            inner: self.inner.clone(),
             filters: Vec::new(),
             program,
             _attachments: [inner_attachment, outer_attachment],
@@ -182,11 +169,11 @@ impl Plan {
 pub(crate) fn steer(uplink: &UplinkState, card: &mut OpenUplink, id: PortId) -> Result<(), StepError> {
     let OpenUplink { datapath, filters, ports, .. } = card;
     let room = ports.get_mut(&id).expect("the port that is being opened");
-    let solicited = room.addresses.iter().filter_map(|address| match address {
+    let solicited = room.plan.addresses.iter().filter_map(|address| match address {
         IpAddr::V6(address) => Some(MacAddr::solicited_node(*address)),
         IpAddr::V4(_) => None,
     });
-    let needed: BTreeSet<MacAddr> = solicited.chain([room.mac]).collect();
+    let needed: BTreeSet<MacAddr> = solicited.chain([room.plan.mac]).collect();
     for mac in needed {
         room.filters.push(mac);
         if filters.need(mac) {

@@ -213,7 +213,7 @@ impl Uplink {
     pub fn port_statistics(&self) -> Result<Vec<(String, PortStatistics)>, StepError> {
         let open = self.state.lock();
         let rooms = open.iter().flat_map(|open| open.ports.values().map(move |room| (open, room)));
-        rooms.map(|(open, room)| Ok((room.name.clone(), self.state.room_statistics(open, room)?))).collect()
+        rooms.map(|(open, room)| Ok((room.plan.name.clone(), self.state.room_statistics(open, room)?))).collect()
     }
 
     /// Closes all ports and gives the card back as it was.
@@ -304,7 +304,7 @@ impl UplinkState {
             let losses = card_losses(&self.ground, device);
             losses.transmit_drops + losses.refused_redirects
         };
-        of(&self.info.device) + of(&room.outer)
+        of(&self.info.device) + of(&room.plan.outer)
     }
 
     fn statistics(&self) -> Result<UplinkStatistics, StepError> {
@@ -327,13 +327,13 @@ impl UplinkState {
     }
 
     fn room_statistics(&self, open: &OpenUplink, room: &Room) -> Result<PortStatistics, StepError> {
-        Ok(PortStatistics { guard: open.datapath.guard_counters(room.id)?, ..self.pair_statistics(room)? })
+        Ok(PortStatistics { guard: open.datapath.guard_counters(room.plan.id)?, ..self.pair_statistics(room)? })
     }
 
     /// All but the guard's verdicts, which are the uplink's.
     fn pair_statistics(&self, room: &Room) -> Result<PortStatistics, StepError> {
-        let outer = card_losses(&self.ground, &room.outer);
-        let inner = self.ground.ports.links.by_name(&room.inner);
+        let outer = card_losses(&self.ground, &room.plan.outer);
+        let inner = self.ground.ports.links.by_name(&room.plan.inner);
         let statistics = xsknet_xsk::kernel_statistics(&room.socket);
         Ok(PortStatistics {
             guard: Counters::default(),

@@ -10,7 +10,7 @@ use rstest::rstest;
 use xsknet_bpf::{Mode, Obtained};
 use xsknet_port::PortOptions;
 use xsknet_testkit::{Asker, CARD, FAR, HOST4, HOST6, Wire, port_addresses};
-use xsknet_xsk::{BindMode, BindRequest};
+use xsknet_xsk::{BindMode, BindRequest, Layout};
 
 #[rstest]
 #[case::native(Mode::Native, Obtained::Native)]
@@ -50,10 +50,34 @@ fn udp_comes_back_identical_at_every_length(#[case] mode: Mode) {
     for address in port_addresses(0) {
         for length in [1, 64, 512, 1452, if address.is_ipv4() { 1472 } else { 1452 }] {
             let payload: Vec<u8> = (0..length).map(|n| (n * 7 + length) as u8).collect();
-            let answer =
-                udp_echo(&stage.lab, address, &payload).unwrap_or_else(|error| panic!("{address} {length}: {error}"));
+            let answer = stage
+                .lab
+                .remote
+                .udp_echo(address, &payload)
+                .unwrap_or_else(|error| panic!("{address} {length}: {error}"));
             assert_eq!(answer, payload, "{address} {length}");
         }
+    }
+    let mut port = finish(serving);
+    assert_accounted(&mut port);
+    close(port);
+}
+
+/// 4,096 bytes hold 3,840 from the wire: an MTU of 3,822.
+#[rstest]
+#[case::native(Mode::Native)]
+#[case::skb(Mode::Skb)]
+fn larger_frames_carry_a_larger_mtu(#[case] mode: Mode) {
+    let stage = Stage::new(Wire { mtu: 3500, ..Wire::default() });
+    let instance = stage.open();
+    let uplink = manage(&instance, mode);
+    let layout = Layout::builder().frame_size(4096).build().expect("a layout");
+    let port = uplink.open_port(PortOptions { layout, ..PortOptions::new(port_addresses(0)) }).expect("a port");
+    assert_eq!(port.info().mtu, 3500);
+    let serving = serve(port);
+    for address in port_addresses(0) {
+        let longest = vec![7; if address.is_ipv4() { 3472 } else { 3452 }];
+        assert_eq!(stage.lab.remote.udp_echo(address, &longest).expect("an echo"), longest, "{address}");
     }
     let mut port = finish(serving);
     assert_accounted(&mut port);
@@ -75,7 +99,7 @@ fn answers_leave_by_the_card_with_right_checksums(#[case] mode: Mode) {
     tcpdump.wait_for(&["listening on"], 10 * SECOND);
     for address in port_addresses(0) {
         ping(&stage.lab, address, 1);
-        udp_echo(&stage.lab, address, b"checked by tcpdump").expect("an echo");
+        stage.lab.remote.udp_echo(address, b"checked by tcpdump").expect("an echo");
         let address = address.to_string();
         tcpdump.wait_for(&[&format!("{address}.7 >"), "udp sum ok"], 5 * SECOND);
     }

@@ -134,7 +134,7 @@ fn a_kernel_in_the_same_vlan_talks_to_the_port(#[case] mode: Mode) {
     let serving = serve(port);
     for address in port_addresses(0) {
         ping(&stage.lab, address, 200);
-        assert_eq!(udp_echo(&stage.lab, address, b"through a VLAN").expect("an echo"), b"through a VLAN");
+        assert_eq!(stage.lab.remote.udp_echo(address, b"through a VLAN").expect("an echo"), b"through a VLAN");
     }
     // The card's own host is in no VLAN.
     let host = HOST4.to_string();

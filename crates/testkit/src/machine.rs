@@ -2,12 +2,15 @@
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead as _, BufReader, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use xsknet_link::{Links, Netns};
+
+use crate::responder::ECHO_PORT;
 
 /// No program of a test runs longer: a killed test cannot end it, so `timeout(1)` does.
 const LIFETIME: &str = "300";
@@ -110,6 +113,27 @@ impl Machine {
             self.enter(|| Self::command(program, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn());
         let child = child.unwrap_or_else(|error| panic!("cannot start {program} on {}: {error}", self.name));
         Running::new(program, child)
+    }
+
+    /// Sends `payload` to a machine's echo port over UDP, from a socket of this machine's kernel, and returns what came back
+    /// within a second.
+    ///
+    /// # Errors
+    /// The socket's; `WouldBlock` where nothing came, `InvalidData` where somebody else answered.
+    pub fn udp_echo(&self, to: IpAddr, payload: &[u8]) -> io::Result<Vec<u8>> {
+        self.enter(|| {
+            let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let socket = UdpSocket::bind((any, 0))?;
+            socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+            socket.send_to(payload, (to, ECHO_PORT))?;
+            let mut answer = vec![0; 65_536];
+            let (length, from) = socket.recv_from(&mut answer)?;
+            if from != SocketAddr::new(to, ECHO_PORT) {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            answer.truncate(length);
+            Ok(answer)
+        })
     }
 
     /// A child process starts in the network namespace of the thread that forks.

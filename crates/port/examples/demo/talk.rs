@@ -1,11 +1,11 @@
 //! Questions and answers: every one is counted, and one that went wrong fails the demo.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use xsknet_link::MacAddr;
 use xsknet_port::Port;
-use xsknet_testkit::{Arp, Asker, ECHO_PORT, Ethernet, HOST4, HOST6, Lab, REMOTE4, REMOTE6, port_addresses, send_all};
+use xsknet_testkit::{Arp, Asker, Ethernet, HOST4, HOST6, Lab, REMOTE4, REMOTE6, port_addresses, send_all};
 
 use crate::flood::Flooded;
 use crate::hops::{reasons, thousands};
@@ -151,8 +151,11 @@ impl Talk {
         let longest = if address.is_ipv4() { 1472 } else { 1452 };
         let lengths = [1, 64, 512, longest];
         let began = Instant::now();
-        let identical =
-            lab.remote.enter(|| lengths.iter().filter(|length| echoes(address, **length).unwrap_or(false)).count());
+        let echoes = |length: &&usize| {
+            let payload: Vec<u8> = (0..**length).map(|n| (n * 31 + **length) as u8).collect();
+            lab.remote.udp_echo(address, &payload).is_ok_and(|answer| answer == payload)
+        };
+        let identical = lengths.iter().filter(echoes).count();
         let each = began.elapsed().as_secs_f64() * 1e6 / lengths.len() as f64;
         let line = format!(
             "remote -> {name:<6} {:<16} {address:<15} {identical} of {} identical, 1 to {longest} B  {each:.1} us each",
@@ -161,15 +164,4 @@ impl Talk {
         );
         self.tell(identical == lengths.len(), &line);
     }
-}
-
-fn echoes(address: IpAddr, length: usize) -> std::io::Result<bool> {
-    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { "::".parse().expect("an address") };
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-    let payload: Vec<u8> = (0..length).map(|n| (n * 31 + length) as u8).collect();
-    socket.send_to(&payload, (address, ECHO_PORT))?;
-    let mut answer = [0; 2048];
-    let received = socket.recv(&mut answer)?;
-    Ok(answer[..received] == payload)
 }

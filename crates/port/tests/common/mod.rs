@@ -7,7 +7,7 @@ pub mod numbered;
 use std::error::Error;
 use std::fmt::Debug;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use xsknet_bpf::Mode;
 use xsknet_link::Netns;
 use xsknet_port::{Equality, Instance, InstanceOptions, Places, Port, PortOptions, Uplink, UplinkOptions, sweep_dead};
-use xsknet_testkit::{CARD, ECHO_PORT, Lab, Responder, Serving, Snapshot, Wire, device, port_addresses, wait_until};
+use xsknet_testkit::{CARD, Lab, Responder, Serving, Snapshot, Wire, device, port_addresses, wait_until};
 
 pub const SECOND: Duration = Duration::from_secs(1);
 /// BPF objects vanish within two seconds of their last user, and a test may have to wait for that.
@@ -126,21 +126,6 @@ pub fn assert_accounted(port: &mut Port) {
 pub fn close(port: Port) {
     let census = port.close().expect("closing undoes everything");
     assert_eq!(census.home, census.total, "{census:?}");
-}
-
-/// Sends `payload` to the echo port from a socket of the remote host's kernel, and returns what came back.
-pub fn udp_echo(lab: &Lab, to: IpAddr, payload: &[u8]) -> io::Result<Vec<u8>> {
-    lab.remote.enter(|| {
-        let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().expect("an address");
-        let socket = UdpSocket::bind(any)?;
-        socket.set_read_timeout(Some(SECOND))?;
-        socket.send_to(payload, (to, ECHO_PORT))?;
-        let mut answer = vec![0; 65_536];
-        let (length, from) = socket.recv_from(&mut answer)?;
-        assert_eq!(from, SocketAddr::new(to, ECHO_PORT));
-        answer.truncate(length);
-        Ok(answer)
-    })
 }
 
 /// `count` pings as fast as the answers come; panics where one is lost.
