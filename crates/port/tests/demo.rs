@@ -22,7 +22,7 @@ fn the_demo_refuses_what_it_does_not_know() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("`--mood` is no option"));
 }
 
-/// Cargo builds examples with the tests, into a folder beside theirs.
+/// Cargo builds examples with the tests, into a folder beside theirs; with `--test` it leaves them as they were.
 fn demo() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     test.ancestors().nth(2).expect("target/<triple>/release").join("examples/demo")

@@ -8,9 +8,15 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, Obtained};
+use xsknet_link::XdpFeatures;
 use xsknet_port::PortOptions;
 use xsknet_testkit::{Asker, CARD, FAR, HOST4, HOST6, Wire, port_addresses};
 use xsknet_xsk::{BindMode, BindRequest, Layout};
+
+/// Whether the card said that it transmits redirected frames.
+fn transmits(features: Option<XdpFeatures>) -> bool {
+    features.expect("this kernel tells").contains(XdpFeatures::NDO_XMIT)
+}
 
 #[rstest]
 #[case::native(Mode::Native, Obtained::Native)]
@@ -22,6 +28,7 @@ fn a_thousand_pings_of_each_version_are_answered(#[case] mode: Mode, #[case] obt
     let instance = stage.open();
     let uplink = manage(&instance, mode);
     assert_eq!(uplink.info().mode, obtained);
+    assert_eq!([uplink.info().features_before, uplink.info().features_after].map(transmits), [true; 2]);
     let port = port(&uplink, 0);
     assert_eq!((port.info().guard_mode, port.info().port_mode), (obtained, obtained));
     let addresses = port_addresses(0);
@@ -195,6 +202,7 @@ fn a_far_end_that_takes_no_redirects_is_reached_all_the_same() {
     let instance = stage.open();
     let uplink = manage(&instance, Mode::Native);
     assert_eq!(uplink.info().mode, Obtained::Native);
+    assert_eq!([uplink.info().features_before, uplink.info().features_after].map(transmits), [false; 2]);
     let port = port(&uplink, 0);
     assert_eq!(port.info().guard_mode, Obtained::Skb);
     assert_eq!(port.info().port_mode, Obtained::Native);

@@ -151,6 +151,9 @@ fn introduce(lab: &Lab, uplink: &Uplink, ports: &[Port]) {
     heading("The uplink and its ports");
     let info = uplink.info();
     println!("  {} runs the uplink program in {} mode", info.device, info.mode);
+    let features =
+        [info.features_before, info.features_after].map(|of| of.map_or("unknown".into(), |of| of.to_string()));
+    println!("  its XDP features: {}; with the program: {}", features[0], features[1]);
     for port in ports {
         let info = port.info();
         println!(
