@@ -1,18 +1,14 @@
-//! IP addresses of a device, and how it reaches others: neighbours and routes.
+//! IP addresses of a device.
 
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeader, AddressMessage};
-use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
-};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
 
 use crate::netlink::{Answer, attributes};
-use crate::{IfIndex, LinkError, Links, MacAddr};
+use crate::{IfIndex, LinkError, Links};
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -54,48 +50,6 @@ impl Links {
         let answers = self.route.dump(RouteNetlinkMessage::GetAddress(request));
         let answers = answers.map_err(|refusal| self.refused("list its addresses", index, refusal))?;
         Ok(answers.iter().filter_map(|Answer { payload }| address_of(payload, index)).collect())
-    }
-
-    /// Tells a device the MAC address of a neighbour, for good: it is never asked for, and replaces what was known.
-    pub fn add_permanent_neighbour(&self, index: IfIndex, address: IpAddr, mac: MacAddr) -> Result<(), LinkError> {
-        let mut message = NeighbourMessage::default();
-        message.header.family = family(address);
-        message.header.ifindex = index.get();
-        message.header.state = NeighbourState::Permanent;
-        message.attributes.push(NeighbourAttribute::Destination(address.into()));
-        message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
-        let added = self.route.request(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE);
-        added.map_err(|refusal| self.refused(format!("add the neighbour {address} at {mac}"), index, refusal))?;
-        Ok(())
-    }
-
-    /// Adds a route over a device to the main table: to `destination` with a prefix of so many bits (0 bits: the default
-    /// route), through `gateway` or, without one, to neighbours of the device.
-    pub fn add_route(
-        &self,
-        index: IfIndex,
-        destination: IpAddr,
-        prefix: u8,
-        gateway: Option<IpAddr>,
-    ) -> Result<(), LinkError> {
-        let mut message = RouteMessage::default();
-        message.header = RouteHeader {
-            address_family: family(destination),
-            destination_prefix_length: prefix,
-            table: RouteHeader::RT_TABLE_MAIN,
-            protocol: RouteProtocol::Static,
-            scope: if gateway.is_some() { RouteScope::Universe } else { RouteScope::Link },
-            kind: RouteType::Unicast,
-            ..RouteHeader::default()
-        };
-        message.attributes.push(RouteAttribute::Oif(index.get()));
-        if prefix > 0 {
-            message.attributes.push(RouteAttribute::Destination(RouteAddress::from(destination)));
-        }
-        message.attributes.extend(gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
-        let added = self.route.request(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL);
-        added.map_err(|refusal| self.refused(format!("add a route to {destination}/{prefix}"), index, refusal))?;
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use xsknet_link::{DeviceName, Ethtool, IfIndex, LinkError, Links, Netns, NetnsId};
+use xsknet_link::{DeviceName, Ethtool, FeatureChange, IfIndex, LinkError, Links, Netns, NetnsId};
 
 use crate::error::{CloseError, StepError};
 use crate::journal::{Change, EntryId, Journal, Scope};
@@ -204,7 +204,8 @@ impl Ground {
             }
             Change::Offload { device, index, feature, was } => {
                 if self.hosts(device, *index)? {
-                    self.host.ethtool.set_features(device, &[(feature.as_str(), *was)])?;
+                    let change = FeatureChange { name: feature.clone(), was: *was };
+                    self.host.ethtool.restore_features(device, &[change])?;
                 }
                 Ok(())
             }
