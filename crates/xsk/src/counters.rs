@@ -2,7 +2,7 @@ use std::ops::AddAssign;
 
 use crate::refusal::Refusals;
 
-/// What a socket has done since it was adopted. Plain numbers, read without a system call.
+/// What a socket has done since it was made, whoever owned it. Plain numbers, read without a system call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketCounters {
     /// Frames taken out of RX.
@@ -17,6 +17,9 @@ pub struct SocketCounters {
     pub refused_completions: Refusals,
     /// Refills that left the FILL ring empty because no chunk was free: the kernel drops what arrives until frames are released.
     pub fill_starved: u64,
+    /// Refills that found the FILL ring empty: whoever reads was late, and the kernel had no chunk for what arrived in between. Whether
+    /// anything did, its own counts tell.
+    pub fill_found_empty: u64,
     /// System calls that told the kernel to look at TX.
     pub kicks: u64,
     /// Those of `kicks` that followed a kick which the kernel broke off (EAGAIN, EBUSY, ENOBUFS).

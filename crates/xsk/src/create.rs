@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fs::{self, File};
 use std::num::NonZeroU32;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with
 use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
 use xsk_rs::umem::frame::FrameDesc;
 
+use crate::counters::SocketCounters;
 use crate::donation::{AdoptError, BindMode, Donation};
 use crate::layout::Layout;
 use crate::ring::{RingBroken, RingName};
@@ -74,10 +75,21 @@ pub struct Created {
     pub tried: Vec<Attempt>,
 }
 
+/// How a socket is to be polled busily: by whoever waits for it, in place of an interrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BusyPoll {
+    /// How long one wait polls the device, in microseconds (`SO_BUSY_POLL`).
+    #[doc(alias = "SO_BUSY_POLL")]
+    pub microseconds: u32,
+    /// How many frames one poll handles at most, up to 65,535 (`SO_BUSY_POLL_BUDGET`).
+    #[doc(alias = "SO_BUSY_POLL_BUDGET")]
+    pub budget: u32,
+}
+
 /// A step on the way to a socket, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// `zero-copy`, `copy` or `XDP_MAX_TX_SKB_BUDGET`.
+    /// `zero-copy`, `copy`, `XDP_MAX_TX_SKB_BUDGET` or `busy-poll`.
     pub step: &'static str,
     /// The kernel's refusal; `None` if it granted the step.
     pub errno: Option<i32>,
@@ -97,7 +109,8 @@ pub fn create(request: &Request<'_>) -> Result<Created, CreateError> {
     let mut tried = Vec::new();
     let (xsk, umem, obtained) = open(request, &mut tried)?;
     raise_tx_budget(&xsk, &request.layout, &mut tried);
-    let donation = Donation { xsk, umem, layout: request.layout, in_fill: Vec::new(), bind: obtained };
+    let (in_fill, counters) = (Vec::new(), SocketCounters::default());
+    let donation = Donation { xsk, umem, layout: request.layout, in_fill, bind: obtained, counters };
     let mut socket = Socket::adopt(donation)?;
     if request.prime {
         socket.prime()?;
@@ -238,7 +251,7 @@ fn attempt(request: &Request<'_>, mode: BindMode, repeated: u32, refusal: Option
 /// One `sendto` in copy mode moves 32 frames; with the budget at the ring's size it moves them all.
 fn raise_tx_budget(xsk: &OwnedFd, layout: &Layout, tried: &mut Vec<Attempt>) {
     let frames = layout.ring(RingName::Tx);
-    let (errno, why) = match sys::set_max_tx_skb_budget(xsk, frames) {
+    let (errno, why) = match sys::set_max_tx_skb_budget(xsk.as_fd(), frames) {
         Ok(()) => (None, format!("one kick sends up to {frames} frames")),
         Err(cause) if is(&cause, Errno::NOPROTOOPT) => {
             (cause.raw_os_error(), "this kernel sends 32 frames a kick and has no option for more".to_owned())
@@ -247,6 +260,25 @@ fn raise_tx_budget(xsk: &OwnedFd, layout: &Layout, tried: &mut Vec<Attempt>) {
         Err(cause) => (cause.raw_os_error(), format!("one kick sends up to 32 frames, not {frames}: {cause}")),
     };
     tried.push(Attempt { step: "XDP_MAX_TX_SKB_BUDGET", errno, why });
+}
+
+/// Has a socket prefer busy polling. It needs CAP_NET_ADMIN, which the socket's later owner may not have; that one still has to wait by
+/// `recv` or `poll` for anything to be polled. Since Linux 5.11.
+pub fn prefer_busy_poll(socket: &Socket, wanted: BusyPoll) -> Attempt {
+    let BusyPoll { microseconds, budget } = wanted;
+    let options = [
+        ("SO_PREFER_BUSY_POLL", libc::SO_PREFER_BUSY_POLL, 1),
+        ("SO_BUSY_POLL", libc::SO_BUSY_POLL, microseconds),
+        ("SO_BUSY_POLL_BUDGET", libc::SO_BUSY_POLL_BUDGET, budget),
+    ];
+    for (name, option, value) in options {
+        if let Err(cause) = sys::set_socket_option(socket.as_fd(), option, value) {
+            let why = format!("{name} was refused the value {value}: {cause}");
+            return Attempt { step: "busy-poll", errno: cause.raw_os_error(), why };
+        }
+    }
+    let why = format!("a wait polls for up to {microseconds} us, and up to {budget} frames at a time");
+    Attempt { step: "busy-poll", errno: None, why }
 }
 
 fn umem_config(layout: &Layout) -> UmemConfig {

@@ -1,6 +1,7 @@
 use std::os::fd::OwnedFd;
 use std::{fmt, io};
 
+use crate::counters::SocketCounters;
 use crate::layout::Layout;
 use crate::ring::{MapRingError, RingBroken, RingName};
 use crate::socket::Socket;
@@ -38,6 +39,8 @@ pub struct Donation {
     pub in_fill: Vec<u32>,
     /// The mode that the kernel granted.
     pub bind: BindMode,
+    /// What has been counted so far. The new owner counts on from here, so that the sums with the kernel's counters go on holding.
+    pub counters: SocketCounters,
 }
 
 /// A donation was not what it said.

@@ -46,7 +46,7 @@ pub mod ring;
 mod rings;
 mod socket;
 #[cfg(feature = "create")]
-#[expect(unsafe_code, reason = "setsockopt with an option that rustix does not know")]
+#[expect(unsafe_code, reason = "setsockopt with options that rustix does not know")]
 mod sys;
 #[expect(unsafe_code, reason = "lends out the bytes of chunks whose token the caller holds")]
 mod umem;
@@ -56,7 +56,7 @@ mod ownership;
 
 pub use counters::{KernelStatistics, SocketCounters};
 #[cfg(feature = "create")]
-pub use create::{Attempt, BindRequest, CreateError, Created, QueueId, Request, create};
+pub use create::{Attempt, BindRequest, BusyPoll, CreateError, Created, QueueId, Request, create, prefer_busy_poll};
 pub use donation::{AdoptError, BindMode, DonateError, Donation};
 pub use frame::{Frame, FrameTooLong};
 pub use layout::{Layout, LayoutBuilder, LayoutError, XDP_PACKET_HEADROOM};
@@ -64,5 +64,5 @@ pub use ledger::{Census, Owner};
 pub use refusal::{DescriptorRefused, Refusals};
 pub use ring::{MapRingError, RingBroken, RingLevel, RingName};
 pub use rings::{FrameRefused, TransmitError, TxBatch};
-pub use socket::{FlushError, Readiness, RingLevels, Socket, SocketError, WaitError, kernel_statistics};
-pub use umem::Umem;
+pub use socket::{DeviceState, FlushError, Readiness, RingLevels, Socket, SocketError, WaitError, kernel_statistics};
+pub use umem::{Umem, UmemMemory};

@@ -49,6 +49,14 @@ impl Mapping {
         Ok(Self { start, bytes })
     }
 
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The address of `count` values of `T` at `offset`; `None` unless they lie inside and aligned.
     pub(crate) fn pointer_to<T>(&self, offset: u64, count: usize) -> Option<NonNull<T>> {
         let offset = usize::try_from(offset).ok()?;

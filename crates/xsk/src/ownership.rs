@@ -276,6 +276,7 @@ fn an_empty_fill_ring_that_cannot_be_refilled_is_counted() {
     assert_eq!((pair.ours.refill(), pair.ours.counters.fill_starved), (Ok(0), 1));
     held.into_iter().for_each(|frame| pair.ours.umem.release(frame));
     assert_eq!((pair.ours.refill(), pair.ours.counters.fill_starved), (Ok(8), 1));
+    assert_eq!((pair.ours.refill(), pair.ours.counters.fill_found_empty), (Ok(0), 2));
 }
 
 #[derive(Clone, Debug)]

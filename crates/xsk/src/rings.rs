@@ -63,6 +63,7 @@ where
         if missing == 0 {
             return Ok(0);
         }
+        let found_empty = self.fill.entries()? == 0;
         let mut slots = self.fill.reserve(missing)?;
         while slots.slots() > 0 {
             let Some(address) = self.umem.lend_to_fill() else { break };
@@ -70,9 +71,8 @@ where
             debug_assert!(written, "a slot was left");
         }
         let filled = slots.commit();
-        if filled == 0 && self.fill.entries()? == 0 {
-            self.counters.fill_starved += 1;
-        }
+        self.counters.fill_found_empty += u64::from(found_empty);
+        self.counters.fill_starved += u64::from(found_empty && filled == 0);
         Ok(filled as usize)
     }
 

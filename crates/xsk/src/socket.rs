@@ -16,6 +16,7 @@ use crate::ledger::{Census, Owner};
 use crate::refusal::DescriptorRefused;
 use crate::ring::{RingBroken, RingLevel};
 use crate::rings::{TransmitError, TxBatch};
+use crate::umem::UmemMemory;
 
 /// Kicks in a row that may move nothing before [`Socket::flush`] leaves the rest for later.
 const FRUITLESS_KICKS: u32 = 16;
@@ -40,8 +41,9 @@ impl Socket {
     /// # Errors
     /// [`AdoptError`] says which claim of the donation does not hold. Its descriptors are closed then.
     pub fn adopt(donation: Donation) -> Result<Self, AdoptError> {
-        let rings = adopt(&donation)?;
-        let Donation { xsk, umem, bind, .. } = donation;
+        let mut rings = adopt(&donation)?;
+        let Donation { xsk, umem, bind, counters, .. } = donation;
+        rings.counters = counters;
         Ok(Self { rings, xsk, umem, bind })
     }
 
@@ -57,7 +59,8 @@ impl Socket {
         }
         let in_fill = self.rings.umem.ledger().owned_by(Owner::Fill).collect();
         let layout = *self.layout();
-        Ok(Donation { xsk: self.xsk, umem: self.umem, layout, in_fill, bind: self.bind })
+        let counters = self.counters();
+        Ok(Donation { xsk: self.xsk, umem: self.umem, layout, in_fill, bind: self.bind, counters })
     }
 
     /// Closes the socket. All chunks are free then, but those of frames that the caller still holds: they are counted as `held`, and
@@ -74,7 +77,9 @@ impl Socket {
     /// # Errors
     /// [`RingBroken`] if FILL is.
     pub fn prime(&mut self) -> Result<usize, RingBroken> {
-        self.rings.refill()
+        let primed = self.rings.refill();
+        self.rings.counters.fill_found_empty = 0; // nobody was late: nothing could have arrived yet
+        primed
     }
 
     /// Moves up to `max` received frames to the end of `into`, and lends free chunks to FILL in their stead. What RX returns and is no
@@ -170,7 +175,7 @@ impl Socket {
         if self.rings.rx.entries()? > 0 {
             return Ok(Readiness::Frames);
         }
-        if self.device() == Err(Errno::NXIO) {
+        if self.device() == DeviceState::Gone {
             return Ok(Readiness::DeviceGone);
         }
         // A time too long for the kernel's clock is no limit.
@@ -179,9 +184,9 @@ impl Socket {
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) if fds[0].revents().contains(PollFlags::IN) => Ok(Readiness::Frames),
             Ok(_) => Ok(match self.device() {
-                Err(Errno::NXIO) => Readiness::DeviceGone,
-                Err(Errno::NETDOWN) => Readiness::DeviceDown,
-                _ => Readiness::TimedOut,
+                DeviceState::Gone => Readiness::DeviceGone,
+                DeviceState::Down => Readiness::DeviceDown,
+                DeviceState::Up => Readiness::TimedOut,
             }),
             Err(Errno::INTR) => Ok(Readiness::TimedOut),
             Err(errno) => Err(WaitError::Poll { cause: errno.into() }),
@@ -250,7 +255,7 @@ impl Socket {
         self.bind
     }
 
-    /// What this socket has done since it was adopted.
+    /// What this socket and its donors have done.
     #[must_use]
     pub fn counters(&self) -> SocketCounters {
         self.rings.counters
@@ -280,6 +285,12 @@ impl Socket {
         }
     }
 
+    /// The memory of the UMEM. It stays mapped for as long as the value lives, also when the socket is closed.
+    #[must_use]
+    pub fn memory(&self) -> UmemMemory {
+        self.rings.umem.memory()
+    }
+
     /// The file behind the UMEM, for a second mapping of it.
     #[must_use]
     pub fn umem_fd(&self) -> BorrowedFd<'_> {
@@ -294,10 +305,15 @@ impl Socket {
         }
     }
 
-    /// Tells the driver to look at FILL if it sleeps, and learns how the device is: ENETDOWN while it is down, ENXIO once it is deleted
-    /// (`__xsk_recvmsg`).
-    fn device(&self) -> Result<(), Errno> {
-        recv(&self.xsk, &mut [0_u8; 0], RecvFlags::DONTWAIT).map(|_| ())
+    /// Asks how the device is: ENETDOWN while it is down, ENXIO once it is deleted (`__xsk_recvmsg`). A system call, which also tells the
+    /// driver to look at FILL if it sleeps.
+    #[must_use]
+    pub fn device(&self) -> DeviceState {
+        match recv(&self.xsk, &mut [0_u8; 0], RecvFlags::DONTWAIT) {
+            Err(Errno::NXIO) => DeviceState::Gone,
+            Err(Errno::NETDOWN) => DeviceState::Down,
+            _ => DeviceState::Up,
+        }
     }
 }
 
@@ -324,6 +340,17 @@ pub fn kernel_statistics(xsk: impl AsFd) -> io::Result<KernelStatistics> {
         rx_fill_ring_empty_descs: kernel.rx_fill_ring_empty_descs.unwrap_or(0),
         tx_ring_empty_descs: kernel.tx_ring_empty_descs.unwrap_or(0),
     })
+}
+
+/// How the device is that a socket is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceState {
+    /// Up, as far as the kernel says.
+    Up,
+    /// Down; it may come up again.
+    Down,
+    /// Deleted: no frame will ever arrive or leave. Make another socket.
+    Gone,
 }
 
 /// Why [`Socket::wait`] came back.

@@ -2,6 +2,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::slice;
+use std::sync::Arc;
 
 use crate::frame::{Frame, UmemId};
 use crate::layout::Layout;
@@ -15,7 +16,7 @@ use crate::ring::{Address, Descriptor, RingName};
 pub struct Umem {
     id: UmemId,
     layout: Layout,
-    memory: Mapping,
+    memory: Arc<Mapping>,
     ledger: Ledger,
 }
 
@@ -38,7 +39,7 @@ impl Umem {
     }
 
     fn in_memory(memory: Mapping, layout: Layout) -> Self {
-        Self { id: UmemId::next(), layout, memory, ledger: Ledger::new(layout.frames()) }
+        Self { id: UmemId::next(), layout, memory: Arc::new(memory), ledger: Ledger::new(layout.frames()) }
     }
 
     /// Takes a free chunk: an empty frame with the layout's capacity. `None` when no chunk is free.
@@ -85,6 +86,12 @@ impl Umem {
     #[must_use]
     pub fn address(&self, frame: &Frame) -> u64 {
         self.chunk_address(frame.chunk()) + frame.offset() as u64
+    }
+
+    /// The memory itself, which stays mapped for as long as anybody has it, this UMEM or not.
+    #[must_use]
+    pub fn memory(&self) -> UmemMemory {
+        UmemMemory(Arc::clone(&self.memory))
     }
 
     /// The shape of the memory.
@@ -186,6 +193,31 @@ impl Umem {
         self.own(frame);
         let start = self.memory.pointer_to::<u8>(self.address(frame), frame.capacity());
         start.expect("a frame's chunk lies in the UMEM that minted it")
+    }
+}
+
+/// The mapped memory of a UMEM, for those who reach it by address: a language that has views of its own. What is at an address belongs
+/// to whoever owns that chunk; a write by anybody else spoils a frame, and nothing beside it.
+#[derive(Clone, Debug)]
+pub struct UmemMemory(Arc<Mapping>);
+
+impl UmemMemory {
+    /// Where it begins. Valid for as long as any clone of this value lives.
+    #[must_use]
+    pub fn start(&self) -> NonNull<u8> {
+        self.0.start()
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.bytes()
+    }
+
+    /// Whether it has no byte: never, a UMEM has at least one chunk.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

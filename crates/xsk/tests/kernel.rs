@@ -407,7 +407,14 @@ fn a_socket_with_frames_on_their_way_is_not_adopted() {
     transmit_numbered(&mut socket, 3);
     let xsk: OwnedFd = socket.as_fd().try_clone_to_owned().unwrap();
     let umem = socket.umem_fd().try_clone_to_owned().unwrap();
-    let donation = xsknet_xsk::Donation { xsk, umem, layout: layout(), in_fill: Vec::new(), bind: BindMode::Copy };
+    let donation = xsknet_xsk::Donation {
+        xsk,
+        umem,
+        layout: layout(),
+        in_fill: Vec::new(),
+        bind: BindMode::Copy,
+        counters: Default::default(),
+    };
     let error = Socket::adopt(donation).unwrap_err();
     assert!(matches!(error, AdoptError::NotIdle { ring: RingName::Completion, entries: 3 }), "{error:?}");
     complete_all(&mut socket);
