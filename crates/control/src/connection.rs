@@ -1,0 +1,344 @@
+//! One admitted client: what it sends, bounded, and what is sent to it, bounded too.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::consume_budget;
+use tokio::time::sleep_until;
+
+use crate::aside::drop_aside;
+use crate::credentials::Credentials;
+use crate::limits::{Bucket, Limits, Quota};
+use crate::listener::Place;
+use crate::message::{Arrival, MAX_MESSAGE};
+use crate::seqpacket::{Received, Seqpacket, Unfit};
+use crate::sys;
+
+/// How long a closed connection waits for its peer to read what is queued.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What a client did.
+#[derive(Debug)]
+pub enum Event {
+    /// It sent a message, which counts as in flight until [`Handle::done`].
+    Message {
+        /// The message; `None` if it was longer than [`MAX_MESSAGE`].
+        bytes: Option<Vec<u8>>,
+        /// Its real length.
+        length: usize,
+        /// How many descriptors came with it. None is kept.
+        descriptors: usize,
+    },
+    /// The connection is over, and nothing follows.
+    Ended(Ended),
+}
+
+/// Why a connection is over.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The peer closed it, or died.
+    #[error("the client has gone")]
+    Gone,
+    /// [`Handle::close`] was called.
+    #[error("closed")]
+    Closed,
+    /// The peer was cut off, because it did not read what was sent to it.
+    #[error("the client does not read: {messages} messages of {bytes} bytes in all were waiting for it")]
+    NotReading {
+        /// How many were queued.
+        messages: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+    /// The socket failed.
+    #[error("cannot {what} the client: {cause}")]
+    Failed {
+        /// What was attempted.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// A client's connection. [`next`](Self::next) does all its work, sending included; dropping it closes the socket.
+#[derive(Debug)]
+pub struct Connection {
+    /// `None` only while it is dropped.
+    held: Option<Held>,
+    credentials: Credentials,
+    shared: Arc<Shared>,
+    bucket: Bucket,
+    buffer: Box<[u8]>,
+    /// Resolves once the descriptors of the last message are closed; until then no other is read.
+    closing: Option<oneshot::Receiver<()>>,
+}
+
+/// A socket, which may take its time to close, and the place that stays taken meanwhile.
+#[derive(Debug)]
+struct Held {
+    socket: AsyncFd<Seqpacket>,
+    _place: Place,
+}
+
+/// The other hand on a connection, for whoever answers. It keeps nothing open.
+#[derive(Clone, Debug)]
+pub struct Handle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    stage: Stage,
+    queue: VecDeque<Outgoing>,
+    messages: Quota,
+    bytes: Quota,
+    in_flight: Quota,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    message: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Open,
+    /// Closed by us; what is queued may still leave until then.
+    Closing(Instant),
+    /// It does not read: so many messages and bytes were queued.
+    CutOff(usize, usize),
+    Over,
+}
+
+/// What there is to wait for once all that could be sent has been.
+struct Waiting {
+    /// For room in the socket.
+    writable: bool,
+    /// For a message.
+    message: bool,
+    /// No longer than this, to send the rest.
+    until: Option<Instant>,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: Seqpacket, credentials: Credentials, place: Place, limits: &Limits) -> io::Result<Self> {
+        let state = State {
+            stage: Stage::Open,
+            queue: VecDeque::new(),
+            messages: Quota::new(limits.queued_messages),
+            bytes: Quota::new(limits.queued_bytes),
+            in_flight: Quota::new(limits.in_flight),
+        };
+        Ok(Self {
+            held: Some(Held { socket: sys::watch(socket, Interest::READABLE | Interest::WRITABLE)?, _place: place }),
+            credentials,
+            shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }),
+            bucket: Bucket::new(limits.messages_per_second, limits.burst, Instant::now()),
+            buffer: vec![0; MAX_MESSAGE].into_boxed_slice(),
+            closing: None,
+        })
+    }
+
+    /// Who the client was when it connected.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// A handle for answers.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.shared))
+    }
+
+    /// What the client does next. Sends what is queued, too: nothing moves unless somebody waits here. The future may be
+    /// dropped at any time and loses nothing.
+    ///
+    /// A client that goes is noticed at once, also while its messages are in flight. Those that could not be read until then
+    /// are dropped with it, since nobody waits for their answers.
+    pub async fn next(&mut self) -> Event {
+        let event = self.drive().await;
+        if matches!(event, Event::Ended(_)) {
+            self.shared.lock().end();
+        }
+        event
+    }
+
+    async fn drive(&mut self) -> Event {
+        let Self { held, shared, bucket, buffer, closing, .. } = self;
+        let socket = &held.as_ref().expect("held until it is dropped").socket;
+        loop {
+            // A peer that always has something ready must not keep this thread.
+            consume_budget().await;
+
+            let now = Instant::now();
+            let waiting = match shared.lock().send_all(socket.get_ref(), now) {
+                Ok(waiting) => waiting,
+                Err(ended) => return Event::Ended(ended),
+            };
+            let due = bucket.due(now);
+            let wants_message = waiting.message && closing.is_none();
+            let reads = wants_message && due <= now;
+            if reads {
+                match socket.get_ref().receive(buffer) {
+                    Ok(received) => {
+                        bucket.take(now);
+                        return shared.lock().deliver(received, buffer, closing);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(cause) => return Event::Ended(Ended::Failed { what: "receive from", cause }),
+                }
+            }
+
+            // READABLE also where nothing would be read: a hang-up comes with it.
+            let interest = if waiting.writable { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            let alarm = waiting.until.or((wants_message && !reads).then_some(due));
+            tokio::select! {
+                ready = socket.ready(interest) => match ready {
+                    Ok(mut ready) => {
+                        let hung_up = ready.ready().is_read_closed();
+                        // Cleared before the next attempt: what comes after that wakes us again.
+                        ready.clear_ready();
+                        if hung_up && !reads {
+                            return Event::Ended(if waiting.until.is_some() { Ended::Closed } else { Ended::Gone });
+                        }
+                    }
+                    Err(cause) => return Event::Ended(Ended::Failed { what: "wait for", cause }),
+                },
+                () = shared.changed.notified() => {}
+                () = sleep_until(alarm.unwrap_or(now).into()), if alarm.is_some() => {}
+                () = all_closed(closing), if closing.is_some() => {}
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.lock().end();
+        drop_aside(self.held.take());
+    }
+}
+
+/// Waits until the descriptors that are being closed are.
+async fn all_closed(closing: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(receiver) = closing {
+        // An error means that whoever closed them has ended, and they with it.
+        let _ = receiver.await;
+        *closing = None;
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that panics leaves a state half made.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Sends until the socket takes no more, or the connection is over.
+    fn send_all(&mut self, socket: &Seqpacket, now: Instant) -> Result<Waiting, Ended> {
+        let until = match self.stage {
+            Stage::Open => None,
+            Stage::Closing(until) => Some(until),
+            Stage::CutOff(messages, bytes) => return Err(Ended::NotReading { messages, bytes }),
+            Stage::Over => return Err(Ended::Gone),
+        };
+        while let Some(Outgoing { message, descriptors }) = self.queue.front() {
+            let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+            match socket.send(message, &descriptors) {
+                Ok(()) => {
+                    self.messages.give_back(1);
+                    self.bytes.give_back(message.len());
+                    self.queue.pop_front();
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock if until.is_none_or(|until| now < until) => break,
+                    _ if until.is_some() => return Err(Ended::Closed),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => return Err(Ended::Gone),
+                    _ => return Err(Ended::Failed { what: "send to", cause: error }),
+                },
+            }
+        }
+        let writable = !self.queue.is_empty();
+        match until {
+            Some(_) if !writable => Err(Ended::Closed),
+            until => Ok(Waiting { writable, message: until.is_none() && self.in_flight.has(1), until }),
+        }
+    }
+
+    /// Counts what was received as in flight, and has its descriptors closed.
+    fn deliver(&mut self, received: Received, buffer: &[u8], closing: &mut Option<oneshot::Receiver<()>>) -> Event {
+        let Received { arrival, descriptors } = received;
+        let count = descriptors.len();
+        if count > 0 {
+            *closing = Some(drop_aside(descriptors));
+        }
+        let (whole, length, descriptors) = match arrival {
+            Arrival::End => return Event::Ended(Ended::Gone),
+            Arrival::Oversized { length } => (false, length, count),
+            Arrival::Message { length } | Arrival::TooManyDescriptors { length } => (true, length, count),
+            // At least one more came than could be counted.
+            Arrival::DescriptorsLost { length } => (true, length, count + 1),
+        };
+        self.in_flight.take(1);
+        Event::Message { bytes: whole.then(|| buffer[..length].to_vec()), length, descriptors }
+    }
+
+    fn end(&mut self) {
+        self.stage = Stage::Over;
+        self.queue.clear();
+    }
+}
+
+impl Handle {
+    /// Queues a message; its descriptors are closed here once it is sent, or not needed any more. False: the connection is
+    /// over, closed, or now cut off because its peer has let too much lie.
+    ///
+    /// # Errors
+    /// [`Unfit`]; the connection is none the worse for it.
+    pub fn send(&self, message: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<bool, Unfit> {
+        Unfit::check(message.len(), descriptors.len())?;
+        let mut state = self.0.lock();
+        if !matches!(state.stage, Stage::Open) {
+            return Ok(false);
+        }
+        let fits = state.messages.has(1) && state.bytes.has(message.len());
+        if fits {
+            state.messages.take(1);
+            state.bytes.take(message.len());
+            state.queue.push_back(Outgoing { message, descriptors });
+        } else {
+            state.stage = Stage::CutOff(state.queue.len(), state.queue.iter().map(|queued| queued.message.len()).sum());
+            state.queue.clear();
+        }
+        self.0.changed.notify_one();
+        Ok(fits)
+    }
+
+    /// One delivered message has been dealt with: another may be read.
+    pub fn done(&self) {
+        self.0.lock().in_flight.give_back(1);
+        self.0.changed.notify_one();
+    }
+
+    /// Ends the connection once what is queued has left, within a second. Nothing more is read.
+    pub fn close(&self) {
+        let mut state = self.0.lock();
+        if matches!(state.stage, Stage::Open) {
+            state.stage = Stage::Closing(Instant::now() + GRACE);
+            self.0.changed.notify_one();
+        }
+    }
+}

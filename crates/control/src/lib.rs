@@ -1,0 +1,30 @@
+//! The control protocol's transport: messages with descriptors beside them, over SOCK_SEQPACKET UNIX sockets.
+//!
+//! It carries messages and reads none. A message has 1 to [`MAX_MESSAGE`] bytes and at most [`MAX_DESCRIPTORS`] descriptors;
+//! an empty one is the end. A client waits for a [`Seqpacket`] in its own event loop. The daemon's side, with its limits,
+//! comes with the feature `server`.
+#![deny(unsafe_code)]
+
+#[cfg(feature = "server")]
+mod aside;
+#[cfg(feature = "server")]
+mod connection;
+mod credentials;
+#[cfg(feature = "server")]
+mod limits;
+#[cfg(feature = "server")]
+mod listener;
+mod message;
+mod seqpacket;
+#[expect(unsafe_code, reason = "getsockopt where rustix lacks an option, and the promise that tokio wants")]
+mod sys;
+
+#[cfg(feature = "server")]
+pub use connection::{Connection, Ended, Event, Handle};
+pub use credentials::Credentials;
+#[cfg(feature = "server")]
+pub use limits::Limits;
+#[cfg(feature = "server")]
+pub use listener::{ListenError, Listener};
+pub use message::{Arrival, MAX_DESCRIPTORS, MAX_MESSAGE};
+pub use seqpacket::{ConnectError, MAX_PATH, Received, Seqpacket, Unfit};

@@ -1,0 +1,435 @@
+//! The daemon's side against clients that behave, err and attack.
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{self, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{DEADLINE, REFUSAL, SOON, Server, all_writers_closed, send_raw, some, wait, wide};
+use rustix::event::PollFlags;
+use rustix::net::{SendFlags, send};
+use rustix::process::{Gid, Uid, geteuid, getgroups};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use tokio::runtime::Builder;
+use xsknet_control::{Arrival, ConnectError, Limits, ListenError, Listener, MAX_MESSAGE, Seqpacket};
+
+#[test]
+fn a_client_is_known_by_its_process_user_and_groups() {
+    let server = Server::start(wide());
+    let (_client, served) = server.connect();
+    let who = served.credentials;
+    assert_eq!(who.pid, process::id());
+    assert_eq!(who.uid, geteuid().as_raw());
+    let groups: Vec<_> = getgroups().unwrap().into_iter().map(Gid::as_raw).collect();
+    assert_eq!(who.groups, groups);
+}
+
+#[test]
+fn a_client_is_known_by_what_it_was_when_it_connected_with_more_groups_than_were_expected() {
+    if !geteuid().is_root() {
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    let server = Server::start(wide());
+    let path = server.path.clone();
+    let groups: Vec<_> = (5000..5100).collect();
+    let raw = groups.clone();
+    let connect = move || {
+        let (uid, gid) = (Uid::from_raw(65_533), Gid::from_raw(4242));
+        set_thread_groups(&raw.iter().copied().map(Gid::from_raw).collect::<Vec<_>>()).unwrap();
+        set_thread_res_gid(gid, gid, gid).unwrap();
+        set_thread_res_uid(uid, uid, uid).unwrap();
+        Seqpacket::connect(&path).unwrap()
+    };
+    let socket = thread::spawn(connect).join().unwrap();
+    let who = server.let_in().credentials;
+    assert_eq!((who.uid, who.gid, who.groups), (65_533, 4242, groups));
+    drop(socket);
+}
+
+#[test]
+fn messages_and_descriptors_go_both_ways() {
+    let server = Server::start(wide());
+    let (mut client, served) = server.connect();
+    let (reader, writer) = io::pipe().unwrap();
+    client.send_with(b"take these", &[writer.as_fd(); 16]);
+    assert_eq!(served.message(), (Some(b"take these".to_vec()), 10, 16));
+    drop(writer);
+    all_writers_closed(&reader);
+
+    let (reader, writer) = io::pipe().unwrap();
+    assert!(served.handle.send(b"yours".to_vec(), vec![OwnedFd::from(writer)]).unwrap());
+    let (arrival, mut descriptors) = client.receive();
+    assert_eq!(arrival, Arrival::Message { length: 5 });
+    let mut writer = File::from(descriptors.pop().unwrap());
+    assert!(descriptors.is_empty());
+    writer.write_all(b"x").unwrap();
+    drop(writer);
+    // Its only writer was the one sent: the daemon's copy is closed.
+    let mut read = String::new();
+    io::Read::read_to_string(&mut &reader, &mut read).unwrap();
+    assert_eq!(read, "x");
+}
+
+#[test]
+fn too_many_descriptors_are_counted_and_closed_and_the_connection_goes_on() {
+    let server = Server::start(wide());
+    let (client, served) = server.connect();
+    for count in [17, 200, 250, 253] {
+        let (reader, writer) = io::pipe().unwrap();
+        send_raw(&client, b"many", &vec![writer.as_fd(); count]);
+        assert_eq!(served.message(), (Some(b"many".to_vec()), 4, count));
+        drop(writer);
+        all_writers_closed(&reader);
+    }
+    client.send(b"and on");
+    assert_eq!(served.message(), (Some(b"and on".to_vec()), 6, 0));
+}
+
+#[test]
+fn the_longest_message_arrives_and_a_longer_one_is_told_by_its_length() {
+    let server = Server::start(wide());
+    let (client, served) = server.connect();
+    let longest: Vec<u8> = (0..MAX_MESSAGE).map(|index| index as u8).collect();
+    client.send(&longest);
+    assert_eq!(served.message(), (Some(longest.clone()), MAX_MESSAGE, 0));
+
+    let (reader, writer) = io::pipe().unwrap();
+    let mut longer = longest;
+    longer.push(0);
+    send_raw(&client, &longer, &[writer.as_fd()]);
+    assert_eq!(served.message(), (None, MAX_MESSAGE + 1, 1));
+    drop(writer);
+    all_writers_closed(&reader);
+    client.send(b"and on");
+    assert_eq!(served.message().0, Some(b"and on".to_vec()));
+}
+
+#[test]
+fn an_empty_message_is_the_end() {
+    let server = Server::start(wide());
+    let (mut client, served) = server.connect();
+    client.send(b"before");
+    assert_eq!(send(&client.socket, &[], SendFlags::NOSIGNAL).unwrap(), 0);
+    assert_eq!(served.message().0, Some(b"before".to_vec()));
+    assert_eq!(served.ended(), "the client has gone");
+    assert_eq!(client.message(), None);
+}
+
+#[test]
+fn what_was_sent_before_a_hang_up_is_delivered() {
+    let server = Server::start(wide());
+    let (client, served) = server.connect();
+    for number in 0..5_u8 {
+        client.send(&[number]);
+    }
+    drop(client);
+    for number in 0..5 {
+        assert_eq!(served.message().0, Some(vec![number]));
+    }
+    assert_eq!(served.ended(), "the client has gone");
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut_off_when_its_queue_is_full() {
+    for (limits, most) in
+        [(Limits { queued_messages: some(8), ..wide() }, 8), (Limits { queued_bytes: some(300_000), ..wide() }, 4)]
+    {
+        let server = Server::start(limits);
+        let (mut client, served) = server.connect();
+        let mut sent = 0;
+        while served.handle.send(vec![7; MAX_MESSAGE], Vec::new()).unwrap() {
+            sent += 1;
+            assert!(sent < 1000, "never cut off");
+        }
+        assert!(!served.handle.send(vec![7], Vec::new()).unwrap(), "once is for ever");
+        let told = format!(
+            "the client does not read: {most} messages of {} bytes in all were waiting for it",
+            most * MAX_MESSAGE
+        );
+        assert_eq!(served.ended(), told);
+        // What the socket had taken can still be read, and then the end.
+        let mut read = 0;
+        while client.message().is_some() {
+            read += 1;
+        }
+        assert!(read <= sent - most, "{read} of {sent}");
+    }
+}
+
+#[test]
+fn a_slow_reader_gets_everything_in_order() {
+    let server = Server::start(wide());
+    let (mut client, served) = server.connect();
+    for number in 0..500_u32 {
+        let mut message = vec![0; 10_000];
+        message[..4].copy_from_slice(&number.to_ne_bytes());
+        assert!(served.handle.send(message, Vec::new()).unwrap());
+    }
+    for number in 0..500_u32 {
+        assert_eq!(client.message().unwrap()[..4], number.to_ne_bytes());
+    }
+}
+
+#[test]
+fn no_more_is_read_than_may_be_in_flight_until_one_is_done() {
+    let server = Server::start(Limits { in_flight: some(3), ..wide() });
+    let (client, served) = server.connect();
+    for number in 0..5_u8 {
+        client.send(&[number]);
+    }
+    for number in 0..3 {
+        assert_eq!(served.message().0, Some(vec![number]));
+    }
+    assert!(served.events.recv_timeout(Duration::from_millis(50)).is_err(), "a fourth was delivered");
+    served.handle.done();
+    assert_eq!(served.message().0, Some(vec![3]));
+    assert!(served.events.recv_timeout(Duration::from_millis(50)).is_err(), "a fifth was delivered");
+    for _ in 0..10 {
+        served.handle.done();
+    }
+    assert_eq!(served.message().0, Some(vec![4]));
+}
+
+#[test]
+fn messages_beyond_the_burst_come_at_the_rate() {
+    let server = Server::start(Limits { messages_per_second: some(100), burst: some(10), ..wide() });
+    let (client, served) = server.connect();
+    let begun = Instant::now();
+    for _ in 0..30 {
+        client.send(b"x");
+    }
+    for _ in 0..30 {
+        served.message();
+    }
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(200), "20 more than the burst in {took:?}, at 100 a second");
+}
+
+#[test]
+fn one_that_floods_delays_nobody() {
+    let server =
+        Server::echo(Limits { messages_per_second: some(1000), burst: some(100), in_flight: some(16), ..wide() });
+    let (mut other, _other) = server.connect();
+    let (flooder, _flooded) = server.connect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let flooded = Arc::new(AtomicU32::new(0));
+    let (stopped, sent) = (Arc::clone(&stop), Arc::clone(&flooded));
+    let flood = thread::spawn(move || {
+        let mut ping = [0; 1000];
+        ping[..4].copy_from_slice(b"ping");
+        while !stopped.load(Ordering::Relaxed) {
+            match flooder.socket.send(&ping, &[]) {
+                Ok(()) => _ = sent.fetch_add(1, Ordering::Relaxed),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Takes answers too, else it would be cut off.
+                    if let Ok(received) = flooder.socket.receive(&mut [0; 2000]) {
+                        assert_ne!(received.arrival, Arrival::End);
+                    }
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+    other.assert_served();
+    stop.store(true, Ordering::Relaxed);
+    flood.join().unwrap();
+    assert!(flooded.load(Ordering::Relaxed) > 200, "it was no flood");
+}
+
+#[test]
+fn clients_that_come_and_go_delay_nobody() {
+    let server = Server::echo(Limits { connections_per_user: some(3), ..wide() });
+    let (mut other, _other) = server.connect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stopped, path) = (Arc::clone(&stop), server.path.clone());
+    let flood = thread::spawn(move || {
+        let mut held = Vec::new();
+        let mut count = 0;
+        while !stopped.load(Ordering::Relaxed) {
+            // EAGAIN: the kernel's queue is full, which is as far as a flood gets.
+            if let Ok(socket) = Seqpacket::connect(&path) {
+                count += 1;
+                held.push(socket);
+                held.truncate(2);
+            }
+        }
+        count
+    });
+    other.assert_served();
+    stop.store(true, Ordering::Relaxed);
+    let count = flood.join().unwrap();
+    assert!(count > 500, "{count} connections are no flood");
+}
+
+#[test]
+fn a_killed_client_is_noticed_at_once_while_nothing_of_it_may_be_read() {
+    let rate = Limits { messages_per_second: some(1), burst: some(1), ..wide() };
+    for limits in [Limits { in_flight: some(1), ..wide() }, rate] {
+        let server = Server::start(limits);
+        let (client, served) = server.connect();
+        let (parked, writer) = io::pipe().unwrap();
+        client.send(b"answered by nobody");
+        client.send_with(b"left unread", &[writer.as_fd()]);
+        drop(writer);
+        served.message();
+
+        let mut child =
+            Command::new("sleep").arg("100").stdin(OwnedFd::from(client.socket)).stdout(Stdio::null()).spawn().unwrap();
+        assert!(served.events.recv_timeout(Duration::from_millis(50)).is_err(), "still held by the child");
+        let begun = Instant::now();
+        child.kill().unwrap();
+        assert_eq!(served.ended(), "the client has gone");
+        let took = begun.elapsed();
+        assert!(took < SOON, "{took:?}");
+        child.wait().unwrap();
+        all_writers_closed(&parked);
+        assert!(!served.handle.send(b"anybody?".to_vec(), Vec::new()).unwrap());
+    }
+}
+
+#[test]
+fn closing_lets_what_is_queued_leave() {
+    let server = Server::start(wide());
+    let (mut client, served) = server.connect();
+    for number in 0..100_u8 {
+        assert!(served.handle.send(vec![number; 20_000], Vec::new()).unwrap());
+    }
+    served.handle.close();
+    assert!(!served.handle.send(b"too late".to_vec(), Vec::new()).unwrap());
+    client.send(b"not read any more");
+    for number in 0..100 {
+        assert_eq!(client.message(), Some(vec![number; 20_000]));
+    }
+    assert_eq!(client.message(), None);
+    assert_eq!(served.ended(), "closed");
+}
+
+#[test]
+fn closing_waits_a_second_for_one_that_does_not_read() {
+    let server = Server::start(wide());
+    let (client, served) = server.connect();
+    for _ in 0..100 {
+        assert!(served.handle.send(vec![0; 20_000], Vec::new()).unwrap());
+    }
+    let begun = Instant::now();
+    served.handle.close();
+    assert_eq!(served.ended(), "closed");
+    let took = begun.elapsed();
+    assert!((Duration::from_millis(900)..Duration::from_millis(1500)).contains(&took), "{took:?}");
+    // Asked for nothing, poll tells of a hang-up alone.
+    assert!(wait(&client.socket, PollFlags::empty(), DEADLINE).contains(PollFlags::HUP));
+}
+
+#[test]
+fn one_too_many_is_told_so_and_a_place_is_free_again_after_a_hang_up() {
+    let server = Server::start(Limits { connections_per_user: some(2), ..wide() });
+    let (first, served) = server.connect();
+    let (_second, _served) = server.connect();
+    let mut third = server.client();
+    // Bytes that the daemon never reads make the kernel reset the connection; the reason must arrive all the same.
+    let _ = third.socket.send(b"hello", &[]);
+    assert_eq!(third.message().as_deref(), Some(REFUSAL));
+    assert_eq!(third.message(), None);
+
+    assert!(server.let_in_within(Duration::ZERO).is_none());
+
+    drop(first);
+    assert_eq!(served.ended(), "the client has gone");
+    // The place is free once the socket is closed, which happens aside.
+    let deadline = Instant::now() + DEADLINE;
+    let mut again = Vec::new();
+    while server.let_in_within(Duration::from_millis(10)).is_none() {
+        assert!(Instant::now() < deadline, "no place became free");
+        again.push(server.client());
+    }
+}
+
+#[test]
+fn a_dead_daemons_socket_is_replaced_and_a_living_ones_is_not() {
+    let mut server = Server::start(wide());
+    let path = server.path.clone();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o666);
+    match listen(&path) {
+        Err(error @ ListenError::Running { .. }) => {
+            assert_eq!(error.to_string(), format!("another program listens at {}", path.display()));
+        }
+        other => panic!("{other:?}"),
+    }
+    let (_client, _served) = server.connect();
+
+    server.close();
+    assert!(!path.exists(), "the socket goes with its listener");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket(), "a stale one");
+    let listener = listen(&path).unwrap();
+    assert_eq!(listener.path(), path);
+    Seqpacket::connect(&path).unwrap();
+}
+
+#[test]
+fn what_is_no_socket_is_left_alone_and_so_is_anothers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    fs::write(&path, "notes").unwrap();
+    assert!(matches!(listen(&path), Err(ListenError::NotASocket { .. })));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "notes");
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/nowhere", &path).unwrap();
+    assert!(matches!(listen(&path), Err(ListenError::NotASocket { .. })));
+    fs::remove_file(&path).unwrap();
+
+    let ours = listen(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let _anothers = UnixListener::bind(&path).unwrap();
+    drop(ours);
+    assert!(path.exists());
+}
+
+#[test]
+fn paths_that_no_socket_can_have_are_refused_by_their_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let fits = folder.path().join("x".repeat(106 - folder.path().as_os_str().len()));
+    assert_eq!(fits.as_os_str().len(), 107);
+    let listener = listen(&fits).unwrap();
+    Seqpacket::connect(&fits).unwrap();
+    drop(listener);
+
+    let long = fits.with_extension("y");
+    let told = format!("a UNIX socket's path has at most 107 bytes, this one has 109: {}", long.display());
+    assert_eq!(listen(&long).unwrap_err().to_string(), told);
+    let error = Seqpacket::connect(&long).unwrap_err();
+    assert_eq!((error.to_string(), error.errno()), (told, Some(libc::ENAMETOOLONG)));
+}
+
+#[test]
+fn a_client_is_told_why_it_cannot_connect() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    let errno = |path: &Path| match Seqpacket::connect(path) {
+        Err(error @ ConnectError::Refused { .. }) => (error.errno().unwrap(), error.hint().is_some()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(errno(&path), (libc::ENOENT, true));
+    drop(UnixListener::bind(&path).unwrap());
+    assert_eq!(errno(&path), (libc::ECONNREFUSED, true));
+    fs::remove_file(&path).unwrap();
+    let _stream = UnixListener::bind(&path).unwrap();
+    assert_eq!(errno(&path), (libc::EPROTOTYPE, true));
+    assert_eq!(errno(Path::new("")), (libc::EINVAL, false));
+}
+
+fn listen(path: &Path) -> Result<Listener, ListenError> {
+    // The runtime goes before the listener does: that must not matter.
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { Listener::bind(path, wide(), Vec::new()) })
+}
