@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use xsknet_bpf::{AttachError, LoadError};
 use xsknet_link::{AttachedXdpMode, DeviceName, LinkError, MacAddr, NetnsError, OffloadError, QuietError};
+use xsknet_xsk::RingBroken;
 
 use crate::ability::Ability;
 use crate::journal::JournalError;
+use crate::port::Port;
 
 /// Why an instance did not open.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,13 @@ pub enum OpenError {
         #[source]
         cause: io::Error,
     },
+    /// The ports' namespace, or bpffs, is mounted for this process and those that share its mounts, and for nobody else: it
+    /// would be out of reach for the next run.
+    #[error("process 1 does not see the mount at {}: the mounts of this process are its own", path.display())]
+    MountsHidden {
+        /// What is mounted.
+        path: PathBuf,
+    },
     /// Netlink or ethtool were refused.
     #[error("cannot reach the network devices")]
     Link(#[from] LinkError),
@@ -64,8 +73,16 @@ impl OpenError {
                 path.display()
             )),
             Self::AbilityMissing { .. } => Some("run a kernel that is built with it".into()),
+            Self::MountsHidden { .. } => Some(
+                "start it among the machine's own mounts: in a systemd unit without what gives it others (PrivateMounts=, \
+                 PrivateTmp=, ProtectSystem= and the like), by hand with `nsenter --target 1 --mount`"
+                    .into(),
+            ),
             Self::Io { .. } => Some("this needs root, or at least CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF".into()),
-            Self::Sweep(_) | Self::Journal(_) | Self::Link(_) | Self::Step(_) => None,
+            Self::Link(cause) => cause.hint().map(Into::into),
+            Self::Step(cause) => cause.hint(),
+            Self::Sweep(cause) => cause.cause.hint(),
+            Self::Journal(JournalError::Io { .. }) => None,
         }
     }
 }
@@ -152,7 +169,7 @@ impl ManageError {
             Self::NotEthernet { .. } => Some("choose an Ethernet card".into()),
             Self::Load { cause, .. } => cause.hint(),
             Self::Attach { cause, .. } => cause.hint(),
-            Self::Step { .. } => None,
+            Self::Step { cause, .. } => cause.hint(),
         }
     }
 }
@@ -298,12 +315,12 @@ impl OpenPortError {
                     .into(),
             ),
             Self::Socket(cause) => cause.hint().map(Into::into),
+            Self::Step { cause, .. } => cause.hint(),
             Self::AddressUnfit { .. }
             | Self::MacUnfit { .. }
             | Self::NameUnfit { .. }
             | Self::VlanUnfit { .. }
-            | Self::UplinkClosed { .. }
-            | Self::Step { .. } => None,
+            | Self::UplinkClosed { .. } => None,
         }
     }
 }
@@ -356,6 +373,41 @@ pub enum StepError {
         #[source]
         cause: io::Error,
     },
+}
+
+impl StepError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Link(cause) => cause.hint().map(Into::into),
+            Self::Offload(cause) => cause.hint().map(Into::into),
+            Self::Quiet(cause) => cause.hint().map(Into::into),
+            Self::Namespace(cause) => cause.hint().map(Into::into),
+            Self::Load(cause) => cause.hint(),
+            Self::Attach(cause) => cause.hint(),
+            Self::Pin(cause) => cause.hint(),
+            Self::Journal(_) | Self::Table(_) | Self::Map(_) | Self::Run(_) | Self::Socket(_) | Self::Io { .. } => None,
+        }
+    }
+}
+
+/// A port whose socket is in use cannot be handed over.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot hand over port `{}`: {held} of its frames are held and {tx} have not been completed; release the ones, flush and \
+     complete the others",
+    port.info().name
+)]
+pub struct HandOverError {
+    /// Frames that the caller holds.
+    pub held: u32,
+    /// Frames sent and not completed.
+    pub tx: u32,
+    /// COMPLETION could not be drained.
+    #[source]
+    pub broken: Option<RingBroken>,
+    /// The port, as it was.
+    pub port: Box<Port>,
 }
 
 /// What could not be undone. It stays in the journal, and the next start tries again.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xsknet_link::{DeviceName, Ethtool, FeatureChange, IfIndex, LinkError, Links, Netns, NetnsId};
@@ -11,6 +12,7 @@ use crate::error::{CloseError, StepError};
 use crate::journal::{Change, EntryId, Journal, Scope};
 use crate::names::Paths;
 use crate::pins;
+use crate::port::PortKey;
 
 /// What an instance is about to do or has done; for logs, and for tests that end the process at each of them.
 #[derive(Debug, Clone)]
@@ -41,6 +43,7 @@ pub(crate) struct Ground {
     /// False where the journal was written in another network namespace: its devices are gone or out of reach, and
     /// those of the same name here are somebody else's.
     host_is_meant: bool,
+    ports_opened: AtomicU32,
     observer: Option<Observer>,
 }
 
@@ -77,7 +80,12 @@ impl fmt::Debug for Ground {
 impl Ground {
     pub(crate) fn new(paths: Paths, host: Site, ports: Site, journal: Journal, observer: Option<Observer>) -> Self {
         let host_is_meant = host.identity == journal.header().namespace;
-        Self { paths, host, ports, journal: Mutex::new(Some(journal)), host_is_meant, observer }
+        let (journal, ports_opened) = (Mutex::new(Some(journal)), AtomicU32::new(0));
+        Self { paths, host, ports, journal, host_is_meant, ports_opened, observer }
+    }
+
+    pub(crate) fn next_port(&self) -> PortKey {
+        PortKey::new(self.ports_opened.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The device of this name among the host's, if it is still the one of this number.
@@ -140,10 +148,12 @@ impl Ground {
         Ok(id)
     }
 
-    /// Undoes everything that was done for `scope`, the newest first. What fails does not keep the rest from being
-    /// undone.
+    /// Undoes everything that was done for `scope`, pairs first, then the newest first. What fails does not keep the rest
+    /// from being undone.
     pub(crate) fn undo(&self, scope: &Scope) -> Result<(), CloseError> {
-        let pending = self.journal().as_ref().map_or_else(Vec::new, |journal| journal.pending(scope));
+        let mut pending = self.journal().as_ref().map_or_else(Vec::new, |journal| journal.pending(scope));
+        // While a pair is there without its guard, whoever holds the port's socket would send into the host's own stack.
+        pending.sort_by_key(|(_, change)| !matches!(change, Change::Pair { .. }));
         let mut failed = Vec::new();
         for (id, change) in pending {
             if let Err(cause) = self.undo_entry(id, &change) {

@@ -1,23 +1,24 @@
 //! An instance: one process's hold on the host, from the lock to the last undone change.
 
-use std::collections::BTreeMap;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 
 use xsknet_bpf::bpffs;
-use xsknet_link::{DeviceName, Netns};
+use xsknet_link::Netns;
 
 use crate::ability::Ability;
 use crate::error::{CloseError, ManageError, OpenError, StepError};
 use crate::ground::{Ground, Observer, Site, Step, delete_strays, unbind};
 use crate::journal::{Change, Header, Journal, Scope};
 use crate::lock::Lock;
+use crate::mounts;
 use crate::names::{InstanceName, Paths, Places};
 use crate::pins;
-use crate::uplink::{Uplink, UplinkOptions, UplinkState};
+use crate::uplink::{Uplink, UplinkOptions};
+use crate::watch::{Loss, Uplinks, Watch};
 
 /// How an instance is to be opened. `Default` is the host's one daemon.
 pub struct InstanceOptions {
@@ -41,7 +42,7 @@ impl Default for InstanceOptions {
 #[derive(Debug)]
 pub struct Instance {
     ground: Arc<Ground>,
-    uplinks: Mutex<BTreeMap<DeviceName, Weak<UplinkState>>>,
+    uplinks: Arc<Uplinks>,
     lock: Option<Lock>,
 }
 
@@ -75,13 +76,18 @@ impl Instance {
             .inspect_err(|_| drop(leave_bpffs(paths)))?;
         ground.passed("the journal is begun");
         // From here on a failure undoes what was done, by dropping the instance.
-        let instance = Self { ground: Arc::new(ground), uplinks: Mutex::default(), lock: Some(lock) };
+        let instance = Self { ground: Arc::new(ground), uplinks: Arc::default(), lock: Some(lock) };
         let ground = &instance.ground;
         ground.change(&Scope::Instance, Change::Namespace, || -> Result<(), StepError> {
             let folder = DirBuilder::new().mode(0o700).create(ground.paths.folder());
             folder.map_err(|cause| StepError::Io { attempt: "make the instance's folder", cause })?;
             Ok(ground.ports.namespace.bind_to(&ground.paths.namespace())?)
         })?;
+        if !paths.may_be_hidden()
+            && let Some(path) = mounts::hidden(paths, ground.ports.identity)
+        {
+            return Err(OpenError::MountsHidden { path });
+        }
         Ok(instance)
     }
 
@@ -99,6 +105,15 @@ impl Instance {
         let uplink = Uplink::open(Arc::clone(&self.ground), options)?;
         uplinks.insert(options.device.clone(), uplink.downgrade());
         Ok(uplink)
+    }
+
+    /// Tells when others delete a card that is managed or a port's pair, those included that are gone already. `hear` runs on a
+    /// thread of its own.
+    ///
+    /// # Errors
+    /// The kernel's, for a netlink socket or a thread.
+    pub fn watch(&self, hear: impl FnMut(Loss) + Send + 'static) -> Result<Watch, StepError> {
+        Watch::begin(&self.ground, Arc::clone(&self.uplinks), hear)
     }
 
     /// Closes all uplinks and ports, and leaves the host as it was found. Sockets of ports that are still held stay
@@ -125,6 +140,7 @@ impl Instance {
         let own_files = |cause| CloseError { left: 1, what: "the instance's own files".into(), cause };
         self.ground.finish().map_err(own_files)?;
         self.ground.passed("the journal is gone");
+        remove_socket(&self.ground.paths).map_err(own_files)?;
         leave_bpffs(&self.ground.paths).map_err(own_files)?;
         self.ground.passed("bpffs is left");
         self.lock.take();
@@ -187,10 +203,20 @@ fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<(), OpenError> {
     // By name: what a removed journal does not tell.
     delete_strays(&host.links, &paths.alias_prefix())?;
     unbind(paths).map_err(failed)?;
+    remove_socket(paths).map_err(failed)?;
     if bpffs::is_mounted(paths.bpffs()).unwrap_or(false) {
         pins::remove(&paths.instance_pins()).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Removes the control socket of a daemon that did not get to it. Nobody listens there: the caller holds the lock.
+fn remove_socket(paths: &Paths) -> Result<(), StepError> {
+    let path = paths.socket();
+    if !std::fs::symlink_metadata(&path).is_ok_and(|there| there.file_type().is_socket()) {
+        return Ok(());
+    }
+    std::fs::remove_file(path).map_err(|cause| StepError::Io { attempt: "remove the control socket", cause })
 }
 
 /// Undoes what killed runs left whose name begins with `prefix` and that nobody runs any more.
@@ -226,7 +252,8 @@ fn mount_bpffs(paths: &Paths, observer: &Option<Observer>) -> Result<(), OpenErr
     let refused = |cause| OpenError::Io { attempt: "mount the BPF file system at", path: paths.bpffs().into(), cause };
     let _held = Lock::wait(&paths.bpffs_lock()).map_err(refused)?;
     if !bpffs::is_mounted(paths.bpffs()).map_err(refused)? {
-        std::fs::write(paths.bpffs_marker(), []).map_err(refused)?;
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).mode(0o600).open(paths.bpffs_marker()).map_err(refused)?;
         passed(observer, "bpffs is about to be mounted");
         bpffs::mount(paths.bpffs()).map_err(refused)?;
         passed(observer, "bpffs is mounted");

@@ -134,7 +134,7 @@ impl Journal {
     /// Begins a journal where there is none.
     pub(crate) fn create(path: &Path, header: Header) -> Result<Self, JournalError> {
         let io = |cause| JournalError::Io { attempt: "create", path: path.into(), cause };
-        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path).map_err(io)?;
+        let file = open_new(path).map_err(io)?;
         let mut journal = Self { path: path.into(), file, header, pending: BTreeMap::new(), next: 1, lines: 0 };
         journal.append(&Record::Header(journal.header.clone()))?;
         Ok(journal)
@@ -250,13 +250,21 @@ impl Journal {
         for (id, (scope, change)) in &self.pending {
             text += &line(&Record::Made { id: *id, scope: scope.clone(), change: change.clone() });
         }
-        std::fs::write(&fresh, &text).map_err(io)?;
-        let file = OpenOptions::new().append(true).open(&fresh).map_err(io)?;
+        match std::fs::remove_file(&fresh) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(io(cause)),
+            _ => {}
+        }
+        let mut file = open_new(&fresh).map_err(io)?;
+        file.write_all(text.as_bytes()).map_err(io)?;
         std::fs::rename(&fresh, &self.path).map_err(io)?;
         self.file = file;
         self.lines = 1 + self.pending.len();
         Ok(())
     }
+}
+
+fn open_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Where a journal is written anew.
@@ -288,6 +296,8 @@ fn parse(text: &[u8]) -> Result<(Vec<Record>, usize), (usize, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn folder() -> tempfile::TempDir {
@@ -410,6 +420,7 @@ mod tests {
             journal.cross_out(id).unwrap();
         }
         assert!(journal.lines <= COMPACT_AT);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let found = Journal::load(&path).unwrap().unwrap();
         assert_eq!(found.pending(&Scope::Instance), [(EntryId(1), Change::Namespace)]);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);

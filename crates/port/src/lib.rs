@@ -1,8 +1,8 @@
 //! Uplinks and ports: composes sockets, programs and devices, keeps the journal, and undoes what it did.
 //!
 //! An [`Instance`] is one process's hold on the host. It makes cards [`Uplink`]s; a [`Port`] of an uplink is a veth pair
-//! with a guard at its outer end and an AF_XDP socket at its inner end. Everything blocks, and nothing here is on the
-//! path of a packet: frames go through the port's socket.
+//! with a guard at its outer end and an AF_XDP socket at its inner end. Handing the socket over to somebody else leaves a
+//! [`BrokeredPort`]. Everything blocks, and nothing here is on the path of a packet: frames go through the port's socket.
 #![deny(unsafe_code)]
 
 mod ability;
@@ -12,6 +12,7 @@ mod ground;
 mod instance;
 mod journal;
 mod lock;
+mod mounts;
 mod names;
 mod pins;
 mod plan;
@@ -21,17 +22,19 @@ mod selftest;
 mod statistics;
 mod tried;
 mod uplink;
+mod watch;
 
 pub use ability::Ability;
-pub use error::{CloseError, ManageError, OpenError, OpenPortError, StepError};
+pub use error::{CloseError, HandOverError, ManageError, OpenError, OpenPortError, StepError};
 pub use ground::{Observer, Step};
 pub use instance::{Instance, InstanceOptions, sweep_dead};
 pub use journal::{Change, JournalError};
 pub use names::{InstanceName, InstanceNameError, PinPath, Places};
-pub use port::{Port, PortInfo, PortOptions};
+pub use port::{BrokeredPort, Port, PortInfo, PortKey, PortOptions};
 pub use statistics::{Equality, PortStatistics, UplinkStatistics};
 pub use tried::Tried;
 pub use uplink::{Uplink, UplinkInfo, UplinkOptions};
+pub use watch::{Loss, Watch};
 
 /// The first program of the README must compile.
 #[cfg(doctest)]

@@ -1,8 +1,8 @@
 //! Files that one process at a time may hold; the kernel lets go of them however the process ends.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -55,8 +55,13 @@ impl Lock {
 fn make_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
     match DirBuilder::new().mode(0o755).create(folder) {
+        // Whatever the umask is: clients of any user find the control socket in there.
+        Ok(()) => match std::fs::set_permissions(folder, Permissions::from_mode(0o755)) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+            set => set,
+        },
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
+        refused => refused,
     }
 }
 

@@ -10,15 +10,17 @@ use xsknet_link::DeviceName;
 /// Where an instance keeps what must outlive its process.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// Folder of locks, journals and bound namespaces; `/run/xsknet`.
+    /// Folder of locks, journals, control sockets and bound namespaces; `/run/xsknet`.
     pub run: PathBuf,
     /// The BPF file system; `/sys/fs/bpf`.
     pub bpffs: PathBuf,
+    /// Whether process 1 need not see what is mounted there. Only where a later run is sure to share the mounts of this one.
+    pub may_be_hidden: bool,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { run: "/run/xsknet".into(), bpffs: "/sys/fs/bpf".into() }
+        Self { run: "/run/xsknet".into(), bpffs: "/sys/fs/bpf".into(), may_be_hidden: false }
     }
 }
 
@@ -76,6 +78,10 @@ impl Paths {
         &self.places.bpffs
     }
 
+    pub(crate) fn may_be_hidden(&self) -> bool {
+        self.places.may_be_hidden
+    }
+
     pub(crate) fn instance(&self) -> &InstanceName {
         &self.instance
     }
@@ -96,6 +102,11 @@ impl Paths {
 
     pub(crate) fn journal(&self) -> PathBuf {
         self.places.run.join(format!("{}.journal", self.instance))
+    }
+
+    /// Where the instance's daemon listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.places.run.join(format!("{}.sock", self.instance))
     }
 
     /// The instance's own folder in `/run/xsknet`.

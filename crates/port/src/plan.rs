@@ -8,7 +8,7 @@ use xsknet_link::{DeviceName, LinkError, MacAddr};
 use xsknet_xsk::Layout;
 
 use crate::error::{OpenPortError, StepError};
-use crate::port::PortOptions;
+use crate::port::{PortKey, PortOptions};
 use crate::room::Room;
 use crate::uplink::{OpenUplink, UplinkState};
 
@@ -19,6 +19,7 @@ const HEADERS: u32 = 14 + 4;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) name: String,
+    pub(crate) key: PortKey,
     pub(crate) id: PortId,
     pub(crate) mac: MacAddr,
     pub(crate) vlan: Vlan,
@@ -60,7 +61,8 @@ impl Plan {
         let outer = device_name('o', uplink, id);
         let inner = device_name('i', uplink, id);
         let alias = uplink.ground.paths.alias(&name);
-        Ok(Self { name, id, mac, vlan, mtu, addresses, outer, inner, alias })
+        let key = uplink.ground.next_port();
+        Ok(Self { name, key, id, mac, vlan, mtu, addresses, outer, inner, alias })
     }
 }
 

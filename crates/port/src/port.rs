@@ -1,13 +1,14 @@
 //! A port: a veth pair, a guard at its outer end, an AF_XDP socket at its inner end.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use xsknet_bpf::{Obtained, PortId};
 use xsknet_link::{DeviceName, MacAddr};
-use xsknet_xsk::{BindMode, BindRequest, Census, Layout, Socket};
+use xsknet_xsk::{BindMode, BindRequest, BusyPoll, Census, DonateError, Donation, Layout, Socket};
 
-use crate::error::{CloseError, OpenPortError, StepError};
+use crate::error::{CloseError, HandOverError, OpenPortError, StepError};
 use crate::plan::Plan;
 use crate::room::steer;
 use crate::selftest;
@@ -32,6 +33,8 @@ pub struct PortOptions {
     pub layout: Layout,
     /// How its socket is bound.
     pub bind: BindRequest,
+    /// Whether its socket prefers busy polling, which its owner may not be able to ask for. A refusal is told in `tried`.
+    pub busy_poll: Option<BusyPoll>,
 }
 
 impl PortOptions {
@@ -45,7 +48,29 @@ impl PortOptions {
             mtu: None,
             layout: Layout::builder().build().expect("the defaults fit each other"),
             bind: BindRequest::Automatic,
+            busy_poll: None,
         }
+    }
+}
+
+/// Tells a port from all others that its instance ever opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortKey(u32);
+
+impl PortKey {
+    pub(crate) fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for PortKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -54,7 +79,9 @@ impl PortOptions {
 pub struct PortInfo {
     /// Its name.
     pub name: String,
-    /// Its number on the uplink: the key of its slot in the DEVMAP.
+    /// Its number in the instance's life, counted from 1: no two ports ever have the same.
+    pub key: PortKey,
+    /// Its number on the uplink, the key of its slot in the DEVMAP: given out again once the port is closed.
     pub id: PortId,
     /// Its MAC.
     pub mac: MacAddr,
@@ -78,12 +105,27 @@ pub struct PortInfo {
     pub tried: Vec<Tried>,
 }
 
-/// An open port. Dropping it closes it; `close` also says what could not be undone.
+/// An open port and its socket. Dropping it closes it; `close` also says what could not be undone.
 #[derive(Debug)]
 pub struct Port {
+    // Before the socket: nothing may be steered to it any more when it goes.
+    hold: Hold,
+    socket: Socket,
+}
+
+/// An open port whose socket was handed over: its frames and rings are somebody else's, and this process has no mapping of
+/// them. Dropping it closes it; `close` also says what could not be undone.
+#[derive(Debug)]
+pub struct BrokeredPort {
+    hold: Hold,
+}
+
+/// What keeps a port open.
+#[derive(Debug)]
+struct Hold {
     uplink: Arc<UplinkState>,
     info: PortInfo,
-    socket: Option<Socket>,
+    open: bool,
 }
 
 impl Port {
@@ -98,8 +140,8 @@ impl Port {
         let (room, mut socket, info) = match plan.build(&uplink, card, &options, &scope) {
             Ok(built) => built,
             Err(error) => {
-                drop(open);
-                // What cannot be undone stays in the journal; the reason is the better story.
+                // Before anybody else gets this number, and the names that go with it. What cannot be undone stays in the
+                // journal; the reason is the better story.
                 let _ = uplink.ground.undo(&scope);
                 return Err(error);
             }
@@ -109,21 +151,19 @@ impl Port {
             .map_err(|cause| OpenPortError::Step { uplink: uplink.info.device.clone(), cause })
             .and_then(|()| selftest::both_ways(&uplink, card, id, &info, &mut socket));
         drop(open);
-        if let Err(error) = ready {
-            let _ = uplink.close_port(id);
-            return Err(error);
-        }
-        Ok(Self { uplink, info, socket: Some(socket) })
+        let hold = Hold { uplink, info, open: true };
+        // On an error dropping the hold closes what was opened.
+        ready.map(|()| Self { hold, socket })
     }
 
     /// What became of the options.
     pub fn info(&self) -> &PortInfo {
-        &self.info
+        &self.hold.info
     }
 
     /// The port's socket: frames and rings.
     pub fn socket(&mut self) -> &mut Socket {
-        self.socket.as_mut().expect("a port has its socket until it is closed")
+        &mut self.socket
     }
 
     /// What the kernel says of the port.
@@ -131,7 +171,7 @@ impl Port {
     /// # Errors
     /// The kernel's, for a map or a device.
     pub fn statistics(&self) -> Result<PortStatistics, StepError> {
-        self.uplink.statistics_of(self.info.id)
+        self.hold.statistics()
     }
 
     /// The sums of this port's frames, which hold at rest.
@@ -139,17 +179,32 @@ impl Port {
     /// # Errors
     /// The kernel's, for a map or a device.
     pub fn equalities(&mut self) -> Result<[Equality; 3], StepError> {
-        let owner = self.socket().counters();
+        let owner = self.socket.counters();
         Ok(self.statistics()?.equalities(&owner))
+    }
+
+    /// Gives the socket away, to another process perhaps, and keeps the port open. No mapping of the UMEM or of a ring stays
+    /// in this process: whoever has the UMEM's file may truncate it, and a touch of a mapping would then be the end.
+    ///
+    /// # Errors
+    /// [`HandOverError`] with the port in it, unless all frames are released and everything sent has been completed.
+    pub fn hand_over(self) -> Result<(BrokeredPort, Donation), HandOverError> {
+        let Self { hold, socket } = self;
+        match socket.donate() {
+            Ok(donation) => Ok((BrokeredPort { hold }, donation)),
+            Err(DonateError { held, tx, broken, socket }) => {
+                Err(HandOverError { held, tx, broken, port: Box::new(Self { hold, socket: *socket }) })
+            }
+        }
     }
 
     /// Closes the port: nothing is steered to it any more, its pair is gone, and every frame is at home.
     ///
     /// # Errors
     /// What could not be undone stays in the journal, and the next start tries again.
-    pub fn close(mut self) -> Result<Census, CloseError> {
-        let socket = self.socket.take().expect("a port has its socket until it is closed");
-        let closed = self.uplink.close_port(self.info.id);
+    pub fn close(self) -> Result<Census, CloseError> {
+        let Self { hold, socket } = self;
+        let closed = hold.close();
         let census = socket.close();
         closed.map(|()| census)
     }
@@ -161,11 +216,47 @@ impl AsMut<Socket> for Port {
     }
 }
 
-impl Drop for Port {
+impl BrokeredPort {
+    /// What became of the options.
+    pub fn info(&self) -> &PortInfo {
+        &self.hold.info
+    }
+
+    /// What the kernel says of the port.
+    ///
+    /// # Errors
+    /// The kernel's, for a map or a device.
+    pub fn statistics(&self) -> Result<PortStatistics, StepError> {
+        self.hold.statistics()
+    }
+
+    /// Closes the port. Whoever holds its socket, or a copy of it, can neither send nor receive any more once this returns.
+    ///
+    /// # Errors
+    /// What could not be undone stays in the journal, and the next start tries again.
+    pub fn close(self) -> Result<(), CloseError> {
+        self.hold.close()
+    }
+}
+
+impl Hold {
+    fn statistics(&self) -> Result<PortStatistics, StepError> {
+        self.uplink.statistics_of(self.info.id)
+    }
+
+    fn close(mut self) -> Result<(), CloseError> {
+        self.end()
+    }
+
+    /// Once: another port may have the number afterwards.
+    fn end(&mut self) -> Result<(), CloseError> {
+        if std::mem::take(&mut self.open) { self.uplink.close_port(self.info.id) } else { Ok(()) }
+    }
+}
+
+impl Drop for Hold {
     fn drop(&mut self) {
-        if self.socket.take().is_some()
-            && let Err(error) = self.uplink.close_port(self.info.id)
-        {
+        if let Err(error) = self.end() {
             eprintln!("xsknet: port `{}`: {error}: {}", self.info.name, error.cause);
         }
     }

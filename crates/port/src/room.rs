@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use xsknet_bpf::{Attachment, Mode, Obtained, PortEntry, PortId, PortProgram};
 use xsknet_link::{End, FilterAnswer, IfIndex, MacAddr, VethPair, XdpFeatures, quiet};
-use xsknet_xsk::{Created, QueueId, Request, Socket};
+use xsknet_xsk::{Created, QueueId, Request, Socket, prefer_busy_poll};
 
 use crate::error::{OpenPortError, StepError};
 use crate::journal::{Change, Scope};
@@ -100,6 +100,7 @@ impl Plan {
         let Created { socket, obtained, tried: bound } =
             ground.ports.run(|| xsknet_xsk::create(&request)).map_err(step)??;
         tried.extend(bound.into_iter().map(Tried::bind));
+        tried.extend(options.busy_poll.map(|wanted| Tried::bind(prefer_busy_poll(&socket, wanted))));
         ground.passed("the socket is bound");
         let duplicate = socket
             .as_fd()
@@ -110,6 +111,7 @@ impl Plan {
 
         let info = PortInfo {
             name: self.name.clone(),
+            key: self.key,
             id: self.id,
             mac: self.mac,
             addresses: self.addresses.clone(),

@@ -16,6 +16,7 @@ use crate::port::{Port, PortOptions};
 use crate::room::Room;
 use crate::statistics::{PortStatistics, UplinkStatistics};
 use crate::tried::Tried;
+use crate::watch::Loss;
 
 /// Which card, and how.
 #[derive(Debug, Clone)]
@@ -216,11 +217,11 @@ impl Uplink {
         rooms.map(|(open, room)| Ok((room.plan.name.clone(), self.state.room_statistics(open, room)?))).collect()
     }
 
-    /// Closes all ports and gives the card back as it was.
+    /// Closes all ports and gives the card back as it was. Twice is once.
     ///
     /// # Errors
     /// What could not be undone stays in the journal, and the next start tries again.
-    pub fn release(self) -> Result<(), CloseError> {
+    pub fn release(&self) -> Result<(), CloseError> {
         self.state.release()
     }
 
@@ -296,6 +297,20 @@ impl UplinkState {
 
     pub(crate) fn remove_filter(&self, mac: MacAddr) -> Result<(), StepError> {
         self.ground.undo_one(|change| matches!(change, Change::Filter { device, mac: its, .. } if *its == mac && *device == self.info.device))
+    }
+
+    /// What is gone of the devices that `suspect` picks, each with its number. Waits for what is just being opened or closed.
+    pub(crate) fn losses_among(&self, suspect: &dyn Fn(IfIndex) -> bool) -> Vec<(IfIndex, Loss)> {
+        let open = self.lock();
+        let Some(open) = open.as_ref() else { return Vec::new() };
+        let device = &self.info.device;
+        let card = (self.info.index, Loss::Uplink { device: device.clone() });
+        let ports = open.ports.values().map(|room| {
+            let loss = Loss::Port { uplink: device.clone(), key: room.plan.key };
+            (room.outer_index, loss)
+        });
+        let gone = |index| matches!(self.ground.host.links.by_index(index), Err(LinkError::DeviceMissing { .. }));
+        std::iter::once(card).chain(ports).filter(|(index, _)| suspect(*index) && gone(*index)).collect()
     }
 
     /// Frames that the card or a port's pair refused after a program had let them go.

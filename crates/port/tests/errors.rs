@@ -55,6 +55,31 @@ fn a_kernel_without(#[case] missing: Ability, #[case] noun: &str, #[case] probe:
 }
 
 #[test]
+fn mounts_that_process_1_does_not_see() {
+    let strict = |stage: &Stage| {
+        let places = Places { may_be_hidden: false, ..places() };
+        stage.lab.host.enter(|| Instance::open(InstanceOptions { places, ..stage.options() }))
+    };
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let error = refused(&stage, || strict(&stage));
+        let namespace = format!("/run/xsknet/{}/netns", stage.name());
+        assert!(matches!(&error, OpenError::MountsHidden { path } if path == Path::new(&namespace)), "{error:?}");
+        assert_tells(&error, &[&namespace, "process 1"]);
+        let hint = error.hint().expect("a hint");
+        assert!(hint.contains("PrivateMounts=") && hint.contains("nsenter"), "{hint}");
+    });
+    // Those of the machine, as far as this test is not in a sandbox itself.
+    let first = |process: &str| {
+        let mounts = fs::read_to_string(format!("/proc/{process}/mountinfo")).expect("/proc is mounted");
+        mounts.lines().next().map(str::to_owned)
+    };
+    if first("1") == first("self") {
+        strict(&Stage::plain()).expect("an instance").close().expect("closing undoes everything");
+    }
+}
+
+#[test]
 fn a_damaged_journal() {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
@@ -72,7 +97,7 @@ fn a_damaged_journal() {
 fn a_place_where_no_bpffs_can_be_mounted() {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
-        let places = Places { bpffs: "/run/nowhere".into(), ..Places::default() };
+        let places = Places { bpffs: "/run/nowhere".into(), ..places() };
         let error =
             refused(&stage, || stage.lab.host.enter(|| Instance::open(InstanceOptions { places, ..stage.options() })));
         assert!(matches!(&error, OpenError::Io { path, .. } if path == Path::new("/run/nowhere")), "{error:?}");
@@ -127,8 +152,7 @@ fn a_card_that_an_instance_manages_already() {
         let guarded = port.info().outer.to_string();
         let serving = serve(port);
         let name = format!("{}-other", stage.name());
-        let options = InstanceOptions { name: name.parse().expect("a good name"), ..InstanceOptions::default() };
-        let other = stage.lab.host.enter(|| Instance::open(options)).expect("another instance");
+        let other = stage.lab.host.enter(|| Instance::open(options(&name))).expect("another instance");
         for (asked, card) in [(&instance, CARD), (&other, CARD), (&other, &guarded)] {
             let error = refused(&stage, || asked.manage(&on(card, Mode::Skb)));
             let ManageError::AlreadyManaged { device, instance } = &error else { panic!("{error:?}") };

@@ -4,15 +4,16 @@ mod common;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use common::child::Role;
+use common::child::{Ended, Role, kill_at};
 use common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, PortProgram, bpffs};
 use xsknet_link::{End, Ethtool, MacAddr, VethPair};
-use xsknet_port::{Instance, InstanceOptions, JournalError, OpenError, Places, PortOptions, UplinkOptions, sweep_dead};
-use xsknet_testkit::{CARD, Lab, Machine, Snapshot, Wire, device, on_fresh_mounts, port_addresses};
+use xsknet_port::{Instance, JournalError, OpenError, PortOptions, UplinkOptions, sweep_dead};
+use xsknet_testkit::{CARD, Lab, Machine, Snapshot, Wire, device, on_fresh_mounts, port_addresses, wait_until};
 
 const BPFFS: &str = "/sys/fs/bpf";
 const STRIPPED: &str = "rx-vlan-hw-parse";
@@ -148,8 +149,7 @@ fn a_journal_of_another_namespace_touches_no_device_of_the_same_name() {
         let look = || Snapshot::take(other.host.namespace(), &[]);
         let before = look();
 
-        let options = InstanceOptions { name: ours.name().parse().expect("a name"), ..InstanceOptions::default() };
-        let instance = other.host.enter(|| Instance::open(options)).expect("an instance");
+        let instance = other.host.enter(|| Instance::open(ours.options())).expect("an instance");
         before.wait_for(PATIENCE, look).unwrap_or_else(|difference| panic!("the other namespace:\n{difference}"));
         // What the pins and the ports' namespace reach is gone from the old one all the same.
         let links = ours.lab.host.links();
@@ -238,6 +238,38 @@ fn a_foreign_device_of_a_ports_name_is_left_alone() {
 }
 
 #[test]
+fn the_control_socket_of_a_killed_daemon_goes_with_the_next_start_and_a_file_of_its_name_stays() {
+    let socket = |name: &str| PathBuf::from(format!("/run/xsknet/{name}.sock"));
+    if let Some(role) = Role::mine() {
+        let _instance = role.open();
+        let _listener = UnixListener::bind(socket(&role.instance)).expect("a socket");
+        kill_at("listening");
+    }
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let before = stage.snapshot();
+        assert_eq!(Role::new(stage.name()).play(&stage.lab.host), Ended::Killed("listening".into()));
+        assert!(socket(stage.name()).exists());
+        let instance = stage.open();
+        assert!(!socket(stage.name()).exists());
+        // Its own daemon's, which did not get to it.
+        drop(UnixListener::bind(socket(stage.name())).expect("a socket"));
+        instance.close().expect("closing undoes everything");
+        stage.assert_as_before(&before);
+
+        fs::create_dir("/run/xsknet").expect("a folder");
+        drop(UnixListener::bind(socket("lab-all-that-is-left")).expect("a socket"));
+        assert_eq!(sweep_dead(&places(), "lab-all").expect("all can be swept"), 1);
+        stage.assert_as_before(&before);
+
+        fs::create_dir("/run/xsknet").expect("a folder");
+        fs::write(socket(stage.name()), "somebody's").expect("a file");
+        stage.open().close().expect("closing undoes everything");
+        assert_eq!(fs::read(socket(stage.name())).expect("it is still there"), b"somebody's");
+    });
+}
+
+#[test]
 fn a_bpffs_that_was_there_before_stays_with_all_its_pins() {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
@@ -279,6 +311,12 @@ fn second_card(host: &Machine) -> Machine {
     host.links().set_up(pair.outer).expect("up");
     far.links().set_up(pair.inner).expect("up");
     far.links().add_address(pair.inner, Ipv4Addr::new(198, 51, 100, 2).into(), 24).expect("an address");
+    // The kernel gives the card a link-local address a moment later; its group would look like somebody's change.
+    let mac = host.links().by_index(pair.outer).expect("the card").mac.expect("an Ethernet device");
+    let group = MacAddr::solicited_node(mac.link_local_ipv6());
+    wait_until("the group of the card's own address", 5 * SECOND, || {
+        host.links().filters(pair.outer).expect("filters").contains(&group)
+    });
     far
 }
 
@@ -291,9 +329,8 @@ fn a_neighbour_on_the_same_host_carries_on_while_an_instance_is_killed_and_swept
         let stage = Stage::plain();
         let far = second_card(&stage.lab.host);
         let before = stage.snapshot();
-        let name = format!("{}-neighbour", stage.name()).parse().expect("a good name");
-        let options = InstanceOptions { name, ..InstanceOptions::default() };
-        let neighbour = stage.lab.host.enter(|| Instance::open(options)).expect("a neighbour");
+        let name = format!("{}-neighbour", stage.name());
+        let neighbour = stage.lab.host.enter(|| Instance::open(options(&name))).expect("a neighbour");
         let options = UplinkOptions { device: device("card1"), mode: Mode::Skb };
         let uplink = neighbour.manage(&options).expect("an uplink");
         let address = IpAddr::from([198, 51, 100, 10]);
@@ -332,9 +369,9 @@ fn runs_that_were_killed_are_swept_by_their_prefix_and_living_ones_are_not() {
         let elsewhere = Role::new(&format!("other-{}", std::process::id()));
         role.crash(&stage.lab.host);
         elsewhere.crash(&stage.lab.host);
-        assert_eq!(sweep_dead(&Places::default(), "lab-").expect("all can be swept"), 1);
+        assert_eq!(sweep_dead(&places(), "lab-").expect("all can be swept"), 1);
         assert!(Path::new(&format!("/run/xsknet/{}.journal", elsewhere.instance)).exists());
-        assert_eq!(sweep_dead(&Places::default(), "other-").expect("all can be swept"), 1);
+        assert_eq!(sweep_dead(&places(), "other-").expect("all can be swept"), 1);
         living.wait_for(PATIENCE, || stage.snapshot()).unwrap_or_else(|difference| panic!("{difference}"));
         ping(&stage.lab, port_addresses(0)[0], 50);
         close(finish(serving));

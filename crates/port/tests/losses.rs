@@ -236,7 +236,8 @@ fn an_invalid_descriptor_is_completed_and_sent_by_nobody() {
 
     let xsk = scene.port.socket().as_fd().try_clone_to_owned().expect("a duplicate");
     let umem = scene.port.socket().umem_fd().try_clone_to_owned().expect("a duplicate");
-    let donation = Donation { xsk, umem, layout: wide, in_fill: vec![0], bind: BindMode::Copy };
+    let donation =
+        Donation { xsk, umem, layout: wide, in_fill: vec![0], bind: BindMode::Copy, counters: Default::default() };
     let mut second = Socket::adopt(donation).expect("a second view of the same rings");
     for _ in 0..3 {
         let mut frame = second.allocate().expect("a frame");

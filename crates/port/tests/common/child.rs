@@ -11,7 +11,7 @@ use xsknet_bpf::Mode;
 use xsknet_port::{Instance, InstanceOptions, Observer, Port, PortOptions, Step, Uplink};
 use xsknet_testkit::{Machine, Running, port_addresses};
 
-use super::manage;
+use super::{manage, options};
 
 const ROLE: &str = "XSKNET_LAB_CHILD";
 
@@ -62,8 +62,7 @@ impl Role {
 
     /// The instance that the role is about.
     pub fn open(&self) -> Instance {
-        let name = self.instance.parse().expect("a good name");
-        let options = InstanceOptions { name, observer: Some(self.observer()), ..InstanceOptions::default() };
+        let options = InstanceOptions { observer: Some(self.observer()), ..options(&self.instance) };
         Instance::open(options).expect("an instance")
     }
 

@@ -34,7 +34,7 @@ impl Stage {
         static SWEEP: Once = Once::new();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         SWEEP.call_once(|| {
-            sweep_dead(&Places::default(), "lab-").expect("what a killed run left can be swept");
+            sweep_dead(&places(), "lab-").expect("what a killed run left can be swept");
         });
         let name = format!("lab-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         Self { lab: Lab::new(wire).expect("a lab"), name }
@@ -49,7 +49,7 @@ impl Stage {
     }
 
     pub fn options(&self) -> InstanceOptions {
-        InstanceOptions { name: self.name.parse().expect("a good name"), ..InstanceOptions::default() }
+        options(&self.name)
     }
 
     pub fn open(&self) -> Instance {
@@ -72,6 +72,15 @@ impl Stage {
             panic!("the machine is not as before:\n{difference}");
         }
     }
+}
+
+/// The machine's own, on whose mounts most tests are not: they have some of their own (`on_fresh_mounts`).
+pub fn places() -> Places {
+    Places { may_be_hidden: true, ..Places::default() }
+}
+
+pub fn options(name: &str) -> InstanceOptions {
+    InstanceOptions { name: name.parse().expect("a good name"), places: places(), ..InstanceOptions::default() }
 }
 
 pub fn manage(instance: &Instance, mode: Mode) -> Uplink {

@@ -1,0 +1,239 @@
+//! The control socket for JavaScript: messages in and out as bytes, with credentials and limits.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use napi::bindgen_prelude::{FnArgs, Function, Uint8Array, spawn};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
+use napi::{Env, Status};
+use napi_derive::napi;
+use serde_json::json;
+use tokio::sync::oneshot;
+use xsknet_control::{Event, Handle, Limits, Listener, MAX_DESCRIPTORS, Unfit};
+
+use crate::descriptors::Descriptors;
+use crate::error::Failure;
+
+/// Bytes that may wait for one client to read them.
+const QUEUED_BYTES: NonZeroU32 = NonZeroU32::new(4 << 20).unwrap();
+
+/// A client, as it was when it connected.
+#[napi(object, object_from_js = false)]
+pub struct Credentials {
+    /// Its process; for logs only, since another may have the number by now.
+    pub pid: u32,
+    /// Its effective user.
+    pub uid: u32,
+    /// Its effective group.
+    pub gid: u32,
+    /// Its supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// What clients may cost. Every number is at least 1.
+#[napi(object, object_to_js = false)]
+pub struct ControlLimits {
+    /// Connections of all users together; root may always connect.
+    pub connections: u32,
+    /// Connections of one user.
+    pub connections_per_user: u32,
+    /// Messages a second that are read from one connection in the long run.
+    pub messages_per_second: u32,
+    /// Messages that are read at once from a connection that was quiet before.
+    pub burst: u32,
+    /// Messages of one connection that were delivered and are not yet done with.
+    pub in_flight: u32,
+    /// Messages that wait for a client to read them; one more, and it is cut off.
+    pub queued_messages: u32,
+    /// What a client gets before it is let go because there are too many.
+    pub refusal: Option<Uint8Array>,
+}
+
+type OnConnection = ThreadsafeFunction<FnArgs<(Connection,)>, UnknownReturnValue, FnArgs<(Connection,)>, Status, false>;
+
+/// The control socket. It keeps the process alive until it is closed.
+#[napi]
+pub struct ControlServer {
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    /// Resolves once the socket is gone.
+    stopped: oneshot::Receiver<()>,
+}
+
+#[napi]
+impl ControlServer {
+    /// Makes the socket and listens. Calls back with each client that there is room for.
+    #[napi(ts_args_type = "path: string, limits: ControlLimits, onConnection: (connection: Connection) => void")]
+    pub async fn listen(path: String, limits: ControlLimits, on_connection: OnConnection) -> napi::Result<Self> {
+        let (limits, refusal) = limits.checked()?;
+        let listener = Listener::bind(Path::new(&path), limits, refusal).map_err(Failure::from)?;
+        let (stop, mut stopping) = oneshot::channel();
+        let (done, stopped) = oneshot::channel();
+        spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    _ = &mut stopping => break,
+                    accepted = listener.accept() => accepted,
+                };
+                // Refused once JavaScript is being torn down; the connection is dropped then.
+                on_connection.call((Connection::new(accepted),).into(), ThreadsafeFunctionCallMode::NonBlocking);
+            }
+            drop(listener);
+            drop(on_connection);
+            // Nobody waits if the server was forgotten.
+            let _ = done.send(());
+        });
+        Ok(Self { running: Mutex::new(Some(Running { stop, stopped })) })
+    }
+
+    /// Stops listening and removes the socket. Connections live on. A second call does nothing.
+    #[napi]
+    pub async fn close(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Running { stop, stopped }) = running {
+            // Both fail only where the task has ended with its runtime, and the socket with it.
+            let _ = stop.send(());
+            let _ = stopped.await;
+        }
+    }
+}
+
+impl ControlLimits {
+    fn checked(self) -> Result<(Limits, Vec<u8>), Failure> {
+        let some = |what: &str, number| {
+            let unfit = || {
+                let message = format!("the limit `{what}` is 0, so that no client could be served");
+                Failure::new("CONFIGURATION_INVALID", message, json!({ "limit": what }))
+            };
+            NonZeroU32::new(number).ok_or_else(unfit)
+        };
+        let limits = Limits {
+            connections: some("connections", self.connections)?,
+            connections_per_user: some("connectionsPerUser", self.connections_per_user)?,
+            messages_per_second: some("messagesPerSecond", self.messages_per_second)?,
+            burst: some("burst", self.burst)?,
+            in_flight: some("inFlight", self.in_flight)?,
+            queued_messages: some("queuedMessages", self.queued_messages)?,
+            queued_bytes: QUEUED_BYTES,
+        };
+        Ok((limits, self.refusal.map(|refusal| refusal.to_vec()).unwrap_or_default()))
+    }
+}
+
+/// A client's connection. It does not keep the process alive.
+#[napi]
+pub struct Connection {
+    credentials: xsknet_control::Credentials,
+    handle: Handle,
+    /// Until it is started, or closed without.
+    idle: Mutex<Option<xsknet_control::Connection>>,
+}
+
+/// What is told to JavaScript through one queue, so that the end comes last.
+type Told = FnArgs<(Option<Uint8Array>, u32, u32, Option<String>)>;
+
+impl Connection {
+    fn new(connection: xsknet_control::Connection) -> Self {
+        Self {
+            credentials: connection.credentials().clone(),
+            handle: connection.handle(),
+            idle: Mutex::new(Some(connection)),
+        }
+    }
+
+    fn take_idle(&self) -> Option<xsknet_control::Connection> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[napi]
+impl Connection {
+    /// Who the client was when it connected.
+    #[napi(getter)]
+    pub fn credentials(&self) -> Credentials {
+        let xsknet_control::Credentials { pid, uid, gid, groups } = self.credentials.clone();
+        Credentials { pid, uid, gid, groups }
+    }
+
+    /// Begins to read, once. `onMessage` gets a message (`null` if it was longer than 65,536 bytes), its length, and how many
+    /// descriptors came with it (17: more than 16); they are closed already. `onEnd` gets the reason, once, last.
+    #[napi(
+        ts_args_type = "onMessage: (message: Uint8Array | null, length: number, descriptors: number) => void, onEnd: (reason: string) => void"
+    )]
+    pub fn start(
+        &self,
+        env: Env,
+        on_message: Function<'_, FnArgs<(Option<Uint8Array>, u32, u32)>, UnknownReturnValue>,
+        on_end: Function<'_, String, UnknownReturnValue>,
+    ) -> napi::Result<()> {
+        let Some(mut connection) = self.take_idle() else {
+            return Err(
+                Failure::new("INTERNAL", "the connection was started or closed before".into(), json!({})).into()
+            );
+        };
+        let (on_message, on_end) = (on_message.create_ref()?, on_end.create_ref()?);
+        let dispatch = env.create_function_from_closure::<Told, _, _>("dispatch", move |call| {
+            match call.get::<Option<String>>(3)? {
+                Some(reason) => on_end.borrow_back(call.env)?.call(reason)?,
+                None => on_message.borrow_back(call.env)?.call((call.get(0)?, call.get(1)?, call.get(2)?).into())?,
+            };
+            Ok(())
+        })?;
+        let tell = dispatch.build_threadsafe_function::<Told>().weak::<true>().callee_handled::<false>().build()?;
+        spawn(async move {
+            loop {
+                let (told, over) = match connection.next().await {
+                    Event::Message { bytes, length, descriptors } => {
+                        let descriptors = descriptors.min(MAX_DESCRIPTORS + 1);
+                        ((bytes.map(Uint8Array::new), number(length), number(descriptors), None), false)
+                    }
+                    Event::Ended(reason) => ((None, 0, 0, Some(reason.to_string())), true),
+                };
+                let status = tell.call(told.into(), ThreadsafeFunctionCallMode::NonBlocking);
+                // Refused once JavaScript is being torn down.
+                if over || status != Status::Ok {
+                    return;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Sends a message, with the descriptors, which are taken and closed here once it has left. False: the connection is
+    /// over, or is cut off now because too much waits for the client to read it.
+    #[napi]
+    pub fn send(&self, message: &[u8], descriptors: Option<&mut Descriptors>) -> napi::Result<bool> {
+        let descriptors = descriptors.map(Descriptors::take).unwrap_or_default();
+        Ok(self.handle.send(message.to_vec(), descriptors).map_err(Failure::from)?)
+    }
+
+    /// One message that was delivered has been dealt with, so that another may be.
+    #[napi]
+    pub fn done(&self) {
+        self.handle.done();
+    }
+
+    /// Ends the connection once what was sent has left, within a second. No message is delivered any more.
+    #[napi]
+    pub fn close(&self) {
+        self.handle.close();
+        if let Some(mut connection) = self.take_idle() {
+            spawn(async move { while !matches!(connection.next().await, Event::Ended(_)) {} });
+        }
+    }
+}
+
+fn number(length: usize) -> u32 {
+    length.try_into().unwrap_or(u32::MAX)
+}
+
+impl From<Unfit> for Failure {
+    fn from(unfit: Unfit) -> Self {
+        let Unfit { length, descriptors } = unfit;
+        Self::new("MESSAGE_TOO_LONG", unfit.to_string(), json!({ "length": length, "descriptors": descriptors }))
+    }
+}

@@ -1,0 +1,340 @@
+//! What crosses to JavaScript: the shapes of `packages/xsknet/src/protocol.ts`, field by field.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use napi_derive::napi;
+use serde_json::json;
+use xsknet_bpf::Obtained;
+use xsknet_port::PortOptions;
+use xsknet_xsk::{BindRequest, Donation, Layout, RingName};
+
+use crate::errno;
+use crate::error::Failure;
+
+/// What a port is to be.
+#[napi(object, object_to_js = false)]
+pub struct PortRequest {
+    pub name: Option<String>,
+    /// Without prefix lengths.
+    pub addresses: Vec<String>,
+    pub vlan: Option<u32>,
+    pub mtu: Option<u32>,
+    /// Twice the ring's size unless given.
+    pub frames: Option<u32>,
+    pub frame_size: Option<u32>,
+    pub headroom: Option<u32>,
+    /// Of all four rings.
+    pub ring_size: Option<u32>,
+    #[napi(ts_type = "'require' | 'prefer' | 'never'")]
+    pub zero_copy: Option<String>,
+    pub busy_poll: Option<BusyPoll>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct BusyPoll {
+    pub microseconds: u32,
+    pub budget: u32,
+}
+
+impl TryFrom<PortRequest> for PortOptions {
+    type Error = Failure;
+
+    fn try_from(request: PortRequest) -> Result<Self, Failure> {
+        let PortRequest { name, addresses, vlan, mtu, frames, frame_size, headroom, ring_size, zero_copy, busy_poll } =
+            request;
+        let addresses = addresses.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
+        let unfit = |vlan| {
+            let message = format!("{vlan} is no VLAN: they go from 1 to 4094");
+            Failure::new("VLAN_UNFIT", message, json!({ "vlan": vlan }))
+        };
+        let vlan = vlan.map(|vlan| u16::try_from(vlan).map_err(|_| unfit(vlan))).transpose()?;
+        let defaults = Layout::builder().build()?;
+        let ring_size = ring_size.unwrap_or(defaults.ring(RingName::Rx));
+        let layout = Layout::builder()
+            .frames(frames.unwrap_or(ring_size.saturating_mul(2)))
+            .frame_size(frame_size.unwrap_or(defaults.frame_size()))
+            .headroom(headroom.unwrap_or(defaults.headroom()))
+            .rings(ring_size)
+            .build()?;
+        let bind = match zero_copy.as_deref() {
+            Some("require") => BindRequest::ZeroCopy,
+            None | Some("prefer") => BindRequest::Automatic,
+            Some("never") => BindRequest::Copy,
+            Some(other) => {
+                let message = format!("`{other}` is no wish for zero-copy: require, prefer or never");
+                return Err(Failure::new("INTERNAL", message, json!({ "zeroCopy": other })));
+            }
+        };
+        let busy_poll =
+            busy_poll.map(|BusyPoll { microseconds, budget }| xsknet_xsk::BusyPoll { microseconds, budget });
+        Ok(Self { name, vlan, mtu, layout, bind, busy_poll, ..Self::new(addresses) })
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, Failure> {
+    text.parse().map_err(|_| {
+        let what = "no IP address";
+        let message = format!("`{text}` cannot be a port's address: it is {what}");
+        Failure::new("ADDRESS_UNFIT", message, json!({ "address": text, "what": what }))
+    })
+}
+
+#[napi(object, object_from_js = false, use_nullable = true)]
+#[derive(Clone)]
+pub struct Tried {
+    pub hook: String,
+    pub step: String,
+    pub code: Option<String>,
+    pub why: String,
+}
+
+impl From<&xsknet_port::Tried> for Tried {
+    fn from(xsknet_port::Tried { hook, step, errno, why }: &xsknet_port::Tried) -> Self {
+        Self { hook: (*hook).into(), step: step.clone(), code: errno.map(errno::name), why: why.clone() }
+    }
+}
+
+#[napi(object, object_from_js = false)]
+pub struct UplinkInfo {
+    pub uplink: String,
+    pub index: u32,
+    pub mac: String,
+    pub mtu: u32,
+    #[napi(ts_type = "'native' | 'skb' | 'hw'")]
+    pub mode: String,
+    pub tried: Vec<Tried>,
+}
+
+impl From<&xsknet_port::UplinkInfo> for UplinkInfo {
+    fn from(info: &xsknet_port::UplinkInfo) -> Self {
+        Self {
+            uplink: info.device.to_string(),
+            index: info.index.get(),
+            mac: info.mac.to_string(),
+            mtu: info.mtu,
+            mode: mode(info.mode),
+            tried: info.tried.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+#[napi(object, object_from_js = false, use_nullable = true)]
+#[derive(Clone)]
+pub struct PortInfo {
+    pub port: u32,
+    pub name: String,
+    pub uplink: String,
+    pub mac: String,
+    /// Without prefix lengths.
+    pub addresses: Vec<String>,
+    pub vlan: Option<u32>,
+    pub mtu: u32,
+    pub outer: String,
+    pub inner: String,
+    #[napi(ts_type = "'native' | 'skb' | 'hw'")]
+    pub guard_mode: String,
+    #[napi(ts_type = "'native' | 'skb' | 'hw'")]
+    pub port_mode: String,
+    #[napi(ts_type = "'copy' | 'zero-copy'")]
+    pub bind_mode: String,
+    pub tried: Vec<Tried>,
+}
+
+impl PortInfo {
+    pub fn new(uplink: &str, info: &xsknet_port::PortInfo) -> Self {
+        Self {
+            port: info.key.number(),
+            name: info.name.clone(),
+            uplink: uplink.into(),
+            mac: info.mac.to_string(),
+            addresses: info.addresses.iter().map(ToString::to_string).collect(),
+            vlan: info.vlan.map(Into::into),
+            mtu: info.mtu,
+            outer: info.outer.to_string(),
+            inner: info.inner.to_string(),
+            guard_mode: mode(info.guard_mode),
+            port_mode: mode(info.port_mode),
+            bind_mode: bind_mode(info.bind_mode),
+            tried: info.tried.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// What a socket's two descriptors cannot tell.
+#[napi(object, object_from_js = false)]
+#[derive(Clone)]
+pub struct SocketDescription {
+    pub frame_size: u32,
+    pub frames: u32,
+    pub headroom: u32,
+    pub rx: u32,
+    pub tx: u32,
+    pub fill: u32,
+    pub completion: u32,
+    pub fill_target: u32,
+    /// Ranges of chunks.
+    #[napi(ts_type = "[first: number, count: number][]")]
+    pub in_fill: Vec<Vec<u32>>,
+    #[napi(ts_type = "'copy' | 'zero-copy'")]
+    pub bind_mode: String,
+    pub counted: Counted,
+}
+
+/// The frames of the self-test, and whatever else came for the port before it was handed out.
+#[napi(object, object_from_js = false)]
+#[derive(Clone)]
+pub struct Counted {
+    pub received: i64,
+    pub sent: i64,
+    pub completed: i64,
+}
+
+impl From<&Donation> for SocketDescription {
+    fn from(Donation { layout, in_fill, bind, counters, .. }: &Donation) -> Self {
+        Self {
+            frame_size: layout.frame_size(),
+            frames: layout.frames(),
+            headroom: layout.headroom(),
+            rx: layout.ring(RingName::Rx),
+            tx: layout.ring(RingName::Tx),
+            fill: layout.ring(RingName::Fill),
+            completion: layout.ring(RingName::Completion),
+            fill_target: layout.fill_target(),
+            in_fill: ranges(in_fill).into_iter().map(Into::into).collect(),
+            bind_mode: bind_mode(*bind),
+            counted: Counted {
+                received: count(counters.received),
+                sent: count(counters.sent),
+                completed: count(counters.completed),
+            },
+        }
+    }
+}
+
+/// First and number of each run of successive chunks.
+fn ranges(chunks: &[u32]) -> Vec<[u32; 2]> {
+    let mut ranges: Vec<[u32; 2]> = Vec::new();
+    for &chunk in chunks {
+        match ranges.last_mut() {
+            Some([first, count]) if *first + *count == chunk => *count += 1,
+            _ => ranges.push([chunk, 1]),
+        }
+    }
+    ranges
+}
+
+#[napi(object, object_from_js = false)]
+pub struct Counters {
+    pub seen: i64,
+    pub passed: i64,
+    pub to_port: i64,
+    pub to_uplink: i64,
+    pub to_socket: i64,
+    /// By reason.
+    pub dropped: BTreeMap<String, i64>,
+}
+
+impl From<xsknet_bpf::Counters> for Counters {
+    fn from(counters: xsknet_bpf::Counters) -> Self {
+        Self {
+            seen: count(counters.seen()),
+            passed: count(counters.passed()),
+            to_port: count(counters.to_port()),
+            to_uplink: count(counters.to_uplink()),
+            to_socket: count(counters.to_socket()),
+            dropped: counters.drops().map(|(reason, frames)| (reason.name().into(), count(frames))).collect(),
+        }
+    }
+}
+
+#[napi(object, object_from_js = false)]
+pub struct KernelStatistics {
+    pub rx_dropped: i64,
+    pub rx_invalid_descs: i64,
+    pub tx_invalid_descs: i64,
+    pub rx_ring_full: i64,
+    pub rx_fill_ring_empty_descs: i64,
+    pub tx_ring_empty_descs: i64,
+}
+
+impl From<xsknet_xsk::KernelStatistics> for KernelStatistics {
+    fn from(statistics: xsknet_xsk::KernelStatistics) -> Self {
+        Self {
+            rx_dropped: count(statistics.rx_dropped),
+            rx_invalid_descs: count(statistics.rx_invalid_descs),
+            tx_invalid_descs: count(statistics.tx_invalid_descs),
+            rx_ring_full: count(statistics.rx_ring_full),
+            rx_fill_ring_empty_descs: count(statistics.rx_fill_ring_empty_descs),
+            tx_ring_empty_descs: count(statistics.tx_ring_empty_descs),
+        }
+    }
+}
+
+#[napi(object, object_from_js = false)]
+pub struct PortStatistics {
+    pub guard: Counters,
+    pub program: Counters,
+    pub socket: KernelStatistics,
+    pub inner_transmit_drops: i64,
+    pub outer_transmit_drops: i64,
+    pub outer_refused_redirects: i64,
+}
+
+impl From<xsknet_port::PortStatistics> for PortStatistics {
+    fn from(statistics: xsknet_port::PortStatistics) -> Self {
+        Self {
+            guard: statistics.guard.into(),
+            program: statistics.program.into(),
+            socket: statistics.socket.into(),
+            inner_transmit_drops: count(statistics.inner_transmit_drops),
+            outer_transmit_drops: count(statistics.outer_transmit_drops),
+            outer_refused_redirects: count(statistics.outer_refused_redirects),
+        }
+    }
+}
+
+#[napi(object, object_from_js = false)]
+pub struct UplinkStatistics {
+    pub program: Counters,
+    pub unattributed: Counters,
+    pub transmit_drops: i64,
+    pub refused_redirects: i64,
+    pub closed: PortStatistics,
+}
+
+impl From<xsknet_port::UplinkStatistics> for UplinkStatistics {
+    fn from(statistics: xsknet_port::UplinkStatistics) -> Self {
+        Self {
+            program: statistics.program.into(),
+            unattributed: statistics.unattributed.into(),
+            transmit_drops: count(statistics.transmit_drops),
+            refused_redirects: count(statistics.refused_redirects),
+            closed: statistics.closed.into(),
+        }
+    }
+}
+
+/// Something that is gone although nobody closed it here: the port of this number, or without one the card.
+#[napi(object, object_from_js = false)]
+pub struct Loss {
+    pub uplink: String,
+    pub port: Option<u32>,
+}
+
+/// A count of frames has fewer than 63 bits.
+fn count(frames: u64) -> i64 {
+    i64::try_from(frames).unwrap_or(i64::MAX)
+}
+
+fn mode(mode: Obtained) -> String {
+    mode.to_string()
+}
+
+fn bind_mode(mode: xsknet_xsk::BindMode) -> String {
+    match mode {
+        xsknet_xsk::BindMode::Copy => "copy",
+        xsknet_xsk::BindMode::ZeroCopy => "zero-copy",
+    }
+    .into()
+}

@@ -1,0 +1,245 @@
+//! How the errors of the crates below reach JavaScript: as an `Error` whose message is JSON, which the package turns into an
+//! `XsknetError`. Codes are those of `packages/xsknet/src/errors.ts`.
+
+use std::error::Error;
+use std::io;
+
+use napi::Status;
+use serde_json::{Map, Value, json};
+use xsknet_bpf::AttachError;
+use xsknet_control::ListenError;
+use xsknet_port::{CloseError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, StepError};
+use xsknet_xsk::{CreateError, LayoutError};
+
+use crate::errno;
+
+/// An error on its way to JavaScript.
+#[derive(Debug)]
+pub struct Failure {
+    /// Without its `ERR_XSKNET_`.
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+    /// An object: the nouns and numbers of the message.
+    details: Value,
+    cause: Option<Value>,
+}
+
+impl Failure {
+    /// A failure of our own, with nothing underneath.
+    pub fn new(code: &'static str, message: String, details: Value) -> Self {
+        Self { code, message, hint: None, details, cause: None }
+    }
+
+    fn of(code: &'static str, error: &dyn Error, hint: Option<String>, details: Value) -> Self {
+        Self { code, message: error.to_string(), hint, details, cause: cause(error, None) }
+    }
+}
+
+impl From<Failure> for napi::Error {
+    fn from(Failure { code, message, hint, details, cause }: Failure) -> Self {
+        let mut told = Map::new();
+        told.insert("code".into(), format!("ERR_XSKNET_{code}").into());
+        told.insert("message".into(), message.into());
+        told.extend(hint.map(|hint| ("hint".into(), hint.into())));
+        told.insert("details".into(), details);
+        told.extend(cause.map(|cause| ("cause".into(), cause)));
+        Self::new(Status::GenericFailure, Value::Object(told).to_string())
+    }
+}
+
+/// What lies under an error: its messages, and the kernel's errno as Node has it.
+fn cause(error: &dyn Error, syscall: Option<&str>) -> Option<Value> {
+    let chain: Vec<&dyn Error> = std::iter::successors(error.source(), |error| (*error).source()).collect();
+    if chain.is_empty() {
+        return None;
+    }
+    let message: Vec<String> = chain.iter().map(ToString::to_string).collect();
+    let mut told = Map::new();
+    told.insert("message".into(), message.join(": ").into());
+    if let Some(number) = chain.iter().find_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error()) {
+        told.insert("errno".into(), (-number).into());
+        told.insert("code".into(), errno::name(number).into());
+        told.extend(syscall.map(|syscall| ("syscall".into(), syscall.into())));
+    }
+    Some(Value::Object(told))
+}
+
+fn of_step(step: &StepError) -> &'static str {
+    match step {
+        StepError::Journal(cause) => of_journal(cause),
+        StepError::Load(_) | StepError::Attach(_) => "PROGRAM_REFUSED",
+        StepError::Link(_)
+        | StepError::Offload(_)
+        | StepError::Quiet(_)
+        | StepError::Namespace(_)
+        | StepError::Pin(_)
+        | StepError::Table(_)
+        | StepError::Map(_)
+        | StepError::Run(_)
+        | StepError::Socket(_)
+        | StepError::Io { .. } => "KERNEL_REFUSED",
+    }
+}
+
+fn of_journal(error: &JournalError) -> &'static str {
+    match error {
+        JournalError::Damaged { .. } => "JOURNAL_DAMAGED",
+        JournalError::Io { .. } => "KERNEL_REFUSED",
+    }
+}
+
+fn of_attach(error: &AttachError) -> &'static str {
+    match error {
+        AttachError::DeviceMissing { .. } => "DEVICE_MISSING",
+        AttachError::ForeignProgram { .. } => "DEVICE_FOREIGN_PROGRAM",
+        AttachError::ModeRefused { .. } | AttachError::NotLoaded { .. } => "PROGRAM_REFUSED",
+    }
+}
+
+fn of_socket(error: &CreateError) -> Value {
+    match error {
+        CreateError::NoSuchDevice { device } | CreateError::Lookup { device, .. } => json!({ "device": device }),
+        CreateError::QueueTaken { device, queue } => json!({ "device": device, "queue": queue.0 }),
+        CreateError::Refused { call, mode, device, queue, .. } => {
+            json!({ "call": call, "mode": mode.to_string(), "device": device, "queue": queue.0 })
+        }
+        CreateError::Umem { bytes, .. } => json!({ "bytes": bytes }),
+        CreateError::Keep { what, .. } => json!({ "what": what }),
+        CreateError::Adopt(_) | CreateError::Prime(_) => json!({}),
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let (code, details) = match &error {
+            OpenError::AlreadyRunning { instance } => ("INSTANCE_RUNNING", json!({ "instance": instance })),
+            OpenError::AbilityMissing { ability, .. } => ("ABILITY_MISSING", json!({ "ability": ability.purpose() })),
+            OpenError::Journal(cause) => {
+                let details = match cause {
+                    JournalError::Damaged { path, line, why } => json!({ "path": path, "line": line, "why": why }),
+                    JournalError::Io { attempt, path, .. } => json!({ "attempt": attempt, "path": path }),
+                };
+                (of_journal(cause), details)
+            }
+            OpenError::Sweep(CloseError { left, what, cause }) => {
+                (of_step(cause), json!({ "left": left, "what": what }))
+            }
+            OpenError::MountsHidden { path } => ("MOUNTS_HIDDEN", json!({ "path": path })),
+            OpenError::Io { attempt, path, .. } => ("KERNEL_REFUSED", json!({ "attempt": attempt, "path": path })),
+            OpenError::Link(_) => ("KERNEL_REFUSED", json!({})),
+            OpenError::Step(cause) => (of_step(cause), json!({})),
+        };
+        Self::of(code, &error, error.hint(), details)
+    }
+}
+
+impl From<ManageError> for Failure {
+    fn from(error: ManageError) -> Self {
+        let (code, device, more) = match &error {
+            ManageError::DeviceMissing { device } => ("DEVICE_MISSING", device, json!({})),
+            ManageError::AlreadyManaged { device, instance } => {
+                ("DEVICE_MANAGED", device, json!({ "instance": instance }))
+            }
+            ManageError::ForeignProgram { device, id, name, tag, mode } => {
+                let program = json!({ "id": id, "name": name, "tag": tag, "mode": mode.to_string() });
+                ("DEVICE_FOREIGN_PROGRAM", device, program)
+            }
+            ManageError::NotEthernet { device } => ("DEVICE_NOT_ETHERNET", device, json!({})),
+            ManageError::Load { device, .. } => ("PROGRAM_REFUSED", device, json!({})),
+            ManageError::Attach { device, cause } => (of_attach(cause), device, json!({})),
+            ManageError::Step { device, cause } => (of_step(cause), device, json!({})),
+        };
+        let mut details = more;
+        details["device"] = device.as_str().into();
+        Self::of(code, &error, error.hint(), details)
+    }
+}
+
+impl From<OpenPortError> for Failure {
+    fn from(error: OpenPortError) -> Self {
+        use OpenPortError as E;
+        let (code, details) = match &error {
+            E::NoMorePorts { uplink, limit } => {
+                ("PORTS_EXHAUSTED", json!({ "uplink": uplink.as_str(), "limit": limit }))
+            }
+            E::NoAddress => ("ADDRESS_MISSING", json!({})),
+            E::AddressUnfit { address, what } => ("ADDRESS_UNFIT", json!({ "address": address, "what": what })),
+            E::AddressTaken { address, uplink, holder } => {
+                ("ADDRESS_TAKEN", json!({ "address": address, "uplink": uplink.as_str(), "holder": holder }))
+            }
+            E::MacUnfit { mac, what } => ("MAC_UNFIT", json!({ "mac": mac.to_string(), "what": what })),
+            E::MacTaken { mac, uplink, holder } => {
+                ("MAC_TAKEN", json!({ "mac": mac.to_string(), "uplink": uplink.as_str(), "holder": holder }))
+            }
+            E::NameTaken { name, uplink } => ("NAME_TAKEN", json!({ "name": name, "uplink": uplink.as_str() })),
+            E::NameUnfit { name } => ("NAME_UNFIT", json!({ "name": name })),
+            E::VlanUnfit { vlan } => ("VLAN_UNFIT", json!({ "vlan": vlan })),
+            E::MtuTooLarge { mtu, needed, frame_size, capacity } => (
+                "MTU_TOO_LARGE",
+                json!({ "mtu": mtu, "needed": needed, "frameSize": frame_size, "capacity": capacity }),
+            ),
+            E::MtuAboveUplink { mtu, uplink_mtu, uplink } => {
+                ("MTU_ABOVE_UPLINK", json!({ "mtu": mtu, "uplinkMtu": uplink_mtu, "uplink": uplink.as_str() }))
+            }
+            E::UplinkClosed { uplink } => ("UPLINK_CLOSED", json!({ "uplink": uplink.as_str() })),
+            E::SelfTest { direction, waited_ms, seen } => {
+                ("SELF_TEST_FAILED", json!({ "direction": direction, "waitedMs": waited_ms, "seen": seen }))
+            }
+            E::Socket(cause) => ("SOCKET_REFUSED", of_socket(cause)),
+            E::Step { uplink, cause } => (of_step(cause), json!({ "uplink": uplink.as_str() })),
+        };
+        let syscall = if let E::Socket(CreateError::Refused { call, .. }) = &error { Some(*call) } else { None };
+        let cause = cause(&error, syscall);
+        Self { cause, ..Self::of(code, &error, error.hint(), details) }
+    }
+}
+
+impl From<HandOverError> for Failure {
+    fn from(error: HandOverError) -> Self {
+        let HandOverError { held, tx, .. } = &error;
+        Self::of("SOCKET_REFUSED", &error, None, json!({ "held": held, "tx": tx }))
+    }
+}
+
+impl From<LayoutError> for Failure {
+    fn from(error: LayoutError) -> Self {
+        let details = match error {
+            LayoutError::FrameSize { frame_size } => json!({ "frameSize": frame_size }),
+            LayoutError::Frames { frames } => json!({ "frames": frames }),
+            LayoutError::Headroom { headroom, frame_size } => json!({ "headroom": headroom, "frameSize": frame_size }),
+            LayoutError::RingSize { ring, slots } => json!({ "ring": ring.to_string(), "slots": slots }),
+            LayoutError::FillTarget { target, frames } => json!({ "target": target, "frames": frames }),
+        };
+        Self::of("LAYOUT_UNFIT", &error, None, details)
+    }
+}
+
+impl From<StepError> for Failure {
+    fn from(error: StepError) -> Self {
+        Self::of(of_step(&error), &error, error.hint(), json!({}))
+    }
+}
+
+impl From<CloseError> for Failure {
+    fn from(error: CloseError) -> Self {
+        let CloseError { left, what, cause } = &error;
+        let details = json!({ "left": left, "what": what });
+        let hint = cause.hint().unwrap_or_else(|| "the next start of this instance tries again".into());
+        Self::of(of_step(cause), &error, Some(hint), details)
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        let (code, details) = match &error {
+            ListenError::Running { path } => ("INSTANCE_RUNNING", json!({ "path": path })),
+            ListenError::PathTooLong { path } | ListenError::NotASocket { path } => {
+                ("CONFIGURATION_INVALID", json!({ "path": path }))
+            }
+            ListenError::Refusal { .. } => ("INTERNAL", json!({})),
+            ListenError::Failed { what, path, .. } => ("KERNEL_REFUSED", json!({ "attempt": what, "path": path })),
+        };
+        Self::of(code, &error, error.hint().map(str::to_owned), details)
+    }
+}

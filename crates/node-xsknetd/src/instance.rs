@@ -1,0 +1,312 @@
+//! The daemon's domain as JavaScript sees it. Whatever blocks runs on a thread of the pool.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use napi::Status;
+use napi::bindgen_prelude::{Function, spawn_blocking};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi_derive::napi;
+use serde_json::json;
+use xsknet_bpf::Mode;
+use xsknet_link::DeviceName;
+use xsknet_port::{BrokeredPort, InstanceName, Places, PortOptions, Uplink, UplinkOptions, Watch};
+
+use crate::describe::{Loss, PortInfo, PortRequest, PortStatistics, SocketDescription, UplinkInfo, UplinkStatistics};
+use crate::descriptors::Descriptors;
+use crate::error::Failure;
+
+/// Which instance, and where it keeps what outlives its process.
+#[napi(object, object_to_js = false)]
+pub struct InstanceOptions {
+    pub name: String,
+    /// `/run/xsknet` unless given.
+    pub run: Option<String>,
+    /// `/sys/fs/bpf` unless given.
+    pub bpffs: Option<String>,
+}
+
+/// A running instance: its uplinks and ports.
+#[napi]
+pub struct Instance(Arc<Domain>);
+
+/// Called without keeping the process alive.
+type Listener = ThreadsafeFunction<Loss, (), Loss, Status, false, true>;
+
+#[derive(Default)]
+struct Domain {
+    /// Before the instance, so that it ends first.
+    watch: Mutex<Option<Watch>>,
+    ports: Mutex<HashMap<u32, Arc<Slot>>>,
+    uplinks: Mutex<BTreeMap<String, Arc<Uplink>>>,
+    instance: Mutex<Option<xsknet_port::Instance>>,
+    losses: Mutex<Losses>,
+}
+
+/// Empty once the port is closed.
+type Slot = Mutex<Option<BrokeredPort>>;
+
+/// A port may be lost before JavaScript knows of it: it hears of that once it has taken the port's descriptors.
+#[derive(Default)]
+struct Losses {
+    known: HashSet<u32>,
+    early: HashMap<u32, Loss>,
+    listener: Option<Listener>,
+}
+
+impl Losses {
+    fn tell(&self, loss: Loss) {
+        if let Some(listener) = &self.listener {
+            listener.call(loss, ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    }
+
+    fn hear(&mut self, loss: Loss) {
+        match loss.port {
+            Some(port) if !self.known.contains(&port) => {
+                self.early.insert(port, loss);
+            }
+            _ => self.tell(loss),
+        }
+    }
+
+    fn know(&mut self, port: u32) {
+        self.known.insert(port);
+        if let Some(loss) = self.early.remove(&port) {
+            self.tell(loss);
+        }
+    }
+
+    fn forget(&mut self, port: u32) {
+        self.known.remove(&port);
+        self.early.remove(&port);
+    }
+}
+
+#[napi]
+impl Instance {
+    /// Opens an instance, after undoing what an earlier run of its name left.
+    #[napi]
+    pub async fn open(options: InstanceOptions) -> napi::Result<Instance> {
+        let InstanceOptions { name, run, bpffs } = options;
+        let domain = blocking(move || {
+            let name: InstanceName = name.parse().map_err(|error: xsknet_port::InstanceNameError| {
+                Failure::new("INSTANCE_NAME_UNFIT", error.to_string(), json!({ "name": name }))
+            })?;
+            let defaults = Places::default();
+            let places = Places {
+                run: run.map_or(defaults.run, PathBuf::from),
+                bpffs: bpffs.map_or(defaults.bpffs, PathBuf::from),
+                may_be_hidden: false,
+            };
+            let options = xsknet_port::InstanceOptions { name, places, ..xsknet_port::InstanceOptions::default() };
+            let instance = Mutex::new(Some(xsknet_port::Instance::open(options)?));
+            Ok(Domain { instance, ..Domain::default() })
+        });
+        Ok(Self(Arc::new(domain.await?)))
+    }
+
+    /// Calls back when others delete a card or a port's pair. Does not keep the process alive; the last callback counts.
+    #[napi]
+    pub fn on_loss(
+        &self,
+        #[napi(ts_arg_type = "(loss: Loss) => void")] callback: Function<'_, Loss, ()>,
+    ) -> napi::Result<()> {
+        let listener = callback.build_threadsafe_function().callee_handled::<false>().weak::<true>().build()?;
+        lock(&self.0.losses).listener = Some(listener);
+        let mut watch = lock(&self.0.watch);
+        if watch.is_none()
+            && let Some(instance) = &*lock(&self.0.instance)
+        {
+            // Not the domain's strong handle, which the watch is part of.
+            let domain = Arc::downgrade(&self.0);
+            let hear = move |loss| {
+                if let Some(domain) = domain.upgrade() {
+                    lock(&domain.losses).hear(loss_of(loss));
+                }
+            };
+            *watch = Some(instance.watch(hear).map_err(Failure::from)?);
+        }
+        Ok(())
+    }
+
+    /// Makes a card an uplink.
+    #[napi]
+    pub async fn manage(
+        &self,
+        device: String,
+        #[napi(ts_arg_type = "'native' | 'skb' | 'hw' | 'unspecified'")] mode: String,
+    ) -> napi::Result<UplinkInfo> {
+        let domain = Arc::clone(&self.0);
+        blocking(move || {
+            let mode: Mode = mode.parse().map_err(|error: xsknet_bpf::UnknownMode| {
+                Failure::new("INTERNAL", error.to_string(), json!({ "mode": mode }))
+            })?;
+            let device: DeviceName = device.parse().map_err(|error: xsknet_link::InvalidDeviceName| {
+                Failure::new("DEVICE_NAME_UNFIT", error.to_string(), json!({ "device": device }))
+            })?;
+            let instance = lock(&domain.instance);
+            let Some(instance) = &*instance else {
+                return Err(Failure::new("INTERNAL", "the instance is closed".into(), json!({})));
+            };
+            let uplink = instance.manage(&UplinkOptions { device, mode })?;
+            let info = UplinkInfo::from(uplink.info());
+            lock(&domain.uplinks).insert(info.uplink.clone(), Arc::new(uplink));
+            Ok(info)
+        })
+        .await
+    }
+
+    /// Opens a port and hands its socket over.
+    #[napi]
+    pub async fn open_port(&self, uplink: String, request: PortRequest) -> napi::Result<OpenedPort> {
+        let domain = Arc::clone(&self.0);
+        blocking(move || {
+            let options = PortOptions::try_from(request)?;
+            let (port, donation) = domain.uplink(&uplink)?.open_port(options)?.hand_over()?;
+            let info = PortInfo::new(&uplink, port.info());
+            lock(&domain.ports).insert(info.port, Arc::new(Mutex::new(Some(port))));
+            let socket = SocketDescription::from(&donation);
+            Ok(OpenedPort { info, socket, descriptors: vec![donation.xsk, donation.umem], domain })
+        })
+        .await
+    }
+
+    /// Closes a port. Whoever holds its socket can neither send nor receive any more then.
+    #[napi]
+    pub async fn close_port(&self, key: u32) -> napi::Result<()> {
+        let domain = Arc::clone(&self.0);
+        blocking(move || {
+            let slot = lock(&domain.ports).remove(&key).ok_or_else(|| port_unknown(key))?;
+            lock(&domain.losses).forget(key);
+            let port = lock(&slot).take();
+            port.map_or(Ok(()), |port| Ok(port.close()?))
+        })
+        .await
+    }
+
+    /// What the kernel says of a port.
+    #[napi]
+    pub async fn port_statistics(&self, key: u32) -> napi::Result<PortStatistics> {
+        let domain = Arc::clone(&self.0);
+        blocking(move || {
+            let slot = lock(&domain.ports).get(&key).cloned().ok_or_else(|| port_unknown(key))?;
+            let port = lock(&slot);
+            let port = port.as_ref().ok_or_else(|| port_unknown(key))?;
+            Ok(port.statistics()?.into())
+        })
+        .await
+    }
+
+    /// What an uplink's program and the card say.
+    #[napi]
+    pub async fn uplink_statistics(&self, uplink: String) -> napi::Result<UplinkStatistics> {
+        let domain = Arc::clone(&self.0);
+        blocking(move || Ok(domain.uplink(&uplink)?.statistics()?.into())).await
+    }
+
+    /// Closes all ports of an uplink and gives the card back as it was.
+    #[napi]
+    pub async fn release(&self, uplink: String) -> napi::Result<()> {
+        let domain = Arc::clone(&self.0);
+        blocking(move || {
+            let found = lock(&domain.uplinks).remove(&uplink);
+            Ok(found.ok_or_else(|| uplink_missing(&uplink))?.release()?)
+        })
+        .await
+    }
+
+    /// Closes everything and leaves the host as it was found. A second call does nothing.
+    #[napi]
+    pub async fn close(&self) -> napi::Result<()> {
+        let domain = Arc::clone(&self.0);
+        blocking(move || domain.close()).await
+    }
+}
+
+impl Domain {
+    fn uplink(&self, name: &str) -> Result<Arc<Uplink>, Failure> {
+        lock(&self.uplinks).get(name).cloned().ok_or_else(|| uplink_missing(name))
+    }
+
+    fn close(&self) -> Result<(), Failure> {
+        // Taken out first: ending the watch waits for a listener that wants the lock.
+        let watch = lock(&self.watch).take();
+        drop(watch);
+        lock(&self.losses).listener = None;
+        // Held all the while, so that a second call waits for the first.
+        let mut instance = lock(&self.instance);
+        let closed = instance.take().map_or(Ok(()), |instance| Ok(instance.close()?));
+        // Nothing is left behind them.
+        lock(&self.ports).clear();
+        lock(&self.uplinks).clear();
+        closed
+    }
+}
+
+/// A port that was opened, and its socket on its way to a client.
+#[napi]
+pub struct OpenedPort {
+    info: PortInfo,
+    socket: SocketDescription,
+    descriptors: Vec<OwnedFd>,
+    domain: Arc<Domain>,
+}
+
+#[napi]
+impl OpenedPort {
+    /// Its number, unique in the instance's life.
+    #[napi(getter)]
+    pub fn key(&self) -> u32 {
+        self.info.port
+    }
+
+    /// What became of the request.
+    #[napi(getter)]
+    pub fn info(&self) -> PortInfo {
+        self.info.clone()
+    }
+
+    /// What the descriptors cannot tell.
+    #[napi(getter)]
+    pub fn socket(&self) -> SocketDescription {
+        self.socket.clone()
+    }
+
+    /// The XSK and the file of its UMEM, once. From now on a loss of the port is told, an earlier one included.
+    #[napi]
+    pub fn take_descriptors(&mut self) -> Descriptors {
+        lock(&self.domain.losses).know(self.info.port);
+        Descriptors::new(std::mem::take(&mut self.descriptors))
+    }
+}
+
+fn loss_of(loss: xsknet_port::Loss) -> Loss {
+    match loss {
+        xsknet_port::Loss::Uplink { device } => Loss { uplink: device.to_string(), port: None },
+        xsknet_port::Loss::Port { uplink, key } => Loss { uplink: uplink.to_string(), port: Some(key.number()) },
+    }
+}
+
+fn port_unknown(key: u32) -> Failure {
+    Failure::new("PORT_UNKNOWN", format!("there is no port {key}"), json!({ "port": key }))
+}
+
+fn uplink_missing(uplink: &str) -> Failure {
+    let message = format!("`{uplink}` is not managed by this instance");
+    Failure::new("UPLINK_MISSING", message, json!({ "uplink": uplink }))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> napi::Result<T> {
+    match spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(panic) => Err(Failure::new("INTERNAL", panic.to_string(), json!({})).into()),
+    }
+}
+
+/// A panic elsewhere must not keep things from being closed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
