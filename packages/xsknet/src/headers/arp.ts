@@ -1,0 +1,121 @@
+import { copy, int32, setUint32, setUint48, uint8, uint16, uint32, uint48 } from './bytes.js'
+import { write as writeEthernet } from './ethernet.js'
+import { at, readEthernet, TYPE_ARP, TYPE_IPV4 } from './layers.js'
+import type { Packet, Station } from './packet.js'
+import { mustFit, mustHold } from './refusals.js'
+import { hostOf } from './station.js'
+
+const ARP_LENGTH = 28
+const REQUEST = 1
+const REPLY = 2
+const BROADCAST = 0xffff_ffff_ffff
+
+/** ARP for IPv4 over Ethernet, in the packet of the last call of `arp()`. */
+export class Arp {
+  #memory: Uint8Array = new Uint8Array()
+  #at = 0
+
+  static read(packet: Packet): Arp | undefined {
+    if (!readArp(packet)) return undefined
+    one.#memory = at.memory
+    one.#at = at.network
+    return one
+  }
+
+  /** 1: request, 2: reply. */
+  get operation(): number {
+    return uint16(this.#memory, this.#at + 6)
+  }
+  /** A MAC as a number of 48 bits. */
+  get senderMac(): number {
+    return uint48(this.#memory, this.#at + 8)
+  }
+  /** An IPv4 address as a uint32; 0 in a probe. */
+  get sender(): number {
+    return uint32(this.#memory, this.#at + 14)
+  }
+  /** A MAC as a number of 48 bits; without meaning in a request. */
+  get targetMac(): number {
+    return uint48(this.#memory, this.#at + 18)
+  }
+  /** An IPv4 address as a uint32. */
+  get target(): number {
+    return uint32(this.#memory, this.#at + 24)
+  }
+}
+
+const one = new Arp()
+
+/** Reads, answers and asks. */
+export interface ArpPackets {
+  /**
+   * The packet's ARP; `undefined` where it is none, is cut, or is not for IPv4 over Ethernet. The same object each time: the
+   * next call moves it. Allocates nothing.
+   */
+  (packet: Packet): Arp | undefined
+  /**
+   * Turns a request for an address of the station, in its VLAN, into the reply. Probes are answered too, so that nobody takes
+   * the address (RFC 5227); announcements and what the station itself sent are not.
+   *
+   * @returns Whether the packet is now a reply to be sent; else it is as before. Allocates nothing.
+   */
+  answer(packet: Packet, station: Station): boolean
+  /**
+   * Makes the packet a request for the MAC of `target`, from the station's address on that network, else its first one.
+   *
+   * @param target An address as `parseIpv4` gives it.
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where the station has no IPv4 address.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold 42 bytes, 46 in a VLAN.
+   */
+  request(packet: Packet, station: Station, target: number): void
+}
+
+/** Reads, answers and sends ARP for IPv4 over Ethernet (RFC 826). */
+export const arp: ArpPackets = Object.assign(Arp.read, { answer, request })
+
+function readArp(packet: Packet): boolean {
+  if (!readEthernet(packet) || at.etherType !== TYPE_ARP) return false
+  const { memory, network, end } = at
+  if (network + ARP_LENGTH > end) return false
+  return int32(memory, network) === (0x0001_0000 | TYPE_IPV4) && uint16(memory, network + 4) === 0x0604
+}
+
+function answer(packet: Packet, station: Station): boolean {
+  if (!readArp(packet)) return false
+  const { memory, start, network } = at
+  const host = hostOf(station)
+  if (uint16(memory, network + 6) !== REQUEST || !host.isInVlan() || !host.ownsIpv4(memory, network + 24)) return false
+  const isGroup = (uint8(memory, start) & 1) === 1
+  if (!isGroup && !host.isDestination()) return false
+  // Nobody can be told at a group's MAC, and what says to come from the station asks nothing: an announcement, or an echo.
+  const senderIsGroup = (uint8(memory, network + 8) & 1) === 1 || uint8(memory, network + 14) >= 224
+  if (senderIsGroup || host.isSource() || host.ownsIpv4(memory, network + 14)) return false
+
+  const target = int32(memory, network + 24)
+  copy(memory, start, network + 8, 6)
+  setUint48(memory, start + 6, host.macNumber)
+  memory[network + 7] = REPLY
+  copy(memory, network + 18, network + 8, 10)
+  setUint48(memory, network + 8, host.macNumber)
+  setUint32(memory, network + 14, target)
+  packet.length = network + ARP_LENGTH - start
+  return true
+}
+
+function request(packet: Packet, station: Station, target: number): void {
+  mustFit('target', target, 0xffff_ffff)
+  const host = hostOf(station)
+  const sender = host.ipv4Towards(target)
+  const { vlan } = station.info
+  const offset = writeEthernet(packet, { destination: BROADCAST, source: host.macNumber, vlan, etherType: TYPE_ARP })
+  mustHold(packet, packet.length + ARP_LENGTH)
+
+  const { memory } = packet
+  setUint32(memory, offset, 0x0001_0000 | TYPE_IPV4)
+  setUint32(memory, offset + 4, 0x0604_0000 | REQUEST)
+  setUint48(memory, offset + 8, host.macNumber)
+  setUint32(memory, offset + 14, sender)
+  setUint48(memory, offset + 18, 0)
+  setUint32(memory, offset + 24, target)
+  packet.length += ARP_LENGTH
+}

@@ -1,0 +1,115 @@
+import { setUint16, setUint48, uint48 } from './bytes.js'
+import { at, ETHERNET_LENGTH, readEthernet, TAG_LENGTH, TYPE_VLAN, UNTAGGED } from './layers.js'
+import type { Packet } from './packet.js'
+import { mustFit, mustHold } from './refusals.js'
+
+/** What an Ethernet header is written from. */
+export interface EthernetFields {
+  /** A MAC as `parseMac` gives it. */
+  destination: number
+  /** A MAC as `parseMac` gives it. */
+  source: number
+  /** The VLAN of an 802.1Q tag, 0 to 4095; without it, or with `null`, there is none. */
+  vlan?: number | null | undefined
+  /** What follows, such as 0x0800 for IPv4. */
+  etherType: number
+}
+
+/** An Ethernet header with up to two VLAN tags, in the packet of the last call of `ethernet()`. */
+export class Ethernet {
+  #memory: Uint8Array = new Uint8Array()
+  #start = 0
+  #end = 0
+  #vlan = UNTAGGED
+  #etherType = 0
+  #payload = 0
+
+  static read(packet: Packet): Ethernet | undefined {
+    if (!readEthernet(packet)) return undefined
+    one.#memory = at.memory
+    one.#start = at.start
+    one.#end = at.end
+    one.#vlan = at.vlan
+    one.#etherType = at.etherType
+    one.#payload = at.network
+    return one
+  }
+
+  /** The MAC it goes to, as a number of 48 bits. */
+  get destination(): number {
+    return uint48(this.#memory, this.#start)
+  }
+  set destination(mac: number) {
+    setUint48(this.#memory, this.#start, mac)
+  }
+  /** The MAC it comes from, as a number of 48 bits. */
+  get source(): number {
+    return uint48(this.#memory, this.#start + 6)
+  }
+  set source(mac: number) {
+    setUint48(this.#memory, this.#start + 6, mac)
+  }
+  /** The VLAN id of the outer tag, 802.1Q or 802.1ad; `null` where there is no tag. */
+  get vlan(): number | null {
+    return this.#vlan === UNTAGGED ? null : this.#vlan & 0xfff
+  }
+  /** VLAN tags: 0, 1 or 2. */
+  get tags(): number {
+    return (this.#payload - this.#start - ETHERNET_LENGTH) / TAG_LENGTH
+  }
+  /** What follows the tags. */
+  get etherType(): number {
+    return this.#etherType
+  }
+  /** Where in the packet's `memory` that begins. */
+  get payloadOffset(): number {
+    return this.#payload
+  }
+  /** Its bytes, with what pads a short packet to Ethernet's 60. */
+  get payloadLength(): number {
+    return this.#end - this.#payload
+  }
+}
+
+const one = new Ethernet()
+
+/** Reads and writes Ethernet headers. */
+export interface EthernetHeaders {
+  /**
+   * The packet's Ethernet header; `undefined` where the packet ends in it, or has more than two tags. The same object each
+   * time: the next call moves it. Allocates nothing.
+   */
+  (packet: Packet): Ethernet | undefined
+  /**
+   * Begins a packet: writes its header and sets its length to that.
+   *
+   * @returns Where in the packet's `memory` the next header goes.
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` where a field cannot hold its number.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it.
+   */
+  write(packet: Packet, fields: EthernetFields): number
+}
+
+/** Reads and writes Ethernet headers (IEEE 802.3 with 802.1Q and 802.1ad tags). */
+export const ethernet: EthernetHeaders = Object.assign(Ethernet.read, { write })
+
+export function write(packet: Packet, fields: EthernetFields): number {
+  const { vlan = null, etherType } = fields
+  mustFit('destination', fields.destination, 0xffff_ffff_ffff)
+  mustFit('source', fields.source, 0xffff_ffff_ffff)
+  mustFit('vlan', vlan ?? 0, 0xfff)
+  mustFit('etherType', etherType, 0xffff)
+  const length = ETHERNET_LENGTH + (vlan === null ? 0 : TAG_LENGTH)
+  mustHold(packet, length)
+
+  const { offset, memory } = packet
+  setUint48(memory, offset, fields.destination)
+  setUint48(memory, offset + 6, fields.source)
+  if (vlan !== null) {
+    setUint16(memory, offset + 12, TYPE_VLAN)
+    setUint16(memory, offset + 14, vlan)
+  }
+  setUint16(memory, offset + length - 2, etherType)
+  packet.length = length
+  return offset + length
+}

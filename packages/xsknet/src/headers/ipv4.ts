@@ -1,0 +1,145 @@
+import { formatIpv4 } from './address.js'
+import { setUint16, setUint32, uint8, uint16, uint32 } from './bytes.js'
+import { sum, update } from './checksum.js'
+import { HOP_LIMIT, stampIpv4 } from './ip.js'
+import { at, IPV4_LENGTH, readIpv4 } from './layers.js'
+import type { Packet } from './packet.js'
+import { mustFit, mustHold } from './refusals.js'
+
+/** What an IPv4 header is written from. */
+export interface Ipv4Fields {
+  /** An address as `parseIpv4` gives it. */
+  source: number
+  /** An address as `parseIpv4` gives it. */
+  destination: number
+  /** What follows, such as 17 for UDP. */
+  protocol: number
+  /** Hops that it may take, 0 to 255. Default: 64. */
+  ttl?: number | undefined
+}
+
+/** An IPv4 header in the packet of the last call of `ipv4()`. */
+export class Ipv4 {
+  #memory: Uint8Array = new Uint8Array()
+  #at = 0
+  #payload = 0
+  #end = 0
+
+  static read(packet: Packet): Ipv4 | undefined {
+    if (!readIpv4(packet)) return undefined
+    one.#memory = at.memory
+    one.#at = at.network
+    one.#payload = at.transport
+    one.#end = at.transportEnd
+    return one
+  }
+
+  /** Bytes of the header with its options, 20 to 60. */
+  get headerLength(): number {
+    return this.#payload - this.#at
+  }
+  /** DSCP and ECN, 8 bits. */
+  get trafficClass(): number {
+    return uint8(this.#memory, this.#at + 1)
+  }
+  get identification(): number {
+    return uint16(this.#memory, this.#at + 4)
+  }
+  /** A part of a larger packet, the first and the last part too. */
+  get isFragment(): boolean {
+    return (uint16(this.#memory, this.#at + 6) & 0x3fff) !== 0
+  }
+  /** Bytes of the larger packet's payload that stand before this one's. */
+  get fragmentOffset(): number {
+    return (uint16(this.#memory, this.#at + 6) & 0x1fff) * 8
+  }
+  /** Hops that it may still take. Setting it keeps the header's checksum right. */
+  get ttl(): number {
+    return uint8(this.#memory, this.#at + 8)
+  }
+  set ttl(hops: number) {
+    const before = uint16(this.#memory, this.#at + 8)
+    this.#memory[this.#at + 8] = hops
+    const after = uint16(this.#memory, this.#at + 8)
+    setUint16(this.#memory, this.#at + 10, update(uint16(this.#memory, this.#at + 10), before, after))
+  }
+  /** What it carries: 1 ICMP, 6 TCP, 17 UDP. */
+  get protocol(): number {
+    return uint8(this.#memory, this.#at + 9)
+  }
+  /** The sender's address as a uint32. */
+  get source(): number {
+    return uint32(this.#memory, this.#at + 12)
+  }
+  /** The receiver's address as a uint32. */
+  get destination(): number {
+    return uint32(this.#memory, this.#at + 16)
+  }
+  /** The sender's address as text. Allocates. */
+  get sourceAddress(): string {
+    return formatIpv4(this.source)
+  }
+  /** The receiver's address as text. Allocates. */
+  get destinationAddress(): string {
+    return formatIpv4(this.destination)
+  }
+  /** Whether the header's checksum is right; computed at each call. */
+  get checksumOk(): boolean {
+    return sum(this.#memory, this.#at, this.headerLength) === 0xffff
+  }
+  /** Where in the packet's `memory` that begins what it carries. */
+  get payloadOffset(): number {
+    return this.#payload
+  }
+  /** Bytes of what it carries, without what pads a short packet. */
+  get payloadLength(): number {
+    return this.#end - this.#payload
+  }
+}
+
+const one = new Ipv4()
+
+/** Reads and writes IPv4 headers. */
+export interface Ipv4Headers {
+  /**
+   * The packet's IPv4 header; `undefined` where it has none, it is cut, or its lengths cannot be. Its checksum is not looked
+   * at. The same object each time: the next call moves it. Allocates nothing.
+   */
+  (packet: Packet): Ipv4 | undefined
+  /**
+   * Writes a header without options at `offset` of the packet's `memory`, where `ethernet.write` ended, and sets the packet's
+   * length to what it announces. It may not be fragmented on its way (RFC 6864: an atomic datagram).
+   *
+   * @param payloadLength Bytes that follow.
+   * @returns Where in the packet's `memory` these go.
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` where a field cannot hold its number.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold header and payload.
+   */
+  write(packet: Packet, offset: number, fields: Ipv4Fields, payloadLength: number): number
+}
+
+/** Reads and writes IPv4 headers (RFC 791). */
+export const ipv4: Ipv4Headers = Object.assign(Ipv4.read, { write })
+
+export function write(packet: Packet, offset: number, fields: Ipv4Fields, payloadLength: number): number {
+  const { source, destination, protocol, ttl = HOP_LIMIT } = fields
+  mustFit('source', source, 0xffff_ffff)
+  mustFit('destination', destination, 0xffff_ffff)
+  mustFit('protocol', protocol, 0xff)
+  mustFit('ttl', ttl, 0xff)
+  mustFit('payloadLength', payloadLength, 0xffff - IPV4_LENGTH)
+  const length = offset - packet.offset + IPV4_LENGTH + payloadLength
+  mustHold(packet, length)
+
+  const { memory } = packet
+  setUint16(memory, offset, 0x4500)
+  setUint16(memory, offset + 2, IPV4_LENGTH + payloadLength)
+  setUint32(memory, offset + 4, 0x4000)
+  memory[offset + 8] = ttl
+  memory[offset + 9] = protocol
+  setUint32(memory, offset + 12, source)
+  setUint32(memory, offset + 16, destination)
+  stampIpv4(memory, offset, IPV4_LENGTH)
+  packet.length = length
+  return offset + IPV4_LENGTH
+}

@@ -1,0 +1,139 @@
+import { formatIpv6, type Ipv6Words } from './address.js'
+import { setUint16, setUint32, uint8, uint16, uint32 } from './bytes.js'
+import { HOP_LIMIT } from './ip.js'
+import { at, IPV6_LENGTH, readIpv6 } from './layers.js'
+import type { Packet } from './packet.js'
+import { mustFit, mustHold } from './refusals.js'
+
+/** What an IPv6 header is written from. */
+export interface Ipv6Fields {
+  /** An address as `parseIpv6` gives it. */
+  source: Ipv6Words
+  /** An address as `parseIpv6` gives it. */
+  destination: Ipv6Words
+  /** What follows, such as 17 for UDP. */
+  protocol: number
+  /** Hops that it may take, 0 to 255. Default: 64. */
+  hopLimit?: number | undefined
+}
+
+/** An IPv6 header in the packet of the last call of `ipv6()`. */
+export class Ipv6 {
+  #memory: Uint8Array = new Uint8Array()
+  #at = 0
+  #protocol = 0
+  #fragment = false
+  #payload = 0
+  #end = 0
+
+  static read(packet: Packet): Ipv6 | undefined {
+    if (!readIpv6(packet)) return undefined
+    one.#memory = at.memory
+    one.#at = at.network
+    one.#protocol = at.protocol
+    one.#fragment = at.fragment
+    one.#payload = at.transport
+    one.#end = at.transportEnd
+    return one
+  }
+
+  /** DSCP and ECN, 8 bits. */
+  get trafficClass(): number {
+    return (uint16(this.#memory, this.#at) >> 4) & 0xff
+  }
+  /** 20 bits. */
+  get flowLabel(): number {
+    return uint32(this.#memory, this.#at) & 0xf_ffff
+  }
+  /** Hops that it may still take. */
+  get hopLimit(): number {
+    return uint8(this.#memory, this.#at + 7)
+  }
+  set hopLimit(hops: number) {
+    this.#memory[this.#at + 7] = hops
+  }
+  /** What it carries behind its extension headers: 6 TCP, 17 UDP, 58 ICMPv6. */
+  get protocol(): number {
+    return this.#protocol
+  }
+  /** A part of a larger packet, the first and the last part too. */
+  get isFragment(): boolean {
+    return this.#fragment
+  }
+  /** A word of the sender's address as a uint32, 0 being the most significant. */
+  sourceWord(word: number): number {
+    return uint32(this.#memory, this.#at + 8 + 4 * (word & 3))
+  }
+  /** A word of the receiver's address as a uint32, 0 being the most significant. */
+  destinationWord(word: number): number {
+    return uint32(this.#memory, this.#at + 24 + 4 * (word & 3))
+  }
+  /** The sender's address as text. Allocates. */
+  get sourceAddress(): string {
+    return textAt(this.#memory, this.#at + 8)
+  }
+  /** The receiver's address as text. Allocates. */
+  get destinationAddress(): string {
+    return textAt(this.#memory, this.#at + 24)
+  }
+  /** Where in the packet's `memory` that begins what it carries, behind the extension headers. */
+  get payloadOffset(): number {
+    return this.#payload
+  }
+  /** Bytes of what it carries, without what pads a short packet. */
+  get payloadLength(): number {
+    return this.#end - this.#payload
+  }
+}
+
+const one = new Ipv6()
+
+/** Reads and writes IPv6 headers. */
+export interface Ipv6Headers {
+  /**
+   * The packet's IPv6 header; `undefined` where it has none, it is cut, its lengths cannot be, it has more than 8 extension
+   * headers, or a routing header that has not done its work. Hop-by-hop options, routing, fragment and destination options
+   * headers are stepped over. The same object each time: the next call moves it. Allocates nothing.
+   */
+  (packet: Packet): Ipv6 | undefined
+  /**
+   * Writes a header at `offset` of the packet's `memory`, where `ethernet.write` ended, and sets the packet's length to what it
+   * announces.
+   *
+   * @param payloadLength Bytes that follow.
+   * @returns Where in the packet's `memory` these go.
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` where a field cannot hold its number.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold header and payload.
+   */
+  write(packet: Packet, offset: number, fields: Ipv6Fields, payloadLength: number): number
+}
+
+/** Reads and writes IPv6 headers (RFC 8200). */
+export const ipv6: Ipv6Headers = Object.assign(Ipv6.read, { write })
+
+export function write(packet: Packet, offset: number, fields: Ipv6Fields, payloadLength: number): number {
+  const { source, destination, protocol, hopLimit = HOP_LIMIT } = fields
+  mustFit('protocol', protocol, 0xff)
+  mustFit('hopLimit', hopLimit, 0xff)
+  mustFit('payloadLength', payloadLength, 0xffff)
+  const length = offset - packet.offset + IPV6_LENGTH + payloadLength
+  mustHold(packet, length)
+
+  const { memory } = packet
+  setUint32(memory, offset, 0x6000_0000)
+  setUint16(memory, offset + 4, payloadLength)
+  memory[offset + 6] = protocol
+  memory[offset + 7] = hopLimit
+  setWords(memory, offset + 8, source)
+  setWords(memory, offset + 24, destination)
+  packet.length = length
+  return offset + IPV6_LENGTH
+}
+
+export function setWords(memory: Uint8Array, offset: number, words: Ipv6Words): void {
+  for (let word = 0; word < 4; word++) setUint32(memory, offset + 4 * word, words[word] ?? 0)
+}
+
+export function textAt(memory: Uint8Array, offset: number): string {
+  return formatIpv6([0, 4, 8, 12].map((word) => uint32(memory, offset + word)))
+}

@@ -1,0 +1,24 @@
+/** Bytes that start with an Ethernet header: a `Frame` of a batch, or an object of yours around any `Uint8Array`. */
+export interface Packet {
+  /** The memory that the packet lies in; of a frame, the whole UMEM. */
+  readonly memory: Uint8Array
+  /** Where in `memory` the packet begins. */
+  readonly offset: number
+  /** Its bytes. What answers or builds sets it. */
+  length: number
+  /** The most that `length` can be. */
+  readonly capacity: number
+}
+
+/** Whose packets are answered: an open `Port`, or an object of yours of this shape. */
+export interface Station {
+  /** Read once for each such object and then remembered: make a new one instead of changing it. */
+  readonly info: {
+    /** Such as `02:00:00:00:00:01`. */
+    readonly mac: string
+    /** IPv4 and IPv6, each with or without its prefix length, such as `192.0.2.10/24`. */
+    readonly addresses: readonly string[]
+    /** The 802.1Q VLAN of all its packets, in their outer tag; `null` is untagged packets only. */
+    readonly vlan: number | null
+  }
+}

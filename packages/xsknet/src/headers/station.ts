@@ -1,0 +1,128 @@
+import { wrongValue } from '../arguments.js'
+import { parseIpv4, parseIpv6, parseMac } from './address.js'
+import { int32, setUint48, uint16 } from './bytes.js'
+import { at, UNTAGGED } from './layers.js'
+import type { Station } from './packet.js'
+
+/** A station's MAC, VLAN and addresses as numbers. Signed ones, as `int32` reads them. */
+export class Host {
+  readonly mac = new Uint8Array(6)
+  readonly macNumber: number
+  readonly vlan: number
+  readonly ipv4: Int32Array
+  /** Four words an address. */
+  readonly ipv6: Int32Array
+  readonly #addresses: readonly string[]
+  readonly #ipv4Prefixes: number[] = []
+  readonly #ipv6Prefixes: number[] = []
+
+  constructor({ mac, addresses, vlan }: Station['info']) {
+    this.macNumber = parseMac(mac)
+    setUint48(this.mac, 0, this.macNumber)
+    this.vlan = vlan ?? UNTAGGED
+    this.#addresses = addresses
+
+    const ipv4: number[] = []
+    const ipv6: number[] = []
+    for (const text of addresses) {
+      const [address = '', prefix] = text.split('/')
+      if (address.includes(':')) {
+        const words = parseIpv6(address)
+        ipv6.push(...words)
+        this.#ipv6Prefixes.push(isLinkLocal(words) ? 64 : Number(prefix ?? 128))
+      } else {
+        ipv4.push(parseIpv4(address))
+        this.#ipv4Prefixes.push(Number(prefix ?? 32))
+      }
+    }
+    this.ipv4 = Int32Array.from(ipv4)
+    this.ipv6 = Int32Array.from(ipv6)
+  }
+
+  /** The packet that was read last is of this VLAN. */
+  isInVlan(): boolean {
+    return at.vlan === this.vlan
+  }
+
+  /** The packet that was read last goes to this MAC. */
+  isDestination(): boolean {
+    return this.#hasMac(at.start)
+  }
+
+  /** The packet that was read last says to come from this MAC. */
+  isSource(): boolean {
+    return this.#hasMac(at.start + 6)
+  }
+
+  #hasMac(offset: number): boolean {
+    const { memory } = at
+    return int32(memory, offset) === int32(this.mac, 0) && uint16(memory, offset + 4) === uint16(this.mac, 4)
+  }
+
+  ownsIpv4(memory: Uint8Array, offset: number): boolean {
+    return this.ipv4.includes(int32(memory, offset))
+  }
+
+  ownsIpv6(memory: Uint8Array, offset: number): boolean {
+    const { ipv6 } = this
+    for (let i = 0; i < ipv6.length; i += 4) {
+      if (
+        ipv6[i + 3] === int32(memory, offset + 12) &&
+        ipv6[i + 2] === int32(memory, offset + 8) &&
+        ipv6[i + 1] === int32(memory, offset + 4) &&
+        ipv6[i] === int32(memory, offset)
+      )
+        return true
+    }
+    return false
+  }
+
+  /** The own address on whose network `destination` is, else the first one. */
+  ipv4Towards(destination: number): number {
+    const near = this.#ipv4Prefixes.findIndex((prefix, i) => sameBits(this.ipv4[i] ?? 0, destination, prefix))
+    const source = this.ipv4[Math.max(near, 0)]
+    if (source === undefined) throw this.#without('IPv4')
+    return source >>> 0
+  }
+
+  /** The own address on whose network `destination` is, else the first one. */
+  ipv6Towards(destination: ArrayLike<number>): Int32Array {
+    const near = this.#ipv6Prefixes.findIndex((prefix, i) =>
+      [0, 1, 2, 3].every((word) => sameBits(this.ipv6[4 * i + word] ?? 0, destination[word] ?? 0, prefix - 32 * word)),
+    )
+    if (this.ipv6.length === 0) throw this.#without('IPv6')
+    const i = 4 * Math.max(near, 0)
+    return this.ipv6.subarray(i, i + 4)
+  }
+
+  #without(kind: string): TypeError {
+    return wrongValue('station.info.addresses', `must hold an ${kind} address to send from`, this.#addresses)
+  }
+}
+
+function isLinkLocal(words: ArrayLike<number>): boolean {
+  return sameBits(words[0] ?? 0, 0xfe80_0000, 10)
+}
+
+/** Whether the first bits of two 32-bit words are equal; with 0 or less there are none to differ. */
+function sameBits(a: number, b: number, bits: number): boolean {
+  return bits <= 0 || (a ^ b) >>> Math.max(32 - bits, 0) === 0
+}
+
+const hosts = new WeakMap<Station['info'], Host>()
+// What is remembered here outlives its use, so it is the port's `info` and not the port: a forgotten port can be collected.
+let lastInfo: Station['info'] | undefined
+let lastHost: Host | undefined
+
+/** The station's numbers. Its text is parsed at the first call. */
+export function hostOf({ info }: Station): Host {
+  if (info === lastInfo && lastHost) return lastHost
+  let host = hosts.get(info)
+  if (!host) {
+    host = new Host(info)
+    hosts.set(info, host)
+  }
+  lastInfo = info
+  lastHost = host
+  return host
+}

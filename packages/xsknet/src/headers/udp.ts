@@ -1,0 +1,247 @@
+import { wrongValue } from '../arguments.js'
+import { formatIpv4, type Ipv6Words } from './address.js'
+import { int32, setUint16, swap, uint16, uint32 } from './bytes.js'
+import { sum, update } from './checksum.js'
+import { write as writeEthernet } from './ethernet.js'
+import { HOP_LIMIT, pseudoSum, turn as turnIp } from './ip.js'
+import { write as writeIpv4 } from './ipv4.js'
+import { textAt, write as writeIpv6 } from './ipv6.js'
+import { at, PROTOCOL_UDP, readIp, TYPE_IPV4, TYPE_IPV6 } from './layers.js'
+import type { Packet, Station } from './packet.js'
+import { mustFit, mustHold } from './refusals.js'
+import { hostOf } from './station.js'
+
+const UDP_LENGTH = 8
+
+/** What a UDP datagram is built from, beside the station that sends it. */
+export interface UdpFields {
+  sourcePort: number
+  /** The receiver's MAC, or that of the router to it, as `parseMac` gives it. `arp` and `ndp` find it out. */
+  destinationMac: number
+  /** An IPv4 address as `parseIpv4` gives it, or an IPv6 address as `parseIpv6` gives it. */
+  destination: number | Ipv6Words
+  destinationPort: number
+  /** Default: the station's address on the destination's network, else its first one of that kind. */
+  source?: number | Ipv6Words | undefined
+  /** Hops that it may take, 0 to 255. Default: 64. */
+  hopLimit?: number | undefined
+}
+
+/** A UDP datagram in the packet of the last call of `udp()`. */
+export class Udp {
+  #memory: Uint8Array = new Uint8Array()
+  #version = 0
+  #network = 0
+  #at = 0
+  #end = 0
+
+  static read(packet: Packet): Udp | undefined {
+    if (!readUdp(packet)) return undefined
+    one.#memory = at.memory
+    one.#version = at.version
+    one.#network = at.network
+    one.#at = at.transport
+    one.#end = at.transportEnd
+    return one
+  }
+
+  /** Of IP: 4 or 6. */
+  get version(): number {
+    return this.#version
+  }
+  /** Setting it keeps the checksum right. */
+  get sourcePort(): number {
+    return uint16(this.#memory, this.#at)
+  }
+  set sourcePort(port: number) {
+    this.#replace(this.#at, port)
+  }
+  /** Setting it keeps the checksum right. */
+  get destinationPort(): number {
+    return uint16(this.#memory, this.#at + 2)
+  }
+  set destinationPort(port: number) {
+    this.#replace(this.#at + 2, port)
+  }
+  /** The sender's IPv4 address as a uint32; of an IPv6 address the last 32 bits alone: look at `version` first. */
+  get source(): number {
+    return uint32(this.#memory, this.#network + (this.#version === 4 ? 12 : 20))
+  }
+  /** The receiver's IPv4 address as a uint32; of an IPv6 address the last 32 bits alone: look at `version` first. */
+  get destination(): number {
+    return uint32(this.#memory, this.#network + (this.#version === 4 ? 16 : 36))
+  }
+  /**
+   * A word of the sender's address as a uint32, 0 being the most significant. An IPv4 address is the word 3 of the IPv6 address
+   * that stands for it, `::ffff:192.0.2.10`, so that one table can hold both.
+   */
+  sourceWord(word: number): number {
+    if (this.#version === 4) return word === 3 ? this.source : mappedWord(word)
+    return uint32(this.#memory, this.#network + 8 + 4 * (word & 3))
+  }
+  /** A word of the receiver's address, as `sourceWord`. */
+  destinationWord(word: number): number {
+    if (this.#version === 4) return word === 3 ? this.destination : mappedWord(word)
+    return uint32(this.#memory, this.#network + 24 + 4 * (word & 3))
+  }
+  /** Whether the sender has this address, as `parseIpv4` or `parseIpv6` gives it. Allocates nothing. */
+  isFrom(address: number | Ipv6Words): boolean {
+    return this.#is(address, this.#network + (this.#version === 4 ? 12 : 8))
+  }
+  /** Whether the receiver has this address, as `parseIpv4` or `parseIpv6` gives it. Allocates nothing. */
+  isTo(address: number | Ipv6Words): boolean {
+    return this.#is(address, this.#network + (this.#version === 4 ? 16 : 24))
+  }
+  /** The sender's address as text. Allocates. */
+  get sourceAddress(): string {
+    return this.#version === 4 ? formatIpv4(this.source) : textAt(this.#memory, this.#network + 8)
+  }
+  /** The receiver's address as text. Allocates. */
+  get destinationAddress(): string {
+    return this.#version === 4 ? formatIpv4(this.destination) : textAt(this.#memory, this.#network + 24)
+  }
+  /**
+   * Whether the datagram's checksum is right, and an IPv4 header's too; computed at each call, over all bytes. In IPv4 a
+   * datagram may go without one, in IPv6 it may not (RFC 8200, section 8.1).
+   */
+  get checksumOk(): boolean {
+    const memory = this.#memory
+    const length = this.#end - this.#at
+    if (this.#version === 4 && sum(memory, this.#network, this.#at - this.#network) !== 0xffff) return false
+    if (uint16(memory, this.#at + 6) === 0) return this.#version === 4
+    return sum(memory, this.#at, length, pseudoSum(memory, this.#network, this.#version, PROTOCOL_UDP, length)) === 0xffff
+  }
+  /** Where in the packet's `memory` the payload begins. */
+  get payloadOffset(): number {
+    return this.#at + UDP_LENGTH
+  }
+  /** Bytes of the payload, without what pads a short packet. */
+  get payloadLength(): number {
+    return this.#end - this.#at - UDP_LENGTH
+  }
+
+  #is(address: number | Ipv6Words, offset: number): boolean {
+    if (typeof address === 'number') return this.#version === 4 && int32(this.#memory, offset) === (address | 0)
+    for (let word = 0; word < 4; word++) {
+      if (int32(this.#memory, offset + 4 * word) !== ((address[word] ?? 0) | 0)) return false
+    }
+    return this.#version === 6
+  }
+
+  #replace(field: number, value: number): void {
+    const memory = this.#memory
+    const before = uint16(memory, field)
+    setUint16(memory, field, value)
+    const checksum = uint16(memory, this.#at + 6)
+    // 0 says that there is none; a sum of 0 is written as its other name.
+    if (checksum !== 0) setUint16(memory, this.#at + 6, update(checksum, before, uint16(memory, field)) || 0xffff)
+  }
+}
+
+const one = new Udp()
+
+/** Reads, turns and builds. */
+export interface UdpDatagrams {
+  /**
+   * The packet's UDP datagram, over IPv4 or IPv6, in up to two VLAN tags; `undefined` where it has none, it is cut, is a
+   * fragment, or its lengths cannot be. Checksums are not looked at: see `checksumOk`. The same object each time: the next call
+   * moves it. Allocates nothing.
+   */
+  (packet: Packet): Udp | undefined
+  /**
+   * Makes a datagram the answer to itself: swaps MACs, addresses and ports, and sets lengths, hop limit (64) and checksums for
+   * the `payloadLength` bytes that now stand where its payload stood. It does not pad. For datagrams to one receiver: what came
+   * to a group would leave with the group's address as its source.
+   *
+   * IP options and extension headers are left out, so with those the payload moves: `payloadOffset` is another afterwards.
+   * Allocates nothing.
+   *
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where the packet holds no datagram.
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` where no datagram can carry so much.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it.
+   */
+  turn(packet: Packet, payloadLength: number): void
+  /**
+   * Makes the packet a datagram of the station, from Ethernet header to payload, checksums included.
+   *
+   * @param payload Bytes, which are copied; or how many stand already where the payload goes: 42 bytes behind the packet's
+   * start with IPv4, 62 with IPv6, 4 more in a VLAN.
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where source and destination are of two kinds, or the station has no address of
+   * the destination's kind.
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` where a field cannot hold its number, or no datagram can carry so much.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it.
+   */
+  build(packet: Packet, station: Station, fields: UdpFields, payload: Uint8Array | number): void
+}
+
+/** Reads, turns and builds UDP datagrams (RFC 768). */
+export const udp: UdpDatagrams = Object.assign(Udp.read, { turn, build })
+
+/** Of the IPv6 address that stands for an IPv4 address: the words before it (RFC 4291, section 2.5.5.2). */
+function mappedWord(word: number): number {
+  return word === 2 ? 0xffff : 0
+}
+
+function readUdp(packet: Packet): boolean {
+  if (!readIp(packet) || at.protocol !== PROTOCOL_UDP || at.fragment) return false
+  if (at.transport + UDP_LENGTH > at.transportEnd) return false
+  const length = uint16(at.memory, at.transport + 4)
+  if (length < UDP_LENGTH || at.transport + length > at.transportEnd) return false
+  // IP may carry more than the datagram, and nobody reads that.
+  at.transportEnd = at.transport + length
+  return true
+}
+
+function turn(packet: Packet, payloadLength: number): void {
+  if (!readUdp(packet)) throw wrongValue('packet', 'must hold a whole UDP datagram', `${packet.length} bytes`)
+  const length = UDP_LENGTH + payloadLength
+  mustFit('payloadLength', payloadLength, longestPayload(at.version))
+  mustHold(packet, at.transport + length - at.start)
+
+  swap(at.memory, at.transport, at.transport + 2, 2)
+  turnIp(packet, length)
+  finish(at.memory, at.network, at.version, at.transport, length)
+}
+
+function build(packet: Packet, station: Station, fields: UdpFields, payload: Uint8Array | number): void {
+  const { sourcePort, destinationPort, destination, hopLimit = HOP_LIMIT } = fields
+  const payloadLength = typeof payload === 'number' ? payload : payload.length
+  const version = typeof destination === 'number' ? 4 : 6
+  const length = UDP_LENGTH + payloadLength
+  mustFit('sourcePort', sourcePort, 0xffff)
+  mustFit('destinationPort', destinationPort, 0xffff)
+  mustFit('payload length', payloadLength, longestPayload(version))
+
+  const host = hostOf(station)
+  const link = { destination: fields.destinationMac, source: host.macNumber, vlan: station.info.vlan }
+  let network: number
+  let transport: number
+  if (typeof destination === 'number') {
+    const { source = host.ipv4Towards(destination) } = fields
+    if (typeof source !== 'number') throw wrongValue('fields.source', 'must be an IPv4 address, as the destination is', source)
+    network = writeEthernet(packet, { ...link, etherType: TYPE_IPV4 })
+    transport = writeIpv4(packet, network, { source, destination, protocol: PROTOCOL_UDP, ttl: hopLimit }, length)
+  } else {
+    const { source = host.ipv6Towards(destination) } = fields
+    if (typeof source === 'number') throw wrongValue('fields.source', 'must be an IPv6 address, as the destination is', source)
+    network = writeEthernet(packet, { ...link, etherType: TYPE_IPV6 })
+    transport = writeIpv6(packet, network, { source, destination, protocol: PROTOCOL_UDP, hopLimit }, length)
+  }
+  const { memory } = packet
+  setUint16(memory, transport, sourcePort)
+  setUint16(memory, transport + 2, destinationPort)
+  if (typeof payload !== 'number') memory.set(payload, transport + UDP_LENGTH)
+  finish(memory, network, version, transport, length)
+}
+
+function longestPayload(version: number): number {
+  return 0xffff - UDP_LENGTH - (version === 4 ? 20 : 0)
+}
+
+/** Writes length and checksum. */
+function finish(memory: Uint8Array, network: number, version: number, transport: number, length: number): void {
+  setUint16(memory, transport + 4, length)
+  setUint16(memory, transport + 6, 0)
+  const initial = pseudoSum(memory, network, version, PROTOCOL_UDP, length)
+  setUint16(memory, transport + 6, ~sum(memory, transport, length, initial) & 0xffff || 0xffff)
+}
