@@ -30,7 +30,21 @@ export function crates(): Crate[] {
   return (JSON.parse(json) as { packages: Crate[] }).packages
 }
 
+export interface Manifest {
+  name: string
+  version: string
+  dependencies?: Record<string, string>
+  bundledDependencies?: string[]
+}
+
+/** The names of all crates that go into one, at any depth, with the features that it asks for. */
+export function tree(crate: string): string[] {
+  const args = ['tree', '--offline', '--package', crate, '--edges', 'normal', '--prefix', 'none', '--format', '{p}']
+  const lines = execFileSync('cargo', args, { cwd: root, encoding: 'utf8' }).split('\n')
+  return lines.flatMap((line) => line.split(' ', 1)).filter((name) => name !== '')
+}
+
 /** What an npm package's manifest says; `folder` is relative to the root. */
-export function npmManifest(folder: string): { name: string; version: string; dependencies?: Record<string, string> } {
+export function npmManifest(folder: string): Manifest {
   return JSON.parse(readFileSync(`${root}${folder}/package.json`, 'utf8'))
 }

@@ -1,25 +1,28 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import test from 'ava'
-import { crates, type Dependency, npmManifest, root } from '../helpers/workspace.js'
+import { crates, type Dependency, npmManifest, root, tree } from '../helpers/workspace.js'
 
 /** Each room of crates/, and the rooms that its code may call. An arrow that is not here is refused. */
 const arrows: Record<string, string[]> = {
   bpf: [],
+  control: [],
   link: [],
   xsk: [],
   port: ['bpf', 'link', 'xsk'],
   testkit: ['bpf', 'link', 'xsk'],
-  'node-xsknet': ['xsk'],
+  'node-xsknet': ['control', 'xsk'],
+  'node-xsknetd': ['bpf', 'control', 'link', 'port', 'xsk'],
 }
 
-/** Dependencies that one room keeps to itself, so that all others stay free of them. */
-const confined: Record<string, RegExp> = {
-  bpf: /^aya(-|$)/,
-  link: /netlink|^ethtool$/,
-  xsk: /^xsk-rs$/,
-  'node-xsknet': /^napi(-|$)/,
-}
+/** Dependencies that some rooms keep to themselves, so that all others stay free of them. */
+const confined: [what: RegExp, rooms: string[]][] = [
+  [/^aya(-|$)/, ['bpf']],
+  [/netlink|^ethtool$/, ['link']],
+  [/^xsk-rs$/, ['xsk']],
+  [/^tokio$/, ['control', 'node-xsknetd']],
+  [/^napi(-|$)/, ['node-xsknet', 'node-xsknetd']],
+]
 
 const rooms = crates().map((crate) => ({ room: basename(dirname(crate.manifest_path)), ...crate }))
 const roomOf = (dependency: Dependency) => rooms.find(({ name }) => name === dependency.name)?.room
@@ -44,13 +47,10 @@ for (const { room, dependencies } of rooms) {
   })
 }
 
-for (const [room, what] of Object.entries(confined)) {
-  test(`${what.source} is used in ${room} and nowhere else`, (t) => {
+for (const [what, holders] of confined) {
+  test(`${what.source} is used in ${holders.join(' and ')} and nowhere else`, (t) => {
     const users = rooms.filter(({ dependencies }) => dependencies.some(({ name }) => what.test(name)))
-    t.deepEqual(
-      users.map((user) => user.room),
-      [room],
-    )
+    t.deepEqual(users.map(({ room }) => room).sort(), holders)
   })
 }
 
@@ -60,24 +60,46 @@ test('xsk needs no runtime, and xsk-rs only where a socket is made', (t) => {
   t.is(used.find(({ name }) => name === 'xsk-rs')?.optional, true)
 })
 
-test('the binding of the client makes no socket, so xsk-rs stays out of it', (t) => {
-  const used = rooms.find(({ room }) => room === 'node-xsknet')?.dependencies ?? []
-  t.false(used.flatMap(({ features }) => features).includes('create'))
+test('the control transport needs a runtime only where it serves', (t) => {
+  const used = rooms.find(({ room }) => room === 'control')?.dependencies ?? []
+  const tokio = used.filter(({ name, kind }) => name === 'tokio' && kind === null)
+  t.deepEqual(
+    tokio.map(({ optional }) => optional),
+    [true],
+  )
 })
 
-test('one file of packages/xsknet imports the binding', (t) => {
-  const source = `${root}packages/xsknet/src`
-  const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
-  const importers = files.filter((file) => /['"`][./]+\/native\//.test(readFileSync(`${source}/${file}`, 'utf8')))
-  t.deepEqual(importers, ['native.ts'])
+test('what the binding of the client is made of: no runtime, no maker of sockets, no BPF, no netlink', (t) => {
+  const heavy = /^(tokio|xsk-rs|lib(xdp|bpf)-sys|aya.*|.*netlink.*|xsknet-(bpf|link|port))$/
+  const inside = (crate: string) => [...new Set(tree(crate).filter((name) => heavy.test(name)))]
+  t.deepEqual(inside('xsknet-node'), [])
+  const daemons = inside('xsknetd-node')
+  for (const name of ['tokio', 'xsk-rs', 'aya', 'xsknet-port']) t.true(daemons.includes(name), `the daemon’s has ${name}`)
 })
 
-test('the npm packages have the version of the crates, and nothing of others at run time', (t) => {
-  for (const folder of folders('packages')) {
-    const { version, dependencies = {} } = npmManifest(`packages/${folder}`)
+for (const folder of folders('packages')) {
+  test(`one file of packages/${folder} imports its binding`, (t) => {
+    const source = `${root}packages/${folder}/src`
+    const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
+    const importers = files.filter((file) => /['"`][./]+\/native\//.test(readFileSync(`${source}/${file}`, 'utf8')))
+    t.deepEqual(importers, ['native.ts'])
+  })
+
+  test(`packages/${folder} has the version of the crates, and what it needs of others travels inside it`, (t) => {
+    const { version, dependencies = {}, bundledDependencies = [] } = npmManifest(`packages/${folder}`)
     for (const crate of rooms) t.is(version, crate.version)
-    t.deepEqual(dependencies, {})
-  }
+    const ours = folders('packages').map((other) => npmManifest(`packages/${other}`).name)
+    const foreign = Object.keys(dependencies).filter((name) => !ours.includes(name))
+    t.deepEqual(foreign.sort(), [...bundledDependencies].sort())
+    for (const [name, wanted] of Object.entries(dependencies)) {
+      t.regex(wanted, ours.includes(name) ? /^workspace:\*$/ : /^\d+\.\d+\.\d+$/, name)
+    }
+  })
+}
+
+test('the client knows nothing of the daemon', (t) => {
+  const { dependencies = {} } = npmManifest('packages/xsknet')
+  t.false('xsknetd' in dependencies)
 })
 
 test('the lock file names no registry, so that any mirror serves', (t) => {

@@ -2,6 +2,17 @@
 //!
 //! Only `packages/xsknet/src/native.ts` imports what is built here, so nothing in this crate is public API of the package.
 
+mod adopted;
+mod callback;
+mod control;
+mod data_path;
+mod descriptors;
+mod failure;
+mod poll;
+mod sharing;
+mod slate;
+mod uv;
+
 use napi_derive::napi;
 
 /// The Node-API version whose functions this binding calls: the number in the `napi8` feature of the napi crate.

@@ -1,2 +1,19 @@
-export { XsknetError, type XsknetErrorCode, type XsknetErrorOptions } from './errors.js'
+export type { Batch } from './batch.js'
+export { type ConnectOptions, connect } from './connect.js'
+export { errorCodes, XsknetError, type XsknetErrorCode, type XsknetErrorOptions } from './errors.js'
+export type { Frame } from './frame.js'
+export type { DaemonStatus, Network, NetworkEvents, PortOptions, RequestOptions } from './network.js'
+export type { BatchesOptions, Census, ClientCounters, Port, PortEvents, PortStats, SendOptions } from './port.js'
+export type {
+  BindMode,
+  Counters,
+  KernelStatistics,
+  PortEntry,
+  PortInfo,
+  PortStatistics,
+  Tried,
+  UplinkInfo,
+  UplinkStatistics,
+  XdpMode,
+} from './protocol.js'
 export { type Versions, versions } from './versions.js'

@@ -1,0 +1,47 @@
+// Compiled, never run: every @ts-expect-error is a use that must not compile.
+import type { XsknetError } from 'xsknet'
+import {
+  type Answer,
+  type Event,
+  encode,
+  type Failure,
+  fromFailure,
+  type Parameters,
+  type Request,
+  type Result,
+  readReply,
+  readRequest,
+  readResult,
+  toFailure,
+} from 'xsknet/protocol'
+import { exactly } from './exactly.js'
+
+const request = readRequest(new Uint8Array())
+exactly<Request>()(request)
+if (request.operation === 'closePort') exactly<number>()(request.port)
+if (request.operation === 'openPort') exactly<string>()(request.port.uplink)
+// @ts-expect-error only of some requests
+request.port
+// @ts-expect-error no such operation
+if (request.operation === 'destroy') throw request
+
+exactly<Answer | Event>()(readReply(new Uint8Array()))
+exactly<Result<'uplinks'>>()(readResult('uplinks', {}))
+exactly<{ port: number }>()({ port: 1 } as Parameters<'closePort'>)
+// @ts-expect-error no such operation
+readResult('destroy', {})
+
+exactly<Uint8Array>()(encode({ version: 1, id: 1, operation: 'status' }))
+encode({ version: 1, event: 'uplinkGone', uplink: 'eth0', error: { code: 'ERR_XSKNET_UPLINK_CLOSED', message: 'gone' } })
+// @ts-expect-error the version that this side speaks
+encode({ version: 2, id: 1, operation: 'status' })
+// @ts-expect-error hello says who asks
+encode({ version: 1, id: 1, operation: 'hello' })
+// @ts-expect-error an operation with an operation's keys
+encode({ version: 1, id: 1, operation: 'closePort', uplink: 'eth0' })
+
+declare const error: XsknetError
+exactly<Failure>()(toFailure(error))
+exactly<XsknetError>()(fromFailure(toFailure(error)))
+// @ts-expect-error a failure is made of an XsknetError, which has a code
+toFailure(new Error('no'))

@@ -1,0 +1,146 @@
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import test, { type ExecutionContext } from 'ava'
+import { connect, XsknetError } from 'xsknet'
+import { type Answer, encode, type Request, readRequest } from 'xsknet/protocol'
+import { thisMachine } from '../../packages/xsknetd/src/native.js'
+import { wireLimits } from '../../packages/xsknetd/src/server.js'
+import type { Wire } from '../../packages/xsknetd/src/wire.js'
+import { example } from '../helpers/examples.js'
+import { root } from '../helpers/workspace.js'
+
+function folder(t: ExecutionContext): string {
+  const path = mkdtempSync(join(tmpdir(), 'xsknet-connect-'))
+  t.teardown(() => rmSync(path, { recursive: true, force: true }))
+  return path
+}
+
+/** The transport of the real daemon, over which `serve` answers everything but `hello`. */
+async function daemon(
+  t: ExecutionContext,
+  serve: (request: Request, wire: Wire) => void,
+  limits: Partial<typeof wireLimits> = {},
+) {
+  const socket = join(folder(t), 'daemon.sock')
+  const listener = await thisMachine.listen(socket, { ...wireLimits, ...limits }, (wire) => {
+    wire.start(
+      (message) => {
+        wire.done()
+        const request = readRequest(message ?? new Uint8Array())
+        if (request.operation === 'hello') answer(wire, request, example('hello.answer').result)
+        else serve(request, wire)
+      },
+      () => {},
+    )
+  })
+  t.teardown(() => listener.close())
+  return socket
+}
+
+const answer = (wire: Wire, { id }: Request, result: unknown) => wire.send(encode({ version: 1, id, result }))
+const silent = () => {}
+
+test('requests cross a real socket and back', async (t) => {
+  const socket = await daemon(t, (request, wire) => answer(wire, request, example('status.answer').result))
+  const net = await connect({ socket })
+  const all = await Promise.all(Array.from({ length: 150 }, () => net.status()))
+  for (const status of all) t.deepEqual(status, example('status.answer').result as never)
+  await net.close()
+})
+
+test('the socket comes from the option, else from $XSKNET_SOCKET', async (t) => {
+  const socket = await daemon(t, silent)
+  const script = "import { connect } from 'xsknet'; await (await connect()).close(); console.log('connected')"
+  const run = promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script], {
+    cwd: root,
+    env: { ...process.env, XSKNET_SOCKET: socket },
+  })
+  t.is((await run).stdout, 'connected\n')
+  await t.throwsAsync(connect({ socket: `${socket}.other` }), { code: 'ERR_XSKNET_DAEMON_ABSENT' })
+})
+
+test('a connection keeps the process only while something waits, or after ref()', async (t) => {
+  t.timeout(30_000)
+  const socket = await daemon(t, (request, wire) => {
+    if (request.operation === 'uplinks') return void answer(wire, request, { uplinks: [] })
+    answer(wire, request, example('status.answer').result)
+    setTimeout(() => wire.close(), 200)
+  })
+  const script = (held: boolean) => `
+    import { connect } from 'xsknet'
+    const net = await connect({ socket: ${JSON.stringify(socket)} })
+    net.on('daemonGone', () => console.log('gone'))
+    console.log((await net.uplinks()).length)
+    if (${held}) {
+      await net.status()
+      net.ref()
+    }`
+  const run = async (held: boolean) => {
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script(held)], { cwd: root })
+    return stdout
+  }
+  t.is(await run(false), '0\n')
+  t.is(await run(true), '0\ngone\n')
+})
+
+test('one connection too many is told so, every time', async (t) => {
+  const socket = await daemon(t, silent, { connectionsPerUser: 1 })
+  const net = await connect({ socket })
+  for (let times = 0; times < 20; times++) await t.throwsAsync(connect({ socket }), { code: 'ERR_XSKNET_LIMIT_REACHED' })
+  await net.close()
+})
+
+test('what a daemon says before it closes is heard, however much it has not read', async (t) => {
+  const socket = await daemon(t, (_, wire) => {
+    wire.send(encode(example('refused.answer') as unknown as Answer))
+    wire.close()
+  })
+  const net = await connect({ socket })
+  const gone = once(net, 'daemonGone')
+  for (const { status } of await Promise.allSettled(Array.from({ length: 50 }, () => net.status()))) t.is(status, 'rejected')
+  const [error] = (await gone) as [XsknetError]
+  t.is((error.cause as XsknetError).code, 'ERR_XSKNET_LIMIT_REACHED')
+})
+
+test('the kernel’s refusals have their names, numbers and a hint', async (t) => {
+  const path = folder(t)
+  const refusal = async (socket: string) => {
+    const error = (await t.throwsAsync(connect({ socket }), { instanceOf: XsknetError })) as XsknetError
+    const { code, syscall } = error.cause as NodeJS.ErrnoException
+    t.is(error.details.socket, socket)
+    return [error.code, syscall, code]
+  }
+  t.deepEqual(await refusal(join(path, 'nothing')), ['ERR_XSKNET_DAEMON_ABSENT', 'connect', 'ENOENT'])
+
+  writeFileSync(join(path, 'file'), '')
+  t.deepEqual(await refusal(join(path, 'file')), ['ERR_XSKNET_DAEMON_ABSENT', 'connect', 'ECONNREFUSED'])
+  t.deepEqual(await refusal(join(path, 'file', 'below')), ['ERR_XSKNET_DAEMON_ABSENT', 'connect', 'ENOTDIR'])
+  t.deepEqual(await refusal(join(path, 'x'.repeat(120))), ['ERR_XSKNET_KERNEL_REFUSED', 'connect', 'ENAMETOOLONG'])
+
+  const stream = createServer().listen(join(path, 'stream'))
+  t.teardown(() => stream.close())
+  await once(stream, 'listening')
+  t.deepEqual(await refusal(join(path, 'stream')), ['ERR_XSKNET_DAEMON_ABSENT', 'connect', 'EPROTOTYPE'])
+})
+
+for (const [title, options, code] of [
+  ['null', null, 'ERR_INVALID_ARG_TYPE'],
+  ['a socket that is a number', { socket: 3 }, 'ERR_INVALID_ARG_TYPE'],
+  ['an empty socket', { socket: '' }, 'ERR_INVALID_ARG_VALUE'],
+  ['a socket with a zero byte', { socket: '/run/a\0b' }, 'ERR_INVALID_ARG_VALUE'],
+  ['a signal that is none', { signal: 'now' }, 'ERR_INVALID_ARG_TYPE'],
+] as const) {
+  test(`connect() rejects ${title} with ${code}`, async (t) => {
+    await t.throwsAsync(connect(options as never), { instanceOf: TypeError, code })
+  })
+}
+
+test('a signal that was aborted before connects nowhere', async (t) => {
+  const reason = new Error('enough')
+  t.is(await t.throwsAsync(connect({ socket: '/nowhere', signal: AbortSignal.abort(reason) })), reason)
+})

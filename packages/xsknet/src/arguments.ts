@@ -1,0 +1,69 @@
+import { inspect } from 'node:util'
+import type { Fault } from './protocol.js'
+
+/** Errors about wrong arguments, with the codes and in the words of Node's own. */
+type Code = 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE' | 'ERR_OUT_OF_RANGE'
+
+export function wrongType(name: string, expected: string, value: unknown): TypeError {
+  return coded(new TypeError(`${quote(name)} must be ${expected}. Received ${show(value)}`), 'ERR_INVALID_ARG_TYPE')
+}
+
+export function wrongValue(name: string, why: string, value: unknown): TypeError {
+  return coded(new TypeError(`${quote(name)} ${why}. Received ${show(value)}`), 'ERR_INVALID_ARG_VALUE')
+}
+
+export function outOfRange(name: string, range: string, value: unknown): RangeError {
+  const error = new RangeError(`The value of "${name}" is out of range. It must be ${range}. Received ${show(value)}`)
+  return coded(error, 'ERR_OUT_OF_RANGE')
+}
+
+/** The error for a fault that the protocol's schema found in what a caller gave as `name`. */
+export function wrongArgument(name: string, { rule, expected, value }: Fault): Error {
+  switch (rule) {
+    case 'safe_integer':
+      return outOfRange(name, 'an integer', value)
+    case 'min_value':
+    case 'max_value':
+      return outOfRange(name, expected, value)
+    case 'min_length':
+    case 'max_length':
+      return outOfRange(`${name}.length`, expected, (value as string | unknown[]).length)
+    case 'picklist':
+      return wrongValue(name, `must be ${expected.replace(/^\(|\)$/g, '').replaceAll(' | ', ' or ')}`, value)
+    case 'text':
+      return wrongValue(name, `must be Unicode: ${expected}`, value)
+    default:
+      if (expected === 'never') return wrongValue(name, 'is no option', value)
+      return wrongType(name, types[expected] ?? 'given', value)
+  }
+}
+
+const types: Record<string, string> = {
+  string: 'of type string',
+  number: 'of type number',
+  Array: 'an instance of Array',
+  Object: 'of type object',
+}
+
+/** Refuses what is no signal: an option that is silently ignored could never end a wait. */
+export function checkSignal(signal: unknown): asserts signal is AbortSignal | undefined {
+  if (signal === undefined || signal instanceof AbortSignal) return
+  throw wrongType('options.signal', 'an instance of AbortSignal', signal)
+}
+
+export function checkOptions(options: unknown): asserts options is object {
+  if (typeof options !== 'object' || options === null) throw wrongType('options', 'of type object', options)
+}
+
+function quote(name: string): string {
+  return name.includes('.') ? `The "${name}" property` : `The "${name}" argument`
+}
+
+function show(value: unknown): string {
+  if (value === undefined || value === null) return `${value}`
+  return inspect(value, { depth: 0, breakLength: Infinity }).slice(0, 64)
+}
+
+function coded<E extends Error>(error: E, code: Code): E {
+  return Object.assign(error, { code })
+}

@@ -1,0 +1,303 @@
+import { EventEmitter } from 'node:events'
+import { checkOptions, checkSignal, wrongArgument } from './arguments.js'
+import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
+import { XsknetError } from './errors.js'
+import type { Port, PortControl } from './port.js'
+import {
+  type Event,
+  faultIn,
+  fromFailure,
+  type Operation,
+  type Parameters,
+  type PortEntry,
+  type PortInfo,
+  type PortStatistics,
+  type Result,
+  type SocketDescription,
+  type UplinkInfo,
+  type UplinkStatistics,
+} from './protocol.js'
+
+/** What a port is to be. Only `uplink` and `addresses` must be given. */
+export interface PortOptions {
+  /** The card, by its name: one of {@link Network.uplinks}. */
+  uplink: string
+  /**
+   * IPv4 and IPv6 addresses, 1 to 64, such as `'192.0.2.10/24'` or `'2001:db8::10/64'`. The prefix length is /32 or
+   * /128 (/64 for a link-local one) unless given; the daemon only carries it to `port.info.addresses`. With an IPv6 address the port also gets its link-local one.
+   */
+  addresses: readonly string[]
+  /**
+   * Unique on the uplink: 1 to 64 of `A`-`Z`, `a`-`z`, `0`-`9`, `-`, `_` and `.`. A named port has the same MAC each time.
+   * Default: a name that is free, with a random MAC.
+   */
+  name?: string | undefined
+  /** A MAC of the port's own, or the card's (not built yet: `ERR_XSKNET_NOT_SUPPORTED`). Default: `'own'`. */
+  mac?: 'own' | 'uplink' | undefined
+  /** Frames of this VLAN only, 1 to 4094, received and sent with their tag. Default: untagged frames only. */
+  vlan?: number | undefined
+  /** Bytes of the longest packet without its Ethernet header, at most the uplink's. Default: the uplink's. */
+  mtu?: number | undefined
+  /** Chunks of the UMEM, for reception and sending together: 1 to 1,048,576. Default: twice `ringSize`. */
+  frames?: number | undefined
+  /** Bytes of a chunk: 2048 or 4096. 256 of them and `headroom` are not for the frame. Default: 2048. */
+  frameSize?: number | undefined
+  /** Bytes left free in front of each received frame, beside the kernel's 256. Default: 0. */
+  headroom?: number | undefined
+  /** Slots of each of the four rings: a power of two, at most 65,536. Default: 2048. */
+  ringSize?: number | undefined
+  /** Whether frames are to be written into the UMEM by the card itself. `port.info.bindMode` tells what came of it. Default: `'prefer'`. */
+  zeroCopy?: 'require' | 'prefer' | 'never' | undefined
+  /** Let the kernel poll the card for up to so many microseconds and frames a call, instead of interrupts. Default: interrupts. */
+  busyPoll?: { microseconds: number; budget: number } | undefined
+  /** Gives up waiting; a port that is opened nevertheless is given back. */
+  signal?: AbortSignal | undefined
+}
+
+/** A request that can be given up. */
+export interface RequestOptions {
+  /** Rejects with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+/** What a {@link Network} emits. Nothing here must be listened to: the same errors reach whoever waits for something. */
+export interface NetworkEvents {
+  /** The connection has ended, and not by `close()`. Open ports go on, and emit `alone`. */
+  daemonGone: [error: XsknetError]
+  /** A card is gone. Each port on it is lost, which the port tells itself. */
+  uplinkGone: [gone: { uplink: string; error: XsknetError }]
+  /** The connection has ended, either way. */
+  close: []
+}
+
+/** The daemon, as {@link Network.status} has it. */
+export type DaemonStatus = Result<'status'>
+
+/** Makes a port of an answer's descriptors, which are its own from then on, also when it throws. */
+export type MakePort = (descriptors: Descriptors, description: SocketDescription, info: PortInfo, control: PortControl) => Port
+
+/** Milliseconds that {@link Network.close} waits for a daemon that does not answer. Ending the connection closes its ports all the same. */
+const PATIENCE = 5000
+
+/** Says hello: what `connect()` does first, and nobody else. */
+export let sayHello: (network: Network, client: string, signal: AbortSignal) => Promise<void>
+
+/**
+ * The connection to a daemon, made by `connect()`. Ports are opened through it, and closed by the daemon when it ends.
+ *
+ * It keeps the process alive only while a request waits for its answer; each port has a `ref()` of its own.
+ */
+export class Network extends EventEmitter<NetworkEvents> {
+  /**
+   * Resolves when {@link close} is done; rejects with `ERR_XSKNET_DAEMON_GONE` if the daemon ended the connection before. Waiting
+   * for it does not keep the process alive: {@link ref} does.
+   */
+  readonly closed: Promise<void>
+
+  readonly #conversation: Conversation
+  readonly #makePort: MakePort
+  /** Held weakly, so that a port that everybody has forgotten can say so. Of a lost one the daemon knows nothing more. */
+  readonly #ports = new Map<number, { port: WeakRef<Port>; lost: boolean }>()
+  #settle!: { resolve: () => void; reject: (error: XsknetError) => void }
+  #closing: Promise<void> | undefined
+
+  static {
+    sayHello = async (network, client, signal) => {
+      await network.#ask('hello', { client }, { signal })
+    }
+  }
+
+  /** By `connect()` only. */
+  constructor(socket: string, dial: Dial, makePort: MakePort) {
+    super()
+    this.#makePort = makePort
+    this.closed = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject }
+    })
+    this.closed.catch(() => {})
+    this.#conversation = new Conversation(
+      socket,
+      dial,
+      (event) => this.#tell(event),
+      (error) => this.#daemonGone(error),
+    )
+  }
+
+  /** The cards on which this user may open ports. */
+  async uplinks(options: RequestOptions = {}): Promise<UplinkInfo[]> {
+    return (await this.#ask('uplinks', {}, options)).uplinks
+  }
+
+  /** The daemon: its version, its instance, its cards, and how many clients and ports it has. */
+  async status(options: RequestOptions = {}): Promise<DaemonStatus> {
+    return this.#ask('status', {}, options)
+  }
+
+  /** The open ports of this user; root sees everybody's. */
+  async ports(options: RequestOptions = {}): Promise<PortEntry[]> {
+    const ports: PortEntry[] = []
+    for (;;) {
+      const page = await this.#ask('ports', ports.length > 0 ? { after: ports.at(-1)?.port } : {}, options)
+      ports.push(...page.ports)
+      if (!page.more || page.ports.length === 0) return ports
+    }
+  }
+
+  /** The kernel's counters of a card, since it was managed. */
+  async uplinkStatistics(uplink: string, options: RequestOptions = {}): Promise<UplinkStatistics> {
+    return (await this.#ask('uplinkStatistics', { uplink }, options)).statistics
+  }
+
+  /** The kernel's counters of a port of this user, by its number; root may ask for any port. */
+  async portStatistics(port: number, options: RequestOptions = {}): Promise<PortStatistics> {
+    return (await this.#ask('portStatistics', { port }, options)).statistics
+  }
+
+  /**
+   * Opens a port. It is ready when the promise resolves: a frame has gone through it each way.
+   *
+   * Rejects with an {@link XsknetError} whose `code` says which of the options cannot be followed, with Node's
+   * `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE`, or with the reason of `signal`.
+   */
+  async openPort(options: PortOptions): Promise<Port> {
+    checkOptions(options)
+    const { signal, ...port } = options
+    checkSignal(signal)
+    const parameters = { port: port as Parameters<'openPort'>['port'] }
+    check('openPort', parameters, (path) => path.replace(/^port\b/, 'options'))
+    return this.#request('openPort', parameters, {
+      take: ({ info, socket }, descriptors) => this.#take(info, socket, descriptors),
+      leave: ({ info }) => this.#giveBack(info.port),
+      signal,
+    })
+  }
+
+  /**
+   * Closes all its ports as `port.close()` does, then the connection. Every call returns the same promise. It rejects if a port
+   * could not be closed properly, after everything else was.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  /** Keeps the process alive as long as the connection, to wait for events. */
+  ref(): this {
+    this.#conversation.keepAlive(true)
+    return this
+  }
+
+  /** Keeps the process alive only while a request waits for its answer: as it is from the start. */
+  unref(): this {
+    this.#conversation.keepAlive(false)
+    return this
+  }
+
+  async #ask<O extends Operation>(operation: O, parameters: Parameters<O>, options: RequestOptions): Promise<Result<O>> {
+    checkOptions(options)
+    checkSignal(options.signal)
+    check(operation, parameters, (path) => path)
+    return this.#request(operation, parameters, { take: (result) => result, signal: options.signal })
+  }
+
+  #request<O extends Operation, T>(operation: O, parameters: Parameters<O>, taking: Taking<O, T>): Promise<T> {
+    if (this.#closing) return Promise.reject(networkClosed())
+    return this.#conversation.request(operation, parameters, taking)
+  }
+
+  #take(info: PortInfo, socket: SocketDescription, descriptors: Descriptors): Port {
+    let port: Port
+    try {
+      port = this.#makePort(descriptors, socket, info, {
+        close: async () => {
+          if (!this.#ports.get(info.port)?.lost) await this.#closePort(info.port)
+        },
+        statistics: () => this.#statisticsOf(info.port),
+      })
+    } catch (error) {
+      this.#giveBack(info.port)
+      throw error
+    }
+    this.#ports.set(info.port, { port: new WeakRef(port), lost: false })
+    const forget = () => this.#ports.delete(info.port)
+    port.closed.then(forget, forget)
+    return port
+  }
+
+  /** For a port that nobody will hold: whether the daemon could close it is in the daemon's log. */
+  #giveBack(port: number): void {
+    this.#closePort(port).catch(() => {})
+  }
+
+  /** Resolves when the daemon has undone the port, or will never hear of it because the connection's end does that. */
+  async #closePort(port: number): Promise<void> {
+    if (this.#conversation.ended) return
+    try {
+      await this.#conversation.request('closePort', { port }, { take: () => {} })
+    } catch (error) {
+      if (this.#conversation.ended === error) return
+      if (error instanceof XsknetError && error.code === 'ERR_XSKNET_PORT_UNKNOWN') return
+      throw error
+    }
+  }
+
+  async #statisticsOf(port: number): Promise<PortStatistics | undefined> {
+    if (this.#conversation.ended) return undefined
+    try {
+      return (await this.#conversation.request('portStatistics', { port }, { take: (result) => result })).statistics
+    } catch (error) {
+      if (this.#conversation.ended === error || this.#closing) return undefined
+      throw error
+    }
+  }
+
+  #tell(event: Event): void {
+    const error = fromFailure(event.error)
+    if (event.event === 'uplinkGone') {
+      this.emit('uplinkGone', { uplink: event.uplink, error })
+      return
+    }
+    const held = this.#ports.get(event.port)
+    if (!held) return
+    held.lost = true
+    held.port.deref()?.lost(error)
+  }
+
+  #daemonGone(error: XsknetError): void {
+    // Each for itself: what a listener of one port throws must not keep the others from hearing of it.
+    for (const port of this.#openPorts()) queueMicrotask(() => port.alone())
+    if (this.#closing) return
+    this.#settle.reject(error)
+    this.emit('daemonGone', error)
+    this.emit('close')
+  }
+
+  #openPorts(): Port[] {
+    return [...this.#ports.values()].flatMap(({ port }) => port.deref() ?? [])
+  }
+
+  async #close(): Promise<void> {
+    const wasGone = this.#conversation.ended !== undefined
+    this.#conversation.leaveAll('closePort', networkClosed())
+    const impatience = setTimeout(() => this.#conversation.close(networkClosed()), PATIENCE)
+    const endings = await Promise.allSettled(this.#openPorts().map((port) => port.close()))
+    clearTimeout(impatience)
+    this.#conversation.close(networkClosed())
+    this.#settle.resolve()
+    if (!wasGone) this.emit('close')
+    for (const ending of endings) if (ending.status === 'rejected') throw ending.reason
+  }
+}
+
+function check<O extends Operation>(operation: O, parameters: Parameters<O>, nameOf: (path: string) => string): void {
+  const fault = faultIn(operation, parameters)
+  if (fault) throw wrongArgument(nameOf(fault.path), fault)
+}
+
+function networkClosed(): XsknetError {
+  return new XsknetError('ERR_XSKNET_NETWORK_CLOSED', 'the network was closed')
+}

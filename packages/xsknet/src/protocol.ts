@@ -1,0 +1,497 @@
+/**
+ * The control protocol: one JSON message a packet on a SOCK_SEQPACKET socket, checked against these schemas by both sides.
+ * docs/protocol.md describes it for other languages; its examples are run through what stands here.
+ *
+ * @module
+ */
+import * as v from 'valibot'
+import { XsknetError, type XsknetErrorCode } from './errors.js'
+
+/** The version that this file describes. It stands in every message. */
+export const PROTOCOL_VERSION = 1
+/** The longest message, in bytes. */
+export const MESSAGE_LIMIT = 65_536
+/** The most arrays and objects that stand in each other, the message itself included. */
+export const NESTING_LIMIT = 16
+/** Where the daemon of the default instance listens. */
+export const DEFAULT_SOCKET = '/run/xsknet/default.sock'
+
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+const u32 = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(0xffff_ffff))
+const text = (longest: number) => v.pipe(v.string(), v.minLength(1), v.maxLength(longest))
+/** Not `v.record` alone, which takes a list for an object with numbers as keys. */
+const record = <V>(value: v.GenericSchema<V>) =>
+  v.pipe(
+    v.custom<Record<string, unknown>>((input) => !Array.isArray(input), 'Invalid type: Expected Object but received Array'),
+    v.record(v.string(), value),
+  )
+const deviceName = text(15)
+const address = text(64)
+const version = v.literal(PROTOCOL_VERSION)
+const id = u32
+const port = u32
+
+/** The step of a way that was tried, and what came of it. */
+const tried = v.strictObject({
+  /** Where: `uplink`, `guard`, `port` (programs), `bind` (the socket). */
+  hook: text(32),
+  /** What: `native`, `skb`, `zero-copy`, … */
+  step: text(64),
+  /** The kernel's refusal, such as `EOPNOTSUPP`; `null` where it went well or was not even worth asking. */
+  code: v.nullable(text(32)),
+  /** In plain words. */
+  why: v.pipe(v.string(), v.maxLength(1024)),
+})
+export type Tried = v.InferOutput<typeof tried>
+
+const xdpMode = v.picklist(['native', 'skb', 'hw'])
+/** Where an XDP program runs. */
+export type XdpMode = v.InferOutput<typeof xdpMode>
+
+const bindMode = v.picklist(['copy', 'zero-copy'])
+/** How frames get from the driver into the UMEM. */
+export type BindMode = v.InferOutput<typeof bindMode>
+
+const uplinkInfo = v.strictObject({
+  /** The card's name. */
+  uplink: deviceName,
+  /** Its interface index. */
+  index: u32,
+  /** Its MAC. */
+  mac: text(17),
+  /** Its MTU in bytes. */
+  mtu: u32,
+  /** The mode that the kernel granted. */
+  mode: xdpMode,
+  /** What was tried on the way. */
+  tried: v.array(tried),
+})
+/** A card that the daemon manages. */
+export type UplinkInfo = v.InferOutput<typeof uplinkInfo>
+
+const portInfo = v.strictObject({
+  /** Its number, unique in the daemon's life. */
+  port,
+  /** Its name, unique on the uplink. */
+  name: text(64),
+  /** The card it belongs to. */
+  uplink: deviceName,
+  /** Its MAC. */
+  mac: text(17),
+  /** Its addresses with their prefix lengths; with an IPv6 address among them, the link-local one comes last. */
+  addresses: v.array(address),
+  /** Its VLAN; `null` is untagged frames only. */
+  vlan: v.nullable(u32),
+  /** Its MTU in bytes. */
+  mtu: u32,
+  /** The device at its outer end, among the host's. */
+  outer: deviceName,
+  /** The device at its inner end, in the instance's namespace. */
+  inner: deviceName,
+  /** Where its guard runs. */
+  guardMode: xdpMode,
+  /** Where the program at its inner end runs. */
+  portMode: xdpMode,
+  /** How its socket is bound. */
+  bindMode,
+  /** What was tried on the way. */
+  tried: v.array(tried),
+})
+/** An open port. */
+export type PortInfo = v.InferOutput<typeof portInfo>
+
+const portEntry = v.strictObject({
+  port,
+  name: text(64),
+  uplink: deviceName,
+  mac: text(17),
+  addresses: v.array(address),
+  vlan: v.nullable(u32),
+  /** Who holds it. */
+  uid: u32,
+  pid: u32,
+})
+/** An open port in the daemon's list. */
+export type PortEntry = v.InferOutput<typeof portEntry>
+
+const socketDescription = v.strictObject({
+  /** Bytes of a chunk of the UMEM. */
+  frameSize: u32,
+  /** Chunks of the UMEM. */
+  frames: u32,
+  /** Bytes left free in front of each frame, beside the kernel's own 256. */
+  headroom: u32,
+  /** Slots of the four rings. */
+  rx: u32,
+  tx: u32,
+  fill: u32,
+  completion: u32,
+  /** The most chunks that reception may hold. */
+  fillTarget: u32,
+  /** The chunks lent to reception: ranges of first chunk and number. */
+  inFill: v.array(v.strictTuple([u32, u32])),
+  bindMode,
+  /** Frames that the daemon took out of RX, put into TX and took out of COMPLETION before: the self-test's, and what came meanwhile. */
+  counted: v.strictObject({ received: u32, sent: u32, completed: u32 }),
+})
+/** What a socket's two descriptors cannot tell. */
+export type SocketDescription = v.InferOutput<typeof socketDescription>
+
+const counters = v.strictObject({
+  /** Frames that reached the program. Each left through exactly one of the others. */
+  seen: count,
+  /** Left to the host. */
+  passed: count,
+  /** Redirected to a port. */
+  toPort: count,
+  /** Redirected to the uplink. */
+  toUplink: count,
+  /** Redirected to the port's socket. */
+  toSocket: count,
+  /** Dropped, by reason. */
+  dropped: record(count),
+})
+/** The verdicts of one XDP program. */
+export type Counters = v.InferOutput<typeof counters>
+
+const kernelStatistics = v.strictObject({
+  /** Frames dropped for other reasons than those below, an empty FILL ring in copy mode among them. */
+  rxDropped: count,
+  /** Entries of FILL that the kernel refused. */
+  rxInvalidDescs: count,
+  /** Entries of TX that the kernel refused. */
+  txInvalidDescs: count,
+  /** Frames dropped because RX was full. */
+  rxRingFull: count,
+  /** Times the kernel wanted a chunk and FILL was empty. */
+  rxFillRingEmptyDescs: count,
+  /** Times the kernel looked at TX and found it empty: no loss. */
+  txRingEmptyDescs: count,
+})
+/** What the kernel has counted for a socket (`XDP_STATISTICS`). */
+export type KernelStatistics = v.InferOutput<typeof kernelStatistics>
+
+const portStatistics = v.strictObject({
+  /** The guard's verdicts on what the port sent. */
+  guard: counters,
+  /** The port program's verdicts on what came for it. */
+  program: counters,
+  socket: kernelStatistics,
+  /** Frames that the port sent and that its own pair had no room for. */
+  innerTransmitDrops: count,
+  /** Frames for the port that its pair had no room for. */
+  outerTransmitDrops: count,
+  /** Redirects that the kernel refused after the guard had returned. */
+  outerRefusedRedirects: count,
+})
+/** What the kernel says of a port. docs/losses.md says how the numbers add up. */
+export type PortStatistics = v.InferOutput<typeof portStatistics>
+
+const uplinkStatistics = v.strictObject({
+  /** The uplink program's verdicts. */
+  program: counters,
+  /** Frames from outer ends of ports that were just being opened or closed. */
+  unattributed: counters,
+  /** Frames that the card would not take. */
+  transmitDrops: count,
+  /** Redirects that the kernel refused after the uplink program had returned. */
+  refusedRedirects: count,
+  /** The ports that were closed since, summed up. */
+  closed: portStatistics,
+})
+/** What the kernel says of an uplink. */
+export type UplinkStatistics = v.InferOutput<typeof uplinkStatistics>
+
+const portRequest = v.strictObject({
+  uplink: deviceName,
+  addresses: v.pipe(v.array(address), v.maxLength(64)),
+  name: v.optional(text(64)),
+  mac: v.optional(v.picklist(['own', 'uplink'])),
+  vlan: v.optional(u32),
+  mtu: v.optional(u32),
+  frames: v.optional(u32),
+  frameSize: v.optional(u32),
+  headroom: v.optional(u32),
+  ringSize: v.optional(u32),
+  zeroCopy: v.optional(v.picklist(['require', 'prefer', 'never'])),
+  busyPoll: v.optional(v.strictObject({ microseconds: u32, budget: u32 })),
+})
+/** What a port is to be. */
+export type PortRequest = v.InferOutput<typeof portRequest>
+
+/** Every operation: what a request says beside `version`, `id` and `operation`, and what a good answer's `result` holds. */
+const operations = {
+  /** The first message of a connection. */
+  hello: {
+    request: v.strictObject({ client: text(64) }),
+    result: v.strictObject({ daemon: text(64), instance: text(32), uid: u32, gid: u32 }),
+  },
+  status: {
+    request: v.strictObject({}),
+    result: v.strictObject({
+      daemon: text(64),
+      instance: text(32),
+      pid: u32,
+      /** Seconds since it was ready. */
+      uptime: count,
+      uplinks: v.array(uplinkInfo),
+      /** Open connections, this one included. */
+      clients: u32,
+      /** Open ports of all clients. */
+      ports: u32,
+    }),
+  },
+  uplinks: { request: v.strictObject({}), result: v.strictObject({ uplinks: v.array(uplinkInfo) }) },
+  /** Two descriptors come with the answer: the XSK and the file of its UMEM, in this order. */
+  openPort: {
+    request: v.strictObject({ port: portRequest }),
+    result: v.strictObject({ info: portInfo, socket: socketDescription }),
+  },
+  closePort: { request: v.strictObject({ port }), result: v.strictObject({}) },
+  /** All ports for root, their own for others, in the order of their numbers, behind `after`; `more` says that a message did not hold them all. */
+  ports: {
+    request: v.strictObject({ after: v.optional(port) }),
+    result: v.strictObject({ ports: v.array(portEntry), more: v.boolean() }),
+  },
+  portStatistics: { request: v.strictObject({ port }), result: v.strictObject({ statistics: portStatistics }) },
+  uplinkStatistics: { request: v.strictObject({ uplink: deviceName }), result: v.strictObject({ statistics: uplinkStatistics }) },
+} as const
+
+/** The name of an operation. */
+export type Operation = keyof typeof operations
+/** What a request says beside `version`, `id` and `operation`. */
+export type Parameters<O extends Operation> = v.InferOutput<(typeof operations)[O]['request']>
+/** What a good answer holds. */
+export type Result<O extends Operation> = v.InferOutput<(typeof operations)[O]['result']>
+/** A request, as the daemon reads it. */
+export type Request = { [O in Operation]: { version: 1; id: number; operation: O } & Parameters<O> }[Operation]
+
+const failure = v.strictObject({
+  code: v.pipe(v.string(), v.regex(/^ERR_XSKNET_[A-Z_]{1,64}$/)),
+  message: text(4096),
+  hint: v.optional(text(4096)),
+  details: v.optional(record(v.unknown())),
+  cause: v.optional(
+    v.strictObject({
+      message: v.pipe(v.string(), v.maxLength(4096)),
+      /** Negative, as Node has it. */
+      errno: v.optional(v.pipe(v.number(), v.safeInteger(), v.maxValue(0))),
+      code: v.optional(text(64)),
+      syscall: v.optional(text(64)),
+    }),
+  ),
+})
+/** An {@link XsknetError} on its way. */
+export type Failure = v.InferOutput<typeof failure>
+
+const event = v.variant('event', [
+  v.strictObject({ version, event: v.literal('portLost'), port, error: failure }),
+  v.strictObject({ version, event: v.literal('uplinkGone'), uplink: deviceName, error: failure }),
+])
+/** What the daemon says unasked. */
+export type Event = v.InferOutput<typeof event>
+
+const good = v.strictObject({ version, id, result: v.unknown() })
+/** `id` is `null` where the daemon could not read which request it was. The daemon closes the connection after such an answer. */
+const refusal = v.strictObject({ version, id: v.nullable(id), error: failure })
+/** What the daemon answers. A `result` is read once it is known what was asked, by {@link readResult}. */
+export type Answer = v.InferOutput<typeof good> | v.InferOutput<typeof refusal>
+
+const requests = Object.fromEntries(
+  Object.entries(operations).map(([operation, { request }]) => [
+    operation,
+    v.strictObject({ version, id, operation: v.literal(operation), ...request.entries }),
+  ]),
+) as unknown as Record<string, v.GenericSchema<unknown, Request>>
+
+/**
+ * A message to be sent.
+ *
+ * @throws {XsknetError} `ERR_XSKNET_MESSAGE_TOO_LONG`.
+ */
+export function encode(message: Request | Answer | Event): Uint8Array {
+  const bytes = utf8.encode(JSON.stringify(message))
+  if (bytes.length <= MESSAGE_LIMIT) return bytes
+  throw new XsknetError(
+    'ERR_XSKNET_MESSAGE_TOO_LONG',
+    `a message of ${bytes.length} bytes cannot be sent, only ${MESSAGE_LIMIT}`,
+    {
+      details: { length: bytes.length, most: MESSAGE_LIMIT },
+    },
+  )
+}
+
+/** What the protocol would refuse in a request's parameters. */
+export interface Fault {
+  /** Where, such as `port.addresses.0`. */
+  path: string
+  /** The rule, as valibot calls it, or `text` for a string that is no Unicode. */
+  rule: string
+  /** What the rule wants. */
+  expected: string
+  /** What stands there. */
+  value: unknown
+}
+
+/** The first fault of parameters that are about to be sent, so that a wrong argument is told to the caller and not to the daemon. */
+export function faultIn<O extends Operation>(operation: O, parameters: unknown): Fault | undefined {
+  const { success, issues } = v.safeParse(operations[operation].request, parameters, { abortEarly: true })
+  if (!success) {
+    const [{ type, expected, input }] = issues
+    return { path: v.getDotPath(issues[0]) ?? '', rule: type, expected: expected ?? 'integer', value: input }
+  }
+  const flaw = flawIn(parameters)
+  return flaw && { path: flaw.path, rule: 'text', expected: flaw.message, value: undefined }
+}
+
+/**
+ * Reads a request.
+ *
+ * @throws {XsknetError} `ERR_XSKNET_MESSAGE_MALFORMED`, `ERR_XSKNET_PROTOCOL_VERSION` or `ERR_XSKNET_OPERATION_UNKNOWN`.
+ */
+export function readRequest(bytes: Uint8Array): Request {
+  const message = parse(bytes)
+  const { operation } = message
+  if (typeof operation !== 'string') throw malformed('the request names no operation', 'operation')
+  if (!Object.hasOwn(requests, operation)) {
+    const known = Object.keys(operations)
+    throw new XsknetError('ERR_XSKNET_OPERATION_UNKNOWN', `there is no operation ${quote(operation)}`, {
+      hint: `Operations are ${known.join(', ')}.`,
+      details: { operation: cut(operation, 64) },
+    })
+  }
+  return check(requests[operation] as v.GenericSchema<unknown, Request>, message)
+}
+
+/** The number of a request that could not be read otherwise, for the answer. */
+export function requestId(bytes: Uint8Array): number | null {
+  try {
+    return v.parse(id, parse(bytes).id)
+  } catch {
+    return null
+  }
+}
+
+/**
+ * Reads an answer or an event.
+ *
+ * @throws {XsknetError} `ERR_XSKNET_MESSAGE_MALFORMED` or `ERR_XSKNET_PROTOCOL_VERSION`.
+ */
+export function readReply(bytes: Uint8Array): Answer | Event {
+  const message = parse(bytes)
+  if ('event' in message) return check(event, message)
+  return 'error' in message ? check(refusal, message) : check(good, message)
+}
+
+/**
+ * Reads the result of an operation.
+ *
+ * @throws {XsknetError} `ERR_XSKNET_MESSAGE_MALFORMED`.
+ */
+export function readResult<O extends Operation>(operation: O, result: unknown): Result<O> {
+  return check(operations[operation].result as unknown as v.GenericSchema<unknown, Result<O>>, result)
+}
+
+/** An error, written down for the other side. */
+export function toFailure(error: XsknetError): Failure {
+  const { code, message, hint, details, cause } = error
+  return {
+    code,
+    message: cut(message, 4096) || code,
+    ...(hint && { hint: cut(hint, 4096) }),
+    ...(Object.keys(details).length > 0 && { details }),
+    ...(cause instanceof Error && { cause: toCause(cause) }),
+  }
+}
+
+function toCause({ message, errno, code, syscall }: NodeJS.ErrnoException): NonNullable<Failure['cause']> {
+  return {
+    message: cut(message, 4096),
+    ...(Number.isSafeInteger(errno) && (errno as number) <= 0 && { errno }),
+    ...(code && { code: cut(code, 64) }),
+    ...(syscall && { syscall: cut(syscall, 64) }),
+  }
+}
+
+/** The error that the other side wrote down. */
+export function fromFailure({ code, message, hint, details, cause }: Failure): XsknetError {
+  const underneath = cause && Object.assign(new Error(cause.message), { ...cause })
+  return new XsknetError(code as XsknetErrorCode, message, { hint, details, ...(underneath && { cause: underneath }) })
+}
+
+const LONE_SURROGATE = /\p{Surrogate}/u
+const utf8 = new TextEncoder()
+const fromUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** The version is checked before anything else, so that a message of another version is not called malformed. */
+function parse(bytes: Uint8Array): Record<string, unknown> {
+  let message: unknown
+  try {
+    message = JSON.parse(fromUtf8.decode(bytes))
+  } catch (cause) {
+    throw malformed('the message is no JSON', '', cause)
+  }
+  if (typeof message !== 'object' || message === null || Array.isArray(message)) throw malformed('the message is no object', '')
+  const said = (message as Record<string, unknown>).version
+  if (!Number.isSafeInteger(said)) throw malformed('the message names no version', 'version')
+  if (said !== PROTOCOL_VERSION) {
+    throw new XsknetError(
+      'ERR_XSKNET_PROTOCOL_VERSION',
+      `the message is of version ${said}, this side speaks ${PROTOCOL_VERSION}`,
+      {
+        hint: 'Use the same release of xsknet and xsknetd.',
+        details: { theirs: said, ours: PROTOCOL_VERSION },
+      },
+    )
+  }
+  const flaw = flawIn(message)
+  if (flaw) throw malformed(flaw.message, flaw.path)
+  return message as Record<string, unknown>
+}
+
+/**
+ * What JSON can say and no message may: a tower of arrays, half a character (`"\ud800"` alone), a number beyond all numbers.
+ * The schemas would let them pass in `details`, and whoever writes such a value out again writes something else.
+ */
+function flawIn(value: unknown, path = '', depth = 0): { path: string; message: string } | undefined {
+  if (typeof value === 'string') {
+    return LONE_SURROGATE.test(value) ? { path, message: 'a text holds half of a surrogate pair' } : undefined
+  }
+  if (typeof value === 'number') return Number.isFinite(value) ? undefined : { path, message: 'a number is too large' }
+  if (typeof value !== 'object' || value === null) return undefined
+  if (depth === NESTING_LIMIT) return { path, message: `more than ${NESTING_LIMIT} arrays and objects stand in each other` }
+  for (const [key, held] of Object.entries(value)) {
+    if (LONE_SURROGATE.test(key)) return { path, message: 'a key holds half of a surrogate pair' }
+    const flaw = flawIn(held, path ? `${path}.${key}` : key, depth + 1)
+    if (flaw) return flaw
+  }
+  return undefined
+}
+
+function check<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
+  if (Array.isArray(value)) throw malformed('the message holds a list where the protocol has an object', '')
+  const { success, output, issues } = v.safeParse(schema, value, { abortEarly: true })
+  if (success) return output
+  const path = v.getDotPath(issues[0]) ?? ''
+  throw malformed(
+    `${path ? `${quote(path)} of the message` : 'the message'} is not as the protocol has it: ${issues[0].message}`,
+    path,
+  )
+}
+
+function malformed(message: string, path: string, cause?: unknown): XsknetError {
+  return new XsknetError('ERR_XSKNET_MESSAGE_MALFORMED', cut(message, 512), {
+    hint: 'docs/protocol.md shows every message.',
+    details: { path: cut(path, 128) },
+    ...(cause !== undefined && { cause }),
+  })
+}
+
+function quote(text: string): string {
+  return `\`${text.length > 64 ? `${cut(text, 64)}…` : text}\``
+}
+
+/** The beginning of a text, in whole characters: {@link flawIn} of the other side would refuse half of one. */
+function cut(text: string, longest: number): string {
+  return text.slice(0, longest).replace(new RegExp(LONE_SURROGATE, 'gu'), '\ufffd')
+}
