@@ -1,0 +1,320 @@
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import test, { type ExecutionContext } from 'ava'
+import type { DaemonStatus, PortEntry, PortInfo, PortStatistics, UplinkStatistics } from 'xsknet'
+import { Daemon, NOBODY } from '../helpers/daemon.js'
+import { CARD, Lab, portPrefixes } from '../helpers/lab.js'
+import { run, waitUntil } from '../helpers/program.js'
+import { Scene } from '../helpers/scene.js'
+import { npmManifest, root } from '../helpers/workspace.js'
+
+const cli = `${root}packages/xsknetd/dist/cli.js`
+
+async function setUp(t: ExecutionContext): Promise<Lab> {
+  const lab = await Lab.create(t)
+  await lab.snapshot()
+  return lab
+}
+
+/** The daemon must not start; how it ended, and what it said. */
+async function refused(lab: Lab, options: Parameters<typeof Daemon.launch>[1]) {
+  const { program } = Daemon.launch(lab, options)
+  const { code } = await program.ended
+  return { code, said: program.lines.join('\n') }
+}
+
+const asBefore = async (t: ExecutionContext, lab: Lab) => t.deepEqual(await lab.compare(), [])
+
+for (const mode of ['native', 'skb'] as const) {
+  test.serial(`${mode}: it starts, tells its state, and leaves nothing at SIGTERM`, async (t) => {
+    const lab = await setUp(t)
+    const daemon = await Daemon.start(lab, { mode })
+    const status = await daemon.ask<DaemonStatus>('status')
+    t.like(status, { instance: daemon.instance, pid: daemon.program.pid, clients: 1, ports: 0 })
+    t.is(status.daemon, `xsknetd ${npmManifest('packages/xsknetd').version}`)
+    t.like(status.uplinks[0], { uplink: CARD, mode, mac: lab.cardMac, mtu: 1500 })
+    t.deepEqual(await daemon.stop(), { code: 0, signal: null })
+    t.false(existsSync(daemon.socket))
+    await asBefore(t, lab)
+  })
+}
+
+for (const signal of ['SIGINT', 'SIGHUP'] as const) {
+  test.serial(`${signal} ends it as well, and a second one breaks nothing off`, async (t) => {
+    const lab = await setUp(t)
+    const daemon = await Daemon.start(lab)
+    daemon.program.signal(signal)
+    await daemon.program.waitFor(/ closing$/)
+    for (let again = 0; again < 5; again++) daemon.program.signal(signal)
+    t.deepEqual(await daemon.program.ended, { code: 0, signal: null })
+    await asBefore(t, lab)
+  })
+}
+
+test.serial('a signal while it starts is obeyed as soon as it can be', async (t) => {
+  const lab = await setUp(t)
+  const daemon = Daemon.launch(lab)
+  // The instance's folder is made before the card is managed.
+  await waitUntil('under way', () => existsSync(`/run/xsknet/${daemon.instance}.journal`))
+  t.deepEqual(await daemon.stop(), { code: 0, signal: null })
+  await asBefore(t, lab)
+})
+
+test.serial('a second daemon of the instance is refused, and the first goes on', async (t) => {
+  const lab = await setUp(t)
+  const first = await Daemon.start(lab)
+  const { code, said } = await refused(lab, {})
+  t.is(code, 1)
+  t.regex(said, /ERR_XSKNET_INSTANCE_RUNNING/)
+  t.regex(said, /\n {2}hint: /)
+  t.is((await first.ask<DaemonStatus>('status')).pid, first.program.pid)
+  await first.stop()
+  await asBefore(t, lab)
+})
+
+test.serial('a card that is not there is named, and the one that is there is given back', async (t) => {
+  const lab = await setUp(t)
+  const { code, said } = await refused(lab, { uplinks: [CARD, 'card9'] })
+  t.is(code, 1)
+  t.regex(said, /card9/)
+  t.regex(said, /ERR_XSKNET_DEVICE_MISSING/)
+  await asBefore(t, lab)
+})
+
+test.serial('a card that another program has is left to it', async (t) => {
+  const lab = await setUp(t)
+  const source = `${lab.folder}/foreign.c`
+  writeFileSync(source, 'int pass(void *frame) __attribute__((section("xdp"))); int pass(void *frame) { return 2; }\n')
+  await lab.host.output('clang', '-O2', '-target', 'bpf', '-c', source, '-o', `${lab.folder}/foreign.o`)
+  await lab.host.output('ip', 'link', 'set', CARD, 'xdpgeneric', 'obj', `${lab.folder}/foreign.o`, 'sec', 'xdp')
+  const attached = async () => /prog\/xdp id \d+/.exec(await lab.host.output('ip', '-d', 'link', 'show', CARD))?.[0]
+  const before = await attached()
+  t.truthy(before)
+  await lab.snapshot()
+
+  const { code, said } = await refused(lab, {})
+  t.is(code, 1)
+  t.regex(said, /ERR_XSKNET_DEVICE_FOREIGN_PROGRAM/)
+  t.true(said.includes(before?.replace(/\D+/, '') ?? '?'), said)
+  t.is(await attached(), before)
+  await asBefore(t, lab)
+})
+
+test.serial('a configuration that cannot be followed ends it with 2 before anything is touched', async (t) => {
+  const lab = await setUp(t)
+  const { code, said } = await refused(lab, {
+    config: '[[grant]]\nuser = "nobody"\nuplinks = ["card0"]\naddresses = ["192.0.2.9/29"]\n',
+  })
+  t.is(code, 2)
+  t.regex(said, /\.toml:4: `grant\[0\]\.addresses\[0\]`: .*192\.0\.2\.8\/29/)
+  await asBefore(t, lab)
+})
+
+test.serial('a socket that cannot be made undoes everything', async (t) => {
+  const lab = await setUp(t)
+  const { code, said } = await refused(lab, { args: ['--socket', `${lab.folder}/not/there.sock`] })
+  t.is(code, 1)
+  t.regex(said, /not\/there\.sock/)
+  await asBefore(t, lab)
+})
+
+test.serial('without root it says so', async (t) => {
+  const { code, stderr } = await run([
+    'setpriv',
+    `--reuid=${NOBODY}`,
+    '--clear-groups',
+    '--',
+    process.execPath,
+    cli,
+    'run',
+    '--uplink',
+    CARD,
+  ])
+  t.is(code, 1)
+  t.regex(stderr, /the daemon needs root, this is user 65534/)
+})
+
+test.serial('after a kill -9 the next start cleans up, and SIGTERM leaves nothing', async (t) => {
+  const scene = await Scene.open(t)
+  const client = await scene.client()
+  await client.ask({ do: 'open', uplink: CARD, addresses: portPrefixes(0) })
+  await scene.daemon.kill()
+  t.true(existsSync(scene.daemon.socket))
+  const next = await Daemon.start(scene.lab)
+  t.deepEqual(await next.ask<PortEntry[]>('ports'), [])
+  await next.stop()
+  await client.kill()
+  await asBefore(t, scene.lab)
+})
+
+test.serial('an error that nobody foresaw is logged, undone and ends it with 1', async (t) => {
+  const lab = await setUp(t)
+  const bug = `${lab.folder}/bug.mjs`
+  writeFileSync(bug, "process.on('SIGUSR2', () => { Promise.reject(new TypeError('provoked')) })\n")
+  process.env.NODE_OPTIONS = `--import=${bug}`
+  const daemon = Daemon.launch(lab)
+  delete process.env.NODE_OPTIONS
+  await daemon.program.waitFor(/ ready /)
+  daemon.program.signal('SIGUSR2')
+  t.deepEqual(await daemon.program.ended, { code: 1, signal: null })
+  t.true(daemon.program.lines.some((line) => / uncaught .*provoked.*bug\.mjs/.test(line)))
+  await asBefore(t, lab)
+})
+
+test.serial('it outlives the reader of its log', async (t) => {
+  const lab = await setUp(t)
+  const instance = `${lab.instances}log`
+  const daemon = `setpriv --pdeathsig KILL -- ${process.execPath} ${cli} run --uplink ${CARD} --instance ${instance}`
+  // `head` ends with the line that says ready; what is logged then finds nobody.
+  const program = lab.host.spawn('sh', '-c', 'sh -c "$0" | head -n 3', `echo $$; exec ${daemon}`)
+  await program.waitFor(/ ready /)
+  const pid = Number(program.lines[0])
+  t.like(await run([process.execPath, cli, 'status', '--instance', instance]), { code: 0 })
+  t.true(existsSync(`/proc/${pid}`))
+  process.kill(pid, 'SIGTERM')
+  await program.ended
+  await asBefore(t, lab)
+})
+
+test.serial('its log as JSON is one object a line', async (t) => {
+  const lab = await setUp(t)
+  const daemon = await Daemon.start(lab, { args: ['--log', 'json'] })
+  await daemon.ask('status')
+  await daemon.stop()
+  const events = daemon.program.lines.map((line) => JSON.parse(line) as { time: string; event: string })
+  t.deepEqual(
+    events.map(({ event }) => event),
+    ['uplink-managed', 'ready', 'client-connected', 'client-ended', 'signal', 'closing', 'uplink-released', 'closed'],
+  )
+})
+
+test.serial('ports and stats show what is open, each user its own', async (t) => {
+  const scene = await Scene.open(t)
+  const port = await scene.answering(0, {}, { name: 'dns' })
+  const root = await scene.client({ uid: 0 })
+  await root.ask({ do: 'open', uplink: CARD, addresses: portPrefixes(1), vlan: 42 })
+  t.deepEqual((await scene.lab.remote.run('ping', '-c', '3', '-i', '0.01', '192.0.2.10')).code, 0)
+
+  const ports = await scene.daemon.ask<PortEntry[]>('ports')
+  t.deepEqual(
+    ports.map(({ name, uplink, uid, vlan }) => [name, uplink, uid, vlan]),
+    [
+      ['dns', CARD, NOBODY, null],
+      [ports[1]?.name, CARD, 0, 42],
+    ],
+  )
+  t.is(ports[0]?.addresses[0], '192.0.2.10/24')
+  t.regex(ports[0]?.addresses.at(-1) ?? '', /^fe80::.*\/64$/)
+  const asNobody = ['setpriv', `--reuid=${NOBODY}`, '--clear-groups', '--', process.execPath, cli]
+  const seen = await run([...asNobody, 'ports', '--json', '--socket', scene.daemon.socket])
+  t.deepEqual(
+    (JSON.parse(seen.stdout) as PortEntry[]).map(({ name }) => name),
+    ['dns'],
+  )
+
+  interface Stats {
+    uplinks: { uplink: string; statistics: UplinkStatistics }[]
+    ports: (PortEntry & { statistics: PortStatistics })[]
+  }
+  const stats = await scene.daemon.ask<Stats>('stats')
+  t.is(stats.uplinks[0]?.uplink, CARD)
+  t.true((stats.ports[0]?.statistics.program.toSocket ?? 0) >= 3)
+  const one = await scene.daemon.ask<Stats>('stats', `${ports[0]?.port}`)
+  t.deepEqual([one.uplinks.length, one.ports.length], [0, 1])
+  t.like(await scene.daemon.cli('stats', '99'), { code: 1, stdout: '' })
+  t.regex((await scene.daemon.cli('stats')).stdout, /^uplink card0\n(.*\n)+port \d+ `dns` on card0, user 65534/)
+  t.regex((await scene.daemon.cli('ports')).stdout, /dns +card0 +- /)
+  const strange = await run([...asNobody, 'stats', '2', '--socket', scene.daemon.socket])
+  t.is(strange.code, 1)
+  t.regex(strange.stderr, /ERR_XSKNET_PORT_UNKNOWN/)
+  await root.kill()
+  await scene.daemon.stop()
+  await port.client.kill()
+  await asBefore(t, scene.lab)
+})
+
+test.serial('a grant is what a user gets: addresses, VLANs, ports, memory, and other cards stay unknown', async (t) => {
+  const config = `
+[[grant]]
+user = ${NOBODY}
+uplinks = ["card0"]
+addresses = ["192.0.2.10", "192.0.2.11"]
+vlans = ["untagged", 7]
+ports = 2
+memory = "12MiB"
+`
+  const scene = await Scene.open(t, { config })
+  const client = await scene.client()
+  const open = (options: object) => client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: ['192.0.2.10'], ...options })
+  const code = async (opening: Promise<unknown>) => {
+    const error = (await t.throwsAsync(opening)) as Error & { code: string; details: unknown }
+    return [error.code, error.details]
+  }
+  const NOT_PERMITTED = 'ERR_XSKNET_NOT_PERMITTED'
+  t.is((await code(open({ addresses: ['192.0.2.12'] })))[0], NOT_PERMITTED)
+  t.is((await code(open({ addresses: ['192.0.2.10', '2001:db8::10'] })))[0], NOT_PERMITTED)
+  t.is((await code(open({ vlan: 8 })))[0], NOT_PERMITTED)
+  t.is((await code(open({ uplink: 'lo' })))[0], NOT_PERMITTED)
+  t.is((await code(open({ addresses: ['::ffff:192.0.2.10'] })))[0], 'ERR_XSKNET_ADDRESS_UNFIT')
+  t.deepEqual(await code(open({ frames: 8192 })), [
+    'ERR_XSKNET_LIMIT_REACHED',
+    { uid: NOBODY, limit: 'memory', has: 0, asked: 2 ** 24, most: 12 * 2 ** 20 },
+  ])
+
+  await open({ as: 'a' })
+  // A second connection shares the first one's limits.
+  const second = await scene.client()
+  t.is((await code(second.ask({ do: 'open', uplink: CARD, addresses: ['192.0.2.11'] })))[0], 'ERR_XSKNET_LIMIT_REACHED')
+  await open({ as: 'b', addresses: ['192.0.2.11'], vlan: 7, ringSize: 512 })
+  t.deepEqual(await code(open({ ringSize: 64 })), [
+    'ERR_XSKNET_LIMIT_REACHED',
+    { uid: NOBODY, limit: 'ports', has: 2, asked: 1, most: 2 },
+  ])
+  await client.kill()
+  // What the dead one had is free at once.
+  await second.ask({ do: 'open', uplink: CARD, addresses: ['192.0.2.10'] })
+  await second.kill()
+  await scene.daemon.stop()
+  await asBefore(t, scene.lab)
+})
+
+test.serial('clients that come and go leave no descriptor in the daemon', async (t) => {
+  const scene = await Scene.open(t)
+  const descriptors = () => readdirSync(`/proc/${scene.daemon.program.pid}/fd`).length
+  const client = await scene.client()
+  const round = async () => {
+    await client.ask({ do: 'open', uplink: CARD, addresses: portPrefixes(0) })
+    await client.ask({ do: 'close' })
+  }
+  await round()
+  const before = descriptors()
+  for (let times = 0; times < 10; times++) await round()
+  await waitUntil('as before', () => descriptors() <= before)
+  await client.kill()
+  await scene.daemon.stop()
+  await asBefore(t, scene.lab)
+  t.pass()
+})
+
+test.serial('inside a program of its own: the same, and nothing keeps the program alive once it is closed', async (t) => {
+  const lab = await setUp(t)
+  const program = `
+    import { connect } from 'xsknet'
+    import { startDaemon } from 'xsknetd'
+    const events = []
+    const instance = '${lab.instances}embedded'
+    const daemon = await startDaemon({ uplinks: ['${CARD}'], instance, log: (event) => events.push(event) })
+    const network = await connect({ socket: daemon.socket })
+    const port = await network.openPort({ uplink: '${CARD}', addresses: ['192.0.2.10/24'] })
+    const { addresses } = port.info
+    await network.close()
+    await daemon.close()
+    await daemon.closed
+    console.log(JSON.stringify({ addresses, events }))`
+  const { code, stdout, stderr } = await lab.host.run(process.execPath, '--input-type=module', '--eval', program)
+  t.deepEqual([code, stderr], [0, ''])
+  const { addresses, events } = JSON.parse(stdout)
+  t.deepEqual(addresses, ['192.0.2.10/24'])
+  t.deepEqual(events.slice(0, 4), ['uplink-managed', 'ready', 'client-connected', 'port-opened'])
+  t.is(events.at(-1), 'closed')
+  await asBefore(t, lab)
+})

@@ -1,0 +1,177 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { XsknetError } from 'xsknet'
+import { type Command, readCommandLine } from '../../../packages/xsknetd/src/command-line.js'
+import { portsReport, statisticsReport, statusReport } from '../../../packages/xsknetd/src/report.js'
+import { npmManifest, root } from '../../helpers/workspace.js'
+import { noStatistics } from './fakes.js'
+
+const settings = { uplinks: undefined, mode: undefined, instance: undefined, socket: undefined, log: undefined }
+const asking = { socket: undefined, json: false }
+const good: [line: string, command: Command][] = [
+  ['', { command: 'help' }],
+  ['help', { command: 'help' }],
+  ['--help', { command: 'help' }],
+  ['-h', { command: 'help' }],
+  ['run --uplink eth0 --help', { command: 'help' }],
+  ['--version', { command: 'version' }],
+  ['run', { command: 'run', config: undefined, settings }],
+  [
+    'run --uplink eth0 --uplink=eth1',
+    { command: 'run', config: undefined, settings: { ...settings, uplinks: ['eth0', 'eth1'] } },
+  ],
+  [
+    'run --config x.toml --mode skb --instance a --socket /tmp/a --log json',
+    { command: 'run', config: 'x.toml', settings: { ...settings, mode: 'skb', instance: 'a', socket: '/tmp/a', log: 'json' } },
+  ],
+  ['status', { command: 'status', ...asking }],
+  ['status --json --socket /tmp/a', { command: 'status', socket: '/tmp/a', json: true }],
+  ['ports --instance lab', { command: 'ports', socket: '/run/xsknet/lab.sock', json: false }],
+  ['stats', { command: 'stats', ...asking, of: undefined }],
+  ['stats 7', { command: 'stats', ...asking, of: { port: 7 } }],
+  ['stats --json eth0', { command: 'stats', socket: undefined, json: true, of: { uplink: 'eth0' } }],
+]
+for (const [line, command] of good) {
+  test(`xsknetd ${line}`, (t) => t.deepEqual(readCommandLine(line.split(' ').filter(Boolean)), command))
+}
+
+const bad: [line: string, says: RegExp][] = [
+  ['start', /no command `start`/],
+  ['constructor', /no command `constructor`/],
+  ['--uplink eth0', /option '--uplink'/],
+  ['run --card eth0', /unknown option '--card' for `run`/],
+  ['run --json', /option '--json' for `run`/],
+  ['run --uplink', /'--uplink <value>' argument missing/],
+  ['run eth0', /`eth0` is one word too many for `run`/],
+  ['status eth0', /`eth0` is one word too many/],
+  ['status --uplink eth0', /option '--uplink' for `status`/],
+  ['stats 1 2', /`2` is one word too many/],
+  ['ports --json=yes', /'--json' does not take an argument/],
+  ['ports --socket /a --instance b', /both name a daemon/],
+]
+for (const [line, says] of bad) {
+  test(`refused: xsknetd ${line}`, (t) => {
+    const error = t.throws(() => readCommandLine(line.split(' ')), { instanceOf: XsknetError, message: says })
+    t.is(error?.code, 'ERR_XSKNET_CONFIGURATION_INVALID')
+    t.truthy(error?.hint)
+  })
+}
+
+const cli = (words: string[], env: NodeJS.ProcessEnv = {}) =>
+  spawnSync(process.execPath, [`${root}packages/xsknetd/dist/cli.js`, ...words], {
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+    timeout: 20_000,
+  })
+
+test('the executable tells its version, and how it is used', (t) => {
+  t.like(cli(['--version']), { status: 0, stdout: `${npmManifest('packages/xsknetd').version}\n`, stderr: '' })
+  t.regex(cli(['--help']).stdout, /xsknetd run --uplink/)
+})
+
+test('a slip on the command line ends it with 2, and says what is right', (t) => {
+  const { status, stdout, stderr } = cli(['run', '--uplnik', 'eth0'])
+  t.is(status, 2)
+  t.is(stdout, '')
+  t.regex(stderr, /^xsknetd: unknown option '--uplnik' for `run`\n {2}hint: .*--help/)
+})
+
+test('a slip in the configuration ends it with 2, and names file, line and key', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'xsknetd-cli-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'x.toml')
+  writeFileSync(file, '[daemon]\nuplinks = ["eth0"]\nmode = "fast"\n')
+  const { status, stderr } = cli(['run', '--config', file])
+  t.is(status, 2)
+  t.true(stderr.includes(`${file}:3: \`daemon.mode\``), stderr)
+})
+
+test('who is not there is named, with what to do, and it ends with 1', (t) => {
+  const { status, stderr } = cli(['status', '--socket', '/nowhere/x.sock'])
+  t.is(status, 1)
+  t.regex(stderr, /^xsknetd: no daemon listens on \/nowhere\/x\.sock\n/)
+  t.regex(stderr, /\n {2}hint: .*xsknetd run/)
+  t.regex(stderr, /\(ERR_XSKNET_DAEMON_ABSENT\)\n$/)
+  t.regex(cli(['ports'], { XSKNET_SOCKET: '/nowhere/y.sock' }).stderr, /\/nowhere\/y\.sock/)
+})
+
+const uplink = { uplink: 'eth0', index: 3, mac: '02:00:00:00:00:01', mtu: 1500, mode: 'native' as const, tried: [] }
+const entry = {
+  port: 12,
+  name: 'dns',
+  uplink: 'eth0',
+  mac: '02:00:00:00:00:10',
+  addresses: ['192.0.2.10/24', 'fe80::1/64'],
+  vlan: null,
+  uid: 65_534,
+  pid: 77,
+}
+
+test('the status is a sentence and a table', (t) => {
+  const refused = { hook: 'uplink', step: 'hw', code: 'EOPNOTSUPP', why: '' }
+  const status = {
+    daemon: 'xsknetd 1.2.3',
+    instance: 'lab',
+    pid: 5,
+    uptime: 93_784,
+    clients: 1,
+    ports: 2,
+    uplinks: [uplink, { ...uplink, uplink: 'enp1s0', tried: [refused] }],
+  }
+  t.is(
+    statusReport(status),
+    [
+      'xsknetd 1.2.3, instance lab, process 5, up 1 d 2 h: 1 client, 2 ports',
+      'uplink  mac                mtu   mode    refused',
+      'eth0    02:00:00:00:00:01  1500  native',
+      'enp1s0  02:00:00:00:00:01  1500  native  hw EOPNOTSUPP',
+    ].join('\n'),
+  )
+})
+
+test('ports are a table', (t) => {
+  t.is(portsReport([]), 'no open ports')
+  t.is(
+    portsReport([entry]),
+    [
+      'port  name  uplink  vlan  mac                  uid  pid  addresses',
+      '  12  dns   eth0       -  02:00:00:00:00:10  65534   77  192.0.2.10/24 fe80::1/64',
+    ].join('\n'),
+  )
+})
+
+test('statistics are told hop by hop: what came, what went on, what was lost and why', (t) => {
+  const counters = noStatistics.program
+  const statistics = {
+    ...noStatistics.closed,
+    program: { ...counters, seen: 105, toSocket: 103, dropped: { no_socket: 2, too_long: 0 } },
+    guard: { ...counters, seen: 50, toPort: 1, toUplink: 40, dropped: { source_ip: 7, vlan: 2 } },
+    socket: { ...noStatistics.closed.socket, rxRingFull: 3 },
+    innerTransmitDrops: 4,
+  }
+  const report = statisticsReport({ uplinks: [], ports: [{ ...entry, statistics }] })
+  t.is(
+    report,
+    [
+      'port 12 `dns` on eth0, user 65534, process 77',
+      '  hop                seen  onward  lost  of these',
+      '  pair, inward                        0',
+      '  port program        105     103     2  to socket 103, no_socket 2',
+      '  socket receives     103     100     3  to application 100, rx_ring_full 3',
+      '  socket sends                        0',
+      '  pair, outward                       4  no_room 4',
+      '  guard                50      41     9  to port 1, to uplink 40, source_ip 7, vlan 2',
+      '  redirect by guard                   0',
+    ].join('\n'),
+  )
+})
+
+test('the statistics of a card hold those of its closed ports', (t) => {
+  const report = statisticsReport({ uplinks: [{ uplink: 'eth0', statistics: { ...noStatistics, transmitDrops: 5 } }], ports: [] })
+  t.regex(report, /^uplink eth0\n/)
+  t.regex(report, /\n {2}card transmits +5 {2}no_room 5\n/)
+  t.regex(report, /\n {2}closed: guard/)
+})

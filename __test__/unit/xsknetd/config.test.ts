@@ -1,0 +1,195 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { XsknetError } from 'xsknet'
+import { systemAccounts } from '../../../packages/xsknetd/src/accounts.js'
+import { checkConfiguration, readConfiguration, type Settings } from '../../../packages/xsknetd/src/config.js'
+import { root } from '../../helpers/workspace.js'
+
+const folder = mkdtempSync(join(tmpdir(), 'xsknetd-config-'))
+writeFileSync(
+  join(folder, 'passwd'),
+  'root:x:0:0::/root:/bin/sh\n+@nis\nbad:x:seven:7::/:\nalice:x:1001:1001:Alice,,,:/home/alice:/bin/sh\n',
+)
+writeFileSync(join(folder, 'group'), 'root:x:0:\nnetops:x:50:alice,bob\n')
+test.after.always(() => rmSync(folder, { recursive: true }))
+const accounts = systemAccounts(folder)
+
+const GRANT = '[[grant]]\nuser = "alice"\nuplinks = ["eth0"]\naddresses = ["192.0.2.8/29"]\n'
+let files = 0
+function read(toml: string, above: Settings = { uplinks: ['eth0'] }) {
+  const file = join(folder, `${files++}.toml`)
+  writeFileSync(file, toml)
+  return readConfiguration(above, file, accounts)
+}
+
+test('flags alone are a configuration, with defaults', (t) => {
+  t.deepEqual(readConfiguration({ uplinks: ['eth0'] }), {
+    uplinks: ['eth0'],
+    mode: 'unspecified',
+    instance: 'default',
+    socket: '/run/xsknet/default.sock',
+    log: 'text',
+    grants: [],
+  })
+})
+
+test('the socket follows the name of the instance', (t) => {
+  t.is(readConfiguration({ uplinks: ['eth0'], instance: 'lab-1' }).socket, '/run/xsknet/lab-1.sock')
+  t.is(readConfiguration({ uplinks: ['eth0'], instance: 'lab-1', socket: '/tmp/x' }).socket, '/tmp/x')
+})
+
+test('a file says it all, and flags count more', (t) => {
+  const toml = '[daemon]\nuplinks = ["eth1", "eth2"]\nmode = "skb"\nsocket = "/tmp/a"\ninstance = "a"\nlog = "json"\n'
+  const all = { uplinks: ['eth1', 'eth2'], mode: 'skb', socket: '/tmp/a', instance: 'a', log: 'json', grants: [] }
+  t.deepEqual(read(toml, {}), all as never)
+  t.deepEqual(read(toml, { uplinks: ['eth9'], mode: 'native', log: undefined }), {
+    ...all,
+    uplinks: ['eth9'],
+    mode: 'native',
+  } as never)
+})
+
+test('grants get numbers for names, ranges for texts, and defaults', (t) => {
+  const toml = `${GRANT}[[grant]]\ngroup = "netops"\nuplinks = ["eth0", "eth1"]\naddresses = ["2001:db8::/64", "192.0.2.1"]\nvlans = [42, "untagged"]\nports = 4\nmemory = "64MiB"\n`
+  const { grants } = read(toml)
+  t.like(grants[0], { holder: { uid: 1001 }, vlans: ['untagged'], ports: 1, memory: 16 * 2 ** 20 })
+  t.like(grants[1], { holder: { gid: 50 }, uplinks: ['eth0', 'eth1'], vlans: [42, 'untagged'], ports: 4, memory: 64 * 2 ** 20 })
+  t.deepEqual(grants[1]?.addresses.map(String), ['2001:db8::/64', '192.0.2.1'])
+  t.regex(grants[1]?.origin ?? '', /^the 2nd \[\[grant\]\] of \/.*\.toml$/)
+})
+
+for (const [memory, bytes] of [
+  ['4096', 4096],
+  ['"1GiB"', 2 ** 30],
+  ['"3 KiB"', 3072],
+  ['"7B"', 7],
+] as const) {
+  test(`memory = ${memory} is ${bytes} bytes`, (t) => t.is(read(`${GRANT}memory = ${memory}\n`).grants[0]?.memory, bytes))
+}
+
+const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
+  ['no TOML', '[daemon]\nuplinks = [eth0]\n', /\.toml:2 is no TOML: /, { line: 2 }],
+  ['a key twice', '[daemon]\nlog = "text"\nlog = "json"\n', /\.toml:3 is no TOML/, { line: 3 }],
+  ['an unknown table', '[deamon]\n', /:1: `deamon`: there is no such key/, { key: 'deamon', line: 1 }],
+  ['an unknown key', '[daemon]\n\nuplink = ["eth0"]\n', /:3: `daemon.uplink`: there is no such key/, { line: 3 }],
+  ['an unknown key of a grant', `${GRANT}port = 3\n`, /:5: `grant\[0\].port`: there is no such key/],
+  ['no list of cards', '[daemon]\nuplinks = "eth0"\n', /:2: `daemon.uplinks`: it has to be a list of cards, such as \["eth0"\]/],
+  ['an empty list of cards', '[daemon]\nuplinks = []\n', /`daemon.uplinks`: .* not empty/],
+  ['a card that is none', '[daemon]\nuplinks = ["eth0", "eth0/1"]\n', /:2: `daemon.uplinks\[1\]`: it has to be a card's name/],
+  ['a mode', '[daemon]\nmode = "fast"\n', /:2: `daemon.mode`: it has to be "unspecified" or "native" or "skb" or "hw"/],
+  ['a format', '[daemon]\nlog = "xml"\n', /`daemon.log`: it has to be "text" or "json"/],
+  ['a relative socket', '[daemon]\nsocket = "x.sock"\n', /`daemon.socket`: it has to be a path from the root/],
+  ['an instance', '[daemon]\ninstance = "../x"\n', /`daemon.instance`: it has to be 1 to 32 letters/],
+  ['a grant as a table', '[grant]\nuser = "alice"\n', /:1: `grant`: /],
+  [
+    'nobody',
+    '[[grant]]\nuplinks = ["eth0"]\naddresses = ["192.0.2.1"]\n',
+    /:1: `grant\[0\]`: it has to name either a `user` or a `group`/,
+  ],
+  ['user and group', `${GRANT}group = 7\n`, /it has to name either a `user` or a `group`/],
+  [
+    'an unknown user',
+    GRANT.replace('alice', 'eve'),
+    /:2: `grant\[0\].user`: there is no user `eve` in \/etc\/passwd; only that file is read/,
+  ],
+  [
+    'an unknown group',
+    GRANT.replace('user = "alice"', 'group = "eves"'),
+    /:2: `grant\[0\].group`: there is no group `eves` in \/etc\/group/,
+  ],
+  ['a negative user', GRANT.replace('"alice"', '-1'), /`grant\[0\].user`: it has to be a name in quotes or a number/],
+  [
+    'no uplinks',
+    GRANT.replace('uplinks = ["eth0"]\n', ''),
+    /:1: `grant\[0\].uplinks`: it is missing/,
+    { key: 'grant[0].uplinks' },
+  ],
+  [
+    'no uplinks in the first of two grants',
+    `${GRANT.replace('uplinks = ["eth0"]\n', '')}${GRANT}`,
+    /:1: `grant\[0\].uplinks`/,
+    { line: 1 },
+  ],
+  ['no addresses', GRANT.replace(/addresses.*\n/, ''), /`grant\[0\].addresses`: it is missing/],
+  ['all addresses', GRANT.replace('["192.0.2.8/29"]', '[]'), /`grant\[0\].addresses`: .* not empty/],
+  [
+    'no address',
+    GRANT.replace('192.0.2.8/29', '192.0.2'),
+    /:4: `grant\[0\].addresses\[0\]`: `192.0.2` cannot be used as an address/,
+  ],
+  ['a crooked range', GRANT.replace('192.0.2.8/29', '192.0.2.9/29'), /The range that it lies in is 192.0.2.8\/29/],
+  ['a VLAN', `${GRANT}vlans = [4095]\n`, /:5: `grant\[0\].vlans\[0\]`: it has to be "untagged" or a number from 1 to 4094/],
+  ['no port', `${GRANT}ports = 0\n`, /:5: `grant\[0\].ports`: it has to be a number from 1 to 65535/],
+  ['half a port', `${GRANT}ports = 1.5\n`, /`grant\[0\].ports`: it has to be a number from 1/],
+  ['megabytes', `${GRANT}memory = "64MB"\n`, /:5: `grant\[0\].memory`: it has to be a number of bytes, or one like "64MiB"/],
+  ['more memory than there is', `${GRANT}memory = "999999999999GiB"\n`, /`grant\[0\].memory`/],
+  [
+    'the second of two grants',
+    `${GRANT}ports = 2\n\n  [[ grant ]] # another\nuser = 5\nuplinks = [\n  "eth0",\n]\naddresses = [\n  "192.0.2.1",\n  "192.0.2.300",\n]\n`,
+    /:12: `grant\[1\].addresses\[1\]`/,
+    { line: 12 },
+  ],
+]
+for (const [what, toml, says, details] of bad) {
+  test(`refused: ${what}`, (t) => {
+    const error = t.throws(() => read(toml), { instanceOf: XsknetError, message: says })
+    t.is(error?.code, 'ERR_XSKNET_CONFIGURATION_INVALID')
+    t.truthy(error?.hint)
+    t.regex(String(error?.details.file), /\.toml$/)
+    if (details) t.like(error?.details, details)
+  })
+}
+
+test('refused: no card at all', (t) => {
+  const error = t.throws(() => read(GRANT, {}), { instanceOf: XsknetError, message: /no card/ })
+  t.regex(error?.hint ?? '', /--uplink/)
+})
+
+test('refused: a file that is not there', (t) => {
+  const error = t.throws(() => readConfiguration({}, '/nowhere/x.toml'), {
+    instanceOf: XsknetError,
+    message: /\/nowhere\/x\.toml/,
+  })
+  t.is((error?.cause as NodeJS.ErrnoException | undefined)?.code, 'ENOENT')
+})
+
+for (const [flag, above, says] of [
+  ['--mode', { mode: 'fast' }, /^`--mode`: it has to be "unspecified" or/],
+  ['--uplink', { uplinks: ['eth0', 'a card'] }, /^`--uplink`: it has to be a card's name/],
+  ['--socket', { socket: 'x.sock' }, /^`--socket`: it has to be a path from the root/],
+  ['--log', { log: 'xml' }, /^`--log`: /],
+  ['--instance', { instance: '../x' }, /^`--instance`: /],
+] as const) {
+  test(`refused: ${flag}, which has no line`, (t) => {
+    const error = t.throws(() => read(GRANT, { uplinks: ['eth0'], ...above } as never), {
+      instanceOf: XsknetError,
+      message: says,
+    })
+    t.deepEqual(error?.details, { key: flag })
+  })
+}
+
+test('a program gives the same as objects, and gets the same errors', (t) => {
+  const { grants } = checkConfiguration(
+    { uplinks: ['eth0'], grants: [{ user: 'alice', uplinks: ['eth0'], addresses: ['192.0.2.1'] }] },
+    accounts,
+  )
+  t.like(grants[0], { holder: { uid: 1001 }, ports: 1, origin: 'the 1st of `grants`' })
+  const wrong = { user: 'alice', uplinks: ['eth0'], addresses: ['192.0.2.1'], port: 3 }
+  t.throws(() => checkConfiguration({ uplinks: ['eth0'], mode: 'fast' as never }), { message: /^`mode`: it has to be/ })
+  t.throws(() => checkConfiguration({ uplinks: ['eth0'], port: 3 } as never), { message: /^`port`: there is no such key/ })
+  t.throws(() => checkConfiguration({ uplinks: ['eth0'], grants: [wrong] }, accounts), {
+    message: /`grants\[0\].port`: there is no such key/,
+  })
+})
+
+test('the example is a good configuration', (t) => {
+  const text = readFileSync(`${root}examples/xsknetd.toml`, 'utf8')
+  t.true(read(text, {}).grants.length > 0)
+  // What stands in comments there must be right too.
+  const uncommented = text.replace(/^# ?(?=\[|\w+ = )/gm, '')
+  t.not(uncommented, text)
+  t.notThrows(() => read(uncommented.replaceAll('"netops"', '50').replaceAll('"nobody"', '65534'), {}))
+})

@@ -1,0 +1,120 @@
+import test from 'ava'
+import { XsknetError } from 'xsknet'
+import { readConfiguration } from '../../../packages/xsknetd/src/config.js'
+import { launch } from '../../../packages/xsknetd/src/daemon.js'
+import type { Machine } from '../../../packages/xsknetd/src/native.js'
+import type { Wire } from '../../../packages/xsknetd/src/wire.js'
+import { ALICE, FakeGround, FakeWire, grant, Record, ROOT, refusal } from './fakes.js'
+
+function setUp() {
+  const ground = new FakeGround()
+  const record = new Record()
+  const { did } = ground
+  let connect: (wire: Wire) => void = () => {}
+  const machine: Machine & { refuses?: XsknetError } = {
+    openInstance: async (name) => {
+      did.push(`openInstance ${name}`)
+      return ground
+    },
+    listen: async (path, _, onConnection) => {
+      did.push(`listen ${path}`)
+      if (machine.refuses) throw machine.refuses
+      connect = onConnection
+      return { close: async () => void did.push('unlisten') }
+    },
+  }
+  const configuration = { ...readConfiguration({ uplinks: ['eth0', 'eth1'], instance: 'lab', mode: 'skb' }), grants: [grant()] }
+  const client = async (who = ALICE) => {
+    const wire = new FakeWire(who)
+    connect(wire)
+    await wire.result('hello', { client: 'test' })
+    return wire
+  }
+  return { did, ground, record, machine, client, start: () => launch(configuration, record.log, machine) }
+}
+
+test('the socket comes last, and then the daemon is ready', async (t) => {
+  const { did, record, start } = setUp()
+  const daemon = await start()
+  t.deepEqual(did, ['openInstance lab', 'manage eth0 skb', 'manage eth1 skb', 'listen /run/xsknet/lab.sock'])
+  t.like(daemon, { socket: '/run/xsknet/lab.sock', instance: 'lab', uplinks: ['eth0', 'eth1'] } as never)
+  t.like(record.of('ready')[0], { socket: '/run/xsknet/lab.sock' })
+})
+
+test('it goes in the other order: clients are told, the socket goes, then ports, cards and the instance', async (t) => {
+  const { did, client, start } = setUp()
+  const daemon = await start()
+  const wire = await client()
+  await wire.result('openPort', { port: { uplink: 'eth0', addresses: ['192.0.2.10'] } })
+  did.length = 0
+  await daemon.close()
+  t.deepEqual(did, ['unlisten', 'closePort 1', 'release eth0', 'release eth1', 'close'])
+  t.like(wire.events, [{ event: 'portLost', port: 1, error: { code: 'ERR_XSKNET_PORT_LOST' } }] as never)
+  t.true(wire.closed)
+})
+
+test('close is one, however often it is called, and `closed` settles with it', async (t) => {
+  const { did, start } = setUp()
+  const daemon = await start()
+  t.is(daemon.close(), daemon.close())
+  await daemon.closed
+  t.is(did.filter((did) => did === 'close').length, 1)
+})
+
+test('what could not be undone is told by close and by `closed`', async (t) => {
+  const { ground, start } = setUp()
+  const daemon = await start()
+  ground.failures.set('close', refusal('ERR_XSKNET_KERNEL_REFUSED'))
+  await t.throwsAsync(daemon.close(), { instanceOf: XsknetError })
+  await t.throwsAsync(daemon.closed, { instanceOf: XsknetError })
+})
+
+test('a card that is refused undoes the others', async (t) => {
+  const { did, ground, start } = setUp()
+  const manage = ground.manage.bind(ground)
+  ground.manage = async (uplink, mode) => {
+    if (uplink === 'eth1') throw refusal('ERR_XSKNET_DEVICE_MISSING')
+    return manage(uplink, mode)
+  }
+  const error = await t.throwsAsync(start(), { instanceOf: XsknetError })
+  t.is(error?.code, 'ERR_XSKNET_DEVICE_MISSING')
+  t.deepEqual(did.slice(-2), ['release eth0', 'close'])
+})
+
+test('a socket that is refused undoes everything, and its own error is the one that is told', async (t) => {
+  const { did, ground, machine, record, start } = setUp()
+  machine.refuses = refusal('ERR_XSKNET_INSTANCE_RUNNING')
+  ground.failures.set('close', new Error('and this too'))
+  const error = await t.throwsAsync(start(), { instanceOf: XsknetError })
+  t.is(error?.code, 'ERR_XSKNET_INSTANCE_RUNNING')
+  t.deepEqual(did.slice(-3), ['release eth0', 'release eth1', 'close'])
+  t.like(record.of('undo-failed')[0], { message: 'and this too' })
+})
+
+test('a socket that cannot be closed keeps nothing from being undone', async (t) => {
+  const { did, machine, record, start } = setUp()
+  const { listen } = machine
+  machine.listen = async (...args) => {
+    await listen(...args)
+    return { close: () => Promise.reject(new Error('busy')) }
+  }
+  const daemon = await start()
+  await daemon.close()
+  t.is(did.at(-1), 'close')
+  t.like(record.of('socket-close-failed')[0], { message: 'busy' })
+})
+
+test('a grant for a card that is not managed is told, since it is nearly always a slip', async (t) => {
+  const { record, machine } = setUp()
+  const grants = [grant({ uplinks: ['eth0', 'eht1'] })]
+  await launch({ ...readConfiguration({ uplinks: ['eth0'] }), grants }, record.log, machine)
+  t.like(record.of('grant-without-uplink')[0], { uplinks: ['eht1'] })
+})
+
+test('the status of root shows clients and ports', async (t) => {
+  const { client, start } = setUp()
+  const daemon = await start()
+  await client()
+  t.like(await (await client(ROOT)).result('status'), { clients: 2, ports: 0, instance: 'lab' })
+  await daemon.close()
+})

@@ -1,0 +1,315 @@
+import test, { type ExecutionContext } from 'ava'
+import { XsknetError } from 'xsknet'
+import { Estate, type Owner } from '../../../packages/xsknetd/src/estate.js'
+import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
+import { ALICE, BOB, FakeGround, grant, MiB, Record, ROOT, refusal, until, user } from './fakes.js'
+
+class FakeOwner implements Owner {
+  readonly credentials: Credentials
+  readonly heard: [what: string | number, code: string, message: string][] = []
+
+  constructor(credentials: Credentials) {
+    this.credentials = credentials
+  }
+
+  portLost(port: number, error: XsknetError): void {
+    this.heard.push([port, error.code, error.message])
+  }
+
+  uplinkGone(uplink: string, error: XsknetError): void {
+    this.heard.push([uplink, error.code, error.message])
+  }
+}
+
+async function setUp({ grants = [grant()], uplinks = ['eth0'] } = {}) {
+  const ground = new FakeGround()
+  const record = new Record()
+  const estate = new Estate(ground, grants, record.log)
+  await estate.manage(uplinks, 'unspecified')
+  const owner = (who: Credentials) => {
+    const owner = new FakeOwner(who)
+    estate.join(owner)
+    return owner
+  }
+  return { ground, record, estate, owner, alice: owner(ALICE) }
+}
+
+const port = { uplink: 'eth0', addresses: ['192.0.2.10/24'] }
+const codeOf = async (t: ExecutionContext, promise: Promise<unknown>) =>
+  (await t.throwsAsync(promise, { instanceOf: XsknetError }))?.code
+
+test('what the policy counts is what is made: the daemon fills in sizes', async (t) => {
+  const { ground, estate, alice } = await setUp()
+  await estate.openPort(alice, port)
+  await estate.openPort(alice, { ...port, ringSize: 512, frameSize: 4096, name: 'b', vlan: undefined as never })
+  t.like(ground.requests[0], { addresses: ['192.0.2.10'], ringSize: 2048, frames: 4096, frameSize: 2048 })
+  t.like(ground.requests[1], { name: 'b', ringSize: 512, frames: 1024, frameSize: 4096 })
+})
+
+test('addresses come back with the prefix that was asked for, and link-local ones with /64', async (t) => {
+  const { ground, estate, alice } = await setUp()
+  const openPort = ground.openPort.bind(ground)
+  ground.openPort = async (uplink, request) => {
+    const opened = await openPort(uplink, request)
+    return { ...opened, info: { ...opened.info, addresses: [...request.addresses, 'fe80::ff:fe00:10'] } }
+  }
+  const { info } = await estate.openPort(alice, { uplink: 'eth0', addresses: ['192.0.2.10/24', '2001:DB8:0::10', '192.0.2.11'] })
+  t.deepEqual(info.addresses, ['192.0.2.10/24', '2001:db8::10/128', '192.0.2.11/32', 'fe80::ff:fe00:10/64'])
+})
+
+for (const [what, request, code] of [
+  ['no address', { addresses: [] }, 'ERR_XSKNET_ADDRESS_MISSING'],
+  ['no address at all', { addresses: ['card0'] }, 'ERR_XSKNET_ADDRESS_UNFIT'],
+  ['the card’s MAC', { mac: 'uplink' }, 'ERR_XSKNET_NOT_SUPPORTED'],
+  ['VLAN 0', { vlan: 0 }, 'ERR_XSKNET_VLAN_UNFIT'],
+  ['VLAN 4095', { vlan: 4095 }, 'ERR_XSKNET_VLAN_UNFIT'],
+  ['another card', { uplink: 'eth1' }, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['a foreign address', { addresses: ['198.51.100.1'] }, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['too much memory', { frames: 2 ** 20 }, 'ERR_XSKNET_LIMIT_REACHED'],
+] as const) {
+  test(`${what}: ${code}, and nothing was touched`, async (t) => {
+    const { ground, estate, alice } = await setUp()
+    t.is(await codeOf(t, estate.openPort(alice, { ...port, ...request } as never)), code)
+    t.deepEqual(ground.requests, [])
+  })
+}
+
+test('requests at the same time cannot pass the limit together', async (t) => {
+  const { ground, estate, alice } = await setUp()
+  const letGo = ground.hold()
+  const opening = Array.from({ length: 5 }, () => estate.openPort(alice, port))
+  await until('two openings', () => ground.waiting === 2)
+  letGo()
+  const ends = await Promise.allSettled(opening)
+  t.deepEqual(
+    ends.map(({ status }) => status),
+    ['fulfilled', 'fulfilled', 'rejected', 'rejected', 'rejected'],
+  )
+})
+
+test('connections of one user share its limit, those of others do not', async (t) => {
+  const { estate, alice, owner } = await setUp({ grants: [grant(), grant({ holder: { uid: BOB.uid } })] })
+  const [second, bob] = [owner(user(ALICE.uid)), owner(BOB)]
+  await estate.openPort(alice, port)
+  await estate.openPort(second, port)
+  t.is(await codeOf(t, estate.openPort(second, port)), 'ERR_XSKNET_LIMIT_REACHED')
+  await t.notThrowsAsync(estate.openPort(bob, port))
+})
+
+test('what failed to open counts no more', async (t) => {
+  const { ground, estate, alice } = await setUp({ grants: [grant({ ports: 1, memory: 8 * MiB })] })
+  for (let round = 0; round < 3; round++) {
+    ground.failures.set('openPort', refusal('ERR_XSKNET_ADDRESS_TAKEN'))
+    t.is(await codeOf(t, estate.openPort(alice, port)), 'ERR_XSKNET_ADDRESS_TAKEN')
+  }
+  await t.notThrowsAsync(estate.openPort(alice, port))
+})
+
+test('what was closed counts until it is undone, and then no more', async (t) => {
+  const { ground, estate, alice } = await setUp({ grants: [grant({ ports: 1 })] })
+  const { info } = await estate.openPort(alice, port)
+  const letGo = ground.hold()
+  const closing = estate.closePort(alice, info.port)
+  // Not refused: it waits for the room that is about to be free.
+  const opening = estate.openPort(alice, port)
+  await until('the closing', () => ground.waiting === 1)
+  t.is(ground.requests.length, 1)
+  letGo()
+  await closing
+  t.is((await opening).info.port, 2)
+})
+
+test('a port is closed by its own connection alone', async (t) => {
+  const { estate, alice, owner } = await setUp()
+  const { info } = await estate.openPort(alice, port)
+  for (const other of [owner(ALICE), owner(BOB), owner(ROOT)]) {
+    t.is(await codeOf(t, estate.closePort(other, info.port)), 'ERR_XSKNET_PORT_UNKNOWN')
+  }
+  await estate.closePort(alice, info.port)
+  t.is(await codeOf(t, estate.closePort(alice, info.port)), 'ERR_XSKNET_PORT_UNKNOWN')
+})
+
+test('two closings at once close once', async (t) => {
+  const { ground, record, estate, alice } = await setUp()
+  const { info } = await estate.openPort(alice, port)
+  const ends = await Promise.allSettled([estate.closePort(alice, info.port), estate.closePort(alice, info.port)])
+  t.deepEqual(
+    ends.map(({ status }) => status),
+    ['fulfilled', 'rejected'],
+  )
+  t.deepEqual(
+    ground.did.filter((did) => did.startsWith('closePort')),
+    ['closePort 1'],
+  )
+  t.is(record.of('port-closed').length, 1)
+})
+
+test('a port that cannot be undone is told in the log, and holds nobody up', async (t) => {
+  const { ground, record, estate, alice } = await setUp({ grants: [grant({ ports: 1 })] })
+  const { info } = await estate.openPort(alice, port)
+  ground.failures.set('closePort', refusal('ERR_XSKNET_KERNEL_REFUSED', 'the veth stayed'))
+  await estate.closePort(alice, info.port)
+  t.like(record.of('port-close-failed')[0], { port: 1, message: 'the veth stayed' })
+  await t.notThrowsAsync(estate.openPort(alice, port))
+})
+
+test('who leaves loses all its ports and no other', async (t) => {
+  const { ground, estate, alice, owner } = await setUp()
+  const other = owner(ALICE)
+  await estate.openPort(alice, port)
+  await estate.openPort(other, port)
+  await estate.leave(alice)
+  t.deepEqual([...ground.open], [2])
+  t.deepEqual(
+    estate.portsFor(ALICE).map((entry) => entry.port),
+    [2],
+  )
+})
+
+test('who leaves while its port is being opened: it is closed when it is ready, descriptors too', async (t) => {
+  const { ground, estate, alice } = await setUp({ grants: [grant({ ports: 1 })] })
+  const letGo = ground.hold()
+  const opening = estate.openPort(alice, port)
+  await until('the opening', () => ground.waiting === 1)
+  await estate.leave(alice)
+  letGo()
+  t.is(await codeOf(t, opening), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.deepEqual([...ground.open], [])
+  t.true(ground.handedOut[0]?.closed)
+  const again = new FakeOwner(ALICE)
+  estate.join(again)
+  await t.notThrowsAsync(estate.openPort(again, port))
+})
+
+test('who has not joined opens nothing', async (t) => {
+  const { ground, estate } = await setUp()
+  await t.throwsAsync(estate.openPort(new FakeOwner(ROOT), port))
+  t.deepEqual(ground.requests, [])
+})
+
+test('a lost port is told to its owner and cleaned up; others go on', async (t) => {
+  const { ground, record, estate, alice, owner } = await setUp()
+  const root = owner(ROOT)
+  await estate.openPort(alice, port)
+  await estate.openPort(root, port)
+  ground.lose({ uplink: 'eth0', port: 1 })
+  t.like(alice.heard, [[1, 'ERR_XSKNET_PORT_LOST']] as never)
+  t.deepEqual(root.heard, [])
+  await until('the cleaning', () => record.of('port-closed').length === 1)
+  t.deepEqual([...ground.open], [2])
+  // What the kernel says twice is told once.
+  ground.lose({ uplink: 'eth0', port: 1 })
+  t.is(alice.heard.length, 1)
+})
+
+test('a loss that comes while the port is being closed is nobody’s', async (t) => {
+  const { ground, estate, alice } = await setUp()
+  const { info } = await estate.openPort(alice, port)
+  const closing = estate.closePort(alice, info.port)
+  ground.lose({ uplink: 'eth0', port: info.port })
+  await closing
+  t.deepEqual(alice.heard, [])
+})
+
+test('a card that goes takes its ports along, tells who may know of it, and is let go after them', async (t) => {
+  const both = [grant({ uplinks: ['eth0', 'eth1'] }), grant({ holder: { uid: BOB.uid }, uplinks: ['eth1'] })]
+  const { ground, estate, alice, owner } = await setUp({ grants: both, uplinks: ['eth0', 'eth1'] })
+  const [bob, root] = [owner(BOB), owner(ROOT)]
+  await estate.openPort(alice, port)
+  await estate.openPort(alice, { ...port, uplink: 'eth1' })
+  ground.lose({ uplink: 'eth0' })
+  ground.lose({ uplink: 'eth0' })
+  t.deepEqual(
+    alice.heard.map(([what, code]) => [what, code]),
+    [
+      [1, 'ERR_XSKNET_PORT_LOST'],
+      ['eth0', 'ERR_XSKNET_UPLINK_CLOSED'],
+    ],
+  )
+  t.deepEqual(bob.heard, [])
+  t.deepEqual(
+    root.heard.map(([what]) => what),
+    ['eth0'],
+  )
+  t.deepEqual(
+    estate.uplinksFor(ROOT).map(({ uplink }) => uplink),
+    ['eth1'],
+  )
+  await until('the release', () => ground.did.includes('release eth0'))
+  t.deepEqual(ground.did.slice(-2), ['closePort 1', 'release eth0'])
+  await estate.close()
+  t.is(ground.did.filter((did) => did === 'release eth0').length, 1)
+})
+
+test('a card that goes while a port is being opened on it', async (t) => {
+  const { ground, estate, alice } = await setUp()
+  const letGo = ground.hold()
+  const opening = estate.openPort(alice, port)
+  await until('the opening', () => ground.waiting === 1)
+  ground.lose({ uplink: 'eth0' })
+  letGo()
+  t.is(await codeOf(t, opening), 'ERR_XSKNET_PORT_LOST')
+  t.deepEqual([...ground.open], [])
+  t.true(ground.handedOut[0]?.closed)
+})
+
+test('ports are listed for their user, and all for root', async (t) => {
+  const { estate, alice, owner } = await setUp()
+  await estate.openPort(owner(ROOT), { ...port, name: 'roots' })
+  await estate.openPort(alice, { ...port, name: 'hers' })
+  t.deepEqual(
+    estate.portsFor(ROOT).map(({ port, name, uid, pid }) => [port, name, uid, pid]),
+    [
+      [1, 'roots', 0, 1000],
+      [2, 'hers', 1001, 2001],
+    ],
+  )
+  t.deepEqual(
+    estate.portsFor(ALICE).map(({ name }) => name),
+    ['hers'],
+  )
+  t.deepEqual(estate.portsFor(BOB), [])
+})
+
+test('statistics of a port are for its user and root, those of a card for who may use it', async (t) => {
+  const { estate, alice } = await setUp()
+  await estate.openPort(alice, port)
+  await t.notThrowsAsync(estate.portStatistics(ALICE, 1))
+  await t.notThrowsAsync(estate.portStatistics(ROOT, 1))
+  t.is(await codeOf(t, estate.portStatistics(BOB, 1)), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.is(await codeOf(t, estate.portStatistics(ROOT, 2)), 'ERR_XSKNET_PORT_UNKNOWN')
+  await t.notThrowsAsync(estate.uplinkStatistics(ALICE, 'eth0'))
+  t.is(await codeOf(t, estate.uplinkStatistics(BOB, 'eth0')), 'ERR_XSKNET_NOT_PERMITTED')
+})
+
+test('closing tells owners first, then closes ports, cards and the rest, once', async (t) => {
+  const { ground, estate, alice } = await setUp({ uplinks: ['eth0', 'eth1'] })
+  await estate.openPort(alice, port)
+  const closing = estate.close()
+  t.regex(alice.heard[0]?.[2] ?? '', /shutting down/)
+  t.deepEqual([...ground.did.slice(-1)], ['openPort eth0'])
+  t.is(estate.close(), closing)
+  await closing
+  t.deepEqual(ground.did.slice(3), ['closePort 1', 'release eth0', 'release eth1', 'close'])
+  t.is(await codeOf(t, estate.openPort(alice, port)), 'ERR_XSKNET_UPLINK_CLOSED')
+})
+
+test('closing waits for ports that are being opened, and closes them before the cards', async (t) => {
+  const { ground, estate, alice } = await setUp()
+  const letGo = ground.hold()
+  const opening = estate.openPort(alice, port)
+  await until('the opening', () => ground.waiting === 1)
+  const closing = estate.close()
+  letGo()
+  t.is(await codeOf(t, opening), 'ERR_XSKNET_UPLINK_CLOSED')
+  await closing
+  t.deepEqual(ground.did.slice(1), ['openPort eth0', 'closePort 1', 'release eth0', 'close'])
+})
+
+test('a card that cannot be given back keeps nothing from being undone', async (t) => {
+  const { ground, record, estate } = await setUp({ uplinks: ['eth0', 'eth1'] })
+  ground.failures.set('release', refusal('ERR_XSKNET_KERNEL_REFUSED'))
+  await estate.close()
+  t.deepEqual(ground.did.slice(-3), ['release eth0', 'release eth1', 'close'])
+  t.like(record.of('uplink-release-failed')[0], { uplink: 'eth0' })
+})

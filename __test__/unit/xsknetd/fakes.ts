@@ -1,0 +1,283 @@
+import { XsknetError } from 'xsknet'
+import {
+  type Answer,
+  type Event,
+  encode,
+  type PortInfo,
+  PROTOCOL_VERSION,
+  readReply,
+  type UplinkInfo,
+  type UplinkStatistics,
+} from 'xsknet/protocol'
+import { Range } from '../../../packages/xsknetd/src/addresses.js'
+import type { Ground, Loss, OpenedPort } from '../../../packages/xsknetd/src/ground.js'
+import type { Log, LogFields } from '../../../packages/xsknetd/src/log.js'
+import type { Grant } from '../../../packages/xsknetd/src/policy.js'
+import type { Credentials, Descriptors, Wire } from '../../../packages/xsknetd/src/wire.js'
+
+export const MiB = 2 ** 20
+
+export const user = (uid: number, gid = uid, groups: number[] = []): Credentials => ({ pid: 1000 + uid, uid, gid, groups })
+export const ROOT = user(0)
+export const ALICE = user(1001)
+export const BOB = user(1002)
+
+/** A full grant for {@link ALICE}; a test changes what it is about. */
+export function grant({
+  addresses = ['192.0.2.8/29', '2001:db8::/64'],
+  ...changed
+}: Partial<Omit<Grant, 'addresses'>> & { addresses?: string[] } = {}): Grant {
+  return {
+    holder: { uid: ALICE.uid },
+    uplinks: ['eth0'],
+    vlans: ['untagged'],
+    ports: 2,
+    memory: 32 * MiB,
+    origin: 'the 1st [[grant]] of test.toml',
+    ...changed,
+    addresses: addresses.map((text) => new Range(text)),
+  }
+}
+
+/** What was logged. */
+export class Record {
+  readonly lines: { event: string; fields: LogFields }[] = []
+  readonly log: Log = (event, fields = {}) => void this.lines.push({ event, fields })
+
+  of(event: string): LogFields[] {
+    return this.lines.flatMap((line) => (line.event === event ? [line.fields] : []))
+  }
+}
+
+export class FakeDescriptors implements Descriptors {
+  length = 2
+  closed = false
+
+  close(): void {
+    this.length = 0
+    this.closed = true
+  }
+}
+
+const counters = { seen: 0, passed: 0, toPort: 0, toUplink: 0, toSocket: 0, dropped: {} }
+const socket = { rxDropped: 0, rxInvalidDescs: 0, txInvalidDescs: 0, rxRingFull: 0, rxFillRingEmptyDescs: 0, txRingEmptyDescs: 0 }
+const pair = { innerTransmitDrops: 0, outerTransmitDrops: 0, outerRefusedRedirects: 0 }
+export const noStatistics: UplinkStatistics = {
+  program: counters,
+  unattributed: counters,
+  transmitDrops: 0,
+  refusedRedirects: 0,
+  closed: { guard: counters, program: counters, socket, ...pair },
+}
+
+type GroundRequest = Parameters<Ground['openPort']>[1]
+
+/** A host in memory. Whatever is opened or closed waits at the gate while that is shut. */
+export class FakeGround implements Ground {
+  readonly did: string[] = []
+  readonly requests: GroundRequest[] = []
+  readonly handedOut: FakeDescriptors[] = []
+  readonly open = new Set<number>()
+  /** The next call of this name fails with it. */
+  readonly failures = new Map<string, unknown>()
+  #lose: (loss: Loss) => void = () => {}
+  #next = 1
+  #gate: Promise<void> = Promise.resolve()
+  #waiting = 0
+
+  onLoss(listener: (loss: Loss) => void): void {
+    this.#lose = listener
+  }
+
+  lose(loss: Loss): void {
+    this.#lose(loss)
+  }
+
+  /** Holds what is asked from now on, until the returned function is called. */
+  hold(): () => void {
+    let letGo = () => {}
+    this.#gate = new Promise((resolve) => {
+      letGo = resolve
+    })
+    return letGo
+  }
+
+  /** How many calls have begun and not ended. */
+  get waiting(): number {
+    return this.#waiting
+  }
+
+  async manage(uplink: string, mode: string): Promise<UplinkInfo> {
+    await this.#do('manage', `${uplink} ${mode}`)
+    return { uplink, index: 7, mac: '02:00:00:00:00:01', mtu: 1500, mode: 'native', tried: [] }
+  }
+
+  async openPort(uplink: string, request: GroundRequest): Promise<OpenedPort> {
+    this.requests.push(request)
+    await this.#do('openPort', uplink)
+    const key = this.#next++
+    this.open.add(key)
+    const info: PortInfo = {
+      port: key,
+      name: request.name ?? `port-${key}`,
+      uplink,
+      mac: '02:00:00:00:00:10',
+      addresses: request.addresses,
+      vlan: request.vlan ?? null,
+      mtu: 1500,
+      outer: `o${key}`,
+      inner: `i${key}`,
+      guardMode: 'native',
+      portMode: 'native',
+      bindMode: 'copy',
+      tried: [],
+    }
+    const { frames = 0, frameSize = 0, ringSize = 0 } = request
+    const rings = { rx: ringSize, tx: ringSize, fill: ringSize, completion: ringSize }
+    const socket = {
+      frameSize,
+      frames,
+      headroom: 0,
+      ...rings,
+      fillTarget: 1,
+      inFill: [],
+      bindMode: 'copy' as const,
+      counted: { received: 1, sent: 1, completed: 1 },
+    }
+    const takeDescriptors = () => {
+      const descriptors = new FakeDescriptors()
+      this.handedOut.push(descriptors)
+      return descriptors
+    }
+    return { key, info, socket, takeDescriptors }
+  }
+
+  async closePort(port: number): Promise<void> {
+    if (!this.open.delete(port)) throw new Error(`port ${port} is closed a second time`)
+    await this.#do('closePort', `${port}`)
+  }
+
+  async portStatistics(port: number) {
+    await this.#do('portStatistics', `${port}`)
+    return noStatistics.closed
+  }
+
+  async uplinkStatistics(uplink: string) {
+    await this.#do('uplinkStatistics', uplink)
+    return noStatistics
+  }
+
+  release(uplink: string): Promise<void> {
+    return this.#do('release', uplink)
+  }
+
+  close(): Promise<void> {
+    return this.#do('close', '')
+  }
+
+  async #do(name: string, what: string): Promise<void> {
+    this.#waiting += 1
+    await this.#gate
+    this.#waiting -= 1
+    this.did.push(`${name} ${what}`.trim())
+    const failure = this.failures.get(name)
+    this.failures.delete(name)
+    if (failure !== undefined) throw failure
+  }
+}
+
+/** A connection in memory. */
+export class FakeWire implements Wire {
+  readonly credentials: Credentials
+  readonly replies: (Answer | Event)[] = []
+  /** What came with the replies, in their order. */
+  readonly descriptors: (Descriptors | undefined)[] = []
+  closed = false
+  /** False: the client does not read and is cut off. */
+  takes = true
+  dealtWith = 0
+  #onMessage: Parameters<Wire['start']>[0] = () => {}
+  #onEnd: Parameters<Wire['start']>[1] = () => {}
+  #id = 0
+
+  constructor(credentials: Credentials) {
+    this.credentials = credentials
+  }
+
+  start(...[onMessage, onEnd]: Parameters<Wire['start']>): void {
+    this.#onMessage = onMessage
+    this.#onEnd = onEnd
+  }
+
+  send(message: Uint8Array, descriptors?: Descriptors): boolean {
+    if (!this.takes || this.closed) return false
+    // What the daemon says has to be as the protocol has it.
+    this.replies.push(readReply(message))
+    this.descriptors.push(descriptors)
+    return true
+  }
+
+  done(): void {
+    this.dealtWith += 1
+  }
+
+  close(): void {
+    this.closed = true
+  }
+
+  /** The client is gone. */
+  end(reason = 'the client has gone'): void {
+    this.#onEnd(reason)
+  }
+
+  /** What came from the client, whatever it is. */
+  deliver(message: string | Uint8Array | null, length?: number, descriptors = 0): void {
+    const bytes = typeof message === 'string' ? new TextEncoder().encode(message) : message
+    this.#onMessage(bytes, length ?? bytes?.length ?? 0, descriptors)
+  }
+
+  /** A request, and the number it got. */
+  ask(operation: string, parameters: object = {}): number {
+    this.#id += 1
+    this.deliver(encode({ version: PROTOCOL_VERSION, id: this.#id, operation, ...parameters } as never))
+    return this.#id
+  }
+
+  /** A request's good result. */
+  async result<T = unknown>(operation: string, parameters: object = {}): Promise<T> {
+    const answer = await this.answer(this.ask(operation, parameters))
+    if (!('result' in answer)) throw new Error(`${operation} was refused: ${JSON.stringify(answer)}`)
+    return answer.result as T
+  }
+
+  /** The code with which a request was refused. */
+  async refusal(operation: string, parameters: object = {}): Promise<string> {
+    const answer = await this.answer(this.ask(operation, parameters))
+    if (!('error' in answer)) throw new Error(`${operation} was not refused: ${JSON.stringify(answer)}`)
+    return answer.error.code
+  }
+
+  async answer(id: number | null): Promise<Answer> {
+    let found: Answer | undefined
+    await until(`an answer to ${id}`, () => {
+      found = this.replies.find((reply): reply is Answer => 'id' in reply && reply.id === id)
+      return found !== undefined
+    })
+    return found as Answer
+  }
+
+  get events(): Event[] {
+    return this.replies.filter((reply): reply is Event => 'event' in reply)
+  }
+}
+
+/** Lets promises run until it holds. No timers, so that they may be mocked. */
+export async function until(what: string, holds: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 1000; turn++) {
+    if (holds()) return
+    await new Promise<void>((resolve) => setImmediate(resolve))
+  }
+  throw new Error(`it did not come to ${what}`)
+}
+
+export const refusal = (code: ConstructorParameters<typeof XsknetError>[0], message = 'no') => new XsknetError(code, message)

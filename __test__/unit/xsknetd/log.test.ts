@@ -1,0 +1,69 @@
+import test from 'ava'
+import { Damper, type LogFields, lineLog } from '../../../packages/xsknetd/src/log.js'
+
+const at = () => new Date('2026-11-22T12:00:00.000Z')
+function written(format: 'text' | 'json', event: string, fields: LogFields): string {
+  const lines: string[] = []
+  lineLog(format, (line) => lines.push(line), at)(event, fields)
+  return lines.join('')
+}
+
+test('a line of text has time, event and fields; what is undefined is left out', (t) => {
+  const fields = { port: 3, name: 'my port', mac: '02:00:00:00:00:01', addresses: ['192.0.2.1/24'], because: undefined }
+  t.is(
+    written('text', 'port-opened', fields),
+    '2026-11-22T12:00:00.000Z port-opened port=3 name="my port" mac=02:00:00:00:00:01 addresses=["192.0.2.1/24"]\n',
+  )
+})
+
+test('a line of JSON has the same', (t) => {
+  t.is(
+    written('json', 'ready', { socket: '/run/x', grants: 2 }),
+    '{"time":"2026-11-22T12:00:00.000Z","event":"ready","socket":"/run/x","grants":2}\n',
+  )
+})
+
+const hostile = [
+  'a\nfake ready',
+  'a" name=b',
+  '\u001b[2J',
+  '\u202egnp',
+  '\u2028',
+  '\ud800',
+  '\u0000',
+  '\u009b31m',
+  '\u{e0001}',
+  'ä=ö',
+  '',
+]
+for (const format of ['text', 'json'] as const) {
+  test(`what a client chose stays in its field, as ${format}`, (t) => {
+    for (const name of hostile) {
+      const line = written(format, 'client-connected', { client: name })
+      t.is(line.split('\n').length, 2)
+      t.notRegex(line.trimEnd(), /[\p{C}\p{Zl}\p{Zp}]/u)
+      const value = format === 'json' ? JSON.parse(line).client : /client=(.*)\n$/.exec(line)?.[1]
+      t.is(format === 'json' ? value : value.startsWith('"') ? JSON.parse(value) : value, name)
+    }
+  })
+
+  test(`what is long is cut, as ${format}`, (t) => {
+    t.true(written(format, 'client-connected', { client: 'x'.repeat(100_000) }).length < 1000)
+  })
+}
+
+test('a user is held to 20 lines at once and one a second, and what was held back is told', (t) => {
+  let now = 0
+  const damper = new Damper(() => now)
+  const passed = (uid: number, times: number) =>
+    Array.from({ length: times }, () => damper.pass(uid)).filter((held) => held !== undefined)
+  t.deepEqual(passed(1, 50), Array(20).fill(0))
+  t.deepEqual(passed(2, 1), [0])
+  now = 999
+  t.is(damper.pass(1), undefined)
+  now = 1000
+  t.is(damper.pass(1), 31)
+  t.is(damper.pass(1), undefined)
+  now = 1_000_000
+  t.deepEqual(passed(1, 50), [1, ...Array(19).fill(0)])
+})

@@ -1,0 +1,217 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { XsknetError, type XsknetErrorCode } from 'xsknet'
+import { readAddress } from '../../../packages/xsknetd/src/addresses.js'
+import { readConfiguration } from '../../../packages/xsknetd/src/config.js'
+import { type Grant, type Holding, mayUse, permit, type Wish } from '../../../packages/xsknetd/src/policy.js'
+import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
+import { ALICE, BOB, grant, MiB, ROOT, user } from './fakes.js'
+
+const wish = ({
+  addresses = ['192.0.2.10'],
+  ...changed
+}: Partial<Omit<Wish, 'addresses'>> & { addresses?: string[] } = {}): Wish => ({
+  uplink: 'eth0',
+  vlan: 'untagged',
+  memory: 8 * MiB,
+  ...changed,
+  addresses: addresses.map(readAddress),
+})
+const nothing: Holding = { ports: 0, memory: 0 }
+
+interface Row {
+  what: string
+  grants?: Grant[]
+  who?: Credentials
+  wish?: Wish
+  has?: Holding
+  refused?: XsknetErrorCode
+  details?: object
+}
+
+const NOT_PERMITTED = 'ERR_XSKNET_NOT_PERMITTED'
+const LIMIT_REACHED = 'ERR_XSKNET_LIMIT_REACHED'
+
+const rows: Row[] = [
+  { what: 'a user has what was granted' },
+  {
+    what: 'root has all without a grant',
+    grants: [],
+    who: ROOT,
+    wish: wish({ uplink: 'any', vlan: 9 }),
+    has: { ports: 999, memory: 2 ** 50 },
+  },
+  { what: 'nobody has anything by default', grants: [], refused: NOT_PERMITTED },
+  { what: 'the grant of one user is not another’s', who: BOB, refused: NOT_PERMITTED, details: { uid: BOB.uid } },
+  {
+    what: 'a user’s number is not a group’s',
+    grants: [grant({ holder: { gid: ALICE.uid } })],
+    who: user(ALICE.uid, 5),
+    refused: NOT_PERMITTED,
+  },
+  { what: 'a group’s number is not a user’s', who: user(5, ALICE.uid), refused: NOT_PERMITTED },
+  { what: 'a primary group counts', grants: [grant({ holder: { gid: 50 } })], who: user(7, 50) },
+  { what: 'a supplementary group counts', grants: [grant({ holder: { gid: 50 } })], who: user(7, 7, [3, 50]) },
+  { what: 'group 0 makes no root', grants: [], who: user(7, 0, [0]), refused: NOT_PERMITTED },
+  { what: 'another card', wish: wish({ uplink: 'eth1' }), refused: NOT_PERMITTED, details: { uplink: 'eth1' } },
+  { what: 'the first address of a range', wish: wish({ addresses: ['192.0.2.8'] }) },
+  { what: 'the last address of a range', wish: wish({ addresses: ['192.0.2.15'] }) },
+  { what: 'the address before a range', wish: wish({ addresses: ['192.0.2.7'] }), refused: NOT_PERMITTED },
+  { what: 'the address behind a range', wish: wish({ addresses: ['192.0.2.16'] }), refused: NOT_PERMITTED },
+  { what: 'the prefix asked for decides nothing', wish: wish({ addresses: ['192.0.2.10/0'] }) },
+  { what: 'an IPv6 address of a range', wish: wish({ addresses: ['2001:DB8::1'] }) },
+  { what: 'an IPv6 address of no range', wish: wish({ addresses: ['2001:db8:0:1::1'] }), refused: NOT_PERMITTED },
+  {
+    what: 'one address of several is not granted',
+    wish: wish({ addresses: ['192.0.2.10', '192.0.2.99'] }),
+    refused: NOT_PERMITTED,
+  },
+  { what: 'a VLAN that was not granted', wish: wish({ vlan: 42 }), refused: NOT_PERMITTED, details: { vlan: 42 } },
+  { what: 'a VLAN that was granted', grants: [grant({ vlans: [42] })], wish: wish({ vlan: 42 }) },
+  {
+    what: 'untagged frames where only a VLAN was granted',
+    grants: [grant({ vlans: [42] })],
+    refused: NOT_PERMITTED,
+    details: { vlan: 'untagged' },
+  },
+  {
+    what: 'two grants that cover it only together',
+    grants: [grant({ addresses: ['192.0.2.10'] }), grant({ addresses: ['192.0.2.11'] })],
+    wish: wish({ addresses: ['192.0.2.10', '192.0.2.11'] }),
+    refused: NOT_PERMITTED,
+  },
+  {
+    what: 'either of two grants',
+    grants: [grant({ addresses: ['192.0.2.10'] }), grant({ addresses: ['192.0.2.11'] })],
+    wish: wish({ addresses: ['192.0.2.11'] }),
+  },
+  { what: 'the last port', has: { ports: 1, memory: 0 } },
+  {
+    what: 'one port too many',
+    has: { ports: 2, memory: 0 },
+    refused: LIMIT_REACHED,
+    details: { limit: 'ports', has: 2, asked: 1, most: 2 },
+  },
+  { what: 'the last byte', has: { ports: 1, memory: 24 * MiB } },
+  {
+    what: 'one byte too many',
+    has: { ports: 1, memory: 24 * MiB + 1 },
+    refused: LIMIT_REACHED,
+    details: { limit: 'memory', has: 24 * MiB + 1, asked: 8 * MiB, most: 32 * MiB },
+  },
+  {
+    what: 'the larger of two grants that cover it',
+    grants: [grant({ ports: 1 }), grant({ ports: 3 })],
+    has: { ports: 2, memory: 0 },
+  },
+  {
+    what: 'many ports by one grant and much memory by another',
+    grants: [grant({ ports: 9, memory: 1 }), grant({ ports: 1, memory: 99 * MiB })],
+    has: { ports: 1, memory: 8 * MiB },
+    refused: LIMIT_REACHED,
+    details: { limit: 'memory', most: 1 },
+  },
+  {
+    what: 'a larger grant that does not cover it helps nothing',
+    grants: [grant({ ports: 1 }), grant({ ports: 9, uplinks: ['eth1'] })],
+    has: { ports: 1, memory: 0 },
+    refused: LIMIT_REACHED,
+    details: { most: 1 },
+  },
+  { what: 'more memory than can be', wish: wish({ memory: 2 ** 64 }), refused: LIMIT_REACHED },
+]
+
+for (const { what, grants = [grant()], who = ALICE, wish: wanted = wish(), has = nothing, refused, details } of rows) {
+  test(`${what}: ${refused ?? 'allowed'}`, (t) => {
+    const judge = () => permit(grants, who, wanted, has)
+    if (refused === undefined) {
+      t.notThrows(judge)
+      return
+    }
+    const error = t.throws(judge, { instanceOf: XsknetError })
+    t.is(error?.code, refused)
+    t.truthy(error?.hint)
+    if (details) t.like(error?.details, details)
+  })
+}
+
+/** The TOML lines of a hint. */
+const lines = (grants: Grant[], wanted: Wish) =>
+  (refused(() => permit(grants, ALICE, wanted, nothing)).hint ?? '').split('\n').slice(1)
+
+/** What the daemon makes of these lines. */
+function configured(t: ExecutionContext, toml: string[]): readonly Grant[] {
+  const folder = mkdtempSync(join(tmpdir(), 'xsknetd-policy-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'x.toml')
+  writeFileSync(file, toml.join('\n'))
+  return readConfiguration({ uplinks: ['eth0'] }, file).grants
+}
+
+function refused(call: () => void): XsknetError {
+  try {
+    call()
+  } catch (error) {
+    return error as XsknetError
+  }
+  throw new Error('nothing was refused')
+}
+
+test('who has no grant is told a whole one, which is enough', (t) => {
+  const wanted = wish({ addresses: ['192.0.2.10/24', '2001:db8::1'], vlan: 42 })
+  const toml = lines([], wanted)
+  t.deepEqual(toml, [
+    '[[grant]]',
+    `user = ${ALICE.uid}`,
+    'uplinks = ["eth0"]',
+    'addresses = ["192.0.2.10", "2001:db8::1"]',
+    'vlans = [42]',
+  ])
+  t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
+})
+
+test('who lacks an address is told the line to change, with what it has already', (t) => {
+  t.deepEqual(lines([grant()], wish({ addresses: ['192.0.2.10', '192.0.2.99'] })), [
+    'addresses = ["192.0.2.8/29", "2001:db8::/64", "192.0.2.99"]',
+  ])
+})
+
+test('who lacks a VLAN too is told both lines', (t) => {
+  t.deepEqual(lines([grant()], wish({ addresses: ['192.0.2.99'], vlan: 42 })), [
+    'addresses = ["192.0.2.8/29", "2001:db8::/64", "192.0.2.99"]',
+    'vlans = ["untagged", 42]',
+  ])
+})
+
+test('of several grants, the one that lacks least is named', (t) => {
+  const error = refused(() =>
+    permit(
+      [grant({ vlans: [7], origin: 'far' }), grant({ origin: 'near' })],
+      ALICE,
+      wish({ addresses: ['192.0.2.99'] }),
+      nothing,
+    ),
+  )
+  t.regex(error.hint ?? '', /^In near, /)
+})
+
+test('the lines to change are enough', (t) => {
+  const wanted = wish({ addresses: ['192.0.2.99', '2001:db9::1'], vlan: 42 })
+  const toml = ['[[grant]]', `user = ${ALICE.uid}`, 'uplinks = ["eth0"]', ...lines([grant()], wanted)]
+  t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
+})
+
+test('the grants of others are not shown', (t) => {
+  const secret = grant({ holder: { uid: BOB.uid }, addresses: ['198.51.100.0/24'], origin: 'secret' })
+  const error = refused(() => permit([secret], ALICE, wish(), nothing))
+  t.notRegex(JSON.stringify([error.message, error.hint, error.details]), /secret|198\.51/)
+})
+
+test('a user knows of the uplinks of its grants alone, root of all', (t) => {
+  t.true(mayUse([grant()], ALICE, 'eth0'))
+  t.false(mayUse([grant()], ALICE, 'eth1'))
+  t.false(mayUse([grant()], BOB, 'eth0'))
+  t.true(mayUse([], ROOT, 'eth1'))
+})

@@ -1,0 +1,268 @@
+import { mock } from 'node:test'
+import test from 'ava'
+import { type Result, readReply } from 'xsknet/protocol'
+import { Estate } from '../../../packages/xsknetd/src/estate.js'
+import { Server, wireLimits } from '../../../packages/xsknetd/src/server.js'
+import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
+import { ALICE, FakeGround, FakeWire, grant, MiB, Record, ROOT, refusal, until, user } from './fakes.js'
+
+async function setUp() {
+  const ground = new FakeGround()
+  const record = new Record()
+  const estate = new Estate(ground, [grant({ ports: 500, memory: 2 ** 40 })], record.log)
+  await estate.manage(['eth0'], 'unspecified')
+  const server = new Server(estate, { daemon: 'xsknetd 9.9.9', instance: 'lab' }, record.log)
+  const connect = (who: Credentials) => {
+    const wire = new FakeWire(who)
+    server.accept(wire)
+    return wire
+  }
+  const greeted = async (who: Credentials) => {
+    const wire = connect(who)
+    await wire.result('hello', { client: 'test' })
+    return wire
+  }
+  return { ground, record, estate, server, connect, greeted }
+}
+
+const port = { uplink: 'eth0', addresses: ['192.0.2.10/24'] }
+
+test('hello says who the client is and what the daemon is', async (t) => {
+  const { connect } = await setUp()
+  t.deepEqual(await connect(ALICE).result('hello', { client: 'test' }), {
+    daemon: 'xsknetd 9.9.9',
+    instance: 'lab',
+    uid: 1001,
+    gid: 1001,
+  })
+})
+
+test('every operation is answered', async (t) => {
+  const { greeted } = await setUp()
+  const wire = await greeted(ALICE)
+  const { info, socket } = await wire.result<Result<'openPort'>>('openPort', { port })
+  t.like(info, { port: 1, addresses: ['192.0.2.10/24'] })
+  t.like(socket, { frames: 4096, frameSize: 2048 })
+  t.is(wire.descriptors.at(-1)?.length, 2)
+  t.like(await wire.result('status'), { instance: 'lab', pid: process.pid, clients: 1, ports: 1 })
+  t.is((await wire.result<Result<'uplinks'>>('uplinks')).uplinks[0]?.uplink, 'eth0')
+  t.is((await wire.result<Result<'ports'>>('ports')).ports.length, 1)
+  t.deepEqual((await wire.result<Result<'ports'>>('ports', { after: 1 })).ports, [])
+  t.is((await wire.result<Result<'portStatistics'>>('portStatistics', { port: 1 })).statistics.guard.seen, 0)
+  t.is((await wire.result<Result<'uplinkStatistics'>>('uplinkStatistics', { uplink: 'eth0' })).statistics.program.seen, 0)
+  t.deepEqual(await wire.result('closePort', { port: 1 }), {})
+  t.is(wire.dealtWith, wire.replies.length)
+})
+
+const utf8 = new TextEncoder()
+const violations: [what: string, message: string | Uint8Array | null, code: string, id: number | null, descriptors?: number][] = [
+  ['no JSON', '{', 'ERR_XSKNET_MESSAGE_MALFORMED', null],
+  ['no UTF-8', Uint8Array.of(0xff, 0xfe), 'ERR_XSKNET_MESSAGE_MALFORMED', null],
+  ['no object', '[1]', 'ERR_XSKNET_MESSAGE_MALFORMED', null],
+  ['no operation', '{"version":1,"id":7}', 'ERR_XSKNET_MESSAGE_MALFORMED', 7],
+  ['a number that is none', '{"version":1,"id":-7,"operation":"status"}', 'ERR_XSKNET_MESSAGE_MALFORMED', null],
+  ['a key too many', '{"version":1,"id":7,"operation":"status","more":1}', 'ERR_XSKNET_MESSAGE_MALFORMED', 7],
+  ['another version', '{"version":2,"id":7,"operation":"status"}', 'ERR_XSKNET_PROTOCOL_VERSION', null],
+  ['too long', null, 'ERR_XSKNET_MESSAGE_TOO_LONG', null],
+  ['descriptors', '{"version":1,"id":7,"operation":"status"}', 'ERR_XSKNET_UNEXPECTED_DESCRIPTORS', 7, 1],
+  ['a second hello', '{"version":1,"id":7,"operation":"hello","client":"x"}', 'ERR_XSKNET_HELLO_MISSING', 7],
+  ['a nameless operation that nobody knows', '{"version":1,"operation":"fly"}', 'ERR_XSKNET_OPERATION_UNKNOWN', null],
+]
+for (const [what, message, code, id, descriptors = 0] of violations) {
+  test(`${what}: ${code}, and the connection ends with its ports`, async (t) => {
+    const { ground, greeted } = await setUp()
+    const wire = await greeted(ALICE)
+    await wire.result('openPort', { port })
+    wire.deliver(message, message === null ? 65_537 : utf8.encode('x').length, descriptors)
+    wire.ask('status')
+    const answer = await wire.answer(id)
+    t.is('error' in answer && answer.error.code, code)
+    t.true(wire.closed)
+    await until('the end of the port', () => ground.open.size === 0)
+    await until('the end of the queue', () => wire.dealtWith === 4)
+    // The request behind it was not answered any more.
+    t.is(wire.replies.length, 3)
+  })
+}
+
+test('an operation of a later version is refused, and the connection goes on', async (t) => {
+  const { greeted } = await setUp()
+  const wire = await greeted(ALICE)
+  t.is(await wire.refusal('fly', { height: 3 }), 'ERR_XSKNET_OPERATION_UNKNOWN')
+  t.like(await wire.result('status'), { instance: 'lab' })
+})
+
+for (const operation of ['status', 'openPort', 'fly']) {
+  test(`${operation} before hello ends the connection`, async (t) => {
+    const { ground, connect } = await setUp()
+    const wire = connect(ROOT)
+    const code = await wire.refusal(operation, operation === 'openPort' ? { port } : {})
+    t.is(code, operation === 'fly' ? 'ERR_XSKNET_OPERATION_UNKNOWN' : 'ERR_XSKNET_HELLO_MISSING')
+    t.true(wire.closed)
+    t.deepEqual(ground.requests, [])
+  })
+}
+
+test('refusals of the policy and of the kernel leave the connection open', async (t) => {
+  const { ground, greeted, record } = await setUp()
+  const wire = await greeted(ALICE)
+  t.is(await wire.refusal('openPort', { port: { ...port, uplink: 'eth1' } }), 'ERR_XSKNET_NOT_PERMITTED')
+  t.is(await wire.refusal('closePort', { port: 9 }), 'ERR_XSKNET_PORT_UNKNOWN')
+  ground.failures.set('openPort', refusal('ERR_XSKNET_ADDRESS_TAKEN'))
+  t.is(await wire.refusal('openPort', { port }), 'ERR_XSKNET_ADDRESS_TAKEN')
+  ground.failures.set('uplinkStatistics', refusal('ERR_XSKNET_UPLINK_MISSING'))
+  t.is(await wire.refusal('uplinkStatistics', { uplink: 'eth0' }), 'ERR_XSKNET_UPLINK_MISSING')
+  t.false(wire.closed)
+  t.like(record.of('client-refused')[0], { uid: 1001, operation: 'openPort', code: 'ERR_XSKNET_NOT_PERMITTED' })
+})
+
+test('a bug of the daemon is told as one, and the connection goes on', async (t) => {
+  const { ground, greeted, record } = await setUp()
+  const wire = await greeted(ALICE)
+  ground.failures.set('uplinkStatistics', new TypeError('x is undefined'))
+  t.is(await wire.refusal('uplinkStatistics', { uplink: 'eth0' }), 'ERR_XSKNET_INTERNAL')
+  t.like(record.of('client-refused')[0], { because: 'x is undefined' })
+  t.like(await wire.result('status'), { instance: 'lab' })
+})
+
+test('requests of one client wait for each other, those of another do not', async (t) => {
+  const { ground, greeted } = await setUp()
+  const [alice, root] = [await greeted(ALICE), await greeted(ROOT)]
+  const letGo = ground.hold()
+  const first = alice.ask('openPort', { port })
+  const second = alice.ask('uplinks')
+  await until('the opening', () => ground.waiting === 1)
+  t.like(await root.result('status'), { clients: 2 })
+  t.is(alice.dealtWith, 1)
+  letGo()
+  await alice.answer(second)
+  t.deepEqual(
+    alice.replies.slice(1).map((reply) => 'id' in reply && reply.id),
+    [first, second],
+  )
+})
+
+test('a client that dies while its port is being opened leaves nothing', async (t) => {
+  const { ground, greeted, estate } = await setUp()
+  const wire = await greeted(ALICE)
+  const letGo = ground.hold()
+  wire.ask('openPort', { port })
+  wire.ask('openPort', { port })
+  await until('the opening', () => ground.waiting === 1)
+  wire.end()
+  letGo()
+  await until('all to be dealt with', () => wire.dealtWith === 3)
+  t.is(ground.requests.length, 1)
+  t.deepEqual([...ground.open], [])
+  t.true(ground.handedOut[0]?.closed)
+  t.is(estate.portCount, 0)
+  t.is(wire.replies.length, 1)
+})
+
+test('a client that is cut off when its port is handed over: descriptors are closed, the port at its end', async (t) => {
+  const { ground, greeted } = await setUp()
+  const wire = await greeted(ALICE)
+  wire.takes = false
+  wire.ask('openPort', { port })
+  await until('the answer', () => wire.dealtWith === 2)
+  t.true(ground.handedOut[0]?.closed)
+  wire.end('the client does not read')
+  await until('the end of the port', () => ground.open.size === 0)
+})
+
+test('an end is counted once, however it comes', async (t) => {
+  const { greeted, ground } = await setUp()
+  const [wire, other] = [await greeted(ALICE), await greeted(ROOT)]
+  await wire.result('openPort', { port })
+  wire.end()
+  wire.end()
+  t.like(await other.result('status'), { clients: 1 })
+  await until('the end of the port', () => ground.open.size === 0)
+})
+
+test('losses reach their owner as events', async (t) => {
+  const { ground, greeted } = await setUp()
+  const [alice, root] = [await greeted(ALICE), await greeted(ROOT)]
+  await alice.result('openPort', { port })
+  ground.lose({ uplink: 'eth0', port: 1 })
+  ground.lose({ uplink: 'eth0' })
+  t.like(alice.events, [
+    { event: 'portLost', port: 1, error: { code: 'ERR_XSKNET_PORT_LOST' } },
+    { event: 'uplinkGone', uplink: 'eth0' },
+  ] as never)
+  t.deepEqual(
+    root.events.map(({ event }) => event),
+    ['uplinkGone'],
+  )
+})
+
+test('a client that has not said hello hears of nothing', async (t) => {
+  const { ground, connect } = await setUp()
+  const wire = connect(ROOT)
+  ground.lose({ uplink: 'eth0' })
+  t.deepEqual(wire.replies, [])
+})
+
+test('a list of ports too long for a message comes in pages, complete and in order', async (t) => {
+  const { greeted } = await setUp()
+  const wire = await greeted(user(0))
+  // 64 long addresses and a long name a port: each takes about 3 kB of the 64 KiB.
+  const addresses = Array.from({ length: 64 }, (_, at) => `2001:db8:1111:2222:3333:4444:5555:${(0x1000 + at).toString(16)}`)
+  for (let at = 0; at < 60; at++)
+    await wire.result('openPort', { port: { uplink: 'eth0', addresses, name: `${at}`.padEnd(64, '-') } })
+  const seen: number[] = []
+  let pages = 0
+  for (let more = true; more; pages++) {
+    const page = await wire.result<Result<'ports'>>('ports', seen.length > 0 ? { after: seen.at(-1) } : {})
+    seen.push(...page.ports.map(({ port }) => port))
+    more = page.more
+  }
+  t.deepEqual(
+    seen,
+    Array.from({ length: 60 }, (_, at) => at + 1),
+  )
+  t.true(pages > 2 && pages < 10, `${pages} pages`)
+})
+
+test('who is turned away hears why', (t) => {
+  const answer = readReply(wireLimits.refusal)
+  t.like(answer, { id: null, error: { code: 'ERR_XSKNET_LIMIT_REACHED', details: { limit: 'connections' } } } as never)
+})
+
+test('one user cannot fill the log', async (t) => {
+  const { greeted, record } = await setUp()
+  const wire = await greeted(ALICE)
+  for (let at = 0; at < 100; at++) await wire.refusal('closePort', { port: 9 })
+  t.true(record.lines.length < 30, `${record.lines.length} lines`)
+})
+
+test('memory is given back with the connection', async (t) => {
+  const estate = new Estate(new FakeGround(), [grant({ ports: 1, memory: 8 * MiB })], () => {})
+  await estate.manage(['eth0'], 'unspecified')
+  const server = new Server(estate, { daemon: 'x', instance: 'lab' }, () => {})
+  for (let round = 0; round < 3; round++) {
+    const wire = new FakeWire(ALICE)
+    server.accept(wire)
+    await wire.result('hello', { client: 'test' })
+    await t.notThrowsAsync(wire.result('openPort', { port }))
+    wire.end()
+  }
+})
+
+// The clock is one for all tests of this file.
+test.serial('who says nothing for two seconds is told so and cut off, who greeted is not', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  const { connect, greeted } = await setUp()
+  const [silent, polite, gone] = [connect(ALICE), await greeted(ALICE), connect(ALICE)]
+  gone.end()
+  mock.timers.tick(1999)
+  t.deepEqual(silent.replies, [])
+  mock.timers.tick(1)
+  const answer = silent.replies[0]
+  t.like(answer, { id: null, error: { code: 'ERR_XSKNET_HELLO_MISSING' } } as never)
+  t.true(silent.closed)
+  mock.timers.tick(60_000)
+  t.false(polite.closed)
+  t.deepEqual(gone.replies, [])
+})

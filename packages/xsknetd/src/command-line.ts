@@ -1,0 +1,94 @@
+import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { XsknetError } from 'xsknet'
+import { type Settings, socketOf } from './config.js'
+
+/** What somebody wants of the executable. */
+export type Command =
+  | { command: 'help' | 'version' }
+  | { command: 'run'; config: string | undefined; settings: Settings }
+  | { command: 'status' | 'ports'; socket: string | undefined; json: boolean }
+  | { command: 'stats'; socket: string | undefined; json: boolean; of: { port: number } | { uplink: string } | undefined }
+
+export const usage = `xsknetd owns network cards and hands out AF_XDP ports to programs without rights of their own.
+
+  xsknetd run --uplink <card>… [options]    the daemon itself, as root, until SIGTERM or SIGINT
+    --uplink <card>        a card to manage; once for each
+    --mode <mode>          where programs run on it: unspecified (default), native, skb, hw
+    --config <file.toml>   who may have what, and the settings here; what is given here counts more
+    --instance <name>      apart from other daemons of this machine; default
+    --socket <path>        where clients connect; /run/xsknet/<instance>.sock
+    --log text|json        how its log is written to standard output; text
+
+  xsknetd status [options]                  the daemon and its cards
+  xsknetd ports [options]                   open ports: everybody's for root, else your own
+  xsknetd stats [<port> | <card>] [options] where frames went, and where they were lost, hop by hop
+    --socket <path>        of the daemon; $XSKNET_SOCKET or /run/xsknet/default.sock
+    --instance <name>      the same by the daemon's name
+    --json                 for programs
+
+  xsknetd --help | --version
+
+It ends with 0 when all went well, 1 when something failed, 2 when the command line or the configuration cannot be followed.`
+
+const text = { type: 'string' } as const
+const flag = { type: 'boolean' } as const
+const anywhere = { help: { ...flag, short: 'h' }, version: flag } as const
+const asking = { socket: text, instance: text, json: flag } as const
+const optionsOf = {
+  run: { uplink: { ...text, multiple: true }, mode: text, config: text, instance: text, socket: text, log: text },
+  status: asking,
+  ports: asking,
+  stats: asking,
+} as const
+
+/**
+ * Reads the command line, without node and the script.
+ *
+ * @throws {XsknetError} `ERR_XSKNET_CONFIGURATION_INVALID`.
+ */
+export function readCommandLine(words: readonly string[]): Command {
+  const [name, ...rest] = words
+  if (name === undefined || name === 'help') return { command: 'help' }
+  if (name.startsWith('-')) {
+    const { help, version } = parse(words, anywhere).values
+    if (help || version) return { command: help ? 'help' : 'version' }
+  }
+  if (!Object.hasOwn(optionsOf, name)) throw wrong(`there is no command \`${name}\``)
+  const command = name as keyof typeof optionsOf
+
+  const { values, positionals } = parse(rest, { ...optionsOf[command], ...anywhere }, name)
+  if (values.help || values.version) return { command: values.help ? 'help' : 'version' }
+  const surplus = positionals[command === 'stats' ? 1 : 0]
+  if (surplus !== undefined) throw wrong(`\`${surplus}\` is one word too many for \`${name}\``)
+
+  if (command === 'run') {
+    const { uplink, config, mode, instance, socket, log } = values as RunValues
+    return { command, config, settings: { uplinks: uplink, mode, instance, socket, log } as Settings }
+  }
+  const { socket, instance, json = false } = values as AskingValues
+  if (socket !== undefined && instance !== undefined) throw wrong('--socket and --instance both name a daemon')
+  const asked = { socket: socket ?? (instance === undefined ? undefined : socketOf(instance)), json }
+  if (command !== 'stats') return { command, ...asked }
+  const [of] = positionals
+  return { command, ...asked, of: of === undefined ? undefined : /^\d{1,10}$/.test(of) ? { port: Number(of) } : { uplink: of } }
+}
+
+/** The values are not checked here, but with those of the file. */
+type RunValues = { uplink?: string[] } & { [K in 'config' | 'mode' | 'instance' | 'socket' | 'log']?: string }
+type AskingValues = { socket?: string; instance?: string; json?: boolean }
+
+function parse(args: readonly string[], options: NonNullable<ParseArgsConfig['options']>, command?: string) {
+  try {
+    return parseArgs({ args: [...args], options, allowPositionals: true })
+  } catch (error) {
+    // Node's own words, without its advice for those who wrote the program.
+    const [what = ''] = (error as Error).message.split(/[.\n]/)
+    throw wrong(`${what[0]?.toLowerCase()}${what.slice(1)}${command ? ` for \`${command}\`` : ''}`)
+  }
+}
+
+function wrong(message: string): XsknetError {
+  return new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', message, {
+    hint: '`xsknetd --help` lists all commands and options.',
+  })
+}

@@ -1,0 +1,282 @@
+import { readFileSync } from 'node:fs'
+import { parse, type TomlError } from 'smol-toml'
+import * as v from 'valibot'
+import { XsknetError } from 'xsknet'
+import { type Accounts, systemAccounts } from './accounts.js'
+import { Range } from './addresses.js'
+import type { UplinkMode } from './ground.js'
+import type { LogFormat } from './log.js'
+import type { Grant } from './policy.js'
+
+/** What a user, or a group, may have, as it is written down. */
+export interface GrantOptions {
+  /** A name or a number. Either this or `group`. */
+  user?: string | number
+  /** A name or a number; supplementary groups count. */
+  group?: string | number
+  /** Cards on which ports may be opened. */
+  uplinks: string[]
+  /** Addresses and ranges that ports may have, such as `192.0.2.8/29`. */
+  addresses: string[]
+  /** VLANs; only untagged frames unless set. */
+  vlans?: (number | 'untagged')[]
+  /** The most ports of one user at once: 1 unless set. */
+  ports?: number
+  /** The most memory of one user's ports at once, in bytes or like `64MiB`: 16 MiB unless set. */
+  memory?: string | number
+}
+
+/** All that a daemon has to be told. */
+export interface Configuration {
+  readonly uplinks: readonly string[]
+  readonly mode: UplinkMode
+  readonly instance: string
+  readonly socket: string
+  readonly log: LogFormat
+  readonly grants: readonly Grant[]
+}
+
+/** What stands in `[daemon]`, and may stand on the command line too. */
+export interface Settings {
+  uplinks?: string[] | undefined
+  mode?: UplinkMode | undefined
+  instance?: string | undefined
+  socket?: string | undefined
+  log?: LogFormat | undefined
+}
+
+/** Where the clients of an instance find its daemon. */
+export const socketOf = (instance: string) => `/run/xsknet/${instance}.sock`
+
+const many = <T extends v.GenericSchema>(item: T, what: string) =>
+  v.pipe(v.array(item, `it has to be ${what}`), v.minLength(1, `it has to be ${what}, and not empty`))
+const device = v.pipe(
+  v.string("it has to be a card's name in quotes"),
+  v.regex(/^[^\s/]{1,15}$/, "it has to be a card's name of 1 to 15 characters, without spaces and `/`"),
+)
+const devices = many(device, 'a list of cards, such as ["eth0"]')
+const wanted = <T extends string>(...values: T[]) =>
+  v.picklist(values, `it has to be ${values.map((value) => `"${value}"`).join(' or ')}`)
+const mode = wanted('unspecified', 'native', 'skb', 'hw')
+const log = wanted('text', 'json')
+const path = v.pipe(
+  v.string('it has to be a path in quotes'),
+  v.regex(/^\//, 'it has to be a path from the root, such as "/run/xsknet/x.sock"'),
+)
+const instance = v.pipe(
+  v.string('it has to be a name in quotes'),
+  v.regex(/^[\w-]{1,32}$/, 'it has to be 1 to 32 letters, digits, `-` and `_`'),
+)
+
+const settings = v.strictObject({
+  uplinks: v.optional(devices),
+  mode: v.optional(mode),
+  instance: v.optional(instance),
+  socket: v.optional(path),
+  log: v.optional(log),
+})
+
+const whole = (value: unknown, least: number, most: number): value is number =>
+  Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most
+
+const account = v.custom<string | number>(
+  (value) => (typeof value === 'string' && value !== '') || whole(value, 0, 0xffff_fffe),
+  'it has to be a name in quotes or a number',
+)
+const vlan = v.custom<number | 'untagged'>(
+  (value) => value === 'untagged' || whole(value, 1, 4094),
+  'it has to be "untagged" or a number from 1 to 4094',
+)
+const ports = v.custom<number>((value) => whole(value, 1, 0xffff), 'it has to be a number from 1 to 65535')
+const memory = v.pipe(
+  v.custom<string | number>(
+    (value) => whole(toBytes(value as string | number), 1, Number.MAX_SAFE_INTEGER),
+    'it has to be a number of bytes, or one like "64MiB" (B, KiB, MiB, GiB)',
+  ),
+  v.transform(toBytes),
+)
+
+function toBytes(value: string | number): number {
+  if (typeof value !== 'string') return value
+  const [, count, unit = ''] = /^(\d{1,15}) ?(B|KiB|MiB|GiB)$/.exec(value) ?? []
+  return Number(count) * 2 ** (10 * ['B', 'KiB', 'MiB', 'GiB'].indexOf(unit))
+}
+
+/** Names become numbers and texts become ranges while they are read, so that every error has its place in the file. */
+const grantSchema = (accounts: Accounts) => {
+  const named = (kind: 'user' | 'group', file: string) =>
+    v.pipe(
+      account,
+      v.rawTransform(({ dataset, addIssue, NEVER }) => {
+        const id = typeof dataset.value === 'number' ? dataset.value : accounts[kind](dataset.value)
+        if (id !== undefined) return id
+        addIssue({
+          message: `there is no ${kind} \`${dataset.value}\` in ${file}; only that file is read, so give the number of a ${kind} from elsewhere`,
+        })
+        return NEVER
+      }),
+    )
+  const range = v.pipe(
+    v.string('it has to be an address or a range in quotes, such as "192.0.2.8/29"'),
+    v.rawTransform(({ dataset, addIssue, NEVER }) => {
+      try {
+        return new Range(dataset.value)
+      } catch (error) {
+        const { message, hint } = error as XsknetError
+        addIssue({ message: `${message}. ${hint}` })
+        return NEVER
+      }
+    }),
+  )
+  return v.pipe(
+    v.strictObject({
+      user: v.optional(named('user', '/etc/passwd')),
+      group: v.optional(named('group', '/etc/group')),
+      uplinks: devices,
+      addresses: many(range, 'a list of addresses and ranges, such as ["192.0.2.8/29"]'),
+      vlans: v.optional(many(vlan, 'a list of VLANs, such as [42, "untagged"]'), ['untagged']),
+      ports: v.optional(ports, 1),
+      memory: v.optional(memory, 16 * 2 ** 20),
+    }),
+    v.check(({ user, group }) => (user === undefined) !== (group === undefined), 'it has to name either a `user` or a `group`'),
+  )
+}
+
+/**
+ * Reads the configuration file, if there is one, and puts what was given otherwise above it.
+ *
+ * @throws {XsknetError} `ERR_XSKNET_CONFIGURATION_INVALID`, with file, line and key.
+ */
+export function readConfiguration(above: Settings, file?: string, accounts: Accounts = systemAccounts()): Configuration {
+  const source = file === undefined ? undefined : readSource(file)
+  const schema = v.strictObject({
+    daemon: v.optional(settings, {}),
+    grant: v.optional(v.array(grantSchema(accounts), 'it has to be a list of tables: [[grant]]'), []),
+  })
+  const { daemon, grant } = check(schema, source?.content ?? {}, source)
+  const flags = check(settings, given(above), undefined, ([key]) => (key === 'uplinks' ? '--uplink' : `--${key}`))
+  return settle({ ...daemon, ...flags }, grant, (nth) => `the ${ordinal(nth)} [[grant]] of ${file}`)
+}
+
+/**
+ * The same from a program's own objects.
+ *
+ * @throws {XsknetError} `ERR_XSKNET_CONFIGURATION_INVALID`, with the key.
+ */
+export function checkConfiguration(
+  options: Settings & { grants?: GrantOptions[] | undefined },
+  accounts = systemAccounts(),
+): Configuration {
+  const schema = v.strictObject({
+    ...settings.entries,
+    grants: v.optional(v.array(grantSchema(accounts), 'it has to be a list'), []),
+  })
+  const { grants, ...daemon } = check(schema, given(options))
+  return settle(daemon, grants, (nth) => `the ${ordinal(nth)} of \`grants\``)
+}
+
+type CheckedGrant = v.InferOutput<ReturnType<typeof grantSchema>>
+
+function settle(
+  { uplinks = [], mode = 'unspecified', instance = 'default', socket, log = 'text' }: Settings,
+  grants: CheckedGrant[],
+  origin: (nth: number) => string,
+): Configuration {
+  if (uplinks.length === 0) {
+    throw new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', 'no card was given for the daemon to manage', {
+      hint: 'Give --uplink eth0, or uplinks = ["eth0"] under [daemon] of the configuration.',
+      details: { key: 'uplinks' },
+    })
+  }
+  return {
+    uplinks: [...new Set(uplinks)],
+    mode,
+    instance,
+    socket: socket ?? socketOf(instance),
+    log,
+    grants: grants.map(({ user, group, ...grant }, at) => {
+      const holder = user === undefined ? { gid: group as number } : { uid: user }
+      return { ...grant, holder, origin: origin(at + 1) }
+    }),
+  }
+}
+
+interface Source {
+  readonly file: string
+  readonly text: string
+  readonly content: unknown
+}
+
+function readSource(file: string): Source {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (cause) {
+    throw new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', `the configuration ${file} cannot be read`, {
+      hint: 'Is the path right, and may this user read it?',
+      details: { file },
+      cause,
+    })
+  }
+  try {
+    return { file, text, content: parse(text) }
+  } catch (cause) {
+    const { line, message } = cause as TomlError
+    const [what = ''] = message.replace(/^Invalid TOML document: /, '').split('\n')
+    throw new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', `${file}:${line} is no TOML: ${what}`, {
+      hint: 'docs/daemon.md shows a whole file.',
+      details: { file, line },
+    })
+  }
+}
+
+function check<T>(schema: v.GenericSchema<unknown, T>, value: unknown, source?: Source, name = keyOf): T {
+  const { success, output, issues } = v.safeParse(schema, value, { abortEarly: true })
+  if (success) return output
+  const [{ path = [], message, expected, input }] = issues
+  const keys = path.map(({ key }) => key as string | number)
+  const key = name(keys)
+  const line = source && lineOf(source.text, keys)
+  const where = source ? `${source.file}${line === undefined ? '' : `:${line}`}: ` : ''
+  const why = expected === 'never' ? 'there is no such key' : input === undefined ? 'it is missing' : message
+  throw new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', `${where}\`${key}\`: ${why}`, {
+    hint: 'docs/daemon.md lists every key.',
+    details: { key, ...(source && { file: source.file }), ...(line !== undefined && { line }) },
+  })
+}
+
+/** `grant[0].addresses[1]`. */
+function keyOf(path: (string | number)[]): string {
+  return path.reduce<string>((key, next) => (typeof next === 'number' ? `${key}[${next}]` : key ? `${key}.${next}` : next), '')
+}
+
+/**
+ * Where a key stands, for people: the line of the last key of the path that can be found below its table's header. Files that
+ * are written in another way than with such headers get no line, or that of the table.
+ */
+function lineOf(text: string, [table, ...keys]: (string | number)[]): number | undefined {
+  const lines = text.split('\n')
+  const nth = typeof keys[0] === 'number' ? (keys.shift() as number) : 0
+  const header = new RegExp(`^\\s*\\[{1,2}\\s*${escaped(table)}\\s*\\]`)
+  const starts = lines.flatMap((line, at) => (header.test(line) ? [at] : []))
+  const start = starts[nth]
+  if (start === undefined) return undefined
+  const after = lines.findIndex((line, at) => at > start && /^\s*\[{1,2}\s*[a-z]\w*\s*\]{1,2}\s*(#.*)?$/i.test(line))
+  const end = after === -1 ? lines.length : after
+  const entry = new RegExp(`^\\s*"?${escaped(keys[0])}"?\\s*=`)
+  const found = keys.length === 0 ? -1 : lines.findIndex((line, at) => at > start && at < end && entry.test(line))
+  return (found === -1 ? start : found) + 1
+}
+
+function escaped(key: unknown): string {
+  return String(key).replace(/[^\w-]/g, '\\$&')
+}
+
+function given<T extends object>(settings: T): Partial<T> {
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)) as Partial<T>
+}
+
+function ordinal(nth: number): string {
+  const rest = nth % 100 > 10 && nth % 100 < 14 ? 'th' : (['th', 'st', 'nd', 'rd'][nth % 10] ?? 'th')
+  return `${nth}${rest}`
+}

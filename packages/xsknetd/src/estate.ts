@@ -1,0 +1,307 @@
+import { XsknetError } from 'xsknet'
+import type {
+  PortEntry,
+  PortInfo,
+  PortRequest,
+  PortStatistics,
+  SocketDescription,
+  UplinkInfo,
+  UplinkStatistics,
+} from 'xsknet/protocol'
+import { type Address, readAddress } from './addresses.js'
+import type { Ground, Loss, OpenedPort, UplinkMode } from './ground.js'
+import type { Log, LogFields } from './log.js'
+import { type Grant, type Holding, mayUse, permit, unknownUplink, type Vlan, type Wish } from './policy.js'
+import type { Credentials, Descriptors } from './wire.js'
+
+/** A client, as far as ports are concerned. */
+export interface Owner {
+  readonly credentials: Credentials
+  portLost(port: number, error: XsknetError): void
+  uplinkGone(uplink: string, error: XsknetError): void
+}
+
+/** A port for its owner. */
+export interface GrantedPort {
+  readonly info: PortInfo
+  readonly socket: SocketDescription
+  readonly descriptors: Descriptors
+}
+
+interface Held {
+  readonly info: PortInfo
+  readonly owner: Owner
+  /** Bytes of UMEM. */
+  readonly memory: number
+}
+
+/** What becomes of a request that does not say: the daemon's words, so that what the policy counts is what is made. */
+const RING_SIZE = 2048
+const FRAME_SIZE = 2048
+
+/** The uplinks and ports of a daemon, and whose they are. */
+export class Estate {
+  readonly #ground: Ground
+  readonly #grants: readonly Grant[]
+  readonly #log: Log
+  readonly #owners = new Set<Owner>()
+  readonly #uplinks = new Map<string, UplinkInfo>()
+  readonly #ports = new Map<number, Held>()
+  /** By user, ports that are being opened or closed included. */
+  readonly #holdings = new Map<number, Holding>()
+  /** Ports on their way out, with the user who held them, and cards with none. */
+  readonly #closing = new Map<Promise<void>, number | undefined>()
+  readonly #opening = new Set<Promise<unknown>>()
+  #closed: Promise<void> | undefined
+
+  constructor(ground: Ground, grants: readonly Grant[], log: Log) {
+    this.#ground = ground
+    this.#grants = grants
+    this.#log = log
+  }
+
+  async manage(uplinks: readonly string[], mode: UplinkMode): Promise<void> {
+    this.#ground.onLoss((loss) => this.#lose(loss))
+    for (const uplink of uplinks) {
+      const info = await this.#ground.manage(uplink, mode)
+      this.#uplinks.set(uplink, info)
+      this.#log('uplink-managed', { uplink, mac: info.mac, mtu: info.mtu, mode: info.mode })
+    }
+  }
+
+  get portCount(): number {
+    return this.#ports.size
+  }
+
+  /** From now on the owner may have ports and hears of losses. */
+  join(owner: Owner): void {
+    this.#owners.add(owner)
+  }
+
+  /** The owner is gone: so are its ports, also those that are just being opened. */
+  async leave(owner: Owner): Promise<void> {
+    this.#owners.delete(owner)
+    const left = [...this.#ports.values()].filter((held) => held.owner === owner)
+    await Promise.all(left.map((held) => this.#close(held, 'the client is gone')))
+  }
+
+  /** The uplinks that the user may know of. */
+  uplinksFor(who: Credentials): UplinkInfo[] {
+    return [...this.#uplinks.values()].filter(({ uplink }) => mayUse(this.#grants, who, uplink))
+  }
+
+  async openPort(owner: Owner, request: PortRequest): Promise<GrantedPort> {
+    const opening = this.#open(owner, request)
+    this.#opening.add(opening)
+    try {
+      return await opening
+    } finally {
+      this.#opening.delete(opening)
+    }
+  }
+
+  async #open(owner: Owner, request: PortRequest): Promise<GrantedPort> {
+    const { uplink, mac, ...rest } = request
+    const wish = wishOf(request)
+    const { uid, pid } = owner.credentials
+    // A client that was killed and started again finds the addresses and the room of the one before it free.
+    await Promise.all([...this.#closing].filter(([, user]) => user === uid).map(([closing]) => closing))
+    this.#mustStay(owner)
+
+    permit(this.#grants, owner.credentials, wish, this.#holding(uid))
+    // Before anything is awaited: requests that come meanwhile see it.
+    this.#hold(uid, 1, wish.memory)
+    let opened: OpenedPort
+    try {
+      const addresses = wish.addresses.map(({ ip }) => ip)
+      opened = await this.#ground.openPort(uplink, { ...rest, ...sizes(request), addresses })
+    } catch (error) {
+      this.#hold(uid, -1, -wish.memory)
+      throw error
+    }
+    const info = withPrefixes(opened.info, wish.addresses)
+    const held = { info, owner, memory: wish.memory }
+    const descriptors = opened.takeDescriptors()
+    this.#ports.set(opened.key, held)
+    try {
+      this.#mustStay(owner)
+      if (!this.#uplinks.has(uplink)) throw lost(info, `the card ${uplink} is gone`)
+    } catch (error) {
+      descriptors.close()
+      await this.#close(held, (error as XsknetError).message)
+      throw error
+    }
+    const { port, name, outer, addresses } = info
+    this.#log('port-opened', { port, uplink, name, uid, pid, outer, addresses })
+    return { info, socket: opened.socket, descriptors }
+  }
+
+  async closePort(owner: Owner, port: number): Promise<void> {
+    const held = this.#ports.get(port)
+    if (held?.owner !== owner) throw unknownPort(port, 'this client')
+    await this.#close(held, 'closed by the client')
+  }
+
+  /** All ports for root, their own for others, by number. */
+  portsFor({ uid }: Credentials): PortEntry[] {
+    return [...this.#ports.values()]
+      .filter(({ owner }) => uid === 0 || owner.credentials.uid === uid)
+      .map(({ info: { port, name, uplink, mac, addresses, vlan }, owner: { credentials } }) => {
+        return { port, name, uplink, mac, addresses, vlan, uid: credentials.uid, pid: credentials.pid }
+      })
+      .sort((a, b) => a.port - b.port)
+  }
+
+  async portStatistics({ uid }: Credentials, port: number): Promise<PortStatistics> {
+    const held = this.#ports.get(port)
+    if (!held || (uid !== 0 && held.owner.credentials.uid !== uid)) throw unknownPort(port, `user ${uid}`)
+    return this.#ground.portStatistics(port)
+  }
+
+  async uplinkStatistics(who: Credentials, uplink: string): Promise<UplinkStatistics> {
+    if (!mayUse(this.#grants, who, uplink)) throw unknownUplink(who, uplink)
+    return this.#ground.uplinkStatistics(uplink)
+  }
+
+  /** Tells all owners that their ports go, and undoes everything. */
+  close(): Promise<void> {
+    this.#closed ??= this.#end()
+    return this.#closed
+  }
+
+  async #end(): Promise<void> {
+    for (const held of this.#ports.values()) this.#losePort(held, 'the daemon is shutting down')
+    await Promise.allSettled(this.#opening)
+    await Promise.all(this.#closing.keys())
+    // One card that cannot be put back must not keep the others from it: the instance tries all that is left once more.
+    for (const uplink of this.#uplinks.keys()) {
+      await this.#ground.release(uplink).then(
+        () => this.#log('uplink-released', { uplink }),
+        (error) => this.#log('uplink-release-failed', { uplink, ...reasonOf(error) }),
+      )
+    }
+    await this.#ground.close()
+  }
+
+  /** Never rejects: who loses a port can do nothing about what the kernel kept of it. The log tells, and so does the next start. */
+  #close(held: Held, why: string): Promise<void> {
+    const { port, uplink, name } = held.info
+    const { uid } = held.owner.credentials
+    if (!this.#ports.delete(port)) return Promise.resolve()
+    const closing = this.#ground
+      .closePort(port)
+      .then(
+        () => this.#log('port-closed', { port, uplink, name, uid, why }),
+        (error) => this.#log('port-close-failed', { port, uplink, name, uid, why, ...reasonOf(error) }),
+      )
+      .finally(() => {
+        this.#hold(uid, -1, -held.memory)
+        this.#closing.delete(closing)
+      })
+    this.#closing.set(closing, uid)
+    return closing
+  }
+
+  #lose({ uplink, port }: Loss): void {
+    if (port !== undefined) {
+      const held = this.#ports.get(port)
+      if (held) this.#losePort(held, 'its devices were deleted')
+      return
+    }
+    if (!this.#uplinks.delete(uplink)) return
+    this.#log('uplink-gone', { uplink })
+    const why = `the card ${uplink} is gone`
+    for (const held of this.#ports.values()) if (held.info.uplink === uplink) this.#losePort(held, why)
+    const error = new XsknetError('ERR_XSKNET_UPLINK_CLOSED', why, {
+      hint: 'Start the daemon again once the card is back.',
+      details: { uplink },
+    })
+    for (const owner of this.#owners) if (mayUse(this.#grants, owner.credentials, uplink)) owner.uplinkGone(uplink, error)
+    const closing = Promise.all(this.#closing.keys())
+      .then(() => this.#ground.release(uplink))
+      .catch((error) => this.#log('uplink-release-failed', { uplink, ...reasonOf(error) }))
+      .finally(() => this.#closing.delete(closing))
+    this.#closing.set(closing, undefined)
+  }
+
+  #losePort(held: Held, why: string): void {
+    held.owner.portLost(held.info.port, lost(held.info, why))
+    void this.#close(held, why)
+  }
+
+  /** What may have changed while the kernel was at work. */
+  #mustStay(owner: Owner): void {
+    if (this.#closed) throw new XsknetError('ERR_XSKNET_UPLINK_CLOSED', 'the daemon is shutting down')
+    if (!this.#owners.has(owner)) throw new XsknetError('ERR_XSKNET_PORT_UNKNOWN', 'the client left before its port was open')
+  }
+
+  #holding(uid: number): Holding {
+    return this.#holdings.get(uid) ?? { ports: 0, memory: 0 }
+  }
+
+  #hold(uid: number, ports: number, memory: number): void {
+    const has = this.#holding(uid)
+    const holds = { ports: has.ports + ports, memory: has.memory + memory }
+    if (holds.ports === 0) this.#holdings.delete(uid)
+    else this.#holdings.set(uid, holds)
+  }
+}
+
+/** What the policy has to know of a request. */
+function wishOf(request: PortRequest): Wish {
+  const { uplink, addresses, mac, vlan } = request
+  if (mac === 'uplink') {
+    throw new XsknetError('ERR_XSKNET_NOT_SUPPORTED', 'a port cannot share the MAC of its uplink yet', {
+      hint: "Leave `mac` out, or ask for 'own'.",
+      details: { mac },
+    })
+  }
+  if (addresses.length === 0) {
+    throw new XsknetError('ERR_XSKNET_ADDRESS_MISSING', `a port on ${uplink} was asked for without an address`, {
+      hint: 'A port needs at least one address, such as 192.0.2.10/24.',
+      details: { uplink },
+    })
+  }
+  if (vlan !== undefined && (vlan < 1 || vlan > 4094)) {
+    throw new XsknetError('ERR_XSKNET_VLAN_UNFIT', `${vlan} is no VLAN`, {
+      hint: 'VLANs are 1 to 4094; leave `vlan` out for untagged frames.',
+      details: { vlan },
+    })
+  }
+  const { frames, frameSize } = sizes(request)
+  return { uplink, addresses: addresses.map(readAddress), vlan: vlan ?? ('untagged' satisfies Vlan), memory: frames * frameSize }
+}
+
+function sizes({ ringSize = RING_SIZE, frames = 2 * ringSize, frameSize = FRAME_SIZE }: PortRequest) {
+  return { ringSize, frames, frameSize }
+}
+
+/** The kernel's side knows addresses alone; the prefix is what was asked for, or what is usual. */
+function withPrefixes(info: PortInfo, asked: readonly Address[]): PortInfo {
+  const addresses = info.addresses.map((text) => {
+    const usual = readAddress(text)
+    const { ip, prefix } = asked.find(({ ip }) => ip === usual.ip) ?? usual
+    return `${ip}/${prefix}`
+  })
+  return { ...info, addresses }
+}
+
+function lost({ port, name, uplink }: PortInfo, why: string): XsknetError {
+  return new XsknetError('ERR_XSKNET_PORT_LOST', `port ${port} \`${name}\` on ${uplink} was taken away: ${why}`, {
+    hint: 'Open a new port once the cause is gone.',
+    details: { port, name, uplink, why },
+  })
+}
+
+function unknownPort(port: number, whose: string): XsknetError {
+  return new XsknetError('ERR_XSKNET_PORT_UNKNOWN', `${whose} has no port ${port}`, {
+    hint: 'Ports are named by the number in their info.',
+    details: { port },
+  })
+}
+
+/** An error, for the log. */
+export function reasonOf(error: unknown): LogFields {
+  const { code, message, cause } = error as Partial<XsknetError>
+  return { code, message: message ?? String(error), because: cause instanceof Error ? cause.message : undefined }
+}

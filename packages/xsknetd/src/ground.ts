@@ -1,0 +1,33 @@
+import type { PortInfo, PortRequest, PortStatistics, SocketDescription, UplinkInfo, UplinkStatistics } from 'xsknet/protocol'
+import type { Descriptors } from './wire.js'
+
+/** The mode that a card's program is asked for; `unspecified` is the best that the kernel grants. */
+export type UplinkMode = 'native' | 'skb' | 'hw' | 'unspecified'
+
+/** What was taken away by others: a port's devices, or, without a port, the card. */
+export interface Loss {
+  readonly uplink: string
+  readonly port?: number
+}
+
+/** A port that was made and not yet handed over. */
+export interface OpenedPort {
+  readonly key: number
+  readonly info: PortInfo
+  readonly socket: SocketDescription
+  /** The XSK and the file of its UMEM. From now on a loss of the port is told, an earlier one included. */
+  takeDescriptors(): Descriptors
+}
+
+/** All that the daemon does to the host: an instance, its uplinks and ports. It rejects with {@link XsknetError}s. */
+export interface Ground {
+  onLoss(listener: (loss: Loss) => void): void
+  manage(uplink: string, mode: UplinkMode): Promise<UplinkInfo>
+  openPort(uplink: string, request: Omit<PortRequest, 'uplink' | 'mac'>): Promise<OpenedPort>
+  closePort(port: number): Promise<void>
+  portStatistics(port: number): Promise<PortStatistics>
+  uplinkStatistics(uplink: string): Promise<UplinkStatistics>
+  release(uplink: string): Promise<void>
+  /** Undoes everything, open ports included. */
+  close(): Promise<void>
+}

@@ -1,0 +1,162 @@
+/**
+ * Who may have what. Pure: what the user asks for and what the user has already come in, a refusal is thrown.
+ *
+ * @module
+ */
+import { XsknetError } from 'xsknet'
+import type { Address, Range } from './addresses.js'
+import type { Credentials } from './wire.js'
+
+/** What a user, or everyone of a group, may have. */
+export interface Grant {
+  readonly holder: { readonly uid: number } | { readonly gid: number }
+  readonly uplinks: readonly string[]
+  readonly addresses: readonly Range[]
+  readonly vlans: readonly Vlan[]
+  /** The most ports of one user at once. */
+  readonly ports: number
+  /** The most bytes of UMEM of one user at once. */
+  readonly memory: number
+  /** Where it was written down, for people: `the 2nd [[grant]] of /etc/xsknetd.toml`. */
+  readonly origin: string
+}
+
+/** A VLAN's number, or frames without a tag. */
+export type Vlan = number | 'untagged'
+
+/** What the policy has to know of a port that is asked for. */
+export interface Wish {
+  readonly uplink: string
+  readonly addresses: readonly Address[]
+  readonly vlan: Vlan
+  /** Bytes of UMEM. */
+  readonly memory: number
+}
+
+/** What a user has. */
+export interface Holding {
+  readonly ports: number
+  readonly memory: number
+}
+
+/** Whether the user may know of the uplink. Root may do all. */
+export function mayUse(grants: readonly Grant[], who: Credentials, uplink: string): boolean {
+  return who.uid === 0 || grantsOf(grants, who).some((grant) => grant.uplinks.includes(uplink))
+}
+
+/**
+ * Refuses a port, or returns. One grant has to allow all of it: card, every address, VLAN, and the user's number of ports and
+ * bytes with it. Grants are not added up, because `ports` of one network must not serve to fill another.
+ *
+ * @throws {XsknetError} `ERR_XSKNET_NOT_PERMITTED` or `ERR_XSKNET_LIMIT_REACHED`.
+ */
+export function permit(grants: readonly Grant[], who: Credentials, wish: Wish, has: Holding): void {
+  if (who.uid === 0) return
+  const own = grantsOf(grants, who)
+  const covering = own.filter((grant) => lacks(grant, wish).length === 0)
+  if (covering.length === 0) throw notPermitted(own, who, wish)
+
+  const roomy = covering.filter((grant) => has.ports + 1 <= grant.ports)
+  if (roomy.length === 0) throw exhausted(who, 'ports', has.ports, 1, covering)
+  if (!roomy.some((grant) => has.memory + wish.memory <= grant.memory)) {
+    throw exhausted(who, 'memory', has.memory, wish.memory, roomy)
+  }
+}
+
+/** An uplink that the user may not know of. Whether it exists is not told. */
+export function unknownUplink(who: Credentials, uplink: string): XsknetError {
+  return new XsknetError('ERR_XSKNET_NOT_PERMITTED', `user ${who.uid} may not use the uplink ${uplink}`, {
+    hint: `A grant for user ${who.uid} with uplinks = [${quoted(uplink)}] would allow it.`,
+    details: { uid: who.uid, uplink },
+  })
+}
+
+function grantsOf(grants: readonly Grant[], { uid, gid, groups }: Credentials): Grant[] {
+  const of = ({ holder }: Grant) => ('uid' in holder ? holder.uid === uid : holder.gid === gid || groups.includes(holder.gid))
+  return grants.filter(of)
+}
+
+/** A key of a grant that stands in the way, and what it would have to be. */
+interface Lack {
+  readonly key: 'uplinks' | 'addresses' | 'vlans'
+  readonly what: string
+  readonly line: string
+}
+
+function lacks(grant: Grant, { uplink, addresses, vlan }: Wish): Lack[] {
+  const found: Lack[] = []
+  if (!grant.uplinks.includes(uplink)) {
+    found.push({ key: 'uplinks', what: `the uplink ${uplink}`, line: list('uplinks', [...grant.uplinks, uplink]) })
+  }
+  const strange = addresses.filter((address) => !grant.addresses.some((range) => range.has(address))).map(({ ip }) => ip)
+  if (strange.length > 0) {
+    const line = list('addresses', [...grant.addresses.map(String), ...strange])
+    found.push({ key: 'addresses', what: `the ${strange.length === 1 ? 'address' : 'addresses'} ${strange.join(', ')}`, line })
+  }
+  if (!grant.vlans.includes(vlan)) {
+    const what = vlan === 'untagged' ? 'untagged frames' : `VLAN ${vlan}`
+    found.push({ key: 'vlans', what, line: list('vlans', [...grant.vlans, vlan]) })
+  }
+  return found
+}
+
+function notPermitted(own: readonly Grant[], { uid }: Credentials, wish: Wish): XsknetError {
+  const { uplink, vlan } = wish
+  const addresses = wish.addresses.map(({ ip }) => ip)
+  // The grant that needs the fewest changes, and the fewest new addresses, is most likely the one that was meant.
+  const [nearest] = own
+    .map((grant) => ({ grant, lacking: lacks(grant, wish) }))
+    .sort((a, b) => a.lacking.length - b.lacking.length || lengthOf(a.lacking) - lengthOf(b.lacking))
+  const details = { uid, uplink, addresses, vlan }
+  if (nearest === undefined || nearest.lacking.some(({ key }) => key === 'uplinks')) {
+    const lines = [
+      '[[grant]]',
+      `user = ${uid}`,
+      list('uplinks', [uplink]),
+      list('addresses', addresses),
+      ...(vlan === 'untagged' ? [] : [list('vlans', [vlan])]),
+    ]
+    return new XsknetError('ERR_XSKNET_NOT_PERMITTED', `user ${uid} may not open a port on the uplink ${uplink}`, {
+      hint: `These lines in the daemon's configuration would allow it:\n${lines.join('\n')}`,
+      details,
+    })
+  }
+  const { grant, lacking } = nearest
+  const what = lacking.map((lack) => lack.what).join(' and ')
+  return new XsknetError('ERR_XSKNET_NOT_PERMITTED', `user ${uid} may not use ${what} on the uplink ${uplink}`, {
+    hint: `In ${grant.origin}, this would allow it:\n${lacking.map((lack) => lack.line).join('\n')}`,
+    details,
+  })
+}
+
+function exhausted(
+  { uid }: Credentials,
+  limit: keyof Holding,
+  has: number,
+  asked: number,
+  grants: readonly Grant[],
+): XsknetError {
+  const [most, grant] = grants.map((grant) => [grant[limit], grant] as const).reduce((a, b) => (b[0] > a[0] ? b : a))
+  const unit = limit === 'memory' ? 'bytes of UMEM' : 'ports'
+  return new XsknetError(
+    'ERR_XSKNET_LIMIT_REACHED',
+    `user ${uid} has ${has} ${unit} and asks for ${asked} more, but may have ${most}`,
+    {
+      hint: `Close a port${limit === 'memory' ? ', ask for fewer or smaller frames' : ''}, or raise \`${limit}\` in ${grant.origin}.`,
+      details: { uid, limit, has, asked, most },
+    },
+  )
+}
+
+function lengthOf(lacking: readonly Lack[]): number {
+  return lacking.reduce((sum, { what }) => sum + what.length, 0)
+}
+
+function list(key: string, values: readonly Vlan[] | readonly string[]): string {
+  return `${key} = [${values.map((value) => (typeof value === 'number' ? value : quoted(value))).join(', ')}]`
+}
+
+/** A basic string of TOML: its escapes are those of JSON. */
+function quoted(text: string): string {
+  return JSON.stringify(text)
+}

@@ -1,0 +1,127 @@
+/**
+ * What `xsknetd status`, `ports` and `stats` print for people.
+ *
+ * @module
+ */
+import type { Counters, DaemonStatus, PortEntry, PortStatistics, UplinkStatistics } from 'xsknet'
+
+/** Everything that `stats` was asked for. */
+export interface Statistics {
+  readonly uplinks: readonly { readonly uplink: string; readonly statistics: UplinkStatistics }[]
+  readonly ports: readonly (PortEntry & { readonly statistics: PortStatistics })[]
+}
+
+export function statusReport({ daemon, instance, pid, uptime, uplinks, clients, ports }: DaemonStatus): string {
+  const head = `${daemon}, instance ${instance}, process ${pid}, up ${duration(uptime)}: ${counted(clients, 'client')}, ${counted(ports, 'port')}`
+  if (uplinks.length === 0) return `${head}\nno uplinks that you may use`
+  const rows = uplinks.map(({ uplink, mac, mtu, mode, tried }) => {
+    const refused = tried.flatMap(({ step, code }) => (code === null ? [] : [`${step} ${code}`]))
+    return [uplink, mac, `${mtu}`, mode, refused.join(', ')]
+  })
+  return `${head}\n${table(['uplink', 'mac', 'mtu', 'mode', 'refused'], rows)}`
+}
+
+export function portsReport(ports: readonly PortEntry[]): string {
+  if (ports.length === 0) return 'no open ports'
+  const rows = ports.map(({ port, name, uplink, vlan, mac, uid, pid, addresses }) => {
+    return [`${port}`, name, uplink, `${vlan ?? '-'}`, mac, `${uid}`, `${pid}`, addresses.join(' ')]
+  })
+  return table(['port', 'name', 'uplink', 'vlan', 'mac', 'uid', 'pid', 'addresses'], rows, [0, 3, 5, 6])
+}
+
+export function statisticsReport({ uplinks, ports }: Statistics): string {
+  const blocks = [
+    ...uplinks.map(({ uplink, statistics }) => [`uplink ${uplink}`, hops(uplinkHops(statistics))]),
+    ...ports.map(({ port, name, uplink, uid, pid, statistics }) => {
+      return [`port ${port} \`${name}\` on ${uplink}, user ${uid}, process ${pid}`, hops(portHops(statistics))]
+    }),
+  ]
+  return blocks.length === 0 ? 'no uplinks and no ports that you may ask about' : blocks.flat().join('\n')
+}
+
+/** A place that frames pass. Where only losses are counted, `seen` is unknown. */
+interface Hop {
+  readonly hop: string
+  readonly seen?: number
+  readonly onward?: Record<string, number>
+  readonly lost: Record<string, number>
+}
+
+function program(hop: string, { seen, passed, toPort, toUplink, toSocket, dropped }: Counters): Hop {
+  return { hop, seen, onward: { host: passed, port: toPort, uplink: toUplink, socket: toSocket }, lost: dropped }
+}
+
+function uplinkHops({ program: counters, unattributed, transmitDrops, refusedRedirects, closed }: UplinkStatistics): Hop[] {
+  return [
+    program('uplink program', counters),
+    { hop: 'redirect to ports', lost: { refused: refusedRedirects } },
+    { hop: 'card transmits', lost: { no_room: transmitDrops } },
+    program('guard, no port', unattributed),
+    ...portHops(closed).map((hop) => ({ ...hop, hop: `closed: ${hop.hop}` })),
+  ]
+}
+
+function portHops({ guard, program: counters, socket, ...pair }: PortStatistics): Hop[] {
+  const lost = { rx_dropped: socket.rxDropped, rx_ring_full: socket.rxRingFull }
+  const seen = counters.toSocket
+  return [
+    { hop: 'pair, inward', lost: { no_room: pair.outerTransmitDrops } },
+    program('port program', counters),
+    { hop: 'socket receives', seen, onward: { application: seen - lost.rx_dropped - lost.rx_ring_full }, lost },
+    { hop: 'socket sends', lost: { bad_descriptor: socket.txInvalidDescs } },
+    { hop: 'pair, outward', lost: { no_room: pair.innerTransmitDrops } },
+    program('guard', guard),
+    { hop: 'redirect by guard', lost: { refused: pair.outerRefusedRedirects } },
+  ]
+}
+
+function hops(all: readonly Hop[]): string {
+  const rows = all.map(({ hop, seen, onward, lost }) => {
+    return [
+      `  ${hop}`,
+      `${seen ?? ''}`,
+      onward ? `${sum(onward)}` : '',
+      `${sum(lost)}`,
+      [...parts(onward ?? {}, 'to '), ...parts(lost)].join(', '),
+    ]
+  })
+  return table(['  hop', 'seen', 'onward', 'lost', 'of these'], rows, [1, 2, 3])
+}
+
+function parts(counts: Record<string, number>, before = ''): string[] {
+  return Object.entries(counts).flatMap(([what, count]) => (count === 0 ? [] : [`${before}${what} ${count}`]))
+}
+
+function sum(counts: Record<string, number>): number {
+  return Object.values(counts).reduce((sum, count) => sum + count, 0)
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[], right: readonly number[] = []): string {
+  const widths = head.map((title, at) => Math.max(title.length, ...rows.map((row) => row[at]?.length ?? 0)))
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, at) => (right.includes(at) ? cell.padStart(widths[at] ?? 0) : cell.padEnd(widths[at] ?? 0)))
+      .join('  ')
+      .trimEnd()
+  return [head, ...rows].map(line).join('\n')
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
+}
+
+function duration(seconds: number): string {
+  const units: [number, string][] = [
+    [Math.floor(seconds / 86_400), 'd'],
+    [Math.floor(seconds / 3600) % 24, 'h'],
+    [Math.floor(seconds / 60) % 60, 'min'],
+    [seconds % 60, 's'],
+  ]
+  const first = units.findIndex(([count]) => count > 0)
+  return first === -1
+    ? '0 s'
+    : units
+        .slice(first, first + 2)
+        .map(([count, unit]) => `${count} ${unit}`)
+        .join(' ')
+}

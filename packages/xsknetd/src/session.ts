@@ -1,0 +1,229 @@
+import { XsknetError } from 'xsknet'
+import {
+  type Answer,
+  type Event,
+  encode,
+  MESSAGE_LIMIT,
+  type Operation,
+  type Parameters,
+  type PortEntry,
+  PROTOCOL_VERSION,
+  type Request,
+  type Result,
+  readRequest,
+  requestId,
+  toFailure,
+} from 'xsknet/protocol'
+import { type Estate, type Owner, reasonOf } from './estate.js'
+import type { Log } from './log.js'
+import type { Credentials, Descriptors, Wire } from './wire.js'
+
+/** What a session tells of the daemon that it belongs to. */
+export interface Identity {
+  /** Its name and version. */
+  readonly daemon: string
+  readonly instance: string
+  /** Seconds since it was ready. */
+  readonly uptime: () => number
+  /** Open connections. */
+  readonly clients: () => number
+}
+
+/** How long a client may take until its first message. */
+const HELLO_WITHIN_MS = 2000
+/** Room for everything of an answer that is not a list. */
+const ENVELOPE = 1024
+
+/** One client's connection: reads its requests, one after the other, and answers them. */
+export class Session implements Owner {
+  readonly #wire: Wire
+  readonly #estate: Estate
+  readonly #identity: Identity
+  readonly #log: Log
+  readonly #onEnd: () => void
+  readonly #helloTimer: NodeJS.Timeout
+  #greeted = false
+  #ended = false
+  #turn: Promise<void> = Promise.resolve()
+
+  /** @param log What this client causes is written there; it may hold lines back. */
+  constructor(wire: Wire, estate: Estate, identity: Identity, log: Log, onEnd: () => void) {
+    this.#wire = wire
+    this.#estate = estate
+    this.#identity = identity
+    this.#log = log
+    this.#onEnd = onEnd
+    this.#helloTimer = setTimeout(() => this.#refuse(null, helloMissing('nothing came within 2 s'), true), HELLO_WITHIN_MS)
+    wire.start(
+      (...message) => {
+        this.#turn = this.#turn
+          .then(() => this.#serve(...message))
+          .catch((error) => this.#refuse(null, internal(error), true))
+          .finally(() => wire.done())
+      },
+      (reason) => {
+        if (!this.#ended) this.#log('client-ended', { ...this.#who(), reason })
+        this.#end()
+      },
+    )
+  }
+
+  get credentials(): Credentials {
+    return this.#wire.credentials
+  }
+
+  portLost(port: number, error: XsknetError): void {
+    this.#send({ version: PROTOCOL_VERSION, event: 'portLost', port, error: toFailure(error) })
+  }
+
+  uplinkGone(uplink: string, error: XsknetError): void {
+    this.#send({ version: PROTOCOL_VERSION, event: 'uplinkGone', uplink, error: toFailure(error) })
+  }
+
+  /** What was sent still leaves; nothing more is read. */
+  close(): void {
+    this.#wire.close()
+    this.#end()
+  }
+
+  #end(): void {
+    if (this.#ended) return
+    this.#ended = true
+    clearTimeout(this.#helloTimer)
+    void this.#estate.leave(this)
+    this.#onEnd()
+  }
+
+  async #serve(message: Uint8Array | null, length: number, descriptors: number): Promise<void> {
+    if (this.#ended) return
+    let request: Request
+    try {
+      request = this.#read(message, length, descriptors)
+    } catch (error) {
+      const id = message && requestId(message)
+      const { code } = error as XsknetError
+      // A newer client may ask for what this daemon does not have; all else is no client of this protocol.
+      this.#refuse(id, error, code !== 'ERR_XSKNET_OPERATION_UNKNOWN' || id === null || !this.#greeted)
+      return
+    }
+    const { id, operation } = request
+    try {
+      if (request.operation === 'openPort') {
+        const { descriptors, ...result } = await this.#estate.openPort(this, request.port)
+        this.#answer(id, result, descriptors)
+      } else {
+        this.#answer(id, await this.#perform(request))
+      }
+    } catch (error) {
+      this.#refuse(id, error, false, operation)
+    }
+  }
+
+  /** A request in its place. */
+  #read(message: Uint8Array | null, length: number, descriptors: number): Request {
+    if (message === null) {
+      throw new XsknetError('ERR_XSKNET_MESSAGE_TOO_LONG', `the message has ${length} bytes, the most are ${MESSAGE_LIMIT}`, {
+        details: { length, most: MESSAGE_LIMIT },
+      })
+    }
+    if (descriptors > 0) {
+      throw new XsknetError('ERR_XSKNET_UNEXPECTED_DESCRIPTORS', `${descriptors} file descriptors came with a request`, {
+        hint: 'No request takes any.',
+        details: { descriptors },
+      })
+    }
+    const request = readRequest(message)
+    const isHello = request.operation === 'hello'
+    if (isHello === this.#greeted) throw helloMissing(isHello ? 'came a second time' : `came before \`${request.operation}\``)
+    return request
+  }
+
+  async #perform(request: Exclude<Request, { operation: 'openPort' }>): Promise<Result<Operation>> {
+    const who = this.credentials
+    switch (request.operation) {
+      case 'hello':
+        return this.#welcome(request)
+      case 'status': {
+        const { daemon, instance, uptime, clients } = this.#identity
+        const [uplinks, ports] = [this.#estate.uplinksFor(who), this.#estate.portCount]
+        return { daemon, instance, pid: process.pid, uptime: uptime(), uplinks, clients: clients(), ports }
+      }
+      case 'uplinks':
+        return { uplinks: this.#estate.uplinksFor(who) }
+      case 'closePort':
+        await this.#estate.closePort(this, request.port)
+        return {}
+      case 'ports':
+        return page(this.#estate.portsFor(who), request.after ?? -1)
+      case 'portStatistics':
+        return { statistics: await this.#estate.portStatistics(who, request.port) }
+      case 'uplinkStatistics':
+        return { statistics: await this.#estate.uplinkStatistics(who, request.uplink) }
+    }
+  }
+
+  #welcome({ client }: Parameters<'hello'>): Result<'hello'> {
+    clearTimeout(this.#helloTimer)
+    this.#greeted = true
+    this.#estate.join(this)
+    this.#log('client-connected', { ...this.#who(), client })
+    const { uid, gid } = this.credentials
+    const { daemon, instance } = this.#identity
+    return { daemon, instance, uid, gid }
+  }
+
+  #answer(id: number, result: Result<Operation>, descriptors?: Descriptors): void {
+    this.#send({ version: PROTOCOL_VERSION, id, result }, descriptors)
+  }
+
+  #refuse(id: number | null, thrown: unknown, ends: boolean, operation?: Operation): void {
+    if (this.#ended) return
+    const error = thrown instanceof XsknetError ? thrown : internal(thrown)
+    this.#log('client-refused', { ...this.#who(), operation, ...reasonOf(error) })
+    this.#send({ version: PROTOCOL_VERSION, id, error: toFailure(error) })
+    if (ends) this.close()
+  }
+
+  #send(message: Answer | Event, descriptors?: Descriptors): void {
+    let sent = false
+    try {
+      // Who does not read is cut off by the wire, which then tells the end.
+      sent = !this.#ended && this.#wire.send(encode(message), descriptors)
+    } finally {
+      if (!sent) descriptors?.close()
+    }
+  }
+
+  #who(): { uid: number; pid: number } {
+    const { uid, pid } = this.credentials
+    return { uid, pid }
+  }
+}
+
+/** As many ports behind `after` as fit one message. */
+function page(ports: PortEntry[], after: number): Result<'ports'> {
+  const rest = ports.filter(({ port }) => port > after)
+  let room = MESSAGE_LIMIT - ENVELOPE
+  const fitting = rest.findIndex((entry) => {
+    room -= Buffer.byteLength(JSON.stringify(entry)) + 1
+    return room < 0
+  })
+  return fitting === -1 ? { ports: rest, more: false } : { ports: rest.slice(0, fitting), more: true }
+}
+
+function helloMissing(what: string): XsknetError {
+  return new XsknetError(
+    'ERR_XSKNET_HELLO_MISSING',
+    `\`hello\` has to be the first message, and the only one of its kind: ${what}`,
+    {
+      hint: 'docs/protocol.md shows how a connection begins.',
+    },
+  )
+}
+
+function internal(cause: unknown): XsknetError {
+  return new XsknetError('ERR_XSKNET_INTERNAL', 'the daemon failed at this in a way that it does not know', {
+    hint: 'Please report it, with the daemon’s log.',
+    cause,
+  })
+}

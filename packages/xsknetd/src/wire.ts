@@ -1,0 +1,54 @@
+/** Who is at the other end, as the kernel tells it. */
+export interface Credentials {
+  readonly pid: number
+  readonly uid: number
+  readonly gid: number
+  /** Supplementary groups. */
+  readonly groups: readonly number[]
+}
+
+/** File descriptors on their way out. */
+export interface Descriptors {
+  readonly length: number
+  close(): void
+}
+
+/** One connection of a client: whole messages both ways. */
+export interface Wire {
+  readonly credentials: Credentials
+  /**
+   * Begins to read.
+   *
+   * @param onMessage `message` is `null` where it had more than 65,536 bytes; `descriptors` came with it and are closed already.
+   * @param onEnd Called once, last.
+   */
+  start(
+    onMessage: (message: Uint8Array | null, length: number, descriptors: number) => void,
+    onEnd: (reason: string) => void,
+  ): void
+  /** Takes the descriptors. False: the client is cut off or gone. */
+  send(message: Uint8Array, descriptors?: Descriptors): boolean
+  /** A message has been dealt with, so that one more may be read. */
+  done(): void
+  /** What was sent may still leave, within a second. */
+  close(): void
+}
+
+/** The socket that clients connect to. */
+export interface Listener {
+  close(): Promise<void>
+}
+
+/** What the transport holds every client to. */
+export interface WireLimits {
+  readonly connections: number
+  readonly connectionsPerUser: number
+  readonly messagesPerSecond: number
+  readonly burst: number
+  /** Messages of one client that were read and not yet answered. */
+  readonly inFlight: number
+  /** Messages to one client that it has not read; one more, and it is cut off. */
+  readonly queuedMessages: number
+  /** What a client is told that comes when there are too many. */
+  readonly refusal: Uint8Array
+}
