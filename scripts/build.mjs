@@ -1,13 +1,20 @@
-// Builds the npm packages: the binding first, because TypeScript reads the types that it generates.
+// Builds the npm packages, each binding before its package, because TypeScript reads the types that it generates; and the
+// lab and other programs in Rust that tests and the demo run.
+import { chmodSync } from 'node:fs'
+import { release } from './lib/cargo.mjs'
 import { installed, isMain, main, must, root } from './lib/run.mjs'
 import { setup } from './setup.mjs'
 
 export async function build() {
-  const xsknet = `${root}packages/xsknet`
-  const manifest = '../../crates/node-xsknet/Cargo.toml'
-  const files = ['--output-dir', 'native', '--no-js', '--dts', 'binding.d.ts']
-  await must(installed('napi'), ['build', '--platform', '--release', '--manifest-path', manifest, ...files], { cwd: xsknet })
-  await must(installed('tsc'), ['-p', xsknet])
+  for (const name of ['xsknet', 'xsknetd']) {
+    const cwd = `${root}packages/${name}`
+    const manifest = `../../crates/node-${name}/Cargo.toml`
+    const files = ['--output-dir', 'native', '--no-js', '--dts', 'binding.d.ts']
+    await must(installed('napi'), ['build', '--platform', '--release', '--manifest-path', manifest, ...files], { cwd })
+    await must(installed('tsc'), ['-p', cwd])
+  }
+  chmodSync(`${root}packages/xsknetd/dist/cli.js`, 0o755) // as npm does where it installs a package
+  await must('cargo', ['build', '--quiet', ...release(), '-p', 'xsknet-port', '-p', 'xsknet-control', '--examples'])
 }
 
 if (isMain(import.meta.url)) {

@@ -1,9 +1,9 @@
-// npm test: set-up, build, the tests of every crate, the tests in __test__; the last line is their sum.
+// npm test: set-up, build, the tests of every crate, the tests in __test__ on each Node; the last line is their sum.
 // `npm test -- cargo` or `npm test -- ava` runs one half.
 
 import { build } from './build.mjs'
 import { release } from './lib/cargo.mjs'
-import { installed, main, run, Stop } from './lib/run.mjs'
+import { main, output, root, run, Stop } from './lib/run.mjs'
 import { cargoTests, Tally, tapTests } from './lib/tally.mjs'
 import { setup } from './setup.mjs'
 
@@ -34,8 +34,19 @@ async function cargo(tally) {
 }
 
 async function ava(tally) {
-  let text = ''
   await build()
-  const code = await run(installed('ava'), ['--tap'], { onStdout: (chunk) => (text += chunk) })
-  tally.add('ava', code, tapTests(text))
+  const nodes = [process.execPath, `${root}__test__/node_modules/node-22/bin/node`]
+  for (const [version, node] of new Map(nodes.map((node) => [majorOf(node), node]))) {
+    let text = ''
+    // One at a time, for the same reason.
+    const args = [`${root}node_modules/ava/entrypoints/cli.mjs`, '--tap', '--serial']
+    const code = await run(node, args, { onStdout: (chunk) => (text += chunk) })
+    tally.add(`ava on Node ${version}`, code, tapTests(text))
+  }
+}
+
+function majorOf(node) {
+  const major = output(node, ['--version'])?.match(/\d+/)?.[0]
+  if (!major) throw new Stop(`${node} does not tell its version`)
+  return major
 }

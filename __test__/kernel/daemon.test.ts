@@ -24,6 +24,10 @@ async function refused(lab: Lab, options: Parameters<typeof Daemon.launch>[1]) {
 
 const asBefore = async (t: ExecutionContext, lab: Lab) => t.deepEqual(await lab.compare(), [])
 
+/** Somebody without rights, but for reading this clone, which may be closed to others. */
+const readsAll = ['--inh-caps=+dac_read_search', '--ambient-caps=+dac_read_search']
+const asNobody = ['setpriv', `--reuid=${NOBODY}`, '--clear-groups', ...readsAll, '--', process.execPath, cli]
+
 for (const mode of ['native', 'skb'] as const) {
   test.serial(`${mode}: it starts, tells its state, and leaves nothing at SIGTERM`, async (t) => {
     const lab = await setUp(t)
@@ -118,17 +122,7 @@ test.serial('a socket that cannot be made undoes everything', async (t) => {
 })
 
 test.serial('without root it says so', async (t) => {
-  const { code, stderr } = await run([
-    'setpriv',
-    `--reuid=${NOBODY}`,
-    '--clear-groups',
-    '--',
-    process.execPath,
-    cli,
-    'run',
-    '--uplink',
-    CARD,
-  ])
+  const { code, stderr } = await run([...asNobody, 'run', '--uplink', CARD])
   t.is(code, 1)
   t.regex(stderr, /the daemon needs root, this is user 65534/)
 })
@@ -204,7 +198,6 @@ test.serial('ports and stats show what is open, each user its own', async (t) =>
   )
   t.is(ports[0]?.addresses[0], '192.0.2.10/24')
   t.regex(ports[0]?.addresses.at(-1) ?? '', /^fe80::.*\/64$/)
-  const asNobody = ['setpriv', `--reuid=${NOBODY}`, '--clear-groups', '--', process.execPath, cli]
   const seen = await run([...asNobody, 'ports', '--json', '--socket', scene.daemon.socket])
   t.deepEqual(
     (JSON.parse(seen.stdout) as PortEntry[]).map(({ name }) => name),

@@ -35,6 +35,8 @@ const needs = [
   [program('ip'),                         'shows and judges devices',             'iproute2',        'iproute',                  'iproute2'],
   [program('ethtool'),                    'shows and judges offloads',            'ethtool',         'ethtool',                  'ethtool'],
   [program('bpftool'),                    'shows and judges programs and maps',   'bpftool',         'bpftool',                  'bpf'],
+  [program('nsenter'),                    'enters namespaces',                    'util-linux',      'util-linux',               'util-linux'],
+  [program('setpriv'),                    'takes rights away',                    'util-linux',      'util-linux',               'util-linux'],
   [program('ping'),                       'judges the data path',                 'iputils-ping',    'iputils',                  'iputils'],
   [program('dig'),                        'judges the data path',                 'bind9-dnsutils',  'bind-utils',               'bind'],
   [program('tcpdump'),                    'judges frames',                        'tcpdump',         'tcpdump',                  'tcpdump'],

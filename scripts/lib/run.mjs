@@ -59,6 +59,9 @@ export function output(command, args) {
 /** The path of a program that pnpm installed. */
 export const installed = (name) => `${root}node_modules/.bin/${name}`
 
+/** What node is to be called with, to run a program in TypeScript. */
+export const inTypeScript = (path, ...words) => ['--import=@oxc-node/core/register', `${root}${path}`, ...words]
+
 /** Is this file the one that node was started with, rather than imported by another script? */
 export const isMain = (url) => realpathSync(process.argv[1]) === fileURLToPath(url)
 

@@ -7,12 +7,14 @@ export class Tally {
   passed = 0
   failed = 0
   skipped = []
+  #parts = []
 
   /** One program's tests. A program that ended badly without a failed test (it did not compile, it crashed) failed as a whole. */
   add(name, code, { passed, failed, skipped }) {
     this.passed += passed
     this.failed += failed
     this.skipped.push(...skipped)
+    this.#parts.push(`${name}: ${passed} passed, ${failed} failed, ${skipped.length} skipped`)
     if (code !== 0 && failed === 0) this.fail(`${name} ended with exit code ${code} without a failed test`)
     if (code === 0 && passed === 0) this.fail(`${name} ran no test`)
   }
@@ -26,6 +28,7 @@ export class Tally {
   end() {
     const unexpected = this.skipped.filter((name) => !EXPECTED_SKIPS.includes(name))
     for (const name of unexpected) console.error(`skipped: ${name}`)
+    console.log(`\n${this.#parts.join('\n')}`)
     console.log(`\n${this.passed} passed, ${this.failed} failed, ${this.skipped.length} skipped`)
     return this.failed > 0 || (process.env.CI && unexpected.length > 0) ? 1 : 0
   }

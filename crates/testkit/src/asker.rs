@@ -30,15 +30,6 @@ pub struct Asked {
     pub times: Vec<Duration>,
 }
 
-impl Asked {
-    /// The median round-trip time; zero where nothing was answered.
-    pub fn median(&self) -> Duration {
-        let mut times = self.times.clone();
-        times.sort_unstable();
-        times.get(times.len() / 2).copied().unwrap_or_default()
-    }
-}
-
 impl<'a> Asker<'a> {
     /// Somebody with this socket, these addresses and this VLAN. He answers for himself while he waits.
     pub fn new(socket: &'a mut Socket, mac: MacAddr, vlan: Option<u16>, addresses: &[IpAddr]) -> Self {

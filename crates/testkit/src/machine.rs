@@ -199,13 +199,6 @@ impl Running {
         }
     }
 
-    /// The lines that it has written since the last call.
-    pub fn fresh_lines(&mut self) -> Vec<String> {
-        let fresh: Vec<String> = self.lines.try_iter().collect();
-        self.seen.extend(fresh.iter().cloned());
-        fresh
-    }
-
     /// Ends the program as Ctrl-C would, and returns all lines that it wrote.
     ///
     /// # Panics

@@ -9,10 +9,14 @@ use xsknet_link::{Ethtool, Netns};
 /// All that an instance may change of a machine, as lines that can be compared and shown.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    lines: BTreeSet<String>,
+    devices: BTreeSet<String>,
+    /// Mounts and paths.
+    files: BTreeSet<String>,
     /// Ids of BPF objects. Others of the machine come and go too, and nobody can make them go: only what stays behind
     /// counts.
     objects: BTreeSet<(&'static str, u32)>,
+    /// Somebody else's instances are there too.
+    crowded: bool,
 }
 
 impl Snapshot {
@@ -22,19 +26,29 @@ impl Snapshot {
     /// # Panics
     /// Where the kernel does not tell.
     pub fn take(namespace: &Netns, folders: &[&Path]) -> Self {
-        let mut lines = BTreeSet::new();
-        add_devices(namespace, &mut lines);
+        let mut devices = BTreeSet::new();
+        add_devices(namespace, &mut devices);
         let mounts = std::fs::read_to_string("/proc/thread-self/mounts").expect("/proc is mounted");
         let inside = |line: &&str| {
             let point = line.split(' ').nth(1).map(Path::new);
             point.is_some_and(|point| folders.iter().any(|folder| point.starts_with(folder)))
         };
-        lines.extend(mounts.lines().filter(inside).map(str::to_owned));
+        let mut files: BTreeSet<_> = mounts.lines().filter(inside).map(str::to_owned).collect();
         for folder in folders {
-            add_files(folder, &mut lines);
+            add_files(folder, &mut files);
         }
         let objects = xsknet_bpf::object_ids().expect("root may list BPF objects").into_iter().collect();
-        Self { lines, objects }
+        Self { devices, files, objects, crowded: false }
+    }
+
+    /// The same for those who share the machine: what bears the names of others' instances does not count, and while there
+    /// are any, neither does what belongs to all instances, nor do BPF objects, whose owner nobody knows.
+    #[must_use]
+    pub fn beside_others(mut self, own: &str) -> Self {
+        let is_others = |line: &String| instance_in(line).is_some_and(|name| !name.starts_with(own));
+        self.crowded = self.files.iter().any(is_others);
+        self.files.retain(|line| !is_others(line));
+        self
     }
 
     /// Waits until the machine looks like this again; BPF objects vanish a grace period after their last user. Those that
@@ -47,13 +61,19 @@ impl Snapshot {
         let mut strangers: Option<BTreeSet<(&str, u32)>> = None;
         loop {
             let now = take();
+            let crowded = self.crowded || now.crowded;
             let left: BTreeSet<_> = match strangers {
                 None => now.objects.difference(&self.objects).copied().collect(),
                 Some(seen) => seen.intersection(&now.objects).copied().collect(),
             };
-            let came = now.lines.difference(&self.lines).map(|line| format!("+ {line}\n"));
-            let stayed = left.iter().map(|(kind, id)| format!("+ BPF {kind} {id}\n"));
-            let went = self.lines.difference(&now.lines).map(|line| format!("- {line}\n"));
+            let lines = |of: &Self| -> BTreeSet<String> {
+                let files = of.files.iter().filter(|line| !crowded || instance_in(line).is_some());
+                of.devices.iter().chain(files).cloned().collect()
+            };
+            let (before, after) = (lines(self), lines(&now));
+            let came = after.difference(&before).map(|line| format!("+ {line}\n"));
+            let stayed = left.iter().filter(|_| !crowded).map(|(kind, id)| format!("+ BPF {kind} {id}\n"));
+            let went = before.difference(&after).map(|line| format!("- {line}\n"));
             let difference: String = came.chain(stayed).chain(went).collect();
             if difference.is_empty() {
                 return Ok(());
@@ -65,6 +85,12 @@ impl Snapshot {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// The instance whose name a path bears, in `/run/xsknet` and in bpffs alike. Names with a dot in front are no instance's.
+fn instance_in(line: &str) -> Option<&str> {
+    let (_, path) = line.split_once("/xsknet/")?;
+    path.split(['/', ' ']).next().filter(|name| !name.starts_with('.'))
 }
 
 fn add_devices(namespace: &Netns, lines: &mut BTreeSet<String>) {
@@ -97,5 +123,43 @@ fn add_files(folder: &Path, lines: &mut BTreeSet<String>) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             add_files(&path, lines);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(files: &[&str], objects: &[u32]) -> Snapshot {
+        Snapshot {
+            devices: BTreeSet::from(["card0: promiscuity 0".into()]),
+            files: files.iter().map(|&line| line.into()).collect(),
+            objects: objects.iter().map(|id| ("program", *id)).collect(),
+            crowded: false,
+        }
+    }
+
+    fn difference(before: Snapshot, after: Snapshot) -> Option<String> {
+        let [before, after] = [before, after].map(|snapshot| snapshot.beside_others("lab-1-"));
+        before.wait_for(Duration::ZERO, || after.clone()).err()
+    }
+
+    #[test]
+    fn what_stays_behind_is_told() {
+        let after = snapshot(&["/run/xsknet", "/run/xsknet/lab-1-a.journal"], &[7]);
+        let told = difference(snapshot(&[], &[]), after);
+        assert_eq!(told.as_deref(), Some("+ /run/xsknet\n+ /run/xsknet/lab-1-a.journal\n+ BPF program 7\n"));
+    }
+
+    #[test]
+    fn instances_of_others_do_not_count_but_ours_do() {
+        let others =
+            ["/run/xsknet", "/run/xsknet/.bpffs.lock", "/run/xsknet/lab-12-a.lock", "bpf /sys/fs/bpf bpf rw 0 0"];
+        assert_eq!(difference(snapshot(&[], &[]), snapshot(&others, &[7])), None);
+        assert_eq!(difference(snapshot(&others, &[7]), snapshot(&[], &[])), None);
+
+        let ours = [&others[..], &["/sys/fs/bpf/xsknet/lab-1-a/v1"]].concat();
+        let told = difference(snapshot(&others, &[]), snapshot(&ours, &[]));
+        assert_eq!(told.as_deref(), Some("+ /sys/fs/bpf/xsknet/lab-1-a/v1\n"));
     }
 }

@@ -1,0 +1,59 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
+import { basename, dirname, extname, join, resolve } from 'node:path'
+import { NOBODY } from './daemon.js'
+import { root } from './workspace.js'
+
+/**
+ * Puts a program, all others of its folder, and the package into a folder where everybody may read them, as an install would:
+ * a clone may lie where nobody else may go.
+ *
+ * @param path In TypeScript or JavaScript, by its path in the repository.
+ * @returns Its path in there, in JavaScript.
+ */
+export function stagedProgram(folder: string, path: string): string {
+  const program = resolve(root, path)
+  const programs = dirname(program)
+  const staged = join(folder, 'programs', basename(programs))
+  if (!existsSync(join(folder, 'node_modules'))) stagePackage(folder)
+  if (!existsSync(staged)) {
+    mkdirSync(staged, { recursive: true })
+    const files = readdirSync(programs).map((file) => join(programs, file))
+    for (const file of files) if (extname(file) === '.js') copyFileSync(file, join(staged, basename(file)))
+    compile(
+      files.filter((file) => extname(file) === '.ts'),
+      staged,
+    )
+  }
+  // Whatever the umask, here and in the clone.
+  execFileSync('chmod', ['-R', 'a+rX', folder])
+  return join(staged, basename(program).replace(/ts$/, 'js'))
+}
+
+function stagePackage(folder: string): void {
+  const xsknet = `${root}packages/xsknet`
+  const modules = join(folder, 'node_modules')
+  const manifest = readFileSync(`${xsknet}/package.json`, 'utf8')
+  const { bundledDependencies } = JSON.parse(manifest) as { bundledDependencies: string[] }
+  for (const part of ['package.json', 'dist', 'native']) copy(`${xsknet}/${part}`, `${modules}/xsknet/${part}`)
+  for (const name of bundledDependencies) copy(realpathSync(`${xsknet}/node_modules/${name}`), `${modules}/${name}`)
+  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }\n')
+}
+
+/** Types are checked by `npm run check`. */
+function compile(files: readonly string[], folder: string): void {
+  const options = ['--ignoreConfig', '--noCheck', '--target', 'es2022', '--module', 'nodenext', '--outDir', folder]
+  if (files.length > 0) execFileSync(`${root}node_modules/.bin/tsc`, [...options, ...files], { cwd: root, stdio: 'inherit' })
+}
+
+/** A Node that {@link NOBODY} can run: version managers keep theirs in a home folder. */
+export function stagedNode(folder: string, node: string): string {
+  if (spawnSync('setpriv', [`--reuid=${NOBODY}`, '--clear-groups', '--', node, '--version']).status === 0) return node
+  const reachable = join(folder, 'node')
+  if (!existsSync(reachable)) copyFileSync(node, reachable)
+  return reachable
+}
+
+function copy(from: string, to: string): void {
+  cpSync(from, to, { recursive: true, dereference: true })
+}

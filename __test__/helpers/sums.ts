@@ -1,0 +1,43 @@
+import type { Counters, PortStatistics, PortStats, UplinkStatistics } from 'xsknet'
+
+/** Two counts of the same frames, taken at different places: equal at rest. docs/losses.md explains them. */
+export interface Sum {
+  what: string
+  left: number
+  right: number
+}
+
+const dropped = ({ dropped }: Counters) => Object.values(dropped).reduce((sum, frames) => sum + frames, 0)
+const onward = (c: Counters) => c.passed + c.toPort + c.toUplink + c.toSocket + dropped(c)
+
+/** The sums of one port. */
+export function portSums({ client, daemon }: PortStats): Sum[] {
+  if (!daemon) throw new Error('the sums of a port take the daemon’s counters')
+  const { guard, program, socket, innerTransmitDrops } = daemon
+  return [
+    { what: 'port sent', left: client.completed, right: guard.seen + innerTransmitDrops + socket.txInvalidDescs },
+    { what: 'guard program', left: guard.seen, right: onward(guard) },
+    {
+      what: 'port received',
+      left: program.seen,
+      right: dropped(program) + client.received + socket.rxDropped + socket.rxRingFull,
+    },
+  ]
+}
+
+/** The uplink's own sum, and the one over it and all its open ports; `far` frames came from ports to the wire's far end. */
+export function uplinkSums(uplink: UplinkStatistics, ports: readonly PortStatistics[], far: number): Sum[] {
+  const { program, unattributed, transmitDrops, refusedRedirects, closed } = uplink
+  const wire = {
+    left: program.toPort + unattributed.toPort + unattributed.toUplink,
+    right: far + transmitDrops + refusedRedirects,
+  }
+  for (const { guard, program, outerTransmitDrops, outerRefusedRedirects } of [...ports, closed]) {
+    wire.left += guard.toPort + guard.toUplink
+    wire.right += program.seen + outerTransmitDrops + outerRefusedRedirects
+  }
+  return [
+    { what: 'uplink program', left: program.seen, right: onward(program) },
+    { what: 'between the programs', ...wire },
+  ]
+}

@@ -1,0 +1,134 @@
+import { existsSync, readdirSync } from 'node:fs'
+import test from 'ava'
+import type { PortEntry } from 'xsknet'
+import { Daemon } from '../helpers/daemon.js'
+import { portAddresses } from '../helpers/lab.js'
+import { waitUntil } from '../helpers/program.js'
+import { Scene } from '../helpers/scene.js'
+
+const descriptorsOf = (pid: number) => readdirSync(`/proc/${pid}/fd`).length
+
+for (const mode of ['native', 'skb'] as const) {
+  test.serial(
+    `${mode}: a client killed in full traffic leaves nothing within a second, and its neighbour loses nothing`,
+    async (t) => {
+      const scene = await Scene.open(t, { mode })
+      const { lab, daemon } = scene
+      const neighbour = await scene.answering(0)
+      const devices = async () => (await lab.host.output('ip', '-o', 'link')).trim().split('\n').length
+      const before = { devices: await devices(), descriptors: descriptorsOf(daemon.program.pid) }
+
+      const victim = await scene.answering(1)
+      t.true((await devices()) > before.devices)
+      const loop = lab.closedLoop(neighbour.target(), { outstanding: 64 })
+      const flood = lab.closedLoop(victim.target(), { outstanding: 64 })
+      await waitUntil(
+        'in full traffic',
+        async () => (await flood.progress()).answered > 20_000 && (await loop.progress()).answered > 20_000,
+      )
+
+      const killed = Date.now()
+      const gone = victim.client.kill()
+      const left = async () => (await daemon.ask<PortEntry[]>('ports')).length
+      await waitUntil('without the victim’s port', async () => (await left()) === 1, 1000)
+      await waitUntil('without its devices', async () => (await devices()) === before.devices, 1000 - (Date.now() - killed))
+      await gone
+      t.true(Date.now() - killed < 1000, `${Date.now() - killed} ms`)
+      await waitUntil('without its descriptors', () => descriptorsOf(daemon.program.pid) <= before.descriptors, 1000)
+
+      await flood.stop()
+      const answeredBy = (await loop.progress()).answered
+      await waitUntil('going on', async () => (await loop.progress()).answered > answeredBy + 20_000)
+      const { sent, answered, lost, repeated, corrupt } = await loop.stop()
+      t.deepEqual({ answered, lost, repeated, corrupt }, { answered: sent, lost: 0, repeated: 0, corrupt: 0 })
+      await scene.end(t)
+    },
+  )
+}
+
+test.serial('packets go on while the daemon is stopped, and so does everything else once it goes on', async (t) => {
+  const scene = await Scene.open(t)
+  const port = await scene.answering()
+  const loop = scene.lab.closedLoop(port.target(), {})
+  await waitUntil('answered', async () => (await loop.progress()).answered > 1000)
+  scene.daemon.program.signal('SIGSTOP')
+  const { answered } = await loop.progress()
+  await waitUntil('answered without the daemon', async () => (await loop.progress()).answered > answered + 50_000)
+  scene.daemon.program.signal('SIGCONT')
+  const done = await loop.stop()
+  t.deepEqual([done.answered, done.lost], [done.sent, 0])
+  t.is((await scene.daemon.ask<PortEntry[]>('ports')).length, 1)
+  await scene.end(t)
+})
+
+test.serial(
+  'the client of a killed daemon learns that it is alone, goes on, and sees its port lost when the next daemon cleans up',
+  async (t) => {
+    const scene = await Scene.open(t)
+    const { lab } = scene
+    const port = await scene.answering()
+    const loop = lab.closedLoop(port.target(), {})
+    await waitUntil('answered', async () => (await loop.progress()).answered > 1000)
+    t.like(await scene.daemon.kill(), { signal: 'SIGKILL' })
+    await port.client.event('alone')
+    t.like(await port.client.event('daemonGone'), { code: 'ERR_XSKNET_DAEMON_GONE' })
+    const { answered } = await loop.progress()
+    await waitUntil('answered without a daemon', async () => (await loop.progress()).answered > answered + 50_000)
+    const done = await loop.stop()
+    t.deepEqual([done.answered, done.lost], [done.sent, 0])
+    const { daemon } = await port.stats()
+    t.is(daemon, undefined)
+    await t.throwsAsync(port.client.ask({ do: 'uplinks' }), { code: 'ERR_XSKNET_DAEMON_GONE' })
+
+    const next = await Daemon.start(lab)
+    t.like(await port.client.event('lost', 5000), { code: 'ERR_XSKNET_PORT_LOST' })
+    t.is(await port.client.ask({ do: 'ended' }), 'ERR_XSKNET_PORT_LOST')
+    t.is(await port.client.ask({ do: 'closed' }), 'ERR_XSKNET_PORT_LOST')
+    const fresh = await scene.answering()
+    t.is((await lab.udpEcho(portAddresses(0)[0], [100])).identical, 1)
+    t.truthy(fresh.info.port)
+    t.deepEqual(await next.stop(), { code: 0, signal: null })
+    t.deepEqual(await lab.compare(), [])
+    t.false(existsSync(scene.daemon.socket))
+  },
+)
+
+test.serial('SIGTERM with ports open and traffic on undoes everything, and tells the clients why', async (t) => {
+  const scene = await Scene.open(t)
+  const port = await scene.answering()
+  const loop = scene.lab.closedLoop(port.target(), {})
+  await waitUntil('answered', async () => (await loop.progress()).answered > 10_000)
+  await scene.end(t)
+  t.like(await port.client.event('lost'), { code: 'ERR_XSKNET_PORT_LOST' })
+  t.is(await port.client.ask({ do: 'ended' }), 'ERR_XSKNET_PORT_LOST')
+  await loop.stop()
+})
+
+test.serial('a client that ends without closing anything leaves nothing', async (t) => {
+  const scene = await Scene.open(t)
+  const port = await scene.answering()
+  t.deepEqual(await port.client.program.stop('SIGTERM'), { code: null, signal: 'SIGTERM' })
+  await waitUntil('without ports', async () => (await scene.daemon.ask<PortEntry[]>('ports')).length === 0, 1000)
+  await scene.end(t)
+})
+
+test.serial('a card that is deleted is told to those who have ports on it, and the daemon goes on', async (t) => {
+  const scene = await Scene.open(t)
+  const port = await scene.answering()
+  await scene.lab.host.deleteLink('card0')
+  t.like(await port.client.event('lost'), { code: 'ERR_XSKNET_PORT_LOST' })
+  t.like(await port.client.event('uplinkGone'), { uplink: 'card0' })
+  t.is(await port.client.ask({ do: 'ended' }), 'ERR_XSKNET_PORT_LOST')
+  t.deepEqual(await port.client.ask({ do: 'uplinks' }), [])
+  t.deepEqual(await scene.daemon.stop(), { code: 0, signal: null })
+})
+
+test.serial('a port whose pair is deleted by somebody is lost alone', async (t) => {
+  const scene = await Scene.open(t)
+  const [port, neighbour] = [await scene.answering(0), await scene.answering(1)]
+  await scene.lab.host.deleteLink(port.info.outer)
+  t.like(await port.client.event('lost'), { code: 'ERR_XSKNET_PORT_LOST' })
+  t.is((await scene.lab.udpEcho(portAddresses(1)[0], [100])).identical, 1)
+  t.truthy(await neighbour.seen())
+  await scene.end(t)
+})

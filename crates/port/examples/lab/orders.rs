@@ -1,0 +1,102 @@
+//! What the lab can be told to do.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Result;
+use crate::bench::{Bench, NUMBERS, Run};
+use crate::traffic::{self, Amount, Flood};
+
+/// One line of input, beside its id.
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Order {
+    /// From the remote kernel's UDP; how many answers equal their question.
+    UdpEcho { to: IpAddr, lengths: Vec<usize> },
+    /// Numbered datagrams that the port must send back, at most so many on their way at a time.
+    ClosedLoop {
+        to: Target,
+        #[serde(flatten)]
+        amount: Amount,
+        #[serde(default = "outstanding")]
+        outstanding: u64,
+    },
+    /// Numbered datagrams that nobody waits for.
+    Flood {
+        to: Target,
+        #[serde(flatten)]
+        amount: Amount,
+        /// Frames a second; as fast as it goes unless set.
+        rate: Option<f64>,
+        /// As XDP frames, which need a native program on the card, rather than as skbs.
+        #[serde(default)]
+        live: bool,
+    },
+    /// What has become of a closed loop or a flood so far.
+    Progress { of: u64 },
+    /// Ends a closed loop or a flood; its own answer follows.
+    Stop { of: u64 },
+    /// What numbered datagrams came to this port of the remote host since this was first asked.
+    Sink { port: u16, numbers: Option<u32> },
+    /// All frames that came from a MAC since the lab was built.
+    FramesFrom { mac: String },
+    /// Remembers what the machine looks like.
+    Snapshot,
+    /// Waits until the machine looks like that again; says what differs.
+    Compare { seconds: f64 },
+}
+
+/// A port, as the remote host would find it by asking.
+#[derive(Deserialize)]
+pub struct Target {
+    pub mac: String,
+    pub address: Ipv4Addr,
+    pub port: u16,
+}
+
+/// Fewer than a veth holds (256), so that nothing has to be lost for want of room.
+fn outstanding() -> u64 {
+    192
+}
+
+pub fn carry_out(bench: &Bench, run: &Run, order: Order) -> Result<Value> {
+    Ok(match order {
+        Order::UdpEcho { to, lengths } => udp_echo(bench, to, &lengths),
+        Order::ClosedLoop { to, amount, outstanding } => traffic::closed_loop(bench, run, &to, amount, outstanding)?,
+        Order::Flood { to, amount, rate, live } => traffic::flood(bench, run, &to, Flood { amount, rate, live })?,
+        Order::Progress { of } => {
+            let run = bench.run(of)?;
+            json!({ "sent": run.sent.load(Ordering::Relaxed), "answered": run.answered.load(Ordering::Relaxed) })
+        }
+        Order::Stop { of } => {
+            bench.run(of)?.stopped.store(true, Ordering::Relaxed);
+            Value::Null
+        }
+        Order::Sink { port, numbers } => {
+            let seen = bench.sink(port, numbers.unwrap_or(NUMBERS))?.seen()?;
+            json!({ "frames": seen.frames, "distinct": seen.distinct, "repeated": seen.repeated, "corrupt": seen.corrupt })
+        }
+        Order::FramesFrom { mac } => bench.frames_from(mac.parse()?)?.into(),
+        Order::Snapshot => {
+            bench.remember(bench.look());
+            Value::Null
+        }
+        Order::Compare { seconds } => {
+            let same = bench.before()?.wait_for(Duration::from_secs_f64(seconds), || bench.look());
+            json!(same.err().iter().flat_map(|difference| difference.lines()).collect::<Vec<_>>())
+        }
+    })
+}
+
+fn udp_echo(bench: &Bench, to: IpAddr, lengths: &[usize]) -> Value {
+    let began = Instant::now();
+    let identical = lengths.iter().filter(|length| {
+        let payload: Vec<u8> = (0..**length).map(|n| (n * 31 + **length) as u8).collect();
+        bench.lab.remote.udp_echo(to, &payload).is_ok_and(|answer| answer == payload)
+    });
+    json!({ "identical": identical.count(), "seconds": began.elapsed().as_secs_f64() })
+}

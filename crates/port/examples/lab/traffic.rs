@@ -1,0 +1,138 @@
+//! Numbered datagrams from the wire's far end.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use xsknet_testkit::{FAR, FarSource, Lab, NumberedFrames, REMOTE4, device};
+
+use crate::Result;
+use crate::bench::{Bench, NUMBERS, Run, attach};
+use crate::orders::Target;
+
+/// One kick of the far end's socket in copy mode moves 32.
+const BURST: u64 = 32;
+/// A burst of live frames costs some 25 ms beside its frames.
+const LIVE_BURST: u64 = 8192;
+/// An answer that is not there this long after the last one came is lost.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How much is sent: until the one or the other is reached, or the numbers end.
+#[derive(Deserialize, Clone, Copy)]
+pub struct Amount {
+    frames: Option<u64>,
+    seconds: Option<f64>,
+}
+
+pub struct Flood {
+    pub amount: Amount,
+    pub rate: Option<f64>,
+    pub live: bool,
+}
+
+impl Amount {
+    fn frames(self) -> u64 {
+        self.frames.unwrap_or(NUMBERS.into()).min(NUMBERS.into())
+    }
+
+    fn is_over(self, began: Instant) -> bool {
+        self.seconds.is_some_and(|seconds| began.elapsed().as_secs_f64() >= seconds)
+    }
+}
+
+/// Ends when all is answered, or when patience does.
+pub fn closed_loop(bench: &Bench, run: &Run, to: &Target, amount: Amount, outstanding: u64) -> Result<Value> {
+    let port = bench.fresh_port();
+    let frames = numbered_frames(&bench.lab, port, to)?;
+    let sink = attach(&bench.lab, port, amount.frames() as u32)?;
+    share_one_cpu()?;
+
+    let began = Instant::now();
+    let (mut sent, mut seen) = (0, sink.seen()?);
+    let (mut progress, mut longest_wait) = (began, Duration::ZERO);
+    loop {
+        let over = sent == amount.frames() || amount.is_over(began) || run.stopped.load(Ordering::Relaxed);
+        if over && seen.frames >= sent {
+            break;
+        }
+        let room = outstanding.saturating_sub(sent.saturating_sub(seen.frames));
+        let wanted = room.min(BURST).min(amount.frames() - sent);
+        if !over && wanted > 0 {
+            sent = frames.send(&mut bench.far(), sent, wanted as usize)?;
+            run.sent.store(sent, Ordering::Relaxed);
+        } else {
+            // The programs that answer have two cores like everybody else.
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        let now = sink.seen()?;
+        if now.frames > seen.frames {
+            longest_wait = longest_wait.max(progress.elapsed());
+            (seen, progress) = (now, Instant::now());
+            run.answered.store(seen.distinct, Ordering::Relaxed);
+        } else if sent > seen.frames && progress.elapsed() > PATIENCE {
+            break;
+        }
+    }
+    Ok(json!({
+        "sent": sent,
+        "answered": seen.distinct,
+        "lost": sent.saturating_sub(seen.distinct),
+        "repeated": seen.repeated,
+        "corrupt": seen.corrupt,
+        "seconds": began.elapsed().as_secs_f64(),
+        "longestWait": longest_wait.as_secs_f64(),
+    }))
+}
+
+/// `lostAtTheFarEnd` never left the far end: its queue was full.
+pub fn flood(bench: &Bench, run: &Run, to: &Target, flood: Flood) -> Result<Value> {
+    let Flood { amount, rate, live } = flood;
+    let frames = numbered_frames(&bench.lab, bench.fresh_port(), to)?;
+    let mut source = live.then(|| FarSource::live(&bench.lab, &frames));
+    let burst = if live { LIVE_BURST } else { BURST };
+    let mut push = |sent: u64, count: u64| -> Result<u64> {
+        Ok(match &mut source {
+            None => frames.send(&mut bench.far(), sent, count as usize)?,
+            Some(source) => {
+                source.send(count as u32);
+                source.sent()
+            }
+        })
+    };
+    let far = device(FAR);
+    let lost_before = bench.lab.remote.links().by_name(&far)?.stats.tx_dropped;
+
+    let began = Instant::now();
+    let sent = bench.lab.remote.enter(|| -> Result<u64> {
+        share_one_cpu()?;
+        let mut sent = 0;
+        while sent < amount.frames() && !amount.is_over(began) && !run.stopped.load(Ordering::Relaxed) {
+            let due = rate.map_or(amount.frames(), |rate| (began.elapsed().as_secs_f64() * rate) as u64);
+            let count = due.min(amount.frames()).saturating_sub(sent).min(burst);
+            if count == 0 {
+                std::thread::sleep(Duration::from_micros(50));
+                continue;
+            }
+            sent = push(sent, count)?;
+            run.sent.store(sent, Ordering::Relaxed);
+        }
+        Ok(sent)
+    })?;
+    let lost = bench.lab.remote.links().by_name(&far)?.stats.tx_dropped - lost_before;
+    Ok(json!({ "sent": sent, "lostAtTheFarEnd": lost, "seconds": began.elapsed().as_secs_f64() }))
+}
+
+fn numbered_frames(lab: &Lab, port: u16, to: &Target) -> Result<NumberedFrames> {
+    let from = (lab.far_mac(), SocketAddr::from((REMOTE4, port)));
+    Ok(NumberedFrames::new(from, (to.mac.parse()?, SocketAddr::from((to.address, to.port)))))
+}
+
+/// A veth's ring of 256 frames is emptied by the CPU that fills it. Senders that share one lose nothing to it.
+fn share_one_cpu() -> Result<()> {
+    let mut first = CpuSet::new();
+    first.set(0);
+    Ok(sched_setaffinity(None, &first)?)
+}
