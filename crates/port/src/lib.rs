@@ -3,6 +3,30 @@
 //! An [`Instance`] is one process's hold on the host. It makes cards [`Uplink`]s; a [`Port`] of an uplink is a veth pair
 //! with a guard at its outer end and an AF_XDP socket at its inner end. Handing the socket over to somebody else leaves a
 //! [`BrokeredPort`]. Everything blocks, and nothing here is on the path of a packet: frames go through the port's socket.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use xsknet_bpf::Mode;
+//! use xsknet_port::{Instance, InstanceOptions, PortOptions, UplinkOptions};
+//! use xsknet_xsk::Readiness;
+//!
+//! let instance = Instance::open(InstanceOptions::default())?;
+//! let uplink = instance.manage(&UplinkOptions { device: "eth0".parse()?, mode: Mode::Unspecified })?;
+//! let mut port = uplink.open_port(PortOptions::new(["192.0.2.10".parse()?, "2001:db8::10".parse()?]))?;
+//!
+//! let mut frames = Vec::new();
+//! while port.socket().wait(Duration::from_secs(1))? != Readiness::DeviceGone {
+//!     port.socket().receive(64, &mut frames)?;
+//!     for frame in frames.drain(..) {
+//!         println!("{} bytes", port.socket().bytes(&frame).len());
+//!         port.socket().release(frame); // or `transmit` and `flush`: out of the card
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Closing (or dropping) the port, the uplink and the instance gives the host back as it was: devices, offloads, filters,
+//! mounts, pins. So does the next start after a crash.
 #![deny(unsafe_code)]
 
 mod ability;
@@ -35,8 +59,3 @@ pub use statistics::{Equality, PortStatistics, UplinkStatistics};
 pub use tried::Tried;
 pub use uplink::{Uplink, UplinkInfo, UplinkOptions};
 pub use watch::{Loss, Watch};
-
-/// The first program of the README must compile.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
