@@ -10,10 +10,6 @@ import { CARD, Lab, type Owner, portPrefixes, REMOTE } from '../__test__/helpers
 interface Reading {
   frames: number
   batches: number
-  at: number
-  user: number
-  system: number
-  heap: number
 }
 
 /** A figure of each round. */
@@ -73,7 +69,7 @@ async function receiving(lab: Lab, daemon: Daemon, treat: 'drop' | 'forward', mo
   await client.ask({ do: treat })
   const to = { mac: info.mac, address: info.addresses[0] as string, port: 9 }
   const row: Row = { name: treat === 'drop' ? 'rxdrop' : 'l2fwd', unit: 'Mpps', rounds: [], aside: '' }
-  const heap: number[] = []
+  const batches: number[] = []
   for (let round = 0; round < rounds; round++) {
     const flood = lab.flood(to, { seconds: seconds + 1, live: mode === 'native' })
     const moving = await moved(client)
@@ -82,10 +78,10 @@ async function receiving(lab: Lab, daemon: Daemon, treat: 'drop' | 'forward', mo
     await new Promise((settle) => setTimeout(settle, seconds * 1000))
     const after = { at: performance.now(), came: await came(), reading: await client.ask<Reading>({ do: 'reading' }) }
     row.rounds.push((after.came - before.came) / (after.at - before.at) / 1000)
-    heap.push((after.reading.heap - before.reading.heap) / Math.max(1, after.reading.batches - before.reading.batches))
+    batches.push((after.reading.frames - before.reading.frames) / Math.max(1, after.reading.batches - before.reading.batches))
     await flood.done
   }
-  row.aside = `${Math.round(median(heap))} bytes of heap a batch, before collection`
+  row.aside = `${median(batches).toFixed(1)} frames a batch`
   await client.stop('SIGKILL').catch(() => {})
   return row
 }

@@ -6,12 +6,6 @@ import { serve } from './serve.js'
 let port: Port
 const done = { frames: 0, batches: 0, bytes: 0, ipv4: 0 }
 
-/** What a loop has done so far, and what it has cost this process. */
-function reading() {
-  const { user, system } = process.cpuUsage()
-  return { ...done, at: performance.now(), user, system, heap: process.memoryUsage().heapUsed }
-}
-
 async function loop(treat: 'drop' | 'forward'): Promise<void> {
   for await (const frames of port.batches()) {
     done.batches++
@@ -20,12 +14,15 @@ async function loop(treat: 'drop' | 'forward'): Promise<void> {
       done.bytes += frame.length
       if (frame.uint16(12) === 0x0800) done.ipv4++
       if (treat === 'forward') {
-        // Back to where it came from: the MACs change places.
+        // Back to where it came from: MACs and IPv4 addresses change places, and checksums stay right.
         const [high, low] = [frame.uint32(0), frame.uint16(4)]
         frame.setUint32(0, frame.uint32(6))
         frame.setUint16(4, frame.uint16(10))
         frame.setUint32(6, high)
         frame.setUint16(10, low)
+        const source = frame.uint32(26)
+        frame.setUint32(26, frame.uint32(30))
+        frame.setUint32(30, source)
         frame.send()
       }
     }
@@ -58,6 +55,6 @@ serve({
   forward: () => void loop('forward'),
   /** Sends frames of 64 bytes to the far end, out of what it allocates, for so long. */
   transmit: ({ to, seconds }: { to: { mac: string; address: string; port: number }; seconds: number }) => transmit(to, seconds),
-  reading,
+  reading: () => done,
   stats: () => port.stats(),
 })

@@ -16,7 +16,7 @@ use crate::orders::Target;
 /// One kick of the far end's socket in copy mode moves 32.
 const BURST: u64 = 32;
 /// A burst of live frames costs some 25 ms beside its frames.
-const LIVE_BURST: u64 = 8192;
+const LIVE_BURST: u64 = 1 << 17;
 /// An answer that is not there this long after the last one came is lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 
