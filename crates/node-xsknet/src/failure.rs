@@ -37,6 +37,14 @@ impl Failure {
         self
     }
 
+    /// Names the system call that was refused, as Node does.
+    pub(crate) fn by(mut self, syscall: &str) -> Self {
+        if let Some(cause) = self.cause.as_mut().and_then(Value::as_object_mut) {
+            cause.insert("syscall".to_owned(), syscall.into());
+        }
+        self
+    }
+
     pub(crate) fn to_json(&self) -> String {
         let Self { code, message, hint, details, cause } = self;
         let mut json = Map::from_iter([("code".to_owned(), json!(code)), ("message".to_owned(), json!(message))]);
@@ -83,12 +91,12 @@ impl From<PathError> for Failure {
             PathError::Flush(FlushError::DeviceGone { waiting, cause }) => Self {
                 hint: Some("The port's device was deleted; open another port."),
                 details: json!({ "waiting": waiting }),
-                ..Self::new("ERR_XSKNET_PORT_LOST", message).because_of(&cause)
+                ..Self::new("ERR_XSKNET_PORT_LOST", message).because_of(&cause).by("sendto")
             },
             PathError::Flush(FlushError::DeviceDown { waiting, cause } | FlushError::Refused { waiting, cause }) => {
                 Self {
                     details: json!({ "waiting": waiting }),
-                    ..Self::new("ERR_XSKNET_KERNEL_REFUSED", message).because_of(&cause)
+                    ..Self::new("ERR_XSKNET_KERNEL_REFUSED", message).because_of(&cause).by("sendto")
                 }
             }
             PathError::TooLong(too_long) => Self {

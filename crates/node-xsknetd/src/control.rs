@@ -10,7 +10,7 @@ use napi::{Env, Status};
 use napi_derive::napi;
 use serde_json::json;
 use tokio::sync::oneshot;
-use xsknet_control::{Event, Handle, Limits, Listener, MAX_DESCRIPTORS, Unfit};
+use xsknet_control::{Event, Handle, Limits, Listener, Unfit};
 
 use crate::descriptors::Descriptors;
 use crate::error::Failure;
@@ -160,7 +160,7 @@ impl Connection {
     }
 
     /// Begins to read, once. `onMessage` gets a message (`null` if it was longer than 65,536 bytes), its length, and how many
-    /// descriptors came with it (17: more than 16); they are closed already. `onEnd` gets the reason, once, last.
+    /// descriptors came with it; they are closed already. `onEnd` gets the reason, once, last.
     #[napi(
         ts_args_type = "onMessage: (message: Uint8Array | null, length: number, descriptors: number) => void, onEnd: (reason: string) => void"
     )]
@@ -188,7 +188,6 @@ impl Connection {
             loop {
                 let (told, over) = match connection.next().await {
                     Event::Message { bytes, length, descriptors } => {
-                        let descriptors = descriptors.min(MAX_DESCRIPTORS + 1);
                         ((bytes.map(Uint8Array::new), number(length), number(descriptors), None), false)
                     }
                     Event::Ended(reason) => ((None, 0, 0, Some(reason.to_string())), true),

@@ -331,7 +331,7 @@ fn mode(mode: Obtained) -> String {
     mode.to_string()
 }
 
-fn bind_mode(mode: xsknet_xsk::BindMode) -> String {
+pub(crate) fn bind_mode(mode: xsknet_xsk::BindMode) -> String {
     match mode {
         xsknet_xsk::BindMode::Copy => "copy",
         xsknet_xsk::BindMode::ZeroCopy => "zero-copy",

@@ -11,6 +11,7 @@ use xsknet_control::ListenError;
 use xsknet_port::{CloseError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, StepError};
 use xsknet_xsk::{CreateError, LayoutError};
 
+use crate::describe::bind_mode;
 use crate::errno;
 
 /// An error on its way to JavaScript.
@@ -29,6 +30,11 @@ impl Failure {
     /// A failure of our own, with nothing underneath.
     pub fn new(code: &'static str, message: String, details: Value) -> Self {
         Self { code, message, hint: None, details, cause: None }
+    }
+
+    /// What to do about it.
+    pub fn hint(self, hint: &str) -> Self {
+        Self { hint: Some(hint.into()), ..self }
     }
 
     fn of(code: &'static str, error: &dyn Error, hint: Option<String>, details: Value) -> Self {
@@ -102,7 +108,7 @@ fn of_socket(error: &CreateError) -> Value {
         CreateError::NoSuchDevice { device } | CreateError::Lookup { device, .. } => json!({ "device": device }),
         CreateError::QueueTaken { device, queue } => json!({ "device": device, "queue": queue.0 }),
         CreateError::Refused { call, mode, device, queue, .. } => {
-            json!({ "call": call, "mode": mode.to_string(), "device": device, "queue": queue.0 })
+            json!({ "call": call, "mode": bind_mode(*mode), "device": device, "queue": queue.0 })
         }
         CreateError::Umem { bytes, .. } => json!({ "bytes": bytes }),
         CreateError::Keep { what, .. } => json!({ "what": what }),

@@ -297,6 +297,7 @@ fn port_unknown(key: u32) -> Failure {
 fn uplink_missing(uplink: &str) -> Failure {
     let message = format!("`{uplink}` is not managed by this instance");
     Failure::new("UPLINK_MISSING", message, json!({ "uplink": uplink }))
+        .hint("`xsknetd status` lists the cards; `--uplink` of `xsknetd run` adds one")
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> napi::Result<T> {

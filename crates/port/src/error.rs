@@ -1,5 +1,6 @@
 //! The ways in which opening and closing end badly. Each names what was attempted, and `hint()` says what to do.
 
+use std::error::Error;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -21,8 +22,8 @@ pub enum OpenError {
         /// Its name.
         instance: String,
     },
-    /// The kernel cannot do something that every port needs.
-    #[error("this kernel has no {}", ability.purpose())]
+    /// The kernel cannot do something that every port needs, or not for this process.
+    #[error("the kernel gives this process no {}", ability.purpose())]
     AbilityMissing {
         /// What is missing.
         ability: Ability,
@@ -72,6 +73,11 @@ impl OpenError {
                  `xsknet:`), then remove {} and start again: pins, namespaces and devices are found by their names",
                 path.display()
             )),
+            Self::AbilityMissing { cause, .. } if is_denied(cause) => Some(
+                "this needs root with CAP_NET_RAW, CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF: a container or a service may \
+                 have been started without some of them"
+                    .into(),
+            ),
             Self::AbilityMissing { .. } => Some("run a kernel that is built with it".into()),
             Self::MountsHidden { .. } => Some(
                 "start it among the machine's own mounts: in a systemd unit without what gives it others (PrivateMounts=, \
@@ -85,6 +91,14 @@ impl OpenError {
             Self::Journal(JournalError::Io { .. }) => None,
         }
     }
+}
+
+/// Whether it was a right that was missing.
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.any(|error| {
+        error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    })
 }
 
 /// Why a card did not become an uplink.

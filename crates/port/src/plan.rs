@@ -1,5 +1,6 @@
 //! What a port is going to be: options that were found good, before anything is made.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use xsknet_bpf::contract::MAX_PORTS;
@@ -33,8 +34,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(uplink: &UplinkState, card: &OpenUplink, options: &PortOptions) -> Result<Self, OpenPortError> {
         let device = &uplink.info.device;
-        let id = (1..=MAX_PORTS).filter_map(PortId::new).find(|id| !card.ports.contains_key(id));
-        let id = id.ok_or_else(|| OpenPortError::NoMorePorts { uplink: device.clone(), limit: MAX_PORTS })?;
+        let id = free_id(&card.ports, device)?;
         let name = options.name.clone().unwrap_or_else(|| format!("port-{id}"));
         check_name(&name)?;
         if card.ports.values().any(|room| room.plan.name == name) {
@@ -64,6 +64,12 @@ impl Plan {
         let key = uplink.ground.next_port();
         Ok(Self { name, key, id, mac, vlan, mtu, addresses, outer, inner, alias })
     }
+}
+
+fn free_id<T>(ports: &BTreeMap<PortId, T>, uplink: &DeviceName) -> Result<PortId, OpenPortError> {
+    let mut ids = (1..=MAX_PORTS).filter_map(PortId::new);
+    let free = ids.find(|id| !ports.contains_key(id));
+    free.ok_or_else(|| OpenPortError::NoMorePorts { uplink: uplink.clone(), limit: MAX_PORTS })
 }
 
 fn check_name(name: &str) -> Result<(), OpenPortError> {
@@ -166,4 +172,28 @@ fn is_mapped(address: Ipv6Addr) -> bool {
 fn device_name(end: char, uplink: &UplinkState, id: PortId) -> DeviceName {
     let name = format!("xsk{end}{:x}-{:x}", uplink.info.index.get(), id.number());
     name.parse().expect("two numbers fit a device name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_free_number_is_taken_until_there_is_none() {
+        let card: DeviceName = "card0".parse().unwrap();
+        let mut ports = BTreeMap::new();
+        for number in 1..=MAX_PORTS {
+            let id = free_id(&ports, &card).unwrap();
+            assert_eq!(id.number(), number);
+            ports.insert(id, ());
+        }
+        let error = free_id(&ports, &card).unwrap_err();
+        assert_eq!(error.to_string(), "`card0` has 1024 ports, more do not fit");
+        assert!(matches!(error, OpenPortError::NoMorePorts { limit: 1024, .. }));
+        assert!(error.hint().is_some());
+
+        let freed = PortId::new(700).unwrap();
+        ports.remove(&freed);
+        assert_eq!(free_id(&ports, &card).unwrap(), freed);
+    }
 }

@@ -55,6 +55,18 @@ fn a_kernel_without(#[case] missing: Ability, #[case] noun: &str, #[case] probe:
 }
 
 #[test]
+fn a_process_without_a_right() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let options = InstanceOptions { probe: |_| Err(Errno::PERM.into()), ..stage.options() };
+        let error = refused(&stage, || stage.lab.host.enter(|| Instance::open(options)));
+        assert!(matches!(error, OpenError::AbilityMissing { .. }), "{error:?}");
+        assert_eq!(errno(&error), Some(Errno::PERM));
+        assert!(error.hint().expect("a hint").contains("CAP_NET_RAW"));
+    });
+}
+
+#[test]
 fn mounts_that_process_1_does_not_see() {
     let strict = |stage: &Stage| {
         let places = Places { may_be_hidden: false, ..places() };

@@ -227,7 +227,7 @@ pub enum LayoutError {
         frame_size: u32,
     },
     /// A ring's size is not a power of two, or too large.
-    #[error("a {ring} ring of {slots} slots was asked for; it can have a power of two up to {MAX_RING}")]
+    #[error("{slots} slots were asked for the {ring} ring; it can have a power of two up to {MAX_RING}")]
     RingSize {
         /// The ring.
         ring: RingName,

@@ -1,0 +1,83 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import test from 'ava'
+import { errorCodes, type XsknetErrorCode } from 'xsknet'
+import { root } from '../helpers/workspace.js'
+
+/** Every error is provoked in a lab by this file; */
+const PROVOKED = '__test__/kernel/errors.test.ts'
+
+/** but these cannot be, from outside, within a moment. Each with the test that provokes it instead. */
+const elsewhere: Partial<Record<XsknetErrorCode, [why: string, file: string, test: string]>> = {
+  ERR_XSKNET_UNSUPPORTED_PLATFORM: [
+    'it takes a package without its binding',
+    '__test__/unit/native.test.ts',
+    'without a binding the package can be imported, and the first native call throws',
+  ],
+  ERR_XSKNET_INTERNAL: ['it takes a bug', '__test__/unit/xsknetd/session.test.ts', 'a bug of the daemon is told as one'],
+  ERR_XSKNET_MAC_UNFIT: ['no client can choose a MAC yet', 'crates/port/tests/port_errors.rs', 'fn macs('],
+  ERR_XSKNET_PORTS_EXHAUSTED: [
+    '1,024 ports take minutes',
+    'crates/port/src/plan.rs',
+    'fn the_lowest_free_number_is_taken_until_there_is_none(',
+  ],
+}
+
+const read = (file: string) => readFileSync(root + file, 'utf8')
+
+/** What makes errors, or speaks of them. */
+function sources(): string[] {
+  const folders = ['packages/xsknet/src', 'packages/xsknetd/src', 'crates', 'docs', 'examples', 'scripts', 'bench']
+  const files = folders
+    .filter((folder) => existsSync(root + folder))
+    .flatMap((folder) =>
+      readdirSync(root + folder, { recursive: true, encoding: 'utf8' })
+        .filter((file) => /\.(ts|js|mjs|rs|md|json)$/.test(file) && !/(^|\/)(node_modules|dist|native)\//.test(file))
+        .map((file) => `${folder}/${file}`),
+    )
+  return [...files, 'README.md', 'ARCHITECTURE.md', 'CHANGELOG.md'].filter((file) => file !== 'packages/xsknet/src/errors.ts')
+}
+
+/** The daemon's binding names its codes without what they have in common. */
+const BARE = /(?<=")[A-Z]+(_[A-Z]+)+(?=")/g
+
+function codesIn(file: string): string[] {
+  const text = read(file)
+  const bare = (file.startsWith('crates/node-xsknetd/') && text.match(BARE)) || []
+  return [...(text.match(/\bERR_XSKNET_[A-Z]+(_[A-Z]+)*\b/g) ?? []), ...bare.map((code) => `ERR_XSKNET_${code}`)]
+}
+
+test('a code that is named anywhere is in the list', (t) => {
+  const strange = sources().flatMap((file) => codesIn(file).flatMap((code) => (code in errorCodes ? [] : [`${code} in ${file}`])))
+  t.deepEqual(strange, [])
+})
+
+test('a code of the list is raised somewhere', (t) => {
+  const raising = sources().filter((file) => /^(packages|crates\/node-)/.test(file))
+  // In quotes: what only speaks of a code has it in backticks.
+  const quoted = raising.flatMap((file) => read(file).match(/(?<=['"])[A-Z_]+(?=['"])/g) ?? [])
+  const raised = new Set(quoted.map((code) => code.replace(/^(ERR_XSKNET_)?/, 'ERR_XSKNET_')))
+  t.deepEqual(
+    Object.keys(errorCodes).filter((code) => !raised.has(code)),
+    [],
+  )
+})
+
+test('a code of the list is provoked by a test, in the lab if that is possible', (t) => {
+  const provoked = new Set(codesIn(PROVOKED))
+  for (const [code, [, file, test]] of Object.entries(elsewhere)) {
+    t.true(read(file).includes(test), `${file} has no ${test}`)
+    t.false(provoked.has(code), `${code} can be provoked in the lab: it needs no line here`)
+    provoked.add(code)
+  }
+  t.deepEqual(
+    Object.keys(errorCodes).filter((code) => !provoked.has(code)),
+    [],
+  )
+})
+
+test('a code says what it means in one sentence', (t) => {
+  for (const [code, meaning] of Object.entries(errorCodes)) {
+    t.regex(code, /^ERR_XSKNET_[A-Z]+(_[A-Z]+)*$/)
+    t.regex(meaning, /^[A-Z].{10,120}\.$/, code)
+  }
+})
