@@ -3,14 +3,17 @@
 mod common;
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
+use common::numbered::end;
 use common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, Obtained};
 use xsknet_link::XdpFeatures;
 use xsknet_port::PortOptions;
-use xsknet_testkit::{Asker, CARD, FAR, HOST4, HOST6, Wire, port_addresses};
+use xsknet_testkit::{Asker, CARD, FAR, FarSource, HOST4, HOST6, NumberedFrames, REMOTE4, Wire, port_addresses};
 use xsknet_xsk::{BindMode, BindRequest, Layout};
 
 /// Whether the card said that it transmits redirected frames.
@@ -250,4 +253,37 @@ fn a_port_in_a_vlan_speaks_tagged_frames_and_sees_no_others() {
     assert_eq!(tagged.statistics().expect("statistics").guard.dropped(), 0);
     assert!(uplink.statistics().expect("statistics").program.drops().all(|(_, count)| count == 0));
     close(tagged);
+}
+
+#[rstest]
+#[case::native(Mode::Native)]
+#[case::skb(Mode::Skb)]
+fn a_port_opens_although_more_frames_come_for_it_than_it_can_hold(#[case] mode: Mode) {
+    let stage = Stage::plain();
+    let instance = stage.open();
+    let uplink = manage(&instance, mode);
+    let layout = Layout::builder().rx(64).build().expect("a layout");
+    let name = Some("under-fire".into()); // and so the same MAC each time
+    let asked = PortOptions { name, layout, ..PortOptions::new(port_addresses(0)) };
+    let first = uplink.open_port(asked.clone()).expect("a port");
+    let from = (stage.lab.far_mac(), SocketAddr::new(REMOTE4.into(), 9));
+    let frames = NumberedFrames::new(from, end(&first));
+    close(first);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            stage.lab.remote.enter(|| {
+                let mut source = FarSource::skb(&stage.lab, &frames);
+                while !over.load(Ordering::Relaxed) {
+                    source.send(64);
+                }
+            });
+        });
+        let opened: Vec<_> = (0..10).map(|_| uplink.open_port(asked.clone()).map(close)).collect();
+        over.store(true, Ordering::Relaxed);
+        for port in opened {
+            port.expect("a port");
+        }
+    });
+    instance.close().expect("closing undoes everything");
 }

@@ -8,6 +8,8 @@ mod common;
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use common::*;
 use rustix::io::Errno;
@@ -226,5 +228,36 @@ fn a_queue_that_is_taken_and_a_frame_that_is_too_long() {
         let serving = serve(port);
         ping(&stage.lab, port_addresses(0)[0], 20);
         close(finish(serving));
+    });
+}
+
+#[test]
+fn a_port_that_fails_takes_nothing_of_the_one_that_is_opened_next() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let instance = stage.open();
+        let uplink = manage(&instance, Mode::Native);
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // A veth has no zero-copy, which shows late: the pair is there by then.
+            let failing = scope.spawn(|| {
+                let asked = PortOptions { bind: BindRequest::ZeroCopy, ..PortOptions::new(port_addresses(1)) };
+                let mut failures = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let error = uplink.open_port(asked.clone()).expect_err("zero-copy");
+                    assert!(matches!(error, Is::Socket(CreateError::Refused { .. })), "{error:?}");
+                    failures += 1;
+                }
+                failures
+            });
+            let opened: Vec<_> =
+                (0..20).map(|_| uplink.open_port(PortOptions::new(port_addresses(0))).map(close)).collect();
+            over.store(true, Ordering::Relaxed);
+            assert!(failing.join().expect("it fails as it should") > 0);
+            for port in opened {
+                port.expect("a port");
+            }
+        });
+        instance.close().expect("closing undoes everything");
     });
 }
