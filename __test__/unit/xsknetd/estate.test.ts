@@ -181,6 +181,21 @@ test('who leaves while its port is being opened: it is closed when it is ready, 
   await t.notThrowsAsync(estate.openPort(again, port))
 })
 
+test('who comes again while the port of its dead self is still being opened finds its room free', async (t) => {
+  const { ground, estate, alice } = await setUp({ grants: [grant({ ports: 1 })] })
+  const letGo = ground.hold()
+  const abandoned = estate.openPort(alice, port)
+  await until('the opening', () => ground.waiting === 1)
+  await estate.leave(alice)
+  const again = new FakeOwner(ALICE)
+  estate.join(again)
+  const opening = estate.openPort(again, port)
+  letGo()
+  t.is(await codeOf(t, abandoned), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.is((await opening).info.port, 2)
+  t.deepEqual([...ground.open], [2])
+})
+
 test('who has not joined opens nothing', async (t) => {
   const { ground, estate } = await setUp()
   await t.throwsAsync(estate.openPort(new FakeOwner(ROOT), port))

@@ -453,19 +453,33 @@ function parse(bytes: Uint8Array): Record<string, unknown> {
  * What JSON can say and no message may: a tower of arrays, half a character (`"\ud800"` alone), a number beyond all numbers.
  * The schemas would let them pass in `details`, and whoever writes such a value out again writes something else.
  */
-function flawIn(value: unknown, path = '', depth = 0): { path: string; message: string } | undefined {
+function flawIn(value: unknown, depth = 0): { path: string; message: string } | undefined {
   if (typeof value === 'string') {
-    return LONE_SURROGATE.test(value) ? { path, message: 'a text holds half of a surrogate pair' } : undefined
+    return LONE_SURROGATE.test(value) ? { path: '', message: 'a text holds half of a surrogate pair' } : undefined
   }
-  if (typeof value === 'number') return Number.isFinite(value) ? undefined : { path, message: 'a number is too large' }
+  if (typeof value === 'number') return Number.isFinite(value) ? undefined : { path: '', message: 'a number is too large' }
   if (typeof value !== 'object' || value === null) return undefined
-  if (depth === NESTING_LIMIT) return { path, message: `more than ${NESTING_LIMIT} arrays and objects stand in each other` }
-  for (const [key, held] of Object.entries(value)) {
-    if (LONE_SURROGATE.test(key)) return { path, message: 'a key holds half of a surrogate pair' }
-    const flaw = flawIn(held, path ? `${path}.${key}` : key, depth + 1)
-    if (flaw) return flaw
+  if (depth === NESTING_LIMIT) {
+    return { path: '', message: `more than ${NESTING_LIMIT} arrays and objects stand in each other` }
+  }
+  // The longest message has some 30,000 values, and whoever sends many of these must not keep the daemon busy with them.
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) {
+      const flaw = flawIn(value[i], depth + 1)
+      if (flaw) return under(i, flaw)
+    }
+    return undefined
+  }
+  for (const key of Object.keys(value)) {
+    if (LONE_SURROGATE.test(key)) return { path: '', message: 'a key holds half of a surrogate pair' }
+    const flaw = flawIn((value as Record<string, unknown>)[key], depth + 1)
+    if (flaw) return under(key, flaw)
   }
   return undefined
+}
+
+function under(key: string | number, { path, message }: { path: string; message: string }): { path: string; message: string } {
+  return { path: path ? `${key}.${path}` : `${key}`, message }
 }
 
 function check<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {

@@ -51,7 +51,7 @@ export class Estate {
   readonly #holdings = new Map<number, Holding>()
   /** Ports on their way out, with the user who held them, and cards with none. */
   readonly #closing = new Map<Promise<void>, number | undefined>()
-  readonly #opening = new Set<Promise<unknown>>()
+  readonly #opening = new Map<Promise<unknown>, Owner>()
   #closed: Promise<void> | undefined
 
   constructor(ground: Ground, grants: readonly Grant[], log: Log) {
@@ -92,7 +92,7 @@ export class Estate {
 
   async openPort(owner: Owner, request: PortRequest): Promise<GrantedPort> {
     const opening = this.#open(owner, request)
-    this.#opening.add(opening)
+    this.#opening.set(opening, owner)
     try {
       return await opening
     } finally {
@@ -105,6 +105,8 @@ export class Estate {
     const wish = wishOf(request)
     const { uid, pid } = owner.credentials
     // A client that was killed and started again finds the addresses and the room of the one before it free.
+    const abandoned = [...this.#opening].filter(([, its]) => its.credentials.uid === uid && !this.#owners.has(its))
+    await Promise.allSettled(abandoned.map(([opening]) => opening))
     await Promise.all([...this.#closing].filter(([, user]) => user === uid).map(([closing]) => closing))
     this.#mustStay(owner)
 
@@ -171,7 +173,7 @@ export class Estate {
 
   async #end(): Promise<void> {
     for (const held of this.#ports.values()) this.#losePort(held, 'the daemon is shutting down')
-    await Promise.allSettled(this.#opening)
+    await Promise.allSettled(this.#opening.keys())
     await Promise.all(this.#closing.keys())
     // One card that cannot be put back must not keep the others from it: the instance tries all that is left once more.
     for (const uplink of this.#uplinks.keys()) {
