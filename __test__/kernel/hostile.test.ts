@@ -13,7 +13,10 @@ const MEANWHILE = 40_000
 
 /** Everybody may have ports here: the hostile client is no stranger. */
 const config = [NOBODY, OTHER]
-  .map((user) => `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ["192.0.2.8/29", "2001:db8::/64"]\nports = 4\nmemory = "64MiB"\n`)
+  .map(
+    (user) =>
+      `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ["192.0.2.8/29", "2001:db8::/64"]\nports = 4\nmemory = "64MiB"\n`,
+  )
   .join('')
 
 const descriptorsOf = (pid: number) => readdirSync(`/proc/${pid}/fd`).length

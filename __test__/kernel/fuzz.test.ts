@@ -1,0 +1,20 @@
+import test from 'ava'
+import { fuzz, shown } from '../helpers/fuzz.js'
+
+const [major] = process.versions.node.split('.')
+/** Once is enough: the daemon's code is the same on every Node. */
+const seconds = Number(process.env.XSKNET_FUZZ_SECONDS ?? (major === '20' ? 60 : 10))
+const seed = Number(process.env.XSKNET_SEED ?? Date.now() % 2 ** 31)
+
+test.serial('clients without manners bring a daemon down neither at once nor in time, and cost others nothing', async (t) => {
+  t.timeout((seconds + 90) * 1000)
+  const report = await fuzz(t, { seconds, seed })
+  for (const line of shown(seed, report)) t.log(line)
+  const { answers, faults, growth, others } = report
+  t.deepEqual(faults, [])
+  t.true((answers['ok openPort'] ?? 0) > 0, 'no port was opened, so little was tried')
+  t.true((answers.ERR_XSKNET_MESSAGE_MALFORMED ?? 0) > 0, 'no message was broken, so little was tried')
+  t.true(others.slowest < 100, `another client waited ${others.slowest} ms`)
+  t.true(growth.heap + growth.external < 8 * 2 ** 20, `${growth.heap + growth.external} B more are on the daemon's heap`)
+  t.true(growth.rss < 128 * 2 ** 20, `${growth.rss} B more are in the daemon's memory`)
+})
