@@ -35,11 +35,15 @@ impl Plan {
     pub(crate) fn new(uplink: &UplinkState, card: &OpenUplink, options: &PortOptions) -> Result<Self, OpenPortError> {
         let device = &uplink.info.device;
         let id = free_id(&card.ports, device)?;
-        let name = options.name.clone().unwrap_or_else(|| format!("port-{id}"));
+        let is_taken = |name: &str| card.ports.values().any(|room| room.plan.name == name);
+        let name = match &options.name {
+            Some(name) if is_taken(name) => {
+                return Err(OpenPortError::NameTaken { name: name.clone(), uplink: device.clone() });
+            }
+            Some(name) => name.clone(),
+            None => made_up_name(id, is_taken),
+        };
         check_name(&name)?;
-        if card.ports.values().any(|room| room.plan.name == name) {
-            return Err(OpenPortError::NameTaken { name, uplink: device.clone() });
-        }
         let vlan = match options.vlan {
             None => Vlan::UNTAGGED,
             Some(vlan) => Vlan::tagged(vlan).ok_or(OpenPortError::VlanUnfit { vlan })?,
@@ -70,6 +74,14 @@ fn free_id<T>(ports: &BTreeMap<PortId, T>, uplink: &DeviceName) -> Result<PortId
     let mut ids = (1..=MAX_PORTS).filter_map(PortId::new);
     let free = ids.find(|id| !ports.contains_key(id));
     free.ok_or_else(|| OpenPortError::NoMorePorts { uplink: uplink.clone(), limit: MAX_PORTS })
+}
+
+/// Others may have chosen the obvious one.
+fn made_up_name(id: PortId, is_taken: impl Fn(&str) -> bool) -> String {
+    let obvious = format!("port-{id}");
+    let others = (2..).map(|n| format!("{obvious}-{n}"));
+    let mut names = std::iter::once(obvious.clone()).chain(others);
+    names.find(|name| !is_taken(name)).expect("fewer names are taken than there are")
 }
 
 fn check_name(name: &str) -> Result<(), OpenPortError> {
@@ -177,6 +189,13 @@ fn device_name(end: char, uplink: &UplinkState, id: PortId) -> DeviceName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_made_up_name_is_nobodys() {
+        let id = PortId::new(7).unwrap();
+        assert_eq!(made_up_name(id, |_| false), "port-7");
+        assert_eq!(made_up_name(id, |name| ["port-7", "port-7-2"].contains(&name)), "port-7-3");
+    }
 
     #[test]
     fn the_lowest_free_number_is_taken_until_there_is_none() {
