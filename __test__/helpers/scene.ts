@@ -4,20 +4,8 @@ import { Client, type ClientOptions } from './client.js'
 import { Daemon, type DaemonOptions } from './daemon.js'
 import { CARD, Lab, type LabOptions, portPrefixes, type Target } from './lab.js'
 import { waitUntil } from './program.js'
+import type { Seen } from './programs/client.js'
 import { portSums, type Sum, uplinkSums } from './sums.js'
-
-/** What a reader of `programs/client.ts` met. */
-export interface Seen {
-  frames: number
-  batches: number
-  arp: number
-  ndp: number
-  icmp: number
-  udp: number
-  other: number
-  strange: number
-  unsent: number
-}
 
 /** The port of the remote host that numbered datagrams are sent to (RFC 863). */
 export const DISCARD = 9

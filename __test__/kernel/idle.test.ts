@@ -6,7 +6,8 @@ import type { Client } from '../helpers/client.js'
 import { Daemon } from '../helpers/daemon.js'
 import { CARD } from '../helpers/lab.js'
 import { waitUntil } from '../helpers/program.js'
-import { Scene, type Seen } from '../helpers/scene.js'
+import type { Seen } from '../helpers/programs/client.js'
+import { Scene } from '../helpers/scene.js'
 
 const PORTS = 10
 const SECONDS = 3

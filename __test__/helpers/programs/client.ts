@@ -15,7 +15,7 @@ interface Held {
 }
 
 /** What a reader met, by kind. */
-interface Seen {
+export interface Seen {
   frames: number
   batches: number
   arp: number
