@@ -89,7 +89,9 @@ test.serial('a card that another program has is left to it', async (t) => {
   const source = `${lab.folder}/foreign.c`
   writeFileSync(source, 'int pass(void *frame) __attribute__((section("xdp"))); int pass(void *frame) { return 2; }\n')
   await lab.host.output('clang', '-O2', '-target', 'bpf', '-c', source, '-o', `${lab.folder}/foreign.o`)
-  await lab.host.output('ip', 'link', 'set', CARD, 'xdpgeneric', 'obj', `${lab.folder}/foreign.o`, 'sec', 'xdp')
+  // iproute2 mounts a bpffs where there is none, and leaves folders in it: among mounts of its own.
+  const attach = ['ip', 'link', 'set', CARD, 'xdpgeneric', 'obj', `${lab.folder}/foreign.o`, 'sec', 'xdp']
+  await lab.host.output('unshare', '--mount', ...attach)
   const attached = async () => /prog\/xdp id \d+/.exec(await lab.host.output('ip', '-d', 'link', 'show', CARD))?.[0]
   const before = await attached()
   t.truthy(before)

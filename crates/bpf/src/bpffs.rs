@@ -4,11 +4,16 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 /// `BPF_FS_MAGIC` of `linux/magic.h`.
 const MAGIC: u32 = 0xcafe_4a11;
+
+/// No fork takes longer.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whether `path` exists and lies on a bpffs, at its root or below.
 ///
@@ -33,13 +38,20 @@ pub fn mount(path: &Path) -> io::Result<()> {
     Ok(rustix::mount::mount("bpf", path, "bpf", flags, c"mode=0700")?)
 }
 
-/// Unmounts what is mounted at `path`.
+/// Unmounts what is mounted at `path`. It waits up to a second while it is busy: a process that is just being forked elsewhere holds
+/// a copy of each descriptor until it executes.
 ///
 /// # Errors
 ///
 /// The kernel's: EBUSY while a process is inside, EINVAL where nothing is mounted.
 pub fn unmount(path: &Path) -> io::Result<()> {
-    Ok(rustix::mount::unmount(path, UnmountFlags::NOFOLLOW)?)
+    let begun = Instant::now();
+    loop {
+        match rustix::mount::unmount(path, UnmountFlags::NOFOLLOW) {
+            Err(Errno::BUSY) if begun.elapsed() < PATIENCE => std::thread::sleep(PATIENCE / 100),
+            result => return Ok(result?),
+        }
+    }
 }
 
 /// Makes `path` for its owner alone. True if it was not there.
