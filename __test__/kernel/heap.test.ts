@@ -38,13 +38,15 @@ test.serial('reading headers allocates nothing a packet: a batch costs the same,
   for (const max of [1, 64]) await read(300_000, max)
   const single = await read(200_000, 1)
   const full = [await read(1_000_000, 64), await read(1_000_000, 64), await read(1_000_000, 64)]
-  for (const { fill, aBatch, kept } of full) {
+  for (const { fill, aBatch } of full) {
     t.true(fill > 32, `batches of ${fill} frames`)
     const aPacket = (aBatch - single.aBatch) / (fill - 1)
     // The smallest object has 16.
     t.true(aPacket < 8, `${aPacket} B a packet: ${aBatch} B a batch of ${fill} frames, ${single.aBatch} B one of 1`)
-    t.true(kept < 100_000, `${kept} B are kept of 1,000,000 packets`)
   }
+  // What a compiler keeps comes and goes once; what a batch kept, 16 B of each of 16,000 at the least, would come each time.
+  const kept = full.map((reading) => reading.kept)
+  t.true(Math.min(...kept) < 100_000, `${kept.join(', ')} B are kept of 1,000,000 packets each`)
 
   // The same way of looking sees what there is to be seen.
   const views = await read(200_000, 64, 'views')
