@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { versions } from 'xsknet'
+import { XsknetError } from '../../packages/xsknet/src/errors.js'
+import { requireBinding, type System } from '../../packages/xsknet/src/platform.js'
 import { crates, npmManifest, root } from '../helpers/workspace.js'
 
 const crate = crates().find(({ name }) => name === 'xsknet-node')
@@ -32,7 +34,7 @@ test('without a binding the package can be imported, and the first native call t
     import { connect, versions } from './dist/index.js'
     import './dist/headers/index.js'
     import './dist/protocol.js'
-    const tell = ({ code, hint, details, cause }) => console.log(JSON.stringify({ code, hint, details, cause: cause.code }))
+    const tell = ({ code, hint, details, cause }) => console.log(JSON.stringify({ code, hint, problem: details.problem, cause: cause.code }))
     try { versions() } catch (error) { tell(error) }
     await connect().catch(tell)`
   const printed = execFileSync(process.execPath, ['--input-type=module', '--eval', script], { cwd: bare, encoding: 'utf8' })
@@ -44,8 +46,64 @@ test('without a binding the package can be imported, and the first native call t
   for (const error of told)
     t.deepEqual(error, {
       code: 'ERR_XSKNET_UNSUPPORTED_PLATFORM',
-      hint: 'In a clone, `npm run build` makes it.',
-      details: { platform: process.platform, arch: process.arch },
+      hint: 'Reinstall xsknet without --omit=optional. In a clone, `npm run build` makes the binding.',
+      problem: 'missing',
       cause: 'MODULE_NOT_FOUND',
     })
+})
+
+const place = { owner: 'xsknet', built: '../native/built.node', carrier: '@xsknet/carrier' }
+const debian: System = { platform: 'linux', arch: 'x64', glibc: '2.36' }
+const missing = (id: string) =>
+  Object.assign(new Error(`Cannot find module '${id}'\nRequire stack:`), { code: 'MODULE_NOT_FOUND' })
+const refusal = Object.assign(new Error('carrier.node: file too short'), { code: 'ERR_DLOPEN_FAILED' })
+
+/** Neither is there, except what `found` has; an error among that is thrown. */
+const loading = (found: Record<string, unknown>) => (id: string) => {
+  const what = found[id] ?? missing(id)
+  if (what instanceof Error) throw what
+  return what
+}
+
+const refusals: [what: string, found: Record<string, unknown>, system: System, problem: string, says: RegExp, hint: RegExp][] = [
+  ['another system', {}, { ...debian, platform: 'darwin', glibc: undefined }, 'platform', /for darwin$/, /part of Linux/],
+  ['another processor', {}, { ...debian, arch: 'arm64' }, 'architecture', /for arm64$/, /x64/],
+  ['musl', {}, { ...debian, glibc: undefined }, 'libc', /musl$/, /glibc 2\.34 or newer: not Alpine/],
+  [
+    'musl, although the package is there',
+    { [place.carrier]: refusal },
+    { ...debian, glibc: undefined },
+    'libc',
+    /musl$/,
+    /Alpine/,
+  ],
+  ['an install without optional packages', {}, debian, 'missing', /@xsknet\/carrier is not installed$/, /--omit=optional/],
+  ['a file that does not load', { [place.carrier]: refusal }, debian, 'refused', /: carrier\.node: file too short$/, /damaged/],
+  ['a build that does not load', { [place.built]: refusal, [place.carrier]: {} }, debian, 'refused', /too short$/, /damaged/],
+  ['an older glibc', { [place.carrier]: refusal }, { ...debian, glibc: '2.9' }, 'libc', /on glibc 2\.9$/, /2\.34 or newer/],
+  [
+    'a part of the package that is missing',
+    { [place.carrier]: missing('./part.node') },
+    debian,
+    'refused',
+    /part\.node/,
+    /damaged/,
+  ],
+]
+
+for (const [what, found, system, problem, says, hint] of refusals) {
+  test(`a binding that does not load because of ${what} is refused with the reason`, (t) => {
+    const error = t.throws(() => requireBinding(loading(found), place, system), { instanceOf: XsknetError, message: says })
+    t.is(error?.code, 'ERR_XSKNET_UNSUPPORTED_PLATFORM')
+    t.regex(error?.hint ?? '', hint)
+    const { platform, arch, glibc } = system
+    t.deepEqual(error?.details, { problem, platform, arch, ...(glibc ? { glibc } : {}) })
+    t.true(error?.cause instanceof Error)
+  })
+}
+
+test('what a clone has built goes before what is installed, and the installed one serves without it', (t) => {
+  const both = { [place.built]: 'built', [place.carrier]: 'installed' }
+  t.is(requireBinding(loading(both), place, debian), 'built')
+  t.is(requireBinding(loading({ [place.carrier]: 'installed' }), place, debian), 'installed')
 })

@@ -1,9 +1,7 @@
-import { createRequire } from 'node:module'
-import type * as binding from '../native/binding.d.ts'
+import { type Binding, type binding, loadBinding } from './binding.js'
 import { XsknetError } from './errors.js'
 import { fromFailure } from './protocol.js'
 
-export type Binding = typeof binding
 export type AdoptedSocket = binding.AdoptedSocket
 export type HotPath = binding.HotPath
 
@@ -11,7 +9,7 @@ let loaded: Binding | undefined
 
 /** The binding, loaded by the first call and not at import: this package can be imported on every system. */
 export function native(): Binding {
-  loaded ??= load()
+  loaded ??= loadBinding()
   return loaded
 }
 
@@ -35,18 +33,5 @@ export function adopt(descriptors: binding.Descriptors, description: binding.Soc
     return native().adopt(descriptors, description)
   } catch (error) {
     throw typed(error)
-  }
-}
-
-function load(): Binding {
-  const { platform, arch } = process
-  try {
-    return createRequire(import.meta.url)(`../native/xsknet.${platform}-${arch}-gnu.node`)
-  } catch (cause) {
-    throw new XsknetError('ERR_XSKNET_UNSUPPORTED_PLATFORM', `xsknet has no binding that loads on ${platform} ${arch}`, {
-      hint: platform === 'linux' ? 'In a clone, `npm run build` makes it.' : 'AF_XDP is a part of Linux: run this there.',
-      details: { platform, arch },
-      cause,
-    })
   }
 }

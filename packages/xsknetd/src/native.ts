@@ -1,11 +1,7 @@
-import { createRequire } from 'node:module'
-import { XsknetError } from 'xsknet'
 import { type Failure, fromFailure } from 'xsknet/protocol'
-import type * as binding from '../native/binding.d.ts'
+import { type Binding, type binding, loadBinding } from './binding.js'
 import type { Ground, Loss, OpenedPort, UplinkMode } from './ground.js'
 import type { Listener, Wire, WireLimits } from './wire.js'
-
-type Binding = typeof binding
 
 /** What the daemon needs of the machine. */
 export interface Machine {
@@ -82,19 +78,6 @@ function typedError(error: unknown): unknown {
 let loaded: Binding | undefined
 
 function native(): Binding {
-  loaded ??= load()
+  loaded ??= loadBinding()
   return loaded
-}
-
-function load(): Binding {
-  const { platform, arch } = process
-  try {
-    return createRequire(import.meta.url)(`../native/xsknetd.${platform}-${arch}-gnu.node`)
-  } catch (cause) {
-    throw new XsknetError('ERR_XSKNET_UNSUPPORTED_PLATFORM', `xsknetd has no binding that loads on ${platform} ${arch}`, {
-      hint: platform === 'linux' ? 'In a clone, `npm run build` makes it.' : 'AF_XDP is a part of Linux: run this there.',
-      details: { platform, arch },
-      cause,
-    })
-  }
 }

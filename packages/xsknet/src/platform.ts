@@ -1,0 +1,98 @@
+import { XsknetError } from './errors.js'
+
+/** What decides whether a binding loads. */
+export interface System {
+  platform: string
+  arch: string
+  /** The version of the GNU C library that this process runs on, such as `2.36`; undefined on another C library. */
+  glibc: string | undefined
+}
+
+/** Where the binding of a package may be. */
+export interface BindingPlace {
+  /** The package that needs it. */
+  owner: string
+  /** The file that a build in a clone makes. */
+  built: string
+  /** The package that carries it where `owner` was installed. */
+  carrier: string
+}
+
+/** The oldest GNU C library that the published bindings load on. Debian 12, Ubuntu 22.04 and RHEL 9 have it. */
+export const OLDEST_GLIBC = '2.34'
+
+/**
+ * Loads the binding that a clone has built, else the one that was installed beside the package.
+ *
+ * @param load `require` of the module that asks.
+ * @throws {XsknetError} `ERR_XSKNET_UNSUPPORTED_PLATFORM`, which tells a system that none is built for, a package that is not
+ * there and a binding that the system refuses apart: `details.problem`.
+ */
+export function requireBinding(load: (id: string) => unknown, place: BindingPlace, system?: System): unknown {
+  const { owner, built, carrier } = place
+  try {
+    return load(built)
+  } catch (cause) {
+    if (!isMissing(cause, built)) throw unfit(cause)
+  }
+  try {
+    return load(carrier)
+  } catch (cause) {
+    throw unfit(cause)
+  }
+
+  function unfit(cause: unknown): XsknetError {
+    const { platform, arch, glibc } = system ?? thisSystem()
+    const error = (problem: string, message: string, hint: string) =>
+      new XsknetError('ERR_XSKNET_UNSUPPORTED_PLATFORM', message, {
+        hint,
+        details: { problem, platform, arch, ...(glibc === undefined ? {} : { glibc }) },
+        cause,
+      })
+    if (platform !== 'linux')
+      return error('platform', `${owner} has no binding for ${platform}`, 'AF_XDP is a part of Linux: run this there.')
+    if (arch !== 'x64')
+      return error('architecture', `${owner} has no binding for ${arch}`, 'It is built for x64: run this on such a machine.')
+    if (glibc === undefined)
+      return error(
+        'libc',
+        `${owner} has no binding for a system without the GNU C library, such as musl`,
+        `Run this on a system with glibc ${OLDEST_GLIBC} or newer: not Alpine, but Debian 12, for example.`,
+      )
+    if (isMissing(cause, carrier))
+      return error(
+        'missing',
+        `${owner} cannot find its binding: ${carrier} is not installed`,
+        `Reinstall ${owner} without --omit=optional. In a clone, \`npm run build\` makes the binding.`,
+      )
+    if (older(glibc, OLDEST_GLIBC))
+      return error(
+        'libc',
+        `${owner}’s binding does not load on glibc ${glibc}`,
+        `Run this on a system with glibc ${OLDEST_GLIBC} or newer.`,
+      )
+    return error('refused', `${owner}’s binding does not load: ${textOf(cause)}`, `Reinstall ${owner}: the file may be damaged.`)
+  }
+}
+
+/** What a binding is looked for on. */
+function thisSystem(): System {
+  const { platform, arch } = process
+  // Node's report asks for the version that runs; it is absent on any other C library.
+  const report = platform === 'linux' ? (process.report.getReport() as { header?: { glibcVersionRuntime?: string } }) : {}
+  return { platform, arch, glibc: report.header?.glibcVersionRuntime }
+}
+
+/** Is it `id` itself that is missing, rather than something that it needs? */
+function isMissing(error: unknown, id: string): boolean {
+  const { code, message } = error as NodeJS.ErrnoException
+  return code === 'MODULE_NOT_FOUND' && message.startsWith(`Cannot find module '${id}'`)
+}
+
+function older(version: string, than: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  const [thanMajor = 0, thanMinor = 0] = than.split('.').map(Number)
+  return major < thanMajor || (major === thanMajor && minor < thanMinor)
+}
+
+const textOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
