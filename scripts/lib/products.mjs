@@ -1,0 +1,24 @@
+// What is published: two packages for every system, and for each a package with its binding for one platform.
+
+/** The platform that bindings are built for; every package and every binary says it in this way. */
+export const platform = {
+  triple: 'x86_64-unknown-linux-gnu',
+  suffix: 'linux-x64-gnu',
+  os: ['linux'],
+  cpu: ['x64'],
+  libc: ['glibc'],
+}
+
+const product = (name, crate, carrier) => ({
+  name,
+  folder: `packages/${name}`,
+  crate,
+  /** The file that napi makes. */
+  binding: `${name}.${platform.suffix}.node`,
+  carrier: `@xsknet/${carrier}-${platform.suffix}`,
+})
+
+export const products = [product('xsknet', 'xsknet-node', 'client'), product('xsknetd', 'xsknetd-node', 'daemon')]
+
+/** The name that npm gives a package's tarball. */
+export const tarballOf = (name, version) => `${name.replace(/^@/, '').replace('/', '-')}-${version}.tgz`
