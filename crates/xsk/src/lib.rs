@@ -36,6 +36,9 @@ mod counters;
 #[expect(unsafe_code, reason = "xsk-rs marks making a socket and touching its memory unsafe")]
 mod create;
 mod donation;
+#[cfg(feature = "create")]
+#[expect(unsafe_code, reason = "gives functions the names by which C calls them")]
+mod elfless;
 mod frame;
 mod layout;
 mod ledger;

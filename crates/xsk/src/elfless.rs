@@ -1,0 +1,61 @@
+//! What libbpf, and through it libxdp, want of libelf and zlib: answered with a refusal, so that neither is linked.
+//!
+//! Both libraries are asked in one case alone, to read an object file or the kernel's configuration for loading a BPF program. No such
+//! thing happens here: libxdp makes sockets for us and is told to load nothing, and the programs come from `xsknet-bpf`, which has a
+//! loader of its own. With these in place the linker's `--as-needed` drops libelf.so and libz.so, and a host needs neither. Should libbpf
+//! come to an object all the same, `elf_version` tells it that no version is known, and it ends with `LIBBPF_ERRNO__LIBELF`: every entry
+//! to its reading of objects asks that first, or begins with `elf_begin` or `elf_memory`, which give it nothing.
+//!
+//! The declarations follow `libelf.h`, `gelf.h` (elfutils 0.188) and `zlib.h`; every handle of theirs is a pointer that is never
+//! looked at.
+
+use std::arch::global_asm;
+use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::ptr;
+
+type Pointer = *mut c_void;
+
+/// One line a function: its name, what it takes, what it gives and which value of that says no.
+macro_rules! refuse {
+    ($($name:ident($($argument:ty),*) -> $answer:ty = $no:expr;)*) => {$(
+        // SAFETY: libelf and zlib, whose names these are, are not linked beside it; and it does nothing.
+        #[unsafe(no_mangle)]
+        extern "C" fn $name($(_: $argument),*) -> $answer {
+            $no
+        }
+        // Else a cdylib exports it, and whatever the process that loads it has of this name (Node has a zlib) would take its place.
+        global_asm!(concat!(".hidden ", stringify!($name)));
+    )*};
+}
+
+refuse! {
+    elf_version(c_uint) -> c_uint = 0; // EV_NONE
+    elf_errmsg(c_int) -> *const c_char = c"this program reads no object files".as_ptr();
+    elf_begin(c_int, c_uint, Pointer) -> Pointer = ptr::null_mut();
+    elf_memory(*mut c_char, usize) -> Pointer = ptr::null_mut();
+    elf_end(Pointer) -> c_int = 0; // no reference is left
+    elf_kind(Pointer) -> c_uint = 0; // ELF_K_NONE
+    elf_getdata(Pointer, Pointer) -> Pointer = ptr::null_mut();
+    elf_rawdata(Pointer, Pointer) -> Pointer = ptr::null_mut();
+    elf_getscn(Pointer, usize) -> Pointer = ptr::null_mut();
+    elf_nextscn(Pointer, Pointer) -> Pointer = ptr::null_mut();
+    elf_ndxscn(Pointer) -> usize = 0; // SHN_UNDEF
+    elf_strptr(Pointer, usize, usize) -> *mut c_char = ptr::null_mut();
+    elf_getphdrnum(Pointer, *mut usize) -> c_int = -1;
+    elf_getshdrnum(Pointer, *mut usize) -> c_int = -1;
+    elf_getshdrstrndx(Pointer, *mut usize) -> c_int = -1;
+    elf64_getehdr(Pointer) -> Pointer = ptr::null_mut();
+    elf64_getshdr(Pointer) -> Pointer = ptr::null_mut();
+    gelf_getclass(Pointer) -> c_int = 0; // ELFCLASSNONE
+    gelf_getehdr(Pointer, Pointer) -> Pointer = ptr::null_mut();
+    gelf_getphdr(Pointer, c_int, Pointer) -> Pointer = ptr::null_mut();
+    gelf_getshdr(Pointer, Pointer) -> Pointer = ptr::null_mut();
+    gelf_getsym(Pointer, c_int, Pointer) -> Pointer = ptr::null_mut();
+    gelf_getversym(Pointer, c_int, Pointer) -> Pointer = ptr::null_mut();
+    gelf_getverdef(Pointer, c_int, Pointer) -> Pointer = ptr::null_mut();
+    gelf_getverdaux(Pointer, c_int, Pointer) -> Pointer = ptr::null_mut();
+    gelf_getnote(Pointer, usize, Pointer, *mut usize, *mut usize) -> usize = 0; // no further note
+    gzopen64(*const c_char, *const c_char) -> Pointer = ptr::null_mut();
+    gzgets(Pointer, *mut c_char, c_int) -> *mut c_char = ptr::null_mut();
+    gzclose(Pointer) -> c_int = -2; // Z_STREAM_ERROR
+}
