@@ -1,10 +1,13 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { cpSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { XsknetError } from 'xsknet'
+import { PROTOCOL_VERSION } from 'xsknet/protocol'
 import { type Command, readCommandLine } from '../../../packages/xsknetd/src/command-line.js'
+import { bpfObjects } from '../../../packages/xsknetd/src/native.js'
 import { portsReport, statisticsReport, statusReport } from '../../../packages/xsknetd/src/report.js'
 import { npmManifest, root } from '../../helpers/workspace.js'
 import { noStatistics } from './fakes.js'
@@ -67,8 +70,41 @@ const cli = (words: string[], env: NodeJS.ProcessEnv = {}) =>
     timeout: 20_000,
   })
 
-test('the executable tells its version, and how it is used', (t) => {
-  t.like(cli(['--version']), { status: 0, stdout: `${npmManifest('packages/xsknetd').version}\n`, stderr: '' })
+const { version } = npmManifest('packages/xsknetd')
+
+test('the executable tells the versions of program, protocol and Node, and which BPF objects it carries', (t) => {
+  const objects = bpfObjects()
+  t.deepEqual(
+    objects.map(({ name }) => name),
+    ['datapath', 'port', 'inject'],
+  )
+  const rows = objects.map(({ name, bytes }) => {
+    t.is(Buffer.from(bytes).readUInt16LE(18), 247, 'its ELF header says BPF')
+    return `  ${name.padEnd(11)}${createHash('sha256').update(bytes).digest('hex').slice(0, 12)}\n`
+  })
+  t.is(new Set(rows).size, 3)
+  const head = `xsknetd ${version}\nprotocol ${PROTOCOL_VERSION}\nnode ${process.versions.node}\n`
+  t.like(cli(['--version']), { status: 0, stdout: `${head}BPF objects  SHA-256\n${rows.join('')}`, stderr: '' })
+})
+
+test('without a binding it tells its version all the same', (t) => {
+  const modules = join(mkdtempSync(join(tmpdir(), 'xsknetd-cli-')), 'node_modules')
+  t.teardown(() => rmSync(join(modules, '..'), { recursive: true }))
+  for (const name of ['xsknet', 'xsknetd']) {
+    for (const part of ['package.json', 'dist']) {
+      cpSync(`${root}packages/${name}/${part}`, join(modules, name, part), { recursive: true })
+    }
+  }
+  for (const name of ['valibot', 'smol-toml']) {
+    cpSync(realpathSync(`${root}packages/xsknetd/node_modules/${name}`), join(modules, name), { recursive: true })
+  }
+  const told = spawnSync(process.execPath, [join(modules, 'xsknetd/dist/cli.js'), '--version'], { encoding: 'utf8' })
+  t.like(told, { status: 0, stderr: '' })
+  t.true(told.stdout.startsWith(`xsknetd ${version}\nprotocol ${PROTOCOL_VERSION}\nnode `), told.stdout)
+  t.regex(told.stdout, /\nBPF objects are not at hand: .*is not installed\n$/)
+})
+
+test('the executable tells how it is used', (t) => {
   t.regex(cli(['--help']).stdout, /xsknetd run --uplink/)
 })
 

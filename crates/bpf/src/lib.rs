@@ -45,7 +45,7 @@ pub use datapath::{Datapath, DatapathOptions};
 pub use inject::{Direction, InjectOptions, Injector, LiveGenerator};
 pub use leftovers::{empty_socket_map, object_ids, pinned_program, remove_link_pin};
 pub use mode::{Attempt, Mode, Obtained, UnknownMode};
-pub use object::LoadError;
+pub use object::{LoadError, daemon_objects};
 pub use pin::MapShape;
 pub use port::PortProgram;
 pub use program::{ProgramDescription, describe_program};

@@ -27,6 +27,12 @@ pub(crate) static SINK: Object =
 pub(crate) static VLAN: Object =
     Object { name: "vlan", bytes: aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vlan.bpf.o")) };
 
+/// The objects that a daemon loads, by name and as they were compiled: with these bytes it is known which programs it runs.
+/// Those of test beds are not among them.
+pub fn daemon_objects() -> [(&'static str, &'static [u8]); 3] {
+    [&DATAPATH, &PORT, &INJECT].map(|object| (object.name, object.bytes))
+}
+
 /// How loading programs and maps ends without them. What was pinned on the way is removed again.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {

@@ -1,12 +1,14 @@
 #!/usr/bin/env node
 import { writeSync } from 'node:fs'
 import { connect, type Network, XsknetError } from 'xsknet'
+import { PROTOCOL_VERSION } from 'xsknet/protocol'
 import { type Command, readCommandLine, usage } from './command-line.js'
 import { readConfiguration } from './config.js'
 import { type Daemon, launch } from './daemon.js'
 import { reasonOf } from './estate.js'
 import { lineLog } from './log.js'
-import { portsReport, type Statistics, statisticsReport, statusReport } from './report.js'
+import { bpfObjects } from './native.js'
+import { portsReport, type Statistics, statisticsReport, statusReport, type Version, versionReport } from './report.js'
 import { version } from './version.js'
 
 async function main(): Promise<void> {
@@ -17,7 +19,7 @@ async function main(): Promise<void> {
     case 'help':
       return print(usage)
     case 'version':
-      return print(version)
+      return print(versionReport({ version, protocol: PROTOCOL_VERSION, node: process.versions.node, objects: objectsAtHand() }))
     case 'run':
       return run(command)
     case 'status':
@@ -26,6 +28,16 @@ async function main(): Promise<void> {
       return ask(command, (network) => network.ports(), portsReport)
     case 'stats':
       return ask(command, (network) => statistics(network, command.of), statisticsReport)
+  }
+}
+
+/** Somebody may ask on a machine that no binding is made for. */
+function objectsAtHand(): Version['objects'] {
+  try {
+    return bpfObjects()
+  } catch (error) {
+    if (error instanceof XsknetError) return error
+    throw error
   }
 }
 

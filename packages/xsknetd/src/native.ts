@@ -17,6 +17,9 @@ export const thisMachine: Machine = {
   listen: (path, limits, onConnection) => typed(() => native().ControlServer.listen(path, limits, onConnection)),
 }
 
+/** The BPF objects inside the binding, as they were compiled. */
+export const bpfObjects = (): { name: string; bytes: Uint8Array }[] => native().bpfObjects()
+
 class NativeGround implements Ground {
   readonly #instance: binding.Instance
 

@@ -3,12 +3,31 @@
  *
  * @module
  */
+import { createHash } from 'node:crypto'
 import type { Counters, DaemonStatus, PortEntry, PortStatistics, UplinkStatistics } from 'xsknet'
 
 /** Everything that `stats` was asked for. */
 export interface Statistics {
   readonly uplinks: readonly { readonly uplink: string; readonly statistics: UplinkStatistics }[]
   readonly ports: readonly (PortEntry & { readonly statistics: PortStatistics })[]
+}
+
+/** What a program was built of. */
+export interface Version {
+  readonly version: string
+  /** Of the control protocol. */
+  readonly protocol: number
+  readonly node: string
+  /** Or why they are not at hand. */
+  readonly objects: readonly { readonly name: string; readonly bytes: Uint8Array }[] | Error
+}
+
+/** A BPF object is known by the first 12 hex digits of the SHA-256 of its bytes. */
+export function versionReport({ version, protocol, node, objects }: Version): string {
+  const lines = [`xsknetd ${version}`, `protocol ${protocol}`, `node ${node}`]
+  if (objects instanceof Error) return [...lines, `BPF objects are not at hand: ${objects.message}`].join('\n')
+  const rows = objects.map(({ name, bytes }) => [`  ${name}`, createHash('sha256').update(bytes).digest('hex').slice(0, 12)])
+  return [...lines, table(['BPF objects', 'SHA-256'], rows)].join('\n')
 }
 
 export function statusReport({ daemon, instance, pid, uptime, uplinks, clients, ports }: DaemonStatus): string {
