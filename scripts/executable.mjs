@@ -1,0 +1,133 @@
+// Makes `xsknetd` one executable: a Node, the daemon bundled to one script, and both bindings. It needs neither Node nor npm
+// where it runs. `node scripts/executable.mjs [FILE]` makes it from what `npm run build` has built.
+import { createHash } from 'node:crypto'
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join, resolve } from 'node:path'
+import { build } from 'esbuild'
+import { inject } from 'postject'
+import { isMain, main, must, root, Stop } from './lib/run.mjs'
+
+// The newest Node whose binary needs no library that a plain Debian or Ubuntu lacks: those of Node 25 and 26 need libatomic.
+const NODE = `${root}__test__/node_modules/node-24/`
+
+/** Node's licence, and with it those of all that is linked into it. */
+export const nodeLicense = `${NODE}LICENSE`
+
+/** The most that the executable may have, in bytes. */
+const BUDGET = 120 * 2 ** 20
+
+const packages = ['xsknet', 'xsknetd']
+
+/**
+ * @param {{ outFile: string }} options Where it is to lie.
+ * @returns {Promise<{ outFile: string, size: number, budget: number }>} Sizes in bytes.
+ */
+export async function packExecutable({ outFile }) {
+  const folder = mkdtempSync(join(tmpdir(), 'xsknet-executable-'))
+  try {
+    const made = join(folder, basename(outFile))
+    const assets = Object.fromEntries(packages.map((name) => [name, `${name}.node`]))
+    const stripped = (from, to) => must('strip', ['--strip-unneeded', '-o', to, from], { cwd: folder })
+    for (const name of packages) await stripped(`${root}packages/${name}/native/${name}.linux-x64-gnu.node`, assets[name])
+    await stripped(`${NODE}bin/node`, made)
+
+    const main = await bundled((name) =>
+      createHash('sha256')
+        .update(readFileSync(join(folder, assets[name])))
+        .digest('hex'),
+    )
+    writeFileSync(join(folder, 'main.cjs'), main)
+    // Paths stay relative, since that of the script is kept.
+    const settings = { main: 'main.cjs', output: 'blob', assets, useCodeCache: true, disableExperimentalSEAWarning: true }
+    // `NODE_OPTIONS` of somebody's shell must not steer a process with root's rights.
+    writeFileSync(join(folder, 'sea.json'), JSON.stringify({ ...settings, execArgv: [], execArgvExtension: 'none' }))
+    await must(`${NODE}bin/node`, ['--experimental-sea-config', 'sea.json'], { cwd: folder })
+    await quietly(() =>
+      inject(made, 'NODE_SEA_BLOB', readFileSync(join(folder, 'blob')), {
+        sentinelFuse: 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2',
+      }),
+    )
+    chmodSync(made, 0o755)
+
+    const { size } = statSync(made)
+    if (size > BUDGET) throw new Stop(`${basename(outFile)} has ${size} bytes, more than its budget of ${BUDGET}`)
+    mkdirSync(dirname(outFile), { recursive: true })
+    // Beside it and then renamed: an executable that runs cannot be written to.
+    const beside = `${outFile}.new`
+    copyFileSync(made, beside)
+    renameSync(beside, outFile)
+    return { outFile, size, budget: BUDGET }
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+/** The daemon as one CommonJS script. Modules that look for files of their package are replaced. */
+async function bundled(digestOf) {
+  const loader = (name) => `
+    import { loadAsset } from ${JSON.stringify(`${root}scripts/executable/assets.ts`)}
+    export const loadBinding = () => loadAsset('${name}', '${digestOf(name)}')`
+  const { version } = JSON.parse(readFileSync(`${root}packages/xsknetd/package.json`, 'utf8'))
+  const replaced = new Map([
+    ['xsknet/dist/binding.js', loader('xsknet')],
+    ['xsknetd/dist/binding.js', loader('xsknetd')],
+    ['xsknetd/dist/version.js', `export const version = '${version}'`],
+  ])
+  const unused = new Set(replaced.keys())
+  const replacing = {
+    name: 'replacing',
+    setup({ onLoad }) {
+      onLoad({ filter: /\/packages\/[^/]+\/dist\/[^/]+\.js$/ }, ({ path }) => {
+        const module = path.slice(`${root}packages/`.length)
+        if (!unused.delete(module)) return undefined
+        return { contents: replaced.get(module), loader: 'js', resolveDir: dirname(path) }
+      })
+    },
+  }
+  const { outputFiles, warnings } = await build({
+    absWorkingDir: root,
+    entryPoints: ['packages/xsknetd/dist/cli.js'],
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node24',
+    keepNames: true,
+    write: false,
+    legalComments: 'none', // they are in the licences beside it
+    logLevel: 'warning',
+    plugins: [replacing],
+  })
+  if (unused.size > 0) throw new Stop(`the executable’s bundle lacks ${[...unused].join(', ')}`)
+  if (warnings.length > 0) throw new Stop('the executable’s bundle is not clean')
+  return outputFiles[0].text
+}
+
+/** What writes the blob into Node warns of each section that `strip` took the name of. */
+async function quietly(body) {
+  const { write } = process.stderr
+  process.stderr.write = () => true
+  try {
+    await body()
+  } finally {
+    process.stderr.write = write
+  }
+}
+
+if (isMain(import.meta.url)) {
+  await main(async () => {
+    const { outFile, size, budget } = await packExecutable({ outFile: resolve(process.argv[2] ?? `${root}packed/xsknetd`) })
+    const mebibytes = (bytes) => (bytes / 2 ** 20).toFixed(1)
+    console.log(`\n${outFile}: ${mebibytes(size)} MiB of at most ${mebibytes(budget)}`)
+  })
+}
