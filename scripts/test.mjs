@@ -1,13 +1,20 @@
-// npm test: set-up, build, the tests of every crate, the tests in __test__ on each Node; the last line is their sum.
-// `npm test -- cargo` or `npm test -- ava` runs one half.
+// npm test: set-up, build, the tests of every crate, the packages, the tests in __test__ on this Node, and what depends on
+// Node on every other one; the last line is the sum. `npm test -- cargo` or `npm test -- ava` runs one half.
 
 import { build } from './build.mjs'
 import { release } from './lib/cargo.mjs'
 import { main, output, root, run, Stop } from './lib/run.mjs'
 import { cargoTests, Tally, tapTests } from './lib/tally.mjs'
+import { pack } from './pack.mjs'
 import { setup } from './setup.mjs'
 
 const halves = { cargo, ava }
+
+/** The Nodes that are supported; __test__/package.json has a binary of each. */
+const NODES = [20, 22, 24, 26]
+
+/** What each of them runs beside the one that runs everything: words for ava, one run each. */
+const EVERYWHERE = [['__test__/unit'], ['__test__/kernel/path.test.ts', '--match', 'native: a client answers*']]
 
 await main(async () => {
   const chosen = process.argv.slice(2)
@@ -35,18 +42,24 @@ async function cargo(tally) {
 
 async function ava(tally) {
   await build()
-  const nodes = [process.execPath, `${root}__test__/node_modules/node-22/bin/node`]
-  for (const [version, node] of new Map(nodes.map((node) => [majorOf(node), node]))) {
-    let text = ''
-    // One at a time, for the same reason.
-    const args = [`${root}node_modules/ava/entrypoints/cli.mjs`, '--tap', '--serial']
-    const code = await run(node, args, { onStdout: (chunk) => (text += chunk) })
-    tally.add(`ava on Node ${version}`, code, tapTests(text))
+  await pack()
+  const own = process.versions.node.split('.')[0]
+  await avaOn(process.execPath, own, [[]], tally)
+  for (const version of NODES.map(String)) {
+    if (version !== own) await avaOn(`${root}__test__/node_modules/node-${version}/bin/node`, version, EVERYWHERE, tally)
   }
 }
 
-function majorOf(node) {
-  const major = output(node, ['--version'])?.match(/\d+/)?.[0]
-  if (!major) throw new Stop(`${node} does not tell its version`)
-  return major
+async function avaOn(node, version, runs, tally) {
+  const found = output(node, ['--version'])
+  if (!found?.startsWith(`v${version}.`)) throw new Stop(`${node} is no Node ${version}: it says ${found?.trim() ?? 'nothing'}`)
+  for (const words of runs) {
+    const began = performance.now()
+    let text = ''
+    // One at a time: a kernel test judges by counters and by time.
+    const args = [`${root}node_modules/ava/entrypoints/cli.mjs`, '--tap', '--serial', ...words]
+    const code = await run(node, args, { onStdout: (chunk) => (text += chunk) })
+    const seconds = Math.round((performance.now() - began) / 1000)
+    tally.add(`ava ${words[0] ?? '__test__'} on Node ${found.trim()}, ${seconds} s`, code, tapTests(text))
+  }
 }
