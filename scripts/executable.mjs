@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { build } from 'esbuild'
 import { inject } from 'postject'
+import { products } from './lib/products.mjs'
 import { isMain, main, must, root, Stop } from './lib/run.mjs'
 
 // The newest Node whose binary needs no library that a plain Debian or Ubuntu lacks: those of Node 25 and 26 need libatomic.
@@ -27,8 +28,6 @@ export const nodeLicense = `${NODE}LICENSE`
 /** The most that the executable may have, in bytes. */
 const BUDGET = 120 * 2 ** 20
 
-const packages = ['xsknet', 'xsknetd']
-
 /**
  * @param {{ outFile: string }} options Where it is to lie.
  * @returns {Promise<{ outFile: string, size: number, budget: number }>} Sizes in bytes.
@@ -37,9 +36,9 @@ export async function packExecutable({ outFile }) {
   const folder = mkdtempSync(join(tmpdir(), 'xsknet-executable-'))
   try {
     const made = join(folder, basename(outFile))
-    const assets = Object.fromEntries(packages.map((name) => [name, `${name}.node`]))
+    const assets = Object.fromEntries(products.map(({ name, binding }) => [name, binding]))
     const stripped = (from, to) => must('strip', ['--strip-unneeded', '-o', to, from], { cwd: folder })
-    for (const name of packages) await stripped(`${root}packages/${name}/native/${name}.linux-x64-gnu.node`, assets[name])
+    for (const { folder, binding } of products) await stripped(`${root}${folder}/native/${binding}`, binding)
     await stripped(`${NODE}bin/node`, made)
 
     const main = await bundled((name) =>
@@ -80,16 +79,15 @@ async function bundled(digestOf) {
     export const loadBinding = () => loadAsset('${name}', '${digestOf(name)}')`
   const { version } = JSON.parse(readFileSync(`${root}packages/xsknetd/package.json`, 'utf8'))
   const replaced = new Map([
-    ['xsknet/dist/binding.js', loader('xsknet')],
-    ['xsknetd/dist/binding.js', loader('xsknetd')],
-    ['xsknetd/dist/version.js', `export const version = '${version}'`],
+    ...products.map(({ name, folder }) => [`${folder}/dist/binding.js`, loader(name)]),
+    ['packages/xsknetd/dist/version.js', `export const version = '${version}'`],
   ])
   const unused = new Set(replaced.keys())
   const replacing = {
     name: 'replacing',
     setup({ onLoad }) {
       onLoad({ filter: /\/packages\/[^/]+\/dist\/[^/]+\.js$/ }, ({ path }) => {
-        const module = path.slice(`${root}packages/`.length)
+        const module = path.slice(root.length)
         if (!unused.delete(module)) return undefined
         return { contents: replaced.get(module), loader: 'js', resolveDir: dirname(path) }
       })

@@ -1,4 +1,5 @@
-// npm run pack: makes what is published, in packed/: a tarball for each package and for each platform package.
+// npm run pack: makes what is published, in packed/: a tarball for each package and for each platform package, and the daemon
+// as one executable.
 import { execFileSync } from 'node:child_process'
 import {
   cpSync,
@@ -14,6 +15,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { build } from './build.mjs'
+import { packExecutable } from './executable.mjs'
 import { platform, products, tarballOf } from './lib/products.mjs'
 import { isMain, main, root, Stop } from './lib/run.mjs'
 import { setup } from './setup.mjs'
@@ -28,6 +30,7 @@ export async function pack() {
   try {
     const folders = products.flatMap((product) => [stagePackage(staging, product), stageCarrier(staging, product)])
     packFolders(folders)
+    await packExecutable({ outFile: `${packed}xsknetd` })
   } finally {
     rmSync(staging, { recursive: true })
   }
