@@ -37,7 +37,8 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    fn of(code: &'static str, error: &dyn Error, hint: Option<String>, details: Value) -> Self {
+    /// A failure that is told by an error of the crates below.
+    pub fn of(code: &'static str, error: &dyn Error, hint: Option<String>, details: Value) -> Self {
         Self { code, message: error.to_string(), hint, details, cause: cause(error, None) }
     }
 }

@@ -300,7 +300,9 @@ fn uplink_missing(uplink: &str) -> Failure {
         .hint("`xsknetd status` lists the cards; `--uplink` of `xsknetd run` adds one")
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> napi::Result<T> {
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> napi::Result<T> {
     match spawn_blocking(work).await {
         Ok(done) => Ok(done?),
         Err(panic) => Err(Failure::new("INTERNAL", panic.to_string(), json!({})).into()),

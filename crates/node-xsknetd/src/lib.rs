@@ -7,6 +7,7 @@ mod descriptors;
 mod errno;
 mod error;
 mod instance;
+mod lab;
 mod version;
 
 use napi::bindgen_prelude::create_custom_tokio_runtime;

@@ -9,12 +9,12 @@
 //! The far end has no offloads that a wire could not carry: no partial checksums, no segmentation, no VLAN tags in
 //! metadata. The near end is left as a fresh veth is, since a card's settings are the daemon's to change.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use xsknet_link::{DeviceName, End, Ethtool, MacAddr, VethPair};
+use xsknet_link::{DeviceName, End, Ethtool, Links, MacAddr, Netns, VethPair};
 
+use crate::lab_error::LabError;
 use crate::machine::Machine;
 
 /// The near end of the wire: what an instance manages.
@@ -62,8 +62,7 @@ pub struct Lab {
     pub host: Machine,
     /// The machine at the wire's far end; its kernel answers and asks.
     pub remote: Machine,
-    card_mac: MacAddr,
-    far_mac: MacAddr,
+    macs: Macs,
 }
 
 impl Lab {
@@ -71,57 +70,64 @@ impl Lab {
     ///
     /// # Errors
     /// The kernel's, for namespaces, devices and addresses.
-    pub fn new(wire: Wire) -> io::Result<Self> {
-        let host = Machine::new("host")?;
-        let remote = Machine::new("remote")?;
-        let lab = Self { host, remote, card_mac: MacAddr::random_local(), far_mac: MacAddr::random_local() };
-        lab.lay(wire).map_err(io::Error::other)?;
-        Ok(lab)
+    pub fn new(wire: Wire) -> Result<Self, LabError> {
+        let (host, remote) = (Machine::new("host")?, Machine::new("remote")?);
+        let macs = lay(host.namespace(), remote.namespace(), wire)?;
+        Ok(Self { host, remote, macs })
     }
 
     /// The card's MAC.
     pub fn card_mac(&self) -> MacAddr {
-        self.card_mac
+        self.macs.card
     }
 
     /// The far end's MAC.
     pub fn far_mac(&self) -> MacAddr {
-        self.far_mac
-    }
-
-    fn lay(&self, wire: Wire) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let (card, far) = (device(CARD), device(FAR));
-        let near_links = self.host.links();
-        let far_links = self.remote.links();
-        let pair = near_links.add_veth(&VethPair::new(
-            End::new(card).mac(self.card_mac).mtu(wire.mtu),
-            End::new(far.clone()).mac(self.far_mac).mtu(wire.mtu).inside(self.remote.namespace()),
-        ))?;
-        let (near, far_end) = (pair.outer, pair.inner);
-        near_links.set_up(near)?;
-        far_links.set_up(far_end)?;
-        let ethtool = Ethtool::in_namespace(self.remote.namespace())?;
-        ethtool.set_features(&far, &ethtool.features(&far)?.quiet_offloads())?;
-        // After both ends are up: the card's ndo_xdp_xmit follows a change of GRO only then.
-        ethtool.set_features(&far, &[("rx-gro", wire.far_gro)])?;
-        for (links, index, v4, v6) in [(&near_links, near, HOST4, HOST6), (&far_links, far_end, REMOTE4, REMOTE6)] {
-            links.add_address(index, v4.into(), 24)?;
-            links.add_address(index, v6.into(), 64)?;
-        }
-        let carries = || near_links.by_index(near).is_ok_and(|device| device.lower_up);
-        wait_until("carrier on the wire", Duration::from_secs(5), carries);
-        // The kernel joins the groups of its addresses a moment later; what comes after would look like somebody's change.
-        for (links, index, mac, v6) in
-            [(&near_links, near, self.card_mac, HOST6), (&far_links, far_end, self.far_mac, REMOTE6)]
-        {
-            let groups = [v6, mac.link_local_ipv6()].map(MacAddr::solicited_node);
-            wait_until("multicast groups of the lab's addresses", Duration::from_secs(5), || {
-                links.filters(index).is_ok_and(|filters| groups.iter().all(|group| filters.contains(group)))
-            });
-        }
-        Ok(())
+        self.macs.far
     }
 }
+
+/// The MACs of a wire's two ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Macs {
+    card: MacAddr,
+    far: MacAddr,
+}
+
+/// Lays a wire from one machine to the other, with the addresses of both, and waits until it carries.
+pub(crate) fn lay(host: &Netns, remote: &Netns, wire: Wire) -> Result<Macs, LabError> {
+    let macs = Macs { card: MacAddr::random_local(), far: MacAddr::random_local() };
+    let (card, far) = (device(CARD), device(FAR));
+    let near_links = Links::in_namespace(host)?;
+    let far_links = Links::in_namespace(remote)?;
+    let pair = near_links.add_veth(&VethPair::new(
+        End::new(card).mac(macs.card).mtu(wire.mtu),
+        End::new(far.clone()).mac(macs.far).mtu(wire.mtu).inside(remote),
+    ))?;
+    let (near, far_end) = (pair.outer, pair.inner);
+    near_links.set_up(near)?;
+    far_links.set_up(far_end)?;
+    let ethtool = Ethtool::in_namespace(remote)?;
+    ethtool.set_features(&far, &ethtool.features(&far)?.quiet_offloads())?;
+    // After both ends are up: the card's ndo_xdp_xmit follows a change of GRO only then.
+    ethtool.set_features(&far, &[("rx-gro", wire.far_gro)])?;
+    for (links, index, v4, v6) in [(&near_links, near, HOST4, HOST6), (&far_links, far_end, REMOTE4, REMOTE6)] {
+        links.add_address(index, v4.into(), 24)?;
+        links.add_address(index, v6.into(), 64)?;
+    }
+    wait_for("carrier on the wire", DEADLINE, || near_links.by_index(near).is_ok_and(|device| device.lower_up))?;
+    // The kernel joins the groups of its addresses a moment later; what comes after would look like somebody's change.
+    for (links, index, mac, v6) in [(&near_links, near, macs.card, HOST6), (&far_links, far_end, macs.far, REMOTE6)] {
+        let groups = [v6, mac.link_local_ipv6()].map(MacAddr::solicited_node);
+        wait_for("multicast groups of the lab's addresses", DEADLINE, || {
+            links.filters(index).is_ok_and(|filters| groups.iter().all(|group| filters.contains(group)))
+        })?;
+    }
+    Ok(macs)
+}
+
+/// How long the kernel may take for what it does by itself.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A name that is known to be good.
 ///
@@ -136,10 +142,19 @@ pub fn device(name: &str) -> DeviceName {
 /// # Panics
 /// Names the condition once the deadline has passed.
 #[track_caller]
-pub fn wait_until(what: &str, deadline: Duration, mut holds: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, deadline: Duration, holds: impl FnMut() -> bool) {
+    if let Err(error) = wait_for(what, deadline, holds) {
+        panic!("{error}");
+    }
+}
+
+fn wait_for(what: &str, deadline: Duration, mut holds: impl FnMut() -> bool) -> Result<(), LabError> {
     let end = Instant::now() + deadline;
     while !holds() {
-        assert!(Instant::now() < end, "no {what} within {deadline:?}");
+        if Instant::now() >= end {
+            return Err(LabError::Late { what: what.into(), deadline });
+        }
         std::thread::sleep(Duration::from_millis(2));
     }
+    Ok(())
 }

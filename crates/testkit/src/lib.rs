@@ -1,4 +1,4 @@
-//! The lab for tests and the demo: namespaces, a wire, a remote host, frames, generators and captures.
+//! The lab for tests, the demo and first steps: namespaces, a wire, a remote host, frames, generators and captures.
 #![deny(unsafe_code)]
 
 mod asker;
@@ -6,9 +6,11 @@ mod checksum;
 mod frames;
 mod generator;
 mod lab;
+mod lab_error;
 mod machine;
 #[expect(unsafe_code, reason = "unshare")]
 mod mounts;
+mod named;
 mod responder;
 mod snapshot;
 
@@ -17,7 +19,9 @@ pub use checksum::Checksum;
 pub use frames::{Arp, Ethernet, numbered, solicited_node_group};
 pub use generator::{Arrived, FarSource, Inspector, NUMBER_OFFSET, NumberedFrames, far_socket};
 pub use lab::{CARD, FAR, HOST4, HOST6, Lab, REMOTE4, REMOTE6, Wire, device, port_addresses, wait_until};
+pub use lab_error::{Inhabitant, LabError};
 pub use machine::{Finished, Machine, Running};
 pub use mounts::on_fresh_mounts;
+pub use named::{LabName, NamedLab, Raised};
 pub use responder::{ECHO_PORT, Responder, Served, Serving, send_all};
 pub use snapshot::Snapshot;

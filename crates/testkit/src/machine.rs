@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use xsknet_link::{Links, Netns};
 
+use crate::lab::device;
+use crate::lab_error::LabError;
 use crate::responder::ECHO_PORT;
 
 /// No program of a test runs longer: a killed test cannot end it, so `timeout(1)` does.
@@ -50,18 +53,10 @@ impl Machine {
     ///
     /// # Errors
     /// The kernel's, where a namespace is refused.
-    pub fn new(name: &'static str) -> io::Result<Self> {
-        let machine = Self { name, namespace: Netns::create().map_err(io::Error::other)? };
-        machine.enter(|| {
-            // Addresses are used at once, and a lab's addresses are unique by construction.
-            for which in ["all", "default"] {
-                std::fs::write(format!("/proc/sys/net/ipv6/conf/{which}/accept_dad"), "0")?;
-            }
-            let links = Links::here().map_err(io::Error::other)?;
-            let lo = links.by_name(&"lo".parse().expect("a device name")).map_err(io::Error::other)?;
-            links.set_up(lo.index).map_err(io::Error::other)
-        })?;
-        Ok(machine)
+    pub fn new(name: &'static str) -> Result<Self, LabError> {
+        let namespace = Netns::create()?;
+        furnish(&namespace, None)?;
+        Ok(Self { name, namespace })
     }
 
     /// What the pictures call it.
@@ -142,6 +137,22 @@ impl Machine {
         command.args(["--kill-after=1", LIFETIME, program]).args(arguments).stdin(Stdio::null()).env("LC_ALL", "C");
         command
     }
+}
+
+/// Makes a machine of a new namespace: its loopback is up, with `mark` for its alias.
+pub(crate) fn furnish(namespace: &Netns, mark: Option<&str>) -> Result<(), LabError> {
+    // Addresses are used at once, and a lab's addresses are unique by construction.
+    let no_probes = || {
+        ["all", "default"].iter().try_for_each(|which| {
+            let path = PathBuf::from(format!("/proc/sys/net/ipv6/conf/{which}/accept_dad"));
+            std::fs::write(&path, "0").map_err(|cause| LabError::Io { attempt: "write to", path, cause })
+        })
+    };
+    namespace.run(no_probes).map_err(LabError::Enter)??;
+    let links = Links::in_namespace(namespace)?;
+    let lo = links.by_name(&device("lo"))?;
+    links.set_up(lo.index)?;
+    Ok(mark.map_or(Ok(()), |mark| links.set_alias(lo.index, mark))?)
 }
 
 /// A program that runs inside a machine, and the lines that it has written so far.
