@@ -33,6 +33,9 @@ export const errorCodes = {
   ERR_XSKNET_MOUNTS_HIDDEN: 'The daemon runs in a sandbox that hides its mounts from the machine.',
   ERR_XSKNET_KERNEL_REFUSED: 'The kernel refused a step; the cause says which and why.',
 
+  ERR_XSKNET_LAB_BUSY: 'Processes run in the lab that is to be removed or built anew.',
+  ERR_XSKNET_LAB_FOREIGN: 'Something that no lab made has the name of one of its machines.',
+
   ERR_XSKNET_DEVICE_MISSING: 'There is no device of this name.',
   ERR_XSKNET_DEVICE_NAME_UNFIT: 'It cannot name a device.',
   ERR_XSKNET_DEVICE_MANAGED: 'Another instance manages the device.',

@@ -6,8 +6,9 @@ import { type Command, readCommandLine, usage } from './command-line.js'
 import { readConfiguration } from './config.js'
 import { type Daemon, launch } from './daemon.js'
 import { reasonOf } from './estate.js'
+import { labReport, removedReport, thisInstallation } from './lab.js'
 import { lineLog } from './log.js'
-import { bpfObjects } from './native.js'
+import { bpfObjects, labs } from './native.js'
 import { portsReport, type Statistics, statisticsReport, statusReport, type Version, versionReport } from './report.js'
 import { version } from './version.js'
 
@@ -22,6 +23,8 @@ async function main(): Promise<void> {
       return print(versionReport({ version, protocol: PROTOCOL_VERSION, node: process.versions.node, objects: objectsAtHand() }))
     case 'run':
       return run(command)
+    case 'lab':
+      return lab(command)
     case 'status':
       return ask(command, (network) => network.status(), statusReport)
     case 'ports':
@@ -44,11 +47,7 @@ function objectsAtHand(): Version['objects'] {
 /** Stays until a signal ends it. */
 async function run({ config, settings }: Extract<Command, { command: 'run' }>): Promise<void> {
   const configuration = readConfiguration(settings, config)
-  if (process.geteuid?.() !== 0) {
-    throw new XsknetError('ERR_XSKNET_NOT_PERMITTED', `the daemon needs root, this is user ${process.geteuid?.()}`, {
-      hint: 'Start it with sudo or as a service. Programs that only use its ports need no rights.',
-    })
-  }
+  mustBeRoot('the daemon', 'Start it with sudo or as a service. Programs that only use its ports need no rights.')
   const log = lineLog(configuration.log, (line) => process.stdout.write(line))
 
   const starting = launch(configuration, log)
@@ -74,6 +73,17 @@ async function run({ config, settings }: Extract<Command, { command: 'run' }>): 
     process.exit(status)
   }
   await starting
+}
+
+async function lab({ name, down }: Extract<Command, { command: 'lab' }>): Promise<void> {
+  mustBeRoot('a lab', 'It makes network namespaces and devices: call it with sudo.')
+  if (down) print(removedReport(name, await labs.remove(name)))
+  else print(labReport(await labs.raise(name), thisInstallation()))
+}
+
+function mustBeRoot(what: string, hint: string): void {
+  const user = process.geteuid?.()
+  if (user !== 0) throw new XsknetError('ERR_XSKNET_NOT_PERMITTED', `${what} needs root, this is user ${user}`, { hint })
 }
 
 async function ask<T>(

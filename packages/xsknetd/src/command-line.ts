@@ -1,11 +1,13 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { XsknetError } from 'xsknet'
 import { type Settings, socketOf } from './config.js'
+import { DEFAULT_LAB } from './lab.js'
 
 /** What somebody wants of the executable. */
 export type Command =
   | { command: 'help' | 'version' }
   | { command: 'run'; config: string | undefined; settings: Settings }
+  | { command: 'lab'; name: string; down: boolean }
   | { command: 'status' | 'ports'; socket: string | undefined; json: boolean }
   | { command: 'stats'; socket: string | undefined; json: boolean; of: { port: number } | { uplink: string } | undefined }
 
@@ -26,6 +28,10 @@ export const usage = `xsknetd owns network cards and hands out AF_XDP ports to p
     --instance <name>      the same by the daemon's name
     --json                 for programs
 
+  xsknetd lab [options]                     a place to try it all: two network namespaces with a wire between them, as root
+    --name <name>          apart from other labs of this machine; lab
+    --down                 removes it
+
   xsknetd --help | --version
 
 It ends with 0 when all went well, 1 when something failed, 2 when the command line or the configuration cannot be followed.`
@@ -36,6 +42,7 @@ const anywhere = { help: { ...flag, short: 'h' }, version: flag } as const
 const asking = { socket: text, instance: text, json: flag } as const
 const optionsOf = {
   run: { uplink: { ...text, multiple: true }, mode: text, config: text, instance: text, socket: text, log: text },
+  lab: { name: text, down: flag },
   status: asking,
   ports: asking,
   stats: asking,
@@ -65,6 +72,11 @@ export function readCommandLine(words: readonly string[]): Command {
     const { uplink, config, mode, instance, socket, log } = values as RunValues
     return { command, config, settings: { uplinks: uplink, mode, instance, socket, log } as Settings }
   }
+  if (command === 'lab') {
+    const { name = DEFAULT_LAB, down = false } = values as LabValues
+    if (!/^[\w-]{1,32}$/.test(name)) throw wrong(`\`${name}\` is no name for a lab: 1 to 32 letters, digits, \`-\` and \`_\``)
+    return { command, name, down }
+  }
   const { socket, instance, json = false } = values as AskingValues
   if (socket !== undefined && instance !== undefined) throw wrong('--socket and --instance both name a daemon')
   const asked = { socket: socket ?? (instance === undefined ? undefined : socketOf(instance)), json }
@@ -75,6 +87,7 @@ export function readCommandLine(words: readonly string[]): Command {
 
 /** The values are not checked here, but with those of the file. */
 type RunValues = { uplink?: string[] } & { [K in 'config' | 'mode' | 'instance' | 'socket' | 'log']?: string }
+type LabValues = { name?: string; down?: boolean }
 type AskingValues = { socket?: string; instance?: string; json?: boolean }
 
 function parse(args: readonly string[], options: NonNullable<ParseArgsConfig['options']>, command?: string) {

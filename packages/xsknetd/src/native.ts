@@ -1,6 +1,7 @@
 import { type Failure, fromFailure } from 'xsknet/protocol'
 import { type Binding, type binding, loadBinding } from './binding.js'
 import type { Ground, Loss, OpenedPort, UplinkMode } from './ground.js'
+import type { Lab } from './lab.js'
 import type { Listener, Wire, WireLimits } from './wire.js'
 
 /** What the daemon needs of the machine. */
@@ -19,6 +20,14 @@ export const thisMachine: Machine = {
 
 /** The BPF objects inside the binding, as they were compiled. */
 export const bpfObjects = (): { name: string; bytes: Uint8Array }[] => native().bpfObjects()
+
+/** Labs by their names; all of this machine, whoever built them. */
+export const labs = {
+  /** Builds it unless it stands. */
+  raise: (name: string): Promise<Lab> => typed(async () => (await native().raiseLab(name)) as Lab),
+  /** The paths of its namespaces; none where there was no lab. */
+  remove: (name: string): Promise<string[]> => typed(() => native().removeLab(name)),
+}
 
 class NativeGround implements Ground {
   readonly #instance: binding.Instance

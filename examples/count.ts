@@ -1,0 +1,49 @@
+// Counts what comes, by protocol, and tells once a second. It answers whoever asks for its addresses, or nothing would come.
+//
+//   node count.ts [<card> <address>…]       card0 192.0.2.12/24 2001:db8::12/64, as in `xsknetd lab`, unless given
+import { connect, type Frame, type XsknetError } from 'xsknet'
+import { arp, ethernet, ipv4, ipv6, ndp } from 'xsknet/headers'
+
+const [uplink = 'card0', ...given] = process.argv.slice(2)
+const addresses = given.length > 0 ? given : ['192.0.2.12/24', '2001:db8::12/64']
+const names = new Map([[1, 'ICMP'], [6, 'TCP'], [17, 'UDP'], [58, 'ICMPv6']]) // biome-ignore format: a table
+const counts = new Map<string, number>()
+
+if (uplink.startsWith('-')) {
+  console.log('usage: node count.ts [<card> <address>…]')
+} else {
+  await count().catch(({ message, hint }: XsknetError) => {
+    console.error(hint ? `${message}\n${hint}` : message)
+    process.exitCode = 1
+  })
+}
+
+async function count() {
+  const net = await connect()
+  const port = await net.openPort({ uplink, addresses })
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void port.close()) // which ends the loop
+  console.log(`counting on ${uplink} as ${port.info.addresses.join(', ')}; Ctrl-C ends it`)
+  const telling = setInterval(tell, 1000).unref()
+
+  for await (const frames of port.batches()) {
+    for (const frame of frames) {
+      const protocol = protocolOf(frame)
+      counts.set(protocol, (counts.get(protocol) ?? 0) + 1)
+      if (arp.answer(frame, port) || ndp.answer(frame, port)) frame.send()
+    }
+  }
+  clearInterval(telling)
+  await net.close()
+  tell()
+}
+
+function protocolOf(frame: Frame): string {
+  const protocol = ipv4(frame)?.protocol ?? ipv6(frame)?.protocol
+  if (protocol !== undefined) return names.get(protocol) ?? `IP protocol ${protocol}`
+  return arp(frame) ? 'ARP' : `EtherType 0x${ethernet(frame)?.etherType.toString(16) ?? '?'}`
+}
+
+/** All that has come since the program began. */
+function tell() {
+  console.log([...counts].map(([protocol, frames]) => `${frames} ${protocol}`).join(', ') || 'nothing yet')
+}

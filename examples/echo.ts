@@ -1,0 +1,42 @@
+// Sends every UDP datagram to port 7 back (RFC 862), and answers whoever asks for its addresses. It needs no right but a grant.
+//
+//   node echo.ts [<card> <address>…]        card0 192.0.2.11/24 2001:db8::11/64, as in `xsknetd lab`, unless given
+import { connect, type Frame, type XsknetError } from 'xsknet'
+import { arp, ndp, udp } from 'xsknet/headers'
+
+const [uplink = 'card0', ...given] = process.argv.slice(2)
+const addresses = given.length > 0 ? given : ['192.0.2.11/24', '2001:db8::11/64']
+
+if (uplink.startsWith('-')) {
+  console.log('usage: node echo.ts [<card> <address>…]')
+} else {
+  await answer().catch(({ message, hint }: XsknetError) => {
+    console.error(hint ? `${message}\n${hint}` : message)
+    process.exitCode = 1
+  })
+}
+
+async function answer() {
+  const net = await connect()
+  const port = await net.openPort({ uplink, addresses })
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void port.close()) // which ends the loop
+  console.log(`sending UDP to port 7 back on ${uplink} as ${port.info.addresses.join(', ')}; Ctrl-C ends it`)
+
+  let echoed = 0
+  for await (const frames of port.batches()) {
+    for (const frame of frames) {
+      if (echo(frame) && frame.send()) echoed++
+      else if (arp.answer(frame, port) || ndp.answer(frame, port)) frame.send()
+    }
+  }
+  await net.close()
+  console.log(`${echoed} datagrams sent back`)
+}
+
+/** Turns a question into its answer, in place: the bytes stay, the addresses change places, the checksum is made anew. */
+function echo(frame: Frame): boolean {
+  const question = udp(frame)
+  if (question?.destinationPort !== 7 || !question.checksumOk) return false
+  udp.turn(frame, question.payloadLength)
+  return true
+}
