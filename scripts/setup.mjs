@@ -1,6 +1,8 @@
 // Prepares this machine for building and testing: checks Node and Rust, installs missing system packages on Debian and its
-// kin, and the npm packages of the lock file. It changes nothing else. A second run finds all in place and ends at once.
+// kin, the npm packages of the lock file, and cargo's settings for this clone. It changes nothing else. A second run finds all in
+// place and ends at once.
 import { copyFileSync, existsSync, readFileSync } from 'node:fs'
+import { configureCargo } from './lib/cargo.mjs'
 import { distribution, missing } from './lib/host.mjs'
 import { isMain, main, must, output, root, Stop } from './lib/run.mjs'
 
@@ -11,6 +13,7 @@ export async function setup() {
   checkVersions()
   await installSystemPackages()
   await installNpmPackages()
+  await configureCargo()
 }
 
 function checkVersions() {

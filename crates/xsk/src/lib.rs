@@ -36,14 +36,14 @@ mod counters;
 #[expect(unsafe_code, reason = "xsk-rs marks making a socket and touching its memory unsafe")]
 mod create;
 mod donation;
-#[cfg(feature = "create")]
-#[expect(unsafe_code, reason = "gives functions the names by which C calls them")]
-mod elfless;
 mod frame;
 mod layout;
 mod ledger;
 #[expect(unsafe_code, reason = "maps memory that the kernel, and perhaps another process, shares")]
 mod mapping;
+#[cfg(feature = "create")]
+#[expect(unsafe_code, reason = "gives functions the names by which C calls them")]
+mod no_loader;
 mod refusal;
 pub mod ring;
 mod rings;

@@ -1,19 +1,27 @@
-//! What libbpf, and through it libxdp, want of libelf and zlib: answered with a refusal, so that neither is linked.
+//! What libxdp wants for loading BPF programs, refused or left empty, so that it is not linked: libelf and zlib, with which libbpf reads
+//! object files and the kernel's configuration, and libxdp's own programs, which are GPL-2.0.
 //!
-//! Both libraries are asked in one case alone, to read an object file or the kernel's configuration for loading a BPF program. No such
-//! thing happens here: libxdp makes sockets for us and is told to load nothing, and the programs come from `xsknet-bpf`, which has a
-//! loader of its own. With these in place the linker's `--as-needed` drops libelf.so and libz.so, and a host needs neither. Should libbpf
-//! come to an object all the same, `elf_version` tells it that no version is known, and it ends with `LIBBPF_ERRNO__LIBELF`: every entry
-//! to its reading of objects asks that first, or begins with `elf_begin` or `elf_memory`, which give it nothing.
+//! No such thing happens here: libxdp makes sockets for us and is told to load nothing, and our programs come from `xsknet-bpf`, which
+//! has a loader of its own. With these in place the linker's `--as-needed` drops libelf.so and libz.so, so that a host needs neither,
+//! and takes no program out of libxdp's archive. Should libbpf come to an object all the same, `elf_version` tells it that no version is
+//! known, and it ends with `LIBBPF_ERRNO__LIBELF`: whatever reads objects asks that first, or begins with `elf_begin` or `elf_memory`,
+//! which give it nothing.
 //!
-//! The declarations follow `libelf.h`, `gelf.h` (elfutils 0.188) and `zlib.h`; every handle of theirs is a pointer that is never
-//! looked at.
+//! The declarations follow `libelf.h`, `gelf.h` (elfutils 0.188), `zlib.h` and `libxdp.c`; every handle of theirs is a pointer that is
+//! never looked at.
 
 use std::arch::global_asm;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr;
 
 type Pointer = *mut c_void;
+
+/// Without this a cdylib exports the name, and whatever else the process has of that name takes its place: Node has a zlib.
+macro_rules! hide {
+    ($name:ident) => {
+        global_asm!(concat!(".hidden ", stringify!($name)));
+    };
+}
 
 /// One line a function: its name, what it takes, what it gives and which value of that says no.
 macro_rules! refuse {
@@ -23,8 +31,17 @@ macro_rules! refuse {
         extern "C" fn $name($(_: $argument),*) -> $answer {
             $no
         }
-        // Else a cdylib exports it, and whatever the process that loads it has of this name (Node has a zlib) would take its place.
-        global_asm!(concat!(".hidden ", stringify!($name)));
+        hide!($name);
+    )*};
+}
+
+/// The begin and the end of an object that is not there.
+macro_rules! leave_out {
+    ($($edge:ident)*) => {$(
+        // SAFETY: libxdp's archive, whose names these are, is searched for them only where they are missing.
+        #[unsafe(no_mangle)]
+        static $edge: u8 = 0;
+        hide!($edge);
     )*};
 }
 
@@ -58,4 +75,10 @@ refuse! {
     gzopen64(*const c_char, *const c_char) -> Pointer = ptr::null_mut();
     gzgets(Pointer, *mut c_char, c_int) -> *mut c_char = ptr::null_mut();
     gzclose(Pointer) -> c_int = -2; // Z_STREAM_ERROR
+}
+
+leave_out! {
+    _binary_xdp_dispatcher_o_start _binary_xdp_dispatcher_o_end
+    _binary_xsk_def_xdp_prog_o_start _binary_xsk_def_xdp_prog_o_end
+    _binary_xsk_def_xdp_prog_5_3_o_start _binary_xsk_def_xdp_prog_5_3_o_end
 }
