@@ -21,6 +21,8 @@ export interface DaemonOptions {
   suffix?: string
   /** The Node that runs it; this one unless set. */
   node?: string
+  /** What starts it, in place of Node and the program of the clone. */
+  command?: readonly string[]
 }
 
 /** What {@link NOBODY} may have unless a test says otherwise. */
@@ -39,12 +41,12 @@ export class Daemon {
   readonly socket: string
   /** Its process; its lines are its log. */
   readonly program: Program
-  readonly #node: string
+  readonly #command: readonly string[]
 
-  private constructor(instance: string, node: string, program: Program) {
+  private constructor(instance: string, command: readonly string[], program: Program) {
     this.instance = instance
     this.socket = socketOf(instance)
-    this.#node = node
+    this.#command = command
     this.program = program
   }
 
@@ -57,15 +59,23 @@ export class Daemon {
 
   /** Returns at once. */
   static launch(lab: Lab, options: DaemonOptions = {}): Daemon {
-    const { mode, uplinks = [CARD], config = GRANT, args = [], suffix = 'a', node = process.execPath } = options
+    const {
+      mode,
+      uplinks = [CARD],
+      config = GRANT,
+      args = [],
+      suffix = 'a',
+      node = process.execPath,
+      command = [node, cli],
+    } = options
     const instance = `${lab.instances}${suffix}`
     const file = `${lab.folder}/${instance}.toml`
     writeFileSync(file, config)
     const words = ['run', '--instance', instance, '--socket', socketOf(instance), '--config', file]
     for (const uplink of uplinks) words.push('--uplink', uplink)
     if (mode) words.push('--mode', mode)
-    const program = new Program(inside(lab.host.namespace, [node, cli, ...words, ...args]))
-    const daemon = new Daemon(instance, node, program)
+    const program = new Program(inside(lab.host.namespace, [...command, ...words, ...args]))
+    const daemon = new Daemon(instance, command, program)
     lab.owner.teardown(async () => {
       if (program.running) await program.stop()
     })
@@ -74,7 +84,7 @@ export class Daemon {
 
   /** Runs `xsknetd status|ports|stats` against it, as root. */
   cli(...words: string[]): Promise<Finished> {
-    return run([this.#node, cli, ...words, '--socket', this.socket])
+    return run([...this.#command, ...words, '--socket', this.socket])
   }
 
   /** The same, and what it tells as JSON. */

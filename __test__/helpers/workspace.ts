@@ -34,6 +34,7 @@ export interface Manifest {
   name: string
   version: string
   dependencies?: Record<string, string>
+  devDependencies?: Record<string, string>
   bundledDependencies?: string[]
 }
 

@@ -30,6 +30,8 @@ export const OLDEST_GLIBC = '2.34'
  */
 export function requireBinding(load: (id: string) => unknown, place: BindingPlace, system?: System): unknown {
   const { owner, built, carrier } = place
+  const { platform, arch } = system ?? process
+  if (platform !== 'linux' || arch !== 'x64') throw unfit(undefined)
   try {
     return load(built)
   } catch (cause) {
