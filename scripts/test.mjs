@@ -1,6 +1,7 @@
 // npm test: set-up, build, the tests of every crate, the packages, the tests in __test__ on this Node, and what depends on
 // Node on every other one; the last line is the sum. `npm test -- cargo` or `npm test -- ava` runs one half.
 
+import { readFileSync } from 'node:fs'
 import { build } from './build.mjs'
 import { release } from './lib/cargo.mjs'
 import { main, output, root, run, Stop } from './lib/run.mjs'
@@ -10,8 +11,11 @@ import { setup } from './setup.mjs'
 
 const halves = { cargo, ava }
 
-/** The Nodes that are supported; __test__/package.json has a binary of each. */
-const NODES = [20, 22, 24, 26]
+/** A binary of each Node that is supported, by its major version. */
+const NODES = Object.keys(JSON.parse(readFileSync(`${root}__test__/package.json`, 'utf8')).devDependencies).flatMap((name) => {
+  const version = name.match(/^node-(\d+)$/)?.[1]
+  return version ? [[version, `${root}__test__/node_modules/${name}/bin/node`]] : []
+})
 
 /** What each of them runs beside the one that runs everything: words for ava, one run each. */
 const EVERYWHERE = [['__test__/unit'], ['__test__/kernel/path.test.ts', '--match', 'native: a client answers*']]
@@ -45,9 +49,7 @@ async function ava(tally) {
   await pack()
   const own = process.versions.node.split('.')[0]
   await avaOn(process.execPath, own, [[]], tally)
-  for (const version of NODES.map(String)) {
-    if (version !== own) await avaOn(`${root}__test__/node_modules/node-${version}/bin/node`, version, EVERYWHERE, tally)
-  }
+  for (const [version, node] of NODES) if (version !== own) await avaOn(node, version, EVERYWHERE, tally)
 }
 
 async function avaOn(node, version, runs, tally) {

@@ -67,6 +67,14 @@ const loading = (found: Record<string, unknown>) => (id: string) => {
 
 const refusals: [what: string, found: Record<string, unknown>, system: System, problem: string, says: RegExp, hint: RegExp][] = [
   ['another system', {}, { ...debian, platform: 'darwin', glibc: undefined }, 'platform', /for darwin$/, /part of Linux/],
+  [
+    'another system, although the package is there',
+    { [place.carrier]: {} },
+    { ...debian, platform: 'darwin', glibc: undefined },
+    'platform',
+    /for darwin$/,
+    /part of Linux/,
+  ],
   ['another processor', {}, { ...debian, arch: 'arm64' }, 'architecture', /for arm64$/, /x64/],
   ['musl', {}, { ...debian, glibc: undefined }, 'libc', /musl$/, /glibc 2\.34 or newer: not Alpine/],
   [
@@ -98,7 +106,7 @@ for (const [what, found, system, problem, says, hint] of refusals) {
     t.regex(error?.hint ?? '', hint)
     const { platform, arch, glibc } = system
     t.deepEqual(error?.details, { problem, platform, arch, ...(glibc ? { glibc } : {}) })
-    t.true(error?.cause instanceof Error)
+    t.is(error?.cause instanceof Error, !['platform', 'architecture'].includes(problem), 'elsewhere it is not even looked for')
   })
 }
 
