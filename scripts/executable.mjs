@@ -6,6 +6,7 @@ import {
   copyFileSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -22,17 +23,16 @@ import { isMain, main, must, root, Stop } from './lib/run.mjs'
 // The newest Node whose binary needs no library that a plain Debian or Ubuntu lacks: those of Node 25 and 26 need libatomic.
 const NODE = `${root}__test__/node_modules/node-24/`
 
-/** Node's licence, and with it those of all that is linked into it. */
-export const nodeLicense = `${NODE}LICENSE`
-
 /** The most that the executable may have, in bytes. */
 const BUDGET = 120 * 2 ** 20
 
 /**
- * @param {{ outFile: string }} options Where it is to lie.
+ * @param {object} options
+ * @param {string} options.outFile Where it is to lie.
+ * @param {string[]} [options.licensed] The folders of what is in it beside Node. Their licences and Node's then lie beside it.
  * @returns {Promise<{ outFile: string, size: number, budget: number }>} Sizes in bytes.
  */
-export async function packExecutable({ outFile }) {
+export async function packExecutable({ outFile, licensed }) {
   const folder = mkdtempSync(join(tmpdir(), 'xsknet-executable-'))
   try {
     const made = join(folder, basename(outFile))
@@ -66,6 +66,7 @@ export async function packExecutable({ outFile }) {
     const beside = `${outFile}.new`
     copyFileSync(made, beside)
     renameSync(beside, outFile)
+    if (licensed) writeFileSync(`${outFile}.licenses.txt`, licensesOf([`${NODE}LICENSE`, ...licensed.flatMap(licensesIn)]))
     return { outFile, size, budget: BUDGET }
   } finally {
     rmSync(folder, { recursive: true })
@@ -109,6 +110,24 @@ async function bundled(digestOf) {
   if (unused.size > 0) throw new Stop(`the executable’s bundle lacks ${[...unused].join(', ')}`)
   if (warnings.length > 0) throw new Stop('the executable’s bundle is not clean')
   return outputFiles[0].text
+}
+
+/** The files with licences in a package, and in what travels inside it. */
+function licensesIn(folder) {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+  return files.filter((file) => /^(licen[cs]e|third-party)[^/]*$/i.test(basename(file))).map((file) => join(folder, file))
+}
+
+/** Each text once, under the names of the packages that have it. */
+function licensesOf(files) {
+  const texts = new Map()
+  for (const file of files) {
+    const text = readFileSync(file, 'utf8').trim()
+    const { name, version } = JSON.parse(readFileSync(join(dirname(file), 'package.json'), 'utf8'))
+    texts.set(text, (texts.get(text) ?? new Set()).add(`${name} ${version}`))
+  }
+  const rule = '='.repeat(80)
+  return [...texts].map(([text, names]) => `${rule}\n${[...names].join('\n')}\n${rule}\n\n${text}\n`).join('\n')
 }
 
 /** What writes the blob into Node warns of each section that `strip` took the name of. */

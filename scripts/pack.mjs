@@ -30,7 +30,7 @@ export async function pack() {
   try {
     const folders = products.flatMap((product) => [stagePackage(staging, product), stageCarrier(staging, product)])
     packFolders(folders)
-    await packExecutable({ outFile: `${packed}xsknetd` })
+    await packExecutable({ outFile: `${packed}xsknetd`, licensed: folders })
   } finally {
     rmSync(staging, { recursive: true })
   }

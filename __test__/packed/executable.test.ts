@@ -1,5 +1,15 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { chmodSync, copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -34,6 +44,19 @@ test('it needs no library but those that a Node without libatomic needs', (t) =>
     'libpthread.so.0',
     'libstdc++.so.6',
   ])
+})
+
+test('beside it lie the licences of all that is in it', (t) => {
+  const text = readFileSync(`${executable}.licenses.txt`, 'utf8')
+  const own = readFileSync(`${root}LICENSE`, 'utf8').trim()
+  t.is(text.split(own).length, 2, 'ours, once')
+  t.regex(text, /Node\.js is licensed for use as follows/)
+  t.regex(text, /OpenSSL, located at deps\/openssl/)
+  for (const name of ['valibot', 'smol-toml']) {
+    const folder = realpathSync(`${root}packages/xsknetd/node_modules/${name}`)
+    const [file = ''] = readdirSync(folder).filter((file) => /^licen[cs]e/i.test(file))
+    t.true(text.includes(readFileSync(join(folder, file), 'utf8').trim()), name)
+  }
 })
 
 test('nobody runs it out of a folder that cannot be written to, with an empty environment', (t) => {
