@@ -36,7 +36,7 @@ export async function pack() {
   }
 }
 
-function stagePackage(staging, { name, folder, carrier }) {
+function stagePackage(staging, { name, folder, carrier, examples }) {
   const source = `${root}${folder}`
   const staged = join(staging, name)
   const { private: _, napi: __, ...manifest } = manifestOf(source)
@@ -51,12 +51,13 @@ function stagePackage(staging, { name, folder, carrier }) {
   copy(join(source, 'native/binding.d.ts'), join(staged, 'native/binding.d.ts'))
   copy(join(source, 'README.md'), join(staged, 'README.md'))
   copy(`${root}LICENSE`, join(staged, 'LICENSE'))
+  for (const example of examples) copy(`${root}examples/${example}`, join(staged, 'examples', example))
   for (const bundled of manifest.bundledDependencies) stageBundled(source, bundled, join(staged, 'node_modules', bundled))
 
   const exact = ([dependency, wanted]) => [dependency, wanted === 'workspace:*' ? manifest.version : wanted]
   const dependencies = Object.fromEntries(Object.entries(manifest.dependencies).map(exact))
   const optionalDependencies = { [carrier]: manifest.version }
-  writeManifest(staged, { ...manifest, files: ['dist', 'native', 'src'], dependencies, optionalDependencies })
+  writeManifest(staged, { ...manifest, files: ['dist', 'native', 'src', 'examples'], dependencies, optionalDependencies })
   return staged
 }
 

@@ -9,16 +9,21 @@ export const platform = {
   libc: ['glibc'],
 }
 
-const product = (name, crate, carrier) => ({
+const product = (name, crate, carrier, examples = []) => ({
   name,
   folder: `packages/${name}`,
   crate,
   /** The file that napi makes. */
   binding: `${name}.${platform.suffix}.node`,
   carrier: `@xsknet/${carrier}-${platform.suffix}`,
+  /** Files of examples/ that travel with it: those of docs/getting-started.md. */
+  examples,
 })
 
-export const products = [product('xsknet', 'xsknet-node', 'client'), product('xsknetd', 'xsknetd-node', 'daemon')]
+export const products = [
+  product('xsknet', 'xsknet-node', 'client', ['ping.ts', 'echo.ts', 'count.ts']),
+  product('xsknetd', 'xsknetd-node', 'daemon'),
+]
 
 /** The name that npm gives a package's tarball. */
 export const tarballOf = (name, version) => `${name.replace(/^@/, '').replace('/', '-')}-${version}.tgz`
