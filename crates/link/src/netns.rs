@@ -7,7 +7,7 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use rustix::fs::{fstat, fstatfs, statfs};
+use rustix::fs::{AtFlags, StatxFlags, fstat, makedev, statfs, statx};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -62,21 +62,35 @@ impl Netns {
         Self::from_fd(file.into())
     }
 
-    /// Takes a descriptor that is said to be a network namespace.
+    /// Takes a descriptor that is said to be a network namespace. It is closed if it is none: where that could block, ask
+    /// [`check`](Self::check) first.
     ///
     /// # Errors
     /// [`NetnsError::NotANamespace`] unless it lies on nsfs and its type is CLONE_NEWNET.
     pub fn from_fd(fd: OwnedFd) -> Result<Self, NetnsError> {
-        let found = match fstatfs(&fd) {
-            Ok(fs) if fs.f_type == libc::NSFS_MAGIC => match sys::namespace_type(fd.as_fd()) {
-                Ok(libc::CLONE_NEWNET) => return Ok(Self { fd }),
-                Ok(other) => format!("a namespace of type {other:#x}"),
-                Err(cause) => format!("something on nsfs without a type ({cause})"),
-            },
-            Ok(fs) => format!("something on a file system of type {:#x}", fs.f_type),
-            Err(cause) => format!("a descriptor without a file system ({cause})"),
+        Self::check(fd.as_fd()).map(|()| Self { fd })
+    }
+
+    /// Whether a descriptor, of a stranger's perhaps, is a network namespace. The file system that it lies on is asked nothing
+    /// that it could answer when it likes: it may be one of the stranger's own (FUSE).
+    ///
+    /// # Errors
+    /// [`NetnsError::NotANamespace`]; where `/proc` is not mounted, for every descriptor.
+    pub fn check(fd: BorrowedFd<'_>) -> Result<(), NetnsError> {
+        let not = |found| Err(NetnsError::NotANamespace { found });
+        let nsfs = match File::open("/proc/thread-self/ns/net").and_then(|own| Ok(fstat(own)?.st_dev)) {
+            Ok(nsfs) => nsfs,
+            Err(cause) => return not(format!("something that cannot be told without /proc ({cause})")),
         };
-        Err(NetnsError::NotANamespace { found })
+        match statx(fd, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::empty()) {
+            Ok(its) if makedev(its.stx_dev_major, its.stx_dev_minor) == nsfs => match sys::namespace_type(fd) {
+                Ok(libc::CLONE_NEWNET) => Ok(()),
+                Ok(other) => not(format!("a namespace of type {other:#x}")),
+                Err(cause) => not(format!("something on nsfs without a type ({cause})")),
+            },
+            Ok(its) => not(format!("a file of device {}:{}", its.stx_dev_major, its.stx_dev_minor)),
+            Err(cause) => not(format!("a descriptor without a file ({cause})")),
+        }
     }
 
     /// Tells this namespace from others.

@@ -64,9 +64,9 @@ fn only_a_network_namespace_is_taken_for_one() {
 
     let (pipe, _writer) = io::pipe().unwrap();
     for (fd, what) in [
-        (open("/proc/self/exe"), "on a file system"),
-        (open("/"), "on a file system"),
-        (OwnedFd::from(pipe), "on a file system"),
+        (open("/proc/self/exe"), "a file of device"),
+        (open("/"), "a file of device"),
+        (OwnedFd::from(pipe), "a file of device"),
         (open("/proc/thread-self/ns/mnt"), "a namespace of type 0x20000"),
         (open("/proc/thread-self/ns/uts"), "a namespace of type 0x4000000"),
     ] {
