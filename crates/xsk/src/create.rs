@@ -1,5 +1,5 @@
 //! Making a socket, through xsk-rs and libxdp. Nothing of either outlives [`create`]: it keeps a duplicate of the XSK and a descriptor of
-//! the UMEM's memory, and adopts these two like any other socket.
+//! the UMEM's memory, and adopts these two like any other socket. A process that may not open that memory goes another way: [`direct`].
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -15,6 +15,7 @@ use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, So
 use xsk_rs::umem::frame::FrameDesc;
 
 use crate::counters::SocketCounters;
+use crate::direct;
 use crate::donation::{AdoptError, BindMode, Donation};
 use crate::layout::Layout;
 use crate::ring::{RingBroken, RingName};
@@ -99,15 +100,16 @@ pub struct Attempt {
 
 /// Makes a socket and binds it to a queue of a device, loading no XDP program: frames arrive once a program redirects them to it.
 ///
-/// It needs CAP_NET_RAW, and CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN for the UMEM's descriptor. It blocks for up to a second while the
-/// queue is busy.
+/// It needs CAP_NET_RAW and nothing else; without CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN, which open the memory that xsk-rs maps, the
+/// UMEM is a memfd. It blocks for up to a second while the queue is busy.
 ///
 /// # Errors
 /// [`CreateError`]; nothing is left of the attempt.
 pub fn create(request: &Request<'_>) -> Result<Created, CreateError> {
-    find_device(request.device)?;
+    let index = find_device(request.device)?;
     let mut tried = Vec::new();
-    let (xsk, umem, obtained) = open(request, &mut tried)?;
+    let (xsk, umem, obtained) =
+        if direct::is_needed() { direct::open_socket(request, index, &mut tried)? } else { open(request, &mut tried)? };
     raise_tx_budget(&xsk, &request.layout, &mut tried);
     let (in_fill, counters) = (Vec::new(), SocketCounters::default());
     let donation = Donation { xsk, umem, layout: request.layout, in_fill, bind: obtained, counters };
@@ -119,11 +121,11 @@ pub fn create(request: &Request<'_>) -> Result<Created, CreateError> {
 }
 
 /// Asks first, because libxdp's answer does not tell a missing device from a missing queue.
-fn find_device(device: &str) -> Result<(), CreateError> {
+fn find_device(device: &str) -> Result<u32, CreateError> {
     let refused = |cause: Errno| CreateError::Lookup { device: device.into(), cause: cause.into() };
     let any = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).map_err(refused)?;
     match netdevice::name_to_index(&any, device) {
-        Ok(_) => Ok(()),
+        Ok(index) => Ok(index),
         // A name that no device can have, being too long, is refused before the kernel is asked.
         Err(Errno::NODEV | Errno::INVAL | Errno::NAMETOOLONG) => {
             Err(CreateError::NoSuchDevice { device: device.into() })
@@ -140,7 +142,7 @@ fn open(request: &Request<'_>, tried: &mut Vec<Attempt>) -> Result<(OwnedFd, Own
     let (umem, mut frames) = xsk_rs::Umem::new(umem_config(layout), frames, false)
         .map_err(|error| CreateError::Umem { bytes, cause: cause_of(&error) })?;
 
-    let (queues, obtained) = bind(request, &umem, tried)?;
+    let (queues, obtained) = bind_modes(request, tried, |mode| bind_once(request, &umem, mode))?;
     let (_tx, rx, _fill_and_completion) = &queues;
     // SAFETY: the descriptor belongs to `queues`, which live to the end of this function.
     let xsk = unsafe { BorrowedFd::borrow_raw(rx.fd().as_raw_fd()) };
@@ -156,11 +158,12 @@ fn open(request: &Request<'_>, tried: &mut Vec<Attempt>) -> Result<(OwnedFd, Own
 
 type Queues = (xsk_rs::TxQueue, xsk_rs::RxQueue, Option<(xsk_rs::FillQueue, xsk_rs::CompQueue)>);
 
-fn bind(
+/// Binds in the modes that were asked for, one after the other, by `bind_once`.
+pub(crate) fn bind_modes<T>(
     request: &Request<'_>,
-    umem: &xsk_rs::Umem,
     tried: &mut Vec<Attempt>,
-) -> Result<(Queues, BindMode), CreateError> {
+    mut bind_once: impl FnMut(BindMode) -> io::Result<T>,
+) -> Result<(T, BindMode), CreateError> {
     let modes: &[BindMode] = match request.bind {
         BindRequest::Copy => &[BindMode::Copy],
         BindRequest::ZeroCopy => &[BindMode::ZeroCopy],
@@ -176,8 +179,8 @@ fn bind(
     };
     let (&last, before) = modes.split_last().expect("at least one mode is asked for");
     for &mode in before {
-        match bind_patiently(request, umem, mode, tried) {
-            Ok(queues) => return Ok((queues, mode)),
+        match bind_patiently(request, tried, mode, &mut bind_once) {
+            Ok(bound) => return Ok((bound, mode)),
             // Another mode does not change these two.
             Err(cause)
                 if matches!(cause.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::BUSY | Errno::NODEV)) =>
@@ -187,19 +190,20 @@ fn bind(
             Err(_) => {}
         }
     }
-    bind_patiently(request, umem, last, tried).map(|queues| (queues, last)).map_err(|cause| refused(last, cause))
+    let bound = bind_patiently(request, tried, last, &mut bind_once);
+    bound.map(|bound| (bound, last)).map_err(|cause| refused(last, cause))
 }
 
-fn bind_patiently(
+fn bind_patiently<T>(
     request: &Request<'_>,
-    umem: &xsk_rs::Umem,
-    mode: BindMode,
     tried: &mut Vec<Attempt>,
-) -> io::Result<Queues> {
+    mode: BindMode,
+    bind_once: &mut impl FnMut(BindMode) -> io::Result<T>,
+) -> io::Result<T> {
     let begun = Instant::now();
     let mut repeated = 0;
     let result = loop {
-        match bind_once(request, umem, mode) {
+        match bind_once(mode) {
             Err(cause) if is(&cause, Errno::BUSY) && begun.elapsed() < BUSY_PATIENCE => {
                 repeated += 1;
                 thread::sleep(BUSY_STEP);
@@ -405,9 +409,6 @@ impl CreateError {
             }
             Self::Umem { cause, .. } | Self::Refused { cause, .. } if is(cause, Errno::PERM) => {
                 Some("making a socket takes CAP_NET_RAW")
-            }
-            Self::Keep { cause, .. } if is(cause, Errno::PERM) => {
-                Some("opening the UMEM takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN")
             }
             _ => None,
         }

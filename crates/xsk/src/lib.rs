@@ -1,7 +1,7 @@
 //! AF_XDP sockets: a UMEM, its frames, the four rings, and the adoption of sockets that another process made.
 //!
-//! A [`Socket`] comes from two file descriptors, [`Socket::adopt`], whoever made them. Making them takes root and libxdp, and is the
-//! feature `create`.
+//! A [`Socket`] comes from two file descriptors, [`Socket::adopt`], whoever made them. Making them takes CAP_NET_RAW and libxdp, and is
+//! the feature `create`.
 //!
 //! A [`Frame`] is the right to one chunk of the UMEM: received or allocated, it is sent or released, and a ledger knows at any time who
 //! owns which chunk. What a ring returns is input: it becomes a frame only if the very chunk was lent.
@@ -35,6 +35,8 @@ mod counters;
 #[cfg(feature = "create")]
 #[expect(unsafe_code, reason = "xsk-rs marks making a socket and touching its memory unsafe")]
 mod create;
+#[cfg(feature = "create")]
+mod direct;
 mod donation;
 mod frame;
 mod layout;

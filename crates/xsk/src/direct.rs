@@ -1,0 +1,83 @@
+//! Making a socket without xsk-rs, for a process that has CAP_NET_RAW and nothing else.
+//!
+//! xsk-rs maps the UMEM as anonymous memory. Whoever adopts a socket needs a file of that memory, and an anonymous one's can be
+//! opened through /proc/self/map_files alone, which takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN. So where that is refused, the
+//! memory is a memfd from the first, and the few calls that libxdp would make are made here.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{MemfdFlags, OFlags, ftruncate, memfd_create, open};
+use rustix::io::Errno;
+use rustix::net::sockopt::{
+    set_xdp_rx_ring_size, set_xdp_tx_ring_size, set_xdp_umem_completion_ring_size, set_xdp_umem_fill_ring_size,
+    set_xdp_umem_reg,
+};
+use rustix::net::xdp::{SocketAddrXdp, SocketAddrXdpFlags, XdpUmemReg, XdpUmemRegFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+
+use crate::create::{Attempt, CreateError, Request, bind_modes};
+use crate::donation::BindMode;
+use crate::mapping::Mapping;
+use crate::ring::RingName;
+
+/// Whether this process can open its own anonymous memory as a file.
+pub(crate) fn is_needed() -> bool {
+    let Ok(mappings) = std::fs::read_dir("/proc/self/map_files") else { return true };
+    let Some(mapping) = mappings.flatten().next() else { return true };
+    // Following the link is what takes the right; opened as a path, the file behind it is left alone.
+    let opened = open(mapping.path(), OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty());
+    matches!(opened, Err(Errno::PERM | Errno::ACCESS))
+}
+
+/// The XSK, bound, and the file of its UMEM.
+pub(crate) fn open_socket(
+    request: &Request<'_>,
+    index: u32,
+    tried: &mut Vec<Attempt>,
+) -> Result<(OwnedFd, OwnedFd, BindMode), CreateError> {
+    let layout = &request.layout;
+    let bytes = layout.umem_bytes();
+    let refused = |cause: io::Error| CreateError::Umem { bytes, cause };
+    let xsk = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
+        .map_err(|errno| refused(errno.into()))?;
+
+    let umem = memfd_create(c"xsknet-umem", MemfdFlags::CLOEXEC).map_err(|errno| refused(errno.into()))?;
+    ftruncate(&umem, bytes).map_err(|errno| refused(errno.into()))?;
+    let length = usize::try_from(bytes).map_err(|_| refused(Errno::NOMEM.into()))?;
+    // The kernel pins the pages themselves; the mapping is needed for this one call.
+    let memory = Mapping::of_fd(std::os::fd::AsFd::as_fd(&umem), length, 0).map_err(refused)?;
+    let registration = XdpUmemReg {
+        addr: memory.start().addr().get() as u64,
+        len: bytes,
+        chunk_size: layout.frame_size(),
+        headroom: layout.headroom(),
+        flags: XdpUmemRegFlags::empty(),
+        tx_metadata_len: 0,
+    };
+    set_xdp_umem_reg(&xsk, registration).map_err(|errno| refused(errno.into()))?;
+    drop(memory);
+
+    let set = |ring| {
+        let slots = layout.ring(ring);
+        match ring {
+            RingName::Fill => set_xdp_umem_fill_ring_size(&xsk, slots),
+            RingName::Completion => set_xdp_umem_completion_ring_size(&xsk, slots),
+            RingName::Rx => set_xdp_rx_ring_size(&xsk, slots),
+            RingName::Tx => set_xdp_tx_ring_size(&xsk, slots),
+        }
+    };
+    for ring in [RingName::Fill, RingName::Completion, RingName::Rx, RingName::Tx] {
+        set(ring).map_err(|errno| refused(errno.into()))?;
+    }
+
+    let ((), obtained) = bind_modes(request, tried, |mode| {
+        let mode = match mode {
+            BindMode::Copy => SocketAddrXdpFlags::XDP_COPY,
+            BindMode::ZeroCopy => SocketAddrXdpFlags::XDP_ZEROCOPY,
+        };
+        let address = SocketAddrXdp::new(SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP | mode, index, request.queue.0);
+        Ok(bind(&xsk, &address)?)
+    })?;
+    Ok((xsk, umem, obtained))
+}
