@@ -10,7 +10,8 @@
 //!
 //! The programs need Linux 5.18 (`xdp.frags`, live frames) and, to load and attach, `CAP_BPF`, `CAP_NET_ADMIN` and
 //! `CAP_PERFMON`. Whoever holds a program's fd may inject live frames and whoever holds a map's fd may rewrite it, without
-//! any capability: no fd leaves this crate, and the pins' folders are made with mode 0700.
+//! any capability: no fd leaves this crate, and the pins' folders are made with mode 0700. Whoever is given the pin of one
+//! port's map, opens it with [`PinnedSocketMap`].
 #![deny(unsafe_code)]
 
 mod attachment;
@@ -23,6 +24,7 @@ mod leftovers;
 mod mode;
 mod object;
 mod pin;
+mod pinned_map;
 mod port;
 mod program;
 mod run;
@@ -47,6 +49,7 @@ pub use leftovers::{empty_socket_map, object_ids, pinned_program, remove_link_pi
 pub use mode::{Attempt, Mode, Obtained, UnknownMode};
 pub use object::{LoadError, daemon_objects};
 pub use pin::MapShape;
+pub use pinned_map::{PinnedMapError, PinnedSocketMap};
 pub use port::PortProgram;
 pub use program::{ProgramDescription, describe_program};
 pub use run::{RunError, TestResult, Verdict};
@@ -65,4 +68,4 @@ macro_rules! opaque_debug {
         }
     )+};
 }
-opaque_debug!(Datapath, PortProgram, Injector, LiveGenerator, Sink, VlanEdge);
+opaque_debug!(Datapath, PinnedSocketMap, PortProgram, Injector, LiveGenerator, Sink, VlanEdge);

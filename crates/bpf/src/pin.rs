@@ -61,13 +61,18 @@ impl MapShape {
             }
             Err(error) => return Err(error),
         };
-        Ok(Some(Self {
+        Ok(Some(Self::of(&info)))
+    }
+
+    /// Of a map that is open.
+    pub(crate) fn of(info: &MapInfo) -> Self {
+        Self {
             kind: info.map_type().unwrap_or(MapType::Unspecified) as u32,
             key_size: info.key_size(),
             value_size: info.value_size(),
             max_entries: info.max_entries(),
             flags: info.map_flags(),
-        }))
+        }
     }
 }
 
