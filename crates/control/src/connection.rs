@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::consume_budget;
 use tokio::time::sleep_until;
 
+use crate::arrived::Arrived;
 use crate::aside::drop_aside;
 use crate::credentials::Credentials;
 use crate::limits::{Bucket, Limits, Quota};
@@ -32,8 +33,8 @@ pub enum Event {
         bytes: Option<Vec<u8>>,
         /// Its real length.
         length: usize,
-        /// How many descriptors came with it. None is kept.
-        descriptors: usize,
+        /// The descriptors that came with it.
+        descriptors: Arrived,
     },
     /// The connection is over, and nothing follows.
     Ended(Ended),
@@ -76,7 +77,7 @@ pub struct Connection {
     shared: Arc<Shared>,
     bucket: Bucket,
     buffer: Box<[u8]>,
-    /// Resolves once the descriptors of the last message are closed; until then no other is read.
+    /// Resolves once the descriptors of the last message are closed or taken; until then no other is read.
     closing: Option<oneshot::Receiver<()>>,
 }
 
@@ -230,7 +231,7 @@ impl Drop for Connection {
     }
 }
 
-/// Waits until the descriptors that are being closed are.
+/// Waits until the last message's descriptors have left the connection.
 async fn all_closed(closing: &mut Option<oneshot::Receiver<()>>) {
     if let Some(receiver) = closing {
         // An error means that whoever closed them has ended, and they with it.
@@ -278,20 +279,21 @@ impl State {
         }
     }
 
-    /// Counts what was received as in flight, and has its descriptors closed.
+    /// Counts what was received as in flight.
     fn deliver(&mut self, received: Received, buffer: &[u8], closing: &mut Option<oneshot::Receiver<()>>) -> Event {
         let Received { arrival, descriptors } = received;
-        let count = descriptors.len();
-        if count > 0 {
-            *closing = Some(drop_aside(descriptors));
-        }
-        let (whole, length, descriptors) = match arrival {
-            Arrival::End => return Event::Ended(Ended::Gone),
-            Arrival::Oversized { length } => (false, length, count),
-            Arrival::Message { length } | Arrival::TooManyDescriptors { length } => (true, length, count),
+        let (whole, length, lost) = match arrival {
+            Arrival::End => (false, 0, 0),
+            Arrival::Oversized { length } => (false, length, 0),
+            Arrival::Message { length } | Arrival::TooManyDescriptors { length } => (true, length, 0),
             // At least one more came than could be counted.
-            Arrival::DescriptorsLost { length } => (true, length, count + 1),
+            Arrival::DescriptorsLost { length } => (true, length, 1),
         };
+        let (descriptors, left) = Arrived::new(descriptors, lost);
+        if arrival == Arrival::End {
+            return Event::Ended(Ended::Gone);
+        }
+        *closing = left;
         self.in_flight.take(1);
         Event::Message { bytes: whole.then(|| buffer[..length].to_vec()), length, descriptors }
     }

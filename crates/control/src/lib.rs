@@ -6,6 +6,8 @@
 #![deny(unsafe_code)]
 
 #[cfg(feature = "server")]
+mod arrived;
+#[cfg(feature = "server")]
 mod aside;
 #[cfg(feature = "server")]
 mod connection;
@@ -19,6 +21,8 @@ mod seqpacket;
 #[expect(unsafe_code, reason = "getsockopt where rustix lacks an option, and the promise that tokio wants")]
 mod sys;
 
+#[cfg(feature = "server")]
+pub use arrived::Arrived;
 #[cfg(feature = "server")]
 pub use connection::{Connection, Ended, Event, Handle};
 pub use credentials::Credentials;

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use napi::bindgen_prelude::{FnArgs, Function, Uint8Array, spawn};
+use napi::bindgen_prelude::{FnArgs, Function, Uint8Array, Unknown, spawn};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Status};
 use napi_derive::napi;
@@ -134,7 +134,7 @@ pub struct Connection {
 }
 
 /// What is told to JavaScript through one queue, so that the end comes last.
-type Told = FnArgs<(Option<Uint8Array>, u32, u32, Option<String>)>;
+type Told = FnArgs<(Option<Uint8Array>, u32, Descriptors, Option<String>)>;
 
 impl Connection {
     fn new(connection: xsknet_control::Connection) -> Self {
@@ -159,15 +159,15 @@ impl Connection {
         Credentials { pid, uid, gid, groups }
     }
 
-    /// Begins to read, once. `onMessage` gets a message (`null` if it was longer than 65,536 bytes), its length, and how many
-    /// descriptors came with it; they are closed already. `onEnd` gets the reason, once, last.
+    /// Begins to read, once. `onMessage` gets a message (`null` if it was longer than 65,536 bytes), its length, and the
+    /// descriptors that came with it; no other message is read until they are closed or handed on. `onEnd` gets the reason, once, last.
     #[napi(
-        ts_args_type = "onMessage: (message: Uint8Array | null, length: number, descriptors: number) => void, onEnd: (reason: string) => void"
+        ts_args_type = "onMessage: (message: Uint8Array | null, length: number, descriptors: Descriptors) => void, onEnd: (reason: string) => void"
     )]
     pub fn start(
         &self,
         env: Env,
-        on_message: Function<'_, FnArgs<(Option<Uint8Array>, u32, u32)>, UnknownReturnValue>,
+        on_message: Function<'_, FnArgs<(Option<Uint8Array>, u32, Unknown<'static>)>, UnknownReturnValue>,
         on_end: Function<'_, String, UnknownReturnValue>,
     ) -> napi::Result<()> {
         let Some(mut connection) = self.take_idle() else {
@@ -188,9 +188,9 @@ impl Connection {
             loop {
                 let (told, over) = match connection.next().await {
                     Event::Message { bytes, length, descriptors } => {
-                        ((bytes.map(Uint8Array::new), number(length), number(descriptors), None), false)
+                        ((bytes.map(Uint8Array::new), number(length), descriptors.into(), None), false)
                     }
-                    Event::Ended(reason) => ((None, 0, 0, Some(reason.to_string())), true),
+                    Event::Ended(reason) => ((None, 0, Descriptors::default(), Some(reason.to_string())), true),
                 };
                 let status = tell.call(told.into(), ThreadsafeFunctionCallMode::NonBlocking);
                 // Refused once JavaScript is being torn down.

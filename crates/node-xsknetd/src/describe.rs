@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use napi_derive::napi;
 use serde_json::json;
 use xsknet_bpf::Obtained;
-use xsknet_port::PortOptions;
+use xsknet_port::{PinnedPortOptions, PortOptions};
 use xsknet_xsk::{BindRequest, Donation, Layout, RingName};
 
 use crate::errno;
@@ -31,6 +31,54 @@ pub struct PortRequest {
     pub busy_poll: Option<BusyPoll>,
 }
 
+/// What a pinned port is to be. UMEM and rings are its client's affair.
+#[napi(object, object_to_js = false)]
+pub struct PinnedPortRequest {
+    pub name: Option<String>,
+    /// Without prefix lengths.
+    pub addresses: Vec<String>,
+    pub vlan: Option<u32>,
+    pub mtu: Option<u32>,
+}
+
+impl TryFrom<PinnedPortRequest> for PinnedPortOptions {
+    type Error = Failure;
+
+    fn try_from(request: PinnedPortRequest) -> Result<Self, Failure> {
+        let PinnedPortRequest { name, addresses, vlan, mtu } = request;
+        Ok(Self { name, vlan: vlan_of(vlan)?, mtu, ..Self::new(addresses_of(&addresses)?) })
+    }
+}
+
+/// Who a pinned port is for: the connection's credentials.
+#[napi(object, object_to_js = false)]
+pub struct Owner {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// Which socket a client makes for its pinned port.
+#[napi(object, object_to_js = false)]
+pub struct PinnedSocketRequest {
+    /// Of the port's answer.
+    pub xsks: String,
+    /// Of the port's answer; in the network namespace of this process.
+    pub device: String,
+    /// Of the port's answer.
+    pub queue: u32,
+    /// The port's, in bytes: frames have to hold what it lets in.
+    pub mtu: u32,
+    /// Twice the ring's size unless given.
+    pub frames: Option<u32>,
+    pub frame_size: Option<u32>,
+    pub headroom: Option<u32>,
+    /// Of all four rings.
+    pub ring_size: Option<u32>,
+    #[napi(ts_type = "'require' | 'prefer' | 'never'")]
+    pub zero_copy: Option<String>,
+    pub busy_poll: Option<BusyPoll>,
+}
+
 #[napi(object, object_to_js = false)]
 pub struct BusyPoll {
     pub microseconds: u32,
@@ -43,32 +91,56 @@ impl TryFrom<PortRequest> for PortOptions {
     fn try_from(request: PortRequest) -> Result<Self, Failure> {
         let PortRequest { name, addresses, vlan, mtu, frames, frame_size, headroom, ring_size, zero_copy, busy_poll } =
             request;
-        let addresses = addresses.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
-        let unfit = |vlan| {
-            let message = format!("{vlan} is no VLAN: they go from 1 to 4094");
-            Failure::new("VLAN_UNFIT", message, json!({ "vlan": vlan }))
-        };
-        let vlan = vlan.map(|vlan| u16::try_from(vlan).map_err(|_| unfit(vlan))).transpose()?;
-        let defaults = Layout::builder().build()?;
-        let ring_size = ring_size.unwrap_or(defaults.ring(RingName::Rx));
-        let layout = Layout::builder()
-            .frames(frames.unwrap_or(ring_size.saturating_mul(2)))
-            .frame_size(frame_size.unwrap_or(defaults.frame_size()))
-            .headroom(headroom.unwrap_or(defaults.headroom()))
-            .rings(ring_size)
-            .build()?;
-        let bind = match zero_copy.as_deref() {
-            Some("require") => BindRequest::ZeroCopy,
-            None | Some("prefer") => BindRequest::Automatic,
-            Some("never") => BindRequest::Copy,
-            Some(other) => {
-                let message = format!("`{other}` is no wish for zero-copy: require, prefer or never");
-                return Err(Failure::new("INTERNAL", message, json!({ "zeroCopy": other })));
-            }
-        };
-        let busy_poll =
-            busy_poll.map(|BusyPoll { microseconds, budget }| xsknet_xsk::BusyPoll { microseconds, budget });
-        Ok(Self { name, vlan, mtu, layout, bind, busy_poll, ..Self::new(addresses) })
+        let layout = layout_of(frames, frame_size, headroom, ring_size)?;
+        let bind = bind_request(zero_copy.as_deref())?;
+        let busy_poll = busy_poll.map(Into::into);
+        Ok(Self { name, vlan: vlan_of(vlan)?, mtu, layout, bind, busy_poll, ..Self::new(addresses_of(&addresses)?) })
+    }
+}
+
+impl From<BusyPoll> for xsknet_xsk::BusyPoll {
+    fn from(BusyPoll { microseconds, budget }: BusyPoll) -> Self {
+        Self { microseconds, budget }
+    }
+}
+
+fn addresses_of(texts: &[String]) -> Result<Vec<IpAddr>, Failure> {
+    texts.iter().map(|text| address(text)).collect()
+}
+
+fn vlan_of(vlan: Option<u32>) -> Result<Option<u16>, Failure> {
+    let unfit = |vlan| {
+        let message = format!("{vlan} is no VLAN: they go from 1 to 4094");
+        Failure::new("VLAN_UNFIT", message, json!({ "vlan": vlan }))
+    };
+    vlan.map(|vlan| u16::try_from(vlan).map_err(|_| unfit(vlan))).transpose()
+}
+
+pub(crate) fn layout_of(
+    frames: Option<u32>,
+    frame_size: Option<u32>,
+    headroom: Option<u32>,
+    ring_size: Option<u32>,
+) -> Result<Layout, Failure> {
+    let defaults = Layout::builder().build()?;
+    let ring_size = ring_size.unwrap_or(defaults.ring(RingName::Rx));
+    let layout = Layout::builder()
+        .frames(frames.unwrap_or(ring_size.saturating_mul(2)))
+        .frame_size(frame_size.unwrap_or(defaults.frame_size()))
+        .headroom(headroom.unwrap_or(defaults.headroom()))
+        .rings(ring_size);
+    Ok(layout.build()?)
+}
+
+pub(crate) fn bind_request(zero_copy: Option<&str>) -> Result<BindRequest, Failure> {
+    match zero_copy {
+        Some("require") => Ok(BindRequest::ZeroCopy),
+        None | Some("prefer") => Ok(BindRequest::Automatic),
+        Some("never") => Ok(BindRequest::Copy),
+        Some(other) => {
+            let message = format!("`{other}` is no wish for zero-copy: require, prefer or never");
+            Err(Failure::new("INTERNAL", message, json!({ "zeroCopy": other })))
+        }
     }
 }
 
@@ -142,6 +214,48 @@ pub struct PortInfo {
 }
 
 impl PortInfo {
+    pub fn new(uplink: &str, info: &xsknet_port::PortInfo, bound: xsknet_xsk::BindMode) -> Self {
+        let PinnedPortInfo {
+            port,
+            name,
+            uplink,
+            mac,
+            addresses,
+            vlan,
+            mtu,
+            outer,
+            inner,
+            guard_mode,
+            port_mode,
+            tried,
+        } = PinnedPortInfo::new(uplink, info);
+        let bind_mode = bind_mode(bound);
+        Self { port, name, uplink, mac, addresses, vlan, mtu, outer, inner, guard_mode, port_mode, bind_mode, tried }
+    }
+}
+
+/// What is known of a port before its client has made its socket.
+#[napi(object, object_from_js = false, use_nullable = true)]
+#[derive(Clone)]
+pub struct PinnedPortInfo {
+    pub port: u32,
+    pub name: String,
+    pub uplink: String,
+    pub mac: String,
+    /// Without prefix lengths.
+    pub addresses: Vec<String>,
+    pub vlan: Option<u32>,
+    pub mtu: u32,
+    pub outer: String,
+    pub inner: String,
+    #[napi(ts_type = "'native' | 'skb' | 'hw'")]
+    pub guard_mode: String,
+    #[napi(ts_type = "'native' | 'skb' | 'hw'")]
+    pub port_mode: String,
+    pub tried: Vec<Tried>,
+}
+
+impl PinnedPortInfo {
     pub fn new(uplink: &str, info: &xsknet_port::PortInfo) -> Self {
         Self {
             port: info.key.number(),
@@ -155,9 +269,26 @@ impl PortInfo {
             inner: info.inner.to_string(),
             guard_mode: mode(info.guard_mode),
             port_mode: mode(info.port_mode),
-            bind_mode: bind_mode(info.bind_mode),
             tried: info.tried.iter().map(Into::into).collect(),
         }
+    }
+}
+
+/// What a client needs for its own socket.
+#[napi(object, object_from_js = false)]
+#[derive(Clone)]
+pub struct Pin {
+    /// Path of the port's XSKMAP in bpffs.
+    pub xsks: String,
+    /// The device in the client's network namespace.
+    pub device: String,
+    /// The device's queue, and the map's key.
+    pub queue: u32,
+}
+
+impl From<&xsknet_port::Pin> for Pin {
+    fn from(xsknet_port::Pin { xsks, device, queue }: &xsknet_port::Pin) -> Self {
+        Self { xsks: xsks.display().to_string(), device: device.to_string(), queue: *queue }
     }
 }
 
@@ -271,11 +402,12 @@ impl From<xsknet_xsk::KernelStatistics> for KernelStatistics {
     }
 }
 
-#[napi(object, object_from_js = false)]
+#[napi(object, object_from_js = false, use_nullable = true)]
 pub struct PortStatistics {
     pub guard: Counters,
     pub program: Counters,
-    pub socket: KernelStatistics,
+    /// `null` for a pinned port whose socket has not been shared.
+    pub socket: Option<KernelStatistics>,
     pub inner_transmit_drops: i64,
     pub outer_transmit_drops: i64,
     pub outer_refused_redirects: i64,
@@ -286,7 +418,7 @@ impl From<xsknet_port::PortStatistics> for PortStatistics {
         Self {
             guard: statistics.guard.into(),
             program: statistics.program.into(),
-            socket: statistics.socket.into(),
+            socket: statistics.socket.map(Into::into),
             inner_transmit_drops: count(statistics.inner_transmit_drops),
             outer_transmit_drops: count(statistics.outer_transmit_drops),
             outer_refused_redirects: count(statistics.outer_refused_redirects),
@@ -310,7 +442,12 @@ impl From<xsknet_port::UplinkStatistics> for UplinkStatistics {
             unattributed: statistics.unattributed.into(),
             transmit_drops: count(statistics.transmit_drops),
             refused_redirects: count(statistics.refused_redirects),
-            closed: statistics.closed.into(),
+            closed: xsknet_port::PortStatistics {
+                // A sum of none is 0, whether or not any was known.
+                socket: Some(statistics.closed.socket.unwrap_or_default()),
+                ..statistics.closed
+            }
+            .into(),
         }
     }
 }
@@ -320,6 +457,8 @@ impl From<xsknet_port::UplinkStatistics> for UplinkStatistics {
 pub struct Loss {
     pub uplink: String,
     pub port: Option<u32>,
+    /// What the client of a pinned port did to its end, in words: `its MTU was changed from 1500 to 1400`.
+    pub change: Option<String>,
 }
 
 /// A count of frames has fewer than 63 bits.

@@ -6,9 +6,11 @@ use std::io;
 
 use napi::Status;
 use serde_json::{Map, Value, json};
-use xsknet_bpf::AttachError;
+use xsknet_bpf::{AttachError, PinnedMapError};
 use xsknet_control::ListenError;
-use xsknet_port::{CloseError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, StepError};
+use xsknet_port::{
+    CloseError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, ShareError, StepError,
+};
 use xsknet_xsk::{CreateError, LayoutError};
 
 use crate::describe::bind_mode;
@@ -189,6 +191,8 @@ impl From<OpenPortError> for Failure {
             E::MtuAboveUplink { mtu, uplink_mtu, uplink } => {
                 ("MTU_ABOVE_UPLINK", json!({ "mtu": mtu, "uplinkMtu": uplink_mtu, "uplink": uplink.as_str() }))
             }
+            E::NamespaceUnfit { found } => ("NAMESPACE_UNFIT", json!({ "found": found })),
+            E::ClientDeviceTaken { device } => ("NAMESPACE_UNFIT", json!({ "device": device.as_str() })),
             E::UplinkClosed { uplink } => ("UPLINK_CLOSED", json!({ "uplink": uplink.as_str() })),
             E::SelfTest { direction, waited_ms, seen } => {
                 ("SELF_TEST_FAILED", json!({ "direction": direction, "waitedMs": waited_ms, "seen": seen }))
@@ -206,6 +210,39 @@ impl From<HandOverError> for Failure {
     fn from(error: HandOverError) -> Self {
         let HandOverError { held, tx, .. } = &error;
         Self::of("SOCKET_REFUSED", &error, None, json!({ "held": held, "tx": tx }))
+    }
+}
+
+impl From<ShareError> for Failure {
+    fn from(error: ShareError) -> Self {
+        let (code, port) = match &error {
+            ShareError::NotXsk { port, .. } => ("SOCKET_REFUSED", port),
+            ShareError::PortClosed { port } => ("PORT_UNKNOWN", port),
+        };
+        Self::of(code, &error, None, json!({ "name": port }))
+    }
+}
+
+impl From<CreateError> for Failure {
+    fn from(error: CreateError) -> Self {
+        let syscall = if let CreateError::Refused { call, .. } = &error { Some(*call) } else { None };
+        let cause = cause(&error, syscall);
+        Self { cause, ..Self::of("SOCKET_REFUSED", &error, error.hint().map(Into::into), of_socket(&error)) }
+    }
+}
+
+impl From<PinnedMapError> for Failure {
+    fn from(error: PinnedMapError) -> Self {
+        use PinnedMapError as E;
+        let (syscall, details) = match &error {
+            E::NotThere { path, .. } | E::Denied { path, .. } => (Some("bpf"), json!({ "path": path })),
+            E::NotASocketMap { path, queue, found } => {
+                (None, json!({ "path": path, "queue": queue, "found": found.map(|found| found.to_string()) }))
+            }
+            E::Insert { path, queue, .. } => (Some("bpf"), json!({ "path": path, "queue": queue })),
+        };
+        let cause = cause(&error, syscall);
+        Self { cause, ..Self::of("SOCKET_REFUSED", &error, error.hint(), details) }
     }
 }
 

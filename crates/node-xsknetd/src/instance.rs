@@ -5,16 +5,23 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use napi::Status;
-use napi::bindgen_prelude::{Function, spawn_blocking};
+use napi::bindgen_prelude::{Function, PromiseRaw, spawn_blocking};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Env, Status};
 use napi_derive::napi;
 use serde_json::json;
 use xsknet_bpf::Mode;
-use xsknet_link::DeviceName;
-use xsknet_port::{BrokeredPort, InstanceName, Places, PortOptions, Uplink, UplinkOptions, Watch};
+use xsknet_control::Arrived;
+use xsknet_link::{DeviceName, Netns};
+use xsknet_port::{
+    BrokeredPort, Client, CloseError, InstanceName, OpenPortError, PinnedPort, PinnedPortOptions, Places, PortOptions,
+    StepError, Uplink, UplinkOptions, Watch,
+};
 
-use crate::describe::{Loss, PortInfo, PortRequest, PortStatistics, SocketDescription, UplinkInfo, UplinkStatistics};
+use crate::describe::{
+    Loss, Owner, Pin, PinnedPortInfo, PinnedPortRequest, PortInfo, PortRequest, PortStatistics, SocketDescription,
+    UplinkInfo, UplinkStatistics,
+};
 use crate::descriptors::Descriptors;
 use crate::error::Failure;
 
@@ -46,7 +53,28 @@ struct Domain {
 }
 
 /// Empty once the port is closed.
-type Slot = Mutex<Option<BrokeredPort>>;
+type Slot = Mutex<Option<OpenPort>>;
+
+enum OpenPort {
+    Brokered(BrokeredPort),
+    Pinned(PinnedPort),
+}
+
+impl OpenPort {
+    fn statistics(&self) -> Result<xsknet_port::PortStatistics, StepError> {
+        match self {
+            Self::Brokered(port) => port.statistics(),
+            Self::Pinned(port) => port.statistics(),
+        }
+    }
+
+    fn close(self) -> Result<(), CloseError> {
+        match self {
+            Self::Brokered(port) => port.close(),
+            Self::Pinned(port) => port.close(),
+        }
+    }
+}
 
 /// A port may be lost before JavaScript knows of it: it hears of that once it has taken the port's descriptors.
 #[derive(Default)]
@@ -166,12 +194,60 @@ impl Instance {
         blocking(move || {
             let options = PortOptions::try_from(request)?;
             let (port, donation) = domain.uplink(&uplink)?.open_port(options)?.hand_over()?;
-            let info = PortInfo::new(&uplink, port.info());
-            lock(&domain.ports).insert(info.port, Arc::new(Mutex::new(Some(port))));
+            let info = PortInfo::new(&uplink, port.info(), donation.bind);
+            domain.keep(info.port, OpenPort::Brokered(port));
             let socket = SocketDescription::from(&donation);
             Ok(OpenedPort { info, socket, descriptors: vec![donation.xsk, donation.umem], domain })
         })
         .await
+    }
+
+    /// Opens a port for a client that makes its socket itself, with the inner end in the network namespace that the only
+    /// descriptor is of. It is taken over, also if this throws.
+    #[napi(ts_return_type = "Promise<OpenedPinnedPort>")]
+    pub fn open_pinned_port<'env>(
+        &self,
+        env: &'env Env,
+        uplink: String,
+        request: PinnedPortRequest,
+        owner: Owner,
+        namespace: &mut Descriptors,
+    ) -> napi::Result<PromiseRaw<'env, OpenedPinnedPort>> {
+        let domain = Arc::clone(&self.0);
+        let namespace = namespace.take_arrived();
+        env.spawn_future(blocking(move || {
+            let namespace = network_namespace(namespace)?;
+            let options = PinnedPortOptions::try_from(request)?;
+            let Owner { uid, gid } = owner;
+            let port = domain.uplink(&uplink)?.open_pinned(&options, Client { uid, gid, namespace })?;
+            let (info, pinned) = (PinnedPortInfo::new(&uplink, port.info()), Pin::from(port.pin()));
+            domain.keep(info.port, OpenPort::Pinned(port));
+            Ok(OpenedPinnedPort { info, pinned, domain })
+        }))
+    }
+
+    /// Has the kernel's statistics of a pinned port read from a duplicate of its client's socket, the only descriptor. It is
+    /// taken over, also if this throws.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn share_socket<'env>(
+        &self,
+        env: &'env Env,
+        key: u32,
+        socket: &mut Descriptors,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let domain = Arc::clone(&self.0);
+        let socket = socket.take_arrived();
+        env.spawn_future(blocking(move || {
+            let slot = lock(&domain.ports).get(&key).cloned().ok_or_else(|| port_unknown(key))?;
+            let port = lock(&slot);
+            let Some(OpenPort::Pinned(port)) = port.as_ref() else { return Err(port_unknown(key)) };
+            // A duplicate, because closing what was sent may take its time, which whoever sent it shall not cost others.
+            let only = socket.only().ok_or_else(|| one_descriptor("the socket", socket.len()))?;
+            port.check_socket(only)?;
+            let duplicate =
+                only.try_clone_to_owned().map_err(|cause| StepError::Io { attempt: "keep a socket", cause })?;
+            Ok(port.share_socket(duplicate)?)
+        }))
     }
 
     /// Closes a port. Whoever holds its socket can neither send nor receive any more then.
@@ -227,6 +303,10 @@ impl Instance {
 }
 
 impl Domain {
+    fn keep(&self, key: u32, port: OpenPort) {
+        lock(&self.ports).insert(key, Arc::new(Mutex::new(Some(port))));
+    }
+
     fn uplink(&self, name: &str) -> Result<Arc<Uplink>, Failure> {
         lock(&self.uplinks).get(name).cloned().ok_or_else(|| uplink_missing(name))
     }
@@ -283,11 +363,62 @@ impl OpenedPort {
     }
 }
 
+/// A pinned port that was opened, on its way to its client.
+#[napi]
+pub struct OpenedPinnedPort {
+    info: PinnedPortInfo,
+    pinned: Pin,
+    domain: Arc<Domain>,
+}
+
+#[napi]
+impl OpenedPinnedPort {
+    /// Its number, unique in the instance's life.
+    #[napi(getter)]
+    pub fn key(&self) -> u32 {
+        self.info.port
+    }
+
+    /// What became of the request.
+    #[napi(getter)]
+    pub fn info(&self) -> PinnedPortInfo {
+        self.info.clone()
+    }
+
+    /// What the client needs for its socket.
+    #[napi(getter)]
+    pub fn pinned(&self) -> Pin {
+        self.pinned.clone()
+    }
+
+    /// From now on a loss of the port is told, an earlier one included.
+    #[napi]
+    pub fn announce(&self) {
+        lock(&self.domain.losses).know(self.info.port);
+    }
+}
+
 fn loss_of(loss: xsknet_port::Loss) -> Loss {
     match loss {
-        xsknet_port::Loss::Uplink { device } => Loss { uplink: device.to_string(), port: None },
-        xsknet_port::Loss::Port { uplink, key } => Loss { uplink: uplink.to_string(), port: Some(key.number()) },
+        xsknet_port::Loss::Uplink { device } => Loss { uplink: device.to_string(), port: None, change: None },
+        xsknet_port::Loss::Port { uplink, key, change } => {
+            Loss { uplink: uplink.to_string(), port: Some(key.number()), change }
+        }
     }
+}
+
+/// Looks before anything is done with what a client sent, which closes on a thread apart if it is none.
+fn network_namespace(sent: Arrived) -> Result<Netns, Failure> {
+    let only = sent.only().ok_or_else(|| one_descriptor("the client's network namespace", sent.len()))?;
+    Netns::check(only).map_err(|error| OpenPortError::NamespaceUnfit { found: error.to_string() })?;
+    let step = |cause| StepError::Io { attempt: "keep a network namespace", cause };
+    let own = only.try_clone_to_owned().map_err(step)?;
+    Ok(Netns::from_fd(own).map_err(StepError::from)?)
+}
+
+fn one_descriptor(what: &str, count: usize) -> Failure {
+    let message = format!("{what} comes as 1 descriptor, not as {count}");
+    Failure::new("UNEXPECTED_DESCRIPTORS", message, json!({ "descriptors": count, "expected": 1 }))
 }
 
 fn port_unknown(key: u32) -> Failure {

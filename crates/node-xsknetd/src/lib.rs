@@ -8,6 +8,7 @@ mod errno;
 mod error;
 mod instance;
 mod lab;
+mod pinned;
 mod version;
 
 use napi::bindgen_prelude::create_custom_tokio_runtime;

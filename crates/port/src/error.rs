@@ -282,6 +282,18 @@ pub enum OpenPortError {
         /// The uplink.
         uplink: DeviceName,
     },
+    /// What a client gave as its network namespace is none, or one that no client's end may be in.
+    #[error("the port's device cannot go where its client wants it: {found}")]
+    NamespaceUnfit {
+        /// What it is instead.
+        found: String,
+    },
+    /// The client's network namespace has another device of this name.
+    #[error("the client's network namespace has a device named `{device}` already, as the port's own is to be called")]
+    ClientDeviceTaken {
+        /// The name.
+        device: DeviceName,
+    },
     /// The uplink is closed.
     #[error("`{uplink}` is no longer managed")]
     UplinkClosed {
@@ -322,6 +334,10 @@ impl OpenPortError {
             Self::MacTaken { .. } => Some("leave the MAC out: one is made up".into()),
             Self::NameTaken { .. } => Some("choose another name, or leave it out".into()),
             Self::MtuTooLarge { .. } => Some("ask for larger frames (4096) or for a smaller MTU".into()),
+            Self::NamespaceUnfit { .. } => {
+                Some("send a descriptor of the client's own network namespace: /proc/self/ns/net, opened".into())
+            }
+            Self::ClientDeviceTaken { .. } => Some("delete or rename that device: `ip link` lists them".into()),
             Self::MtuAboveUplink { .. } => Some("leave the MTU out: the uplink's is taken".into()),
             Self::SelfTest { .. } => Some(
                 "`tried` of the uplink tells which modes were taken; skb mode works where a card cannot transmit \
@@ -403,6 +419,26 @@ impl StepError {
             Self::Journal(_) | Self::Table(_) | Self::Map(_) | Self::Run(_) | Self::Socket(_) | Self::Io { .. } => None,
         }
     }
+}
+
+/// Why a socket was not shared with its port's statistics.
+#[derive(Debug, thiserror::Error)]
+pub enum ShareError {
+    /// The descriptor is something else.
+    #[error("the descriptor shared for port `{port}` is no AF_XDP socket")]
+    NotXsk {
+        /// The port's name.
+        port: String,
+        /// What the kernel answered to the question, if it refused it: ENOTSOCK for a file.
+        #[source]
+        cause: Option<io::Error>,
+    },
+    /// The port's uplink was released in the meantime.
+    #[error("port `{port}` is closed")]
+    PortClosed {
+        /// The port's name.
+        port: String,
+    },
 }
 
 /// A port whose socket is in use cannot be handed over.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xsknet_link::{DeviceName, Ethtool, FeatureChange, IfIndex, LinkError, Links, Netns, NetnsId};
 
+use crate::client_end::ClientEnds;
 use crate::error::{CloseError, StepError};
 use crate::journal::{Change, EntryId, Journal, Scope};
 use crate::names::Paths;
@@ -44,6 +45,8 @@ pub(crate) struct Ground {
     /// those of the same name here are somebody else's.
     host_is_meant: bool,
     ports_opened: AtomicU32,
+    /// Inner ends that are not among `ports`.
+    pub(crate) client_ends: Arc<ClientEnds>,
     observer: Option<Observer>,
 }
 
@@ -81,7 +84,8 @@ impl Ground {
     pub(crate) fn new(paths: Paths, host: Site, ports: Site, journal: Journal, observer: Option<Observer>) -> Self {
         let host_is_meant = host.identity == journal.header().namespace;
         let (journal, ports_opened) = (Mutex::new(Some(journal)), AtomicU32::new(0));
-        Self { paths, host, ports, journal, host_is_meant, ports_opened, observer }
+        let client_ends = Arc::default();
+        Self { paths, host, ports, journal, host_is_meant, ports_opened, client_ends, observer }
     }
 
     pub(crate) fn next_port(&self) -> PortKey {

@@ -107,8 +107,8 @@ impl Instance {
         Ok(uplink)
     }
 
-    /// Tells when others delete a card that is managed or a port's pair, those included that are gone already. `hear` runs on a
-    /// thread of its own.
+    /// Tells when others delete a card that is managed or a port's pair, or do to the inner end of a pinned port what it does not
+    /// survive; what has happened already is told, too. `hear` runs on a thread of its own.
     ///
     /// # Errors
     /// The kernel's, for a netlink socket or a thread.
@@ -276,6 +276,7 @@ fn leave_bpffs(paths: &Paths) -> Result<(), StepError> {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOTEMPTY.raw_os_error()) => return Ok(()),
         Err(error) => return Err(refused(error)),
     }
+    pins::close_root(paths).map_err(refused)?;
     if !paths.bpffs_marker().exists() {
         return Ok(());
     }

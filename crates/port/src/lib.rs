@@ -2,7 +2,7 @@
 //!
 //! An [`Instance`] is one process's hold on the host. It makes cards [`Uplink`]s; a [`Port`] of an uplink is a veth pair
 //! with a guard at its outer end and an AF_XDP socket at its inner end. Handing the socket over to somebody else leaves a
-//! [`BrokeredPort`]. Everything blocks, and nothing here is on the path of a packet: frames go through the port's socket.
+//! [`BrokeredPort`]; a [`PinnedPort`] has its inner end in the client's namespace, who makes the socket himself. Everything blocks, and nothing here is on the path of a packet: frames go through the port's socket.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -30,6 +30,7 @@
 #![deny(unsafe_code)]
 
 mod ability;
+mod client_end;
 mod error;
 mod filters;
 mod ground;
@@ -38,6 +39,7 @@ mod journal;
 mod lock;
 mod mounts;
 mod names;
+mod pinned;
 mod pins;
 mod plan;
 mod port;
@@ -49,11 +51,13 @@ mod uplink;
 mod watch;
 
 pub use ability::Ability;
-pub use error::{CloseError, HandOverError, ManageError, OpenError, OpenPortError, StepError};
+pub use error::{CloseError, HandOverError, ManageError, OpenError, OpenPortError, ShareError, StepError};
 pub use ground::{Observer, Step};
 pub use instance::{Instance, InstanceOptions, sweep_dead};
 pub use journal::{Change, JournalError};
 pub use names::{InstanceName, InstanceNameError, PinPath, Places};
+pub use pinned::{Client, Pin, PinnedPort, PinnedPortOptions};
+pub use plan::fits_frames;
 pub use port::{BrokeredPort, Port, PortInfo, PortKey, PortOptions};
 pub use statistics::{Equality, PortStatistics, UplinkStatistics};
 pub use tried::Tried;

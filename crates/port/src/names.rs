@@ -96,6 +96,11 @@ impl Paths {
         self.places.run.join(".bpffs.mounted")
     }
 
+    /// Stands while bpffs lets others pass because a client needed it: its mode before, in octal.
+    pub(crate) fn bpffs_mode(&self) -> PathBuf {
+        self.places.run.join(".bpffs.mode")
+    }
+
     pub(crate) fn lock(&self) -> PathBuf {
         self.places.run.join(format!("{}.lock", self.instance))
     }

@@ -1,9 +1,71 @@
 //! What lies in bpffs below the folders of instances.
 
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
+use xsknet_bpf::bpffs;
+
 use crate::error::StepError;
+use crate::lock::Lock;
+use crate::names::{Paths, PinPath};
+
+/// What others need of a folder to reach what they know the name of.
+const SEARCH: u32 = 0o011;
+const MODE: u32 = 0o7777;
+
+/// Where the map of a port's sockets is pinned in the port's folder.
+pub(crate) const SOCKETS: &str = "maps/xsks";
+
+/// Gives the map of a port's sockets to its client, who finds it by its path alone: the folders on the way can be passed
+/// through and not be read, and all else in them stays root's.
+pub(crate) fn give_away(paths: &Paths, port: &PinPath, uid: u32, gid: u32) -> Result<PathBuf, StepError> {
+    let map = paths.pin(port).join(SOCKETS);
+    let give = || -> io::Result<()> {
+        fs::set_permissions(&map, Permissions::from_mode(0o600))?;
+        chown(&map, Some(uid), Some(gid))?;
+        let inside = map.ancestors().skip(1).take_while(|folder| *folder != paths.bpffs());
+        for folder in inside {
+            open_way(folder)?;
+        }
+        open_root(paths)
+    };
+    give().map_err(|cause| StepError::Io { attempt: "give a port's pin to its client", cause })?;
+    Ok(map)
+}
+
+fn open_way(folder: &Path) -> io::Result<()> {
+    let mode = fs::metadata(folder)?.mode() & MODE;
+    if mode & SEARCH == SEARCH { Ok(()) } else { fs::set_permissions(folder, Permissions::from_mode(mode | SEARCH)) }
+}
+
+/// The bpffs itself is the machine's: its mode before is kept beside the locks, and comes back with the last instance that leaves.
+fn open_root(paths: &Paths) -> io::Result<()> {
+    let _held = Lock::wait(&paths.bpffs_lock())?;
+    let mode = fs::metadata(paths.bpffs())?.mode() & MODE;
+    if mode & SEARCH != SEARCH {
+        fs::write(paths.bpffs_mode(), format!("{mode:o}"))?;
+    }
+    open_way(paths.bpffs())
+}
+
+/// Takes [`give_away`]'s change to the bpffs itself back, unless somebody has changed its mode since. The caller holds the lock.
+pub(crate) fn close_root(paths: &Paths) -> io::Result<()> {
+    let before = match fs::read_to_string(paths.bpffs_mode()) {
+        Ok(before) => before,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(cause) => return Err(cause),
+    };
+    // One that is cut short was written before anything was changed.
+    if let Ok(before) = u32::from_str_radix(&before, 8)
+        && bpffs::is_mounted(paths.bpffs())?
+        && fs::metadata(paths.bpffs())?.mode() & MODE == before | SEARCH
+    {
+        fs::set_permissions(paths.bpffs(), Permissions::from_mode(before))?;
+    }
+    fs::remove_file(paths.bpffs_mode())
+}
 
 /// Removes a folder of pins. Only bpffs is below it, so following it down leads nowhere else.
 ///
@@ -14,7 +76,7 @@ pub(crate) fn remove(folder: &Path) -> Result<(), StepError> {
     for pin in below(folder) {
         let (attempt, done) = if is_link(&pin) {
             ("detach a program by its pin", xsknet_bpf::remove_link_pin(&pin))
-        } else if pin.ends_with("maps/xsks") {
+        } else if pin.ends_with(SOCKETS) {
             ("take a port's socket out of its map", xsknet_bpf::empty_socket_map(&pin))
         } else {
             continue;

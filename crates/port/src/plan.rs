@@ -9,12 +9,24 @@ use xsknet_link::{DeviceName, LinkError, MacAddr};
 use xsknet_xsk::Layout;
 
 use crate::error::{OpenPortError, StepError};
-use crate::port::{PortKey, PortOptions};
+use crate::port::PortKey;
 use crate::room::Room;
 use crate::uplink::{OpenUplink, UplinkState};
 
 /// Ethernet header and one VLAN tag: what a port's frames may be longer than its MTU.
 const HEADERS: u32 = 14 + 4;
+
+/// What a port is to be, whoever makes its socket.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) name: Option<&'a str>,
+    pub(crate) addresses: &'a [IpAddr],
+    pub(crate) mac: Option<MacAddr>,
+    pub(crate) vlan: Option<u16>,
+    pub(crate) mtu: Option<u32>,
+    /// Of the UMEM, where it is known: its frames have to hold what comes.
+    pub(crate) layout: Option<&'a Layout>,
+}
 
 /// A port that can be opened on its uplink.
 #[derive(Debug)]
@@ -32,31 +44,31 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(uplink: &UplinkState, card: &OpenUplink, options: &PortOptions) -> Result<Self, OpenPortError> {
+    pub(crate) fn new(uplink: &UplinkState, card: &OpenUplink, wanted: &Wanted<'_>) -> Result<Self, OpenPortError> {
         let device = &uplink.info.device;
         let id = free_id(&card.ports, device)?;
         let is_taken = |name: &str| card.ports.values().any(|room| room.plan.name == name);
-        let name = match &options.name {
+        let name = match wanted.name {
             Some(name) if is_taken(name) => {
-                return Err(OpenPortError::NameTaken { name: name.clone(), uplink: device.clone() });
+                return Err(OpenPortError::NameTaken { name: name.to_owned(), uplink: device.clone() });
             }
-            Some(name) => name.clone(),
+            Some(name) => name.to_owned(),
             None => made_up_name(id, is_taken),
         };
         check_name(&name)?;
-        let vlan = match options.vlan {
+        let vlan = match wanted.vlan {
             None => Vlan::UNTAGGED,
             Some(vlan) => Vlan::tagged(vlan).ok_or(OpenPortError::VlanUnfit { vlan })?,
         };
-        let mtu = options.mtu.unwrap_or(uplink.info.mtu);
-        check_mtu(mtu, uplink, &options.layout)?;
-        let mac = match (&options.mac, &options.name) {
-            (Some(mac), _) => *mac,
+        let mtu = wanted.mtu.unwrap_or(uplink.info.mtu);
+        check_mtu(mtu, uplink, wanted.layout)?;
+        let mac = match (wanted.mac, wanted.name) {
+            (Some(mac), _) => mac,
             (None, Some(name)) => MacAddr::stable_local(&format!("{}/{device}/{name}", uplink.ground.paths.instance())),
             (None, None) => MacAddr::random_local(),
         };
         check_mac(mac, vlan, uplink, card)?;
-        let mut addresses = options.addresses.clone();
+        let mut addresses = wanted.addresses.to_vec();
         let link_local = mac.link_local_ipv6().into();
         if addresses.iter().any(IpAddr::is_ipv6) && !addresses.contains(&link_local) {
             addresses.push(link_local);
@@ -93,11 +105,20 @@ fn check_name(name: &str) -> Result<(), OpenPortError> {
     }
 }
 
-fn check_mtu(mtu: u32, uplink: &UplinkState, layout: &Layout) -> Result<(), OpenPortError> {
+fn check_mtu(mtu: u32, uplink: &UplinkState, layout: Option<&Layout>) -> Result<(), OpenPortError> {
     if mtu > uplink.info.mtu {
         let (uplink_mtu, uplink) = (uplink.info.mtu, uplink.info.device.clone());
         return Err(OpenPortError::MtuAboveUplink { mtu, uplink_mtu, uplink });
     }
+    layout.map_or(Ok(()), |layout| fits_frames(mtu, layout))
+}
+
+/// Whether frames of an UMEM of this shape hold what a port of this MTU (in bytes) gets from the wire: one that does not fit is
+/// dropped by the kernel.
+///
+/// # Errors
+/// [`OpenPortError::MtuTooLarge`].
+pub fn fits_frames(mtu: u32, layout: &Layout) -> Result<(), OpenPortError> {
     let (needed, capacity) = (mtu.saturating_add(HEADERS), layout.frame_capacity());
     if needed > capacity {
         return Err(OpenPortError::MtuTooLarge { mtu, needed, frame_size: layout.frame_size(), capacity });

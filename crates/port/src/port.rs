@@ -9,12 +9,13 @@ use xsknet_link::{DeviceName, MacAddr};
 use xsknet_xsk::{BindMode, BindRequest, BusyPoll, Census, DonateError, Donation, Layout, Socket};
 
 use crate::error::{CloseError, HandOverError, OpenPortError, StepError};
-use crate::plan::Plan;
-use crate::room::steer;
+use crate::journal::Scope;
+use crate::plan::{Plan, Wanted};
+use crate::room::{Room, steer};
 use crate::selftest;
 use crate::statistics::{Equality, PortStatistics};
 use crate::tried::Tried;
-use crate::uplink::UplinkState;
+use crate::uplink::{OpenUplink, UplinkState};
 
 /// What a port is to be. `PortOptions::new` has the defaults.
 #[derive(Debug, Clone)]
@@ -50,6 +51,11 @@ impl PortOptions {
             bind: BindRequest::Automatic,
             busy_poll: None,
         }
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        let Self { name, addresses, mac, vlan, mtu, layout, .. } = self;
+        Wanted { name: name.as_deref(), addresses, mac: *mac, vlan: *vlan, mtu: *mtu, layout: Some(layout) }
     }
 }
 
@@ -93,14 +99,14 @@ pub struct PortInfo {
     pub mtu: u32,
     /// The device at its outer end, among the host's.
     pub outer: DeviceName,
-    /// The device at its inner end, in the instance's namespace.
+    /// The device at its inner end, in the instance's namespace, or in the client's of a pinned port.
     pub inner: DeviceName,
     /// Where its guard runs.
     pub guard_mode: Obtained,
     /// Where the program at its inner end runs.
     pub port_mode: Obtained,
-    /// How its socket is bound.
-    pub bind_mode: BindMode,
+    /// How its socket is bound; `None` where its client makes it.
+    pub bind_mode: Option<BindMode>,
     /// What was tried on the way.
     pub tried: Vec<Tried>,
 }
@@ -122,38 +128,21 @@ pub struct BrokeredPort {
 
 /// What keeps a port open.
 #[derive(Debug)]
-struct Hold {
-    uplink: Arc<UplinkState>,
-    info: PortInfo,
+pub(crate) struct Hold {
+    pub(crate) uplink: Arc<UplinkState>,
+    pub(crate) info: PortInfo,
     open: bool,
 }
 
 impl Port {
     pub(crate) fn open(uplink: Arc<UplinkState>, options: PortOptions) -> Result<Self, OpenPortError> {
-        let mut open = uplink.lock();
-        let Some(card) = open.as_mut() else {
-            return Err(OpenPortError::UplinkClosed { uplink: uplink.info.device.clone() });
+        let build = |plan: Plan, uplink: &UplinkState, card: &mut OpenUplink, scope: &Scope| {
+            let (mut room, mut info) = plan.build(uplink, card, None, scope)?;
+            let socket = room.make_socket(uplink, &options, &mut info)?;
+            Ok((room, info, socket))
         };
-        let plan = Plan::new(&uplink, card, &options)?;
-        let id = plan.id;
-        let scope = uplink.port_scope(id);
-        let (room, mut socket, info) = match plan.build(&uplink, card, &options, &scope) {
-            Ok(built) => built,
-            Err(error) => {
-                // Before anybody else gets this number, and the names that go with it. What cannot be undone stays in the
-                // journal; the reason is the better story.
-                let _ = uplink.ground.undo(&scope);
-                return Err(error);
-            }
-        };
-        card.ports.insert(id, room);
-        let ready = steer(&uplink, card, id)
-            .map_err(|cause| OpenPortError::Step { uplink: uplink.info.device.clone(), cause })
-            .and_then(|()| selftest::both_ways(&uplink, card, id, &info, &mut socket));
-        drop(open);
-        let hold = Hold { uplink, info, open: true };
-        // On an error dropping the hold closes what was opened.
-        ready.map(|()| Self { hold, socket })
+        let (hold, socket) = Hold::open(uplink, &options.wanted(), build, selftest::both_ways)?;
+        Ok(Self { hold, socket })
     }
 
     /// What became of the options.
@@ -240,11 +229,44 @@ impl BrokeredPort {
 }
 
 impl Hold {
-    fn statistics(&self) -> Result<PortStatistics, StepError> {
+    /// Builds a port by `build`, steers its frames to it, and has `prove` look whether that works.
+    pub(crate) fn open<T>(
+        uplink: Arc<UplinkState>,
+        wanted: &Wanted<'_>,
+        build: impl FnOnce(Plan, &UplinkState, &mut OpenUplink, &Scope) -> Result<(Room, PortInfo, T), OpenPortError>,
+        prove: impl FnOnce(&UplinkState, &mut OpenUplink, PortId, &PortInfo, &mut T) -> Result<(), OpenPortError>,
+    ) -> Result<(Self, T), OpenPortError> {
+        let mut open = uplink.lock();
+        let Some(card) = open.as_mut() else {
+            return Err(OpenPortError::UplinkClosed { uplink: uplink.info.device.clone() });
+        };
+        let plan = Plan::new(&uplink, card, wanted)?;
+        let id = plan.id;
+        let scope = uplink.port_scope(id);
+        let (room, info, mut made) = match build(plan, &uplink, card, &scope) {
+            Ok(built) => built,
+            Err(error) => {
+                // Before anybody else gets this number, and the names that go with it. What cannot be undone stays in the
+                // journal; the reason is the better story.
+                let _ = uplink.ground.undo(&scope);
+                return Err(error);
+            }
+        };
+        card.ports.insert(id, room);
+        let ready = steer(&uplink, card, id)
+            .map_err(|cause| OpenPortError::Step { uplink: uplink.info.device.clone(), cause })
+            .and_then(|()| prove(&uplink, card, id, &info, &mut made));
+        drop(open);
+        let hold = Self { uplink, info, open: true };
+        // On an error dropping the hold closes what was opened.
+        ready.map(|()| (hold, made))
+    }
+
+    pub(crate) fn statistics(&self) -> Result<PortStatistics, StepError> {
         self.uplink.statistics_of(self.info.id)
     }
 
-    fn close(mut self) -> Result<(), CloseError> {
+    pub(crate) fn close(mut self) -> Result<(), CloseError> {
         self.end()
     }
 

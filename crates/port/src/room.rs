@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 
 use xsknet_bpf::{Attachment, Mode, Obtained, PortEntry, PortId, PortProgram};
-use xsknet_link::{End, FilterAnswer, IfIndex, MacAddr, VethPair, XdpFeatures, quiet};
+use xsknet_link::{End, FilterAnswer, IfIndex, LinkError, MacAddr, VethPair, XdpFeatures, quiet};
 use xsknet_xsk::{Created, QueueId, Request, Socket, prefer_busy_poll};
 
+use crate::client_end::ClientEnd;
 use crate::error::{OpenPortError, StepError};
+use crate::ground::{Ground, Site};
 use crate::journal::{Change, Scope};
 use crate::names::PinPath;
+use crate::pins;
 use crate::plan::Plan;
 use crate::port::{PortInfo, PortOptions};
 use crate::tried::Tried;
@@ -21,12 +25,17 @@ use crate::uplink::{OpenUplink, UplinkState};
 pub(crate) struct Room {
     pub(crate) plan: Plan,
     pub(crate) outer_index: IfIndex,
+    /// In its own namespace.
+    pub(crate) inner_index: IfIndex,
+    /// The inner end, where it is in a client's namespace.
+    pub(crate) client: Option<Arc<ClientEnd>>,
     /// The addresses that the card lets in for this port.
     pub(crate) filters: Vec<MacAddr>,
     pub(crate) program: PortProgram,
     pub(crate) _attachments: [Attachment; 2],
-    /// Held for its statistics. It must go with the port, or a dead owner's socket would stay in the XSKMAP.
-    pub(crate) socket: OwnedFd,
+    /// Held for its statistics; `None` until its owner shares it. It must go with the port, or a dead owner's socket would stay
+    /// in the XSKMAP.
+    pub(crate) socket: Option<OwnedFd>,
 }
 
 impl Room {
@@ -38,23 +47,68 @@ impl Room {
     }
 }
 
+impl Room {
+    /// The namespace of the inner end.
+    pub(crate) fn inner_site<'a>(&'a self, ground: &'a Ground) -> &'a Site {
+        self.client.as_ref().map_or(&ground.ports, |client| &client.site)
+    }
+
+    /// Makes the port's socket, here in this process.
+    pub(crate) fn make_socket(
+        &mut self,
+        uplink: &UplinkState,
+        options: &PortOptions,
+        info: &mut PortInfo,
+    ) -> Result<Socket, OpenPortError> {
+        let ground = &*uplink.ground;
+        let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
+        // The socket is bound and its FILL ring primed before the XSKMAP knows it, else the first frames are lost.
+        let request = Request {
+            device: self.plan.inner.as_str(),
+            queue: QueueId(0),
+            layout: options.layout,
+            bind: options.bind,
+            prime: true,
+        };
+        let Created { socket, obtained, tried: bound } =
+            ground.ports.run(|| xsknet_xsk::create(&request)).map_err(step)??;
+        info.bind_mode = Some(obtained);
+        info.tried.extend(bound.into_iter().map(Tried::bind));
+        info.tried.extend(options.busy_poll.map(|wanted| Tried::bind(prefer_busy_poll(&socket, wanted))));
+        ground.passed("the socket is bound");
+        let duplicate = socket.as_fd().try_clone_to_owned();
+        self.socket = Some(duplicate.map_err(|cause| step(StepError::Io { attempt: "duplicate the socket", cause }))?);
+        self.program.set_socket(socket.as_fd()).map_err(|cause| step(cause.into()))?;
+        ground.passed("the socket is in the XSKMAP");
+        Ok(socket)
+    }
+}
+
 impl Plan {
-    /// Everything up to the self-test. What a failure leaves is undone by the caller.
+    /// Everything up to the socket, with the inner end in a client's namespace where one is given. What a failure leaves is
+    /// undone by the caller.
     pub(crate) fn build(
         self,
         uplink: &UplinkState,
         card: &mut OpenUplink,
-        options: &PortOptions,
+        client: Option<Site>,
         scope: &Scope,
-    ) -> Result<(Room, Socket, PortInfo), OpenPortError> {
+    ) -> Result<(Room, PortInfo), OpenPortError> {
         let ground = &*uplink.ground;
         let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
-        let (outer, inner) = self.make_pair(uplink, scope).map_err(step)?;
+        let (outer, inner) = self.make_pair(uplink, client.as_ref(), scope).map_err(|cause| match cause {
+            StepError::Link(LinkError::NameTaken { name }) if client.is_some() && name == self.inner => {
+                OpenPortError::ClientDeviceTaken { device: name }
+            }
+            cause => step(cause),
+        })?;
 
         let folder = PinPath::port(&uplink.info.device, self.id.number());
         let pins = ground.paths.pin(&folder);
-        let mut program = ground
+        let program = ground
             .change(scope, Change::Pins { folder: folder.clone() }, || -> Result<_, StepError> {
+                // The loader would use a map that it finds, and an earlier port's client may hold that one.
+                pins::remove(&pins)?;
                 Ok(PortProgram::load(Some(&pins))?)
             })
             .map_err(step)?;
@@ -64,7 +118,7 @@ impl Plan {
         let inner_attachment = ground
             .change(scope, Change::Attachment { pin: pin.clone() }, || {
                 let device = xsknet_bpf::Device { name: self.inner.to_string(), index: inner.get() };
-                ground.ports.run(|| -> Result<_, StepError> {
+                client.as_ref().unwrap_or(&ground.ports).run(|| -> Result<_, StepError> {
                     let mut attachment = program.attach(&device, mode)?;
                     ground.passed("the port's program is attached");
                     attachment.pin(&ground.paths.pin(&pin))?;
@@ -89,55 +143,46 @@ impl Plan {
             .map_err(step)?;
         tried.extend(Tried::programs("guard", outer_attachment.tried()));
 
-        // The socket is bound and its FILL ring primed before the XSKMAP knows it, else the first frames are lost.
-        let request = Request {
-            device: self.inner.as_str(),
-            queue: QueueId(0),
-            layout: options.layout,
-            bind: options.bind,
-            prime: true,
-        };
-        let Created { socket, obtained, tried: bound } =
-            ground.ports.run(|| xsknet_xsk::create(&request)).map_err(step)??;
-        tried.extend(bound.into_iter().map(Tried::bind));
-        tried.extend(options.busy_poll.map(|wanted| Tried::bind(prefer_busy_poll(&socket, wanted))));
-        ground.passed("the socket is bound");
-        let duplicate = socket
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|cause| step(StepError::Io { attempt: "duplicate the socket", cause }))?;
-        program.set_socket(socket.as_fd()).map_err(|cause| step(cause.into()))?;
-        ground.passed("the socket is in the XSKMAP");
-
         let info = PortInfo {
             name: self.name.clone(),
             key: self.key,
             id: self.id,
             mac: self.mac,
             addresses: self.addresses.clone(),
-            vlan: options.vlan,
+            vlan: self.vlan.id(),
             mtu: self.mtu,
             outer: self.outer.clone(),
             inner: self.inner.clone(),
             guard_mode: outer_attachment.obtained(),
             port_mode: inner_attachment.obtained(),
-            bind_mode: obtained,
+            bind_mode: None,
             tried,
         };
+        let client = client.map(|site| {
+            let ground = Arc::clone(&uplink.ground);
+            Arc::new(ClientEnd::new(ground, uplink.info.device.clone(), &self, outer, inner, site))
+        });
         let room = Room {
             plan: self,
             outer_index: outer,
+            inner_index: inner,
+            client,
             filters: Vec::new(),
             program,
             _attachments: [inner_attachment, outer_attachment],
-            socket: duplicate,
+            socket: None,
         };
-        Ok((room, socket, info))
+        Ok((room, info))
     }
 
     /// Both ends are born in the ports' namespace and get their alias there, so that no device without our mark is ever
     /// among the host's.
-    fn make_pair(&self, uplink: &UplinkState, scope: &Scope) -> Result<(IfIndex, IfIndex), StepError> {
+    fn make_pair(
+        &self,
+        uplink: &UplinkState,
+        client: Option<&Site>,
+        scope: &Scope,
+    ) -> Result<(IfIndex, IfIndex), StepError> {
         let ground = &*uplink.ground;
         let change = Change::Pair { outer: self.outer.clone(), inner: self.inner.clone(), alias: self.alias.clone() };
         ground.change(scope, change, || {
@@ -159,11 +204,33 @@ impl Plan {
             // The settings of IPv6 are the namespace's, not the device's: they do not travel with it.
             ground.host.run(|| quiet(&self.outer))??;
             let outer = ground.host.links.by_name(&self.outer)?.index;
-            let inner = pair.inner;
+            let inner = match client {
+                Some(client) => self.move_to_client(ground, client, outer, pair.inner)?,
+                None => pair.inner,
+            };
             ground.host.links.set_up(outer)?;
-            links.set_up(inner)?;
+            client.unwrap_or(&ground.ports).links.set_up(inner)?;
             Ok((outer, inner))
         })
+    }
+
+    /// The number of the inner end there, by which it is known from now on: its name is its owner's to change.
+    fn move_to_client(
+        &self,
+        ground: &Ground,
+        client: &Site,
+        outer: IfIndex,
+        inner: IfIndex,
+    ) -> Result<IfIndex, StepError> {
+        ground.ports.links.move_to(inner, &client.namespace)?;
+        ground.passed("the inner end is in the client's namespace");
+        // Asked of the end that is out of the client's reach.
+        let peer = ground.host.links.by_index(outer)?.peer_index;
+        let inner = peer.ok_or_else(|| LinkError::DeviceMissing { device: (&self.inner).into() })?;
+        let name = client.links.by_index(inner)?.name;
+        client.run(|| quiet(&name))??;
+        ground.passed("the inner end is quiet in the client's namespace");
+        Ok(inner)
     }
 }
 

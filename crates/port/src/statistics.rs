@@ -55,8 +55,8 @@ pub struct PortStatistics {
     pub guard: Counters,
     /// The port program's verdicts on what came for it.
     pub program: Counters,
-    /// XDP_STATISTICS of the port's socket.
-    pub socket: KernelStatistics,
+    /// XDP_STATISTICS of the port's socket; `None` for a pinned port whose client has not shared its socket.
+    pub socket: Option<KernelStatistics>,
     /// Frames that the port sent and that its own pair had no room for (`TX dropped` of `ip -s` at the inner end). The kernel
     /// completes them like any other.
     pub inner_transmit_drops: u64,
@@ -89,22 +89,24 @@ impl UplinkStatistics {
 }
 
 impl PortStatistics {
-    /// The sums of one port, with what its owner counted on the socket.
+    /// The sums of one port, with what its owner counted on the socket. What the kernel counted on it is taken for nothing where
+    /// it is not known.
     ///
     /// A descriptor that the kernel refuses is completed like any other (seen on 6.18.44). A `Socket` writes none; an owner
     /// who writes his rings himself may.
     pub fn equalities(&self, owner: &SocketCounters) -> [Equality; 3] {
+        let socket = self.socket.unwrap_or_default();
         [
             Equality {
                 what: "port sent",
                 left: owner.completed,
-                right: self.guard.seen() + self.inner_transmit_drops + self.socket.tx_invalid_descs,
+                right: self.guard.seen() + self.inner_transmit_drops + socket.tx_invalid_descs,
             },
             Equality { what: "guard program", left: self.guard.seen(), right: self.guard.total() },
             Equality {
                 what: "port received",
                 left: self.program.seen(),
-                right: self.program.dropped() + owner.received + self.socket.rx_dropped + self.socket.rx_ring_full,
+                right: self.program.dropped() + owner.received + socket.rx_dropped + socket.rx_ring_full,
             },
         ]
     }
@@ -117,7 +119,9 @@ impl AddAssign for PortStatistics {
             other;
         self.guard += guard;
         self.program += program;
-        self.socket += socket;
+        if let Some(socket) = socket {
+            *self.socket.get_or_insert_default() += socket;
+        }
         self.inner_transmit_drops += inner_transmit_drops;
         self.outer_transmit_drops += outer_transmit_drops;
         self.outer_refused_redirects += outer_refused_redirects;

@@ -30,7 +30,7 @@ impl Tried {
     }
 
     /// A step of binding a socket.
-    pub(crate) fn bind(attempt: xsknet_xsk::Attempt) -> Self {
+    pub fn bind(attempt: xsknet_xsk::Attempt) -> Self {
         Self { hook: "bind", step: attempt.step.to_owned(), errno: attempt.errno, why: attempt.why }
     }
 }

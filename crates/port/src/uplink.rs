@@ -1,6 +1,7 @@
 //! An uplink: a card that the instance manages.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use xsknet_bpf::{Attachment, Counters, Datapath, DatapathOptions, Mode, Obtained, PortId, describe_program};
@@ -11,6 +12,7 @@ use crate::filters::Filters;
 use crate::ground::Ground;
 use crate::journal::{Change, Scope};
 use crate::names::PinPath;
+use crate::pinned::{Client, PinnedPort, PinnedPortOptions};
 use crate::pins;
 use crate::port::{Port, PortOptions};
 use crate::room::Room;
@@ -199,6 +201,15 @@ impl Uplink {
         Port::open(Arc::clone(&self.state), options)
     }
 
+    /// Opens a port whose inner end is in its client's namespace and whose socket the client makes. No self-test is possible.
+    /// Frames for the port that come before its socket are dropped, and counted as `no_socket`.
+    ///
+    /// # Errors
+    /// See [`OpenPortError`]; nothing of the port is left.
+    pub fn open_pinned(&self, options: &PinnedPortOptions, client: Client) -> Result<PinnedPort, OpenPortError> {
+        PinnedPort::open(Arc::clone(&self.state), options, client)
+    }
+
     /// What the uplink's program and the card say; zero once the uplink is closed.
     ///
     /// # Errors
@@ -304,13 +315,15 @@ impl UplinkState {
         let open = self.lock();
         let Some(open) = open.as_ref() else { return Vec::new() };
         let device = &self.info.device;
-        let card = (self.info.index, Loss::Uplink { device: device.clone() });
-        let ports = open.ports.values().map(|room| {
-            let loss = Loss::Port { uplink: device.clone(), key: room.plan.key };
-            (room.outer_index, loss)
+        let gone = |index| {
+            suspect(index) && matches!(self.ground.host.links.by_index(index), Err(LinkError::DeviceMissing { .. }))
+        };
+        let card = gone(self.info.index).then(|| (self.info.index, Loss::Uplink { device: device.clone() }));
+        let ports = open.ports.values().filter(|room| gone(room.outer_index)).map(|room| {
+            let change = room.client.as_ref().map(|client| client.missing());
+            (room.outer_index, Loss::Port { uplink: device.clone(), key: room.plan.key, change })
         });
-        let gone = |index| matches!(self.ground.host.links.by_index(index), Err(LinkError::DeviceMissing { .. }));
-        std::iter::once(card).chain(ports).filter(|(index, _)| suspect(*index) && gone(*index)).collect()
+        card.into_iter().chain(ports).collect()
     }
 
     /// Frames that the card or a port's pair refused after a program had let them go.
@@ -341,6 +354,16 @@ impl UplinkState {
         room.map_or_else(|| Ok(PortStatistics::default()), |(open, room)| self.room_statistics(open, room))
     }
 
+    /// Keeps a duplicate of a client's own socket with the port, for its statistics. False: the port is closed.
+    pub(crate) fn share_socket(&self, id: PortId, socket: OwnedFd) -> bool {
+        let mut open = self.lock();
+        let room = open.as_mut().and_then(|open| open.ports.get_mut(&id));
+        room.is_some_and(|room| {
+            room.socket = Some(socket);
+            true
+        })
+    }
+
     fn room_statistics(&self, open: &OpenUplink, room: &Room) -> Result<PortStatistics, StepError> {
         Ok(PortStatistics { guard: open.datapath.guard_counters(room.plan.id)?, ..self.pair_statistics(room)? })
     }
@@ -348,12 +371,13 @@ impl UplinkState {
     /// All but the guard's verdicts, which are the uplink's.
     fn pair_statistics(&self, room: &Room) -> Result<PortStatistics, StepError> {
         let outer = card_losses(&self.ground, &room.plan.outer);
-        let inner = self.ground.ports.links.by_name(&room.plan.inner);
-        let statistics = xsknet_xsk::kernel_statistics(&room.socket);
+        // By its number: a client may rename its end.
+        let inner = room.inner_site(&self.ground).links.by_index(room.inner_index);
+        let socket = room.socket.as_ref().map(xsknet_xsk::kernel_statistics).transpose();
         Ok(PortStatistics {
             guard: Counters::default(),
             program: room.program.counters()?,
-            socket: statistics.map_err(|cause| StepError::Io { attempt: "read a socket's statistics", cause })?,
+            socket: socket.map_err(|cause| StepError::Io { attempt: "read a socket's statistics", cause })?,
             inner_transmit_drops: inner.map_or(0, |inner| inner.stats.tx_dropped),
             outer_transmit_drops: outer.transmit_drops,
             outer_refused_redirects: outer.refused_redirects,

@@ -160,7 +160,7 @@ impl Served {
     /// The next event, which must be a message: its bytes, length and descriptors.
     pub fn message(&self) -> (Option<Vec<u8>>, usize, usize) {
         match self.next() {
-            Event::Message { bytes, length, descriptors } => (bytes, length, descriptors),
+            Event::Message { bytes, length, descriptors } => (bytes, length, descriptors.len()),
             ended @ Event::Ended(_) => panic!("{ended:?}"),
         }
     }

@@ -1,0 +1,68 @@
+//! Descriptors that came from a peer.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use tokio::sync::oneshot;
+
+use crate::aside::drop_aside;
+
+/// Descriptors that came beside a message, of whatever kind the peer liked. Dropping them closes them on a thread apart, since
+/// that may block; until then, or until they are taken, no other message of the connection is read.
+#[derive(Debug, Default)]
+pub struct Arrived {
+    held: Vec<OwnedFd>,
+    lost: usize,
+    /// Dropping it lets the connection read on.
+    gate: Option<oneshot::Sender<()>>,
+}
+
+impl Arrived {
+    /// `lost` more came than could be taken in. Resolves once none is left here; `None` where none is.
+    pub(crate) fn new(held: Vec<OwnedFd>, lost: usize) -> (Self, Option<oneshot::Receiver<()>>) {
+        if held.is_empty() {
+            return (Self { held, lost, gate: None }, None);
+        }
+        let (gate, left) = oneshot::channel();
+        (Self { held, lost, gate: Some(gate) }, Some(left))
+    }
+
+    /// How many came, those included that this process could not take in.
+    pub fn len(&self) -> usize {
+        self.held.len() + self.lost
+    }
+
+    /// Whether none came.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The only one there is, to look at before it is taken; `None` if more or fewer came.
+    pub fn only(&self) -> Option<BorrowedFd<'_>> {
+        match (self.held.as_slice(), self.lost) {
+            ([one], 0) => Some(one.as_fd()),
+            _ => None,
+        }
+    }
+
+    /// Takes them: whoever has them now closes them.
+    pub fn take(mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.held)
+    }
+}
+
+/// Some that nobody waits for.
+impl From<Vec<OwnedFd>> for Arrived {
+    fn from(held: Vec<OwnedFd>) -> Self {
+        Self { held, lost: 0, gate: None }
+    }
+}
+
+impl Drop for Arrived {
+    fn drop(&mut self) {
+        let (held, gate) = (std::mem::take(&mut self.held), self.gate.take());
+        if !held.is_empty() {
+            // In this order: the gate opens once they are closed.
+            drop(drop_aside((held, gate)));
+        }
+    }
+}

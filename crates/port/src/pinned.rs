@@ -1,0 +1,161 @@
+//! A port whose client makes the socket: the inner end is in the client's network namespace, and the pin of the port's map is
+//! the client's.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::socket_domain;
+use xsknet_link::{DeviceName, MacAddr, Netns};
+
+use crate::error::{CloseError, OpenPortError, ShareError, StepError};
+use crate::ground::Site;
+use crate::journal::Scope;
+use crate::names::PinPath;
+use crate::pins;
+use crate::plan::{Plan, Wanted};
+use crate::port::{Hold, PortInfo};
+use crate::statistics::PortStatistics;
+use crate::tried::Tried;
+use crate::uplink::{OpenUplink, UplinkState};
+
+/// What a pinned port is to be; its UMEM and rings are its client's affair. `PinnedPortOptions::new` has the defaults.
+#[derive(Debug, Clone)]
+pub struct PinnedPortOptions {
+    /// Its name, unique on the uplink, of 1 to 64 letters, digits, `-`, `_` and `.`; made up where there is none.
+    pub name: Option<String>,
+    /// Its addresses on the uplink's network; at least one.
+    pub addresses: Vec<IpAddr>,
+    /// Its MAC. Default: stable for a port with a name, else random; locally administered either way.
+    pub mac: Option<MacAddr>,
+    /// Its VLAN, 1 to 4094: all its frames carry this tag. Default: none do.
+    pub vlan: Option<u16>,
+    /// Its MTU in bytes, at most the uplink's, which is the default.
+    pub mtu: Option<u32>,
+}
+
+impl PinnedPortOptions {
+    /// A port with these addresses.
+    pub fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        Self { name: None, addresses: addresses.into_iter().collect(), mac: None, vlan: None, mtu: None }
+    }
+}
+
+/// Who a pinned port is for.
+#[derive(Debug)]
+pub struct Client {
+    /// Gets the pin of the port's map.
+    pub uid: u32,
+    /// Gets it as its group.
+    pub gid: u32,
+    /// Gets the inner end. It is kept alive for as long as the port is open.
+    pub namespace: Netns,
+}
+
+/// Where a client finds what it needs for its socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// The port's XSKMAP in bpffs.
+    pub xsks: PathBuf,
+    /// The device to bind to, in the client's namespace.
+    pub device: DeviceName,
+    /// The queue to bind to, which is the key in the map, too.
+    pub queue: u32,
+}
+
+/// An open port that waits for its client's socket, or has it. Dropping it closes it; `close` also says what could not be undone.
+///
+/// The inner end is its client's: deleted, moved, set down, with another MAC or MTU or with offloads switched on, it is lost, which
+/// [`Instance::watch`](crate::Instance::watch) tells.
+#[derive(Debug)]
+pub struct PinnedPort {
+    hold: Hold,
+    pin: Pin,
+}
+
+impl PinnedPort {
+    pub(crate) fn open(
+        uplink: Arc<UplinkState>,
+        options: &PinnedPortOptions,
+        client: Client,
+    ) -> Result<Self, OpenPortError> {
+        let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
+        let Client { uid, gid, namespace } = client;
+        let site = Site::new(namespace).map_err(step)?;
+        if site.identity == uplink.ground.ports.identity {
+            return Err(OpenPortError::NamespaceUnfit { found: "it is the instance's own network namespace".into() });
+        }
+        let PinnedPortOptions { name, addresses, mac, vlan, mtu } = options;
+        let wanted = Wanted { name: name.as_deref(), addresses, mac: *mac, vlan: *vlan, mtu: *mtu, layout: None };
+        let build = |plan: Plan, uplink: &UplinkState, card: &mut OpenUplink, scope: &Scope| {
+            let folder = PinPath::port(&uplink.info.device, plan.id.number());
+            let (room, mut info) = plan.build(uplink, card, Some(site), scope)?;
+            let xsks = pins::give_away(&uplink.ground.paths, &folder, uid, gid)
+                .map_err(|cause| OpenPortError::Step { uplink: uplink.info.device.clone(), cause })?;
+            uplink.ground.passed("the pin is the client's");
+            let why = "not done: the port's socket is its client's to make".to_owned();
+            info.tried.push(Tried { hook: "port", step: "self-test".into(), errno: None, why });
+            let end = room.client.clone().expect("it was built in a client's namespace");
+            let pin = Pin { xsks, device: info.inner.clone(), queue: 0 };
+            Ok((room, info, (pin, end)))
+        };
+        let (hold, (pin, end)) = Hold::open(Arc::clone(&uplink), &wanted, build, |_, _, _, _, _| Ok(()))?;
+        uplink.ground.client_ends.add(&end);
+        Ok(Self { hold, pin })
+    }
+
+    /// What became of the options.
+    pub fn info(&self) -> &PortInfo {
+        &self.hold.info
+    }
+
+    /// What the client needs for its socket.
+    pub fn pin(&self) -> &Pin {
+        &self.pin
+    }
+
+    /// Takes a duplicate of the client's socket, from which its statistics are read from now on. It is believed to be this port's.
+    ///
+    /// # Errors
+    /// See [`ShareError`]; the descriptor is closed then, which may block for what its maker likes.
+    pub fn share_socket(&self, socket: OwnedFd) -> Result<(), ShareError> {
+        self.check_socket(socket.as_fd())?;
+        if self.hold.uplink.share_socket(self.hold.info.id, socket) {
+            Ok(())
+        } else {
+            Err(ShareError::PortClosed { port: self.hold.info.name.clone() })
+        }
+    }
+
+    /// Whether a descriptor of a stranger's is a socket that could be this port's.
+    ///
+    /// # Errors
+    /// [`ShareError::NotXsk`].
+    pub fn check_socket(&self, socket: BorrowedFd<'_>) -> Result<(), ShareError> {
+        let cause = match socket_domain(socket) {
+            Ok(AddressFamily::XDP) => return Ok(()),
+            Ok(_) => None,
+            Err(errno) => Some(errno.into()),
+        };
+        Err(ShareError::NotXsk { port: self.hold.info.name.clone(), cause })
+    }
+
+    /// What the kernel says of the port.
+    ///
+    /// # Errors
+    /// The kernel's, for a map or a device.
+    pub fn statistics(&self) -> Result<PortStatistics, StepError> {
+        self.hold.statistics()
+    }
+
+    /// Closes the port. Its device is gone from the client's namespace once this returns, and with it all that the client's socket
+    /// could send to or receive from; the map that the client may still have open leads nowhere.
+    ///
+    /// # Errors
+    /// What could not be undone stays in the journal, and the next start tries again.
+    pub fn close(self) -> Result<(), CloseError> {
+        self.hold.close()
+    }
+}
