@@ -175,7 +175,7 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
 
   // The configuration has a word for this first.
   const unfit = `${lab.instances}${'x'.repeat(32)}`
-  await refused(t, thisMachine.openInstance(unfit), {
+  await refused(t, thisMachine.instance().begin(unfit), {
     code: 'ERR_XSKNET_INSTANCE_NAME_UNFIT',
     message: new RegExp(`${unfit}.*1 to 32`),
     details: { name: unfit },

@@ -27,7 +27,7 @@ async function daemon(
   limits: Partial<typeof wireLimits> = {},
 ) {
   const socket = join(folder(t), 'daemon.sock')
-  const listener = await thisMachine.listen(socket, { ...wireLimits, ...limits }, (wire) => {
+  const listener = await thisMachine.listen(socket, true, { ...wireLimits, ...limits }, (wire) => {
     wire.start(
       (message) => {
         wire.done()

@@ -1,7 +1,8 @@
 import test from 'ava'
 import { XsknetError } from 'xsknet'
-import { readConfiguration } from '../../../packages/xsknetd/src/config.js'
+import { checkConfiguration, readConfiguration } from '../../../packages/xsknetd/src/config.js'
 import { launch } from '../../../packages/xsknetd/src/daemon.js'
+import type { Swept } from '../../../packages/xsknetd/src/ground.js'
 import type { Machine } from '../../../packages/xsknetd/src/native.js'
 import type { Wire } from '../../../packages/xsknetd/src/wire.js'
 import { ALICE, FakeGround, FakeWire, grant, Record, ROOT, refusal } from './fakes.js'
@@ -11,16 +12,15 @@ function setUp() {
   const record = new Record()
   const { did } = ground
   let connect: (wire: Wire) => void = () => {}
-  const machine: Machine & { refuses?: XsknetError } = {
-    openInstance: async (name) => {
-      did.push(`openInstance ${name}`)
-      return ground
-    },
-    listen: async (path, _, onConnection) => {
-      did.push(`listen ${path}`)
+  const machine: Machine & { refuses?: XsknetError; dead: Swept[] } = {
+    dead: [],
+    instance: () => ground,
+    sweepDead: async () => machine.dead,
+    listen: async (path, everybody, _, onConnection) => {
+      did.push(`listen ${path}${everybody ? '' : ' for its user'}`)
       if (machine.refuses) throw machine.refuses
       connect = onConnection
-      return { close: async () => void did.push('unlisten') }
+      return { close: async () => void did.push('unlisten'), closeNow: () => void did.push('unlistenNow') }
     },
   }
   const configuration = { ...readConfiguration({ uplinks: ['eth0', 'eth1'], instance: 'lab', mode: 'skb' }), grants: [grant()] }
@@ -36,7 +36,7 @@ function setUp() {
 test('the socket comes last, and then the daemon is ready', async (t) => {
   const { did, record, start } = setUp()
   const daemon = await start()
-  t.deepEqual(did, ['openInstance lab', 'manage eth0 skb', 'manage eth1 skb', 'listen /run/xsknet/lab.sock'])
+  t.deepEqual(did, ['begin lab', 'manage eth0 skb', 'manage eth1 skb', 'listen /run/xsknet/lab.sock'])
   t.like(daemon, { socket: '/run/xsknet/lab.sock', instance: 'lab', uplinks: ['eth0', 'eth1'] } as never)
   t.like(record.of('ready')[0], { socket: '/run/xsknet/lab.sock' })
 })
@@ -96,7 +96,7 @@ test('a socket that cannot be closed keeps nothing from being undone', async (t)
   const { listen } = machine
   machine.listen = async (...args) => {
     await listen(...args)
-    return { close: () => Promise.reject(new Error('busy')) }
+    return { close: () => Promise.reject(new Error('busy')), closeNow: () => {} }
   }
   const daemon = await start()
   await daemon.close()
@@ -117,4 +117,52 @@ test('the status of root shows clients and ports', async (t) => {
   await client()
   t.like(await (await client(ROOT)).result('status'), { clients: 2, ports: 0, instance: 'lab' })
   await daemon.close()
+})
+
+test('without a name it gets one of its own, and its socket is for its user, unless others are granted something', async (t) => {
+  const { did, record, machine } = setUp()
+  const bare = checkConfiguration({ uplinks: ['eth0'] })
+  const daemon = await launch(bare, record.log, machine)
+  t.like(daemon, { instance: 'embedded-1-0', socket: '/run/xsknet/embedded-1-0.sock' } as never)
+  await daemon.close()
+  await (await launch({ ...bare, grants: [grant()] }, record.log, machine)).close()
+  await (await launch(checkConfiguration({ uplinks: ['eth0'], instance: 'a' }), record.log, machine)).close()
+  await (await launch(checkConfiguration({ uplinks: ['eth0'], socket: '/tmp/own.sock' }), record.log, machine)).close()
+  t.deepEqual(
+    did.filter((did) => did.startsWith('listen')),
+    [
+      'listen /run/xsknet/embedded-1-0.sock for its user',
+      'listen /run/xsknet/embedded-1-0.sock',
+      'listen /run/xsknet/a.sock',
+      'listen /tmp/own.sock for its user',
+    ],
+  )
+})
+
+test('what was left by the dead is told, and what could not be undone of it keeps nobody from starting', async (t) => {
+  const { machine, record, start } = setUp()
+  machine.dead = [{ instance: 'embedded-2-0' }, { instance: 'embedded-3-0', failure: 'it is busy' }]
+  await (await start()).close()
+  t.deepEqual(record.of('instance-swept'), [{ instance: 'embedded-2-0' }])
+  t.deepEqual(record.of('sweep-failed'), [{ instance: 'embedded-3-0', message: 'it is busy' }])
+})
+
+test.serial('an exit closes what is open, at once and the socket first, and nothing that was closed before', async (t) => {
+  const listeners = process.listenerCount('exit')
+  const { did, record, machine, start } = setUp()
+  await (await start()).close()
+  machine.refuses = refusal('ERR_XSKNET_INSTANCE_RUNNING')
+  await t.throwsAsync(start())
+  t.is(process.listenerCount('exit'), listeners)
+
+  delete machine.refuses
+  const open = [await start(), await start()]
+  t.is(process.listenerCount('exit'), listeners + 1)
+  did.length = 0
+  const [undoAll] = process.listeners('exit').slice(-1) as [() => void]
+  undoAll()
+  t.deepEqual(did, ['unlistenNow', 'closeNow', 'unlistenNow', 'closeNow'])
+  for (const daemon of open) await daemon.close()
+  t.is(process.listenerCount('exit'), listeners)
+  t.deepEqual(record.of('undo-failed').length, 0)
 })

@@ -85,6 +85,11 @@ export class FakeGround implements Ground {
   #gate: Promise<void> = Promise.resolve()
   #waiting = 0
 
+  async begin(name: string | undefined): Promise<string> {
+    await this.#do('begin', name ?? '')
+    return name ?? 'embedded-1-0'
+  }
+
   onLoss(listener: (loss: Loss) => void): void {
     this.#lose = listener
   }
@@ -173,6 +178,10 @@ export class FakeGround implements Ground {
 
   close(): Promise<void> {
     return this.#do('close', '')
+  }
+
+  closeNow(): void {
+    this.did.push('closeNow')
   }
 
   async #do(name: string, what: string): Promise<void> {

@@ -29,6 +29,6 @@ pub use credentials::Credentials;
 #[cfg(feature = "server")]
 pub use limits::Limits;
 #[cfg(feature = "server")]
-pub use listener::{ListenError, Listener};
+pub use listener::{ListenError, Listener, Reach};
 pub use message::{Arrival, MAX_DESCRIPTORS, MAX_MESSAGE};
 pub use seqpacket::{ConnectError, MAX_PATH, Received, Seqpacket, Unfit};

@@ -22,12 +22,28 @@ use crate::sys;
 
 /// Connections that the kernel keeps until we take them.
 const BACKLOG: i32 = 128;
-/// Everybody may connect: what somebody may do then is the policy's question.
-const MODE: u32 = 0o666;
 /// Refused connections that may be closing at a time. They have no place, and their close can be made to take long.
 const CLOSING: usize = 64;
 /// How long to wait where the kernel gives no connection, for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Who may connect. What somebody may do then is the policy's question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Everybody.
+    Everybody,
+    /// The user who made the socket, and root.
+    Owner,
+}
+
+impl Reach {
+    fn mode(self) -> u32 {
+        match self {
+            Self::Everybody => 0o666,
+            Self::Owner => 0o600,
+        }
+    }
+}
 
 /// A listening socket in the file system. Dropping it removes the socket, unless another has taken its path.
 #[derive(Debug)]
@@ -41,14 +57,14 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Makes the socket at `path`, with mode 0666, and listens. A socket that nobody listens to any more is replaced; that
+    /// Makes the socket at `path` for those whom `reach` names, and listens. A socket that nobody listens to any more is replaced; that
     /// two start at the same moment is the caller's to prevent. Needs a tokio runtime with its IO and time drivers.
     ///
     /// Clients for whom there is no place get `refusal` before they are let go, unless it is empty.
     ///
     /// # Errors
     /// [`ListenError`].
-    pub fn bind(path: &Path, limits: Limits, refusal: Vec<u8>) -> Result<Self, ListenError> {
+    pub fn bind(path: &Path, reach: Reach, limits: Limits, refusal: Vec<u8>) -> Result<Self, ListenError> {
         if !refusal.is_empty() {
             Unfit::check(refusal.len(), 0).map_err(|unfit| ListenError::Refusal { unfit })?;
         }
@@ -71,7 +87,7 @@ impl Listener {
         let failed = |what| move |cause| ListenError::Failed { what, path: path.to_owned(), cause };
         let file = SocketFile::at(path).map_err(failed("look at the socket"))?;
         // The umask took rights away. Nobody can connect before listen().
-        fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(failed("let all users connect to"))?;
+        fs::set_permissions(path, Permissions::from_mode(reach.mode())).map_err(failed("say who may connect to"))?;
         listen(&socket, BACKLOG).map_err(|errno| failed("listen at")(errno.into()))?;
         let socket = sys::watch(socket, Interest::READABLE).map_err(failed("watch"))?;
         Ok(Self {

@@ -20,7 +20,7 @@ use rustix::net::{SendFlags, send};
 use rustix::process::{Gid, Uid, geteuid, getgroups};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use tokio::runtime::Builder;
-use xsknet_control::{Arrival, ConnectError, Limits, ListenError, Listener, MAX_MESSAGE, Seqpacket};
+use xsknet_control::{Arrival, ConnectError, Limits, ListenError, Listener, MAX_MESSAGE, Reach, Seqpacket};
 
 #[test]
 fn a_client_is_known_by_its_process_user_and_groups() {
@@ -428,8 +428,17 @@ fn a_client_is_told_why_it_cannot_connect() {
     assert_eq!(errno(Path::new("")), (libc::EINVAL, false));
 }
 
+#[test]
+fn a_socket_for_its_owner_is_closed_to_all_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.sock");
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let _listener = runtime.block_on(async { Listener::bind(&path, Reach::Owner, wide(), Vec::new()) }).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+}
+
 fn listen(path: &Path) -> Result<Listener, ListenError> {
     // The runtime goes before the listener does: that must not matter.
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { Listener::bind(path, wide(), Vec::new()) })
+    runtime.block_on(async { Listener::bind(path, Reach::Everybody, wide(), Vec::new()) })
 }

@@ -10,7 +10,7 @@ use napi::{Env, Status};
 use napi_derive::napi;
 use serde_json::json;
 use tokio::sync::oneshot;
-use xsknet_control::{Event, Handle, Limits, Listener, Unfit};
+use xsknet_control::{Event, Handle, Limits, Listener, Reach, Unfit};
 
 use crate::descriptors::Descriptors;
 use crate::error::Failure;
@@ -50,9 +50,11 @@ pub struct ControlLimits {
     pub refusal: Option<Uint8Array>,
 }
 
-type OnConnection = ThreadsafeFunction<FnArgs<(Connection,)>, UnknownReturnValue, FnArgs<(Connection,)>, Status, false>;
+/// Called without keeping the process alive.
+type OnConnection =
+    ThreadsafeFunction<FnArgs<(Connection,)>, UnknownReturnValue, FnArgs<(Connection,)>, Status, false, true>;
 
-/// The control socket. It keeps the process alive until it is closed.
+/// The control socket. It does not keep the process alive.
 #[napi]
 pub struct ControlServer {
     running: Mutex<Option<Running>>,
@@ -66,11 +68,20 @@ struct Running {
 
 #[napi]
 impl ControlServer {
-    /// Makes the socket and listens. Calls back with each client that there is room for.
-    #[napi(ts_args_type = "path: string, limits: ControlLimits, onConnection: (connection: Connection) => void")]
-    pub async fn listen(path: String, limits: ControlLimits, on_connection: OnConnection) -> napi::Result<Self> {
+    /// Makes the socket, for everybody or for this process's user alone, and listens. Calls back with each client that there
+    /// is room for.
+    #[napi(
+        ts_args_type = "path: string, everybody: boolean, limits: ControlLimits, onConnection: (connection: Connection) => void"
+    )]
+    pub async fn listen(
+        path: String,
+        everybody: bool,
+        limits: ControlLimits,
+        on_connection: OnConnection,
+    ) -> napi::Result<Self> {
         let (limits, refusal) = limits.checked()?;
-        let listener = Listener::bind(Path::new(&path), limits, refusal).map_err(Failure::from)?;
+        let reach = if everybody { Reach::Everybody } else { Reach::Owner };
+        let listener = Listener::bind(Path::new(&path), reach, limits, refusal).map_err(Failure::from)?;
         let (stop, mut stopping) = oneshot::channel();
         let (done, stopped) = oneshot::channel();
         spawn(async move {
@@ -93,12 +104,26 @@ impl ControlServer {
     /// Stops listening and removes the socket. Connections live on. A second call does nothing.
     #[napi]
     pub async fn close(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Running { stop, stopped }) = running {
-            // Both fail only where the task has ended with its runtime, and the socket with it.
-            let _ = stop.send(());
+        if let Some(stopped) = self.stop() {
             let _ = stopped.await;
         }
+    }
+
+    /// The same before it returns, for a process that is about to exit.
+    #[napi]
+    pub fn close_now(&self) {
+        if let Some(stopped) = self.stop() {
+            let _ = stopped.blocking_recv();
+        }
+    }
+}
+
+impl ControlServer {
+    fn stop(&self) -> Option<oneshot::Receiver<()>> {
+        let Running { stop, stopped } = self.running.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        // It fails only where the task has ended with its runtime, and the socket with it; so does waiting for the end then.
+        let _ = stop.send(());
+        Some(stopped)
     }
 }
 
@@ -223,6 +248,13 @@ impl Connection {
         if let Some(mut connection) = self.take_idle() {
             spawn(async move { while !matches!(connection.next().await, Event::Ended(_)) {} });
         }
+    }
+}
+
+/// A client of a thread of JavaScript that has ended sees the end.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.handle.close();
     }
 }
 

@@ -2,6 +2,7 @@
 //! `XsknetError`. Codes are those of `packages/xsknet/src/errors.ts`.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 
 use napi::Status;
@@ -42,6 +43,17 @@ impl Failure {
     /// A failure that is told by an error of the crates below.
     pub fn of(code: &'static str, error: &dyn Error, hint: Option<String>, details: Value) -> Self {
         Self { code, message: error.to_string(), hint, details, cause: cause(error, None) }
+    }
+}
+
+/// For where nobody is left to throw it to.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match self.cause.as_ref().and_then(|cause| cause["message"].as_str()) {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use napi::bindgen_prelude::{Function, PromiseRaw, spawn_blocking};
@@ -28,14 +29,23 @@ use crate::error::Failure;
 /// Which instance, and where it keeps what outlives its process.
 #[napi(object, object_to_js = false)]
 pub struct InstanceOptions {
-    pub name: String,
+    /// A private one, `embedded-<process>-<number>`, unless given.
+    pub name: Option<String>,
     /// `/run/xsknet` unless given.
     pub run: Option<String>,
     /// `/sys/fs/bpf` unless given.
     pub bpffs: Option<String>,
 }
 
-/// A running instance: its uplinks and ports.
+/// What became of an instance that a killed process had left.
+#[napi(object, object_from_js = false)]
+pub struct Swept {
+    pub instance: String,
+    /// Why something of it is still there.
+    pub failure: Option<String>,
+}
+
+/// An instance: its uplinks and ports. It is closed when JavaScript's thread ends, at the latest.
 #[napi]
 pub struct Instance(Arc<Domain>);
 
@@ -50,6 +60,8 @@ struct Domain {
     uplinks: Mutex<BTreeMap<String, Arc<Uplink>>>,
     instance: Mutex<Option<xsknet_port::Instance>>,
     losses: Mutex<Losses>,
+    /// Set before `instance` is locked to be emptied: what waits for it opens nothing any more.
+    over: AtomicBool,
 }
 
 /// Empty once the port is closed.
@@ -115,25 +127,59 @@ impl Losses {
 
 #[napi]
 impl Instance {
-    /// Opens an instance, after undoing what an earlier run of its name left.
+    /// An instance that is not open yet.
+    #[napi(constructor)]
+    pub fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    /// Opens it, once, after undoing what an earlier run of its name left. Resolves with its name.
     #[napi]
-    pub async fn open(options: InstanceOptions) -> napi::Result<Instance> {
+    pub async fn open(&self, options: InstanceOptions) -> napi::Result<String> {
+        let domain = Arc::clone(&self.0);
         let InstanceOptions { name, run, bpffs } = options;
-        let domain = blocking(move || {
-            let name: InstanceName = name.parse().map_err(|error: xsknet_port::InstanceNameError| {
-                Failure::new("INSTANCE_NAME_UNFIT", error.to_string(), json!({ "name": name }))
-            })?;
+        blocking(move || {
+            // Held all the while, so that whoever closes waits for what is being made.
+            let mut instance = lock(&domain.instance);
+            if instance.is_some() || domain.over.load(Ordering::SeqCst) {
+                return Err(Failure::new("INTERNAL", "the instance was opened or closed before".into(), json!({})));
+            }
             let defaults = Places::default();
             let places = Places {
                 run: run.map_or(defaults.run, PathBuf::from),
                 bpffs: bpffs.map_or(defaults.bpffs, PathBuf::from),
                 may_be_hidden: false,
             };
-            let options = xsknet_port::InstanceOptions { name, places, ..xsknet_port::InstanceOptions::default() };
-            let instance = Mutex::new(Some(xsknet_port::Instance::open(options)?));
-            Ok(Domain { instance, ..Domain::default() })
-        });
-        Ok(Self(Arc::new(domain.await?)))
+            let opened = match name {
+                None => xsknet_port::Instance::open_private(&places)?,
+                Some(name) => {
+                    let name: InstanceName = name.parse().map_err(|error: xsknet_port::InstanceNameError| {
+                        Failure::new("INSTANCE_NAME_UNFIT", error.to_string(), json!({ "name": name }))
+                    })?;
+                    let options =
+                        xsknet_port::InstanceOptions { name, places, ..xsknet_port::InstanceOptions::default() };
+                    xsknet_port::Instance::open(options)?
+                }
+            };
+            let name = opened.name().to_string();
+            *instance = Some(opened);
+            Ok(name)
+        })
+        .await
+    }
+
+    /// Undoes what private instances left whose processes were killed and whose cards are those of this network namespace.
+    #[napi]
+    pub async fn sweep_dead() -> napi::Result<Vec<Swept>> {
+        blocking(|| {
+            let swept = xsknet_port::sweep_dead_here(&Places::default(), xsknet_port::PRIVATE_PREFIX);
+            let told = swept.into_iter().map(|(name, became)| Swept {
+                instance: name.to_string(),
+                failure: became.err().map(|error| Failure::from(error).to_string()),
+            });
+            Ok(told.collect())
+        })
+        .await
     }
 
     /// Calls back when others delete a card or a port's pair. Does not keep the process alive; the last callback counts.
@@ -300,6 +346,22 @@ impl Instance {
         let domain = Arc::clone(&self.0);
         blocking(move || domain.close()).await
     }
+
+    /// The same before it returns, for a process that is about to exit. Waits for what is being opened.
+    #[napi]
+    pub fn close_now(&self) -> napi::Result<()> {
+        Ok(self.0.close()?)
+    }
+}
+
+/// JavaScript's thread ends, a Worker's perhaps, and nobody has closed it. Ports that are being opened hold on to the domain, so
+/// that dropping it would not do.
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Err(failure) = self.0.close() {
+            eprintln!("xsknet: {failure}");
+        }
+    }
 }
 
 impl Domain {
@@ -312,6 +374,7 @@ impl Domain {
     }
 
     fn close(&self) -> Result<(), Failure> {
+        self.over.store(true, Ordering::SeqCst);
         // Taken out first: ending the watch waits for a listener that wants the lock.
         let watch = lock(&self.watch).take();
         drop(watch);

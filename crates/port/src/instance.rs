@@ -1,13 +1,15 @@
 //! An instance: one process's hold on the host, from the lock to the last undone change.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use xsknet_bpf::bpffs;
-use xsknet_link::Netns;
+use xsknet_link::{Netns, NetnsId};
 
 use crate::ability::Ability;
 use crate::error::{CloseError, ManageError, OpenError, StepError};
@@ -38,6 +40,9 @@ impl Default for InstanceOptions {
     }
 }
 
+/// Counted in the process, whatever thread asks.
+static PRIVATE: AtomicU32 = AtomicU32::new(0);
+
 /// A running instance. Dropping it closes it; `close` also says what could not be undone.
 #[derive(Debug)]
 pub struct Instance {
@@ -62,6 +67,30 @@ impl Instance {
             // Another instance may be in there.
             let _ = std::fs::remove_dir(paths.run());
         })
+    }
+
+    /// Opens an instance under a name that nobody has, [`PRIVATE_PREFIX`] and then the process and a number: see [`open`](Self::open).
+    /// A name that something was left of, by a process of the same number, is passed over.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_private(places: &Places) -> Result<Self, OpenError> {
+        loop {
+            let name = InstanceName::private(PRIVATE.fetch_add(1, Ordering::Relaxed));
+            if Paths::new(places.clone(), name.clone()).journal().exists() {
+                continue;
+            }
+            match Self::open(InstanceOptions { name, places: places.clone(), ..InstanceOptions::default() }) {
+                // Of another namespace of processes.
+                Err(OpenError::AlreadyRunning { .. }) => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &InstanceName {
+        self.ground.paths.instance()
     }
 
     fn begin(paths: &Paths, observer: Option<Observer>) -> Result<Self, OpenError> {
@@ -226,15 +255,7 @@ fn remove_socket(paths: &Paths) -> Result<(), StepError> {
 pub fn sweep_dead(places: &Places, prefix: &str) -> Result<usize, OpenError> {
     let mut swept = 0;
     let mut first = None;
-    let entries = std::fs::read_dir(&places.run).into_iter().flatten().flatten();
-    let names: std::collections::BTreeSet<InstanceName> = entries
-        .filter_map(|entry| {
-            let path = entry.path();
-            let stem = path.file_stem()?.to_str()?;
-            if stem.starts_with(prefix) { stem.parse().ok() } else { None }
-        })
-        .collect();
-    for name in names {
+    for name in names(places, prefix) {
         let options = InstanceOptions { name, places: places.clone(), ..InstanceOptions::default() };
         match Instance::open(options).map(Instance::close) {
             Ok(Ok(())) => swept += 1,
@@ -244,6 +265,57 @@ pub fn sweep_dead(places: &Places, prefix: &str) -> Result<usize, OpenError> {
         }
     }
     first.map_or(Ok(swept), Err)
+}
+
+/// Undoes what killed runs left whose name begins with `prefix`, that nobody runs any more, and whose cards are those of the
+/// calling thread's network namespace; and what is left from before a reboot. Those of other namespaces are not touched: their
+/// devices are out of reach, and a start over there puts back all of it. Tells what became of each.
+pub fn sweep_dead_here(places: &Places, prefix: &str) -> Vec<(InstanceName, Result<(), OpenError>)> {
+    let swept = |name: InstanceName| match sweep_if_dead_here(&Paths::new(places.clone(), name.clone())) {
+        Ok(false) => None,
+        done => Some((name, done.map(drop))),
+    };
+    names(places, prefix).into_iter().filter_map(swept).collect()
+}
+
+/// False: it runs, or it is not of here.
+fn sweep_if_dead_here(paths: &Paths) -> Result<bool, OpenError> {
+    // Before the lock, whose file somebody else's would lose, and again once nobody can be in there.
+    if !is_of_here(paths)? {
+        return Ok(false);
+    }
+    let refused = |cause| OpenError::Io { attempt: "lock", path: paths.lock(), cause };
+    let Some(lock) = Lock::attempt(&paths.lock()).map_err(refused)? else { return Ok(false) };
+    if !is_of_here(paths)? {
+        return Ok(false);
+    }
+    sweep(paths, None)?;
+    leave_bpffs(paths)?;
+    drop(lock);
+    // Another instance may still be in there.
+    let _ = std::fs::remove_dir(paths.run());
+    Ok(true)
+}
+
+/// Whether an instance's cards are among the calling thread's devices, or nowhere: before its journal is begun, and after it
+/// is finished, an instance has none.
+fn is_of_here(paths: &Paths) -> Result<bool, OpenError> {
+    let Some(header) = Journal::header_at(&paths.journal())? else { return Ok(true) };
+    let here = Netns::current().map_err(StepError::from)?.identity();
+    let NetnsId { dev, ino } = here.map_err(|cause| StepError::Io { attempt: "look at a network namespace", cause })?;
+    Ok(header.boot != boot_id() || header.namespace == (dev, ino))
+}
+
+/// The names of instances of which there is anything.
+fn names(places: &Places, prefix: &str) -> BTreeSet<InstanceName> {
+    let entries = std::fs::read_dir(&places.run).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let path = entry.path();
+            let stem = path.file_stem()?.to_str()?;
+            if stem.starts_with(prefix) { stem.parse().ok() } else { None }
+        })
+        .collect()
 }
 
 /// Mounts bpffs where it is missing. A file beside the locks says that it was one of us, so that the last instance to

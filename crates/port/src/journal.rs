@@ -196,6 +196,24 @@ impl Journal {
         }
     }
 
+    /// Whose journal a file is, without changing anything; `None` where there is none, or it is not begun.
+    pub(crate) fn header_at(path: &Path) -> Result<Option<Header>, JournalError> {
+        let io = |cause| JournalError::Io { attempt: "read", path: path.into(), cause };
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io(error)),
+        };
+        let first = text.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+        let damaged = |line, why| JournalError::Damaged { path: path.into(), line, why };
+        let (records, _) = parse(first).map_err(|(line, why)| damaged(line, why))?;
+        match records.into_iter().next() {
+            Some(Record::Header(header)) => Ok(Some(header)),
+            Some(_) => Err(damaged(1, "no header".into())),
+            None => Ok(None),
+        }
+    }
+
     pub(crate) fn header(&self) -> &Header {
         &self.header
     }
@@ -335,6 +353,24 @@ mod tests {
         assert_eq!(found.pending(&Scope::Uplink { device: eth(0) }), [(third, offload(1))]);
         assert_eq!(found.pending(&Scope::Uplink { device: eth(1) }), []);
         assert_eq!(found.pending(&port), [(third, offload(1))]);
+    }
+
+    #[test]
+    fn whose_a_journal_is_can_be_read_while_another_writes_it() {
+        let folder = folder();
+        let path = folder.path().join("journal");
+        assert!(Journal::header_at(&path).unwrap().is_none());
+        std::fs::write(&path, "").unwrap();
+        assert!(Journal::header_at(&path).unwrap().is_none());
+        std::fs::remove_file(&path).unwrap();
+        let mut journal = Journal::create(&path, header()).unwrap();
+        journal.announce(Scope::Instance, Change::Namespace).unwrap();
+        let torn = [std::fs::read(&path).unwrap(), b"0123".into()].concat();
+        std::fs::write(&path, &torn).unwrap();
+        assert_eq!(Journal::header_at(&path).unwrap(), Some(header()));
+        assert_eq!(std::fs::read(&path).unwrap(), torn);
+        std::fs::write(&path, "00000000 {}\n").unwrap();
+        assert!(matches!(Journal::header_at(&path), Err(JournalError::Damaged { line: 1, .. })));
     }
 
     #[test]

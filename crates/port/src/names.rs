@@ -33,6 +33,15 @@ pub struct InstanceName(String);
 #[error("`{0}` cannot name an instance: it takes 1 to 32 letters, digits, `-` and `_`")]
 pub struct InstanceNameError(String);
 
+/// How the names of instances begin that were opened without one.
+pub const PRIVATE_PREFIX: &str = "embedded-";
+
+impl InstanceName {
+    pub(crate) fn private(number: u32) -> Self {
+        Self(format!("{PRIVATE_PREFIX}{}-{number}", std::process::id()))
+    }
+}
+
 impl FromStr for InstanceName {
     type Err = InstanceNameError;
 

@@ -12,7 +12,7 @@ use common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, PortProgram, bpffs};
 use xsknet_link::{End, Ethtool, MacAddr, VethPair};
-use xsknet_port::{Instance, JournalError, OpenError, PortOptions, UplinkOptions, sweep_dead};
+use xsknet_port::{Instance, JournalError, OpenError, PortOptions, UplinkOptions, sweep_dead, sweep_dead_here};
 use xsknet_testkit::{CARD, Lab, Machine, Snapshot, Wire, device, on_fresh_mounts, port_addresses, wait_until};
 
 const BPFFS: &str = "/sys/fs/bpf";
@@ -376,5 +376,58 @@ fn runs_that_were_killed_are_swept_by_their_prefix_and_living_ones_are_not() {
         ping(&stage.lab, port_addresses(0)[0], 50);
         close(finish(serving));
         instance.close().expect("closing undoes everything");
+    });
+}
+
+#[test]
+fn of_dead_runs_only_those_are_swept_whose_cards_are_here_or_that_a_reboot_ended() {
+    if let Some(role) = Role::mine() {
+        if role.instance.contains("elsewhere") {
+            Lab::new(Wire::default()).expect("a lab").host.enter(|| role.work_until_killed());
+        }
+        role.work_until_killed();
+    }
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let before = stage.snapshot();
+        let instance = stage.lab.host.enter(|| Instance::open_private(&places())).expect("an instance");
+        let living = instance.name().to_string();
+        let prefix = "embedded-";
+        assert!(living.starts_with(&format!("{prefix}{}-", std::process::id())), "{living}");
+        let another = stage.lab.host.enter(|| Instance::open_private(&places())).expect("another one");
+        assert_ne!(another.name().to_string(), living);
+        another.close().expect("closing undoes everything");
+
+        let elsewhere = format!("{prefix}elsewhere");
+        Role::new(&elsewhere).crash(&stage.lab.host);
+        let with_elsewhere = stage.snapshot();
+        Role::new(&format!("{prefix}dead")).crash(&stage.lab.host);
+        let rebooted = format!("{prefix}rebooted");
+        let header = r#"{"record":"header","version":1,"instance":"x","boot":"another","namespace":[0,0]}"#;
+        fs::write(format!("/run/xsknet/{rebooted}.journal"), line(header)).expect("a journal");
+
+        let sweep = || {
+            let swept = stage.lab.host.enter(|| sweep_dead_here(&places(), prefix));
+            let told = |(name, swept): (xsknet_port::InstanceName, Result<_, _>)| {
+                swept.expect("it can be swept");
+                name.to_string()
+            };
+            swept.into_iter().map(told).collect::<Vec<_>>()
+        };
+        assert_eq!(sweep(), [format!("{prefix}dead"), rebooted]);
+        with_elsewhere.wait_for(PATIENCE, || stage.snapshot()).unwrap_or_else(|difference| panic!("{difference}"));
+        assert_eq!(sweep(), [""; 0]);
+
+        // A damaged one is told, and keeps nobody from the others.
+        fs::write(format!("/run/xsknet/{prefix}a.journal"), "nonsense\n").expect("a journal");
+        Role::new(&format!("{prefix}dead")).crash(&stage.lab.host);
+        let swept = stage.lab.host.enter(|| sweep_dead_here(&places(), prefix));
+        let became: Vec<_> = swept.iter().map(|(name, swept)| (name.to_string(), swept.is_ok())).collect();
+        assert_eq!(became, [(format!("{prefix}a"), false), (format!("{prefix}dead"), true)]);
+        fs::remove_file(format!("/run/xsknet/{prefix}a.journal")).expect("the damaged one");
+
+        instance.close().expect("closing undoes everything");
+        assert_eq!(sweep_dead(&places(), &elsewhere).expect("all can be swept"), 1);
+        stage.assert_as_before(&before);
     });
 }

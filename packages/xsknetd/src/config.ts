@@ -30,8 +30,10 @@ export interface GrantOptions {
 export interface Configuration {
   readonly uplinks: readonly string[]
   readonly mode: UplinkMode
-  readonly instance: string
-  readonly socket: string
+  /** One that nobody else has, unless set. */
+  readonly instance: string | undefined
+  /** {@link socketOf} the instance, unless set. */
+  readonly socket: string | undefined
   readonly log: LogFormat
   readonly grants: readonly Grant[]
 }
@@ -155,7 +157,7 @@ export function readConfiguration(above: Settings, file?: string, accounts: Acco
   })
   const { daemon, grant } = check(schema, source?.content ?? {}, source)
   const flags = check(settings, given(above), undefined, ([key]) => (key === 'uplinks' ? '--uplink' : `--${key}`))
-  return settle({ ...daemon, ...flags }, grant, (nth) => `the ${ordinal(nth)} [[grant]] of ${file}`)
+  return settle({ instance: 'default', ...daemon, ...flags }, grant, (nth) => `the ${ordinal(nth)} [[grant]] of ${file}`)
 }
 
 /**
@@ -178,7 +180,7 @@ export function checkConfiguration(
 type CheckedGrant = v.InferOutput<ReturnType<typeof grantSchema>>
 
 function settle(
-  { uplinks = [], mode = 'unspecified', instance = 'default', socket, log = 'text' }: Settings,
+  { uplinks = [], mode = 'unspecified', instance, socket, log = 'text' }: Settings,
   grants: CheckedGrant[],
   origin: (nth: number) => string,
 ): Configuration {
@@ -192,7 +194,7 @@ function settle(
     uplinks: [...new Set(uplinks)],
     mode,
     instance,
-    socket: socket ?? socketOf(instance),
+    socket: socket ?? (instance === undefined ? undefined : socketOf(instance)),
     log,
     grants: grants.map(({ user, group, ...grant }, at) => {
       const holder = user === undefined ? { gid: group as number } : { uid: user }

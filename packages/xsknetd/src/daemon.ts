@@ -1,4 +1,4 @@
-import { type Configuration, checkConfiguration, type GrantOptions, type Settings } from './config.js'
+import { type Configuration, checkConfiguration, type GrantOptions, type Settings, socketOf } from './config.js'
 import { Estate, reasonOf } from './estate.js'
 import type { Log } from './log.js'
 import { type Machine, thisMachine } from './native.js'
@@ -6,10 +6,20 @@ import { Server, wireLimits } from './server.js'
 import { version } from './version.js'
 import type { Listener } from './wire.js'
 
-/** What {@link startDaemon} is told: the same as the configuration file says. */
+/** What {@link startDaemon} is told: the same as the configuration file says, but for what is said here. */
 export interface DaemonOptions extends Omit<Settings, 'log'> {
   /** The cards to be managed. */
   uplinks: string[]
+  /**
+   * Tells several daemons of one machine apart: 1 to 32 letters, digits, `-` and `_`. Default: a name of its own,
+   * `embedded-<process>-<number>`, so that any number of them run side by side, each on cards of its own.
+   */
+  instance?: string | undefined
+  /**
+   * Where clients connect, a path from the root. Default: `/run/xsknet/<instance>.sock`. Every user may connect if `instance` or
+   * `grants` are given, as with `xsknetd run`; without them only this process's user and root may.
+   */
+  socket?: string | undefined
   /** Who may have what, beside root. Default: nobody. */
   grants?: GrantOptions[] | undefined
   /** Hears of what happens. Default: nothing is written. */
@@ -25,6 +35,10 @@ export interface Daemon {
   readonly uplinks: readonly string[]
   /** Settles with {@link close}. */
   readonly closed: Promise<void>
+  /** Has the process, or the Worker, live as long as the daemon is open. That is so unless {@link unref} was called. */
+  ref(): this
+  /** Lets the process end although the daemon is open: it is closed then. */
+  unref(): this
   /**
    * Tells all clients that their ports go, closes them, and leaves the host as it was found. Every call returns the same promise;
    * it rejects where something could not be undone, which the next start then tries again.
@@ -35,7 +49,21 @@ export interface Daemon {
 /**
  * Starts a daemon inside this process, which needs root. When it fails, nothing of it is left.
  *
- * @throws {XsknetError}
+ * It is closed by {@link Daemon.close}, and by the end of its thread: the process's, by `process.exit()`, by an exception that
+ * nobody catches, or because nothing is left to do; or the Worker's, `terminate()` included. A signal that nobody handles, SIGTERM
+ * and SIGINT among them, kills the process on the spot, as SIGKILL does: its clients' ports go on until the next daemon that is
+ * started in this network namespace puts back what was left, if it has the same instance or this one had a name of its own.
+ * To close on a signal:
+ *
+ * ```ts
+ * process.once('SIGTERM', () => void daemon.close())
+ * process.once('SIGINT', () => void daemon.close())
+ * ```
+ *
+ * Packets never pass this process's JavaScript: a blocked event loop delays requests for ports, and nothing else.
+ *
+ * @throws {XsknetError} `ERR_XSKNET_CONFIGURATION_INVALID`, `ERR_XSKNET_NOT_PERMITTED` and others that say what a card, the kernel
+ * or another instance refused.
  */
 export async function startDaemon({ log = () => {}, ...options }: DaemonOptions): Promise<Daemon> {
   return launch(checkConfiguration(options), log)
@@ -43,25 +71,46 @@ export async function startDaemon({ log = () => {}, ...options }: DaemonOptions)
 
 /** Starts a daemon on a machine. */
 export async function launch(configuration: Configuration, log: Log, machine: Machine = thisMachine): Promise<Daemon> {
-  const { instance, socket, uplinks, mode, grants } = configuration
+  const { uplinks, mode, grants } = configuration
   for (const { origin, uplinks: granted } of grants) {
     const unmanaged = granted.filter((uplink) => !uplinks.includes(uplink))
     if (unmanaged.length > 0) log('grant-without-uplink', { grant: origin, uplinks: unmanaged })
   }
-  const ground = await machine.openInstance(instance)
+  const ground = machine.instance()
   const estate = new Estate(ground, grants, log)
-  const daemon = `xsknetd ${version}`
-  const server = new Server(estate, { daemon, instance }, log)
-  let listener: Listener
+  let listener: Listener | undefined
+  const outlived = beforeExit(() => {
+    listener?.closeNow()
+    try {
+      ground.closeNow()
+    } catch (error) {
+      log('undo-failed', reasonOf(error))
+    }
+  })
+  let instance: string
+  let socket: string
+  let server: Server
   try {
+    instance = await ground.begin(configuration.instance)
+    socket = configuration.socket ?? socketOf(instance)
+    for (const { instance, failure } of await machine.sweepDead()) {
+      if (failure === undefined) log('instance-swept', { instance })
+      else log('sweep-failed', { instance, message: failure })
+    }
     await estate.manage(uplinks, mode)
-    listener = await machine.listen(socket, wireLimits, (wire) => server.accept(wire))
+    server = new Server(estate, { daemon: `xsknetd ${version}`, instance }, log)
+    const everybody = configuration.instance !== undefined || grants.length > 0
+    listener = await machine.listen(socket, everybody, wireLimits, (wire) => server.accept(wire))
   } catch (error) {
     await estate.close().catch((undoing) => log('undo-failed', reasonOf(undoing)))
+    outlived()
     throw error
   }
   log('ready', { socket, instance, uplinks, grants: grants.length, pid: process.pid, version })
 
+  const running: Running = { listener, estate, server }
+  // Neither the listener nor anything else of it keeps the thread.
+  const alive = setInterval(() => {}, 2 ** 31 - 1)
   let ending: Promise<void> | undefined
   let settle: (end: Promise<void>) => void
   const closed = new Promise<void>((resolve) => {
@@ -70,18 +119,39 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
   // Whoever only calls `close()` has the error from there.
   closed.catch(() => {})
   const close = () => {
-    ending ??= end({ listener, estate, server }, log)
+    ending ??= end(running, log).finally(() => {
+      clearInterval(alive)
+      outlived()
+    })
     settle(ending)
     return ending
   }
-  return { socket, instance, uplinks, closed, close }
+  const daemon: Daemon = {
+    socket,
+    instance,
+    uplinks,
+    closed,
+    close,
+    ref() {
+      alive.ref()
+      return daemon
+    },
+    unref() {
+      alive.unref()
+      return daemon
+    },
+  }
+  return daemon
+}
+
+interface Running {
+  readonly listener: Listener
+  readonly estate: Estate
+  readonly server: Server
 }
 
 /** The socket goes first: with it, the instance's folder may be empty. Clients hear why their ports go before they are cut off. */
-async function end(
-  { listener, estate, server }: { listener: Listener; estate: Estate; server: Server },
-  log: Log,
-): Promise<void> {
+async function end({ listener, estate, server }: Running, log: Log): Promise<void> {
   log('closing')
   await listener.close().catch((error) => log('socket-close-failed', reasonOf(error)))
   try {
@@ -90,4 +160,25 @@ async function end(
     server.close()
   }
   log('closed')
+}
+
+/** What this thread has to undo before it exits. It also keeps daemons that their owner has forgotten from being collected. */
+const pending = new Set<() => void>()
+
+function undoAll(): void {
+  for (const undo of pending) undo()
+}
+
+/**
+ * Has something undone when the thread exits: Node runs no finalizer then, but for a Worker that is terminated.
+ *
+ * @returns To be called when there is nothing left to undo.
+ */
+function beforeExit(undo: () => void): () => void {
+  if (pending.size === 0) process.on('exit', undoAll)
+  pending.add(undo)
+  return () => {
+    pending.delete(undo)
+    if (pending.size === 0) process.off('exit', undoAll)
+  }
 }

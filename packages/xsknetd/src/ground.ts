@@ -21,6 +21,12 @@ export interface OpenedPort {
 
 /** All that the daemon does to the host: an instance, its uplinks and ports. It rejects with {@link XsknetError}s. */
 export interface Ground {
+  /**
+   * Opens the instance, once, after undoing what an earlier run of its name left; without a name it gets one that nobody has.
+   *
+   * @returns Its name.
+   */
+  begin(name: string | undefined): Promise<string>
   onLoss(listener: (loss: Loss) => void): void
   manage(uplink: string, mode: UplinkMode): Promise<UplinkInfo>
   openPort(uplink: string, request: Omit<PortRequest, 'uplink' | 'mac'>): Promise<OpenedPort>
@@ -30,4 +36,13 @@ export interface Ground {
   release(uplink: string): Promise<void>
   /** Undoes everything, open ports included. */
   close(): Promise<void>
+  /** The same before it returns, for a process that is about to exit; also while it is being opened. */
+  closeNow(): void
+}
+
+/** What became of an instance that a killed process had left. */
+export interface Swept {
+  readonly instance: string
+  /** Why something of it is still there. */
+  readonly failure?: string | undefined
 }

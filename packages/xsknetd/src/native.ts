@@ -1,21 +1,24 @@
 import { type Failure, fromFailure } from 'xsknet/protocol'
 import { type Binding, type binding, loadBinding } from './binding.js'
-import type { Ground, Loss, OpenedPort, UplinkMode } from './ground.js'
+import type { Ground, Loss, OpenedPort, Swept, UplinkMode } from './ground.js'
 import type { Lab } from './lab.js'
 import type { Listener, Wire, WireLimits } from './wire.js'
 
 /** What the daemon needs of the machine. */
 export interface Machine {
-  /** Takes hold of an instance, after undoing what an earlier run of its name left. */
-  openInstance(name: string): Promise<Ground>
-  /** Opens the socket that clients connect to. */
-  listen(path: string, limits: WireLimits, onConnection: (wire: Wire) => void): Promise<Listener>
+  /** An instance that is not open yet. */
+  instance(): Ground
+  /** Undoes what instances without a name of their own left in this network namespace when their processes were killed. */
+  sweepDead(): Promise<Swept[]>
+  /** Opens the socket that clients connect to: those of every user, or of this process's user and root alone. */
+  listen(path: string, everybody: boolean, limits: WireLimits, onConnection: (wire: Wire) => void): Promise<Listener>
 }
 
 /** The machine that this process runs on. */
 export const thisMachine: Machine = {
-  openInstance: async (name) => new NativeGround(await typed(() => native().Instance.open({ name }))),
-  listen: (path, limits, onConnection) => typed(() => native().ControlServer.listen(path, limits, onConnection)),
+  instance: () => new NativeGround(new (native().Instance)()),
+  sweepDead: () => typed(() => native().Instance.sweepDead()),
+  listen: (...how) => typed(() => native().ControlServer.listen(...how)),
 }
 
 /** The BPF objects inside the binding, as they were compiled. */
@@ -34,6 +37,10 @@ class NativeGround implements Ground {
 
   constructor(instance: binding.Instance) {
     this.#instance = instance
+  }
+
+  begin(name: string | undefined) {
+    return typed(() => this.#instance.open(name === undefined ? {} : { name }))
   }
 
   onLoss(listener: (loss: Loss) => void): void {
@@ -70,6 +77,14 @@ class NativeGround implements Ground {
 
   close() {
     return typed(() => this.#instance.close())
+  }
+
+  closeNow(): void {
+    try {
+      this.#instance.closeNow()
+    } catch (error) {
+      throw typedError(error)
+    }
   }
 }
 

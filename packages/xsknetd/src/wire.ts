@@ -37,6 +37,8 @@ export interface Wire {
 /** The socket that clients connect to. */
 export interface Listener {
   close(): Promise<void>
+  /** The same before it returns, for a process that is about to exit. */
+  closeNow(): void
 }
 
 /** What the transport holds every client to. */

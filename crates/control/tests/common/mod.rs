@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use xsknet_control::{
-    Arrival, Connection, Credentials, Event, Handle, Limits, Listener, MAX_MESSAGE, Received, Seqpacket,
+    Arrival, Connection, Credentials, Event, Handle, Limits, Listener, MAX_MESSAGE, Reach, Received, Seqpacket,
 };
 
 /// Until then everything must have happened that a test waits for.
@@ -84,7 +84,8 @@ impl Server {
         let path = folder.path().join("control.sock");
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_io().enable_time().build().unwrap();
         let (tell, accepted) = mpsc::channel();
-        let listener = runtime.block_on(async { Listener::bind(&path, limits, REFUSAL.to_vec()) }).unwrap();
+        let listener =
+            runtime.block_on(async { Listener::bind(&path, Reach::Everybody, limits, REFUSAL.to_vec()) }).unwrap();
         let accepting = runtime.spawn(async move {
             loop {
                 let connection = listener.accept().await;

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use xsknet_port::{Places, sweep_dead};
+use xsknet_port::{PRIVATE_PREFIX, Places, sweep_dead, sweep_dead_here};
 use xsknet_testkit::{Lab, Machine, Wire};
 
 use crate::bench::{Bench, Run};
@@ -112,6 +112,10 @@ fn sweep_own(Bench { lab, instances, .. }: &Bench) -> Result<()> {
     loop {
         // Their journals name the lab's own card.
         lab.host.enter(|| sweep_dead(&places, instances))?;
+        // Those that were opened without a name.
+        for (_, swept) in lab.host.enter(|| sweep_dead_here(&places, PRIVATE_PREFIX)) {
+            swept?;
+        }
         if !names_in(&places.run).any(|name| name.starts_with(instances.as_str())) || Instant::now() > end {
             return Ok(());
         }
