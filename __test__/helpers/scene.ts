@@ -4,7 +4,7 @@ import { Client, type ClientOptions } from './client.js'
 import { Daemon, type DaemonOptions } from './daemon.js'
 import { CARD, Lab, type LabOptions, portPrefixes, type Target } from './lab.js'
 import { waitUntil } from './program.js'
-import type { Seen } from './programs/client.js'
+import type { Seen } from './programs/orders.js'
 import { portSums, type Sum, uplinkSums } from './sums.js'
 
 /** The port of the remote host that numbered datagrams are sent to (RFC 863). */

@@ -6,7 +6,7 @@ import type { Client } from '../helpers/client.js'
 import { Daemon } from '../helpers/daemon.js'
 import { CARD } from '../helpers/lab.js'
 import { waitUntil } from '../helpers/program.js'
-import type { Seen } from '../helpers/programs/client.js'
+import type { Seen } from '../helpers/programs/orders.js'
 import { Scene } from '../helpers/scene.js'
 
 const PORTS = 10

@@ -1,0 +1,201 @@
+// What a client does when a test tells it to. It owns up to what it saw.
+import { readdirSync, readlinkSync } from 'node:fs'
+import { type Batch, connect, type Frame, type Network, type Port, type PortOptions } from 'xsknet'
+import { arp, ethernet, icmp, ndp, parseIpv4, parseMac, udp } from 'xsknet/headers'
+import { type Orders, say } from './serve.js'
+
+/** RFC 863. */
+const DISCARD = 9
+
+interface Held {
+  port: Port
+  seen: Seen
+  /** Settles with the code that the reader's loop ended with; `null` where it ended normally. */
+  reading?: Promise<string | null>
+}
+
+/** What a reader met, by kind. */
+export interface Seen {
+  frames: number
+  batches: number
+  arp: number
+  ndp: number
+  icmp: number
+  udp: number
+  other: number
+  /** Frames for the MAC of somebody else. */
+  strange: number
+  /** Frames that could not be sent for want of a slot. */
+  unsent: number
+}
+
+let net: Network
+const held = new Map<string, Held>()
+
+function holding(name: string): Held {
+  const found = held.get(name)
+  if (!found) throw new Error(`there is no port ${name} here`)
+  return found
+}
+
+/** Reads until the port or the loop ends. */
+function read(name: string, treat: (frames: Batch, holder: Held) => unknown): void {
+  const holder = holding(name)
+  holder.reading = (async () => {
+    try {
+      for await (const frames of holder.port.batches()) {
+        holder.seen.batches++
+        holder.seen.frames += frames.length
+        if ((await treat(frames, holder)) === false) break
+      }
+      return null
+    } catch (error) {
+      return codeOf(error)
+    }
+  })()
+}
+
+const codeOf = (error: unknown) => (error as { code?: string }).code ?? String(error)
+
+function answerAll(frames: Batch, { port, seen }: Held): void {
+  const own = parseMac(port.info.mac)
+  for (const frame of frames) {
+    const { destination } = ethernet(frame) ?? {}
+    if (destination !== own && (frame.uint8(0) & 1) === 0) seen.strange++
+    if (answer(frame, port, seen) && !frame.send()) seen.unsent++
+  }
+}
+
+function answer(frame: Frame, port: Port, seen: Seen): boolean {
+  if (arp.answer(frame, port)) return ++seen.arp > 0
+  if (ndp.answer(frame, port)) return ++seen.ndp > 0
+  if (icmp.echo(frame, port)) return ++seen.icmp > 0
+  const datagram = udp(frame)
+  if (datagram?.checksumOk) {
+    seen.udp++
+    // Two of us would send one datagram back and forth for ever.
+    if (datagram.destinationPort === DISCARD) return false
+    udp.turn(frame, datagram.payloadLength)
+    return true
+  }
+  seen.other++
+  return false
+}
+
+/** The order to open a port, under the name `as` from then on. */
+export type Opening = PortOptions & { as?: string; id: unknown; do: unknown }
+
+/** Opens a port in some way. */
+export async function open({ as = 'port', ...order }: Opening, how: (options: PortOptions, network: Network) => Promise<Port>) {
+  const { id, do: _, ...options } = order
+  const port = await how(options, net)
+  port.on('lost', ({ code }) => say('lost', { port: as, code }))
+  port.on('alone', () => say('alone', { port: as }))
+  port.on('starved', () => say('starved', { port: as }))
+  held.set(as, {
+    port,
+    seen: { frames: 0, batches: 0, arp: 0, ndp: 0, icmp: 0, udp: 0, other: 0, strange: 0, unsent: 0 },
+  })
+  return port.info
+}
+
+export const orders: Orders = {
+  pid: () => process.pid,
+  descriptors: () => readdirSync('/proc/self/fd').map((fd) => target(fd)),
+
+  connect: async ({ socket }: { socket?: string }) => {
+    net = await connect({ socket })
+    net.on('daemonGone', ({ code }) => say('daemonGone', { code }))
+    net.on('uplinkGone', ({ uplink, error }) => say('uplinkGone', { uplink, code: error.code }))
+  },
+  disconnect: () => net.close(),
+  uplinks: () => net.uplinks(),
+  ports: () => net.ports(),
+
+  open: (order: Opening) => open(order, (options) => net.openPort(options)),
+
+  /** Answers ARP, neighbour solicitations and pings, and sends every datagram back, but those to the discard port. */
+  answer: ({ as = 'port' }: { as?: string }) => read(as, answerAll),
+  /** Reads, and gives everything back. */
+  swallow: ({ as = 'port' }: { as?: string }) => read(as, () => {}),
+  seen: ({ as = 'port' }: { as?: string }) => holding(as).seen,
+  /** How its reader ended. */
+  ended: ({ as = 'port' }: { as?: string }) => holding(as).reading,
+  /** A second reader, and what it is told. */
+  readAgain: async ({ as = 'port' }: { as?: string }) => {
+    for await (const _ of holding(as).port.batches()) return
+  },
+
+  /** Datagrams with a number each, as the lab's sink reads them, by `port.send()`. */
+  send: async ({ as = 'port', to, count }: { as?: string; to: To; count: number }) => {
+    const { port } = holding(as)
+    const numbers = new Numbered(port, to)
+    for (let number = 0; number < count; number++) await port.send(numbers.frame(number))
+  },
+  /** The same, out of frames that its reader allocates; there must be something to read. Resolves when all are queued. */
+  sendFromReader: ({ as = 'port', to, count }: { as?: string; to: To; count: number }) =>
+    new Promise<void>((done) => {
+      const numbers = new Numbered(holding(as).port, to)
+      let next = 0
+      read(as, (frames) => {
+        for (let i = 0; i < 64 && next < count; i++) {
+          const frame = frames.allocate()
+          if (!frame) break
+          const bytes = numbers.frame(next)
+          frame.length = bytes.length
+          frame.memory.set(bytes, frame.offset)
+          if (!frame.send()) break
+          next++
+        }
+        if (next === count) done()
+      })
+    }),
+  /** One frame as it is. */
+  sendRaw: ({ as = 'port', hex }: { as?: string; hex: string }) => holding(as).port.send(Buffer.from(hex, 'hex')),
+
+  stats: ({ as = 'port' }: { as?: string }) => holding(as).port.stats(),
+  close: async ({ as = 'port' }: { as?: string }) => {
+    const { port } = holding(as)
+    await port.close()
+  },
+  destroy: ({ as = 'port' }: { as?: string }) => holding(as).port.destroy(),
+  /** How the port ended: `null` by its own close. */
+  closed: ({ as = 'port' }: { as?: string }) => holding(as).port.closed.then(() => null, codeOf),
+}
+
+interface To {
+  mac: string
+  address: string
+  port: number
+}
+
+/** One datagram, and a number in it that moves on: 8 bytes, and a pattern that follows from them. */
+class Numbered {
+  readonly #bytes: Uint8Array
+  readonly #number: DataView
+
+  constructor(port: Port, to: To) {
+    const packet = { memory: new Uint8Array(128), offset: 0, length: 0, capacity: 128 }
+    const destination = parseIpv4(to.address.replace(/\/.*/, ''))
+    udp.build(packet, port, { destination, destinationMac: parseMac(to.mac), sourcePort: 9, destinationPort: to.port }, 40)
+    this.#bytes = packet.memory.subarray(0, packet.length)
+    // No checksum, which IPv4 allows: it would change with the number.
+    this.#bytes.fill(0, 40, 42)
+    this.#number = new DataView(packet.memory.buffer, 42, 8)
+  }
+
+  /** The same bytes each time. */
+  frame(number: number): Uint8Array {
+    this.#number.setBigUint64(0, BigInt(number))
+    for (let i = 0; i < 32; i++) this.#bytes[50 + i] = number + i
+    return this.#bytes
+  }
+}
+
+function target(fd: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`)
+  } catch {
+    return 'gone'
+  }
+}
