@@ -48,25 +48,16 @@ export class Scene {
   }
 
   /** Waits until the sums hold over these ports, all that are open, and fails with those that do not. */
-  async assertAccounted(t: ExecutionContext, ...ports: Answering[]): Promise<void> {
-    let sums: Sum[] = []
-    const holds = async () => {
-      const all = await Promise.all(ports.map((port) => port.stats()))
-      const far = await Promise.all(ports.map(({ info }) => this.lab.framesFrom(info.mac)))
-      const { uplinks } = await this.daemon.ask<{ uplinks: { statistics: UplinkStatistics }[] }>('stats', CARD)
-      const [uplink] = uplinks.map(({ statistics }) => statistics)
-      if (!uplink) throw new Error(`${CARD} has no statistics`)
-      const daemons = all.map(({ daemon }) => daemon ?? t.fail('a port has no statistics')) as NonNullable<PortStats['daemon']>[]
-      const total = far.reduce((sum, frames) => sum + frames, 0)
-      sums = [...all.flatMap(portSums), ...uplinkSums(uplink, daemons, total)]
-      const home = all.every(({ census: { home, held, fill, tx, total } }) => held + tx === 0 && home + fill === total)
-      return home && sums.every(({ left, right }) => left === right)
-    }
-    try {
-      await waitUntil('accounted for', holds, 5000)
-    } catch (error) {
-      t.fail(`${(error as Error).message}: ${JSON.stringify(sums.filter(({ left, right }) => left !== right))}`)
-    }
+  assertAccounted(t: ExecutionContext, ...ports: Answering[]): Promise<void> {
+    return assertAccounted(t, this.lab, () => this.uplink(), ports)
+  }
+
+  /** What the daemon says of the lab's card. */
+  async uplink(): Promise<UplinkStatistics> {
+    const { uplinks } = await this.daemon.ask<{ uplinks: { statistics: UplinkStatistics }[] }>('stats', CARD)
+    const [uplink] = uplinks.map(({ statistics }) => statistics)
+    if (!uplink) throw new Error(`${CARD} has no statistics`)
+    return uplink
   }
 
   /** Ends the daemon as a service manager would, and finds the machine as it was. */
@@ -76,12 +67,39 @@ export class Scene {
   }
 }
 
+/** Waits until the sums hold over these ports, all that are open on the card, and fails with those that do not. */
+export async function assertAccounted(
+  t: ExecutionContext,
+  lab: Lab,
+  uplink: () => Promise<UplinkStatistics>,
+  ports: readonly Answering<Asked>[],
+): Promise<void> {
+  let sums: Sum[] = []
+  const holds = async () => {
+    const all = await Promise.all(ports.map((port) => port.stats()))
+    const far = await Promise.all(ports.map(({ info }) => lab.framesFrom(info.mac)))
+    const daemons = all.map(({ daemon }) => daemon ?? t.fail('a port has no statistics')) as NonNullable<PortStats['daemon']>[]
+    const total = far.reduce((sum, frames) => sum + frames, 0)
+    sums = [...all.flatMap(portSums), ...uplinkSums(await uplink(), daemons, total)]
+    const home = all.every(({ census: { home, held, fill, tx, total } }) => held + tx === 0 && home + fill === total)
+    return home && sums.every(({ left, right }) => left === right)
+  }
+  try {
+    await waitUntil('accounted for', holds, 5000)
+  } catch (error) {
+    t.fail(`${(error as Error).message}: ${JSON.stringify(sums.filter(({ left, right }) => left !== right))}`)
+  }
+}
+
+/** A program that takes the orders of `programs/orders.ts`. */
+export type Asked = Pick<Client, 'ask'>
+
 /** A client with one port. */
-export class Answering {
-  readonly client: Client
+export class Answering<C extends Asked = Client> {
+  readonly client: C
   readonly info: PortInfo
 
-  constructor(client: Client, info: PortInfo) {
+  constructor(client: C, info: PortInfo) {
     this.client = client
     this.info = info
   }

@@ -111,6 +111,7 @@ export const orders: Orders = {
   disconnect: () => net.close(),
   uplinks: () => net.uplinks(),
   ports: () => net.ports(),
+  uplink: ({ uplink }: { uplink: string }) => net.uplinkStatistics(uplink),
 
   open: (order: Opening) => open(order, (options) => net.openPort(options)),
 

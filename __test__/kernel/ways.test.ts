@@ -1,0 +1,89 @@
+import test from 'ava'
+import type { Counters, PortStats, UplinkStatistics } from 'xsknet'
+import { portAddresses, REMOTE } from '../helpers/lab.js'
+import type { Seen } from '../helpers/programs/orders.js'
+import { assertAccounted, DISCARD } from '../helpers/scene.js'
+import { ways } from '../helpers/ways.js'
+
+const PINGS = 300
+const LENGTHS = [1, 17, 18, 63, 64, 65, 512, 1024, 1451, 1452]
+const FRAMES = 100_000
+const SENT = 1000
+
+/** Frames that the remote host sends of its own accord, to learn or to confirm who has the address. */
+const neighbours = ({ arp, ndp }: Seen) => arp + ndp
+
+/** The counters that do not hang on who runs when: not the system calls, nor how often the kernel found TX empty. */
+function exact({ client, socket, daemon }: PortStats, asked: number) {
+  if (!daemon) throw new Error('the port has no statistics')
+  const { received, sent, completed, kicks: _, kickRetries: __, fillKicks: ___, ...refused } = client
+  const { txRingEmptyDescs: ____, ...lost } = socket
+  const program = ({ seen, toSocket, toUplink, ...rest }: Counters) => {
+    return { ...rest, seen: seen - asked, onward: toSocket + toUplink - asked }
+  }
+  return {
+    client: { ...refused, received: received - asked, sent: sent - asked, completed: completed - asked },
+    socket: lost,
+    guard: program(daemon.guard),
+    program: program(daemon.program),
+    innerTransmitDrops: daemon.innerTransmitDrops,
+    outerTransmitDrops: daemon.outerTransmitDrops,
+    outerRefusedRedirects: daemon.outerRefusedRedirects,
+  }
+}
+
+/** What the program on the card says, but of the host's own frames. */
+function ofCard({ program, unattributed, transmitDrops, refusedRedirects }: UplinkStatistics, asked: number) {
+  const { seen, passed, toPort, ...rest } = program
+  const own = { ...rest, seen: seen - passed - asked, toPort: toPort - asked }
+  return { program: own, unattributed, transmitDrops, refusedRedirects }
+}
+
+/** What was counted in between. */
+function since<T extends object>(then: T, now: T): T {
+  const difference = (key: keyof T, value: unknown) =>
+    typeof value === 'number' ? value - (then[key] as number) : since(then[key] as object, value as object)
+  return Object.fromEntries(Object.entries(now).map(([key, value]) => [key, difference(key as keyof T, value)])) as T
+}
+
+/** By mode: what the first way came to. */
+const first = new Map<string, unknown>()
+
+for (const mode of ['native', 'skb'] as const) {
+  for (const [way, { open, selfTest }] of Object.entries(ways)) {
+    test.serial(`${mode}: ${way}: the same traffic comes to the same counters, and all frames are home`, async (t) => {
+      const { lab, port, uplink, end } = await open(t, { mode })
+      t.deepEqual([port.info.portMode, port.info.mtu], [mode, 1500])
+      const opened = exact(await port.stats(), 0)
+      const { received, sent, completed } = opened.client
+      t.deepEqual({ received, sent, completed, guard: opened.guard.seen, program: opened.program.seen }, selfTest)
+
+      const [v4, v6] = portAddresses(0)
+      for (const address of [v4, v6]) {
+        const output = await lab.remote.output('ping', '-q', '-i', '0.001', '-W', '1', '-c', `${PINGS}`, address)
+        t.regex(output, new RegExp(`${PINGS} packets transmitted, ${PINGS} received, 0% packet loss`))
+      }
+      for (const address of [v4, v6]) t.is((await lab.udpEcho(address, LENGTHS)).identical, LENGTHS.length)
+      const { answered, lost, repeated, corrupt } = await lab.closedLoop(port.target(), { frames: FRAMES }).done
+      t.deepEqual({ answered, lost, repeated, corrupt }, { answered: FRAMES, lost: 0, repeated: 0, corrupt: 0 })
+      await port.client.ask({ do: 'send', to: { mac: lab.farMac, address: REMOTE.v4, port: DISCARD }, count: SENT })
+      await assertAccounted(t, lab, uplink, [port])
+
+      const [stats, seen] = [await port.stats(), await port.seen()]
+      const asked = neighbours(seen)
+      const counted = since(opened, exact(stats, asked))
+      const { icmp, udp, other, strange, unsent } = seen
+      const udpEchoes = 2 * LENGTHS.length + FRAMES
+      t.deepEqual({ icmp, udp, other, strange, unsent }, { icmp: 2 * PINGS, udp: udpEchoes, other: 0, strange: 0, unsent: 0 })
+      const all = 2 * PINGS + udpEchoes
+      t.deepEqual(
+        [counted.client.received, counted.program.seen, counted.client.sent, counted.client.completed, counted.guard.seen],
+        [all, all, all + SENT, all + SENT, all + SENT],
+      )
+      const counters = { counted, card: ofCard(await uplink(), asked), sink: await lab.sink(DISCARD), census: stats.census }
+      t.deepEqual(first.get(mode) ?? counters, counters)
+      first.set(mode, counters)
+      await end()
+    })
+  }
+}
