@@ -6,13 +6,20 @@ import test from 'ava'
 import { connectOver } from '../../packages/xsknet/src/connect.js'
 import type { Descriptors, Dial, Transport } from '../../packages/xsknet/src/conversation.js'
 import { XsknetError } from '../../packages/xsknet/src/errors.js'
-import type { MakePort, Network } from '../../packages/xsknet/src/network.js'
+import {
+  type MakePort,
+  type MakeSocket,
+  type Network,
+  type OwnSocket,
+  openPinnedPort,
+} from '../../packages/xsknet/src/network.js'
 import type { Port, PortControl } from '../../packages/xsknet/src/port.js'
 import {
   type Answer,
   type Event,
   encode,
   type Failure,
+  type PinnedPortInfo,
   type PortInfo,
   type Request,
   readRequest,
@@ -25,6 +32,8 @@ const lost: Failure = { code: 'ERR_XSKNET_PORT_LOST', message: 'the card was del
 /** The daemon's end of a connection, in memory. It answers nothing by itself but `hello`, and `closePort` where `undoes` says so. */
 class Daemon implements Transport {
   readonly asked: Request[] = []
+  /** What came with what was asked, in that order, `hello` included. */
+  readonly fds: number[][] = []
   room = Infinity
   broken: Error | undefined
   greets = true
@@ -40,12 +49,13 @@ class Daemon implements Transport {
     return this
   }
 
-  send(message: Uint8Array): boolean {
+  send(message: Uint8Array, fds: number[]): boolean {
     if (this.broken) throw this.broken
     if (this.room === 0) return false
     this.room--
     const request = readRequest(message)
     this.asked.push(request)
+    this.fds.push(fds)
     if (request.operation === 'hello' && this.greets) this.later(() => this.answer('hello', example('hello.answer').result))
     if (request.operation === 'closePort' && this.undoes) this.later(() => this.say({ version: 1, id: request.id, result: {} }))
     return true
@@ -269,7 +279,7 @@ test('a daemon of another version is told from one that lies', async (t) => {
   await settled()
   daemon.sayBytes(new TextEncoder().encode('{"version":2,"id":1,"result":{}}'))
   const error = await t.throwsAsync(connecting, { code: 'ERR_XSKNET_PROTOCOL_VERSION', instanceOf: XsknetError })
-  t.deepEqual(error?.details, { theirs: 2, ours: 1 })
+  t.like(error?.details, { theirs: 2, ours: 1, older: 'client' })
 })
 
 test('an aborted signal ends connecting with its reason', async (t) => {
@@ -569,6 +579,164 @@ test('a socket that cannot be adopted is given back', async (t) => {
   t.false(daemon.closed)
 })
 
+const NAMESPACE = 31
+const XSK = 41
+
+/** The makers of sockets, and what they made. */
+function maker({ fails }: { fails?: Error } = {}) {
+  const made: FakeDescriptors[] = []
+  const places: Parameters<MakeSocket>[] = []
+  let letGo = () => {}
+  const gate = new Promise<void>((resolve) => {
+    letGo = resolve
+  })
+  const make: MakeSocket = async (...place) => {
+    places.push(place)
+    await gate
+    if (fails) throw fails
+    const descriptors = new FakeDescriptors()
+    made.push(descriptors)
+    const { socket: description } = example('open-port.answer').result as { socket: OwnSocket['description'] }
+    const tried = [{ hook: 'bind', step: 'copy', code: null, why: 'every device has it' }]
+    return { xsk: XSK, descriptors, description, tried }
+  }
+  return { make, made, places, letGo }
+}
+
+const pinnedAnswer = () => example('open-pinned-port.answer').result as { info: PinnedPortInfo; pinned: object }
+
+/** A pinned port whose socket is being made. */
+async function pinning({ signal, fails }: { signal?: AbortSignal; fails?: Error } = {}) {
+  const { daemon, network } = await connected()
+  const workshop = maker(fails ? { fails } : {})
+  const opening = openPinnedPort(network, { ...options, mtu: 1400, frames: 64, signal }, NAMESPACE, workshop.make)
+  opening.catch(() => {})
+  daemon.answer('openPinnedPort', pinnedAnswer())
+  await settled()
+  return { daemon, network, opening, port: pinnedAnswer().info.port, ...workshop }
+}
+
+test('a pinned port: the namespace goes out, the socket is made where the daemon says, shared, and all is told', async (t) => {
+  const { daemon, opening, made, places, letGo } = await pinning()
+  const { info, pinned } = pinnedAnswer()
+  t.deepEqual(daemon.asked, [{ version: 1, id: 2, operation: 'openPinnedPort', port: { ...options, mtu: 1400 } }])
+  t.deepEqual(daemon.fds.slice(1), [[NAMESPACE]])
+  t.like(places, [[{ ...pinned, mtu: info.mtu }, { frames: 64 }]] as never)
+  letGo()
+  await settled()
+  t.deepEqual(daemon.asked[1], { version: 1, id: 3, operation: 'shareSocket', port: info.port })
+  t.deepEqual(daemon.fds.slice(2), [[XSK]])
+  daemon.answer('shareSocket', {})
+  const port = await opened.cast(opening)
+  t.deepEqual(port.info, {
+    ...info,
+    bindMode: 'copy',
+    tried: [...info.tried, { hook: 'bind', step: 'copy', code: null, why: 'every device has it' }],
+  })
+  t.is(made[0]?.closed, 0)
+  daemon.say({ version: 1, event: 'portLost', port: info.port, error: lost })
+  t.deepEqual(port.told, ['ERR_XSKNET_PORT_LOST, put it back'])
+})
+
+test('a pinned port whose socket cannot be made is given back', async (t) => {
+  const fails = new XsknetError('ERR_XSKNET_SOCKET_REFUSED', 'RLIMIT_MEMLOCK')
+  const { daemon, opening, letGo, port } = await pinning({ fails })
+  letGo()
+  t.is(await t.throwsAsync(opening), fails)
+  t.deepEqual(daemon.operations(), ['openPinnedPort', 'closePort'])
+  t.like(daemon.last('closePort'), { port })
+})
+
+test('a pinned port whose socket the daemon does not take is given back, with its descriptors', async (t) => {
+  const { daemon, opening, made, letGo } = await pinning()
+  letGo()
+  await settled()
+  daemon.refuse('shareSocket', { code: 'ERR_XSKNET_SOCKET_REFUSED', message: 'no XSK' })
+  await t.throwsAsync(opening, { code: 'ERR_XSKNET_SOCKET_REFUSED' })
+  t.is(made[0]?.closed, 1)
+  t.deepEqual(daemon.operations(), ['openPinnedPort', 'shareSocket', 'closePort'])
+})
+
+test('a pinned port that is lost before it is there tells why, and is not given back', async (t) => {
+  const { daemon, opening, made, letGo, port } = await pinning()
+  daemon.say({ version: 1, event: 'portLost', port, error: lost })
+  letGo()
+  await settled()
+  daemon.refuse('shareSocket', { code: 'ERR_XSKNET_PORT_UNKNOWN', message: 'no such port' })
+  await t.throwsAsync(opening, { code: 'ERR_XSKNET_PORT_LOST' })
+  t.is(made[0]?.closed, 1)
+  t.deepEqual(daemon.operations(), ['openPinnedPort', 'shareSocket'])
+})
+
+test('a pinned port that is aborted before its answer is given back when that comes', async (t) => {
+  const { daemon, network } = await connected()
+  const { make, places } = maker()
+  const controller = new AbortController()
+  const opening = openPinnedPort(network, { ...options, signal: controller.signal }, NAMESPACE, make)
+  const reason = new Error('enough')
+  controller.abort(reason)
+  t.is(await t.throwsAsync(opening), reason)
+  daemon.answer('openPinnedPort', pinnedAnswer())
+  t.deepEqual(daemon.operations(), ['openPinnedPort', 'closePort'])
+  t.deepEqual(places, [])
+})
+
+test('a pinned port that is aborted before its request was sent sends nothing, so that its namespace may be closed', async (t) => {
+  const { daemon, network } = await connected()
+  daemon.room = 0
+  const controller = new AbortController()
+  const opening = openPinnedPort(network, { ...options, signal: controller.signal }, NAMESPACE, maker().make)
+  const reason = new Error('enough')
+  controller.abort(reason)
+  t.is(await t.throwsAsync(opening), reason)
+  daemon.room = Infinity
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  t.deepEqual(daemon.asked, [])
+})
+
+for (const [when, sharing] of [
+  ['while its socket is made', false],
+  ['while its socket is shared', true],
+] as const) {
+  test(`a pinned port that is aborted ${when} is given back, with its descriptors`, async (t) => {
+    const controller = new AbortController()
+    const { daemon, opening, made, letGo } = await pinning({ signal: controller.signal })
+    const reason = new Error('enough')
+    if (!sharing) controller.abort(reason)
+    letGo()
+    await settled()
+    if (sharing) controller.abort(reason)
+    t.is(await t.throwsAsync(opening), reason)
+    t.is(made[0]?.closed, 1)
+    t.deepEqual(daemon.operations(), ['openPinnedPort', ...(sharing ? ['shareSocket'] : []), 'closePort'] as never)
+  })
+
+  test(`close(), or the end of the daemon, ${when}: rejected, descriptors closed`, async (t) => {
+    for (const [end, code] of [
+      [(network: Network, _: Daemon) => network.close(), 'ERR_XSKNET_NETWORK_CLOSED'],
+      [(_: Network, daemon: Daemon) => daemon.hangUp(), 'ERR_XSKNET_DAEMON_GONE'],
+    ] as const) {
+      const { daemon, network, opening, made, letGo } = await pinning()
+      if (sharing) {
+        letGo()
+        await settled()
+      }
+      await end(network, daemon)
+      letGo()
+      await t.throwsAsync(opening, { code })
+      t.is(made[0]?.closed, 1)
+    }
+  })
+}
+
+test('options of a pinned port are checked as those of any other', async (t) => {
+  const { daemon, network } = await connected()
+  const { make } = maker()
+  await t.throwsAsync(openPinnedPort(network, { ...options, frames: -1 }, NAMESPACE, make), { message: /"options.frames"/ })
+  await t.throwsAsync(openPinnedPort(network, { ...options, more: 1 } as never, NAMESPACE, make), { message: /is no option/ })
+  t.deepEqual(daemon.asked, [])
+})
+
 const lies: [title: string, lie: (daemon: Daemon, descriptors: FakeDescriptors) => void, code: string, count: number][] = [
   ['bytes that are no JSON', (daemon, fds) => daemon.sayBytes(new Uint8Array([255]), fds), 'ERR_XSKNET_MESSAGE_MALFORMED', 1],
   ['a result of another shape', (daemon, fds) => daemon.answer('openPort', { info: {} }, fds), 'ERR_XSKNET_MESSAGE_MALFORMED', 2],
@@ -614,6 +782,12 @@ const lies: [title: string, lie: (daemon: Daemon, descriptors: FakeDescriptors) 
     'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
     1,
   ],
+  [
+    'a pinned port with one',
+    (daemon, fds) => daemon.answer('openPinnedPort', pinnedAnswer(), fds),
+    'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
+    1,
+  ],
   ['an event that is none', (daemon) => daemon.say({ version: 1, event: 'rain' } as never), 'ERR_XSKNET_MESSAGE_MALFORMED', 0],
 ]
 for (const [title, lie, cause, count] of lies) {
@@ -621,6 +795,7 @@ for (const [title, lie, cause, count] of lies) {
     const { daemon, network, port } = await opened()
     const gone = once(network, 'daemonGone')
     const opening = network.openPort(options)
+    openPinnedPort(network, options, NAMESPACE, maker().make).catch(() => {})
     const descriptors = new FakeDescriptors(count)
     lie(daemon, descriptors)
     t.is(descriptors.closed, count > 0 ? 1 : 0)

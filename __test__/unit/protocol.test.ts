@@ -3,6 +3,7 @@ import test from 'ava'
 import { XsknetError } from 'xsknet'
 import {
   type Answer,
+  descriptorsOf,
   encode,
   type Failure,
   faultIn,
@@ -10,6 +11,7 @@ import {
   MESSAGE_LIMIT,
   NESTING_LIMIT,
   type Operation,
+  RELEASE,
   type Request,
   readReply,
   readRequest,
@@ -18,7 +20,7 @@ import {
   toFailure,
 } from 'xsknet/protocol'
 import { type Example, example, examples } from '../helpers/examples.js'
-import { root } from '../helpers/workspace.js'
+import { npmManifest, root } from '../helpers/workspace.js'
 
 const bytesOf = (message: unknown) => new TextEncoder().encode(typeof message === 'string' ? message : JSON.stringify(message))
 
@@ -55,7 +57,7 @@ for (const [file, of] of examples) {
 test('each operation, answer and event has an example, and a place in the document', (t) => {
   const all = [...examples.values()]
   const text = readFileSync(`${root}docs/protocol.md`, 'utf8')
-  t.is(operations.length, 8)
+  t.is(operations.length, 10)
   for (const operation of operations) {
     t.true(
       all.some((of) => of.direction === 'request' && of.operation === operation),
@@ -91,6 +93,7 @@ test('the document names every field of every example', (t) => {
 })
 
 const open = example('open-port.request') as { port: Record<string, unknown> }
+const openPinned = example('open-pinned-port.request') as { port: Record<string, unknown> }
 const portWith = (fields: object) => ({ ...open, port: { ...open.port, ...fields } })
 const nested = (depth: number): unknown => (depth === 0 ? 1 : [nested(depth - 1)])
 
@@ -146,6 +149,11 @@ const badRequests: [title: string, message: unknown, code?: string, path?: strin
     MALFORMED,
     'port.frames',
   ],
+  ['frames for a pinned port', { ...openPinned, port: { ...openPinned.port, frames: 64 } }, MALFORMED, 'port.frames'],
+  ['a pinned port without its card', { ...openPinned, port: { addresses: [] } }, MALFORMED, 'port.uplink'],
+  ['a namespace in words', { ...openPinned, namespace: '/proc/1/ns/net' }, MALFORMED, 'namespace'],
+  ['a socket of no port', { version: 1, id: 1, operation: 'shareSocket' }, MALFORMED, 'port'],
+  ['a socket by its number', { version: 1, id: 1, operation: 'shareSocket', port: 1, socket: 7 }, MALFORMED, 'socket'],
   ['half of busyPoll', portWith({ busyPoll: { budget: 1 } }), MALFORMED, 'port.busyPoll.microseconds'],
   ['zeroCopy: true', portWith({ zeroCopy: true }), MALFORMED, 'port.zeroCopy'],
   ['half a character', portWith({ name: 'a\ud800' }), MALFORMED, 'port.name'],
@@ -224,6 +232,76 @@ test('a result is read by what was asked', (t) => {
   t.throws(() => readResult('closePort', []), { code: MALFORMED })
   t.throws(() => readResult('closePort', { extra: 1 }), { code: MALFORMED })
 })
+
+test('a pinned port is no other port: each result is read by its own operation alone', (t) => {
+  const [brokered, pinned] = [example('open-port.answer').result, example('open-pinned-port.answer').result]
+  t.throws(() => readResult('openPinnedPort', brokered), { code: MALFORMED })
+  t.throws(() => readResult('openPort', pinned), { code: MALFORMED })
+})
+
+test('statistics without a socket are a port’s, not a card’s', (t) => {
+  const { statistics } = example('port-statistics.answer').result as { statistics: object }
+  t.notThrows(() => readResult('portStatistics', { statistics: { ...statistics, socket: null } }))
+  const of = (example('uplink-statistics.answer').result as { statistics: { closed: object } }).statistics
+  const closed = { ...of.closed, socket: null }
+  t.throws(() => readResult('uplinkStatistics', { statistics: { ...of, closed } }), { code: MALFORMED })
+})
+
+test('descriptors go with few messages', (t) => {
+  const with_ = (direction: 'request' | 'answer') =>
+    operations.flatMap((operation) => {
+      const count = descriptorsOf(operation, direction)
+      return count > 0 ? [[operation, count]] : []
+    })
+  t.deepEqual(with_('request'), [
+    ['openPinnedPort', 1],
+    ['shareSocket', 1],
+  ])
+  t.deepEqual(with_('answer'), [['openPort', 2]])
+})
+
+test('the release is that of the packages', (t) => {
+  for (const name of ['xsknet', 'xsknetd']) t.is(npmManifest(`packages/${name}`).version, RELEASE)
+})
+
+const versions: [title: string, reply: object, older: string, hint: string][] = [
+  [
+    'a newer daemon that says its release',
+    refusalOf(2, { release: '0.3.0' }),
+    'client',
+    'Update the package xsknet to release 0.3.0 or a later one.',
+  ],
+  [
+    'a newer daemon of a release that is none',
+    refusalOf(2, { release: 'new!' }),
+    'client',
+    'Update the package xsknet to the release that the daemon is of.',
+  ],
+  [
+    'a newer daemon that says nothing',
+    { version: 2, error: null },
+    'client',
+    'Update the package xsknet to the release that the daemon is of.',
+  ],
+  [
+    'an older daemon',
+    refusalOf(0, { release: '0.0.1' }),
+    'daemon',
+    `Update the package xsknetd to release ${RELEASE} or a later one.`,
+  ],
+]
+for (const [title, reply, older, hint] of versions) {
+  test(`a client that reads ${title} is told that the ${older} is older, and what to update`, (t) => {
+    const error = t.throws(() => readReply(bytesOf(reply)), { code: 'ERR_XSKNET_PROTOCOL_VERSION' }) as XsknetError
+    const { version } = reply as { version: number }
+    t.regex(error.message, new RegExp(`^the daemon speaks version ${version} .* this client .* version 1: the ${older} is`))
+    t.is(error.hint, hint)
+    t.deepEqual(error.details, { theirs: version, ours: 1, older, release: RELEASE })
+  })
+}
+function refusalOf(version: number, details: object): object {
+  return { version, id: null, error: { code: 'ERR_XSKNET_PROTOCOL_VERSION', message: 'no', details } }
+}
 
 test('the id of a bad request is found where it can be', (t) => {
   t.is(requestId(bytesOf({ version: 1, id: 7, operation: 'destroy' })), 7)

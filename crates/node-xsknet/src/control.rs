@@ -12,7 +12,7 @@ use napi_derive::napi;
 use xsknet_control::{Arrival, MAX_MESSAGE, Seqpacket};
 
 use crate::callback::Callback;
-use crate::descriptors::Descriptors;
+use crate::descriptors::{self, Descriptors};
 use crate::poll::{Poll, Watcher};
 use crate::uv::{READABLE, errno_name};
 
@@ -82,11 +82,16 @@ impl Control {
         Ok(Self { state })
     }
 
-    /// Sends one message. `false`: the daemon has not read enough yet, try again later. Throws when the connection is gone.
+    /// Sends one message, and copies of the descriptors. `false`: the daemon has not read enough yet, try again later. Throws when
+    /// the connection is gone, or `EBADF` where a number is no open descriptor.
     #[napi]
-    pub fn send(&self, env: &Env, message: &[u8]) -> napi::Result<bool> {
+    pub fn send(&self, env: &Env, message: &[u8], fds: Option<Vec<i32>>) -> napi::Result<bool> {
+        let fds = fds.unwrap_or_default();
+        let borrowed: Result<Vec<_>, _> = fds.iter().map(|&fd| descriptors::borrow(fd)).collect();
+        let borrowed =
+            borrowed.map_err(|error| system_error(env, "fcntl", error.raw_os_error().unwrap_or(libc::EBADF), None))?;
         let sent = match (&*self.state.socket.borrow(), self.state.over.get()) {
-            (Some(socket), false) => socket.send(message, &[]),
+            (Some(socket), false) => socket.send(message, &borrowed),
             _ => Err(io::Error::from_raw_os_error(libc::EPIPE)),
         };
         match sent {
@@ -191,7 +196,7 @@ impl Watcher for State {
 }
 
 /// An error as Node's own calls throw it.
-fn system_error(env: &Env, syscall: &str, errno: i32, address: Option<&str>) -> napi::Error {
+pub(crate) fn system_error(env: &Env, syscall: &str, errno: i32, address: Option<&str>) -> napi::Error {
     match error_object(env, syscall, errno, address) {
         Ok(object) => napi::Error::from(object.to_unknown()),
         Err(error) => error,

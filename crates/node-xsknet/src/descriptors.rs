@@ -1,6 +1,24 @@
-use std::os::fd::OwnedFd;
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use napi::bindgen_prelude::Env;
 use napi_derive::napi;
+
+use crate::control::system_error;
+
+/// A descriptor that JavaScript knows by its number.
+///
+/// # Errors
+/// `EBADF` where the number is no open descriptor.
+pub(crate) fn borrow<'fd>(fd: RawFd) -> io::Result<BorrowedFd<'fd>> {
+    // SAFETY: whatever the number is, the call only looks it up.
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was open just now, and it is used within the call of JavaScript that named it, where JavaScript closes nothing.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}
 
 /// File descriptors that came with a message. They are closed with this object, unless somebody has taken them over.
 #[napi]
@@ -20,6 +38,19 @@ impl Descriptors {
 
 #[napi]
 impl Descriptors {
+    /// Takes over descriptors that JavaScript knows by their numbers, all or none. Whoever had them before must not close them.
+    /// Throws `EBADF` where a number is no open descriptor, or stands twice.
+    #[napi(factory)]
+    pub fn own(env: &Env, fds: Vec<i32>) -> napi::Result<Self> {
+        let mut seen = HashSet::new();
+        let all_fit = fds.iter().all(|&fd| seen.insert(fd) && borrow(fd).is_ok());
+        if !all_fit {
+            return Err(system_error(env, "fcntl", libc::EBADF, None));
+        }
+        // SAFETY: each is open, stands here once, and its owner gives it away by this call.
+        Ok(Self(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()))
+    }
+
     /// How many there still are.
     #[napi(getter)]
     pub fn length(&self) -> u32 {

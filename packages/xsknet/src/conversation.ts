@@ -1,6 +1,7 @@
 import { XsknetError } from './errors.js'
 import {
   type Answer,
+  descriptorsOf,
   type Event,
   encode,
   fromFailure,
@@ -21,8 +22,8 @@ export interface Descriptors {
 
 /** What carries the messages: the binding's `Control`. */
 export interface Transport {
-  /** False: there is no room now. Throws when the connection is gone. */
-  send(message: Uint8Array): boolean
+  /** Sends copies of the descriptors along. False: there is no room now. Throws when the connection is gone. */
+  send(message: Uint8Array, fds: number[]): boolean
   ref(): void
   unref(): void
   /** Idempotent; nothing is called back after it. */
@@ -37,6 +38,8 @@ export type Dial = (
 
 /** What happens with an answer, at the moment that it arrives: an event behind it may already be about what it says. */
 export interface Taking<O extends Operation, T> {
+  /** The descriptors that go with the request. They stay the caller's, who keeps them open until it is settled. */
+  fds?: number[]
   /** What the request resolves with; the descriptors, if any are due, are now its own. */
   take: (result: Result<O>, descriptors: Descriptors) => T
   /** The answer came after the caller had turned away; its descriptors are closed already. */
@@ -68,7 +71,7 @@ export class Conversation {
   readonly #onEvent: (event: Event) => void
   readonly #onEnd: (error: XsknetError) => void
   readonly #pending = new Map<number, Pending>()
-  #outbox: { id: number; bytes: Uint8Array }[] = []
+  #outbox: { id: number; bytes: Uint8Array; fds: number[] }[] = []
   #lastId = 0
   #timer: NodeJS.Timeout | undefined
   #held = false
@@ -93,7 +96,7 @@ export class Conversation {
 
   request<O extends Operation, T>(operation: O, parameters: Parameters<O>, taking: Taking<O, T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      const { signal } = taking
+      const { signal, fds = [] } = taking
       if (signal?.aborted) throw signal.reason
       if (this.#ended) throw this.#ended
       if (this.#outbox.length === OUTBOX_LIMIT) throw crowded()
@@ -128,7 +131,7 @@ export class Conversation {
         },
       }
       this.#pending.set(id, pending)
-      this.#outbox.push({ id, bytes })
+      this.#outbox.push({ id, bytes, fds })
       this.#flush()
       this.#hold()
     })
@@ -179,7 +182,7 @@ export class Conversation {
     if (this.#timer) return
     for (let first = this.#outbox[0]; first; first = this.#outbox[0]) {
       try {
-        if (!this.#transport.send(first.bytes)) {
+        if (!this.#transport.send(first.bytes, first.fds)) {
           this.#timer = setTimeout(() => {
             this.#timer = undefined
             this.#flush()
@@ -228,7 +231,7 @@ export class Conversation {
     }
     const { operation, settle } = pending
     if ('result' in reply) reply.result = readResult(operation, reply.result)
-    expect('result' in reply && operation === 'openPort' ? 2 : 0, descriptors, `the answer to ${operation}`)
+    expect('result' in reply ? descriptorsOf(operation, 'answer') : 0, descriptors, `the answer to ${operation}`)
     return () => {
       this.#pending.delete(id)
       this.#hold()

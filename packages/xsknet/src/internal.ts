@@ -1,2 +1,17 @@
-/** Private to `xsknetd`, which has the same version: nothing here keeps its form from one release to the next. */
+/**
+ * What the package xsknetd needs of this one. Private to that package: whatever stands here changes with any release, and the two
+ * are always of the same one.
+ *
+ * @module
+ */
+import type { Descriptors } from './conversation.js'
+import { native } from './native.js'
+
+export { checkOptions, checkSignal, wrongType } from './arguments.js'
+export { type MakeSocket, type OwnSocket, openPinnedPort } from './network.js'
 export { type BindingPlace, requireBinding } from './platform.js'
+
+/** Takes descriptors over, so that they are closed with what is returned, or by whoever it is given to. */
+export function own(fds: number[]): Descriptors {
+  return native().Descriptors.own(fds)
+}

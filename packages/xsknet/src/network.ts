@@ -9,11 +9,13 @@ import {
   fromFailure,
   type Operation,
   type Parameters,
+  type Pinned,
   type PortEntry,
   type PortInfo,
   type PortStatistics,
   type Result,
   type SocketDescription,
+  type Tried,
   type UplinkInfo,
   type UplinkStatistics,
 } from './protocol.js'
@@ -76,11 +78,40 @@ export type DaemonStatus = Result<'status'>
 /** Makes a port of an answer's descriptors, which are its own from then on, also when it throws. */
 export type MakePort = (descriptors: Descriptors, description: SocketDescription, info: PortInfo, control: PortControl) => Port
 
+/** A socket that was made in this process for a pinned port, and put into the port's XSKMAP. */
+export interface OwnSocket {
+  /** The XSK. `descriptors` has it; this is for sending it to the daemon. */
+  xsk: number
+  /** The XSK and the file of its UMEM, in this order. */
+  descriptors: Descriptors
+  description: SocketDescription
+  tried: Tried[]
+}
+
+/** Makes the socket of a pinned port: where it belongs, the port's MTU, and what the caller wants of it. */
+export type MakeSocket = (
+  place: Pinned & { mtu: number },
+  wishes: Pick<PortOptions, 'frames' | 'frameSize' | 'headroom' | 'ringSize' | 'zeroCopy' | 'busyPoll'>,
+) => Promise<OwnSocket>
+
+/** A port that the daemon has opened. `port` is missing as long as its socket is being made. */
+interface Held {
+  /** Held weakly, so that a port that everybody has forgotten can say so. */
+  port?: WeakRef<Port>
+  /** Why the daemon knows nothing more of it. */
+  lost?: XsknetError
+}
+
 /** Milliseconds that {@link Network.close} waits for a daemon that does not answer. Ending the connection closes its ports all the same. */
 const PATIENCE = 5000
 
 /** Says hello: what `connect()` does first, and nobody else. */
 export let sayHello: (network: Network, client: string, signal: AbortSignal) => Promise<void>
+/**
+ * Opens a port whose inner end is made in the network namespace that the descriptor `namespace` stands for, and whose socket `make`
+ * makes. On failure nothing stays open. What `openPinned()` of xsknetd does, and nobody else.
+ */
+export let openPinnedPort: (network: Network, options: PortOptions, namespace: number, make: MakeSocket) => Promise<Port>
 
 /**
  * The connection to a daemon, made by `connect()`. Ports are opened through it, and closed by the daemon when it ends.
@@ -96,8 +127,7 @@ export class Network extends EventEmitter<NetworkEvents> {
 
   readonly #conversation: Conversation
   readonly #makePort: MakePort
-  /** Held weakly, so that a port that everybody has forgotten can say so. Of a lost one the daemon knows nothing more. */
-  readonly #ports = new Map<number, { port: WeakRef<Port>; lost: boolean }>()
+  readonly #ports = new Map<number, Held>()
   #settle!: { resolve: () => void; reject: (error: XsknetError) => void }
   #closing: Promise<void> | undefined
 
@@ -105,6 +135,7 @@ export class Network extends EventEmitter<NetworkEvents> {
     sayHello = async (network, client, signal) => {
       await network.#ask('hello', { client }, { signal })
     }
+    openPinnedPort = (network, options, namespace, make) => network.#openPinned(options, namespace, make)
   }
 
   /** By `connect()` only. */
@@ -163,9 +194,7 @@ export class Network extends EventEmitter<NetworkEvents> {
     checkOptions(options)
     const { signal, ...port } = options
     checkSignal(signal)
-    const parameters = { port: port as Parameters<'openPort'>['port'] }
-    check('openPort', parameters, (path) => path.replace(/^port\b/, 'options'))
-    return this.#request('openPort', parameters, {
+    return this.#request('openPort', checkedPort(port), {
       take: ({ info, socket }, descriptors) => this.#take(info, socket, descriptors),
       leave: ({ info }) => this.#giveBack(info.port),
       signal,
@@ -197,6 +226,43 @@ export class Network extends EventEmitter<NetworkEvents> {
     return this
   }
 
+  async #openPinned(options: PortOptions, namespace: number, make: MakeSocket): Promise<Port> {
+    checkOptions(options)
+    const { signal, ...all } = options
+    checkSignal(signal)
+    const { uplink, addresses, name, mac, vlan, mtu, ...wishes } = checkedPort(all).port
+    const { info, pinned, held } = await this.#request(
+      'openPinnedPort',
+      { port: { uplink, addresses, name, mac, vlan, mtu } },
+      {
+        fds: [namespace],
+        take: ({ info, pinned }) => {
+          const held: Held = {}
+          this.#ports.set(info.port, held)
+          return { info, pinned, held }
+        },
+        leave: ({ info }) => this.#giveBack(info.port),
+        signal,
+      },
+    )
+    const { port } = info
+    let made: OwnSocket | undefined
+    try {
+      made = await make({ ...pinned, mtu: info.mtu }, wishes)
+      await this.#request('shareSocket', { port }, { fds: [made.xsk], take: () => {}, signal })
+      if (held.lost) throw held.lost
+    } catch (error) {
+      made?.descriptors.close()
+      this.#ports.delete(port)
+      if (!held.lost) this.#giveBack(port)
+      // What cannot be done with a lost port is not the reason.
+      throw signal?.aborted ? error : (held.lost ?? error)
+    }
+    const { description, descriptors } = made
+    const tried = [...info.tried, ...made.tried]
+    return this.#take({ ...info, bindMode: description.bindMode, tried }, description, descriptors)
+  }
+
   async #ask<O extends Operation>(operation: O, parameters: Parameters<O>, options: RequestOptions): Promise<Result<O>> {
     checkOptions(options)
     checkSignal(options.signal)
@@ -210,19 +276,22 @@ export class Network extends EventEmitter<NetworkEvents> {
   }
 
   #take(info: PortInfo, socket: SocketDescription, descriptors: Descriptors): Port {
+    const held: Held = {}
     let port: Port
     try {
       port = this.#makePort(descriptors, socket, info, {
         close: async () => {
-          if (!this.#ports.get(info.port)?.lost) await this.#closePort(info.port)
+          if (!held.lost) await this.#closePort(info.port)
         },
         statistics: () => this.#statisticsOf(info.port),
       })
     } catch (error) {
+      this.#ports.delete(info.port)
       this.#giveBack(info.port)
       throw error
     }
-    this.#ports.set(info.port, { port: new WeakRef(port), lost: false })
+    held.port = new WeakRef(port)
+    this.#ports.set(info.port, held)
     const forget = () => this.#ports.delete(info.port)
     port.closed.then(forget, forget)
     return port
@@ -263,8 +332,8 @@ export class Network extends EventEmitter<NetworkEvents> {
     }
     const held = this.#ports.get(event.port)
     if (!held) return
-    held.lost = true
-    held.port.deref()?.lost(error)
+    held.lost = error
+    held.port?.deref()?.lost(error)
   }
 
   #daemonGone(error: XsknetError): void {
@@ -277,7 +346,7 @@ export class Network extends EventEmitter<NetworkEvents> {
   }
 
   #openPorts(): Port[] {
-    return [...this.#ports.values()].flatMap(({ port }) => port.deref() ?? [])
+    return [...this.#ports.values()].flatMap(({ port }) => port?.deref() ?? [])
   }
 
   async #close(): Promise<void> {
@@ -291,6 +360,13 @@ export class Network extends EventEmitter<NetworkEvents> {
     if (!wasGone) this.emit('close')
     for (const ending of endings) if (ending.status === 'rejected') throw ending.reason
   }
+}
+
+/** A port's options as the daemon would have them, or the error of an argument. */
+function checkedPort(port: Omit<PortOptions, 'signal'>): Parameters<'openPort'> {
+  const parameters = { port: port as Parameters<'openPort'>['port'] }
+  check('openPort', parameters, (path) => path.replace(/^port\b/, 'options'))
+  return parameters
 }
 
 function check<O extends Operation>(operation: O, parameters: Parameters<O>, nameOf: (path: string) => string): void {

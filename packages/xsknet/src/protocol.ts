@@ -9,6 +9,8 @@ import { XsknetError, type XsknetErrorCode } from './errors.js'
 
 /** The version that this file describes. It stands in every message. */
 export const PROTOCOL_VERSION = 1
+/** The release of `xsknet` and `xsknetd` that this file is a part of. */
+export const RELEASE = '0.1.0'
 /** The longest message, in bytes. */
 export const MESSAGE_LIMIT = 65_536
 /** The most arrays and objects that stand in each other, the message itself included. */
@@ -69,7 +71,7 @@ const uplinkInfo = v.strictObject({
 /** A card that the daemon manages. */
 export type UplinkInfo = v.InferOutput<typeof uplinkInfo>
 
-const portInfo = v.strictObject({
+const pinnedPortInfo = v.strictObject({
   /** Its number, unique in the daemon's life. */
   port,
   /** Its name, unique on the uplink. */
@@ -86,19 +88,36 @@ const portInfo = v.strictObject({
   mtu: u32,
   /** The device at its outer end, among the host's. */
   outer: deviceName,
-  /** The device at its inner end, in the instance's namespace. */
+  /** The device at its inner end: in the instance's namespace, or, of a pinned port, in its client's. */
   inner: deviceName,
   /** Where its guard runs. */
   guardMode: xdpMode,
   /** Where the program at its inner end runs. */
   portMode: xdpMode,
-  /** How its socket is bound. */
-  bindMode,
   /** What was tried on the way. */
   tried: v.array(tried),
 })
+/** An open port whose socket its client makes. */
+export type PinnedPortInfo = v.InferOutput<typeof pinnedPortInfo>
+
+const portInfo = v.strictObject({
+  ...pinnedPortInfo.entries,
+  /** How its socket is bound. */
+  bindMode,
+})
 /** An open port. */
 export type PortInfo = v.InferOutput<typeof portInfo>
+
+const pinned = v.strictObject({
+  /** The path of the port's XSKMAP in bpffs, which the client may open. */
+  xsks: text(4095),
+  /** The device to bind the socket to, in the namespace that came with the request. */
+  device: deviceName,
+  /** The queue to bind it to, and the key of the map to put it at. */
+  queue: u32,
+})
+/** Where the socket of a pinned port belongs. */
+export type Pinned = v.InferOutput<typeof pinned>
 
 const portEntry = v.strictObject({
   port,
@@ -176,7 +195,8 @@ const portStatistics = v.strictObject({
   guard: counters,
   /** The port program's verdicts on what came for it. */
   program: counters,
-  socket: kernelStatistics,
+  /** `null`: a pinned port whose client has not shared its socket. */
+  socket: v.nullable(kernelStatistics),
   /** Frames that the port sent and that its own pair had no room for. */
   innerTransmitDrops: count,
   /** Frames for the port that its pair had no room for. */
@@ -196,19 +216,25 @@ const uplinkStatistics = v.strictObject({
   transmitDrops: count,
   /** Redirects that the kernel refused after the uplink program had returned. */
   refusedRedirects: count,
-  /** The ports that were closed since, summed up. */
-  closed: portStatistics,
+  /** The ports that were closed since, summed up. `socket` counts those sockets that the daemon could ask. */
+  closed: v.strictObject({ ...portStatistics.entries, socket: kernelStatistics }),
 })
 /** What the kernel says of an uplink. */
 export type UplinkStatistics = v.InferOutput<typeof uplinkStatistics>
 
-const portRequest = v.strictObject({
+const pinnedPortRequest = v.strictObject({
   uplink: deviceName,
   addresses: v.pipe(v.array(address), v.maxLength(64)),
   name: v.optional(text(64)),
   mac: v.optional(v.picklist(['own', 'uplink'])),
   vlan: v.optional(u32),
   mtu: v.optional(u32),
+})
+/** What a port is to be whose socket its client makes. */
+export type PinnedPortRequest = v.InferOutput<typeof pinnedPortRequest>
+
+const portRequest = v.strictObject({
+  ...pinnedPortRequest.entries,
   frames: v.optional(u32),
   frameSize: v.optional(u32),
   headroom: v.optional(u32),
@@ -247,6 +273,13 @@ const operations = {
     request: v.strictObject({ port: portRequest }),
     result: v.strictObject({ info: portInfo, socket: socketDescription }),
   },
+  /** One descriptor comes with the request: the network namespace in which the port's inner end is to be. */
+  openPinnedPort: {
+    request: v.strictObject({ port: pinnedPortRequest }),
+    result: v.strictObject({ info: pinnedPortInfo, pinned }),
+  },
+  /** One descriptor comes with the request: the socket of a pinned port, whose statistics the daemon tells from now on. */
+  shareSocket: { request: v.strictObject({ port }), result: v.strictObject({}) },
   closePort: { request: v.strictObject({ port }), result: v.strictObject({}) },
   /** All ports for root, their own for others, in the order of their numbers, behind `after`; `more` says that a message did not hold them all. */
   ports: {
@@ -259,6 +292,18 @@ const operations = {
 
 /** The name of an operation. */
 export type Operation = keyof typeof operations
+
+/** How many file descriptors come beside the requests and the good answers of those operations that have any. */
+const descriptors: { readonly [O in Operation]?: { readonly request?: number; readonly answer?: number } } = {
+  openPort: { answer: 2 },
+  openPinnedPort: { request: 1 },
+  shareSocket: { request: 1 },
+}
+/** How many file descriptors come beside a message of an operation. */
+export function descriptorsOf(operation: Operation, direction: 'request' | 'answer'): number {
+  return descriptors[operation]?.[direction] ?? 0
+}
+
 /** What a request says beside `version`, `id` and `operation`. */
 export type Parameters<O extends Operation> = v.InferOutput<(typeof operations)[O]['request']>
 /** What a good answer holds. */
@@ -350,7 +395,7 @@ export function faultIn<O extends Operation>(operation: O, parameters: unknown):
  * @throws {XsknetError} `ERR_XSKNET_MESSAGE_MALFORMED`, `ERR_XSKNET_PROTOCOL_VERSION` or `ERR_XSKNET_OPERATION_UNKNOWN`.
  */
 export function readRequest(bytes: Uint8Array): Request {
-  const message = parse(bytes)
+  const message = parse(bytes, 'daemon')
   const { operation } = message
   if (typeof operation !== 'string') throw malformed('the request names no operation', 'operation')
   if (!Object.hasOwn(requests, operation)) {
@@ -366,7 +411,7 @@ export function readRequest(bytes: Uint8Array): Request {
 /** The number of a request that could not be read otherwise, for the answer. */
 export function requestId(bytes: Uint8Array): number | null {
   try {
-    return v.parse(id, parse(bytes).id)
+    return v.parse(id, parse(bytes, 'daemon').id)
   } catch {
     return null
   }
@@ -378,7 +423,7 @@ export function requestId(bytes: Uint8Array): number | null {
  * @throws {XsknetError} `ERR_XSKNET_MESSAGE_MALFORMED` or `ERR_XSKNET_PROTOCOL_VERSION`.
  */
 export function readReply(bytes: Uint8Array): Answer | Event {
-  const message = parse(bytes)
+  const message = parse(bytes, 'client')
   if ('event' in message) return check(event, message)
   return 'error' in message ? check(refusal, message) : check(good, message)
 }
@@ -423,8 +468,10 @@ const LONE_SURROGATE = /\p{Surrogate}/u
 const utf8 = new TextEncoder()
 const fromUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
+type Side = 'client' | 'daemon'
+
 /** The version is checked before anything else, so that a message of another version is not called malformed. */
-function parse(bytes: Uint8Array): Record<string, unknown> {
+function parse(bytes: Uint8Array, reader: Side): Record<string, unknown> {
   let message: unknown
   try {
     message = JSON.parse(fromUtf8.decode(bytes))
@@ -434,19 +481,33 @@ function parse(bytes: Uint8Array): Record<string, unknown> {
   if (typeof message !== 'object' || message === null || Array.isArray(message)) throw malformed('the message is no object', '')
   const said = (message as Record<string, unknown>).version
   if (!Number.isSafeInteger(said)) throw malformed('the message names no version', 'version')
-  if (said !== PROTOCOL_VERSION) {
-    throw new XsknetError(
-      'ERR_XSKNET_PROTOCOL_VERSION',
-      `the message is of version ${said}, this side speaks ${PROTOCOL_VERSION}`,
-      {
-        hint: 'Use the same release of xsknet and xsknetd.',
-        details: { theirs: said, ours: PROTOCOL_VERSION },
-      },
-    )
-  }
+  if (said !== PROTOCOL_VERSION) throw otherVersion(reader, said as number, message)
   const flaw = flawIn(message)
   if (flaw) throw malformed(flaw.message, flaw.path)
   return message as Record<string, unknown>
+}
+
+/** Only the newer side knows what the older one lacks, so its release is what the older one should become. */
+function otherVersion(reader: Side, theirs: number, message: object): XsknetError {
+  const writer = reader === 'client' ? 'daemon' : 'client'
+  const older = theirs < PROTOCOL_VERSION ? writer : reader
+  const release = older === writer ? RELEASE : releaseIn(message)
+  const to = release === undefined ? `the release that the ${writer} is of` : `release ${release} or a later one`
+  return new XsknetError(
+    'ERR_XSKNET_PROTOCOL_VERSION',
+    `the ${writer} speaks version ${theirs} of the protocol, this ${reader} (release ${RELEASE}) version ${PROTOCOL_VERSION}: the ${older} is the older one`,
+    {
+      hint: `Update the package ${older === 'client' ? 'xsknet' : 'xsknetd'} to ${to}.`,
+      details: { theirs, ours: PROTOCOL_VERSION, older, release: RELEASE },
+    },
+  )
+}
+
+/** The release of whoever wrote a message of another version, of which little can be relied on: a client's `hello`, or a daemon's refusal. */
+function releaseIn(message: object): string | undefined {
+  const { client, error } = message as { client?: unknown; error?: { details?: { release?: unknown } | null } | null }
+  const said = typeof client === 'string' ? /^xsknet\/(\S+)/.exec(client)?.[1] : error?.details?.release
+  return typeof said === 'string' && /^\d[\w.+-]{0,31}$/.test(said) ? said : undefined
 }
 
 /**
