@@ -14,6 +14,7 @@ const onward = (c: Counters) => c.passed + c.toPort + c.toUplink + c.toSocket + 
 export function portSums({ client, daemon }: PortStats): Sum[] {
   if (!daemon) throw new Error('the sums of a port take the daemon’s counters')
   const { guard, program, socket, innerTransmitDrops } = daemon
+  if (!socket) throw new Error('the sums of a port take its socket’s counters, which it has not shared')
   return [
     { what: 'port sent', left: client.completed, right: guard.seen + innerTransmitDrops + socket.txInvalidDescs },
     { what: 'guard program', left: guard.seen, right: onward(guard) },

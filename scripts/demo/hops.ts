@@ -53,8 +53,7 @@ function rows({ uplinks, ports }: Statistics): Row[] {
           onward: `${thousands(program.toSocket)} to its socket`,
           lost: losses(program, {
             'pair full': pair.outerTransmitDrops,
-            'FILL empty or frame too long': socket.rxDropped,
-            'RX ring full': socket.rxRingFull,
+            ...(socket && { 'FILL empty or frame too long': socket.rxDropped, 'RX ring full': socket.rxRingFull }),
           }),
         },
         {

@@ -205,6 +205,13 @@ test('statistics are told hop by hop: what came, what went on, what was lost and
   )
 })
 
+test('of a pinned port whose socket is not shared, nothing is said of the socket', (t) => {
+  const statistics = { ...noStatistics.closed, socket: null }
+  const report = statisticsReport({ uplinks: [], ports: [{ ...entry, statistics }] })
+  t.notRegex(report, /socket (receives|sends)/)
+  t.regex(report, /port program/)
+})
+
 test('the statistics of a card hold those of its closed ports', (t) => {
   const report = statisticsReport({ uplinks: [{ uplink: 'eth0', statistics: { ...noStatistics, transmitDrops: 5 } }], ports: [] })
   t.regex(report, /^uplink eth0\n/)

@@ -177,6 +177,7 @@ test('a program gives the same as objects, and gets the same errors', (t) => {
     accounts,
   )
   t.like(grants[0], { holder: { uid: 1001 }, ports: 1, origin: 'the 1st of `grants`' })
+  t.is(grants[0]?.pinned, false)
   const wrong = { user: 'alice', uplinks: ['eth0'], addresses: ['192.0.2.1'], port: 3 }
   t.throws(() => checkConfiguration({ uplinks: ['eth0'], mode: 'fast' as never }), { message: /^`mode`: it has to be/ })
   t.throws(() => checkConfiguration({ uplinks: ['eth0'], port: 3 } as never), { message: /^`port`: there is no such key/ })

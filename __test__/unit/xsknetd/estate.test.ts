@@ -2,7 +2,7 @@ import test, { type ExecutionContext } from 'ava'
 import { XsknetError } from 'xsknet'
 import { Estate, type Owner } from '../../../packages/xsknetd/src/estate.js'
 import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
-import { ALICE, BOB, FakeGround, grant, MiB, Record, ROOT, refusal, until, user } from './fakes.js'
+import { ALICE, BOB, FakeDescriptors, FakeGround, grant, MiB, Record, ROOT, refusal, until, user } from './fakes.js'
 
 class FakeOwner implements Owner {
   readonly credentials: Credentials
@@ -215,6 +215,75 @@ test('a lost port is told to its owner and cleaned up; others go on', async (t) 
   // What the kernel says twice is told once.
   ground.lose({ uplink: 'eth0', port: 1 })
   t.is(alice.heard.length, 1)
+})
+
+const pinnedGrant = { grants: [grant({ pinned: true, memory: 1 })] }
+
+test('a pinned port goes to the namespace, its pin to the owner, and its memory counts nothing', async (t) => {
+  const { ground, record, estate, alice } = await setUp(pinnedGrant)
+  const namespace = new FakeDescriptors(1)
+  const granted = await estate.openPinnedPort(alice, { ...port, name: 'p', mtu: 1400 }, namespace)
+  t.deepEqual(granted.pinned, { xsks: '/sys/fs/bpf/xsknet/lab/v1/eth0/port-1/xsks', device: 'i1', queue: 0 })
+  t.like(granted.info, { port: 1, name: 'p', addresses: ['192.0.2.10/24'] })
+  t.false('bindMode' in granted.info)
+  t.is(namespace.fate, 'taken')
+  t.like(ground.pinned[0], { owner: ALICE, announced: true })
+  t.deepEqual(ground.pinned[0]?.request, { addresses: ['192.0.2.10'], name: 'p', mtu: 1400 })
+  t.like(record.of('port-opened')[0], { port: 1, pinned: true })
+  await estate.closePort(alice, 1)
+  t.deepEqual([...ground.open], [])
+})
+
+for (const [what, request, code] of [
+  ['no grant for it', {}, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['no address', { addresses: [] }, 'ERR_XSKNET_ADDRESS_MISSING'],
+] as const) {
+  test(`a pinned port with ${what}: ${code}, and the namespace is the caller’s still`, async (t) => {
+    const { ground, estate, alice } = await setUp()
+    const namespace = new FakeDescriptors(1)
+    t.is(await codeOf(t, estate.openPinnedPort(alice, { ...port, ...request } as never, namespace)), code)
+    t.is(namespace.fate, 'open')
+    t.deepEqual(ground.pinned, [])
+  })
+}
+
+test('who leaves while its pinned port is being opened: it is closed when it is ready', async (t) => {
+  const { ground, estate, alice } = await setUp(pinnedGrant)
+  const letGo = ground.hold()
+  const opening = estate.openPinnedPort(alice, port, new FakeDescriptors(1))
+  await until('the opening', () => ground.waiting === 1)
+  await estate.leave(alice)
+  letGo()
+  t.is(await codeOf(t, opening), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.deepEqual([...ground.open], [])
+})
+
+test('a socket is shared by the connection of its port alone, and only for a pinned one', async (t) => {
+  const { ground, estate, alice, owner } = await setUp({ grants: [grant({ pinned: true })] })
+  await estate.openPinnedPort(alice, port, new FakeDescriptors(1))
+  await estate.openPort(alice, port)
+  const socket = new FakeDescriptors(1)
+  t.is(await codeOf(t, estate.shareSocket(owner(ALICE), 1, socket)), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.is(await codeOf(t, estate.shareSocket(alice, 9, socket)), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.is(await codeOf(t, estate.shareSocket(alice, 2, socket)), 'ERR_XSKNET_SOCKET_REFUSED')
+  t.is(socket.fate, 'open')
+  await estate.shareSocket(alice, 1, socket)
+  t.is(socket.fate, 'taken')
+  t.deepEqual(ground.shared, [1])
+})
+
+test('a pinned port whose owner changed its end is lost with that reason', async (t) => {
+  const { ground, record, estate, alice } = await setUp(pinnedGrant)
+  await estate.openPinnedPort(alice, port, new FakeDescriptors(1))
+  const lost: XsknetError[] = []
+  alice.portLost = (_, error) => void lost.push(error)
+  const change = 'its MTU was changed from 1500 to 1400'
+  ground.lose({ uplink: 'eth0', port: 1, change })
+  t.is(lost[0]?.message, `port 1 \`port-1\` on eth0 was taken away: ${change}`)
+  t.like(lost[0]?.details, { port: 1, change })
+  t.regex(lost[0]?.hint ?? '', /^Leave i1 as the daemon made it/)
+  await until('the cleaning', () => record.of('port-closed').length === 1)
+  t.like(record.of('port-closed')[0], { why: change })
 })
 
 test('a loss that comes while the port is being closed is nobody’s', async (t) => {

@@ -3,14 +3,14 @@ import {
   type Answer,
   type Event,
   encode,
-  type PortInfo,
+  type PinnedPortInfo,
   PROTOCOL_VERSION,
   readReply,
   type UplinkInfo,
   type UplinkStatistics,
 } from 'xsknet/protocol'
 import { Range } from '../../../packages/xsknetd/src/addresses.js'
-import type { Ground, Loss, OpenedPort } from '../../../packages/xsknetd/src/ground.js'
+import type { Ground, Loss, OpenedPinnedPort, OpenedPort } from '../../../packages/xsknetd/src/ground.js'
 import type { Log, LogFields } from '../../../packages/xsknetd/src/log.js'
 import type { Grant } from '../../../packages/xsknetd/src/policy.js'
 import type { Credentials, Descriptors, Wire } from '../../../packages/xsknetd/src/wire.js'
@@ -33,6 +33,7 @@ export function grant({
     vlans: ['untagged'],
     ports: 2,
     memory: 32 * MiB,
+    pinned: false,
     origin: 'the 1st [[grant]] of test.toml',
     ...changed,
     addresses: addresses.map((text) => new Range(text)),
@@ -50,12 +51,32 @@ export class Record {
 }
 
 export class FakeDescriptors implements Descriptors {
-  length = 2
-  closed = false
+  length: number
+  /** What became of them first. */
+  fate: 'open' | 'closed' | 'taken' = 'open'
+
+  constructor(length = 2) {
+    this.length = length
+  }
+
+  get closed(): boolean {
+    return this.fate === 'closed'
+  }
 
   close(): void {
+    this.#end('closed')
+  }
+
+  /** As the binding does: it empties what it takes over. */
+  take(): number {
+    const taken = this.length
+    this.#end('taken')
+    return taken
+  }
+
+  #end(fate: 'closed' | 'taken'): void {
     this.length = 0
-    this.closed = true
+    if (this.fate === 'open') this.fate = fate
   }
 }
 
@@ -71,6 +92,7 @@ export const noStatistics: UplinkStatistics = {
 }
 
 type GroundRequest = Parameters<Ground['openPort']>[1]
+type PinnedGroundRequest = Parameters<Ground['openPinnedPort']>[1]
 
 /** A host in memory. Whatever is opened or closed waits at the gate while that is shut. */
 export class FakeGround implements Ground {
@@ -78,6 +100,10 @@ export class FakeGround implements Ground {
   readonly requests: GroundRequest[] = []
   readonly handedOut: FakeDescriptors[] = []
   readonly open = new Set<number>()
+  /** Pinned ports, and for whom. */
+  readonly pinned: { request: PinnedGroundRequest; owner: { uid: number; gid: number }; announced: boolean }[] = []
+  /** Ports whose sockets were shared. */
+  readonly shared: number[] = []
   /** The next call of this name fails with it. */
   readonly failures = new Map<string, unknown>()
   #lose: (loss: Loss) => void = () => {}
@@ -120,23 +146,7 @@ export class FakeGround implements Ground {
   async openPort(uplink: string, request: GroundRequest): Promise<OpenedPort> {
     this.requests.push(request)
     await this.#do('openPort', uplink)
-    const key = this.#next++
-    this.open.add(key)
-    const info: PortInfo = {
-      port: key,
-      name: request.name ?? `port-${key}`,
-      uplink,
-      mac: '02:00:00:00:00:10',
-      addresses: request.addresses,
-      vlan: request.vlan ?? null,
-      mtu: 1500,
-      outer: `o${key}`,
-      inner: `i${key}`,
-      guardMode: 'native',
-      portMode: 'native',
-      bindMode: 'copy',
-      tried: [],
-    }
+    const { key, info } = this.#made(uplink, request)
     const { frames = 0, frameSize = 0, ringSize = 0 } = request
     const rings = { rx: ringSize, tx: ringSize, fill: ringSize, completion: ringSize }
     const socket = {
@@ -154,7 +164,52 @@ export class FakeGround implements Ground {
       this.handedOut.push(descriptors)
       return descriptors
     }
-    return { key, info, socket, takeDescriptors }
+    return { key, info: { ...info, bindMode: 'copy' }, socket, takeDescriptors }
+  }
+
+  async openPinnedPort(...[uplink, request, owner, namespace]: Parameters<Ground['openPinnedPort']>): Promise<OpenedPinnedPort> {
+    const taken = (namespace as FakeDescriptors).take()
+    if (taken !== 1) throw new Error(`${taken} namespaces were handed down`)
+    const pinned = { request, owner, announced: false }
+    this.pinned.push(pinned)
+    await this.#do('openPinnedPort', uplink)
+    const { key, info } = this.#made(uplink, request)
+    const announce = () => {
+      pinned.announced = true
+    }
+    return {
+      key,
+      info,
+      pinned: { xsks: `/sys/fs/bpf/xsknet/lab/v1/${uplink}/port-${key}/xsks`, device: `i${key}`, queue: 0 },
+      announce,
+    }
+  }
+
+  async shareSocket(port: number, socket: Descriptors): Promise<void> {
+    const taken = (socket as FakeDescriptors).take()
+    if (taken !== 1) throw new Error(`${taken} sockets were handed down`)
+    await this.#do('shareSocket', `${port}`)
+    this.shared.push(port)
+  }
+
+  #made(uplink: string, { name, addresses, vlan }: PinnedGroundRequest): { key: number; info: PinnedPortInfo } {
+    const key = this.#next++
+    this.open.add(key)
+    const info: PinnedPortInfo = {
+      port: key,
+      name: name ?? `port-${key}`,
+      uplink,
+      mac: '02:00:00:00:00:10',
+      addresses,
+      vlan: vlan ?? null,
+      mtu: 1500,
+      outer: `o${key}`,
+      inner: `i${key}`,
+      guardMode: 'native',
+      portMode: 'native',
+      tried: [],
+    }
+    return { key, info }
   }
 
   async closePort(port: number): Promise<void> {
@@ -201,6 +256,8 @@ export class FakeWire implements Wire {
   readonly replies: (Answer | Event)[] = []
   /** What came with the replies, in their order. */
   readonly descriptors: (Descriptors | undefined)[] = []
+  /** What came with the requests that had any. */
+  readonly brought: FakeDescriptors[] = []
   closed = false
   /** False: the client does not read and is cut off. */
   takes = true
@@ -242,26 +299,29 @@ export class FakeWire implements Wire {
   /** What came from the client, whatever it is. */
   deliver(message: string | Uint8Array | null, length?: number, descriptors = 0): void {
     const bytes = typeof message === 'string' ? new TextEncoder().encode(message) : message
-    this.#onMessage(bytes, length ?? bytes?.length ?? 0, descriptors)
+    const brought = new FakeDescriptors(descriptors)
+    if (descriptors > 0) this.brought.push(brought)
+    this.#onMessage(bytes, length ?? bytes?.length ?? 0, brought)
   }
 
   /** A request, and the number it got. */
-  ask(operation: string, parameters: object = {}): number {
+  ask(operation: string, parameters: object = {}, descriptors = 0): number {
     this.#id += 1
-    this.deliver(encode({ version: PROTOCOL_VERSION, id: this.#id, operation, ...parameters } as never))
+    const message = encode({ version: PROTOCOL_VERSION, id: this.#id, operation, ...parameters } as never)
+    this.deliver(message, message.length, descriptors)
     return this.#id
   }
 
   /** A request's good result. */
-  async result<T = unknown>(operation: string, parameters: object = {}): Promise<T> {
-    const answer = await this.answer(this.ask(operation, parameters))
+  async result<T = unknown>(operation: string, parameters: object = {}, descriptors = 0): Promise<T> {
+    const answer = await this.answer(this.ask(operation, parameters, descriptors))
     if (!('result' in answer)) throw new Error(`${operation} was refused: ${JSON.stringify(answer)}`)
     return answer.result as T
   }
 
   /** The code with which a request was refused. */
-  async refusal(operation: string, parameters: object = {}): Promise<string> {
-    const answer = await this.answer(this.ask(operation, parameters))
+  async refusal(operation: string, parameters: object = {}, descriptors = 0): Promise<string> {
+    const answer = await this.answer(this.ask(operation, parameters, descriptors))
     if (!('error' in answer)) throw new Error(`${operation} was not refused: ${JSON.stringify(answer)}`)
     return answer.error.code
   }

@@ -16,6 +16,7 @@ const wish = ({
   uplink: 'eth0',
   vlan: 'untagged',
   memory: 8 * MiB,
+  pinned: false,
   ...changed,
   addresses: addresses.map(readAddress),
 })
@@ -120,6 +121,23 @@ const rows: Row[] = [
     refused: LIMIT_REACHED,
     details: { most: 1 },
   },
+  { what: 'a pinned port that was granted', grants: [grant({ pinned: true })], wish: wish({ pinned: true, memory: 0 }) },
+  { what: 'a brokered port where pinned ones were granted', grants: [grant({ pinned: true })] },
+  { what: 'a pinned port for root', grants: [], who: ROOT, wish: wish({ pinned: true, memory: 0 }) },
+  {
+    what: 'a pinned port that was not granted',
+    wish: wish({ pinned: true, memory: 0 }),
+    refused: NOT_PERMITTED,
+    details: { pinned: true },
+  },
+  {
+    what: 'a pinned port is a port',
+    grants: [grant({ pinned: true })],
+    wish: wish({ pinned: true, memory: 0 }),
+    has: { ports: 2, memory: 0 },
+    refused: LIMIT_REACHED,
+    details: { limit: 'ports' },
+  },
   { what: 'more memory than can be', wish: wish({ memory: 2 ** 64 }), refused: LIMIT_REACHED },
 ]
 
@@ -183,6 +201,19 @@ test('who lacks a VLAN too is told both lines', (t) => {
     'addresses = ["192.0.2.8/29", "2001:db8::/64", "192.0.2.99"]',
     'vlans = ["untagged", 42]',
   ])
+})
+
+test('who may have the port, but not pinned, is told that line, and it is enough', (t) => {
+  const wanted = wish({ pinned: true })
+  const missing = lines([grant()], wanted)
+  t.deepEqual(missing, ['pinned = true'])
+  const error = refused(() => permit([grant()], ALICE, wanted, nothing))
+  t.is(error.message, `user ${ALICE.uid} may not use pinned ports on the uplink eth0`)
+  const toml = ['[[grant]]', `user = ${ALICE.uid}`, 'uplinks = ["eth0"]', 'addresses = ["192.0.2.8/29"]', ...missing]
+  t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
+  const whole = lines([], wanted)
+  t.is(whole.at(-1), 'pinned = true')
+  t.notThrows(() => permit(configured(t, whole), ALICE, wanted, nothing))
 })
 
 test('of several grants, the one that lacks least is named', (t) => {

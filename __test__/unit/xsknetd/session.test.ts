@@ -1,6 +1,6 @@
 import { mock } from 'node:test'
 import test from 'ava'
-import { type Result, readReply } from 'xsknet/protocol'
+import { type Failure, RELEASE, type Result, readReply } from 'xsknet/protocol'
 import { Estate } from '../../../packages/xsknetd/src/estate.js'
 import { Server, wireLimits } from '../../../packages/xsknetd/src/server.js'
 import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
@@ -9,7 +9,7 @@ import { ALICE, FakeGround, FakeWire, grant, MiB, Record, ROOT, refusal, until, 
 async function setUp() {
   const ground = new FakeGround()
   const record = new Record()
-  const estate = new Estate(ground, [grant({ ports: 500, memory: 2 ** 40 })], record.log)
+  const estate = new Estate(ground, [grant({ ports: 500, memory: 2 ** 40, pinned: true })], record.log)
   await estate.manage(['eth0'], 'unspecified')
   const server = new Server(estate, { daemon: 'xsknetd 9.9.9', instance: 'lab' }, record.log)
   const connect = (who: Credentials) => {
@@ -38,7 +38,7 @@ test('hello says who the client is and what the daemon is', async (t) => {
 })
 
 test('every operation is answered', async (t) => {
-  const { greeted } = await setUp()
+  const { ground, greeted } = await setUp()
   const wire = await greeted(ALICE)
   const { info, socket } = await wire.result<Result<'openPort'>>('openPort', { port })
   t.like(info, { port: 1, addresses: ['192.0.2.10/24'] })
@@ -51,10 +51,17 @@ test('every operation is answered', async (t) => {
   t.is((await wire.result<Result<'portStatistics'>>('portStatistics', { port: 1 })).statistics.guard.seen, 0)
   t.is((await wire.result<Result<'uplinkStatistics'>>('uplinkStatistics', { uplink: 'eth0' })).statistics.program.seen, 0)
   t.deepEqual(await wire.result('closePort', { port: 1 }), {})
+  const pinned = await wire.result<Result<'openPinnedPort'>>('openPinnedPort', { port }, 1)
+  t.like(pinned, { info: { port: 2 }, pinned: { device: 'i2', queue: 0 } })
+  t.is(wire.descriptors.at(-1), undefined)
+  t.deepEqual(await wire.result('shareSocket', { port: 2 }, 1), {})
+  t.deepEqual(ground.shared, [2])
   t.is(wire.dealtWith, wire.replies.length)
 })
 
 const utf8 = new TextEncoder()
+const UNEXPECTED = 'ERR_XSKNET_UNEXPECTED_DESCRIPTORS'
+const pinnedRequest = '{"version":1,"id":7,"operation":"openPinnedPort","port":{"uplink":"eth0","addresses":["192.0.2.10"]}}'
 const violations: [what: string, message: string | Uint8Array | null, code: string, id: number | null, descriptors?: number][] = [
   ['no JSON', '{', 'ERR_XSKNET_MESSAGE_MALFORMED', null],
   ['no UTF-8', Uint8Array.of(0xff, 0xfe), 'ERR_XSKNET_MESSAGE_MALFORMED', null],
@@ -64,7 +71,15 @@ const violations: [what: string, message: string | Uint8Array | null, code: stri
   ['a key too many', '{"version":1,"id":7,"operation":"status","more":1}', 'ERR_XSKNET_MESSAGE_MALFORMED', 7],
   ['another version', '{"version":2,"id":7,"operation":"status"}', 'ERR_XSKNET_PROTOCOL_VERSION', null],
   ['too long', null, 'ERR_XSKNET_MESSAGE_TOO_LONG', null],
-  ['descriptors', '{"version":1,"id":7,"operation":"status"}', 'ERR_XSKNET_UNEXPECTED_DESCRIPTORS', 7, 1],
+  ['descriptors', '{"version":1,"id":7,"operation":"status"}', UNEXPECTED, 7, 1],
+  ['a socket without its descriptor', '{"version":1,"id":7,"operation":"shareSocket","port":1}', UNEXPECTED, 7],
+  ['a socket with two', '{"version":1,"id":7,"operation":"shareSocket","port":1}', UNEXPECTED, 7, 2],
+  ['a pinned port without its namespace', pinnedRequest, UNEXPECTED, 7],
+  ['a pinned port with two', pinnedRequest, UNEXPECTED, 7, 2],
+  ['a pinned port with all that fit', pinnedRequest, UNEXPECTED, 7, 253],
+  ['a port with one', '{"version":1,"id":7,"operation":"openPort","port":{"uplink":"eth0","addresses":[]}}', UNEXPECTED, 7, 1],
+  ['too long, with a descriptor', null, 'ERR_XSKNET_MESSAGE_TOO_LONG', null, 1],
+  ['no JSON, with a descriptor', '{', 'ERR_XSKNET_MESSAGE_MALFORMED', null, 1],
   ['a second hello', '{"version":1,"id":7,"operation":"hello","client":"x"}', 'ERR_XSKNET_HELLO_MISSING', 7],
   ['a nameless operation that nobody knows', '{"version":1,"operation":"fly"}', 'ERR_XSKNET_OPERATION_UNKNOWN', null],
 ]
@@ -82,6 +97,8 @@ for (const [what, message, code, id, descriptors = 0] of violations) {
     await until('the end of the queue', () => wire.dealtWith === 4)
     // The request behind it was not answered any more.
     t.is(wire.replies.length, 3)
+    t.true(wire.brought.every((brought) => brought.closed))
+    t.is(wire.brought.length, descriptors > 0 ? 1 : 0)
   })
 }
 
@@ -169,6 +186,64 @@ test('a client that is cut off when its port is handed over: descriptors are clo
   wire.end('the client does not read')
   await until('the end of the port', () => ground.open.size === 0)
 })
+
+test('descriptors that came are closed or handed down, whatever becomes of their request', async (t) => {
+  const { ground, greeted } = await setUp()
+  const wire = await greeted(ALICE)
+  t.is(await wire.refusal('openPinnedPort', { port: { ...port, uplink: 'eth1' } }, 1), 'ERR_XSKNET_NOT_PERMITTED')
+  t.is(await wire.refusal('shareSocket', { port: 9 }, 1), 'ERR_XSKNET_PORT_UNKNOWN')
+  ground.failures.set('openPinnedPort', refusal('ERR_XSKNET_NAMESPACE_UNFIT'))
+  t.is(await wire.refusal('openPinnedPort', { port }, 1), 'ERR_XSKNET_NAMESPACE_UNFIT')
+  await wire.result('openPinnedPort', { port }, 1)
+  t.is(await wire.refusal('fly', {}, 1), 'ERR_XSKNET_OPERATION_UNKNOWN')
+  await until('all to be dealt with', () => wire.dealtWith === wire.replies.length)
+  t.deepEqual(
+    wire.brought.map(({ fate }) => fate),
+    ['closed', 'closed', 'taken', 'taken', 'closed'],
+  )
+  t.false(wire.closed)
+})
+
+test('descriptors that wait their turn are closed when their client goes, and too many at once', async (t) => {
+  const { ground, greeted } = await setUp()
+  const wire = await greeted(ALICE)
+  const letGo = ground.hold()
+  wire.ask('openPinnedPort', { port }, 1)
+  for (let at = 0; at < 6; at++) wire.ask('openPinnedPort', { port }, 1)
+  wire.ask('openPinnedPort', { port }, 16)
+  t.is(wire.brought.at(-1)?.fate, 'closed')
+  await until('the opening', () => ground.waiting === 1)
+  wire.end()
+  letGo()
+  await until('all to be dealt with', () => wire.dealtWith === 9)
+  t.deepEqual(
+    wire.brought.map(({ fate }) => fate),
+    ['taken', ...Array(7).fill('closed')],
+  )
+  t.deepEqual([...ground.open], [])
+})
+
+for (const [theirs, client, older, update] of [
+  [2, 'xsknet/0.9.3 node/30.0.0', 'daemon', `Update the package xsknetd to release 0.9.3 or a later one.`],
+  [2, 'my own program', 'daemon', 'Update the package xsknetd to the release that the client is of.'],
+  [0, 'xsknet/0.0.9 node/20.19.0', 'client', `Update the package xsknet to release ${RELEASE} or a later one.`],
+] as const) {
+  test(`a client of version ${theirs}, ${client}, is told that the ${older} is older, and what to update`, async (t) => {
+    const { connect } = await setUp()
+    const wire = connect(ALICE)
+    wire.deliver(JSON.stringify({ version: theirs, id: 1, operation: 'hello', client, news: true }))
+    const answer = await wire.answer(null)
+    const { code, message, hint, details } = ('error' in answer ? answer.error : {}) as Failure
+    t.is(code, 'ERR_XSKNET_PROTOCOL_VERSION')
+    t.regex(
+      message,
+      new RegExp(`^the client speaks version ${theirs} .* this daemon \\(release ${RELEASE}\\) version 1: the ${older} is`),
+    )
+    t.is(hint, update)
+    t.deepEqual(details, { theirs, ours: 1, older, release: RELEASE })
+    t.true(wire.closed)
+  })
+}
 
 test('an end is counted once, however it comes', async (t) => {
   const { greeted, ground } = await setUp()

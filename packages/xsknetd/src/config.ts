@@ -24,6 +24,11 @@ export interface GrantOptions {
   ports?: number
   /** The most memory of one user's ports at once, in bytes or like `64MiB`: 16 MiB unless set. */
   memory?: string | number
+  /**
+   * Whether these users may open pinned ports, for which they make the socket themselves: false unless set. Such a port's memory is
+   * locked by the user's own programs and does not count in `memory`.
+   */
+  pinned?: boolean
 }
 
 /** All that a daemon has to be told. */
@@ -139,6 +144,7 @@ const grantSchema = (accounts: Accounts) => {
       vlans: v.optional(many(vlan, 'a list of VLANs, such as [42, "untagged"]'), ['untagged']),
       ports: v.optional(ports, 1),
       memory: v.optional(memory, 16 * 2 ** 20),
+      pinned: v.optional(v.boolean('it has to be true or false'), false),
     }),
     v.check(({ user, group }) => (user === undefined) !== (group === undefined), 'it has to name either a `user` or a `group`'),
   )

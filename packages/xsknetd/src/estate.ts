@@ -1,5 +1,8 @@
 import { XsknetError } from 'xsknet'
 import type {
+  Pinned,
+  PinnedPortInfo,
+  PinnedPortRequest,
   PortEntry,
   PortInfo,
   PortRequest,
@@ -9,7 +12,7 @@ import type {
   UplinkStatistics,
 } from 'xsknet/protocol'
 import { type Address, readAddress } from './addresses.js'
-import type { Ground, Loss, OpenedPort, UplinkMode } from './ground.js'
+import type { Ground, Loss, UplinkMode } from './ground.js'
 import type { Log, LogFields } from './log.js'
 import { type Grant, type Holding, mayUse, permit, unknownUplink, type Vlan, type Wish } from './policy.js'
 import type { Credentials, Descriptors } from './wire.js'
@@ -28,11 +31,32 @@ export interface GrantedPort {
   readonly descriptors: Descriptors
 }
 
+/** A pinned port for its owner. */
+export interface GrantedPinnedPort {
+  readonly info: PinnedPortInfo
+  readonly pinned: Pinned
+}
+
+/** What the kernel's side has made. */
+interface Made {
+  readonly key: number
+  readonly info: PinnedPortInfo
+}
+
+/** What its owner gets beside the info. */
+type Handed = Pick<GrantedPort, 'socket' | 'descriptors'> | Pick<GrantedPinnedPort, 'pinned'>
+
+/** How a port is made, and what is handed to its owner. From `hand` on a loss of the port is told. */
+interface Way<O extends Made, G extends Handed> {
+  make(addresses: string[]): Promise<O>
+  hand(opened: O): G
+}
+
 interface Held {
-  readonly info: PortInfo
+  readonly info: PinnedPortInfo
   readonly owner: Owner
-  /** Bytes of UMEM. */
-  readonly memory: number
+  /** What the policy counts. */
+  readonly wish: Wish
 }
 
 /** What becomes of a request that does not say: the daemon's words, so that what the policy counts is what is made. */
@@ -91,7 +115,46 @@ export class Estate {
   }
 
   async openPort(owner: Owner, request: PortRequest): Promise<GrantedPort> {
-    const opening = this.#open(owner, request)
+    const { uplink, mac, ...rest } = request
+    const { ringSize, frames, frameSize } = sizes(request)
+    return this.#open(owner, wishOf(request, { memory: frames * frameSize, pinned: false }), {
+      make: (addresses) => this.#ground.openPort(uplink, { ...rest, ringSize, frames, frameSize, addresses }),
+      hand: (opened) => ({ socket: opened.socket, descriptors: opened.takeDescriptors() }),
+    })
+  }
+
+  /** The namespace is taken over where it gets as far as the kernel's side; until then it is the caller's. */
+  async openPinnedPort(owner: Owner, request: PinnedPortRequest, namespace: Descriptors): Promise<GrantedPinnedPort> {
+    const { uplink, mac, ...rest } = request
+    // The client registers the UMEM, against its own limit of locked memory.
+    return this.#open(owner, wishOf(request, { memory: 0, pinned: true }), {
+      make: (addresses) => this.#ground.openPinnedPort(uplink, { ...rest, addresses }, owner.credentials, namespace),
+      hand: (opened) => {
+        opened.announce()
+        return { pinned: opened.pinned }
+      },
+    })
+  }
+
+  /** As {@link openPinnedPort} with the namespace, so here with the socket. */
+  async shareSocket(owner: Owner, port: number, socket: Descriptors): Promise<void> {
+    const held = this.#ports.get(port)
+    if (held?.owner !== owner) throw unknownPort(port, 'this client')
+    if (!held.wish.pinned) {
+      throw new XsknetError(
+        'ERR_XSKNET_SOCKET_REFUSED',
+        `port ${port} \`${held.info.name}\` is not pinned: its socket is the daemon's`,
+        {
+          hint: 'Share sockets of pinned ports only; the daemon has those that it made.',
+          details: { port },
+        },
+      )
+    }
+    await this.#ground.shareSocket(port, socket)
+  }
+
+  async #open<O extends Made, G extends Handed>(owner: Owner, wish: Wish, way: Way<O, G>): Promise<G & Pick<O, 'info'>> {
+    const opening = this.#opened(owner, wish, way)
     this.#opening.set(opening, owner)
     try {
       return await opening
@@ -100,9 +163,12 @@ export class Estate {
     }
   }
 
-  async #open(owner: Owner, request: PortRequest): Promise<GrantedPort> {
-    const { uplink, mac, ...rest } = request
-    const wish = wishOf(request)
+  async #opened<O extends Made, G extends Handed>(
+    owner: Owner,
+    wish: Wish,
+    { make, hand }: Way<O, G>,
+  ): Promise<G & Pick<O, 'info'>> {
+    const { uplink } = wish
     const { uid, pid } = owner.credentials
     // A client that was killed and started again finds the addresses and the room of the one before it free.
     const abandoned = [...this.#opening].filter(([, its]) => its.credentials.uid === uid && !this.#owners.has(its))
@@ -113,29 +179,28 @@ export class Estate {
     permit(this.#grants, owner.credentials, wish, this.#holding(uid))
     // Before anything is awaited: requests that come meanwhile see it.
     this.#hold(uid, 1, wish.memory)
-    let opened: OpenedPort
+    let opened: O
     try {
-      const addresses = wish.addresses.map(({ ip }) => ip)
-      opened = await this.#ground.openPort(uplink, { ...rest, ...sizes(request), addresses })
+      opened = await make(wish.addresses.map(({ ip }) => ip))
     } catch (error) {
       this.#hold(uid, -1, -wish.memory)
       throw error
     }
     const info = withPrefixes(opened.info, wish.addresses)
-    const held = { info, owner, memory: wish.memory }
-    const descriptors = opened.takeDescriptors()
+    const held = { info, owner, wish }
     this.#ports.set(opened.key, held)
+    const handed = hand(opened)
     try {
       this.#mustStay(owner)
       if (!this.#uplinks.has(uplink)) throw lost(info, `the card ${uplink} is gone`)
     } catch (error) {
-      descriptors.close()
+      if ('descriptors' in handed) handed.descriptors.close()
       await this.#close(held, (error as XsknetError).message)
       throw error
     }
     const { port, name, outer, addresses } = info
-    this.#log('port-opened', { port, uplink, name, uid, pid, outer, addresses })
-    return { info, socket: opened.socket, descriptors }
+    this.#log('port-opened', { port, uplink, name, uid, pid, outer, addresses, ...(wish.pinned && { pinned: true }) })
+    return { ...handed, info }
   }
 
   async closePort(owner: Owner, port: number): Promise<void> {
@@ -197,17 +262,17 @@ export class Estate {
         (error) => this.#log('port-close-failed', { port, uplink, name, uid, why, ...reasonOf(error) }),
       )
       .finally(() => {
-        this.#hold(uid, -1, -held.memory)
+        this.#hold(uid, -1, -held.wish.memory)
         this.#closing.delete(closing)
       })
     this.#closing.set(closing, uid)
     return closing
   }
 
-  #lose({ uplink, port }: Loss): void {
+  #lose({ uplink, port, change }: Loss): void {
     if (port !== undefined) {
       const held = this.#ports.get(port)
-      if (held) this.#losePort(held, 'its devices were deleted')
+      if (held) this.#losePort(held, change ?? 'its devices were deleted', change)
       return
     }
     if (!this.#uplinks.delete(uplink)) return
@@ -226,8 +291,8 @@ export class Estate {
     this.#closing.set(closing, undefined)
   }
 
-  #losePort(held: Held, why: string): void {
-    held.owner.portLost(held.info.port, lost(held.info, why))
+  #losePort(held: Held, why: string, change?: string): void {
+    held.owner.portLost(held.info.port, lost(held.info, why, change))
     void this.#close(held, why)
   }
 
@@ -250,7 +315,7 @@ export class Estate {
 }
 
 /** What the policy has to know of a request. */
-function wishOf(request: PortRequest): Wish {
+function wishOf(request: PinnedPortRequest, costs: Pick<Wish, 'memory' | 'pinned'>): Wish {
   const { uplink, addresses, mac, vlan } = request
   if (mac === 'uplink') {
     throw new XsknetError('ERR_XSKNET_NOT_SUPPORTED', 'a port cannot share the MAC of its uplink yet', {
@@ -270,8 +335,7 @@ function wishOf(request: PortRequest): Wish {
       details: { vlan },
     })
   }
-  const { frames, frameSize } = sizes(request)
-  return { uplink, addresses: addresses.map(readAddress), vlan: vlan ?? ('untagged' satisfies Vlan), memory: frames * frameSize }
+  return { uplink, addresses: addresses.map(readAddress), vlan: vlan ?? ('untagged' satisfies Vlan), ...costs }
 }
 
 function sizes({ ringSize = RING_SIZE, frames = 2 * ringSize, frameSize = FRAME_SIZE }: PortRequest) {
@@ -279,7 +343,7 @@ function sizes({ ringSize = RING_SIZE, frames = 2 * ringSize, frameSize = FRAME_
 }
 
 /** The kernel's side knows addresses alone; the prefix is what was asked for, or what is usual. */
-function withPrefixes(info: PortInfo, asked: readonly Address[]): PortInfo {
+function withPrefixes<I extends PinnedPortInfo>(info: I, asked: readonly Address[]): I {
   const addresses = info.addresses.map((text) => {
     const usual = readAddress(text)
     const { ip, prefix } = asked.find(({ ip }) => ip === usual.ip) ?? usual
@@ -288,10 +352,11 @@ function withPrefixes(info: PortInfo, asked: readonly Address[]): PortInfo {
   return { ...info, addresses }
 }
 
-function lost({ port, name, uplink }: PortInfo, why: string): XsknetError {
+/** @param change What its owner did to the port's inner end. */
+function lost({ port, name, uplink, inner }: PinnedPortInfo, why: string, change?: string): XsknetError {
   return new XsknetError('ERR_XSKNET_PORT_LOST', `port ${port} \`${name}\` on ${uplink} was taken away: ${why}`, {
-    hint: 'Open a new port once the cause is gone.',
-    details: { port, name, uplink, why },
+    hint: change ? `Leave ${inner} as the daemon made it, and open a new port.` : 'Open a new port once the cause is gone.',
+    details: { port, name, uplink, why, ...(change && { change }) },
   })
 }
 

@@ -1,5 +1,15 @@
-import type { PortInfo, PortRequest, PortStatistics, SocketDescription, UplinkInfo, UplinkStatistics } from 'xsknet/protocol'
-import type { Descriptors } from './wire.js'
+import type {
+  Pinned,
+  PinnedPortInfo,
+  PinnedPortRequest,
+  PortInfo,
+  PortRequest,
+  PortStatistics,
+  SocketDescription,
+  UplinkInfo,
+  UplinkStatistics,
+} from 'xsknet/protocol'
+import type { Credentials, Descriptors } from './wire.js'
 
 /** The mode that a card's program is asked for; `unspecified` is the best that the kernel grants. */
 export type UplinkMode = 'native' | 'skb' | 'hw' | 'unspecified'
@@ -8,6 +18,8 @@ export type UplinkMode = 'native' | 'skb' | 'hw' | 'unspecified'
 export interface Loss {
   readonly uplink: string
   readonly port?: number
+  /** What the port's owner did to its own end: `its MAC was changed from … to …`. */
+  readonly change?: string
 }
 
 /** A port that was made and not yet handed over. */
@@ -17,6 +29,15 @@ export interface OpenedPort {
   readonly socket: SocketDescription
   /** The XSK and the file of its UMEM. From now on a loss of the port is told, an earlier one included. */
   takeDescriptors(): Descriptors
+}
+
+/** A port whose socket its client makes, made and not yet told of. */
+export interface OpenedPinnedPort {
+  readonly key: number
+  readonly info: PinnedPortInfo
+  readonly pinned: Pinned
+  /** From now on a loss of the port is told, an earlier one included. */
+  announce(): void
 }
 
 /** All that the daemon does to the host: an instance, its uplinks and ports. It rejects with {@link XsknetError}s. */
@@ -30,6 +51,15 @@ export interface Ground {
   onLoss(listener: (loss: Loss) => void): void
   manage(uplink: string, mode: UplinkMode): Promise<UplinkInfo>
   openPort(uplink: string, request: Omit<PortRequest, 'uplink' | 'mac'>): Promise<OpenedPort>
+  /** The inner end goes to the namespace, the pin to the owner. Takes the descriptor over. */
+  openPinnedPort(
+    uplink: string,
+    request: Omit<PinnedPortRequest, 'uplink' | 'mac'>,
+    owner: Pick<Credentials, 'uid' | 'gid'>,
+    namespace: Descriptors,
+  ): Promise<OpenedPinnedPort>
+  /** The port's statistics are those of this socket from now on. Takes the descriptor over. */
+  shareSocket(port: number, socket: Descriptors): Promise<void>
   closePort(port: number): Promise<void>
   portStatistics(port: number): Promise<PortStatistics>
   uplinkStatistics(uplink: string): Promise<UplinkStatistics>

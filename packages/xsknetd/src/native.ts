@@ -1,8 +1,8 @@
-import { type Failure, fromFailure } from 'xsknet/protocol'
+import { type Failure, fromFailure, type UplinkStatistics } from 'xsknet/protocol'
 import { type Binding, type binding, loadBinding } from './binding.js'
-import type { Ground, Loss, OpenedPort, Swept, UplinkMode } from './ground.js'
+import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './ground.js'
 import type { Lab } from './lab.js'
-import type { Listener, Wire, WireLimits } from './wire.js'
+import type { Descriptors, Listener, Wire, WireLimits } from './wire.js'
 
 /** What the daemon needs of the machine. */
 export interface Machine {
@@ -59,16 +59,29 @@ class NativeGround implements Ground {
     return typed(() => this.#instance.openPort(uplink, request as binding.PortRequest))
   }
 
+  openPinnedPort(...[uplink, request, { uid, gid }, namespace]: Parameters<Ground['openPinnedPort']>): Promise<OpenedPinnedPort> {
+    return typed(() => {
+      const descriptors = namespace as binding.Descriptors
+      return this.#instance.openPinnedPort(uplink, request as binding.PinnedPortRequest, { uid, gid }, descriptors)
+    })
+  }
+
+  shareSocket(port: number, socket: Descriptors) {
+    return typed(() => this.#instance.shareSocket(port, socket as binding.Descriptors))
+  }
+
   closePort(port: number) {
     return typed(() => this.#instance.closePort(port))
   }
 
-  portStatistics(port: number) {
-    return typed(() => this.#instance.portStatistics(port))
+  async portStatistics(port: number) {
+    const { socket = null, ...rest } = await typed(() => this.#instance.portStatistics(port))
+    return { ...rest, socket }
   }
 
-  uplinkStatistics(uplink: string) {
-    return typed(() => this.#instance.uplinkStatistics(uplink))
+  async uplinkStatistics(uplink: string) {
+    const statistics = await typed(() => this.#instance.uplinkStatistics(uplink))
+    return statistics as UplinkStatistics
   }
 
   release(uplink: string) {
@@ -86,6 +99,11 @@ class NativeGround implements Ground {
       throw typedError(error)
     }
   }
+}
+
+/** Makes the socket of a pinned port, in this process and its network namespace, and puts it into the port's XSKMAP. */
+export function makePinnedSocket(...[options]: Parameters<Binding['makePinnedSocket']>): Promise<binding.MadeSocket> {
+  return typed(() => native().makePinnedSocket(options))
 }
 
 async function typed<T>(call: () => Promise<T>): Promise<T> {

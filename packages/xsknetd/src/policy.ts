@@ -17,6 +17,8 @@ export interface Grant {
   readonly ports: number
   /** The most bytes of UMEM of one user at once. */
   readonly memory: number
+  /** Whether ports may be pinned: their inner end in the user's network namespace, their socket of the user's own making. */
+  readonly pinned: boolean
   /** Where it was written down, for people: `the 2nd [[grant]] of /etc/xsknetd.toml`. */
   readonly origin: string
 }
@@ -29,8 +31,9 @@ export interface Wish {
   readonly uplink: string
   readonly addresses: readonly Address[]
   readonly vlan: Vlan
-  /** Bytes of UMEM. */
+  /** Bytes of UMEM that the daemon registers. */
   readonly memory: number
+  readonly pinned: boolean
 }
 
 /** What a user has. */
@@ -45,8 +48,8 @@ export function mayUse(grants: readonly Grant[], who: Credentials, uplink: strin
 }
 
 /**
- * Refuses a port, or returns. One grant has to allow all of it: card, every address, VLAN, and the user's number of ports and
- * bytes with it. Grants are not added up, because `ports` of one network must not serve to fill another.
+ * Refuses a port, or returns. One grant has to allow all of it: card, every address, VLAN, the way, and the user's number of
+ * ports and bytes with it. Grants are not added up, because `ports` of one network must not serve to fill another.
  *
  * @throws {XsknetError} `ERR_XSKNET_NOT_PERMITTED` or `ERR_XSKNET_LIMIT_REACHED`.
  */
@@ -76,14 +79,16 @@ function grantsOf(grants: readonly Grant[], { uid, gid, groups }: Credentials): 
   return grants.filter(of)
 }
 
+const PINNED = 'pinned = true'
+
 /** A key of a grant that stands in the way, and what it would have to be. */
 interface Lack {
-  readonly key: 'uplinks' | 'addresses' | 'vlans'
+  readonly key: 'uplinks' | 'addresses' | 'vlans' | 'pinned'
   readonly what: string
   readonly line: string
 }
 
-function lacks(grant: Grant, { uplink, addresses, vlan }: Wish): Lack[] {
+function lacks(grant: Grant, { uplink, addresses, vlan, pinned }: Wish): Lack[] {
   const found: Lack[] = []
   if (!grant.uplinks.includes(uplink)) {
     found.push({ key: 'uplinks', what: `the uplink ${uplink}`, line: list('uplinks', [...grant.uplinks, uplink]) })
@@ -97,17 +102,18 @@ function lacks(grant: Grant, { uplink, addresses, vlan }: Wish): Lack[] {
     const what = vlan === 'untagged' ? 'untagged frames' : `VLAN ${vlan}`
     found.push({ key: 'vlans', what, line: list('vlans', [...grant.vlans, vlan]) })
   }
+  if (pinned && !grant.pinned) found.push({ key: 'pinned', what: 'pinned ports', line: PINNED })
   return found
 }
 
 function notPermitted(own: readonly Grant[], { uid }: Credentials, wish: Wish): XsknetError {
-  const { uplink, vlan } = wish
+  const { uplink, vlan, pinned } = wish
   const addresses = wish.addresses.map(({ ip }) => ip)
   // The grant that needs the fewest changes, and the fewest new addresses, is most likely the one that was meant.
   const [nearest] = own
     .map((grant) => ({ grant, lacking: lacks(grant, wish) }))
     .sort((a, b) => a.lacking.length - b.lacking.length || lengthOf(a.lacking) - lengthOf(b.lacking))
-  const details = { uid, uplink, addresses, vlan }
+  const details = { uid, uplink, addresses, vlan, ...(pinned && { pinned }) }
   if (nearest === undefined || nearest.lacking.some(({ key }) => key === 'uplinks')) {
     const lines = [
       '[[grant]]',
@@ -115,11 +121,16 @@ function notPermitted(own: readonly Grant[], { uid }: Credentials, wish: Wish): 
       list('uplinks', [uplink]),
       list('addresses', addresses),
       ...(vlan === 'untagged' ? [] : [list('vlans', [vlan])]),
+      ...(pinned ? [PINNED] : []),
     ]
-    return new XsknetError('ERR_XSKNET_NOT_PERMITTED', `user ${uid} may not open a port on the uplink ${uplink}`, {
-      hint: `These lines in the daemon's configuration would allow it:\n${lines.join('\n')}`,
-      details,
-    })
+    return new XsknetError(
+      'ERR_XSKNET_NOT_PERMITTED',
+      `user ${uid} may not open a ${pinned ? 'pinned ' : ''}port on the uplink ${uplink}`,
+      {
+        hint: `These lines in the daemon's configuration would allow it:\n${lines.join('\n')}`,
+        details,
+      },
+    )
   }
   const { grant, lacking } = nearest
   const what = lacking.map((lack) => lack.what).join(' and ')

@@ -4,7 +4,7 @@
  * @module
  */
 import { createHash } from 'node:crypto'
-import type { Counters, DaemonStatus, PortEntry, PortStatistics, UplinkStatistics } from 'xsknet'
+import type { Counters, DaemonStatus, KernelStatistics, PortEntry, PortStatistics, UplinkStatistics } from 'xsknet'
 
 /** Everything that `stats` was asked for. */
 export interface Statistics {
@@ -81,16 +81,25 @@ function uplinkHops({ program: counters, unattributed, transmitDrops, refusedRed
 }
 
 function portHops({ guard, program: counters, socket, ...pair }: PortStatistics): Hop[] {
-  const lost = { rx_dropped: socket.rxDropped, rx_ring_full: socket.rxRingFull }
-  const seen = counters.toSocket
   return [
     { hop: 'pair, inward', lost: { no_room: pair.outerTransmitDrops } },
     program('port program', counters),
-    { hop: 'socket receives', seen, onward: { application: seen - lost.rx_dropped - lost.rx_ring_full }, lost },
-    { hop: 'socket sends', lost: { bad_descriptor: socket.txInvalidDescs } },
+    ...(socket ? socketHops(socket, counters.toSocket) : []),
     { hop: 'pair, outward', lost: { no_room: pair.innerTransmitDrops } },
     program('guard', guard),
     { hop: 'redirect by guard', lost: { refused: pair.outerRefusedRedirects } },
+  ]
+}
+
+function socketHops({ rxDropped, rxRingFull, txInvalidDescs }: KernelStatistics, seen: number): Hop[] {
+  return [
+    {
+      hop: 'socket receives',
+      seen,
+      onward: { application: seen - rxDropped - rxRingFull },
+      lost: { rx_dropped: rxDropped, rx_ring_full: rxRingFull },
+    },
+    { hop: 'socket sends', lost: { bad_descriptor: txInvalidDescs } },
   ]
 }
 

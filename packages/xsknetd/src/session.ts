@@ -1,6 +1,7 @@
 import { XsknetError } from 'xsknet'
 import {
   type Answer,
+  descriptorsOf,
   type Event,
   encode,
   MESSAGE_LIMIT,
@@ -55,11 +56,17 @@ export class Session implements Owner {
     this.#onEnd = onEnd
     this.#helloTimer = setTimeout(() => this.#refuse(null, helloMissing('nothing came within 2 s'), true), HELLO_WITHIN_MS)
     wire.start(
-      (...message) => {
+      (message, length, descriptors) => {
+        const came = descriptors.length
+        // No request takes more than one, and what waits its turn would use up the daemon's own.
+        if (came > 1) descriptors.close()
         this.#turn = this.#turn
-          .then(() => this.#serve(...message))
+          .then(() => this.#serve(message, length, came, descriptors))
           .catch((error) => this.#refuse(null, internal(error), true))
-          .finally(() => wire.done())
+          .finally(() => {
+            descriptors.close()
+            wire.done()
+          })
       },
       (reason) => {
         if (!this.#ended) this.#log('client-ended', { ...this.#who(), reason })
@@ -94,11 +101,11 @@ export class Session implements Owner {
     this.#onEnd()
   }
 
-  async #serve(message: Uint8Array | null, length: number, descriptors: number): Promise<void> {
+  async #serve(message: Uint8Array | null, length: number, came: number, descriptors: Descriptors): Promise<void> {
     if (this.#ended) return
     let request: Request
     try {
-      request = this.#read(message, length, descriptors)
+      request = this.#read(message, length, came)
     } catch (error) {
       const id = message && requestId(message)
       const { code } = error as XsknetError
@@ -112,7 +119,7 @@ export class Session implements Owner {
         const { descriptors, ...result } = await this.#estate.openPort(this, request.port)
         this.#answer(id, result, descriptors)
       } else {
-        this.#answer(id, await this.#perform(request))
+        this.#answer(id, await this.#perform(request, descriptors))
       }
     } catch (error) {
       this.#refuse(id, error, false, operation)
@@ -120,25 +127,28 @@ export class Session implements Owner {
   }
 
   /** A request in its place. */
-  #read(message: Uint8Array | null, length: number, descriptors: number): Request {
+  #read(message: Uint8Array | null, length: number, came: number): Request {
     if (message === null) {
       throw new XsknetError('ERR_XSKNET_MESSAGE_TOO_LONG', `the message has ${length} bytes, the most are ${MESSAGE_LIMIT}`, {
         details: { length, most: MESSAGE_LIMIT },
       })
     }
-    if (descriptors > 0) {
-      throw new XsknetError('ERR_XSKNET_UNEXPECTED_DESCRIPTORS', `${descriptors} file descriptors came with a request`, {
-        hint: 'No request takes any.',
-        details: { descriptors },
-      })
-    }
     const request = readRequest(message)
-    const isHello = request.operation === 'hello'
-    if (isHello === this.#greeted) throw helloMissing(isHello ? 'came a second time' : `came before \`${request.operation}\``)
+    const { operation } = request
+    const takes = descriptorsOf(operation, 'request')
+    if (came !== takes) {
+      throw new XsknetError(
+        'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
+        `${came} file descriptors came with \`${operation}\`, which takes ${takes}`,
+        { hint: 'docs/protocol.md says which requests take descriptors.', details: { came, expected: takes, operation } },
+      )
+    }
+    const isHello = operation === 'hello'
+    if (isHello === this.#greeted) throw helloMissing(isHello ? 'came a second time' : `came before \`${operation}\``)
     return request
   }
 
-  async #perform(request: Exclude<Request, { operation: 'openPort' }>): Promise<Result<Operation>> {
+  async #perform(request: Exclude<Request, { operation: 'openPort' }>, descriptors: Descriptors): Promise<Result<Operation>> {
     const who = this.credentials
     switch (request.operation) {
       case 'hello':
@@ -150,6 +160,11 @@ export class Session implements Owner {
       }
       case 'uplinks':
         return { uplinks: this.#estate.uplinksFor(who) }
+      case 'openPinnedPort':
+        return this.#estate.openPinnedPort(this, request.port, descriptors)
+      case 'shareSocket':
+        await this.#estate.shareSocket(this, request.port, descriptors)
+        return {}
       case 'closePort':
         await this.#estate.closePort(this, request.port)
         return {}

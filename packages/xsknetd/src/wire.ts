@@ -7,7 +7,7 @@ export interface Credentials {
   readonly groups: readonly number[]
 }
 
-/** File descriptors on their way out. */
+/** File descriptors on their way in or out. Whoever takes them over leaves none here. */
 export interface Descriptors {
   readonly length: number
   close(): void
@@ -19,11 +19,12 @@ export interface Wire {
   /**
    * Begins to read.
    *
-   * @param onMessage `message` is `null` where it had more than 65,536 bytes; `descriptors` came with it and are closed already.
+   * @param onMessage `message` is `null` where it had more than 65,536 bytes; `descriptors` came with it, none perhaps, and whoever
+   * is called has to close them.
    * @param onEnd Called once, last.
    */
   start(
-    onMessage: (message: Uint8Array | null, length: number, descriptors: number) => void,
+    onMessage: (message: Uint8Array | null, length: number, descriptors: Descriptors) => void,
     onEnd: (reason: string) => void,
   ): void
   /** Takes the descriptors. False: the client is cut off or gone. */
