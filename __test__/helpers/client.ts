@@ -12,6 +12,8 @@ export interface ClientOptions {
   args?: readonly string[]
   /** Who runs it, {@link NOBODY} unless set; 0 keeps root's capabilities. */
   uid?: number
+  /** The one capability that it has, such as `net_raw`; none unless set. */
+  capability?: string
   env?: NodeJS.ProcessEnv
   /** The Node that runs it; this one unless set. */
   node?: string
@@ -46,9 +48,9 @@ export class Client {
 
   /** Starts a program in TypeScript or JavaScript, named by its path in the repository. */
   static start(lab: Lab, path: string, options: ClientOptions): Client {
-    const { socket, args = [], uid = NOBODY, env, node = process.execPath, nodeArgs = [] } = options
+    const { socket, args = [], uid = NOBODY, capability, env, node = process.execPath, nodeArgs = [] } = options
     const script = stagedProgram(lab.folder, path)
-    const command = [...withRightsOf(uid), stagedNode(lab.folder, node), ...nodeArgs, script, ...args]
+    const command = [...withRightsOf(uid, capability), stagedNode(lab.folder, node), ...nodeArgs, script, ...args]
     const conversation = new Conversation(['unshare', '--net', '--', ...command], {
       cwd: lab.folder,
       env: { ...env, XSKNET_SOCKET: socket },
@@ -104,10 +106,11 @@ export function rightsOf(pid: number | 'self'): Rights {
   }
 }
 
-/** The words in front of a command that take away all rights but those of the user. */
-export function withRightsOf(uid: number): string[] {
+/** The words in front of a command that take away all rights but those of the user, and one capability at most. */
+export function withRightsOf(uid: number, capability?: string): string[] {
   if (uid === 0) return []
-  const nothing = ['--bounding-set=-all', '--inh-caps=-all', '--ambient-caps=-all', '--no-new-privs']
+  const all = capability === undefined ? '-all' : `-all,+${capability}`
+  const nothing = [`--bounding-set=${all}`, `--inh-caps=${all}`, `--ambient-caps=${all}`, '--no-new-privs']
   // A change of the user clears the signal that comes with its parent's death.
   return ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', ...nothing, '--pdeathsig', 'KILL', '--']
 }

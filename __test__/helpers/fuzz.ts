@@ -40,7 +40,7 @@ const config = [
   { user: OTHER, addresses: ['192.0.2.12'] },
 ]
   .map(({ user, addresses }) => {
-    return `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ${JSON.stringify(addresses)}\nports = 6\nmemory = "48MiB"\n`
+    return `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ${JSON.stringify(addresses)}\nports = 6\nmemory = "48MiB"\npinned = true\n`
   })
   .join('')
 

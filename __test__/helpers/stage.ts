@@ -5,7 +5,7 @@ import { NOBODY } from './daemon.js'
 import { root } from './workspace.js'
 
 /**
- * Puts a program, all others of its folder, and the package into a folder where everybody may read them, as an install would:
+ * Puts a program, all others of its folder, and the packages into a folder where everybody may read them, as an install would:
  * a clone may lie where nobody else may go.
  *
  * @param path In TypeScript or JavaScript, by its path in the repository.
@@ -15,7 +15,7 @@ export function stagedProgram(folder: string, path: string): string {
   const program = resolve(root, path)
   const programs = dirname(program)
   const staged = join(folder, 'programs', basename(programs))
-  if (!existsSync(join(folder, 'node_modules'))) stagePackage(folder)
+  if (!existsSync(join(folder, 'node_modules'))) stagePackages(folder)
   if (!existsSync(staged)) {
     mkdirSync(staged, { recursive: true })
     const files = readdirSync(programs).map((file) => join(programs, file))
@@ -30,13 +30,14 @@ export function stagedProgram(folder: string, path: string): string {
   return join(staged, basename(program).replace(/ts$/, 'js'))
 }
 
-function stagePackage(folder: string): void {
-  const xsknet = `${root}packages/xsknet`
+function stagePackages(folder: string): void {
   const modules = join(folder, 'node_modules')
-  const manifest = readFileSync(`${xsknet}/package.json`, 'utf8')
-  const { bundledDependencies } = JSON.parse(manifest) as { bundledDependencies: string[] }
-  for (const part of ['package.json', 'dist', 'native']) copy(`${xsknet}/${part}`, `${modules}/xsknet/${part}`)
-  for (const name of bundledDependencies) copy(realpathSync(`${xsknet}/node_modules/${name}`), `${modules}/${name}`)
+  for (const name of ['xsknet', 'xsknetd']) {
+    const from = `${root}packages/${name}`
+    const { bundledDependencies } = JSON.parse(readFileSync(`${from}/package.json`, 'utf8')) as { bundledDependencies: string[] }
+    for (const part of ['package.json', 'dist', 'native']) copy(`${from}/${part}`, `${modules}/${name}/${part}`)
+    for (const name of bundledDependencies) copy(realpathSync(`${from}/node_modules/${name}`), `${modules}/${name}`)
+  }
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }\n')
 }
 

@@ -8,6 +8,7 @@ import { chmodSync, closeSync, copyFileSync, openSync, readFileSync, rmSync, wri
 import { createServer } from 'node:net'
 import test, { type ExecutionContext } from 'ava'
 import { type Batch, connect, type Network, type PortEntry, type PortOptions, type XsknetErrorCode } from 'xsknet'
+import { RELEASE } from 'xsknet/protocol'
 import type { DaemonOptions } from 'xsknetd'
 import { native } from '../../packages/xsknet/src/native.js'
 import { thisMachine } from '../../packages/xsknetd/src/native.js'
@@ -761,12 +762,12 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
       },
     ],
     [
-      [{ ...hello, version: 2 }],
+      [{ ...hello, version: 2, client: 'xsknet/0.2.0 node/30.0.0' }],
       {
         code: 'ERR_XSKNET_PROTOCOL_VERSION',
-        message: 'the message is of version 2, this side speaks 1',
-        hint: /the same release/,
-        details: { theirs: 2, ours: 1 },
+        message: `the client speaks version 2 of the protocol, this daemon (release ${RELEASE}) version 1: the daemon is the older one`,
+        hint: /^Update the package xsknetd to release 0\.2\.0 or a later one\.$/,
+        details: { theirs: 2, ours: 1, older: 'daemon', release: RELEASE },
       },
     ],
     [
@@ -794,6 +795,40 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
     tells(t, raw.heard.at(-1)?.error, told)
   }
 
+  const port = { uplink: CARD, addresses: [portAddresses(0)[0]] }
+  const [namespace, file] = ['/proc/self/ns/net', '/proc/self/ns/mnt'].map((path) => openSync(path, 'r')) as [number, number]
+  t.teardown(async () => [namespace, file].map(closeSync))
+  for (const [operation, fds] of [
+    [{ operation: 'openPinnedPort', port }, []],
+    [{ operation: 'openPinnedPort', port }, [namespace, namespace]],
+    [{ operation: 'shareSocket', port: 1 }, []],
+    [{ operation: 'shareSocket', port: 1 }, [namespace, file]],
+    [{ operation: 'openPort', port }, [namespace]],
+  ] as const) {
+    const raw = new Raw(t, daemon.socket)
+    raw.say(hello)
+    raw.say({ version: 1, id: 2, ...operation }, fds)
+    await raw.ended
+    const expected = operation.operation === 'openPort' ? 0 : 1
+    tells(t, raw.heard.at(-1)?.error, {
+      code: 'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
+      message: `${fds.length} file descriptors came with \`${operation.operation}\`, which takes ${expected}`,
+      hint: /docs\/protocol\.md/,
+      details: { came: fds.length, expected, operation: operation.operation },
+    })
+  }
+  const unfit = new Raw(t, daemon.socket)
+  unfit.say(hello)
+  unfit.say({ version: 1, id: 2, operation: 'openPinnedPort', port }, [file])
+  unfit.say({ version: 1, id: 3, operation: 'uplinks' })
+  await waitUntil('answered', () => unfit.heard.length === 3)
+  tells(t, unfit.heard[1]?.error, {
+    code: 'ERR_XSKNET_NAMESPACE_UNFIT',
+    message: /network namespace/,
+    hint: /\/proc\/self\/ns\/net/,
+  })
+  t.like(unfit.heard[2], { id: 3, result: { uplinks: [{ uplink: CARD }] } })
+
   // A newer client may ask for what this daemon does not have.
   const newer = new Raw(t, daemon.socket)
   newer.say(hello)
@@ -816,9 +851,9 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
   })
   tells(t, await hostile(t, lab, daemon, 'descriptors'), {
     code: 'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
-    message: '200 file descriptors came with a request',
-    hint: /No request takes any/,
-    details: { descriptors: 200 },
+    message: '200 file descriptors came with `hello`, which takes 0',
+    hint: /docs\/protocol\.md/,
+    details: { came: 200, expected: 0, operation: 'hello' },
   })
 
   await silent.ended
@@ -850,8 +885,8 @@ class Raw {
     t.teardown(() => this.#control.close())
   }
 
-  say(message: unknown): void {
-    this.#control.send(Buffer.from(typeof message === 'string' ? message : JSON.stringify(message)))
+  say(message: unknown, fds: readonly number[] = []): void {
+    this.#control.send(Buffer.from(typeof message === 'string' ? message : JSON.stringify(message)), [...fds])
   }
 }
 

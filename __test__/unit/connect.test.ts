@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { connect, XsknetError } from 'xsknet'
-import { type Answer, encode, type Request, readRequest } from 'xsknet/protocol'
+import { type Answer, encode, RELEASE, type Request, readRequest } from 'xsknet/protocol'
 import { thisMachine } from '../../packages/xsknetd/src/native.js'
 import { wireLimits } from '../../packages/xsknetd/src/server.js'
 import type { Wire } from '../../packages/xsknetd/src/wire.js'
@@ -51,6 +51,33 @@ test('requests cross a real socket and back', async (t) => {
   const all = await Promise.all(Array.from({ length: 150 }, () => net.status()))
   for (const status of all) t.deepEqual(status, example('status.answer').result as never)
   await net.close()
+})
+
+test('a daemon of another release is told from one that is gone: which side is older, and what to update', async (t) => {
+  for (const [theirs, release, hint] of [
+    [2, '0.2.0', 'Update the package xsknet to release 0.2.0 or a later one.'],
+    [0, '0.0.9', `Update the package xsknetd to release ${RELEASE} or a later one.`],
+  ] as const) {
+    const socket = join(folder(t), 'daemon.sock')
+    const listener = await thisMachine.listen(socket, wireLimits, (wire) => {
+      const refusal = {
+        version: theirs,
+        id: null,
+        error: { code: 'ERR_XSKNET_PROTOCOL_VERSION', message: 'no', details: { theirs: 1, ours: theirs, release } },
+      }
+      wire.start(
+        () => {
+          wire.send(Buffer.from(JSON.stringify(refusal)))
+          wire.close()
+        },
+        () => {},
+      )
+    })
+    t.teardown(() => listener.close())
+    const error = await t.throwsAsync(connect({ socket }), { instanceOf: XsknetError, code: 'ERR_XSKNET_PROTOCOL_VERSION' })
+    t.is(error?.hint, hint)
+    t.like(error?.details, { theirs, ours: 1 })
+  }
 })
 
 test('the socket comes from the option, else from $XSKNET_SOCKET', async (t) => {

@@ -30,6 +30,7 @@ const needs = [
   [header('stdio.h'),                     'the C library',                        'libc6-dev',       'glibc-devel',              'glibc'],
   [header('linux/if_xdp.h'),              'the kernel\'s words',                  'linux-libc-dev',  'kernel-headers',           'linux-api-headers'],
   [header('bpf/bpf_helpers.h'),           'the helpers that BPF programs call',   'libbpf-dev',      'libbpf-devel',             'libbpf'],
+  [header('xdp/xsk.h'),                   'examples/pinned.c is built on it',     'libxdp-dev',      'libxdp-devel',             'libxdp'],
   [header('libelf.h'),                    'libxdp reads BPF objects',             'libelf-dev',      'elfutils-libelf-devel',    'libelf'],
   [header('zlib.h'),                      'libelf unpacks them',                  'zlib1g-dev',      'zlib-devel',               'zlib'],
   [program('ip'),                         'shows and judges devices',             'iproute2',        'iproute',                  'iproute2'],

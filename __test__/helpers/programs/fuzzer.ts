@@ -1,8 +1,9 @@
 // Many clients in one that know no manners, and that look closely at what they are answered.
+import { openSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorCodes } from 'xsknet'
-import { type Operation, readReply, readResult } from 'xsknet/protocol'
+import { descriptorsOf, type Operation, readReply, readResult } from 'xsknet/protocol'
 import { absurd, broken, decent, type Request, type Subject } from './mutations.js'
 import { Random } from './random.js'
 import { serve } from './serve.js'
@@ -43,7 +44,7 @@ interface Binding {
       path: string,
       onMessage: (message: Uint8Array, descriptors: { length: number; close(): void } | null) => void,
       onEnd: (error: Error | null) => void,
-    ): { send(message: Uint8Array): boolean; close(): void }
+    ): { send(message: Uint8Array, fds: number[]): boolean; close(): void }
   }
 }
 
@@ -54,7 +55,14 @@ const { Control } = createRequire(import.meta.url)(file.pathname) as Binding
 /** Milliseconds for an answer: ports take their time, and others' ports come first. */
 const PATIENCE = 15_000
 /** Answers after which the daemon hangs up. */
-const LAST_WORDS = ['MESSAGE_MALFORMED', 'PROTOCOL_VERSION', 'OPERATION_UNKNOWN', 'HELLO_MISSING', 'LIMIT_REACHED']
+const LAST_WORDS = [
+  'MESSAGE_MALFORMED',
+  'PROTOCOL_VERSION',
+  'OPERATION_UNKNOWN',
+  'HELLO_MISSING',
+  'LIMIT_REACHED',
+  'UNEXPECTED_DESCRIPTORS',
+]
 
 serve({ fuzz })
 
@@ -112,10 +120,8 @@ async function converse({ socket, examples, uplink, addresses }: Fuzz, seed: num
         if (reply.id !== asked?.id) fault(`an answer to ${reply.id}, where ${asked?.id} was due`)
         const operation = asked?.operation as Operation
         const result = readResult(operation, reply.result)
-        if (operation === 'openPort') {
-          due = 2
-          ports.push((result as { info: { port: number } }).info.port)
-        }
+        due = descriptorsOf(operation, 'answer')
+        if ('info' in result) ports.push(result.info.port)
         count(`ok ${operation}`)
       }
       if (reply.id !== null || asked) answered++
@@ -167,10 +173,11 @@ async function converse({ socket, examples, uplink, addresses }: Fuzz, seed: num
   const send = async (bytes: Uint8Array) => {
     if (bytes.length === 0) return // the end of a connection, not a message
     const understood = understand(bytes)
+    const fds = companions(random, understood.operation)
     sent.push({ ...understood, bytes })
     fuzzed.messages++
     try {
-      while (!ended && !control.send(bytes)) await sleep(5)
+      while (!ended && !control.send(bytes, fds)) await sleep(5)
     } catch {
       await until('told why it was hung up on', () => false)
     }
@@ -193,6 +200,17 @@ async function converse({ socket, examples, uplink, addresses }: Fuzz, seed: num
   control.close()
   // Those that were hung up have not all been cleared away.
   if (ended && lastCode === 'ERR_XSKNET_LIMIT_REACHED') await sleep(20)
+}
+
+/** A network namespace, which a pinned port takes, and what looks like one. */
+const [namespace, lookalike] = ['net', 'mnt'].map((kind) => openSync(`/proc/self/ns/${kind}`, 'r')) as [number, number]
+
+/** What goes beside a request: what it takes, most of the time. */
+function companions(random: Random, operation: unknown): number[] {
+  const known = operation === 'openPinnedPort' || operation === 'shareSocket'
+  const right = known ? descriptorsOf(operation, 'request') : 0
+  const count = random.chance(0.95) ? right : random.below(17)
+  return Array.from({ length: count }, () => (random.chance(0.8) ? namespace : lookalike))
 }
 
 const encoded = (request: Request) => Buffer.from(JSON.stringify(request)).subarray(0, 65_536)

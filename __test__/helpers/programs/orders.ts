@@ -89,7 +89,7 @@ export type Opening = PortOptions & { as?: string; id: unknown; do: unknown }
 export async function open({ as = 'port', ...order }: Opening, how: (options: PortOptions, network: Network) => Promise<Port>) {
   const { id, do: _, ...options } = order
   const port = await how(options, net)
-  port.on('lost', ({ code }) => say('lost', { port: as, code }))
+  port.on('lost', ({ code, message, details }) => say('lost', { port: as, code, message, details }))
   port.on('alone', () => say('alone', { port: as }))
   port.on('starved', () => say('starved', { port: as }))
   held.set(as, {
@@ -113,7 +113,13 @@ export const orders: Orders = {
   ports: () => net.ports(),
   uplink: ({ uplink }: { uplink: string }) => net.uplinkStatistics(uplink),
 
-  open: (order: Opening) => open(order, (options) => net.openPort(options)),
+  open: (order: Opening) => open(order, (options, network) => network.openPort(options)),
+  /** A pinned port, by the connection that there is, or by one of its own. */
+  openPinned: ({ alone, ...order }: Opening & { alone?: boolean }) =>
+    open(order, async (port, network) => {
+      const daemon = await import('xsknetd')
+      return daemon.openPinned(alone ? { port } : { port, network })
+    }),
 
   /** Answers ARP, neighbour solicitations and pings, and sends every datagram back, but those to the discard port. */
   answer: ({ as = 'port' }: { as?: string }) => read(as, answerAll),
