@@ -824,8 +824,9 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
   await waitUntil('answered', () => unfit.heard.length === 3)
   tells(t, unfit.heard[1]?.error, {
     code: 'ERR_XSKNET_NAMESPACE_UNFIT',
-    message: /network namespace/,
+    message: /not a network namespace: a namespace of type 0x20000/,
     hint: /\/proc\/self\/ns\/net/,
+    details: { found: 'not a network namespace: a namespace of type 0x20000' },
   })
   t.like(unfit.heard[2], { id: 3, result: { uplinks: [{ uplink: CARD }] } })
 

@@ -59,7 +59,7 @@ export const errorCodes = {
   ERR_XSKNET_MTU_ABOVE_UPLINK: 'The MTU is larger than the uplink’s.',
   ERR_XSKNET_LAYOUT_UNFIT: 'UMEM and rings cannot be of these sizes.',
   ERR_XSKNET_SOCKET_REFUSED: 'The port’s socket could not be made or adopted.',
-  ERR_XSKNET_NAMESPACE_UNFIT: 'The descriptor that came with the request is no network namespace.',
+  ERR_XSKNET_NAMESPACE_UNFIT: 'What came as a network namespace is none, or cannot take a port’s inner end.',
   ERR_XSKNET_SELF_TEST_FAILED: 'A frame sent through the new port did not arrive.',
 } as const
 

@@ -4,6 +4,8 @@ import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } fr
 import type { Lab } from './lab.js'
 import type { Descriptors, Listener, Wire, WireLimits } from './wire.js'
 
+export type PinnedSocketRequest = binding.PinnedSocketRequest
+
 /** What the daemon needs of the machine. */
 export interface Machine {
   /** An instance that is not open yet. */
@@ -74,14 +76,13 @@ class NativeGround implements Ground {
     return typed(() => this.#instance.closePort(port))
   }
 
-  async portStatistics(port: number) {
-    const { socket = null, ...rest } = await typed(() => this.#instance.portStatistics(port))
-    return { ...rest, socket }
+  portStatistics(port: number) {
+    return typed(() => this.#instance.portStatistics(port))
   }
 
   async uplinkStatistics(uplink: string) {
-    const statistics = await typed(() => this.#instance.uplinkStatistics(uplink))
-    return statistics as UplinkStatistics
+    // Its `closed` is a sum, which always has a socket's part.
+    return (await typed(() => this.#instance.uplinkStatistics(uplink))) as UplinkStatistics
   }
 
   release(uplink: string) {
@@ -102,7 +103,7 @@ class NativeGround implements Ground {
 }
 
 /** Makes the socket of a pinned port, in this process and its network namespace, and puts it into the port's XSKMAP. */
-export function makePinnedSocket(...[options]: Parameters<Binding['makePinnedSocket']>): Promise<binding.MadeSocket> {
+export function makePinnedSocket(options: PinnedSocketRequest): Promise<binding.MadeSocket> {
   return typed(() => native().makePinnedSocket(options))
 }
 

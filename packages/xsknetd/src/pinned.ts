@@ -1,7 +1,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { connect, type Network, type Port, type PortOptions, XsknetError } from 'xsknet'
 import { checkOptions, checkSignal, type MakeSocket, openPinnedPort, own, wrongType } from 'xsknet/internal'
-import { makePinnedSocket } from './native.js'
+import { makePinnedSocket, type PinnedSocketRequest } from './native.js'
 
 /** What {@link openPinned} is told. */
 export interface PinnedOptions {
@@ -24,7 +24,8 @@ const NAMESPACE = '/proc/self/ns/net'
  * - a grant with `pinned = true`, or root;
  * - the capability CAP_NET_RAW;
  * - the host's bpffs visible in this mount namespace (the daemon lets this user alone open the pin);
- * - RLIMIT_MEMLOCK for the UMEM, 8 MiB for the default of 4096 frames of 2048 bytes: it is this process that registers it.
+ * - RLIMIT_MEMLOCK for the UMEM, 8 MiB for the default of 4096 frames of 2048 bytes: it is this process that registers it, and the
+ *   kernel counts all that a user has registered together.
  *
  * The port's end in the namespace has to stay as the daemon made it. If its MAC, MTU, state or offloads are changed, or it is deleted
  * or moved, the port is lost, and the error says what was changed.
@@ -59,7 +60,7 @@ export async function openPinned(options: PinnedOptions): Promise<Port> {
 }
 
 const make: MakeSocket = async (place, wishes) => {
-  const { xsk, umem, socket, tried } = await makePinnedSocket({ ...place, ...wishes } as Parameters<typeof makePinnedSocket>[0])
+  const { xsk, umem, socket, tried } = await makePinnedSocket({ ...place, ...wishes } as PinnedSocketRequest)
   return { xsk, descriptors: own([xsk, umem]), description: socket, tried }
 }
 

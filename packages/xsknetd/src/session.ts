@@ -58,7 +58,7 @@ export class Session implements Owner {
     wire.start(
       (message, length, descriptors) => {
         const came = descriptors.length
-        // No request takes more than one, and what waits its turn would use up the daemon's own.
+        // No request takes more than one: those of a hostile client do not wait for their turn.
         if (came > 1) descriptors.close()
         this.#turn = this.#turn
           .then(() => this.#serve(message, length, came, descriptors))
