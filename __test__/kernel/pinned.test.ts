@@ -30,7 +30,13 @@ const MEANWHILE = 10_000
 async function pinned(scene: Scene, n = 0, how: 'shared' | 'alone' = 'shared', sizes: object = {}): Promise<Answering> {
   const client = scene.stranger({ capability: 'net_raw' })
   if (how === 'shared') await client.ask({ do: 'connect' })
-  const info = await client.ask<PortInfo>({ do: 'openPinned', alone: how === 'alone', uplink: CARD, addresses: portPrefixes(n), ...sizes })
+  const info = await client.ask<PortInfo>({
+    do: 'openPinned',
+    alone: how === 'alone',
+    uplink: CARD,
+    addresses: portPrefixes(n),
+    ...sizes,
+  })
   await client.ask({ do: 'answer' })
   return new Answering(client, info)
 }

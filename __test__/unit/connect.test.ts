@@ -59,7 +59,7 @@ test('a daemon of another release is told from one that is gone: which side is o
     [0, '0.0.9', `Update the package xsknetd to release ${RELEASE} or a later one.`],
   ] as const) {
     const socket = join(folder(t), 'daemon.sock')
-    const listener = await thisMachine.listen(socket, wireLimits, (wire) => {
+    const listener = await thisMachine.listen(socket, true, wireLimits, (wire) => {
       const refusal = {
         version: theirs,
         id: null,

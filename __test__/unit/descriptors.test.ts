@@ -40,7 +40,7 @@ async function connection(t: ExecutionContext) {
   const socket = join(folder, 'daemon.sock')
   const came: number[] = []
   let told = () => {}
-  const listener = await thisMachine.listen(socket, wireLimits, (wire) =>
+  const listener = await thisMachine.listen(socket, true, wireLimits, (wire) =>
     wire.start(
       (_, __, descriptors) => {
         came.push(descriptors.length)
