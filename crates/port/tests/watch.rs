@@ -86,7 +86,7 @@ fn a_pair_that_is_deleted_takes_nothing_else_with_it(#[case] mode: Mode) {
         let (lost, other) = (port(&uplink, 0), port(&uplink, 1));
         let serving = serve(other);
         delete(&stage, &lost.info().outer);
-        assert_eq!(next(&told), Loss::Port { uplink: device(CARD), key: lost.info().key });
+        assert_eq!(next(&told), Loss::Port { uplink: device(CARD), key: lost.info().key, change: None });
         lost.statistics().expect("what can still be read");
         ping(&stage.lab, port_addresses(1)[0], 50);
         close(lost);
@@ -109,9 +109,9 @@ fn a_loss_before_the_watch_is_told_and_each_is_told_once() {
         let [first, second] = [0, 1].map(|n| port(&uplink, n));
         delete(&stage, &first.info().outer);
         let (watch, told) = watch(&instance);
-        assert_eq!(next(&told), Loss::Port { uplink: device(CARD), key: first.info().key });
+        assert_eq!(next(&told), Loss::Port { uplink: device(CARD), key: first.info().key, change: None });
         delete(&stage, &second.info().outer);
-        assert_eq!(next(&told), Loss::Port { uplink: device(CARD), key: second.info().key });
+        assert_eq!(next(&told), Loss::Port { uplink: device(CARD), key: second.info().key, change: None });
         delete_card(&stage);
         assert_eq!(next(&told), Loss::Uplink { device: device(CARD) });
         drop(watch);
