@@ -16,11 +16,13 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { build } from './build.mjs'
 import { packExecutable } from './executable.mjs'
-import { platform, products, tarballOf } from './lib/products.mjs'
+import { thirdPartyLicenses } from './lib/licenses.mjs'
+import { budgets, platform, products } from './lib/products.mjs'
 import { isMain, main, root, Stop } from './lib/run.mjs'
 import { setup } from './setup.mjs'
 
 const packed = `${root}packed/`
+const LICENSES = 'THIRD-PARTY-LICENSES'
 
 /** Packs what `build()` has made. */
 export async function pack() {
@@ -29,7 +31,7 @@ export async function pack() {
   const staging = mkdtempSync(join(tmpdir(), 'xsknet-pack-'))
   try {
     const folders = products.flatMap((product) => [stagePackage(staging, product), stageCarrier(staging, product)])
-    packFolders(folders)
+    weigh(packFolders(folders))
     await packExecutable({ outFile: `${packed}xsknetd`, licensed: folders })
   } finally {
     rmSync(staging, { recursive: true })
@@ -52,12 +54,16 @@ function stagePackage(staging, { name, folder, carrier, examples }) {
   copy(join(source, 'README.md'), join(staged, 'README.md'))
   copy(`${root}LICENSE`, join(staged, 'LICENSE'))
   for (const example of examples) copy(`${root}examples/${example}`, join(staged, 'examples', example))
-  for (const bundled of manifest.bundledDependencies) stageBundled(source, bundled, join(staged, 'node_modules', bundled))
+  const modules = manifest.bundledDependencies.map((bundled) =>
+    stageBundled(source, bundled, join(staged, 'node_modules', bundled)),
+  )
+  writeFileSync(join(staged, LICENSES), thirdPartyLicenses({ modules }))
 
   const exact = ([dependency, wanted]) => [dependency, wanted === 'workspace:*' ? manifest.version : wanted]
   const dependencies = Object.fromEntries(Object.entries(manifest.dependencies).map(exact))
   const optionalDependencies = { [carrier]: manifest.version }
-  writeManifest(staged, { ...manifest, files: ['dist', 'native', 'src', 'examples'], dependencies, optionalDependencies })
+  const files = ['dist', 'native', 'src', 'examples', LICENSES]
+  writeManifest(staged, { ...manifest, files, dependencies, optionalDependencies })
   return staged
 }
 
@@ -70,9 +76,10 @@ function stageBundled(source, name, staged) {
     recursive: true,
     filter: (path) => path === folder || !path.slice(folder.length).startsWith('/node_modules'),
   })
+  return staged
 }
 
-function stageCarrier(staging, { name, folder, binding, carrier }) {
+function stageCarrier(staging, { name, folder, crate, binding, carrier }) {
   const source = `${root}${folder}`
   const staged = join(staging, carrier)
   const { version, license, engines } = manifestOf(source)
@@ -80,18 +87,42 @@ function stageCarrier(staging, { name, folder, binding, carrier }) {
   copy(join(source, 'native', binding), join(staged, binding))
   execFileSync('strip', ['--strip-unneeded', join(staged, binding)])
   copy(`${root}LICENSE`, join(staged, 'LICENSE'))
+  writeFileSync(join(staged, LICENSES), thirdPartyLicenses({ crates: [crate] }))
   const description = `The native part of ${name} for ${triple}`
   writeFileSync(join(staged, 'README.md'), `# ${carrier}\n\n${description}. It is of no use alone: install ${name}.\n`)
-  writeManifest(staged, { name: carrier, version, description, license, engines, os, cpu, libc, main: binding, files: [binding] })
+  writeManifest(staged, {
+    name: carrier,
+    version,
+    description,
+    license,
+    engines,
+    os,
+    cpu,
+    libc,
+    main: binding,
+    files: [binding, LICENSES],
+  })
   return staged
 }
 
 function packFolders(folders) {
-  const options = ['--ignore-scripts', '--silent', '--pack-destination', packed]
-  execFileSync('npm', ['pack', ...options, ...folders], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
-  for (const { name, version } of folders.map(manifestOf)) {
-    if (!existsSync(join(packed, tarballOf(name, version)))) throw new Stop(`npm pack made no tarball of ${name}`)
-  }
+  const options = ['--ignore-scripts', '--json', '--loglevel=error', '--pack-destination', packed]
+  const json = execFileSync('npm', ['pack', ...options, ...folders], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] })
+  return JSON.parse(json)
+}
+
+/** Prints how large each tarball is, and refuses one that is too large. */
+function weigh(tarballs) {
+  const kib = (bytes) => Math.ceil(bytes / 1024)
+  const rows = tarballs.map(({ name, filename, size, unpackedSize, entryCount }) => {
+    const [budget, unpackedBudget] = budgets[name]
+    return { filename, files: entryCount, packed: kib(size), budget, unpacked: kib(unpackedSize), unpackedBudget }
+  })
+  console.log('\npacked/, in KiB:')
+  console.table(rows)
+  const heavy = rows.filter((row) => row.packed > row.budget || row.unpacked > row.unpackedBudget)
+  if (heavy.length > 0)
+    throw new Stop(`${heavy.map(({ filename }) => filename).join(', ')}: above the budget of scripts/lib/products.mjs`)
 }
 
 function copy(from, to) {

@@ -25,5 +25,10 @@ export const products = [
   product('xsknetd', 'xsknetd-node', 'daemon'),
 ]
 
-/** The name that npm gives a package's tarball. */
-export const tarballOf = (name, version) => `${name.replace(/^@/, '').replace('/', '-')}-${version}.tgz`
+/** No tarball may be larger than this, packed and unpacked, in KiB; docs/packages.md names the figures. */
+export const budgets = {
+  xsknet: [400, 2800],
+  xsknetd: [400, 2800],
+  '@xsknet/client-linux-x64-gnu': [400, 900],
+  '@xsknet/daemon-linux-x64-gnu': [2200, 5500],
+}
