@@ -1,7 +1,7 @@
 // How every script calls cargo. napi always names the target, and naming it too lets all builds share one cache.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { must, output, root, Stop } from './run.mjs'
 
 /** The target triple of this machine, such as `x86_64-unknown-linux-gnu`. */
@@ -26,14 +26,12 @@ export async function configureCargo() {
   const sources = join(cargoHome(), 'registry/src')
   if (!existsSync(sources)) await must('cargo', ['fetch', '--locked', '--target', hostTriple()])
   const sysroot = output('rustc', ['--print', 'sysroot'])?.trim() ?? ''
-  const target = process.env.CARGO_TARGET_DIR
   // Where several fit, the last one counts.
   const places = [
     [sysroot, '/rust'],
     [cargoHome(), '/cargo'],
     ...readdirSync(sources).map((registry) => [join(sources, registry), '/crates']),
     [root.slice(0, -1), '/xsknet'],
-    ...(target ? [[resolve(target), '/xsknet/target']] : []),
   ]
   const flags = places.map(([from, to]) => `--remap-path-prefix=${from}=${to}`)
   // cargo does not look into its configuration where the environment has flags.

@@ -1,0 +1,1 @@
+export function chosen(expression: string): string[]
