@@ -46,6 +46,12 @@ test('it needs no library but those that a Node without libatomic needs', (t) =>
   ])
 })
 
+test('the same build makes the same executable again', (t) => {
+  const again = join(folder(t), 'xsknetd')
+  execFileSync(process.execPath, [`${root}scripts/executable.mjs`, again], { stdio: 'pipe' })
+  t.true(readFileSync(again).equals(readFileSync(executable)))
+})
+
 test('beside it lie the licences of all that is in it', (t) => {
   const text = readFileSync(`${executable}.licenses.txt`, 'utf8')
   const own = readFileSync(`${root}LICENSE`, 'utf8').trim()
