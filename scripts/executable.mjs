@@ -30,7 +30,6 @@ const BUDGET = 120 * 2 ** 20
  * @param {object} options
  * @param {string} options.outFile Where it is to lie.
  * @param {string[]} [options.licensed] The folders of what is in it beside Node. Their licences and Node's then lie beside it.
- * @returns {Promise<{ outFile: string, size: number, budget: number }>} Sizes in bytes.
  */
 export async function packExecutable({ outFile, licensed }) {
   const folder = mkdtempSync(join(tmpdir(), 'xsknet-executable-'))
@@ -60,14 +59,14 @@ export async function packExecutable({ outFile, licensed }) {
     chmodSync(made, 0o755)
 
     const { size } = statSync(made)
-    if (size > BUDGET) throw new Stop(`${basename(outFile)} has ${size} bytes, more than its budget of ${BUDGET}`)
+    if (size > BUDGET) throw new Stop(`${basename(outFile)} has ${mebibytes(size)}, more than its budget of ${mebibytes(BUDGET)}`)
     mkdirSync(dirname(outFile), { recursive: true })
     // Beside it and then renamed: an executable that runs cannot be written to.
     const beside = `${outFile}.new`
     copyFileSync(made, beside)
     renameSync(beside, outFile)
     if (licensed) writeFileSync(`${outFile}.licenses.txt`, licensesOf([`${NODE}LICENSE`, ...licensed.flatMap(licensesIn)]))
-    return { outFile, size, budget: BUDGET }
+    console.log(`\n${outFile}: ${mebibytes(size)} of at most ${mebibytes(BUDGET)}`)
   } finally {
     rmSync(folder, { recursive: true })
   }
@@ -141,10 +140,10 @@ async function quietly(body) {
   }
 }
 
+const mebibytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`
+
 if (isMain(import.meta.url)) {
   await main(async () => {
-    const { outFile, size, budget } = await packExecutable({ outFile: resolve(process.argv[2] ?? `${root}packed/xsknetd`) })
-    const mebibytes = (bytes) => (bytes / 2 ** 20).toFixed(1)
-    console.log(`\n${outFile}: ${mebibytes(size)} MiB of at most ${mebibytes(budget)}`)
+    await packExecutable({ outFile: resolve(process.argv[2] ?? `${root}packed/xsknetd`) })
   })
 }
