@@ -49,8 +49,10 @@ export function thisInstallation(): Installation {
   if (above === undefined) return { xsknetd, example: undefined }
   const carried = `${above}/xsknet/examples/ping.ts`
   // Node reads no TypeScript inside node_modules.
-  const project = quoted(carried.split('/node_modules/', 1).join())
-  if (existsSync(carried)) return { xsknetd, example: `cd ${project} && cp ${quoted(carried)} . && node ping.ts` }
+  const [project = '', inside] = carried.split(/\/(?=node_modules\/)(.*)/s)
+  if (inside && existsSync(carried)) {
+    return { xsknetd, example: `cd ${quoted(project || '/')} && cp ${quoted(inside)} . && node ping.ts` }
+  }
   const cloned = `${above}/../examples/ping.ts`
   return { xsknetd, example: existsSync(cloned) ? `node ${quoted(realpathSync(cloned))}` : undefined }
 }
