@@ -12,7 +12,7 @@ const arrows: Record<string, string[]> = {
   port: ['bpf', 'link', 'xsk'],
   testkit: ['bpf', 'link', 'xsk'],
   'node-xsknet': ['control', 'xsk'],
-  'node-xsknetd': ['bpf', 'control', 'link', 'port', 'xsk'],
+  'node-xsknetd': ['bpf', 'control', 'link', 'port', 'testkit', 'xsk'],
 }
 
 /** Dependencies that some rooms keep to themselves, so that all others stay free of them. */

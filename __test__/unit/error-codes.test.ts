@@ -15,6 +15,16 @@ const elsewhere: Partial<Record<XsknetErrorCode, [why: string, file: string, tes
   ],
   ERR_XSKNET_INTERNAL: ['it takes a bug', '__test__/unit/xsknetd/session.test.ts', 'a bug of the daemon is told as one'],
   ERR_XSKNET_MAC_UNFIT: ['no client can choose a MAC yet', 'crates/port/tests/port_errors.rs', 'fn macs('],
+  ERR_XSKNET_LAB_BUSY: [
+    'it takes a lab with a name',
+    '__test__/kernel/lab-command.test.ts',
+    'a lab in which somebody works is neither removed nor built anew',
+  ],
+  ERR_XSKNET_LAB_FOREIGN: [
+    'it takes a lab with a name',
+    '__test__/kernel/lab-command.test.ts',
+    'what no lab made is not touched',
+  ],
   ERR_XSKNET_PORTS_EXHAUSTED: [
     '1,024 ports take minutes',
     'crates/port/src/plan.rs',

@@ -17,7 +17,7 @@ pub enum LabError {
         name: String,
     },
     /// Something else has the name of one of the lab's machines. Nothing was touched.
-    #[error("{} is {found}, which no lab made", path.display())]
+    #[error("{} is {found}", path.display())]
     Foreign {
         /// Its path.
         path: PathBuf,

@@ -139,13 +139,17 @@ impl NamedLab {
             file => file.map_err(|cause| LabError::Io { attempt: "look at", path: path.into(), cause })?,
         };
         if !file.is_file() {
-            return foreign("no namespace");
+            return foreign("no network namespace");
         }
         let Ok(namespace) = Netns::open(path) else {
-            return if file.len() == 0 { Ok(Found::EmptyFile) } else { foreign("no namespace") };
+            return if file.len() == 0 { Ok(Found::EmptyFile) } else { foreign("no network namespace") };
         };
         let loopback = Links::in_namespace(&namespace)?.by_name(&device("lo"))?;
-        if loopback.alias == Some(self.mark()) { Ok(Found::Ours(namespace)) } else { foreign("a network namespace") }
+        if loopback.alias == Some(self.mark()) {
+            Ok(Found::Ours(namespace))
+        } else {
+            foreign("a network namespace of somebody else")
+        }
     }
 
     fn mark(&self) -> String {
