@@ -98,14 +98,21 @@ test.serial('on this machine, a lab is built once, can be entered by its names, 
 test.serial('what it tells to try works, in that order', async (t) => {
   const bench = await Bench.start(t)
   const told = await bench.output(...cli, 'lab')
-  const commands = [...told.matchAll(/^ {4}(\S.*)$/gm)].map(([, command]) => command as string).slice(2) // behind the picture
+  const commands = [...told.matchAll(/^ {4}(\S.*)$/gm)].map(([, command]) => command as string).slice(1) // behind the picture
   t.is(commands.length, 7, told)
-  const [daemon, program, capture, ping4, ping6, stats, down] = commands as [string, string, string, string, string, string, string]
+  const [daemon, program, capture, ping4, ping6, stats, down] = commands as [
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+  ]
   const node = dirname(nodes().find(([version]) => version.startsWith('22.'))?.[1] as string)
   const shell = (command: string) => ['env', `PATH=${node}:${process.env.PATH}`, 'sh', '-c', command]
   const stay = async (command: string, begun: RegExp) => {
     const terminal = new Program(bench.machine.inside(shell(command)))
-    t.teardown(async () => void (await terminal.kill()))
     await terminal.waitFor(begun, 20_000)
     return terminal
   }
@@ -119,7 +126,12 @@ test.serial('what it tells to try works, in that order', async (t) => {
   t.regex(await bench.output(...shell(stats)), /to application [1-9]/)
 
   // Where somebody works it stays, whole.
-  await bench.refused(t, ['--down'], 'ERR_XSKNET_LAB_BUSY', /^xsknetd: 2 processes run in the lab `lab`: \d+ \(\S+\), \d+ \(\S+\)$/m)
+  await bench.refused(
+    t,
+    ['--down'],
+    'ERR_XSKNET_LAB_BUSY',
+    /^xsknetd: 2 processes run in the lab `lab`: \d+ \(\S+\), \d+ \(\S+\)$/m,
+  )
   t.regex(await bench.output(...shell(ping4)), /3 received, 0% packet loss/)
   for (const terminal of terminals.reverse()) {
     process.kill(-terminal.pid, 'SIGINT') // as Ctrl-C does
@@ -190,7 +202,10 @@ function killGroup({ pid }: Program): void {
 test.serial('of several at once one builds it', async (t) => {
   const bench = await Bench.start(t)
   const told = await Promise.all([1, 2, 3, 4].map(() => bench.lab()))
-  t.deepEqual(told.map((line) => /is built|stands already/.exec(line)?.[0]).sort(), ['is built', ...Array(3).fill('stands already')])
+  t.deepEqual(told.map((line) => /is built|stands already/.exec(line)?.[0]).sort(), [
+    'is built',
+    ...Array(3).fill('stands already'),
+  ])
   await bench.assertCarries(t)
 })
 
@@ -209,7 +224,11 @@ test.serial('labs of different names stand side by side', async (t) => {
 test.serial('what no lab made is not touched', async (t) => {
   const bench = await Bench.start(t)
   const rows: [make: string, undo: string, says: RegExp][] = [
-    [`ip netns add xsknet-lab-host`, `ip netns delete xsknet-lab-host`, /xsknet-lab-host is a network namespace of somebody else/],
+    [
+      `ip netns add xsknet-lab-host`,
+      `ip netns delete xsknet-lab-host`,
+      /xsknet-lab-host is a network namespace of somebody else/,
+    ],
     [`echo mine > ${REMOTE}`, `rm ${REMOTE}`, /xsknet-lab-remote is no network namespace/],
     [`mkdir ${HOST}`, `rmdir ${HOST}`, /xsknet-lab-host is no network namespace/],
   ]
@@ -227,7 +246,12 @@ test.serial('what no lab made is not touched', async (t) => {
   // One of another lab with a name of ours.
   const before = await bench.look()
   await bench.output('sh', '-c', `touch /run/netns/xsknet-x-host && mount --bind ${HOST} /run/netns/xsknet-x-host`)
-  await bench.refused(t, ['--down', '--name', 'x'], 'ERR_XSKNET_LAB_FOREIGN', /xsknet-x-host is a network namespace of somebody else/)
+  await bench.refused(
+    t,
+    ['--down', '--name', 'x'],
+    'ERR_XSKNET_LAB_FOREIGN',
+    /xsknet-x-host is a network namespace of somebody else/,
+  )
   await bench.output('sh', '-c', 'umount /run/netns/xsknet-x-host && rm /run/netns/xsknet-x-host')
   t.is(await bench.look(), before)
 
@@ -251,13 +275,19 @@ test.serial('names that others make while a lab stands outlive it, and can be re
 test.serial('a lab in which somebody works is neither removed nor built anew', async (t) => {
   const bench = await Bench.start(t)
   await bench.lab()
-  const guest = new Program(bench.machine.inside(['nsenter', `--net=${REMOTE}`, '--', 'sh', '-c', 'echo here; exec sleep infinity']))
-  t.teardown(async () => void (await guest.kill()))
+  const guest = new Program(
+    bench.machine.inside(['nsenter', `--net=${REMOTE}`, '--', 'sh', '-c', 'echo here; exec sleep infinity']),
+  )
   await guest.waitFor(/^here$/)
   await bench.output('nsenter', `--net=${HOST}`, 'ip', 'link', 'delete', 'card0')
   for (const words of [[], ['--down']]) {
     const before = await bench.look()
-    await bench.refused(t, words, 'ERR_XSKNET_LAB_BUSY', /^xsknetd: a process runs in the lab `lab`: \d+ \(sleep\)\n {2}hint: .*`kill \d+`/)
+    await bench.refused(
+      t,
+      words,
+      'ERR_XSKNET_LAB_BUSY',
+      /^xsknetd: a process runs in the lab `lab`: \d+ \(sleep\)\n {2}hint: .*`kill \d+`/,
+    )
     t.is(await bench.look(), before)
   }
   const [, pid] = /\bkill (\d+)/.exec((await bench.run(...cli, 'lab', '--down')).stderr) ?? []
@@ -271,9 +301,21 @@ test.serial('it says where no lab can be built, and with which right missing', a
   const before = await bench.look()
   // As under `ip netns exec`.
   const hidden = ['unshare', '--mount', '--propagation', 'private', '--']
-  await bench.refused(t, [], 'ERR_XSKNET_MOUNTS_HIDDEN', /^xsknetd: process 1 does not see the mount at \/run\/netns\/xsknet-lab-host:/, hidden)
+  await bench.refused(
+    t,
+    [],
+    'ERR_XSKNET_MOUNTS_HIDDEN',
+    /^xsknetd: process 1 does not see the mount at \/run\/netns\/xsknet-lab-host:/,
+    hidden,
+  )
   // Nor can it when the kernel gives no namespace.
   const without = ['setpriv', '--bounding-set=-sys_admin', '--inh-caps=-sys_admin', '--']
-  await bench.refused(t, [], 'ERR_XSKNET_KERNEL_REFUSED', /cannot create a network namespace\n.*\n {2}hint: needs CAP_SYS_ADMIN/, without)
+  await bench.refused(
+    t,
+    [],
+    'ERR_XSKNET_KERNEL_REFUSED',
+    /cannot create a network namespace\n.*\n {2}hint: needs CAP_SYS_ADMIN/,
+    without,
+  )
   t.is(await bench.look(), before)
 })

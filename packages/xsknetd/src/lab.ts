@@ -91,7 +91,7 @@ of the first three in a terminal of its own:
     ${client}${example ?? 'node ping.ts'}
 
   what comes and goes at the wire's far end:
-    ${at(remote, `tcpdump -n -i ${remote.device}`)}
+    ${at(remote, `tcpdump -n -l -i ${remote.device}`)}
 
   the ping, from the far end:
     ${at(remote, `ping -c 3 ${v4}`)}
