@@ -49,6 +49,11 @@ const pings = async (t: ExecutionContext, { lab }: Scene, address: string, count
   t.regex(output, new RegExp(`${count} packets transmitted, ${count} received, 0% packet loss`))
 }
 
+/** Some datagrams there and back, by port `n` of the lab. */
+const echoes = async (t: ExecutionContext, { lab }: Scene, n: number) => {
+  t.is((await lab.udpEcho(portAddresses(n)[0], [1, 64, 1472])).identical, 3)
+}
+
 const descriptorsOf = (pid: number) => readdirSync(`/proc/${pid}/fd`).length
 const portsOf = ({ daemon }: Scene) => daemon.ask<PortEntry[]>('ports')
 
@@ -101,7 +106,7 @@ test.serial(
 test.serial('without a network, the port has a connection of its own, which ends with it', async (t) => {
   const scene = await Scene.open(t, { config })
   const port = await pinned(scene, 0, 'alone')
-  await pings(t, scene, portAddresses(0)[0], 20)
+  await echoes(t, scene, 0)
   t.is((await scene.daemon.ask<{ clients: number }>('status')).clients, 2)
   await port.client.ask({ do: 'close' })
   await waitUntil('without it', async () => (await scene.daemon.ask<{ clients: number }>('status')).clients === 1)
@@ -129,7 +134,7 @@ for (const [what, deed, change] of deeds) {
     const scene = await Scene.open(t, { config })
     const neighbour = await scene.answering(1, { uid: NEIGHBOUR })
     const port = await pinned(scene)
-    await pings(t, scene, portAddresses(0)[0], 5)
+    await echoes(t, scene, 0)
     const loop: Traffic<Looped> = scene.lab.closedLoop(neighbour.target(), { outstanding: 64 })
     const past = async (more: number) => {
       const { answered } = await loop.progress()
@@ -172,10 +177,10 @@ test.serial('a client that is killed leaves nothing', async (t) => {
   const before = descriptorsOf(daemon.program.pid)
   const sizes = { ringSize: 512 } // two of the default size are more than the user's RLIMIT_MEMLOCK
   const [first, second] = [await pinned(scene, 0, 'shared', sizes), await pinned(scene, 1, 'shared', sizes)]
-  await pings(t, scene, portAddresses(0)[0], 5)
+  await echoes(t, scene, 0)
   await first.client.kill()
   await waitUntil('without its port', async () => (await portsOf(scene)).length === 1)
-  await pings(t, scene, portAddresses(1)[0], 5)
+  await echoes(t, scene, 1)
   await second.client.kill()
   await waitUntil('without its port', async () => (await portsOf(scene)).length === 0)
   await waitUntil('without its descriptors', () => descriptorsOf(daemon.program.pid) <= before)
@@ -185,12 +190,17 @@ test.serial('a client that is killed leaves nothing', async (t) => {
 test.serial('a client opens and closes as often as it likes, and nothing piles up', async (t) => {
   const scene = await Scene.open(t, { config })
   const { pid } = scene.daemon.program
-  const port = await pinned(scene)
+  // A named port has the same MAC each time, which its neighbours remember.
+  const named = { name: 'again' }
+  const port = await pinned(scene, 0, 'shared', named)
   await port.client.ask({ do: 'close' })
   const before = [descriptorsOf(port.client.program.pid), descriptorsOf(pid)]
   for (let round = 0; round < 20; round++) {
-    await port.client.ask({ do: 'openPinned', uplink: CARD, addresses: portPrefixes(0) })
-    if (round % 5 === 0) await port.client.ask({ do: 'answer' }).then(() => pings(t, scene, portAddresses(0)[0], 3))
+    await port.client.ask({ do: 'openPinned', uplink: CARD, addresses: portPrefixes(0), ...named })
+    if (round % 5 === 0) {
+      await port.client.ask({ do: 'answer' })
+      await echoes(t, scene, 0)
+    }
     await port.client.ask({ do: 'close' })
   }
   await waitUntil('as before', () => `${[descriptorsOf(port.client.program.pid), descriptorsOf(pid)]}` === `${before}`)
