@@ -20,7 +20,7 @@ use rustix::net::{SendFlags, send};
 use rustix::process::{Gid, Uid, geteuid, getgroups};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use tokio::runtime::Builder;
-use xsknet_control::{Arrival, ConnectError, Limits, ListenError, Listener, MAX_MESSAGE, Reach, Seqpacket};
+use xsknet_control::{Arrival, ConnectError, Event, Limits, ListenError, Listener, MAX_MESSAGE, Reach, Seqpacket};
 
 #[test]
 fn a_client_is_known_by_its_process_user_and_groups() {
@@ -75,6 +75,32 @@ fn messages_and_descriptors_go_both_ways() {
     writer.write_all(b"x").unwrap();
     drop(writer);
     // Its only writer was the one sent: the daemon's copy is closed.
+    let mut read = String::new();
+    io::Read::read_to_string(&mut &reader, &mut read).unwrap();
+    assert_eq!(read, "x");
+}
+
+#[test]
+fn no_more_is_read_until_the_descriptors_of_a_message_are_taken_or_dropped() {
+    let server = Server::start(wide());
+    let (client, served) = server.connect();
+    let (reader, writer) = io::pipe().unwrap();
+    for round in 0..2 {
+        client.send_with(b"take this", &[writer.as_fd()]);
+        client.send(b"and on");
+        let Event::Message { descriptors, .. } = served.next() else { panic!("a message was sent") };
+        assert!(descriptors.only().is_some());
+        assert!(served.events.recv_timeout(SOON).is_err(), "nothing may follow yet");
+        if round == 0 {
+            let mut taken = File::from(descriptors.take().pop().unwrap());
+            taken.write_all(b"x").unwrap();
+        } else {
+            drop(descriptors);
+        }
+        assert_eq!(served.message().0, Some(b"and on".to_vec()));
+    }
+    // Both were: one by who took it, one unasked.
+    drop(writer);
     let mut read = String::new();
     io::Read::read_to_string(&mut &reader, &mut read).unwrap();
     assert_eq!(read, "x");

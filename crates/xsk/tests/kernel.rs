@@ -11,7 +11,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::net::sockopt::xdp_mmap_offsets;
 use rustix::net::xdp::{XDP_PGOFF_RX_RING, XDP_UMEM_PGOFF_COMPLETION_RING, XdpRingOffset};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities, unshare_unsafe};
 use xsknet_xsk::{
     AdoptError, BindMode, BindRequest, Census, CreateError, Created, DescriptorRefused, FlushError, FrameRefused,
     Layout, QueueId, Readiness, Request, RingName, Socket, TransmitError, create,
@@ -124,6 +125,68 @@ fn automatic_falls_back_to_copy_and_says_why() {
     assert_eq!(tried[0].why, "the driver of left has no zero-copy");
     assert_eq!((tried[1].step, tried[1].errno), ("copy", None));
     all_home(&socket);
+}
+
+/// Leaves the test's thread these capabilities and no others.
+fn keep_only(these: CapabilitySet) {
+    let sets = CapabilitySets { effective: these, permitted: these, inheritable: CapabilitySet::empty() };
+    set_capabilities(None, sets).expect("fewer capabilities may always be had");
+}
+
+#[test]
+fn with_net_raw_alone_sockets_are_made_refused_and_handed_over_as_by_root() {
+    veth_pair();
+    // Up at both ends already, and nobody's to change from here on.
+    keep_only(CapabilitySet::NET_RAW);
+    let Created { mut socket, obtained, tried } =
+        create(&Request { prime: true, ..on_left(BindRequest::Automatic) }).unwrap();
+    assert_eq!(obtained, BindMode::Copy);
+    assert_eq!((tried[0].step, tried[0].errno), ("zero-copy", Some(EOPNOTSUPP)));
+    assert_eq!((tried[1].step, tried[1].errno), ("copy", None));
+    assert_eq!(socket.census(), Census { home: 256, held: 0, fill: 256, tx: 0, total: 512 });
+    transmit_numbered(&mut socket, 200);
+    complete_all(&mut socket);
+    assert_eq!(socket.counters().completed, 200);
+
+    let error = create(&on_left(BindRequest::Automatic)).unwrap_err();
+    assert!(matches!(&error, CreateError::QueueTaken { device, .. } if device == "left"), "{error:?}");
+    let missing = create(&Request { device: "nothing", ..on_left(BindRequest::Copy) }).unwrap_err();
+    assert!(matches!(missing, CreateError::NoSuchDevice { .. }), "{missing:?}");
+    let queue = create(&Request { queue: QueueId(7), ..on_left(BindRequest::Copy) }).unwrap_err();
+    assert!(matches!(queue, CreateError::Refused { .. }) && queue.hint().is_some(), "{queue:?}");
+    let zero_copy = create(&Request { device: "right", ..on_left(BindRequest::ZeroCopy) }).unwrap_err();
+    assert_eq!(errno_of(&zero_copy), Some(EOPNOTSUPP));
+
+    let donation = socket.donate().unwrap();
+    assert_eq!(rustix::fs::fstat(&donation.umem).unwrap().st_size, 512 * 2048);
+    let mut socket = Socket::adopt(donation).unwrap();
+    transmit_numbered(&mut socket, 200);
+    complete_all(&mut socket);
+    assert_eq!(socket.close(), Census { home: 512, held: 0, fill: 0, tx: 0, total: 512 });
+}
+
+#[test]
+fn what_a_user_may_not_have_is_refused_with_what_to_do() {
+    veth_pair();
+    keep_only(CapabilitySet::NET_RAW);
+    let limit = rustix::process::getrlimit(Resource::Memlock);
+    let narrow = Rlimit { current: Some(4 << 20), ..limit.clone() };
+    rustix::process::setrlimit(Resource::Memlock, narrow).unwrap();
+    let frames = (4 << 20) / 2048 + 1;
+    let layout = Layout::builder().frames(frames).build().unwrap();
+    let error = create(&Request { layout, ..on_left(BindRequest::Copy) }).unwrap_err();
+    assert_eq!(error.to_string(), format!("registering a UMEM of {} bytes failed", u64::from(frames) * 2048));
+    const ENOBUFS: i32 = 105;
+    assert_eq!(errno_of(&error), Some(ENOBUFS));
+    assert!(error.hint().is_some_and(|hint| hint.contains("RLIMIT_MEMLOCK")), "{:?}", error.hint());
+
+    rustix::process::setrlimit(Resource::Memlock, limit).unwrap();
+
+    keep_only(CapabilitySet::empty());
+    let error = create(&on_left(BindRequest::Copy)).unwrap_err();
+    const EPERM: i32 = 1;
+    assert_eq!(errno_of(&error), Some(EPERM));
+    assert!(error.hint().is_some_and(|hint| hint.contains("CAP_NET_RAW")), "{:?}", error.hint());
 }
 
 #[test]
