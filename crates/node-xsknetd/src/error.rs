@@ -228,10 +228,10 @@ impl From<HandOverError> for Failure {
 impl From<ShareError> for Failure {
     fn from(error: ShareError) -> Self {
         let (code, port) = match &error {
-            ShareError::NotXsk { port, .. } => ("SOCKET_REFUSED", port),
+            ShareError::NotXsk { port, .. } | ShareError::NotBound { port } => ("SOCKET_REFUSED", port),
             ShareError::PortClosed { port } => ("PORT_UNKNOWN", port),
         };
-        Self::of(code, &error, None, json!({ "name": port }))
+        Self::of(code, &error, error.hint().map(Into::into), json!({ "name": port }))
     }
 }
 

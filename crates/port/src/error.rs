@@ -433,12 +433,29 @@ pub enum ShareError {
         #[source]
         cause: Option<io::Error>,
     },
+    /// The socket is not bound to a device.
+    #[error("the socket shared for port `{port}` is not bound, or its device is gone")]
+    NotBound {
+        /// The port's name.
+        port: String,
+    },
     /// The port's uplink was released in the meantime.
     #[error("port `{port}` is closed")]
     PortClosed {
         /// The port's name.
         port: String,
     },
+}
+
+impl ShareError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotXsk { .. } => Some("send a duplicate of the socket that is in the port's XSKMAP"),
+            Self::NotBound { .. } => Some("bind it to the port's device first"),
+            Self::PortClosed { .. } => None,
+        }
+    }
 }
 
 /// A port whose socket is in use cannot be handed over.

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::net::AddressFamily;
+use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
+use rustix::net::{AddressFamily, RecvFlags, recv};
 use xsknet_link::{DeviceName, MacAddr, Netns};
 
 use crate::error::{CloseError, OpenPortError, ShareError, StepError};
@@ -129,17 +130,24 @@ impl PinnedPort {
         }
     }
 
-    /// Whether a descriptor of a stranger's is a socket that could be this port's.
+    /// Whether a descriptor of a stranger's is a socket that could be this port's. Neither this nor reading the statistics of one
+    /// that passes can be made to wait: before it is bound, the registration of a UMEM may hold a socket's lock for as long as its
+    /// owner's page faults take.
     ///
     /// # Errors
-    /// [`ShareError::NotXsk`].
+    /// [`ShareError::NotXsk`], [`ShareError::NotBound`].
     pub fn check_socket(&self, socket: BorrowedFd<'_>) -> Result<(), ShareError> {
-        let cause = match socket_domain(socket) {
-            Ok(AddressFamily::XDP) => return Ok(()),
-            Ok(_) => None,
-            Err(errno) => Some(errno.into()),
-        };
-        Err(ShareError::NotXsk { port: self.hold.info.name.clone(), cause })
+        let port = || self.hold.info.name.clone();
+        match socket_domain(socket) {
+            Ok(AddressFamily::XDP) => {}
+            Ok(_) => return Err(ShareError::NotXsk { port: port(), cause: None }),
+            Err(errno) => return Err(ShareError::NotXsk { port: port(), cause: Some(errno.into()) }),
+        }
+        // The one question that is answered without the socket's lock (xsk_check_common in net/xdp/xsk.c).
+        match recv(socket, &mut [0_u8; 0], RecvFlags::DONTWAIT) {
+            Err(Errno::NXIO) => Err(ShareError::NotBound { port: port() }),
+            _ => Ok(()),
+        }
     }
 
     /// What the kernel says of the port.

@@ -132,7 +132,7 @@ fn nobody_receives_and_the_rx_ring_fills(#[case] mode: Mode) {
     let mut source = FarSource::skb(scene.lab(), &scene.inward());
     send_from_the_far_end(&scene, &mut source, MANY);
     assert_eq!(drain(&mut scene), 64);
-    let socket = of(&scene).socket;
+    let socket = of(&scene).socket.expect("the port has a socket");
     assert_eq!((socket.rx_ring_full, socket.rx_dropped), (u64::from(MANY) - 64, 0));
     scene.assert_accounted();
     scene.close();
@@ -146,7 +146,7 @@ fn nobody_releases_and_fill_runs_empty(#[case] mode: Mode) {
     let mut source = FarSource::skb(scene.lab(), &scene.inward());
     send_from_the_far_end(&scene, &mut source, MANY);
     assert_eq!(drain(&mut scene), 64);
-    let socket = of(&scene).socket;
+    let socket = of(&scene).socket.expect("the port has a socket");
     assert_eq!((socket.rx_ring_full, socket.rx_dropped), (0, u64::from(MANY) - 64));
     assert_eq!(socket.rx_fill_ring_empty_descs, socket.rx_dropped, "the same frames once more");
     scene.assert_accounted();
@@ -255,7 +255,7 @@ fn an_invalid_descriptor_is_completed_and_sent_by_nobody() {
     });
 
     let statistics = of(&scene);
-    assert_eq!(statistics.socket.tx_invalid_descs, 3);
+    assert_eq!(statistics.socket.expect("the port has a socket").tx_invalid_descs, 3);
     assert_eq!(statistics.guard.seen(), 1 + 10, "the self-test's and the good ones");
     let owner = SocketCounters { completed: own.completed + second.counters().completed, ..own };
     assert!(statistics.equalities(&owner).iter().all(Equality::holds), "{statistics:?} {owner:?}");

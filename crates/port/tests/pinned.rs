@@ -17,7 +17,7 @@ use common::*;
 use rstest::rstest;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, socket};
-use xsknet_bpf::{Mode, Obtained, PinnedMapError, PinnedSocketMap, bpffs};
+use xsknet_bpf::{Mode, Obtained, PinnedMapError, PinnedSocketMap, PortProgram, bpffs};
 use xsknet_link::{Device, DeviceName, End, Ethtool, IfIndex, LinkStats, Links, MacAddr, Netns, VethPair};
 use xsknet_port::{
     Client, Equality, Instance, InstanceOptions, Loss, Observer, OpenPortError, PinnedPort, PinnedPortOptions,
@@ -132,6 +132,9 @@ fn a_socket_of_the_clients_own_gets_all_frames_of_its_port_and_every_sum_holds(#
         assert!(matches!(error, ShareError::NotXsk { cause: Some(_), .. }), "{error:?}");
         let other = socket_of_another_kind();
         assert!(matches!(port.share_socket(other), Err(ShareError::NotXsk { cause: None, .. })));
+        // Whose owner could still register a UMEM that is never done.
+        let unbound = rustix::net::socket(AddressFamily::XDP, SocketType::RAW, None).expect("an XSK");
+        assert!(matches!(port.share_socket(unbound), Err(ShareError::NotBound { .. })));
         port.share_socket(socket.as_fd().try_clone_to_owned().expect("a duplicate")).expect("an XSK");
 
         let serving = responder(&port).start(Box::new(socket));
@@ -645,6 +648,29 @@ fn what_is_pinned_is_looked_at_before_it_is_trusted() {
         let mut map = PinnedSocketMap::open(xsks, 0).expect("the port's map");
         let error = map.insert(0, socket_of_another_kind().as_fd()).expect_err("no XSK");
         assert_eq!(errno(&error), Some(Errno::OPNOTSUPP));
+        instance.close().expect("closing undoes everything");
+    });
+}
+
+#[test]
+fn a_map_that_an_earlier_port_left_is_not_used_again() {
+    on_fresh_mounts(|| {
+        let (stage, clients) = (Stage::plain(), client_machine());
+        let instance = stage.open();
+        let uplink = manage(&instance, Mode::Native);
+        // As where its folder could not be removed; its client still holds it.
+        let folder = PathBuf::from(format!("{BPFFS}/xsknet/{}/v1/{CARD}/port-1", stage.name()));
+        drop(PortProgram::load(Some(&folder)).expect("an earlier port's program"));
+        let xsks = folder.join("maps/xsks");
+        let id = || {
+            let shown = stage.lab.host.run("bpftool", &["map", "show", "pinned", xsks.to_str().expect("a path")]);
+            shown.expect("bpftool").split(':').next().expect("an id").to_owned()
+        };
+        let _held = PinnedSocketMap::open(&xsks, 0).expect("the earlier port's map");
+        let earlier = id();
+        let port = pinned(&uplink, 0, &clients);
+        assert_eq!(port.pin().xsks, xsks);
+        assert_ne!(id(), earlier);
         instance.close().expect("closing undoes everything");
     });
 }
