@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import type { Owner } from './lab.js'
@@ -77,6 +77,3 @@ export class FreshMachine {
     return ['nsenter', `--target=${this.#init}`, '--mount', '--pid', '--net', '--', ...command]
   }
 }
-
-/** The real path of a program, where a link would not do. */
-export const real = (name: string) => realpathSync(program(name))
