@@ -1,30 +1,38 @@
 import type { ExecutionContext } from 'ava'
 import type { PortInfo, UplinkStatistics } from 'xsknet'
+import type { Client } from './client.js'
 import { Embedding } from './embedding.js'
 import { CARD, Lab, portPrefixes } from './lab.js'
-import { Answering, type Asked, DISCARD, Scene } from './scene.js'
+import { Answering, DISCARD, Scene } from './scene.js'
 
-/** A lab in which a client came to a port in some way, and answers whatever can be answered. */
+/** A program with a client in it. */
+type ClientProgram = Pick<Client, 'ask' | 'program'>
+
+/** A lab in which a client is connected to a daemon on the card. */
 export interface Place {
   lab: Lab
-  port: Answering<Asked>
+  client: ClientProgram
+  daemon: { pid: number; instance: string }
   uplink(): Promise<UplinkStatistics>
-  /** Closes the port, ends the daemon, and finds the machine as it was. */
+  /** Ends the client and the daemon, in order. */
+  stop(): Promise<void>
+  /** The same, and finds the machine as it was. */
   end(): Promise<void>
 }
 
 export interface PlaceOptions {
-  /** Where the card's program runs. */
-  mode: 'native' | 'skb'
+  /** Where the card's program runs; the daemon's own choice unless set. */
+  mode?: 'native' | 'skb'
 }
 
+/** How clients come to their ports. */
 export interface Way {
-  open(t: ExecutionContext, options: PlaceOptions): Promise<Place>
+  open(t: ExecutionContext, options?: PlaceOptions): Promise<Place>
   /** What the daemon's frames of its self-test have counted when the port comes to its client. */
   selfTest: Record<'received' | 'sent' | 'completed' | 'guard' | 'program', number>
 }
 
-/** Every way for a client to come to its port. */
+/** Every way. */
 export const ways: Record<'brokered' | 'embedded', Way> = {
   /** From a daemon, over its socket, as somebody without rights. */
   brokered: { open: brokered, selfTest: { received: 1, sent: 1, completed: 1, guard: 1, program: 1 } },
@@ -32,48 +40,59 @@ export const ways: Record<'brokered' | 'embedded', Way> = {
   embedded: { open: embedded, selfTest: { received: 1, sent: 1, completed: 1, guard: 1, program: 1 } },
 }
 
-async function brokered(t: ExecutionContext, options: PlaceOptions): Promise<Place> {
-  const scene = await Scene.open(t, options)
-  return inScene(t, scene, await scene.answering(0, {}, { name: 'way' }))
+/** Has the client open a port, which answers whatever can be answered. */
+export async function answering(client: ClientProgram): Promise<Answering<ClientProgram>> {
+  const info = await client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(0), name: 'way' })
+  await client.ask({ do: 'answer' })
+  return new Answering(client, info)
 }
 
-async function embedded(t: ExecutionContext, options: PlaceOptions): Promise<Place> {
+async function brokered(t: ExecutionContext, options: PlaceOptions = {}): Promise<Place> {
+  const scene = await Scene.open(t, options)
+  const client = await scene.client()
+  const { lab, daemon } = scene
+  const stop = async () => {
+    await client.ask({ do: 'disconnect' })
+    await ended(t, client)
+    t.deepEqual(await daemon.stop(), { code: 0, signal: null }, daemon.program.lines.join('\n'))
+  }
+  return {
+    lab,
+    client,
+    daemon: { pid: daemon.program.pid, instance: daemon.instance },
+    uplink: () => scene.uplink(),
+    stop,
+    end: () => stop().then(() => asBefore(t, lab)),
+  }
+}
+
+async function embedded(t: ExecutionContext, options: PlaceOptions = {}): Promise<Place> {
   const lab = await Lab.create(t)
   await lab.sink(DISCARD)
   await lab.snapshot()
   const client = Embedding.start(lab)
-  const { socket } = await client.daemon(options)
+  const { socket, instance } = await client.daemon(options)
   await client.ask({ do: 'connect', socket })
+  const stop = async () => {
+    await client.ask({ do: 'disconnect' })
+    await client.ask({ do: 'stop' })
+    await ended(t, client)
+  }
   return {
     lab,
-    port: await answering(client),
+    client,
+    daemon: { pid: client.program.pid, instance },
     uplink: () => client.ask({ do: 'uplink', uplink: CARD }),
-    end: async () => {
-      await client.ask({ do: 'close' })
-      await client.ask({ do: 'disconnect' })
-      await client.ask({ do: 'stop' })
-      t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, client.program.lines.join('\n'))
-      t.deepEqual(await lab.compare(), [])
-    },
+    stop,
+    end: () => stop().then(() => asBefore(t, lab)),
   }
 }
 
-function inScene(t: ExecutionContext, scene: Scene, port: Answering): Place {
-  return {
-    lab: scene.lab,
-    port,
-    uplink: () => scene.uplink(),
-    end: async () => {
-      await port.client.ask({ do: 'close' })
-      await port.client.ask({ do: 'disconnect' })
-      t.deepEqual(await port.client.program.endInput(), { code: 0, signal: null }, port.client.program.lines.join('\n'))
-      await scene.end(t)
-    },
-  }
+/** Nothing keeps a program that takes no more orders. */
+async function ended(t: ExecutionContext, { program }: ClientProgram): Promise<void> {
+  t.deepEqual(await program.endInput(), { code: 0, signal: null }, program.lines.join('\n'))
 }
 
-async function answering(client: Asked): Promise<Answering<Asked>> {
-  const info = await client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(0), name: 'way' })
-  await client.ask({ do: 'answer' })
-  return new Answering(client, info)
+async function asBefore(t: ExecutionContext, lab: Lab): Promise<void> {
+  t.deepEqual(await lab.compare(), [])
 }

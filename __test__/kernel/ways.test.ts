@@ -3,7 +3,7 @@ import type { Counters, PortStats, UplinkStatistics } from 'xsknet'
 import { portAddresses, REMOTE } from '../helpers/lab.js'
 import type { Seen } from '../helpers/programs/orders.js'
 import { assertAccounted, DISCARD } from '../helpers/scene.js'
-import { ways } from '../helpers/ways.js'
+import { answering, ways } from '../helpers/ways.js'
 
 const PINGS = 300
 const LENGTHS = [1, 17, 18, 63, 64, 65, 512, 1024, 1451, 1452]
@@ -52,7 +52,8 @@ const first = new Map<string, unknown>()
 for (const mode of ['native', 'skb'] as const) {
   for (const [way, { open, selfTest }] of Object.entries(ways)) {
     test.serial(`${mode}: ${way}: the same traffic comes to the same counters, and all frames are home`, async (t) => {
-      const { lab, port, uplink, end } = await open(t, { mode })
+      const { lab, client, uplink, end } = await open(t, { mode })
+      const port = await answering(client)
       t.deepEqual([port.info.portMode, port.info.mtu], [mode, 1500])
       const opened = exact(await port.stats(), 0)
       const { received, sent, completed } = opened.client
@@ -66,7 +67,7 @@ for (const mode of ['native', 'skb'] as const) {
       for (const address of [v4, v6]) t.is((await lab.udpEcho(address, LENGTHS)).identical, LENGTHS.length)
       const { answered, lost, repeated, corrupt } = await lab.closedLoop(port.target(), { frames: FRAMES }).done
       t.deepEqual({ answered, lost, repeated, corrupt }, { answered: FRAMES, lost: 0, repeated: 0, corrupt: 0 })
-      await port.client.ask({ do: 'send', to: { mac: lab.farMac, address: REMOTE.v4, port: DISCARD }, count: SENT })
+      await client.ask({ do: 'send', to: { mac: lab.farMac, address: REMOTE.v4, port: DISCARD }, count: SENT })
       await assertAccounted(t, lab, uplink, [port])
 
       const [stats, seen] = [await port.stats(), await port.seen()]

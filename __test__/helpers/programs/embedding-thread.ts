@@ -4,7 +4,7 @@ import { connect } from 'xsknet'
 import { startDaemon } from 'xsknetd'
 import type { Thread } from './embedding.js'
 
-const { options, port: wanted, stage, how } = workerData as Thread
+const { options, socket, port: wanted, stage, how } = workerData as Thread
 
 /** True: it is over. */
 function reached(now: string): boolean {
@@ -15,15 +15,15 @@ function reached(now: string): boolean {
   return how === 'fall off'
 }
 
-const starting = startDaemon(options)
+const starting = options && startDaemon(options)
 reached('starting')
 const daemon = await starting
-const network = await connect({ socket: daemon.socket })
+const network = await connect({ socket: daemon?.socket ?? socket })
 reached('connected')
 const opening = network.openPort(wanted)
 reached('opening')
 const port = await opening
-daemon.unref()
+daemon?.unref()
 for await (const batch of port.batches()) {
   batch.at(0).uint8(0)
   if (reached('reading')) break

@@ -1,15 +1,17 @@
 // A program with daemons inside it, and a client beside them, that does what a test tells it to.
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { Worker } from 'node:worker_threads'
 import type { PortOptions } from 'xsknet'
 import { type Daemon, type DaemonOptions, startDaemon } from 'xsknetd'
+import { collectGarbage } from './garbage.js'
 import { type Opening, open, orders } from './orders.js'
 import { say, serve } from './serve.js'
 
 /** What a thread has to do, and where it is ended, or ends itself. */
 export interface Thread {
-  options: DaemonOptions
+  /** Of a daemon of its own. */
+  options?: DaemonOptions | undefined
+  /** Else, of one that is there. */
+  socket?: string | undefined
   port: PortOptions
   stage: string
   how: 'terminate' | 'exit' | 'throw' | 'fall off'
@@ -49,17 +51,7 @@ serve({
   /** Drops all that is known of the daemons, and collects garbage until what was dropped with it is gone. */
   forget: async () => {
     daemons.clear()
-    setFlagsFromString('--expose-gc')
-    const gc = runInNewContext('gc') as () => void
-    let witness: WeakRef<object> = new WeakRef({})
-    // What is first collected may be what kept the rest.
-    for (let rounds = 0; rounds < 3; rounds++) {
-      while (witness.deref()) {
-        await new Promise(setImmediate)
-        gc()
-      }
-      witness = new WeakRef({})
-    }
+    await collectGarbage()
   },
 
   /** Lets nothing else run on this thread for a while; says so before. */

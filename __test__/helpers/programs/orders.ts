@@ -2,6 +2,7 @@
 import { readdirSync, readlinkSync } from 'node:fs'
 import { type Batch, connect, type Frame, type Network, type Port, type PortOptions } from 'xsknet'
 import { arp, ethernet, icmp, ndp, parseIpv4, parseMac, udp } from 'xsknet/headers'
+import { collectGarbage } from './garbage.js'
 import { type Orders, say } from './serve.js'
 
 /** RFC 863. */
@@ -103,6 +104,8 @@ export const orders: Orders = {
   pid: () => process.pid,
   descriptors: () => readdirSync('/proc/self/fd').map((fd) => target(fd)),
 
+  collect: collectGarbage,
+
   connect: async ({ socket }: { socket?: string }) => {
     net = await connect({ socket })
     net.on('daemonGone', ({ code }) => say('daemonGone', { code }))
@@ -165,6 +168,8 @@ export const orders: Orders = {
     const { port } = holding(as)
     await port.close()
   },
+  /** Forgets a port that is over. */
+  drop: ({ as = 'port' }: { as?: string }) => void held.delete(as),
   destroy: ({ as = 'port' }: { as?: string }) => holding(as).port.destroy(),
   /** How the port ended: `null` by its own close. */
   closed: ({ as = 'port' }: { as?: string }) => holding(as).port.closed.then(() => null, codeOf),
