@@ -1,6 +1,7 @@
 import type { ExecutionContext } from 'ava'
 import type { PortInfo, UplinkStatistics } from 'xsknet'
 import type { Client } from './client.js'
+import { type DaemonOptions, GRANT } from './daemon.js'
 import { Embedding } from './embedding.js'
 import { CARD, Lab, portPrefixes } from './lab.js'
 import { Answering, DISCARD, Scene } from './scene.js'
@@ -12,6 +13,8 @@ type ClientProgram = Pick<Client, 'ask' | 'program'>
 export interface Place {
   lab: Lab
   client: ClientProgram
+  /** Has the client open a port, which answers whatever can be answered. */
+  port(): Promise<Answering<ClientProgram>>
   daemon: { pid: number; instance: string }
   uplink(): Promise<UplinkStatistics>
   /** Ends the client and the daemon, in order. */
@@ -29,27 +32,39 @@ export interface PlaceOptions {
 export interface Way {
   open(t: ExecutionContext, options?: PlaceOptions): Promise<Place>
   /** What the daemon's frames of its self-test have counted when the port comes to its client. */
-  selfTest: Record<'received' | 'sent' | 'completed' | 'guard' | 'program', number>
+  selfTest: Record<'card' | 'program' | 'received' | 'sent' | 'completed' | 'guard', number>
 }
+
+/** One frame each way went through the port before it was handed out. */
+const TESTED = { card: 1, program: 1, received: 1, sent: 1, completed: 1, guard: 1 }
+/** There was no socket yet. */
+const UNTESTED = { card: 0, program: 0, received: 0, sent: 0, completed: 0, guard: 0 }
 
 /** Every way. */
-export const ways: Record<'brokered' | 'embedded', Way> = {
+export const ways: Record<'brokered' | 'embedded' | 'pinned', Way> = {
   /** From a daemon, over its socket, as somebody without rights. */
-  brokered: { open: brokered, selfTest: { received: 1, sent: 1, completed: 1, guard: 1, program: 1 } },
+  brokered: {
+    open: (t, options) => fromDaemon(t, 'open', options),
+    selfTest: TESTED,
+  },
   /** From a daemon in the client's own process. */
-  embedded: { open: embedded, selfTest: { received: 1, sent: 1, completed: 1, guard: 1, program: 1 } },
+  embedded: { open: embedded, selfTest: TESTED },
+  /** By a socket that the client made, with CAP_NET_RAW alone, in a network namespace of its own. */
+  pinned: {
+    open: (t, options) => fromDaemon(t, 'openPinned', { ...options, config: `${GRANT}pinned = true\n` }, 'net_raw'),
+    selfTest: UNTESTED,
+  },
 }
 
-/** Has the client open a port, which answers whatever can be answered. */
-export async function answering(client: ClientProgram): Promise<Answering<ClientProgram>> {
-  const info = await client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(0), name: 'way' })
+async function answering(client: ClientProgram, order: string): Promise<Answering<ClientProgram>> {
+  const info = await client.ask<PortInfo>({ do: order, uplink: CARD, addresses: portPrefixes(0), name: 'way' })
   await client.ask({ do: 'answer' })
   return new Answering(client, info)
 }
 
-async function brokered(t: ExecutionContext, options: PlaceOptions = {}): Promise<Place> {
+async function fromDaemon(t: ExecutionContext, order: string, options: DaemonOptions = {}, capability?: string): Promise<Place> {
   const scene = await Scene.open(t, options)
-  const client = await scene.client()
+  const client = await scene.client(capability === undefined ? {} : { capability })
   const { lab, daemon } = scene
   const stop = async () => {
     await client.ask({ do: 'disconnect' })
@@ -59,6 +74,7 @@ async function brokered(t: ExecutionContext, options: PlaceOptions = {}): Promis
   return {
     lab,
     client,
+    port: () => answering(client, order),
     daemon: { pid: daemon.program.pid, instance: daemon.instance },
     uplink: () => scene.uplink(),
     stop,
@@ -81,6 +97,7 @@ async function embedded(t: ExecutionContext, options: PlaceOptions = {}): Promis
   return {
     lab,
     client,
+    port: () => answering(client, 'open'),
     daemon: { pid: client.program.pid, instance },
     uplink: () => client.ask({ do: 'uplink', uplink: CARD }),
     stop,

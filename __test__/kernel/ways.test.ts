@@ -3,7 +3,7 @@ import type { Counters, PortStats, UplinkStatistics } from 'xsknet'
 import { portAddresses, REMOTE } from '../helpers/lab.js'
 import type { Seen } from '../helpers/programs/orders.js'
 import { assertAccounted, DISCARD } from '../helpers/scene.js'
-import { answering, ways } from '../helpers/ways.js'
+import { ways } from '../helpers/ways.js'
 
 const PINGS = 300
 const LENGTHS = [1, 17, 18, 63, 64, 65, 512, 1024, 1451, 1452]
@@ -52,12 +52,13 @@ const first = new Map<string, unknown>()
 for (const mode of ['native', 'skb'] as const) {
   for (const [way, { open, selfTest }] of Object.entries(ways)) {
     test.serial(`${mode}: ${way}: the same traffic comes to the same counters, and all frames are home`, async (t) => {
-      const { lab, client, uplink, end } = await open(t, { mode })
-      const port = await answering(client)
+      const { lab, client, uplink, end, ...place } = await open(t, { mode })
+      const port = await place.port()
       t.deepEqual([port.info.portMode, port.info.mtu], [mode, 1500])
-      const opened = exact(await port.stats(), 0)
+      const opened = { ...exact(await port.stats(), 0), card: ofCard(await uplink(), 0) }
       const { received, sent, completed } = opened.client
-      t.deepEqual({ received, sent, completed, guard: opened.guard.seen, program: opened.program.seen }, selfTest)
+      const by = { card: opened.card.program.toPort, program: opened.program.seen, guard: opened.guard.seen }
+      t.deepEqual({ received, sent, completed, ...by }, selfTest)
 
       const [v4, v6] = portAddresses(0)
       for (const address of [v4, v6]) {
@@ -72,7 +73,7 @@ for (const mode of ['native', 'skb'] as const) {
 
       const [stats, seen] = [await port.stats(), await port.seen()]
       const asked = neighbours(seen)
-      const counted = since(opened, exact(stats, asked))
+      const counted = since(opened, { ...exact(stats, asked), card: ofCard(await uplink(), asked) })
       const { icmp, udp, other, strange, unsent } = seen
       const udpEchoes = 2 * LENGTHS.length + FRAMES
       t.deepEqual({ icmp, udp, other, strange, unsent }, { icmp: 2 * PINGS, udp: udpEchoes, other: 0, strange: 0, unsent: 0 })
@@ -81,7 +82,7 @@ for (const mode of ['native', 'skb'] as const) {
         [counted.client.received, counted.program.seen, counted.client.sent, counted.client.completed, counted.guard.seen],
         [all, all, all + SENT, all + SENT, all + SENT],
       )
-      const counters = { counted, card: ofCard(await uplink(), asked), sink: await lab.sink(DISCARD), census: stats.census }
+      const counters = { counted, sink: await lab.sink(DISCARD), census: stats.census }
       t.deepEqual(first.get(mode) ?? counters, counters)
       first.set(mode, counters)
       await end()

@@ -1,10 +1,10 @@
 // A thread with a daemon and a client of its own, which tells how far it has come, and ends itself there if it is to.
 import { parentPort, workerData } from 'node:worker_threads'
 import { connect } from 'xsknet'
-import { startDaemon } from 'xsknetd'
+import { openPinned, startDaemon } from 'xsknetd'
 import type { Thread } from './embedding.js'
 
-const { options, socket, port: wanted, stage, how } = workerData as Thread
+const { options, socket, pinned = false, port: wanted, stage, how } = workerData as Thread
 
 /** True: it is over. */
 function reached(now: string): boolean {
@@ -20,7 +20,7 @@ reached('starting')
 const daemon = await starting
 const network = await connect({ socket: daemon?.socket ?? socket })
 reached('connected')
-const opening = network.openPort(wanted)
+const opening = pinned ? openPinned({ port: wanted, network }) : network.openPort(wanted)
 reached('opening')
 const port = await opening
 daemon?.unref()

@@ -12,6 +12,8 @@ export interface Thread {
   options?: DaemonOptions | undefined
   /** Else, of one that is there. */
   socket?: string | undefined
+  /** Whether it makes its socket itself. */
+  pinned?: boolean
   port: PortOptions
   stage: string
   how: 'terminate' | 'exit' | 'throw' | 'fall off'
