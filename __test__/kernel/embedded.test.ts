@@ -245,6 +245,7 @@ test.serial('a thread that has a daemon takes it along, however it ends, and the
   const card1 = await card(lab, 1)
   await lab.snapshot()
   const program = Embedding.start(lab)
+  const others = sockets().length
   // The binding lives on in the process for a part of them, and goes with the thread for the others.
   for (const beside of [false, true]) {
     if (beside) await program.daemon({ uplinks: [card1] })
@@ -257,7 +258,7 @@ test.serial('a thread that has a daemon takes it along, however it ends, and the
       const stages = await thread.finally(() => clearInterval(flood))
       t.true(stages.includes(stage), `${name}: ${stages}`)
       if (!beside) await asBefore(t, lab, name)
-      else await waitUntil('alone again', () => sockets().length === 1)
+      else await waitUntil('alone again', () => sockets().length === others + 1)
     }
   }
   await program.ask({ do: 'stop' })
