@@ -170,7 +170,7 @@ fn what_a_user_may_not_have_is_refused_with_what_to_do() {
     veth_pair();
     keep_only(CapabilitySet::NET_RAW);
     let limit = rustix::process::getrlimit(Resource::Memlock);
-    let narrow = Rlimit { current: Some(4 << 20), ..limit.clone() };
+    let narrow = Rlimit { current: Some(4 << 20), ..limit };
     rustix::process::setrlimit(Resource::Memlock, narrow).unwrap();
     let frames = (4 << 20) / 2048 + 1;
     let layout = Layout::builder().frames(frames).build().unwrap();
