@@ -278,6 +278,20 @@ pub fn sweep_dead_here(places: &Places, prefix: &str) -> Vec<(InstanceName, Resu
     names(places, prefix).into_iter().filter_map(swept).collect()
 }
 
+/// Whether there is anything, of the living or of the dead, of an instance whose name begins with `prefix` and whose cards are
+/// those of the calling thread's network namespace.
+///
+/// # Errors
+/// A journal that cannot be read.
+pub fn any_here(places: &Places, prefix: &str) -> Result<bool, OpenError> {
+    for name in names(places, prefix) {
+        if is_of_here(&Paths::new(places.clone(), name))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// False: it runs, or it is not of here.
 fn sweep_if_dead_here(paths: &Paths) -> Result<bool, OpenError> {
     // Before the lock, whose file somebody else's would lose, and again once nobody can be in there.

@@ -53,7 +53,7 @@ mod watch;
 pub use ability::Ability;
 pub use error::{CloseError, HandOverError, ManageError, OpenError, OpenPortError, ShareError, StepError};
 pub use ground::{Observer, Step};
-pub use instance::{Instance, InstanceOptions, sweep_dead, sweep_dead_here};
+pub use instance::{Instance, InstanceOptions, any_here, sweep_dead, sweep_dead_here};
 pub use journal::{Change, JournalError};
 pub use names::{InstanceName, InstanceNameError, PRIVATE_PREFIX, PinPath, Places};
 pub use pinned::{Client, Pin, PinnedPort, PinnedPortOptions};

@@ -12,7 +12,9 @@ use common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, PortProgram, bpffs};
 use xsknet_link::{End, Ethtool, MacAddr, VethPair};
-use xsknet_port::{Instance, JournalError, OpenError, PortOptions, UplinkOptions, sweep_dead, sweep_dead_here};
+use xsknet_port::{
+    Instance, JournalError, OpenError, PortOptions, UplinkOptions, any_here, sweep_dead, sweep_dead_here,
+};
 use xsknet_testkit::{CARD, Lab, Machine, Snapshot, Wire, device, on_fresh_mounts, port_addresses, wait_until};
 
 const BPFFS: &str = "/sys/fs/bpf";
@@ -415,6 +417,8 @@ fn of_dead_runs_only_those_are_swept_whose_cards_are_here_or_that_a_reboot_ended
             swept.into_iter().map(told).collect::<Vec<_>>()
         };
         assert_eq!(sweep(), [format!("{prefix}dead"), rebooted]);
+        let any = || stage.lab.host.enter(|| any_here(&places(), prefix)).expect("journals");
+        assert!(any());
         with_elsewhere.wait_for(PATIENCE, || stage.snapshot()).unwrap_or_else(|difference| panic!("{difference}"));
         assert_eq!(sweep(), [""; 0]);
 
@@ -427,6 +431,7 @@ fn of_dead_runs_only_those_are_swept_whose_cards_are_here_or_that_a_reboot_ended
         fs::remove_file(format!("/run/xsknet/{prefix}a.journal")).expect("the damaged one");
 
         instance.close().expect("closing undoes everything");
+        assert!(!any());
         assert_eq!(sweep_dead(&places(), &elsewhere).expect("all can be swept"), 1);
         stage.assert_as_before(&before);
     });

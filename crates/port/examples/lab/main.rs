@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use xsknet_port::{PRIVATE_PREFIX, Places, sweep_dead, sweep_dead_here};
+use xsknet_port::{PRIVATE_PREFIX, Places, any_here, sweep_dead, sweep_dead_here};
 use xsknet_testkit::{Lab, Machine, Wire};
 
 use crate::bench::{Bench, Run};
@@ -116,7 +116,9 @@ fn sweep_own(Bench { lab, instances, .. }: &Bench) -> Result<()> {
         for (_, swept) in lab.host.enter(|| sweep_dead_here(&places, PRIVATE_PREFIX)) {
             swept?;
         }
-        if !names_in(&places.run).any(|name| name.starts_with(instances.as_str())) || Instant::now() > end {
+        let left = names_in(&places.run).any(|name| name.starts_with(instances.as_str()))
+            || lab.host.enter(|| any_here(&places, PRIVATE_PREFIX))?;
+        if !left || Instant::now() > end {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(20));
