@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use napi::bindgen_prelude::{FnArgs, Function, Uint8Array, Unknown, spawn};
+use napi::bindgen_prelude::{FnArgs, Function, PromiseRaw, Uint8Array, Unknown, spawn};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
 use napi::{Env, Status};
 use napi_derive::napi;
@@ -102,11 +102,15 @@ impl ControlServer {
     }
 
     /// Stops listening and removes the socket. Connections live on. A second call does nothing.
-    #[napi]
-    pub async fn close(&self) {
-        if let Some(stopped) = self.stop() {
-            let _ = stopped.await;
-        }
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn close<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, ()>> {
+        let stopped = self.stop();
+        env.spawn_future(async {
+            if let Some(stopped) = stopped {
+                let _ = stopped.await;
+            }
+            Ok(())
+        })
     }
 
     /// The same before it returns, for a process that is about to exit.

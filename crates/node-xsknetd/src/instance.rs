@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use napi::bindgen_prelude::{Function, PromiseRaw, spawn_blocking};
+use napi::bindgen_prelude::{Function, PromiseRaw};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
@@ -134,11 +134,11 @@ impl Instance {
     }
 
     /// Opens it, once, after undoing what an earlier run of its name left. Resolves with its name.
-    #[napi]
-    pub async fn open(&self, options: InstanceOptions) -> napi::Result<String> {
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn open<'env>(&self, env: &'env Env, options: InstanceOptions) -> napi::Result<PromiseRaw<'env, String>> {
         let domain = Arc::clone(&self.0);
         let InstanceOptions { name, run, bpffs } = options;
-        blocking(move || {
+        env.spawn_future(blocking(move || {
             // Held all the while, so that whoever closes waits for what is being made.
             let mut instance = lock(&domain.instance);
             if instance.is_some() || domain.over.load(Ordering::SeqCst) {
@@ -164,8 +164,7 @@ impl Instance {
             let name = opened.name().to_string();
             *instance = Some(opened);
             Ok(name)
-        })
-        .await
+        }))
     }
 
     /// Undoes what private instances left whose processes were killed and whose cards are those of this network namespace.
@@ -207,14 +206,15 @@ impl Instance {
     }
 
     /// Makes a card an uplink.
-    #[napi]
-    pub async fn manage(
+    #[napi(ts_return_type = "Promise<UplinkInfo>")]
+    pub fn manage<'env>(
         &self,
+        env: &'env Env,
         device: String,
         #[napi(ts_arg_type = "'native' | 'skb' | 'hw' | 'unspecified'")] mode: String,
-    ) -> napi::Result<UplinkInfo> {
+    ) -> napi::Result<PromiseRaw<'env, UplinkInfo>> {
         let domain = Arc::clone(&self.0);
-        blocking(move || {
+        env.spawn_future(blocking(move || {
             let mode: Mode = mode.parse().map_err(|error: xsknet_bpf::UnknownMode| {
                 Failure::new("INTERNAL", error.to_string(), json!({ "mode": mode }))
             })?;
@@ -229,23 +229,26 @@ impl Instance {
             let info = UplinkInfo::from(uplink.info());
             lock(&domain.uplinks).insert(info.uplink.clone(), Arc::new(uplink));
             Ok(info)
-        })
-        .await
+        }))
     }
 
     /// Opens a port and hands its socket over.
-    #[napi]
-    pub async fn open_port(&self, uplink: String, request: PortRequest) -> napi::Result<OpenedPort> {
+    #[napi(ts_return_type = "Promise<OpenedPort>")]
+    pub fn open_port<'env>(
+        &self,
+        env: &'env Env,
+        uplink: String,
+        request: PortRequest,
+    ) -> napi::Result<PromiseRaw<'env, OpenedPort>> {
         let domain = Arc::clone(&self.0);
-        blocking(move || {
+        env.spawn_future(blocking(move || {
             let options = PortOptions::try_from(request)?;
             let (port, donation) = domain.uplink(&uplink)?.open_port(options)?.hand_over()?;
             let info = PortInfo::new(&uplink, port.info(), donation.bind);
             domain.keep(info.port, OpenPort::Brokered(port));
             let socket = SocketDescription::from(&donation);
             Ok(OpenedPort { info, socket, descriptors: vec![donation.xsk, donation.umem], domain })
-        })
-        .await
+        }))
     }
 
     /// Opens a port for a client that makes its socket itself, with the inner end in the network namespace that the only
@@ -297,54 +300,55 @@ impl Instance {
     }
 
     /// Closes a port. Whoever holds its socket can neither send nor receive any more then.
-    #[napi]
-    pub async fn close_port(&self, key: u32) -> napi::Result<()> {
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn close_port<'env>(&self, env: &'env Env, key: u32) -> napi::Result<PromiseRaw<'env, ()>> {
         let domain = Arc::clone(&self.0);
-        blocking(move || {
+        env.spawn_future(blocking(move || {
             let slot = lock(&domain.ports).remove(&key).ok_or_else(|| port_unknown(key))?;
             lock(&domain.losses).forget(key);
             let port = lock(&slot).take();
             port.map_or(Ok(()), |port| Ok(port.close()?))
-        })
-        .await
+        }))
     }
 
     /// What the kernel says of a port.
-    #[napi]
-    pub async fn port_statistics(&self, key: u32) -> napi::Result<PortStatistics> {
+    #[napi(ts_return_type = "Promise<PortStatistics>")]
+    pub fn port_statistics<'env>(&self, env: &'env Env, key: u32) -> napi::Result<PromiseRaw<'env, PortStatistics>> {
         let domain = Arc::clone(&self.0);
-        blocking(move || {
+        env.spawn_future(blocking(move || {
             let slot = lock(&domain.ports).get(&key).cloned().ok_or_else(|| port_unknown(key))?;
             let port = lock(&slot);
             let port = port.as_ref().ok_or_else(|| port_unknown(key))?;
             Ok(port.statistics()?.into())
-        })
-        .await
+        }))
     }
 
     /// What an uplink's program and the card say.
-    #[napi]
-    pub async fn uplink_statistics(&self, uplink: String) -> napi::Result<UplinkStatistics> {
+    #[napi(ts_return_type = "Promise<UplinkStatistics>")]
+    pub fn uplink_statistics<'env>(
+        &self,
+        env: &'env Env,
+        uplink: String,
+    ) -> napi::Result<PromiseRaw<'env, UplinkStatistics>> {
         let domain = Arc::clone(&self.0);
-        blocking(move || Ok(domain.uplink(&uplink)?.statistics()?.into())).await
+        env.spawn_future(blocking(move || Ok(domain.uplink(&uplink)?.statistics()?.into())))
     }
 
     /// Closes all ports of an uplink and gives the card back as it was.
-    #[napi]
-    pub async fn release(&self, uplink: String) -> napi::Result<()> {
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn release<'env>(&self, env: &'env Env, uplink: String) -> napi::Result<PromiseRaw<'env, ()>> {
         let domain = Arc::clone(&self.0);
-        blocking(move || {
+        env.spawn_future(blocking(move || {
             let found = lock(&domain.uplinks).remove(&uplink);
             Ok(found.ok_or_else(|| uplink_missing(&uplink))?.release()?)
-        })
-        .await
+        }))
     }
 
     /// Closes everything and leaves the host as it was found. A second call does nothing.
-    #[napi]
-    pub async fn close(&self) -> napi::Result<()> {
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn close<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, ()>> {
         let domain = Arc::clone(&self.0);
-        blocking(move || domain.close()).await
+        env.spawn_future(blocking(move || domain.close()))
     }
 
     /// The same before it returns, for a process that is about to exit. Waits for what is being opened.
@@ -497,7 +501,8 @@ fn uplink_missing(uplink: &str) -> Failure {
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> napi::Result<T> {
-    match spawn_blocking(work).await {
+    // Not napi's own, which panics where a Worker's end has just taken the runtime away.
+    match tokio::task::spawn_blocking(work).await {
         Ok(done) => Ok(done?),
         Err(panic) => Err(Failure::new("INTERNAL", panic.to_string(), json!({})).into()),
     }
