@@ -5,6 +5,11 @@ import { fileURLToPath } from 'node:url'
 /** The root of the repository, with a slash at its end. */
 export const root = fileURLToPath(new URL('../..', import.meta.url))
 
+/** The programs in TypeScript that a page of the repository shows. */
+export function programsOf(page: string): string[] {
+  return [...readFileSync(`${root}${page}`, 'utf8').matchAll(/^```ts\n(.*?)^```$/gms)].map(([, program]) => program as string)
+}
+
 /** What a crate's manifest says, as cargo understands it. */
 export interface Crate {
   name: string

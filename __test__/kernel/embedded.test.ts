@@ -7,7 +7,7 @@ import { Embedding } from '../helpers/embedding.js'
 import { CARD, Lab, portAddresses, portPrefixes } from '../helpers/lab.js'
 import { run, waitUntil } from '../helpers/program.js'
 import type { Thread } from '../helpers/programs/embedding.js'
-import { root } from '../helpers/workspace.js'
+import { programsOf, root } from '../helpers/workspace.js'
 
 async function setUp(t: ExecutionContext): Promise<Lab> {
   const lab = await Lab.create(t)
@@ -156,6 +156,21 @@ test.serial('a process lives as long as its daemon, unless that is unreferenced:
   await asBefore(t, lab)
 })
 
+test.serial('the program of docs/embedded.md answers pings, and ends at SIGTERM without leaving anything', async (t) => {
+  const lab = await setUp(t)
+  const [shown = ''] = programsOf('docs/embedded.md')
+  const page = shown.replaceAll("'eth0'", `'${CARD}'`)
+  t.not(page, shown)
+  const program = lab.host.spawn(process.execPath, '--input-type=module', '--eval', page)
+  await program.waitFor(/^answering for 192\.0\.2\.10\/24, 2001:db8::10\/64/)
+  for (const address of portAddresses(0)) {
+    const output = await lab.remote.output('ping', '-q', '-i', '0.01', '-W', '1', '-c', '20', address)
+    t.regex(output, /20 packets transmitted, 20 received/)
+  }
+  t.deepEqual(await program.stop('SIGTERM'), { code: 0, signal: null }, program.lines.join('\n'))
+  await asBefore(t, lab)
+})
+
 test.serial('a daemon that its program has forgotten goes on', async (t) => {
   const lab = await setUp(t)
   const program = Embedding.start(lab)
@@ -245,10 +260,9 @@ test.serial('a thread that has a daemon takes it along, however it ends, and the
   const card1 = await card(lab, 1)
   await lab.snapshot()
   const program = Embedding.start(lab)
-  const others = sockets().length
   // The binding lives on in the process for a part of them, and goes with the thread for the others.
   for (const beside of [false, true]) {
-    if (beside) await program.daemon({ uplinks: [card1] })
+    const besides = beside ? (await program.daemon({ uplinks: [card1] })).instance : undefined
     for (const [stage, how] of THREADS) {
       const name = `thread-${how}-${stage}`
       const port = { ...PORT, name: 'thread' }
@@ -257,16 +271,27 @@ test.serial('a thread that has a daemon takes it along, however it ends, and the
         stage === 'reading' ? setInterval(() => void lab.udpEcho(portAddresses(0)[0], [1]).catch(() => {}), 50) : undefined
       const stages = await thread.finally(() => clearInterval(flood))
       t.true(stages.includes(stage), `${name}: ${stages}`)
+      // Undone before the thread was gone; only BPF objects take their time to vanish.
+      t.deepEqual(instancesOf(program.program.pid), beside ? [besides] : [], name)
       if (!beside) await asBefore(t, lab, name)
-      else await waitUntil('alone again', () => sockets().length === others + 1)
     }
   }
   await program.ask({ do: 'stop' })
   await asBefore(t, lab)
   t.deepEqual(await program.program.endInput(), { code: 0, signal: null }, program.program.lines.join('\n'))
+  // Nothing complained on its way out.
+  t.deepEqual(
+    program.program.lines.filter((line) => !line.startsWith('{')),
+    [],
+  )
 })
 
-const sockets = () => readdirSync('/run/xsknet').filter((name) => name.endsWith('.sock'))
+/** Those of which there is a journal: something on the host is theirs. */
+/** Those of one process; others may run daemons on this machine, too. */
+function instancesOf(pid: number): string[] {
+  const files = existsSync('/run/xsknet') ? readdirSync('/run/xsknet') : []
+  return files.filter((file) => file.startsWith(`embedded-${pid}-`) && file.endsWith('.journal')).map((file) => file.slice(0, -8))
+}
 
 for (const how of ['spin', 'wait'] as const) {
   test.serial(`a blocked event loop (${how}) delays a request for a port, and never a packet`, async (t) => {

@@ -1,17 +1,16 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { root } from '../helpers/workspace.js'
+import { programsOf, root } from '../helpers/workspace.js'
 
-const programs = [...readFileSync(`${root}README.md`, 'utf8').matchAll(/^```ts\n(.*?)^```$/gms)].map(
-  ([, program]) => program as string,
-)
+const pages = ['README.md', ...readdirSync(`${root}docs`).flatMap((file) => (file.endsWith('.md') ? [`docs/${file}`] : []))]
+const programs = pages.flatMap((page) => programsOf(page))
 
-test('the programs of the README compile against the built package', (t) => {
+test('the programs of the README and the documents compile against the built packages', (t) => {
   t.timeout(120_000, 'the compiler is slow')
-  t.true(programs.length > 0)
+  t.true(programs.length > 3)
   const folder = mkdtempSync(join(tmpdir(), 'xsknet-readme-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   symlinkSync(`${root}node_modules`, join(folder, 'node_modules'))

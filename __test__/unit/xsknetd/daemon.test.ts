@@ -30,7 +30,7 @@ function setUp() {
     await wire.result('hello', { client: 'test' })
     return wire
   }
-  return { did, ground, record, machine, client, start: () => launch(configuration, record.log, machine) }
+  return { did, ground, record, machine, client, start: async () => (await launch(configuration, record.log, machine)).unref() }
 }
 
 test('the socket comes last, and then the daemon is ready', async (t) => {
@@ -39,6 +39,7 @@ test('the socket comes last, and then the daemon is ready', async (t) => {
   t.deepEqual(did, ['begin lab', 'manage eth0 skb', 'manage eth1 skb', 'listen /run/xsknet/lab.sock'])
   t.like(daemon, { socket: '/run/xsknet/lab.sock', instance: 'lab', uplinks: ['eth0', 'eth1'] } as never)
   t.like(record.of('ready')[0], { socket: '/run/xsknet/lab.sock' })
+  await daemon.close()
 })
 
 test('it goes in the other order: clients are told, the socket goes, then ports, cards and the instance', async (t) => {
@@ -107,7 +108,7 @@ test('a socket that cannot be closed keeps nothing from being undone', async (t)
 test('a grant for a card that is not managed is told, since it is nearly always a slip', async (t) => {
   const { record, machine } = setUp()
   const grants = [grant({ uplinks: ['eth0', 'eht1'] })]
-  await launch({ ...readConfiguration({ uplinks: ['eth0'] }), grants }, record.log, machine)
+  await (await launch({ ...readConfiguration({ uplinks: ['eth0'] }), grants }, record.log, machine)).close()
   t.like(record.of('grant-without-uplink')[0], { uplinks: ['eht1'] })
 })
 
