@@ -286,8 +286,7 @@ test.serial('a thread that has a daemon takes it along, however it ends, and the
   )
 })
 
-/** Those of which there is a journal: something on the host is theirs. */
-/** Those of one process; others may run daemons on this machine, too. */
+/** Instances of one process of which something is on the host; others may run daemons on this machine, too. */
 function instancesOf(pid: number): string[] {
   const files = existsSync('/run/xsknet') ? readdirSync('/run/xsknet') : []
   return files.filter((file) => file.startsWith(`embedded-${pid}-`) && file.endsWith('.journal')).map((file) => file.slice(0, -8))
