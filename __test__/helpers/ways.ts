@@ -56,8 +56,11 @@ export const ways: Record<'brokered' | 'embedded' | 'pinned', Way> = {
   },
 }
 
+/** Of the same size in every way: that of a pinned port is another unless asked for. */
+const PORT = { uplink: CARD, addresses: portPrefixes(0), name: 'way', ringSize: 1024 }
+
 async function answering(client: ClientProgram, order: string): Promise<Answering<ClientProgram>> {
-  const info = await client.ask<PortInfo>({ do: order, uplink: CARD, addresses: portPrefixes(0), name: 'way' })
+  const info = await client.ask<PortInfo>({ ...PORT, do: order })
   await client.ask({ do: 'answer' })
   return new Answering(client, info)
 }

@@ -175,7 +175,7 @@ test.serial('a client that is killed leaves nothing', async (t) => {
   const scene = await Scene.open(t, { config })
   const { daemon } = scene
   const before = descriptorsOf(daemon.program.pid)
-  const sizes = { ringSize: 512 } // two of the default size are more than the user's RLIMIT_MEMLOCK
+  const sizes = { ringSize: 512 } // two of the default size are all of the user's RLIMIT_MEMLOCK
   const [first, second] = [await pinned(scene, 0, 'shared', sizes), await pinned(scene, 1, 'shared', sizes)]
   await echoes(t, scene, 0)
   await first.client.kill()

@@ -5,13 +5,22 @@ import { makePinnedSocket, type PinnedSocketRequest } from './native.js'
 
 /** What {@link openPinned} is told. */
 export interface PinnedOptions {
-  /** What the port is to be, as for `network.openPort()`. Sizes, `zeroCopy` and `busyPoll` are for the socket that is made here. */
+  /**
+   * What the port is to be, as for `network.openPort()`. Sizes, `zeroCopy` and `busyPoll` are for the socket that is made here, and
+   * the default of `ringSize` is 1024.
+   */
   port: PortOptions
   /** The connection that opens it. Default: one of its own, as `connect()` makes it, which ends with the port. */
   network?: Network | undefined
   /** Gives up waiting: rejects with the signal's reason, and whatever is open by then is closed. */
   signal?: AbortSignal | undefined
 }
+
+/**
+ * Of its UMEM, twice as many frames of 2048 bytes. Twice that would be the 8 MiB that most systems let a user lock, to the byte; but
+ * the io_uring of Node's own event loop counts against them, too.
+ */
+const RING_SIZE = 1024
 
 /** Where the kernel shows this process its network namespace. */
 const NAMESPACE = '/proc/self/ns/net'
@@ -24,7 +33,7 @@ const NAMESPACE = '/proc/self/ns/net'
  * - a grant with `pinned = true`, or root;
  * - the capability CAP_NET_RAW;
  * - the host's bpffs visible in this mount namespace (the daemon lets this user alone open the pin);
- * - RLIMIT_MEMLOCK for the UMEM, 8 MiB for the default of 4096 frames of 2048 bytes: it is this process that registers it, and the
+ * - RLIMIT_MEMLOCK for the UMEM, 4 MiB for the default of 2048 frames of 2048 bytes: it is this process that registers it, and the
  *   kernel counts all that a user has registered together.
  *
  * The port's end in the namespace has to stay as the daemon made it. If its MAC, MTU, state or offloads are changed, or it is deleted
@@ -59,8 +68,8 @@ export async function openPinned(options: PinnedOptions): Promise<Port> {
   }
 }
 
-const make: MakeSocket = async (place, wishes) => {
-  const { xsk, umem, socket, tried } = await makePinnedSocket({ ...place, ...wishes } as PinnedSocketRequest)
+const make: MakeSocket = async (place, { ringSize = RING_SIZE, ...wishes }) => {
+  const { xsk, umem, socket, tried } = await makePinnedSocket({ ...place, ...wishes, ringSize } as PinnedSocketRequest)
   return { xsk, descriptors: own([xsk, umem]), description: socket, tried }
 }
 
