@@ -103,7 +103,6 @@ int sink(struct __sk_buff *skb)
 	    headers.udp.dest != bpf_htons(sink_port))
 		return TC_ACT_UNSPEC;
 
-	__sync_fetch_and_add(&report->frames, 1);
 	end = ETH_HLEN + sizeof(struct iphdr) + bpf_ntohs(headers.udp.len);
 	if (number_offset + sizeof(number) > end || bpf_skb_load_bytes(skb, number_offset, &number, sizeof(number)))
 		goto corrupt;
@@ -115,10 +114,13 @@ int sink(struct __sk_buff *skb)
 	if (!times)
 		goto corrupt;
 	__sync_fetch_and_add(__sync_fetch_and_add(times, 1) ? &report->repeated : &report->distinct, 1);
-	return TC_ACT_SHOT;
+	goto counted;
 
 corrupt:
 	__sync_fetch_and_add(&report->corrupt, 1);
+counted:
+	/* Last, because whoever waits for so many frames takes all the rest for counted then. */
+	__sync_fetch_and_add(&report->frames, 1);
 	return TC_ACT_SHOT;
 }
 

@@ -67,6 +67,7 @@ for (const mode of ['native', 'skb'] as const) {
       }
       for (const address of [v4, v6]) t.is((await lab.udpEcho(address, LENGTHS)).identical, LENGTHS.length)
       const { answered, lost, repeated, corrupt } = await lab.closedLoop(port.target(), { frames: FRAMES }).done
+      if (lost > 0) t.log(JSON.stringify({ port: await port.stats(), card: await uplink() }))
       t.deepEqual({ answered, lost, repeated, corrupt }, { answered: FRAMES, lost: 0, repeated: 0, corrupt: 0 })
       await client.ask({ do: 'send', to: { mac: lab.farMac, address: REMOTE.v4, port: DISCARD }, count: SENT })
       await assertAccounted(t, lab, uplink, [port])
