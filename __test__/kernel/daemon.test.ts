@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import type { DaemonStatus, PortEntry, PortInfo, PortStatistics, UplinkStatistics } from 'xsknet'
 import { Daemon, NOBODY } from '../helpers/daemon.js'
@@ -270,46 +270,4 @@ memory = "12MiB"
   await second.kill()
   await scene.daemon.stop()
   await asBefore(t, scene.lab)
-})
-
-test.serial('clients that come and go leave no descriptor in the daemon', async (t) => {
-  const scene = await Scene.open(t)
-  const descriptors = () => readdirSync(`/proc/${scene.daemon.program.pid}/fd`).length
-  const client = await scene.client()
-  const round = async () => {
-    await client.ask({ do: 'open', uplink: CARD, addresses: portPrefixes(0) })
-    await client.ask({ do: 'close' })
-  }
-  await round()
-  const before = descriptors()
-  for (let times = 0; times < 10; times++) await round()
-  await waitUntil('as before', () => descriptors() <= before)
-  await client.kill()
-  await scene.daemon.stop()
-  await asBefore(t, scene.lab)
-  t.pass()
-})
-
-test.serial('inside a program of its own: the same, and nothing keeps the program alive once it is closed', async (t) => {
-  const lab = await setUp(t)
-  const program = `
-    import { connect } from 'xsknet'
-    import { startDaemon } from 'xsknetd'
-    const events = []
-    const instance = '${lab.instances}embedded'
-    const daemon = await startDaemon({ uplinks: ['${CARD}'], instance, log: (event) => events.push(event) })
-    const network = await connect({ socket: daemon.socket })
-    const port = await network.openPort({ uplink: '${CARD}', addresses: ['192.0.2.10/24'] })
-    const { addresses } = port.info
-    await network.close()
-    await daemon.close()
-    await daemon.closed
-    console.log(JSON.stringify({ addresses, events }))`
-  const { code, stdout, stderr } = await lab.host.run(process.execPath, '--input-type=module', '--eval', program)
-  t.deepEqual([code, stderr], [0, ''])
-  const { addresses, events } = JSON.parse(stdout)
-  t.deepEqual(addresses, ['192.0.2.10/24'])
-  t.deepEqual(events.slice(0, 4), ['uplink-managed', 'ready', 'client-connected', 'port-opened'])
-  t.is(events.at(-1), 'closed')
-  await asBefore(t, lab)
 })
