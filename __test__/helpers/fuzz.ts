@@ -20,7 +20,7 @@ export interface FuzzReport {
   /** What was against the protocol, or left over. */
   faults: string[]
   /** Milliseconds that somebody else's requests took meanwhile. */
-  others: { asked: number; median: number; slowest: number }
+  others: { asked: number; median: number; late: number; slowest: number }
   /** Bytes that the daemon has more than before, after its garbage was collected. */
   growth: Memory
 }
@@ -30,6 +30,9 @@ interface Memory {
   external: number
   rss: number
 }
+
+/** Milliseconds within which others should be answered. */
+const LATE = 100
 
 const OTHER = 1001
 const STRANGER = 1002
@@ -117,7 +120,7 @@ export function shown(seed: number, { connections, messages, answers, others, gr
   return [
     `seed ${seed}: ${messages} messages over ${connections} connections`,
     ...Object.entries(answers).map(([code, times]) => `  ${times} ${code}`),
-    `others: ${others.asked} requests, median ${ms(others.median)} ms, slowest ${ms(others.slowest)} ms`,
+    `others: ${others.asked} requests, median ${ms(others.median)} ms, ${others.late} above ${LATE} ms, slowest ${ms(others.slowest)} ms`,
     `the daemon grew by ${kib(heap)} KiB of heap, ${kib(external)} KiB beside it, ${kib(rss)} KiB in all`,
   ]
 }
@@ -168,7 +171,8 @@ async function timed(client: Client, signal: AbortSignal): Promise<FuzzReport['o
     await sleep(20) // the daemon would make it wait if it asked without a pause
   }
   times.sort((a, b) => a - b)
-  return { asked: times.length, median: times[times.length >> 1] ?? Number.NaN, slowest: times.at(-1) ?? Number.NaN }
+  const late = times.filter((time) => time > LATE).length
+  return { asked: times.length, median: times[times.length >> 1] ?? Number.NaN, late, slowest: times.at(-1) ?? Number.NaN }
 }
 
 /** Waits until nobody but {@link OTHER} has a port. */

@@ -49,7 +49,9 @@ function compile(files: readonly string[], folder: string): void {
 
 /** A Node that {@link NOBODY} can run: version managers keep theirs in a home folder. */
 export function stagedNode(folder: string, node: string): string {
-  if (spawnSync('setpriv', [`--reuid=${NOBODY}`, '--clear-groups', '--', node, '--version']).status === 0) return node
+  // By `env`, because setpriv still has root's capabilities at the moment that it executes something.
+  const asNobody = [`--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--', 'env', node, '--version']
+  if (spawnSync('setpriv', asNobody).status === 0) return node
   const reachable = join(folder, 'node')
   if (!existsSync(reachable)) copyFileSync(node, reachable)
   return reachable

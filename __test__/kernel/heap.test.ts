@@ -24,7 +24,6 @@ test.serial('reading headers allocates nothing a packet: a batch costs the same,
     const flood = scene.lab.flood({ mac, address: addresses[0] as string, port: 9 }, { seconds: 60 })
     const reading = await client.ask<Reading>({ do: 'read', frames, max, as })
     await flood.stop()
-    t.is(reading.collections, 0)
     t.true(reading.payload > 0)
     const { batches, allocated, kept } = reading
     t.log(
@@ -50,6 +49,7 @@ test.serial('reading headers allocates nothing a packet: a batch costs the same,
 
   // The same way of looking sees what there is to be seen.
   const views = await read(200_000, 64, 'views')
+  for (const { collections } of [single, ...full, views]) t.is(collections, 0, '`allocated` is too small')
   t.true((views.aBatch - single.aBatch) / (views.fill - 1) > 20)
   await client.stop()
   await scene.end(t)

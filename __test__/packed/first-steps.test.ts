@@ -134,7 +134,10 @@ for (const way of ways) {
     writeFileSync(config, GRANT)
     const options = ['--uplink', CARD, '--instance', name, '--config', config]
     const daemon = new Program(inside(`/run/netns/xsknet-${name}-host`, [...daemonWords, 'run', ...options]))
-    t.teardown(async () => void (await daemon.kill()))
+    // Before the lab goes: a daemon that is killed leaves what only a start in its namespace finds.
+    t.teardown(async () => {
+      if (daemon.running) await daemon.stop()
+    })
     await daemon.waitFor(/\bready\b/, 20_000)
     const ping = await newcomer.example(t, 'ping.ts', socket, /^answering ping on card0 as 192\.0\.2\.10\/24, /)
     const echo = await newcomer.example(t, 'echo.ts', socket, /^sending UDP to port 7 back on card0 as 192\.0\.2\.11\/24, /)

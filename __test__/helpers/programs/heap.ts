@@ -23,9 +23,10 @@ interface Reading {
 
 setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void
-let collections = 0
+/** When each collection began, in milliseconds since this process did. They are told late, but in order. */
+const collections: number[] = []
 new PerformanceObserver((list) => {
-  collections += list.getEntries().length
+  for (const { startTime } of list.getEntries()) collections.push(startTime)
 }).observe({ entryTypes: ['gc'] })
 
 let port: Port
@@ -47,21 +48,19 @@ function views(frames: Batch): void {
   for (const frame of frames) payload += frames.memory.subarray(frame.offset, frame.offset + frame.length).length
 }
 
-/** Collects garbage, and returns how often that was done so far: collections are told late. */
-async function collect(): Promise<number> {
-  const before = collections
+/** Collects garbage, and waits until all collections so far are told. */
+async function collect(): Promise<void> {
+  const asked = performance.now()
   gc()
-  while (collections === before) await turn()
-  await turn()
-  return collections
+  while (!collections.some((began) => began >= asked)) await turn()
 }
 
 async function read(frames: number, max: number, treat: (frames: Batch) => void): Promise<Reading> {
   let [left, batches] = [frames, 0]
   payload = 0
   await collect()
-  const seen = collections
   const before = process.memoryUsage().heapUsed
+  const began = performance.now()
   for await (const batch of port.batches({ max })) {
     treat(batch)
     batches++
@@ -69,14 +68,15 @@ async function read(frames: number, max: number, treat: (frames: Batch) => void)
     if (left <= 0) break
     if (batch.length < max) Atomics.wait(pause, 0, 0, 1)
   }
+  const ended = performance.now()
   const allocated = process.memoryUsage().heapUsed - before
-  const collected = (await collect()) - seen - 1
+  await collect()
   return {
     frames: frames - left,
     batches,
     allocated,
     kept: process.memoryUsage().heapUsed - before,
-    collections: collected,
+    collections: collections.filter((at) => at >= began && at <= ended).length,
     payload,
   }
 }
