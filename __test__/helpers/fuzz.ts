@@ -175,11 +175,12 @@ async function timed(client: Client, signal: AbortSignal): Promise<FuzzReport['o
   return { asked: times.length, median: times[times.length >> 1] ?? Number.NaN, late, slowest: times.at(-1) ?? Number.NaN }
 }
 
-/** Waits until nobody but {@link OTHER} has a port. */
+/** Waits until nobody but {@link OTHER} has a port, and the others' are undone: they are off the list before. */
 async function quiet(daemon: Daemon): Promise<void> {
+  const pinned = () => readdirSync(`/sys/fs/bpf/xsknet/${daemon.instance}/v1/${CARD}`).filter((name) => name.startsWith('port-'))
   await waitUntil('without the ports of clients that are gone', async () => {
     const ports = await daemon.ask<{ uid: number }[]>('ports')
-    return ports.every(({ uid }) => uid === OTHER)
+    return ports.every(({ uid }) => uid === OTHER) && pinned().length === ports.length
   })
 }
 
