@@ -2,17 +2,8 @@ import test from 'ava'
 import type { PortInfo } from 'xsknet'
 import { Client } from '../helpers/client.js'
 import { CARD, portPrefixes } from '../helpers/lab.js'
+import type { Reading } from '../helpers/programs/heap.js'
 import { Scene } from '../helpers/scene.js'
-
-/** As `programs/heap.ts` tells it. */
-interface Reading {
-  frames: number
-  batches: number
-  allocated: number
-  kept: number
-  collections: number
-  payload: number
-}
 
 test.serial('reading headers allocates nothing a packet: a batch costs the same, however many packets it has', async (t) => {
   const scene = await Scene.open(t)

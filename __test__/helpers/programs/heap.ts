@@ -8,7 +8,7 @@ import { ethernet, ipv4, udp } from 'xsknet/headers'
 import { serve } from './serve.js'
 
 /** What reading a number of frames came to. */
-interface Reading {
+export interface Reading {
   frames: number
   batches: number
   /** Bytes that were put on the heap, garbage included. */
