@@ -15,8 +15,6 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
-import { build } from 'esbuild'
-import { inject } from 'postject'
 import { products } from './lib/products.mjs'
 import { isMain, main, must, root, Stop } from './lib/run.mjs'
 
@@ -51,6 +49,7 @@ export async function packExecutable({ outFile, licensed }) {
     // `NODE_OPTIONS` of somebody's shell must not steer a process with root's rights.
     writeFileSync(join(folder, 'sea.json'), JSON.stringify({ ...settings, execArgv: [], execArgvExtension: 'none' }))
     await must(`${NODE}bin/node`, ['--experimental-sea-config', 'sea.json'], { cwd: folder })
+    const { inject } = await import('postject')
     await quietly(() =>
       inject(made, 'NODE_SEA_BLOB', readFileSync(join(folder, 'blob')), {
         sentinelFuse: 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2',
@@ -93,6 +92,7 @@ async function bundled(digestOf) {
       })
     },
   }
+  const { build } = await import('esbuild')
   const { outputFiles, warnings } = await build({
     absWorkingDir: root,
     entryPoints: ['packages/xsknetd/dist/cli.js'],

@@ -38,6 +38,7 @@ export function crates(): Crate[] {
 export interface Manifest {
   name: string
   version: string
+  scripts?: Record<string, string>
   dependencies?: Record<string, string>
   devDependencies?: Record<string, string>
   bundledDependencies?: string[]
