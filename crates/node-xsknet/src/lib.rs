@@ -8,9 +8,11 @@ mod control;
 mod data_path;
 mod descriptors;
 mod failure;
+mod hot;
 mod poll;
 mod sharing;
 mod slate;
+mod statistics;
 mod uv;
 
 use napi_derive::napi;

@@ -1,0 +1,240 @@
+//! What is called once a batch: bare functions, which cost a tenth of a method's call.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr;
+use std::rc::Rc;
+
+use napi::bindgen_prelude::{Env, Unknown};
+use napi::sys;
+use napi_derive::napi;
+use xsknet_xsk::ring::RingName;
+
+use crate::adopted::State;
+use crate::failure::Failure;
+use crate::poll::Poll;
+use crate::sharing::SharedBuffer;
+
+/// What is used once a batch. `packages/xsknet/src/slate.ts` knows the places in the slate.
+#[napi(object, object_from_js = false)]
+pub struct HotPath<'env> {
+    /// The UMEM.
+    #[napi(ts_type = "Uint8Array<ArrayBuffer>")]
+    pub memory: Unknown<'env>,
+    /// The words shared with the socket.
+    #[napi(ts_type = "Uint32Array<ArrayBuffer>")]
+    pub slate: Unknown<'env>,
+    /// The most frames of a lease.
+    pub places: u32,
+    /// Bytes of a chunk of the UMEM: a power of two.
+    pub frame_size: u32,
+    /// The longest frame that can be sent, in bytes.
+    pub frame_capacity: u32,
+    /// Slots of TX.
+    pub slots: u32,
+    /// Ends the lease and begins the next with up to `max` received frames; says how many. Kicks at once if there is none.
+    #[napi(ts_type = "(max: number) => number")]
+    pub receive: Unknown<'env>,
+    /// Ends the lease and kicks.
+    #[napi(ts_type = "() => void")]
+    pub finish: Unknown<'env>,
+    /// Kicks; the lease goes on.
+    #[napi(ts_type = "() => void")]
+    pub flush: Unknown<'env>,
+    /// Adds up to `count` empty frames to the lease; says how many.
+    #[napi(ts_type = "(count: number) => number")]
+    pub allocate: Unknown<'env>,
+    /// Queues a copy of the bytes behind all that is queued; the next kick sends it.
+    #[napi(ts_type = "(bytes: Uint8Array) => boolean")]
+    pub try_send: Unknown<'env>,
+    /// Waits for events (1 readable, 2 writable), which are told to the callback of `open` once or more often, until `rest`.
+    #[napi(ts_type = "(events: number, keepsAlive: boolean) => void")]
+    pub wait: Unknown<'env>,
+    /// Waits no longer.
+    #[napi(ts_type = "() => void")]
+    pub rest: Unknown<'env>,
+}
+
+impl<'env> HotPath<'env> {
+    /// Lends the memory to JavaScript and makes the functions.
+    pub(crate) fn of(env: &'env Env, state: &Rc<State>) -> napi::Result<Self> {
+        let raw = env.raw();
+        let (memory, slate, layout) =
+            state.with(|path| Ok((path.memory(), path.slate().clone(), *path.socket().layout())))?;
+        let places = u32::try_from(slate.places()).unwrap_or(u32::MAX);
+        let (umem, memory) = SharedBuffer::lend(raw, memory, sys::TypedarrayType::uint8_array, 1)?;
+        state.keep(umem);
+        let (words, slate) = SharedBuffer::lend(raw, slate, sys::TypedarrayType::uint32_array, 4)?;
+        state.keep(words);
+        let function = |name, body| bare_function(env, name, body, state);
+        Ok(Self {
+            memory: unknown(env, memory),
+            slate: unknown(env, slate),
+            places,
+            frame_size: layout.frame_size(),
+            frame_capacity: layout.frame_capacity(),
+            slots: layout.ring(RingName::Tx),
+            receive: function(c"receive", receive)?,
+            finish: function(c"finish", finish)?,
+            flush: function(c"flush", flush)?,
+            allocate: function(c"allocate", allocate)?,
+            try_send: function(c"trySend", try_send)?,
+            wait: function(c"wait", wait)?,
+            rest: function(c"rest", rest)?,
+        })
+    }
+}
+
+/// What a bare function answers.
+enum Answer {
+    Nothing,
+    Number(usize),
+    Boolean(bool),
+}
+
+type Arguments = [sys::napi_value; 2];
+
+unsafe extern "C" fn receive(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    answer(env, info, |state, [max, _]| {
+        let max = unsigned(env, max);
+        state.with(|path| Ok(Answer::Number(path.receive(max)?)))
+    })
+}
+
+unsafe extern "C" fn finish(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    answer(env, info, |state, _| state.with(|path| Ok(path.finish().map(|()| Answer::Nothing)?)))
+}
+
+unsafe extern "C" fn flush(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    answer(env, info, |state, _| state.with(|path| Ok(path.flush().map(|()| Answer::Nothing)?)))
+}
+
+unsafe extern "C" fn allocate(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    answer(env, info, |state, [count, _]| {
+        let count = unsigned(env, count);
+        state.with(|path| Ok(Answer::Number(path.allocate(count)?)))
+    })
+}
+
+unsafe extern "C" fn try_send(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    answer(env, info, |state, [bytes, _]| {
+        let (mut length, mut data) = (0, ptr::null_mut());
+        let mut kind = 0;
+        // SAFETY: a value of the call, and out-pointers that are valid for it, or null where nothing is asked.
+        let status = unsafe {
+            sys::napi_get_typedarray_info(
+                env,
+                bytes,
+                &mut kind,
+                &mut length,
+                &mut data,
+                ptr::null_mut(),
+                ptr::null_mut(),
+            )
+        };
+        if status != sys::Status::napi_ok || kind != sys::TypedarrayType::uint8_array || length == 0 {
+            return Err(Failure::new(
+                "ERR_XSKNET_INTERNAL",
+                "a frame is sent from a Uint8Array with at least one byte",
+            ));
+        }
+        let from = data.cast_const().cast::<u8>();
+        state.with(|path| {
+            let sent = path.try_send(length, |frame| {
+                // SAFETY: `frame` has `length` bytes, and so has the array, which the call keeps alive. It may be a view of the UMEM, so the
+                // two may overlap, and no reference is made to it.
+                unsafe { ptr::copy(from, frame.as_mut_ptr(), length) }
+            })?;
+            Ok(Answer::Boolean(sent))
+        })
+    })
+}
+
+unsafe extern "C" fn wait(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    answer(env, info, |state, [events, keeps_alive]| {
+        let events = c_int::try_from(unsigned(env, events)).unwrap_or(0);
+        let mut alive = true;
+        // SAFETY: a value of the call and a valid out-pointer.
+        unsafe { sys::napi_get_value_bool(env, keeps_alive, &mut alive) };
+        let mut started = Ok(());
+        state.poll(|poll| started = poll.start(events, alive));
+        started.map(|()| Answer::Nothing).map_err(|cause| {
+            Failure::new("ERR_XSKNET_KERNEL_REFUSED", "waiting for the port's socket failed").because_of(&cause)
+        })
+    })
+}
+
+unsafe extern "C" fn rest(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    answer(env, info, |state, _| {
+        state.poll(Poll::stop);
+        Ok(Answer::Nothing)
+    })
+}
+
+type Body = unsafe extern "C" fn(sys::napi_env, sys::napi_callback_info) -> sys::napi_value;
+
+/// A function that has a share of the state for as long as JavaScript can call it.
+fn bare_function<'env>(env: &'env Env, name: &CStr, body: Body, state: &Rc<State>) -> napi::Result<Unknown<'env>> {
+    let share: *mut c_void = Rc::into_raw(Rc::clone(state)).cast_mut().cast();
+    let length = name.count_bytes().cast_signed();
+    let mut function = ptr::null_mut();
+    // SAFETY: a name of that length, and a share that the finalizer below takes back.
+    let made = unsafe { sys::napi_create_function(env.raw(), name.as_ptr(), length, Some(body), share, &mut function) };
+    napi::check_status!(made)?;
+    // SAFETY: the function just made, with the share that goes when the function does.
+    napi::check_status!(unsafe {
+        sys::napi_add_finalizer(env.raw(), function, share, Some(give_back), ptr::null_mut(), ptr::null_mut())
+    })?;
+    Ok(unknown(env, function))
+}
+
+unsafe extern "C" fn give_back(_: sys::napi_env, share: *mut c_void, _: *mut c_void) {
+    // SAFETY: the share of `bare_function`; a finalizer runs once, after which the function cannot be called.
+    drop(unsafe { Rc::from_raw(share.cast_const().cast::<State>()) });
+}
+
+/// Runs the body of a bare function and turns its answer into a value, or throws.
+fn answer(
+    env: sys::napi_env,
+    info: sys::napi_callback_info,
+    body: impl FnOnce(&State, Arguments) -> Result<Answer, Failure>,
+) -> sys::napi_value {
+    let mut arguments: Arguments = [ptr::null_mut(); 2];
+    let (mut count, mut data) = (arguments.len(), ptr::null_mut());
+    // SAFETY: `info` is of this call; as many arguments are filled in as there is room for, the missing ones as undefined.
+    unsafe {
+        sys::napi_get_cb_info(env, info, &mut count, arguments.as_mut_ptr(), ptr::null_mut(), &mut data);
+    }
+    // SAFETY: the function's share of the state. The function lives during its call, and no body runs JavaScript.
+    let state = unsafe { &*data.cast_const().cast::<State>() };
+    let mut value = ptr::null_mut();
+    match body(state, arguments) {
+        Ok(Answer::Nothing) => {} // null is undefined
+        Ok(Answer::Number(number)) => {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            // SAFETY: a valid out-pointer.
+            unsafe { sys::napi_create_uint32(env, number, &mut value) };
+        }
+        Ok(Answer::Boolean(boolean)) => {
+            // SAFETY: a valid out-pointer.
+            unsafe { sys::napi_get_boolean(env, boolean, &mut value) };
+        }
+        Err(failure) => {
+            let thrown = Env::from_raw(env).throw_error(&failure.to_json(), None);
+            debug_assert!(thrown.is_ok(), "an error can be thrown where a value can be returned");
+        }
+    }
+    value
+}
+
+/// The number, or 0 for what is none.
+fn unsigned(env: sys::napi_env, value: sys::napi_value) -> u32 {
+    let mut number = 0;
+    // SAFETY: a value of the call and a valid out-pointer.
+    unsafe { sys::napi_get_value_uint32(env, value, &mut number) };
+    number
+}
+
+fn unknown<'env>(env: &'env Env, value: sys::napi_value) -> Unknown<'env> {
+    // SAFETY: a value made by this very call.
+    unsafe { Unknown::from_raw_unchecked(env.raw(), value) }
+}

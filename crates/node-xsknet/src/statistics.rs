@@ -1,0 +1,108 @@
+//! What a socket has done and where its chunks are, as JavaScript sees it.
+
+use napi_derive::napi;
+
+use crate::data_path::DataPath;
+
+/// How many chunks each owner has.
+#[napi(object)]
+pub struct Census {
+    /// Free chunks.
+    pub home: u32,
+    /// Chunks of the lease.
+    pub held: u32,
+    /// Chunks lent to reception.
+    pub fill: u32,
+    /// Chunks lent to sending.
+    pub tx: u32,
+    /// All chunks.
+    pub total: u32,
+}
+
+impl From<xsknet_xsk::Census> for Census {
+    fn from(census: xsknet_xsk::Census) -> Self {
+        let xsknet_xsk::Census { home, held, fill, tx, total } = census;
+        Self { home, held, fill, tx, total }
+    }
+}
+
+/// What the socket has done since it was adopted.
+#[napi(object)]
+pub struct SocketCounters {
+    /// Frames taken out of RX.
+    pub received: f64,
+    /// Frames put into TX.
+    pub sent: f64,
+    /// Frames that came back through COMPLETION.
+    pub completed: f64,
+    /// Entries of RX that did not become a frame.
+    pub refused_rx: f64,
+    /// Entries of COMPLETION that brought no chunk back.
+    pub refused_completions: f64,
+    /// Entries of the outbox that could not be sent: a bug of this package.
+    pub refused_queued: f64,
+    /// Refills that found no free chunk for an empty FILL ring.
+    pub fill_starved: f64,
+    /// Refills that found the FILL ring empty.
+    pub fill_found_empty: f64,
+    /// System calls that told the kernel to look at TX.
+    pub kicks: f64,
+    /// Those that followed a kick which the kernel broke off.
+    pub kick_retries: f64,
+    /// System calls that told the kernel to look at FILL.
+    pub fill_kicks: f64,
+}
+
+impl SocketCounters {
+    pub(crate) fn of(path: &DataPath) -> Self {
+        let counters = path.counters();
+        Self {
+            received: count(counters.received),
+            sent: count(counters.sent),
+            completed: count(counters.completed),
+            refused_rx: count(counters.refused_rx.total()),
+            refused_completions: count(counters.refused_completions.total()),
+            refused_queued: count(path.refused()),
+            fill_starved: count(counters.fill_starved),
+            fill_found_empty: count(counters.fill_found_empty),
+            kicks: count(counters.kicks),
+            kick_retries: count(counters.kick_retries),
+            fill_kicks: count(counters.fill_kicks),
+        }
+    }
+}
+
+/// What the kernel has counted for the socket (`XDP_STATISTICS`).
+#[napi(object)]
+pub struct KernelStatistics {
+    /// Frames dropped for other reasons, an empty FILL ring in copy mode among them.
+    pub rx_dropped: f64,
+    /// Entries of FILL that the kernel refused.
+    pub rx_invalid_descs: f64,
+    /// Entries of TX that the kernel refused.
+    pub tx_invalid_descs: f64,
+    /// Frames dropped because RX was full.
+    pub rx_ring_full: f64,
+    /// Times the kernel wanted a chunk and FILL was empty.
+    pub rx_fill_ring_empty_descs: f64,
+    /// Times the kernel looked at TX and found it empty.
+    pub tx_ring_empty_descs: f64,
+}
+
+impl From<xsknet_xsk::KernelStatistics> for KernelStatistics {
+    fn from(kernel: xsknet_xsk::KernelStatistics) -> Self {
+        Self {
+            rx_dropped: count(kernel.rx_dropped),
+            rx_invalid_descs: count(kernel.rx_invalid_descs),
+            tx_invalid_descs: count(kernel.tx_invalid_descs),
+            rx_ring_full: count(kernel.rx_ring_full),
+            rx_fill_ring_empty_descs: count(kernel.rx_fill_ring_empty_descs),
+            tx_ring_empty_descs: count(kernel.tx_ring_empty_descs),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no counter gets to 2^53")]
+fn count(count: u64) -> f64 {
+    count as f64
+}
