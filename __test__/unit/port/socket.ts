@@ -218,7 +218,7 @@ const info: PortInfo = {
 /** A port on a socket in memory, whose daemon agrees to everything unless told otherwise. */
 export function port(socket = new Socket(), control: Partial<PortControl> = {}): Port {
   const agreeing: PortControl = { close: async () => {}, statistics: async () => undefined }
-  return new Port(socket as unknown as AdoptedSocket, info, { ...agreeing, ...control })
+  return new Port([socket as unknown as AdoptedSocket], info, { ...agreeing, ...control })
 }
 
 /** A frame of some length whose bytes are all alike. */

@@ -3,7 +3,7 @@ export { type ConnectOptions, connect } from './connect.js'
 export { errorCodes, XsknetError, type XsknetErrorCode, type XsknetErrorOptions } from './errors.js'
 export type { Frame } from './frame.js'
 export type { DaemonStatus, Network, NetworkEvents, PortOptions, RequestOptions } from './network.js'
-export type { BatchesOptions, Census, ClientCounters, Port, PortEvents, PortStats, SendOptions } from './port.js'
+export type { Port, PortEvents, PortStats } from './port.js'
 export type {
   BindMode,
   Counters,
@@ -16,4 +16,5 @@ export type {
   UplinkStatistics,
   XdpMode,
 } from './protocol.js'
+export type { BatchesOptions, Census, ClientCounters, Queue, QueueStats, SendOptions } from './queue.js'
 export { type Versions, versions } from './versions.js'

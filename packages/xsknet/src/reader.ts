@@ -1,40 +1,58 @@
 import type { Batch } from './batch.js'
 import { XsknetError } from './errors.js'
 
-/** What a reader needs of its port. */
+/** Who waits for a queue to become readable. */
+export interface Waiter {
+  /** Whether it waits at this moment. */
+  readonly waits: boolean
+  /** A frame may be there; says whether that was so, or nobody waits any more. */
+  wake(): boolean
+  /** The wait is over for good: with an error, or calmly. */
+  stop(error?: unknown): void
+}
+
+/** What a reader needs of its queue, or of the queues that it reads in turn. */
 export interface Source {
-  /** Takes note of the port's reader; throws if it has another. */
-  claim(reader: Reader): void
-  release(reader: Reader): void
+  /** Takes note of who reads; throws if somebody else does. */
+  claim(reader: Waiter): void
+  release(reader: Waiter): void
   /** Ends the lease and begins the next; `undefined` where no frame is there. */
   receive(max: number): Batch | undefined
   /** Ends the lease. */
-  finish(): undefined
-  /** Calls {@link Reader.wake} when a frame may be there. */
+  finish(): void
+  /** Calls {@link Waiter.wake} when a frame may be there. */
   wait(): void
-  /** Whether the event loop has been kept waiting long enough. */
-  turnIsDue(): boolean
-  /** Calls {@link Reader.wake} in the next turn of the event loop. */
-  turn(): void
 }
+
+/** Milliseconds that a reader may keep the event loop from turning. */
+const TURN = 1
+/** Looks at an empty ring between two looks at the clock. */
+const LOOKS = 16
 
 const DONE = { done: true, value: undefined } as const
 
-/** What `port.batches()` returns. */
-export class Reader implements AsyncIterableIterator<Batch> {
+/** What `batches()` returns. */
+export class Reader implements AsyncIterableIterator<Batch>, Waiter {
   readonly #source: Source
   readonly #max: number
   readonly #signal: AbortSignal | undefined
+  /** Milliseconds for which to look at an empty ring before going to sleep. */
+  readonly #spin: number
   #stage: 'new' | 'open' | 'over' = 'new'
   /** A `next()` that waits. */
   #pending: { resolve: (result: IteratorResult<Batch>) => void; reject: (error: unknown) => void } | undefined
   /** What the next `next()` answers instead of a batch. */
   #ending: { error: unknown } | undefined
+  /** When the event loop last turned, as far as we know. */
+  #turned = 0
+  /** Until when to look at the ring that was found empty; 0 once a frame came. */
+  #spinUntil = 0
 
-  constructor(source: Source, max: number, signal: AbortSignal | undefined) {
+  constructor(source: Source, max: number, signal: AbortSignal | undefined, spin = 0) {
     this.#source = source
     this.#max = max
     this.#signal = signal
+    this.#spin = spin
   }
 
   /** The lease ends here and at {@link return}, and nowhere else but with the port. */
@@ -44,13 +62,14 @@ export class Reader implements AsyncIterableIterator<Batch> {
       if (this.#stage === 'new') this.#open()
       if (this.#ending) return this.#end(this.#ending.error)
       if (this.#stage === 'over') return Promise.resolve(DONE)
-      const turn = this.#source.turnIsDue()
-      const batch = turn ? this.#source.finish() : this.#source.receive(this.#max)
+      const due = performance.now() - this.#turned >= TURN
+      if (due) this.#source.finish()
+      const batch = due ? undefined : this.#receive()
       if (batch) return Promise.resolve({ done: false, value: batch })
       const waiting = new Promise<IteratorResult<Batch>>((resolve, reject) => {
         this.#pending = { resolve, reject }
       })
-      if (turn) this.#source.turn()
+      if (due || this.#spinUntil > 0) this.#turn()
       else this.#source.wait()
       return waiting
     } catch (error) {
@@ -79,12 +98,13 @@ export class Reader implements AsyncIterableIterator<Batch> {
     return this.#pending !== undefined
   }
 
-  /** Answers the `next()` that waits, if a frame is there; says whether it did. */
+  /** Answers the `next()` that waits, if a frame is there. Called by the event loop, so that it has just turned. */
   wake(): boolean {
     const pending = this.#pending
     if (!pending) return true
+    this.#turned = performance.now()
     try {
-      const batch = this.#source.receive(this.#max)
+      const batch = this.#receive()
       if (!batch) return false
       this.#pending = undefined
       pending.resolve({ done: false, value: batch })
@@ -105,10 +125,38 @@ export class Reader implements AsyncIterableIterator<Batch> {
     this.#end(this.#ending.error).then(pending.resolve, pending.reject)
   }
 
+  /** The next batch. `#spinUntil` is positive afterwards if there is none and the time to look for one is not over. */
+  #receive(): Batch | undefined {
+    let batch = this.#source.receive(this.#max)
+    if (this.#spin === 0) return batch
+    if (!batch) {
+      let now = performance.now()
+      if (this.#spinUntil === 0) this.#spinUntil = now + this.#spin
+      const end = Math.min(this.#spinUntil, this.#turned + TURN)
+      while (!batch && now < end) {
+        for (let look = 0; !batch && look < LOOKS; look++) batch = this.#source.receive(this.#max)
+        now = performance.now()
+      }
+      if (!batch && now < this.#spinUntil) return undefined
+    }
+    this.#spinUntil = 0
+    return batch
+  }
+
+  /** Lets everything else have its turn, then looks again. */
+  #turn(): void {
+    setImmediate(() => {
+      if (this.wake()) return
+      if (this.#spinUntil > 0) this.#turn()
+      else this.#source.wait()
+    })
+  }
+
   #open(): void {
     this.#signal?.throwIfAborted()
     this.#source.claim(this)
     this.#stage = 'open'
+    this.#turned = performance.now()
     this.#signal?.addEventListener('abort', this.#abort, { once: true })
   }
 
@@ -127,6 +175,63 @@ export class Reader implements AsyncIterableIterator<Batch> {
     this.#ending = undefined
     if (this.#stage === 'open') this.#source.release(this)
     this.#stage = 'over'
+  }
+}
+
+/** Batches in a row from one queue while others may have frames, too: to go on to the next costs a kick. */
+const ROUND = 8
+
+/** Several queues, read in turn as if they were one. */
+export class InTurn implements Source {
+  readonly #queues: readonly Source[]
+  #at = 0
+  /** Batches in a row from the queue at `#at`. */
+  #row = 0
+
+  constructor(queues: readonly Source[]) {
+    this.#queues = queues
+  }
+
+  claim(reader: Waiter): void {
+    try {
+      for (const queue of this.#queues) queue.claim(reader)
+    } catch (error) {
+      this.release(reader)
+      throw error
+    }
+  }
+
+  release(reader: Waiter): void {
+    for (const queue of this.#queues) queue.release(reader)
+  }
+
+  receive(max: number): Batch | undefined {
+    if (this.#row >= ROUND) {
+      this.finish()
+      this.#next()
+    }
+    for (let asked = 0; asked < this.#queues.length; asked++) {
+      const batch = this.#queues[this.#at]?.receive(max)
+      if (batch) {
+        this.#row++
+        return batch
+      }
+      this.#next()
+    }
+    return undefined
+  }
+
+  finish(): void {
+    this.#queues[this.#at]?.finish()
+  }
+
+  wait(): void {
+    for (const queue of this.#queues) queue.wait()
+  }
+
+  #next(): void {
+    this.#at = (this.#at + 1) % this.#queues.length
+    this.#row = 0
   }
 }
 

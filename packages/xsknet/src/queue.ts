@@ -1,0 +1,536 @@
+import { checkOptions, checkSignal, outOfRange, wrongType } from './arguments.js'
+import { Batch, end } from './batch.js'
+import { XsknetError } from './errors.js'
+import { type AdoptedSocket, typed } from './native.js'
+import type { KernelStatistics, PortInfo } from './protocol.js'
+import { busy, InTurn, Reader, type Source, type Waiter } from './reader.js'
+import { Slate } from './slate.js'
+
+export interface BatchesOptions {
+  /** The most frames of a batch; the port's rings bound it, too. Default: 64. */
+  max?: number | undefined
+  /** Ends the loop: it throws the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+export interface SendOptions {
+  /** Gives up waiting for a slot: rejects with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+/** What this end has counted since the port was opened. */
+export interface ClientCounters {
+  /** Frames taken out of the RX ring. */
+  received: number
+  /** Frames put into the TX ring. */
+  sent: number
+  /** Frames that came back through the COMPLETION ring: the kernel has no more use for them, whether or not a wire saw them. */
+  completed: number
+  /** Frames that `trySend()` did not take, for want of a slot. */
+  refusedSends: number
+  /** Entries of the RX ring that were no frame. */
+  refusedRx: number
+  /** Entries of the COMPLETION ring that brought no chunk back. */
+  refusedCompletions: number
+  /** Frames queued in a way that the socket refused: a bug of this package. */
+  refusedQueued: number
+  /** Times that the FILL ring was empty and no chunk was free for it. */
+  fillStarved: number
+  /** Times that the FILL ring was empty: whoever reads was late. */
+  fillFoundEmpty: number
+  /** System calls that told the kernel to send. */
+  kicks: number
+  /** Those of `kicks` that followed one which the kernel broke off. */
+  kickRetries: number
+  /** System calls that told the kernel of free chunks. */
+  fillKicks: number
+}
+
+/** Where the chunks of the UMEM are. The parts add up to `total`. */
+export interface Census {
+  /** Free. */
+  home: number
+  /** In the batch being read. */
+  held: number
+  /** Lent to reception. */
+  fill: number
+  /** Lent to sending. */
+  tx: number
+  total: number
+}
+
+/** What {@link Queue.stats} tells. */
+export interface QueueStats {
+  client: ClientCounters
+  socket: KernelStatistics
+  census: Census
+}
+
+/** Whom a queue belongs to. */
+export interface Owner {
+  /** There is no way on: the owner ends the queue. */
+  lost(error: XsknetError): void
+  /** Reception found no chunk, so many times since this was told last. */
+  starved(times: number): void
+}
+
+/** What a queue does for its owner, and for nobody else. */
+export interface Inside extends Source {
+  /** The most frames of a batch. */
+  readonly places: number
+  /** Ends whatever goes on, and closes the socket. Every call answers the same. */
+  end(ending: Ending): Promise<void>
+  /** No longer waits for queued frames to leave: for a reason, if there is one. */
+  hurry(reason?: Error): void
+  /** Looks at the device; says so to the owner if it is gone. */
+  check(): 'up' | 'down' | 'gone'
+  reference(referenced: boolean): void
+}
+
+/** How a queue ends. */
+export interface Ending {
+  /** What the reader's loop throws. */
+  reason?: Error | undefined
+  /** What everything throws from now on, because the port was lost. */
+  loss?: XsknetError | undefined
+  /** Whether queued frames may leave before. */
+  drain?: boolean
+}
+
+const READABLE = 1
+const WRITABLE = 2
+
+/** Milliseconds that `close()` gives queued frames to leave. */
+const DRAIN = 1000
+/** Milliseconds between `starved` events. */
+const STARVED = 1000
+/** Milliseconds until frames that the kernel did not take are tried again: doubled each time that none moves. */
+const RETRY = { first: 1, last: 128 }
+/** Milliseconds until a device that is down is tried again: its socket is in error meanwhile, and would wake us for ever. */
+const DOWN = 100
+/** Wake-ups in a row without a frame that are believed to be chance. */
+const CHANCE = 8
+
+/** A `send()` that waits for a slot. */
+interface Sender {
+  bytes: Uint8Array
+  sent(kicked: Promise<void>): void
+  refused(error: Error): void
+}
+
+/** Queues that somebody waits for: nothing else need hold them. */
+const waited = new Set<Queue>()
+
+/** Lets the owner of a queue, and nobody else, do what nobody else may. */
+export let inside: (queue: Queue) => Inside
+
+/** One socket of a port: its rings, who reads it, and who waits to send. */
+export class Queue {
+  static {
+    inside = (queue) => queue.#inside
+  }
+
+  /** What the daemon granted to the port. */
+  readonly info: PortInfo
+  /** The queue's number within its port, from 0 on. */
+  readonly index: number
+
+  readonly #socket: AdoptedSocket
+  readonly #owner: Owner
+  readonly #path: ReturnType<AdoptedSocket['open']>
+  readonly #slate: Slate
+  #referenced = true
+
+  #reader: Waiter | undefined
+  #batch: Batch | undefined
+  #fruitlessWakes = 0
+  #starved = { times: 0, toldAt: Number.NEGATIVE_INFINITY }
+
+  readonly #senders: Sender[] = []
+  #refusedSends = 0
+  /** The kick at the end of this turn of the microtask queue. */
+  #kick: Promise<void> | undefined
+  #retry: NodeJS.Timeout | undefined
+  #retryAfter = RETRY.first
+
+  #down: NodeJS.Timeout | undefined
+  /** Set by whatever ends the queue first. */
+  #over = false
+  #ending: Promise<void> | undefined
+  #reason: Error | undefined
+  #loss: XsknetError | undefined
+  /** Ends the wait for queued frames. */
+  #hurry: () => void = () => {}
+
+  /** By a port only. The socket is the queue's own from here on. */
+  constructor(socket: AdoptedSocket, info: PortInfo, index: number, owner: Owner) {
+    this.info = info
+    this.index = index
+    this.#socket = socket
+    this.#owner = owner
+    try {
+      this.#path = socket.open(Queue.#listener(new WeakRef(this)))
+    } catch (error) {
+      socket.close(() => {})
+      throw typed(error)
+    }
+    this.#slate = new Slate(this.#path, (error) => this.#failed(error))
+  }
+
+  /** As {@link Port.batches}, from this queue alone. */
+  batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
+    return read([this], options)
+  }
+
+  /** As {@link Port.send}, by this queue. */
+  async send(bytes: Uint8Array, options: SendOptions = {}): Promise<void> {
+    checkOptions(options)
+    const { signal } = options
+    checkSignal(signal)
+    signal?.throwIfAborted()
+    this.#checkSendable(bytes)
+    if (this.#senders.length === 0 && this.#queue(bytes)) return this.#kickSoon()
+    return new Promise((resolve, reject) => {
+      const settled = () => signal?.removeEventListener('abort', abort)
+      const sender: Sender = {
+        bytes: Uint8Array.prototype.slice.call(bytes),
+        sent: (kicked) => {
+          settled()
+          resolve(kicked)
+        },
+        refused: (error) => {
+          settled()
+          reject(error)
+        },
+      }
+      const abort = () => {
+        this.#senders.splice(this.#senders.indexOf(sender), 1)
+        sender.refused(signal?.reason)
+      }
+      signal?.addEventListener('abort', abort, { once: true })
+      this.#senders.push(sender)
+      this.#arm()
+      this.#retrySoon()
+    })
+  }
+
+  /** As {@link Port.trySend}, by this queue. */
+  trySend(bytes: Uint8Array): boolean {
+    this.#checkSendable(bytes)
+    const sent = this.#senders.length === 0 && this.#queue(bytes)
+    if (sent) void this.#kickSoon()
+    else this.#refusedSends++
+    return sent
+  }
+
+  /** Counters of this end and of the kernel, and where the chunks are. A system call. */
+  stats(): QueueStats {
+    this.#checkOpen()
+    const socket = this.#socket
+    try {
+      const client = { ...socket.counters(), refusedSends: this.#refusedSends }
+      return { client, socket: socket.statistics(), census: socket.census() }
+    } catch (error) {
+      throw typed(error)
+    }
+  }
+
+  /** The queue of the port, for messages. */
+  get #name(): string {
+    return `port ${this.info.name}`
+  }
+
+  // For the owner
+
+  readonly #inside: Inside = ((queue: Queue): Inside => ({
+    get places() {
+      return queue.#path.places
+    },
+    claim: (reader) => {
+      queue.#checkOpen()
+      if (queue.#reader) throw busy(`${queue.#name} is being read already`)
+      queue.#reader = reader
+    },
+    release: (reader) => {
+      if (queue.#reader !== reader) return
+      queue.#reader = undefined
+      queue.#arm()
+    },
+    receive: (max) => queue.#receive(max),
+    finish: () => queue.#finish(),
+    wait: () => {
+      queue.#retrySoon()
+      queue.#arm()
+    },
+    end: (ending) => {
+      queue.#ending ??= queue.#end(ending)
+      return queue.#ending
+    },
+    hurry: (reason) => {
+      if (queue.#over) queue.#reason ??= reason
+      queue.#hurry()
+    },
+    check: () => queue.#check(),
+    reference: (referenced) => queue.#reference(referenced),
+  }))(this)
+
+  // Reading
+
+  #receive(max: number): Batch | undefined {
+    this.#endLease()
+    const received = this.#slate.receive(max)
+    if (this.#slate.starved !== this.#starved.times) this.#tellStarved()
+    if (received === 0) return undefined
+    this.#fruitlessWakes = 0
+    this.#batch = new Batch(this.#slate, received)
+    return this.#batch
+  }
+
+  #finish(): void {
+    this.#endLease()
+    if (this.#over) return
+    this.#slate.finish()
+    this.#retrySoon()
+  }
+
+  #endLease(): void {
+    if (this.#batch) end(this.#batch)
+    this.#batch = undefined
+  }
+
+  #tellStarved(): void {
+    const now = performance.now()
+    if (now - this.#starved.toldAt < STARVED) return
+    const { starved } = this.#slate
+    const times = (starved - this.#starved.times) >>> 0
+    this.#starved = { times: starved, toldAt: now }
+    process.nextTick(() => this.#owner.starved(times))
+  }
+
+  // Waiting
+
+  /** Of a scope of its own, without the queue: what the socket holds must not keep a forgotten port from being noticed. */
+  static #listener(self: WeakRef<Queue>): (events: number) => void {
+    return (events) => {
+      const queue = self.deref()
+      if (queue) queue.#onReady(events)
+    }
+  }
+
+  /** The events that somebody waits for. */
+  #wanted(): number {
+    if (this.#over || this.#down) return 0
+    const congested = this.#senders.length > 0 && this.#slate.slots < this.#path.slots / 2
+    return (this.#reader?.waits ? READABLE : 0) | (congested ? WRITABLE : 0)
+  }
+
+  /** Waits for what is wanted, and no longer for what is not. */
+  #arm(): void {
+    const wanted = this.#wanted()
+    if (wanted !== 0) {
+      waited.add(this)
+      this.#path.wait(wanted, this.#referenced)
+    } else if (waited.delete(this)) {
+      this.#path.rest()
+    }
+  }
+
+  #onReady(events: number): void {
+    if (this.#over) return
+    // Nobody waits any more, or not until the batch has been dealt with. In the latter case resting would cost two system calls a batch,
+    // so the watch goes on until it has told in vain.
+    if (!waited.delete(this)) {
+      this.#path.rest()
+      return
+    }
+    if (events & WRITABLE && this.#senders.length > 0) this.#pump()
+    if (events & READABLE && this.#reader?.waits && !this.#reader.wake()) this.#wokenForNothing()
+    this.#arm()
+  }
+
+  /** A device in error wakes for ever, and one that is deleted for ever or never: so ask. */
+  #wokenForNothing(): void {
+    if (this.#over) return
+    const device = this.#check()
+    if (device === 'gone' || (device === 'up' && ++this.#fruitlessWakes < CHANCE)) return
+    this.#path.rest()
+    this.#down = setTimeout(() => {
+      this.#down = undefined
+      this.#arm()
+    }, DOWN)
+    if (!this.#referenced) this.#down.unref()
+  }
+
+  #check(): 'up' | 'down' | 'gone' {
+    const device = this.#socket.check()
+    if (device === 'gone') {
+      this.#owner.lost(
+        new XsknetError('ERR_XSKNET_PORT_LOST', `the device of port ${this.info.name} on ${this.info.uplink} was deleted`, {
+          hint: 'Open another port.',
+          details: { port: this.info.port, uplink: this.info.uplink, inner: this.info.inner },
+        }),
+      )
+    }
+    return device
+  }
+
+  #reference(referenced: boolean): void {
+    this.#referenced = referenced
+    for (const timer of [this.#retry, this.#down]) {
+      if (referenced) timer?.ref()
+      else timer?.unref()
+    }
+    this.#arm()
+  }
+
+  // Sending
+
+  #checkSendable(bytes: Uint8Array): void {
+    if (!(bytes instanceof Uint8Array)) throw wrongType('bytes', 'an instance of Uint8Array', bytes)
+    this.#checkOpen()
+    const { length } = bytes
+    const { frameCapacity: capacity } = this.#path
+    if (length === 0) throw outOfRange('bytes.length', `from 1 to ${capacity}`, length)
+    if (length > capacity) {
+      throw new XsknetError('ERR_XSKNET_FRAME_TOO_LONG', `a frame of ${this.#name} holds ${capacity} bytes, not ${length}`, {
+        hint: 'Ask for a larger frameSize or a smaller headroom when opening the port.',
+        details: { length, capacity },
+      })
+    }
+  }
+
+  #queue(bytes: Uint8Array): boolean {
+    if (this.#slate.trySend(bytes)) return true
+    if (!this.#kick) return false
+    this.#slate.flush() // there is something to make room with
+    return this.#slate.trySend(bytes)
+  }
+
+  /** One kick for all that is sent in this turn of the microtask queue. */
+  #kickSoon(): Promise<void> {
+    if (!this.#kick) {
+      this.#kick = Promise.resolve().then(() => {
+        this.#kick = undefined
+        if (this.#over) return
+        this.#slate.flush()
+        this.#retrySoon()
+      })
+      this.#kick.catch(() => {}) // trySend() waits for nothing
+    }
+    return this.#kick
+  }
+
+  /** Tries again what the kernel did not take, and those who wait for a slot. */
+  #pump(): void {
+    const before = this.#slate.waiting
+    const sent: Sender[] = []
+    let kicked = Promise.resolve()
+    try {
+      this.#slate.flush()
+      for (let sender = this.#senders[0]; sender && this.#queue(sender.bytes); sender = this.#senders[0]) {
+        sent.push(sender)
+        this.#senders.shift()
+      }
+      if (sent.length > 0) this.#slate.flush()
+    } catch (error) {
+      kicked = Promise.reject(error)
+      kicked.catch(() => {})
+    }
+    for (const sender of sent) sender.sent(kicked)
+    const moved = sent.length > 0 || this.#slate.waiting < before
+    this.#retryAfter = moved ? RETRY.first : Math.min(this.#retryAfter * 2, RETRY.last)
+  }
+
+  #retrySoon(): void {
+    if (this.#retry || this.#over || (this.#slate.waiting === 0 && this.#senders.length === 0)) return
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined
+      this.#pump()
+      this.#arm()
+      this.#retrySoon()
+    }, this.#retryAfter)
+    if (!this.#referenced) this.#retry.unref()
+  }
+
+  // Ending
+
+  #checkOpen(): void {
+    if (this.#over) throw this.#closedError()
+  }
+
+  #closedError(): Error {
+    return this.#loss ?? portClosed(this.info, this.#reason)
+  }
+
+  /** What the socket threw, typed; the port is lost if there is no way on. */
+  #failed(error: unknown): unknown {
+    const failure = typed(error)
+    const fatal = failure instanceof XsknetError && /_(PORT_LOST|RING_BROKEN)$/.test(failure.code)
+    if (fatal) this.#owner.lost(failure)
+    return failure
+  }
+
+  async #end({ reason, loss, drain = false }: Ending): Promise<void> {
+    this.#over = true
+    this.#reason = reason
+    this.#loss = loss
+    clearTimeout(this.#retry)
+    clearTimeout(this.#down)
+    waited.delete(this)
+    this.#endLease()
+    try {
+      this.#path.finish()
+    } catch {
+      // There is nothing left to send by.
+    }
+    this.#reader?.stop(reason)
+    if (drain) await this.#drain()
+    for (const sender of this.#senders.splice(0)) sender.refused(this.#closedError())
+    await new Promise<void>((resolve) => this.#socket.close(resolve))
+  }
+
+  /** Waits until the kernel has sent everything, somebody is in a hurry, or the time is over. */
+  async #drain(): Promise<void> {
+    const deadline = performance.now() + DRAIN
+    let hurried = false
+    for (let pause = RETRY.first; !hurried && performance.now() < deadline; pause = Math.min(pause * 2, 16)) {
+      this.#pump()
+      let census: Census
+      try {
+        this.#path.flush()
+        census = this.#socket.census()
+      } catch {
+        return // the device is gone, and the frames with it
+      }
+      if (census.tx === 0 && this.#senders.length === 0) return
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, pause)
+        this.#hurry = () => {
+          hurried = true
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
+  }
+}
+
+/** A reader of queues, as if they were one. */
+export function read(queues: readonly Queue[], options: BatchesOptions): AsyncIterableIterator<Batch> {
+  checkOptions(options)
+  const { max = 64, signal } = options
+  if (typeof max !== 'number') throw wrongType('options.max', 'of type number', max)
+  if (!Number.isInteger(max) || max < 1) throw outOfRange('options.max', 'an integer from 1 on', max)
+  checkSignal(signal)
+  const sources = queues.map(inside)
+  const most = Math.min(max, ...sources.map(({ places }) => places))
+  return new Reader(sources.length === 1 ? (sources[0] as Inside) : new InTurn(sources), most, signal)
+}
+
+/** What everything throws once the port was closed by its user. */
+export function portClosed({ name, uplink, port }: PortInfo, reason: Error | undefined): XsknetError {
+  return new XsknetError('ERR_XSKNET_PORT_CLOSED', `port ${name} on ${uplink} was closed`, {
+    details: { port, uplink },
+    ...(reason && { cause: reason }),
+  })
+}
