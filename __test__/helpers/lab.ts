@@ -201,6 +201,11 @@ export class Traffic<T> {
   }
 }
 
+/**
+ * Pings beyond those that are judged: ping waits no longer for its last answer than its interval, or twice the longest time so far.
+ */
+export const UNJUDGED = 64
+
 /** A network namespace of the lab, and programs inside it. */
 export class Machine {
   /** A path that names it as long as the lab lives. */
@@ -221,6 +226,13 @@ export class Machine {
     const { code, signal, stdout, stderr } = await this.run(...command)
     if (code !== 0) throw new Error(`${command.join(' ')} ended with ${signal ?? code}:\n${stdout}${stderr}`)
     return stdout
+  }
+
+  /** The numbers of those among `count` pings, one a millisecond, that were not answered. */
+  async unanswered(address: string, count: number): Promise<number[]> {
+    const { stdout } = await this.run('ping', '-n', '-i', '0.001', '-W', '1', '-c', `${count + UNJUDGED}`, address)
+    const answered = new Set([...stdout.matchAll(/ icmp_seq=(\d+) /g)].map(([, number]) => Number(number)))
+    return Array.from({ length: count }, (_, n) => n + 1).filter((number) => !answered.has(number))
   }
 
   /** Starts a program, which ends with the lab at the latest. */

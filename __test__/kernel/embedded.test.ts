@@ -163,10 +163,7 @@ test.serial('the program of docs/embedded.md answers pings, and ends at SIGTERM 
   t.not(page, shown)
   const program = lab.host.spawn(process.execPath, '--input-type=module', '--eval', page)
   await program.waitFor(/^answering for 192\.0\.2\.10\/24, 2001:db8::10\/64/)
-  for (const address of portAddresses(0)) {
-    const output = await lab.remote.output('ping', '-q', '-i', '0.01', '-W', '1', '-c', '20', address)
-    t.regex(output, /20 packets transmitted, 20 received/)
-  }
+  for (const address of portAddresses(0)) t.deepEqual(await lab.remote.unanswered(address, 20), [])
   t.deepEqual(await program.stop('SIGTERM'), { code: 0, signal: null }, program.lines.join('\n'))
   await asBefore(t, lab)
 })

@@ -1,10 +1,9 @@
 import test, { type ExecutionContext } from 'ava'
-import { FAR, HOST, portAddresses, REMOTE } from '../helpers/lab.js'
+import { FAR, HOST, portAddresses, REMOTE, UNJUDGED } from '../helpers/lab.js'
 import { Scene } from '../helpers/scene.js'
 
 const pings = async (t: ExecutionContext, scene: Scene, address: string, count: number) => {
-  const output = await scene.lab.remote.output('ping', '-q', '-i', '0.001', '-W', '1', '-c', `${count}`, address)
-  t.regex(output, new RegExp(`${count} packets transmitted, ${count} received, 0% packet loss`))
+  t.deepEqual(await scene.lab.remote.unanswered(address, count), [])
 }
 
 for (const mode of ['native', 'skb'] as const) {
@@ -25,7 +24,7 @@ for (const mode of ['native', 'skb'] as const) {
       for (const address of [HOST.v4, HOST.v6]) await pings(t, scene, address, 20)
 
       const { icmp, strange, unsent } = await port.seen()
-      t.deepEqual({ icmp, strange, unsent }, { icmp: 2000, strange: 0, unsent: 0 })
+      t.deepEqual({ icmp, strange, unsent }, { icmp: 2 * (1000 + UNJUDGED), strange: 0, unsent: 0 })
       await scene.assertAccounted(t, port)
       await scene.end(t)
     },
