@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The far end of a test, on tc ingress: takes the numbered UDP datagrams of one port and tells what became of them. All
- * other frames pass.
+ * The far end of a test, on tc ingress: takes the numbered UDP datagrams of some ports and tells what became of them. All
+ * other frames pass. Either it tells the numbers of one port apart, in whatever order they come, or it follows one flow a
+ * port, without end, whose numbers must rise.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -15,8 +16,10 @@
 #include <xsknet/numbered.h>
 
 #define MAX_SOURCES 1024
+#define MAX_FLOWS 64
 
 const volatile __u32 sink_port = 0;	 /* destination of the datagrams taken */
+const volatile __u32 flows = 0;		 /* so many ports from there on, each a flow; 0: one port, numbers told apart */
 const volatile __u32 number_offset = 0; /* in the frame */
 const volatile __u32 numbers = 0;	 /* numbers from here on are corrupt */
 
@@ -24,6 +27,7 @@ struct report {
 	__u64 frames;
 	__u64 distinct;
 	__u64 repeated;
+	__u64 late;
 	__u64 corrupt;
 };
 
@@ -41,6 +45,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } seen SEC(".maps");
+
+/* The number that each flow goes on with. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_FLOWS);
+	__type(key, __u32);
+	__type(value, __u64);
+} expected SEC(".maps");
 
 struct source {
 	__u8 mac[6];
@@ -79,6 +91,32 @@ static __always_inline bool is_pattern_whole(struct __sk_buff *skb, __u64 number
 	return true;
 }
 
+/* Where a number's datagram is counted; NULL: nobody sent it. */
+static __always_inline __u64 *told_apart(struct report *report, __u64 number)
+{
+	__u32 key = number, *times;
+
+	if (number >= numbers)
+		return NULL;
+	times = bpf_map_lookup_elem(&seen, &key);
+	if (!times)
+		return NULL;
+	return __sync_fetch_and_add(times, 1) ? &report->repeated : &report->distinct;
+}
+
+/* The same of a flow. What another CPU overtakes meanwhile is late, too. */
+static __always_inline __u64 *in_order(struct report *report, __u32 flow, __u64 number)
+{
+	__u64 *next = bpf_map_lookup_elem(&expected, &flow), was;
+
+	if (!next)
+		return NULL;
+	was = __sync_val_compare_and_swap(next, number, number + 1);
+	if (was == number || (was < number && __sync_val_compare_and_swap(next, was, number + 1) == was))
+		return &report->distinct;
+	return &report->late;
+}
+
 SEC("classifier")
 int sink(struct __sk_buff *skb)
 {
@@ -88,7 +126,8 @@ int sink(struct __sk_buff *skb)
 	} headers;
 	struct report *report;
 	__be16 ethertype;
-	__u32 slot = 0, end, key, *times;
+	__u32 slot = 0, end, flow;
+	__u64 *count = NULL;
 	__be64 number;
 
 	report = bpf_map_lookup_elem(&reports, &slot);
@@ -99,26 +138,19 @@ int sink(struct __sk_buff *skb)
 	if (skb->vlan_present || bpf_skb_load_bytes(skb, 2 * ETH_ALEN, &ethertype, sizeof(ethertype)) ||
 	    ethertype != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, ETH_HLEN, &headers, sizeof(headers)))
 		return TC_ACT_UNSPEC;
-	if (headers.ip.version != 4 || headers.ip.ihl != 5 || headers.ip.protocol != IPPROTO_UDP ||
-	    headers.udp.dest != bpf_htons(sink_port))
+	if (headers.ip.version != 4 || headers.ip.ihl != 5 || headers.ip.protocol != IPPROTO_UDP)
+		return TC_ACT_UNSPEC;
+	flow = bpf_ntohs(headers.udp.dest) - sink_port;
+	if (flow >= (flows ? flows : 1))
 		return TC_ACT_UNSPEC;
 
 	end = ETH_HLEN + sizeof(struct iphdr) + bpf_ntohs(headers.udp.len);
-	if (number_offset + sizeof(number) > end || bpf_skb_load_bytes(skb, number_offset, &number, sizeof(number)))
-		goto corrupt;
-	number = bpf_be64_to_cpu(number);
-	if (number >= numbers || !is_pattern_whole(skb, number, end))
-		goto corrupt;
-	key = number;
-	times = bpf_map_lookup_elem(&seen, &key);
-	if (!times)
-		goto corrupt;
-	__sync_fetch_and_add(__sync_fetch_and_add(times, 1) ? &report->repeated : &report->distinct, 1);
-	goto counted;
-
-corrupt:
-	__sync_fetch_and_add(&report->corrupt, 1);
-counted:
+	if (number_offset + sizeof(number) <= end && !bpf_skb_load_bytes(skb, number_offset, &number, sizeof(number))) {
+		number = bpf_be64_to_cpu(number);
+		if (is_pattern_whole(skb, number, end))
+			count = flows ? in_order(report, flow, number) : told_apart(report, number);
+	}
+	__sync_fetch_and_add(count ? count : &report->corrupt, 1);
 	/* Last, because whoever waits for so many frames takes all the rest for counted then. */
 	__sync_fetch_and_add(&report->frames, 1);
 	return TC_ACT_SHOT;

@@ -22,10 +22,12 @@ export interface Target {
   port: number
 }
 
-/** Traffic ends at the one or the other, or at 4,000,000 frames. */
+/** Traffic ends at the one or the other, or, without flows, at 4,000,000 frames. */
 export interface Amount {
   frames?: number
   seconds?: number
+  /** So many flows, 1 to 64, that take turns: each has numbers of its own, which must stay in order. Numbers are told apart unless set. */
+  flows?: number
 }
 
 /** What became of a closed loop: `lost` were not answered a second after the last answer came. */
@@ -34,6 +36,8 @@ export interface Looped {
   answered: number
   lost: number
   repeated: number
+  /** Of a flow: behind a higher number, so repeated or overtaken. */
+  late: number
   corrupt: number
   seconds: number
   /** The longest time, in seconds, between one answer and the next. */
@@ -47,11 +51,13 @@ export interface Flooded {
   seconds: number
 }
 
-/** Numbered datagrams that came to a port of the remote host: `frames = distinct + repeated + corrupt`. */
+/** Numbered datagrams that came to the remote host: `frames = distinct + repeated + late + corrupt`. */
 export interface Arrived {
   frames: number
   distinct: number
   repeated: number
+  /** Of a flow: behind a higher number, so repeated or overtaken. */
+  late: number
   corrupt: number
 }
 
@@ -151,9 +157,12 @@ export class Lab {
     return this.#traffic({ do: 'flood', to: plain(to), ...amount })
   }
 
-  /** The numbered datagrams that came to a UDP port of the remote host since this was first asked. */
-  sink(port: number, numbers?: number): Promise<Arrived> {
-    return this.#conversation.ask({ do: 'sink', port, numbers })
+  /**
+   * The numbered datagrams that came to a UDP port of the remote host since this was first asked; or the `flows` to as many ports
+   * from there on.
+   */
+  sink(port: number, { numbers, flows }: { numbers?: number; flows?: number } = {}): Promise<Arrived> {
+    return this.#conversation.ask({ do: 'sink', port, numbers, flows })
   }
 
   /** All frames that came to the far end from this MAC since the lab was built. */

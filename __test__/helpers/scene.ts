@@ -74,11 +74,23 @@ export async function assertAccounted(
   uplink: () => Promise<UplinkStatistics>,
   ports: readonly Answering<Asked>[],
 ): Promise<void> {
+  await accounted(lab, uplink, ports).catch((error: Error) => t.fail(error.message))
+}
+
+/** The same, and throws. */
+export async function accounted(
+  lab: Lab,
+  uplink: () => Promise<UplinkStatistics>,
+  ports: readonly Pick<Answering<Asked>, 'info' | 'stats'>[],
+): Promise<void> {
   let sums: Sum[] = []
   const holds = async () => {
     const all = await Promise.all(ports.map((port) => port.stats()))
     const far = await Promise.all(ports.map(({ info }) => lab.framesFrom(info.mac)))
-    const daemons = all.map(({ daemon }) => daemon ?? t.fail('a port has no statistics')) as NonNullable<PortStats['daemon']>[]
+    const daemons = all.map(({ daemon }) => {
+      if (!daemon) throw new Error('a port has no statistics')
+      return daemon
+    })
     const total = far.reduce((sum, frames) => sum + frames, 0)
     sums = [...all.flatMap(portSums), ...uplinkSums(await uplink(), daemons, total)]
     const home = all.every(({ census: { home, held, fill, tx, total } }) => held + tx === 0 && home + fill === total)
@@ -87,7 +99,7 @@ export async function assertAccounted(
   try {
     await waitUntil('accounted for', holds, 5000)
   } catch (error) {
-    t.fail(`${(error as Error).message}: ${JSON.stringify(sums.filter(({ left, right }) => left !== right))}`)
+    throw new Error(`${(error as Error).message}: ${JSON.stringify(sums.filter(({ left, right }) => left !== right))}`)
   }
 }
 

@@ -42,3 +42,31 @@ export function uplinkSums(uplink: UplinkStatistics, ports: readonly PortStatist
     { what: 'between the programs', ...wire },
   ]
 }
+
+/** Frames that were lost between the wire and a port's client, by where. */
+export function lostInward(
+  { socket, daemon }: PortStats,
+  { program, refusedRedirects }: UplinkStatistics,
+): Record<string, number> {
+  if (!daemon) throw new Error('losses take the daemon’s counters')
+  return {
+    'dropped by the uplink program': dropped(program),
+    'refused by the outer end': refusedRedirects,
+    'no room at the inner end': daemon.outerTransmitDrops,
+    'dropped by the port program': dropped(daemon.program),
+    'no room in FILL': socket.rxDropped,
+    'no room in RX': socket.rxRingFull,
+  }
+}
+
+/** Frames that were lost between a port's client and the wire, by where. */
+export function lostOutward({ socket, daemon }: PortStats, { transmitDrops }: UplinkStatistics): Record<string, number> {
+  if (!daemon) throw new Error('losses take the daemon’s counters')
+  return {
+    'refused descriptors': socket.txInvalidDescs,
+    'no room at the outer end': daemon.innerTransmitDrops,
+    'dropped by the guard': dropped(daemon.guard),
+    'refused by the card': daemon.outerRefusedRedirects,
+    'no room at the far end': transmitDrops,
+  }
+}

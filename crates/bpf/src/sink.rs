@@ -8,7 +8,7 @@ use aya::programs::links::FdLink;
 use crate::object;
 use crate::tcx::{self, TcxError};
 
-/// What a [`Sink`] has taken so far. `frames = distinct + repeated + corrupt`.
+/// What a [`Sink`] has taken so far. `frames = distinct + repeated + late + corrupt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct SinkReport {
@@ -16,13 +16,15 @@ pub struct SinkReport {
     pub frames: u64,
     /// Numbers that came.
     pub distinct: u64,
-    /// Datagrams whose number had come before.
+    /// Datagrams whose number had come before, where numbers are told apart.
     pub repeated: u64,
+    /// Datagrams behind a higher number of their flow, where flows are followed: repeated, or overtaken.
+    pub late: u64,
     /// Datagrams without a number below the maximum, or with bytes behind it that do not follow from it.
     pub corrupt: u64,
 }
 
-/// A program on tc ingress that takes the UDP/IPv4 datagrams (untagged, without IP options) of one destination port, and
+/// A program on tc ingress that takes the UDP/IPv4 datagrams (untagged, without IP options) of some destination ports, and
 /// counts the frames of every source MAC. Needs Linux 6.6 (tcx). Gone with its value.
 pub struct Sink {
     reports: Array<MapData, SinkReport>,
@@ -39,8 +41,23 @@ impl Sink {
     ///
     /// See [`TcxError`].
     pub fn attach(ifindex: u32, port: u16, number_offset: u32, numbers: u32) -> Result<Self, TcxError> {
-        let globals = [("sink_port", u32::from(port)), ("number_offset", number_offset), ("numbers", numbers)];
-        let mut bpf = object::SINK.load(&globals, &[("seen", numbers.max(1))], None)?;
+        Self::load(ifindex, port, number_offset, [("numbers", numbers), ("flows", 0)])
+    }
+
+    /// Attaches a sink for `flows` ports from `port` on, at most 64: each is a flow, whose numbers begin at 0 and rise by one.
+    /// What it costs does not grow with the numbers, so that there is no end to them.
+    ///
+    /// # Errors
+    ///
+    /// See [`TcxError`].
+    pub fn following(ifindex: u32, port: u16, number_offset: u32, flows: u16) -> Result<Self, TcxError> {
+        Self::load(ifindex, port, number_offset, [("numbers", 0), ("flows", u32::from(flows.max(1)))])
+    }
+
+    fn load(ifindex: u32, port: u16, number_offset: u32, kind: [(&'static str, u32); 2]) -> Result<Self, TcxError> {
+        let [numbers, flows] = kind;
+        let globals = [("sink_port", u32::from(port)), ("number_offset", number_offset), numbers, flows];
+        let mut bpf = object::SINK.load(&globals, &[("seen", numbers.1.max(1))], None)?;
         let reports = object::take_map(&mut bpf, "reports")?;
         let sources = object::take_map(&mut bpf, "sources")?;
 

@@ -54,7 +54,7 @@ fn clones_arrive_numbered_once_each(#[case] target: &str, #[case] direction: Dir
         let injector = Injector::load(options, direction).unwrap();
         assert_eq!(injector.send(&datagram(22), 4000).unwrap(), 0);
         assert_eq!(injector.send(&datagram(22), 1000).unwrap(), 0);
-        assert_eq!(report(&sink, 5000), SinkReport { frames: 5000, distinct: 5000, repeated: 0, corrupt: 0 });
+        assert_eq!(report(&sink, 5000), SinkReport { frames: 5000, distinct: 5000, ..SinkReport::default() });
         assert_eq!(sink.frames_from(MAC_A).unwrap(), 5000);
         assert_eq!(sink.frames_from([2; 6]).unwrap(), 0);
         assert_eq!(injector.next_number().unwrap(), 5000);
@@ -77,7 +77,7 @@ fn live_frames_arrive_numbered_once_each() {
             generator.send(&datagram(32), device("a0p").index, 64).unwrap();
             assert_eq!(report(&sink, sent * 64).distinct, sent * 64);
         }
-        assert_eq!(report(&sink, 640), SinkReport { frames: 640, distinct: 640, repeated: 0, corrupt: 0 });
+        assert_eq!(report(&sink, 640), SinkReport { frames: 640, distinct: 640, ..SinkReport::default() });
         assert_eq!(generator.next_number().unwrap(), 640);
     });
 }
@@ -108,7 +108,7 @@ fn what_the_kernel_will_not_take_is_told() {
 }
 
 const fn seen(distinct: u64, repeated: u64, corrupt: u64) -> SinkReport {
-    SinkReport { frames: distinct + repeated + corrupt, distinct, repeated, corrupt }
+    SinkReport { frames: distinct + repeated + corrupt, distinct, repeated, late: 0, corrupt }
 }
 
 #[rstest]
@@ -123,9 +123,34 @@ const fn seen(distinct: u64, repeated: u64, corrupt: u64) -> SinkReport {
 #[case::not_udp(&[patched(numbered(3, 8), 23, &[6])], seen(0, 0, 0))]
 #[case::not_ipv4(&[ethernet([2; 6], MAC_A, 0x88b5, &numbered(3, 8)[14..])], seen(0, 0, 0))]
 fn sink(#[case] frames: &[Vec<u8>], #[case] expected: SinkReport) {
+    judged(|index| Sink::attach(index, PORT, PAYLOAD as u32, 10).unwrap(), frames, expected);
+}
+
+/// A datagram of the flow to this port.
+fn of_flow(port: u16, number: u64) -> Vec<u8> {
+    patched(numbered(number, 8), 36, &port.to_be_bytes())
+}
+
+const fn followed(distinct: u64, late: u64, corrupt: u64) -> SinkReport {
+    SinkReport { frames: distinct + late + corrupt, distinct, repeated: 0, late, corrupt }
+}
+
+#[rstest]
+#[case::in_order(&[of_flow(PORT, 0), of_flow(PORT, 1), of_flow(PORT, 2)], followed(3, 0, 0))]
+#[case::with_some_missing(&[of_flow(PORT, 3), of_flow(PORT, 1 << 40)], followed(2, 0, 0))]
+#[case::repeated(&[of_flow(PORT, 0), of_flow(PORT, 1), of_flow(PORT, 1)], followed(2, 1, 0))]
+#[case::overtaken(&[of_flow(PORT, 0), of_flow(PORT, 2), of_flow(PORT, 1), of_flow(PORT, 3)], followed(3, 1, 0))]
+#[case::each_flow_for_itself(&[of_flow(PORT, 5), of_flow(PORT + 1, 0), of_flow(PORT + 1, 1)], followed(3, 0, 0))]
+#[case::beside_the_flows(&[of_flow(PORT - 1, 0), of_flow(PORT + 2, 0)], followed(0, 0, 0))]
+#[case::altered(&[patched(of_flow(PORT, 1), PAYLOAD + 8, &[9]), of_flow(PORT, 0)], followed(1, 0, 1))]
+fn sink_of_two_flows(#[case] frames: &[Vec<u8>], #[case] expected: SinkReport) {
+    judged(|index| Sink::following(index, PORT, PAYLOAD as u32, 2).unwrap(), frames, expected);
+}
+
+fn judged(attach: impl FnOnce(u32) -> Sink + Send, frames: &[Vec<u8>], expected: SinkReport) {
     in_namespace(&["a0"], || {
         up();
-        let sink = Sink::attach(device("a0").index, PORT, PAYLOAD as u32, 10).unwrap();
+        let sink = attach(device("a0").index);
         let options = InjectOptions { target: device("a0").index, number_offset: None };
         let injector = Injector::load(options, Direction::Ingress).unwrap();
         for frame in frames {

@@ -42,7 +42,7 @@ impl Bench {
     pub fn new(lab: Lab, instances: String) -> Result<Self> {
         Ok(Self {
             instances,
-            counter: attach(&lab, 0, 1)?,
+            counter: attach(&lab, 0, 1, 0)?,
             far: OnceLock::new(),
             sinks: Mutex::default(),
             runs: Mutex::default(),
@@ -56,16 +56,16 @@ impl Bench {
         held(self.far.get_or_init(|| Mutex::new(far_socket(&self.lab))))
     }
 
-    /// A UDP port of the remote host that no other traffic uses.
-    pub fn fresh_port(&self) -> u16 {
-        self.next_port.fetch_add(1, Ordering::Relaxed)
+    /// The first of so many UDP ports of the remote host, one at least, that no other traffic uses.
+    pub fn fresh_ports(&self, count: u16) -> u16 {
+        self.next_port.fetch_add(count.max(1), Ordering::Relaxed)
     }
 
     /// The lasting sink of this port, attached at the first call.
-    pub fn sink(&self, port: u16, numbers: u32) -> Result<Arc<Sink>> {
+    pub fn sink(&self, port: u16, numbers: u32, flows: u16) -> Result<Arc<Sink>> {
         Ok(match held(&self.sinks).entry(port) {
             Entry::Occupied(entry) => Arc::clone(entry.get()),
-            Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::new(attach(&self.lab, port, numbers)?))),
+            Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::new(attach(&self.lab, port, numbers, flows)?))),
         })
     }
 
@@ -100,10 +100,13 @@ impl Bench {
     }
 }
 
-/// A sink at the far end, gone with what this returns.
-pub fn attach(lab: &Lab, port: u16, numbers: u32) -> Result<Sink> {
+/// A sink at the far end, gone with what this returns: it follows flows, or tells numbers apart where there are none.
+pub fn attach(lab: &Lab, port: u16, numbers: u32, flows: u16) -> Result<Sink> {
     let far = lab.remote.links().by_name(&device(FAR))?.index.get();
-    Ok(lab.remote.enter(|| Sink::attach(far, port, NUMBER_OFFSET, numbers))?)
+    Ok(lab.remote.enter(|| match flows {
+        0 => Sink::attach(far, port, NUMBER_OFFSET, numbers),
+        _ => Sink::following(far, port, NUMBER_OFFSET, flows),
+    })?)
 }
 
 /// An order that panicked has told so; the others go on.

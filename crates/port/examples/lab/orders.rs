@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Result;
 use crate::bench::{Bench, NUMBERS, Run};
-use crate::traffic::{self, Amount, Flood};
+use crate::traffic::{self, Amount, Flood, Loop};
 
 /// One line of input, beside its id.
 #[derive(Deserialize)]
@@ -24,6 +24,9 @@ pub enum Order {
         amount: Amount,
         #[serde(default = "outstanding")]
         outstanding: u64,
+        /// To so many ports in turn, each a flow that must come back in order, without end; 0: one, whose numbers end.
+        #[serde(default)]
+        flows: u16,
     },
     /// Numbered datagrams that nobody waits for.
     Flood {
@@ -35,13 +38,22 @@ pub enum Order {
         /// As XDP frames, which need a native program on the card, rather than as skbs.
         #[serde(default)]
         live: bool,
+        /// To so many ports in turn, each with numbers of its own, without end; 0: to one, whose numbers end.
+        #[serde(default)]
+        flows: u16,
     },
     /// What has become of a closed loop or a flood so far.
     Progress { of: u64 },
     /// Ends a closed loop or a flood; its own answer follows.
     Stop { of: u64 },
     /// What numbered datagrams came to this port of the remote host since this was first asked.
-    Sink { port: u16, numbers: Option<u32> },
+    Sink {
+        port: u16,
+        numbers: Option<u32>,
+        /// Follows so many flows, to the ports from `port` on, instead of telling numbers apart.
+        #[serde(default)]
+        flows: u16,
+    },
     /// All frames that came from a MAC since the lab was built.
     FramesFrom { mac: String },
     /// Remembers what the machine looks like.
@@ -66,8 +78,12 @@ fn outstanding() -> u64 {
 pub fn carry_out(bench: &Bench, run: &Run, order: Order) -> Result<Value> {
     Ok(match order {
         Order::UdpEcho { to, lengths } => udp_echo(bench, to, &lengths),
-        Order::ClosedLoop { to, amount, outstanding } => traffic::closed_loop(bench, run, &to, amount, outstanding)?,
-        Order::Flood { to, amount, rate, live } => traffic::flood(bench, run, &to, Flood { amount, rate, live })?,
+        Order::ClosedLoop { to, amount, outstanding, flows } => {
+            traffic::closed_loop(bench, run, &to, Loop { amount, outstanding, flows })?
+        }
+        Order::Flood { to, amount, rate, live, flows } => {
+            traffic::flood(bench, run, &to, Flood { amount, rate, live, flows })?
+        }
         Order::Progress { of } => {
             let run = bench.run(of)?;
             json!({ "sent": run.sent.load(Ordering::Relaxed), "answered": run.answered.load(Ordering::Relaxed) })
@@ -76,9 +92,15 @@ pub fn carry_out(bench: &Bench, run: &Run, order: Order) -> Result<Value> {
             bench.run(of)?.stopped.store(true, Ordering::Relaxed);
             Value::Null
         }
-        Order::Sink { port, numbers } => {
-            let seen = bench.sink(port, numbers.unwrap_or(NUMBERS))?.seen()?;
-            json!({ "frames": seen.frames, "distinct": seen.distinct, "repeated": seen.repeated, "corrupt": seen.corrupt })
+        Order::Sink { port, numbers, flows } => {
+            let seen = bench.sink(port, numbers.unwrap_or(NUMBERS), flows)?.seen()?;
+            json!({
+                "frames": seen.frames,
+                "distinct": seen.distinct,
+                "repeated": seen.repeated,
+                "late": seen.late,
+                "corrupt": seen.corrupt,
+            })
         }
         Order::FramesFrom { mac } => bench.frames_from(mac.parse()?)?.into(),
         Order::Snapshot => {

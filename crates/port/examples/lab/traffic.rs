@@ -27,15 +27,26 @@ pub struct Amount {
     seconds: Option<f64>,
 }
 
+pub struct Loop {
+    pub amount: Amount,
+    pub outstanding: u64,
+    pub flows: u16,
+}
+
 pub struct Flood {
     pub amount: Amount,
     pub rate: Option<f64>,
     pub live: bool,
+    pub flows: u16,
 }
 
 impl Amount {
-    fn frames(self) -> u64 {
-        self.frames.unwrap_or(NUMBERS.into()).min(NUMBERS.into())
+    /// The numbers of flows do not end.
+    fn frames(self, flows: u16) -> u64 {
+        match flows {
+            0 => self.frames.unwrap_or(NUMBERS.into()).min(NUMBERS.into()),
+            _ => self.frames.unwrap_or(u64::MAX),
+        }
     }
 
     fn is_over(self, began: Instant) -> bool {
@@ -43,25 +54,45 @@ impl Amount {
     }
 }
 
+/// Flows that take turns, a burst each.
+struct Flows<S>(Vec<(S, u64)>);
+
+impl<S> Flows<S> {
+    fn new(sources: impl IntoIterator<Item = S>) -> Self {
+        Self(sources.into_iter().map(|source| (source, 0)).collect())
+    }
+
+    /// `send` tells, for a source and the number that it goes on with, what number it goes on with after that. Returns how
+    /// many frames that were.
+    fn next(&mut self, send: impl FnOnce(&mut S, u64) -> Result<u64>) -> Result<u64> {
+        self.0.rotate_left(1);
+        let (source, next) = self.0.last_mut().expect("there is one flow at least");
+        let before = std::mem::replace(next, send(source, *next)?);
+        Ok(*next - before)
+    }
+}
+
 /// Ends when all is answered, or when patience does.
-pub fn closed_loop(bench: &Bench, run: &Run, to: &Target, amount: Amount, outstanding: u64) -> Result<Value> {
-    let port = bench.fresh_port();
-    let frames = numbered_frames(&bench.lab, port, to)?;
-    let sink = attach(&bench.lab, port, amount.frames() as u32)?;
+pub fn closed_loop(bench: &Bench, run: &Run, to: &Target, wanted: Loop) -> Result<Value> {
+    let Loop { amount, outstanding, flows } = wanted;
+    let port = bench.fresh_ports(flows);
+    let mut sources = Flows::new(numbered_frames(&bench.lab, port, flows, to)?);
+    let total = amount.frames(flows);
+    let sink = attach(&bench.lab, port, total.min(NUMBERS.into()) as u32, flows)?;
     share_one_cpu()?;
 
     let began = Instant::now();
     let (mut sent, mut seen) = (0, sink.seen()?);
     let (mut progress, mut longest_wait) = (began, Duration::ZERO);
     loop {
-        let over = sent == amount.frames() || amount.is_over(began) || run.stopped.load(Ordering::Relaxed);
+        let over = sent == total || amount.is_over(began) || run.stopped.load(Ordering::Relaxed);
         if over && seen.frames >= sent {
             break;
         }
         let room = outstanding.saturating_sub(sent.saturating_sub(seen.frames));
-        let wanted = room.min(BURST).min(amount.frames() - sent);
+        let wanted = room.min(BURST).min(total - sent);
         if !over && wanted > 0 {
-            sent = frames.send(&mut bench.far(), sent, wanted as usize)?;
+            sent += sources.next(|frames, next| Ok(frames.send(&mut bench.far(), next, wanted as usize)?))?;
             run.sent.store(sent, Ordering::Relaxed);
         } else {
             // The programs that answer have two cores like everybody else.
@@ -81,6 +112,7 @@ pub fn closed_loop(bench: &Bench, run: &Run, to: &Target, amount: Amount, outsta
         "answered": seen.distinct,
         "lost": sent.saturating_sub(seen.distinct),
         "repeated": seen.repeated,
+        "late": seen.late,
         "corrupt": seen.corrupt,
         "seconds": began.elapsed().as_secs_f64(),
         "longestWait": longest_wait.as_secs_f64(),
@@ -89,34 +121,38 @@ pub fn closed_loop(bench: &Bench, run: &Run, to: &Target, amount: Amount, outsta
 
 /// `lostAtTheFarEnd` never left the far end: its queue was full.
 pub fn flood(bench: &Bench, run: &Run, to: &Target, flood: Flood) -> Result<Value> {
-    let Flood { amount, rate, live } = flood;
-    let frames = numbered_frames(&bench.lab, bench.fresh_port(), to)?;
-    let mut source = live.then(|| FarSource::live(&bench.lab, &frames));
+    let Flood { amount, rate, live, flows } = flood;
+    let frames = numbered_frames(&bench.lab, bench.fresh_ports(flows), flows, to)?;
     let burst = if live { LIVE_BURST } else { BURST };
-    let mut push = |sent: u64, count: u64| -> Result<u64> {
-        Ok(match &mut source {
-            None => frames.send(&mut bench.far(), sent, count as usize)?,
+    let mut sources = Flows::new(frames.into_iter().map(|frames| {
+        let source = live.then(|| FarSource::live(&bench.lab, &frames));
+        (frames, source)
+    }));
+    let mut push = |count: u64| {
+        sources.next(|(frames, source), next| match source {
+            None => Ok(frames.send(&mut bench.far(), next, count as usize)?),
             Some(source) => {
                 source.send(count as u32);
-                source.sent()
+                Ok(source.sent())
             }
         })
     };
     let far = device(FAR);
     let lost_before = bench.lab.remote.links().by_name(&far)?.stats.tx_dropped;
+    let total = amount.frames(flows);
 
     let began = Instant::now();
     let sent = bench.lab.remote.enter(|| -> Result<u64> {
         share_one_cpu()?;
         let mut sent = 0;
-        while sent < amount.frames() && !amount.is_over(began) && !run.stopped.load(Ordering::Relaxed) {
-            let due = rate.map_or(amount.frames(), |rate| (began.elapsed().as_secs_f64() * rate) as u64);
-            let count = due.min(amount.frames()).saturating_sub(sent).min(burst);
+        while sent < total && !amount.is_over(began) && !run.stopped.load(Ordering::Relaxed) {
+            let due = rate.map_or(total, |rate| (began.elapsed().as_secs_f64() * rate) as u64);
+            let count = due.min(total).saturating_sub(sent).min(burst);
             if count == 0 {
                 std::thread::sleep(Duration::from_micros(50));
                 continue;
             }
-            sent = push(sent, count)?;
+            sent += push(count)?;
             run.sent.store(sent, Ordering::Relaxed);
         }
         Ok(sent)
@@ -125,9 +161,11 @@ pub fn flood(bench: &Bench, run: &Run, to: &Target, flood: Flood) -> Result<Valu
     Ok(json!({ "sent": sent, "lostAtTheFarEnd": lost, "seconds": began.elapsed().as_secs_f64() }))
 }
 
-fn numbered_frames(lab: &Lab, port: u16, to: &Target) -> Result<NumberedFrames> {
-    let from = (lab.far_mac(), SocketAddr::from((REMOTE4, port)));
-    Ok(NumberedFrames::new(from, (to.mac.parse()?, SocketAddr::from((to.address, to.port)))))
+/// The datagrams of each flow, one at least: from as many ports, from `port` on.
+fn numbered_frames(lab: &Lab, port: u16, flows: u16, to: &Target) -> Result<Vec<NumberedFrames>> {
+    let to = (to.mac.parse()?, SocketAddr::from((to.address, to.port)));
+    let from = |port| (lab.far_mac(), SocketAddr::from((REMOTE4, port)));
+    Ok((port..port + flows.max(1)).map(|port| NumberedFrames::new(from(port), to)).collect())
 }
 
 /// A veth's ring of 256 frames is emptied by the CPU that fills it. Senders that share one lose nothing to it.

@@ -1,0 +1,28 @@
+// npm run endurance: numbered frames into a client, out of it and through it, as many as you like:
+// `-- --packets 100000000 [--mode native] [--stage l2fwd]`. All must arrive in order, or be counted as lost.
+import { parseArgs } from 'node:util'
+import { endure, STAGES } from '../__test__/helpers/endurance.js'
+
+const { values } = parseArgs({
+  options: { packets: { type: 'string', default: '10000000' }, mode: { type: 'string' }, stage: { type: 'string' } },
+})
+const packets = Number(values.packets)
+const modes = (['native', 'skb'] as const).filter((mode) => mode === (values.mode ?? mode))
+const stages = STAGES.filter((stage) => stage === (values.stage ?? stage))
+if (!Number.isInteger(packets) || packets < 1) throw new Error(`--packets takes a number from 1 on, not ${values.packets}`)
+if (modes.length === 0) throw new Error(`--mode is native or skb, not ${values.mode}`)
+if (stages.length === 0) throw new Error(`--stage is one of ${STAGES.join(', ')}, not ${values.stage}`)
+
+for (const mode of modes) {
+  const undo: (() => Promise<void>)[] = []
+  try {
+    console.log(`${mode}: ${packets} packets a stage`)
+    const all = await endure({ teardown: (step) => void undo.unshift(step) }, { mode, packets, stages, tell: console.log })
+    // The last one has what was found at the end.
+    const faults = all.flatMap((endured) => endured.faults)
+    for (const fault of faults) console.error(fault)
+    if (faults.length > 0) process.exitCode = 1
+  } finally {
+    for (const step of undo) await step()
+  }
+}
