@@ -10,8 +10,9 @@ use rustix::net::xdp::{
     XdpRingOffset,
 };
 
-use crate::donation::{AdoptError, BindMode, Donation};
+use crate::donation::{AdoptError, BindMode, Donation, EndpointDonation};
 use crate::layout::Layout;
+use crate::ledger::Tag;
 use crate::ring::{Address, Consumer, Descriptor, Entry, MappedRing, Producer, RingName};
 use crate::rings::Rings;
 use crate::umem::Umem;
@@ -20,30 +21,58 @@ use crate::umem::Umem;
 pub(crate) type MappedRings = Rings<MappedRing<Address>, MappedRing<Descriptor>>;
 
 /// Maps what a donation describes, and checks it against what it says.
-pub(crate) fn adopt(donation: &Donation) -> Result<MappedRings, AdoptError> {
-    let xsk = donation.xsk.as_fd();
-    check_domain(xsk)?;
-    check_mode(xsk, donation.bind)?;
+pub(crate) fn adopt(donation: &Donation) -> Result<(MappedRings, Umem), AdoptError> {
+    check_domain(donation.xsk.as_fd())?;
+    check_mode(donation.xsk.as_fd(), donation.bind)?;
     let mut umem = map_umem(donation.umem.as_fd(), donation.layout)?;
-    let lent = umem.ledger_mut().start_in_fill(&donation.in_fill);
-    lent.map_err(|chunk| AdoptError::FillChunk { chunk, frames: donation.layout.frames() })?;
+    let rings = adopt_rings(donation.xsk.as_fd(), &donation.layout, &donation.in_fill, Tag::HOME, &mut umem)?;
+    Ok((rings, umem))
+}
 
+/// Maps the rings of a socket on a UMEM that is there already.
+pub(crate) fn join(donation: &EndpointDonation, umem: &mut Umem) -> Result<MappedRings, AdoptError> {
+    let EndpointDonation { xsk, layout, in_fill, bind, .. } = donation;
+    check_domain(xsk.as_fd())?;
+    check_mode(xsk.as_fd(), *bind)?;
+    let shape = |layout: &Layout| (layout.frame_size(), layout.frames(), layout.headroom());
+    if shape(layout) != shape(umem.layout()) || in_fill.umem() != umem.id() {
+        return Err(AdoptError::OtherUmem);
+    }
+    adopt_rings(xsk.as_fd(), layout, in_fill.chunks(), Tag::HELD, umem)
+}
+
+/// `from` has the chunks that are said to be in FILL. On an error the UMEM is as before.
+fn adopt_rings(
+    xsk: BorrowedFd<'_>,
+    layout: &Layout,
+    in_fill: &[u32],
+    from: Tag,
+    umem: &mut Umem,
+) -> Result<MappedRings, AdoptError> {
     let offsets = xdp_mmap_offsets(xsk)
         .map_err(|errno| AdoptError::Ask { call: "getsockopt(XDP_MMAP_OFFSETS)", cause: errno.into() })?;
-    let map = Map { xsk, layout: &donation.layout };
-    let rx = Consumer::open(RingName::Rx, map.ring(RingName::Rx, XDP_PGOFF_RX_RING, &offsets.rx)?)?;
-    let tx = Producer::open(RingName::Tx, map.ring(RingName::Tx, XDP_PGOFF_TX_RING, &offsets.tx)?)?;
+    let map = Map { xsk, layout };
+    let mut rx = Consumer::open(RingName::Rx, map.ring(RingName::Rx, XDP_PGOFF_RX_RING, &offsets.rx)?)?;
+    let mut tx = Producer::open(RingName::Tx, map.ring(RingName::Tx, XDP_PGOFF_TX_RING, &offsets.tx)?)?;
     let fill = Producer::open(RingName::Fill, map.ring(RingName::Fill, XDP_UMEM_PGOFF_FILL_RING, &offsets.fr)?)?;
     let completion = map.ring(RingName::Completion, XDP_UMEM_PGOFF_COMPLETION_RING, &offsets.cr)?;
-    let completion = Consumer::open(RingName::Completion, completion)?;
+    let mut completion = Consumer::open(RingName::Completion, completion)?;
 
-    let mut rings = Rings::new(umem, rx, tx, fill, completion);
-    let idle = [(RingName::Tx, rings.tx.entries()?), (RingName::Completion, rings.completion.entries()?)];
+    let idle = [(RingName::Tx, tx.entries()?), (RingName::Completion, completion.entries()?)];
     if let Some((ring, entries)) = idle.into_iter().find(|(_, entries)| *entries > 0) {
         return Err(AdoptError::NotIdle { ring, entries });
     }
-    check_fill(&rings, &donation.in_fill)?;
-    Ok(rings)
+    rx.entries()?;
+    let id = umem.ledger_mut().enlist().ok_or(AdoptError::TooManySockets)?;
+    let lent = umem.ledger_mut().start_in_fill(in_fill, from, id);
+    let checked = lent
+        .map_err(|chunk| AdoptError::FillChunk { chunk, frames: layout.frames() })
+        .and_then(|()| check_fill(umem, &fill, in_fill));
+    if let Err(refused) = checked {
+        umem.ledger_mut().undo_fill(from, id);
+        return Err(refused);
+    }
+    Ok(Rings::new(id, layout.fill_target(), rx, tx, fill, completion))
 }
 
 fn check_domain(xsk: BorrowedFd<'_>) -> Result<(), AdoptError> {
@@ -90,9 +119,9 @@ impl Map<'_> {
 }
 
 /// What FILL holds must have been announced. The reverse cannot be asked: the kernel may have taken entries out since.
-fn check_fill(rings: &MappedRings, in_fill: &[u32]) -> Result<(), AdoptError> {
-    let mut announced: HashSet<u64> = in_fill.iter().map(|chunk| rings.umem.chunk_address(*chunk)).collect();
-    match rings.fill.pending().find(|address| !announced.remove(&address.0)) {
+fn check_fill(umem: &Umem, fill: &Producer<MappedRing<Address>>, in_fill: &[u32]) -> Result<(), AdoptError> {
+    let mut announced: HashSet<u64> = in_fill.iter().map(|chunk| umem.chunk_address(*chunk)).collect();
+    match fill.pending().find(|address| !announced.remove(&address.0)) {
         Some(address) => Err(AdoptError::FillDisagrees { address: address.0, told: in_fill.len() }),
         None => Ok(()),
     }

@@ -5,16 +5,25 @@ use crate::refusal::Refusals;
 /// What a socket has done since it was made, whoever owned it. Plain numbers, read without a system call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketCounters {
-    /// Frames taken out of RX.
+    /// Frames taken out of RX. A packet in several frames counts as so many.
     pub received: u64,
-    /// Frames put into TX.
+    /// Those of `received` after which the packet went on: so many less were the packets.
+    pub received_continued: u64,
+    /// Frames put into TX. A packet in several frames counts as so many.
     pub sent: u64,
+    /// Those of `sent` after which the packet went on.
+    pub sent_continued: u64,
     /// Frames that came back through COMPLETION: the kernel has no more use for them, whether or not a wire saw them.
     pub completed: u64,
     /// Entries of RX that did not become a frame.
     pub refused_rx: Refusals,
     /// Entries of COMPLETION that did not bring a chunk back.
     pub refused_completions: Refusals,
+    /// Packets that were to be sent by address and could not be: an address that was not lent, a length of none or beyond the chunk, too many
+    /// parts, a last part that was missing. What of them was lent went home.
+    pub refused_tx: u64,
+    /// Addresses that were to be given back and had not been lent.
+    pub refused_recycled: u64,
     /// Refills that left the FILL ring empty because no chunk was free: the kernel drops what arrives until frames are released.
     pub fill_starved: u64,
     /// Refills that found the FILL ring empty: whoever reads was late, and the kernel had no chunk for what arrived in between. Whether

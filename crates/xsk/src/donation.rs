@@ -3,8 +3,10 @@ use std::{fmt, io};
 
 use crate::counters::SocketCounters;
 use crate::layout::Layout;
+use crate::ledger::MAX_ENDPOINTS;
 use crate::ring::{MapRingError, RingBroken, RingName};
 use crate::socket::Socket;
+use crate::umem::ReservedChunks;
 
 /// How frames get from the driver into the UMEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +42,21 @@ pub struct Donation {
     /// The mode that the kernel granted.
     pub bind: BindMode,
     /// What has been counted so far. The new owner counts on from here, so that the sums with the kernel's counters go on holding.
+    pub counters: SocketCounters,
+}
+
+/// A bound socket that shares the UMEM of another one, on its way to who has that.
+#[derive(Debug)]
+pub struct EndpointDonation {
+    /// The XSK, bound with `XDP_SHARED_UMEM`.
+    pub xsk: OwnedFd,
+    /// The shape of the UMEM, and of the socket's own rings.
+    pub layout: Layout,
+    /// The chunks lent to its reception: in FILL, in the driver, or unread in RX.
+    pub in_fill: ReservedChunks,
+    /// The mode that the kernel granted.
+    pub bind: BindMode,
+    /// What has been counted so far.
     pub counters: SocketCounters,
 }
 
@@ -99,6 +116,12 @@ pub enum AdoptError {
     /// A ring's indices cannot belong to one ring.
     #[error("adopting a socket found a broken ring")]
     RingBroken(#[from] RingBroken),
+    /// The socket is said to share another UMEM than the one that it was to join, or one of another shape.
+    #[error("adopting a socket: it shares another UMEM, or its UMEM has another shape")]
+    OtherUmem,
+    /// Too many sockets share the UMEM.
+    #[error("adopting a socket: {MAX_ENDPOINTS} sockets share its UMEM already")]
+    TooManySockets,
     /// TX or COMPLETION holds entries, whose chunks nobody announced.
     #[error("adopting a socket: its {ring} ring still holds {entries} entries; a donor drains it first")]
     NotIdle {

@@ -12,13 +12,14 @@ pub struct Frame {
     offset: u16,
     len: u16,
     capacity: u16,
+    continues: bool,
 }
 
 impl Frame {
     /// The caller has taken `chunk` out of the ledger, and `offset + capacity` ends with the chunk.
     pub(crate) fn mint(umem: UmemId, chunk: u32, offset: u16, len: u16, capacity: u16) -> Self {
         debug_assert!(len <= capacity);
-        Self { umem, chunk, offset, len, capacity }
+        Self { umem, chunk, offset, len, capacity, continues: false }
     }
 
     /// Bytes of the frame, Ethernet header included. A frame just allocated has 0.
@@ -54,6 +55,18 @@ impl Frame {
         }
     }
 
+    /// Whether the packet goes on in the next frame: only on a socket with multi-buffer.
+    #[doc(alias = "XDP_PKT_CONTD")]
+    #[must_use]
+    pub fn continues(&self) -> bool {
+        self.continues
+    }
+
+    /// Says whether the packet goes on in the next frame.
+    pub fn set_continues(&mut self, continues: bool) {
+        self.continues = continues;
+    }
+
     /// Which chunk of the UMEM, counted from 0.
     #[must_use]
     pub fn chunk(&self) -> u32 {
@@ -86,6 +99,10 @@ pub struct FrameTooLong {
 pub(crate) struct UmemId(u32);
 
 impl UmemId {
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+
     /// # Panics
     /// After 2^32 UMEMs in one process: a name used twice would let a frame of one touch another's memory.
     pub(crate) fn next() -> Self {

@@ -1,3 +1,10 @@
+/// Which of the sockets that share a UMEM: its number in the UMEM's ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointId(u8);
+
+/// The most sockets that can share a UMEM.
+pub const MAX_ENDPOINTS: usize = 64;
+
 /// Who owns a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -5,18 +12,21 @@ pub enum Owner {
     Home,
     /// A [`Frame`](crate::Frame) of the user.
     Held,
-    /// Reception: in FILL, in the driver, or unread in RX.
-    Fill,
-    /// Sending: in TX, in the driver, or unread in COMPLETION.
-    Tx,
+    /// The user too, who knows it by its address alone.
+    Lent,
+    /// Reception of a socket: in FILL, in the driver, or unread in RX.
+    Fill(EndpointId),
+    /// Sending of a socket: in TX, in the driver, or unread in COMPLETION.
+    Tx(EndpointId),
 }
 
-/// How many chunks each owner has. The parts always add up to the total.
+/// How many chunks each owner has. The parts add up to the total, but where several sockets share a UMEM: what the others have for
+/// reception and sending is missing then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Census {
     /// Free chunks.
     pub home: u32,
-    /// Chunks that the user holds as frames.
+    /// Chunks that the user has, as frames or by address.
     pub held: u32,
     /// Chunks lent to reception: in FILL, in the driver, or unread in RX.
     pub fill: u32,
@@ -27,100 +37,200 @@ pub struct Census {
 }
 
 impl Census {
-    /// Chunks that the user holds as frames.
+    /// Chunks that the user has.
     #[must_use]
     pub fn outstanding(&self) -> u32 {
         self.held
+    }
+
+    /// Chunks lent to reception and sending of other sockets of the UMEM.
+    #[must_use]
+    pub fn elsewhere(&self) -> u32 {
+        self.total.saturating_sub(self.home + self.held + self.fill + self.tx)
+    }
+}
+
+/// An [`Owner`] in a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag(u8);
+
+impl Tag {
+    pub(crate) const HOME: Self = Self(0);
+    pub(crate) const HELD: Self = Self(1);
+    pub(crate) const LENT: Self = Self(2);
+    const FILL: u8 = 0x40;
+    const TX: u8 = 0x80;
+
+    pub(crate) fn fill(of: EndpointId) -> Self {
+        Self(Self::FILL | of.0)
+    }
+
+    pub(crate) fn tx(of: EndpointId) -> Self {
+        Self(Self::TX | of.0)
+    }
+
+    fn owner(self) -> Owner {
+        let endpoint = EndpointId(self.0 & (Self::FILL - 1));
+        match self {
+            Self::HOME => Owner::Home,
+            Self::HELD => Owner::Held,
+            Self::LENT => Owner::Lent,
+            Self(tag) if tag & Self::FILL != 0 => Owner::Fill(endpoint),
+            Self(_) => Owner::Tx(endpoint),
+        }
     }
 }
 
 /// Who owns each chunk of a UMEM, and the free ones in the order to use them: last in, first out, because the last one is still in a
 /// cache.
+///
+/// What a batch does, it does by [`Ledger::hand`] for each chunk and [`Ledger::counted`] once: in between the counts, and they alone, are
+/// behind.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    owners: Vec<Owner>,
+    owners: Vec<Tag>,
     home: Vec<u32>,
-    counts: [u32; 4],
+    counts: [u32; 256],
+    /// The numbers of sockets in use, a bit each.
+    endpoints: u64,
 }
 
 impl Ledger {
     pub(crate) fn new(chunks: u32) -> Self {
-        Self {
-            owners: vec![Owner::Home; chunks as usize],
-            home: (0..chunks).rev().collect(),
-            counts: [chunks, 0, 0, 0],
+        let mut counts = [0; 256];
+        counts[usize::from(Tag::HOME.0)] = chunks;
+        Self { owners: vec![Tag::HOME; chunks as usize], home: (0..chunks).rev().collect(), counts, endpoints: 0 }
+    }
+
+    /// A number for another socket; `None` while there are too many.
+    pub(crate) fn enlist(&mut self) -> Option<EndpointId> {
+        let free = u8::try_from(self.endpoints.trailing_ones()).ok().filter(|id| usize::from(*id) < MAX_ENDPOINTS)?;
+        self.endpoints |= 1 << free;
+        Some(EndpointId(free))
+    }
+
+    /// The socket is not taken over after all: what it was to have for reception is `back`'s again.
+    pub(crate) fn undo_fill(&mut self, back: Tag, endpoint: EndpointId) {
+        let chunks: Vec<u32> = self.owned_by(Tag::fill(endpoint)).collect();
+        for chunk in chunks {
+            let undone = self.pass(chunk, Tag::fill(endpoint), back);
+            debug_assert_eq!(undone, Ok(()), "it was found there");
         }
+        self.endpoints &= !(1 << endpoint.0);
+    }
+
+    /// The socket is gone for the kernel, too: what it had is free again, and so is its number.
+    pub(crate) fn strike(&mut self, endpoint: EndpointId) {
+        self.reclaim(Tag::tx(endpoint));
+        self.undo_fill(Tag::HOME, endpoint);
     }
 
     /// Gives a free chunk to an owner.
-    pub(crate) fn lend(&mut self, to: Owner) -> Option<u32> {
-        debug_assert_ne!(to, Owner::Home);
-        let chunk = self.home.pop()?;
-        self.record(chunk, Owner::Home, to);
-        Some(chunk)
+    pub(crate) fn lend(&mut self, to: Tag) -> Option<u32> {
+        let mut lent = None;
+        self.lend_many(1, to, |chunk| lent = Some(chunk));
+        lent
     }
 
     /// Passes a chunk on, if `from` owns it; otherwise nothing changes and the answer is who does, or `None` for no chunk of this UMEM.
-    pub(crate) fn pass(&mut self, chunk: u32, from: Owner, to: Owner) -> Result<(), Option<Owner>> {
-        let owner = self.owners.get(chunk as usize).copied();
-        if owner != Some(from) {
-            return Err(owner);
+    pub(crate) fn pass(&mut self, chunk: u32, from: Tag, to: Tag) -> Result<(), Option<Owner>> {
+        self.hand(chunk, from, to)?;
+        self.counted(1, from, to);
+        Ok(())
+    }
+
+    /// Gives up to `max` free chunks to an owner, tells each, and counts them.
+    #[inline]
+    pub(crate) fn lend_many(&mut self, max: u32, to: Tag, mut each: impl FnMut(u32)) -> u32 {
+        let left = self.home.len().saturating_sub(max as usize);
+        for &chunk in self.home[left..].iter().rev() {
+            self.owners[chunk as usize] = to;
+            each(chunk);
         }
-        self.record(chunk, from, to);
-        if to == Owner::Home {
+        let lent = saturated(self.home.len() - left);
+        self.home.truncate(left);
+        self.counted(lent, Tag::HOME, to);
+        lent
+    }
+
+    /// [`Ledger::pass`] without the counts.
+    #[inline]
+    pub(crate) fn hand(&mut self, chunk: u32, from: Tag, to: Tag) -> Result<(), Option<Owner>> {
+        match self.owners.get_mut(chunk as usize) {
+            Some(owner) if *owner == from => *owner = to,
+            other => return Err(other.map(|owner| owner.owner())),
+        }
+        if to == Tag::HOME {
             self.home.push(chunk);
         }
         Ok(())
     }
 
-    /// Takes the chunks out of the free ones for reception: what a donor left in FILL. On an error nothing has changed.
-    pub(crate) fn start_in_fill(&mut self, chunks: &[u32]) -> Result<(), u32> {
-        let mut owners = self.owners.clone();
-        for &chunk in chunks {
-            match owners.get_mut(chunk as usize) {
-                Some(owner @ Owner::Home) => *owner = Owner::Fill,
-                _ => return Err(chunk),
+    /// So many chunks went from one owner to another.
+    #[inline]
+    pub(crate) fn counted(&mut self, chunks: u32, from: Tag, to: Tag) {
+        self.counts[usize::from(from.0)] -= chunks;
+        self.counts[usize::from(to.0)] += chunks;
+    }
+
+    /// Makes chunks an endpoint's for reception: what a donor left in FILL. `from` has them. On an error nothing has changed.
+    pub(crate) fn start_in_fill(&mut self, chunks: &[u32], from: Tag, of: EndpointId) -> Result<(), u32> {
+        let to = Tag::fill(of);
+        for (n, &chunk) in chunks.iter().enumerate() {
+            if self.hand(chunk, from, to).is_err() {
+                for &chunk in &chunks[..n] {
+                    self.owners[chunk as usize] = from;
+                }
+                return Err(chunk);
             }
         }
-        self.home.retain(|&chunk| owners[chunk as usize] == Owner::Home);
-        for &chunk in chunks {
-            self.record(chunk, Owner::Home, Owner::Fill);
+        if from == Tag::HOME {
+            self.home.retain(|&chunk| self.owners[chunk as usize] == Tag::HOME);
         }
+        self.counted(saturated(chunks.len()), from, to);
         Ok(())
     }
 
-    /// The kernel has let go of everything: what it had is free again.
-    pub(crate) fn reclaim(&mut self) {
-        for chunk in 0..self.total() {
-            for from in [Owner::Fill, Owner::Tx] {
-                if self.owners[chunk as usize] == from {
-                    self.record(chunk, from, Owner::Home);
-                    self.home.push(chunk);
-                }
-            }
+    /// The owner has let go of everything: what it had is free again.
+    pub(crate) fn reclaim(&mut self, from: Tag) {
+        let chunks: Vec<u32> = self.owned_by(from).collect();
+        for chunk in chunks {
+            let home = self.pass(chunk, from, Tag::HOME);
+            debug_assert_eq!(home, Ok(()), "it was found there");
         }
     }
 
-    pub(crate) fn owned_by(&self, owner: Owner) -> impl Iterator<Item = u32> + '_ {
-        (0..self.total()).zip(&self.owners).filter(move |(_, of)| **of == owner).map(|(chunk, _)| chunk)
+    pub(crate) fn owned_by(&self, tag: Tag) -> impl Iterator<Item = u32> + '_ {
+        (0..self.total()).zip(&self.owners).filter(move |(_, of)| **of == tag).map(|(chunk, _)| chunk)
     }
 
-    pub(crate) fn count(&self, owner: Owner) -> u32 {
-        self.counts[owner as usize]
+    #[inline]
+    pub(crate) fn count(&self, tag: Tag) -> u32 {
+        self.counts[usize::from(tag.0)]
     }
 
-    pub(crate) fn census(&self) -> Census {
-        let [home, held, fill, tx] = self.counts;
-        Census { home, held, fill, tx, total: self.total() }
+    /// As one of the sockets sees it; `None` as the UMEM does.
+    pub(crate) fn census(&self, of: Option<EndpointId>) -> Census {
+        let sum = |of_each: fn(EndpointId) -> Tag| match of {
+            Some(one) => self.count(of_each(one)),
+            None => {
+                (0..64).filter(|id| self.endpoints >> id & 1 == 1).map(|id| self.count(of_each(EndpointId(id)))).sum()
+            }
+        };
+        Census {
+            home: self.count(Tag::HOME),
+            held: self.count(Tag::HELD) + self.count(Tag::LENT),
+            fill: sum(Tag::fill),
+            tx: sum(Tag::tx),
+            total: self.total(),
+        }
     }
 
     fn total(&self) -> u32 {
-        self.counts.iter().sum()
+        saturated(self.owners.len())
     }
+}
 
-    fn record(&mut self, chunk: u32, from: Owner, to: Owner) {
-        self.owners[chunk as usize] = to;
-        self.counts[from as usize] -= 1;
-        self.counts[to as usize] += 1;
-    }
+fn saturated(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

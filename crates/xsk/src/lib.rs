@@ -38,9 +38,11 @@ mod create;
 #[cfg(feature = "create")]
 mod direct;
 mod donation;
+mod endpoint;
 mod frame;
 mod layout;
 mod ledger;
+mod lent;
 #[expect(unsafe_code, reason = "maps memory that the kernel, and perhaps another process, shares")]
 mod mapping;
 #[cfg(feature = "create")]
@@ -62,12 +64,16 @@ mod ownership;
 pub use counters::{KernelStatistics, SocketCounters};
 #[cfg(feature = "create")]
 pub use create::{Attempt, BindRequest, BusyPoll, CreateError, Created, QueueId, Request, create, prefer_busy_poll};
-pub use donation::{AdoptError, BindMode, DonateError, Donation};
+pub use donation::{AdoptError, BindMode, DonateError, Donation, EndpointDonation};
+pub use endpoint::{
+    Closed, DeviceState, Endpoint, FlushError, Readiness, RingLevels, SocketError, WaitError, kernel_statistics,
+};
 pub use frame::{Frame, FrameTooLong};
 pub use layout::{Layout, LayoutBuilder, LayoutError, XDP_PACKET_HEADROOM};
-pub use ledger::{Census, Owner};
+pub use ledger::{Census, EndpointId, MAX_ENDPOINTS, Owner};
+pub use lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, NOWHERE};
 pub use refusal::{DescriptorRefused, Refusals};
 pub use ring::{MapRingError, RingBroken, RingLevel, RingName};
-pub use rings::{FrameRefused, TransmitError, TxBatch};
-pub use socket::{DeviceState, FlushError, Readiness, RingLevels, Socket, SocketError, WaitError, kernel_statistics};
-pub use umem::{Umem, UmemMemory};
+pub use rings::{FrameRefused, TransmitError, Transmitted, TxBatch};
+pub use socket::Socket;
+pub use umem::{ReservedChunks, Umem, UmemMemory};

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::frame::Frame;
 use crate::layout::Layout;
-use crate::ledger::{Census, Owner};
+use crate::ledger::{Census, Owner, Tag};
 use crate::refusal::DescriptorRefused;
 use crate::ring::heap::HeapRing;
 use crate::ring::{Address, Consumer, Descriptor, Producer, RingMemory, RingName};
@@ -18,6 +18,7 @@ const SLOTS: u32 = 8;
 
 /// Both sides of a socket's rings. Their indices start close to the wrap.
 struct Pair {
+    umem: Umem,
     ours: Rings<HeapRing<Address>, HeapRing<Descriptor>>,
     rx: Producer<HeapRing<Descriptor>>,
     tx: Consumer<HeapRing<Descriptor>>,
@@ -53,14 +54,18 @@ impl Pair {
         let start = u32::MAX - 5;
         let (rx, tx) = (HeapRing::starting_at(start, SLOTS), HeapRing::starting_at(start, SLOTS));
         let (fill, completion) = (HeapRing::starting_at(start, SLOTS), HeapRing::starting_at(start, SLOTS));
+        let mut umem = Umem::anonymous(layout).unwrap();
+        let id = umem.ledger_mut().enlist().unwrap();
         let ours = Rings::new(
-            Umem::anonymous(layout).unwrap(),
+            id,
+            layout.fill_target(),
             Consumer::open(RingName::Rx, rx.clone()).unwrap(),
             Producer::open(RingName::Tx, tx.clone()).unwrap(),
             Producer::open(RingName::Fill, fill.clone()).unwrap(),
             Consumer::open(RingName::Completion, completion.clone()).unwrap(),
         );
         Self {
+            umem,
             ours,
             rx: Producer::open(RingName::Rx, rx.clone()).unwrap(),
             tx: Consumer::open(RingName::Tx, tx.clone()).unwrap(),
@@ -103,12 +108,12 @@ impl Pair {
 
     fn receive(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
-        self.ours.receive(64, &mut frames).unwrap();
+        self.ours.receive(&mut self.umem, 64, &mut frames).unwrap();
         frames
     }
 
     fn sendable(&mut self, count: usize) -> Vec<Frame> {
-        let frames = std::iter::from_fn(|| self.ours.umem.allocate()).take(count);
+        let frames = std::iter::from_fn(|| self.umem.allocate()).take(count);
         frames
             .map(|mut frame| {
                 frame.set_len(60).unwrap();
@@ -125,16 +130,16 @@ impl Pair {
 #[test]
 fn a_frame_goes_round_through_every_ring() {
     let mut pair = Pair::new();
-    assert_eq!(pair.ours.refill(), Ok(8));
+    assert_eq!(pair.ours.refill(&mut pair.umem), Ok(8));
     assert_eq!(pair.deliver(3, 100), 3);
     let mut frames = pair.receive();
     let shape: Vec<_> = frames.iter().map(|frame| (frame.len(), frame.offset(), frame.capacity())).collect();
     assert_eq!(shape, [(100, 256, 1792); 3]);
-    assert_eq!(pair.ours.umem.census(), Census { home: 5, held: 3, fill: 8, tx: 0, total: 16 });
-    assert_eq!(pair.ours.transmit(&mut frames), Ok(3));
+    assert_eq!(pair.umem.census(), Census { home: 5, held: 3, fill: 8, tx: 0, total: 16 });
+    assert_eq!(pair.ours.transmit(&mut pair.umem, &mut frames), Ok(3));
     assert_eq!(pair.send(8), 3);
-    assert_eq!(pair.ours.complete(), Ok(3));
-    assert_eq!(pair.ours.umem.census(), Census { home: 8, held: 0, fill: 8, tx: 0, total: 16 });
+    assert_eq!(pair.ours.complete(&mut pair.umem), Ok(3));
+    assert_eq!(pair.umem.census(), Census { home: 8, held: 0, fill: 8, tx: 0, total: 16 });
 }
 
 #[test]
@@ -142,39 +147,39 @@ fn a_full_tx_ring_takes_the_front_and_keeps_the_order() {
     let mut pair = Pair::new();
     let mut frames = pair.sendable(10);
     let chunks: Vec<_> = frames.iter().map(Frame::chunk).collect();
-    assert_eq!(pair.ours.transmit(&mut frames), Ok(8));
+    assert_eq!(pair.ours.transmit(&mut pair.umem, &mut frames), Ok(8));
     assert_eq!(frames.iter().map(Frame::chunk).collect::<Vec<_>>(), chunks[8..]);
-    assert_eq!(pair.ours.transmit(&mut frames), Ok(0));
+    assert_eq!(pair.ours.transmit(&mut pair.umem, &mut frames), Ok(0));
     let sent: Vec<_> = pair.tx.take(8).unwrap().map(|descriptor| descriptor.address).collect();
     let expected: Vec<_> = chunks[..8].iter().map(|chunk| u64::from(*chunk) * 2048 + 256).collect();
     assert_eq!(sent, expected);
-    frames.into_iter().for_each(|frame| pair.ours.umem.release(frame));
+    frames.into_iter().for_each(|frame| pair.umem.release(frame));
 }
 
 #[test]
 fn a_batch_dropped_half_way_sends_its_frames_home() {
     let mut pair = Pair::new();
     let mut frames = pair.sendable(3);
-    let mut batch = pair.ours.reserve(3).unwrap();
+    let mut batch = pair.ours.reserve(&mut pair.umem, 3).unwrap();
     assert_eq!(batch.slots(), 3);
     batch.write(frames.pop().unwrap()).unwrap();
     batch.write(frames.pop().unwrap()).unwrap();
     drop(batch);
-    assert_eq!(pair.ours.umem.census(), Census { home: 15, held: 1, fill: 0, tx: 0, total: 16 });
+    assert_eq!(pair.umem.census(), Census { home: 15, held: 1, fill: 0, tx: 0, total: 16 });
     assert_eq!((pair.send(8), pair.ours.counters.sent), (0, 0));
     // The slots are free again, and the next batch is not mixed up with the dropped one.
-    assert_eq!(pair.ours.transmit(&mut frames), Ok(1));
+    assert_eq!(pair.ours.transmit(&mut pair.umem, &mut frames), Ok(1));
     assert_eq!(pair.send(8), 1);
-    assert_eq!(pair.ours.complete(), Ok(1));
-    assert_eq!(pair.ours.umem.census(), Census { home: 16, held: 0, fill: 0, tx: 0, total: 16 });
+    assert_eq!(pair.ours.complete(&mut pair.umem), Ok(1));
+    assert_eq!(pair.umem.census(), Census { home: 16, held: 0, fill: 0, tx: 0, total: 16 });
 }
 
 #[test]
 fn a_batch_gives_back_what_it_cannot_take() {
     let (mut pair, mut other) = (Pair::new(), Pair::new());
-    let (mut frames, empty) = (pair.sendable(2), pair.ours.umem.allocate().unwrap());
+    let (mut frames, empty) = (pair.sendable(2), pair.umem.allocate().unwrap());
     let foreign = other.sendable(1).pop().unwrap();
-    let mut batch = pair.ours.reserve(1).unwrap();
+    let mut batch = pair.ours.reserve(&mut pair.umem, 1).unwrap();
     let (empty, why) = batch.write(empty).unwrap_err();
     assert_eq!(why, FrameRefused::Empty);
     let (foreign, why) = batch.write(foreign).unwrap_err();
@@ -183,19 +188,19 @@ fn a_batch_gives_back_what_it_cannot_take() {
     let (spare, why) = batch.write(frames.pop().unwrap()).unwrap_err();
     assert_eq!(why, FrameRefused::Full);
     assert_eq!(batch.commit(), 1);
-    other.ours.umem.release(foreign);
-    pair.ours.umem.release(empty);
-    pair.ours.umem.release(spare);
-    assert_eq!(pair.ours.umem.outstanding(), 0);
+    other.umem.release(foreign);
+    pair.umem.release(empty);
+    pair.umem.release(spare);
+    assert_eq!(pair.umem.outstanding(), 0);
 }
 
 #[test]
 fn what_rx_returns_is_a_frame_only_if_it_was_lent() {
     let mut pair = Pair::new();
-    pair.ours.refill().unwrap();
-    let before = pair.ours.umem.census();
-    let lent = pair.ours.umem.ledger().owned_by(Owner::Fill).next().unwrap();
-    let free = pair.ours.umem.ledger().owned_by(Owner::Home).next().unwrap();
+    pair.ours.refill(&mut pair.umem).unwrap();
+    let before = pair.umem.census();
+    let lent = pair.umem.ledger().owned_by(Tag::fill(pair.ours.id)).next().unwrap();
+    let free = pair.umem.ledger().owned_by(Tag::HOME).next().unwrap();
     let (ring, lent_at, free_at) = (RingName::Rx, u64::from(lent) * 2048, u64::from(free) * 2048);
     let umem_bytes = 16 * 2048;
     let whole = |address, len| Descriptor { address, len, options: 0 };
@@ -220,13 +225,13 @@ fn what_rx_returns_is_a_frame_only_if_it_was_lent() {
     }
     let counted = pair.ours.counters.refused_rx;
     assert_eq!((counted.outside_umem, counted.too_long, counted.not_lent, counted.options), (2, 2, 1, 1));
-    assert_eq!(pair.ours.umem.census(), before);
+    assert_eq!(pair.umem.census(), before);
 }
 
 #[test]
 fn a_chunk_returned_twice_is_one_frame() {
     let mut pair = Pair::new();
-    pair.ours.refill().unwrap();
+    pair.ours.refill(&mut pair.umem).unwrap();
     pair.deliver(1, 60);
     let frame = pair.receive().pop().unwrap();
     let chunk = frame.chunk();
@@ -234,49 +239,51 @@ fn a_chunk_returned_twice_is_one_frame() {
     assert_eq!(pair.receive().len(), 0);
     assert_eq!(pair.refusal(), DescriptorRefused::NotLent { ring: RingName::Rx, chunk, owner: Owner::Held });
     pair.forge_completion(u64::from(chunk) * 2048 + 256);
-    assert_eq!(pair.ours.complete(), Ok(0));
+    assert_eq!(pair.ours.complete(&mut pair.umem), Ok(0));
     assert_eq!(pair.refusal(), DescriptorRefused::NotLent { ring: RingName::Completion, chunk, owner: Owner::Held });
-    pair.ours.umem.release(frame);
+    pair.umem.release(frame);
 }
 
 #[test]
 fn a_broken_ring_is_reported_and_nothing_is_touched() {
     let mut pair = Pair::new();
-    pair.ours.refill().unwrap();
-    let before = pair.ours.umem.census();
+    pair.ours.refill(&mut pair.umem).unwrap();
+    let before = pair.umem.census();
     let honest = pair.words.rx.producer().load(Ordering::Relaxed);
     for forged in [honest.wrapping_add(SLOTS + 1), honest.wrapping_sub(1), honest ^ 0x8000_0000] {
         pair.words.rx.producer().store(forged, Ordering::Relaxed);
-        let broken = pair.ours.receive(64, &mut Vec::new()).unwrap_err();
+        let broken = pair.ours.receive(&mut pair.umem, 64, &mut Vec::new()).unwrap_err();
         assert_eq!((broken.ring, broken.produced, broken.consumed), (RingName::Rx, forged, honest));
         assert_eq!(pair.words.rx.consumer().load(Ordering::Relaxed), honest);
     }
-    assert_eq!(pair.ours.umem.census(), before);
+    assert_eq!(pair.umem.census(), before);
 }
 
 #[test]
 fn a_tx_ring_that_claims_to_have_sent_what_it_was_not_given_is_broken() {
     let mut pair = Pair::new();
     let mut frames = pair.sendable(9);
-    assert_eq!(pair.ours.transmit(&mut frames), Ok(8));
-    let before = pair.ours.umem.census();
+    assert_eq!(pair.ours.transmit(&mut pair.umem, &mut frames), Ok(8));
+    let before = pair.umem.census();
     let word = pair.words.clone();
     let honest = word.peer(RingName::Tx).load(Ordering::Relaxed);
     word.peer(RingName::Tx).store(honest.wrapping_add(9), Ordering::Relaxed);
-    let Err(TransmitError::Ring(broken)) = pair.ours.transmit(&mut frames) else { panic!("9 of 8 frames were taken") };
+    let Err(TransmitError::Ring(broken)) = pair.ours.transmit(&mut pair.umem, &mut frames) else {
+        panic!("9 of 8 frames were taken")
+    };
     assert_eq!(broken.to_string(), "the TX ring of 8 slots is broken: 2 produced and 3 consumed cannot both be true");
-    assert_eq!((frames.len(), pair.ours.umem.census()), (1, before));
-    frames.into_iter().for_each(|frame| pair.ours.umem.release(frame));
+    assert_eq!((frames.len(), pair.umem.census()), (1, before));
+    frames.into_iter().for_each(|frame| pair.umem.release(frame));
 }
 
 #[test]
 fn an_empty_fill_ring_that_cannot_be_refilled_is_counted() {
     let mut pair = Pair::new();
     let held = pair.sendable(16);
-    assert_eq!((pair.ours.refill(), pair.ours.counters.fill_starved), (Ok(0), 1));
-    held.into_iter().for_each(|frame| pair.ours.umem.release(frame));
-    assert_eq!((pair.ours.refill(), pair.ours.counters.fill_starved), (Ok(8), 1));
-    assert_eq!((pair.ours.refill(), pair.ours.counters.fill_found_empty), (Ok(0), 2));
+    assert_eq!((pair.ours.refill(&mut pair.umem), pair.ours.counters.fill_starved), (Ok(0), 1));
+    held.into_iter().for_each(|frame| pair.umem.release(frame));
+    assert_eq!((pair.ours.refill(&mut pair.umem), pair.ours.counters.fill_starved), (Ok(8), 1));
+    assert_eq!((pair.ours.refill(&mut pair.umem), pair.ours.counters.fill_found_empty), (Ok(0), 2));
 }
 
 #[derive(Clone, Debug)]
@@ -337,18 +344,18 @@ proptest! {
                 Step::Allocate => held.extend(pair.sendable(1)),
                 Step::Release(n) if !held.is_empty() => {
                     let frame = held.swap_remove(n % held.len());
-                    pair.ours.umem.release(frame);
+                    pair.umem.release(frame);
                 }
                 Step::Release(_) => {}
                 Step::Receive(max) => {
-                    pair.ours.receive(max, &mut held).unwrap();
+                    pair.ours.receive(&mut pair.umem, max, &mut held).unwrap();
                 }
                 Step::Transmit => {
                     // An empty frame, which a forger can have delivered, stays in front.
-                    let _ = pair.ours.transmit(&mut held);
+                    let _ = pair.ours.transmit(&mut pair.umem, &mut held);
                 }
                 Step::DropBatch(n) => {
-                    let mut batch = pair.ours.reserve(n).unwrap();
+                    let mut batch = pair.ours.reserve(&mut pair.umem, n).unwrap();
                     while batch.slots() > 0 && let Some(frame) = held.pop() {
                         if let Err((frame, _)) = batch.write(frame) {
                             held.push(frame);
@@ -357,7 +364,7 @@ proptest! {
                     }
                 }
                 Step::Complete => {
-                    pair.ours.complete().unwrap();
+                    pair.ours.complete(&mut pair.umem).unwrap();
                 }
                 Step::Deliver(count) => {
                     pair.deliver(count, 60);
@@ -368,15 +375,15 @@ proptest! {
                 Step::ForgeRx { address, len, options } => pair.forge_rx(Descriptor { address, len, options }),
                 Step::ForgeCompletion(address) => pair.forge_completion(address),
                 Step::ForgeIndex { ring, index } => with_forged_index(&mut pair, ring, index, |pair| {
-                    let before = pair.ours.umem.census();
-                    let received = pair.ours.receive(12, &mut held);
+                    let before = pair.umem.census();
+                    let received = pair.ours.receive(&mut pair.umem, 12, &mut held);
                     if received.is_err() {
-                        assert_eq!(pair.ours.umem.census(), before);
+                        assert_eq!(pair.umem.census(), before);
                     }
-                    let _ = pair.ours.transmit(&mut held);
+                    let _ = pair.ours.transmit(&mut pair.umem, &mut held);
                 }),
             }
-            let Census { home, held: outstanding, fill, tx, total } = pair.ours.umem.census();
+            let Census { home, held: outstanding, fill, tx, total } = pair.umem.census();
             prop_assert_eq!(home + outstanding + fill + tx, total);
             prop_assert_eq!(total, FRAMES);
             prop_assert_eq!(outstanding as usize, held.len());
@@ -388,9 +395,10 @@ proptest! {
                 prop_assert!(frame.offset() + frame.capacity() <= 2048 && frame.len() <= frame.capacity());
             }
         }
-        held.into_iter().for_each(|frame| pair.ours.umem.release(frame));
-        prop_assert_eq!(pair.ours.umem.outstanding(), 0);
-        pair.ours.umem.ledger_mut().reclaim();
-        prop_assert_eq!(pair.ours.umem.census(), Census { home: FRAMES, held: 0, fill: 0, tx: 0, total: FRAMES });
+        held.into_iter().for_each(|frame| pair.umem.release(frame));
+        prop_assert_eq!(pair.umem.outstanding(), 0);
+        let id = pair.ours.id;
+        pair.umem.ledger_mut().strike(id);
+        prop_assert_eq!(pair.umem.census(), Census { home: FRAMES, held: 0, fill: 0, tx: 0, total: FRAMES });
     }
 }

@@ -36,10 +36,8 @@ pub enum DescriptorRefused {
         /// Who owns it.
         owner: Owner,
     },
-    /// A descriptor with options: part of a frame in several chunks (`XDP_PKT_CONTD`), which this crate's sockets do not ask for.
-    #[error(
-        "the {ring} ring returned chunk {chunk} with options {options:#x}: frames in several chunks are not supported"
-    )]
+    /// A descriptor with options that the socket did not ask for, such as `XDP_PKT_CONTD` without multi-buffer.
+    #[error("the {ring} ring returned chunk {chunk} with options {options:#x}, which the socket did not ask for")]
     Options {
         /// The ring.
         ring: RingName,
@@ -47,6 +45,14 @@ pub enum DescriptorRefused {
         chunk: u32,
         /// The descriptor's options.
         options: u32,
+    },
+    /// A packet in more chunks than any device can have filled.
+    #[error("the {ring} ring returned a packet in more than {most} chunks")]
+    TooManyParts {
+        /// The ring.
+        ring: RingName,
+        /// The most chunks.
+        most: usize,
     },
 }
 
@@ -61,13 +67,15 @@ pub struct Refusals {
     pub not_lent: u64,
     /// [`DescriptorRefused::Options`].
     pub options: u64,
+    /// [`DescriptorRefused::TooManyParts`].
+    pub too_many_parts: u64,
 }
 
 impl Refusals {
     /// All reasons together.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.outside_umem + self.too_long + self.not_lent + self.options
+        self.outside_umem + self.too_long + self.not_lent + self.options + self.too_many_parts
     }
 
     pub(crate) fn count(&mut self, refused: &DescriptorRefused) {
@@ -76,6 +84,7 @@ impl Refusals {
             DescriptorRefused::TooLong { .. } => self.too_long += 1,
             DescriptorRefused::NotLent { .. } => self.not_lent += 1,
             DescriptorRefused::Options { .. } => self.options += 1,
+            DescriptorRefused::TooManyParts { .. } => self.too_many_parts += 1,
         }
     }
 }

@@ -1,24 +1,42 @@
-//! The four rings of a socket and the UMEM whose chunks they carry: everything of the hot path that needs no system call.
+//! The four rings of a socket: everything of the hot path that needs no system call. The UMEM whose chunks they carry comes with each call.
 
 use crate::counters::SocketCounters;
 use crate::frame::Frame;
-use crate::ledger::Owner;
+use crate::ledger::{EndpointId, Tag};
+use crate::lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, NOWHERE, load, store};
 use crate::refusal::DescriptorRefused;
-use crate::ring::{Address, Consumer, Descriptor, Producer, Reservation, RingBroken, RingMemory};
-use crate::umem::Umem;
+use crate::ring::{
+    Address, Consumer, Descriptor, Producer, Reservation, RingBroken, RingMemory, RingName, Taking, XDP_PKT_CONTD,
+};
+use crate::umem::{Arrived, Umem};
 
 /// `A` is where FILL and COMPLETION live, `D` where RX and TX do.
 #[derive(Debug)]
 pub(crate) struct Rings<A, D> {
-    pub(crate) umem: Umem,
+    pub(crate) id: EndpointId,
     pub(crate) rx: Consumer<D>,
     pub(crate) tx: Producer<D>,
     pub(crate) fill: Producer<A>,
     pub(crate) completion: Consumer<A>,
+    /// The most chunks that reception may hold.
+    pub(crate) fill_target: u32,
+    /// Whether a packet may take several descriptors (`XDP_USE_SG`).
+    pub(crate) multi_buffer: bool,
     pub(crate) counters: SocketCounters,
     pub(crate) last_refusal: Option<DescriptorRefused>,
+    /// Descriptors of a packet that is too long are passed over until its last.
+    skipping: bool,
     /// Chunks of the batch being written; kept for its memory. The slots themselves cannot tell: others may write them.
     batch: Vec<u32>,
+}
+
+/// What became of descriptors that were to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transmitted {
+    /// Descriptors put into TX.
+    pub sent: usize,
+    /// Descriptors that found no slot: they have moved to the front of the table.
+    pub left: usize,
 }
 
 impl<A, D> Rings<A, D>
@@ -27,90 +45,375 @@ where
     D: RingMemory<Entry = Descriptor>,
 {
     pub(crate) fn new(
-        umem: Umem,
+        id: EndpointId,
+        fill_target: u32,
         rx: Consumer<D>,
         tx: Producer<D>,
         fill: Producer<A>,
         completion: Consumer<A>,
     ) -> Self {
         let batch = Vec::with_capacity(tx.level().size as usize);
-        let counters = SocketCounters::default();
-        Self { umem, rx, tx, fill, completion, counters, last_refusal: None, batch }
+        Self {
+            id,
+            rx,
+            tx,
+            fill,
+            completion,
+            fill_target,
+            multi_buffer: false,
+            counters: SocketCounters::default(),
+            last_refusal: None,
+            skipping: false,
+            batch,
+        }
     }
 
-    pub(crate) fn receive(&mut self, max: usize, into: &mut Vec<Frame>) -> Result<usize, RingBroken> {
-        let before = into.len();
-        for descriptor in self.rx.take(saturated(max))? {
-            match self.umem.received(descriptor) {
-                Ok(frame) => into.push(frame),
-                Err(refused) => {
-                    self.counters.refused_rx.count(&refused);
-                    self.last_refusal = Some(refused);
-                }
+    pub(crate) fn receive(&mut self, umem: &mut Umem, max: usize, into: &mut Vec<Frame>) -> Result<usize, RingBroken> {
+        let id = umem.id();
+        self.receive_each(umem, saturated(max), Tag::HELD, |arrived| into.push(Umem::mint(id, arrived)))
+    }
+
+    pub(crate) fn receive_lent(&mut self, umem: &mut Umem, table: &[LentDescriptor]) -> Result<usize, RingBroken> {
+        let shift = umem.chunk_shift();
+        let mut places = table.iter();
+        self.receive_each(umem, saturated(table.len()), Tag::LENT, |arrived| {
+            if let Some(place) = places.next() {
+                Umem::note(shift, place, arrived);
             }
+        })
+    }
+
+    /// Passes the chunks of up to `max` descriptors of RX to an owner, whole packets only, and lends free chunks to FILL in their stead.
+    #[inline]
+    fn receive_each(
+        &mut self,
+        umem: &mut Umem,
+        max: u32,
+        to: Tag,
+        mut each: impl FnMut(Arrived),
+    ) -> Result<usize, RingBroken> {
+        let from = Tag::fill(self.id);
+        let (mut received, mut continued, mut home) = (0, 0, 0);
+        let mut taking = self.rx.take(max)?;
+        while let Some(first) = taking.next() {
+            let refused = if first.options == 0 && !self.skipping {
+                match umem.arrived(first, from, to) {
+                    Ok(arrived) => {
+                        each(arrived);
+                        received += 1;
+                        continue;
+                    }
+                    Err(refused) => refused,
+                }
+            } else if !self.multi_buffer || first.options & !XDP_PKT_CONTD != 0 {
+                umem.refusal_of_options(first)
+            } else if self.skipping {
+                self.skipping = first.options != 0;
+                home += u32::from(umem.arrived(first, from, Tag::HOME).is_ok());
+                continue;
+            } else {
+                let mut parts = [Descriptor::default(); MAX_PARTS_RECEIVED];
+                let (taken, end) = gather(&mut taking, first, &mut parts);
+                let parts = &parts[..taken];
+                let refused = match end {
+                    End::Missing => {
+                        taking.put_back(saturated(taken));
+                        break;
+                    }
+                    End::TooFar => {
+                        self.skipping = true;
+                        Some(DescriptorRefused::TooManyParts { ring: RingName::Rx, most: MAX_PARTS_RECEIVED })
+                    }
+                    End::Found => None,
+                };
+                match packet_arrived(umem, parts, from, to, refused, &mut each) {
+                    Ok(()) => {
+                        received += saturated(taken);
+                        continued += saturated(taken) - 1;
+                        continue;
+                    }
+                    Err((refused, went_home)) => {
+                        home += went_home;
+                        refused
+                    }
+                }
+            };
+            self.counters.refused_rx.count(&refused);
+            self.last_refusal = Some(refused);
         }
-        let received = into.len() - before;
-        self.counters.received += received as u64;
-        match self.refill() {
+        drop(taking);
+        umem.ledger_mut().counted(received, from, to);
+        umem.ledger_mut().counted(home, from, Tag::HOME);
+        self.counters.received += u64::from(received);
+        self.counters.received_continued += u64::from(continued);
+        match self.refill(umem) {
             Err(broken) if received == 0 => Err(broken),
-            _ => Ok(received),
+            _ => Ok(received as usize),
         }
     }
 
     /// Lends free chunks to FILL until reception has its share.
-    pub(crate) fn refill(&mut self) -> Result<usize, RingBroken> {
-        let missing = self.umem.layout().fill_target().saturating_sub(self.umem.ledger().count(Owner::Fill));
+    pub(crate) fn refill(&mut self, umem: &mut Umem) -> Result<usize, RingBroken> {
+        let ours = Tag::fill(self.id);
+        let missing = self.fill_target.saturating_sub(umem.ledger().count(ours));
         if missing == 0 {
             return Ok(0);
         }
         let found_empty = self.fill.entries()? == 0;
+        let shift = umem.chunk_shift();
         let mut slots = self.fill.reserve(missing)?;
-        while slots.slots() > 0 {
-            let Some(address) = self.umem.lend_to_fill() else { break };
-            let written = slots.write(address);
+        umem.ledger_mut().lend_many(slots.slots(), ours, |chunk| {
+            let written = slots.write(Address(u64::from(chunk) << shift));
             debug_assert!(written, "a slot was left");
-        }
+        });
         let filled = slots.commit();
         self.counters.fill_found_empty += u64::from(found_empty);
         self.counters.fill_starved += u64::from(found_empty && filled == 0);
         Ok(filled as usize)
     }
 
-    pub(crate) fn complete(&mut self) -> Result<usize, RingBroken> {
-        let before = self.counters.completed;
+    pub(crate) fn complete(&mut self, umem: &mut Umem) -> Result<usize, RingBroken> {
+        let from = Tag::tx(self.id);
+        let mut completed = 0;
         for address in self.completion.take(u32::MAX)? {
-            match self.umem.completed(address) {
-                Ok(()) => self.counters.completed += 1,
+            match umem.completed(address, from) {
+                Ok(()) => completed += 1,
                 Err(refused) => {
                     self.counters.refused_completions.count(&refused);
                     self.last_refusal = Some(refused);
                 }
             }
         }
-        Ok((self.counters.completed - before) as usize)
+        umem.ledger_mut().counted(completed, from, Tag::HOME);
+        self.counters.completed += u64::from(completed);
+        Ok(completed as usize)
     }
 
-    pub(crate) fn reserve(&mut self, frames: usize) -> Result<TxBatch<'_, D>, RingBroken> {
-        self.complete()?;
+    pub(crate) fn reserve<'a>(&'a mut self, umem: &'a mut Umem, frames: usize) -> Result<TxBatch<'a, D>, RingBroken> {
+        self.complete(umem)?;
         let slots = self.tx.reserve(saturated(frames))?;
         self.batch.clear();
-        Ok(TxBatch { slots: Some(slots), umem: &mut self.umem, chunks: &mut self.batch, sent: &mut self.counters.sent })
+        Ok(TxBatch {
+            slots: Some(slots),
+            umem,
+            id: self.id,
+            multi_buffer: self.multi_buffer,
+            chunks: &mut self.batch,
+            whole: 0,
+            continued: 0,
+            open: 0,
+            counters: &mut self.counters,
+        })
     }
 
-    pub(crate) fn transmit(&mut self, frames: &mut Vec<Frame>) -> Result<usize, TransmitError> {
-        let mut batch = self.reserve(frames.len())?;
-        let slots = batch.slots();
-        let refusal = frames.iter().take(slots).enumerate().find_map(|(n, frame)| Some((n, batch.refuses(frame)?)));
-        let sendable = match refusal {
-            Some((0, refused)) => return Err(refused.into()),
-            Some((n, _)) => n,
-            None => slots,
-        };
+    pub(crate) fn transmit(&mut self, umem: &mut Umem, frames: &mut Vec<Frame>) -> Result<usize, TransmitError> {
+        let mut batch = self.reserve(umem, frames.len())?;
+        // Whole packets only, and none behind a frame that cannot be sent.
+        let (mut sendable, mut parts) = (0, 0);
+        for (n, frame) in frames.iter().take(batch.slots()).enumerate() {
+            match batch.refuses(frame, parts) {
+                Some(refused) if sendable == 0 => return Err(refused.into()),
+                Some(_) => break,
+                None if frame.continues() => parts += 1,
+                None => (sendable, parts) = (n + 1, 0),
+            }
+        }
         for frame in frames.drain(..sendable) {
             batch.put(frame);
         }
         Ok(batch.commit())
     }
+
+    /// Puts frames lent by address into TX, from the front of the table, whole packets only and as many as there are slots. A packet that
+    /// cannot be sent is counted, and what of it was lent goes home.
+    pub(crate) fn transmit_lent(
+        &mut self,
+        umem: &mut Umem,
+        table: &[LentDescriptor],
+    ) -> Result<Transmitted, RingBroken> {
+        let to = Tag::tx(self.id);
+        let (mut sent, mut home, mut refused, mut continued) = (0, 0, 0, 0);
+        let most = if self.multi_buffer { MAX_PARTS_SENT.min(self.tx.level().size as usize) } else { 1 };
+        let mut slots = self.tx.reserve(saturated(table.len()))?;
+        let mut rest = table;
+        while let [first, others @ ..] = rest {
+            if slots.slots() == 0 {
+                break;
+            }
+            let (address, len) = load(first);
+            if len & CONTINUES == 0 || address == NOWHERE {
+                if umem.departs(address, len, to) {
+                    let written = slots.write(Descriptor { address: address.into(), len, options: 0 });
+                    debug_assert!(written, "a slot was left");
+                    sent += 1;
+                } else if address != NOWHERE {
+                    refused += 1;
+                    home += umem.give_up(address);
+                }
+                rest = others;
+                continue;
+            }
+            let mut parts = [(0, 0); MAX_PARTS_SENT];
+            let (whole, behind) = whole_packet(rest, &mut parts);
+            let parts = parts.get(..rest.len() - behind.len()).filter(|parts| whole && parts.len() <= most);
+            let Some(parts) = parts else {
+                // Too many parts, or the last is missing.
+                refused += 1;
+                let (given_up, behind) = pass_over(umem, rest);
+                home += given_up;
+                rest = behind;
+                continue;
+            };
+            if (slots.slots() as usize) < parts.len() {
+                break;
+            }
+            match packet_departs(umem, parts, to) {
+                Ok(()) => {
+                    for &(address, len) in parts {
+                        let options = if len & CONTINUES == 0 { 0 } else { XDP_PKT_CONTD };
+                        let written =
+                            slots.write(Descriptor { address: address.into(), len: len & !CONTINUES, options });
+                        debug_assert!(written, "as many slots were left");
+                    }
+                    sent += saturated(parts.len());
+                    continued += saturated(parts.len() - 1);
+                }
+                Err(given_up) => {
+                    refused += 1;
+                    home += given_up;
+                }
+            }
+            rest = behind;
+        }
+        let left = rest.len();
+        if left < table.len() {
+            for (to, from) in table.iter().zip(rest) {
+                let (address, len) = load(from);
+                store(to, address, len);
+            }
+        }
+        let committed = slots.commit();
+        debug_assert_eq!(committed, sent, "what was written is what was lent");
+        umem.ledger_mut().counted(sent, Tag::LENT, to);
+        umem.ledger_mut().counted(home, Tag::LENT, Tag::HOME);
+        self.counters.sent += u64::from(sent);
+        self.counters.sent_continued += u64::from(continued);
+        self.counters.refused_tx += refused;
+        Ok(Transmitted { sent: sent as usize, left })
+    }
+
+    /// Takes back chunks that were lent by address, and says how many.
+    pub(crate) fn recycle(&mut self, umem: &mut Umem, table: &[LentDescriptor]) -> usize {
+        let (taken, refused) = umem.take_back(table);
+        self.counters.refused_recycled += refused as u64;
+        taken
+    }
+}
+
+/// How far the descriptors of a packet go.
+enum End {
+    Found,
+    /// The ring ends before the packet.
+    Missing,
+    /// There are more than any packet has.
+    TooFar,
+}
+
+/// The descriptors of a packet that begins with `first`, and how many they are.
+fn gather<D: RingMemory<Entry = Descriptor>>(
+    taking: &mut Taking<'_, D>,
+    first: Descriptor,
+    parts: &mut [Descriptor; MAX_PARTS_RECEIVED],
+) -> (usize, End) {
+    let mut next = Some(first);
+    for (n, part) in parts.iter_mut().enumerate() {
+        let Some(descriptor) = next else { return (n, End::Missing) };
+        *part = descriptor;
+        if descriptor.options == 0 {
+            return (n + 1, End::Found);
+        }
+        if n + 1 < MAX_PARTS_RECEIVED {
+            next = taking.next();
+        }
+    }
+    (MAX_PARTS_RECEIVED, End::TooFar)
+}
+
+/// Passes all chunks of a received packet on, or frees those that were lent and says why and how many they are.
+fn packet_arrived(
+    umem: &mut Umem,
+    parts: &[Descriptor],
+    from: Tag,
+    to: Tag,
+    mut refused: Option<DescriptorRefused>,
+    each: &mut impl FnMut(Arrived),
+) -> Result<(), (DescriptorRefused, u32)> {
+    let mut arrived = [Arrived::default(); MAX_PARTS_RECEIVED];
+    let (mut passed, mut home) = (0, 0);
+    for &part in parts {
+        let to = if refused.is_some() { Tag::HOME } else { to };
+        match umem.arrived(part, from, to) {
+            Ok(_) if refused.is_some() => home += 1,
+            Ok(one) => {
+                arrived[passed] = one;
+                passed += 1;
+            }
+            Err(why) => refused = refused.or(Some(why)),
+        }
+    }
+    let Some(why) = refused else {
+        arrived[..passed].iter().copied().for_each(each);
+        return Ok(());
+    };
+    for one in &arrived[..passed] {
+        let back = umem.ledger_mut().hand(one.chunk, to, Tag::HOME);
+        debug_assert_eq!(back, Ok(()), "it was passed on just now");
+        home += 1;
+    }
+    Err((why, home))
+}
+
+/// Copies the descriptors of the packet at the front of a table, once: whoever has the table can write it at any time. Says whether the
+/// last was among them, and what comes behind.
+fn whole_packet<'a>(
+    table: &'a [LentDescriptor],
+    parts: &mut [(u32, u32); MAX_PARTS_SENT],
+) -> (bool, &'a [LentDescriptor]) {
+    let mut rest = table;
+    for part in parts {
+        let [first, others @ ..] = rest else { return (false, rest) };
+        *part = load(first);
+        rest = others;
+        if part.1 & CONTINUES == 0 {
+            return (true, rest);
+        }
+    }
+    (false, rest)
+}
+
+/// Frees what was lent of the packet at the front of a table, and says how many chunks and what comes behind.
+fn pass_over<'a>(umem: &mut Umem, table: &'a [LentDescriptor]) -> (u32, &'a [LentDescriptor]) {
+    let (mut home, mut rest) = (0, table);
+    while let [first, others @ ..] = rest {
+        let (address, len) = load(first);
+        home += umem.give_up(address);
+        rest = others;
+        if len & CONTINUES == 0 {
+            break;
+        }
+    }
+    (home, rest)
+}
+
+/// Passes all chunks of a packet to TX, or frees those that were lent and says how many they are.
+fn packet_departs(umem: &mut Umem, parts: &[(u32, u32)], to: Tag) -> Result<(), u32> {
+    let refused = parts.iter().position(|&(address, len)| !umem.departs(address, len & !CONTINUES, to));
+    let Some(refused) = refused else { return Ok(()) };
+    let mut home = 0;
+    for (n, &(address, _)) in parts.iter().enumerate() {
+        home += if n < refused { umem.return_to_home(address, to) } else { umem.give_up(address) };
+    }
+    Err(home)
 }
 
 fn saturated(count: usize) -> u32 {
@@ -125,8 +428,16 @@ pub struct TxBatch<'socket, D: RingMemory<Entry = Descriptor> = crate::ring::Map
     /// `None` once committed.
     slots: Option<Reservation<'socket, D>>,
     umem: &'socket mut Umem,
+    id: EndpointId,
+    multi_buffer: bool,
     chunks: &'socket mut Vec<u32>,
-    sent: &'socket mut u64,
+    /// Frames of whole packets.
+    whole: u32,
+    /// Those of them after which the packet goes on.
+    continued: u32,
+    /// Frames of the packet whose last is still to come.
+    open: u32,
+    counters: &'socket mut SocketCounters,
 }
 
 impl<D: RingMemory<Entry = Descriptor>> TxBatch<'_, D> {
@@ -139,9 +450,10 @@ impl<D: RingMemory<Entry = Descriptor>> TxBatch<'_, D> {
     /// Puts a frame into the next slot.
     ///
     /// # Errors
-    /// The frame, and why it stays with the caller: no slot is left, it has no byte, or it is of another UMEM.
+    /// The frame, and why it stays with the caller: no slot is left, it has no byte, it is of another UMEM, or its packet goes on further
+    /// than the socket can send.
     pub fn write(&mut self, frame: Frame) -> Result<(), (Frame, FrameRefused)> {
-        let refused = if self.slots() == 0 { Some(FrameRefused::Full) } else { self.refuses(&frame) };
+        let refused = if self.slots() == 0 { Some(FrameRefused::Full) } else { self.refuses(&frame, self.open) };
         match refused {
             Some(why) => Err((frame, why)),
             None => {
@@ -151,16 +463,26 @@ impl<D: RingMemory<Entry = Descriptor>> TxBatch<'_, D> {
         }
     }
 
-    /// Shows the kernel all frames of the batch, in the order written, and says how many they are.
+    /// Shows the kernel all frames of the batch, in the order written, and says how many they are. Those of a packet whose last frame has
+    /// not been written go home.
     pub fn commit(mut self) -> usize {
-        let sent = self.slots.take().map_or(0, Reservation::commit);
-        *self.sent += u64::from(sent);
+        let sent = self.slots.take().map_or(0, |mut slots| {
+            slots.truncate(self.whole);
+            slots.commit()
+        });
+        self.send_home(sent as usize);
+        self.counters.sent += u64::from(sent);
+        self.counters.sent_continued += u64::from(self.continued);
         sent as usize
     }
 
-    fn refuses(&self, frame: &Frame) -> Option<FrameRefused> {
+    /// `before`: frames of the same packet that come before this one.
+    fn refuses(&self, frame: &Frame, before: u32) -> Option<FrameRefused> {
         if !self.umem.minted(frame) {
             return Some(FrameRefused::Foreign);
+        }
+        if frame.continues() && !(self.multi_buffer && (before as usize) + 1 < MAX_PARTS_SENT) {
+            return Some(FrameRefused::Continues);
         }
         // xp_validate_desc refuses such a descriptor, and COMPLETION never returns its chunk.
         frame.is_empty().then_some(FrameRefused::Empty)
@@ -168,21 +490,33 @@ impl<D: RingMemory<Entry = Descriptor>> TxBatch<'_, D> {
 
     /// `refuses` has passed the frame, and a slot is left.
     fn put(&mut self, frame: Frame) {
-        let chunk = frame.chunk();
-        let descriptor = self.umem.lend_to_tx(frame);
+        let (chunk, continues) = (frame.chunk(), frame.continues());
+        let descriptor = self.umem.lend_to_tx(frame, self.id);
         let written = self.slots.as_mut().is_some_and(|slots| slots.write(descriptor));
         debug_assert!(written, "a slot was left");
         self.chunks.push(chunk);
+        self.open += 1;
+        if !continues {
+            self.whole += self.open;
+            self.continued += self.open - 1;
+            self.open = 0;
+        }
+    }
+
+    /// All chunks but the first `sent`.
+    fn send_home(&mut self, sent: usize) {
+        for &chunk in self.chunks.iter().skip(sent) {
+            let home = self.umem.ledger_mut().pass(chunk, Tag::tx(self.id), Tag::HOME);
+            debug_assert_eq!(home, Ok(()), "the batch lent it");
+        }
+        self.chunks.clear();
     }
 }
 
 impl<D: RingMemory<Entry = Descriptor>> Drop for TxBatch<'_, D> {
     fn drop(&mut self) {
         if self.slots.is_some() {
-            for chunk in self.chunks.drain(..) {
-                let home = self.umem.ledger_mut().pass(chunk, Owner::Tx, Owner::Home);
-                debug_assert_eq!(home, Ok(()), "the batch lent it");
-            }
+            self.send_home(0);
         }
     }
 }
@@ -199,6 +533,11 @@ pub enum FrameRefused {
     /// The frame was minted by another UMEM.
     #[error("the frame to send is of another UMEM; send it through the socket that it came from")]
     Foreign,
+    /// The packet goes on in another frame, and the socket is not of that kind, or the packet would have more frames than the kernel takes.
+    #[error(
+        "the packet goes on in another frame: the socket sends at most {MAX_PARTS_SENT} with multi-buffer, one without"
+    )]
+    Continues,
 }
 
 /// Sending ended before the first frame.

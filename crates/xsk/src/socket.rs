@@ -2,24 +2,17 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::net::sockopt::xdp_statistics;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
-
-use crate::adopt::{MappedRings, adopt};
+use crate::adopt::adopt;
 use crate::counters::{KernelStatistics, SocketCounters};
 use crate::donation::{AdoptError, BindMode, DonateError, Donation};
-use crate::frame::{Frame, FrameTooLong};
+use crate::endpoint::{DeviceState, Endpoint, FlushError, Readiness, RingLevels, WaitError};
+use crate::frame::Frame;
 use crate::layout::Layout;
-use crate::ledger::{Census, Owner};
+use crate::ledger::{Census, Tag};
 use crate::refusal::DescriptorRefused;
-use crate::ring::{RingBroken, RingLevel};
+use crate::ring::RingBroken;
 use crate::rings::{TransmitError, TxBatch};
-use crate::umem::UmemMemory;
-
-/// Kicks in a row that may move nothing before [`Socket::flush`] leaves the rest for later.
-const FRUITLESS_KICKS: u32 = 16;
+use crate::umem::{Umem, UmemMemory};
 
 /// An AF_XDP socket with its UMEM and its four rings: the one hot path, whoever made the socket.
 ///
@@ -29,10 +22,9 @@ const FRUITLESS_KICKS: u32 = 16;
 #[doc(alias = "XSK")]
 #[derive(Debug)]
 pub struct Socket {
-    rings: MappedRings,
-    xsk: OwnedFd,
-    umem: OwnedFd,
-    bind: BindMode,
+    endpoint: Endpoint,
+    umem: Umem,
+    file: OwnedFd,
 }
 
 impl Socket {
@@ -41,10 +33,33 @@ impl Socket {
     /// # Errors
     /// [`AdoptError`] says which claim of the donation does not hold. Its descriptors are closed then.
     pub fn adopt(donation: Donation) -> Result<Self, AdoptError> {
-        let mut rings = adopt(&donation)?;
-        let Donation { xsk, umem, bind, counters, .. } = donation;
+        let (mut rings, memory) = adopt(&donation)?;
+        let Donation { xsk, umem, layout, bind, counters, .. } = donation;
         rings.counters = counters;
-        Ok(Self { rings, xsk, umem, bind })
+        Ok(Self { endpoint: Endpoint::new(rings, xsk, layout, bind), umem: memory, file: umem })
+    }
+
+    /// The socket and its UMEM apart, so that other sockets can share the UMEM, and the file of the UMEM.
+    #[must_use]
+    pub fn into_parts(self) -> (Endpoint, Umem, OwnedFd) {
+        (self.endpoint, self.umem, self.file)
+    }
+
+    /// The socket that [`Socket::into_parts`] took apart. No other may share its UMEM.
+    #[must_use]
+    pub fn of_parts(endpoint: Endpoint, umem: Umem, file: OwnedFd) -> Self {
+        Self { endpoint, umem, file }
+    }
+
+    /// Whether packets may take several frames: the socket was bound with `XDP_USE_SG`. They may not unless this is called.
+    pub fn set_multi_buffer(&mut self, multi_buffer: bool) {
+        self.endpoint.set_multi_buffer(multi_buffer);
+    }
+
+    /// Whether packets may take several frames.
+    #[must_use]
+    pub fn multi_buffer(&self) -> bool {
+        self.endpoint.multi_buffer()
     }
 
     /// Gives the socket away: drops every mapping and says which chunks the kernel has for reception.
@@ -57,10 +72,10 @@ impl Socket {
         if held > 0 || tx > 0 || completed.is_err() {
             return Err(DonateError { held, tx, broken: completed.err(), socket: Box::new(self) });
         }
-        let in_fill = self.rings.umem.ledger().owned_by(Owner::Fill).collect();
-        let layout = *self.layout();
-        let counters = self.counters();
-        Ok(Donation { xsk: self.xsk, umem: self.umem, layout, in_fill, bind: self.bind, counters })
+        let (layout, bind, counters) = (*self.layout(), self.bind_mode(), self.counters());
+        let (xsk, id) = self.endpoint.into_parts();
+        let in_fill = self.umem.ledger().owned_by(Tag::fill(id)).collect();
+        Ok(Donation { xsk, umem: self.file, layout, in_fill, bind, counters })
     }
 
     /// Closes the socket. All chunks are free then, but those of frames that the caller still holds: they are counted as `held`, and
@@ -68,8 +83,9 @@ impl Socket {
     ///
     /// The kernel releases the queue a few milliseconds later, once no other descriptor of the socket is open.
     pub fn close(mut self) -> Census {
-        self.rings.umem.ledger_mut().reclaim();
-        self.census()
+        let closed = self.endpoint.close(&self.umem);
+        self.umem.reclaim(closed);
+        self.umem.census()
     }
 
     /// Fills FILL up to the layout's target. Do it before the socket is put into an XSKMAP: the kernel drops what arrives earlier.
@@ -77,9 +93,7 @@ impl Socket {
     /// # Errors
     /// [`RingBroken`] if FILL is.
     pub fn prime(&mut self) -> Result<usize, RingBroken> {
-        let primed = self.rings.refill();
-        self.rings.counters.fill_found_empty = 0; // nobody was late: nothing could have arrived yet
-        primed
+        self.endpoint.prime(&mut self.umem)
     }
 
     /// Moves up to `max` received frames to the end of `into`, and lends free chunks to FILL in their stead. What RX returns and is no
@@ -88,9 +102,7 @@ impl Socket {
     /// # Errors
     /// [`RingBroken`] if RX is, or FILL is and nothing was received; `into` is as before.
     pub fn receive(&mut self, max: usize, into: &mut Vec<Frame>) -> Result<usize, RingBroken> {
-        let received = self.rings.receive(max, into)?;
-        self.wake_fill();
-        Ok(received)
+        self.endpoint.receive(&mut self.umem, max, into)
     }
 
     /// Lends free chunks to FILL until reception has its share. [`Socket::receive`] does it; this is for those who only release.
@@ -98,9 +110,7 @@ impl Socket {
     /// # Errors
     /// [`RingBroken`] if FILL is.
     pub fn refill(&mut self) -> Result<usize, RingBroken> {
-        let filled = self.rings.refill()?;
-        self.wake_fill();
-        Ok(filled)
+        self.endpoint.refill(&mut self.umem)
     }
 
     /// Puts frames into TX, from the front of `frames` and in their order, as many as there are slots; the others stay. Drains COMPLETION
@@ -111,7 +121,7 @@ impl Socket {
     /// # Errors
     /// [`TransmitError`] if the very first frame cannot be sent, or a ring is broken; `frames` is as before.
     pub fn transmit(&mut self, frames: &mut Vec<Frame>) -> Result<usize, TransmitError> {
-        self.rings.transmit(frames)
+        self.endpoint.transmit(&mut self.umem, frames)
     }
 
     /// Reserves up to `frames` slots of TX. Drains COMPLETION first.
@@ -119,7 +129,7 @@ impl Socket {
     /// # Errors
     /// [`RingBroken`] if TX or COMPLETION is.
     pub fn reserve(&mut self, frames: usize) -> Result<TxBatch<'_>, RingBroken> {
-        self.rings.reserve(frames)
+        self.endpoint.reserve(&mut self.umem, frames)
     }
 
     /// Takes back the chunks of frames that have left, and says how many.
@@ -127,7 +137,7 @@ impl Socket {
     /// # Errors
     /// [`RingBroken`] if COMPLETION is.
     pub fn complete(&mut self) -> Result<usize, RingBroken> {
-        self.rings.complete()
+        self.endpoint.complete(&mut self.umem)
     }
 
     /// Lets the kernel send what is in TX, if it wants to be told (need_wakeup), and says how many frames it has not yet taken: 0, or
@@ -140,26 +150,7 @@ impl Socket {
     /// [`FlushError`]; the frames stay in TX.
     #[doc(alias = "kick")]
     pub fn flush(&mut self) -> Result<u32, FlushError> {
-        let mut waiting = self.rings.tx.entries()?;
-        let mut fruitless = 0;
-        let mut retry = false;
-        while waiting > 0 && fruitless < FRUITLESS_KICKS && self.rings.tx.needs_wakeup() {
-            self.rings.counters.kicks += 1;
-            self.rings.counters.kick_retries += u64::from(retry);
-            match send(&self.xsk, &[], SendFlags::DONTWAIT) {
-                Ok(_) => return Ok(self.rings.tx.entries()?),
-                Err(Errno::AGAIN | Errno::BUSY | Errno::NOBUFS | Errno::INTR) => retry = true,
-                Err(errno @ Errno::NETDOWN) => return Err(FlushError::DeviceDown { waiting, cause: errno.into() }),
-                Err(errno @ Errno::NXIO) => return Err(FlushError::DeviceGone { waiting, cause: errno.into() }),
-                Err(errno) => return Err(FlushError::Refused { waiting, cause: errno.into() }),
-            }
-            // The kernel sends no further than COMPLETION has room.
-            self.rings.complete()?;
-            let left = self.rings.tx.entries()?;
-            fruitless = if left < waiting { 0 } else { fruitless + 1 };
-            waiting = left;
-        }
-        Ok(waiting)
+        self.endpoint.flush(&mut self.umem)
     }
 
     /// Sleeps until a frame has arrived or the time is over; not at all if RX holds frames or the device is gone. It may wake early, with
@@ -171,32 +162,13 @@ impl Socket {
     /// # Errors
     /// [`WaitError`] if a ring is broken or `poll` failed.
     pub fn wait(&mut self, timeout: Duration) -> Result<Readiness, WaitError> {
-        self.rings.refill()?;
-        if self.rings.rx.entries()? > 0 {
-            return Ok(Readiness::Frames);
-        }
-        if self.device() == DeviceState::Gone {
-            return Ok(Readiness::DeviceGone);
-        }
-        // A time too long for the kernel's clock is no limit.
-        let timeout = Timespec::try_from(timeout).ok();
-        let mut fds = [PollFd::new(&self.xsk, PollFlags::IN)];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) if fds[0].revents().contains(PollFlags::IN) => Ok(Readiness::Frames),
-            Ok(_) => Ok(match self.device() {
-                DeviceState::Gone => Readiness::DeviceGone,
-                DeviceState::Down => Readiness::DeviceDown,
-                DeviceState::Up => Readiness::TimedOut,
-            }),
-            Err(Errno::INTR) => Ok(Readiness::TimedOut),
-            Err(errno) => Err(WaitError::Poll { cause: errno.into() }),
-        }
+        self.endpoint.wait(&mut self.umem, timeout)
     }
 
     /// Takes a free chunk: an empty frame with [`Layout::frame_capacity`]. `None` when none is free: release frames, or let some
     /// [`complete`](Self::complete).
     pub fn allocate(&mut self) -> Option<Frame> {
-        self.rings.umem.allocate()
+        self.umem.allocate()
     }
 
     /// Takes a frame back.
@@ -204,7 +176,7 @@ impl Socket {
     /// # Panics
     /// If the frame is of another socket.
     pub fn release(&mut self, frame: Frame) {
-        self.rings.umem.release(frame);
+        self.umem.release(frame);
     }
 
     /// The bytes of a frame.
@@ -213,7 +185,7 @@ impl Socket {
     /// If the frame is of another socket.
     #[must_use]
     pub fn bytes(&self, frame: &Frame) -> &[u8] {
-        self.rings.umem.bytes(frame)
+        self.umem.bytes(frame)
     }
 
     /// The bytes of a frame, to be written.
@@ -222,48 +194,48 @@ impl Socket {
     /// If the frame is of another socket.
     #[must_use]
     pub fn bytes_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
-        self.rings.umem.bytes_mut(frame)
+        self.umem.bytes_mut(frame)
     }
 
     /// Where a frame begins, in bytes from the start of the UMEM.
     #[must_use]
     pub fn address(&self, frame: &Frame) -> u64 {
-        self.rings.umem.address(frame)
+        self.umem.address(frame)
     }
 
     /// Chunks that the caller holds as frames.
     #[must_use]
     pub fn outstanding(&self) -> u32 {
-        self.rings.umem.outstanding()
+        self.umem.outstanding()
     }
 
     /// How many chunks each owner has.
     #[must_use]
     pub fn census(&self) -> Census {
-        self.rings.umem.census()
+        self.umem.census()
     }
 
     /// The shape of the UMEM and the rings.
     #[must_use]
     pub fn layout(&self) -> &Layout {
-        self.rings.umem.layout()
+        self.umem.layout()
     }
 
     /// The mode that the kernel granted.
     #[must_use]
     pub fn bind_mode(&self) -> BindMode {
-        self.bind
+        self.endpoint.bind_mode()
     }
 
     /// What this socket and its donors have done.
     #[must_use]
     pub fn counters(&self) -> SocketCounters {
-        self.rings.counters
+        self.endpoint.counters()
     }
 
     /// The last entry of RX or COMPLETION that was refused, told once.
     pub fn take_refusal(&mut self) -> Option<DescriptorRefused> {
-        self.rings.last_refusal.take()
+        self.endpoint.take_refusal()
     }
 
     /// What the kernel has counted for this socket. A system call.
@@ -271,180 +243,38 @@ impl Socket {
     /// # Errors
     /// What `getsockopt` answered.
     pub fn statistics(&self) -> io::Result<KernelStatistics> {
-        kernel_statistics(&self.xsk)
+        self.endpoint.statistics()
     }
 
     /// How full the rings are.
     #[must_use]
     pub fn rings(&self) -> RingLevels {
-        RingLevels {
-            rx: self.rings.rx.level(),
-            tx: self.rings.tx.level(),
-            fill: self.rings.fill.level(),
-            completion: self.rings.completion.level(),
-        }
+        self.endpoint.rings()
     }
 
     /// The memory of the UMEM. It stays mapped for as long as the value lives, also when the socket is closed.
     #[must_use]
     pub fn memory(&self) -> UmemMemory {
-        self.rings.umem.memory()
+        self.umem.memory()
     }
 
     /// The file behind the UMEM, for a second mapping of it.
     #[must_use]
     pub fn umem_fd(&self) -> BorrowedFd<'_> {
-        self.umem.as_fd()
-    }
-
-    fn wake_fill(&mut self) {
-        if self.rings.fill.needs_wakeup() {
-            self.rings.counters.fill_kicks += 1;
-            // Whatever it answers, the next receive asks again, and `wait` reports a device that has gone.
-            let _ = self.device();
-        }
+        self.file.as_fd()
     }
 
     /// Asks how the device is: ENETDOWN while it is down, ENXIO once it is deleted (`__xsk_recvmsg`). A system call, which also tells the
     /// driver to look at FILL if it sleeps.
     #[must_use]
     pub fn device(&self) -> DeviceState {
-        match recv(&self.xsk, &mut [0_u8; 0], RecvFlags::DONTWAIT) {
-            Err(Errno::NXIO) => DeviceState::Gone,
-            Err(Errno::NETDOWN) => DeviceState::Down,
-            _ => DeviceState::Up,
-        }
+        self.endpoint.device()
     }
 }
 
 /// The XSK itself, for poll, epoll and an XSKMAP.
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.xsk.as_fd()
+        self.endpoint.as_fd()
     }
-}
-
-/// What the kernel has counted for a socket, through any descriptor of it. A system call.
-///
-/// # Errors
-/// What `getsockopt` answered.
-#[doc(alias = "XDP_STATISTICS")]
-pub fn kernel_statistics(xsk: impl AsFd) -> io::Result<KernelStatistics> {
-    let kernel = xdp_statistics(xsk)?;
-    Ok(KernelStatistics {
-        rx_dropped: kernel.rx_dropped,
-        rx_invalid_descs: kernel.rx_invalid_descs,
-        tx_invalid_descs: kernel.tx_invalid_descs,
-        // Kernels before 5.9 lack these three; the socket needs a newer one anyway.
-        rx_ring_full: kernel.rx_ring_full.unwrap_or(0),
-        rx_fill_ring_empty_descs: kernel.rx_fill_ring_empty_descs.unwrap_or(0),
-        tx_ring_empty_descs: kernel.tx_ring_empty_descs.unwrap_or(0),
-    })
-}
-
-/// How the device is that a socket is bound to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceState {
-    /// Up, as far as the kernel says.
-    Up,
-    /// Down; it may come up again.
-    Down,
-    /// Deleted: no frame will ever arrive or leave. Make another socket.
-    Gone,
-}
-
-/// Why [`Socket::wait`] came back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// RX holds frames.
-    Frames,
-    /// Nothing arrived in time.
-    TimedOut,
-    /// Nothing arrived, and the device is down; it may come up again.
-    DeviceDown,
-    /// The device was deleted: no frame will ever arrive. Make another socket.
-    DeviceGone,
-}
-
-/// How full a socket's rings are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RingLevels {
-    /// Received frames that wait for [`Socket::receive`].
-    pub rx: RingLevel,
-    /// Frames that the kernel has not yet taken.
-    pub tx: RingLevel,
-    /// Chunks that the kernel has not yet taken.
-    pub fill: RingLevel,
-    /// Sent frames that wait for [`Socket::complete`].
-    pub completion: RingLevel,
-}
-
-/// The kernel did not send what is in TX.
-#[derive(Debug, thiserror::Error)]
-pub enum FlushError {
-    /// TX or COMPLETION is broken.
-    #[error(transparent)]
-    Ring(#[from] RingBroken),
-    /// The device is down; it may come up again.
-    #[error("sending {waiting} frames failed: the device is down")]
-    DeviceDown {
-        /// Frames in TX.
-        waiting: u32,
-        /// What the kernel answered.
-        #[source]
-        cause: io::Error,
-    },
-    /// The device was deleted. Make another socket.
-    #[error("sending {waiting} frames failed: the device was deleted")]
-    DeviceGone {
-        /// Frames in TX.
-        waiting: u32,
-        /// What the kernel answered.
-        #[source]
-        cause: io::Error,
-    },
-    /// The kernel refused otherwise.
-    #[error("sending {waiting} frames failed: sendto was refused")]
-    Refused {
-        /// Frames in TX.
-        waiting: u32,
-        /// What the kernel answered.
-        #[source]
-        cause: io::Error,
-    },
-}
-
-/// Waiting for frames failed.
-#[derive(Debug, thiserror::Error)]
-pub enum WaitError {
-    /// RX or FILL is broken.
-    #[error(transparent)]
-    Ring(#[from] RingBroken),
-    /// `poll` failed.
-    #[error("waiting for frames: poll failed")]
-    Poll {
-        /// What the kernel answered.
-        #[source]
-        cause: io::Error,
-    },
-}
-
-/// Any of the ways in which using a socket fails, for those who do all of it.
-#[derive(Debug, thiserror::Error)]
-pub enum SocketError {
-    /// A ring is broken.
-    #[error(transparent)]
-    Ring(#[from] RingBroken),
-    /// A frame was not taken.
-    #[error(transparent)]
-    Transmit(#[from] TransmitError),
-    /// The kernel did not send.
-    #[error(transparent)]
-    Flush(#[from] FlushError),
-    /// Waiting failed.
-    #[error(transparent)]
-    Wait(#[from] WaitError),
-    /// A frame was to be longer than its chunk.
-    #[error(transparent)]
-    TooLong(#[from] FrameTooLong),
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use crate::frame::{Frame, UmemId};
 use crate::layout::Layout;
-use crate::ledger::{Census, Ledger, Owner};
+use crate::ledger::{Census, EndpointId, Ledger, Owner, Tag};
+use crate::lent::{CONTINUES, LentDescriptor, NOWHERE, load, store};
 use crate::mapping::Mapping;
 use crate::refusal::DescriptorRefused;
-use crate::ring::{Address, Descriptor, RingName};
+use crate::ring::{Address, Descriptor, RingName, XDP_PKT_CONTD};
 
 /// Memory in chunks that user space and the kernel pass to and fro, and the ledger of who owns each.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Umem {
     layout: Layout,
     memory: Arc<Mapping>,
     ledger: Ledger,
+    /// An address shifted right by this is its chunk.
+    chunk_shift: u32,
 }
 
 impl Umem {
@@ -39,12 +42,13 @@ impl Umem {
     }
 
     fn in_memory(memory: Mapping, layout: Layout) -> Self {
-        Self { id: UmemId::next(), layout, memory: Arc::new(memory), ledger: Ledger::new(layout.frames()) }
+        let chunk_shift = layout.frame_size().trailing_zeros(); // a power of two
+        Self { id: UmemId::next(), layout, memory: Arc::new(memory), ledger: Ledger::new(layout.frames()), chunk_shift }
     }
 
     /// Takes a free chunk: an empty frame with the layout's capacity. `None` when no chunk is free.
     pub fn allocate(&mut self) -> Option<Frame> {
-        let chunk = self.ledger.lend(Owner::Held)?;
+        let chunk = self.ledger.lend(Tag::HELD)?;
         let (offset, capacity) = (short(self.layout.frame_offset()), short(self.layout.frame_capacity()));
         Some(Frame::mint(self.id, chunk, offset, 0, capacity))
     }
@@ -55,7 +59,7 @@ impl Umem {
     /// If the frame is of another UMEM.
     pub fn release(&mut self, frame: Frame) {
         self.own(&frame);
-        let released = self.ledger.pass(frame.chunk(), Owner::Held, Owner::Home);
+        let released = self.ledger.pass(frame.chunk(), Tag::HELD, Tag::HOME);
         debug_assert_eq!(released, Ok(()), "a frame is the only right to its chunk");
     }
 
@@ -100,16 +104,81 @@ impl Umem {
         &self.layout
     }
 
-    /// Chunks that the user holds as frames.
+    /// Chunks that the user has, as frames or by address.
     #[must_use]
     pub fn outstanding(&self) -> u32 {
-        self.ledger.count(Owner::Held)
+        self.census().outstanding()
     }
 
-    /// How many chunks each owner has.
+    /// Chunks that nobody has.
+    #[must_use]
+    pub fn free(&self) -> u32 {
+        self.ledger.count(Tag::HOME)
+    }
+
+    /// How many chunks each owner has, those of all sockets together.
     #[must_use]
     pub fn census(&self) -> Census {
-        self.ledger.census()
+        self.ledger.census(None)
+    }
+
+    /// A number that no other UMEM of this process has.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.id.number()
+    }
+
+    /// Lends free chunks by address, as many as `table` has room for: empty frames, each with the layout's capacity. Says how many.
+    pub fn lend(&mut self, table: &[LentDescriptor]) -> usize {
+        let (shift, offset) = (self.chunk_shift, self.layout.frame_offset());
+        let mut places = table.iter();
+        let lent = self.ledger.lend_many(saturated(table.len()), Tag::LENT, |chunk| {
+            if let Some(place) = places.next() {
+                store(place, chunk << shift | offset, 0);
+            }
+        });
+        lent as usize
+    }
+
+    /// Takes back chunks that were lent by address, wherever in the chunk it points. Says how many, and how many addresses were none that had
+    /// been lent; [`NOWHERE`] is neither.
+    pub fn take_back(&mut self, table: &[LentDescriptor]) -> (usize, usize) {
+        let (mut taken, mut refused) = (0, 0);
+        for place in table {
+            let (address, _) = load(place);
+            if self.ledger.hand(address >> self.chunk_shift, Tag::LENT, Tag::HOME).is_ok() {
+                taken += 1;
+            } else {
+                refused += usize::from(address != NOWHERE);
+            }
+        }
+        self.ledger.counted(saturated(taken), Tag::LENT, Tag::HOME);
+        (taken, refused)
+    }
+
+    /// Takes back all that is lent by address: those who had it can reach the memory no longer.
+    pub fn take_all_back(&mut self) {
+        self.ledger.reclaim(Tag::LENT);
+    }
+
+    /// Takes up to `count` free chunks for the reception of a socket that is yet to be made: their numbers are told to whoever makes it.
+    pub fn reserve_chunks(&mut self, count: u32) -> ReservedChunks {
+        let mut chunks = Vec::new();
+        self.ledger.lend_many(count, Tag::HELD, |chunk| chunks.push(chunk));
+        chunks.sort_unstable();
+        ReservedChunks { umem: self.id, chunks }
+    }
+
+    /// Frees chunks that were reserved for nothing.
+    ///
+    /// # Panics
+    /// If they are of another UMEM.
+    pub fn release_chunks(&mut self, reserved: ReservedChunks) {
+        assert_eq!(reserved.umem, self.id, "chunks of another UMEM");
+        for chunk in reserved.chunks {
+            let home = self.ledger.pass(chunk, Tag::HELD, Tag::HOME);
+            debug_assert_eq!(home, Ok(()), "it was reserved");
+        }
     }
 
     /// Whether the frame is one of this UMEM.
@@ -130,59 +199,104 @@ impl Umem {
         u64::from(chunk) * u64::from(self.layout.frame_size())
     }
 
-    /// Takes a free chunk for FILL.
-    pub(crate) fn lend_to_fill(&mut self) -> Option<Address> {
-        self.ledger.lend(Owner::Fill).map(|chunk| Address(self.chunk_address(chunk)))
-    }
-
     /// Turns a frame of this UMEM into a TX descriptor.
-    pub(crate) fn lend_to_tx(&mut self, frame: Frame) -> Descriptor {
+    pub(crate) fn lend_to_tx(&mut self, frame: Frame, of: EndpointId) -> Descriptor {
         self.own(&frame);
-        let descriptor = Descriptor { address: self.address(&frame), len: u32::from(short(frame.len())), options: 0 };
-        let lent = self.ledger.pass(frame.chunk(), Owner::Held, Owner::Tx);
+        let lent = self.ledger.pass(frame.chunk(), Tag::HELD, Tag::tx(of));
         debug_assert_eq!(lent, Ok(()), "a frame is the only right to its chunk");
-        descriptor
+        let options = if frame.continues() { XDP_PKT_CONTD } else { 0 };
+        Descriptor { address: self.address(&frame), len: u32::from(short(frame.len())), options }
     }
 
-    /// Turns an RX descriptor into a frame, if it is one.
-    pub(crate) fn received(&mut self, descriptor: Descriptor) -> Result<Frame, DescriptorRefused> {
+    /// A frame out of what [`Umem::arrived`] handed to [`Tag::HELD`].
+    pub(crate) fn mint(id: UmemId, arrived: Arrived) -> Frame {
+        let Arrived { chunk, offset, len, room, continues, .. } = arrived;
+        let mut frame = Frame::mint(id, chunk, short(offset), short(len), short(room));
+        frame.set_continues(continues);
+        frame
+    }
+
+    /// Passes the chunk of an RX descriptor on, if that is one. The counts are the caller's.
+    #[inline]
+    pub(crate) fn arrived(&mut self, descriptor: Descriptor, from: Tag, to: Tag) -> Result<Arrived, DescriptorRefused> {
         let ring = RingName::Rx;
         let Descriptor { address, len, options } = descriptor;
         let (chunk, offset) = self.place_of(ring, address)?;
-        let room = self.layout.frame_size() - u32::from(offset);
+        let room = self.layout.frame_size() - offset;
         if len > room {
             return Err(DescriptorRefused::TooLong { ring, address, len, room });
         }
-        if options != 0 {
-            return Err(DescriptorRefused::Options { ring, chunk, options });
+        match self.ledger.hand(chunk, from, to) {
+            Ok(()) => Ok(Arrived { chunk, offset, len, room, continues: options != 0 }),
+            // `place_of` found the chunk, so it has an owner.
+            Err(owner) => Err(DescriptorRefused::NotLent { ring, chunk, owner: owner.unwrap_or(Owner::Home) }),
         }
-        self.take_back(ring, chunk, Owner::Fill, Owner::Held)?;
-        Ok(Frame::mint(self.id, chunk, offset, short(len), short(room)))
     }
 
-    /// Takes back the chunk of a COMPLETION address, if it is one.
-    pub(crate) fn completed(&mut self, address: Address) -> Result<(), DescriptorRefused> {
+    /// Writes down where a frame is that has been lent by address.
+    #[inline]
+    pub(crate) fn note(shift: u32, place: &LentDescriptor, arrived: Arrived) {
+        let more = if arrived.continues { CONTINUES } else { 0 };
+        store(place, arrived.chunk << shift | arrived.offset, arrived.len | more);
+    }
+
+    /// Passes a chunk that was lent by address to TX, if it was and the frame can be sent. The counts are the caller's.
+    #[inline]
+    pub(crate) fn departs(&mut self, address: u32, len: u32, to: Tag) -> bool {
+        let offset = address & (self.layout.frame_size() - 1);
+        len != 0
+            && len <= self.layout.frame_size() - offset
+            && self.ledger.hand(address >> self.chunk_shift, Tag::LENT, to).is_ok()
+    }
+
+    /// Frees a chunk that was lent by address and says how many that were, 1 or none. The counts are the caller's.
+    pub(crate) fn give_up(&mut self, address: u32) -> u32 {
+        self.return_to_home(address, Tag::LENT)
+    }
+
+    pub(crate) fn return_to_home(&mut self, address: u32, from: Tag) -> u32 {
+        u32::from(self.ledger.hand(address >> self.chunk_shift, from, Tag::HOME).is_ok())
+    }
+
+    /// Why an RX descriptor with unknown options is refused.
+    pub(crate) fn refusal_of_options(&self, descriptor: Descriptor) -> DescriptorRefused {
+        let (ring, Descriptor { options, .. }) = (RingName::Rx, descriptor);
+        match self.place_of(ring, descriptor.address) {
+            Ok((chunk, _)) => DescriptorRefused::Options { ring, chunk, options },
+            Err(outside) => outside,
+        }
+    }
+
+    /// Takes back the chunk of a COMPLETION address, if it is one. The counts are the caller's.
+    #[inline]
+    pub(crate) fn completed(&mut self, address: Address, from: Tag) -> Result<(), DescriptorRefused> {
         let ring = RingName::Completion;
         let (chunk, _) = self.place_of(ring, address.0)?;
-        self.take_back(ring, chunk, Owner::Tx, Owner::Home)
-    }
-
-    fn take_back(&mut self, ring: RingName, chunk: u32, from: Owner, to: Owner) -> Result<(), DescriptorRefused> {
-        self.ledger.pass(chunk, from, to).map_err(|owner| {
-            // `place_of` found the chunk, so it has an owner.
-            DescriptorRefused::NotLent { ring, chunk, owner: owner.unwrap_or(Owner::Home) }
+        self.ledger.hand(chunk, from, Tag::HOME).map_err(|owner| DescriptorRefused::NotLent {
+            ring,
+            chunk,
+            owner: owner.unwrap_or(Owner::Home),
         })
     }
 
+    #[inline]
+    pub(crate) fn chunk_shift(&self) -> u32 {
+        self.chunk_shift
+    }
+
+    pub(crate) fn id(&self) -> UmemId {
+        self.id
+    }
+
     /// The chunk of an address, and the address's place in it.
-    pub(crate) fn place_of(&self, ring: RingName, address: u64) -> Result<(u32, u16), DescriptorRefused> {
-        let frame_size = u64::from(self.layout.frame_size());
-        let outside = DescriptorRefused::OutsideUmem { ring, address, umem_bytes: self.layout.umem_bytes() };
-        let chunk = u32::try_from(address / frame_size).map_err(|_| outside)?;
-        if chunk >= self.layout.frames() {
-            return Err(outside);
+    #[inline]
+    fn place_of(&self, ring: RingName, address: u64) -> Result<(u32, u32), DescriptorRefused> {
+        match u32::try_from(address) {
+            Ok(address) if address >> self.chunk_shift < self.layout.frames() => {
+                Ok((address >> self.chunk_shift, address & (self.layout.frame_size() - 1)))
+            }
+            _ => Err(DescriptorRefused::OutsideUmem { ring, address, umem_bytes: self.layout.umem_bytes() }),
         }
-        Ok((chunk, short(address % frame_size)))
     }
 
     fn own(&self, frame: &Frame) {
@@ -193,6 +307,36 @@ impl Umem {
         self.own(frame);
         let start = self.memory.pointer_to::<u8>(self.address(frame), frame.capacity());
         start.expect("a frame's chunk lies in the UMEM that minted it")
+    }
+}
+
+/// What an RX descriptor tells of a chunk.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Arrived {
+    pub(crate) chunk: u32,
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+    pub(crate) room: u32,
+    pub(crate) continues: bool,
+}
+
+/// Free chunks that are kept for the reception of a socket that is yet to be made.
+#[must_use = "give them to the socket, or release them"]
+#[derive(Debug)]
+pub struct ReservedChunks {
+    umem: UmemId,
+    chunks: Vec<u32>,
+}
+
+impl ReservedChunks {
+    /// Their numbers, in rising order.
+    #[must_use]
+    pub fn chunks(&self) -> &[u32] {
+        &self.chunks
+    }
+
+    pub(crate) fn umem(&self) -> UmemId {
+        self.umem
     }
 }
 
@@ -223,6 +367,10 @@ impl UmemMemory {
 
 fn bytes(layout: &Layout) -> io::Result<usize> {
     usize::try_from(layout.umem_bytes()).map_err(|_| io::ErrorKind::OutOfMemory.into())
+}
+
+fn saturated(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// A number of bytes within one chunk, of which the largest has 4096.

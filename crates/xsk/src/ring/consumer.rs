@@ -48,6 +48,17 @@ impl<M: RingMemory> Consumer<M> {
         Ok(self.ready())
     }
 
+    /// Whether no entry waits. It looks at the peer's index only when all entries seen so far have been taken.
+    ///
+    /// # Errors
+    /// [`RingBroken`] if the producer's index is impossible.
+    pub fn is_empty(&mut self) -> Result<bool, RingBroken> {
+        if self.ready() == 0 {
+            self.refresh()?;
+        }
+        Ok(self.ready() == 0)
+    }
+
     /// How full the ring is now.
     pub fn level(&self) -> RingLevel {
         let produced = Position::from_word(self.memory.producer().load(Ordering::Acquire));
@@ -83,9 +94,17 @@ pub struct Taking<'ring, M: RingMemory> {
     read: u32,
 }
 
+impl<M: RingMemory> Taking<'_, M> {
+    /// Puts back the last `entries` that were looked at: they come again.
+    pub fn put_back(&mut self, entries: u32) {
+        self.read = self.read.saturating_sub(entries);
+    }
+}
+
 impl<M: RingMemory> Iterator for Taking<'_, M> {
     type Item = M::Entry;
 
+    #[inline]
     fn next(&mut self) -> Option<M::Entry> {
         if self.read == self.entries {
             return None;

@@ -31,7 +31,7 @@ impl Entry for Address {
 
 /// An entry of RX and TX.
 #[doc(alias = "xdp_desc")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Descriptor {
     /// Where the frame begins: an offset into the UMEM, in bytes.
     pub address: u64,

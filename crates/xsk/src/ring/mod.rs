@@ -39,6 +39,9 @@ pub use mapped::{MapRingError, MappedRing};
 pub use position::{Position, published};
 pub use producer::{Producer, Reservation};
 
+/// `XDP_PKT_CONTD` of `linux/if_xdp.h`: an option of a descriptor whose packet goes on in the next one.
+pub(crate) const XDP_PKT_CONTD: u32 = 1;
+
 /// Where a ring's words live.
 pub trait RingMemory {
     /// What holds an index.

@@ -72,7 +72,8 @@ impl<M: RingMemory> Producer<M> {
         self.produced.word().wrapping_sub(self.consumed.word())
     }
 
-    fn free(&self) -> u32 {
+    /// Slots that were free when the peer's index was last read: a lower bound.
+    pub fn free(&self) -> u32 {
         self.memory.size().saturating_sub(self.occupied())
     }
 
@@ -118,6 +119,11 @@ impl<M: RingMemory> Reservation<'_, M> {
         memory.write(self.ring.produced.advanced(self.written).slot(memory.size()), entry);
         self.written = self.written.wrapping_add(1);
         true
+    }
+
+    /// Takes back what was written beyond the first `entries`.
+    pub fn truncate(&mut self, entries: u32) {
+        self.written = self.written.min(entries);
     }
 
     /// Publishes all that was written, at once, and says how many entries that were.
