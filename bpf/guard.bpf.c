@@ -275,5 +275,5 @@ int guard(struct xdp_md *ctx)
 		to = NULL;
 	if (is_too_long(ctx, frame.vlan, to ? to->mtu : uplink_mtu))
 		return leave(counters, XSKNET_DROP_TOO_LONG, XDP_DROP);
-	return to ? leave_to_port(counters, to->port) : leave_to_uplink(counters);
+	return to ? leave_to_port(counters, &frame, to) : leave_to_uplink(counters);
 }

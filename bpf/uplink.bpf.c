@@ -70,5 +70,5 @@ int uplink(struct xdp_md *ctx)
 		return leave(counters, XSKNET_PASSED, XDP_PASS);
 	if (is_too_long(ctx, frame.vlan, claim->mtu))
 		return leave(counters, XSKNET_DROP_TOO_LONG, XDP_DROP);
-	return leave_to_port(counters, claim->port);
+	return leave_to_port(counters, &frame, claim);
 }

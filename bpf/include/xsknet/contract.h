@@ -9,8 +9,16 @@
 #include <linux/types.h>
 
 #define XSKNET_MAX_PORTS 1024	  /* on one uplink */
+#define XSKNET_MAX_MEMBERS 8	  /* of one port: pairs, each with one queue */
+#define XSKNET_MAX_PAIRS 4096	  /* on one uplink, of all its ports together */
 #define XSKNET_MAX_ADDRESSES 8192 /* of one IP version, on one uplink */
 #define XSKNET_MAX_TAGS 2	  /* VLAN tags in front of a frame's EtherType */
+
+/*
+ * Key of `ports`: the outer end of one of a port's members. The first member's key is the port's id, so that a port of one
+ * member is known by its id alone.
+ */
+#define XSKNET_MEMBER_SHIFT 16 /* the key is id | member << 16 */
 
 /* Names no port. Key of the counters for frames that came from an outer end without an entry in `guards`. */
 #define XSKNET_NO_PORT_ID 0
@@ -72,11 +80,12 @@ struct xsknet_ip6_key {
 
 /* Value of `macs`, `targets4` and `targets6`: whose it is, and the longest frame that port takes. */
 struct xsknet_claim {
-	__u32 port; /* key of `ports` */
-	__u32 mtu;  /* bytes behind the Ethernet header and one VLAN tag */
+	__u32 port;    /* its id */
+	__u32 mtu;     /* bytes behind the Ethernet header and one VLAN tag */
+	__u32 members; /* 1 to XSKNET_MAX_MEMBERS: the flow decides which one gets a frame */
 };
 
-/* Value of `guards`, by the outer end's ifindex: who sends here, and as whom. */
+/* Value of `guards`, by the outer end's ifindex: who sends here, and as whom. The same for all members of a port. */
 struct xsknet_guard {
 	__u32 port;
 	__u8 mac[6];
@@ -88,7 +97,7 @@ XSKNET_SAME_SIZE(struct xsknet_counters, 8 * XSKNET_COUNTERS);
 XSKNET_SAME_SIZE(struct xsknet_mac_key, 8);
 XSKNET_SAME_SIZE(struct xsknet_ip4_key, 8);
 XSKNET_SAME_SIZE(struct xsknet_ip6_key, 20);
-XSKNET_SAME_SIZE(struct xsknet_claim, 8);
+XSKNET_SAME_SIZE(struct xsknet_claim, 12);
 XSKNET_SAME_SIZE(struct xsknet_guard, 12);
 #undef XSKNET_SAME_SIZE
 

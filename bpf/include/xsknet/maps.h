@@ -3,12 +3,12 @@
 #ifndef XSKNET_MAPS_H
 #define XSKNET_MAPS_H
 
-#include <xsknet/parse.h>
+#include <xsknet/flow.h>
 
-/* The outer ends of the ports. */
+/* The outer ends of the ports' members. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
-	__uint(max_entries, XSKNET_MAX_PORTS);
+	__uint(max_entries, XSKNET_MAX_PAIRS);
 	__type(key, __u32);
 	__type(value, struct bpf_devmap_val);
 } ports SEC(".maps");
@@ -45,7 +45,7 @@ struct {
 /* Key: the outer end's ifindex. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, XSKNET_MAX_PORTS);
+	__uint(max_entries, XSKNET_MAX_PAIRS);
 	__type(key, __u32);
 	__type(value, struct xsknet_guard);
 } guards SEC(".maps");
@@ -109,9 +109,14 @@ static __always_inline int leave(struct xsknet_counters *counters, enum xsknet_c
 }
 
 /* The last argument of bpf_redirect_map() answers for an empty slot, so no lookup goes before it. */
-static __always_inline int leave_to_port(struct xsknet_counters *counters, __u32 port)
+static __always_inline int leave_to_port(struct xsknet_counters *counters, const struct frame *frame,
+					 const struct xsknet_claim *to)
 {
-	if (bpf_redirect_map(&ports, port, XDP_DROP) != XDP_REDIRECT)
+	__u32 key = to->port;
+
+	if (to->members > 1)
+		key |= member_of(frame, to->members) << XSKNET_MEMBER_SHIFT;
+	if (bpf_redirect_map(&ports, key, XDP_DROP) != XDP_REDIRECT)
 		return leave(counters, XSKNET_DROP_NO_PORT, XDP_DROP);
 	return leave(counters, XSKNET_TO_PORT, XDP_REDIRECT);
 }

@@ -20,6 +20,7 @@
 
 /* Not in the kernel's exported headers. */
 #define XSKNET_IP_OFFSET 0x1fff /* of iphdr.frag_off */
+#define XSKNET_IP_MORE 0x2000	/* fragments; likewise */
 #define XSKNET_IP6_OFFSET 0xfff8 /* of the fragment header */
 #define XSKNET_ARP_REQUEST 1
 #define XSKNET_ARP_REPLY 2
@@ -92,6 +93,7 @@ enum tagging {
 struct frame {
 	struct cursor at; /* behind what was taken last */
 	struct ethhdr *eth;
+	void *network;	  /* behind the tags, once they were read */
 	__u16 vlan;	  /* see contract.h */
 	__be16 ethertype; /* behind the tags */
 };
@@ -131,7 +133,7 @@ static __always_inline bool is_tag(__be16 ethertype)
 }
 
 /* The outer tag decides the VLAN; a second one is stepped over. A third one need not be whole to be one too many. */
-static __always_inline enum tagging take_tags(struct frame *frame)
+static __always_inline enum tagging step_over_tags(struct frame *frame)
 {
 	struct vlan_tag *outer, *inner;
 
@@ -155,6 +157,14 @@ static __always_inline enum tagging take_tags(struct frame *frame)
 		return TAGS_CUT;
 	frame->ethertype = inner->ethertype;
 	return is_tag(frame->ethertype) ? TAGS_TOO_MANY : TAGS_READ;
+}
+
+static __always_inline enum tagging take_tags(struct frame *frame)
+{
+	enum tagging tagging = step_over_tags(frame);
+
+	frame->network = frame->at.at;
+	return tagging;
 }
 
 static __always_inline struct arp *take_arp(struct cursor *at)

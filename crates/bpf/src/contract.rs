@@ -5,6 +5,12 @@ use std::num::NonZeroU32;
 
 /// Ports on one uplink, at most.
 pub const MAX_PORTS: u32 = 1024;
+/// Members of one port, at most: pairs, each with one queue.
+pub const MAX_MEMBERS: u32 = 8;
+/// Pairs on one uplink, of all its ports together, at most.
+pub const MAX_PAIRS: u32 = 4096;
+/// Where the member stands in a key of `ports`, above the port's id.
+pub const MEMBER_SHIFT: u32 = 16;
 /// Addresses of one IP version on one uplink, at most; link-local ones count.
 pub const MAX_ADDRESSES: u32 = 8192;
 /// VLAN tags in front of a frame's EtherType, at most.
@@ -30,6 +36,11 @@ impl PortId {
     /// The id as the kernel's maps hold it.
     pub const fn number(self) -> u32 {
         self.0.get()
+    }
+
+    /// The key in `ports` of one of the port's members.
+    pub(crate) const fn key_of(self, member: u32) -> u32 {
+        self.number() | member << MEMBER_SHIFT
     }
 }
 
@@ -213,6 +224,7 @@ pub(crate) struct Ip6Key {
 pub(crate) struct Claim {
     pub port: u32,
     pub mtu: u32,
+    pub members: u32,
 }
 
 /// Value of `guards`.
@@ -281,6 +293,9 @@ mod tests {
         let header = header();
         for (name, value) in [
             ("XSKNET_MAX_PORTS", u64::from(MAX_PORTS)),
+            ("XSKNET_MAX_MEMBERS", u64::from(MAX_MEMBERS)),
+            ("XSKNET_MAX_PAIRS", u64::from(MAX_PAIRS)),
+            ("XSKNET_MEMBER_SHIFT", u64::from(MEMBER_SHIFT)),
             ("XSKNET_MAX_ADDRESSES", u64::from(MAX_ADDRESSES)),
             ("XSKNET_MAX_TAGS", u64::from(MAX_TAGS)),
             ("XSKNET_NO_PORT_ID", u64::from(NO_PORT_ID)),
@@ -321,7 +336,7 @@ mod tests {
         same!(MacKey, "xsknet_mac_key", mac, vlan);
         same!(Ip4Key, "xsknet_ip4_key", address, vlan, zero);
         same!(Ip6Key, "xsknet_ip6_key", address, vlan, zero);
-        same!(Claim, "xsknet_claim", port, mtu);
+        same!(Claim, "xsknet_claim", port, mtu, members);
         same!(Guard, "xsknet_guard", port, mac, vlan);
         assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<crate::Counters>() as u64)));
         assert_eq!(header.sizes.len(), 6, "a struct of the header has no mirror");

@@ -1,5 +1,6 @@
 //! The two programs of an uplink, and the tables they read.
 
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use aya::maps::MapError;
 
 use crate::attachment::{self, AttachError, Attachment, Device};
 use crate::contract::NO_PORT_ID;
+use crate::flow;
 use crate::object::{self, LoadError};
 use crate::run::{self, RunError, TestResult};
 use crate::tables::{PortEntry, TableError, Tables};
@@ -21,6 +23,8 @@ const GUARD: &str = "guard";
 pub struct DatapathOptions<'a> {
     /// MTU of the uplink: what is longer does not leave through the guard. Fixed when loaded.
     pub uplink_mtu: u32,
+    /// Decides, with a flow's addresses and ports, which of a port's members gets it. Nobody who sends should know it.
+    pub flow_seed: u32,
     /// A folder on a bpffs, made with mode 0700 if missing (its parent must exist). Maps and programs are pinned in its
     /// `maps/` and `programs/`; maps found there are re-used, with what is in them, if they have the right shape.
     pub pins: Option<&'a Path>,
@@ -32,6 +36,7 @@ pub struct DatapathOptions<'a> {
 pub struct Datapath {
     bpf: Ebpf,
     tables: Tables,
+    flow_seed: u32,
 }
 
 impl Datapath {
@@ -41,9 +46,10 @@ impl Datapath {
     ///
     /// See [`LoadError`]; nothing stays behind then.
     pub fn load(options: DatapathOptions<'_>) -> Result<Self, LoadError> {
-        let mut bpf = object::DATAPATH.load(&[("uplink_mtu", options.uplink_mtu)], &[], options.pins)?;
+        let globals = [("uplink_mtu", options.uplink_mtu), ("flow_seed", options.flow_seed)];
+        let mut bpf = object::DATAPATH.load(&globals, &[], options.pins)?;
         let tables = Tables::take(&mut bpf)?;
-        Ok(Self { bpf, tables })
+        Ok(Self { bpf, tables, flow_seed: options.flow_seed })
     }
 
     /// Attaches the uplink program to the card.
@@ -106,6 +112,12 @@ impl Datapath {
     /// The kernel's, after all that could be removed is.
     pub fn remove_port(&mut self, port: &PortEntry<'_>) -> Result<Counters, TableError> {
         self.tables.remove_port(port)
+    }
+
+    /// The member, counted from 0, of a port of `members` that gets IPv4 packets between two addresses, either way, of a
+    /// protocol that is none of TCP, UDP and SCTP.
+    pub fn member_of(&self, ends: [Ipv4Addr; 2], protocol: u8, members: u32) -> u32 {
+        flow::member_of(self.flow_seed, ends, protocol, members)
     }
 
     /// What became of the frames that came in on the uplink.

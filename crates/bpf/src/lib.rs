@@ -19,6 +19,7 @@ pub mod bpffs;
 pub mod contract;
 mod counters;
 mod datapath;
+mod flow;
 mod inject;
 mod leftovers;
 mod mode;

@@ -9,7 +9,9 @@ use aya::maps::{DevMap, DevMapHash, HashMap, MapData, MapError, PerCpuArray, Per
 use aya::{Ebpf, Pod};
 use aya_obj::generated::BPF_NOEXIST;
 
-use crate::contract::{Claim, Guard, Ip4Key, Ip6Key, MacKey, NO_PORT_ID};
+use crate::contract::{
+    Claim, Guard, Ip4Key, Ip6Key, MAX_ADDRESSES, MAX_MEMBERS, MAX_PAIRS, MAX_PORTS, MacKey, NO_PORT_ID,
+};
 use crate::object::{LoadError, take_map};
 use crate::{Counters, PortId, Vlan};
 
@@ -18,8 +20,9 @@ use crate::{Counters, PortId, Vlan};
 pub struct PortEntry<'a> {
     /// Its name in the maps.
     pub id: PortId,
-    /// Ifindex of the outer end of its pair, on which the guard sits.
-    pub outer: u32,
+    /// Ifindices of the outer ends of its pairs, on which the guard sits: one a member, in their order, 1 to
+    /// [`MAX_MEMBERS`](crate::contract::MAX_MEMBERS).
+    pub outers: &'a [u32],
     /// Its MAC, unicast.
     pub mac: [u8; 6],
     /// Its VLAN.
@@ -71,6 +74,12 @@ pub enum TableError {
         /// What.
         claimed: Claimed,
     },
+    /// A port has at least one member, and no more than the programs choose among.
+    #[error("a port cannot have {members} members")]
+    Members {
+        /// As given.
+        members: usize,
+    },
     /// No such device in the network namespace of the calling thread.
     #[error("there is no device with ifindex {ifindex} to redirect frames to")]
     DeviceMissing {
@@ -100,10 +109,10 @@ impl TableError {
         match self {
             Self::Taken { .. } => Some("close the other port first, or choose another address".into()),
             Self::Full { .. } => Some(format!(
-                "an uplink takes {} ports and {} addresses of one IP version",
-                crate::contract::MAX_PORTS,
-                crate::contract::MAX_ADDRESSES
+                "an uplink takes {MAX_PORTS} ports, {MAX_PAIRS} queues of all its ports together and {MAX_ADDRESSES} addresses of \
+                 one IP version"
             )),
+            Self::Members { .. } => Some(format!("a port has 1 to {MAX_MEMBERS} members")),
             Self::NotUnicast { .. } | Self::DeviceMissing { .. } | Self::Refused { .. } => None,
         }
     }
@@ -158,6 +167,10 @@ impl Tables {
         if let Some(&address) = port.addresses.iter().find(|address| !is_unicast(address)) {
             return Err(TableError::NotUnicast { claimed: Claimed::Address(address) });
         }
+        let members = port.outers.len();
+        if members == 0 || members > MAX_MEMBERS as usize {
+            return Err(TableError::Members { members });
+        }
 
         // Until the id is ours, nothing of it may be taken back: it may be another port's.
         self.start_counters(port.id.number())
@@ -169,14 +182,18 @@ impl Tables {
     }
 
     fn enter(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
-        let PortEntry { id, outer, mac, vlan, mtu, addresses } = *port;
-        let claim = Claim { port: id.number(), mtu };
+        let PortEntry { id, outers, mac, vlan, mtu, addresses } = *port;
+        let claim = Claim { port: id.number(), mtu, members: outers.len() as u32 };
         let guard = Guard { port: id.number(), mac, vlan: vlan.key() };
 
-        self.ports
-            .insert(id.number(), outer, None, u64::from(BPF_NOEXIST))
-            .map_err(|cause| device_refused("ports", outer, cause))?;
-        add(&mut self.guards, "guards", outer, guard, Claimed::Outer(outer), vlan)?;
+        for (member, &outer) in (0..).zip(outers) {
+            self.ports
+                .insert(id.key_of(member), outer, None, u64::from(BPF_NOEXIST))
+                .map_err(|cause| device_refused("ports", outer, cause))?;
+        }
+        for &outer in outers {
+            add(&mut self.guards, "guards", outer, guard, Claimed::Outer(outer), vlan)?;
+        }
         add(&mut self.macs, "macs", mac_key(mac, vlan), claim, Claimed::Mac(mac), vlan)?;
         for &address in addresses {
             match address {
@@ -207,7 +224,7 @@ impl Tables {
 
     /// Goes on past an error, and returns the first.
     pub(crate) fn remove_port(&mut self, port: &PortEntry<'_>) -> Result<Counters, TableError> {
-        let PortEntry { id, outer, mac, vlan, addresses, .. } = *port;
+        let PortEntry { id, outers, mac, vlan, addresses, .. } = *port;
         let own_claim = |claim: &Claim| claim.port == id.number();
         let mut removed = Ok(());
         for &address in addresses {
@@ -217,9 +234,14 @@ impl Tables {
             });
         }
         removed = removed.and(remove(&mut self.macs, "macs", mac_key(mac, vlan), own_claim));
-        removed = removed.and(remove(&mut self.guards, "guards", outer, |guard: &Guard| guard.port == id.number()));
-        // The kernel has removed it already where the device is gone.
-        removed = removed.and(gone("ports", self.ports.remove(id.number())));
+        let own_guard = |guard: &Guard| guard.port == id.number();
+        for &outer in outers {
+            removed = removed.and(remove(&mut self.guards, "guards", outer, own_guard));
+        }
+        for member in 0..MAX_MEMBERS {
+            // The kernel has removed it already where the device is gone.
+            removed = removed.and(gone("ports", self.ports.remove(id.key_of(member))));
+        }
 
         let counters = match self.guard_counters(id.number()) {
             Err(MapError::KeyNotFound) => Ok(Counters::default()),

@@ -20,6 +20,8 @@ pub struct PortRequest {
     pub addresses: Vec<String>,
     pub vlan: Option<u32>,
     pub mtu: Option<u32>,
+    /// 1 unless given.
+    pub queues: Option<u32>,
     /// Twice the ring's size unless given.
     pub frames: Option<u32>,
     pub frame_size: Option<u32>,
@@ -89,12 +91,25 @@ impl TryFrom<PortRequest> for PortOptions {
     type Error = Failure;
 
     fn try_from(request: PortRequest) -> Result<Self, Failure> {
-        let PortRequest { name, addresses, vlan, mtu, frames, frame_size, headroom, ring_size, zero_copy, busy_poll } =
-            request;
+        let PortRequest {
+            name,
+            addresses,
+            vlan,
+            mtu,
+            queues,
+            frames,
+            frame_size,
+            headroom,
+            ring_size,
+            zero_copy,
+            busy_poll,
+        } = request;
         let layout = layout_of(frames, frame_size, headroom, ring_size)?;
         let bind = bind_request(zero_copy.as_deref())?;
         let busy_poll = busy_poll.map(Into::into);
-        Ok(Self { name, vlan: vlan_of(vlan)?, mtu, layout, bind, busy_poll, ..Self::new(addresses_of(&addresses)?) })
+        let plain = Self::new(addresses_of(&addresses)?);
+        let queues = queues.unwrap_or(plain.queues);
+        Ok(Self { name, vlan: vlan_of(vlan)?, mtu, queues, layout, bind, busy_poll, ..plain })
     }
 }
 
@@ -204,6 +219,7 @@ pub struct PortInfo {
     pub mtu: u32,
     pub outer: String,
     pub inner: String,
+    pub members: Vec<Pair>,
     #[napi(ts_type = "'native' | 'skb' | 'hw'")]
     pub guard_mode: String,
     #[napi(ts_type = "'native' | 'skb' | 'hw'")]
@@ -225,12 +241,28 @@ impl PortInfo {
             mtu,
             outer,
             inner,
+            members,
             guard_mode,
             port_mode,
             tried,
         } = PinnedPortInfo::new(uplink, info);
         let bind_mode = bind_mode(bound);
-        Self { port, name, uplink, mac, addresses, vlan, mtu, outer, inner, guard_mode, port_mode, bind_mode, tried }
+        Self {
+            port,
+            name,
+            uplink,
+            mac,
+            addresses,
+            vlan,
+            mtu,
+            outer,
+            inner,
+            members,
+            guard_mode,
+            port_mode,
+            bind_mode,
+            tried,
+        }
     }
 }
 
@@ -248,6 +280,7 @@ pub struct PinnedPortInfo {
     pub mtu: u32,
     pub outer: String,
     pub inner: String,
+    pub members: Vec<Pair>,
     #[napi(ts_type = "'native' | 'skb' | 'hw'")]
     pub guard_mode: String,
     #[napi(ts_type = "'native' | 'skb' | 'hw'")]
@@ -267,10 +300,25 @@ impl PinnedPortInfo {
             mtu: info.mtu,
             outer: info.outer.to_string(),
             inner: info.inner.to_string(),
+            members: info.members.iter().map(Into::into).collect(),
             guard_mode: mode(info.guard_mode),
             port_mode: mode(info.port_mode),
             tried: info.tried.iter().map(Into::into).collect(),
         }
+    }
+}
+
+/// The devices of one queue.
+#[napi(object, object_from_js = false)]
+#[derive(Clone)]
+pub struct Pair {
+    pub outer: String,
+    pub inner: String,
+}
+
+impl From<&xsknet_port::Pair> for Pair {
+    fn from(xsknet_port::Pair { outer, inner }: &xsknet_port::Pair) -> Self {
+        Self { outer: outer.to_string(), inner: inner.to_string() }
     }
 }
 

@@ -184,6 +184,11 @@ impl From<OpenPortError> for Failure {
             E::NoMorePorts { uplink, limit } => {
                 ("PORTS_EXHAUSTED", json!({ "uplink": uplink.as_str(), "limit": limit }))
             }
+            E::NoMoreQueues { uplink, limit } => {
+                ("PORTS_EXHAUSTED", json!({ "uplink": uplink.as_str(), "limit": limit }))
+            }
+            // The protocol's schema has the same bounds.
+            E::QueuesUnfit { queues, limit } => ("INTERNAL", json!({ "queues": queues, "limit": limit })),
             E::NoAddress => ("ADDRESS_MISSING", json!({})),
             E::AddressUnfit { address, what } => ("ADDRESS_UNFIT", json!({ "address": address, "what": what })),
             E::AddressTaken { address, uplink, holder } => {

@@ -232,7 +232,7 @@ impl Instance {
         }))
     }
 
-    /// Opens a port and hands its socket over.
+    /// Opens a port and hands its sockets over.
     #[napi(ts_return_type = "Promise<OpenedPort>")]
     pub fn open_port<'env>(
         &self,
@@ -243,11 +243,12 @@ impl Instance {
         let domain = Arc::clone(&self.0);
         env.spawn_future(blocking(move || {
             let options = PortOptions::try_from(request)?;
-            let (port, donation) = domain.uplink(&uplink)?.open_port(options)?.hand_over()?;
-            let info = PortInfo::new(&uplink, port.info(), donation.bind);
+            let (port, donations) = domain.uplink(&uplink)?.open_port(options)?.hand_over()?;
+            let info = PortInfo::new(&uplink, port.info(), donations[0].bind);
             domain.keep(info.port, OpenPort::Brokered(port));
-            let socket = SocketDescription::from(&donation);
-            Ok(OpenedPort { info, socket, descriptors: vec![donation.xsk, donation.umem], domain })
+            let sockets = donations.iter().map(SocketDescription::from).collect();
+            let descriptors = donations.into_iter().flat_map(|donation| [donation.xsk, donation.umem]).collect();
+            Ok(OpenedPort { info, sockets, descriptors, domain })
         }))
     }
 
@@ -393,11 +394,11 @@ impl Domain {
     }
 }
 
-/// A port that was opened, and its socket on its way to a client.
+/// A port that was opened, and its sockets on their way to a client.
 #[napi]
 pub struct OpenedPort {
     info: PortInfo,
-    socket: SocketDescription,
+    sockets: Vec<SocketDescription>,
     descriptors: Vec<OwnedFd>,
     domain: Arc<Domain>,
 }
@@ -416,13 +417,13 @@ impl OpenedPort {
         self.info.clone()
     }
 
-    /// What the descriptors cannot tell.
+    /// What the descriptors cannot tell: of each queue, in their order.
     #[napi(getter)]
-    pub fn socket(&self) -> SocketDescription {
-        self.socket.clone()
+    pub fn sockets(&self) -> Vec<SocketDescription> {
+        self.sockets.clone()
     }
 
-    /// The XSK and the file of its UMEM, once. From now on a loss of the port is told, an earlier one included.
+    /// Of each queue the XSK and the file of its UMEM, once. From now on a loss of the port is told, an earlier one included.
     #[napi]
     pub fn take_descriptors(&mut self) -> Descriptors {
         lock(&self.domain.losses).know(self.info.port);

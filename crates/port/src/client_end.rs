@@ -10,6 +10,7 @@ use xsknet_link::{Device, DeviceName, FeatureSet, IfIndex, LinkError, MacAddr, O
 use crate::ground::{Ground, Site};
 use crate::plan::Plan;
 use crate::port::PortKey;
+use crate::room::Member;
 
 /// An inner end in a client's namespace, which exists for as long as somebody holds this.
 pub(crate) struct ClientEnd {
@@ -29,15 +30,9 @@ pub(crate) struct ClientEnd {
 const LOOKS: usize = 3;
 
 impl ClientEnd {
-    pub(crate) fn new(
-        ground: Arc<Ground>,
-        uplink: DeviceName,
-        plan: &Plan,
-        outer: IfIndex,
-        index: IfIndex,
-        site: Site,
-    ) -> Self {
-        let (key, device, mac, mtu) = (plan.key, plan.inner.clone(), plan.mac, plan.mtu);
+    pub(crate) fn new(ground: Arc<Ground>, uplink: DeviceName, plan: &Plan, member: &Member, site: Site) -> Self {
+        let (key, device, mac, mtu) = (plan.key, member.pair.inner.clone(), plan.mac, plan.mtu);
+        let (outer, index) = (member.outer_index, member.inner_index);
         Self { ground, uplink, key, site, device, index, outer, mac, mtu }
     }
 

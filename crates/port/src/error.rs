@@ -199,6 +199,22 @@ pub enum OpenPortError {
         /// How many fit.
         limit: u32,
     },
+    /// No port has so many queues, or none.
+    #[error("a port cannot have {queues} queues: it has 1 to {limit}")]
+    QueuesUnfit {
+        /// As asked for.
+        queues: u32,
+        /// The most.
+        limit: u32,
+    },
+    /// The uplink's ports have as many queues together as its maps hold.
+    #[error("the ports of `{uplink}` have {limit} queues together at most, and these would be more")]
+    NoMoreQueues {
+        /// The uplink.
+        uplink: DeviceName,
+        /// How many fit.
+        limit: u32,
+    },
     /// A port needs an address: its guard lets nothing else out.
     #[error("a port needs at least one address")]
     NoAddress,
@@ -329,6 +345,8 @@ impl OpenPortError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoMorePorts { .. } => Some("close a port, or open it on another uplink".into()),
+            Self::NoMoreQueues { .. } => Some("ask for fewer queues, or open the port on another uplink".into()),
+            Self::QueuesUnfit { .. } => Some("a queue a core that reads it is enough".into()),
             Self::NoAddress => Some("give it an address of the uplink's network, such as 192.0.2.10".into()),
             Self::AddressTaken { .. } => Some("choose an address that nobody on this network has".into()),
             Self::MacTaken { .. } => Some("leave the MAC out: one is made up".into()),

@@ -173,9 +173,17 @@ impl PinPath {
         Self(device.to_string())
     }
 
-    /// The folder of one port of an uplink.
+    /// The folder of one port of an uplink: of its first member.
     pub(crate) fn port(device: &DeviceName, port: u32) -> Self {
         Self(format!("{device}/port-{port}"))
+    }
+
+    /// The folder of one of a port's members, counted from 0.
+    pub(crate) fn member(device: &DeviceName, port: u32, member: usize) -> Self {
+        match member {
+            0 => Self::port(device, port),
+            member => Self(format!("{device}/port-{port}-{member}")),
+        }
     }
 
     /// A pin in this folder.

@@ -89,7 +89,8 @@ impl PinnedPort {
             return Err(OpenPortError::NamespaceUnfit { found: "it is the instance's own network namespace".into() });
         }
         let PinnedPortOptions { name, addresses, mac, vlan, mtu } = options;
-        let wanted = Wanted { name: name.as_deref(), addresses, mac: *mac, vlan: *vlan, mtu: *mtu, layout: None };
+        let wanted =
+            Wanted { name: name.as_deref(), addresses, mac: *mac, vlan: *vlan, mtu: *mtu, queues: 1, layout: None };
         let build = |plan: Plan, uplink: &UplinkState, card: &mut OpenUplink, scope: &Scope| {
             let folder = PinPath::port(&uplink.info.device, plan.id.number());
             let (room, mut info) = plan.build(uplink, card, Some(site), scope)?;

@@ -1,11 +1,13 @@
 //! What a port is going to be: options that were found good, before anything is made.
 
 use std::collections::BTreeMap;
+#[cfg(test)]
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
-use xsknet_bpf::contract::MAX_PORTS;
+use xsknet_bpf::contract::{MAX_MEMBERS, MAX_PAIRS, MAX_PORTS};
 use xsknet_bpf::{PortId, Vlan};
-use xsknet_link::{DeviceName, LinkError, MacAddr};
+use xsknet_link::{DeviceName, IfIndex, LinkError, MacAddr};
 use xsknet_xsk::Layout;
 
 use crate::error::{OpenPortError, StepError};
@@ -24,6 +26,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) mac: Option<MacAddr>,
     pub(crate) vlan: Option<u16>,
     pub(crate) mtu: Option<u32>,
+    /// Each with a pair of its own.
+    pub(crate) queues: u32,
     /// Of the UMEM, where it is known: its frames have to hold what comes.
     pub(crate) layout: Option<&'a Layout>,
 }
@@ -38,15 +42,25 @@ pub(crate) struct Plan {
     pub(crate) vlan: Vlan,
     pub(crate) mtu: u32,
     pub(crate) addresses: Vec<IpAddr>,
-    pub(crate) outer: DeviceName,
-    pub(crate) inner: DeviceName,
+    /// One a queue.
+    pub(crate) pairs: Vec<Pair>,
     pub(crate) alias: String,
+}
+
+/// The devices of one of a port's queues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// Among the host's.
+    pub outer: DeviceName,
+    /// In the instance's namespace, or in the client's of a pinned port.
+    pub inner: DeviceName,
 }
 
 impl Plan {
     pub(crate) fn new(uplink: &UplinkState, card: &OpenUplink, wanted: &Wanted<'_>) -> Result<Self, OpenPortError> {
         let device = &uplink.info.device;
         let id = free_id(&card.ports, device)?;
+        check_queues(wanted.queues, device, card.ports.values().map(|room| room.members.len()).sum())?;
         let is_taken = |name: &str| card.ports.values().any(|room| room.plan.name == name);
         let name = match wanted.name {
             Some(name) if is_taken(name) => {
@@ -74,11 +88,13 @@ impl Plan {
             addresses.push(link_local);
         }
         check_addresses(&addresses, vlan, uplink, card)?;
-        let outer = device_name('o', uplink, id);
-        let inner = device_name('i', uplink, id);
+        let card = uplink.info.index;
+        let names =
+            |member| Pair { outer: device_name('o', card, id, member), inner: device_name('i', card, id, member) };
+        let pairs = (0..wanted.queues).map(names).collect();
         let alias = uplink.ground.paths.alias(&name);
         let key = uplink.ground.next_port();
-        Ok(Self { name, key, id, mac, vlan, mtu, addresses, outer, inner, alias })
+        Ok(Self { name, key, id, mac, vlan, mtu, addresses, pairs, alias })
     }
 }
 
@@ -86,6 +102,16 @@ fn free_id<T>(ports: &BTreeMap<PortId, T>, uplink: &DeviceName) -> Result<PortId
     let mut ids = (1..=MAX_PORTS).filter_map(PortId::new);
     let free = ids.find(|id| !ports.contains_key(id));
     free.ok_or_else(|| OpenPortError::NoMorePorts { uplink: uplink.clone(), limit: MAX_PORTS })
+}
+
+fn check_queues(queues: u32, uplink: &DeviceName, pairs: usize) -> Result<(), OpenPortError> {
+    if !(1..=MAX_MEMBERS).contains(&queues) {
+        return Err(OpenPortError::QueuesUnfit { queues, limit: MAX_MEMBERS });
+    }
+    if pairs + queues as usize > MAX_PAIRS as usize {
+        return Err(OpenPortError::NoMoreQueues { uplink: uplink.clone(), limit: MAX_PAIRS });
+    }
+    Ok(())
 }
 
 /// Others may have chosen the obvious one.
@@ -201,9 +227,11 @@ fn is_mapped(address: Ipv6Addr) -> bool {
     address.to_ipv4_mapped().is_some()
 }
 
-/// A device name of at most 15 bytes that no other uplink's port has: both numbers in hexadecimal.
-fn device_name(end: char, uplink: &UplinkState, id: PortId) -> DeviceName {
-    let name = format!("xsk{end}{:x}-{:x}", uplink.info.index.get(), id.number());
+/// A device name of at most 15 bytes that no other uplink's port has: both numbers in hexadecimal. The second and further pairs of a
+/// port have their number in the place of the `k`, which costs no byte.
+fn device_name(end: char, card: IfIndex, id: PortId, member: u32) -> DeviceName {
+    let mark = char::from_digit(member, 10).filter(|_| member > 0).unwrap_or('k');
+    let name = format!("xs{mark}{end}{:x}-{:x}", card.get(), id.number());
     name.parse().expect("two numbers fit a device name")
 }
 
@@ -216,6 +244,31 @@ mod tests {
         let id = PortId::new(7).unwrap();
         assert_eq!(made_up_name(id, |_| false), "port-7");
         assert_eq!(made_up_name(id, |name| ["port-7", "port-7-2"].contains(&name)), "port-7-3");
+    }
+
+    #[test]
+    fn every_pair_of_every_port_has_names_of_its_own_that_fit() {
+        let card = IfIndex::new(0xfff_ffff).unwrap();
+        let id = PortId::new(MAX_PORTS).unwrap();
+        let names = (0..MAX_MEMBERS).flat_map(|member| ['o', 'i'].map(|end| device_name(end, card, id, member)));
+        let names: BTreeSet<_> = names.map(|name| name.to_string()).collect();
+        assert_eq!(names.len(), 2 * MAX_MEMBERS as usize);
+        assert!(names.contains("xskofffffff-400") && names.contains("xs7ifffffff-400"), "{names:?}");
+    }
+
+    #[test]
+    fn queues_are_bounded_a_port_and_an_uplink() {
+        let card: DeviceName = "card0".parse().unwrap();
+        for queues in [0, 9] {
+            assert!(matches!(check_queues(queues, &card, 0), Err(OpenPortError::QueuesUnfit { limit: 8, .. })));
+        }
+        assert!(check_queues(8, &card, 4096 - 8).is_ok());
+        let error = check_queues(8, &card, 4096 - 7).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the ports of `card0` have 4096 queues together at most, and these would be more"
+        );
+        assert!(error.hint().is_some());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A port: a veth pair, a guard at its outer end, an AF_XDP socket at its inner end.
+//! A port: a veth pair, a guard at its outer end, an AF_XDP socket at its inner end; and as often as it has queues.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use xsknet_bpf::{Obtained, PortId};
 use xsknet_link::{DeviceName, MacAddr};
-use xsknet_xsk::{BindMode, BindRequest, BusyPoll, Census, DonateError, Donation, Layout, Socket};
+use xsknet_xsk::{BindMode, BindRequest, BusyPoll, Census, Donation, Layout, Socket};
 
 use crate::error::{CloseError, HandOverError, OpenPortError, StepError};
 use crate::journal::Scope;
-use crate::plan::{Plan, Wanted};
+use crate::plan::{Pair, Plan, Wanted};
 use crate::room::{Room, steer};
 use crate::selftest;
 use crate::statistics::{Equality, PortStatistics};
@@ -30,11 +30,14 @@ pub struct PortOptions {
     pub vlan: Option<u16>,
     /// Its MTU in bytes, at most the uplink's, which is the default.
     pub mtu: Option<u32>,
-    /// Its UMEM and rings.
+    /// Its queues, 1 to 8: each is a pair with a socket, an UMEM and rings of its own. The uplink's program decides by a frame's flow
+    /// which of them gets it, the same for both directions; what is no IP is the first one's.
+    pub queues: u32,
+    /// UMEM and rings, of each queue.
     pub layout: Layout,
-    /// How its socket is bound.
+    /// How its sockets are bound.
     pub bind: BindRequest,
-    /// Whether its socket prefers busy polling, which its owner may not be able to ask for. A refusal is told in `tried`.
+    /// Whether its sockets prefer busy polling, which its owner may not be able to ask for. A refusal is told in `tried`.
     pub busy_poll: Option<BusyPoll>,
 }
 
@@ -47,6 +50,7 @@ impl PortOptions {
             mac: None,
             vlan: None,
             mtu: None,
+            queues: 1,
             layout: Layout::builder().build().expect("the defaults fit each other"),
             bind: BindRequest::Automatic,
             busy_poll: None,
@@ -54,8 +58,16 @@ impl PortOptions {
     }
 
     fn wanted(&self) -> Wanted<'_> {
-        let Self { name, addresses, mac, vlan, mtu, layout, .. } = self;
-        Wanted { name: name.as_deref(), addresses, mac: *mac, vlan: *vlan, mtu: *mtu, layout: Some(layout) }
+        let Self { name, addresses, mac, vlan, mtu, queues, layout, .. } = self;
+        Wanted {
+            name: name.as_deref(),
+            addresses,
+            mac: *mac,
+            vlan: *vlan,
+            mtu: *mtu,
+            queues: *queues,
+            layout: Some(layout),
+        }
     }
 }
 
@@ -97,29 +109,31 @@ pub struct PortInfo {
     pub vlan: Option<u16>,
     /// Its MTU, in bytes.
     pub mtu: u32,
-    /// The device at its outer end, among the host's.
+    /// The device at its outer end, among the host's: of its first queue.
     pub outer: DeviceName,
-    /// The device at its inner end, in the instance's namespace, or in the client's of a pinned port.
+    /// The device at its inner end, in the instance's namespace, or in the client's of a pinned port: of its first queue.
     pub inner: DeviceName,
+    /// The pair of each queue, in their order.
+    pub members: Vec<Pair>,
     /// Where its guard runs.
     pub guard_mode: Obtained,
     /// Where the program at its inner end runs.
     pub port_mode: Obtained,
-    /// How its socket is bound; `None` where its client makes it.
+    /// How its first socket is bound; `None` where its client makes it.
     pub bind_mode: Option<BindMode>,
     /// What was tried on the way.
     pub tried: Vec<Tried>,
 }
 
-/// An open port and its socket. Dropping it closes it; `close` also says what could not be undone.
+/// An open port and its sockets. Dropping it closes it; `close` also says what could not be undone.
 #[derive(Debug)]
 pub struct Port {
-    // Before the socket: nothing may be steered to it any more when it goes.
+    // Before the sockets: nothing may be steered to them any more when they go.
     hold: Hold,
-    socket: Socket,
+    sockets: Vec<Socket>,
 }
 
-/// An open port whose socket was handed over: its frames and rings are somebody else's, and this process has no mapping of
+/// An open port whose sockets were handed over: its frames and rings are somebody else's, and this process has no mapping of
 /// them. Dropping it closes it; `close` also says what could not be undone.
 #[derive(Debug)]
 pub struct BrokeredPort {
@@ -138,11 +152,15 @@ impl Port {
     pub(crate) fn open(uplink: Arc<UplinkState>, options: PortOptions) -> Result<Self, OpenPortError> {
         let build = |plan: Plan, uplink: &UplinkState, card: &mut OpenUplink, scope: &Scope| {
             let (mut room, mut info) = plan.build(uplink, card, None, scope)?;
-            let socket = room.make_socket(uplink, &options, &mut info)?;
-            Ok((room, info, socket))
+            let sockets = room.make_sockets(uplink, &options, &mut info)?;
+            Ok((room, info, sockets))
         };
-        let (hold, socket) = Hold::open(uplink, &options.wanted(), build, selftest::both_ways)?;
-        Ok(Self { hold, socket })
+        let prove = |uplink: &UplinkState, card: &mut OpenUplink, id, info: &PortInfo, sockets: &mut Vec<Socket>| {
+            let mut numbered = sockets.iter_mut().enumerate();
+            numbered.try_for_each(|(member, socket)| selftest::both_ways(uplink, card, id, member, info, socket))
+        };
+        let (hold, sockets) = Hold::open(uplink, &options.wanted(), build, prove)?;
+        Ok(Self { hold, sockets })
     }
 
     /// What became of the options.
@@ -150,9 +168,14 @@ impl Port {
         &self.hold.info
     }
 
-    /// The port's socket: frames and rings.
+    /// The socket of its first queue: frames and rings.
     pub fn socket(&mut self) -> &mut Socket {
-        &mut self.socket
+        &mut self.sockets[0]
+    }
+
+    /// The sockets of all its queues, in their order.
+    pub fn sockets(&mut self) -> &mut [Socket] {
+        &mut self.sockets
     }
 
     /// What the kernel says of the port.
@@ -168,34 +191,43 @@ impl Port {
     /// # Errors
     /// The kernel's, for a map or a device.
     pub fn equalities(&mut self) -> Result<[Equality; 3], StepError> {
-        let owner = self.socket.counters();
-        Ok(self.statistics()?.equalities(&owner))
+        let owners: Vec<_> = self.sockets.iter().map(Socket::counters).collect();
+        Ok(self.statistics()?.equalities(&owners))
     }
 
-    /// Gives the socket away, to another process perhaps, and keeps the port open. No mapping of the UMEM or of a ring stays
+    /// Gives the sockets away, to another process perhaps, in the order of their queues, and keeps the port open. No mapping of the UMEM or of a ring stays
     /// in this process: whoever has the UMEM's file may truncate it, and a touch of a mapping would then be the end.
     ///
     /// # Errors
     /// [`HandOverError`] with the port in it, unless all frames are released and everything sent has been completed.
-    pub fn hand_over(self) -> Result<(BrokeredPort, Donation), HandOverError> {
-        let Self { hold, socket } = self;
-        match socket.donate() {
-            Ok(donation) => Ok((BrokeredPort { hold }, donation)),
-            Err(DonateError { held, tx, broken, socket }) => {
-                Err(HandOverError { held, tx, broken, port: Box::new(Self { hold, socket: *socket }) })
-            }
+    pub fn hand_over(mut self) -> Result<(BrokeredPort, Vec<Donation>), HandOverError> {
+        // All or none, so that the port stays whole.
+        let (mut held, mut tx, mut broken) = (0, 0, None);
+        for socket in &mut self.sockets {
+            broken = broken.or(socket.complete().err());
+            let census = socket.census();
+            held += census.outstanding();
+            tx += census.tx;
         }
+        if held > 0 || tx > 0 || broken.is_some() {
+            return Err(HandOverError { held, tx, broken, port: Box::new(self) });
+        }
+        let Self { hold, sockets } = self;
+        let donations =
+            sockets.into_iter().map(|socket| socket.donate().expect("nothing was sent since it was looked at"));
+        Ok((BrokeredPort { hold }, donations.collect()))
     }
 
-    /// Closes the port: nothing is steered to it any more, its pair is gone, and every frame is at home.
+    /// Closes the port: nothing is steered to it any more, its pairs are gone, and every frame is at home: the censuses are those of
+    /// its sockets.
     ///
     /// # Errors
     /// What could not be undone stays in the journal, and the next start tries again.
-    pub fn close(self) -> Result<Census, CloseError> {
-        let Self { hold, socket } = self;
+    pub fn close(self) -> Result<Vec<Census>, CloseError> {
+        let Self { hold, sockets } = self;
         let closed = hold.close();
-        let census = socket.close();
-        closed.map(|()| census)
+        let censuses = sockets.into_iter().map(Socket::close).collect();
+        closed.map(|()| censuses)
     }
 }
 
@@ -219,7 +251,7 @@ impl BrokeredPort {
         self.hold.statistics()
     }
 
-    /// Closes the port. Whoever holds its socket, or a copy of it, can neither send nor receive any more once this returns.
+    /// Closes the port. Whoever holds one of its sockets, or a copy, can neither send nor receive any more once this returns.
     ///
     /// # Errors
     /// What could not be undone stays in the journal, and the next start tries again.

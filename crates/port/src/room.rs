@@ -15,7 +15,7 @@ use crate::ground::{Ground, Site};
 use crate::journal::{Change, Scope};
 use crate::names::PinPath;
 use crate::pins;
-use crate::plan::Plan;
+use crate::plan::{Pair, Plan};
 use crate::port::{PortInfo, PortOptions};
 use crate::tried::Tried;
 use crate::uplink::{OpenUplink, UplinkState};
@@ -24,15 +24,25 @@ use crate::uplink::{OpenUplink, UplinkState};
 #[derive(Debug)]
 pub(crate) struct Room {
     pub(crate) plan: Plan,
-    pub(crate) outer_index: IfIndex,
-    /// In its own namespace.
-    pub(crate) inner_index: IfIndex,
+    /// One a queue, in their order.
+    pub(crate) members: Vec<Member>,
+    /// The numbers of the members' outer ends.
+    outers: Vec<u32>,
     /// The inner end, where it is in a client's namespace.
     pub(crate) client: Option<Arc<ClientEnd>>,
     /// The addresses that the card lets in for this port.
     pub(crate) filters: Vec<MacAddr>,
+}
+
+/// What one queue of a port consists of: a pair, with a program and a map of its own.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) pair: Pair,
+    pub(crate) outer_index: IfIndex,
+    /// In its own namespace.
+    pub(crate) inner_index: IfIndex,
     pub(crate) program: PortProgram,
-    pub(crate) _attachments: [Attachment; 2],
+    attachments: [Attachment; 2],
     /// Held for its statistics; `None` until its owner shares it. It must go with the port, or a dead owner's socket would stay
     /// in the XSKMAP.
     pub(crate) socket: Option<OwnedFd>,
@@ -42,19 +52,27 @@ impl Room {
     /// The port as the programs know it.
     pub(crate) fn entry(&self) -> PortEntry<'_> {
         let Plan { id, mac, vlan, mtu, addresses, .. } = &self.plan;
-        let (outer, mac) = (self.outer_index.get(), mac.octets());
-        PortEntry { id: *id, outer, mac, vlan: *vlan, mtu: *mtu, addresses }
+        PortEntry { id: *id, outers: &self.outers, mac: mac.octets(), vlan: *vlan, mtu: *mtu, addresses }
     }
-}
 
-impl Room {
-    /// The namespace of the inner end.
+    /// The namespace of the inner ends.
     pub(crate) fn inner_site<'a>(&'a self, ground: &'a Ground) -> &'a Site {
         self.client.as_ref().map_or(&ground.ports, |client| &client.site)
     }
 
-    /// Makes the port's socket, here in this process.
-    pub(crate) fn make_socket(
+    /// Makes the port's sockets, here in this process: one a queue.
+    pub(crate) fn make_sockets(
+        &mut self,
+        uplink: &UplinkState,
+        options: &PortOptions,
+        info: &mut PortInfo,
+    ) -> Result<Vec<Socket>, OpenPortError> {
+        self.members.iter_mut().map(|member| member.make_socket(uplink, options, info)).collect()
+    }
+}
+
+impl Member {
+    fn make_socket(
         &mut self,
         uplink: &UplinkState,
         options: &PortOptions,
@@ -64,7 +82,7 @@ impl Room {
         let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
         // The socket is bound and its FILL ring primed before the XSKMAP knows it, else the first frames are lost.
         let request = Request {
-            device: self.plan.inner.as_str(),
+            device: self.pair.inner.as_str(),
             queue: QueueId(0),
             layout: options.layout,
             bind: options.bind,
@@ -72,9 +90,9 @@ impl Room {
         };
         let Created { socket, obtained, tried: bound } =
             ground.ports.run(|| xsknet_xsk::create(&request)).map_err(step)??;
-        info.bind_mode = Some(obtained);
-        info.tried.extend(bound.into_iter().map(Tried::bind));
-        info.tried.extend(options.busy_poll.map(|wanted| Tried::bind(prefer_busy_poll(&socket, wanted))));
+        info.bind_mode.get_or_insert(obtained);
+        let polled = options.busy_poll.map(|wanted| prefer_busy_poll(&socket, wanted));
+        add_new(&mut info.tried, bound.into_iter().chain(polled).map(Tried::bind));
         ground.passed("the socket is bound");
         let duplicate = socket.as_fd().try_clone_to_owned();
         self.socket = Some(duplicate.map_err(|cause| step(StepError::Io { attempt: "duplicate the socket", cause }))?);
@@ -84,8 +102,17 @@ impl Room {
     }
 }
 
+/// What was tried for one queue is as a rule what was tried for all, and told once.
+fn add_new(told: &mut Vec<Tried>, more: impl IntoIterator<Item = Tried>) {
+    for tried in more {
+        if !told.contains(&tried) {
+            told.push(tried);
+        }
+    }
+}
+
 impl Plan {
-    /// Everything up to the socket, with the inner end in a client's namespace where one is given. What a failure leaves is
+    /// Everything up to the sockets, with the inner end in a client's namespace where one is given. What a failure leaves is
     /// undone by the caller.
     pub(crate) fn build(
         self,
@@ -94,16 +121,59 @@ impl Plan {
         client: Option<Site>,
         scope: &Scope,
     ) -> Result<(Room, PortInfo), OpenPortError> {
+        let mut tried = Vec::new();
+        let mode = guard_mode(uplink, &mut tried);
+        let made = (0..self.pairs.len())
+            .map(|member| self.build_member(member, uplink, card, client.as_ref(), scope, mode, &mut tried));
+        let members: Vec<Member> = made.collect::<Result<_, _>>()?;
+        let [first, ..] = members.as_slice() else { unreachable!("a port has at least one queue") };
+        let [inner_attachment, outer_attachment] = &first.attachments;
+        let info = PortInfo {
+            name: self.name.clone(),
+            key: self.key,
+            id: self.id,
+            mac: self.mac,
+            addresses: self.addresses.clone(),
+            vlan: self.vlan.id(),
+            mtu: self.mtu,
+            outer: first.pair.outer.clone(),
+            inner: first.pair.inner.clone(),
+            members: self.pairs.clone(),
+            guard_mode: outer_attachment.obtained(),
+            port_mode: inner_attachment.obtained(),
+            bind_mode: None,
+            tried,
+        };
+        let client = client.map(|site| {
+            let ground = Arc::clone(&uplink.ground);
+            Arc::new(ClientEnd::new(ground, uplink.info.device.clone(), &self, first, site))
+        });
+        let outers = members.iter().map(|member| member.outer_index.get()).collect();
+        Ok((Room { plan: self, members, outers, client, filters: Vec::new() }, info))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what all of a port's members are made of")]
+    fn build_member(
+        &self,
+        member: usize,
+        uplink: &UplinkState,
+        card: &OpenUplink,
+        client: Option<&Site>,
+        scope: &Scope,
+        guard_mode: Mode,
+        tried: &mut Vec<Tried>,
+    ) -> Result<Member, OpenPortError> {
         let ground = &*uplink.ground;
         let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
-        let (outer, inner) = self.make_pair(uplink, client.as_ref(), scope).map_err(|cause| match cause {
-            StepError::Link(LinkError::NameTaken { name }) if client.is_some() && name == self.inner => {
+        let pair = self.pairs[member].clone();
+        let (outer, inner) = self.make_pair(&pair, uplink, client, scope).map_err(|cause| match cause {
+            StepError::Link(LinkError::NameTaken { name }) if client.is_some() && name == pair.inner => {
                 OpenPortError::ClientDeviceTaken { device: name }
             }
             cause => step(cause),
         })?;
 
-        let folder = PinPath::port(&uplink.info.device, self.id.number());
+        let folder = PinPath::member(&uplink.info.device, self.id.number(), member);
         let pins = ground.paths.pin(&folder);
         let program = ground
             .change(scope, Change::Pins { folder: folder.clone() }, || -> Result<_, StepError> {
@@ -117,8 +187,8 @@ impl Plan {
         let pin = folder.file("port-link");
         let inner_attachment = ground
             .change(scope, Change::Attachment { pin: pin.clone() }, || {
-                let device = xsknet_bpf::Device { name: self.inner.to_string(), index: inner.get() };
-                client.as_ref().unwrap_or(&ground.ports).run(|| -> Result<_, StepError> {
+                let device = xsknet_bpf::Device { name: pair.inner.to_string(), index: inner.get() };
+                client.unwrap_or(&ground.ports).run(|| -> Result<_, StepError> {
                     let mut attachment = program.attach(&device, mode)?;
                     ground.passed("the port's program is attached");
                     attachment.pin(&ground.paths.pin(&pin))?;
@@ -126,86 +196,58 @@ impl Plan {
                 })?
             })
             .map_err(step)?;
+        add_new(tried, Tried::programs("port", inner_attachment.tried()));
 
-        let mut tried = Tried::programs("port", inner_attachment.tried());
-        let mode = guard_mode(uplink, &mut tried);
         let pin = folder.file("guard-link");
         let outer_attachment = ground
             .change(scope, Change::Attachment { pin: pin.clone() }, || {
-                let device = xsknet_bpf::Device { name: self.outer.to_string(), index: outer.get() };
+                let device = xsknet_bpf::Device { name: pair.outer.to_string(), index: outer.get() };
                 ground.host.run(|| -> Result<_, StepError> {
-                    let mut attachment = card.datapath.attach_guard(&device, mode)?;
+                    let mut attachment = card.datapath.attach_guard(&device, guard_mode)?;
                     ground.passed("the guard is attached");
                     attachment.pin(&ground.paths.pin(&pin))?;
                     Ok(attachment)
                 })?
             })
             .map_err(step)?;
-        tried.extend(Tried::programs("guard", outer_attachment.tried()));
+        add_new(tried, Tried::programs("guard", outer_attachment.tried()));
 
-        let info = PortInfo {
-            name: self.name.clone(),
-            key: self.key,
-            id: self.id,
-            mac: self.mac,
-            addresses: self.addresses.clone(),
-            vlan: self.vlan.id(),
-            mtu: self.mtu,
-            outer: self.outer.clone(),
-            inner: self.inner.clone(),
-            guard_mode: outer_attachment.obtained(),
-            port_mode: inner_attachment.obtained(),
-            bind_mode: None,
-            tried,
-        };
-        let client = client.map(|site| {
-            let ground = Arc::clone(&uplink.ground);
-            Arc::new(ClientEnd::new(ground, uplink.info.device.clone(), &self, outer, inner, site))
-        });
-        let room = Room {
-            plan: self,
-            outer_index: outer,
-            inner_index: inner,
-            client,
-            filters: Vec::new(),
-            program,
-            _attachments: [inner_attachment, outer_attachment],
-            socket: None,
-        };
-        Ok((room, info))
+        let attachments = [inner_attachment, outer_attachment];
+        Ok(Member { pair, outer_index: outer, inner_index: inner, program, attachments, socket: None })
     }
 
     /// Both ends are born in the ports' namespace and get their alias there, so that no device without our mark is ever
     /// among the host's.
     fn make_pair(
         &self,
+        names: &Pair,
         uplink: &UplinkState,
         client: Option<&Site>,
         scope: &Scope,
     ) -> Result<(IfIndex, IfIndex), StepError> {
         let ground = &*uplink.ground;
-        let change = Change::Pair { outer: self.outer.clone(), inner: self.inner.clone(), alias: self.alias.clone() };
+        let change = Change::Pair { outer: names.outer.clone(), inner: names.inner.clone(), alias: self.alias.clone() };
         ground.change(scope, change, || {
             let links = &ground.ports.links;
             let mtu = self.mtu;
             let pair = links.add_veth(&VethPair::new(
                 // The card's MAC, so that the host takes what is sent to it there.
-                End::new(self.outer.clone()).mac(uplink.info.mac).mtu(mtu),
-                End::new(self.inner.clone()).mac(self.mac).mtu(mtu),
+                End::new(names.outer.clone()).mac(uplink.info.mac).mtu(mtu),
+                End::new(names.inner.clone()).mac(self.mac).mtu(mtu),
             ))?;
             ground.passed("the pair is made");
             links.set_alias(pair.outer, &self.alias)?;
             links.set_alias(pair.inner, &self.alias)?;
             ground.passed("the pair is marked");
             // Neither end may talk by itself, nor hand on frames that only a kernel's own stack could take.
-            ground.ports.run(|| quiet(&self.outer).and_then(|_| quiet(&self.inner)))??;
+            ground.ports.run(|| quiet(&names.outer).and_then(|_| quiet(&names.inner)))??;
             links.move_to(pair.outer, &ground.host.namespace)?;
             ground.passed("the outer end is among the host's devices");
             // The settings of IPv6 are the namespace's, not the device's: they do not travel with it.
-            ground.host.run(|| quiet(&self.outer))??;
-            let outer = ground.host.links.by_name(&self.outer)?.index;
+            ground.host.run(|| quiet(&names.outer))??;
+            let outer = ground.host.links.by_name(&names.outer)?.index;
             let inner = match client {
-                Some(client) => self.move_to_client(ground, client, outer, pair.inner)?,
+                Some(client) => names.move_to_client(ground, client, outer, pair.inner)?,
                 None => pair.inner,
             };
             ground.host.links.set_up(outer)?;
@@ -213,7 +255,9 @@ impl Plan {
             Ok((outer, inner))
         })
     }
+}
 
+impl Pair {
     /// The number of the inner end there, by which it is known from now on: its name is its owner's to change.
     fn move_to_client(
         &self,

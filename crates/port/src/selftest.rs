@@ -1,10 +1,10 @@
 //! A frame each way before a port is handed out: redirects that the kernel refuses fail without an error, so the only
 //! proof that a path works is a frame that went along it.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use xsknet_bpf::{Direction, InjectOptions, Injector, Obtained, PortId};
+use xsknet_bpf::{Datapath, Direction, InjectOptions, Injector, Obtained, PortId};
 use xsknet_link::MacAddr;
 use xsknet_xsk::{Socket, SocketError};
 
@@ -21,15 +21,21 @@ const ATTEMPTS: u32 = 3;
 /// IEEE 802's local experimental EtherType 1: nobody else's, and a guard lets it out of no port.
 const ETHER_TYPE: [u8; 2] = [0x88, 0xb5];
 
-/// Sends a frame through the uplink's program to the port, and one from the port to the wire.
+/// RFC 3692's first number for experiments: no host has a use for such a packet.
+const IP_PROTOCOL: u8 = 253;
+/// RFC 5737's TEST-NET-3: no host has such an address.
+const TEST_NET: [u8; 3] = [203, 0, 113];
+
+/// Sends a frame through the uplink's program to one of the port's members, and one from there to the wire.
 pub(crate) fn both_ways(
     uplink: &UplinkState,
     card: &mut OpenUplink,
     id: PortId,
+    member: usize,
     info: &PortInfo,
     socket: &mut Socket,
 ) -> Result<(), OpenPortError> {
-    to_the_port(uplink, card, id, info, socket)?;
+    to_the_port(uplink, card, id, member, info, socket)?;
     uplink.ground.passed("a self-test frame reached the port");
     from_the_port(uplink, card, id, info, socket)?;
     uplink.ground.passed("a self-test frame left the port");
@@ -40,12 +46,17 @@ fn to_the_port(
     uplink: &UplinkState,
     card: &mut OpenUplink,
     id: PortId,
+    member: usize,
     info: &PortInfo,
     socket: &mut Socket,
 ) -> Result<(), OpenPortError> {
     let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
     let mut frame = header(info, info.mac.octets(), uplink.info.mac.octets());
-    frame.extend(ETHER_TYPE);
+    match member {
+        // What is no IP is the first member's.
+        0 => frame.extend(ETHER_TYPE),
+        _ => frame.extend(packet_for(&card.datapath, member as u32, info.members.len() as u32)),
+    }
     frame.extend(b"xsknet self-test ");
     frame.extend(MacAddr::random_local().octets());
     frame.resize(60, 0);
@@ -85,7 +96,7 @@ fn to_the_port(
         return Ok(());
     }
     let uplink_program = card.datapath.uplink_counters().map_err(|cause| step(cause.into()))?;
-    let port_program = card.ports[&id].program.counters().map_err(|cause| step(cause.into()))?;
+    let port_program = card.ports[&id].members[member].program.counters().map_err(|cause| step(cause.into()))?;
     let seen = format!("uplink program {uplink_program:?}; port program {port_program:?}");
     Err(OpenPortError::SelfTest { direction: "to the port", waited_ms: DEADLINE.as_millis() as u64, seen })
 }
@@ -153,6 +164,25 @@ fn until(mut holds: impl FnMut() -> Result<bool, SocketError>) -> Result<bool, S
             return Ok(false);
         }
     }
+}
+
+/// The header of an IPv4 packet that the uplink's program gives to this member. Between two hosts, the flow is that of their
+/// addresses; so many pairs of them are tried that one is found, whatever the program's seed.
+fn packet_for(datapath: &Datapath, member: u32, members: u32) -> Vec<u8> {
+    const LENGTH: u8 = 20 + 23; // with the text and the number behind it
+    let host = |number| Ipv4Addr::new(TEST_NET[0], TEST_NET[1], TEST_NET[2], number);
+    let mut pairs = (0..=u8::MAX).flat_map(|from| (0..=u8::MAX).map(move |to| [host(from), host(to)]));
+    let [from, to] = pairs
+        .find(|ends| datapath.member_of(*ends, IP_PROTOCOL, members) == member)
+        .expect("65,536 flows reach each of 8 members");
+    let mut packet = vec![0x08, 0x00, 0x45, 0, 0, LENGTH, 0, 0, 0, 0, 1, IP_PROTOCOL, 0, 0];
+    packet.extend(from.octets());
+    packet.extend(to.octets());
+    let words = packet[2..].chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let folded = |sum: u32| (sum & 0xffff) + (sum >> 16);
+    let sum = folded(folded(words.sum()));
+    packet[12..14].copy_from_slice(&(!sum as u16).to_be_bytes());
+    packet
 }
 
 fn header(info: &PortInfo, destination: [u8; 6], source: [u8; 6]) -> Vec<u8> {

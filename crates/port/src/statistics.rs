@@ -89,24 +89,29 @@ impl UplinkStatistics {
 }
 
 impl PortStatistics {
-    /// The sums of one port, with what its owner counted on the socket. What the kernel counted on it is taken for nothing where
+    /// The sums of one port, with what its owners counted, each on one of its sockets. What the kernel counted on it is taken for nothing where
     /// it is not known.
     ///
     /// A descriptor that the kernel refuses is completed like any other (seen on 6.18.44). A `Socket` writes none; an owner
     /// who writes his rings himself may.
-    pub fn equalities(&self, owner: &SocketCounters) -> [Equality; 3] {
+    pub fn equalities<'a>(&self, owners: impl IntoIterator<Item = &'a SocketCounters>) -> [Equality; 3] {
+        let (mut completed, mut received) = (0, 0);
+        for owner in owners {
+            completed += owner.completed;
+            received += owner.received;
+        }
         let socket = self.socket.unwrap_or_default();
         [
             Equality {
                 what: "port sent",
-                left: owner.completed,
+                left: completed,
                 right: self.guard.seen() + self.inner_transmit_drops + socket.tx_invalid_descs,
             },
             Equality { what: "guard program", left: self.guard.seen(), right: self.guard.total() },
             Equality {
                 what: "port received",
                 left: self.program.seen(),
-                right: self.program.dropped() + owner.received + socket.rx_dropped + socket.rx_ring_full,
+                right: self.program.dropped() + received + socket.rx_dropped + socket.rx_ring_full,
             },
         ]
     }

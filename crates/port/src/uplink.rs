@@ -133,7 +133,7 @@ impl Uplink {
         let pins = ground.paths.pin(&folder);
         let mut datapath = ground
             .change(scope, Change::Pins { folder: folder.clone() }, || {
-                let options = DatapathOptions { uplink_mtu: card.mtu, pins: Some(&pins) };
+                let options = DatapathOptions { uplink_mtu: card.mtu, flow_seed: random(), pins: Some(&pins) };
                 Ok(Datapath::load(options)?)
             })
             .map_err(|error| match error {
@@ -319,9 +319,10 @@ impl UplinkState {
             suspect(index) && matches!(self.ground.host.links.by_index(index), Err(LinkError::DeviceMissing { .. }))
         };
         let card = gone(self.info.index).then(|| (self.info.index, Loss::Uplink { device: device.clone() }));
-        let ports = open.ports.values().filter(|room| gone(room.outer_index)).map(|room| {
+        let ports = open.ports.values().filter_map(|room| {
+            let lost = room.members.iter().map(|member| member.outer_index).find(|outer| gone(*outer))?;
             let change = room.client.as_ref().map(|client| client.missing());
-            (room.outer_index, Loss::Port { uplink: device.clone(), key: room.plan.key, change })
+            Some((lost, Loss::Port { uplink: device.clone(), key: room.plan.key, change }))
         });
         card.into_iter().chain(ports).collect()
     }
@@ -332,7 +333,8 @@ impl UplinkState {
             let losses = card_losses(&self.ground, device);
             losses.transmit_drops + losses.refused_redirects
         };
-        of(&self.info.device) + of(&room.plan.outer)
+        let pairs = room.members.iter().map(|member| of(&member.pair.outer));
+        of(&self.info.device) + pairs.sum::<u64>()
     }
 
     fn statistics(&self) -> Result<UplinkStatistics, StepError> {
@@ -359,7 +361,8 @@ impl UplinkState {
         let mut open = self.lock();
         let room = open.as_mut().and_then(|open| open.ports.get_mut(&id));
         room.is_some_and(|room| {
-            room.socket = Some(socket);
+            let [member] = room.members.as_mut_slice() else { unreachable!("a pinned port has one queue") };
+            member.socket = Some(socket);
             true
         })
     }
@@ -368,20 +371,24 @@ impl UplinkState {
         Ok(PortStatistics { guard: open.datapath.guard_counters(room.plan.id)?, ..self.pair_statistics(room)? })
     }
 
-    /// All but the guard's verdicts, which are the uplink's.
+    /// All but the guard's verdicts, which are the uplink's, of all pairs together.
     fn pair_statistics(&self, room: &Room) -> Result<PortStatistics, StepError> {
-        let outer = card_losses(&self.ground, &room.plan.outer);
-        // By its number: a client may rename its end.
-        let inner = room.inner_site(&self.ground).links.by_index(room.inner_index);
-        let socket = room.socket.as_ref().map(xsknet_xsk::kernel_statistics).transpose();
-        Ok(PortStatistics {
-            guard: Counters::default(),
-            program: room.program.counters()?,
-            socket: socket.map_err(|cause| StepError::Io { attempt: "read a socket's statistics", cause })?,
-            inner_transmit_drops: inner.map_or(0, |inner| inner.stats.tx_dropped),
-            outer_transmit_drops: outer.transmit_drops,
-            outer_refused_redirects: outer.refused_redirects,
-        })
+        let mut sum = PortStatistics::default();
+        for member in &room.members {
+            let outer = card_losses(&self.ground, &member.pair.outer);
+            // By its number: a client may rename its end.
+            let inner = room.inner_site(&self.ground).links.by_index(member.inner_index);
+            let socket = member.socket.as_ref().map(xsknet_xsk::kernel_statistics).transpose();
+            sum += PortStatistics {
+                guard: Counters::default(),
+                program: member.program.counters()?,
+                socket: socket.map_err(|cause| StepError::Io { attempt: "read a socket's statistics", cause })?,
+                inner_transmit_drops: inner.map_or(0, |inner| inner.stats.tx_dropped),
+                outer_transmit_drops: outer.transmit_drops,
+                outer_refused_redirects: outer.refused_redirects,
+            };
+        }
+        Ok(sum)
     }
 }
 
@@ -392,6 +399,14 @@ impl Drop for UplinkState {
             eprintln!("xsknet: uplink `{}`: {error}: {}", self.info.device, error.cause);
         }
     }
+}
+
+/// Of the kernel.
+fn random() -> u32 {
+    let mut bytes = [0; 4];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    assert_eq!(filled, Ok(bytes.len()), "getrandom answers up to 256 bytes at once");
+    u32::from_ne_bytes(bytes)
 }
 
 /// A device without such statistics, or that is gone, counts none.

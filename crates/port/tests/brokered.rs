@@ -40,11 +40,11 @@ fn a_socket_that_was_handed_over_answers_until_its_port_is_closed(#[case] mode: 
         let unmapped = mappings();
         let own = port(&uplink, 0);
         assert!(mappings() > unmapped, "{}", mappings());
-        let (brokered, donation) = own.hand_over().expect("an idle port");
+        let (brokered, donations) = own.hand_over().expect("an idle port");
         assert_eq!(mappings(), unmapped);
-        assert_eq!(donation.in_fill.len(), donation.layout.fill_target() as usize);
+        assert_eq!(donations[0].in_fill.len(), donations[0].layout.fill_target() as usize);
 
-        let socket = Box::new(Socket::adopt(donation).expect("what was handed over"));
+        let socket = Box::new(Socket::adopt(only(donations)).expect("what was handed over"));
         let serving = responder(brokered.info()).start(socket);
         for address in port_addresses(0) {
             ping(&stage.lab, address, 1000);
@@ -60,7 +60,7 @@ fn a_socket_that_was_handed_over_answers_until_its_port_is_closed(#[case] mode: 
         wait_until("rest", 2 * SECOND, || {
             let now = brokered.statistics().expect("statistics");
             // The self-test's frames, which were the donor's, included.
-            now.equalities(&own).iter().all(Equality::holds)
+            now.equalities([&own]).iter().all(Equality::holds)
         });
         uplink.open_port(PortOptions::new(port_addresses(0))).expect_err("the addresses are still taken");
 
@@ -114,8 +114,8 @@ fn busy_polling_is_set_before_the_hand_over_and_a_refusal_is_told() {
     };
     let tried = |info: &PortInfo| info.tried.iter().find(|tried| tried.step == "busy-poll").cloned().expect("told");
 
-    let (granted, donation) = open(0, 50, 128);
-    let socket = Socket::adopt(donation).expect("what was handed over");
+    let (granted, donations) = open(0, 50, 128);
+    let socket = Socket::adopt(only(donations)).expect("what was handed over");
     // The kernel does not tell the budget.
     assert_eq!([libc::SO_PREFER_BUSY_POLL, libc::SO_BUSY_POLL].map(|name| option(&socket, name)), [1, 50]);
     let told = tried(granted.info());
@@ -190,8 +190,8 @@ fn nothing_gets_past_the_guard_of_a_port_that_is_closed(#[case] mode: Mode) {
 
     let uplink = manage(&instance, mode);
     for _ in 0..10 {
-        let (brokered, donation) = port(&uplink, 0).hand_over().expect("an idle port");
-        let mut socket = Socket::adopt(donation).expect("what was handed over");
+        let (brokered, donations) = port(&uplink, 0).hand_over().expect("an idle port");
+        let mut socket = Socket::adopt(only(donations)).expect("what was handed over");
         let frame = forbidden(brokered.info().mac.octets());
         let sending = AtomicBool::new(false);
         std::thread::scope(|scope| {

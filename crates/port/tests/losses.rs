@@ -258,7 +258,7 @@ fn an_invalid_descriptor_is_completed_and_sent_by_nobody() {
     assert_eq!(statistics.socket.expect("the port has a socket").tx_invalid_descs, 3);
     assert_eq!(statistics.guard.seen(), 1 + 10, "the self-test's and the good ones");
     let owner = SocketCounters { completed: own.completed + second.counters().completed, ..own };
-    assert!(statistics.equalities(&owner).iter().all(Equality::holds), "{statistics:?} {owner:?}");
+    assert!(statistics.equalities([&owner]).iter().all(Equality::holds), "{statistics:?} {owner:?}");
     drop(second);
     scene.close();
 }

@@ -153,7 +153,7 @@ fn a_socket_of_the_clients_own_gets_all_frames_of_its_port_and_every_sum_holds(#
         wait_until("rest", 2 * SECOND, || {
             let now = port.statistics().expect("statistics");
             assert!(now.socket.is_some());
-            now.equalities(&own).iter().all(Equality::holds)
+            now.equalities([&own]).iter().all(Equality::holds)
         });
         try_pinned(&uplink, 0, &clients).expect_err("name and addresses are still taken");
 
@@ -322,7 +322,7 @@ fn another_name_is_the_owners_affair() {
         port.share_socket(socket.as_fd().try_clone_to_owned().expect("a duplicate")).expect("an XSK");
         wait_until("rest", 2 * SECOND, || {
             let now = port.statistics().expect("statistics");
-            now.equalities(&own)[1..].iter().all(Equality::holds)
+            now.equalities([&own])[1..].iter().all(Equality::holds)
         });
         port.close().expect("closing undoes everything");
         assert!(links.by_name(&device("other")).is_ok(), "what is not ours stays");
@@ -780,7 +780,7 @@ fn frames_that_a_client_sends_as_fast_as_it_can_are_all_accounted_for() {
         assert!(own.completed >= 20_000);
         // What the remote host's kernel has to say to such frames stays unread.
         wait_until("rest", 2 * SECOND, || {
-            port.statistics().expect("statistics").equalities(&own)[..2].iter().all(Equality::holds)
+            port.statistics().expect("statistics").equalities([&own])[..2].iter().all(Equality::holds)
         });
         port.close().expect("closing undoes everything");
         instance.close().expect("closing undoes everything");

@@ -8,6 +8,7 @@ pub const MAC_A: Mac = [0x02, 0, 0, 0, 0, 0x0a];
 pub const MAC_B: Mac = [0x02, 0, 0, 0, 0, 0x0b];
 pub const MAC_C: Mac = [0x02, 0, 0, 0, 0, 0x0c];
 pub const MAC_D: Mac = [0x02, 0, 0, 0, 0, 0x0d];
+pub const MAC_E: Mac = [0x02, 0, 0, 0, 0, 0x0e];
 /// The host's own, or a neighbour's on the wire: nobody's in the tables.
 pub const MAC_FAR: Mac = [0x02, 0, 0, 0, 0xff, 0x01];
 pub const BROADCAST: Mac = [0xff; 6];
@@ -16,12 +17,14 @@ pub const MULTICAST6: Mac = [0x33, 0x33, 0xff, 0, 0, 0x10];
 pub const IP_A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 pub const IP_B: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 11);
 pub const IP_D: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 13);
+pub const IP_E: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 14);
 pub const IP_FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub const NONE4: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
 pub const IP6_A: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
 pub const LINK_LOCAL_A: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x10);
 pub const IP6_B: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11);
+pub const IP6_E: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x14);
 pub const IP6_FAR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 pub const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0x10);
 pub const NONE6: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
@@ -32,9 +35,11 @@ pub const IPV6: u16 = 0x86dd;
 pub const Q: u16 = 0x8100;
 pub const AD: u16 = 0x88a8;
 
+pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 pub const ICMPV6: u8 = 58;
+pub const SCTP: u8 = 132;
 pub const NO_NEXT: u8 = 59;
 pub const HOP_BY_HOP: u8 = 0;
 pub const ROUTING: u8 = 43;
@@ -169,7 +174,9 @@ pub fn ipv6_from_a(next: u8, payload: &[u8]) -> Vec<u8> {
 pub const A: (Mac, Ipv4Addr) = (MAC_A, IP_A);
 pub const B: (Mac, Ipv4Addr) = (MAC_B, IP_B);
 pub const D: (Mac, Ipv4Addr) = (MAC_D, IP_D);
+pub const E: (Mac, Ipv4Addr) = (MAC_E, IP_E);
 pub const FAR: (Mac, Ipv4Addr) = (MAC_FAR, IP_FAR);
 pub const A6: (Mac, Ipv6Addr) = (MAC_A, IP6_A);
 pub const B6: (Mac, Ipv6Addr) = (MAC_B, IP6_B);
+pub const E6: (Mac, Ipv6Addr) = (MAC_E, IP6_E);
 pub const FAR6: (Mac, Ipv6Addr) = (MAC_FAR, IP6_FAR);

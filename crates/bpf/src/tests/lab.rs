@@ -1,11 +1,13 @@
-//! A data path with four ports on devices of a private namespace:
+//! A data path with six ports on devices of a private namespace:
 //!
-//! | port | outer | VLAN | MAC | addresses | MTU |
+//! | port | outer ends | VLAN | MAC | addresses | MTU |
 //! | --- | --- | --- | --- | --- | --- |
 //! | `ALICE` | a0 | none | `MAC_A` | 192.0.2.10, 2001:db8::10, fe80::10 | 1500 |
 //! | `BOB` | b0 | none | `MAC_B` | 192.0.2.11, 2001:db8::11 | 1400 |
 //! | `CAROL` | c0 | 42 | `MAC_C` | 192.0.2.10 and 2001:db8::10, in her VLAN | 1500 |
 //! | `GONE` | d0, deleted | none | `MAC_D` | 192.0.2.13, 2001:db8::13 | 1500 |
+//! | `ERIN` | e0 to e2 | none | `MAC_E` | 192.0.2.14, 2001:db8::14 | 1500 |
+//! | `FRANK` | f0 to f7 | 42 | `MAC_E` | 192.0.2.14 and 2001:db8::14, in his VLAN | 1500 |
 //!
 //! The uplink is up0 (MTU 1500); x0 is an outer end without a guard entry.
 
@@ -18,7 +20,7 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-use super::frames::{MAC_A, MAC_B, MAC_C, MAC_D};
+use super::frames::{MAC_A, MAC_B, MAC_C, MAC_D, MAC_E};
 use crate::contract::Counter;
 use crate::{Counters, Datapath, DatapathOptions, Device, PortEntry, PortId, TestResult, Verdict, Vlan};
 
@@ -26,7 +28,13 @@ pub const ALICE: PortId = PortId::new(1).unwrap();
 pub const BOB: PortId = PortId::new(2).unwrap();
 pub const CAROL: PortId = PortId::new(3).unwrap();
 pub const GONE: PortId = PortId::new(4).unwrap();
+pub const ERIN: PortId = PortId::new(5).unwrap();
+pub const FRANK: PortId = PortId::new(6).unwrap();
+/// Members of the ports that have more than one.
+pub const ERINS: u32 = 3;
+pub const FRANKS: u32 = 8;
 pub const UPLINK_MTU: u32 = 1500;
+pub const FLOW_SEED: u32 = 0x5eed_0001;
 
 /// Runs `test` on a thread of its own, in a new network namespace with these veth pairs (`a0` has the peer `a0p`).
 pub fn in_namespace<T: Send>(pairs: &[&str], test: impl FnOnce() -> T + Send) -> T {
@@ -63,7 +71,10 @@ fn enter_new_namespace() {
 /// Which way a frame left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
+    /// To a port of one member.
     Port(PortId),
+    /// To a member of a port of several.
+    Member(PortId, u32),
     Uplink,
     /// Passed, or dropped for that reason.
     By(Counter),
@@ -72,10 +83,8 @@ pub enum Exit {
 pub struct Lab {
     namespace: File,
     datapath: Datapath,
-    alice: u32,
-    bob: u32,
-    carol: u32,
-    gone: u32,
+    /// Port, member, outer end; all but those of [`GONE`].
+    members: Vec<(PortId, u32, u32)>,
     stranger: u32,
     uplink: u32,
 }
@@ -97,24 +106,34 @@ impl Lab {
     fn build() -> Self {
         enter_new_namespace();
         let namespace = File::open("/proc/thread-self/ns/net").unwrap();
-        for pair in ["a0", "b0", "c0", "d0", "x0", "up0"] {
-            ip(&["link", "add", pair, "type", "veth", "peer", "name", &format!("{pair}p")]);
-        }
-        let [alice, bob, carol, gone, stranger, uplink] =
-            ["a0", "b0", "c0", "d0", "x0", "up0"].map(|name| device(name).index);
-        let mut datapath = Datapath::load(DatapathOptions { uplink_mtu: UPLINK_MTU, pins: None }).unwrap();
+        let untagged = Vlan::UNTAGGED;
+        let tagged = Vlan::tagged(42).unwrap();
+        let ports = [
+            (ALICE, 'a', 1, MAC_A, untagged, 1500, ["192.0.2.10", "2001:db8::10", "fe80::10"].as_slice()),
+            (BOB, 'b', 1, MAC_B, untagged, 1400, &["192.0.2.11", "2001:db8::11"]),
+            (CAROL, 'c', 1, MAC_C, tagged, 1500, &["192.0.2.10", "2001:db8::10"]),
+            (GONE, 'd', 1, MAC_D, untagged, 1500, &["192.0.2.13", "2001:db8::13"]),
+            (ERIN, 'e', ERINS, MAC_E, untagged, 1500, &["192.0.2.14", "2001:db8::14"]),
+            (FRANK, 'f', FRANKS, MAC_E, tagged, 1500, &["192.0.2.14", "2001:db8::14"]),
+        ];
+        let end = |name: &str| {
+            ip(&["link", "add", name, "type", "veth", "peer", "name", &format!("{name}p")]);
+            device(name).index
+        };
+        let [stranger, uplink] = ["x0", "up0"].map(end);
+        let options = DatapathOptions { uplink_mtu: UPLINK_MTU, flow_seed: FLOW_SEED, pins: None };
+        let mut datapath = Datapath::load(options).unwrap();
         datapath.set_uplink(uplink).unwrap();
-        for (id, outer, mac, vlan, mtu, addresses) in [
-            (ALICE, alice, MAC_A, Vlan::UNTAGGED, 1500, ["192.0.2.10", "2001:db8::10", "fe80::10"].as_slice()),
-            (BOB, bob, MAC_B, Vlan::UNTAGGED, 1400, &["192.0.2.11", "2001:db8::11"]),
-            (CAROL, carol, MAC_C, Vlan::tagged(42).unwrap(), 1500, &["192.0.2.10", "2001:db8::10"]),
-            (GONE, gone, MAC_D, Vlan::UNTAGGED, 1500, &["192.0.2.13", "2001:db8::13"]),
-        ] {
+        let mut members = Vec::new();
+        for (id, letter, count, mac, vlan, mtu, addresses) in ports {
+            let outers: Vec<u32> = (0..count).map(|member| end(&format!("{letter}{member}"))).collect();
             let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-            datapath.add_port(&PortEntry { id, outer, mac, vlan, mtu, addresses: &addresses }).unwrap();
+            datapath.add_port(&PortEntry { id, outers: &outers, mac, vlan, mtu, addresses: &addresses }).unwrap();
+            members.extend((0..).zip(outers).map(|(member, outer)| (id, member, outer)));
         }
         ip(&["link", "del", "d0"]);
-        Self { namespace, datapath, alice, bob, carol, gone, stranger, uplink }
+        members.retain(|(id, ..)| *id != GONE);
+        Self { namespace, datapath, members, stranger, uplink }
     }
 
     /// The way of a frame that comes in on the uplink.
@@ -123,15 +142,21 @@ impl Lab {
         self.exit(frame, |datapath, frame| datapath.test_uplink(frame, ingress).unwrap())
     }
 
-    /// The way of a frame that the port sends.
+    /// The way of a frame that the port sends, by its first member.
     pub fn guard(&mut self, sender: PortId, frame: &[u8]) -> Exit {
-        let ingress = match sender {
-            ALICE => self.alice,
-            BOB => self.bob,
-            CAROL => self.carol,
-            other => panic!("port {other} has no device"),
-        };
+        self.guard_of_member(sender, 0, frame)
+    }
+
+    /// The way of a frame that a member of the port sends.
+    pub fn guard_of_member(&mut self, sender: PortId, member: u32, frame: &[u8]) -> Exit {
+        let of = self.members.iter().find(|(id, its, _)| (*id, *its) == (sender, member));
+        let ingress = of.unwrap_or_else(|| panic!("port {sender} has no member {member}")).2;
         self.exit(frame, |datapath, frame| datapath.test_guard(frame, ingress).unwrap())
+    }
+
+    /// What the program's Rust side says of packets without ports.
+    pub fn told_member(&self, ends: [std::net::Ipv4Addr; 2], protocol: u8, members: u32) -> u32 {
+        self.datapath.member_of(ends, protocol, members)
     }
 
     /// The way of a frame from an outer end that no port has.
@@ -147,17 +172,18 @@ impl Lab {
     fn exit(&mut self, frame: &[u8], run: impl Fn(&Datapath, &[u8]) -> TestResult) -> Exit {
         match left_by(&run(&self.datapath, frame), frame) {
             Counter::ToPort => {
-                for (id, outer) in [(ALICE, self.alice), (BOB, self.bob), (CAROL, self.carol)] {
-                    self.datapath.tables().ports.remove(id.number()).unwrap();
+                for (id, member, outer) in self.members.clone() {
+                    let key = id.key_of(member);
+                    self.datapath.tables().ports.remove(key).unwrap();
                     let again = run(&self.datapath, frame);
-                    self.datapath.tables().ports.insert(id.number(), outer, None, 0).unwrap();
+                    self.datapath.tables().ports.insert(key, outer, None, 0).unwrap();
                     let again = left_by(&again, frame);
                     if again == Counter::NoPort {
-                        return Exit::Port(id);
+                        return if [ERIN, FRANK].contains(&id) { Exit::Member(id, member) } else { Exit::Port(id) };
                     }
                     assert_eq!(again, Counter::ToPort);
                 }
-                panic!("to a port that is none of ours, not even port {GONE} (ifindex {} once)", self.gone)
+                panic!("to a port that is none of ours, not even port {GONE}")
             }
             Counter::ToUplink => {
                 self.datapath.clear_uplink().unwrap();
@@ -190,21 +216,23 @@ fn left_by(result: &TestResult, frame: &[u8]) -> Counter {
 #[test]
 fn counters_of_a_port_are_its_own_and_end_with_it() {
     in_namespace(&["a0", "b0"], || {
-        let mut datapath = Datapath::load(DatapathOptions { uplink_mtu: 1500, pins: None }).unwrap();
+        let mut datapath = Datapath::load(DatapathOptions { uplink_mtu: 1500, flow_seed: 0, pins: None }).unwrap();
+        let addresses = ["192.0.2.10".parse().unwrap()];
+        let outers = ["a0", "b0"].map(|name| device(name).index);
         let port = PortEntry {
             id: ALICE,
-            outer: device("a0").index,
+            outers: &outers[..1],
             mac: MAC_A,
             vlan: Vlan::UNTAGGED,
             mtu: 1500,
-            addresses: &["192.0.2.10".parse().unwrap()],
+            addresses: &addresses,
         };
-        let other = PortEntry { id: BOB, outer: device("b0").index, mac: MAC_B, addresses: &[], ..port };
+        let other = PortEntry { id: BOB, outers: &outers[1..], mac: MAC_B, addresses: &[], ..port };
         datapath.add_port(&port).unwrap();
         datapath.add_port(&other).unwrap();
 
         let frame = super::frames::ethernet(MAC_B, MAC_A, 0x88b5, &[0; 46]);
-        datapath.test_guard(&frame, port.outer).unwrap();
+        datapath.test_guard(&frame, port.outers[0]).unwrap();
         let counters = datapath.guard_counters(ALICE).unwrap();
         assert_eq!((counters.seen(), counters[Counter::Ethertype]), (1, 1));
         assert_eq!(datapath.guard_counters(BOB).unwrap(), Counters::default());
@@ -212,7 +240,7 @@ fn counters_of_a_port_are_its_own_and_end_with_it() {
         assert_eq!(datapath.remove_port(&port).unwrap(), counters, "the last reading comes with the removal");
         assert!(datapath.guard_counters(ALICE).is_err());
         assert_eq!(datapath.remove_port(&port).unwrap(), Counters::default(), "a second removal finds nothing");
-        let after = datapath.test_guard(&frame, port.outer).unwrap();
+        let after = datapath.test_guard(&frame, port.outers[0]).unwrap();
         assert_eq!(left_by(&after, &frame), Counter::NoGuard);
         datapath.add_port(&port).expect("all that the port had is free again");
         assert_eq!(datapath.guard_counters(ALICE).unwrap(), Counters::default());

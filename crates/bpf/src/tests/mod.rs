@@ -2,6 +2,7 @@
 
 mod attach;
 mod cuts;
+mod flow;
 mod frames;
 mod guard;
 mod lab;

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::frames::*;
-use super::lab::{ALICE, BOB, CAROL, Exit, GONE, Lab, UPLINK_MTU, with_lab};
+use super::lab::{ALICE, BOB, CAROL, ERIN, ERINS, Exit, FLOW_SEED, FRANK, FRANKS, GONE, Lab, UPLINK_MTU, with_lab};
 use crate::{Counter, PortId};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,22 +24,50 @@ struct Port {
     mac: Mac,
     tag: Tag,
     mtu: usize,
+    members: u32,
     ip4: &'static [[u8; 4]],
     ip6: &'static [[u8; 16]],
 }
 
-static PORTS: [Port; 4] = [
+static PORTS: [Port; 6] = [
     Port {
         id: ALICE,
         mac: MAC_A,
         tag: Tag::None,
         mtu: 1500,
+        members: 1,
         ip4: &[IP_A.octets()],
         ip6: &[IP6_A.octets(), LINK_LOCAL_A.octets()],
     },
-    Port { id: BOB, mac: MAC_B, tag: Tag::None, mtu: 1400, ip4: &[IP_B.octets()], ip6: &[IP6_B.octets()] },
-    Port { id: CAROL, mac: MAC_C, tag: Tag::Id(42), mtu: 1500, ip4: &[IP_A.octets()], ip6: &[IP6_A.octets()] },
-    Port { id: GONE, mac: MAC_D, tag: Tag::None, mtu: 1500, ip4: &[IP_D.octets()], ip6: &[] },
+    Port { id: BOB, mac: MAC_B, tag: Tag::None, mtu: 1400, members: 1, ip4: &[IP_B.octets()], ip6: &[IP6_B.octets()] },
+    Port {
+        id: CAROL,
+        mac: MAC_C,
+        tag: Tag::Id(42),
+        mtu: 1500,
+        members: 1,
+        ip4: &[IP_A.octets()],
+        ip6: &[IP6_A.octets()],
+    },
+    Port { id: GONE, mac: MAC_D, tag: Tag::None, mtu: 1500, members: 1, ip4: &[IP_D.octets()], ip6: &[] },
+    Port {
+        id: ERIN,
+        mac: MAC_E,
+        tag: Tag::None,
+        mtu: 1500,
+        members: ERINS,
+        ip4: &[IP_E.octets()],
+        ip6: &[IP6_E.octets()],
+    },
+    Port {
+        id: FRANK,
+        mac: MAC_E,
+        tag: Tag::Id(42),
+        mtu: 1500,
+        members: FRANKS,
+        ip4: &[IP_E.octets()],
+        ip6: &[IP6_E.octets()],
+    },
 ];
 
 impl Port {
@@ -107,9 +135,80 @@ fn to_port(port: &Port, frame: &[u8]) -> Exit {
         Exit::By(Counter::TooLong)
     } else if port.id == GONE {
         Exit::By(Counter::NoPort)
-    } else {
+    } else if port.members == 1 {
         Exit::Port(port.id)
+    } else {
+        Exit::Member(port.id, member(frame, port.members))
     }
+}
+
+/// Which of a port's members gets the frame.
+pub fn member(frame: &[u8], members: u32) -> u32 {
+    let Ok(Read { ethertype, body, .. }) = read(frame) else { return 0 };
+    let Some((ends, protocol)) = (match ethertype {
+        IPV4 => flow4(body),
+        IPV6 => flow6(body),
+        _ => None,
+    }) else {
+        return 0;
+    };
+    let sum = ends.into_iter().fold(u64::from(protocol), |sum, (address, port)| {
+        sum.wrapping_add(spread(spread(address ^ u64::from(FLOW_SEED)).wrapping_add(u64::from(port))))
+    });
+    let picked = (u128::from(spread(sum) >> 32) * u128::from(members)) >> 32;
+    u32::try_from(picked).unwrap()
+}
+
+/// Knuth's multiplicative hash, with the better half of the product also in the worse one.
+fn spread(value: u64) -> u64 {
+    let product = (u128::from(value) * 0x9e37_79b9_7f4a_7c15) as u64;
+    product ^ (product >> 32)
+}
+
+/// Both ends, each an address as a number and a port, and the protocol.
+type Flow = ([(u64, u16); 2], u8);
+
+/// As the machine reads it, for numbers that nobody but the two compare.
+fn word(bytes: &[u8]) -> u64 {
+    u64::from(u32::from_ne_bytes(bytes[..4].try_into().unwrap()))
+}
+
+fn half(bytes: &[u8]) -> u16 {
+    u16::from_ne_bytes([bytes[0], bytes[1]])
+}
+
+fn with_ports(addresses: [u64; 2], protocol: u8, whole: bool, upper: &[u8]) -> Flow {
+    let ports = if whole && [TCP, UDP, SCTP].contains(&protocol) && upper.len() >= 4 {
+        [half(upper), half(&upper[2..])]
+    } else {
+        [0, 0]
+    };
+    ([(addresses[0], ports[0]), (addresses[1], ports[1])], protocol)
+}
+
+fn flow4(body: &[u8]) -> Option<Flow> {
+    let header = usize::from(body.first()? & 15) * 4;
+    if body.len() < 20
+        || body[0] >> 4 != 4
+        || header < 20
+        || usize::from(u16_at(body, 2)) < header
+        || body.len() < header
+    {
+        return None;
+    }
+    let whole = u16_at(body, 6) & 0x3fff == 0;
+    Some(with_ports([word(&body[12..]), word(&body[16..])], body[9], whole, &body[header..]))
+}
+
+fn flow6(body: &[u8]) -> Option<Flow> {
+    if body.len() < 40 || body[0] >> 4 != 6 {
+        return None;
+    }
+    let folded = [8, 24].map(|at| {
+        let [a, b, c, d] = [0, 4, 8, 12].map(|part| word(&body[at + part..]));
+        spread(a << 32 | b).wrapping_add(c << 32 | d)
+    });
+    Some(with_ports(folded, body[6], true, &body[40..]))
 }
 
 /// The upper layer of an IPv6 packet: protocol, whether a fragment header came before, and its bytes, once as the frame has
@@ -360,7 +459,7 @@ fn sender() -> impl Strategy<Value = (PortId, Mac)> {
 }
 
 fn to() -> impl Strategy<Value = Mac> {
-    one_of(&[MAC_A, MAC_B, MAC_C, MAC_D, MAC_FAR, MAC_FAR, BROADCAST, MULTICAST6])
+    one_of(&[MAC_A, MAC_B, MAC_C, MAC_D, MAC_E, MAC_E, MAC_FAR, MAC_FAR, BROADCAST, MULTICAST6])
 }
 
 fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -388,7 +487,7 @@ fn body() -> impl Strategy<Value = (u16, Vec<u8>)> {
     let ipv4_body = (
         one_of(&[0u16, 0, 0, 0x2000, 1, 0x4000]),
         one_of(&[0usize, 0, 4, 40]),
-        one_of(&[UDP, UDP, TCP]),
+        one_of(&[UDP, UDP, TCP, SCTP, ICMP]),
         ip4(),
         ip4(),
         ports(&[67, 68, 53]),
@@ -413,11 +512,11 @@ fn body() -> impl Strategy<Value = (u16, Vec<u8>)> {
 }
 
 fn ip4() -> impl Strategy<Value = std::net::Ipv4Addr> {
-    one_of(&[IP_A, IP_A, IP_A, IP_B, IP_D, IP_FAR, NONE4])
+    one_of(&[IP_A, IP_A, IP_A, IP_B, IP_D, IP_E, IP_FAR, NONE4])
 }
 
 fn ip6() -> impl Strategy<Value = std::net::Ipv6Addr> {
-    one_of(&[IP6_A, IP6_A, IP6_A, LINK_LOCAL_A, IP6_B, IP6_FAR, NONE6])
+    one_of(&[IP6_A, IP6_A, IP6_A, LINK_LOCAL_A, IP6_B, IP6_E, IP6_FAR, NONE6])
 }
 
 fn ports(some: &[u16]) -> impl Strategy<Value = (u16, u16)> + use<> {
@@ -479,10 +578,11 @@ fn agree<S: Strategy>(
 
 #[test]
 fn guard_agrees_with_the_model() {
-    // Nine reasons, no_port, the uplink and the two ports that share a network; no frame provokes no_guard and no_uplink.
+    // Nine reasons, no_port, the uplink, the two ports of one member that share a network, and all members of the two others;
+    // no frame provokes no_guard and no_uplink.
     agree(
         input,
-        9 + 1 + 1 + 2,
+        9 + 1 + 1 + 2 + (ERINS + FRANKS) as usize,
         |lab, (sender, frame)| {
             let exit = lab.guard(*sender, frame);
             let own = PORTS.iter().find(|port| port.id == *sender).unwrap();
@@ -495,6 +595,6 @@ fn guard_agrees_with_the_model() {
 
 #[test]
 fn uplink_agrees_with_the_model() {
-    // Passed, too_long, no_port and three ports.
-    agree(input, 3 + 3, |lab, (_, frame)| lab.uplink(frame), |(_, frame)| uplink(frame));
+    // Passed, too_long, no_port, three ports of one member, and all members of two others.
+    agree(input, 3 + 3 + (ERINS + FRANKS) as usize, |lab, (_, frame)| lab.uplink(frame), |(_, frame)| uplink(frame));
 }

@@ -45,11 +45,11 @@ impl Drop for Bpffs {
 }
 
 fn load(pins: &Path) -> Result<Datapath, LoadError> {
-    Datapath::load(DatapathOptions { uplink_mtu: 1500, pins: Some(pins) })
+    Datapath::load(DatapathOptions { uplink_mtu: 1500, flow_seed: 0, pins: Some(pins) })
 }
 
-fn alice(outer: u32) -> PortEntry<'static> {
-    PortEntry { id: ALICE, outer, mac: MAC_A, vlan: Vlan::UNTAGGED, mtu: 1500, addresses: &[] }
+fn alice(outers: &[u32]) -> PortEntry<'_> {
+    PortEntry { id: ALICE, outers, mac: MAC_A, vlan: Vlan::UNTAGGED, mtu: 1500, addresses: &[] }
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -82,7 +82,8 @@ fn maps_and_programs_are_pinned_for_root_alone() {
 fn a_second_load_finds_what_the_first_entered() {
     in_namespace(&["a0"], || {
         let bpffs = Bpffs::mount();
-        let port = alice(device("a0").index);
+        let outers = [device("a0").index];
+        let port = alice(&outers);
         load(&bpffs.pins()).unwrap().add_port(&port).unwrap();
 
         let before = aya::programs::ProgramInfo::from_pin(bpffs.pins().join("programs/guard")).unwrap().id();
@@ -90,7 +91,7 @@ fn a_second_load_finds_what_the_first_entered() {
         let after = aya::programs::ProgramInfo::from_pin(bpffs.pins().join("programs/guard")).unwrap().id();
         assert_ne!(before, after, "the pin is the second load's");
         assert_eq!(names(&bpffs.pins().join("programs")), ["guard", "uplink"]);
-        assert_eq!(second.test_uplink(&udp4(FAR, A, (9, 53)), port.outer).unwrap().verdict, Verdict::Redirect);
+        assert_eq!(second.test_uplink(&udp4(FAR, A, (9, 53)), port.outers[0]).unwrap().verdict, Verdict::Redirect);
         assert!(matches!(second.add_port(&port), Err(TableError::Taken { .. })));
         second.remove_port(&port).unwrap();
         second.add_port(&port).unwrap();
@@ -107,7 +108,7 @@ fn a_map_of_another_shape_is_refused_and_left_alone() {
 
     let error = load(&bpffs.pins()).unwrap_err();
     let LoadError::PinShape { path: named, wanted, found } = &error else { panic!("{error:?}") };
-    assert_eq!((named, wanted.kind, wanted.max_entries, found.kind, found.max_entries), (&path, 1, 1024, 2, 7));
+    assert_eq!((named, wanted.kind, wanted.max_entries, found.kind, found.max_entries), (&path, 1, 4096, 2, 7));
     assert!(error.hint().unwrap().contains("maps/guards"));
     assert_eq!(names(path.parent().unwrap()), ["guards"], "no pin of the failed load is left");
     assert!(!bpffs.pins().join("programs").exists());
@@ -136,7 +137,7 @@ fn a_pinned_attachment_stays_and_is_taken_off_by_detach() {
     in_namespace(&["a0"], || {
         let bpffs = Bpffs::mount();
         let link = bpffs.0.path().join("link");
-        let datapath = Datapath::load(DatapathOptions { uplink_mtu: 1500, pins: None }).unwrap();
+        let datapath = Datapath::load(DatapathOptions { uplink_mtu: 1500, flow_seed: 0, pins: None }).unwrap();
         let mut attachment = datapath.attach_uplink(&device("a0"), Mode::Native).unwrap();
         attachment.pin(&link).unwrap();
         assert_eq!(attachment.pinned_at(), Some(link.as_path()));
@@ -161,13 +162,15 @@ fn a_port_whose_address_is_taken_is_not_entered_at_all() {
         let bpffs = Bpffs::mount();
         let mut datapath = load(&bpffs.pins()).unwrap();
         let addresses = ["192.0.2.10".parse().unwrap(), "2001:db8::10".parse().unwrap()];
-        let first = PortEntry { addresses: &addresses, ..alice(device("a0").index) };
+        let outers = [device("a0").index];
+        let first = PortEntry { addresses: &addresses, ..alice(&outers) };
         datapath.add_port(&first).unwrap();
 
         let mine = ["192.0.2.11".parse().unwrap(), "2001:db8::10".parse().unwrap()];
+        let others = [device("b0").index];
         let second = PortEntry {
             id: crate::PortId::new(2).unwrap(),
-            outer: device("b0").index,
+            outers: &others,
             mac: [2, 0, 0, 0, 0, 2],
             addresses: &mine,
             ..first
@@ -179,12 +182,12 @@ fn a_port_whose_address_is_taken_is_not_entered_at_all() {
 
         let same_mac = PortEntry { mac: MAC_A, addresses: &mine[..1], ..second };
         assert!(matches!(datapath.add_port(&same_mac), Err(TableError::Taken { .. })));
-        let same_outer = PortEntry { outer: first.outer, addresses: &mine[..1], ..second };
+        let same_outer = PortEntry { outers: first.outers, addresses: &mine[..1], ..second };
         assert!(matches!(datapath.add_port(&same_outer), Err(TableError::Taken { .. })));
         let same_id = PortEntry { id: first.id, addresses: &mine[..1], ..second };
         assert!(matches!(datapath.add_port(&same_id), Err(TableError::Taken { .. })));
         assert_eq!(macs(&bpffs.pins()), [(MAC_A, 1)], "the first port is whole");
-        let result = datapath.test_guard(&udp4(A, FAR, (9, 53)), first.outer).unwrap();
+        let result = datapath.test_guard(&udp4(A, FAR, (9, 53)), first.outers[0]).unwrap();
         assert_eq!(result.moved[crate::Counter::NoUplink], 1);
 
         let elsewhere = PortEntry { vlan: Vlan::tagged(7).unwrap(), mac: MAC_A, addresses: &addresses, ..second };
@@ -202,8 +205,9 @@ fn macs(pins: &Path) -> Vec<([u8; 6], u32)> {
 #[test]
 fn nobody_can_have_a_group_address_or_a_missing_device() {
     in_namespace(&["a0"], || {
-        let mut datapath = Datapath::load(DatapathOptions { uplink_mtu: 1500, pins: None }).unwrap();
-        let port = alice(device("a0").index);
+        let mut datapath = Datapath::load(DatapathOptions { uplink_mtu: 1500, flow_seed: 0, pins: None }).unwrap();
+        let outers = [device("a0").index];
+        let port = alice(&outers);
         for mac in [[0xff; 6], [1, 0, 0x5e, 0, 0, 1], [0; 6]] {
             assert!(matches!(datapath.add_port(&PortEntry { mac, ..port }), Err(TableError::NotUnicast { .. })));
         }
@@ -211,7 +215,7 @@ fn nobody_can_have_a_group_address_or_a_missing_device() {
             let port = PortEntry { addresses: &[address.parse().unwrap()], ..port };
             assert!(matches!(datapath.add_port(&port), Err(TableError::NotUnicast { .. })), "{address}");
         }
-        assert!(matches!(datapath.add_port(&alice(4711)), Err(TableError::DeviceMissing { ifindex: 4711 })));
+        assert!(matches!(datapath.add_port(&alice(&[4711])), Err(TableError::DeviceMissing { ifindex: 4711 })));
         assert!(matches!(datapath.set_uplink(4711), Err(TableError::DeviceMissing { ifindex: 4711 })));
         datapath.add_port(&port).expect("nothing of the failed ports is left");
     });

@@ -112,10 +112,10 @@ impl Role {
     }
 }
 
-/// A port in a VLAN and one without, of both IP versions, whose MACs are the same in every run.
+/// A port in a VLAN, and one without and with two queues, of both IP versions, whose MACs are the same in every run.
 pub fn two_ports(uplink: &Uplink) -> [Port; 2] {
     let options = |name: &str, n| PortOptions { name: Some(name.into()), ..PortOptions::new(port_addresses(n)) };
-    [PortOptions { vlan: Some(42), ..options("tagged", 0) }, options("plain", 1)]
+    [PortOptions { vlan: Some(42), ..options("tagged", 0) }, PortOptions { queues: 2, ..options("plain", 1) }]
         .map(|options| uplink.open_port(options).expect("a port"))
 }
 

@@ -18,6 +18,7 @@ use xsknet_bpf::Mode;
 use xsknet_link::Netns;
 use xsknet_port::{Equality, Instance, InstanceOptions, Places, Port, PortOptions, Uplink, UplinkOptions, sweep_dead};
 use xsknet_testkit::{CARD, Lab, Responder, Serving, Snapshot, Wire, device, port_addresses, wait_until};
+use xsknet_xsk::Socket;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 /// BPF objects vanish within two seconds of their last user, and a test may have to wait for that.
@@ -111,12 +112,13 @@ pub fn finish(serving: Serving<Port>) -> Port {
 #[track_caller]
 pub fn assert_accounted(port: &mut Port) {
     wait_until("completion of all frames", 2 * SECOND, || {
-        let socket = port.socket();
-        socket.flush().expect("a kick");
-        socket.complete().expect("a sound ring");
-        socket.census().tx == 0
+        port.sockets().iter_mut().all(|socket| {
+            socket.flush().expect("a kick");
+            socket.complete().expect("a sound ring");
+            socket.census().tx == 0
+        })
     });
-    let counters = port.socket().counters();
+    let counters: Vec<_> = port.sockets().iter().map(Socket::counters).collect();
     let mut sums = None;
     wait_until("rest", 2 * SECOND, || {
         let statistics = port.statistics().expect("statistics");
@@ -127,14 +129,25 @@ pub fn assert_accounted(port: &mut Port) {
         }
         holds
     });
-    assert_eq!(port.socket().outstanding(), 0);
+    assert!(port.sockets().iter().all(|socket| socket.outstanding() == 0));
 }
 
 /// Closes a port and checks that every frame is at home.
 #[track_caller]
 pub fn close(port: Port) {
-    let census = port.close().expect("closing undoes everything");
-    assert_eq!(census.home, census.total, "{census:?}");
+    for census in port.close().expect("closing undoes everything") {
+        assert_eq!(census.home, census.total, "{census:?}");
+    }
+}
+
+/// What a port of one queue has one of.
+#[track_caller]
+pub fn only<T>(all: Vec<T>) -> T {
+    let mut all = all.into_iter();
+    match (all.next(), all.next()) {
+        (Some(only), None) => only,
+        (first, _) => panic!("{} instead of one", if first.is_some() { "several" } else { "none" }),
+    }
 }
 
 /// Pings beyond those that are judged: ping waits no longer for its last answer than its interval, or twice the longest time so far.

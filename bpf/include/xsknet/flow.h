@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/*
+ * Which member of a port a flow belongs to. Both directions of a flow belong to the same one, and so do all fragments of a
+ * packet; the rest of the frame does not matter. docs/verdicts.md has the rules.
+ */
+#ifndef XSKNET_FLOW_H
+#define XSKNET_FLOW_H
+
+#include <xsknet/parse.h>
+
+/* Drawn when the object is loaded, so that nobody can work out beforehand which flows share a member. */
+const volatile __u32 flow_seed = 0;
+
+/* A multiplier with no pattern in it: the fraction of the golden ratio. */
+#define XSKNET_FLOW_MIX 0x9e3779b97f4a7c15ULL
+
+/* The ports of TCP, UDP and SCTP, which all have them first. */
+struct flow_ports {
+	__be16 source;
+	__be16 destination;
+};
+
+/* Every bit of the input has a say in the upper half, and from there in all of it. */
+static __always_inline __u64 stir(__u64 value)
+{
+	value *= XSKNET_FLOW_MIX;
+	return value ^ value >> 32;
+}
+
+/* One end of a flow. The other is made alike and added, so that it does not matter which of them is the source. */
+static __always_inline __u64 flow_end(__u64 address, __be16 port)
+{
+	return stir(stir(address ^ flow_seed) + port);
+}
+
+static __always_inline __u64 fold6(const struct in6_addr *address)
+{
+	__u64 high = (__u64)address->s6_addr32[0] << 32 | address->s6_addr32[1];
+	__u64 low = (__u64)address->s6_addr32[2] << 32 | address->s6_addr32[3];
+
+	return stir(high) + low;
+}
+
+static __always_inline bool has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
+
+/* 0 to members - 1; 0 for what is no IP, and for a header that is cut or contradicts itself. */
+static __always_inline __u32 member_of(const struct frame *frame, __u32 members)
+{
+	struct cursor at = { .at = frame->network, .end = frame->at.end };
+	struct flow_ports ports = {};
+	__u64 source, destination, flow;
+	bool fragment = false;
+	__u8 protocol;
+
+	if (frame->ethertype == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = take_ipv4(&at);
+
+		if (!ip)
+			return 0;
+		source = ip->saddr;
+		destination = ip->daddr;
+		protocol = ip->protocol;
+		fragment = ip->frag_off & bpf_htons(XSKNET_IP_MORE | XSKNET_IP_OFFSET);
+	} else if (frame->ethertype == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = take_ipv6(&at);
+
+		if (!ip)
+			return 0;
+		source = fold6(&ip->saddr);
+		destination = fold6(&ip->daddr);
+		/* An extension header stands for what is behind it: it is the same in every fragment, and costs no walk. */
+		protocol = ip->nexthdr;
+	} else {
+		return 0;
+	}
+
+	if (has_ports(protocol) && !fragment) {
+		struct flow_ports *there = take(&at, sizeof(*there));
+
+		if (there)
+			ports = *there;
+	}
+	flow = stir(flow_end(source, ports.source) + flow_end(destination, ports.destination) + protocol);
+	return (flow >> 32) * members >> 32;
+}
+
+#endif
