@@ -43,11 +43,16 @@ pub enum Offload {
     VlanTx,
     /// A received tag is taken out of the frame and travels beside it, where native XDP cannot see it.
     VlanRx,
+    /// A frame is handed to the device in several pieces. Without it the kernel joins them first, so that an AF_XDP socket
+    /// whose owner cuts a frame inside its Ethernet header (`XDP_PKT_CONTD` behind a few bytes) cannot bring such a frame to
+    /// `eth_type_trans()` at the other end of a pair, which takes it for a bug of the kernel.
+    ScatterGather,
 }
 
 impl Offload {
     /// All that makes a kernel stack's frames differ from what is on a wire. Without GRO: see [`Offload::Gro`].
-    pub const QUIET: [Self; 5] = [Self::Checksum, Self::Tso, Self::Gso, Self::VlanTx, Self::VlanRx];
+    pub const QUIET: [Self; 6] =
+        [Self::Checksum, Self::Tso, Self::Gso, Self::VlanTx, Self::VlanRx, Self::ScatterGather];
 
     /// Whether the feature of this name belongs here.
     pub fn covers(self, name: &str) -> bool {
@@ -64,6 +69,7 @@ impl Offload {
             Self::Gro => name == "rx-gro",
             Self::VlanTx => matches!(name, "tx-vlan-hw-insert" | "tx-vlan-stag-hw-insert"),
             Self::VlanRx => matches!(name, "rx-vlan-hw-parse" | "rx-vlan-stag-hw-parse"),
+            Self::ScatterGather => name == "tx-scatter-gather",
         }
     }
 }
