@@ -57,6 +57,8 @@ await net.openPort({
   frameSize: 2048,
   headroom: 0,
   ringSize: 2048,
+  hugePages: 'prefer',
+  multiBuffer: true,
   zeroCopy: 'require',
   busyPoll: { microseconds: 20, budget: 64 },
   signal: AbortSignal.timeout(1000),

@@ -69,6 +69,8 @@ const ABSURD: Record<string, readonly unknown[]> = {
   frameSize: [0, 1, 2, 2047, 2048, 2049, 4096, 8192, 65_536, 2_147_483_648, 4_294_967_295],
   headroom: [0, 1, 2, 64, 255, 256, 1535, 1536, 1791, 1792, 2048, 4096, 4_294_967_040, 4_294_967_295],
   ringSize: [0, 1, 2, 3, 63, 64, 65, 2048, 4096, 16_384, 65_536, 131_072, 2_147_483_648, 4_294_967_295],
+  hugePages: ['require', 'prefer', 'never'],
+  multiBuffer: [true, false],
   zeroCopy: ['require', 'prefer', 'never'],
   busyPoll: [
     { microseconds: 0, budget: 0 },

@@ -46,6 +46,19 @@ test('what the policy counts is what is made: the daemon fills in sizes', async 
   t.like(ground.requests[1], { name: 'b', ringSize: 512, frames: 1024, frameSize: 4096 })
 })
 
+test('a UMEM in huge pages fills them, and all of it counts', async (t) => {
+  const { ground, estate, owner } = await setUp()
+  const root = owner({ ...ALICE, uid: 0 })
+  for (const hugePages of ['prefer', 'require'] as const) {
+    await estate.openPort(root, { ...port, hugePages, frames: 1000 })
+    await estate.openPort(root, { ...port, hugePages, frames: 1025, frameSize: 4096 })
+  }
+  t.deepEqual(
+    ground.requests.map(({ frames }) => frames),
+    [1024, 1536, 1024, 1536],
+  )
+})
+
 test('addresses come back with the prefix that was asked for, and link-local ones with /64', async (t) => {
   const { ground, estate, alice } = await setUp()
   const openPort = ground.openPort.bind(ground)

@@ -143,6 +143,10 @@ export class FakeGround implements Ground {
     return { uplink, index: 7, mac: '02:00:00:00:00:01', mtu: 1500, mode: 'native', tried: [] }
   }
 
+  hugePageBytes(): number {
+    return 2 << 20
+  }
+
   async openPort(uplink: string, request: GroundRequest): Promise<OpenedPort> {
     this.requests.push(request)
     await this.#do('openPort', uplink)
@@ -156,6 +160,8 @@ export class FakeGround implements Ground {
       ...rings,
       fillTarget: 1,
       inFill: [],
+      multiBuffer: false,
+      hugePages: false,
       bindMode: 'copy' as const,
       counted: { received: 1, sent: 1, completed: 1 },
     }

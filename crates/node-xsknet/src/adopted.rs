@@ -43,6 +43,10 @@ pub struct SocketDescription {
     /// The chunks lent to reception: ranges of first chunk and number.
     #[napi(ts_type = "[number, number][]")]
     pub in_fill: Vec<(u32, u32)>,
+    /// Whether a frame may take several chunks.
+    pub multi_buffer: bool,
+    /// Whether the UMEM lies in huge pages.
+    pub huge_pages: bool,
     /// The mode that the kernel granted.
     #[napi(ts_type = "'copy' | 'zero-copy'")]
     pub bind_mode: String,
@@ -71,7 +75,9 @@ impl SocketDescription {
             .tx(self.tx)
             .fill(self.fill)
             .completion(self.completion)
-            .fill_target(self.fill_target);
+            .fill_target(self.fill_target)
+            .multi_buffer(self.multi_buffer)
+            .huge_pages(self.huge_pages);
         Ok(layout.build()?)
     }
 

@@ -7,7 +7,7 @@ use napi_derive::napi;
 use serde_json::json;
 use xsknet_bpf::Obtained;
 use xsknet_port::{PinnedPortOptions, PortOptions};
-use xsknet_xsk::{BindRequest, Donation, Layout, RingName};
+use xsknet_xsk::{BindRequest, Donation, HugePages, Layout, RingName};
 
 use crate::errno;
 use crate::error::Failure;
@@ -28,6 +28,10 @@ pub struct PortRequest {
     pub headroom: Option<u32>,
     /// Of all four rings.
     pub ring_size: Option<u32>,
+    #[napi(ts_type = "'require' | 'prefer' | 'never'")]
+    pub huge_pages: Option<String>,
+    /// Where the MTU asks for it unless given.
+    pub multi_buffer: Option<bool>,
     #[napi(ts_type = "'require' | 'prefer' | 'never'")]
     pub zero_copy: Option<String>,
     pub busy_poll: Option<BusyPoll>,
@@ -77,6 +81,10 @@ pub struct PinnedSocketRequest {
     /// Of all four rings.
     pub ring_size: Option<u32>,
     #[napi(ts_type = "'require' | 'prefer' | 'never'")]
+    pub huge_pages: Option<String>,
+    /// Where the MTU asks for it unless given.
+    pub multi_buffer: Option<bool>,
+    #[napi(ts_type = "'require' | 'prefer' | 'never'")]
     pub zero_copy: Option<String>,
     pub busy_poll: Option<BusyPoll>,
 }
@@ -91,25 +99,15 @@ impl TryFrom<PortRequest> for PortOptions {
     type Error = Failure;
 
     fn try_from(request: PortRequest) -> Result<Self, Failure> {
-        let PortRequest {
-            name,
-            addresses,
-            vlan,
-            mtu,
-            queues,
-            frames,
-            frame_size,
-            headroom,
-            ring_size,
-            zero_copy,
-            busy_poll,
-        } = request;
+        let PortRequest { name, addresses, vlan, mtu, queues, frames, frame_size, headroom, ring_size, .. } = request;
         let layout = layout_of(frames, frame_size, headroom, ring_size)?;
-        let bind = bind_request(zero_copy.as_deref())?;
-        let busy_poll = busy_poll.map(Into::into);
-        let plain = Self::new(addresses_of(&addresses)?);
-        let queues = queues.unwrap_or(plain.queues);
-        Ok(Self { name, vlan: vlan_of(vlan)?, mtu, queues, layout, bind, busy_poll, ..plain })
+        let huge_pages = huge_pages(request.huge_pages.as_deref())?;
+        let bind = bind_request(request.zero_copy.as_deref())?;
+        let (multi_buffer, busy_poll) = (request.multi_buffer, request.busy_poll.map(Into::into));
+        let vlan = vlan_of(vlan)?;
+        let defaults = Self::new(addresses_of(&addresses)?);
+        let queues = queues.unwrap_or(defaults.queues);
+        Ok(Self { name, vlan, mtu, queues, layout, huge_pages, multi_buffer, bind, busy_poll, ..defaults })
     }
 }
 
@@ -145,6 +143,18 @@ pub(crate) fn layout_of(
         .headroom(headroom.unwrap_or(defaults.headroom()))
         .rings(ring_size);
     Ok(layout.build()?)
+}
+
+pub(crate) fn huge_pages(wish: Option<&str>) -> Result<HugePages, Failure> {
+    match wish {
+        Some("require") => Ok(HugePages::Require),
+        Some("prefer") => Ok(HugePages::Prefer),
+        None | Some("never") => Ok(HugePages::Never),
+        Some(other) => {
+            let message = format!("`{other}` is no wish for huge pages: require, prefer or never");
+            Err(Failure::new("INTERNAL", message, json!({ "hugePages": other })))
+        }
+    }
 }
 
 pub(crate) fn bind_request(zero_copy: Option<&str>) -> Result<BindRequest, Failure> {
@@ -355,6 +365,8 @@ pub struct SocketDescription {
     /// Ranges of chunks.
     #[napi(ts_type = "[first: number, count: number][]")]
     pub in_fill: Vec<Vec<u32>>,
+    pub multi_buffer: bool,
+    pub huge_pages: bool,
     #[napi(ts_type = "'copy' | 'zero-copy'")]
     pub bind_mode: String,
     pub counted: Counted,
@@ -381,6 +393,8 @@ impl From<&Donation> for SocketDescription {
             completion: layout.ring(RingName::Completion),
             fill_target: layout.fill_target(),
             in_fill: ranges(in_fill).into_iter().map(Into::into).collect(),
+            multi_buffer: layout.multi_buffer(),
+            huge_pages: layout.huge_pages(),
             bind_mode: bind_mode(*bind),
             counted: Counted {
                 received: count(counters.received),

@@ -126,6 +126,9 @@ fn of_socket(error: &CreateError) -> Value {
             json!({ "call": call, "mode": bind_mode(*mode), "device": device, "queue": queue.0 })
         }
         CreateError::Umem { bytes, .. } => json!({ "bytes": bytes }),
+        CreateError::HugePages { .. } => json!({ "hugePages": "require" }),
+        CreateError::UmemGone { device, .. } => json!({ "device": device }),
+        CreateError::FillTooSmall { chunks, slots } => json!({ "chunks": chunks, "slots": slots }),
         CreateError::Keep { what, .. } => json!({ "what": what }),
         CreateError::Adopt(_) | CreateError::Prime(_) => json!({}),
     }
@@ -201,9 +204,9 @@ impl From<OpenPortError> for Failure {
             E::NameTaken { name, uplink } => ("NAME_TAKEN", json!({ "name": name, "uplink": uplink.as_str() })),
             E::NameUnfit { name } => ("NAME_UNFIT", json!({ "name": name })),
             E::VlanUnfit { vlan } => ("VLAN_UNFIT", json!({ "vlan": vlan })),
-            E::MtuTooLarge { mtu, needed, frame_size, capacity } => (
+            E::MtuTooLarge { mtu, needed, frame_size, capacity, most } => (
                 "MTU_TOO_LARGE",
-                json!({ "mtu": mtu, "needed": needed, "frameSize": frame_size, "capacity": capacity }),
+                json!({ "mtu": mtu, "needed": needed, "frameSize": frame_size, "capacity": capacity, "most": most }),
             ),
             E::MtuAboveUplink { mtu, uplink_mtu, uplink } => {
                 ("MTU_ABOVE_UPLINK", json!({ "mtu": mtu, "uplinkMtu": uplink_mtu, "uplink": uplink.as_str() }))

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use napi_derive::napi;
 use xsknet_bpf::PinnedSocketMap;
-use xsknet_port::fits_frames;
+use xsknet_port::{fits_frames, for_mtu};
 use xsknet_xsk::{Created, QueueId, Request, create, prefer_busy_poll};
 
-use crate::describe::{PinnedSocketRequest, SocketDescription, Tried, bind_request, layout_of};
+use crate::describe::{PinnedSocketRequest, SocketDescription, Tried, bind_request, huge_pages, layout_of};
 use crate::error::Failure;
 use crate::instance::blocking;
 
@@ -33,15 +33,16 @@ pub async fn make_pinned_socket(options: PinnedSocketRequest) -> napi::Result<Ma
 }
 
 fn make(options: PinnedSocketRequest) -> Result<MadeSocket, Failure> {
-    let PinnedSocketRequest { xsks, device, queue, mtu, frames, frame_size, headroom, ring_size, zero_copy, busy_poll } =
+    let PinnedSocketRequest { xsks, device, queue, mtu, frames, frame_size, headroom, ring_size, busy_poll, .. } =
         options;
-    let layout = layout_of(frames, frame_size, headroom, ring_size)?;
+    let layout = for_mtu(layout_of(frames, frame_size, headroom, ring_size)?, mtu, options.multi_buffer);
     fits_frames(mtu, &layout)?;
-    let bind = bind_request(zero_copy.as_deref())?;
+    let huge_pages = huge_pages(options.huge_pages.as_deref())?;
+    let bind = bind_request(options.zero_copy.as_deref())?;
     // First what costs nothing.
     let mut map = PinnedSocketMap::open(Path::new(&xsks), queue)?;
     // Its FILL ring is full before the map knows it, else the first frames are lost.
-    let request = Request { device: &device, queue: QueueId(queue), layout, bind, prime: true };
+    let request = Request { device: &device, queue: QueueId(queue), layout, huge_pages, bind, prime: true };
     let Created { socket, tried, .. } = create(&request)?;
     let mut tried: Vec<_> = tried.into_iter().map(xsknet_port::Tried::bind).collect();
     tried.extend(busy_poll.map(|wanted| xsknet_port::Tried::bind(prefer_busy_poll(&socket, wanted.into()))));

@@ -276,7 +276,7 @@ pub enum OpenPortError {
     },
     /// A received frame would not fit.
     #[error(
-        "an MTU of {mtu} needs {needed} bytes a frame, and a frame of {frame_size} bytes takes {capacity} from the wire"
+        "an MTU of {mtu} needs {needed} bytes a frame, and with chunks of {frame_size} bytes a frame can have {capacity}: that is an MTU of {most} at most"
     )]
     MtuTooLarge {
         /// The port's MTU, in bytes.
@@ -285,8 +285,10 @@ pub enum OpenPortError {
         needed: u32,
         /// Bytes of one UMEM chunk.
         frame_size: u32,
-        /// What of it can be received into.
+        /// The longest frame that can be received.
         capacity: u32,
+        /// The largest MTU that fits.
+        most: u32,
     },
     /// The port would take what the uplink cannot send.
     #[error("an MTU of {mtu} is more than the {uplink_mtu} of `{uplink}`")]
@@ -351,7 +353,10 @@ impl OpenPortError {
             Self::AddressTaken { .. } => Some("choose an address that nobody on this network has".into()),
             Self::MacTaken { .. } => Some("leave the MAC out: one is made up".into()),
             Self::NameTaken { .. } => Some("choose another name, or leave it out".into()),
-            Self::MtuTooLarge { .. } => Some("ask for larger frames (4096) or for a smaller MTU".into()),
+            Self::MtuTooLarge { .. } => Some(
+                "let a frame take several chunks (multi-buffer), or ask for larger chunks (4096) or a smaller MTU"
+                    .into(),
+            ),
             Self::NamespaceUnfit { .. } => {
                 Some("send a descriptor of the client's own network namespace: /proc/self/ns/net, opened".into())
             }

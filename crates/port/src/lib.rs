@@ -57,7 +57,7 @@ pub use instance::{Instance, InstanceOptions, any_here, sweep_dead, sweep_dead_h
 pub use journal::{Change, JournalError};
 pub use names::{InstanceName, InstanceNameError, PRIVATE_PREFIX, PinPath, Places};
 pub use pinned::{Client, Pin, PinnedPort, PinnedPortOptions};
-pub use plan::{Pair, fits_frames};
+pub use plan::{Pair, fits_frames, for_mtu};
 pub use port::{BrokeredPort, Port, PortInfo, PortKey, PortOptions};
 pub use statistics::{Equality, PortStatistics, UplinkStatistics};
 pub use tried::Tried;

@@ -16,7 +16,7 @@ use crate::room::Room;
 use crate::uplink::{OpenUplink, UplinkState};
 
 /// Ethernet header and one VLAN tag: what a port's frames may be longer than its MTU.
-const HEADERS: u32 = 14 + 4;
+pub(crate) const HEADERS: u32 = 14 + 4;
 
 /// What a port is to be, whoever makes its socket.
 #[derive(Debug)]
@@ -139,15 +139,23 @@ fn check_mtu(mtu: u32, uplink: &UplinkState, layout: Option<&Layout>) -> Result<
     layout.map_or(Ok(()), |layout| fits_frames(mtu, layout))
 }
 
+/// The shape with frames in several chunks where that is wanted; where nothing is said of it, where one chunk does not hold a frame of
+/// this MTU, in bytes.
+pub fn for_mtu(layout: Layout, mtu: u32, multi_buffer: Option<bool>) -> Layout {
+    let needed = mtu.saturating_add(HEADERS) > layout.frame_capacity();
+    layout.with_multi_buffer(multi_buffer.unwrap_or(needed))
+}
+
 /// Whether frames of an UMEM of this shape hold what a port of this MTU (in bytes) gets from the wire: one that does not fit is
 /// dropped by the kernel.
 ///
 /// # Errors
 /// [`OpenPortError::MtuTooLarge`].
 pub fn fits_frames(mtu: u32, layout: &Layout) -> Result<(), OpenPortError> {
-    let (needed, capacity) = (mtu.saturating_add(HEADERS), layout.frame_capacity());
+    let (needed, capacity) = (mtu.saturating_add(HEADERS), layout.longest_frame());
     if needed > capacity {
-        return Err(OpenPortError::MtuTooLarge { mtu, needed, frame_size: layout.frame_size(), capacity });
+        let (frame_size, most) = (layout.frame_size(), capacity - HEADERS.min(capacity));
+        return Err(OpenPortError::MtuTooLarge { mtu, needed, frame_size, capacity, most });
     }
     Ok(())
 }

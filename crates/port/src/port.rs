@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use xsknet_bpf::{Obtained, PortId};
 use xsknet_link::{DeviceName, MacAddr};
-use xsknet_xsk::{BindMode, BindRequest, BusyPoll, Census, Donation, Layout, Socket};
+use xsknet_xsk::{BindMode, BindRequest, BusyPoll, Census, Donation, HugePages, Layout, Socket};
 
 use crate::error::{CloseError, HandOverError, OpenPortError, StepError};
 use crate::journal::Scope;
-use crate::plan::{Pair, Plan, Wanted};
+use crate::plan::{Pair, Plan, Wanted, for_mtu};
 use crate::room::{Room, steer};
 use crate::selftest;
 use crate::statistics::{Equality, PortStatistics};
@@ -35,6 +35,10 @@ pub struct PortOptions {
     pub queues: u32,
     /// UMEM and rings, of each queue.
     pub layout: Layout,
+    /// Whether each UMEM lies in huge pages. A fall-back is told in `tried`.
+    pub huge_pages: HugePages,
+    /// Whether a frame may take several chunks (`XDP_USE_SG`). Default: where the MTU asks for it. What the layout says is not asked.
+    pub multi_buffer: Option<bool>,
     /// How its sockets are bound.
     pub bind: BindRequest,
     /// Whether its sockets prefer busy polling, which its owner may not be able to ask for. A refusal is told in `tried`.
@@ -52,6 +56,8 @@ impl PortOptions {
             mtu: None,
             queues: 1,
             layout: Layout::builder().build().expect("the defaults fit each other"),
+            huge_pages: HugePages::Never,
+            multi_buffer: None,
             bind: BindRequest::Automatic,
             busy_poll: None,
         }
@@ -150,6 +156,9 @@ pub(crate) struct Hold {
 
 impl Port {
     pub(crate) fn open(uplink: Arc<UplinkState>, options: PortOptions) -> Result<Self, OpenPortError> {
+        let mtu = options.mtu.unwrap_or(uplink.info.mtu);
+        let layout = for_mtu(options.layout, mtu, options.multi_buffer);
+        let options = PortOptions { layout, ..options };
         let build = |plan: Plan, uplink: &UplinkState, card: &mut OpenUplink, scope: &Scope| {
             let (mut room, mut info) = plan.build(uplink, card, None, scope)?;
             let sockets = room.make_sockets(uplink, &options, &mut info)?;

@@ -15,7 +15,7 @@ use crate::ground::{Ground, Site};
 use crate::journal::{Change, Scope};
 use crate::names::PinPath;
 use crate::pins;
-use crate::plan::{Pair, Plan};
+use crate::plan::{HEADERS, Pair, Plan};
 use crate::port::{PortInfo, PortOptions};
 use crate::tried::Tried;
 use crate::uplink::{OpenUplink, UplinkState};
@@ -85,6 +85,7 @@ impl Member {
             device: self.pair.inner.as_str(),
             queue: QueueId(0),
             layout: options.layout,
+            huge_pages: options.huge_pages,
             bind: options.bind,
             prime: true,
         };
@@ -122,7 +123,7 @@ impl Plan {
         scope: &Scope,
     ) -> Result<(Room, PortInfo), OpenPortError> {
         let mut tried = Vec::new();
-        let mode = guard_mode(uplink, &mut tried);
+        let mode = guard_mode(uplink, self.mtu, &mut tried);
         let made = (0..self.pairs.len())
             .map(|member| self.build_member(member, uplink, card, client.as_ref(), scope, mode, &mut tried));
         let members: Vec<Member> = made.collect::<Result<_, _>>()?;
@@ -335,24 +336,30 @@ fn port_mode(uplink: Obtained) -> Mode {
 
 /// The guard runs native only if the card can transmit what is redirected to it: for a veth that hangs on the wire's
 /// far end, and a refused frame would vanish without an error.
-fn guard_mode(uplink: &UplinkState, tried: &mut Vec<Tried>) -> Mode {
+fn guard_mode(uplink: &UplinkState, mtu: u32, tried: &mut Vec<Tried>) -> Mode {
     if uplink.info.mode == Obtained::Skb {
         return Mode::Skb;
     }
-    match uplink.ground.host.links.xdp_features(uplink.info.index) {
-        Ok(Some(features)) if !features.contains(XdpFeatures::NDO_XMIT) => {
-            let device = &uplink.info.device;
-            tried.push(Tried {
-                hook: "guard",
-                step: "native".into(),
-                errno: None,
-                why: format!(
-                    "not taken: {device} does not transmit redirected frames (no ndo-xmit); the far end of a veth needs \
-                     GRO or a native program for that"
-                ),
-            });
-            Mode::Skb
-        }
-        _ => Mode::Native,
-    }
+    let device = &uplink.info.device;
+    let why = match uplink.ground.host.links.xdp_features(uplink.info.index) {
+        Ok(Some(features)) if !features.contains(XdpFeatures::NDO_XMIT) => format!(
+            "not taken: {device} does not transmit redirected frames (no ndo-xmit); the far end of a veth needs GRO or a \
+             native program for that"
+        ),
+        Ok(Some(features)) if mtu > one_buffer() && !features.contains(XdpFeatures::NDO_XMIT_SG) => format!(
+            "not taken: {device} transmits no redirected frames in several buffers (no ndo-xmit-sg), which an MTU of {mtu} \
+             makes; up to {} it would be native",
+            one_buffer()
+        ),
+        _ => return Mode::Native,
+    };
+    tried.push(Tried { hook: "guard", step: "native".into(), errno: None, why });
+    Mode::Skb
+}
+
+/// The largest MTU whose frames XDP has in one buffer: a page less XDP's headroom, the kernel's book-keeping behind it
+/// (`skb_shared_info`, 320 bytes), the Ethernet header and one VLAN tag.
+fn one_buffer() -> u32 {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+    page - xsknet_xsk::XDP_PACKET_HEADROOM - 320 - HEADERS
 }

@@ -61,6 +61,7 @@ fn attach(port: &PinnedPort, machine: &Machine) -> Socket {
         device: pin.device.as_str(),
         queue: QueueId(pin.queue),
         layout,
+        huge_pages: Default::default(),
         bind: Default::default(),
         prime: true,
     };
@@ -692,7 +693,14 @@ fn play_client(told: &str) -> ! {
     assert_eq!(["CapPrm:", "CapEff:", "CapBnd:"].map(held), ["0000000000002000"; 3]);
 
     let layout = Layout::builder().frames(512).rings(256).build().expect("a layout");
-    let request = Request { device: name.as_str(), queue: QueueId(0), layout, bind: Default::default(), prime: true };
+    let request = Request {
+        device: name.as_str(),
+        queue: QueueId(0),
+        layout,
+        huge_pages: Default::default(),
+        bind: Default::default(),
+        prime: true,
+    };
     let socket = xsknet_xsk::create(&request).expect("a socket").socket;
     let mut map = PinnedSocketMap::open(&xsks, 0).expect("the port's map");
     map.insert(0, socket.as_fd()).expect("the socket fits");

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use xsknet_bpf::{InjectOptions, LiveGenerator};
 use xsknet_link::MacAddr;
-use xsknet_xsk::{BindRequest, Layout, QueueId, Request, Socket, SocketError};
+use xsknet_xsk::{BindRequest, HugePages, Layout, QueueId, Request, Socket, SocketError};
 
 use crate::frames::{Ethernet, numbered};
 use crate::lab::{FAR, Lab, device};
@@ -162,6 +162,7 @@ pub fn far_socket(lab: &Lab) -> Socket {
         device: FAR,
         queue: QueueId(0),
         layout: Layout::builder().build().expect("the defaults fit each other"),
+        huge_pages: HugePages::Never,
         bind: BindRequest::Copy,
         prime: false,
     };

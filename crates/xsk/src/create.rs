@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use rustix::io::Errno;
+use rustix::net::sockopt::{
+    set_xdp_rx_ring_size, set_xdp_tx_ring_size, set_xdp_umem_completion_ring_size, set_xdp_umem_fill_ring_size,
+};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
 use xsk_rs::umem::frame::FrameDesc;
@@ -24,9 +27,9 @@ use crate::sys;
 
 /// The kernel releases a queue some milliseconds after its last socket was closed, even after the end of a process. That long a bind is
 /// repeated while it answers EBUSY,
-const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 /// at these intervals.
-const BUSY_STEP: Duration = Duration::from_millis(10);
+pub(crate) const BUSY_STEP: Duration = Duration::from_millis(10);
 
 /// A receive queue of a device, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +53,18 @@ pub enum BindRequest {
     Automatic,
 }
 
+/// The pages to take for a UMEM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HugePages {
+    /// Huge pages or nothing.
+    Require,
+    /// Huge pages, and ordinary ones where too few are reserved.
+    Prefer,
+    /// Ordinary pages.
+    #[default]
+    Never,
+}
+
 /// What to make.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -59,6 +74,8 @@ pub struct Request<'a> {
     pub queue: QueueId,
     /// The shape of UMEM and rings. The UMEM counts against RLIMIT_MEMLOCK, unless the caller has CAP_IPC_LOCK.
     pub layout: Layout,
+    /// Where the UMEM lies. In huge pages it gets as many more chunks as fill the last one; what the layout says of pages is not asked.
+    pub huge_pages: HugePages,
     /// The mode.
     pub bind: BindRequest,
     /// Whether to fill FILL before anything can arrive.
@@ -90,7 +107,7 @@ pub struct BusyPoll {
 /// A step on the way to a socket, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// `zero-copy`, `copy`, `XDP_MAX_TX_SKB_BUDGET` or `busy-poll`.
+    /// `huge-pages`, `zero-copy`, `copy`, `shared-umem`, `XDP_MAX_TX_SKB_BUDGET` or `busy-poll`.
     pub step: &'static str,
     /// The kernel's refusal; `None` if it granted the step.
     pub errno: Option<i32>,
@@ -108,11 +125,24 @@ pub struct Attempt {
 pub fn create(request: &Request<'_>) -> Result<Created, CreateError> {
     let index = find_device(request.device)?;
     let mut tried = Vec::new();
-    let (xsk, umem, obtained) =
-        if direct::is_needed() { direct::open_socket(request, index, &mut tried)? } else { open(request, &mut tried)? };
-    raise_tx_budget(&xsk, &request.layout, &mut tried);
+    let layout = request.layout.in_ordinary_pages();
+    let huge = match request.huge_pages {
+        HugePages::Never => None,
+        HugePages::Require => Some(open_in_huge_pages(request, index, &mut tried)?),
+        HugePages::Prefer => match open_in_huge_pages(request, index, &mut tried) {
+            Ok(opened) => Some(opened),
+            // What else is wrong, other pages do not cure.
+            Err(CreateError::Umem { .. } | CreateError::HugePages { .. }) => None,
+            Err(error) => return Err(error),
+        },
+    };
+    let (layout, (xsk, umem, obtained)) = match huge {
+        Some(opened) => opened,
+        None => (layout, open(&Request { layout, ..*request }, index, &mut tried)?),
+    };
+    raise_tx_budget(&xsk, &layout, &mut tried);
     let (in_fill, counters) = (Vec::new(), SocketCounters::default());
-    let donation = Donation { xsk, umem, layout: request.layout, in_fill, bind: obtained, counters };
+    let donation = Donation { xsk, umem, layout, in_fill, bind: obtained, counters };
     let mut socket = Socket::adopt(donation)?;
     if request.prime {
         socket.prime()?;
@@ -121,7 +151,7 @@ pub fn create(request: &Request<'_>) -> Result<Created, CreateError> {
 }
 
 /// Asks first, because libxdp's answer does not tell a missing device from a missing queue.
-fn find_device(device: &str) -> Result<u32, CreateError> {
+pub(crate) fn find_device(device: &str) -> Result<u32, CreateError> {
     let refused = |cause: Errno| CreateError::Lookup { device: device.into(), cause: cause.into() };
     let any = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).map_err(refused)?;
     match netdevice::name_to_index(&any, device) {
@@ -134,12 +164,59 @@ fn find_device(device: &str) -> Result<u32, CreateError> {
     }
 }
 
+/// The XSK, bound, and the file of its UMEM.
+pub(crate) type Opened = (OwnedFd, OwnedFd, BindMode);
+
+fn open(request: &Request<'_>, index: u32, tried: &mut Vec<Attempt>) -> Result<Opened, CreateError> {
+    if direct::is_needed() { direct::open_socket(request, index, tried) } else { open_by_xsk_rs(request, tried) }
+}
+
+fn open_in_huge_pages(
+    request: &Request<'_>,
+    index: u32,
+    tried: &mut Vec<Attempt>,
+) -> Result<(Layout, Opened), CreateError> {
+    let refused = |tried: &mut Vec<Attempt>, cause: io::Error| {
+        let why = format!("not had: {cause}; `vm.nr_hugepages` reserves such pages");
+        tried.push(Attempt { step: "huge-pages", errno: cause.raw_os_error(), why });
+        cause
+    };
+    let page = match huge_page_bytes() {
+        Ok(page) => page,
+        Err(cause) => return Err(CreateError::HugePages { cause: refused(tried, cause) }),
+    };
+    let layout = request.layout.in_huge_pages(page).map_err(|cause| {
+        let (cause, bytes) = (io::Error::other(cause), request.layout.umem_bytes());
+        CreateError::Umem { bytes, cause: refused(tried, cause) }
+    })?;
+    let mut bound = Vec::new();
+    let opened = match open(&Request { layout, ..*request }, index, &mut bound) {
+        Err(CreateError::Umem { bytes, cause }) => {
+            return Err(CreateError::Umem { bytes, cause: refused(tried, cause) });
+        }
+        opened => opened,
+    };
+    let why = format!("{} pages of {page} bytes", layout.umem_bytes() / page);
+    tried.push(Attempt { step: "huge-pages", errno: None, why });
+    tried.append(&mut bound);
+    opened.map(|opened| (layout, opened))
+}
+
+/// What the kernel takes for a huge page where nobody names a size.
+fn huge_page_bytes() -> io::Result<u64> {
+    let told = fs::read_to_string("/proc/meminfo")?;
+    let kib = told
+        .lines()
+        .find_map(|line| line.strip_prefix("Hugepagesize:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.map(|kib| kib * 1024).filter(|bytes| *bytes > 0).ok_or_else(|| Errno::OPNOTSUPP.into())
+}
+
 /// Makes the socket by xsk-rs, and keeps of it what outlives xsk-rs: both descriptors.
-fn open(request: &Request<'_>, tried: &mut Vec<Attempt>) -> Result<(OwnedFd, OwnedFd, BindMode), CreateError> {
+fn open_by_xsk_rs(request: &Request<'_>, tried: &mut Vec<Attempt>) -> Result<Opened, CreateError> {
     let layout = &request.layout;
     let bytes = layout.umem_bytes();
     let frames = NonZeroU32::new(layout.frames()).expect("a layout has at least one frame");
-    let (umem, mut frames) = xsk_rs::Umem::new(umem_config(layout), frames, false)
+    let (umem, mut frames) = xsk_rs::Umem::new(umem_config(layout), frames, layout.huge_pages())
         .map_err(|error| CreateError::Umem { bytes, cause: cause_of(&error) })?;
 
     let (queues, obtained) = bind_modes(request, tried, |mode| bind_once(request, &umem, mode))?;
@@ -174,7 +251,10 @@ pub(crate) fn bind_modes<T>(
         match cause.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::BUSY) => CreateError::QueueTaken { device, queue },
             Some(Errno::NODEV) => CreateError::NoSuchDevice { device },
-            _ => CreateError::Refused { call: "bind", mode, device, queue, cause },
+            _ => {
+                let multi_buffer = request.layout.multi_buffer();
+                CreateError::Refused { call: "bind", mode, multi_buffer, device, queue, cause }
+            }
         }
     };
     let (&last, before) = modes.split_last().expect("at least one mode is asked for");
@@ -221,11 +301,12 @@ fn bind_once(request: &Request<'_>, umem: &xsk_rs::Umem, mode: BindMode) -> io::
         BindMode::Copy => BindFlags::XDP_COPY,
         BindMode::ZeroCopy => BindFlags::XDP_ZEROCOPY,
     };
+    let several = if request.layout.multi_buffer() { BindFlags::XDP_USE_SG } else { BindFlags::empty() };
     let config = SocketConfig::builder()
         .rx_queue_size(size(RingName::Rx))
         .tx_queue_size(size(RingName::Tx))
         .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
-        .bind_flags(BindFlags::XDP_USE_NEED_WAKEUP | mode)
+        .bind_flags(BindFlags::XDP_USE_NEED_WAKEUP | mode | several)
         .build();
     let device: Interface = request.device.parse().map_err(|_| io::Error::from(Errno::NODEV))?;
     // SAFETY: the UMEM is fresh and has no other socket, and no program is loaded.
@@ -244,7 +325,15 @@ fn attempt(request: &Request<'_>, mode: BindMode, repeated: u32, refusal: Option
         None => format!("granted after the queue had answered busy {repeated} times"),
         Some(cause) if is(cause, Errno::BUSY) => format!("queue {queue} of {device} has a socket"),
         Some(cause) if is(cause, Errno::OPNOTSUPP) && mode == BindMode::ZeroCopy => {
-            format!("the driver of {device} has no zero-copy")
+            match request.layout.multi_buffer() {
+                false => format!("the driver of {device} has no zero-copy"),
+                true => format!("the driver of {device} has no zero-copy, or none of frames in several chunks"),
+            }
+        }
+        Some(cause) if is(cause, Errno::INVAL) && request.layout.multi_buffer() => {
+            format!(
+                "{device} has no queue {queue}, or this kernel (before 6.6) no frames in several chunks (XDP_USE_SG)"
+            )
         }
         Some(cause) if is(cause, Errno::INVAL) => format!("{device} has no queue {queue}, or not with these sizes"),
         Some(cause) => cause.to_string(),
@@ -252,8 +341,17 @@ fn attempt(request: &Request<'_>, mode: BindMode, repeated: u32, refusal: Option
     Attempt { step, errno: refusal.and_then(io::Error::raw_os_error), why }
 }
 
+/// Gives a fresh socket its four rings.
+pub(crate) fn set_ring_sizes(xsk: BorrowedFd<'_>, layout: &Layout) -> io::Result<()> {
+    set_xdp_umem_fill_ring_size(xsk, layout.ring(RingName::Fill))?;
+    set_xdp_umem_completion_ring_size(xsk, layout.ring(RingName::Completion))?;
+    set_xdp_rx_ring_size(xsk, layout.ring(RingName::Rx))?;
+    set_xdp_tx_ring_size(xsk, layout.ring(RingName::Tx))?;
+    Ok(())
+}
+
 /// One `sendto` in copy mode moves 32 frames; with the budget at the ring's size it moves them all.
-fn raise_tx_budget(xsk: &OwnedFd, layout: &Layout, tried: &mut Vec<Attempt>) {
+pub(crate) fn raise_tx_budget(xsk: &OwnedFd, layout: &Layout, tried: &mut Vec<Attempt>) {
     let frames = layout.ring(RingName::Tx);
     let (errno, why) = match sys::set_max_tx_skb_budget(xsk.as_fd(), frames) {
         Ok(()) => (None, format!("one kick sends up to {frames} frames")),
@@ -318,7 +416,7 @@ fn cause_of(error: &(dyn Error + 'static)) -> io::Error {
     errno.map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
 }
 
-fn is(cause: &io::Error, errno: Errno) -> bool {
+pub(crate) fn is(cause: &io::Error, errno: Errno) -> bool {
     cause.raw_os_error() == Some(errno.raw_os_error())
 }
 
@@ -355,6 +453,8 @@ pub enum CreateError {
         call: &'static str,
         /// The mode asked for.
         mode: BindMode,
+        /// Whether frames in several chunks were asked for.
+        multi_buffer: bool,
         /// The device.
         device: String,
         /// The queue.
@@ -371,6 +471,30 @@ pub enum CreateError {
         /// What the kernel answered.
         #[source]
         cause: io::Error,
+    },
+    /// Huge pages are required, and this kernel has none.
+    #[error("making a UMEM in huge pages: this kernel does not say how large they are")]
+    HugePages {
+        /// What the kernel answered.
+        #[source]
+        cause: io::Error,
+    },
+    /// The socket whose UMEM was to be shared is not bound any more: its port is closed, or its device was deleted.
+    #[error("binding to {device} on the UMEM of another socket: that one is not bound any more")]
+    UmemGone {
+        /// The device.
+        device: String,
+        /// What the kernel answered.
+        #[source]
+        cause: io::Error,
+    },
+    /// More chunks were named for FILL than it has slots.
+    #[error("{chunks} chunks were given for a FILL ring of {slots} slots")]
+    FillTooSmall {
+        /// Chunks named.
+        chunks: usize,
+        /// Slots of the ring.
+        slots: u32,
     },
     /// The socket exists, but its descriptors could not be kept.
     #[error("making a socket: {what} failed")]
@@ -401,9 +525,18 @@ impl CreateError {
             Self::Refused { mode: BindMode::ZeroCopy, cause, .. } if is(cause, Errno::OPNOTSUPP) => {
                 Some("the driver has no zero-copy: ask for copy mode, or for zero-copy only where it can be had")
             }
+            Self::Refused { multi_buffer: true, cause, .. } if is(cause, Errno::INVAL) => Some(
+                "frames in several chunks (multi-buffer) take Linux 6.6; `ethtool -l` says how many queues the device has",
+            ),
             Self::Refused { cause, .. } if is(cause, Errno::INVAL) => {
                 Some("`ethtool -l` says how many queues the device has")
             }
+            Self::UmemGone { .. } => Some("share the UMEM of a port that is open"),
+            Self::FillTooSmall { .. } => Some("give fewer chunks, or ask for a larger ring"),
+            Self::HugePages { .. } => Some("this kernel has no huge pages (CONFIG_HUGETLBFS): ask for ordinary ones"),
+            Self::Umem { cause, .. } if is(cause, Errno::NOMEM) => Some(
+                "of huge pages, `vm.nr_hugepages` reserves some, and 'prefer' does without them where there are too few",
+            ),
             Self::Umem { cause, .. } if is(cause, Errno::NOBUFS) => {
                 Some("the UMEM exceeds RLIMIT_MEMLOCK: raise it, grant CAP_IPC_LOCK, or ask for fewer frames")
             }

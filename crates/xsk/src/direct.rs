@@ -5,21 +5,17 @@
 //! memory is a memfd from the first, and the few calls that libxdp would make are made here.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 
 use rustix::fs::{MemfdFlags, OFlags, ftruncate, memfd_create, open};
 use rustix::io::Errno;
-use rustix::net::sockopt::{
-    set_xdp_rx_ring_size, set_xdp_tx_ring_size, set_xdp_umem_completion_ring_size, set_xdp_umem_fill_ring_size,
-    set_xdp_umem_reg,
-};
+use rustix::net::sockopt::set_xdp_umem_reg;
 use rustix::net::xdp::{SocketAddrXdp, SocketAddrXdpFlags, XdpUmemReg, XdpUmemRegFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
-use crate::create::{Attempt, CreateError, Request, bind_modes};
+use crate::create::{Attempt, CreateError, Opened, Request, bind_modes, set_ring_sizes};
 use crate::donation::BindMode;
 use crate::mapping::Mapping;
-use crate::ring::RingName;
 
 /// Whether this process can open its own anonymous memory as a file.
 pub(crate) fn is_needed() -> bool {
@@ -30,23 +26,19 @@ pub(crate) fn is_needed() -> bool {
     matches!(opened, Err(Errno::PERM | Errno::ACCESS))
 }
 
-/// The XSK, bound, and the file of its UMEM.
-pub(crate) fn open_socket(
-    request: &Request<'_>,
-    index: u32,
-    tried: &mut Vec<Attempt>,
-) -> Result<(OwnedFd, OwnedFd, BindMode), CreateError> {
+pub(crate) fn open_socket(request: &Request<'_>, index: u32, tried: &mut Vec<Attempt>) -> Result<Opened, CreateError> {
     let layout = &request.layout;
     let bytes = layout.umem_bytes();
     let refused = |cause: io::Error| CreateError::Umem { bytes, cause };
     let xsk = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
         .map_err(|errno| refused(errno.into()))?;
 
-    let umem = memfd_create(c"xsknet-umem", MemfdFlags::CLOEXEC).map_err(|errno| refused(errno.into()))?;
+    let huge = if layout.huge_pages() { MemfdFlags::HUGETLB } else { MemfdFlags::empty() };
+    let umem = memfd_create(c"xsknet-umem", MemfdFlags::CLOEXEC | huge).map_err(|errno| refused(errno.into()))?;
     ftruncate(&umem, bytes).map_err(|errno| refused(errno.into()))?;
     let length = usize::try_from(bytes).map_err(|_| refused(Errno::NOMEM.into()))?;
     // The kernel pins the pages themselves; the mapping is needed for this one call.
-    let memory = Mapping::of_fd(std::os::fd::AsFd::as_fd(&umem), length, 0).map_err(refused)?;
+    let memory = Mapping::of_fd(umem.as_fd(), length, 0).map_err(refused)?;
     let registration = XdpUmemReg {
         addr: memory.start().addr().get() as u64,
         len: bytes,
@@ -58,25 +50,16 @@ pub(crate) fn open_socket(
     set_xdp_umem_reg(&xsk, registration).map_err(|errno| refused(errno.into()))?;
     drop(memory);
 
-    let set = |ring| {
-        let slots = layout.ring(ring);
-        match ring {
-            RingName::Fill => set_xdp_umem_fill_ring_size(&xsk, slots),
-            RingName::Completion => set_xdp_umem_completion_ring_size(&xsk, slots),
-            RingName::Rx => set_xdp_rx_ring_size(&xsk, slots),
-            RingName::Tx => set_xdp_tx_ring_size(&xsk, slots),
-        }
-    };
-    for ring in [RingName::Fill, RingName::Completion, RingName::Rx, RingName::Tx] {
-        set(ring).map_err(|errno| refused(errno.into()))?;
-    }
+    set_ring_sizes(xsk.as_fd(), layout).map_err(refused)?;
 
     let ((), obtained) = bind_modes(request, tried, |mode| {
         let mode = match mode {
             BindMode::Copy => SocketAddrXdpFlags::XDP_COPY,
             BindMode::ZeroCopy => SocketAddrXdpFlags::XDP_ZEROCOPY,
         };
-        let address = SocketAddrXdp::new(SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP | mode, index, request.queue.0);
+        let several = if layout.multi_buffer() { SocketAddrXdpFlags::XDP_USE_SG } else { SocketAddrXdpFlags::empty() };
+        let flags = SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP | mode | several;
+        let address = SocketAddrXdp::new(flags, index, request.queue.0);
         Ok(bind(&xsk, &address)?)
     })?;
     Ok((xsk, umem, obtained))

@@ -7,6 +7,8 @@ pub const XDP_PACKET_HEADROOM: u32 = 256;
 const MAX_FRAMES: u32 = 1 << 20;
 /// The most slots of a ring.
 const MAX_RING: u32 = 1 << 16;
+/// The most chunks that one frame may take: `MAX_SKB_FRAGS` and the first, as the kernel's documentation bounds it in copy mode.
+pub const MAX_CHUNKS_A_FRAME: u32 = 18;
 
 /// The shape of a UMEM and of a socket's four rings. Both sides of a hand-over must agree on it: the kernel does not tell.
 ///
@@ -34,6 +36,8 @@ pub struct LayoutBuilder {
     fill: u32,
     completion: u32,
     fill_target: Option<u32>,
+    multi_buffer: bool,
+    huge_pages: bool,
 }
 
 impl Default for LayoutBuilder {
@@ -47,6 +51,8 @@ impl Default for LayoutBuilder {
             fill: 2048,
             completion: 2048,
             fill_target: None,
+            multi_buffer: false,
+            huge_pages: false,
         }
     }
 }
@@ -103,6 +109,20 @@ impl LayoutBuilder {
     /// half of the chunks, so that sending always finds some.
     pub fn fill_target(mut self, chunks: u32) -> Self {
         self.fill_target = Some(chunks);
+        self
+    }
+
+    /// Whether a frame may take several chunks (`XDP_USE_SG`), up to [`MAX_CHUNKS_A_FRAME`]: not unless set. Since Linux 6.6.
+    #[doc(alias = "XDP_USE_SG")]
+    pub fn multi_buffer(mut self, several: bool) -> Self {
+        self.multi_buffer = several;
+        self
+    }
+
+    /// Whether the UMEM lies in huge pages: not unless set. Its bytes are a multiple of their size then, which
+    /// [`Layout::in_huge_pages`] sees to.
+    pub fn huge_pages(mut self, huge: bool) -> Self {
+        self.huge_pages = huge;
         self
     }
 
@@ -194,6 +214,47 @@ impl Layout {
         self.0.frame_size - self.frame_offset()
     }
 
+    /// Whether a frame may take several chunks.
+    #[must_use]
+    pub fn multi_buffer(&self) -> bool {
+        self.0.multi_buffer
+    }
+
+    /// The same, with frames in several chunks or without.
+    #[must_use]
+    pub fn with_multi_buffer(self, several: bool) -> Self {
+        Self(LayoutBuilder { multi_buffer: several, ..self.0 })
+    }
+
+    /// The longest frame that can be received or sent, in bytes, over as many chunks as it may take.
+    #[must_use]
+    pub fn longest_frame(&self) -> u32 {
+        let chunks = if self.0.multi_buffer { MAX_CHUNKS_A_FRAME.min(self.0.frames) } else { 1 };
+        self.frame_capacity() * chunks
+    }
+
+    /// Whether the UMEM lies in huge pages.
+    #[must_use]
+    pub fn huge_pages(&self) -> bool {
+        self.0.huge_pages
+    }
+
+    /// The same in huge pages of this many bytes: with as many more chunks as fill the last page.
+    ///
+    /// # Errors
+    /// [`LayoutError::Frames`] if those are too many.
+    pub fn in_huge_pages(self, page_bytes: u64) -> Result<Self, LayoutError> {
+        let bytes = self.umem_bytes().next_multiple_of(page_bytes.max(1));
+        let frames = bytes / u64::from(self.0.frame_size);
+        LayoutBuilder { frames: u32::try_from(frames).unwrap_or(u32::MAX), huge_pages: true, ..self.0 }.build()
+    }
+
+    /// The same in ordinary pages.
+    #[cfg(feature = "create")]
+    pub(crate) fn in_ordinary_pages(self) -> Self {
+        Self(LayoutBuilder { huge_pages: false, ..self.0 })
+    }
+
     /// Bytes of the UMEM.
     #[must_use]
     pub fn umem_bytes(&self) -> u64 {
@@ -260,6 +321,25 @@ mod tests {
     fn few_chunks_lower_the_fill_target() {
         assert_eq!(Layout::builder().frames(64).build().unwrap().fill_target(), 32);
         assert_eq!(Layout::builder().frames(1).build().unwrap().fill_target(), 1);
+    }
+
+    #[test]
+    fn huge_pages_are_filled_with_chunks() {
+        let layout = Layout::builder().frames(1000).build().unwrap().in_huge_pages(2 << 20).unwrap();
+        assert_eq!((layout.frames(), layout.umem_bytes(), layout.huge_pages()), (1024, 2 << 20, true));
+        assert_eq!(layout.in_huge_pages(2 << 20).unwrap(), layout);
+        let most = Layout::builder().frames(1 << 20).frame_size(4096).build().unwrap();
+        assert_eq!(most.in_huge_pages(1 << 30).unwrap().frames(), 1 << 20);
+        let error = most.in_huge_pages(1 << 40).unwrap_err();
+        assert!(matches!(error, LayoutError::Frames { frames } if frames > 1 << 20), "{error:?}");
+    }
+
+    #[test]
+    fn several_chunks_hold_longer_frames() {
+        let layout = Layout::builder().multi_buffer(true).build().unwrap();
+        assert_eq!((layout.frame_capacity(), layout.longest_frame()), (1792, 18 * 1792));
+        assert_eq!(Layout::builder().build().unwrap().longest_frame(), 1792);
+        assert_eq!(Layout::builder().frames(2).multi_buffer(true).build().unwrap().longest_frame(), 2 * 1792);
     }
 
     #[test]

@@ -51,6 +51,8 @@ mod no_loader;
 mod refusal;
 pub mod ring;
 mod rings;
+#[cfg(feature = "create")]
+mod shared;
 mod socket;
 #[cfg(feature = "create")]
 #[expect(unsafe_code, reason = "setsockopt with options that rustix does not know")]
@@ -63,17 +65,21 @@ mod ownership;
 
 pub use counters::{KernelStatistics, SocketCounters};
 #[cfg(feature = "create")]
-pub use create::{Attempt, BindRequest, BusyPoll, CreateError, Created, QueueId, Request, create, prefer_busy_poll};
+pub use create::{
+    Attempt, BindRequest, BusyPoll, CreateError, Created, HugePages, QueueId, Request, create, prefer_busy_poll,
+};
 pub use donation::{AdoptError, BindMode, DonateError, Donation, EndpointDonation};
 pub use endpoint::{
     Closed, DeviceState, Endpoint, FlushError, Readiness, RingLevels, SocketError, WaitError, kernel_statistics,
 };
 pub use frame::{Frame, FrameTooLong};
-pub use layout::{Layout, LayoutBuilder, LayoutError, XDP_PACKET_HEADROOM};
+pub use layout::{Layout, LayoutBuilder, LayoutError, MAX_CHUNKS_A_FRAME, XDP_PACKET_HEADROOM};
 pub use ledger::{Census, EndpointId, MAX_ENDPOINTS, Owner};
 pub use lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, NOWHERE};
 pub use refusal::{DescriptorRefused, Refusals};
 pub use ring::{MapRingError, RingBroken, RingLevel, RingName};
 pub use rings::{FrameRefused, TransmitError, Transmitted, TxBatch};
+#[cfg(feature = "create")]
+pub use shared::{SharedRequest, SharedSocket, create_shared};
 pub use socket::Socket;
 pub use umem::{ReservedChunks, Umem, UmemMemory};

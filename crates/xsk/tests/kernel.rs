@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use std::{io, ptr, thread};
+use std::{fs, io, ptr, thread};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::net::sockopt::xdp_mmap_offsets;
@@ -15,7 +15,8 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities, unshare_unsafe};
 use xsknet_xsk::{
     AdoptError, BindMode, BindRequest, Census, CreateError, Created, DescriptorRefused, FlushError, FrameRefused,
-    Layout, QueueId, Readiness, Request, RingName, Socket, TransmitError, create,
+    HugePages, Layout, QueueId, Readiness, Request, RingName, SharedRequest, SharedSocket, Socket, TransmitError,
+    create, create_shared,
 };
 
 const EOPNOTSUPP: i32 = 95;
@@ -40,7 +41,7 @@ fn layout() -> Layout {
 }
 
 fn on_left(bind: BindRequest) -> Request<'static> {
-    Request { device: "left", queue: QueueId(0), layout: layout(), bind, prime: false }
+    Request { device: "left", queue: QueueId(0), layout: layout(), huge_pages: HugePages::Never, bind, prime: false }
 }
 
 fn copy_socket() -> Socket {
@@ -505,4 +506,161 @@ fn a_device_that_is_down_or_deleted_is_told_apart() {
     socket.transmit(&mut vec![frame]).unwrap();
     assert!(matches!(socket.flush(), Err(FlushError::DeviceGone { waiting: 1, .. })));
     assert_eq!(socket.close().outstanding(), 0);
+}
+
+/// How many huge pages are reserved and free, and how large one is, in bytes.
+fn huge_pages() -> (u64, u64) {
+    let told = fs::read_to_string("/proc/meminfo").unwrap();
+    let value = |name: &str| {
+        let line = told.lines().find_map(|line| line.strip_prefix(name)).expect("a kernel with huge pages");
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+    };
+    (value("HugePages_Free:"), value("Hugepagesize:") * 1024)
+}
+
+/// Surplus pages: made when they are asked for, given back when they are freed. Nothing is reserved by it, so that a killed test leaves no
+/// page behind, only a limit of which the next run takes no notice.
+struct Surplus {
+    before: String,
+}
+
+const SURPLUS: &str = "/proc/sys/vm/nr_overcommit_hugepages";
+
+impl Surplus {
+    fn of(pages: u64) -> Self {
+        let before = fs::read_to_string(SURPLUS).unwrap();
+        fs::write(SURPLUS, pages.to_string()).unwrap();
+        Self { before }
+    }
+}
+
+impl Drop for Surplus {
+    fn drop(&mut self) {
+        fs::write(SURPLUS, &self.before).unwrap();
+    }
+}
+
+/// One test for both ways, because the number of pages is the machine's.
+#[test]
+fn huge_pages_are_had_where_there_are_any_and_their_lack_is_told_with_the_errno() {
+    const ENOMEM: i32 = 12;
+    for unprivileged in [false, true] {
+        let run = move || {
+            veth_pair();
+            if unprivileged {
+                // What locks memory takes the right or the limit.
+                keep_only(CapabilitySet::NET_RAW | CapabilitySet::IPC_LOCK);
+            }
+            let (free, page) = huge_pages();
+            let asked = layout().frames() - 1;
+            let layout = Layout::builder().frames(asked).rings(256).build().unwrap();
+            let with = |huge_pages| create(&Request { layout, huge_pages, ..on_left(BindRequest::Copy) });
+            (free, page, asked, with(HugePages::Require), with(HugePages::Prefer))
+        };
+        let (free, _, _, required, preferred) = thread::spawn(run).join().unwrap();
+        if free == 0 {
+            let error = required.unwrap_err();
+            assert!(matches!(error, CreateError::Umem { .. }) && errno_of(&error) == Some(ENOMEM), "{error:?}");
+            assert!(error.hint().unwrap().contains("nr_hugepages"), "{error:?}");
+            let Created { socket, tried, .. } = preferred.unwrap();
+            assert_eq!((tried[0].step, tried[0].errno), ("huge-pages", Some(ENOMEM)), "{tried:?}");
+            assert_eq!((socket.layout().frames(), socket.layout().huge_pages()), (511, false));
+        }
+        let surplus = Surplus::of(2);
+        let (_, page, asked, required, preferred) = thread::spawn(run).join().unwrap();
+        for made in [required, preferred] {
+            // The second finds the queue taken, of which it says so before anything of pages.
+            let Created { mut socket, tried, .. } = match made {
+                Err(CreateError::QueueTaken { .. }) => continue,
+                made => made.unwrap(),
+            };
+            assert_eq!((tried[0].step, tried[0].errno), ("huge-pages", None), "{tried:?}");
+            let layout = *socket.layout();
+            assert!(layout.huge_pages() && layout.umem_bytes() == page && layout.frames() > asked, "{layout:?}");
+            transmit_numbered(&mut socket, 200);
+            complete_all(&mut socket);
+            // Its file is mapped anew, whole.
+            let donation = socket.donate().unwrap();
+            assert_eq!(rustix::fs::fstat(&donation.umem).unwrap().st_size as u64, page);
+            let mut socket = Socket::adopt(donation).unwrap();
+            let all: Vec<_> = std::iter::from_fn(|| socket.allocate()).collect();
+            assert_eq!(all.len() as u64 * 2048, page);
+            for mut frame in all {
+                fill_in(&socket, &mut frame, 7);
+                socket.release(frame);
+            }
+            all_home(&socket);
+        }
+        drop(surplus);
+    }
+}
+
+#[test]
+fn frames_in_several_chunks_are_granted_in_copy_mode() {
+    veth_pair();
+    for unprivileged in [false, true] {
+        let run = move || {
+            if unprivileged {
+                keep_only(CapabilitySet::NET_RAW);
+            }
+            let layout = Layout::builder().frames(512).rings(256).multi_buffer(true).build().unwrap();
+            let request = Request { layout, ..on_left(BindRequest::Automatic) };
+            let Created { socket, obtained, tried } = create(&request).unwrap();
+            assert_eq!((obtained, socket.layout().multi_buffer()), (BindMode::Copy, true));
+            assert!(tried[0].why.contains("several chunks"), "{tried:?}");
+            socket.close();
+        };
+        thread::spawn(run).join().unwrap();
+    }
+}
+
+#[test]
+fn a_second_socket_shares_the_umem_of_the_first_and_outlives_it() {
+    veth_pair();
+    ip("link add other type veth peer name another");
+    ip("link set other addrgenmode none up");
+    ip("link set another addrgenmode none up");
+    let mut first = copy_socket();
+    first.prime().unwrap();
+    let duplicate = first.as_fd().try_clone_to_owned().unwrap();
+    let in_fill: Vec<u32> = (300..364).collect();
+    let request = SharedRequest {
+        device: "other",
+        queue: QueueId(0),
+        first: duplicate.as_fd(),
+        bind: BindMode::Copy,
+        layout: Layout::builder().frames(512).rings(128).build().unwrap(),
+        in_fill: &in_fill,
+    };
+    let mut second = create_shared(&request).unwrap();
+    assert_eq!((second.tried[0].step, second.tried[0].errno), ("shared-umem", None));
+    assert_eq!((second.turn_back().unwrap(), second.turned_back()), (Vec::new(), 0));
+
+    // The first's own queue has its rings.
+    let error = create_shared(&SharedRequest { device: "left", ..request }).unwrap_err();
+    assert!(matches!(error, CreateError::Refused { call: "bind", .. }), "{error:?}");
+    let error = create_shared(&request).unwrap_err();
+    assert!(matches!(error, CreateError::QueueTaken { .. }), "{error:?}");
+    for (chunks, slots) in [(vec![512], 128), (vec![3, 3], 128), ((0..65).collect(), 64)] {
+        let layout = Layout::builder().frames(512).rings(slots).build().unwrap();
+        let error = create_shared(&SharedRequest { in_fill: &chunks, layout, ..request }).unwrap_err();
+        let told = matches!(error, CreateError::Adopt(AdoptError::FillChunk { .. }) | CreateError::FillTooSmall { .. });
+        assert!(told, "{chunks:?}: {error:?}");
+    }
+
+    // The second is adopted with what it was given, and sends when the first, its device and its memory's mapping are gone.
+    let umem = first.umem_fd().try_clone_to_owned().unwrap();
+    first.close();
+    ip("link del left");
+    let SharedSocket { xsk, layout, in_fill, bind, .. } = second;
+    let donation = xsknet_xsk::Donation { xsk, umem, layout, in_fill, bind, counters: Default::default() };
+    let mut second = Socket::adopt(donation).unwrap();
+    assert_eq!(second.census(), Census { home: 448, held: 0, fill: 64, tx: 0, total: 512 });
+    transmit_numbered(&mut second, 100);
+    complete_all(&mut second);
+    assert_eq!(second.statistics().unwrap().tx_invalid_descs, 0);
+    assert_eq!(second.close().home, 512);
+
+    let error = create_shared(&request).unwrap_err();
+    assert!(matches!(error, CreateError::UmemGone { .. }) && error.hint().is_some(), "{error:?}");
 }

@@ -48,6 +48,15 @@ export interface PortOptions {
   headroom?: number | undefined
   /** Slots of each of the four rings: a power of two, at most 65,536. Default: 2048. */
   ringSize?: number | undefined
+  /**
+   * Whether the UMEM lies in huge pages, which the operator has to reserve (`vm.nr_hugepages`). `frames` is rounded up to fill them; all of
+   * them count against the memory granted. `port.info.tried` tells of a fall-back. Default: `'never'`.
+   */
+  hugePages?: 'require' | 'prefer' | 'never' | undefined
+  /**
+   * Whether a frame may take several chunks, 18 at most. Default: true exactly where one chunk does not hold a frame of the port's MTU.
+   */
+  multiBuffer?: boolean | undefined
   /** Whether frames are to be written into the UMEM by the card itself. `port.info.bindMode` tells what came of it. Default: `'prefer'`. */
   zeroCopy?: 'require' | 'prefer' | 'never' | undefined
   /** Let the kernel poll the card for up to so many microseconds and frames a call, instead of interrupts. Default: interrupts. */
@@ -91,7 +100,10 @@ export interface OwnSocket {
 /** Makes the socket of a pinned port: where it belongs, the port's MTU, and what the caller wants of it. */
 export type MakeSocket = (
   place: Pinned & { mtu: number },
-  wishes: Pick<PortOptions, 'frames' | 'frameSize' | 'headroom' | 'ringSize' | 'zeroCopy' | 'busyPoll'>,
+  wishes: Pick<
+    PortOptions,
+    'frames' | 'frameSize' | 'headroom' | 'ringSize' | 'hugePages' | 'multiBuffer' | 'zeroCopy' | 'busyPoll'
+  >,
 ) => Promise<OwnSocket>
 
 /** A port that the daemon has opened. `port` is missing as long as its socket is being made. */

@@ -149,6 +149,10 @@ const socketDescription = v.strictObject({
   fillTarget: u32,
   /** The chunks lent to reception: ranges of first chunk and number. */
   inFill: v.array(v.strictTuple([u32, u32])),
+  /** Whether a frame may take several chunks: `XDP_PKT_CONTD` in a descriptor's options says that it goes on in the next one. */
+  multiBuffer: v.boolean(),
+  /** Whether the UMEM lies in huge pages. */
+  hugePages: v.boolean(),
   bindMode,
   /** Frames that the daemon took out of RX, put into TX and took out of COMPLETION before: the self-test's, and what came meanwhile. */
   counted: v.strictObject({ received: u32, sent: u32, completed: u32 }),
@@ -239,6 +243,8 @@ const portRequest = v.strictObject({
   frameSize: v.optional(u32),
   headroom: v.optional(u32),
   ringSize: v.optional(u32),
+  hugePages: v.optional(v.picklist(['require', 'prefer', 'never'])),
+  multiBuffer: v.optional(v.boolean()),
   zeroCopy: v.optional(v.picklist(['require', 'prefer', 'never'])),
   busyPoll: v.optional(v.strictObject({ microseconds: u32, budget: u32 })),
 })

@@ -116,7 +116,7 @@ export class Estate {
 
   async openPort(owner: Owner, request: PortRequest): Promise<GrantedPort> {
     const { uplink, mac, ...rest } = request
-    const { ringSize, frames, frameSize } = sizes(request)
+    const { ringSize, frames, frameSize } = sizes(request, () => this.#ground.hugePageBytes())
     return this.#open(owner, wishOf(request, { memory: frames * frameSize, pinned: false }), {
       make: (addresses) => this.#ground.openPort(uplink, { ...rest, ringSize, frames, frameSize, addresses }),
       hand: (opened) => ({ socket: opened.socket, descriptors: opened.takeDescriptors() }),
@@ -338,8 +338,14 @@ function wishOf(request: PinnedPortRequest, costs: Pick<Wish, 'memory' | 'pinned
   return { uplink, addresses: addresses.map(readAddress), vlan: vlan ?? ('untagged' satisfies Vlan), ...costs }
 }
 
-function sizes({ ringSize = RING_SIZE, frames = 2 * ringSize, frameSize = FRAME_SIZE }: PortRequest) {
-  return { ringSize, frames, frameSize }
+/** With huge pages, chunks for all of the last one, also where ordinary pages take their place. */
+function sizes(
+  { ringSize = RING_SIZE, frames = 2 * ringSize, frameSize = FRAME_SIZE, hugePages = 'never' }: PortRequest,
+  hugePageBytes: () => number,
+) {
+  if (hugePages === 'never') return { ringSize, frames, frameSize }
+  const step = Math.max(1, hugePageBytes() / Math.max(1, frameSize))
+  return { ringSize, frames: Math.ceil(frames / step) * step, frameSize }
 }
 
 /** The kernel's side knows addresses alone; the prefix is what was asked for, or what is usual. */

@@ -50,6 +50,8 @@ export interface Ground {
   begin(name: string | undefined): Promise<string>
   onLoss(listener: (loss: Loss) => void): void
   manage(uplink: string, mode: UplinkMode): Promise<UplinkInfo>
+  /** Bytes of a huge page, of which a UMEM in such pages fills whole ones; 0 where the kernel has none. */
+  hugePageBytes(): number
   openPort(uplink: string, request: Omit<PortRequest, 'uplink' | 'mac'>): Promise<OpenedPort>
   /** The inner end goes to the namespace, the pin to the owner. Takes the descriptor over. */
   openPinnedPort(

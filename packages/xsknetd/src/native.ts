@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { type Failure, fromFailure, type UplinkStatistics } from 'xsknet/protocol'
 import { type Binding, type binding, loadBinding } from './binding.js'
 import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './ground.js'
@@ -55,6 +56,11 @@ class NativeGround implements Ground {
 
   manage(uplink: string, mode: UplinkMode) {
     return typed(() => this.#instance.manage(uplink, mode))
+  }
+
+  hugePageBytes() {
+    const [, kib] = /^Hugepagesize:\s*(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8')) ?? []
+    return Number(kib ?? 0) * 1024
   }
 
   openPort(uplink: string, request: Parameters<Ground['openPort']>[1]): Promise<OpenedPort> {
