@@ -13,6 +13,12 @@ const elsewhere: Partial<Record<XsknetErrorCode, [why: string, file: string, tes
     '__test__/unit/native.test.ts',
     'without a binding the package can be imported, and the first native call throws',
   ],
+  ERR_XSKNET_QUEUE_HANDED_OVER: ['it takes a second thread', '__test__/kernel/queues.test.ts', 'queues that worker threads have'],
+  ERR_XSKNET_TOKEN_VOID: [
+    'it takes a second thread',
+    '__test__/kernel/queues.test.ts',
+    'a token is good once, and as long as its port',
+  ],
   ERR_XSKNET_INTERNAL: ['it takes a bug', '__test__/unit/xsknetd/session.test.ts', 'a bug of the daemon is told as one'],
   ERR_XSKNET_MAC_UNFIT: ['no client can choose a MAC yet', 'crates/port/tests/port_errors.rs', 'fn macs('],
   ERR_XSKNET_LAB_BUSY: [

@@ -42,6 +42,10 @@ export class Socket {
     this.#publish()
   }
 
+  /** What is posted to the other thread. */
+  readonly posted: unknown[] = []
+  /** Says what the thread says that has the socket. */
+  letter: (letter: string | null) => void = () => {}
   /** What waits for events; 0 is nobody. */
   get waits(): number {
     return this.#waits
@@ -138,6 +142,21 @@ export class Socket {
   statistics() {
     const none = { rxDropped: 0, rxInvalidDescs: 0, txInvalidDescs: 0 }
     return { ...none, rxRingFull: 0, rxFillRingEmptyDescs: 0, txRingEmptyDescs: 0 }
+  }
+
+  handOver(onLetter: (letter: string | null) => void): [number, number, number, number] {
+    this.closed = true
+    this.#waits = 0
+    this.letter = onLetter
+    return [1, 2, 3, 4]
+  }
+
+  post(letter: string): void {
+    this.posted.push(JSON.parse(letter))
+  }
+
+  recall(): void {
+    this.posted.push('recalled')
   }
 
   close(onClosed: () => void): void {

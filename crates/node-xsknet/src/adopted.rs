@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
+use std::io;
 use std::os::fd::AsFd;
 use std::ptr;
 use std::rc::Rc;
@@ -16,6 +17,7 @@ use crate::callback::Callback;
 use crate::data_path::DataPath;
 use crate::descriptors::Descriptors;
 use crate::failure::Failure;
+use crate::hand_over::{self, Correspondence, Key, LineEnd, Parcel};
 use crate::hot::HotPath;
 use crate::poll::{Poll, Watcher};
 use crate::sharing::SharedBuffer;
@@ -137,6 +139,24 @@ pub fn adopt(env: Env, descriptors: &mut Descriptors, description: SocketDescrip
     Ok(AdoptedSocket { state: State::open(&env, DataPath::new(socket))? })
 }
 
+/// Takes over a socket that another thread has given away by [`AdoptedSocket::hand_over`]. `on_letter` is told what that thread posts,
+/// and null when it is gone. Null where nobody gave a socket under this key, or somebody has taken it before.
+#[napi]
+pub fn take_over(
+    env: Env,
+    key: Vec<u32>,
+    #[napi(ts_arg_type = "(letter: string | null) => void")] on_letter: Function<'_, (), ()>,
+) -> napi::Result<Option<AdoptedSocket>> {
+    let Ok(key) = Key::try_from(key) else { return Ok(None) };
+    let Some(Parcel { socket, line }) = hand_over::take(&key) else { return Ok(None) };
+    let state = State::open(&env, DataPath::new(socket))?;
+    if let Err(error) = state.correspond(line, on_letter) {
+        state.poll(Poll::close);
+        return Err(error);
+    }
+    Ok(Some(AdoptedSocket { state }))
+}
+
 /// What this binding and the socket have in common as long as either is there.
 pub(crate) struct State {
     env: sys::napi_env,
@@ -149,6 +169,8 @@ pub(crate) struct State {
     on_ready: RefCell<Option<Callback>>,
     on_closed: RefCell<Option<Callback>>,
     buffers: RefCell<Vec<SharedBuffer>>,
+    /// With the thread that has the socket, or that it came from.
+    correspondence: RefCell<Option<Correspondence>>,
 }
 
 impl State {
@@ -161,6 +183,7 @@ impl State {
             on_ready: RefCell::new(None),
             on_closed: RefCell::new(None),
             buffers: RefCell::new(Vec::new()),
+            correspondence: RefCell::new(None),
         });
         let watcher: Rc<dyn Watcher> = Rc::<Self>::clone(&state);
         let poll = state.with(|path| {
@@ -192,6 +215,17 @@ impl State {
         self.buffers.borrow_mut().push(buffer);
     }
 
+    /// Answers an end of a line for as long as the socket is here.
+    fn correspond(&self, end: LineEnd, on_letter: Function<'_, (), ()>) -> napi::Result<()> {
+        let on_letter = Callback::new(self.env, on_letter.raw())?;
+        let correspondence = Correspondence::open(self.env, end, on_letter).map_err(|cause| {
+            let what = "the thread that a socket comes from cannot be listened to";
+            Failure::new("ERR_XSKNET_KERNEL_REFUSED", what).because_of(&cause)
+        })?;
+        *self.correspondence.borrow_mut() = Some(correspondence);
+        Ok(())
+    }
+
     fn with_scope(&self, body: impl FnOnce()) {
         let mut scope = ptr::null_mut();
         // SAFETY: the environment lives, and this is its thread.
@@ -218,6 +252,9 @@ impl Watcher for State {
         }
         if let Some(path) = self.leaving.take().or_else(|| self.path.take()) {
             path.close();
+            if let Some(correspondence) = self.correspondence.take() {
+                correspondence.close();
+            }
         }
         let (on_ready, on_closed) = (self.on_ready.take(), self.on_closed.take());
         if alive {
@@ -301,6 +338,64 @@ impl AdoptedSocket {
             state.poll(Poll::close);
         }
         Ok(())
+    }
+}
+
+#[napi]
+impl AdoptedSocket {
+    /// Gives the socket away: what it lent to this thread is detached, and the first thread that names the key in [`take_over`] has it.
+    /// From then on only `post` and `recall` are of use here. `on_letter` is told what that thread posts, and null when the socket has
+    /// been closed.
+    #[napi(ts_return_type = "[number, number, number, number]")]
+    pub fn hand_over(
+        &self,
+        #[napi(ts_arg_type = "(letter: string | null) => void")] on_letter: Function<'_, (), ()>,
+    ) -> napi::Result<Vec<u32>> {
+        let state = &self.state;
+        let refused = |what: &str, cause: &io::Error| Failure::new("ERR_XSKNET_KERNEL_REFUSED", what).because_of(cause);
+        let (ours, theirs) =
+            hand_over::line().map_err(|cause| refused("two threads cannot be connected by an eventfd", &cause))?;
+        let Some(path) = state.path.take() else {
+            return Err(Failure::new("ERR_XSKNET_PORT_CLOSED", "the port's socket has been closed").into());
+        };
+        let socket = match path.dismantle() {
+            Ok(socket) => socket,
+            Err(path) => {
+                *state.path.borrow_mut() = Some(path);
+                return Err(Failure {
+                    hint: Some("Open the port without `umemOf`."),
+                    ..Failure::new("ERR_XSKNET_NOT_SUPPORTED", "a queue whose UMEM is shared cannot be handed over")
+                }
+                .into());
+            }
+        };
+        // The loop must have let go of the descriptor, and JavaScript of the memory, before another thread has them. This stops the
+        // watch at once; only the handle's own memory takes another turn.
+        state.poll(Poll::close);
+        state.buffers.take().into_iter().for_each(SharedBuffer::detach);
+        let parcel = Parcel { socket, line: theirs };
+        state.correspond(ours, on_letter)?;
+        let key = hand_over::give(parcel).map_err(|cause| refused("a key for a socket cannot be made", &cause))?;
+        if let Some(correspondence) = &*state.correspondence.borrow() {
+            correspondence.sent(key);
+        }
+        Ok(key.into())
+    }
+
+    /// Writes to the thread at the other end: the one that has the socket, or that it came from. Nothing happens once that is gone.
+    #[napi]
+    pub fn post(&self, letter: String) {
+        if let Some(correspondence) = &*self.state.correspondence.borrow() {
+            correspondence.post(letter);
+        }
+    }
+
+    /// Closes a socket that was given away and that nobody has taken yet.
+    #[napi]
+    pub fn recall(&self) {
+        if let Some(correspondence) = &*self.state.correspondence.borrow() {
+            correspondence.recall();
+        }
     }
 }
 

@@ -163,6 +163,13 @@ impl DataPath {
         &self.socket
     }
 
+    /// The socket, for another path. What was lent of it is taken back: nobody may have a view of it any more.
+    #[expect(clippy::result_large_err, reason = "once in a socket's life")]
+    pub(crate) fn dismantle(mut self) -> Result<Socket, Self> {
+        self.release_lease();
+        Ok(self.socket)
+    }
+
     /// Closes the socket. Its memory stays for those who have it.
     pub(crate) fn close(mut self) {
         self.release_lease();

@@ -10,6 +10,8 @@ export const errorCodes = {
   ERR_XSKNET_READER_BUSY: 'A port has one reader at a time.',
   ERR_XSKNET_LEASE_ENDED: 'A batch or frame was used after its turn of the loop, or a frame after it was sent or dropped.',
   ERR_XSKNET_PORT_CLOSED: 'The port was closed by its own `close()` or `destroy()`.',
+  ERR_XSKNET_QUEUE_HANDED_OVER: 'The queue was handed over to another thread, where it is used now.',
+  ERR_XSKNET_TOKEN_VOID: 'The token was adopted before, or its port has ended, or another process made it.',
   ERR_XSKNET_PORT_LOST: 'The port was taken away: its card, its devices or its daemon’s hold on them went.',
   ERR_XSKNET_FRAME_TOO_LONG: 'More bytes than a frame of the port holds.',
   ERR_XSKNET_RING_BROKEN: 'The kernel’s side of a ring holds indices that cannot be.',

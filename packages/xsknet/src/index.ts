@@ -3,6 +3,7 @@ export { type ConnectOptions, connect } from './connect.js'
 export { errorCodes, XsknetError, type XsknetErrorCode, type XsknetErrorOptions } from './errors.js'
 export type { Frame } from './frame.js'
 export type { DaemonStatus, Network, NetworkEvents, PortOptions, RequestOptions } from './network.js'
+export { pinThread } from './pin.js'
 export type { Port, PortEvents, PortStats } from './port.js'
 export type {
   BindMode,
@@ -16,5 +17,14 @@ export type {
   UplinkStatistics,
   XdpMode,
 } from './protocol.js'
-export type { BatchesOptions, Census, ClientCounters, Queue, QueueStats, SendOptions } from './queue.js'
+export {
+  adoptQueue,
+  type BatchesOptions,
+  type Census,
+  type ClientCounters,
+  type Queue,
+  type QueueStats,
+  type QueueToken,
+  type SendOptions,
+} from './queue.js'
 export { type Versions, versions } from './versions.js'

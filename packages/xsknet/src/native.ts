@@ -4,6 +4,8 @@ import { fromFailure } from './protocol.js'
 
 export type AdoptedSocket = binding.AdoptedSocket
 export type HotPath = binding.HotPath
+/** Reads what another thread says of a socket; `null`: that thread has closed it, or is gone. */
+export type Letter = (letter: string | null) => void
 
 let loaded: Binding | undefined
 
@@ -31,6 +33,24 @@ export function typed(error: unknown): unknown {
 export function adopt(descriptors: binding.Descriptors, description: binding.SocketDescription): AdoptedSocket {
   try {
     return native().adopt(descriptors, description)
+  } catch (error) {
+    throw typed(error)
+  }
+}
+
+/** Takes over a socket that another thread has given away, if there is one under this key. */
+export function takeOver(key: readonly number[], onLetter: Letter): AdoptedSocket | null {
+  try {
+    return native().takeOver([...key], onLetter)
+  } catch (error) {
+    throw typed(error)
+  }
+}
+
+/** Lets the calling thread run on these processors alone. */
+export function pin(cpus: readonly number[]): void {
+  try {
+    native().pinThread([...cpus])
   } catch (error) {
     throw typed(error)
   }

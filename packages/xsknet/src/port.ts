@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { outOfRange } from './arguments.js'
 import type { Batch } from './batch.js'
 import type { XsknetError } from './errors.js'
+import { forgotten } from './forgotten.js'
 import type { AdoptedSocket } from './native.js'
 import type { KernelStatistics, PortInfo, PortStatistics } from './protocol.js'
 import {
@@ -45,20 +46,12 @@ export interface PortStats {
   /** `undefined` once the daemon is gone. */
   daemon: PortStatistics | undefined
   census: Census
-  /** In the order of {@link Port.queues}. */
-  queues: QueueStats[]
+  /**
+   * In the order of {@link Port.queues}. Of a queue that another thread has, or that is over, what was told last: that thread is asked,
+   * and given a fifth of a second to answer.
+   */
+  queues: (QueueStats | undefined)[]
 }
-
-/** Milliseconds between looks at the device when nobody else would tell that it is gone. */
-const CHECK = 1000
-
-const forgotten = new FinalizationRegistry((name: string) => {
-  process.emitWarning(`port ${name} was forgotten: it is open, and nobody can close it any more`, {
-    type: 'XsknetWarning',
-    code: 'XSKNET_PORT_FORGOTTEN',
-    detail: 'Call close() when a port is no longer needed, or declare it by `await using`.',
-  })
-})
 
 /**
  * A port: raw Ethernet frames in and out. Made by `network.openPort()`.
@@ -75,7 +68,8 @@ export class Port extends EventEmitter<PortEvents> {
 
   readonly #control: PortControl
   #settle!: { resolve(): void; reject(reason: Error): void }
-  #checks: NodeJS.Timeout | undefined
+  #alone = false
+  readonly #spin: number
   /** Set by whatever ends the port first. */
   #over = false
   #ending: Promise<void> | undefined
@@ -83,20 +77,21 @@ export class Port extends EventEmitter<PortEvents> {
   #loss: XsknetError | undefined
 
   /** By `network.openPort()` only. The sockets, one for each queue, are the port's own from here on. */
-  constructor(sockets: readonly AdoptedSocket[], info: PortInfo, control: PortControl) {
+  constructor(sockets: readonly AdoptedSocket[], info: PortInfo, control: PortControl, spinMicroseconds = 0) {
     super()
     this.info = info
+    this.#spin = spinMicroseconds / 1000
     this.#control = control
     const owner: Owner = {
       lost: (error) => this.lost(error),
       starved: (times) => this.emit('starved', times),
     }
-    this.queues = Object.freeze(opened(sockets, (socket, index) => new Queue(socket, info, index, owner)))
+    this.queues = Object.freeze(opened(sockets, (socket, index) => new Queue(socket, info, index, owner, this.#spin)))
     this.closed = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
     this.closed.catch(() => {}) // nobody has to listen
-    forgotten.register(this, `${info.name} on ${info.uplink}`, this)
+    forgotten.register(this, `port ${info.name} on ${info.uplink}`, this)
   }
 
   /**
@@ -111,14 +106,14 @@ export class Port extends EventEmitter<PortEvents> {
   }
 
   /**
-   * Received frames, batch by batch, of all queues in turn. Each batch is a lease: it ends when the loop asks for the next one, is left,
+   * Received frames, batch by batch, of all queues in turn but those that other threads have. Each batch is a lease: it ends when the loop asks for the next one, is left,
    * or the port closes. The loop ends when the port is closed, and throws if the port is lost or `signal` aborts.
    *
    * A port has one reader; the first batch of a second one rejects with `ERR_XSKNET_READER_BUSY`. However fast frames arrive, timers
    * and signals get their turn about once a millisecond.
    */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
-    return read(this.queues, options)
+    return read(this.queues, options, this.#spin)
   }
 
   /**
@@ -137,12 +132,14 @@ export class Port extends EventEmitter<PortEvents> {
   /** Counters of this end, of the kernel and of the daemon, and where all chunks are. */
   async stats(): Promise<PortStats> {
     if (this.#over) throw this.#loss ?? portClosed(this.info, this.#reason)
-    const queues = this.queues.map((queue) => queue.stats())
+    const reports = Promise.all(this.queues.map((queue) => inside(queue).report()))
+    const [queues, daemon] = await Promise.all([reports, this.#control.statistics()])
+    const known = queues.filter((stats) => stats !== undefined)
     return {
-      client: sum(queues.map(({ client }) => client)),
-      socket: sum(queues.map(({ socket }) => socket)),
-      census: sum(queues.map(({ census }) => census)),
-      daemon: await this.#control.statistics(),
+      client: sum(known.map(({ client }) => client)),
+      socket: sum(known.map(({ socket }) => socket)),
+      census: sum(known.map(({ census }) => census)),
+      daemon,
       queues,
     }
   }
@@ -192,8 +189,9 @@ export class Port extends EventEmitter<PortEvents> {
 
   /** By the network only: the daemon is gone, so nobody will tell if the device goes, too. */
   alone(): void {
-    if (this.#over || this.#checks) return
-    this.#checks = setInterval(() => this.queues.some((queue) => inside(queue).check() === 'gone'), CHECK).unref()
+    if (this.#over || this.#alone) return
+    this.#alone = true
+    for (const queue of this.queues) inside(queue).alone()
     this.emit('alone')
   }
 
@@ -205,7 +203,6 @@ export class Port extends EventEmitter<PortEvents> {
     this.#over = true
     this.#reason = ending.reason
     forgotten.unregister(this)
-    clearInterval(this.#checks)
     await Promise.all(this.queues.map((queue) => inside(queue).end(ending)))
     try {
       await this.#control.close()

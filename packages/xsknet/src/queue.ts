@@ -1,8 +1,9 @@
 import { checkOptions, checkSignal, outOfRange, wrongType } from './arguments.js'
 import { Batch, end } from './batch.js'
 import { XsknetError } from './errors.js'
-import { type AdoptedSocket, typed } from './native.js'
-import type { KernelStatistics, PortInfo } from './protocol.js'
+import { forgotten } from './forgotten.js'
+import { type AdoptedSocket, type Letter, takeOver, typed } from './native.js'
+import { type Failure, fromFailure, type KernelStatistics, type PortInfo, toFailure } from './protocol.js'
 import { busy, InTurn, Reader, type Source, type Waiter } from './reader.js'
 import { Slate } from './slate.js'
 
@@ -66,6 +67,28 @@ export interface QueueStats {
   census: Census
 }
 
+/**
+ * A queue on its way to another thread of this process: `postMessage()` takes it, and {@link adoptQueue} makes a queue of it, once. It
+ * is of no use anywhere else.
+ */
+export interface QueueToken {
+  readonly key: readonly [number, number, number, number]
+  readonly index: number
+  readonly info: PortInfo
+  readonly spin: number
+}
+
+/** What the thread that opened a port tells the one that has a queue of it. */
+type Order =
+  /** The port is over. */
+  | { over: { failure?: Failure; drain: boolean } }
+  /** The daemon is gone, so nobody will tell if the device goes, too. */
+  | { alone: true }
+  | { report: true }
+
+/** What the thread that has a queue tells the one that opened the port. */
+type Report = { stats: QueueStats } | { lost: Failure }
+
 /** Whom a queue belongs to. */
 export interface Owner {
   /** There is no way on: the owner ends the queue. */
@@ -82,8 +105,12 @@ export interface Inside extends Source {
   end(ending: Ending): Promise<void>
   /** No longer waits for queued frames to leave: for a reason, if there is one. */
   hurry(reason?: Error): void
-  /** Looks at the device; says so to the owner if it is gone. */
-  check(): 'up' | 'down' | 'gone'
+  /** Whether this thread has it, and it is not over. */
+  readonly here: boolean
+  /** The daemon is gone: looks at the device now and then, and tells the owner if that is gone, too. */
+  alone(): void
+  /** Its figures, also from another thread: the last that are known if that does not answer soon; `undefined` if it never did. */
+  report(): Promise<QueueStats | undefined>
   reference(referenced: boolean): void
 }
 
@@ -110,6 +137,10 @@ const RETRY = { first: 1, last: 128 }
 const DOWN = 100
 /** Wake-ups in a row without a frame that are believed to be chance. */
 const CHANCE = 8
+/** Milliseconds between looks at the device when nobody else would tell that it is gone. */
+const CHECK = 1000
+/** Milliseconds for another thread to tell its figures, and to end a queue that need not be drained. */
+const ANSWER = 200
 
 /** A `send()` that waits for a slot. */
 interface Sender {
@@ -123,20 +154,29 @@ const waited = new Set<Queue>()
 
 /** Lets the owner of a queue, and nobody else, do what nobody else may. */
 export let inside: (queue: Queue) => Inside
+/** Does what the thread says that opened the port; `undefined`: that is gone. */
+let follow: (queue: Queue, order: Order | undefined) => void
 
 /** One socket of a port: its rings, who reads it, and who waits to send. */
 export class Queue {
   static {
     inside = (queue) => queue.#inside
+    follow = (queue, order) => queue.#follow(order)
   }
 
   /** What the daemon granted to the port. */
   readonly info: PortInfo
   /** The queue's number within its port, from 0 on. */
   readonly index: number
+  /**
+   * Settles when the queue is over, in whichever thread it is: resolves after its own `close()` or `destroy()` or its port's, rejects
+   * with the reason if the port was lost, or one of them destroyed for a reason.
+   */
+  readonly closed: Promise<void>
 
   readonly #socket: AdoptedSocket
   readonly #owner: Owner
+  readonly #spin: number
   readonly #path: ReturnType<AdoptedSocket['open']>
   readonly #slate: Slate
   #referenced = true
@@ -161,13 +201,22 @@ export class Queue {
   #loss: XsknetError | undefined
   /** Ends the wait for queued frames. */
   #hurry: () => void = () => {}
+  #settle!: { resolve(): void; reject(reason: Error): void }
+  #checks: NodeJS.Timeout | undefined
 
-  /** By a port only. The socket is the queue's own from here on. */
-  constructor(socket: AdoptedSocket, info: PortInfo, index: number, owner: Owner) {
+  /** Another thread has it, or will: resolves when that has closed it. */
+  #elsewhere: Promise<void> | undefined
+  /** What the other thread told last of its figures, and who waits for it to tell. */
+  #told: QueueStats | undefined
+  #asking: (() => void)[] = []
+
+  /** By a port, or by {@link adoptQueue}. The socket is the queue's own from here on. `spin` is in milliseconds. */
+  constructor(socket: AdoptedSocket, info: PortInfo, index: number, owner: Owner, spin: number) {
     this.info = info
     this.index = index
     this.#socket = socket
     this.#owner = owner
+    this.#spin = spin
     try {
       this.#path = socket.open(Queue.#listener(new WeakRef(this)))
     } catch (error) {
@@ -175,11 +224,15 @@ export class Queue {
       throw typed(error)
     }
     this.#slate = new Slate(this.#path, (error) => this.#failed(error))
+    this.closed = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject }
+    })
+    this.closed.catch(() => {}) // nobody has to listen
   }
 
   /** As {@link Port.batches}, from this queue alone. */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
-    return read([this], options)
+    return read([this], options, this.#spin)
   }
 
   /** As {@link Port.send}, by this queue. */
@@ -226,18 +279,78 @@ export class Queue {
   /** Counters of this end and of the kernel, and where the chunks are. A system call. */
   stats(): QueueStats {
     this.#checkOpen()
-    const socket = this.#socket
     try {
-      const client = { ...socket.counters(), refusedSends: this.#refusedSends }
-      return { client, socket: socket.statistics(), census: socket.census() }
+      return this.#figures()
     } catch (error) {
       throw typed(error)
     }
   }
 
-  /** The queue of the port, for messages. */
+  /**
+   * Gives the queue to another thread of this process: what is queued leaves, senders that wait for a slot are refused, views of the
+   * memory become empty, and all that can be done with the queue here is to wait for its end by {@link closed}, or to bring that about
+   * by closing the port. A token that nobody adopts is void when the port ends.
+   *
+   * @throws {XsknetError} `ERR_XSKNET_READER_BUSY` while the queue is being read; `ERR_XSKNET_NOT_SUPPORTED` where its memory is shared.
+   */
+  token(): QueueToken {
+    this.#checkOpen()
+    if (this.#reader) throw busy(`${this.#name} is being read, so it cannot be handed over`)
+    this.#slate.finish()
+    this.#told = this.stats()
+    let released!: () => void
+    const elsewhere = new Promise<void>((resolve) => {
+      released = resolve
+    })
+    let key: QueueToken['key']
+    try {
+      key = this.#socket.handOver(Queue.#correspondent(new WeakRef(this), released))
+    } catch (error) {
+      throw typed(error)
+    }
+    this.#elsewhere = elsewhere
+    this.#rest()
+    for (const sender of this.#senders.splice(0)) sender.refused(this.#closedError())
+    // Closed there, and by nobody here.
+    void elsewhere.then(() => {
+      this.#ending ??= this.#end({})
+    })
+    return { key, index: this.index, info: this.info, spin: this.#spin }
+  }
+
+  /**
+   * Ends the reader's loop, lets queued frames leave (for a second at most), then closes the queue's socket: what arrives for it from
+   * now on is dropped, and counted. The port and its other queues go on. Every call returns the same promise.
+   */
+  close(): Promise<void> {
+    return this.#inside.end({ drain: true })
+  }
+
+  /** Closes the socket now; a `close()` that still waits settles with it. The reader's loop throws `reason`, if there is one. */
+  destroy(reason?: Error): Promise<void> {
+    this.#inside.hurry(reason)
+    return this.#inside.end({ reason })
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  /** Lets the queue keep the process, or the worker, alive while a reader or sender waits for it, as it does from the start. */
+  ref(): this {
+    this.#reference(true)
+    return this
+  }
+
+  /** Lets the process, or the worker, end although a reader or sender waits for the queue. */
+  unref(): this {
+    this.#reference(false)
+    return this
+  }
+
+  /** The queue, for messages. */
   get #name(): string {
-    return `port ${this.info.name}`
+    return `queue ${this.index} of port ${this.info.name}`
   }
 
   // For the owner
@@ -270,7 +383,14 @@ export class Queue {
       if (queue.#over) queue.#reason ??= reason
       queue.#hurry()
     },
-    check: () => queue.#check(),
+    get here() {
+      return !queue.#over && !queue.#elsewhere
+    },
+    alone: () => {
+      if (queue.#elsewhere) queue.#order({ alone: true })
+      else if (!queue.#over) queue.#checks ??= setInterval(() => queue.#check(), CHECK).unref()
+    },
+    report: () => queue.#report(),
     reference: (referenced) => queue.#reference(referenced),
   }))(this)
 
@@ -319,7 +439,7 @@ export class Queue {
 
   /** The events that somebody waits for. */
   #wanted(): number {
-    if (this.#over || this.#down) return 0
+    if (this.#over || this.#elsewhere || this.#down) return 0
     const congested = this.#senders.length > 0 && this.#slate.slots < this.#path.slots / 2
     return (this.#reader?.waits ? READABLE : 0) | (congested ? WRITABLE : 0)
   }
@@ -452,14 +572,104 @@ export class Queue {
     if (!this.#referenced) this.#retry.unref()
   }
 
+  // Between threads
+
+  /** Reads what the thread says that has the queue. Without the queue in its scope, as {@link #listener}. */
+  static #correspondent(self: WeakRef<Queue>, released: () => void): Letter {
+    return (letter) => {
+      if (letter === null) released()
+      const queue = self.deref()
+      if (!queue) return
+      if (letter === null) queue.#answered()
+      else queue.#hear(JSON.parse(letter))
+    }
+  }
+
+  #hear(report: Report): void {
+    if ('lost' in report) {
+      if (!this.#over) this.#owner.lost(fromFailure(report.lost))
+      return
+    }
+    this.#told = report.stats
+    this.#answered()
+  }
+
+  #answered(): void {
+    for (const asking of this.#asking.splice(0)) asking()
+  }
+
+  async #report(): Promise<QueueStats | undefined> {
+    if (!this.#elsewhere) return this.#over ? this.#told : this.stats()
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ANSWER)
+      this.#asking.push(() => {
+        clearTimeout(timer)
+        resolve()
+      })
+      this.#order({ report: true })
+      void this.#elsewhere?.then(resolve)
+    })
+    return this.#told
+  }
+
+  #follow(order: Order | undefined): void {
+    if (this.#over) {
+      if (order && 'over' in order && !order.over.drain) this.#hurry()
+    } else if (!order) {
+      this.#owner.lost(
+        new XsknetError('ERR_XSKNET_PORT_LOST', `the thread that opened port ${this.info.name} has ended`, {
+          hint: 'Keep the thread that opened a port until its queues are closed.',
+          details: { port: this.info.port, uplink: this.info.uplink },
+        }),
+      )
+    } else if ('report' in order) {
+      this.#tellFigures()
+    } else if ('alone' in order) {
+      this.#inside.alone()
+    } else {
+      const { failure, drain } = order.over
+      const error = failure && fromFailure(failure)
+      void this.#inside.end({ reason: error, loss: error, drain })
+    }
+  }
+
+  #order(order: Order): void {
+    this.#socket.post(JSON.stringify(order))
+  }
+
+  /** Writes down the figures, also for the thread that opened the port, if that is another one. */
+  #tellFigures(): void {
+    try {
+      this.#told = this.#figures()
+      this.#tell({ stats: this.#told })
+    } catch {
+      // A device that is gone and a ring that is broken have none.
+    }
+  }
+
+  #figures(): QueueStats {
+    const socket = this.#socket
+    const client = { ...socket.counters(), refusedSends: this.#refusedSends }
+    return { client, socket: socket.statistics(), census: socket.census() }
+  }
+
+  #tell(report: Report): void {
+    this.#socket.post(JSON.stringify(report))
+  }
+
   // Ending
 
   #checkOpen(): void {
-    if (this.#over) throw this.#closedError()
+    if (this.#over || this.#elsewhere) throw this.#closedError()
   }
 
   #closedError(): Error {
-    return this.#loss ?? portClosed(this.info, this.#reason)
+    if (this.#loss) return this.#loss
+    if (this.#over || !this.#elsewhere) return portClosed(this.info, this.#reason)
+    return new XsknetError('ERR_XSKNET_QUEUE_HANDED_OVER', `${this.#name} was handed over to another thread`, {
+      hint: 'Use it there, by what `adoptQueue(token)` returned.',
+      details: { port: this.info.port, uplink: this.info.uplink, queue: this.index },
+    })
   }
 
   /** What the socket threw, typed; the port is lost if there is no way on. */
@@ -470,13 +680,18 @@ export class Queue {
     return failure
   }
 
-  async #end({ reason, loss, drain = false }: Ending): Promise<void> {
+  async #end(ending: Ending): Promise<void> {
     this.#over = true
-    this.#reason = reason
-    this.#loss = loss
-    clearTimeout(this.#retry)
-    clearTimeout(this.#down)
-    waited.delete(this)
+    this.#reason = ending.reason
+    this.#loss = ending.loss
+    forgotten.unregister(this)
+    this.#rest()
+    await (this.#elsewhere ? this.#endElsewhere(ending) : this.#endHere(ending))
+    if (this.#reason) this.#settle.reject(this.#reason)
+    else this.#settle.resolve()
+  }
+
+  async #endHere({ reason, loss, drain }: Ending): Promise<void> {
     this.#endLease()
     try {
       this.#path.finish()
@@ -486,7 +701,33 @@ export class Queue {
     this.#reader?.stop(reason)
     if (drain) await this.#drain()
     for (const sender of this.#senders.splice(0)) sender.refused(this.#closedError())
+    this.#tellFigures()
+    if (loss) this.#tell({ lost: toFailure(loss) })
     await new Promise<void>((resolve) => this.#socket.close(resolve))
+  }
+
+  /** Has the thread that has the queue end it, and waits for that; not for ever, because it may hang, and need not end for the port to. */
+  async #endElsewhere({ reason, loss, drain = false }: Ending): Promise<void> {
+    const error = loss ?? (reason && portClosed(this.info, reason))
+    this.#order({ over: { drain, ...(error && { failure: toFailure(error) }) } })
+    this.#socket.recall()
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, drain ? DRAIN + ANSWER : ANSWER)
+      this.#hurry = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+      void this.#elsewhere?.then(this.#hurry)
+    })
+  }
+
+  /** Forgets all that is waited for. */
+  #rest(): void {
+    clearInterval(this.#checks)
+    clearTimeout(this.#retry)
+    clearTimeout(this.#down)
+    this.#retry = this.#down = undefined
+    waited.delete(this)
   }
 
   /** Waits until the kernel has sent everything, somebody is in a hurry, or the time is over. */
@@ -516,15 +757,58 @@ export class Queue {
 }
 
 /** A reader of queues, as if they were one. */
-export function read(queues: readonly Queue[], options: BatchesOptions): AsyncIterableIterator<Batch> {
+export function read(queues: readonly Queue[], options: BatchesOptions, spin: number): AsyncIterableIterator<Batch> {
   checkOptions(options)
   const { max = 64, signal } = options
   if (typeof max !== 'number') throw wrongType('options.max', 'of type number', max)
   if (!Number.isInteger(max) || max < 1) throw outOfRange('options.max', 'an integer from 1 on', max)
   checkSignal(signal)
-  const sources = queues.map(inside)
+  const open = queues.filter((queue) => inside(queue).here)
+  const sources = (open.length > 0 ? open : queues.slice(0, 1)).map(inside) // which then says why it cannot be read
   const most = Math.min(max, ...sources.map(({ places }) => places))
-  return new Reader(sources.length === 1 ? (sources[0] as Inside) : new InTurn(sources), most, signal)
+  return new Reader(sources.length === 1 ? (sources[0] as Inside) : new InTurn(sources), most, signal, spin)
+}
+
+/**
+ * Takes over a queue that another thread of this process has given away by {@link Queue.token}. It belongs to this thread from now on:
+ * it is read and sent by here, and released when it is closed, when its port is, or when this thread ends, however that comes about.
+ *
+ * @throws {XsknetError} `ERR_XSKNET_TOKEN_VOID` where the token was adopted before, its port has ended, or it is of another process.
+ */
+export function adoptQueue(token: QueueToken): Queue {
+  if (typeof token !== 'object' || token === null || !isKey(token.key) || typeof token.info !== 'object') {
+    throw wrongType('token', 'what `queue.token()` returned', token)
+  }
+  const { key, index, info, spin } = token
+  let self: WeakRef<Queue> | undefined
+  const early: (Order | undefined)[] = []
+  const obey = (order: Order | undefined) => {
+    const queue = self?.deref()
+    if (queue) follow(queue, order)
+    else if (!self) early.push(order)
+  }
+  const socket = takeOver(key, (letter) => obey(letter === null ? undefined : JSON.parse(letter)))
+  if (!socket) {
+    throw new XsknetError(
+      'ERR_XSKNET_TOKEN_VOID',
+      `nothing can be adopted by this token of queue ${index} of port ${info.name}`,
+      {
+        hint: 'A token works once, in the process that made it, and as long as its port is open.',
+        details: { port: info.port, uplink: info.uplink, queue: index },
+      },
+    )
+  }
+  const owner: Owner = {
+    lost: (error) => {
+      void inside(queue).end({ reason: error, loss: error })
+    },
+    starved: () => {}, // `stats().client.fillStarved` counts them
+  }
+  const queue = new Queue(socket, info, index, owner, spin)
+  self = new WeakRef(queue)
+  for (const order of early) follow(queue, order)
+  forgotten.register(queue, `queue ${index} of port ${info.name} on ${info.uplink}`, queue)
+  return queue
 }
 
 /** What everything throws once the port was closed by its user. */
@@ -533,4 +817,8 @@ export function portClosed({ name, uplink, port }: PortInfo, reason: Error | und
     details: { port, uplink },
     ...(reason && { cause: reason }),
   })
+}
+
+function isKey(key: unknown): boolean {
+  return Array.isArray(key) && key.length === 4 && key.every((word) => typeof word === 'number' && word >>> 0 === word)
 }
