@@ -60,7 +60,7 @@ await net.openPort({
   hugePages: 'prefer',
   multiBuffer: true,
   zeroCopy: 'require',
-  busyPoll: { microseconds: 20, budget: 64 },
+  busyPoll: { spinMicroseconds: 20, budget: 64 },
   signal: AbortSignal.timeout(1000),
 })
 // @ts-expect-error options are needed

@@ -399,7 +399,7 @@ const wrong: [title: string, options: unknown, code: string, message: RegExp][] 
     'half of busyPoll',
     { ...options, busyPoll: { budget: 64 } },
     'ERR_INVALID_ARG_TYPE',
-    /"options.busyPoll.microseconds" property must be given/,
+    /"options.busyPoll.spinMicroseconds" property must be given/,
   ],
   [
     'a misspelt option',

@@ -33,7 +33,7 @@ export interface Seen {
 let net: Network
 const held = new Map<string, Held>()
 
-function holding(name: string): Held {
+export function holding(name: string): Held {
   const found = held.get(name)
   if (!found) throw new Error(`there is no port ${name} here`)
   return found

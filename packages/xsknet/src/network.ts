@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { checkOptions, checkSignal, wrongArgument } from './arguments.js'
+import { checkOptions, checkSignal, wrongArgument, wrongValue } from './arguments.js'
 import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
 import { XsknetError } from './errors.js'
 import type { Port, PortControl } from './port.js'
@@ -12,6 +12,7 @@ import {
   type Pinned,
   type PortEntry,
   type PortInfo,
+  type PortRequest,
   type PortStatistics,
   type Result,
   type SocketDescription,
@@ -59,8 +60,12 @@ export interface PortOptions {
   multiBuffer?: boolean | undefined
   /** Whether frames are to be written into the UMEM by the card itself. `port.info.bindMode` tells what came of it. Default: `'prefer'`. */
   zeroCopy?: 'require' | 'prefer' | 'never' | undefined
-  /** Let the kernel poll the card for up to so many microseconds and frames a call, instead of interrupts. Default: interrupts. */
-  busyPoll?: { microseconds: number; budget: number } | undefined
+  /**
+   * Buys latency with a processor. A reader that finds no frame looks on for up to so many microseconds before it sleeps, though other
+   * work of the event loop gets its turn each millisecond; the kernel is told to poll the card for as long and for up to `budget`
+   * frames (default: 64) a call, instead of waiting for interrupts. Whether it will is in `port.info.tried`. Default: neither.
+   */
+  busyPoll?: { spinMicroseconds: number; budget?: number | undefined } | undefined
   /** Gives up waiting; a port that is opened nevertheless is given back. */
   signal?: AbortSignal | undefined
 }
@@ -84,8 +89,20 @@ export interface NetworkEvents {
 /** The daemon, as {@link Network.status} has it. */
 export type DaemonStatus = Result<'status'>
 
+/** What a port is made of beside what the daemon says. */
+export interface PortSettings {
+  /** Microseconds for which a reader looks at an empty ring. */
+  spin: number
+}
+
 /** Makes a port of an answer's descriptors, which are its own from then on, also when it throws. */
-export type MakePort = (descriptors: Descriptors, description: SocketDescription, info: PortInfo, control: PortControl) => Port
+export type MakePort = (
+  descriptors: Descriptors,
+  description: SocketDescription,
+  info: PortInfo,
+  control: PortControl,
+  settings: PortSettings,
+) => Port
 
 /** A socket that was made in this process for a pinned port, and put into the port's XSKMAP. */
 export interface OwnSocket {
@@ -101,7 +118,7 @@ export interface OwnSocket {
 export type MakeSocket = (
   place: Pinned & { mtu: number },
   wishes: Pick<
-    PortOptions,
+    PortRequest,
     'frames' | 'frameSize' | 'headroom' | 'ringSize' | 'hugePages' | 'multiBuffer' | 'zeroCopy' | 'busyPoll'
   >,
 ) => Promise<OwnSocket>
@@ -204,13 +221,18 @@ export class Network extends EventEmitter<NetworkEvents> {
    */
   async openPort(options: PortOptions): Promise<Port> {
     checkOptions(options)
-    const { signal, ...port } = options
+    const { signal, ...wanted } = options
     checkSignal(signal)
-    return this.#request('openPort', checkedPort(port), {
-      take: ({ info, socket }, descriptors) => this.#take(info, socket, descriptors),
-      leave: ({ info }) => this.#giveBack(info.port),
-      signal,
-    })
+    const { port, settings } = checkedPort(wanted)
+    return this.#request(
+      'openPort',
+      { port },
+      {
+        take: ({ info, socket }, descriptors) => this.#take(info, socket, descriptors, settings),
+        leave: ({ info }) => this.#giveBack(info.port),
+        signal,
+      },
+    )
   }
 
   /**
@@ -242,7 +264,8 @@ export class Network extends EventEmitter<NetworkEvents> {
     checkOptions(options)
     const { signal, ...all } = options
     checkSignal(signal)
-    const { uplink, addresses, name, mac, vlan, mtu, ...wishes } = checkedPort(all).port
+    const { port: request, settings } = checkedPort(all)
+    const { uplink, addresses, name, mac, vlan, mtu, ...wishes } = request
     const { info, pinned, held } = await this.#request(
       'openPinnedPort',
       { port: { uplink, addresses, name, mac, vlan, mtu } },
@@ -272,7 +295,7 @@ export class Network extends EventEmitter<NetworkEvents> {
     }
     const { description, descriptors } = made
     const tried = [...info.tried, ...made.tried]
-    return this.#take({ ...info, bindMode: description.bindMode, tried }, description, descriptors)
+    return this.#take({ ...info, bindMode: description.bindMode, tried }, description, descriptors, settings)
   }
 
   async #ask<O extends Operation>(operation: O, parameters: Parameters<O>, options: RequestOptions): Promise<Result<O>> {
@@ -287,16 +310,17 @@ export class Network extends EventEmitter<NetworkEvents> {
     return this.#conversation.request(operation, parameters, taking)
   }
 
-  #take(info: PortInfo, socket: SocketDescription, descriptors: Descriptors): Port {
+  #take(info: PortInfo, socket: SocketDescription, descriptors: Descriptors, settings: PortSettings): Port {
     const held: Held = {}
     let port: Port
     try {
-      port = this.#makePort(descriptors, socket, info, {
+      const control: PortControl = {
         close: async () => {
           if (!held.lost) await this.#closePort(info.port)
         },
         statistics: () => this.#statisticsOf(info.port),
-      })
+      }
+      port = this.#makePort(descriptors, socket, info, control, settings)
     } catch (error) {
       this.#ports.delete(info.port)
       this.#giveBack(info.port)
@@ -374,11 +398,21 @@ export class Network extends EventEmitter<NetworkEvents> {
   }
 }
 
-/** A port's options as the daemon would have them, or the error of an argument. */
-function checkedPort(port: Omit<PortOptions, 'signal'>): Parameters<'openPort'> {
-  const parameters = { port: port as Parameters<'openPort'>['port'] }
-  check('openPort', parameters, (path) => path.replace(/^port\b/, 'options'))
-  return parameters
+/** Frames a call that the kernel is to poll a card for, unless the caller says so. */
+const BUDGET = 64
+
+/** A port's options as the daemon would have them and what is left, or the error of an argument. */
+function checkedPort({ busyPoll, ...others }: Omit<PortOptions, 'signal'>): { port: PortRequest; settings: PortSettings } {
+  const port = { ...others, ...(busyPoll !== undefined && { busyPoll: kernelBusyPoll(busyPoll) }) } as PortRequest
+  check('openPort', { port }, (path) => path.replace(/^port\b/, 'options').replace(/\bmicroseconds$/, 'spinMicroseconds'))
+  return { port, settings: { spin: busyPoll?.spinMicroseconds ?? 0 } }
+}
+
+function kernelBusyPoll(busyPoll: NonNullable<PortOptions['busyPoll']>): unknown {
+  if (typeof busyPoll !== 'object' || busyPoll === null) return busyPoll
+  const { spinMicroseconds, budget = BUDGET, ...others } = busyPoll
+  if ('microseconds' in others) throw wrongValue('options.busyPoll.microseconds', 'is no option', others.microseconds)
+  return { ...others, ...(spinMicroseconds !== undefined && { microseconds: spinMicroseconds }), budget }
 }
 
 function check<O extends Operation>(operation: O, parameters: Parameters<O>, nameOf: (path: string) => string): void {
