@@ -236,8 +236,13 @@ const info: PortInfo = {
 
 /** A port on a socket in memory, whose daemon agrees to everything unless told otherwise. */
 export function port(socket = new Socket(), control: Partial<PortControl> = {}): Port {
+  return portOf([socket], control)
+}
+
+/** The same on several, whose readers spin for so many microseconds. */
+export function portOf(sockets: readonly Socket[], control: Partial<PortControl> = {}, spin = 0): Port {
   const agreeing: PortControl = { close: async () => {}, statistics: async () => undefined }
-  return new Port([socket as unknown as AdoptedSocket], info, { ...agreeing, ...control })
+  return new Port(sockets as unknown as AdoptedSocket[], info, { ...agreeing, ...control }, spin)
 }
 
 /** A frame of some length whose bytes are all alike. */

@@ -1,0 +1,224 @@
+import { once } from 'node:events'
+import { setImmediate as turn } from 'node:timers/promises'
+import test from 'ava'
+import { XsknetError } from '../../../packages/xsknet/src/errors.js'
+import type { Port } from '../../../packages/xsknet/src/port.js'
+import { toFailure } from '../../../packages/xsknet/src/protocol.js'
+import { frame, portOf, Socket } from './socket.js'
+
+const closed = { code: 'ERR_XSKNET_PORT_CLOSED' }
+const elsewhere = { code: 'ERR_XSKNET_QUEUE_HANDED_OVER' }
+const busy = { code: 'ERR_XSKNET_READER_BUSY' }
+
+const sockets = (count: number) => Array.from({ length: count }, () => new Socket())
+/** The first bytes of all frames, until the loop ends. */
+async function read(port: Port, seen: number[] = []): Promise<number[]> {
+  for await (const batch of port.batches()) for (const one of batch) seen.push(one.uint8(0))
+  return seen
+}
+
+test('a port reads all its queues in turn, sends by the first, and sums their figures', async (t) => {
+  const [left, right] = sockets(2) as [Socket, Socket]
+  const port = portOf([left, right])
+  t.is(port.queues.length, 2)
+  t.is(port.queue(1), port.queues[1])
+  t.throws(() => port.queue(2), { code: 'ERR_OUT_OF_RANGE' })
+  left.arrive(frame(1), frame(1))
+  right.arrive(frame(2))
+  const seen: number[] = []
+  const loop = read(port, seen)
+  await turn()
+  t.deepEqual(seen, [1, 1, 2])
+  t.deepEqual([left.held, right.held, left.waits, right.waits], [0, 0, 1, 1])
+  right.arrive(frame(3))
+  await turn()
+  left.arrive(frame(4))
+  await turn()
+  t.deepEqual(seen, [1, 1, 2, 3, 4])
+  await port.send(frame(9))
+  t.deepEqual([left.sent.length, right.sent.length], [1, 0])
+  const { client, census, queues } = await port.stats()
+  t.deepEqual([client.sent, census.total, queues.length], [1, 64, 2])
+  await port.close()
+  await loop
+  t.true(left.closed && right.closed)
+})
+
+test('a queue that is never empty does not keep the others from being read', async (t) => {
+  const [left, right] = sockets(2) as [Socket, Socket]
+  const port = portOf([left, right])
+  right.arrive(frame(2))
+  left.arrive(frame(1))
+  let [firsts, second] = [0, false]
+  for await (const batch of port.batches()) {
+    if (batch.at(0).uint8(0) === 2) second = true
+    else firsts++
+    left.arrive(frame(1))
+    if (second) break
+    if (firsts === 100) break
+  }
+  t.true(second)
+  t.true(firsts <= 8, `${firsts}`)
+  await port.close()
+})
+
+test('one reader for a port and its queues', async (t) => {
+  const port = portOf(sockets(2))
+  const one = port.queue(1).batches()
+  const waiting = one.next()
+  await t.throwsAsync(port.batches().next(), busy)
+  t.throws(() => port.queue(1).token(), busy)
+  const other = port.queue(0).batches()
+  const otherWaiting = other.next()
+  await one.return?.()
+  await other.return?.()
+  t.deepEqual([(await waiting).done, (await otherWaiting).done], [true, true])
+  const all = port.batches()
+  const allWaiting = all.next()
+  await t.throwsAsync(port.queue(0).batches().next(), busy)
+  await port.close()
+  t.true((await allWaiting).done)
+})
+
+test('a queue that is closed leaves the port and its other queues alone', async (t) => {
+  const [left, right] = sockets(2) as [Socket, Socket]
+  const port = portOf([left, right])
+  await port.queue(0).close()
+  await port.queue(0).closed
+  t.true(left.closed && !right.closed)
+  t.throws(() => port.trySend(frame(1)), closed)
+  const loop = read(port)
+  right.arrive(frame(5))
+  await turn()
+  t.is((await port.stats()).queues.length, 2)
+  await port.close()
+  t.deepEqual(await loop, [5])
+})
+
+test('a queue is closed with its reason, and the port is not', async (t) => {
+  const port = portOf(sockets(2))
+  const reason = new Error('enough')
+  const loop = port.queue(1).batches().next()
+  const ending = port.queue(1).destroy(reason)
+  await t.throwsAsync(loop, { is: reason })
+  await ending
+  await t.throwsAsync(port.queue(1).closed, { is: reason })
+  await port.close()
+  await port.closed
+})
+
+test('a queue that is handed over is of no use here but to wait for its end', async (t) => {
+  const [left, right] = sockets(2) as [Socket, Socket]
+  const port = portOf([left, right])
+  const queue = port.queue(0)
+  left.stuck = true
+  for (let n = 0; n < 8; n++) queue.trySend(frame(1))
+  const waiting = queue.send(frame(2))
+  const token = queue.token()
+  t.deepEqual(structuredClone(token), token)
+  t.deepEqual([token.key, token.index, token.info.mac], [[1, 2, 3, 4], 0, port.info.mac])
+  await t.throwsAsync(waiting, elsewhere)
+  t.throws(() => queue.token(), elsewhere)
+  t.throws(() => queue.trySend(frame(1)), elsewhere)
+  t.throws(() => queue.stats(), elsewhere)
+  await t.throwsAsync(queue.batches().next(), elsewhere)
+  await t.throwsAsync(port.send(frame(1)), elsewhere)
+  t.is(queue.ref().unref(), queue)
+  const loop = read(port)
+  right.arrive(frame(7))
+  await turn()
+  left.letter(null)
+  await queue.closed
+  t.throws(() => queue.stats(), closed)
+  await port.close()
+  t.deepEqual(await loop, [7])
+})
+
+test('close() ends a queue elsewhere, and waits for that, but not for ever; destroy() hurries', async (t) => {
+  const socket = new Socket()
+  const port = portOf([socket])
+  port.queue(0).token()
+  const start = performance.now()
+  const closing = port.close()
+  await turn()
+  t.deepEqual(socket.posted, [{ over: { drain: true } }, 'recalled'])
+  setTimeout(() => socket.letter(null), 50)
+  await closing
+  const took = performance.now() - start
+  t.true(took >= 49 && took < 1000, `${took}`)
+
+  const silent = new Socket()
+  const other = portOf([silent])
+  other.queue(0).token()
+  const slowly = other.close()
+  await turn()
+  await other.destroy(new Error('enough'))
+  await slowly
+  t.true(performance.now() - start < 1000)
+  await t.throwsAsync(other.closed, { message: 'enough' })
+
+  const hanging = new Socket()
+  const third = portOf([hanging])
+  third.queue(0).token()
+  await third.destroy(new Error('now'))
+  t.like(hanging.posted[0], { over: { drain: false, failure: { code: 'ERR_XSKNET_PORT_CLOSED', cause: { message: 'now' } } } })
+})
+
+test('figures of a queue elsewhere are what its thread answers, or said last', async (t) => {
+  const socket = new Socket()
+  const port = portOf([socket, new Socket()])
+  port.queue(0).token()
+  const asked = port.stats()
+  t.deepEqual(socket.posted, [{ report: true }])
+  const { queues } = await asked
+  const [before] = queues
+  t.is(before?.census.total, 32)
+  const again = port.stats()
+  const stats = { ...before, client: { ...before?.client, received: 42 } }
+  socket.letter(JSON.stringify({ stats }))
+  t.is((await again).client.received, 42)
+  socket.letter(null)
+  t.is((await port.stats()).client.received, 42)
+  await port.close()
+})
+
+test('a port is lost when a thread finds that its queue is; alone, threads are told to look', async (t) => {
+  const socket = new Socket()
+  const port = portOf([socket])
+  port.queue(0).token()
+  port.alone()
+  t.deepEqual(socket.posted, [{ alone: true }])
+  const told = once(port, 'lost')
+  socket.letter(JSON.stringify({ lost: toFailure(new XsknetError('ERR_XSKNET_PORT_LOST', 'gone')) }))
+  const [loss] = await told
+  t.like(loss, { code: 'ERR_XSKNET_PORT_LOST', message: 'gone' })
+  await t.throwsAsync(port.closed, { is: loss })
+  await t.throwsAsync(port.queue(0).closed, { is: loss })
+})
+
+test('a reader that spins looks on for so long before it sleeps, and lets the loop turn meanwhile', async (t) => {
+  const socket = new Socket()
+  const port = portOf([socket], {}, 20_000)
+  const looks = () => socket.calls.filter((call) => call === 'receive').length
+  let ticks = 0
+  const ticker = setInterval(() => ticks++, 1)
+  const start = performance.now()
+  const seen: number[] = []
+  const loop = read(port, seen)
+  while (socket.waits === 0) await turn()
+  const took = performance.now() - start
+  clearInterval(ticker)
+  t.true(took >= 20 && took < 2000, `${took} ms`)
+  t.true(looks() > 100, `${looks()} looks`)
+  t.true(ticks >= 2, `${ticks} ticks`)
+
+  const before = looks()
+  await turn()
+  t.is(looks(), before, 'asleep')
+  socket.arrive(frame(1))
+  await turn()
+  t.deepEqual(seen, [1])
+  t.true(looks() > before + 2, 'it spins again after a frame')
+  await port.close()
+  await loop
+})
