@@ -242,7 +242,7 @@ impl Watcher for State {
         // Nobody waits from now on, as far as the process's life goes; the watch itself goes on until `rest`.
         self.poll(|poll| poll.keep_alive(false));
         if let Some(on_ready) = &*self.on_ready.borrow() {
-            on_ready.call(|env| Ok([number(env, f64::from(events))?]));
+            on_ready.call(|env| Ok([number(env, events)?]));
         }
     }
 
@@ -399,9 +399,9 @@ impl AdoptedSocket {
     }
 }
 
-fn number(env: sys::napi_env, number: f64) -> napi::Result<sys::napi_value> {
+fn number(env: sys::napi_env, number: c_int) -> napi::Result<sys::napi_value> {
     let mut value = ptr::null_mut();
     // SAFETY: a valid out-pointer, in an open scope.
-    napi::check_status!(unsafe { sys::napi_create_double(env, number, &mut value) })?;
+    napi::check_status!(unsafe { sys::napi_create_int32(env, number, &mut value) })?;
     Ok(value)
 }

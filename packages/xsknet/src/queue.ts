@@ -149,8 +149,8 @@ interface Sender {
   refused(error: Error): void
 }
 
-/** Queues that somebody waits for: nothing else need hold them. */
-const waited = new Set<Queue>()
+/** Queues that are watched because somebody waits for them: nothing else need hold them. */
+const watched = new Set<Queue>()
 
 /** Lets the owner of a queue, and nobody else, do what nobody else may. */
 export let inside: (queue: Queue) => Inside
@@ -181,6 +181,8 @@ export class Queue {
   readonly #slate: Slate
   #referenced = true
 
+  /** Somebody waits for an event. */
+  #waited = false
   #reader: Waiter | undefined
   #batch: Batch | undefined
   #fruitlessWakes = 0
@@ -367,6 +369,7 @@ export class Queue {
     release: (reader) => {
       if (queue.#reader !== reader) return
       queue.#reader = undefined
+      watched.delete(queue)
       queue.#arm()
     },
     receive: (max) => queue.#receive(max),
@@ -448,21 +451,30 @@ export class Queue {
   #arm(): void {
     const wanted = this.#wanted()
     if (wanted !== 0) {
-      waited.add(this)
+      // The watch outlasts the wait, so that a batch does not cost a change of this set.
+      if (!watched.has(this)) watched.add(this)
+      this.#waited = true
       this.#path.wait(wanted, this.#referenced)
-    } else if (waited.delete(this)) {
-      this.#path.rest()
+    } else if (this.#waited) {
+      this.#unwatch()
     }
+  }
+
+  #unwatch(): void {
+    this.#waited = false
+    watched.delete(this)
+    this.#path.rest()
   }
 
   #onReady(events: number): void {
     if (this.#over) return
     // Nobody waits any more, or not until the batch has been dealt with. In the latter case resting would cost two system calls a batch,
     // so the watch goes on until it has told in vain.
-    if (!waited.delete(this)) {
-      this.#path.rest()
+    if (!this.#waited) {
+      this.#unwatch()
       return
     }
+    this.#waited = false
     if (events & WRITABLE && this.#senders.length > 0) this.#pump()
     if (events & READABLE && this.#reader?.waits && !this.#reader.wake()) this.#wokenForNothing()
     this.#arm()
@@ -473,7 +485,7 @@ export class Queue {
     if (this.#over) return
     const device = this.#check()
     if (device === 'gone' || (device === 'up' && ++this.#fruitlessWakes < CHANCE)) return
-    this.#path.rest()
+    this.#unwatch()
     this.#down = setTimeout(() => {
       this.#down = undefined
       this.#arm()
@@ -727,7 +739,8 @@ export class Queue {
     clearTimeout(this.#retry)
     clearTimeout(this.#down)
     this.#retry = this.#down = undefined
-    waited.delete(this)
+    this.#waited = false
+    watched.delete(this)
   }
 
   /** Waits until the kernel has sent everything, somebody is in a hurry, or the time is over. */

@@ -43,8 +43,11 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
   #pending: { resolve: (result: IteratorResult<Batch>) => void; reject: (error: unknown) => void } | undefined
   /** What the next `next()` answers instead of a batch. */
   #ending: { error: unknown } | undefined
-  /** When the event loop last turned, as far as we know. */
-  #turned = 0
+  /**
+   * When the event loop last turned, as far as we know. Looking at the clock costs more than a packet, so that is put off until a second
+   * batch follows in the same turn: -1 when none has, 0 when one has.
+   */
+  #turned = -1
   /** Until when to look at the ring that was found empty; 0 once a frame came. */
   #spinUntil = 0
 
@@ -62,7 +65,7 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
       if (this.#stage === 'new') this.#open()
       if (this.#ending) return this.#end(this.#ending.error)
       if (this.#stage === 'over') return Promise.resolve(DONE)
-      const due = performance.now() - this.#turned >= TURN
+      const due = this.#turnIsDue()
       if (due) this.#source.finish()
       const batch = due ? undefined : this.#receive()
       if (batch) return Promise.resolve({ done: false, value: batch })
@@ -102,7 +105,7 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
   wake(): boolean {
     const pending = this.#pending
     if (!pending) return true
-    this.#turned = performance.now()
+    this.#turned = -1
     try {
       const batch = this.#receive()
       if (!batch) return false
@@ -125,6 +128,12 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
     this.#end(this.#ending.error).then(pending.resolve, pending.reject)
   }
 
+  #turnIsDue(): boolean {
+    if (this.#turned > 0) return performance.now() - this.#turned >= TURN
+    this.#turned = this.#turned < 0 ? 0 : performance.now()
+    return false
+  }
+
   /** The next batch. `#spinUntil` is positive afterwards if there is none and the time to look for one is not over. */
   #receive(): Batch | undefined {
     let batch = this.#source.receive(this.#max)
@@ -132,6 +141,7 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
     if (!batch) {
       let now = performance.now()
       if (this.#spinUntil === 0) this.#spinUntil = now + this.#spin
+      if (this.#turned <= 0) this.#turned = now
       const end = Math.min(this.#spinUntil, this.#turned + TURN)
       while (!batch && now < end) {
         for (let look = 0; !batch && look < LOOKS; look++) batch = this.#source.receive(this.#max)
@@ -156,7 +166,6 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
     this.#signal?.throwIfAborted()
     this.#source.claim(this)
     this.#stage = 'open'
-    this.#turned = performance.now()
     this.#signal?.addEventListener('abort', this.#abort, { once: true })
   }
 
