@@ -596,7 +596,7 @@ function maker({ fails }: { fails?: Error } = {}) {
     if (fails) throw fails
     const descriptors = new FakeDescriptors()
     made.push(descriptors)
-    const { socket: description } = example('open-port.answer').result as { socket: OwnSocket['description'] }
+    const [description] = (example('open-port.answer').result as { sockets: [OwnSocket['description']] }).sockets
     const tried = [{ hook: 'bind', step: 'copy', code: null, why: 'every device has it' }]
     return { xsk: XSK, descriptors, description, tried }
   }
@@ -887,8 +887,8 @@ test('close() while a port is being opened: rejected at once, and given back if 
   const closing = network.close()
   await t.throwsAsync(opening, { code: 'ERR_XSKNET_NETWORK_CLOSED' })
   const descriptors = new FakeDescriptors()
-  const { info, socket } = example('open-port.answer').result as { info: PortInfo; socket: object }
-  daemon.answer('openPort', { info: { ...info, port: 77 }, socket }, descriptors)
+  const { info, sockets } = example('open-port.answer').result as { info: PortInfo; sockets: object[] }
+  daemon.answer('openPort', { info: { ...info, port: 77 }, sockets }, descriptors)
   t.is(descriptors.closed, 1)
   t.like(daemon.last('closePort'), { port: 77 })
   for (const { id, operation } of [...daemon.asked]) if (operation === 'closePort') daemon.say({ version: 1, id, result: {} })

@@ -3,6 +3,7 @@ import test from 'ava'
 import { XsknetError } from 'xsknet'
 import {
   type Answer,
+  descriptorsBeside,
   descriptorsOf,
   encode,
   type Failure,
@@ -125,7 +126,11 @@ const badRequests: [title: string, message: unknown, code?: string, path?: strin
   ['an extra key', { version: 1, id: 1, operation: 'status', verbose: true }, MALFORMED, 'verbose'],
   ['an extra key that every object has', '{"version":1,"id":1,"operation":"status","constructor":1}', MALFORMED, 'constructor'],
   ['__proto__ as a key', '{"version":1,"id":1,"operation":"status","__proto__":{}}', MALFORMED, '__proto__'],
-  ['an extra key of the port', portWith({ queues: 2 }), MALFORMED, 'port.queues'],
+  ['an extra key of the port', portWith({ rings: 2 }), MALFORMED, 'port.rings'],
+  ['no queue', portWith({ queues: 0 }), MALFORMED, 'port.queues'],
+  ['nine queues', portWith({ queues: 9 }), MALFORMED, 'port.queues'],
+  ['half a queue', portWith({ queues: 1.5 }), MALFORMED, 'port.queues'],
+  ['queues for a pinned port', { ...openPinned, port: { ...openPinned.port, queues: 2 } }, MALFORMED, 'port.queues'],
   ['hello without a client', { version: 1, id: 1, operation: 'hello' }, MALFORMED, 'client'],
   ['hello of an empty client', { version: 1, id: 1, operation: 'hello', client: '' }, MALFORMED, 'client'],
   ['hello of a long client', { version: 1, id: 1, operation: 'hello', client: 'x'.repeat(65) }, MALFORMED, 'client'],
@@ -248,16 +253,20 @@ test('statistics without a socket are a port’s, not a card’s', (t) => {
 })
 
 test('descriptors go with few messages', (t) => {
-  const with_ = (direction: 'request' | 'answer') =>
-    operations.flatMap((operation) => {
-      const count = descriptorsOf(operation, direction)
-      return count > 0 ? [[operation, count]] : []
-    })
-  t.deepEqual(with_('request'), [
-    ['openPinnedPort', 1],
-    ['shareSocket', 1],
-  ])
-  t.deepEqual(with_('answer'), [['openPort', 2]])
+  const requests = operations.map((operation) => [operation, descriptorsOf(operation)] as const)
+  t.deepEqual(
+    requests.filter(([, count]) => count > 0),
+    [
+      ['openPinnedPort', 1],
+      ['shareSocket', 1],
+    ],
+  )
+  const beside = (name: string, operation: Operation) => descriptorsBeside(readResult(operation, example(name).result))
+  t.is(beside('open-port.answer', 'openPort'), 2)
+  t.is(beside('open-port-queues.answer', 'openPort'), 4)
+  t.is(beside('open-pinned-port.answer', 'openPinnedPort'), 0)
+  t.is(beside('share-socket.answer', 'shareSocket'), 0)
+  t.is(beside('ports.answer', 'ports'), 0)
 })
 
 test('the release is that of the packages', (t) => {

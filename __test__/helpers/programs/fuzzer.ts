@@ -3,7 +3,7 @@ import { openSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorCodes } from 'xsknet'
-import { descriptorsOf, type Operation, readReply, readResult } from 'xsknet/protocol'
+import { descriptorsBeside, descriptorsOf, type Operation, readReply, readResult } from 'xsknet/protocol'
 import { absurd, broken, decent, type Request, type Subject } from './mutations.js'
 import { Random } from './random.js'
 import { serve } from './serve.js'
@@ -120,7 +120,7 @@ async function converse({ socket, examples, uplink, addresses }: Fuzz, seed: num
         if (reply.id !== asked?.id) fault(`an answer to ${reply.id}, where ${asked?.id} was due`)
         const operation = asked?.operation as Operation
         const result = readResult(operation, reply.result)
-        due = descriptorsOf(operation, 'answer')
+        due = descriptorsBeside(result)
         if ('info' in result) ports.push(result.info.port)
         count(`ok ${operation}`)
       }
@@ -208,7 +208,7 @@ const [namespace, lookalike] = ['net', 'mnt'].map((kind) => openSync(`/proc/self
 /** What goes beside a request: what it takes, most of the time. */
 function companions(random: Random, operation: unknown): number[] {
   const known = operation === 'openPinnedPort' || operation === 'shareSocket'
-  const right = known ? descriptorsOf(operation, 'request') : 0
+  const right = known ? descriptorsOf(operation) : 0
   const count = random.chance(0.95) ? right : random.below(17)
   return Array.from({ length: count }, () => (random.chance(0.8) ? namespace : lookalike))
 }

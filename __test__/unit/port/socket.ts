@@ -228,6 +228,7 @@ const info: PortInfo = {
   mtu: 1500,
   outer: 'outer0',
   inner: 'inner0',
+  members: [{ outer: 'outer0', inner: 'inner0' }],
   guardMode: 'native',
   portMode: 'native',
   bindMode: 'copy',

@@ -148,6 +148,7 @@ const entry = {
   mac: '02:00:00:00:00:10',
   addresses: ['192.0.2.10/24', 'fe80::1/64'],
   vlan: null,
+  queues: 4,
   uid: 65_534,
   pid: 77,
 }
@@ -179,8 +180,8 @@ test('ports are a table', (t) => {
   t.is(
     portsReport([entry]),
     [
-      'port  name  uplink  vlan  mac                  uid  pid  addresses',
-      '  12  dns   eth0       -  02:00:00:00:00:10  65534   77  192.0.2.10/24 fe80::1/64',
+      'port  name  uplink  vlan  queues  mac                  uid  pid  addresses',
+      '  12  dns   eth0       -       4  02:00:00:00:00:10  65534   77  192.0.2.10/24 fe80::1/64',
     ].join('\n'),
   )
 })

@@ -52,10 +52,17 @@ test('a file says it all, and flags count more', (t) => {
 })
 
 test('grants get numbers for names, ranges for texts, and defaults', (t) => {
-  const toml = `${GRANT}[[grant]]\ngroup = "netops"\nuplinks = ["eth0", "eth1"]\naddresses = ["2001:db8::/64", "192.0.2.1"]\nvlans = [42, "untagged"]\nports = 4\nmemory = "64MiB"\n`
+  const toml = `${GRANT}[[grant]]\ngroup = "netops"\nuplinks = ["eth0", "eth1"]\naddresses = ["2001:db8::/64", "192.0.2.1"]\nvlans = [42, "untagged"]\nports = 4\nqueues = 8\nmemory = "64MiB"\n`
   const { grants } = read(toml)
-  t.like(grants[0], { holder: { uid: 1001 }, vlans: ['untagged'], ports: 1, memory: 16 * 2 ** 20 })
-  t.like(grants[1], { holder: { gid: 50 }, uplinks: ['eth0', 'eth1'], vlans: [42, 'untagged'], ports: 4, memory: 64 * 2 ** 20 })
+  t.like(grants[0], { holder: { uid: 1001 }, vlans: ['untagged'], ports: 1, queues: 1, memory: 16 * 2 ** 20 })
+  t.like(grants[1], {
+    holder: { gid: 50 },
+    uplinks: ['eth0', 'eth1'],
+    vlans: [42, 'untagged'],
+    ports: 4,
+    queues: 8,
+    memory: 64 * 2 ** 20,
+  })
   t.deepEqual(grants[1]?.addresses.map(String), ['2001:db8::/64', '192.0.2.1'])
   t.regex(grants[1]?.origin ?? '', /^the 2nd \[\[grant\]\] of \/.*\.toml$/)
 })
@@ -122,6 +129,8 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   ['a crooked range', GRANT.replace('192.0.2.8/29', '192.0.2.9/29'), /The range that it lies in is 192.0.2.8\/29/],
   ['a VLAN', `${GRANT}vlans = [4095]\n`, /:5: `grant\[0\].vlans\[0\]`: it has to be "untagged" or a number from 1 to 4094/],
   ['no port', `${GRANT}ports = 0\n`, /:5: `grant\[0\].ports`: it has to be a number from 1 to 65535/],
+  ['no queue', `${GRANT}queues = 0\n`, /:5: `grant\[0\].queues`: it has to be a number from 1 to 8/],
+  ['nine queues', `${GRANT}queues = 9\n`, /`grant\[0\].queues`: it has to be a number from 1 to 8/],
   ['half a port', `${GRANT}ports = 1.5\n`, /`grant\[0\].ports`: it has to be a number from 1/],
   ['megabytes', `${GRANT}memory = "64MB"\n`, /:5: `grant\[0\].memory`: it has to be a number of bytes, or one like "64MiB"/],
   ['more memory than there is', `${GRANT}memory = "999999999999GiB"\n`, /`grant\[0\].memory`/],

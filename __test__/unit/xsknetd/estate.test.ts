@@ -79,6 +79,7 @@ for (const [what, request, code] of [
   ['another card', { uplink: 'eth1' }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['a foreign address', { addresses: ['198.51.100.1'] }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['too much memory', { frames: 2 ** 20 }, 'ERR_XSKNET_LIMIT_REACHED'],
+  ['more queues than were granted', { queues: 2 }, 'ERR_XSKNET_NOT_PERMITTED'],
 ] as const) {
   test(`${what}: ${code}, and nothing was touched`, async (t) => {
     const { ground, estate, alice } = await setUp()
@@ -107,6 +108,15 @@ test('connections of one user share its limit, those of others do not', async (t
   await estate.openPort(second, port)
   t.is(await codeOf(t, estate.openPort(second, port)), 'ERR_XSKNET_LIMIT_REACHED')
   await t.notThrowsAsync(estate.openPort(bob, port))
+})
+
+test('the memory of every queue counts', async (t) => {
+  const { ground, estate, alice } = await setUp({ grants: [grant({ queues: 4, memory: 24 * MiB })] })
+  t.is(await codeOf(t, estate.openPort(alice, { ...port, queues: 4 })), 'ERR_XSKNET_LIMIT_REACHED')
+  const { sockets } = await estate.openPort(alice, { ...port, queues: 3 })
+  t.is(sockets.length, 3)
+  t.is(ground.handedOut[0]?.length, 6)
+  t.is(await codeOf(t, estate.openPort(alice, port)), 'ERR_XSKNET_LIMIT_REACHED')
 })
 
 test('what failed to open counts no more', async (t) => {

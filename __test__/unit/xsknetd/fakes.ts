@@ -32,6 +32,7 @@ export function grant({
     uplinks: ['eth0'],
     vlans: ['untagged'],
     ports: 2,
+    queues: 1,
     memory: 32 * MiB,
     pinned: false,
     origin: 'the 1st [[grant]] of test.toml',
@@ -151,7 +152,7 @@ export class FakeGround implements Ground {
     this.requests.push(request)
     await this.#do('openPort', uplink)
     const { key, info } = this.#made(uplink, request)
-    const { frames = 0, frameSize = 0, ringSize = 0 } = request
+    const { queues = 0, frames = 0, frameSize = 0, ringSize = 0 } = request
     const rings = { rx: ringSize, tx: ringSize, fill: ringSize, completion: ringSize }
     const socket = {
       frameSize,
@@ -166,11 +167,13 @@ export class FakeGround implements Ground {
       counted: { received: 1, sent: 1, completed: 1 },
     }
     const takeDescriptors = () => {
-      const descriptors = new FakeDescriptors()
+      const descriptors = new FakeDescriptors(2 * queues)
       this.handedOut.push(descriptors)
       return descriptors
     }
-    return { key, info: { ...info, bindMode: 'copy' }, socket, takeDescriptors }
+    const each = Array.from({ length: queues }, (_, at) => at)
+    const members = each.map((at) => ({ outer: `o${key}-${at}`, inner: `i${key}-${at}` }))
+    return { key, info: { ...info, members, bindMode: 'copy' }, sockets: each.map(() => socket), takeDescriptors }
   }
 
   async openPinnedPort(...[uplink, request, owner, namespace]: Parameters<Ground['openPinnedPort']>): Promise<OpenedPinnedPort> {
@@ -211,6 +214,7 @@ export class FakeGround implements Ground {
       mtu: 1500,
       outer: `o${key}`,
       inner: `i${key}`,
+      members: [{ outer: `o${key}`, inner: `i${key}` }],
       guardMode: 'native',
       portMode: 'native',
       tried: [],

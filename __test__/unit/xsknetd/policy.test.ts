@@ -15,6 +15,7 @@ const wish = ({
 }: Partial<Omit<Wish, 'addresses'>> & { addresses?: string[] } = {}): Wish => ({
   uplink: 'eth0',
   vlan: 'untagged',
+  queues: 1,
   memory: 8 * MiB,
   pinned: false,
   ...changed,
@@ -121,6 +122,16 @@ const rows: Row[] = [
     refused: LIMIT_REACHED,
     details: { most: 1 },
   },
+  { what: 'as many queues as were granted', grants: [grant({ queues: 4 })], wish: wish({ queues: 4 }) },
+  {
+    what: 'one queue too many',
+    grants: [grant({ queues: 4 })],
+    wish: wish({ queues: 5 }),
+    refused: NOT_PERMITTED,
+    details: { queues: 5 },
+  },
+  { what: 'two queues where nothing was said of them', wish: wish({ queues: 2 }), refused: NOT_PERMITTED },
+  { what: 'eight queues for root', grants: [], who: ROOT, wish: wish({ queues: 8 }) },
   { what: 'a pinned port that was granted', grants: [grant({ pinned: true })], wish: wish({ pinned: true, memory: 0 }) },
   { what: 'a brokered port where pinned ones were granted', grants: [grant({ pinned: true })] },
   { what: 'a pinned port for root', grants: [], who: ROOT, wish: wish({ pinned: true, memory: 0 }) },
@@ -213,6 +224,19 @@ test('who may have the port, but not pinned, is told that line, and it is enough
   t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
   const whole = lines([], wanted)
   t.is(whole.at(-1), 'pinned = true')
+  t.notThrows(() => permit(configured(t, whole), ALICE, wanted, nothing))
+})
+
+test('who may have the port, but not so many queues, is told that line, and it is enough', (t) => {
+  const wanted = wish({ queues: 4 })
+  const missing = lines([grant()], wanted)
+  t.deepEqual(missing, ['queues = 4'])
+  const error = refused(() => permit([grant()], ALICE, wanted, nothing))
+  t.is(error.message, `user ${ALICE.uid} may not use 4 queues on the uplink eth0`)
+  const toml = ['[[grant]]', `user = ${ALICE.uid}`, 'uplinks = ["eth0"]', 'addresses = ["192.0.2.8/29"]', ...missing]
+  t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
+  const whole = lines([], wanted)
+  t.is(whole.at(-1), 'queues = 4')
   t.notThrows(() => permit(configured(t, whole), ALICE, wanted, nothing))
 })
 

@@ -37,12 +37,23 @@ test('hello says who the client is and what the daemon is', async (t) => {
   })
 })
 
+test('a port of several queues comes with two descriptors for each, and is listed with them', async (t) => {
+  const { ground, greeted } = await setUp()
+  const wire = await greeted(ROOT)
+  const { info, sockets } = await wire.result<Result<'openPort'>>('openPort', { port: { ...port, queues: 8 } })
+  t.is(ground.requests[0]?.queues, 8)
+  t.deepEqual([info.members.length, sockets.length], [8, 8])
+  t.is(wire.descriptors.at(-1)?.length, 16)
+  t.is((await wire.result<Result<'ports'>>('ports')).ports[0]?.queues, 8)
+})
+
 test('every operation is answered', async (t) => {
   const { ground, greeted } = await setUp()
   const wire = await greeted(ALICE)
-  const { info, socket } = await wire.result<Result<'openPort'>>('openPort', { port })
+  const { info, sockets } = await wire.result<Result<'openPort'>>('openPort', { port })
   t.like(info, { port: 1, addresses: ['192.0.2.10/24'] })
-  t.like(socket, { frames: 4096, frameSize: 2048 })
+  t.is(sockets.length, 1)
+  t.like(sockets[0], { frames: 4096, frameSize: 2048 })
   t.is(wire.descriptors.at(-1)?.length, 2)
   t.like(await wire.result('status'), { instance: 'lab', pid: process.pid, clients: 1, ports: 1 })
   t.is((await wire.result<Result<'uplinks'>>('uplinks')).uplinks[0]?.uplink, 'eth0')

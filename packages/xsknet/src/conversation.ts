@@ -1,7 +1,7 @@
 import { XsknetError } from './errors.js'
 import {
   type Answer,
-  descriptorsOf,
+  descriptorsBeside,
   type Event,
   encode,
   fromFailure,
@@ -230,8 +230,13 @@ export class Conversation {
       })
     }
     const { operation, settle } = pending
-    if ('result' in reply) reply.result = readResult(operation, reply.result)
-    expect('result' in reply ? descriptorsOf(operation, 'answer') : 0, descriptors, `the answer to ${operation}`)
+    let due = 0
+    if ('result' in reply) {
+      const result = readResult(operation, reply.result)
+      reply.result = result
+      due = descriptorsBeside(result)
+    }
+    expect(due, descriptors, `the answer to ${operation}`)
     return () => {
       this.#pending.delete(id)
       this.#hold()

@@ -228,7 +228,8 @@ export class Network extends EventEmitter<NetworkEvents> {
       'openPort',
       { port },
       {
-        take: ({ info, socket }, descriptors) => this.#take(info, socket, descriptors, settings),
+        // A port that was not asked for with more has one.
+        take: ({ info, sockets: [socket] }, descriptors) => this.#take(info, socket as SocketDescription, descriptors, settings),
         leave: ({ info }) => this.#giveBack(info.port),
         signal,
       },

@@ -15,6 +15,8 @@ export const RELEASE = '0.1.0'
 export const MESSAGE_LIMIT = 65_536
 /** The most arrays and objects that stand in each other, the message itself included. */
 export const NESTING_LIMIT = 16
+/** The most queues of one port. */
+export const MAX_QUEUES = 8
 /** Where the daemon of the default instance listens. */
 export const DEFAULT_SOCKET = '/run/xsknet/default.sock'
 
@@ -71,6 +73,15 @@ const uplinkInfo = v.strictObject({
 /** A card that the daemon manages. */
 export type UplinkInfo = v.InferOutput<typeof uplinkInfo>
 
+const pair = v.strictObject({
+  /** The device among the host's. */
+  outer: deviceName,
+  /** The device in the instance's namespace, or, of a pinned port, in its client's. */
+  inner: deviceName,
+})
+/** The two devices of one queue. */
+export type Pair = v.InferOutput<typeof pair>
+
 const pinnedPortInfo = v.strictObject({
   /** Its number, unique in the daemon's life. */
   port,
@@ -86,10 +97,12 @@ const pinnedPortInfo = v.strictObject({
   vlan: v.nullable(u32),
   /** Its MTU in bytes. */
   mtu: u32,
-  /** The device at its outer end, among the host's. */
+  /** The device at its outer end, among the host's: of its first queue. */
   outer: deviceName,
-  /** The device at its inner end: in the instance's namespace, or, of a pinned port, in its client's. */
+  /** The device at its inner end, in the instance's namespace, or, of a pinned port, in its client's: of its first queue. */
   inner: deviceName,
+  /** The pair of each queue, in their order. */
+  members: v.pipe(v.array(pair), v.minLength(1)),
   /** Where its guard runs. */
   guardMode: xdpMode,
   /** Where the program at its inner end runs. */
@@ -102,7 +115,7 @@ export type PinnedPortInfo = v.InferOutput<typeof pinnedPortInfo>
 
 const portInfo = v.strictObject({
   ...pinnedPortInfo.entries,
-  /** How its socket is bound. */
+  /** How its first socket is bound. */
   bindMode,
 })
 /** An open port. */
@@ -126,6 +139,8 @@ const portEntry = v.strictObject({
   mac: text(17),
   addresses: v.array(address),
   vlan: v.nullable(u32),
+  /** How many queues it has. */
+  queues: u32,
   /** Who holds it. */
   uid: u32,
   pid: u32,
@@ -239,6 +254,7 @@ export type PinnedPortRequest = v.InferOutput<typeof pinnedPortRequest>
 
 const portRequest = v.strictObject({
   ...pinnedPortRequest.entries,
+  queues: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_QUEUES))),
   frames: v.optional(u32),
   frameSize: v.optional(u32),
   headroom: v.optional(u32),
@@ -274,10 +290,11 @@ const operations = {
     }),
   },
   uplinks: { request: v.strictObject({}), result: v.strictObject({ uplinks: v.array(uplinkInfo) }) },
-  /** Two descriptors come with the answer: the XSK and the file of its UMEM, in this order. */
+  /** Two descriptors come with the answer for each socket: the XSK and the file of its UMEM, in this order. */
   openPort: {
     request: v.strictObject({ port: portRequest }),
-    result: v.strictObject({ info: portInfo, socket: socketDescription }),
+    /** The sockets are those of its queues, in their order. */
+    result: v.strictObject({ info: portInfo, sockets: v.pipe(v.array(socketDescription), v.minLength(1)) }),
   },
   /** One descriptor comes with the request: the network namespace in which the port's inner end is to be. */
   openPinnedPort: {
@@ -299,15 +316,15 @@ const operations = {
 /** The name of an operation. */
 export type Operation = keyof typeof operations
 
-/** How many file descriptors come beside the requests and the good answers of those operations that have any. */
-const descriptors: { readonly [O in Operation]?: { readonly request?: number; readonly answer?: number } } = {
-  openPort: { answer: 2 },
-  openPinnedPort: { request: 1 },
-  shareSocket: { request: 1 },
+/** How many file descriptors come beside the requests of those operations that take any. */
+const descriptors: { readonly [O in Operation]?: number } = { openPinnedPort: 1, shareSocket: 1 }
+/** How many file descriptors come beside a request. */
+export function descriptorsOf(operation: Operation): number {
+  return descriptors[operation] ?? 0
 }
-/** How many file descriptors come beside a message of an operation. */
-export function descriptorsOf(operation: Operation, direction: 'request' | 'answer'): number {
-  return descriptors[operation]?.[direction] ?? 0
+/** How many file descriptors come beside a good answer: those of the sockets that it describes. */
+export function descriptorsBeside(result: Result<Operation>): number {
+  return 'sockets' in result ? 2 * result.sockets.length : 0
 }
 
 /** What a request says beside `version`, `id` and `operation`. */

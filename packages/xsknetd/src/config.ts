@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { parse, type TomlError } from 'smol-toml'
 import * as v from 'valibot'
 import { XsknetError } from 'xsknet'
+import { MAX_QUEUES } from 'xsknet/protocol'
 import { type Accounts, systemAccounts } from './accounts.js'
 import { Range } from './addresses.js'
 import type { UplinkMode } from './ground.js'
@@ -22,6 +23,8 @@ export interface GrantOptions {
   vlans?: (number | 'untagged')[]
   /** The most ports of one user at once: 1 unless set. */
   ports?: number
+  /** The most queues of one port, 1 to 8: 1 unless set. Each has an UMEM of its own, which counts in `memory`. */
+  queues?: number
   /** The most memory of one user's ports at once, in bytes or like `64MiB`: 16 MiB unless set. */
   memory?: string | number
   /**
@@ -95,6 +98,7 @@ const vlan = v.custom<number | 'untagged'>(
   'it has to be "untagged" or a number from 1 to 4094',
 )
 const ports = v.custom<number>((value) => whole(value, 1, 0xffff), 'it has to be a number from 1 to 65535')
+const queues = v.custom<number>((value) => whole(value, 1, MAX_QUEUES), `it has to be a number from 1 to ${MAX_QUEUES}`)
 const memory = v.pipe(
   v.custom<string | number>(
     (value) => whole(toBytes(value as string | number), 1, Number.MAX_SAFE_INTEGER),
@@ -143,6 +147,7 @@ const grantSchema = (accounts: Accounts) => {
       addresses: many(range, 'a list of addresses and ranges, such as ["192.0.2.8/29"]'),
       vlans: v.optional(many(vlan, 'a list of VLANs, such as [42, "untagged"]'), ['untagged']),
       ports: v.optional(ports, 1),
+      queues: v.optional(queues, 1),
       memory: v.optional(memory, 16 * 2 ** 20),
       pinned: v.optional(v.boolean('it has to be true or false'), false),
     }),

@@ -27,7 +27,7 @@ export interface Owner {
 /** A port for its owner. */
 export interface GrantedPort {
   readonly info: PortInfo
-  readonly socket: SocketDescription
+  readonly sockets: SocketDescription[]
   readonly descriptors: Descriptors
 }
 
@@ -44,7 +44,7 @@ interface Made {
 }
 
 /** What its owner gets beside the info. */
-type Handed = Pick<GrantedPort, 'socket' | 'descriptors'> | Pick<GrantedPinnedPort, 'pinned'>
+type Handed = Pick<GrantedPort, 'sockets' | 'descriptors'> | Pick<GrantedPinnedPort, 'pinned'>
 
 /** How a port is made, and what is handed to its owner. From `hand` on a loss of the port is told. */
 interface Way<O extends Made, G extends Handed> {
@@ -60,6 +60,7 @@ interface Held {
 }
 
 /** What becomes of a request that does not say: the daemon's words, so that what the policy counts is what is made. */
+const QUEUES = 1
 const RING_SIZE = 2048
 const FRAME_SIZE = 2048
 
@@ -116,10 +117,10 @@ export class Estate {
 
   async openPort(owner: Owner, request: PortRequest): Promise<GrantedPort> {
     const { uplink, mac, ...rest } = request
-    const { ringSize, frames, frameSize } = sizes(request, () => this.#ground.hugePageBytes())
-    return this.#open(owner, wishOf(request, { memory: frames * frameSize, pinned: false }), {
-      make: (addresses) => this.#ground.openPort(uplink, { ...rest, ringSize, frames, frameSize, addresses }),
-      hand: (opened) => ({ socket: opened.socket, descriptors: opened.takeDescriptors() }),
+    const { queues, ringSize, frames, frameSize } = sizes(request, () => this.#ground.hugePageBytes())
+    return this.#open(owner, wishOf(request, { queues, memory: queues * frames * frameSize, pinned: false }), {
+      make: (addresses) => this.#ground.openPort(uplink, { ...rest, queues, ringSize, frames, frameSize, addresses }),
+      hand: (opened) => ({ sockets: [...opened.sockets], descriptors: opened.takeDescriptors() }),
     })
   }
 
@@ -127,7 +128,7 @@ export class Estate {
   async openPinnedPort(owner: Owner, request: PinnedPortRequest, namespace: Descriptors): Promise<GrantedPinnedPort> {
     const { uplink, mac, ...rest } = request
     // The client registers the UMEM, against its own limit of locked memory.
-    return this.#open(owner, wishOf(request, { memory: 0, pinned: true }), {
+    return this.#open(owner, wishOf(request, { queues: 1, memory: 0, pinned: true }), {
       make: (addresses) => this.#ground.openPinnedPort(uplink, { ...rest, addresses }, owner.credentials, namespace),
       hand: (opened) => {
         opened.announce()
@@ -213,8 +214,9 @@ export class Estate {
   portsFor({ uid }: Credentials): PortEntry[] {
     return [...this.#ports.values()]
       .filter(({ owner }) => uid === 0 || owner.credentials.uid === uid)
-      .map(({ info: { port, name, uplink, mac, addresses, vlan }, owner: { credentials } }) => {
-        return { port, name, uplink, mac, addresses, vlan, uid: credentials.uid, pid: credentials.pid }
+      .map(({ info: { port, name, uplink, mac, addresses, vlan, members }, owner: { credentials } }) => {
+        const { uid, pid } = credentials
+        return { port, name, uplink, mac, addresses, vlan, queues: members.length, uid, pid }
       })
       .sort((a, b) => a.port - b.port)
   }
@@ -315,7 +317,7 @@ export class Estate {
 }
 
 /** What the policy has to know of a request. */
-function wishOf(request: PinnedPortRequest, costs: Pick<Wish, 'memory' | 'pinned'>): Wish {
+function wishOf(request: PinnedPortRequest, costs: Pick<Wish, 'queues' | 'memory' | 'pinned'>): Wish {
   const { uplink, addresses, mac, vlan } = request
   if (mac === 'uplink') {
     throw new XsknetError('ERR_XSKNET_NOT_SUPPORTED', 'a port cannot share the MAC of its uplink yet', {
@@ -339,13 +341,11 @@ function wishOf(request: PinnedPortRequest, costs: Pick<Wish, 'memory' | 'pinned
 }
 
 /** With huge pages, chunks for all of the last one, also where ordinary pages take their place. */
-function sizes(
-  { ringSize = RING_SIZE, frames = 2 * ringSize, frameSize = FRAME_SIZE, hugePages = 'never' }: PortRequest,
-  hugePageBytes: () => number,
-) {
-  if (hugePages === 'never') return { ringSize, frames, frameSize }
+function sizes(request: PortRequest, hugePageBytes: () => number) {
+  const { queues = QUEUES, ringSize = RING_SIZE, frames = 2 * ringSize, frameSize = FRAME_SIZE, hugePages = 'never' } = request
+  if (hugePages === 'never') return { queues, ringSize, frames, frameSize }
   const step = Math.max(1, hugePageBytes() / Math.max(1, frameSize))
-  return { ringSize, frames: Math.ceil(frames / step) * step, frameSize }
+  return { queues, ringSize, frames: Math.ceil(frames / step) * step, frameSize }
 }
 
 /** The kernel's side knows addresses alone; the prefix is what was asked for, or what is usual. */

@@ -26,8 +26,9 @@ export interface Loss {
 export interface OpenedPort {
   readonly key: number
   readonly info: PortInfo
-  readonly socket: SocketDescription
-  /** The XSK and the file of its UMEM. From now on a loss of the port is told, an earlier one included. */
+  /** Of each queue, in their order. */
+  readonly sockets: readonly SocketDescription[]
+  /** Of each queue the XSK and the file of its UMEM. From now on a loss of the port is told, an earlier one included. */
   takeDescriptors(): Descriptors
 }
 

@@ -15,6 +15,8 @@ export interface Grant {
   readonly vlans: readonly Vlan[]
   /** The most ports of one user at once. */
   readonly ports: number
+  /** The most queues of one port. */
+  readonly queues: number
   /** The most bytes of UMEM of one user at once. */
   readonly memory: number
   /** Whether ports may be pinned: their inner end in the user's network namespace, their socket of the user's own making. */
@@ -31,7 +33,8 @@ export interface Wish {
   readonly uplink: string
   readonly addresses: readonly Address[]
   readonly vlan: Vlan
-  /** Bytes of UMEM that the daemon registers. */
+  readonly queues: number
+  /** Bytes of UMEM that the daemon registers, for all queues. */
   readonly memory: number
   readonly pinned: boolean
 }
@@ -48,8 +51,8 @@ export function mayUse(grants: readonly Grant[], who: Credentials, uplink: strin
 }
 
 /**
- * Refuses a port, or returns. One grant has to allow all of it: card, every address, VLAN, the way, and the user's number of
- * ports and bytes with it. Grants are not added up, because `ports` of one network must not serve to fill another.
+ * Refuses a port, or returns. One grant has to allow all of it: card, every address, VLAN, queues, the way, and the user's
+ * number of ports and bytes with it. Grants are not added up, because `ports` of one network must not serve to fill another.
  *
  * @throws {XsknetError} `ERR_XSKNET_NOT_PERMITTED` or `ERR_XSKNET_LIMIT_REACHED`.
  */
@@ -83,12 +86,12 @@ const PINNED = 'pinned = true'
 
 /** A key of a grant that stands in the way, and what it would have to be. */
 interface Lack {
-  readonly key: 'uplinks' | 'addresses' | 'vlans' | 'pinned'
+  readonly key: 'uplinks' | 'addresses' | 'vlans' | 'queues' | 'pinned'
   readonly what: string
   readonly line: string
 }
 
-function lacks(grant: Grant, { uplink, addresses, vlan, pinned }: Wish): Lack[] {
+function lacks(grant: Grant, { uplink, addresses, vlan, queues, pinned }: Wish): Lack[] {
   const found: Lack[] = []
   if (!grant.uplinks.includes(uplink)) {
     found.push({ key: 'uplinks', what: `the uplink ${uplink}`, line: list('uplinks', [...grant.uplinks, uplink]) })
@@ -102,18 +105,19 @@ function lacks(grant: Grant, { uplink, addresses, vlan, pinned }: Wish): Lack[] 
     const what = vlan === 'untagged' ? 'untagged frames' : `VLAN ${vlan}`
     found.push({ key: 'vlans', what, line: list('vlans', [...grant.vlans, vlan]) })
   }
+  if (queues > grant.queues) found.push({ key: 'queues', what: `${queues} queues`, line: `queues = ${queues}` })
   if (pinned && !grant.pinned) found.push({ key: 'pinned', what: 'pinned ports', line: PINNED })
   return found
 }
 
 function notPermitted(own: readonly Grant[], { uid }: Credentials, wish: Wish): XsknetError {
-  const { uplink, vlan, pinned } = wish
+  const { uplink, vlan, queues, pinned } = wish
   const addresses = wish.addresses.map(({ ip }) => ip)
   // The grant that needs the fewest changes, and the fewest new addresses, is most likely the one that was meant.
   const [nearest] = own
     .map((grant) => ({ grant, lacking: lacks(grant, wish) }))
     .sort((a, b) => a.lacking.length - b.lacking.length || lengthOf(a.lacking) - lengthOf(b.lacking))
-  const details = { uid, uplink, addresses, vlan, ...(pinned && { pinned }) }
+  const details = { uid, uplink, addresses, vlan, ...(queues > 1 && { queues }), ...(pinned && { pinned }) }
   if (nearest === undefined || nearest.lacking.some(({ key }) => key === 'uplinks')) {
     const lines = [
       '[[grant]]',
@@ -121,6 +125,7 @@ function notPermitted(own: readonly Grant[], { uid }: Credentials, wish: Wish): 
       list('uplinks', [uplink]),
       list('addresses', addresses),
       ...(vlan === 'untagged' ? [] : [list('vlans', [vlan])]),
+      ...(queues > 1 ? [`queues = ${queues}`] : []),
       ...(pinned ? [PINNED] : []),
     ]
     return new XsknetError(
@@ -153,7 +158,7 @@ function exhausted(
     'ERR_XSKNET_LIMIT_REACHED',
     `user ${uid} has ${has} ${unit} and asks for ${asked} more, but may have ${most}`,
     {
-      hint: `Close a port${limit === 'memory' ? ', ask for fewer or smaller frames' : ''}, or raise \`${limit}\` in ${grant.origin}.`,
+      hint: `Close a port${limit === 'memory' ? ', ask for fewer queues, or fewer or smaller frames' : ''}, or raise \`${limit}\` in ${grant.origin}.`,
       details: { uid, limit, has, asked, most },
     },
   )

@@ -42,10 +42,10 @@ export function statusReport({ daemon, instance, pid, uptime, uplinks, clients, 
 
 export function portsReport(ports: readonly PortEntry[]): string {
   if (ports.length === 0) return 'no open ports'
-  const rows = ports.map(({ port, name, uplink, vlan, mac, uid, pid, addresses }) => {
-    return [`${port}`, name, uplink, `${vlan ?? '-'}`, mac, `${uid}`, `${pid}`, addresses.join(' ')]
+  const rows = ports.map(({ port, name, uplink, vlan, queues, mac, uid, pid, addresses }) => {
+    return [`${port}`, name, uplink, `${vlan ?? '-'}`, `${queues}`, mac, `${uid}`, `${pid}`, addresses.join(' ')]
   })
-  return table(['port', 'name', 'uplink', 'vlan', 'mac', 'uid', 'pid', 'addresses'], rows, [0, 3, 5, 6])
+  return table(['port', 'name', 'uplink', 'vlan', 'queues', 'mac', 'uid', 'pid', 'addresses'], rows, [0, 3, 4, 6, 7])
 }
 
 export function statisticsReport({ uplinks, ports }: Statistics): string {

@@ -135,7 +135,7 @@ export class Session implements Owner {
     }
     const request = readRequest(message)
     const { operation } = request
-    const takes = descriptorsOf(operation, 'request')
+    const takes = descriptorsOf(operation)
     if (came !== takes) {
       throw new XsknetError(
         'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
