@@ -72,7 +72,9 @@ fn adopt_rings(
         umem.ledger_mut().undo_fill(from, id);
         return Err(refused);
     }
-    Ok(Rings::new(id, layout.fill_target(), rx, tx, fill, completion))
+    let mut rings = Rings::new(id, layout.fill_target(), rx, tx, fill, completion);
+    rings.multi_buffer = layout.multi_buffer();
+    Ok(rings)
 }
 
 fn check_domain(xsk: BorrowedFd<'_>) -> Result<(), AdoptError> {

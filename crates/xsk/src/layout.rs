@@ -1,3 +1,4 @@
+use crate::lent::MAX_PARTS_SENT;
 use crate::ring::RingName;
 
 /// What the kernel keeps in front of every received frame for XDP programs: `XDP_PACKET_HEADROOM` of `linux/bpf.h`, in bytes.
@@ -7,8 +8,6 @@ pub const XDP_PACKET_HEADROOM: u32 = 256;
 const MAX_FRAMES: u32 = 1 << 20;
 /// The most slots of a ring.
 const MAX_RING: u32 = 1 << 16;
-/// The most chunks that one frame may take: `MAX_SKB_FRAGS` and the first, as the kernel's documentation bounds it in copy mode.
-pub const MAX_CHUNKS_A_FRAME: u32 = 18;
 
 /// The shape of a UMEM and of a socket's four rings. Both sides of a hand-over must agree on it: the kernel does not tell.
 ///
@@ -112,7 +111,7 @@ impl LayoutBuilder {
         self
     }
 
-    /// Whether a frame may take several chunks (`XDP_USE_SG`), up to [`MAX_CHUNKS_A_FRAME`]: not unless set. Since Linux 6.6.
+    /// Whether a frame may take several chunks (`XDP_USE_SG`), up to [`MAX_PARTS_SENT`]: not unless set. Since Linux 6.6.
     #[doc(alias = "XDP_USE_SG")]
     pub fn multi_buffer(mut self, several: bool) -> Self {
         self.multi_buffer = several;
@@ -226,10 +225,10 @@ impl Layout {
         Self(LayoutBuilder { multi_buffer: several, ..self.0 })
     }
 
-    /// The longest frame that can be received or sent, in bytes, over as many chunks as it may take.
+    /// The longest frame that can be sent, in bytes, over as many chunks as it may take; what is received is no longer.
     #[must_use]
     pub fn longest_frame(&self) -> u32 {
-        let chunks = if self.0.multi_buffer { MAX_CHUNKS_A_FRAME.min(self.0.frames) } else { 1 };
+        let chunks = if self.0.multi_buffer { (MAX_PARTS_SENT as u32).min(self.0.frames) } else { 1 };
         self.frame_capacity() * chunks
     }
 

@@ -73,7 +73,7 @@ pub use endpoint::{
     Closed, DeviceState, Endpoint, FlushError, Readiness, RingLevels, SocketError, WaitError, kernel_statistics,
 };
 pub use frame::{Frame, FrameTooLong};
-pub use layout::{Layout, LayoutBuilder, LayoutError, MAX_CHUNKS_A_FRAME, XDP_PACKET_HEADROOM};
+pub use layout::{Layout, LayoutBuilder, LayoutError, XDP_PACKET_HEADROOM};
 pub use ledger::{Census, EndpointId, MAX_ENDPOINTS, Owner};
 pub use lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, NOWHERE};
 pub use refusal::{DescriptorRefused, Refusals};
