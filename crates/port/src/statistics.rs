@@ -97,8 +97,9 @@ impl PortStatistics {
     pub fn equalities<'a>(&self, owners: impl IntoIterator<Item = &'a SocketCounters>) -> [Equality; 3] {
         let (mut completed, mut received) = (0, 0);
         for owner in owners {
-            completed += owner.completed;
-            received += owner.received;
+            // The programs count packets, of which one may be several frames; at rest all that was sent is completed.
+            completed += owner.completed.saturating_sub(owner.sent_continued);
+            received += owner.received.saturating_sub(owner.received_continued);
         }
         let socket = self.socket.unwrap_or_default();
         [
