@@ -215,6 +215,14 @@ pub enum OpenPortError {
         /// How many fit.
         limit: u32,
     },
+    /// The UMEM of this port cannot be another one's, too.
+    #[error("the UMEM of port `{port}` cannot be shared: {why}")]
+    UmemNotShared {
+        /// The port whose UMEM was asked for.
+        port: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// A port needs an address: its guard lets nothing else out.
     #[error("a port needs at least one address")]
     NoAddress,
@@ -350,6 +358,7 @@ impl OpenPortError {
             Self::NoMoreQueues { .. } => Some("ask for fewer queues, or open the port on another uplink".into()),
             Self::QueuesUnfit { .. } => Some("a queue a core that reads it is enough".into()),
             Self::NoAddress => Some("give it an address of the uplink's network, such as 192.0.2.10".into()),
+            Self::UmemNotShared { .. } => Some("share the UMEM of an open port with one queue".into()),
             Self::AddressTaken { .. } => Some("choose an address that nobody on this network has".into()),
             Self::MacTaken { .. } => Some("leave the MAC out: one is made up".into()),
             Self::NameTaken { .. } => Some("choose another name, or leave it out".into()),

@@ -45,6 +45,7 @@ mod plan;
 mod port;
 mod room;
 mod selftest;
+mod shared;
 mod statistics;
 mod tried;
 mod uplink;
@@ -59,6 +60,7 @@ pub use names::{InstanceName, InstanceNameError, PRIVATE_PREFIX, PinPath, Places
 pub use pinned::{Client, Pin, PinnedPort, PinnedPortOptions};
 pub use plan::{Pair, fits_frames, for_mtu};
 pub use port::{BrokeredPort, Port, PortInfo, PortKey, PortOptions};
+pub use shared::SharedUmem;
 pub use statistics::{Equality, PortStatistics, UplinkStatistics};
 pub use tried::Tried;
 pub use uplink::{Uplink, UplinkInfo, UplinkOptions};

@@ -63,7 +63,7 @@ impl PortOptions {
         }
     }
 
-    fn wanted(&self) -> Wanted<'_> {
+    pub(crate) fn wanted(&self) -> Wanted<'_> {
         let Self { name, addresses, mac, vlan, mtu, queues, layout, .. } = self;
         Wanted {
             name: name.as_deref(),
@@ -143,7 +143,10 @@ pub struct Port {
 /// them. Dropping it closes it; `close` also says what could not be undone.
 #[derive(Debug)]
 pub struct BrokeredPort {
-    hold: Hold,
+    pub(crate) hold: Hold,
+    /// Of its first queue.
+    pub(crate) layout: Layout,
+    pub(crate) bind: BindMode,
 }
 
 /// What keeps a port open.
@@ -222,9 +225,10 @@ impl Port {
             return Err(HandOverError { held, tx, broken, port: Box::new(self) });
         }
         let Self { hold, sockets } = self;
+        let (layout, bind) = (*sockets[0].layout(), sockets[0].bind_mode());
         let donations =
             sockets.into_iter().map(|socket| socket.donate().expect("nothing was sent since it was looked at"));
-        Ok((BrokeredPort { hold }, donations.collect()))
+        Ok((BrokeredPort { hold, layout, bind }, donations.collect()))
     }
 
     /// Closes the port: nothing is steered to it any more, its pairs are gone, and every frame is at home: the censuses are those of

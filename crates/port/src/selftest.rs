@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use xsknet_bpf::{Datapath, Direction, InjectOptions, Injector, Obtained, PortId};
 use xsknet_link::MacAddr;
-use xsknet_xsk::{Socket, SocketError};
+use xsknet_xsk::{SharedSocket, Socket, SocketError};
 
 use crate::error::{OpenPortError, StepError};
 use crate::port::PortInfo;
@@ -60,19 +60,7 @@ fn to_the_port(
     frame.extend(b"xsknet self-test ");
     frame.extend(MacAddr::random_local().octets());
     frame.resize(60, 0);
-    let index = uplink.info.index.get();
-    // Live frames enter the driver's own path; generic XDP sits behind it, where only a frame received by the stack comes.
-    let injected = uplink.ground.host.run(|| -> Result<(), StepError> {
-        match uplink.info.mode {
-            Obtained::Native | Obtained::Hw => card.datapath.inject_at_uplink(&frame, index, 1)?,
-            Obtained::Skb => {
-                let options = InjectOptions { target: index, number_offset: None };
-                Injector::load(options, Direction::Ingress)?.send(&frame, 1)?;
-            }
-        }
-        Ok(())
-    });
-    injected.and_then(|done| done).map_err(step)?;
+    inject(uplink, card, &frame).map_err(step)?;
 
     let mut got = Vec::new();
     let arrived = until(|| {
@@ -98,6 +86,58 @@ fn to_the_port(
     let uplink_program = card.datapath.uplink_counters().map_err(|cause| step(cause.into()))?;
     let port_program = card.ports[&id].members[member].program.counters().map_err(|cause| step(cause.into()))?;
     let seen = format!("uplink program {uplink_program:?}; port program {port_program:?}");
+    Err(OpenPortError::SelfTest { direction: "to the port", waited_ms: DEADLINE.as_millis() as u64, seen })
+}
+
+/// Has a frame come in at the card.
+fn inject(uplink: &UplinkState, card: &OpenUplink, frame: &[u8]) -> Result<(), StepError> {
+    let index = uplink.info.index.get();
+    // Live frames enter the driver's own path; generic XDP sits behind it, where only a frame received by the stack comes.
+    uplink.ground.host.run(|| -> Result<(), StepError> {
+        match uplink.info.mode {
+            Obtained::Native | Obtained::Hw => card.datapath.inject_at_uplink(frame, index, 1)?,
+            Obtained::Skb => {
+                let options = InjectOptions { target: index, number_offset: None };
+                Injector::load(options, Direction::Ingress)?.send(frame, 1)?;
+            }
+        }
+        Ok(())
+    })?
+}
+
+/// For a socket whose memory is its client's: a frame to the port that the socket's RX ring tells of. How long it is, is all that can be
+/// seen of it.
+pub(crate) fn by_counters(
+    uplink: &UplinkState,
+    card: &mut OpenUplink,
+    id: PortId,
+    info: &PortInfo,
+    socket: &mut SharedSocket,
+) -> Result<(), OpenPortError> {
+    if socket.in_fill.is_empty() {
+        return Ok(());
+    }
+    let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
+    let mut frame = header(info, info.mac.octets(), uplink.info.mac.octets());
+    frame.extend(ETHER_TYPE);
+    frame.extend(b"xsknet self-test ");
+    // Not the 60 of the shortest frames, of which others may come meanwhile.
+    frame.resize(61, 0);
+    inject(uplink, card, &frame).map_err(step)?;
+    let length = u32::try_from(frame.len()).expect("a few bytes");
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let came = socket.turn_back().map_err(|cause| step(StepError::from(SocketError::from(cause))))?;
+        if came.contains(&length) {
+            uplink.ground.passed("a self-test frame reached the port");
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    let seen = format!("port program {:?}", card.ports[&id].members[0].program.counters());
     Err(OpenPortError::SelfTest { direction: "to the port", waited_ms: DEADLINE.as_millis() as u64, seen })
 }
 

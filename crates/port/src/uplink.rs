@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use xsknet_bpf::{Attachment, Counters, Datapath, DatapathOptions, Mode, Obtained, PortId, describe_program};
 use xsknet_link::{Device, DeviceName, IfIndex, LinkError, MacAddr, Offload, XdpFeatures};
+use xsknet_xsk::SharedSocket;
 
 use crate::error::{CloseError, ManageError, OpenPortError, StepError};
 use crate::filters::Filters;
@@ -14,8 +15,9 @@ use crate::journal::{Change, Scope};
 use crate::names::PinPath;
 use crate::pinned::{Client, PinnedPort, PinnedPortOptions};
 use crate::pins;
-use crate::port::{Port, PortOptions};
+use crate::port::{BrokeredPort, Port, PortOptions};
 use crate::room::Room;
+use crate::shared::{self, SharedUmem};
 use crate::statistics::{PortStatistics, UplinkStatistics};
 use crate::tried::Tried;
 use crate::watch::Loss;
@@ -199,6 +201,21 @@ impl Uplink {
     /// See [`OpenPortError`]; nothing of the port is left.
     pub fn open_port(&self, options: PortOptions) -> Result<Port, OpenPortError> {
         Port::open(Arc::clone(&self.state), options)
+    }
+
+    /// Opens a port with one queue, on the UMEM of another port of the same client: of any uplink of the instance. `in_fill` are the chunks for
+    /// its FILL ring, which are the client's to give. The socket goes to that client; what of the UMEM this process has is its socket alone.
+    /// A self-test frame comes back as a descriptor, unread; none is sent.
+    ///
+    /// # Errors
+    /// See [`OpenPortError`]; nothing of the port is left.
+    pub fn open_shared(
+        &self,
+        options: PortOptions,
+        umem: &SharedUmem,
+        in_fill: &[u32],
+    ) -> Result<(BrokeredPort, SharedSocket), OpenPortError> {
+        shared::open(Arc::clone(&self.state), options, umem, in_fill)
     }
 
     /// Opens a port whose inner end is in its client's namespace and whose socket the client makes. No self-test is possible.

@@ -366,7 +366,7 @@ pub(crate) fn raise_tx_budget(xsk: &OwnedFd, layout: &Layout, tried: &mut Vec<At
 
 /// Has a socket prefer busy polling. It needs CAP_NET_ADMIN, which the socket's later owner may not have; that one still has to wait by
 /// `recv` or `poll` for anything to be polled. Since Linux 5.11.
-pub fn prefer_busy_poll(socket: &Socket, wanted: BusyPoll) -> Attempt {
+pub fn prefer_busy_poll(socket: &impl AsFd, wanted: BusyPoll) -> Attempt {
     let BusyPoll { microseconds, budget } = wanted;
     let options = [
         ("SO_PREFER_BUSY_POLL", libc::SO_PREFER_BUSY_POLL, 1),

@@ -225,6 +225,14 @@ impl Layout {
         Self(LayoutBuilder { multi_buffer: several, ..self.0 })
     }
 
+    /// The same UMEM with the rings of another layout, and the share of reception that goes with them: for a socket that shares the UMEM.
+    #[must_use]
+    pub fn with_rings_of(self, rings: &Self) -> Self {
+        let LayoutBuilder { rx, tx, fill, completion, fill_target, .. } = rings.0;
+        let fill_target = fill_target.map(|target| target.min(self.0.frames));
+        Self(LayoutBuilder { rx, tx, fill, completion, fill_target, ..self.0 })
+    }
+
     /// The longest frame that can be sent, in bytes, over as many chunks as it may take; what is received is no longer.
     #[must_use]
     pub fn longest_frame(&self) -> u32 {
