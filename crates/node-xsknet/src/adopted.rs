@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::ptr;
 use std::rc::Rc;
 
@@ -106,6 +106,19 @@ impl SocketDescription {
         Ok(chunks)
     }
 
+    fn adopt(&self, xsk: OwnedFd, umem: OwnedFd) -> Result<Socket, Failure> {
+        let layout = self.layout()?;
+        let Counted { received, sent, completed } = self.counted;
+        let counters = xsknet_xsk::SocketCounters {
+            received: received.into(),
+            sent: sent.into(),
+            completed: completed.into(),
+            ..Default::default()
+        };
+        let (in_fill, bind) = (self.chunks_in_fill(&layout)?, self.bind()?);
+        Ok(Socket::adopt(Donation { xsk, umem, layout, in_fill, bind, counters })?)
+    }
+
     fn bind(&self) -> Result<BindMode, Failure> {
         match self.bind_mode.as_str() {
             "copy" => Ok(BindMode::Copy),
@@ -118,25 +131,36 @@ impl SocketDescription {
     }
 }
 
-/// Takes over a bound socket: exactly two descriptors, the XSK and the file of its UMEM. They are closed if it fails.
+/// Takes over bound sockets: exactly two descriptors for each, the XSK and the file of its UMEM. All are closed if one cannot be.
 #[napi]
-pub fn adopt(env: Env, descriptors: &mut Descriptors, description: SocketDescription) -> napi::Result<AdoptedSocket> {
-    let [xsk, umem] = descriptors.take().map_err(|count| {
-        descriptors.close();
-        Failure::new("ERR_XSKNET_SOCKET_REFUSED", format!("a socket comes as 2 descriptors, not as {count}"))
-    })?;
-    let layout = description.layout()?;
-    let Counted { received, sent, completed } = description.counted;
-    let counters = xsknet_xsk::SocketCounters {
-        received: received.into(),
-        sent: sent.into(),
-        completed: completed.into(),
-        ..Default::default()
-    };
-    let (in_fill, bind) = (description.chunks_in_fill(&layout)?, description.bind()?);
-    let donation = Donation { xsk, umem, layout, in_fill, bind, counters };
-    let socket = Socket::adopt(donation).map_err(Failure::from)?;
-    Ok(AdoptedSocket { state: State::open(&env, DataPath::new(socket))? })
+pub fn adopt(
+    env: Env,
+    descriptors: &mut Descriptors,
+    descriptions: Vec<SocketDescription>,
+) -> napi::Result<Vec<AdoptedSocket>> {
+    let mut files = descriptors.take_all().into_iter();
+    let (wanted, count) = (2 * descriptions.len(), files.len());
+    if count != wanted {
+        let what = format!("a port comes as {wanted} descriptors, two for each of its sockets, not as {count}");
+        return Err(Failure::new("ERR_XSKNET_SOCKET_REFUSED", what).into());
+    }
+    let mut adopted = Adopted(Vec::with_capacity(descriptions.len()));
+    for description in descriptions {
+        let (Some(xsk), Some(umem)) = (files.next(), files.next()) else { break };
+        adopted.0.push(AdoptedSocket { state: State::open(&env, DataPath::new(description.adopt(xsk, umem)?))? });
+    }
+    Ok(std::mem::take(&mut adopted.0))
+}
+
+/// Sockets that are closed unless somebody takes them.
+struct Adopted(Vec<AdoptedSocket>);
+
+impl Drop for Adopted {
+    fn drop(&mut self) {
+        for socket in &self.0 {
+            socket.state.poll(Poll::close);
+        }
+    }
 }
 
 /// Takes over a socket that another thread has given away by [`AdoptedSocket::hand_over`]. `on_letter` is told what that thread posts,

@@ -29,10 +29,9 @@ impl Descriptors {
         Self(descriptors)
     }
 
-    /// Takes all of them, if they are as many as wanted.
-    pub(crate) fn take<const N: usize>(&mut self) -> Result<[OwnedFd; N], usize> {
-        let count = self.0.len();
-        if count == N { std::mem::take(&mut self.0).try_into().map_err(|_| count) } else { Err(count) }
+    /// Takes all of them.
+    pub(crate) fn take_all(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.0)
     }
 }
 

@@ -26,13 +26,13 @@ export function typed(error: unknown): unknown {
 }
 
 /**
- * Takes over a socket: the XSK and the file of its UMEM.
+ * Takes over the sockets of a port: for each the XSK and the file of its UMEM.
  *
- * @throws {XsknetError} `ERR_XSKNET_SOCKET_REFUSED` where the descriptors are not what the description says; they are closed then.
+ * @throws {XsknetError} `ERR_XSKNET_SOCKET_REFUSED` where the descriptors are not what the descriptions say; they are closed then.
  */
-export function adopt(descriptors: binding.Descriptors, description: binding.SocketDescription): AdoptedSocket {
+export function adopt(descriptors: binding.Descriptors, descriptions: readonly binding.SocketDescription[]): AdoptedSocket[] {
   try {
-    return native().adopt(descriptors, description)
+    return native().adopt(descriptors, [...descriptions])
   } catch (error) {
     throw typed(error)
   }

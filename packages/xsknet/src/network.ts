@@ -98,7 +98,7 @@ export interface PortSettings {
 /** Makes a port of an answer's descriptors, which are its own from then on, also when it throws. */
 export type MakePort = (
   descriptors: Descriptors,
-  description: SocketDescription,
+  sockets: readonly SocketDescription[],
   info: PortInfo,
   control: PortControl,
   settings: PortSettings,
@@ -228,8 +228,7 @@ export class Network extends EventEmitter<NetworkEvents> {
       'openPort',
       { port },
       {
-        // A port that was not asked for with more has one.
-        take: ({ info, sockets: [socket] }, descriptors) => this.#take(info, socket as SocketDescription, descriptors, settings),
+        take: ({ info, sockets }, descriptors) => this.#take(info, sockets, descriptors, settings),
         leave: ({ info }) => this.#giveBack(info.port),
         signal,
       },
@@ -296,7 +295,7 @@ export class Network extends EventEmitter<NetworkEvents> {
     }
     const { description, descriptors } = made
     const tried = [...info.tried, ...made.tried]
-    return this.#take({ ...info, bindMode: description.bindMode, tried }, description, descriptors, settings)
+    return this.#take({ ...info, bindMode: description.bindMode, tried }, [description], descriptors, settings)
   }
 
   async #ask<O extends Operation>(operation: O, parameters: Parameters<O>, options: RequestOptions): Promise<Result<O>> {
@@ -311,7 +310,7 @@ export class Network extends EventEmitter<NetworkEvents> {
     return this.#conversation.request(operation, parameters, taking)
   }
 
-  #take(info: PortInfo, socket: SocketDescription, descriptors: Descriptors, settings: PortSettings): Port {
+  #take(info: PortInfo, sockets: readonly SocketDescription[], descriptors: Descriptors, settings: PortSettings): Port {
     const held: Held = {}
     let port: Port
     try {
@@ -321,7 +320,7 @@ export class Network extends EventEmitter<NetworkEvents> {
         },
         statistics: () => this.#statisticsOf(info.port),
       }
-      port = this.#makePort(descriptors, socket, info, control, settings)
+      port = this.#makePort(descriptors, sockets, info, control, settings)
     } catch (error) {
       this.#ports.delete(info.port)
       this.#giveBack(info.port)
