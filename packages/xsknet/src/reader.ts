@@ -1,5 +1,6 @@
 import type { Batch } from './batch.js'
 import { XsknetError } from './errors.js'
+import { Pace } from './pace.js'
 
 /** Who waits for a queue to become readable. */
 export interface Waiter {
@@ -24,38 +25,25 @@ export interface Source {
   wait(): void
 }
 
-/** Milliseconds that a reader may keep the event loop from turning. */
-const TURN = 1
-/** Looks at an empty ring between two looks at the clock. */
-const LOOKS = 16
-
 const DONE = { done: true, value: undefined } as const
 
 /** What `batches()` returns. */
 export class Reader implements AsyncIterableIterator<Batch>, Waiter {
   readonly #source: Source
-  readonly #max: number
   readonly #signal: AbortSignal | undefined
-  /** Milliseconds for which to look at an empty ring before going to sleep. */
-  readonly #spin: number
+  readonly #pace: Pace
+  readonly #find: () => Batch | undefined
   #stage: 'new' | 'open' | 'over' = 'new'
   /** A `next()` that waits. */
   #pending: { resolve: (result: IteratorResult<Batch>) => void; reject: (error: unknown) => void } | undefined
   /** What the next `next()` answers instead of a batch. */
   #ending: { error: unknown } | undefined
-  /**
-   * When the event loop last turned, as far as we know. Looking at the clock costs more than a packet, so that is put off until a second
-   * batch follows in the same turn: -1 when none has, 0 when one has.
-   */
-  #turned = -1
-  /** Until when to look at the ring that was found empty; 0 once a frame came. */
-  #spinUntil = 0
 
   constructor(source: Source, max: number, signal: AbortSignal | undefined, spin = 0) {
     this.#source = source
-    this.#max = max
     this.#signal = signal
-    this.#spin = spin
+    this.#pace = new Pace(spin)
+    this.#find = () => source.receive(max)
   }
 
   /** The lease ends here and at {@link return}, and nowhere else but with the port. */
@@ -65,14 +53,14 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
       if (this.#stage === 'new') this.#open()
       if (this.#ending) return this.#end(this.#ending.error)
       if (this.#stage === 'over') return Promise.resolve(DONE)
-      const due = this.#turnIsDue()
+      const due = this.#pace.isOver()
       if (due) this.#source.finish()
-      const batch = due ? undefined : this.#receive()
+      const batch = due ? undefined : this.#pace.look(this.#find)
       if (batch) return Promise.resolve({ done: false, value: batch })
       const waiting = new Promise<IteratorResult<Batch>>((resolve, reject) => {
         this.#pending = { resolve, reject }
       })
-      if (due || this.#spinUntil > 0) this.#turn()
+      if (due || this.#pace.again) this.#turn()
       else this.#source.wait()
       return waiting
     } catch (error) {
@@ -105,9 +93,9 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
   wake(): boolean {
     const pending = this.#pending
     if (!pending) return true
-    this.#turned = -1
+    this.#pace.turned()
     try {
-      const batch = this.#receive()
+      const batch = this.#pace.look(this.#find)
       if (!batch) return false
       this.#pending = undefined
       pending.resolve({ done: false, value: batch })
@@ -128,36 +116,11 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
     this.#end(this.#ending.error).then(pending.resolve, pending.reject)
   }
 
-  #turnIsDue(): boolean {
-    if (this.#turned > 0) return performance.now() - this.#turned >= TURN
-    this.#turned = this.#turned < 0 ? 0 : performance.now()
-    return false
-  }
-
-  /** The next batch. `#spinUntil` is positive afterwards if there is none and the time to look for one is not over. */
-  #receive(): Batch | undefined {
-    let batch = this.#source.receive(this.#max)
-    if (this.#spin === 0) return batch
-    if (!batch) {
-      let now = performance.now()
-      if (this.#spinUntil === 0) this.#spinUntil = now + this.#spin
-      if (this.#turned <= 0) this.#turned = now
-      const end = Math.min(this.#spinUntil, this.#turned + TURN)
-      while (!batch && now < end) {
-        for (let look = 0; !batch && look < LOOKS; look++) batch = this.#source.receive(this.#max)
-        now = performance.now()
-      }
-      if (!batch && now < this.#spinUntil) return undefined
-    }
-    this.#spinUntil = 0
-    return batch
-  }
-
   /** Lets everything else have its turn, then looks again. */
   #turn(): void {
     setImmediate(() => {
       if (this.wake()) return
-      if (this.#spinUntil > 0) this.#turn()
+      if (this.#pace.again) this.#turn()
       else this.#source.wait()
     })
   }
