@@ -4,7 +4,10 @@ import type { PortInfo } from '../../../packages/xsknet/src/protocol.js'
 
 const FRAME_SIZE = 2048
 const HEADROOM = 256
-const [HEAD, QUEUED, SLOTS, WAITING, STARVED] = [8, 0, 1, 2, 3]
+const [HEAD, QUEUED, SLOTS, WAITING, STARVED, RETURNED, SECOND, KEPT] = [8, 0, 1, 2, 3, 4, 5, 6]
+const NOWHERE = 0xffff_ffff
+
+let umems = 0
 
 /**
  * A socket in memory: the binding's side of the slate, and a kernel that takes what is flushed unless it is `stuck`. Frames are what
@@ -29,14 +32,22 @@ export class Socket {
   readonly #rx: Uint8Array[] = []
   readonly #tx: number[] = []
   readonly #lengths: number[] = []
-  #lease: number[] = []
+  readonly #tables: Uint32Array<ArrayBuffer>[] = []
+  /** Chunks that JavaScript has. */
+  readonly #lent = new Set<number>()
+  readonly #umem = umems++
+  #leased = 0
   #waits = 0
   #onReady: (events: number) => void = () => {}
 
-  constructor({ frames = 32, slots = 8 } = {}) {
+  /** Whether packets that are longer than a chunk come, in several. */
+  readonly multiBuffer: boolean
+
+  constructor({ frames = 32, slots = 8, multiBuffer = false } = {}) {
     this.places = frames
+    this.multiBuffer = multiBuffer
     this.memory = new Uint8Array(frames * FRAME_SIZE)
-    this.slate = new Uint32Array(HEAD + 3 * frames)
+    this.slate = new Uint32Array(HEAD + 2 * (frames + slots + frames))
     this.#slots = slots
     this.#home = Array.from({ length: frames }, (_, chunk) => chunk)
     this.#publish()
@@ -52,7 +63,7 @@ export class Socket {
   }
 
   get held(): number {
-    return this.#lease.filter((chunk) => chunk >= 0).length
+    return this.#lent.size
   }
 
   get home(): number {
@@ -92,23 +103,28 @@ export class Socket {
     return {
       memory,
       slate,
+      umem: this.#umem,
       places,
       frameSize: FRAME_SIZE,
       frameCapacity: FRAME_SIZE - HEADROOM,
+      multiBuffer: this.multiBuffer,
+      parts: this.multiBuffer ? 64 : 1,
+      spare: places / 2,
       slots: this.#slots,
       receive: call('receive', (max: number) => {
         this.#finish()
-        return this.#receive(max)
+        this.#leased = this.#receive(this.#lease().subarray(0, 2 * max))
+        return this.#leased
       }),
       finish: call('finish', () => this.#finish()),
       flush: call('flush', () => this.#kick()),
       allocate: call('allocate', (count: number) => {
-        const chunks = this.#home.splice(0, count)
-        for (const chunk of chunks) this.#lend(chunk, 0)
-        return chunks.length
+        const allocated = this.#allocate(this.#lease().subarray(2 * this.#leased, 2 * (this.#leased + count)))
+        this.#leased += allocated
+        return allocated
       }),
       trySend: call('trySend', (bytes: Uint8Array) => {
-        this.#transmit()
+        this.#transmitOutbox()
         const chunk = this.#home[0]
         if (chunk === undefined || this.#tx.length >= this.#slots) return false
         this.memory.set(bytes, chunk * FRAME_SIZE + HEADROOM)
@@ -116,6 +132,23 @@ export class Socket {
         this.#tx.push(this.#home.shift() as number)
         return true
       }),
+      makeTable: call('makeTable', (capacity: number) => {
+        const table = new Uint32Array(2 * capacity)
+        slate[SECOND] = this.#tables.push(table) - 1
+        return table
+      }),
+      receiveInto: call('receiveInto', (table: number, length: number) => this.#receive(this.#table(table).subarray(2 * length))),
+      allocateInto: call('allocateInto', (table: number, length: number, end: number) =>
+        this.#allocate(this.#table(table).subarray(2 * length, 2 * end)),
+      ),
+      transmitFrom: call('transmitFrom', (table: number, length: number) => {
+        const descriptors = this.#table(table).subarray(0, 2 * length)
+        const sent = this.#transmit(descriptors)
+        descriptors.copyWithin(0, 2 * sent)
+        slate[SECOND] = length - sent
+        return sent
+      }),
+      recycleFrom: call('recycleFrom', (table: number, length: number) => this.#recycle(this.#table(table), length)),
       wait: call('wait', (events: number) => {
         this.#waits = events
       }),
@@ -131,12 +164,14 @@ export class Socket {
 
   census() {
     const { held, home } = this
-    return { home, held, fill: 0, tx: this.#tx.length, total: this.places }
+    const kept = this.slate[KEPT] as number
+    return { home, held: held - kept, kept, fill: 0, tx: this.#tx.length, elsewhere: 0, total: this.places }
   }
 
   counters() {
     const none = { completed: 0, refusedRx: 0, refusedCompletions: 0, refusedQueued: 0, fillStarved: 0, fillFoundEmpty: 0 }
-    return { ...none, received: 0, sent: this.sent.length, kicks: 0, kickRetries: 0, fillKicks: 0 }
+    const parts = { receivedContinued: 0, sentContinued: 0, refusedRecycled: 0 }
+    return { ...parts, ...none, received: 0, sent: this.sent.length, kicks: 0, kickRetries: 0, fillKicks: 0 }
   }
 
   statistics() {
@@ -162,55 +197,98 @@ export class Socket {
   close(onClosed: () => void): void {
     this.closed = true
     this.#waits = 0
-    this.#lease = []
     setImmediate(onClosed)
   }
 
-  #receive(max: number): number {
-    const frames = this.#rx.splice(0, Math.min(max, this.#home.length))
-    for (const bytes of frames) {
-      const chunk = this.#home.shift() as number
-      this.memory.set(bytes, chunk * FRAME_SIZE + HEADROOM)
-      this.#lend(chunk, bytes.length)
+  #lease(): Uint32Array {
+    return this.slate.subarray(HEAD, HEAD + 2 * this.places)
+  }
+
+  #table(number: number): Uint32Array {
+    return this.#tables[number] as Uint32Array
+  }
+
+  /** Writes received frames down; with multi-buffer, the bytes after the first chunk follow in others. */
+  #receive(table: Uint32Array): number {
+    let received = 0
+    while (this.#rx.length > 0 && 2 * received < table.length && this.#home.length > 0) {
+      const bytes = this.#rx.shift() as Uint8Array
+      for (let at = 0; at < bytes.length; at += FRAME_SIZE - HEADROOM) {
+        const part = bytes.subarray(at, at + FRAME_SIZE - HEADROOM)
+        const more = at + part.length < bytes.length
+        const chunk = this.#lend(table, received++, more ? part.length + 2 ** 31 : part.length)
+        this.memory.set(part, chunk * FRAME_SIZE + HEADROOM)
+      }
     }
-    return frames.length
+    return received
   }
 
-  #lend(chunk: number, length: number): void {
-    const place = this.#lease.push(chunk) - 1
-    this.slate[HEAD + place] = chunk * FRAME_SIZE + HEADROOM
-    this.slate[HEAD + this.places + place] = length
+  #allocate(table: Uint32Array): number {
+    let place = 0
+    while (2 * place < table.length && this.#home.length > 0) this.#lend(table, place++, 0)
+    return place
   }
 
-  #transmit(): void {
-    for (let n = 0; n < (this.slate[QUEUED] as number); n++) {
-      const place = this.slate[HEAD + 2 * this.places + n] as number
-      const chunk = this.#lease[place] ?? -1
-      if (chunk < 0) throw new Error(`place ${place} is queued twice, or is none`)
-      if (this.#tx.length >= this.#slots) throw new Error('more frames are queued than there are slots')
-      this.#lengths[chunk] = this.slate[HEAD + this.places + place] as number
+  #lend(table: Uint32Array, place: number, length: number): number {
+    const chunk = this.#home.shift() as number
+    this.#lent.add(chunk)
+    table[2 * place] = chunk * FRAME_SIZE + HEADROOM
+    table[2 * place + 1] = length
+    return chunk
+  }
+
+  /** Puts frames into TX as long as there are slots; says how many. */
+  #transmit(table: Uint32Array): number {
+    for (let place = 0; 2 * place < table.length; place++) {
+      const [offset, length] = [table[2 * place] as number, table[2 * place + 1] as number]
+      const chunk = Math.floor(offset / FRAME_SIZE)
+      if (this.#tx.length >= this.#slots) return place
+      if (!this.#lent.delete(chunk)) throw new Error(`${offset} is sent twice, or is no frame`)
+      this.#lengths[chunk] = length
       this.#tx.push(chunk)
-      this.#lease[place] = -1
     }
+    return table.length / 2
+  }
+
+  #transmitOutbox(): void {
+    const from = HEAD + 2 * this.places
+    const queued = this.slate[QUEUED] as number
     this.slate[QUEUED] = 0
+    const sent = this.#transmit(this.slate.subarray(from, from + 2 * queued))
+    if (sent < queued) throw new Error('more frames are queued than there are slots')
   }
 
   #kick(): void {
-    this.#transmit()
+    this.#transmitOutbox()
     if (!this.stuck) {
       for (const chunk of this.#tx.splice(0)) {
         const start = chunk * FRAME_SIZE + HEADROOM
-        this.sent.push(this.memory.slice(start, start + (this.#lengths[chunk] as number)))
+        this.sent.push(this.memory.slice(start, start + ((this.#lengths[chunk] as number) & 0x7fff_ffff)))
         this.#home.push(chunk)
       }
     }
     this.slate[WAITING] = this.#tx.length
   }
 
+  #recycle(table: Uint32Array, count: number): number {
+    let recycled = 0
+    for (let place = 0; place < count; place++) {
+      const offset = table[2 * place] as number
+      if (offset === NOWHERE) continue
+      const chunk = Math.floor(offset / FRAME_SIZE)
+      if (!this.#lent.delete(chunk)) throw new Error(`${offset} is given back twice, or is no frame`)
+      this.#home.push(chunk)
+      recycled++
+    }
+    return recycled
+  }
+
   #finish(): void {
     this.#kick()
-    this.#home.push(...this.#lease.filter((chunk) => chunk >= 0))
-    this.#lease = []
+    this.#recycle(this.#lease(), this.#leased)
+    this.#leased = 0
+    this.#recycle(this.slate.subarray(HEAD + 2 * (this.places + this.#slots)), this.slate[RETURNED] as number)
+    this.slate[RETURNED] = 0
   }
 
   #publish(): void {
@@ -243,7 +321,7 @@ export function port(socket = new Socket(), control: Partial<PortControl> = {}):
 /** The same on several, whose readers spin for so many microseconds. */
 export function portOf(sockets: readonly Socket[], control: Partial<PortControl> = {}, spin = 0): Port {
   const agreeing: PortControl = { close: async () => {}, statistics: async () => undefined }
-  return new Port(sockets as unknown as AdoptedSocket[], info, { ...agreeing, ...control }, spin)
+  return new Port(sockets as unknown as AdoptedSocket[], info, { ...agreeing, ...control }, { spinMicroseconds: spin })
 }
 
 /** A frame of some length whose bytes are all alike. */

@@ -211,7 +211,7 @@ impl State {
         });
         let watcher: Rc<dyn Watcher> = Rc::<Self>::clone(&state);
         let poll = state.with(|path| {
-            Poll::open(env.raw(), path.socket().as_fd(), watcher).map_err(|cause| {
+            Poll::open(env.raw(), path.endpoint().as_fd(), watcher).map_err(|cause| {
                 Failure::new("ERR_XSKNET_SOCKET_REFUSED", "the port's socket cannot be watched by this event loop")
                     .because_of(&cause)
             })
@@ -326,7 +326,7 @@ impl AdoptedSocket {
     pub fn census(&self) -> napi::Result<Census> {
         Ok(self.state.with(|path| {
             path.settle()?;
-            Ok(path.census().into())
+            Ok(Census::of(path))
         })?)
     }
 

@@ -99,6 +99,7 @@ impl From<PathError> for Failure {
                     ..Self::new("ERR_XSKNET_KERNEL_REFUSED", message).because_of(&cause).by("sendto")
                 }
             }
+            PathError::NoTable(_) => Self::new("ERR_XSKNET_PORT_CLOSED", message),
             PathError::TooLong(too_long) => Self {
                 details: json!({ "length": too_long.len, "capacity": too_long.capacity }),
                 ..Self::new("ERR_XSKNET_FRAME_TOO_LONG", message)

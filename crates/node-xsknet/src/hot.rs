@@ -7,12 +7,15 @@ use std::rc::Rc;
 use napi::bindgen_prelude::{Env, Unknown};
 use napi::sys;
 use napi_derive::napi;
+use xsknet_xsk::MAX_PARTS_RECEIVED;
 use xsknet_xsk::ring::RingName;
 
 use crate::adopted::State;
+use crate::data_path::DataPath;
 use crate::failure::Failure;
 use crate::poll::Poll;
 use crate::sharing::SharedBuffer;
+use crate::slate::Word;
 
 /// What is used once a batch. `packages/xsknet/src/slate.ts` knows the places in the slate.
 #[napi(object, object_from_js = false)]
@@ -23,12 +26,20 @@ pub struct HotPath<'env> {
     /// The words shared with the socket.
     #[napi(ts_type = "Uint32Array<ArrayBuffer>")]
     pub slate: Unknown<'env>,
+    /// A number that all sockets of one UMEM have, and no other.
+    pub umem: u32,
     /// The most frames of a lease.
     pub places: u32,
     /// Bytes of a chunk of the UMEM: a power of two.
     pub frame_size: u32,
-    /// The longest frame that can be sent, in bytes.
+    /// The longest packet that can be sent, in bytes.
     pub frame_capacity: u32,
+    /// Whether packets may take several frames.
+    pub multi_buffer: bool,
+    /// The most frames of a received packet.
+    pub parts: u32,
+    /// Chunks of the UMEM beyond those that reception may hold.
+    pub spare: u32,
     /// Slots of TX.
     pub slots: u32,
     /// Ends the lease and begins the next with up to `max` received frames; says how many. Kicks at once if there is none.
@@ -46,6 +57,22 @@ pub struct HotPath<'env> {
     /// Queues a copy of the bytes behind all that is queued; the next kick sends it.
     #[napi(ts_type = "(bytes: Uint8Array) => boolean")]
     pub try_send: Unknown<'env>,
+    /// Makes a table of so many descriptors, each an address and a length; its number is the slate's second word.
+    #[napi(ts_type = "(capacity: number) => Uint32Array<ArrayBuffer>")]
+    pub make_table: Unknown<'env>,
+    /// Received frames into a table, behind the first `length`; says how many. Kicks at once if there is none.
+    #[napi(ts_type = "(table: number, length: number) => number")]
+    pub receive_into: Unknown<'env>,
+    /// Empty frames into a table, from the first `length` on to `end`; says how many.
+    #[napi(ts_type = "(table: number, length: number, end: number) => number")]
+    pub allocate_into: Unknown<'env>,
+    /// Sends the first `length` frames of a table and says how many; those that found no slot are at its front then, and how many they are
+    /// is the slate's second word.
+    #[napi(ts_type = "(table: number, length: number) => number")]
+    pub transmit_from: Unknown<'env>,
+    /// Takes the first `length` frames of a table back; says how many were lent.
+    #[napi(ts_type = "(table: number, length: number) => number")]
+    pub recycle_from: Unknown<'env>,
     /// Waits for events (1 readable, 2 writable), which are told to the callback of `open` once or more often, until `rest`.
     #[napi(ts_type = "(events: number, keepsAlive: boolean) => void")]
     pub wait: Unknown<'env>,
@@ -58,26 +85,39 @@ impl<'env> HotPath<'env> {
     /// Lends the memory to JavaScript and makes the functions.
     pub(crate) fn of(env: &'env Env, state: &Rc<State>) -> napi::Result<Self> {
         let raw = env.raw();
-        let (memory, slate, layout) =
-            state.with(|path| Ok((path.memory(), path.slate().clone(), *path.socket().layout())))?;
-        let places = u32::try_from(slate.places()).unwrap_or(u32::MAX);
+        let hot =
+            |path: &mut DataPath| Ok((path.memory(), path.slate().words(), path.slate().places(), path.umem_number()));
+        let (memory, words, places, number) = state.with(hot)?;
+        let (layout, capacity, multi_buffer) = state.with(|path| {
+            let endpoint = path.endpoint();
+            Ok((*endpoint.layout(), path.packet_capacity(), endpoint.multi_buffer()))
+        })?;
         let (umem, memory) = SharedBuffer::lend(raw, memory, sys::TypedarrayType::uint8_array, 1)?;
         state.keep(umem);
-        let (words, slate) = SharedBuffer::lend(raw, slate, sys::TypedarrayType::uint32_array, 4)?;
+        let (words, slate) = SharedBuffer::lend(raw, words, sys::TypedarrayType::uint32_array, 4)?;
         state.keep(words);
         let function = |name, body| bare_function(env, name, body, state);
         Ok(Self {
             memory: unknown(env, memory),
             slate: unknown(env, slate),
-            places,
+            umem: number,
+            places: saturated(places),
             frame_size: layout.frame_size(),
-            frame_capacity: layout.frame_capacity(),
+            frame_capacity: saturated(capacity),
+            multi_buffer,
+            parts: if multi_buffer { saturated(MAX_PARTS_RECEIVED) } else { 1 },
+            spare: layout.frames().saturating_sub(layout.fill_target()),
             slots: layout.ring(RingName::Tx),
             receive: function(c"receive", receive)?,
             finish: function(c"finish", finish)?,
             flush: function(c"flush", flush)?,
             allocate: function(c"allocate", allocate)?,
             try_send: function(c"trySend", try_send)?,
+            make_table: function(c"makeTable", make_table)?,
+            receive_into: function(c"receiveInto", receive_into)?,
+            allocate_into: function(c"allocateInto", allocate_into)?,
+            transmit_from: function(c"transmitFrom", transmit_from)?,
+            recycle_from: function(c"recycleFrom", recycle_from)?,
             wait: function(c"wait", wait)?,
             rest: function(c"rest", rest)?,
         })
@@ -89,12 +129,13 @@ enum Answer {
     Nothing,
     Number(usize),
     Boolean(bool),
+    Value(sys::napi_value),
 }
 
-type Arguments = [sys::napi_value; 2];
+type Arguments = [sys::napi_value; 3];
 
 unsafe extern "C" fn receive(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    answer(env, info, |state, [max, _]| {
+    answer(env, info, |state, [max, ..]| {
         let max = unsigned(env, max);
         state.with(|path| Ok(Answer::Number(path.receive(max)?)))
     })
@@ -109,14 +150,14 @@ unsafe extern "C" fn flush(env: sys::napi_env, info: sys::napi_callback_info) ->
 }
 
 unsafe extern "C" fn allocate(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    answer(env, info, |state, [count, _]| {
+    answer(env, info, |state, [count, ..]| {
         let count = unsigned(env, count);
         state.with(|path| Ok(Answer::Number(path.allocate(count)?)))
     })
 }
 
 unsafe extern "C" fn try_send(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    answer(env, info, |state, [bytes, _]| {
+    answer(env, info, |state, [bytes, ..]| {
         let (mut length, mut data) = (0, ptr::null_mut());
         let mut kind = 0;
         // SAFETY: a value of the call, and out-pointers that are valid for it, or null where nothing is asked.
@@ -139,18 +180,67 @@ unsafe extern "C" fn try_send(env: sys::napi_env, info: sys::napi_callback_info)
         }
         let from = data.cast_const().cast::<u8>();
         state.with(|path| {
-            let sent = path.try_send(length, |frame| {
-                // SAFETY: `frame` has `length` bytes, and so has the array, which the call keeps alive. It may be a view of the UMEM, so the
-                // two may overlap, and no reference is made to it.
-                unsafe { ptr::copy(from, frame.as_mut_ptr(), length) }
+            let sent = path.try_send(length, |at, frame| {
+                // SAFETY: `try_send` asks for bytes within the `length` of the array alone, which the call keeps alive.
+                let from = unsafe { from.add(at) };
+                // SAFETY: as many bytes are there as the frame has. The array may be a view of the UMEM, so the two may overlap, and no
+                // reference is made to it.
+                unsafe { ptr::copy(from, frame.as_mut_ptr(), frame.len()) }
             })?;
             Ok(Answer::Boolean(sent))
         })
     })
 }
 
+unsafe extern "C" fn make_table(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    answer(env, info, |state, [capacity, ..]| {
+        let capacity = unsigned(env, capacity);
+        let words = state.with(|path| {
+            let (number, words) = path.make_table(capacity);
+            path.slate().set(Word::Second, saturated(number));
+            Ok(words)
+        })?;
+        let refused = |error: napi::Error| Failure::new("ERR_XSKNET_INTERNAL", error.reason.clone());
+        let (buffer, table) = SharedBuffer::lend(env, words, sys::TypedarrayType::uint32_array, 4).map_err(refused)?;
+        state.keep(buffer);
+        Ok(Answer::Value(table))
+    })
+}
+
+unsafe extern "C" fn receive_into(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    answer(env, info, |state, [table, length, _]| {
+        let (table, length) = (index(env, table), index(env, length));
+        state.with(|path| Ok(Answer::Number(path.receive_into(table, length)?)))
+    })
+}
+
+unsafe extern "C" fn allocate_into(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    answer(env, info, |state, [table, length, end]| {
+        let (table, length, end) = (index(env, table), index(env, length), index(env, end));
+        state.with(|path| Ok(Answer::Number(path.allocate_into(table, length, end)?)))
+    })
+}
+
+unsafe extern "C" fn transmit_from(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    answer(env, info, |state, [table, length, _]| {
+        let (table, length) = (index(env, table), index(env, length));
+        state.with(|path| {
+            let (sent, left) = path.transmit_from(table, length)?;
+            path.slate().set(Word::Second, saturated(left));
+            Ok(Answer::Number(sent))
+        })
+    })
+}
+
+unsafe extern "C" fn recycle_from(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    answer(env, info, |state, [table, length, _]| {
+        let (table, length) = (index(env, table), index(env, length));
+        state.with(|path| Ok(Answer::Number(path.recycle_from(table, length)?)))
+    })
+}
+
 unsafe extern "C" fn wait(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    answer(env, info, |state, [events, keeps_alive]| {
+    answer(env, info, |state, [events, keeps_alive, _]| {
         let events = c_int::try_from(unsigned(env, events)).unwrap_or(0);
         let mut alive = true;
         // SAFETY: a value of the call and a valid out-pointer.
@@ -198,7 +288,7 @@ fn answer(
     info: sys::napi_callback_info,
     body: impl FnOnce(&State, Arguments) -> Result<Answer, Failure>,
 ) -> sys::napi_value {
-    let mut arguments: Arguments = [ptr::null_mut(); 2];
+    let mut arguments: Arguments = [ptr::null_mut(); 3];
     let (mut count, mut data) = (arguments.len(), ptr::null_mut());
     // SAFETY: `info` is of this call; as many arguments are filled in as there is room for, the missing ones as undefined.
     unsafe {
@@ -210,10 +300,11 @@ fn answer(
     match body(state, arguments) {
         Ok(Answer::Nothing) => {} // null is undefined
         Ok(Answer::Number(number)) => {
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let number = saturated(number);
             // SAFETY: a valid out-pointer.
             unsafe { sys::napi_create_uint32(env, number, &mut value) };
         }
+        Ok(Answer::Value(made)) => value = made,
         Ok(Answer::Boolean(boolean)) => {
             // SAFETY: a valid out-pointer.
             unsafe { sys::napi_get_boolean(env, boolean, &mut value) };
@@ -232,6 +323,14 @@ fn unsigned(env: sys::napi_env, value: sys::napi_value) -> u32 {
     // SAFETY: a value of the call and a valid out-pointer.
     unsafe { sys::napi_get_value_uint32(env, value, &mut number) };
     number
+}
+
+fn index(env: sys::napi_env, value: sys::napi_value) -> usize {
+    unsigned(env, value) as usize
+}
+
+fn saturated(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn unknown<'env>(env: &'env Env, value: sys::napi_value) -> Unknown<'env> {

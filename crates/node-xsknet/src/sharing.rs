@@ -27,7 +27,7 @@ unsafe impl Lent for xsknet_xsk::UmemMemory {
 }
 
 // SAFETY: the words live as long as any clone, and are atomic.
-unsafe impl Lent for crate::slate::Slate {
+unsafe impl Lent for crate::slate::Words {
     fn start(&self) -> *mut u8 {
         self.memory().0
     }

@@ -3,44 +3,57 @@
 use napi_derive::napi;
 
 use crate::data_path::DataPath;
+use crate::slate::Word;
 
 /// How many chunks each owner has.
 #[napi(object)]
 pub struct Census {
     /// Free chunks.
     pub home: u32,
-    /// Chunks of the lease.
+    /// Chunks that JavaScript has: of the lease, and of batches of descriptors.
     pub held: u32,
+    /// Chunks of frames that it keeps.
+    pub kept: u32,
     /// Chunks lent to reception.
     pub fill: u32,
     /// Chunks lent to sending.
     pub tx: u32,
+    /// Chunks lent to reception and sending of other sockets of the UMEM.
+    pub elsewhere: u32,
     /// All chunks.
     pub total: u32,
 }
 
-impl From<xsknet_xsk::Census> for Census {
-    fn from(census: xsknet_xsk::Census) -> Self {
+impl Census {
+    pub(crate) fn of(path: &DataPath) -> Self {
+        let census = path.census();
         let xsknet_xsk::Census { home, held, fill, tx, total } = census;
-        Self { home, held, fill, tx, total }
+        let kept = path.slate().get(Word::Kept).min(held);
+        Self { home, held: held - kept, kept, fill, tx, elsewhere: census.elsewhere(), total }
     }
 }
 
 /// What the socket has done since it was adopted.
 #[napi(object)]
 pub struct SocketCounters {
-    /// Frames taken out of RX.
+    /// Frames taken out of RX. A packet in several counts as so many.
     pub received: f64,
-    /// Frames put into TX.
+    /// Those of `received` after which the packet went on.
+    pub received_continued: f64,
+    /// Frames put into TX. A packet in several counts as so many.
     pub sent: f64,
+    /// Those of `sent` after which the packet went on.
+    pub sent_continued: f64,
     /// Frames that came back through COMPLETION.
     pub completed: f64,
     /// Entries of RX that did not become a frame.
     pub refused_rx: f64,
     /// Entries of COMPLETION that brought no chunk back.
     pub refused_completions: f64,
-    /// Entries of the outbox that could not be sent: a bug of this package.
+    /// Packets that could not be sent: no such frame, no byte, too long, or too many parts.
     pub refused_queued: f64,
+    /// Frames that were given back and had not been lent.
+    pub refused_recycled: f64,
     /// Refills that found no free chunk for an empty FILL ring.
     pub fill_starved: f64,
     /// Refills that found the FILL ring empty.
@@ -58,11 +71,14 @@ impl SocketCounters {
         let counters = path.counters();
         Self {
             received: count(counters.received),
+            received_continued: count(counters.received_continued),
             sent: count(counters.sent),
+            sent_continued: count(counters.sent_continued),
             completed: count(counters.completed),
             refused_rx: count(counters.refused_rx.total()),
             refused_completions: count(counters.refused_completions.total()),
-            refused_queued: count(path.refused()),
+            refused_queued: count(counters.refused_tx),
+            refused_recycled: count(counters.refused_recycled),
             fill_starved: count(counters.fill_starved),
             fill_found_empty: count(counters.fill_found_empty),
             kicks: count(counters.kicks),

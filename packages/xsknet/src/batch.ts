@@ -17,7 +17,7 @@ export class Batch {
   readonly #slate: Slate
   readonly #frame: Frame
   #fresh: Frame | undefined
-  /** Frames received; -1 once the lease has ended. */
+  /** Packets received; -1 once the lease has ended. */
   #length: number
 
   /** @internal */
@@ -27,7 +27,7 @@ export class Batch {
     this.#length = length
   }
 
-  /** How many frames were received: at least 1. */
+  /** How many packets were received: at least 1. */
   get length(): number {
     if (this.#length < 0) throw leaseEnded('batch')
     return this.#length
@@ -39,12 +39,12 @@ export class Batch {
     return this.#slate.memory
   }
 
-  /** Moves the batch's frame to the received frame at `index`, and returns it. */
+  /** Moves the batch's frame to the packet at `index`, and returns it. */
   at(index: number): Frame {
     if (this.#length < 0) throw leaseEnded('batch')
     if (index >>> 0 !== index || index >= this.#length)
       throw outOfRange('index', `an integer from 0 to ${this.#length - 1}`, index)
-    move(this.#frame, index)
+    move(this.#frame, this.#slate.placeOf(index))
     return this.#frame
   }
 
@@ -72,7 +72,7 @@ export class Batch {
   /** Moves the batch's frame along all received frames that have not been sent or dropped. */
   [Symbol.iterator](): IterableIterator<Frame> {
     if (this.#length < 0) throw leaseEnded('batch')
-    return new Frames(this, this.#slate)
+    return new Frames(this, this.#frame, this.#slate)
   }
 
   #end(): void {
@@ -88,21 +88,25 @@ class Frames implements IterableIterator<Frame> {
   value!: Frame
 
   readonly #batch: Batch
+  readonly #frame: Frame
   readonly #slate: Slate
   #next = 0
 
-  constructor(batch: Batch, slate: Slate) {
+  constructor(batch: Batch, frame: Frame, slate: Slate) {
     this.#batch = batch
+    this.#frame = frame
     this.#slate = slate
   }
 
   next(): this {
     const { length } = this.#batch
-    let place = this.#next
-    while (place < length && !this.#slate.isLive(place)) place++
-    this.#next = place + 1
-    if (place < length) this.value = this.#batch.at(place)
-    else this.done = true
+    while (this.#next < length) {
+      if (move(this.#frame, this.#slate.placeOf(this.#next++))) {
+        this.value = this.#frame
+        return this
+      }
+    }
+    this.done = true
     return this
   }
 

@@ -35,8 +35,8 @@ export async function connect(options: ConnectOptions = {}): Promise<Network> {
 
   const binding = native()
   const dial: Dial = (onMessage, onEnd) => binding.Control.connect(socket, onMessage, onEnd)
-  const makePort: MakePort = (descriptors, descriptions, info, control, { spin }) =>
-    new Port(adopt(descriptors as Parameters<typeof adopt>[0], descriptions), info, control, spin)
+  const makePort: MakePort = (descriptors, descriptions, info, control, settings) =>
+    new Port(adopt(descriptors as Parameters<typeof adopt>[0], descriptions), info, control, settings)
   return connectOver(socket, dial, makePort, `xsknet/${binding.versions().binding} node/${process.versions.node}`, signal)
 }
 

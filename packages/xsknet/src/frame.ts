@@ -1,16 +1,22 @@
 import { outOfRange } from './arguments.js'
 import { XsknetError } from './errors.js'
-import type { Slate } from './slate.js'
+import { NOWHERE, type Outlet, outlet, type Slate } from './slate.js'
 
-/** Lets a batch, and nobody else, move a frame of its own to a place of its lease, or to none. */
-export let move: (frame: Frame, place: number) => void
+/** Lets a batch, and nobody else, move a frame of its own to a place of its lease, or to none; says whether a frame is there. */
+export let move: (frame: Frame, place: number) => boolean
+
+/** The highest bit of a length: the packet goes on. */
+const CONTINUES = 0x8000_0000
 
 /**
- * One frame of a batch, from its Ethernet header on; multi-byte values are in network byte order.
+ * One packet of a batch, from its Ethernet header on; multi-byte values are in network byte order.
  *
- * A batch has one object of this class for the frames that it was given, and moves it along: `at(2)` moves what `at(1)` returned. It has
- * another for the frames that it allocates. Once the lease has ended, or the frame has been sent or dropped, every access throws
- * `ERR_XSKNET_LEASE_ENDED`.
+ * A batch has one object of this class for the packets that it was given, and moves it along: `at(2)` moves what `at(1)` returned. It has
+ * another for the frames that it allocates. Once the lease has ended, or the frame has been sent, forwarded, kept or dropped, every access
+ * throws `ERR_XSKNET_LEASE_ENDED`.
+ *
+ * A packet that is longer than a chunk of the UMEM takes several {@link buffers}, on ports with multi-buffer alone. What reads and
+ * writes bytes then means the first; what sends, forwards, keeps, drops or copies means them all.
  */
 export class Frame {
   static {
@@ -19,46 +25,53 @@ export class Frame {
 
   readonly #slate: Slate
   readonly #memory: Uint8Array
-  /** -1: nowhere. Then `#length` is 0, so that the bounds check of an access is the only check it needs. */
-  #place = -1
+  /** Where the frame's descriptors are, */
+  readonly #table: Uint32Array
+  readonly #isKept: boolean
+  /** from this word on; -1: nowhere. Then `#length` is 0, so that the bounds check of an access is the only check it needs. */
+  #at = -1
   #offset = 0
   #length = 0
+  #parts = 1
 
-  /** @internal */
-  constructor(slate: Slate) {
+  /** @internal `kept`: the descriptors of a frame that is kept beyond its lease. */
+  constructor(slate: Slate, kept?: Uint32Array) {
     this.#slate = slate
     this.#memory = slate.memory
+    this.#table = kept ?? slate.descriptors
+    this.#isKept = kept !== undefined
+    if (kept) this.#move(0)
   }
 
   /** The memory that the frame lies in: the whole UMEM. */
   get memory(): Uint8Array {
-    if (this.#place < 0) throw leaseEnded('frame')
+    if (this.#at < 0) throw leaseEnded('frame')
     return this.#memory
   }
 
   /** Where in {@link memory} the frame begins, in bytes. */
   get offset(): number {
-    if (this.#place < 0) throw leaseEnded('frame')
+    if (this.#at < 0) throw leaseEnded('frame')
     return this.#offset
   }
 
   /** Bytes of the frame; settable up to {@link capacity}. Bytes that come into view so are those that the chunk last held. */
   get length(): number {
-    if (this.#place < 0) throw leaseEnded('frame')
+    if (this.#at < 0) throw leaseEnded('frame')
     return this.#length
   }
 
   set length(length: number) {
-    if (this.#place < 0) throw leaseEnded('frame')
+    if (this.#at < 0) throw leaseEnded('frame')
     if (length >>> 0 !== length || length > this.capacity)
       throw outOfRange('length', `an integer from 0 to ${this.capacity}`, length)
-    this.#slate.lengths[this.#place] = length
+    this.#table[this.#at + 1] = this.#parts === 1 ? length : length | CONTINUES
     this.#length = length
   }
 
   /** The most bytes that the frame can have. */
   get capacity(): number {
-    if (this.#place < 0) throw leaseEnded('frame')
+    if (this.#at < 0) throw leaseEnded('frame')
     return this.#slate.capacityAt(this.#offset)
   }
 
@@ -112,53 +125,168 @@ export class Frame {
 
   /** A view of the frame's bytes. It costs an allocation, and stays a view of the chunk when the frame is long another one. */
   bytes(): Uint8Array {
-    if (this.#place < 0) throw leaseEnded('frame')
+    if (this.#at < 0) throw leaseEnded('frame')
     return this.#memory.subarray(this.#offset, this.#offset + this.#length)
   }
 
-  /** The frame's bytes, to be kept. */
+  /** The packet's bytes, those of all its buffers, to be kept. */
   copy(): Uint8Array {
-    if (this.#place < 0) throw leaseEnded('frame')
-    return this.#memory.slice(this.#offset, this.#offset + this.#length)
+    if (this.#at < 0) throw leaseEnded('frame')
+    if (this.#parts === 1) return this.#memory.slice(this.#offset, this.#offset + this.#length)
+    const packet = new Uint8Array(this.packetLength)
+    let at = 0
+    for (let index = 0; index < this.#parts; index++) {
+      const offset = this.bufferOffset(index)
+      const length = this.bufferLength(index)
+      packet.set(this.#memory.subarray(offset, offset + length), at)
+      at += length
+    }
+    return packet
+  }
+
+  /** In how many buffers the packet lies: 1 unless it is longer than a chunk. */
+  get buffers(): number {
+    if (this.#at < 0) throw leaseEnded('frame')
+    return this.#parts
+  }
+
+  /** Bytes of the packet: of all its buffers. */
+  get packetLength(): number {
+    if (this.#at < 0) throw leaseEnded('frame')
+    let length = this.#length
+    for (let index = 1; index < this.#parts; index++) length += this.bufferLength(index)
+    return length
+  }
+
+  /** Where in {@link memory} a buffer of the packet begins, in bytes. */
+  bufferOffset(index: number): number {
+    return this.#table[this.#buffer(index)] as number
+  }
+
+  /** Bytes of a buffer of the packet. */
+  bufferLength(index: number): number {
+    return (this.#table[this.#buffer(index) + 1] as number) & ~CONTINUES
   }
 
   /**
-   * Queues the frame; it leaves with the others at the end of the lease, or at {@link Batch.flush}. It cannot be touched any more then.
+   * Queues the packet; it leaves with the others at the end of the lease, or at {@link Batch.flush}. It cannot be touched any more then.
    *
    * @returns `false` where there is no slot: the frame stays yours.
    */
   send(): boolean {
-    if (this.#place < 0) throw leaseEnded('frame')
-    if (this.#length === 0) throw outOfRange('length', 'at least 1 for a frame that is sent', 0)
-    if (!this.#slate.queue(this.#place)) return false
-    this.#move(-1)
+    this.#checkSendable()
+    const queued = this.#isKept
+      ? this.#slate.queueFromElsewhere(this.#table, this.#at, this.#parts)
+      : this.#slate.queue(this.#table, this.#at, this.#parts)
+    if (queued) this.#leave()
+    return queued
+  }
+
+  /**
+   * Sends the packet through another port or queue. Where both have the same UMEM the chunk itself goes there, and no byte moves; else
+   * the packet is copied. It cannot be touched any more then.
+   *
+   * @returns `false` where there is no slot, or no chunk for a copy: the frame stays yours.
+   */
+  forward(to: Outlet): boolean {
+    this.#checkSendable()
+    const slate = to[outlet]()
+    if (slate.umem === this.#slate.umem) {
+      if (!slate.queueFromElsewhere(this.#table, this.#at, this.#parts)) return false
+      this.#slate.forwarded++
+      this.#leave()
+      return true
+    }
+    if (!slate.queueCopy(this.#parts === 1 ? this.bytes() : this.copy())) return false
+    this.#slate.forwardedByCopy++
+    this.drop()
     return true
   }
 
-  /** Gives the frame up: it goes back to the kernel with the lease, as what is neither sent nor dropped does. */
-  drop(): void {
-    if (this.#place < 0) throw leaseEnded('frame')
-    this.#slate.drop(this.#place)
-    this.#move(-1)
+  /**
+   * Keeps the packet beyond its lease, where it is: the chunk is yours until you send, forward or drop what this returns. It cannot be
+   * touched through the batch any more.
+   *
+   * @returns `undefined` where as many chunks are kept as the port's `maxKept` says: the frame stays in its lease.
+   */
+  keep(): KeptFrame | undefined {
+    if (this.#at < 0) throw leaseEnded('frame')
+    if (this.#isKept) return this
+    if (!this.#slate.mayKeep(this.#parts)) return undefined
+    const kept = new KeptFrame(this.#slate, this.#table.slice(this.#at, this.#at + 2 * this.#parts))
+    this.#slate.kept(kept)
+    this.#leave()
+    return kept
   }
 
-  #move(place: number): void {
-    if (place >= 0 && this.#slate.isLive(place)) {
-      this.#place = place
-      this.#offset = this.#slate.offsets[place] as number
-      this.#length = this.#slate.lengths[place] as number
-    } else {
-      this.#place = -1
-      this.#length = 0
+  /** Gives the packet up: it goes back to the kernel with the lease, as what is neither sent nor dropped does; or soon, if it was kept. */
+  drop(): void {
+    if (this.#at < 0) throw leaseEnded('frame')
+    if (this.#isKept) {
+      this.#slate.giveBack(this.#table, this.#parts)
+      this.#leave()
+      return
     }
+    for (let part = 0; part < this.#parts; part++) this.#table[this.#at + 2 * part + 1] = NOWHERE
+    this.#at = -1
+    this.#length = 0
+  }
+
+  /** The frame's chunks are no longer its own, nor the lease's. */
+  #leave(): void {
+    const table = this.#table
+    for (let word = this.#at; word < this.#at + 2 * this.#parts; word++) table[word] = NOWHERE
+    this.#at = -1
+    this.#length = 0
+    if (this.#isKept) this.#slate.noLongerKept(this, this.#parts)
+  }
+
+  #move(place: number): boolean {
+    const at = 2 * place
+    const length = place < 0 ? NOWHERE : (this.#table[at + 1] as number)
+    this.#parts = 1
+    if (length < CONTINUES) {
+      this.#at = at
+      this.#offset = this.#table[at] as number
+      this.#length = length
+      return true
+    }
+    if (length === NOWHERE) {
+      this.#at = -1
+      this.#length = 0
+      return false
+    }
+    this.#at = at
+    this.#offset = this.#table[at] as number
+    this.#length = length & ~CONTINUES
+    while ((this.#table[at + 2 * this.#parts - 1] as number) >= CONTINUES) this.#parts++
+    return true
+  }
+
+  #checkSendable(): void {
+    if (this.#at < 0) throw leaseEnded('frame')
+    if (this.#length === 0) throw outOfRange('length', 'at least 1 for a frame that is sent', 0)
+  }
+
+  /** The first word of a buffer's descriptor. */
+  #buffer(index: number): number {
+    if (this.#at < 0) throw leaseEnded('frame')
+    if (index >>> 0 !== index || index >= this.#parts) throw outOfRange('index', `an integer from 0 to ${this.#parts - 1}`, index)
+    return this.#at + 2 * index
   }
 
   #outside(index: number, bytes: number): Error {
-    if (this.#place < 0) return leaseEnded('frame')
+    if (this.#at < 0) return leaseEnded('frame')
     const last = this.#length - bytes
     return outOfRange('index', last < 0 ? `of a frame of at least ${bytes} bytes` : `an integer from 0 to ${last}`, index)
   }
 }
+
+/**
+ * A packet that is kept beyond its lease, by {@link Frame.keep}: the same, and yours until you send, forward or drop it, or the port is
+ * closed. One that is forgotten counts against the port's `maxKept` until then.
+ */
+export class KeptFrame extends Frame {}
 
 /** What a batch or frame throws whose time has passed. */
 export function leaseEnded(noun: 'batch' | 'frame'): XsknetError {

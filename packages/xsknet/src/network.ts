@@ -20,6 +20,7 @@ import {
   type UplinkInfo,
   type UplinkStatistics,
 } from './protocol.js'
+import type { QueueSettings } from './queue.js'
 
 /** What a port is to be. Only `uplink` and `addresses` must be given. */
 export interface PortOptions {
@@ -89,19 +90,13 @@ export interface NetworkEvents {
 /** The daemon, as {@link Network.status} has it. */
 export type DaemonStatus = Result<'status'>
 
-/** What a port is made of beside what the daemon says. */
-export interface PortSettings {
-  /** Microseconds for which a reader looks at an empty ring. */
-  spin: number
-}
-
 /** Makes a port of an answer's descriptors, which are its own from then on, also when it throws. */
 export type MakePort = (
   descriptors: Descriptors,
   sockets: readonly SocketDescription[],
   info: PortInfo,
   control: PortControl,
-  settings: PortSettings,
+  settings: QueueSettings,
 ) => Port
 
 /** A socket that was made in this process for a pinned port, and put into the port's XSKMAP. */
@@ -310,7 +305,7 @@ export class Network extends EventEmitter<NetworkEvents> {
     return this.#conversation.request(operation, parameters, taking)
   }
 
-  #take(info: PortInfo, sockets: readonly SocketDescription[], descriptors: Descriptors, settings: PortSettings): Port {
+  #take(info: PortInfo, sockets: readonly SocketDescription[], descriptors: Descriptors, settings: QueueSettings): Port {
     const held: Held = {}
     let port: Port
     try {
@@ -402,10 +397,10 @@ export class Network extends EventEmitter<NetworkEvents> {
 const BUDGET = 64
 
 /** A port's options as the daemon would have them and what is left, or the error of an argument. */
-function checkedPort({ busyPoll, ...others }: Omit<PortOptions, 'signal'>): { port: PortRequest; settings: PortSettings } {
+function checkedPort({ busyPoll, ...others }: Omit<PortOptions, 'signal'>): { port: PortRequest; settings: QueueSettings } {
   const port = { ...others, ...(busyPoll !== undefined && { busyPoll: kernelBusyPoll(busyPoll) }) } as PortRequest
   check('openPort', { port }, (path) => path.replace(/^port\b/, 'options').replace(/\bmicroseconds$/, 'spinMicroseconds'))
-  return { port, settings: { spin: busyPoll?.spinMicroseconds ?? 0 } }
+  return { port, settings: { spinMicroseconds: busyPoll?.spinMicroseconds ?? 0 } }
 }
 
 function kernelBusyPoll(busyPoll: NonNullable<PortOptions['busyPoll']>): unknown {

@@ -14,10 +14,12 @@ import {
   type Owner,
   portClosed,
   Queue,
+  type QueueSettings,
   type QueueStats,
   read,
   type SendOptions,
 } from './queue.js'
+import { type Outlet, outlet, type Slate } from './slate.js'
 
 /** What the daemon does for a port. */
 export interface PortControl {
@@ -58,7 +60,7 @@ export interface PortStats {
  *
  * It keeps the process alive only while a reader or a sender waits for it, and not even then after {@link unref}.
  */
-export class Port extends EventEmitter<PortEvents> {
+export class Port extends EventEmitter<PortEvents> implements Outlet {
   /** What the daemon granted. */
   readonly info: PortInfo
   /** Its queues: a socket with rings and memory of its own each. All frames of a flow arrive by the same one. */
@@ -69,7 +71,7 @@ export class Port extends EventEmitter<PortEvents> {
   readonly #control: PortControl
   #settle!: { resolve(): void; reject(reason: Error): void }
   #alone = false
-  readonly #spin: number
+  readonly #settings: QueueSettings
   /** Set by whatever ends the port first. */
   #over = false
   #ending: Promise<void> | undefined
@@ -77,16 +79,21 @@ export class Port extends EventEmitter<PortEvents> {
   #loss: XsknetError | undefined
 
   /** By `network.openPort()` only. The sockets, one for each queue, are the port's own from here on. */
-  constructor(sockets: readonly AdoptedSocket[], info: PortInfo, control: PortControl, spinMicroseconds = 0) {
+  constructor(
+    sockets: readonly AdoptedSocket[],
+    info: PortInfo,
+    control: PortControl,
+    settings: QueueSettings = { spinMicroseconds: 0 },
+  ) {
     super()
     this.info = info
-    this.#spin = spinMicroseconds / 1000
+    this.#settings = settings
     this.#control = control
     const owner: Owner = {
       lost: (error) => this.lost(error),
       starved: (times) => this.emit('starved', times),
     }
-    this.queues = Object.freeze(opened(sockets, (socket, index) => new Queue(socket, info, index, owner, this.#spin)))
+    this.queues = Object.freeze(opened(sockets, (socket, index) => new Queue(socket, info, index, owner, settings)))
     this.closed = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
@@ -113,7 +120,7 @@ export class Port extends EventEmitter<PortEvents> {
    * and signals get their turn about once a millisecond.
    */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
-    return read(this.queues, options, this.#spin)
+    return read(this.queues, options, this.#settings)
   }
 
   /**
@@ -163,6 +170,11 @@ export class Port extends EventEmitter<PortEvents> {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  /** @internal */
+  [outlet](): Slate {
+    return this.queue(0)[outlet]()
   }
 
   /** Lets the port keep the process alive while a reader or sender waits for it, as it does from the start. */

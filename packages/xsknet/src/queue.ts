@@ -1,11 +1,12 @@
 import { checkOptions, checkSignal, outOfRange, wrongType } from './arguments.js'
 import { Batch, end } from './batch.js'
+import type { DescriptorBatch } from './descriptors.js'
 import { XsknetError } from './errors.js'
 import { forgotten } from './forgotten.js'
 import { type AdoptedSocket, type Letter, takeOver, typed } from './native.js'
 import { type Failure, fromFailure, type KernelStatistics, type PortInfo, toFailure } from './protocol.js'
 import { busy, InTurn, Reader, type Source, type Waiter } from './reader.js'
-import { Slate } from './slate.js'
+import { type Outlet, outlet, Slate } from './slate.js'
 
 export interface BatchesOptions {
   /** The most frames of a batch; the port's rings bound it, too. Default: 64. */
@@ -21,10 +22,14 @@ export interface SendOptions {
 
 /** What this end has counted since the port was opened. */
 export interface ClientCounters {
-  /** Frames taken out of the RX ring. */
+  /** Frames taken out of the RX ring. A packet in several buffers counts as so many. */
   received: number
-  /** Frames put into the TX ring. */
+  /** Those of `received` after which the packet went on: so many less were the packets. */
+  receivedContinued: number
+  /** Frames put into the TX ring. A packet in several buffers counts as so many. */
   sent: number
+  /** Those of `sent` after which the packet went on. */
+  sentContinued: number
   /** Frames that came back through the COMPLETION ring: the kernel has no more use for them, whether or not a wire saw them. */
   completed: number
   /** Frames that `trySend()` did not take, for want of a slot. */
@@ -33,8 +38,10 @@ export interface ClientCounters {
   refusedRx: number
   /** Entries of the COMPLETION ring that brought no chunk back. */
   refusedCompletions: number
-  /** Frames queued in a way that the socket refused: a bug of this package. */
+  /** Packets that were queued, or in a batch of descriptors, and could not be sent: no such frame, no byte, too long, too many buffers. */
   refusedQueued: number
+  /** Descriptors that were given back and were no frames of whoever did. */
+  refusedRecycled: number
   /** Times that the FILL ring was empty and no chunk was free for it. */
   fillStarved: number
   /** Times that the FILL ring was empty: whoever reads was late. */
@@ -51,12 +58,16 @@ export interface ClientCounters {
 export interface Census {
   /** Free. */
   home: number
-  /** In the batch being read. */
+  /** In the batch being read, and in batches of descriptors. */
   held: number
+  /** In frames that are kept. */
+  kept: number
   /** Lent to reception. */
   fill: number
   /** Lent to sending. */
   tx: number
+  /** Lent to reception and sending of other ports with the same UMEM. */
+  elsewhere: number
   total: number
 }
 
@@ -75,7 +86,7 @@ export interface QueueToken {
   readonly key: readonly [number, number, number, number]
   readonly index: number
   readonly info: PortInfo
-  readonly spin: number
+  readonly settings: QueueSettings
 }
 
 /** What the thread that opened a port tells the one that has a queue of it. */
@@ -88,6 +99,14 @@ type Order =
 
 /** What the thread that has a queue tells the one that opened the port. */
 type Report = { stats: QueueStats } | { lost: Failure }
+
+/** What a queue is told beside what the daemon says of it. */
+export interface QueueSettings {
+  /** Microseconds for which a reader looks at an empty ring before it sleeps. */
+  spinMicroseconds: number
+  /** The most frames that may be kept beyond their leases. */
+  maxKept?: number | undefined
+}
 
 /** Whom a queue belongs to. */
 export interface Owner {
@@ -158,7 +177,7 @@ export let inside: (queue: Queue) => Inside
 let follow: (queue: Queue, order: Order | undefined) => void
 
 /** One socket of a port: its rings, who reads it, and who waits to send. */
-export class Queue {
+export class Queue implements Outlet {
   static {
     inside = (queue) => queue.#inside
     follow = (queue, order) => queue.#follow(order)
@@ -176,7 +195,7 @@ export class Queue {
 
   readonly #socket: AdoptedSocket
   readonly #owner: Owner
-  readonly #spin: number
+  readonly #settings: QueueSettings
   readonly #path: ReturnType<AdoptedSocket['open']>
   readonly #slate: Slate
   #referenced = true
@@ -212,20 +231,24 @@ export class Queue {
   #told: QueueStats | undefined
   #asking: (() => void)[] = []
 
-  /** By a port, or by {@link adoptQueue}. The socket is the queue's own from here on. `spin` is in milliseconds. */
-  constructor(socket: AdoptedSocket, info: PortInfo, index: number, owner: Owner, spin: number) {
+  /** By a port, or by {@link adoptQueue}. The socket is the queue's own from here on. */
+  constructor(socket: AdoptedSocket, info: PortInfo, index: number, owner: Owner, settings: QueueSettings) {
     this.info = info
     this.index = index
     this.#socket = socket
     this.#owner = owner
-    this.#spin = spin
+    this.#settings = settings
     try {
       this.#path = socket.open(Queue.#listener(new WeakRef(this)))
     } catch (error) {
       socket.close(() => {})
       throw typed(error)
     }
-    this.#slate = new Slate(this.#path, (error) => this.#failed(error))
+    this.#slate = new Slate(this.#path, {
+      failed: (error) => this.#failed(error),
+      queued: () => void this.#kickSoon(),
+      maxKept: settings.maxKept,
+    })
     this.closed = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
@@ -234,7 +257,7 @@ export class Queue {
 
   /** As {@link Port.batches}, from this queue alone. */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
-    return read([this], options, this.#spin)
+    return read([this], options, this.#settings)
   }
 
   /** As {@link Port.send}, by this queue. */
@@ -298,6 +321,7 @@ export class Queue {
   token(): QueueToken {
     this.#checkOpen()
     if (this.#reader) throw busy(`${this.#name} is being read, so it cannot be handed over`)
+    this.#slate.close()
     this.#slate.finish()
     this.#told = this.stats()
     let released!: () => void
@@ -317,7 +341,7 @@ export class Queue {
     void elsewhere.then(() => {
       this.#ending ??= this.#end({})
     })
-    return { key, index: this.index, info: this.info, spin: this.#spin }
+    return { key, index: this.index, info: this.info, settings: this.#settings }
   }
 
   /**
@@ -353,6 +377,60 @@ export class Queue {
   /** The queue, for messages. */
   get #name(): string {
     return `queue ${this.index} of port ${this.info.name}`
+  }
+
+  // Frames by their descriptors
+
+  /**
+   * A batch for up to `capacity` descriptors, good for as long as the queue: make it once. With multi-buffer, have room for 64, or a long
+   * packet may never come.
+   */
+  batch(capacity: number): DescriptorBatch {
+    if (!Number.isInteger(capacity) || capacity < 1 || capacity > this.#path.places)
+      throw outOfRange('capacity', `an integer from 1 to ${this.#path.places}`, capacity)
+    this.#checkOpen()
+    return this.#slate.batch(capacity)
+  }
+
+  /**
+   * Adds received frames behind those that the batch has, as many as there is room for, and says how many: at once, and 0 if there are
+   * none. Frames that were sent and wait for a kick get it when there are none, or when it is worth it.
+   */
+  receive(batch: DescriptorBatch): number {
+    const received = this.#slate.receiveInto(batch)
+    if (this.#slate.starved !== this.#starved.times) this.#tellStarved()
+    return received
+  }
+
+  /** Adds empty frames behind those that the batch has, up to its capacity or `count` of them, as many as are free; says how many. */
+  allocate(batch: DescriptorBatch, count: number = batch.capacity): number {
+    return this.#slate.allocateInto(batch, Math.min(batch.capacity, batch.length + count))
+  }
+
+  /**
+   * Sends the frames of the batch, from the first on, and says how many. Those that found no slot have moved to its front, and are all that
+   * it has then. What cannot be sent, because it is no frame of yours, has no byte or too many, is dropped and counted in `refusedQueued`.
+   *
+   * The kernel is told of them when 128 wait or there are no slots left; or by the next `receive()` that finds nothing, or by {@link kick}.
+   */
+  transmit(batch: DescriptorBatch): number {
+    return this.#slate.transmitFrom(batch)
+  }
+
+  /** Gives the frames of the batch back, which is empty then. Says how many they were; what was none of yours is counted. */
+  recycle(batch: DescriptorBatch): number {
+    return this.#slate.recycleFrom(batch)
+  }
+
+  /** Tells the kernel of all that was sent. A system call, if there is anything to tell. */
+  kick(): void {
+    this.#slate.flush()
+  }
+
+  /** @internal */
+  [outlet](): Slate {
+    this.#checkOpen()
+    return this.#slate
   }
 
   // For the owner
@@ -705,6 +783,7 @@ export class Queue {
 
   async #endHere({ reason, loss, drain }: Ending): Promise<void> {
     this.#endLease()
+    this.#slate.close()
     try {
       this.#path.finish()
     } catch {
@@ -770,7 +849,11 @@ export class Queue {
 }
 
 /** A reader of queues, as if they were one. */
-export function read(queues: readonly Queue[], options: BatchesOptions, spin: number): AsyncIterableIterator<Batch> {
+export function read(
+  queues: readonly Queue[],
+  options: BatchesOptions,
+  { spinMicroseconds }: QueueSettings,
+): AsyncIterableIterator<Batch> {
   checkOptions(options)
   const { max = 64, signal } = options
   if (typeof max !== 'number') throw wrongType('options.max', 'of type number', max)
@@ -779,7 +862,7 @@ export function read(queues: readonly Queue[], options: BatchesOptions, spin: nu
   const open = queues.filter((queue) => inside(queue).here)
   const sources = (open.length > 0 ? open : queues.slice(0, 1)).map(inside) // which then says why it cannot be read
   const most = Math.min(max, ...sources.map(({ places }) => places))
-  return new Reader(sources.length === 1 ? (sources[0] as Inside) : new InTurn(sources), most, signal, spin)
+  return new Reader(sources.length === 1 ? (sources[0] as Inside) : new InTurn(sources), most, signal, spinMicroseconds / 1000)
 }
 
 /**
@@ -792,7 +875,7 @@ export function adoptQueue(token: QueueToken): Queue {
   if (typeof token !== 'object' || token === null || !isKey(token.key) || typeof token.info !== 'object') {
     throw wrongType('token', 'what `queue.token()` returned', token)
   }
-  const { key, index, info, spin } = token
+  const { key, index, info, settings } = token
   let self: WeakRef<Queue> | undefined
   const early: (Order | undefined)[] = []
   const obey = (order: Order | undefined) => {
@@ -817,7 +900,7 @@ export function adoptQueue(token: QueueToken): Queue {
     },
     starved: () => {}, // `stats().client.fillStarved` counts them
   }
-  const queue = new Queue(socket, info, index, owner, spin)
+  const queue = new Queue(socket, info, index, owner, settings)
   self = new WeakRef(queue)
   for (const order of early) follow(queue, order)
   forgotten.register(queue, `queue ${index} of port ${info.name} on ${info.uplink}`, queue)
