@@ -158,7 +158,14 @@ class Life {
         this.#treat(batch)
         if (--batches > 0 || state === 'new' || state === 'waiting') continue
         if (state === 'held') await turn()
-        end()
+        // By whoever else there is while the body waits, or by the body itself.
+        if (state === 'held' && !inBody && this.#random.chance(0.5)) {
+          setImmediate(end)
+          await turn()
+          await turn()
+        } else {
+          end()
+        }
         if (state === 'held' && this.#random.chance(0.5)) await turn()
         if (ending === 'break') break
         if (ending === 'throw') throw thrown

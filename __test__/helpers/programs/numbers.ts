@@ -8,8 +8,8 @@ let checker = new Checker()
 let ending = new AbortController()
 let reading: Promise<void> = Promise.resolve()
 
-/** Reads until it is told to stop, and sends back what it was sent if it is to. */
-async function read(back: boolean): Promise<void> {
+/** Reads until it is told to stop, or until so many came, and sends back what it was sent if it is to. */
+async function read(back: boolean, frames = Number.POSITIVE_INFINITY): Promise<void> {
   const { seen } = checker
   try {
     for await (const batch of port.batches({ signal: ending.signal })) {
@@ -21,6 +21,7 @@ async function read(back: boolean): Promise<void> {
         turnAround(memory, offset)
         if (!frame.send()) seen.unsent++
       }
+      if (seen.frames >= frames) break
     }
   } catch (error) {
     if (error !== ending.signal.reason) throw error
@@ -58,6 +59,14 @@ serve({
   },
   /** Sends so many, and resolves when all are queued. */
   emit: ({ to, frames, flows }: { to: To; frames: number; flows: number }) => emit(to, frames, flows),
+  /** Reads so many, and tells how often the event loop turned meanwhile, asking the kernel for events each time. */
+  readSome: async ({ frames, back }: { frames: number; back: boolean }) => {
+    checker = new Checker()
+    ending = new AbortController()
+    const began = performance.nodeTiming.uvMetricsInfo.loopCount
+    await read(back, frames)
+    return { ...checker.seen, turns: performance.nodeTiming.uvMetricsInfo.loopCount - began }
+  },
   stats: () => port.stats(),
   close: () => port.close(),
 })

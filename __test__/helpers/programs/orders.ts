@@ -1,5 +1,6 @@
 // What a client does when a test tells it to. It owns up to what it saw.
 import { readdirSync, readlinkSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Batch, connect, type Frame, type Network, type Port, type PortOptions } from 'xsknet'
 import { arp, ethernet, icmp, ndp, parseIpv4, parseMac, udp } from 'xsknet/headers'
 import { collectGarbage } from './garbage.js'
@@ -11,6 +12,10 @@ const DISCARD = 9
 interface Held {
   port: Port
   seen: Seen
+  /** Milliseconds that its reader sleeps after each batch; for ever: until it is told otherwise. */
+  pause: number
+  /** What its reader was last given. */
+  kept?: { batch: Batch; frame: Frame; memory: Uint8Array }
   /** Settles with the code that the reader's loop ended with; `null` where it ended normally. */
   reading?: Promise<string | null>
 }
@@ -48,6 +53,9 @@ function read(name: string, treat: (frames: Batch, holder: Held) => unknown): vo
         holder.seen.batches++
         holder.seen.frames += frames.length
         if ((await treat(frames, holder)) === false) break
+        if (holder.pause === 0) continue
+        holder.kept = { batch: frames, frame: frames.at(0), memory: frames.memory }
+        for (const end = performance.now() + holder.pause; holder.pause > 0 && performance.now() < end; ) await sleep(5)
       }
       return null
     } catch (error) {
@@ -95,6 +103,7 @@ export async function open({ as = 'port', ...order }: Opening, how: (options: Po
   port.on('starved', () => say('starved', { port: as }))
   held.set(as, {
     port,
+    pause: 0,
     seen: { frames: 0, batches: 0, arp: 0, ndp: 0, icmp: 0, udp: 0, other: 0, strange: 0, unsent: 0 },
   })
   return port.info
@@ -128,6 +137,29 @@ export const orders: Orders = {
   answer: ({ as = 'port' }: { as?: string }) => read(as, answerAll),
   /** Reads, and gives everything back. */
   swallow: ({ as = 'port' }: { as?: string }) => read(as, () => {}),
+  /** Has its reader sleep so long after each batch, from the next one on; 0 wakes it. */
+  pause: ({ as = 'port', milliseconds }: { as?: string; milliseconds: number }) => {
+    holding(as).pause = milliseconds
+  },
+  /** What can still be done with what its reader keeps while it sleeps. */
+  kept: ({ as = 'port' }: { as?: string }) => {
+    const { batch, frame, memory } = holding(as).kept ?? {}
+    const deeds = {
+      length: () => batch?.length,
+      byte: () => frame?.uint8(0),
+      send: () => frame?.send(),
+      view: () => memory?.length,
+    }
+    return Object.fromEntries(
+      Object.entries(deeds).map(([name, deed]) => {
+        try {
+          return [name, deed()]
+        } catch (error) {
+          return [name, codeOf(error)]
+        }
+      }),
+    )
+  },
   seen: ({ as = 'port' }: { as?: string }) => holding(as).seen,
   /** How its reader ended. */
   ended: ({ as = 'port' }: { as?: string }) => holding(as).reading,
@@ -162,6 +194,17 @@ export const orders: Orders = {
     }),
   /** One frame as it is. */
   sendRaw: ({ as = 'port', hex }: { as?: string; hex: string }) => holding(as).port.send(Buffer.from(hex, 'hex')),
+
+  /** How late a timer of so many milliseconds comes, so many times: in milliseconds, sorted. */
+  lateness: async ({ every, times }: { every: number; times: number }) => {
+    const late: number[] = []
+    for (let n = 0; n < times; n++) {
+      const due = performance.now() + every
+      await sleep(every)
+      late.push(performance.now() - due)
+    }
+    return late.sort((a, b) => a - b)
+  },
 
   stats: ({ as = 'port' }: { as?: string }) => holding(as).port.stats(),
   close: async ({ as = 'port' }: { as?: string }) => {
