@@ -1,5 +1,5 @@
-// npm run bench, npm run endurance, npm run fuzz: builds, then runs the programs of a folder one after the other, each with all that follows `--`.
-// `npm run bench -- NAME …` runs one of them.
+// npm run endurance, npm run fuzz: builds, then runs the programs of a folder one after the other, each with all that follows `--`.
+// `npm run fuzz -- NAME …` runs one of them.
 import { existsSync, readdirSync } from 'node:fs'
 import { basename } from 'node:path'
 import { build } from './build.mjs'

@@ -28,8 +28,14 @@ function checkVersions() {
 }
 
 async function installSystemPackages() {
+  if (missing().length === 0) return console.log('set-up: system packages are all there')
+  await install(missing)
+}
+
+/** Installs what is missing by this account. */
+export async function install(missing) {
   const wanted = missing()
-  if (wanted.length === 0) return console.log('set-up: system packages are all there')
+  if (wanted.length === 0) return
 
   const { name, family } = distribution()
   for (const need of wanted) console.log(`set-up: ${need.what.name} is missing (${need.why})`)

@@ -152,8 +152,11 @@ export class Lab {
     return this.#traffic({ do: 'closedLoop', to: plain(to), ...amount })
   }
 
-  /** Numbered datagrams, `rate` a second or as fast as it goes; `live`: as XDP frames, for which the card's program must be native. */
-  flood(to: Target, amount: Amount & { rate?: number; live?: boolean }): Traffic<Flooded> {
+  /**
+   * Numbered datagrams, `rate` a second or as fast as it goes; `live`: as XDP frames, for which the card's program must be native;
+   * `from`: the IPv4 address that they say to come from, the remote host's unless set.
+   */
+  flood(to: Target, amount: Amount & { rate?: number; live?: boolean; from?: string }): Traffic<Flooded> {
     return this.#traffic({ do: 'flood', to: plain(to), ...amount })
   }
 

@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
-import { basename, dirname, extname, join, resolve } from 'node:path'
+import { basename, dirname, extname, join, relative, resolve } from 'node:path'
 import { NOBODY } from './daemon.js'
 import { root } from './workspace.js'
 
@@ -14,15 +14,18 @@ import { root } from './workspace.js'
 export function stagedProgram(folder: string, path: string): string {
   const program = resolve(root, path)
   const programs = dirname(program)
-  const staged = join(folder, 'programs', basename(programs))
+  // What they import from other folders comes along, so places are those of the repository.
+  const base = join(folder, 'programs')
+  const staged = join(base, relative(root, programs))
   if (!existsSync(join(folder, 'node_modules'))) stagePackages(folder)
-  if (!existsSync(staged)) {
+  if (!complete.has(staged)) {
+    complete.add(staged)
     mkdirSync(staged, { recursive: true })
     const files = readdirSync(programs).map((file) => join(programs, file))
     for (const file of files) if (extname(file) === '.js') copyFileSync(file, join(staged, basename(file)))
     compile(
       files.filter((file) => extname(file) === '.ts'),
-      staged,
+      base,
     )
   }
   // Whatever the umask, here and in the clone.
@@ -41,9 +44,23 @@ function stagePackages(folder: string): void {
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }\n')
 }
 
+/** The folders that are staged. */
+const complete = new Set<string>()
+
 /** Types are checked by `npm run check`. */
 function compile(files: readonly string[], folder: string): void {
-  const options = ['--ignoreConfig', '--noCheck', '--target', 'es2022', '--module', 'nodenext', '--outDir', folder]
+  const options = [
+    '--ignoreConfig',
+    '--noCheck',
+    '--target',
+    'es2022',
+    '--module',
+    'nodenext',
+    '--rootDir',
+    root,
+    '--outDir',
+    folder,
+  ]
   if (files.length > 0) execFileSync(`${root}node_modules/.bin/tsc`, [...options, ...files], { cwd: root, stdio: 'inherit' })
 }
 

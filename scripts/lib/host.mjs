@@ -1,5 +1,5 @@
 // What a build and a test run need from the machine, and the packages that carry it.
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs'
 
 const searchPath = [...process.env.PATH.split(':'), '/usr/sbin', '/sbin'] // Debian leaves sbin out of a user's PATH
 
@@ -41,10 +41,45 @@ const needs = [
   [program('ping'),                       'judges the data path',                 'iputils-ping',    'iputils',                  'iputils'],
   [program('dig'),                        'judges the data path',                 'bind9-dnsutils',  'bind-utils',               'bind'],
   [program('tcpdump'),                    'judges frames',                        'tcpdump',         'tcpdump',                  'tcpdump'],
-].map(([what, why, debian, fedora, arch]) => ({ what, why, debian, fedora, arch }))
+].map(need)
 
-/** The needs that this machine does not meet. */
+/** Debian puts the major version into the packages' names; apt-get takes such a pattern. */
+const driver = (name) => ({
+  name: `DPDK's ${name}`,
+  present: () =>
+    below('/usr/lib', /^pmds-/).some((folder) => readdirSync(folder).some((file) => file.startsWith(`librte_${name}.so`))),
+})
+
+// biome-ignore format: a table
+const benchNeeds = [
+  // what                                 why                                     Debian                             Fedora          Arch
+  [program('perf'),                       'counts instructions',                  'linux-perf',                      'perf',         'perf'],
+  [program('strace'),                     'counts system calls',                  'strace',                          'strace',       'strace'],
+  [program('taskset'),                    'binds threads to processors',          'util-linux',                      'util-linux',   'util-linux'],
+  [program('dpdk-testpmd'),               'is a peer',                            'dpdk-dev',                        'dpdk-tools',   'dpdk'],
+  [driver('net_af_xdp'),                  'is that peer\'s way to AF_XDP',        '^librte-net-af-xdp[0-9]+$',       'dpdk',         'dpdk'],
+  [driver('mempool_ring'),                'holds its packets',                    '^librte-mempool-ring[0-9]+$',     'dpdk',         'dpdk'],
+].map(need)
+
+function need([what, why, debian, fedora, arch]) {
+  return { what, why, debian, fedora, arch }
+}
+
+/** The needs of builds and tests that this machine does not meet. */
 export const missing = () => needs.filter(({ what }) => !what.present())
+
+/** The further needs of measurements that it does not meet. */
+export const missingForBench = () => benchNeeds.filter(({ what }) => !what.present())
+
+/** The folders, two or three deep, whose name is like this. */
+function below(folder, pattern, depth = 3) {
+  const folders = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory())
+  return folders.flatMap(({ name }) => {
+    const path = `${folder}/${name}`
+    if (pattern.test(name)) return [path]
+    return depth > 1 && /dpdk|-linux-/.test(name) ? below(path, pattern, depth - 1) : []
+  })
+}
 
 /** The distribution's own name, and the family whose package names it uses. */
 export function distribution() {

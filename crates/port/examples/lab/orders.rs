@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use xsknet_testkit::REMOTE4;
 
 use crate::Result;
 use crate::bench::{Bench, NUMBERS, Run};
@@ -41,6 +42,8 @@ pub enum Order {
         /// To so many ports in turn, each with numbers of its own, without end; 0: to one, whose numbers end.
         #[serde(default)]
         flows: u16,
+        /// What they say to come from; the remote host unless set.
+        from: Option<Ipv4Addr>,
     },
     /// What has become of a closed loop or a flood so far.
     Progress { of: u64 },
@@ -81,8 +84,9 @@ pub fn carry_out(bench: &Bench, run: &Run, order: Order) -> Result<Value> {
         Order::ClosedLoop { to, amount, outstanding, flows } => {
             traffic::closed_loop(bench, run, &to, Loop { amount, outstanding, flows })?
         }
-        Order::Flood { to, amount, rate, live, flows } => {
-            traffic::flood(bench, run, &to, Flood { amount, rate, live, flows })?
+        Order::Flood { to, amount, rate, live, flows, from } => {
+            let from = from.unwrap_or(REMOTE4);
+            traffic::flood(bench, run, &to, Flood { amount, rate, live, flows, from })?
         }
         Order::Progress { of } => {
             let run = bench.run(of)?;

@@ -1,6 +1,6 @@
 //! Numbered datagrams from the wire's far end.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,7 @@ pub struct Flood {
     pub rate: Option<f64>,
     pub live: bool,
     pub flows: u16,
+    pub from: Ipv4Addr,
 }
 
 impl Amount {
@@ -76,7 +77,7 @@ impl<S> Flows<S> {
 pub fn closed_loop(bench: &Bench, run: &Run, to: &Target, wanted: Loop) -> Result<Value> {
     let Loop { amount, outstanding, flows } = wanted;
     let port = bench.fresh_ports(flows);
-    let mut sources = Flows::new(numbered_frames(&bench.lab, port, flows, to)?);
+    let mut sources = Flows::new(numbered_frames(&bench.lab, (REMOTE4, port), flows, to)?);
     let total = amount.frames(flows);
     let sink = attach(&bench.lab, port, total.min(NUMBERS.into()) as u32, flows)?;
     share_one_cpu()?;
@@ -121,8 +122,8 @@ pub fn closed_loop(bench: &Bench, run: &Run, to: &Target, wanted: Loop) -> Resul
 
 /// `lostAtTheFarEnd` never left the far end: its queue was full.
 pub fn flood(bench: &Bench, run: &Run, to: &Target, flood: Flood) -> Result<Value> {
-    let Flood { amount, rate, live, flows } = flood;
-    let frames = numbered_frames(&bench.lab, bench.fresh_ports(flows), flows, to)?;
+    let Flood { amount, rate, live, flows, from } = flood;
+    let frames = numbered_frames(&bench.lab, (from, bench.fresh_ports(flows)), flows, to)?;
     let burst = if live { LIVE_BURST } else { BURST };
     let mut sources = Flows::new(frames.into_iter().map(|frames| {
         let source = live.then(|| FarSource::live(&bench.lab, &frames));
@@ -162,9 +163,10 @@ pub fn flood(bench: &Bench, run: &Run, to: &Target, flood: Flood) -> Result<Valu
 }
 
 /// The datagrams of each flow, one at least: from as many ports, from `port` on.
-fn numbered_frames(lab: &Lab, port: u16, flows: u16, to: &Target) -> Result<Vec<NumberedFrames>> {
+fn numbered_frames(lab: &Lab, from: (Ipv4Addr, u16), flows: u16, to: &Target) -> Result<Vec<NumberedFrames>> {
+    let (address, port) = from;
     let to = (to.mac.parse()?, SocketAddr::from((to.address, to.port)));
-    let from = |port| (lab.far_mac(), SocketAddr::from((REMOTE4, port)));
+    let from = |port| (lab.far_mac(), SocketAddr::from((address, port)));
     Ok((port..port + flows.max(1)).map(|port| NumberedFrames::new(from(port), to)).collect())
 }
 

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* An AF_XDP socket of libxdp, and its UMEM: half of the chunks are lent to reception, half are there to send from. */
+#ifndef BENCH_XSK_H
+#define BENCH_XSK_H
+
+#include <stdint.h>
+#include <xdp/xsk.h>
+
+enum { CHUNK = 2048, CHUNKS = 4096, RING = 2048, BATCH = 64, KICK = 128 };
+
+struct xsk {
+	struct xsk_ring_cons rx, completion;
+	struct xsk_ring_prod tx, fill;
+	struct xsk_socket *socket;
+	uint8_t *memory;
+	int fd;
+	int daemon;	      /* the connection that holds the port; -1: there is none */
+	uint64_t free[CHUNKS]; /* chunks that nobody has */
+	uint32_t frees;
+	uint32_t unsent; /* queued since the last kick */
+	uint64_t kicks;
+	char mac[18];
+};
+
+/* A pinned port of a daemon: its path, the uplink, the port's address with its prefix length. */
+void open_pinned(struct xsk *xsk, const char *daemon, const char *uplink, const char *address);
+/* Queue 0 of a device, with the program that libxdp brings. */
+void open_device(struct xsk *xsk, const char *device);
+
+#endif

@@ -1,0 +1,198 @@
+// Where is measured: a lab, a daemon on its card, and on both sides programs that take the same orders.
+import { execFileSync } from 'node:child_process'
+import type { PortInfo, PortOptions } from 'xsknet'
+import { parseIpv4, parseMac, udp } from 'xsknet/headers'
+import { Client } from '../__test__/helpers/client.js'
+import { Conversation, type Wish } from '../__test__/helpers/conversation.js'
+import { Daemon } from '../__test__/helpers/daemon.js'
+import {
+  CARD,
+  type Flooded,
+  Lab,
+  portAddresses,
+  portPrefixes,
+  REMOTE,
+  type Target,
+  type Traffic,
+} from '../__test__/helpers/lab.js'
+import { inside } from '../__test__/helpers/program.js'
+import { stagedProgram } from '../__test__/helpers/stage.js'
+import type { Order, Result } from './programs/watch.js'
+import { compiled } from './programs.js'
+import type { Undo } from './undo.js'
+
+/** The processors: the generator and all of the kernel's work on what it sends have the one, who is measured has the other. */
+export const GENERATOR = 0
+export const MEASURED = 1
+
+/** The UDP port that is read, and sent to. */
+export const PORT = 9
+
+/** One flow, whose numbers have no end. */
+const FLOW = { flows: 1 }
+
+/** Sizes of both sides' sockets; bench/peer/xsk.h has the same. */
+export const SIZES = { frames: 4096, frameSize: 2048, ringSize: 2048 } as const
+
+/** Whoever takes orders: a program in TypeScript or in C. */
+export interface Side {
+  readonly pid: number
+  readonly mac: string
+  readonly address: string
+  order(what: string, order?: Order): Promise<Result>
+}
+
+/** A lab with a daemon on its card. */
+export class Place {
+  readonly lab: Lab
+  readonly daemon: Daemon
+  private constructor(lab: Lab, daemon: Daemon) {
+    this.lab = lab
+    this.daemon = daemon
+  }
+
+  static async open(undo: Undo): Promise<Place> {
+    const lab = await Lab.create(undo)
+    await lab.sink(PORT, FLOW)
+    return new Place(lab, await Daemon.start(lab, { mode: 'native' }))
+  }
+
+  /** A client without any right, which opens port `n` of the lab. */
+  async client(n: number, options: Partial<PortOptions> = {}): Promise<TypeScript> {
+    const client = Client.start(this.lab, 'bench/programs/hot.ts', { socket: this.daemon.socket })
+    return TypeScript.opened(client, client.program.pid, n, options)
+  }
+
+  /** The peer in C, on port `n` of the lab, in a network namespace of its own. */
+  async peer(n: number): Promise<C> {
+    const [prefix] = portPrefixes(n)
+    return C.start(this.lab, ['unshare', '--net', '--', compiled('xskpeer'), 'pinned', this.daemon.socket, CARD, prefix], n)
+  }
+
+  /** Numbered frames as fast as they go, as long as something takes. */
+  async flooding<T>(to: Target, use: () => Promise<T>, options: { from?: string; rate?: number } = {}): Promise<T> {
+    return flooding(this.lab, to, use, options)
+  }
+
+  /** What comes to the far end from a side meanwhile; fails where a payload is not what it should be. */
+  async arriving<T>({ mac }: Side, use: () => Promise<T>): Promise<{ came: number; result: T }> {
+    const [before, sink] = [await this.lab.framesFrom(mac), await this.lab.sink(PORT, FLOW)]
+    const result = await use()
+    const came = (await this.lab.framesFrom(mac)) - before
+    const { corrupt } = await this.lab.sink(PORT, FLOW)
+    if (corrupt !== sink.corrupt) throw new Error(`${corrupt - sink.corrupt} of ${came} frames came altered from ${mac}`)
+    return { came, result }
+  }
+
+  /** Frames of a side to the far end: Ethernet, IPv4 and UDP, with room for the payload of a frame of so many bytes. */
+  frames({ mac, address }: Side, length: number): Order {
+    return { length, port: PORT, header: headerOf(mac, address, this.lab.farMac, REMOTE.v4, length) }
+  }
+}
+
+/** Numbered frames out of the wire's far end while something goes on: as XDP frames, or at a rate, which takes skbs. */
+export async function flooding<T>(
+  lab: Lab,
+  to: Target,
+  use: () => Promise<T>,
+  { from, rate }: { from?: string; rate?: number } = {},
+): Promise<T> {
+  const flood: Traffic<Flooded> = lab.flood(to, {
+    ...FLOW,
+    ...(from !== undefined && { from }),
+    ...(rate === undefined ? { live: true } : { rate }),
+  })
+  try {
+    return await use()
+  } finally {
+    await flood.stop()
+  }
+}
+
+/** In hexadecimal digits, the first 42 bytes of a datagram without checksum, which IPv4 allows: it would change with the number. */
+export function headerOf(mac: string, address: string, toMac: string, to: string, length: number): string {
+  const packet = { memory: new Uint8Array(length), offset: 0, length: 0, capacity: length }
+  const fields = { destination: parseIpv4(to), destinationMac: parseMac(toMac), sourcePort: PORT, destinationPort: PORT }
+  udp.build(packet, { info: { mac, addresses: [`${address}/24`], vlan: null } }, fields, length - 42)
+  packet.memory.fill(0, 40, 42)
+  return Buffer.from(packet.memory.subarray(0, 42)).toString('hex')
+}
+
+/** A program that takes orders as bench/programs/hot.ts does. */
+export class TypeScript implements Side {
+  readonly pid: number
+  readonly mac: string
+  readonly address: string
+  readonly info: PortInfo
+  readonly #asked: Pick<Conversation, 'ask'>
+
+  private constructor(asked: Pick<Conversation, 'ask'>, pid: number, info: PortInfo) {
+    this.#asked = asked
+    this.pid = pid
+    this.info = info
+    this.mac = info.mac
+    this.address = (info.addresses[0] as string).split('/')[0] as string
+  }
+
+  static async opened(asked: Pick<Conversation, 'ask'>, pid: number, n: number, options: Partial<PortOptions> = {}) {
+    pin(pid, MEASURED)
+    const info = await asked.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(n), ...SIZES, ...options })
+    return new TypeScript(asked, pid, info)
+  }
+
+  /** The same program as root, with the daemon inside it. The lab has no other on its card. */
+  static async embedded(lab: Lab, n: number): Promise<TypeScript> {
+    const script = stagedProgram(lab.folder, 'bench/programs/embedded.ts')
+    const conversation = new Conversation(inside(lab.host.namespace, [process.execPath, script]), { cwd: lab.folder })
+    lab.owner.teardown(async () => {
+      if (conversation.program.running) await conversation.program.kill()
+    })
+    await conversation.ask({ do: 'start', options: { uplinks: [CARD], mode: 'native' } })
+    return TypeScript.opened(conversation, conversation.program.pid, n)
+  }
+
+  order(what: string, order: Order = {}): Promise<Result> {
+    return this.ask({ do: what, ...order })
+  }
+
+  ask<T>(what: Wish): Promise<T> {
+    return this.#asked.ask<T>(what)
+  }
+}
+
+/** bench/peer. */
+export class C implements Side {
+  readonly pid: number
+  readonly mac: string
+  readonly address: string
+  readonly #conversation: Conversation
+
+  private constructor(conversation: Conversation, mac: string, address: string) {
+    this.#conversation = conversation
+    this.pid = conversation.program.pid
+    this.mac = mac
+    this.address = address
+  }
+
+  /** `unshare` and `nsenter` do not fork, so the process is the program's own. */
+  static async start(lab: Lab, command: readonly string[], n = 0): Promise<C> {
+    const conversation = new Conversation(command)
+    lab.owner.teardown(async () => {
+      if (conversation.program.running) await conversation.program.endInput()
+    })
+    const { mac } = await conversation.event<{ event: string; mac: string }>('open')
+    pin(conversation.program.pid, MEASURED)
+    return new C(conversation, mac, portAddresses(n)[0])
+  }
+
+  order(what: string, order: Order = {}): Promise<Result> {
+    return this.#conversation.ask({ do: what, ...order })
+  }
+}
+
+/** Binds a thread to a processor: the main one alone, so that Node's helpers are not in its way. */
+export function pin(thread: number, processor: number): void {
+  execFileSync('taskset', ['-cp', `${processor}`, `${thread}`], { stdio: 'ignore' })
+}
+
+export const target = ({ mac, address }: Side): Target => ({ mac, address, port: PORT })

@@ -1,0 +1,28 @@
+// The programs in C, and how they are compiled.
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readdirSync, statSync } from 'node:fs'
+import { root } from '../__test__/helpers/workspace.js'
+
+/** What both sides' compilers may use; ours are built for the same machines by cargo's default for the target, or less. */
+export const FLAGS = process.arch === 'x64' ? ['-O3', '-march=x86-64-v2'] : ['-O3']
+
+const folder = `${root}bench/peer`
+const built = `${process.env.CARGO_TARGET_DIR ?? `${root}target`}/bench`
+
+const sources: Record<string, string[]> = {
+  xskpeer: ['main.c', 'xsk.c', 'loops.c', 'headroom.c'],
+  steps: ['steps.c'],
+}
+const libraries: Record<string, string[]> = { xskpeer: ['-lxdp', '-lbpf', '-lpthread'], steps: ['-lpthread'] }
+
+/** The path of a program of bench/peer, compiled if its sources are newer. */
+export function compiled(name: 'xskpeer' | 'steps'): string {
+  const program = `${built}/${name}`
+  const newest = Math.max(...readdirSync(folder).map((file) => statSync(`${folder}/${file}`).mtimeMs))
+  if ((statSync(program, { throwIfNoEntry: false })?.mtimeMs ?? 0) < newest) {
+    mkdirSync(built, { recursive: true })
+    const files = (sources[name] ?? []).map((file) => `${folder}/${file}`)
+    execFileSync('gcc', [...FLAGS, '-Wall', '-Wextra', '-Werror', '-o', program, ...files, ...(libraries[name] ?? [])])
+  }
+  return program
+}

@@ -1,0 +1,84 @@
+import { readFileSync } from 'node:fs'
+import { Seen } from './parse.js'
+
+/** What a loop is to do: it ends at the first of the two, so many frames, or so many seconds after the first one. */
+export interface Order {
+  seconds?: number
+  frames?: number
+  /** Bytes of the frames sent. */
+  length?: number
+  /** UDP, that is read or sent to. */
+  port?: number
+  /** Of the frames sent, in hexadecimal digits: Ethernet, IPv4, UDP. */
+  header?: string
+}
+
+/** What came of it; bench/peer prints the same. */
+export interface Result {
+  frames: number
+  datagrams: number
+  payload: number
+  addresses: number
+  sent: number
+  corrupt: number
+  /** Looks at the RX ring, and those that found nothing. */
+  calls: number
+  empty: number
+  kicks: number
+  /** From the first frame on. */
+  seconds: number
+  /** Seconds of the processor in that time, of the thread that reads. */
+  processor: number
+}
+
+/** The clock is looked at this often, by the loops here and in C. */
+const CLOCK = 64
+
+/** Counts what a loop does, and says when it is over. */
+export class Watch {
+  readonly seen = new Seen()
+  sent = 0
+  corrupt = 0
+  calls = 0
+  empty = 0
+  kicks = 0
+  readonly #frames: number
+  readonly #milliseconds: number
+  #began = 0
+  #processor = 0
+  #end = Number.POSITIVE_INFINITY
+
+  constructor({ seconds = 3600, frames = Number.POSITIVE_INFINITY }: Order) {
+    this.#frames = frames
+    this.#milliseconds = seconds * 1000
+  }
+
+  /** At the first frame: looks at the ring before it count for nothing. */
+  begin(): void {
+    this.calls = 0
+    this.#processor = processorTime()
+    this.#began = performance.now()
+    this.#end = this.#began + this.#milliseconds
+  }
+
+  get hasBegun(): boolean {
+    return this.#began !== 0
+  }
+
+  /** Once each turn of the loop. */
+  isOver(frames: number): boolean {
+    return frames >= this.#frames || (++this.calls % CLOCK === 0 && performance.now() > this.#end)
+  }
+
+  result(): Result {
+    const seconds = (performance.now() - this.#began) / 1000
+    const processor = processorTime() - this.#processor
+    const { seen, sent, corrupt, calls, empty, kicks } = this
+    return { ...seen, sent, corrupt, calls, empty, kicks, seconds, processor }
+  }
+}
+
+/** Seconds that the main thread has had a processor. */
+export function processorTime(): number {
+  return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'latin1').split(' ', 1)[0]) / 1e9
+}

@@ -1,0 +1,43 @@
+// What a side's result comes to: figures and what explains them.
+import type { Reading } from '../comparison.js'
+import { type Instructions, instructionsPerPacket, perPacket, systemCallsPerPacket } from '../costs.js'
+import type { Side } from '../place.js'
+import type { Result } from '../programs/watch.js'
+
+/** Frames a second, counted by whoever receives them. */
+export function perSecond(name: string, frames: number, { seconds, processor, calls, empty }: Result): Reading {
+  return {
+    figures: { [name]: frames / seconds },
+    aside: { 'cores used': processor / seconds, ...(calls > 0 && { 'looks that found nothing': empty / calls }) },
+  }
+}
+
+/** Fails unless a side got frames, all of them those that were sent. */
+export function whole(what: string, { frames, datagrams, corrupt }: Result): void {
+  if (frames === 0) throw new Error(`${what}: no frame came`)
+  if (datagrams !== frames || corrupt > 0)
+    throw new Error(`${what}: of ${frames} frames ${datagrams} were datagrams, ${corrupt} altered`)
+}
+
+/** Instructions and system calls a packet of both sides, each told in a line. `run` handles so many frames. */
+export async function costs(
+  sides: Record<string, Side>,
+  run: (side: Side, frames: number) => Promise<number>,
+): Promise<string[]> {
+  const told: string[] = []
+  for (const [name, side] of Object.entries(sides)) {
+    const instructions = await instructionsPerPacket(
+      side.pid,
+      (frames) => run(side, frames),
+      () => side.order('nothing'),
+    )
+    const calls = await systemCallsPerPacket(side.pid, () => run(side, 500_000))
+    told.push(
+      `${name}: ${instructionsLine(instructions)}; system calls a packet: ${perPacket(calls.all)} (${calls.names || 'none'})`,
+    )
+  }
+  return told
+}
+
+export const instructionsLine = ({ user, kernel }: Instructions) =>
+  `instructions a packet: ${user.toFixed(1)} in user space, ${kernel === undefined ? 'unknown' : kernel.toFixed(0)} in the kernel`

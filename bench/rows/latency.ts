@@ -1,0 +1,121 @@
+// A question and its answer over UDP. Ours: between two ports of one uplink. The peer: node:dgram in two namespaces with one veth pair
+// between them. Four programs, each of them on the processor of its end.
+import { execFileSync } from 'node:child_process'
+import { readlinkSync } from 'node:fs'
+import type { PortOptions } from 'xsknet'
+import { Conversation } from '../../__test__/helpers/conversation.js'
+import type { Lab } from '../../__test__/helpers/lab.js'
+import { waitUntil } from '../../__test__/helpers/program.js'
+import { stagedProgram } from '../../__test__/helpers/stage.js'
+import type { Family, Reading } from '../comparison.js'
+import { GENERATOR, MEASURED, Place, pin } from '../place.js'
+import type { Answers, Questions } from '../programs/echoes.js'
+import { quantile } from '../statistics.js'
+import type { Undo } from '../undo.js'
+
+const ECHO = 7
+/** Microseconds that a reader looks at its empty ring before it sleeps: longer than an answer takes. */
+const SPIN = 1000
+/** Rests between questions are longer than anybody spins: milliseconds. */
+const REST = 2
+
+type Asker = Pick<Conversation, 'ask'>
+
+interface Kind {
+  name: string
+  quantiles: { part: number; suffix: string; bound?: { least: number; goal: number } }[]
+  busyPoll: boolean
+  pause: number
+  /** Questions of a second, at most. */
+  perSecond: number
+}
+
+export const latency = family({
+  name: 'latency',
+  quantiles: [
+    { part: 0.5, suffix: 'p50', bound: { least: 2.5, goal: 5 } },
+    { part: 0.99, suffix: 'p99', bound: { least: 2, goal: 5 } },
+  ],
+  busyPoll: true,
+  pause: 0,
+  perSecond: 10_000,
+})
+
+export const wakeUp = family({
+  name: 'wake-up',
+  quantiles: [{ part: 0.5, suffix: 'p50', bound: { least: 1.3, goal: 2 } }],
+  busyPoll: false,
+  pause: REST,
+  perSecond: 1000 / (REST + 1),
+})
+
+function family({ name, quantiles, busyPoll, pause, perSecond }: Kind): Family {
+  return {
+    rows: quantiles.map(({ suffix, bound }) => ({
+      name: `${name} ${suffix}`,
+      unit: 'µs',
+      better: 'less',
+      ...(bound && { bound }),
+    })),
+    async prepare({ undo, seconds }) {
+      const place = await Place.open(undo)
+      const ours = await ports(place, busyPoll)
+      const peer = await datagrams(undo, place.lab)
+      const read = async ({ asker, to }: Ends): Promise<Reading> => {
+        const count = Math.max(10, Math.round(seconds * perSecond))
+        const { times, wrong } = await asker.ask<Answers>({ do: 'ask', to, count, pause } satisfies Questions & { do: string })
+        if (wrong > 0) throw new Error(`${name}: ${wrong} of ${count} answers were wrong`)
+        return {
+          figures: Object.fromEntries(quantiles.map(({ part, suffix }) => [`${name} ${suffix}`, quantile(times, part)])),
+          aside: { 'p50 in µs': quantile(times, 0.5), 'p99 in µs': quantile(times, 0.99), 'p99.9 in µs': quantile(times, 0.999) },
+        }
+      }
+      return { ours: () => read(ours), peer: () => read(peer) }
+    },
+  }
+}
+
+interface Ends {
+  asker: Asker
+  to: Questions['to']
+}
+
+async function ports(place: Place, busyPoll: boolean): Promise<Ends> {
+  const options = (busyPoll ? { busyPoll: { spinMicroseconds: SPIN } } : {}) as Partial<PortOptions>
+  const [asker, answerer] = [await place.client(0, options), await place.client(1, options)]
+  pin(answerer.pid, GENERATOR)
+  await answerer.ask({ do: 'echo' })
+  return { asker, to: { mac: answerer.mac, address: answerer.address, port: ECHO } }
+}
+
+const [ASKER, ANSWERER] = ['198.51.100.1', '198.51.100.2']
+
+async function datagrams(undo: Undo, lab: Lab): Promise<Ends> {
+  const script = stagedProgram(lab.folder, 'bench/programs/dgram.ts')
+  const ends = [MEASURED, GENERATOR].map((processor) => {
+    const conversation = new Conversation(['unshare', '--net', '--', process.execPath, script], { cwd: lab.folder })
+    undo.teardown(async () => {
+      if (conversation.program.running) await conversation.program.kill()
+    })
+    return { conversation, processor, pid: conversation.program.pid }
+  })
+  const [asker, answerer] = ends as [(typeof ends)[0], (typeof ends)[0]]
+  await waitUntil('two namespaces', () => ends.every(({ pid }) => namespaceOf(pid) !== namespaceOf('self')))
+  const ip = (...words: string[]) => execFileSync('ip', words)
+  ip('link', 'add', 'bench0', 'netns', `${asker.pid}`, 'type', 'veth', 'peer', 'name', 'bench0', 'netns', `${answerer.pid}`)
+  for (const [{ pid }, address] of [
+    [asker, ASKER],
+    [answerer, ANSWERER],
+  ] as const) {
+    const within = (...words: string[]) => execFileSync('nsenter', [`--net=/proc/${pid}/ns/net`, '--', 'ip', ...words])
+    within('address', 'add', `${address}/24`, 'dev', 'bench0')
+    within('link', 'set', 'bench0', 'up')
+  }
+  for (const { pid, processor } of ends) pin(pid, processor)
+  await asker.conversation.ask({ do: 'open', port: 7777, address: ASKER })
+  await answerer.conversation.ask({ do: 'open', port: ECHO, address: ANSWERER })
+  await answerer.conversation.ask({ do: 'echo' })
+  return { asker: asker.conversation, to: { mac: '', address: ANSWERER, port: ECHO } }
+}
+
+const namespaceOf = (pid: number | 'self') => readlinkSync(`/proc/${pid}/ns/net`)
