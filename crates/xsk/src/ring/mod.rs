@@ -16,6 +16,19 @@
 //!
 //! The kernel makes (A) a control dependency; Rust has none, so here it is an acquire load.
 //!
+//! A producer of TX or FILL may find that the kernel sleeps, and has to wake it. Each side writes one word and then reads the other's,
+//! where neither acquire nor release keeps the order, and where x86 turns it round, too:
+//!
+//! ```text
+//! producer                           kernel, about to sleep
+//!
+//! store.release producer   (B)       store         need_wakeup
+//! fence.seqcst             (E)       (its own barrier)
+//! load          need_wakeup          load          producer
+//! ```
+//!
+//! * **(E)**: of an entry and a sleep that cross, at least one side sees the other. Without it the entry waits for the next system call.
+//!
 //! Whoever else has the mapping may write anything into it at any time. Each side therefore reads its own index once, at
 //! [`Producer::open`] or [`Consumer::open`], keeps it to itself, and believes the peer's index only if both can belong to one ring
 //! ([`published`]). Otherwise the answer is [`RingBroken`], and nothing has been touched.
@@ -31,7 +44,7 @@ mod position;
 mod producer;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 pub use consumer::{Consumer, Taking};
 pub use entry::{Address, Descriptor, Entry};
@@ -57,6 +70,10 @@ pub trait RingMemory {
     fn consumer(&self) -> &Self::Word;
     /// The flags of the ring, `XDP_RING_NEED_WAKEUP` among them.
     fn flags(&self) -> u32;
+    /// Keeps earlier stores before later loads, where the words live.
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
     /// Reads the entry of a slot, `slot < size()`.
     fn read(&self, slot: u32) -> Self::Entry;
     /// Writes the entry of a slot, `slot < size()`.

@@ -14,6 +14,8 @@ pub struct Producer<M> {
     produced: Position,
     /// The peer's, as last seen and found possible.
     consumed: Position,
+    /// Whether entries were published since the flags were last looked at.
+    published: bool,
 }
 
 impl<M: RingMemory> Producer<M> {
@@ -24,7 +26,7 @@ impl<M: RingMemory> Producer<M> {
     pub fn open(name: RingName, memory: M) -> Result<Self, RingBroken> {
         // Relaxed: an earlier owner of this side wrote it, and whatever handed the ring over came after that.
         let produced = Position::from_word(memory.producer().load(Ordering::Relaxed));
-        let mut ring = Self { memory, name, produced, consumed: produced };
+        let mut ring = Self { memory, name, produced, consumed: produced, published: false };
         ring.refresh()?;
         Ok(ring)
     }
@@ -58,7 +60,11 @@ impl<M: RingMemory> Producer<M> {
 
     /// Whether the kernel sleeps and wants a system call before it looks at this ring (`XDP_USE_NEED_WAKEUP`).
     #[doc(alias = "xsk_ring_prod__needs_wakeup")]
-    pub fn needs_wakeup(&self) -> bool {
+    pub fn needs_wakeup(&mut self) -> bool {
+        if std::mem::take(&mut self.published) {
+            // (E): our index is out before the flags are read.
+            self.memory.fence();
+        }
         self.memory.flags() & NEED_WAKEUP != 0
     }
 
@@ -132,6 +138,7 @@ impl<M: RingMemory> Reservation<'_, M> {
             self.ring.produced = self.ring.produced.advanced(self.written);
             // (B): whoever sees the index in (C) sees the entries.
             self.ring.memory.producer().store(self.ring.produced.word(), Ordering::Release);
+            self.ring.published = true;
         }
         self.written
     }
