@@ -195,6 +195,38 @@ fn a_port_whose_address_is_taken_is_not_entered_at_all() {
     });
 }
 
+#[test]
+fn a_port_is_entered_with_all_its_members_or_not_at_all() {
+    in_namespace(&["a0", "b0", "c0"], || {
+        let bpffs = Bpffs::mount();
+        let mut datapath = load(&bpffs.pins()).unwrap();
+        let outers = ["a0", "b0", "c0"].map(|name| device(name).index);
+        for members in [0, 9] {
+            let too_few_or_many = vec![outers[0]; members];
+            let error = datapath.add_port(&alice(&too_few_or_many)).unwrap_err();
+            assert!(matches!(error, TableError::Members { members: told } if told == members), "{error}");
+            assert!(error.hint().unwrap().contains("1 to 8"));
+        }
+        let missing = [outers[0], outers[1], 4711];
+        assert!(matches!(datapath.add_port(&alice(&missing)), Err(TableError::DeviceMissing { ifindex: 4711 })));
+        let twice = [outers[0], outers[1], outers[0]];
+        assert!(matches!(datapath.add_port(&alice(&twice)), Err(TableError::Taken { .. })));
+        assert!(macs(&bpffs.pins()).is_empty());
+
+        datapath.add_port(&alice(&outers)).expect("nothing of the others is left");
+        for outer in outers {
+            let result = datapath.test_guard(&udp4(A, FAR, (9, 53)), outer).unwrap();
+            assert_eq!(result.moved[crate::Counter::SourceIp], 1, "a guard on each, and no address");
+        }
+        datapath.remove_port(&alice(&outers)).unwrap();
+        for outer in outers {
+            let result = datapath.test_guard(&udp4(A, FAR, (9, 53)), outer).unwrap();
+            assert_eq!(result.moved[crate::Counter::NoGuard], 1, "no guard is left");
+        }
+        datapath.add_port(&alice(&outers[..1])).expect("all is free again");
+    });
+}
+
 /// The entries of the pinned `macs`.
 fn macs(pins: &Path) -> Vec<([u8; 6], u32)> {
     let map = aya::maps::Map::from_map_data(MapData::from_pin(pins.join("maps/macs")).unwrap()).unwrap();
