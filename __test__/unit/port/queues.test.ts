@@ -27,7 +27,7 @@ test('a port reads all its queues in turn, sends by the first, and sums their fi
   const [left, right] = sockets(2) as [Socket, Socket]
   const port = portOf([left, right])
   t.is(port.queues.length, 2)
-  t.is(port.queue(1), port.queues[1])
+  t.is(port.queues[1], port.queue(1))
   t.throws(() => port.queue(2), { code: 'ERR_OUT_OF_RANGE' })
   left.arrive(frame(1), frame(1))
   right.arrive(frame(2))
