@@ -227,3 +227,68 @@ test('a reader that spins looks on for so long before it sleeps, and lets the lo
   await port.close()
   await loop
 })
+
+test('whoever reads explicitly is told when there is something, and when there is nothing any more', async (t) => {
+  const socket = new Socket()
+  const port = portOf([socket])
+  const queue = port.queue(0)
+  const batch = queue.batch(4)
+  t.is(queue.receive(batch), 0)
+  const waiting = queue.readable()
+  await t.throwsAsync(queue.readable(), busy)
+  await t.throwsAsync(port.batches().next(), busy)
+  t.is(socket.waits, 1)
+  socket.arrive(frame(1), frame(2))
+  t.true(await waiting)
+  t.true(await queue.readable(), 'as long as they are there')
+  t.is(queue.receive(batch), 2)
+  t.is(queue.transmit(batch), 2)
+  queue.kick()
+  t.is(socket.sent.length, 2)
+
+  const giveUp = new AbortController()
+  const givenUp = queue.readable({ signal: giveUp.signal })
+  giveUp.abort(new Error('enough'))
+  await t.throwsAsync(givenUp, { message: 'enough' })
+  await t.throwsAsync(queue.readable({ signal: giveUp.signal }), { message: 'enough' })
+  t.is(socket.waits, 0)
+  await t.throwsAsync(queue.readable({ signal: {} as never }), { code: 'ERR_INVALID_ARG_TYPE' })
+
+  const loop = queue.batches().next()
+  t.throws(() => queue.receive(batch), busy)
+  await t.throwsAsync(queue.readable(), busy)
+  socket.arrive(frame(3))
+  await loop
+  await port.close()
+  t.false(await queue.readable())
+  t.throws(() => queue.receive(batch), closed)
+})
+
+test('the end of a port ends the wait of who reads explicitly', async (t) => {
+  const [calmly, lost] = [portOf(sockets(1)), portOf(sockets(1))]
+  const waits = [calmly.queue(0).readable(), lost.queue(0).readable()] as const
+  await calmly.close()
+  t.false(await waits[0])
+  const loss = new XsknetError('ERR_XSKNET_PORT_LOST', 'gone')
+  lost.lost(loss)
+  await t.throwsAsync(waits[1], { is: loss })
+  await t.throwsAsync(lost.queue(0).readable(), { is: loss })
+})
+
+test('who asks before each batch whether there is one lets the loop turn', async (t) => {
+  const socket = new Socket()
+  const port = portOf([socket])
+  const queue = port.queue(0)
+  const batch = queue.batch(4)
+  let ticks = 0
+  const ticker = setInterval(() => ticks++, 1)
+  socket.arrive(frame(1))
+  for (const end = Date.now() + 5000; ticks < 5 && Date.now() < end && (await queue.readable()); ) {
+    queue.receive(batch)
+    queue.recycle(batch)
+    socket.arrive(frame(1)) // the next is always there already
+  }
+  clearInterval(ticker)
+  t.is(ticks, 5)
+  await port.close()
+})

@@ -149,6 +149,7 @@ export class Socket {
         return sent
       }),
       recycleFrom: call('recycleFrom', (table: number, length: number) => this.#recycle(this.#table(table), length)),
+      isReadable: call('isReadable', () => this.#rx.length > 0),
       wait: call('wait', (events: number) => {
         this.#waits = events
       }),

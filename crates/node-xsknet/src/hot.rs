@@ -73,6 +73,9 @@ pub struct HotPath<'env> {
     /// Takes the first `length` frames of a table back; says how many were lent.
     #[napi(ts_type = "(table: number, length: number) => number")]
     pub recycle_from: Unknown<'env>,
+    /// Whether RX has an entry.
+    #[napi(ts_type = "() => boolean")]
+    pub is_readable: Unknown<'env>,
     /// Waits for events (1 readable, 2 writable), which are told to the callback of `open` once or more often, until `rest`.
     #[napi(ts_type = "(events: number, keepsAlive: boolean) => void")]
     pub wait: Unknown<'env>,
@@ -118,6 +121,7 @@ impl<'env> HotPath<'env> {
             allocate_into: function(c"allocateInto", allocate_into)?,
             transmit_from: function(c"transmitFrom", transmit_from)?,
             recycle_from: function(c"recycleFrom", recycle_from)?,
+            is_readable: function(c"isReadable", is_readable)?,
             wait: function(c"wait", wait)?,
             rest: function(c"rest", rest)?,
         })
@@ -237,6 +241,11 @@ unsafe extern "C" fn recycle_from(env: sys::napi_env, info: sys::napi_callback_i
         let (table, length) = (index(env, table), index(env, length));
         state.with(|path| Ok(Answer::Number(path.recycle_from(table, length)?)))
     })
+}
+
+unsafe extern "C" fn is_readable(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    // Indices that cannot be are something to be told by `receive`, too.
+    answer(env, info, |state, _| state.with(|path| Ok(Answer::Boolean(path.endpoint().rings().rx.entries != Some(0)))))
 }
 
 unsafe extern "C" fn wait(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {

@@ -26,6 +26,7 @@ export {
   type Queue,
   type QueueStats,
   type QueueToken,
+  type ReadableOptions,
   type SendOptions,
 } from './queue.js'
 export { type Versions, versions } from './versions.js'

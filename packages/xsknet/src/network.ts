@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { checkOptions, checkSignal, wrongArgument, wrongValue } from './arguments.js'
+import { checkOptions, checkSignal, outOfRange, wrongArgument, wrongType, wrongValue } from './arguments.js'
 import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
 import { XsknetError } from './errors.js'
 import type { Port, PortControl } from './port.js'
@@ -67,6 +67,11 @@ export interface PortOptions {
    * frames (default: 64) a call, instead of waiting for interrupts. Whether it will is in `port.info.tried`. Default: neither.
    */
   busyPoll?: { spinMicroseconds: number; budget?: number | undefined } | undefined
+  /**
+   * The most frames that `frame.keep()` keeps beyond their leases, in chunks and for each queue. Default: a quarter of the chunks that
+   * reception has no claim to.
+   */
+  maxKept?: number | undefined
   /** Gives up waiting; a port that is opened nevertheless is given back. */
   signal?: AbortSignal | undefined
 }
@@ -397,10 +402,20 @@ export class Network extends EventEmitter<NetworkEvents> {
 const BUDGET = 64
 
 /** A port's options as the daemon would have them and what is left, or the error of an argument. */
-function checkedPort({ busyPoll, ...others }: Omit<PortOptions, 'signal'>): { port: PortRequest; settings: QueueSettings } {
+function checkedPort({ busyPoll, maxKept, ...others }: Omit<PortOptions, 'signal'>): {
+  port: PortRequest
+  settings: QueueSettings
+} {
   const port = { ...others, ...(busyPoll !== undefined && { busyPoll: kernelBusyPoll(busyPoll) }) } as PortRequest
   check('openPort', { port }, (path) => path.replace(/^port\b/, 'options').replace(/\bmicroseconds$/, 'spinMicroseconds'))
-  return { port, settings: { spinMicroseconds: busyPoll?.spinMicroseconds ?? 0 } }
+  checkMaxKept(maxKept)
+  return { port, settings: { spinMicroseconds: busyPoll?.spinMicroseconds ?? 0, maxKept } }
+}
+
+function checkMaxKept(maxKept: unknown): void {
+  if (maxKept === undefined) return
+  if (typeof maxKept !== 'number') throw wrongType('options.maxKept', 'of type number', maxKept)
+  if (!Number.isInteger(maxKept) || maxKept < 0) throw outOfRange('options.maxKept', 'an integer from 0 on', maxKept)
 }
 
 function kernelBusyPoll(busyPoll: NonNullable<PortOptions['busyPoll']>): unknown {

@@ -4,6 +4,7 @@ import type { DescriptorBatch } from './descriptors.js'
 import { XsknetError } from './errors.js'
 import { forgotten } from './forgotten.js'
 import { type AdoptedSocket, type Letter, takeOver, typed } from './native.js'
+import { Outlook, SOMETHING } from './outlook.js'
 import { type Failure, fromFailure, type KernelStatistics, type PortInfo, toFailure } from './protocol.js'
 import { busy, InTurn, Reader, type Source, type Waiter } from './reader.js'
 import { type Outlet, outlet, Slate } from './slate.js'
@@ -17,6 +18,11 @@ export interface BatchesOptions {
 
 export interface SendOptions {
   /** Gives up waiting for a slot: rejects with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+export interface ReadableOptions {
+  /** Ends the wait: rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }
 
@@ -34,6 +40,12 @@ export interface ClientCounters {
   completed: number
   /** Frames that `trySend()` did not take, for want of a slot. */
   refusedSends: number
+  /** Frames that `frame.keep()` did not keep, because as many were kept as may be. */
+  refusedKeeps: number
+  /** Packets that `frame.forward()` passed on to another queue of the same memory, without moving a byte, */
+  forwarded: number
+  /** and those that it copied to a queue of another memory. */
+  forwardedByCopy: number
   /** Entries of the RX ring that were no frame. */
   refusedRx: number
   /** Entries of the COMPLETION ring that brought no chunk back. */
@@ -203,6 +215,9 @@ export class Queue implements Outlet {
   /** Somebody waits for an event. */
   #waited = false
   #reader: Waiter | undefined
+  /** It is a loop. */
+  #claimed = false
+  #outlook: Outlook | undefined
   #batch: Batch | undefined
   #fruitlessWakes = 0
   #starved = { times: 0, toldAt: Number.NEGATIVE_INFINITY }
@@ -397,9 +412,47 @@ export class Queue implements Outlet {
    * none. Frames that were sent and wait for a kick get it when there are none, or when it is worth it.
    */
   receive(batch: DescriptorBatch): number {
+    if (this.#claimed) this.#refuseReading()
     const received = this.#slate.receiveInto(batch)
     if (this.#slate.starved !== this.#starved.times) this.#tellStarved()
     return received
+  }
+
+  /**
+   * For who reads by {@link receive}: resolves to `true` when there is something to receive, at once if there is, and to `false` when
+   * the queue is closed. Until then nothing is spent, but what `busyPoll` asks for. Asked before each `receive()`, it also sees to it
+   * that timers and other ports get their turn about once a millisecond. Rejects as a reader's loop throws.
+   */
+  readable(options: ReadableOptions = {}): Promise<boolean> {
+    try {
+      checkOptions(options)
+      const { signal } = options
+      checkSignal(signal)
+      signal?.throwIfAborted()
+      if (this.#elsewhere || this.#loss) this.#checkOpen()
+      if (this.#over) return Promise.resolve(false)
+      if (this.#reader) throw busy(`${this.#name} is being read already`)
+      this.#outlook ??= new Outlook(this.#settings.spinMicroseconds / 1000, () => this.#path.isReadable() || undefined)
+      if (this.#outlook.sees()) return SOMETHING
+      this.#slate.finish()
+      this.#retrySoon()
+      const outlook = this.#outlook
+      this.#reader = outlook
+      return outlook.wait(
+        signal,
+        () => {
+          if (this.#reader === outlook) this.#reader = undefined
+        },
+        () => this.#arm(),
+      )
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  #refuseReading(): never {
+    this.#checkOpen()
+    throw busy(`${this.#name} is being read by a loop`)
   }
 
   /** Adds empty frames behind those that the batch has, up to its capacity or `count` of them, as many as are free; says how many. */
@@ -414,7 +467,9 @@ export class Queue implements Outlet {
    * The kernel is told of them when 128 wait or there are no slots left; or by the next `receive()` that finds nothing, or by {@link kick}.
    */
   transmit(batch: DescriptorBatch): number {
-    return this.#slate.transmitFrom(batch)
+    const sent = this.#slate.transmitFrom(batch)
+    if (this.#slate.waiting > 0) this.#retrySoon()
+    return sent
   }
 
   /** Gives the frames of the batch back, which is empty then. Says how many they were; what was none of yours is counted. */
@@ -425,6 +480,7 @@ export class Queue implements Outlet {
   /** Tells the kernel of all that was sent. A system call, if there is anything to tell. */
   kick(): void {
     this.#slate.flush()
+    this.#retrySoon()
   }
 
   /** @internal */
@@ -443,10 +499,12 @@ export class Queue implements Outlet {
       queue.#checkOpen()
       if (queue.#reader) throw busy(`${queue.#name} is being read already`)
       queue.#reader = reader
+      queue.#claimed = true
     },
     release: (reader) => {
       if (queue.#reader !== reader) return
       queue.#reader = undefined
+      queue.#claimed = false
       watched.delete(queue)
       queue.#arm()
     },
@@ -739,7 +797,9 @@ export class Queue implements Outlet {
 
   #figures(): QueueStats {
     const socket = this.#socket
-    const client = { ...socket.counters(), refusedSends: this.#refusedSends }
+    const { refusedKeeps, forwarded, forwardedByCopy } = this.#slate
+    const own = { refusedSends: this.#refusedSends, refusedKeeps, forwarded, forwardedByCopy }
+    const client = { ...socket.counters(), ...own }
     return { client, socket: socket.statistics(), census: socket.census() }
   }
 
@@ -764,6 +824,7 @@ export class Queue implements Outlet {
 
   /** What the socket threw, typed; the port is lost if there is no way on. */
   #failed(error: unknown): unknown {
+    if (this.#over || this.#elsewhere) return this.#closedError()
     const failure = typed(error)
     const fatal = failure instanceof XsknetError && /_(PORT_LOST|RING_BROKEN)$/.test(failure.code)
     if (fatal) this.#owner.lost(failure)
