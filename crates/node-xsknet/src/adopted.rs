@@ -296,6 +296,13 @@ pub struct AdoptedSocket {
     state: Rc<State>,
 }
 
+impl AdoptedSocket {
+    /// The binding of a socket.
+    pub(crate) fn of(env: &Env, socket: Socket) -> napi::Result<Self> {
+        Ok(Self { state: State::open(env, DataPath::new(socket))? })
+    }
+}
+
 #[napi]
 impl AdoptedSocket {
     /// Lends the memory to JavaScript and makes the functions. Once.

@@ -10,6 +10,8 @@ mod descriptors;
 mod failure;
 mod hand_over;
 mod hot;
+#[cfg(feature = "loopback")]
+mod loopback;
 mod pin;
 mod poll;
 mod sharing;

@@ -43,6 +43,8 @@ mod frame;
 mod layout;
 mod ledger;
 mod lent;
+#[cfg(feature = "loopback")]
+mod loopback;
 #[expect(unsafe_code, reason = "maps memory that the kernel, and perhaps another process, shares")]
 mod mapping;
 #[cfg(feature = "create")]
@@ -76,6 +78,8 @@ pub use frame::{Frame, FrameTooLong};
 pub use layout::{Layout, LayoutBuilder, LayoutError, XDP_PACKET_HEADROOM};
 pub use ledger::{Census, EndpointId, MAX_ENDPOINTS, Owner};
 pub use lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, NOWHERE};
+#[cfg(feature = "loopback")]
+pub use loopback::{Loopback, LoopbackError};
 pub use refusal::{DescriptorRefused, Refusals};
 pub use ring::{MapRingError, RingBroken, RingLevel, RingName};
 pub use rings::{FrameRefused, TransmitError, Transmitted, TxBatch};

@@ -15,7 +15,7 @@ use crate::mapping::Mapping;
 #[derive(Debug)]
 pub struct MappedRing<E> {
     /// Keeps the pointers below valid.
-    _mapping: Mapping,
+    mapping: Mapping,
     producer: NonNull<u32>,
     consumer: NonNull<u32>,
     flags: NonNull<u32>,
@@ -63,20 +63,32 @@ impl<E: Entry> MappedRing<E> {
         offsets: &XdpRingOffset,
         size: u32,
     ) -> Result<Self, MapRingError> {
-        let impossible = MapRingError::Offsets { size };
-        let (Some(flags), Some(bytes)) = (offsets.flags, mapped_bytes::<E>(offsets, size)) else {
-            return Err(impossible);
-        };
-        let refused = |cause| MapRingError::Mmap { bytes, size, cause };
-        let mapping = Mapping::of_fd(xsk, bytes, page_offset).map_err(refused)?;
+        let ring = Self::map_unchecked(xsk, page_offset, offsets, size)?;
         // The kernel refuses a mapping longer than the ring (xsk_mmap), so a longer one that succeeds betrays a larger ring. Rings whose
         // double still fits one page cannot be told apart.
+        let bytes = ring.mapping.bytes();
         if let Some(double) = size.checked_mul(2).and_then(|size| mapped_bytes::<E>(offsets, size))
             && double.div_ceil(page_size()) > bytes.div_ceil(page_size())
             && Mapping::of_fd(xsk, double, page_offset).is_ok()
         {
             return Err(MapRingError::Larger { size });
         }
+        Ok(ring)
+    }
+
+    /// Maps `size` slots of a ring, which may have more.
+    pub(crate) fn map_unchecked(
+        xsk: BorrowedFd<'_>,
+        page_offset: u64,
+        offsets: &XdpRingOffset,
+        size: u32,
+    ) -> Result<Self, MapRingError> {
+        let impossible = MapRingError::Offsets { size };
+        let (Some(flags), Some(bytes)) = (offsets.flags, mapped_bytes::<E>(offsets, size)) else {
+            return Err(impossible);
+        };
+        let refused = |cause| MapRingError::Mmap { bytes, size, cause };
+        let mapping = Mapping::of_fd(xsk, bytes, page_offset).map_err(refused)?;
         let word = |offset| mapping.pointer_to::<u32>(offset, 1);
         let (Some(producer), Some(consumer), Some(flags)) =
             (word(offsets.producer), word(offsets.consumer), word(flags))
@@ -86,7 +98,7 @@ impl<E: Entry> MappedRing<E> {
         let Some(words) = slot_words::<E>(size).and_then(|count| mapping.pointer_to::<u64>(offsets.desc, count)) else {
             return Err(impossible);
         };
-        Ok(Self { _mapping: mapping, producer, consumer, flags, words, size, entry: PhantomData })
+        Ok(Self { mapping, producer, consumer, flags, words, size, entry: PhantomData })
     }
 
     fn slot(&self, slot: u32) -> &[AtomicU64] {
