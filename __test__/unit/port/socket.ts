@@ -4,7 +4,8 @@ import type { PortInfo } from '../../../packages/xsknet/src/protocol.js'
 
 const FRAME_SIZE = 2048
 const HEADROOM = 256
-const [HEAD, QUEUED, SLOTS, WAITING, STARVED, RETURNED, SECOND, KEPT] = [8, 0, 1, 2, 3, 4, 5, 6]
+const [HEAD, QUEUED, SLOTS, WAITING, STARVED, RETURNED, SECOND, KEPT] = [16, 0, 1, 2, 3, 4, 5, 6]
+const [ARGUMENT, LENGTH, END, RESULT] = [8, 9, 10, 11]
 const NOWHERE = 0xffff_ffff
 
 let umems = 0
@@ -100,6 +101,12 @@ export class Socket {
         this.#publish()
         return result
       }
+    const word = (at: number) => slate[at] as number
+    /** A call that has its arguments and its result in words. */
+    const inWords = (name: string, body: (table: number, length: number, end: number) => number) =>
+      call(name, () => {
+        slate[RESULT] = body(word(ARGUMENT), word(LENGTH), word(END))
+      })
     return {
       memory,
       slate,
@@ -111,7 +118,7 @@ export class Socket {
       parts: this.multiBuffer ? 64 : 1,
       spare: places / 2,
       slots: this.#slots,
-      receive: call('receive', (max: number) => {
+      receive: inWords('receive', (max) => {
         this.#finish()
         this.#leased = this.#receive(this.#lease().subarray(0, 2 * max))
         return this.#leased
@@ -137,18 +144,18 @@ export class Socket {
         slate[SECOND] = this.#tables.push(table) - 1
         return table
       }),
-      receiveInto: call('receiveInto', (table: number, length: number) => this.#receive(this.#table(table).subarray(2 * length))),
-      allocateInto: call('allocateInto', (table: number, length: number, end: number) =>
+      receiveInto: inWords('receiveInto', (table, length) => this.#receive(this.#table(table).subarray(2 * length))),
+      allocateInto: inWords('allocateInto', (table, length, end) =>
         this.#allocate(this.#table(table).subarray(2 * length, 2 * end)),
       ),
-      transmitFrom: call('transmitFrom', (table: number, length: number) => {
+      transmitFrom: inWords('transmitFrom', (table, length) => {
         const descriptors = this.#table(table).subarray(0, 2 * length)
         const sent = this.#transmit(descriptors)
         descriptors.copyWithin(0, 2 * sent)
         slate[SECOND] = length - sent
         return sent
       }),
-      recycleFrom: call('recycleFrom', (table: number, length: number) => this.#recycle(this.#table(table), length)),
+      recycleFrom: inWords('recycleFrom', (table, length) => this.#recycle(this.#table(table), length)),
       isReadable: call('isReadable', () => this.#rx.length > 0),
       wait: call('wait', (events: number) => {
         this.#waits = events

@@ -11,7 +11,7 @@ use xsknet_xsk::MAX_PARTS_RECEIVED;
 use xsknet_xsk::ring::RingName;
 
 use crate::adopted::State;
-use crate::data_path::DataPath;
+use crate::data_path::{DataPath, PathError};
 use crate::failure::Failure;
 use crate::poll::Poll;
 use crate::sharing::SharedBuffer;
@@ -42,8 +42,10 @@ pub struct HotPath<'env> {
     pub spare: u32,
     /// Slots of TX.
     pub slots: u32,
-    /// Ends the lease and begins the next with up to `max` received frames; says how many. Kicks at once if there is none.
-    #[napi(ts_type = "(max: number) => number")]
+    /// Ends the lease and begins the next with up to so many received frames; says how many. Kicks at once if there is none.
+    ///
+    /// This function and those of tables have their arguments and their result in words of the slate, a fraction of the cost.
+    #[napi(ts_type = "() => void")]
     pub receive: Unknown<'env>,
     /// Ends the lease and kicks.
     #[napi(ts_type = "() => void")]
@@ -61,17 +63,17 @@ pub struct HotPath<'env> {
     #[napi(ts_type = "(capacity: number) => Uint32Array<ArrayBuffer>")]
     pub make_table: Unknown<'env>,
     /// Received frames into a table, behind the first `length`; says how many. Kicks at once if there is none.
-    #[napi(ts_type = "(table: number, length: number) => number")]
+    #[napi(ts_type = "() => void")]
     pub receive_into: Unknown<'env>,
     /// Empty frames into a table, from the first `length` on to `end`; says how many.
-    #[napi(ts_type = "(table: number, length: number, end: number) => number")]
+    #[napi(ts_type = "() => void")]
     pub allocate_into: Unknown<'env>,
     /// Sends the first `length` frames of a table and says how many; those that found no slot are at its front then, and how many they are
     /// is the slate's second word.
-    #[napi(ts_type = "(table: number, length: number) => number")]
+    #[napi(ts_type = "() => void")]
     pub transmit_from: Unknown<'env>,
     /// Takes the first `length` frames of a table back; says how many were lent.
-    #[napi(ts_type = "(table: number, length: number) => number")]
+    #[napi(ts_type = "() => void")]
     pub recycle_from: Unknown<'env>,
     /// Whether RX has an entry.
     #[napi(ts_type = "() => boolean")]
@@ -136,12 +138,12 @@ enum Answer {
     Value(sys::napi_value),
 }
 
-type Arguments = [sys::napi_value; 3];
+type Arguments = [sys::napi_value; 2];
 
 unsafe extern "C" fn receive(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    answer(env, info, |state, [max, ..]| {
-        let max = unsigned(env, max);
-        state.with(|path| Ok(Answer::Number(path.receive(max)?)))
+    in_words(env, info, |path| {
+        let max = path.slate().get(Word::Argument);
+        path.receive(max)
     })
 }
 
@@ -212,34 +214,32 @@ unsafe extern "C" fn make_table(env: sys::napi_env, info: sys::napi_callback_inf
 }
 
 unsafe extern "C" fn receive_into(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    answer(env, info, |state, [table, length, _]| {
-        let (table, length) = (index(env, table), index(env, length));
-        state.with(|path| Ok(Answer::Number(path.receive_into(table, length)?)))
+    in_words(env, info, |path| {
+        let [table, length, _] = words(path);
+        path.receive_into(table, length)
     })
 }
 
 unsafe extern "C" fn allocate_into(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    answer(env, info, |state, [table, length, end]| {
-        let (table, length, end) = (index(env, table), index(env, length), index(env, end));
-        state.with(|path| Ok(Answer::Number(path.allocate_into(table, length, end)?)))
+    in_words(env, info, |path| {
+        let [table, length, end] = words(path);
+        path.allocate_into(table, length, end)
     })
 }
 
 unsafe extern "C" fn transmit_from(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    answer(env, info, |state, [table, length, _]| {
-        let (table, length) = (index(env, table), index(env, length));
-        state.with(|path| {
-            let (sent, left) = path.transmit_from(table, length)?;
-            path.slate().set(Word::Second, saturated(left));
-            Ok(Answer::Number(sent))
-        })
+    in_words(env, info, |path| {
+        let [table, length, _] = words(path);
+        let (sent, left) = path.transmit_from(table, length)?;
+        path.slate().set(Word::Second, saturated(left));
+        Ok(sent)
     })
 }
 
 unsafe extern "C" fn recycle_from(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    answer(env, info, |state, [table, length, _]| {
-        let (table, length) = (index(env, table), index(env, length));
-        state.with(|path| Ok(Answer::Number(path.recycle_from(table, length)?)))
+    in_words(env, info, |path| {
+        let [table, length, _] = words(path);
+        path.recycle_from(table, length)
     })
 }
 
@@ -248,8 +248,28 @@ unsafe extern "C" fn is_readable(env: sys::napi_env, info: sys::napi_callback_in
     answer(env, info, |state, _| state.with(|path| Ok(Answer::Boolean(path.endpoint().rings().rx.entries != Some(0)))))
 }
 
+/// Runs the body of a bare function whose arguments and result are in words.
+#[inline]
+fn in_words(
+    env: sys::napi_env,
+    info: sys::napi_callback_info,
+    body: impl FnOnce(&mut DataPath) -> Result<usize, PathError>,
+) -> sys::napi_value {
+    answer(env, info, |state, _| {
+        state.with(|path| {
+            let result = body(path)?;
+            path.slate().set(Word::Result, saturated(result));
+            Ok(Answer::Nothing)
+        })
+    })
+}
+
+fn words(path: &DataPath) -> [usize; 3] {
+    [Word::Argument, Word::Length, Word::End].map(|word| path.slate().get(word) as usize)
+}
+
 unsafe extern "C" fn wait(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    answer(env, info, |state, [events, keeps_alive, _]| {
+    answer(env, info, |state, [events, keeps_alive]| {
         let events = c_int::try_from(unsigned(env, events)).unwrap_or(0);
         let mut alive = true;
         // SAFETY: a value of the call and a valid out-pointer.
@@ -297,7 +317,7 @@ fn answer(
     info: sys::napi_callback_info,
     body: impl FnOnce(&State, Arguments) -> Result<Answer, Failure>,
 ) -> sys::napi_value {
-    let mut arguments: Arguments = [ptr::null_mut(); 3];
+    let mut arguments: Arguments = [ptr::null_mut(); 2];
     let (mut count, mut data) = (arguments.len(), ptr::null_mut());
     // SAFETY: `info` is of this call; as many arguments are filled in as there is room for, the missing ones as undefined.
     unsafe {
@@ -332,10 +352,6 @@ fn unsigned(env: sys::napi_env, value: sys::napi_value) -> u32 {
     // SAFETY: a value of the call and a valid out-pointer.
     unsafe { sys::napi_get_value_uint32(env, value, &mut number) };
     number
-}
-
-fn index(env: sys::napi_env, value: sys::napi_value) -> usize {
-    unsigned(env, value) as usize
 }
 
 fn saturated(count: usize) -> u32 {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use xsknet_xsk::LentDescriptor;
 
 /// Words before the tables; `slate.ts` has the same list.
-const HEAD: usize = 8;
+const HEAD: usize = 16;
 
 /// A word in front of the tables.
 #[derive(Clone, Copy)]
@@ -26,6 +26,14 @@ pub(crate) enum Word {
     Second = 5,
     /// Chunks of frames that JavaScript keeps beyond their lease. JavaScript's.
     Kept = 6,
+    /// What a hot function is called with, and its result: a word costs a fraction of an argument.
+    Argument = 8,
+    /// The second argument.
+    Length = 9,
+    /// The third.
+    End = 10,
+    /// The result.
+    Result = 11,
 }
 
 /// Words lent to JavaScript. Clones share them.

@@ -10,7 +10,11 @@ const STARVED = 3
 const RETURNED = 4
 const SECOND = 5
 const KEPT = 6
-const HEAD = 8
+const ARGUMENT = 8
+const LENGTH = 9
+const END = 10
+const RESULT = 11
+const HEAD = 16
 
 /** Both words of a descriptor that is none: what was there has been sent or kept. As a length alone: it was dropped. */
 export const NOWHERE = 0xffff_ffff
@@ -108,12 +112,14 @@ export class Slate {
 
   /** Ends the lease and begins the next with up to `max` received frames; says how many packets they are. */
   receive(max: number): number {
-    let received: number
+    const words = this.#words
+    words[ARGUMENT] = max
     try {
-      received = this.#path.receive(max)
+      this.#path.receive()
     } catch (error) {
       throw this.#surroundings.failed(error)
     }
+    const received = words[RESULT] as number
     this.#count = this.#fresh = received
     this.#full = false
     return this.#startsOf.length === 0 ? received : this.#packets(received)
@@ -245,12 +251,15 @@ export class Slate {
   /** Adds received frames behind those of the batch, as many as it has room for; says how many. */
   receiveInto(batch: DescriptorBatch): number {
     const { length } = batch
-    let received: number
+    const words = this.#words
+    words[ARGUMENT] = numberOf(batch, this.umem)
+    words[LENGTH] = length
     try {
-      received = this.#path.receiveInto(numberOf(batch, this.umem), length)
+      this.#path.receiveInto()
     } catch (error) {
       throw this.#surroundings.failed(error)
     }
+    const received = words[RESULT] as number
     if (received > 0) fill(batch, length + received)
     return received
   }
@@ -258,12 +267,16 @@ export class Slate {
   /** Adds empty frames behind those of the batch, up to `end`; says how many. */
   allocateInto(batch: DescriptorBatch, end: number): number {
     const { length } = batch
-    let allocated: number
+    const words = this.#words
+    words[ARGUMENT] = numberOf(batch, this.umem)
+    words[LENGTH] = length
+    words[END] = end
     try {
-      allocated = this.#path.allocateInto(numberOf(batch, this.umem), length, end)
+      this.#path.allocateInto()
     } catch (error) {
       throw this.#surroundings.failed(error)
     }
+    const allocated = words[RESULT] as number
     if (allocated > 0) fill(batch, length + allocated)
     return allocated
   }
@@ -272,28 +285,32 @@ export class Slate {
   transmitFrom(batch: DescriptorBatch): number {
     const { length } = batch
     if (length === 0) return 0
-    let sent: number
+    const words = this.#words
+    words[ARGUMENT] = numberOf(batch, this.umem)
+    words[LENGTH] = length
     try {
-      sent = this.#path.transmitFrom(numberOf(batch, this.umem), length)
+      this.#path.transmitFrom()
     } catch (error) {
       throw this.#surroundings.failed(error)
     }
-    fill(batch, this.#words[SECOND] as number)
-    return sent
+    fill(batch, words[SECOND] as number)
+    return words[RESULT] as number
   }
 
   /** Gives the frames of the batch back; it is empty then. Says how many they were. */
   recycleFrom(batch: DescriptorBatch): number {
     const { length } = batch
     if (length === 0) return 0
-    let recycled: number
+    const words = this.#words
+    words[ARGUMENT] = numberOf(batch, this.umem)
+    words[LENGTH] = length
     try {
-      recycled = this.#path.recycleFrom(numberOf(batch, this.umem), length)
+      this.#path.recycleFrom()
     } catch (error) {
       throw this.#surroundings.failed(error)
     }
     fill(batch, 0)
-    return recycled
+    return words[RESULT] as number
   }
 
   /** The socket is about to be closed, or handed over: what is kept or in batches of descriptors is given back, and can be reached no more. */
