@@ -63,6 +63,8 @@ mod sys;
 mod umem;
 
 #[cfg(test)]
+mod lending;
+#[cfg(test)]
 mod ownership;
 
 pub use counters::{KernelStatistics, SocketCounters};
