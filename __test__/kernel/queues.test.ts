@@ -1,11 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import test from 'ava'
 import type { PortEntry, PortInfo, PortStats } from 'xsknet'
-import type { Client } from '../helpers/client.js'
+import { Client } from '../helpers/client.js'
+import { GRANT } from '../helpers/daemon.js'
 import { footprintOf } from '../helpers/footprint.js'
 import { CARD, type Looped, portPrefixes, type Target } from '../helpers/lab.js'
 import { waitUntil } from '../helpers/program.js'
-import { Scene } from '../helpers/scene.js'
+import type { Numbers } from '../helpers/programs/numbered.js'
+import { Answering, Scene } from '../helpers/scene.js'
 
 const PROGRAM = '__test__/helpers/programs/queues.ts'
 const PORT = { uplink: CARD, addresses: [...portPrefixes(0)], name: 'queues' }
@@ -15,7 +17,6 @@ const whole = ({ sent, answered, lost, repeated, corrupt }: Looped) =>
   sent > 0 && answered === sent && lost + repeated + corrupt === 0
 
 async function start(scene: Scene): Promise<Client> {
-  const { Client } = await import('../helpers/client.js')
   const client = Client.start(scene.lab, PROGRAM, { socket: scene.daemon.socket })
   await client.ask({ do: 'connect' })
   return client
@@ -86,6 +87,54 @@ test.serial('a token is good once, and as long as its port', async (t) => {
   const after = footprintOf(client.program.pid).descriptors
   t.true((after['socket:'] ?? 0) < (before['socket:'] ?? 0), 'the socket that nobody adopted is closed')
   t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, client.program.lines.join('\n'))
+  await scene.end(t)
+})
+
+for (const how of ['numbered', 'explicit']) {
+  test.serial(`two queues in two threads (${how}): a flow keeps its queue and its order, and none is lost`, async (t) => {
+    const scene = await Scene.open(t, { config: GRANT.replace('ports = 64', 'ports = 64\nqueues = 4') })
+    const client = await start(scene)
+    const info = await client.ask<PortInfo>({ do: 'open', ...PORT, queues: 2 })
+    t.is(info.members.length, 2)
+    const names = ['left', 'right']
+    for (const [queue, name] of names.entries()) {
+      const token = await client.ask<number>({ do: 'token', queue })
+      t.is(await client.ask({ do: 'adopt', token, name, how }), null)
+    }
+    const looped = await scene.lab.closedLoop(target(info), { frames: 100_000, flows: 32 }).done
+    t.true(whole(looped) && looped.late === 0, JSON.stringify(looped))
+    const seen: Numbers[] = []
+    for (const name of names) {
+      await client.ask({ do: 'tell', name, what: 'seen' })
+      seen.push(await client.ask({ do: 'heard', name, what: 'seen' }))
+    }
+    t.log(seen.map(({ distinct, batches }) => `${distinct} frames in ${batches} batches`).join(' and '))
+    t.is((seen[0]?.distinct as number) + (seen[1]?.distinct as number), 100_000)
+    for (const { distinct, missing, late, corrupt, unsent } of seen) {
+      t.deepEqual({ missing, late, corrupt, unsent }, { missing: 0, late: 0, corrupt: 0, unsent: 0 })
+      t.true(distinct > 10_000, 'the flows are spread')
+    }
+    await scene.assertAccounted(t, new Answering(client, info))
+    await client.ask({ do: 'close' })
+    for (const name of names) t.is(await client.ask({ do: 'heard', name, what: 'ended' }), null)
+    for (const name of names) await client.ask({ do: 'terminate', name })
+    t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, client.program.lines.join('\n'))
+    await scene.end(t)
+  })
+}
+
+test.serial('a port reads all its queues in one loop', async (t) => {
+  const scene = await Scene.open(t, { config: GRANT.replace('ports = 64', 'ports = 64\nqueues = 4') })
+  const port = await scene.answering(0, {}, { queues: 4 })
+  const looped = await scene.lab.closedLoop(port.target(), { frames: 50_000, flows: 32 }).done
+  t.true(whole(looped) && looped.late === 0, JSON.stringify(looped))
+  const { queues } = await port.stats()
+  t.true(
+    queues.length === 4 && queues.every((queue) => (queue?.client.received ?? 0) > 1000),
+    JSON.stringify(queues.map((queue) => queue?.client.received)),
+  )
+  await scene.assertAccounted(t, port)
+  await port.client.stop()
   await scene.end(t)
 })
 

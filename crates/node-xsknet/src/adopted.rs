@@ -14,7 +14,7 @@ use serde_json::json;
 use xsknet_xsk::{BindMode, DeviceState, Donation, Layout, Socket};
 
 use crate::callback::Callback;
-use crate::data_path::DataPath;
+use crate::data_path::{Closing, DataPath};
 use crate::descriptors::Descriptors;
 use crate::failure::Failure;
 use crate::hand_over::{self, Correspondence, Key, LineEnd, Parcel};
@@ -68,7 +68,7 @@ pub struct Counted {
 }
 
 impl SocketDescription {
-    fn layout(&self) -> Result<Layout, Failure> {
+    pub(crate) fn layout(&self) -> Result<Layout, Failure> {
         let layout = Layout::builder()
             .frame_size(self.frame_size)
             .frames(self.frames)
@@ -108,18 +108,21 @@ impl SocketDescription {
 
     fn adopt(&self, xsk: OwnedFd, umem: OwnedFd) -> Result<Socket, Failure> {
         let layout = self.layout()?;
+        let (in_fill, bind) = (self.chunks_in_fill(&layout)?, self.bind()?);
+        Ok(Socket::adopt(Donation { xsk, umem, layout, in_fill, bind, counters: self.counters() })?)
+    }
+
+    pub(crate) fn counters(&self) -> xsknet_xsk::SocketCounters {
         let Counted { received, sent, completed } = self.counted;
-        let counters = xsknet_xsk::SocketCounters {
+        xsknet_xsk::SocketCounters {
             received: received.into(),
             sent: sent.into(),
             completed: completed.into(),
             ..Default::default()
-        };
-        let (in_fill, bind) = (self.chunks_in_fill(&layout)?, self.bind()?);
-        Ok(Socket::adopt(Donation { xsk, umem, layout, in_fill, bind, counters })?)
+        }
     }
 
-    fn bind(&self) -> Result<BindMode, Failure> {
+    pub(crate) fn bind(&self) -> Result<BindMode, Failure> {
         match self.bind_mode.as_str() {
             "copy" => Ok(BindMode::Copy),
             "zero-copy" => Ok(BindMode::ZeroCopy),
@@ -188,6 +191,8 @@ pub(crate) struct State {
     path: RefCell<Option<DataPath>>,
     /// The path that closes: its descriptors stay open until libuv has let go of them.
     leaving: Cell<Option<DataPath>>,
+    /// What the kernel may still use of a UMEM, until the daemon has closed its share of the socket, too.
+    closing: Cell<Option<Closing>>,
     /// Set right after the state has been made.
     poll: RefCell<Option<Poll>>,
     on_ready: RefCell<Option<Callback>>,
@@ -198,11 +203,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    fn open(env: &Env, path: DataPath) -> Result<Rc<Self>, Failure> {
+    pub(crate) fn open(env: &Env, path: DataPath) -> Result<Rc<Self>, Failure> {
         let state = Rc::new(Self {
             env: env.raw(),
             path: RefCell::new(Some(path)),
             leaving: Cell::new(None),
+            closing: Cell::new(None),
             poll: RefCell::new(None),
             on_ready: RefCell::new(None),
             on_closed: RefCell::new(None),
@@ -275,7 +281,7 @@ impl Watcher for State {
             self.with_scope(|| self.buffers.take().into_iter().for_each(SharedBuffer::detach));
         }
         if let Some(path) = self.leaving.take().or_else(|| self.path.take()) {
-            path.close();
+            self.closing.set(Some(path.close()).filter(Closing::is_shared));
             if let Some(correspondence) = self.correspondence.take() {
                 correspondence.close();
             }
@@ -293,7 +299,7 @@ impl Watcher for State {
 /// A socket that this process has taken over.
 #[napi]
 pub struct AdoptedSocket {
-    state: Rc<State>,
+    pub(crate) state: Rc<State>,
 }
 
 impl AdoptedSocket {
@@ -411,6 +417,14 @@ impl AdoptedSocket {
             correspondence.sent(key);
         }
         Ok(key.into())
+    }
+
+    /// Frees the chunks that the socket had when it was closed, for others that share its UMEM: nobody has a descriptor of it any more.
+    #[napi]
+    pub fn reclaim(&self) {
+        if let Some(closing) = self.state.closing.take() {
+            closing.reclaim();
+        }
     }
 
     /// Writes to the thread at the other end: the one that has the socket, or that it came from. Nothing happens once that is gone.

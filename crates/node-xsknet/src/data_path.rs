@@ -54,7 +54,6 @@ impl Commons {
     }
 }
 
-#[allow(dead_code, reason = "what hands a socket over, or shares its UMEM, calls it")]
 /// A socket that was closed, and whose chunks the kernel may still use.
 pub(crate) struct Closing {
     commons: Rc<RefCell<Commons>>,
@@ -62,7 +61,11 @@ pub(crate) struct Closing {
 }
 
 impl Closing {
-    #[allow(dead_code, reason = "what hands a socket over, or shares its UMEM, calls it")]
+    /// Whether other sockets have the same UMEM.
+    pub(crate) fn is_shared(&self) -> bool {
+        Rc::strong_count(&self.commons) > 1
+    }
+
     /// Frees them: the daemon has closed its descriptor, too.
     pub(crate) fn reclaim(self) {
         self.commons.borrow_mut().umem.reclaim(self.closed);
@@ -88,14 +91,12 @@ impl DataPath {
         Self::with(endpoint, Rc::new(RefCell::new(Commons { umem, file, tables: Vec::new() })))
     }
 
-    #[allow(dead_code, reason = "what hands a socket over, or shares its UMEM, calls it")]
     /// A socket that shares the UMEM of this one: `join` makes it of the UMEM.
     pub(crate) fn sharing<E>(&self, join: impl FnOnce(&mut Umem) -> Result<Endpoint, E>) -> Result<Self, E> {
         let endpoint = join(&mut self.commons.borrow_mut().umem)?;
         Ok(Self::with(endpoint, Rc::clone(&self.commons)))
     }
 
-    #[allow(dead_code, reason = "what hands a socket over, or shares its UMEM, calls it")]
     /// The UMEM, for what is done seldom.
     pub(crate) fn with_umem<T>(&self, body: impl FnOnce(&mut Umem) -> T) -> T {
         body(&mut self.commons.borrow_mut().umem)

@@ -14,6 +14,7 @@ mod hot;
 mod loopback;
 mod pin;
 mod poll;
+mod reservation;
 mod sharing;
 mod slate;
 mod statistics;

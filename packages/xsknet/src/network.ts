@@ -42,6 +42,11 @@ export interface PortOptions {
   vlan?: number | undefined
   /** Bytes of the longest packet without its Ethernet header, at most the uplink's. Default: the uplink's. */
   mtu?: number | undefined
+  /**
+   * How many queues: 1 to 8. Each is a socket with rings and memory of its own, all of the sizes below, so that as many threads can share
+   * the port: all frames of a flow, in either direction, come to the same queue. Default: 1.
+   */
+  queues?: number | undefined
   /** Chunks of the UMEM, for reception and sending together: 1 to 1,048,576. Default: twice `ringSize`. */
   frames?: number | undefined
   /** Bytes of a chunk: 2048 or 4096. 256 of them and `headroom` are not for the frame. Default: 2048. */
@@ -265,7 +270,8 @@ export class Network extends EventEmitter<NetworkEvents> {
     const { signal, ...all } = options
     checkSignal(signal)
     const { port: request, settings } = checkedPort(all)
-    const { uplink, addresses, name, mac, vlan, mtu, ...wishes } = request
+    const { uplink, addresses, name, mac, vlan, mtu, queues = 1, ...wishes } = request
+    if (queues !== 1) throw severalPinned(queues)
     const { info, pinned, held } = await this.#request(
       'openPinnedPort',
       { port: { uplink, addresses, name, mac, vlan, mtu } },
@@ -432,4 +438,11 @@ function check<O extends Operation>(operation: O, parameters: Parameters<O>, nam
 
 function networkClosed(): XsknetError {
   return new XsknetError('ERR_XSKNET_NETWORK_CLOSED', 'the network was closed')
+}
+
+function severalPinned(queues: number): XsknetError {
+  return new XsknetError('ERR_XSKNET_NOT_SUPPORTED', `a pinned port has one queue, not ${queues}`, {
+    hint: 'Open it by `network.openPort()`, or open several pinned ports.',
+    details: { queues },
+  })
 }

@@ -632,10 +632,11 @@ export class Queue implements Outlet {
   #check(): 'up' | 'down' | 'gone' {
     const device = this.#socket.check()
     if (device === 'gone') {
+      const { port, name, uplink, members } = this.info
       this.#owner.lost(
-        new XsknetError('ERR_XSKNET_PORT_LOST', `the device of port ${this.info.name} on ${this.info.uplink} was deleted`, {
+        new XsknetError('ERR_XSKNET_PORT_LOST', `the device of port ${name} on ${uplink} was deleted`, {
           hint: 'Open another port.',
-          details: { port: this.info.port, uplink: this.info.uplink, inner: this.info.inner },
+          details: { port, uplink, inner: members[this.index]?.inner },
         }),
       )
     }
