@@ -33,6 +33,16 @@ export function stagedProgram(folder: string, path: string): string {
   return join(staged, basename(program).replace(/ts$/, 'js'))
 }
 
+/** Puts the text of a program into the folder, beside the packages, and returns its path in there, in JavaScript. */
+export function compiled(folder: string, name: string, text: string): string {
+  if (!existsSync(join(folder, 'node_modules'))) stagePackages(folder)
+  const source = join(folder, `${name}.ts`)
+  writeFileSync(source, text)
+  const options = ['--ignoreConfig', '--noCheck', '--target', 'es2022', '--module', 'nodenext', '--outDir', folder]
+  execFileSync(`${root}node_modules/.bin/tsc`, [...options, source], { cwd: root, stdio: 'inherit' })
+  return join(folder, `${name}.js`)
+}
+
 function stagePackages(folder: string): void {
   const modules = join(folder, 'node_modules')
   for (const name of ['xsknet', 'xsknetd']) {
