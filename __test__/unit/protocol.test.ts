@@ -264,6 +264,7 @@ test('descriptors go with few messages', (t) => {
   const beside = (name: string, operation: Operation) => descriptorsBeside(readResult(operation, example(name).result))
   t.is(beside('open-port.answer', 'openPort'), 2)
   t.is(beside('open-port-queues.answer', 'openPort'), 4)
+  t.is(beside('open-port-shared.answer', 'openPort'), 1)
   t.is(beside('open-pinned-port.answer', 'openPinnedPort'), 0)
   t.is(beside('share-socket.answer', 'shareSocket'), 0)
   t.is(beside('ports.answer', 'ports'), 0)

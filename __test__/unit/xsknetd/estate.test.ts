@@ -119,6 +119,44 @@ test('the memory of every queue counts', async (t) => {
   t.is(await codeOf(t, estate.openPort(alice, port)), 'ERR_XSKNET_LIMIT_REACHED')
 })
 
+test('ports on one UMEM count as ports, and their memory once, until the last is closed', async (t) => {
+  const { ground, estate, alice, owner } = await setUp({ grants: [grant({ ports: 3, memory: 8 * MiB })] })
+  const first = await estate.openPort(alice, port)
+  const onto = { ...port, umemOf: { port: first.info.port, inFill: [[0, 64]] as [number, number][] } }
+  const second = await estate.openPort(alice, onto)
+  const third = await estate.openPort(alice, { ...onto, ringSize: 512 })
+  t.like(ground.requests[1], { umemOf: onto.umemOf, queues: 1, ringSize: 2048, frames: undefined })
+  t.deepEqual(
+    ground.handedOut.map(({ length }) => length),
+    [2, 1, 1],
+  )
+  t.is(await codeOf(t, estate.openPort(alice, onto)), 'ERR_XSKNET_LIMIT_REACHED', 'a fourth port')
+  await estate.closePort(alice, first.info.port)
+  t.is(await codeOf(t, estate.openPort(alice, port)), 'ERR_XSKNET_LIMIT_REACHED', 'the memory is still in use')
+  t.is(await codeOf(t, estate.openPort(alice, onto)), 'ERR_XSKNET_PORT_UNKNOWN')
+  const byTheSecond = { ...onto, umemOf: { ...onto.umemOf, port: second.info.port } }
+  const fourth = await estate.openPort(alice, byTheSecond)
+  t.is(await codeOf(t, estate.openPort(owner(ALICE), byTheSecond)), 'ERR_XSKNET_PORT_UNKNOWN', 'another connection')
+  for (const { info } of [second, third, fourth]) await estate.closePort(alice, info.port)
+  await t.notThrowsAsync(estate.openPort(alice, port))
+})
+
+for (const [what, changed, code] of [
+  ['another size of frames', { frameSize: 4096 }, 'ERR_XSKNET_LAYOUT_UNFIT'],
+  ['more frames', { frames: 64 }, 'ERR_XSKNET_LAYOUT_UNFIT'],
+  ['huge pages', { hugePages: 'prefer' }, 'ERR_XSKNET_LAYOUT_UNFIT'],
+  ['several chunks a frame', { multiBuffer: true }, 'ERR_XSKNET_LAYOUT_UNFIT'],
+  ['several queues', { queues: 2 }, 'ERR_XSKNET_NOT_SUPPORTED'],
+] as const) {
+  test(`a port on another's UMEM cannot have ${what}`, async (t) => {
+    const { ground, estate, alice } = await setUp()
+    const { info } = await estate.openPort(alice, port)
+    const onto = { ...port, umemOf: { port: info.port, inFill: [] }, ...changed }
+    t.is(await codeOf(t, estate.openPort(alice, onto)), code)
+    t.is(ground.requests.length, 1)
+  })
+}
+
 test('what failed to open counts no more', async (t) => {
   const { ground, estate, alice } = await setUp({ grants: [grant({ ports: 1, memory: 8 * MiB })] })
   for (let round = 0; round < 3; round++) {

@@ -167,7 +167,7 @@ export class FakeGround implements Ground {
       counted: { received: 1, sent: 1, completed: 1 },
     }
     const takeDescriptors = () => {
-      const descriptors = new FakeDescriptors(2 * queues)
+      const descriptors = new FakeDescriptors(request.umemOf ? 1 : 2 * queues)
       this.handedOut.push(descriptors)
       return descriptors
     }

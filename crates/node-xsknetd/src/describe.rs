@@ -7,7 +7,7 @@ use napi_derive::napi;
 use serde_json::json;
 use xsknet_bpf::Obtained;
 use xsknet_port::{PinnedPortOptions, PortOptions};
-use xsknet_xsk::{BindRequest, Donation, HugePages, Layout, RingName};
+use xsknet_xsk::{BindMode, BindRequest, Donation, HugePages, Layout, RingName, SharedSocket, SocketCounters};
 
 use crate::errno;
 use crate::error::Failure;
@@ -35,6 +35,32 @@ pub struct PortRequest {
     #[napi(ts_type = "'require' | 'prefer' | 'never'")]
     pub zero_copy: Option<String>,
     pub busy_poll: Option<BusyPoll>,
+    /// On the UMEM of another port of the same client: of the sizes above the ring's alone counts then.
+    pub umem_of: Option<UmemOf>,
+}
+
+/// A UMEM that a client has already.
+#[napi(object, object_to_js = false)]
+pub struct UmemOf {
+    /// A port on it.
+    pub port: u32,
+    /// The chunks for reception: ranges.
+    #[napi(ts_type = "[first: number, count: number][]")]
+    pub in_fill: Vec<Vec<u32>>,
+}
+
+impl UmemOf {
+    /// The chunks of the ranges, at most `most`, so that a lie costs no memory.
+    pub fn chunks(&self, most: u32) -> Result<Vec<u32>, Failure> {
+        let counts = self.in_fill.iter().filter_map(|range| range.get(1));
+        let all: u64 = counts.map(|count| u64::from(*count)).sum();
+        if all > u64::from(most) {
+            let message = format!("{all} chunks were given for a FILL ring of {most} slots");
+            return Err(Failure::new("LAYOUT_UNFIT", message, json!({ "chunks": all, "slots": most })));
+        }
+        let ranges = self.in_fill.iter().filter_map(|range| Some((*range.first()?, *range.get(1)?)));
+        Ok(ranges.flat_map(|(first, count)| (0..count).map(move |n| first.saturating_add(n))).collect())
+    }
 }
 
 /// What a pinned port is to be. UMEM and rings are its client's affair.
@@ -367,6 +393,8 @@ pub struct SocketDescription {
     pub in_fill: Vec<Vec<u32>>,
     pub multi_buffer: bool,
     pub huge_pages: bool,
+    /// The port whose UMEM it is on.
+    pub umem_of: Option<u32>,
     #[napi(ts_type = "'copy' | 'zero-copy'")]
     pub bind_mode: String,
     pub counted: Counted,
@@ -383,6 +411,19 @@ pub struct Counted {
 
 impl From<&Donation> for SocketDescription {
     fn from(Donation { layout, in_fill, bind, counters, .. }: &Donation) -> Self {
+        Self::new(layout, in_fill, *bind, counters)
+    }
+}
+
+impl SocketDescription {
+    /// Of a socket on the UMEM of another port.
+    pub fn of_shared(socket: &SharedSocket, umem_of: u32) -> Self {
+        let counters = SocketCounters { received: socket.turned_back(), ..SocketCounters::default() };
+        let own = Self::new(&socket.layout, &socket.in_fill, socket.bind, &counters);
+        Self { umem_of: Some(umem_of), ..own }
+    }
+
+    fn new(layout: &Layout, in_fill: &[u32], bind: BindMode, counters: &SocketCounters) -> Self {
         Self {
             frame_size: layout.frame_size(),
             frames: layout.frames(),
@@ -395,7 +436,8 @@ impl From<&Donation> for SocketDescription {
             in_fill: ranges(in_fill).into_iter().map(Into::into).collect(),
             multi_buffer: layout.multi_buffer(),
             huge_pages: layout.huge_pages(),
-            bind_mode: bind_mode(*bind),
+            umem_of: None,
+            bind_mode: bind_mode(bind),
             counted: Counted {
                 received: count(counters.received),
                 sent: count(counters.sent),

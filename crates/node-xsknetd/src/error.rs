@@ -192,7 +192,7 @@ impl From<OpenPortError> for Failure {
             }
             // The protocol's schema has the same bounds.
             E::QueuesUnfit { queues, limit } => ("INTERNAL", json!({ "queues": queues, "limit": limit })),
-            E::UmemNotShared { port, why } => ("SOCKET_REFUSED", json!({ "port": port, "why": why })),
+            E::UmemNotShared { port, why } => ("NOT_SUPPORTED", json!({ "port": port, "why": why })),
             E::NoAddress => ("ADDRESS_MISSING", json!({})),
             E::AddressUnfit { address, what } => ("ADDRESS_UNFIT", json!({ "address": address, "what": what })),
             E::AddressTaken { address, uplink, holder } => {

@@ -18,10 +18,11 @@ use xsknet_port::{
     BrokeredPort, Client, CloseError, InstanceName, OpenPortError, PinnedPort, PinnedPortOptions, Places, PortOptions,
     StepError, Uplink, UplinkOptions, Watch,
 };
+use xsknet_xsk::RingName;
 
 use crate::describe::{
     Loss, Owner, Pin, PinnedPortInfo, PinnedPortRequest, PortInfo, PortRequest, PortStatistics, SocketDescription,
-    UplinkInfo, UplinkStatistics,
+    UmemOf, UplinkInfo, UplinkStatistics,
 };
 use crate::descriptors::Descriptors;
 use crate::error::Failure;
@@ -238,10 +239,13 @@ impl Instance {
         &self,
         env: &'env Env,
         uplink: String,
-        request: PortRequest,
+        mut request: PortRequest,
     ) -> napi::Result<PromiseRaw<'env, OpenedPort>> {
         let domain = Arc::clone(&self.0);
         env.spawn_future(blocking(move || {
+            if let Some(umem_of) = request.umem_of.take() {
+                return open_shared(domain, &uplink, request, &umem_of);
+            }
             let options = PortOptions::try_from(request)?;
             let (port, donations) = domain.uplink(&uplink)?.open_port(options)?.hand_over()?;
             let info = PortInfo::new(&uplink, port.info(), donations[0].bind);
@@ -464,6 +468,27 @@ impl OpenedPinnedPort {
     pub fn announce(&self) {
         lock(&self.domain.losses).know(self.info.port);
     }
+}
+
+/// A port on the UMEM of another one, which its client has already: its only descriptor is the XSK.
+fn open_shared(
+    domain: Arc<Domain>,
+    uplink: &str,
+    request: PortRequest,
+    umem_of: &UmemOf,
+) -> Result<OpenedPort, Failure> {
+    let options = PortOptions::try_from(request)?;
+    let in_fill = umem_of.chunks(options.layout.ring(RingName::Fill))?;
+    let first = lock(&domain.ports).get(&umem_of.port).cloned().ok_or_else(|| port_unknown(umem_of.port))?;
+    let umem = match lock(&first).as_ref() {
+        Some(OpenPort::Brokered(port)) => port.share_umem()?,
+        _ => return Err(port_unknown(umem_of.port)),
+    };
+    let (port, socket) = domain.uplink(uplink)?.open_shared(options, &umem, &in_fill)?;
+    let info = PortInfo::new(uplink, port.info(), socket.bind);
+    domain.keep(info.port, OpenPort::Brokered(port));
+    let sockets = vec![SocketDescription::of_shared(&socket, umem_of.port)];
+    Ok(OpenedPort { info, sockets, descriptors: vec![socket.xsk], domain })
 }
 
 fn loss_of(loss: xsknet_port::Loss) -> Loss {

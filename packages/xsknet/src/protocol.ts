@@ -168,6 +168,8 @@ const socketDescription = v.strictObject({
   multiBuffer: v.boolean(),
   /** Whether the UMEM lies in huge pages. */
   hugePages: v.boolean(),
+  /** The port whose UMEM it is on, which the client has already: then no file of a UMEM comes beside the XSK. */
+  umemOf: v.optional(port),
   bindMode,
   /** Frames that the daemon took out of RX, put into TX and took out of COMPLETION before: the self-test's, and what came meanwhile. */
   counted: v.strictObject({ received: u32, sent: u32, completed: u32 }),
@@ -263,6 +265,8 @@ const portRequest = v.strictObject({
   multiBuffer: v.optional(v.boolean()),
   zeroCopy: v.optional(v.picklist(['require', 'prefer', 'never'])),
   busyPoll: v.optional(v.strictObject({ microseconds: u32, budget: u32 })),
+  /** On the UMEM of another port of this connection, with these of its chunks for reception: ranges of first chunk and number. */
+  umemOf: v.optional(v.strictObject({ port, inFill: v.array(v.strictTuple([u32, u32])) })),
 })
 /** What a port is to be. */
 export type PortRequest = v.InferOutput<typeof portRequest>
@@ -324,7 +328,8 @@ export function descriptorsOf(operation: Operation): number {
 }
 /** How many file descriptors come beside a good answer: those of the sockets that it describes. */
 export function descriptorsBeside(result: Result<Operation>): number {
-  return 'sockets' in result ? 2 * result.sockets.length : 0
+  if (!('sockets' in result)) return 0
+  return result.sockets.reduce((count, { umemOf }) => count + (umemOf === undefined ? 2 : 1), 0)
 }
 
 /** What a request says beside `version`, `id` and `operation`. */

@@ -12,7 +12,7 @@ import type {
   UplinkStatistics,
 } from 'xsknet/protocol'
 import { type Address, readAddress } from './addresses.js'
-import type { Ground, Loss, UplinkMode } from './ground.js'
+import type { Ground, Loss, OpenedPort, UplinkMode } from './ground.js'
 import type { Log, LogFields } from './log.js'
 import { type Grant, type Holding, mayUse, permit, unknownUplink, type Vlan, type Wish } from './policy.js'
 import type { Credentials, Descriptors } from './wire.js'
@@ -57,12 +57,22 @@ interface Held {
   readonly owner: Owner
   /** What the policy counts. */
   readonly wish: Wish
+  readonly umem: Umem
+}
+
+/** Memory that one or more ports of a client are on. It counts once, and until the last of them is closed. */
+interface Umem {
+  readonly bytes: number
+  ports: number
 }
 
 /** What becomes of a request that does not say: the daemon's words, so that what the policy counts is what is made. */
 const QUEUES = 1
 const RING_SIZE = 2048
 const FRAME_SIZE = 2048
+
+/** What is settled where a UMEM was made. */
+const UMEM_OPTIONS = ['frames', 'frameSize', 'headroom', 'hugePages', 'multiBuffer', 'zeroCopy'] as const
 
 /** The uplinks and ports of a daemon, and whose they are. */
 export class Estate {
@@ -116,12 +126,39 @@ export class Estate {
   }
 
   async openPort(owner: Owner, request: PortRequest): Promise<GrantedPort> {
+    if (request.umemOf) return this.#openShared(owner, request, request.umemOf.port)
     const { uplink, mac, ...rest } = request
     const { queues, ringSize, frames, frameSize } = sizes(request, () => this.#ground.hugePageBytes())
     return this.#open(owner, wishOf(request, { queues, memory: queues * frames * frameSize, pinned: false }), {
       make: (addresses) => this.#ground.openPort(uplink, { ...rest, queues, ringSize, frames, frameSize, addresses }),
       hand: (opened) => ({ sockets: [...opened.sockets], descriptors: opened.takeDescriptors() }),
     })
+  }
+
+  /** On the UMEM of a port that the same connection has. */
+  async #openShared(owner: Owner, request: PortRequest, first: number): Promise<GrantedPort> {
+    const held = this.#ports.get(first)
+    if (held?.owner !== owner || held.wish.pinned) throw unknownPort(first, 'this client')
+    const { uplink, mac, queues = QUEUES, ringSize = RING_SIZE, ...rest } = request
+    if (queues !== 1) {
+      throw new XsknetError('ERR_XSKNET_NOT_SUPPORTED', `a port on the UMEM of another one cannot have ${queues} queues`, {
+        hint: 'Open as many ports with one queue each.',
+        details: { queues, umemOf: first },
+      })
+    }
+    const settled = UMEM_OPTIONS.filter((option) => request[option] !== undefined)
+    if (settled.length > 0) {
+      throw new XsknetError(
+        'ERR_XSKNET_LAYOUT_UNFIT',
+        `a port on the UMEM of port ${first} was asked for with ${settled.join(', ')}, which that UMEM has already`,
+        { hint: `Leave out ${settled.join(', ')}.`, details: { umemOf: first, options: settled } },
+      )
+    }
+    const way = {
+      make: (addresses: string[]) => this.#ground.openPort(uplink, { ...rest, queues, ringSize, addresses }),
+      hand: (opened: OpenedPort) => ({ sockets: [...opened.sockets], descriptors: opened.takeDescriptors() }),
+    }
+    return this.#open(owner, wishOf(request, { queues, memory: 0, pinned: false }), way, held.umem)
   }
 
   /** The namespace is taken over where it gets as far as the kernel's side; until then it is the caller's. */
@@ -154,8 +191,13 @@ export class Estate {
     await this.#ground.shareSocket(port, socket)
   }
 
-  async #open<O extends Made, G extends Handed>(owner: Owner, wish: Wish, way: Way<O, G>): Promise<G & Pick<O, 'info'>> {
-    const opening = this.#opened(owner, wish, way)
+  async #open<O extends Made, G extends Handed>(
+    owner: Owner,
+    wish: Wish,
+    way: Way<O, G>,
+    umem: Umem = { bytes: wish.memory, ports: 0 },
+  ): Promise<G & Pick<O, 'info'>> {
+    const opening = this.#opened(owner, wish, way, umem)
     this.#opening.set(opening, owner)
     try {
       return await opening
@@ -168,6 +210,7 @@ export class Estate {
     owner: Owner,
     wish: Wish,
     { make, hand }: Way<O, G>,
+    umem: Umem,
   ): Promise<G & Pick<O, 'info'>> {
     const { uplink } = wish
     const { uid, pid } = owner.credentials
@@ -179,16 +222,16 @@ export class Estate {
 
     permit(this.#grants, owner.credentials, wish, this.#holding(uid))
     // Before anything is awaited: requests that come meanwhile see it.
-    this.#hold(uid, 1, wish.memory)
+    this.#hold(uid, umem)
     let opened: O
     try {
       opened = await make(wish.addresses.map(({ ip }) => ip))
     } catch (error) {
-      this.#hold(uid, -1, -wish.memory)
+      this.#letGo(uid, umem)
       throw error
     }
     const info = withPrefixes(opened.info, wish.addresses)
-    const held = { info, owner, wish }
+    const held = { info, owner, wish, umem }
     this.#ports.set(opened.key, held)
     const handed = hand(opened)
     try {
@@ -264,7 +307,7 @@ export class Estate {
         (error) => this.#log('port-close-failed', { port, uplink, name, uid, why, ...reasonOf(error) }),
       )
       .finally(() => {
-        this.#hold(uid, -1, -held.wish.memory)
+        this.#letGo(uid, held.umem)
         this.#closing.delete(closing)
       })
     this.#closing.set(closing, uid)
@@ -308,11 +351,19 @@ export class Estate {
     return this.#holdings.get(uid) ?? { ports: 0, memory: 0 }
   }
 
-  #hold(uid: number, ports: number, memory: number): void {
-    const has = this.#holding(uid)
-    const holds = { ports: has.ports + ports, memory: has.memory + memory }
-    if (holds.ports === 0) this.#holdings.delete(uid)
-    else this.#holdings.set(uid, holds)
+  /** One port more. The memory comes with the first that is on it. */
+  #hold(uid: number, umem: Umem): void {
+    const { ports, memory } = this.#holding(uid)
+    this.#holdings.set(uid, { ports: ports + 1, memory: umem.ports === 0 ? memory + umem.bytes : memory })
+    umem.ports += 1
+  }
+
+  /** One port less. */
+  #letGo(uid: number, umem: Umem): void {
+    umem.ports -= 1
+    const { ports, memory } = this.#holding(uid)
+    if (ports === 1) this.#holdings.delete(uid)
+    else this.#holdings.set(uid, { ports: ports - 1, memory: umem.ports === 0 ? memory - umem.bytes : memory })
   }
 }
 
