@@ -1,23 +1,30 @@
 // npm run endurance: numbered frames into a client, out of it and through it, as many as you like:
-// `-- --packets 100000000 [--mode native] [--stage l2fwd]`. All must arrive in order, or be counted as lost.
+// `-- --packets 100000000 [--mode native] [--stage l2fwd] [--level descriptors]`. All must arrive in order, or be counted as lost.
 import { parseArgs } from 'node:util'
 import { endure, STAGES } from '../__test__/helpers/endurance.js'
 
 const { values } = parseArgs({
-  options: { packets: { type: 'string', default: '10000000' }, mode: { type: 'string' }, stage: { type: 'string' } },
+  options: {
+    packets: { type: 'string', default: '10000000' },
+    mode: { type: 'string' },
+    stage: { type: 'string' },
+    level: { type: 'string' },
+  },
 })
 const packets = Number(values.packets)
 const modes = (['native', 'skb'] as const).filter((mode) => mode === (values.mode ?? mode))
+const levels = (['batches', 'descriptors'] as const).filter((level) => level === (values.level ?? level))
 const stages = STAGES.filter((stage) => stage === (values.stage ?? stage))
 if (!Number.isInteger(packets) || packets < 1) throw new Error(`--packets takes a number from 1 on, not ${values.packets}`)
 if (modes.length === 0) throw new Error(`--mode is native or skb, not ${values.mode}`)
 if (stages.length === 0) throw new Error(`--stage is one of ${STAGES.join(', ')}, not ${values.stage}`)
+if (levels.length === 0) throw new Error(`--level is batches or descriptors, not ${values.level}`)
 
-for (const mode of modes) {
+for (const [mode, level] of modes.flatMap((mode) => levels.map((level) => [mode, level] as const))) {
   const undo: (() => Promise<void>)[] = []
   try {
-    console.log(`${mode}: ${packets} packets a stage`)
-    const all = await endure({ teardown: (step) => void undo.unshift(step) }, { mode, packets, stages, tell: console.log })
+    console.log(`${mode}, ${level}: ${packets} packets a stage`)
+    const all = await endure({ teardown: (step) => void undo.unshift(step) }, { mode, level, packets, stages, tell: console.log })
     // The last one has what was found at the end.
     const faults = all.flatMap((endured) => endured.faults)
     for (const fault of faults) console.error(fault)

@@ -5,6 +5,7 @@ import { residentBytes } from './footprint.js'
 import { type Arrived, CARD, Lab, type Owner, portPrefixes, REMOTE } from './lab.js'
 import { waitUntil } from './program.js'
 import type { Numbers } from './programs/numbered.js'
+import type { Level } from './programs/numbers.js'
 import { accounted } from './scene.js'
 import { lostInward, lostOutward } from './sums.js'
 
@@ -17,6 +18,8 @@ export interface EnduranceOptions {
   /** Of each stage. */
   packets: number
   stages?: readonly Stage[]
+  /** How the client does it; leases of an iterator unless set. */
+  level?: Level
   /** Hears of each stage at its end. */
   tell?: (line: string) => void
 }
@@ -56,7 +59,7 @@ const sum = (counts: Record<string, number>) => Object.values(counts).reduce((to
  */
 export async function endure(
   owner: Owner,
-  { mode, packets, stages = STAGES, tell = () => {} }: EnduranceOptions,
+  { mode, packets, stages = STAGES, level = 'batches', tell = () => {} }: EnduranceOptions,
 ): Promise<Endured[]> {
   const lab = await Lab.create(owner)
   await lab.sink(SINKS, { flows: FLOWS })
@@ -79,7 +82,7 @@ export async function endure(
   const run: Record<Stage, () => Promise<Omit<Endured, 'stage' | 'grown'>>> = {
     rx: async () => {
       const before = await lost()
-      await client.ask({ do: 'read', back: false })
+      await client.ask({ do: 'read', level, back: false })
       const { sent, lostAtTheFarEnd, seconds } = await lab.flood(target, {
         frames: packets,
         flows: FLOWS,
@@ -100,9 +103,15 @@ export async function endure(
     tx: async () => {
       const before = await lost()
       const came = await lab.sink(SINKS, { flows: FLOWS })
-      await client.ask({ do: 'read', back: false })
+      await client.ask({ do: 'read', level, back: false })
       const began = performance.now()
-      await client.ask({ do: 'emit', to: { mac: lab.farMac, address: REMOTE.v4, port: SINKS }, frames: packets, flows: FLOWS })
+      await client.ask({
+        do: 'emit',
+        level,
+        to: { mac: lab.farMac, address: REMOTE.v4, port: SINKS },
+        frames: packets,
+        flows: FLOWS,
+      })
       const seconds = (performance.now() - began) / 1000
       await accounted(lab, uplink, [port])
       await client.ask({ do: 'stop' })
@@ -118,7 +127,7 @@ export async function endure(
     },
     l2fwd: async () => {
       const before = await lost()
-      await client.ask({ do: 'read', back: true })
+      await client.ask({ do: 'read', level, back: true })
       const {
         sent,
         answered,

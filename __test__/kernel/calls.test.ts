@@ -5,6 +5,7 @@ import { Client } from '../helpers/client.js'
 import { CARD, portPrefixes } from '../helpers/lab.js'
 import { Program, waitUntil } from '../helpers/program.js'
 import type { Numbers } from '../helpers/programs/numbered.js'
+import type { Level } from '../helpers/programs/numbers.js'
 import { Scene } from '../helpers/scene.js'
 
 // How often a client enters the kernel while it is never short of frames: its RX ring is full before it begins to read.
@@ -49,7 +50,7 @@ class Full {
   }
 
   /** Fills RX while nobody reads, then has it read, or sent back. */
-  async round(back: boolean, meanwhile = async (read: () => Promise<void>) => read()): Promise<Round> {
+  async round(back: boolean, level: Level, meanwhile = async (read: () => Promise<void>) => read()): Promise<Round> {
     const target = { mac: this.#info.mac, address: this.#info.addresses[0] as string, port: 9 }
     const began = await this.stats()
     const offered = (stats: PortStats) => (stats.daemon?.program.seen ?? 0) - (began.daemon?.program.seen ?? 0)
@@ -59,7 +60,7 @@ class Full {
     const before = (await this.stats()).client
     let read: (Numbers & { turns: number }) | undefined
     await meanwhile(async () => {
-      read = await this.#client.ask({ do: 'readSome', frames: RING - 64, back })
+      read = await this.#client.ask({ do: 'readSome', frames: RING - 64, back, level })
     })
     if (!read) throw new Error('nothing was read')
     await waitUntil('sent', async () => (await this.stats()).census.tx === 0)
@@ -74,10 +75,10 @@ class Full {
   }
 }
 
-async function rounds(t: ExecutionContext, full: Full, back: boolean): Promise<Round> {
+async function rounds(t: ExecutionContext, full: Full, back: boolean, level: Level): Promise<Round> {
   const total: Round = { frames: 0, kicks: 0, kickRetries: 0, fillKicks: 0, turns: 0 }
   for (let n = 0; n < ROUNDS; n++) {
-    const round = await full.round(back)
+    const round = await full.round(back, level)
     for (const what of Object.keys(total) as (keyof Round)[]) total[what] += round[what]
   }
   const { frames, kicks, kickRetries, fillKicks, turns } = total
@@ -98,31 +99,32 @@ async function traced(pid: number, during: () => Promise<void>): Promise<Record<
   return Object.fromEntries(rows.flatMap((row) => (row && row[2] !== 'total' ? [[row[2], Number(row[1])]] : [])))
 }
 
-test.serial(
-  'a client that is never short of frames enters the kernel once for 128 sent, and not at all for those received',
-  async (t) => {
-    const scene = await Scene.open(t)
-    const full = await Full.open(scene)
-    const read = await rounds(t, full, false)
-    t.deepEqual([read.kicks, read.fillKicks], [0, 0])
-    // The loop turns about once a millisecond, so that others get their turn.
-    t.true(read.turns < read.frames / 128, `${read.turns} turns`)
-    const back = await rounds(t, full, true)
-    t.is(back.fillKicks, 0)
-    // What is left leaves when the loop turns, and at the end of each round.
-    t.true(back.kicks <= back.frames / 128 + back.turns + ROUNDS, `${back.kicks} kicks`)
+for (const level of ['batches', 'descriptors'] as const)
+  test.serial(
+    `${level}: a client that is never short of frames enters the kernel once for 128 sent, and not at all for those received`,
+    async (t) => {
+      const scene = await Scene.open(t)
+      const full = await Full.open(scene)
+      const read = await rounds(t, full, false, level)
+      t.deepEqual([read.kicks, read.fillKicks], [0, 0])
+      // The loop turns about once a millisecond, so that others get their turn.
+      t.true(read.turns < read.frames / 128, `${read.turns} turns`)
+      const back = await rounds(t, full, true, level)
+      t.is(back.fillKicks, 0)
+      // What is left leaves when the loop turns, and at the end of each round.
+      t.true(back.kicks <= back.frames / 128 + back.turns + ROUNDS, `${back.kicks} kicks`)
 
-    if (existsSync(STRACE)) {
-      for (const sent of [false, true]) {
-        let calls: Record<string, number> = {}
-        const round = await full.round(sent, async (act) => {
-          calls = await traced(full.pid, act)
-        })
-        t.log(`${round.frames} ${sent ? 'sent back' : 'read'} in ${round.turns} turns: ${JSON.stringify(calls)}`)
-        t.true((calls.sendto ?? 0) <= (sent ? round.frames / 128 + round.turns + 1 : 0), JSON.stringify(calls))
-        t.deepEqual([calls.recvfrom ?? 0, calls.recvmsg ?? 0, calls.poll ?? 0, calls.ppoll ?? 0], [0, 0, 0, 0])
-      }
-    } else t.log('there is no strace here to say the same')
-    await scene.end(t)
-  },
-)
+      if (existsSync(STRACE)) {
+        for (const sent of [false, true]) {
+          let calls: Record<string, number> = {}
+          const round = await full.round(sent, level, async (act) => {
+            calls = await traced(full.pid, act)
+          })
+          t.log(`${round.frames} ${sent ? 'sent back' : 'read'} in ${round.turns} turns: ${JSON.stringify(calls)}`)
+          t.true((calls.sendto ?? 0) <= (sent ? round.frames / 128 + round.turns + 1 : 0), JSON.stringify(calls))
+          t.deepEqual([calls.recvfrom ?? 0, calls.recvmsg ?? 0, calls.poll ?? 0, calls.ppoll ?? 0], [0, 0, 0, 0])
+        }
+      } else t.log('there is no strace here to say the same')
+      await scene.end(t)
+    },
+  )

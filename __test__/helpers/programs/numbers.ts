@@ -1,4 +1,5 @@
 // Numbered datagrams, checked one by one: read, sent back, or sent. The sources and sinks of the lab make and take the same.
+import { setImmediate as turn } from 'node:timers/promises'
 import { connect, type Port, type PortOptions } from 'xsknet'
 import { Checker, Numbered, type To, turnAround } from './numbered.js'
 import { serve } from './serve.js'
@@ -8,8 +9,16 @@ let checker = new Checker()
 let ending = new AbortController()
 let reading: Promise<void> = Promise.resolve()
 
+/** By which part of the package: leases of an iterator, or descriptors by explicit calls. */
+export type Level = 'batches' | 'descriptors'
+
+const levels = {
+  batches: { read, emit },
+  descriptors: { read: readDescriptors, emit: emitDescriptors },
+}
+
 /** Reads until it is told to stop, or until so many came, and sends back what it was sent if it is to. */
-async function read(back: boolean, frames = Number.POSITIVE_INFINITY): Promise<void> {
+async function read(back: boolean, frames: number): Promise<void> {
   const { seen } = checker
   try {
     for await (const batch of port.batches({ signal: ending.signal })) {
@@ -28,6 +37,38 @@ async function read(back: boolean, frames = Number.POSITIVE_INFINITY): Promise<v
   }
 }
 
+async function readDescriptors(back: boolean, frames: number): Promise<void> {
+  const { seen } = checker
+  const queue = port.queue(0)
+  const batch = queue.batch(64)
+  const rest = queue.batch(64)
+  const { descriptors, memory } = batch
+  while (!ending.signal.aborted && seen.frames < frames) {
+    let kept = batch.length // those that found no slot
+    const received = queue.receive(batch)
+    if (received > 0) seen.batches++
+    for (let i = kept; i < batch.length; i++) {
+      const [offset, length] = [descriptors[2 * i] as number, descriptors[2 * i + 1] as number]
+      const own = checker.check(memory, offset, length) && back
+      if (own) turnAround(memory, offset)
+      const [to, place] = own ? [descriptors, kept++] : [rest.descriptors, rest.length++]
+      to[2 * place] = offset
+      to[2 * place + 1] = length
+    }
+    batch.length = kept
+    queue.transmit(batch)
+    queue.recycle(rest)
+    const turnIsDue = seen.batches % 32 === 0
+    if (received === 0 || batch.length > 0 || turnIsDue) await turn()
+  }
+  while (batch.length > 0) {
+    queue.kick()
+    queue.transmit(batch)
+    await turn()
+  }
+  queue.kick()
+}
+
 /** Sends numbers from 0 on in each flow, the flows in turn. */
 async function emit(to: To, frames: number, flows: number): Promise<void> {
   const numbered = new Numbered(port, to)
@@ -38,16 +79,36 @@ async function emit(to: To, frames: number, flows: number): Promise<void> {
   }
 }
 
+async function emitDescriptors(to: To, frames: number, flows: number): Promise<void> {
+  const numbered = new Numbered(port, to)
+  const queue = port.queue(0)
+  const batch = queue.batch(64)
+  const { descriptors, memory } = batch
+  let written = 0
+  while (written < frames || batch.length > 0) {
+    const first = batch.length
+    queue.allocate(batch, frames - written)
+    for (let i = first; i < batch.length; i++, written++) {
+      numbered.write(memory, descriptors[2 * i] as number, written % flows, Math.floor(written / flows))
+      descriptors[2 * i + 1] = numbered.bytes.length
+    }
+    if (queue.transmit(batch) > 0) continue
+    queue.kick()
+    await turn()
+  }
+  queue.kick()
+}
+
 serve({
   open: async ({ id: _, do: __, ...options }: PortOptions & { id: unknown; do: unknown }) => {
     port = await (await connect()).openPort(options)
     return port.info
   },
   /** Begins to read; `back`: and to send back. */
-  read: ({ back }: { back: boolean }) => {
+  read: ({ back, level = 'batches' }: { back: boolean; level?: Level }) => {
     checker = new Checker()
     ending = new AbortController()
-    reading = read(back)
+    reading = levels[level].read(back, Number.POSITIVE_INFINITY)
     reading.catch(() => {})
   },
   seen: () => checker.seen,
@@ -58,13 +119,14 @@ serve({
     return checker.seen
   },
   /** Sends so many, and resolves when all are queued. */
-  emit: ({ to, frames, flows }: { to: To; frames: number; flows: number }) => emit(to, frames, flows),
+  emit: ({ to, frames, flows, level }: { to: To; frames: number; flows: number; level: Level }) =>
+    levels[level].emit(to, frames, flows),
   /** Reads so many, and tells how often the event loop turned meanwhile, asking the kernel for events each time. */
-  readSome: async ({ frames, back }: { frames: number; back: boolean }) => {
+  readSome: async ({ frames, back, level = 'batches' }: { frames: number; back: boolean; level?: Level }) => {
     checker = new Checker()
     ending = new AbortController()
     const began = performance.nodeTiming.uvMetricsInfo.loopCount
-    await read(back, frames)
+    await levels[level].read(back, frames)
     return { ...checker.seen, turns: performance.nodeTiming.uvMetricsInfo.loopCount - began }
   },
   stats: () => port.stats(),
