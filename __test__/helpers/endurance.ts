@@ -33,6 +33,8 @@ export interface Endured {
   /** By where it was counted. */
   lost: Record<string, number>
   seconds: number
+  /** System calls that told the kernel to send, and of free chunks. */
+  kicks: number
   /** Bytes of memory that the client has more than when the stage began. */
   grown: number
   /** What must not be. */
@@ -79,7 +81,12 @@ export async function endure(
     return { inward: lostInward(stats, card), outward: lostOutward(stats, card) }
   }
 
-  const run: Record<Stage, () => Promise<Omit<Endured, 'stage' | 'grown'>>> = {
+  const kicked = async () => {
+    const { kicks, fillKicks } = (await port.stats()).client
+    return kicks + fillKicks
+  }
+
+  const run: Record<Stage, () => Promise<Omit<Endured, 'stage' | 'grown' | 'kicks'>>> = {
     rx: async () => {
       const before = await lost()
       await client.ask({ do: 'read', level, back: false })
@@ -153,7 +160,9 @@ export async function endure(
   const all: Endured[] = []
   for (const stage of stages) {
     const resident = residentBytes(client.program.pid)
-    const endured = { stage, ...(await run[stage]()), grown: residentBytes(client.program.pid) - resident }
+    const before = await kicked()
+    const came = await run[stage]()
+    const endured = { stage, ...came, kicks: (await kicked()) - before, grown: residentBytes(client.program.pid) - resident }
     all.push(endured)
     tell(shown(endured))
   }
@@ -167,12 +176,12 @@ export async function endure(
   return all
 }
 
-export function shown({ stage, sent, arrived, lost, seconds, grown, faults }: Endured): string {
+export function shown({ stage, sent, arrived, lost, seconds, kicks, grown, faults }: Endured): string {
   const places = Object.entries(lost).map(([where, frames]) => `${frames} ${where}`)
   const rate = `${(sent / seconds / 1e6).toFixed(3)} Mpps`
   return [
     `${stage}: ${sent} sent, ${arrived} arrived in order, ${places.length > 0 ? places.join(', ') : 'none lost'}`,
-    `${seconds.toFixed(1)} s, ${rate}, grown by ${Math.round(grown / 1024)} KiB`,
+    `${seconds.toFixed(1)} s, ${rate}, ${kicks} kicks, grown by ${Math.round(grown / 1024)} KiB`,
     ...faults.map((fault) => `FAULT: ${fault}`),
   ].join('; ')
 }

@@ -27,13 +27,15 @@ test.serial('a port’s memory that was moved away, kept or given to a thread ha
     }
     const seen: Record<string, Moved['moved']> = {}
     for (const way of await client.ask<string[]>({ do: 'ways' })) {
-      const { moved, closed, collected, stale } = await client.ask<Moved>({ do: 'move', options, way })
-      const what = `${name}, ${way}: ${JSON.stringify({ moved, closed, collected, stale })}`
-      seen[way] = moved
-      t.deepEqual(stale, [0], what)
-      // What was not moved is gone with the port, and what was is there as long as somebody has it.
-      if (way === 'nobody') t.deepEqual([moved, closed, collected], [size, 0, 0], what)
-      else if (typeof moved === 'number') t.true(collected === moved || collected === 0, what)
+      for (const part of ['move', 'moveTable']) {
+        const { moved, closed, collected, stale } = await client.ask<Moved>({ do: part, options, way })
+        const what = `${name}, ${way}, ${part}: ${JSON.stringify({ moved, closed, collected, stale })}`
+        if (part === 'move') seen[way] = moved
+        t.deepEqual(stale, [0], what)
+        // What was not moved is gone with the port, and what was is there as long as somebody has it.
+        if (way === 'nobody') t.deepEqual([moved, closed, collected], [part === 'move' ? size : 64 * 8, 0, 0], what)
+        else if (typeof moved === 'number') t.true(collected === moved || collected === 0, what)
+      }
     }
     t.log(`${name}: ${JSON.stringify(seen)}`)
     t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, client.program.lines.join('\n'))

@@ -1,4 +1,5 @@
 // Does with the memory of a port what nobody should: moves it away, keeps it, and touches it when the port is long closed.
+import { setImmediate as turn } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { connect, type Port, type PortOptions } from 'xsknet'
 import { collectGarbage } from './garbage.js'
@@ -40,6 +41,48 @@ function touch(buffer: ArrayBuffer): number {
   const bytes = new Uint8Array(buffer)
   for (const at of [0, bytes.length >> 1, bytes.length - 1]) bytes[at] = (bytes[at] ?? 0) ^ 1
   return bytes.length
+}
+
+/** The same to the table of a batch of descriptors, under load. Whatever stands there then, nothing may fault. */
+async function moveTable(options: PortOptions, way: string): Promise<Moved> {
+  const net = await connect()
+  const port = await net.openPort(options)
+  const queue = port.queue(0)
+  const batch = queue.batch(64)
+  const { descriptors, memory } = batch
+  let taken: ArrayBuffer | undefined
+  let moved: number | string
+  try {
+    const what = ways[way]?.(descriptors.buffer as ArrayBuffer)
+    moved = typeof what === 'string' ? what : touch((taken = what as ArrayBuffer))
+  } catch (error) {
+    moved = String(error)
+  }
+  for (let received = 0, calls = 0; received < 100 || calls < 20; calls++) {
+    received += queue.receive(batch)
+    if (taken) touch(taken)
+    if (calls % 2 === 0) queue.transmit(batch)
+    queue.recycle(batch)
+    await turn()
+  }
+  await port.close()
+  const closed = taken && touch(taken)
+  await collectGarbage()
+  const collected = taken && touch(taken)
+  // An empty batch would cost no call.
+  batch.length = 1
+  const calls = [() => queue.receive(batch), () => queue.allocate(batch), () => queue.transmit(batch), () => queue.recycle(batch)]
+  for (const call of [...calls, () => queue.kick(), () => queue.batch(64)]) {
+    let code: string | undefined
+    try {
+      call()
+    } catch (error) {
+      code = (error as { code?: string }).code
+    }
+    if (code !== 'ERR_XSKNET_PORT_CLOSED') throw new Error(`a queue that is closed told ${code} at ${call}`)
+  }
+  await net.close()
+  return { moved, closed, collected, stale: [...new Set([descriptors.length, memory.length])] }
 }
 
 async function move(options: PortOptions, way: string): Promise<Moved> {
@@ -103,5 +146,6 @@ serve({
     await net.close()
     return info
   },
+  moveTable: ({ options, way }: { options: PortOptions; way: string }) => moveTable(options, way),
   move: ({ options, way }: { options: PortOptions; way: string }) => move(options, way),
 })

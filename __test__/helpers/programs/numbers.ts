@@ -1,10 +1,14 @@
 // Numbered datagrams, checked one by one: read, sent back, or sent. The sources and sinks of the lab make and take the same.
 import { setImmediate as turn } from 'node:timers/promises'
-import { connect, type Port, type PortOptions } from 'xsknet'
+import { connect, type Network, type Port, type PortOptions } from 'xsknet'
+import { misuseBatches, misuseDescriptors } from './misuse.js'
 import { Checker, Numbered, type To, turnAround } from './numbered.js'
+import { Random } from './random.js'
 import { serve } from './serve.js'
 
+let net: Network
 let port: Port
+let beside: Port
 let checker = new Checker()
 let ending = new AbortController()
 let reading: Promise<void> = Promise.resolve()
@@ -101,7 +105,8 @@ async function emitDescriptors(to: To, frames: number, flows: number): Promise<v
 
 serve({
   open: async ({ id: _, do: __, ...options }: PortOptions & { id: unknown; do: unknown }) => {
-    port = await (await connect()).openPort(options)
+    net = await connect()
+    port = await net.openPort(options)
     return port.info
   },
   /** Begins to read; `back`: and to send back. */
@@ -129,6 +134,16 @@ serve({
     await levels[level].read(back, frames)
     return { ...checker.seen, turns: performance.nodeTiming.uvMetricsInfo.loopCount - began }
   },
+  /** Does what nobody should, so many batches long; beside it there is another port, open meanwhile. */
+  misuse: async ({ level, seed, batches, other }: { level: Level; seed: number; batches: number; other: PortOptions }) => {
+    const random = new Random(seed)
+    if (level === 'descriptors') return misuseDescriptors(port, random, batches)
+    const closed = await net.openPort(other)
+    await closed.close()
+    beside = await net.openPort(other)
+    return misuseBatches(port, beside, closed, random, batches)
+  },
+  statsBeside: () => beside.stats(),
   stats: () => port.stats(),
   close: () => port.close(),
 })
