@@ -29,7 +29,7 @@ export const MEASURED = 1
 export const PORT = 9
 
 /** One flow, whose numbers have no end. */
-const FLOW = { flows: 1 }
+export const FLOW = { flows: 1 }
 
 /** Sizes of both sides' sockets; bench/peer/xsk.h has the same. */
 export const SIZES = { frames: 4096, frameSize: 2048, ringSize: 2048 } as const
@@ -58,8 +58,8 @@ export class Place {
   }
 
   /** A client without any right, which opens port `n` of the lab. */
-  async client(n: number, options: Partial<PortOptions> = {}): Promise<TypeScript> {
-    const client = Client.start(this.lab, 'bench/programs/hot.ts', { socket: this.daemon.socket })
+  async client(n: number, options: Partial<PortOptions> = {}, nodeArgs: readonly string[] = []): Promise<TypeScript> {
+    const client = Client.start(this.lab, 'bench/programs/hot.ts', { socket: this.daemon.socket, nodeArgs })
     return TypeScript.opened(client, client.program.pid, n, options)
   }
 
@@ -69,25 +69,40 @@ export class Place {
     return C.start(this.lab, ['unshare', '--net', '--', compiled('xskpeer'), 'pinned', this.daemon.socket, CARD, prefix], n)
   }
 
+  /** A port `n` without a socket, in a network namespace of its own. */
+  empty(n: number): Promise<C> {
+    const [prefix] = portPrefixes(n)
+    return C.start(this.lab, ['unshare', '--net', '--', compiled('xskpeer'), 'empty', this.daemon.socket, CARD, prefix], n)
+  }
+
   /** Numbered frames as fast as they go, as long as something takes. */
   async flooding<T>(to: Target, use: () => Promise<T>, options: { from?: string; rate?: number } = {}): Promise<T> {
     return flooding(this.lab, to, use, options)
   }
 
   /** What comes to the far end from a side meanwhile; fails where a payload is not what it should be. */
-  async arriving<T>({ mac }: Side, use: () => Promise<T>): Promise<{ came: number; result: T }> {
-    const [before, sink] = [await this.lab.framesFrom(mac), await this.lab.sink(PORT, FLOW)]
-    const result = await use()
-    const came = (await this.lab.framesFrom(mac)) - before
-    const { corrupt } = await this.lab.sink(PORT, FLOW)
-    if (corrupt !== sink.corrupt) throw new Error(`${corrupt - sink.corrupt} of ${came} frames came altered from ${mac}`)
-    return { came, result }
+  arriving<T>(side: { mac: string }, use: () => Promise<T>): Promise<{ came: number; result: T }> {
+    return arriving(this.lab, side, use)
   }
 
   /** Frames of a side to the far end: Ethernet, IPv4 and UDP, with room for the payload of a frame of so many bytes. */
-  frames({ mac, address }: Side, length: number): Order {
-    return { length, port: PORT, header: headerOf(mac, address, this.lab.farMac, REMOTE.v4, length) }
+  frames(side: Side, length: number): Order {
+    return framesOf(this.lab, side, length)
   }
+}
+
+/** What comes to the far end of a lab from a MAC meanwhile; fails where a payload is not what it should be. */
+export async function arriving<T>(
+  lab: Lab,
+  { mac }: { mac: string },
+  use: () => Promise<T>,
+): Promise<{ came: number; result: T }> {
+  const [before, sink] = [await lab.framesFrom(mac), await lab.sink(PORT, FLOW)]
+  const result = await use()
+  const came = (await lab.framesFrom(mac)) - before
+  const { corrupt } = await lab.sink(PORT, FLOW)
+  if (corrupt !== sink.corrupt) throw new Error(`${corrupt - sink.corrupt} of ${came} frames came altered from ${mac}`)
+  return { came, result }
 }
 
 /** Numbered frames out of the wire's far end while something goes on: as XDP frames, or at a rate, which takes skbs. */
@@ -107,6 +122,10 @@ export async function flooding<T>(
   } finally {
     await flood.stop()
   }
+}
+
+export function framesOf(lab: Lab, { mac, address }: Side, length: number): Order {
+  return { length, port: PORT, header: headerOf(mac, address, lab.farMac, REMOTE.v4, length) }
 }
 
 /** In hexadecimal digits, the first 42 bytes of a datagram without checksum, which IPv4 allows: it would change with the number. */
@@ -165,13 +184,22 @@ export class C implements Side {
   readonly pid: number
   readonly mac: string
   readonly address: string
+  /** What its socket is bound to, or has to be. */
+  readonly device: string
   readonly #conversation: Conversation
 
-  private constructor(conversation: Conversation, mac: string, address: string) {
+  private constructor(conversation: Conversation, mac: string, address: string, device: string) {
     this.#conversation = conversation
     this.pid = conversation.program.pid
     this.mac = mac
     this.address = address
+    this.device = device
+  }
+
+  /** On the lab's card itself, which no daemon has, with the program of libxdp and nothing around it. */
+  static bare(lab: Lab): Promise<C> {
+    const command = ['env', 'LIBXDP_SKIP_DISPATCHER=1', compiled('xskpeer'), 'device', CARD]
+    return C.start(lab, inside(lab.host.namespace, command))
   }
 
   /** `unshare` and `nsenter` do not fork, so the process is the program's own. */
@@ -180,9 +208,9 @@ export class C implements Side {
     lab.owner.teardown(async () => {
       if (conversation.program.running) await conversation.program.endInput()
     })
-    const { mac } = await conversation.event<{ event: string; mac: string }>('open')
+    const { mac, device } = await conversation.event<{ event: string; mac: string; device: string }>('open')
     pin(conversation.program.pid, MEASURED)
-    return new C(conversation, mac, portAddresses(n)[0])
+    return new C(conversation, mac || lab.cardMac, portAddresses(n)[0], device)
   }
 
   order(what: string, order: Order = {}): Promise<Result> {

@@ -2,7 +2,7 @@
 /*
  * The peer in C: what a user of libxdp would write, with batches of 64, need_wakeup and a raised XDP_MAX_TX_SKB_BUDGET.
  *
- *	xskpeer pinned SOCKET UPLINK ADDRESS | xskpeer device NAME | xskpeer memory
+ *	xskpeer pinned SOCKET UPLINK ADDRESS | xskpeer empty SOCKET UPLINK ADDRESS | xskpeer device NAME | xskpeer memory
  *
  * It takes orders in lines of JSON on standard input, {"id":1,"do":"rxdrop","seconds":2,…}, and answers each when it is done, as the
  * programs in TypeScript do. It lives as long as its standard input.
@@ -53,11 +53,13 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 5 && !strcmp(argv[1], "pinned"))
 		open_pinned(&xsk, argv[2], argv[3], argv[4]);
+	else if (argc == 5 && !strcmp(argv[1], "empty"))
+		open_pinned_empty(&xsk, argv[2], argv[3], argv[4]);
 	else if (argc == 3 && !strcmp(argv[1], "device"))
 		open_device(&xsk, argv[2]);
 	else if (argc != 2 || strcmp(argv[1], "memory"))
-		errx(2, "xskpeer pinned SOCKET UPLINK ADDRESS | xskpeer device NAME | xskpeer memory");
-	printf("{\"event\":\"open\",\"mac\":\"%s\"}\n", xsk.mac);
+		errx(2, "xskpeer pinned|empty SOCKET UPLINK ADDRESS | xskpeer device NAME | xskpeer memory");
+	printf("{\"event\":\"open\",\"mac\":\"%s\",\"device\":\"%s\"}\n", xsk.mac, xsk.device);
 
 	while (fgets(line, sizeof(line), stdin)) {
 		struct order order = {
@@ -94,5 +96,7 @@ int main(int argc, char **argv)
 		       id, result.seen.frames, result.seen.datagrams, result.seen.payload, result.seen.addresses, result.sent,
 		       result.corrupt, result.calls, result.empty, result.kicks, result.seconds, result.processor);
 	}
+	if (xsk.socket)
+		xsk_socket__delete(xsk.socket); /* and the program that libxdp brought */
 	return 0;
 }

@@ -72,10 +72,11 @@ static void make(struct xsk *xsk, const char *device, uint32_t libxdp_flags)
 		xsk->free[xsk->frees++] = chunk * CHUNK;
 }
 
-void open_pinned(struct xsk *xsk, const char *daemon, const char *uplink, const char *address)
+/* Leaves the path of the port's XSKMAP. */
+static void open_port(struct xsk *xsk, const char *daemon, const char *uplink, const char *address, char xsks[256])
 {
 	struct sockaddr_un path = { .sun_family = AF_UNIX };
-	char request[512], xsks[256], device[16];
+	char request[512];
 
 	xsk->daemon = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	snprintf(path.sun_path, sizeof(path.sun_path), "%s", daemon);
@@ -86,10 +87,24 @@ void open_pinned(struct xsk *xsk, const char *daemon, const char *uplink, const 
 		 "{\"uplink\":\"%s\",\"addresses\":[\"%s\"]}}",
 		 uplink, address);
 	ask(xsk->daemon, request, open("/proc/self/ns/net", O_RDONLY));
-	if (sscanf(strstr(said, "\"xsks\":"), "\"xsks\":\"%255[^\"]\",\"device\":\"%15[^\"]", xsks, device) != 2 ||
+	if (sscanf(strstr(said, "\"xsks\":"), "\"xsks\":\"%255[^\"]\",\"device\":\"%15[^\"]", xsks, xsk->device) != 2 ||
 	    sscanf(strstr(said, "\"mac\":"), "\"mac\":\"%17[^\"]", xsk->mac) != 1)
 		errx(1, "%s", said);
-	make(xsk, device, XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD);
+}
+
+void open_pinned_empty(struct xsk *xsk, const char *daemon, const char *uplink, const char *address)
+{
+	char xsks[256];
+
+	open_port(xsk, daemon, uplink, address, xsks);
+}
+
+void open_pinned(struct xsk *xsk, const char *daemon, const char *uplink, const char *address)
+{
+	char xsks[256];
+
+	open_port(xsk, daemon, uplink, address, xsks);
+	make(xsk, xsk->device, XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD);
 	MUST(xsk_socket__update_xskmap(xsk->socket, bpf_obj_get(xsks)) == 0);
 }
 

@@ -19,11 +19,13 @@ struct xsk {
 	uint32_t frees;
 	uint32_t unsent; /* queued since the last kick */
 	uint64_t kicks;
-	char mac[18];
+	char mac[18], device[16];
 };
 
 /* A pinned port of a daemon: its path, the uplink, the port's address with its prefix length. */
 void open_pinned(struct xsk *xsk, const char *daemon, const char *uplink, const char *address);
+/* The same, for somebody else's socket. */
+void open_pinned_empty(struct xsk *xsk, const char *daemon, const char *uplink, const char *address);
 /* Queue 0 of a device, with the program that libxdp brings. */
 void open_device(struct xsk *xsk, const char *device);
 

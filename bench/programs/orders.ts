@@ -3,6 +3,7 @@ import { connect, type Port, type PortOptions } from 'xsknet'
 import type { Orders } from '../../__test__/helpers/programs/serve.js'
 import * as batches from './batches.js'
 import * as echoes from './echoes.js'
+import { garbageOf } from './garbage.js'
 import type { Order } from './watch.js'
 
 let port: Port
@@ -19,6 +20,13 @@ export const orders: Orders = {
   txonly: (order: Order) => batches.txonly(port, order),
   echo: () => void echoes.answer(port),
   ask: (order: echoes.Questions) => echoes.ask(port, order),
+  garbage: (order: Order) => garbageOf(() => batches.rxdrop(port, order)),
+  /** Opens further ports, and waits at each for frames. */
+  wait: async ({ ports }: { ports: PortOptions[] }) => {
+    const net = await connect()
+    const opened = await Promise.all(ports.map((options) => net.openPort(options)))
+    for (const each of [port, ...opened]) void batches.rxdrop(each, {})
+  },
   nothing: () => null,
   stats: () => port.stats(),
 }

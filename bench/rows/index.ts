@@ -1,11 +1,29 @@
 import type { Check, Family } from '../comparison.js'
+import { asleep } from './asleep.js'
 import { brokered } from './brokered.js'
+import { calls } from './calls.js'
+import { garbage } from './garbage.js'
+import { idle } from './idle.js'
+import { isolation } from './isolation.js'
 import { latency, wakeUp } from './latency.js'
 import { rxdrop } from './rxdrop.js'
 import { l2fwd, txonly } from './sending.js'
+import { testpmdMacswap, testpmdRxdrop } from './testpmd.js'
 
 /** In the order in which they are measured and shown. */
-export const families: readonly Family[] = [rxdrop, l2fwd, txonly(64), txonly(1400), brokered, latency, wakeUp]
+export const families: readonly Family[] = [
+  rxdrop,
+  l2fwd,
+  txonly(64),
+  txonly(1400),
+  brokered,
+  testpmdRxdrop,
+  testpmdMacswap,
+  latency,
+  wakeUp,
+  asleep,
+  isolation,
+]
 
 /** What has no peer. */
-export const checks: readonly Check[] = []
+export const checks: readonly Check[] = [garbage, calls, idle]

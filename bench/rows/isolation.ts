@@ -1,0 +1,30 @@
+// What ports cost: the peer in C behind a port, against the same program on the wire's near end itself.
+import { Lab } from '../../__test__/helpers/lab.js'
+import type { Family, Reading } from '../comparison.js'
+import { arriving, C, FLOW, flooding, framesOf, Place, PORT, type Side, target } from '../place.js'
+import type { Result } from '../programs/watch.js'
+import { whole } from './frames.js'
+
+const LENGTH = 64
+
+export const isolation: Family = {
+  rows: [
+    { name: 'isolation', unit: 'packets/s', better: 'more' },
+    { name: 'isolation tx', unit: 'packets/s', better: 'more' },
+  ],
+  async prepare({ undo, seconds }) {
+    const [place, lab] = [await Place.open(undo), await Lab.create(undo)]
+    await lab.sink(PORT, FLOW)
+    const [ours, peer] = [await place.peer(0), await C.bare(lab)]
+    const read = async (lab: Lab, side: Side): Promise<Reading> => {
+      const received: Result = await flooding(lab, target(side), () => side.order('rxdrop', { port: PORT, seconds }))
+      whole('isolation', received)
+      const { came, result } = await arriving(lab, side, () => side.order('txonly', { ...framesOf(lab, side, LENGTH), seconds }))
+      return {
+        figures: { isolation: received.frames / received.seconds, 'isolation tx': came / result.seconds },
+        aside: { 'part of those sent that came': came / result.sent },
+      }
+    }
+    return { ours: () => read(place.lab, ours), peer: () => read(lab, peer) }
+  },
+}
