@@ -1,5 +1,5 @@
 import { outOfRange } from './arguments.js'
-import { Frame, leaseEnded, move } from './frame.js'
+import { Frame, leaseEnded, move, moveAway } from './frame.js'
 import type { Slate } from './slate.js'
 
 /** Lets a port, and nobody else, end the lease. */
@@ -77,36 +77,32 @@ export class Batch {
 
   #end(): void {
     this.#length = -1
-    move(this.#frame, -1)
-    if (this.#fresh) move(this.#fresh, -1)
+    moveAway(this.#frame)
+    if (this.#fresh) moveAway(this.#fresh)
   }
 }
 
 /** An iterator that is its own result, so that a step allocates nothing. */
 class Frames implements IterableIterator<Frame> {
   done = false
-  value!: Frame
+  readonly value: Frame
 
   readonly #batch: Batch
-  readonly #frame: Frame
   readonly #slate: Slate
   #next = 0
 
   constructor(batch: Batch, frame: Frame, slate: Slate) {
+    this.value = frame
     this.#batch = batch
-    this.#frame = frame
     this.#slate = slate
   }
 
   next(): this {
     const { length } = this.#batch
-    while (this.#next < length) {
-      if (move(this.#frame, this.#slate.placeOf(this.#next++))) {
-        this.value = this.#frame
-        return this
-      }
-    }
-    this.done = true
+    let next = this.#next
+    while (next < length && !move(this.value, this.#slate.placeOf(next))) next++
+    this.done = next >= length
+    this.#next = next + 1
     return this
   }
 

@@ -2,8 +2,10 @@ import { outOfRange } from './arguments.js'
 import { XsknetError } from './errors.js'
 import { NOWHERE, type Outlet, outlet, type Slate } from './slate.js'
 
-/** Lets a batch, and nobody else, move a frame of its own to a place of its lease, or to none; says whether a frame is there. */
+/** Lets a batch, and nobody else, move a frame of its own to a place of its lease, and says whether a frame is there; */
 export let move: (frame: Frame, place: number) => boolean
+/** and to no place. */
+export let moveAway: (frame: Frame) => void
 
 /** The highest bit of a length: the packet goes on. */
 const CONTINUES = 0x8000_0000
@@ -20,7 +22,21 @@ const CONTINUES = 0x8000_0000
  */
 export class Frame {
   static {
-    move = (frame, place) => frame.#move(place)
+    // In one piece and short, so that it is inlined wherever a batch is read.
+    move = (frame, place) => {
+      const at = 2 * place
+      const length = frame.#table[at + 1] as number
+      if (length >= CONTINUES) return frame.#moveToParts(at, length)
+      frame.#at = at
+      frame.#offset = frame.#table[at] as number
+      frame.#length = length
+      frame.#parts = 1
+      return true
+    }
+    moveAway = (frame) => {
+      frame.#at = -1
+      frame.#length = 0
+    }
   }
 
   readonly #slate: Slate
@@ -40,7 +56,7 @@ export class Frame {
     this.#memory = slate.memory
     this.#table = kept ?? slate.descriptors
     this.#isKept = kept !== undefined
-    if (kept) this.#move(0)
+    if (kept) move(this, 0)
   }
 
   /** The memory that the frame lies in: the whole UMEM. */
@@ -228,37 +244,27 @@ export class Frame {
       return
     }
     for (let part = 0; part < this.#parts; part++) this.#table[this.#at + 2 * part + 1] = NOWHERE
-    this.#at = -1
-    this.#length = 0
+    moveAway(this)
   }
 
   /** The frame's chunks are no longer its own, nor the lease's. */
   #leave(): void {
     const table = this.#table
     for (let word = this.#at; word < this.#at + 2 * this.#parts; word++) table[word] = NOWHERE
-    this.#at = -1
-    this.#length = 0
+    moveAway(this)
     if (this.#isKept) this.#slate.noLongerKept(this, this.#parts)
   }
 
-  #move(place: number): boolean {
-    const at = 2 * place
-    const length = place < 0 ? NOWHERE : (this.#table[at + 1] as number)
-    this.#parts = 1
-    if (length < CONTINUES) {
-      this.#at = at
-      this.#offset = this.#table[at] as number
-      this.#length = length
-      return true
-    }
+  /** To a packet in several buffers, or to none. */
+  #moveToParts(at: number, length: number): boolean {
     if (length === NOWHERE) {
-      this.#at = -1
-      this.#length = 0
+      moveAway(this)
       return false
     }
     this.#at = at
     this.#offset = this.#table[at] as number
     this.#length = length & ~CONTINUES
+    this.#parts = 1
     while ((this.#table[at + 2 * this.#parts - 1] as number) >= CONTINUES) this.#parts++
     return true
   }
