@@ -229,7 +229,7 @@ const TSO: Deed = Deed {
     act: |machine, port| {
         offload(machine, port, &["tx-checksum-ip-generic", "tx-scatter-gather", "tx-tcp-segmentation"]);
     },
-    told: "the offloads tx-checksum-ip-generic, tx-tcp-segmentation of its device `xski2-1` were switched on",
+    told: "the offloads tx-scatter-gather, tx-checksum-ip-generic, tx-tcp-segmentation of its device `xski2-1` were switched on",
 };
 
 fn delete(machine: &Machine, port: &PinnedPort) {
