@@ -138,6 +138,51 @@ test.serial('a port reads all its queues in one loop', async (t) => {
   await scene.end(t)
 })
 
+test.serial('two ports on one memory: what is forwarded is not copied, and either may be closed first', async (t) => {
+  const scene = await Scene.open(t)
+  const client = await start(scene)
+  const first = await client.ask<PortInfo>({ do: 'open', as: 'first', ...PORT, frames: 8192 })
+  const beside = { uplink: CARD, addresses: [...portPrefixes(1)], name: 'beside' }
+  const second = await client.ask<PortInfo>({ do: 'openBeside', first: 'first', as: 'second', ...beside })
+  const [one, other] = [new Answering(client, first), new Answering(client, second)]
+  const stats = (as: string) => client.ask<PortStats>({ do: 'stats', as })
+  await client.ask({ do: 'forward', from: 'first', to: 'second' })
+  await client.ask({ do: 'answer', as: 'second' })
+  const before = await scene.lab.framesFrom(second.mac)
+  const { sent } = await scene.lab.flood(one.target(), { frames: 50_000, rate: 50_000 }).done
+  const arrived = async () => (await scene.lab.framesFrom(second.mac)) - before
+  await waitUntil('all that came has been passed on', async () => {
+    const { client: counted, census } = await stats('first')
+    return counted.forwarded > 0 && (await arrived()) === counted.forwarded && census.held === 0
+  })
+  const { client: counted, census } = await stats('first')
+  t.log(`${counted.forwarded} of ${sent} frames forwarded; ${JSON.stringify(census)}`)
+  t.true(counted.forwarded > 10_000)
+  t.is(counted.forwardedByCopy, 0)
+  const looped = await scene.lab.closedLoop(other.target(), { frames: 20_000 }).done
+  t.true(whole(looped), JSON.stringify(looped))
+  await client.ask({ do: 'close', as: 'first' })
+  t.is(await client.ask({ do: 'forwarded' }), counted.forwarded)
+  const again = await scene.lab.closedLoop(other.target(), { frames: 20_000 }).done
+  t.true(whole(again), JSON.stringify(again))
+  const left = (await stats('second')).census
+  t.is(left.home + left.fill, left.total, JSON.stringify(left))
+  await client.ask({ do: 'close', as: 'second' })
+
+  const codeOf = (error: Error & { code?: string }) => error.code
+  await client.ask({ do: 'open', as: 'first', ...PORT })
+  await client.ask({ do: 'openBeside', first: 'first', as: 'second', ...beside })
+  t.is(await client.ask({ do: 'token', as: 'first' }).catch(codeOf), 'ERR_XSKNET_NOT_SUPPORTED')
+  await client.ask({ do: 'close', as: 'second' })
+  await client.ask({ do: 'answer', as: 'first' })
+  const alone = await scene.lab.closedLoop(one.target(), { frames: 20_000 }).done
+  t.true(whole(alone), JSON.stringify(alone))
+  await client.ask({ do: 'close', as: 'first' })
+  t.is(await client.ask({ do: 'openBeside', first: 'first', as: 'third', ...beside }).catch(codeOf), 'ERR_INVALID_ARG_VALUE')
+  t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, client.program.lines.join('\n'))
+  await scene.end(t)
+})
+
 interface End {
   act(client: Client, scene: Scene): Promise<unknown>
   /** What the thread is told of the end of its loop: absent where the thread does not live to hear it. */

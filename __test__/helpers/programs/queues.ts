@@ -2,7 +2,8 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { adoptQueue, type QueueToken } from 'xsknet'
-import { holding, orders } from './orders.js'
+import { parseIpv4, parseMac } from 'xsknet/headers'
+import { holding, type Opening, open, orders } from './orders.js'
 import { serve } from './serve.js'
 
 interface Held {
@@ -14,6 +15,7 @@ interface Held {
 
 const threads = new Map<string, Held>()
 const tokens: QueueToken[] = []
+let forwarding: Promise<number>
 
 const codeOf = (error: unknown) => (error as { code?: string }).code ?? String(error)
 const attempt = (act: () => unknown) => {
@@ -66,6 +68,30 @@ serve({
   /** Its exit code. */
   over: ({ name }: { name: string }) => thread(name).over,
   exit: () => process.exit(0),
+  /** Opens a port on the memory of another one. */
+  openBeside: ({ first, ...order }: Opening & { first: string }) =>
+    open(order, (options, network) => network.openPort({ ...options, umemOf: holding(first).port })),
+  /** Passes IPv4 on to another port, as if that had sent it; ends with the loop, and says how many were. */
+  forward: ({ from, to }: { from: string; to: string }) => {
+    const [source, target] = [holding(from).port, holding(to).port]
+    const [mac, address] = [parseMac(target.info.mac), parseIpv4((target.info.addresses[0] as string).replace(/\/.*/, ''))]
+    forwarding = (async () => {
+      let passed = 0
+      for await (const batch of source.batches()) {
+        const { memory } = batch
+        for (const frame of batch) {
+          if (frame.length < 34 || frame.uint16(12) !== 0x800) continue
+          memory.copyWithin(frame.offset, frame.offset + 6, frame.offset + 12)
+          for (let i = 0; i < 6; i++) memory[frame.offset + 6 + i] = Math.floor(mac / 2 ** (40 - 8 * i))
+          frame.setUint32(30, frame.uint32(26))
+          frame.setUint32(26, address)
+          if (frame.forward(target)) passed++
+        }
+      }
+      return passed
+    })()
+  },
+  forwarded: () => forwarding,
   destroyFor: ({ as = 'port', why }: { as?: string; why: string }) => holding(as).port.destroy(new Error(why)),
   queueClosed: ({ as = 'port', queue = 0 }: { as?: string; queue?: number }) =>
     holding(as)

@@ -198,6 +198,8 @@ export class Socket {
     this.posted.push(JSON.parse(letter))
   }
 
+  reclaim(): void {}
+
   recall(): void {
     this.posted.push('recalled')
   }

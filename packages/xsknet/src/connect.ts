@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { checkOptions, checkSignal, wrongType, wrongValue } from './arguments.js'
 import type { Dial } from './conversation.js'
 import { XsknetError } from './errors.js'
-import { adopt, native } from './native.js'
+import { adopt, adoptBeside, native } from './native.js'
 import { type MakePort, Network, sayHello } from './network.js'
 import { Port } from './port.js'
 import { DEFAULT_SOCKET } from './protocol.js'
@@ -35,8 +35,12 @@ export async function connect(options: ConnectOptions = {}): Promise<Network> {
 
   const binding = native()
   const dial: Dial = (onMessage, onEnd) => binding.Control.connect(socket, onMessage, onEnd)
-  const makePort: MakePort = (descriptors, descriptions, info, control, settings) =>
-    new Port(adopt(descriptors as Parameters<typeof adopt>[0], descriptions), info, control, settings)
+  const makePort: MakePort = (files, descriptions, info, control, { reservation, ...settings }) => {
+    const descriptors = files as Parameters<typeof adopt>[0]
+    const [description] = descriptions
+    const beside = reservation && description && [adoptBeside(reservation, descriptors, description)]
+    return new Port(beside ?? adopt(descriptors, descriptions), info, control, settings)
+  }
   return connectOver(socket, dial, makePort, `xsknet/${binding.versions().binding} node/${process.versions.node}`, signal)
 }
 

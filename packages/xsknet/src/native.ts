@@ -4,6 +4,7 @@ import { fromFailure } from './protocol.js'
 
 export type AdoptedSocket = binding.AdoptedSocket
 export type HotPath = binding.HotPath
+export type Reservation = binding.Reservation
 /** Reads what another thread says of a socket; `null`: that thread has closed it, or is gone. */
 export type Letter = (letter: string | null) => void
 
@@ -33,6 +34,19 @@ export function typed(error: unknown): unknown {
 export function adopt(descriptors: binding.Descriptors, descriptions: readonly binding.SocketDescription[]): AdoptedSocket[] {
   try {
     return native().adopt(descriptors, [...descriptions])
+  } catch (error) {
+    throw typed(error)
+  }
+}
+
+/** The same for a socket on the memory of another one: the XSK, which has the reserved chunks. */
+export function adoptBeside(
+  reservation: Reservation,
+  descriptors: binding.Descriptors,
+  description: binding.SocketDescription,
+): AdoptedSocket {
+  try {
+    return reservation.adopt(descriptors, description)
   } catch (error) {
     throw typed(error)
   }

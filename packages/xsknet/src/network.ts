@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { checkOptions, checkSignal, outOfRange, wrongArgument, wrongType, wrongValue } from './arguments.js'
 import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
 import { XsknetError } from './errors.js'
+import type { Reservation } from './native.js'
 import type { Port, PortControl } from './port.js'
 import {
   type Event,
@@ -20,7 +21,7 @@ import {
   type UplinkInfo,
   type UplinkStatistics,
 } from './protocol.js'
-import type { QueueSettings } from './queue.js'
+import { inside, type QueueSettings } from './queue.js'
 
 /** What a port is to be. Only `uplink` and `addresses` must be given. */
 export interface PortOptions {
@@ -77,6 +78,12 @@ export interface PortOptions {
    * reception has no claim to.
    */
   maxKept?: number | undefined
+  /**
+   * On the memory of another port of this network, open in this thread and of one queue: `frame.forward()` between the two moves no byte.
+   * Up to half of its free chunks, and no more than `ringSize`, go to the reception of this one, so open it with `frames` for both. Sizes of
+   * the memory and `zeroCopy` are those of the other port. The ports may be closed in any order.
+   */
+  umemOf?: Port | undefined
   /** Gives up waiting; a port that is opened nevertheless is given back. */
   signal?: AbortSignal | undefined
 }
@@ -100,13 +107,16 @@ export interface NetworkEvents {
 /** The daemon, as {@link Network.status} has it. */
 export type DaemonStatus = Result<'status'>
 
+/** What a port is made of beside what the daemon says; with a reservation its one socket is on the memory of another. */
+export type PortSettings = QueueSettings & { reservation?: Reservation }
+
 /** Makes a port of an answer's descriptors, which are its own from then on, also when it throws. */
 export type MakePort = (
   descriptors: Descriptors,
   sockets: readonly SocketDescription[],
   info: PortInfo,
   control: PortControl,
-  settings: QueueSettings,
+  settings: PortSettings,
 ) => Port
 
 /** A socket that was made in this process for a pinned port, and put into the port's XSKMAP. */
@@ -226,9 +236,10 @@ export class Network extends EventEmitter<NetworkEvents> {
    */
   async openPort(options: PortOptions): Promise<Port> {
     checkOptions(options)
-    const { signal, ...wanted } = options
+    const { signal, umemOf, ...wanted } = options
     checkSignal(signal)
     const { port, settings } = checkedPort(wanted)
+    if (umemOf !== undefined) return this.#openBeside(umemOf, port, settings, signal)
     return this.#request(
       'openPort',
       { port },
@@ -263,6 +274,24 @@ export class Network extends EventEmitter<NetworkEvents> {
   unref(): this {
     this.#conversation.keepAlive(false)
     return this
+  }
+
+  async #openBeside(first: Port, port: PortRequest, settings: QueueSettings, signal: AbortSignal | undefined): Promise<Port> {
+    const number = first?.info?.port
+    if (this.#ports.get(number)?.port?.deref() !== first)
+      throw wrongValue('options.umemOf', 'must be an open port of this network', first)
+    signal?.throwIfAborted()
+    const reservation = inside(first.queue(0)).reserve(port.ringSize ?? RING)
+    const inFill = reservation.ranges
+    if (inFill.length === 0) throw nothingFree(first.info)
+    const opening = this.#request(
+      'openPort',
+      { port: { ...port, umemOf: { port: number, inFill } } },
+      { take: ({ info, sockets }, descriptors) => this.#take(info, sockets, descriptors, { ...settings, reservation }) },
+    )
+    opening.catch(() => reservation.release())
+    // The chunks are the daemon's until it has answered, so a port that nobody waits for any more is taken first and closed then.
+    return signal ? unless(signal, opening, (late) => late.destroy()) : opening
   }
 
   async #openPinned(options: PortOptions, namespace: number, make: MakeSocket): Promise<Port> {
@@ -316,7 +345,12 @@ export class Network extends EventEmitter<NetworkEvents> {
     return this.#conversation.request(operation, parameters, taking)
   }
 
-  #take(info: PortInfo, sockets: readonly SocketDescription[], descriptors: Descriptors, settings: QueueSettings): Port {
+  #take(
+    info: PortInfo,
+    sockets: readonly SocketDescription[],
+    descriptors: Descriptors,
+    settings: PortSettings,
+  ): Port {
     const held: Held = {}
     let port: Port
     try {
@@ -404,6 +438,8 @@ export class Network extends EventEmitter<NetworkEvents> {
   }
 }
 
+/** Slots of a ring, unless the caller says so. */
+const RING = 2048
 /** Frames a call that the kernel is to poll a card for, unless the caller says so. */
 const BUDGET = 64
 
@@ -444,5 +480,27 @@ function severalPinned(queues: number): XsknetError {
   return new XsknetError('ERR_XSKNET_NOT_SUPPORTED', `a pinned port has one queue, not ${queues}`, {
     hint: 'Open it by `network.openPort()`, or open several pinned ports.',
     details: { queues },
+  })
+}
+
+/** What is opened, unless the signal is aborted before; what comes later is given to `leave`. */
+async function unless<T>(signal: AbortSignal, opening: Promise<T>, leave: (late: T) => Promise<unknown>): Promise<T> {
+  let abort!: () => void
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason)
+    signal.addEventListener('abort', abort, { once: true })
+  })
+  aborted.catch(() => opening.then(leave).catch(() => {}))
+  try {
+    return await Promise.race([opening, aborted])
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+function nothingFree({ name, uplink, port }: PortInfo): XsknetError {
+  return new XsknetError('ERR_XSKNET_LAYOUT_UNFIT', `port ${name} on ${uplink} has no free chunk for another port`, {
+    hint: 'Open it with more `frames`.',
+    details: { port, uplink },
   })
 }

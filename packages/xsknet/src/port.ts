@@ -219,6 +219,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
     try {
       await this.#control.close()
     } finally {
+      for (const queue of this.queues) inside(queue).reclaim()
       if (this.#reason) this.#settle.reject(this.#reason)
       else this.#settle.resolve()
       this.emit('close')

@@ -3,7 +3,7 @@ import { Batch, end } from './batch.js'
 import type { DescriptorBatch } from './descriptors.js'
 import { XsknetError } from './errors.js'
 import { forgotten } from './forgotten.js'
-import { type AdoptedSocket, type Letter, takeOver, typed } from './native.js'
+import { type AdoptedSocket, type Letter, type Reservation, takeOver, typed } from './native.js'
 import { Outlook, SOMETHING } from './outlook.js'
 import { type Failure, fromFailure, type KernelStatistics, type PortInfo, toFailure } from './protocol.js'
 import { busy, InTurn, Reader, type Source, type Waiter } from './reader.js'
@@ -143,6 +143,10 @@ export interface Inside extends Source {
   /** Its figures, also from another thread: the last that are known if that does not answer soon; `undefined` if it never did. */
   report(): Promise<QueueStats | undefined>
   reference(referenced: boolean): void
+  /** Sets free chunks aside for the reception of another socket, half of what is free at most. */
+  reserve(most: number): Reservation
+  /** The daemon has closed its share of the socket, so that its chunks are free for others on the same memory. */
+  reclaim(): void
 }
 
 /** How a queue ends. */
@@ -531,6 +535,15 @@ export class Queue implements Outlet {
     },
     report: () => queue.#report(),
     reference: (referenced) => queue.#reference(referenced),
+    reserve: (most) => {
+      queue.#checkOpen()
+      try {
+        return queue.#socket.reserve(Math.min(most, queue.#socket.census().home >>> 1))
+      } catch (error) {
+        throw queue.#failed(error)
+      }
+    },
+    reclaim: () => queue.#socket.reclaim(),
   }))(this)
 
   // Reading
