@@ -407,6 +407,23 @@ const wrong: [title: string, options: unknown, code: string, message: RegExp][] 
     'ERR_INVALID_ARG_VALUE',
     /"options.ringsize" property is no option. Received 'ringsize'/,
   ],
+  [
+    'the protocol’s busyPoll',
+    { ...options, busyPoll: { microseconds: 1 } },
+    'ERR_INVALID_ARG_VALUE',
+    /"options.busyPoll.microseconds"/,
+  ],
+  ['no queue', { ...options, queues: 0 }, 'ERR_OUT_OF_RANGE', /"options.queues" .* >=1. Received 0/],
+  ['nine queues', { ...options, queues: 9 }, 'ERR_OUT_OF_RANGE', /"options.queues" .* <=8. Received 9/],
+  ['a negative maxKept', { ...options, maxKept: -1 }, 'ERR_OUT_OF_RANGE', /"options.maxKept" .* from 0 on. Received -1/],
+  ['maxKept in text', { ...options, maxKept: '1' }, 'ERR_INVALID_ARG_TYPE', /"options.maxKept" .* number. Received '1'/],
+  [
+    'the number of a port as umemOf',
+    { ...options, umemOf: 1 },
+    'ERR_INVALID_ARG_VALUE',
+    /"options.umemOf" .* port of this network/,
+  ],
+  ['no port as umemOf', { ...options, umemOf: null }, 'ERR_INVALID_ARG_VALUE', /"options.umemOf" .* Received null/],
   ['a signal that is none', { ...options, signal: {} }, 'ERR_INVALID_ARG_TYPE', /"options.signal" .* AbortSignal/],
 ]
 for (const [title, given, code, message] of wrong) {
@@ -734,6 +751,9 @@ test('options of a pinned port are checked as those of any other', async (t) => 
   const { make } = maker()
   await t.throwsAsync(openPinnedPort(network, { ...options, frames: -1 }, NAMESPACE, make), { message: /"options.frames"/ })
   await t.throwsAsync(openPinnedPort(network, { ...options, more: 1 } as never, NAMESPACE, make), { message: /is no option/ })
+  const planned = { code: 'ERR_XSKNET_NOT_SUPPORTED' }
+  await t.throwsAsync(openPinnedPort(network, { ...options, queues: 2 }, NAMESPACE, make), planned)
+  await t.throwsAsync(openPinnedPort(network, { ...options, umemOf: {} as never }, NAMESPACE, make), planned)
   t.deepEqual(daemon.asked, [])
 })
 

@@ -296,11 +296,12 @@ export class Network extends EventEmitter<NetworkEvents> {
 
   async #openPinned(options: PortOptions, namespace: number, make: MakeSocket): Promise<Port> {
     checkOptions(options)
-    const { signal, ...all } = options
+    const { signal, umemOf, ...all } = options
     checkSignal(signal)
+    if (umemOf !== undefined) throw notPinned('a pinned port has memory of its own, not that of another port', {})
     const { port: request, settings } = checkedPort(all)
     const { uplink, addresses, name, mac, vlan, mtu, queues = 1, ...wishes } = request
-    if (queues !== 1) throw severalPinned(queues)
+    if (queues !== 1) throw notPinned(`a pinned port has one queue, not ${queues}`, { queues })
     const { info, pinned, held } = await this.#request(
       'openPinnedPort',
       { port: { uplink, addresses, name, mac, vlan, mtu } },
@@ -345,12 +346,7 @@ export class Network extends EventEmitter<NetworkEvents> {
     return this.#conversation.request(operation, parameters, taking)
   }
 
-  #take(
-    info: PortInfo,
-    sockets: readonly SocketDescription[],
-    descriptors: Descriptors,
-    settings: PortSettings,
-  ): Port {
+  #take(info: PortInfo, sockets: readonly SocketDescription[], descriptors: Descriptors, settings: PortSettings): Port {
     const held: Held = {}
     let port: Port
     try {
@@ -476,11 +472,9 @@ function networkClosed(): XsknetError {
   return new XsknetError('ERR_XSKNET_NETWORK_CLOSED', 'the network was closed')
 }
 
-function severalPinned(queues: number): XsknetError {
-  return new XsknetError('ERR_XSKNET_NOT_SUPPORTED', `a pinned port has one queue, not ${queues}`, {
-    hint: 'Open it by `network.openPort()`, or open several pinned ports.',
-    details: { queues },
-  })
+function notPinned(message: string, details: Record<string, unknown>): XsknetError {
+  const hint = 'Open it by `network.openPort()`, or open several pinned ports.'
+  return new XsknetError('ERR_XSKNET_NOT_SUPPORTED', message, { hint, details })
 }
 
 /** What is opened, unless the signal is aborted before; what comes later is given to `leave`. */
