@@ -1,5 +1,5 @@
 // npm run endurance: numbered frames into a client, out of it and through it, as many as you like:
-// `-- --packets 100000000 [--mode native] [--stage l2fwd] [--level descriptors]`. All must arrive in order, or be counted as lost.
+// `-- --packets 100000000 [--mode native] [--stage l2fwd] [--level descriptors] [--queues 1]`. All must arrive in order, or be counted as lost.
 import { parseArgs } from 'node:util'
 import { endure, STAGES } from '../__test__/helpers/endurance.js'
 
@@ -9,6 +9,7 @@ const { values } = parseArgs({
     mode: { type: 'string' },
     stage: { type: 'string' },
     level: { type: 'string' },
+    queues: { type: 'string', default: '1' },
   },
 })
 const packets = Number(values.packets)
@@ -24,7 +25,10 @@ for (const [mode, level] of modes.flatMap((mode) => levels.map((level) => [mode,
   const undo: (() => Promise<void>)[] = []
   try {
     console.log(`${mode}, ${level}: ${packets} packets a stage`)
-    const all = await endure({ teardown: (step) => void undo.unshift(step) }, { mode, level, packets, stages, tell: console.log })
+    const all = await endure(
+      { teardown: (step) => void undo.unshift(step) },
+      { mode, level, queues: Number(values.queues), packets, stages, tell: console.log },
+    )
     // The last one has what was found at the end.
     const faults = all.flatMap((endured) => endured.faults)
     for (const fault of faults) console.error(fault)

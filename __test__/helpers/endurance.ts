@@ -1,6 +1,6 @@
 import type { PortInfo, PortStats, UplinkStatistics } from 'xsknet'
 import { Client } from './client.js'
-import { Daemon } from './daemon.js'
+import { Daemon, GRANT } from './daemon.js'
 import { residentBytes } from './footprint.js'
 import { type Arrived, CARD, Lab, type Owner, portPrefixes, REMOTE } from './lab.js'
 import { waitUntil } from './program.js'
@@ -20,6 +20,8 @@ export interface EnduranceOptions {
   stages?: readonly Stage[]
   /** How the client does it; leases of an iterator unless set. */
   level?: Level
+  /** Of the port: 1 unless set. */
+  queues?: number
   /** Hears of each stage at its end. */
   tell?: (line: string) => void
 }
@@ -61,14 +63,14 @@ const sum = (counts: Record<string, number>) => Object.values(counts).reduce((to
  */
 export async function endure(
   owner: Owner,
-  { mode, packets, stages = STAGES, level = 'batches', tell = () => {} }: EnduranceOptions,
+  { mode, packets, stages = STAGES, level = 'batches', queues = 1, tell = () => {} }: EnduranceOptions,
 ): Promise<Endured[]> {
   const lab = await Lab.create(owner)
   await lab.sink(SINKS, { flows: FLOWS })
   await lab.snapshot()
-  const daemon = await Daemon.start(lab, { mode })
+  const daemon = await Daemon.start(lab, { mode, config: `${GRANT}queues = ${queues}\n` })
   const client = Client.start(lab, '__test__/helpers/programs/numbers.ts', { socket: daemon.socket })
-  const info = await client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(0) })
+  const info = await client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(0), queues })
   const target = { mac: info.mac, address: info.addresses[0] as string, port: DISCARD }
 
   const port = { info, stats: () => client.ask<PortStats>({ do: 'stats' }) }

@@ -1,6 +1,6 @@
 // Numbered datagrams, checked one by one: read, sent back, or sent. The sources and sinks of the lab make and take the same.
 import { setImmediate as turn } from 'node:timers/promises'
-import { connect, type Network, type Port, type PortOptions } from 'xsknet'
+import { connect, type Network, type Port, type PortOptions, type Queue } from 'xsknet'
 import { misuseBatches, misuseDescriptors } from './misuse.js'
 import { Checker, Numbered, type To, turnAround } from './numbered.js'
 import { Random } from './random.js'
@@ -41,16 +41,26 @@ async function read(back: boolean, frames: number): Promise<void> {
   }
 }
 
+/** Until it is told to stop. */
+async function readable(queue: Queue, signal: AbortSignal): Promise<boolean> {
+  try {
+    return await queue.readable({ signal })
+  } catch (error) {
+    if (error === signal.reason) return false
+    throw error
+  }
+}
+
 async function readDescriptors(back: boolean, frames: number): Promise<void> {
   const { seen } = checker
   const queue = port.queue(0)
   const batch = queue.batch(64)
   const rest = queue.batch(64)
   const { descriptors, memory } = batch
-  while (!ending.signal.aborted && seen.frames < frames) {
+  const { signal } = ending
+  while (seen.frames < frames && (await readable(queue, signal))) {
     let kept = batch.length // those that found no slot
-    const received = queue.receive(batch)
-    if (received > 0) seen.batches++
+    if (queue.receive(batch) > 0) seen.batches++
     for (let i = kept; i < batch.length; i++) {
       const [offset, length] = [descriptors[2 * i] as number, descriptors[2 * i + 1] as number]
       const own = checker.check(memory, offset, length) && back
@@ -62,8 +72,7 @@ async function readDescriptors(back: boolean, frames: number): Promise<void> {
     batch.length = kept
     queue.transmit(batch)
     queue.recycle(rest)
-    const turnIsDue = seen.batches % 32 === 0
-    if (received === 0 || batch.length > 0 || turnIsDue) await turn()
+    if (batch.length > 0) await turn() // there is no slot
   }
   while (batch.length > 0) {
     queue.kick()
