@@ -235,7 +235,7 @@ uplinks = ["card0"]
 addresses = ["192.0.2.10", "192.0.2.11"]
 vlans = ["untagged", 7]
 ports = 2
-memory = "12MiB"
+memory = "24MiB"
 `
   const scene = await Scene.open(t, { config })
   const client = await scene.client()
@@ -250,9 +250,9 @@ memory = "12MiB"
   t.is((await code(open({ vlan: 8 })))[0], NOT_PERMITTED)
   t.is((await code(open({ uplink: 'lo' })))[0], NOT_PERMITTED)
   t.is((await code(open({ addresses: ['::ffff:192.0.2.10'] })))[0], 'ERR_XSKNET_ADDRESS_UNFIT')
-  t.deepEqual(await code(open({ frames: 8192 })), [
+  t.deepEqual(await code(open({ frames: 16_384 })), [
     'ERR_XSKNET_LIMIT_REACHED',
-    { uid: NOBODY, limit: 'memory', has: 0, asked: 2 ** 24, most: 12 * 2 ** 20 },
+    { uid: NOBODY, limit: 'memory', has: 0, asked: 2 ** 25, most: 24 * 2 ** 20 },
   ])
 
   await open({ as: 'a' })

@@ -446,7 +446,7 @@ test.serial('a MAC that is the card’s is refused: a named port keeps its own t
 
 test.serial('what the policy does not grant is refused, with the lines that would grant it', async (t) => {
   const addresses = '"192.0.2.10", "192.0.2.11"'
-  const grant = `[[grant]]\nuser = ${NOBODY}\nuplinks = ["${CARD}"]\naddresses = [${addresses}]\nports = 2\nmemory = "12MiB"\n`
+  const grant = `[[grant]]\nuser = ${NOBODY}\nuplinks = ["${CARD}"]\naddresses = [${addresses}]\nports = 2\nmemory = "24MiB"\n`
   const scene = await Scene.open(t, { config: grant })
   const { lab, daemon } = scene
   const origin = `the 1st [[grant]] of ${lab.folder}/${daemon.instance}.toml`
@@ -483,12 +483,12 @@ test.serial('what the policy does not grant is refused, with the lines that woul
       },
     ],
     [
-      { frames: 4096 },
+      { frames: 8192 },
       {
         code: 'ERR_XSKNET_LIMIT_REACHED',
-        message: `user ${NOBODY} has 8388608 bytes of UMEM and asks for 8388608 more, but may have 12582912`,
+        message: `user ${NOBODY} has 16777216 bytes of UMEM and asks for 16777216 more, but may have 25165824`,
         hint: new RegExp(`or raise \`memory\` in ${escaped(origin)}\\.$`),
-        details: { uid: NOBODY, limit: 'memory', has: 2 ** 23, asked: 2 ** 23, most: 12 * 2 ** 20 },
+        details: { uid: NOBODY, limit: 'memory', has: 2 ** 24, asked: 2 ** 24, most: 24 * 2 ** 20 },
       },
     ],
   ]

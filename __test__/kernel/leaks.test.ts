@@ -10,7 +10,7 @@ import type { Thread } from '../helpers/programs/embedding.js'
 import { type Place, ways } from '../helpers/ways.js'
 
 const ROUNDS = 100
-/** What a process may grow by in all of them; each UMEM alone has 8 MiB, which 100 that leaked would make 800. */
+/** What a process may grow by in all of them; each UMEM alone has 16 MiB, which 100 that leaked would make 1,600. */
 const GROWTH = 48 * 2 ** 20
 
 /** How many entries each of the card's maps has in which something stands. */

@@ -42,7 +42,7 @@ test('what the policy counts is what is made: the daemon fills in sizes', async 
   const { ground, estate, alice } = await setUp()
   await estate.openPort(alice, port)
   await estate.openPort(alice, { ...port, ringSize: 512, frameSize: 4096, name: 'b', vlan: undefined as never })
-  t.like(ground.requests[0], { addresses: ['192.0.2.10'], ringSize: 2048, frames: 4096, frameSize: 2048 })
+  t.like(ground.requests[0], { addresses: ['192.0.2.10'], ringSize: 4096, frames: 8192, frameSize: 2048 })
   t.like(ground.requests[1], { name: 'b', ringSize: 512, frames: 1024, frameSize: 4096 })
 })
 
@@ -111,7 +111,7 @@ test('connections of one user share its limit, those of others do not', async (t
 })
 
 test('the memory of every queue counts', async (t) => {
-  const { ground, estate, alice } = await setUp({ grants: [grant({ queues: 4, memory: 24 * MiB })] })
+  const { ground, estate, alice } = await setUp({ grants: [grant({ queues: 4, memory: 48 * MiB })] })
   t.is(await codeOf(t, estate.openPort(alice, { ...port, queues: 4 })), 'ERR_XSKNET_LIMIT_REACHED')
   const { sockets } = await estate.openPort(alice, { ...port, queues: 3 })
   t.is(sockets.length, 3)
@@ -120,12 +120,12 @@ test('the memory of every queue counts', async (t) => {
 })
 
 test('ports on one UMEM count as ports, and their memory once, until the last is closed', async (t) => {
-  const { ground, estate, alice, owner } = await setUp({ grants: [grant({ ports: 3, memory: 8 * MiB })] })
+  const { ground, estate, alice, owner } = await setUp({ grants: [grant({ ports: 3, memory: 16 * MiB })] })
   const first = await estate.openPort(alice, port)
   const onto = { ...port, umemOf: { port: first.info.port, inFill: [[0, 64]] as [number, number][] } }
   const second = await estate.openPort(alice, onto)
   const third = await estate.openPort(alice, { ...onto, ringSize: 512 })
-  t.like(ground.requests[1], { umemOf: onto.umemOf, queues: 1, ringSize: 2048, frames: undefined })
+  t.like(ground.requests[1], { umemOf: onto.umemOf, queues: 1, ringSize: 4096, frames: undefined })
   t.deepEqual(
     ground.handedOut.map(({ length }) => length),
     [2, 1, 1],
@@ -158,7 +158,7 @@ for (const [what, changed, code] of [
 }
 
 test('what failed to open counts no more', async (t) => {
-  const { ground, estate, alice } = await setUp({ grants: [grant({ ports: 1, memory: 8 * MiB })] })
+  const { ground, estate, alice } = await setUp({ grants: [grant({ ports: 1, memory: 16 * MiB })] })
   for (let round = 0; round < 3; round++) {
     ground.failures.set('openPort', refusal('ERR_XSKNET_ADDRESS_TAKEN'))
     t.is(await codeOf(t, estate.openPort(alice, port)), 'ERR_XSKNET_ADDRESS_TAKEN')

@@ -53,7 +53,7 @@ test('every operation is answered', async (t) => {
   const { info, sockets } = await wire.result<Result<'openPort'>>('openPort', { port })
   t.like(info, { port: 1, addresses: ['192.0.2.10/24'] })
   t.is(sockets.length, 1)
-  t.like(sockets[0], { frames: 4096, frameSize: 2048 })
+  t.like(sockets[0], { frames: 8192, frameSize: 2048 })
   t.is(wire.descriptors.at(-1)?.length, 2)
   t.like(await wire.result('status'), { instance: 'lab', pid: process.pid, clients: 1, ports: 1 })
   t.is((await wire.result<Result<'uplinks'>>('uplinks')).uplinks[0]?.uplink, 'eth0')
@@ -323,7 +323,7 @@ test('one user cannot fill the log', async (t) => {
 })
 
 test('memory is given back with the connection', async (t) => {
-  const estate = new Estate(new FakeGround(), [grant({ ports: 1, memory: 8 * MiB })], () => {})
+  const estate = new Estate(new FakeGround(), [grant({ ports: 1, memory: 16 * MiB })], () => {})
   await estate.manage(['eth0'], 'unspecified')
   const server = new Server(estate, { daemon: 'x', instance: 'lab' }, () => {})
   for (let round = 0; round < 3; round++) {

@@ -54,7 +54,7 @@ export interface PortOptions {
   frameSize?: number | undefined
   /** Bytes left free in front of each received frame, beside the kernel's 256. Default: 0. */
   headroom?: number | undefined
-  /** Slots of each of the four rings: a power of two, at most 65,536. Default: 2048. */
+  /** Slots of each of the four rings: a power of two, at most 65,536. Default: 4096. */
   ringSize?: number | undefined
   /**
    * Whether the UMEM lies in huge pages, which the operator has to reserve (`vm.nr_hugepages`). `frames` is rounded up to fill them; all of

@@ -68,7 +68,7 @@ interface Umem {
 
 /** What becomes of a request that does not say: the daemon's words, so that what the policy counts is what is made. */
 const QUEUES = 1
-const RING_SIZE = 2048
+const RING_SIZE = 4096
 const FRAME_SIZE = 2048
 
 /** What is settled where a UMEM was made. */
