@@ -4,6 +4,7 @@ import test from 'ava'
 import { XsknetError } from '../../../packages/xsknet/src/errors.js'
 import type { Port } from '../../../packages/xsknet/src/port.js'
 import { toFailure } from '../../../packages/xsknet/src/protocol.js'
+import { adoptQueue } from '../../../packages/xsknet/src/queue.js'
 import { frame, portOf, Socket } from './socket.js'
 
 const closed = { code: 'ERR_XSKNET_PORT_CLOSED' }
@@ -138,6 +139,35 @@ test('a queue that is handed over is of no use here but to wait for its end', as
   t.throws(() => queue.stats(), closed)
   await port.close()
   t.deepEqual(await loop, [7])
+})
+
+test('what was sent before a queue is handed over was sent', async (t) => {
+  const socket = new Socket()
+  const port = portOf([socket])
+  const sent = port.send(frame(1))
+  port.queue(0).token()
+  await sent
+  t.is(socket.sent.length, 1)
+  socket.letter(null)
+  await port.close()
+})
+
+test('what no queue gave away cannot be adopted', async (t) => {
+  const port = portOf([new Socket()])
+  const token = port.queue(0).token() // the binding has never heard of it
+  t.throws(() => adoptQueue(token), { code: 'ERR_XSKNET_TOKEN_VOID' })
+  for (const wrong of [
+    undefined,
+    null,
+    7,
+    {},
+    { ...token, key: [1, 2, 3] },
+    { ...token, key: [1, 2, 3, -1] },
+    { ...token, info: null },
+  ]) {
+    t.throws(() => adoptQueue(wrong as never), { code: 'ERR_INVALID_ARG_TYPE' })
+  }
+  await port.destroy()
 })
 
 test('close() ends a queue elsewhere, and waits for that, but not for ever; destroy() hurries', async (t) => {

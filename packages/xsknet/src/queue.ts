@@ -436,7 +436,7 @@ export class Queue implements Outlet {
       if (this.#elsewhere || this.#loss) this.#checkOpen()
       if (this.#over) return Promise.resolve(false)
       if (this.#reader) throw busy(`${this.#name} is being read already`)
-      this.#outlook ??= new Outlook(this.#settings.spinMicroseconds / 1000, () => this.#path.isReadable() || undefined)
+      this.#outlook ??= new Outlook(this.#settings.spinMicroseconds / 1000, () => this.#look())
       if (this.#outlook.sees()) return SOMETHING
       this.#slate.finish()
       this.#retrySoon()
@@ -452,6 +452,12 @@ export class Queue implements Outlet {
     } catch (error) {
       return Promise.reject(error)
     }
+  }
+
+  #look(): true | undefined {
+    if (!this.#path.isReadable()) return undefined
+    this.#fruitlessWakes = 0
+    return true
   }
 
   #refuseReading(): never {
@@ -693,7 +699,7 @@ export class Queue implements Outlet {
     if (!this.#kick) {
       this.#kick = Promise.resolve().then(() => {
         this.#kick = undefined
-        if (this.#over) return
+        if (this.#over || this.#elsewhere) return // which has flushed
         this.#slate.flush()
         this.#retrySoon()
       })
@@ -947,7 +953,7 @@ export function read(
  * @throws {XsknetError} `ERR_XSKNET_TOKEN_VOID` where the token was adopted before, its port has ended, or it is of another process.
  */
 export function adoptQueue(token: QueueToken): Queue {
-  if (typeof token !== 'object' || token === null || !isKey(token.key) || typeof token.info !== 'object') {
+  if (typeof token !== 'object' || token === null || !isKey(token.key) || !token.info || !token.settings) {
     throw wrongType('token', 'what `queue.token()` returned', token)
   }
   const { key, index, info, settings } = token
