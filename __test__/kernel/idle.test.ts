@@ -126,3 +126,19 @@ test.serial('ports whose pairs are down cost nothing, and go on once they are up
   await readsOn('read again')
   await scene.end(t)
 })
+
+test.serial('a reader that spins before it sleeps sleeps', async (t) => {
+  const scene = await Scene.open(t)
+  const busyPoll = { spinMicroseconds: 500 }
+  const port = await scene.answering(0, {}, { busyPoll })
+  t.like(
+    port.info.tried.find(({ step }) => step === 'busy-poll'),
+    { hook: 'bind', code: null },
+  )
+  const looped = await scene.lab.closedLoop(port.target(), { frames: 5000, outstanding: 1 }).done
+  t.is(looped.answered, looped.sent, JSON.stringify(looped))
+  await idle(t, 'a port with busy polling', { client: port.client.program.pid })
+  await scene.assertAccounted(t, port)
+  await port.client.stop()
+  await scene.end(t)
+})
