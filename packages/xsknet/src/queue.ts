@@ -393,9 +393,10 @@ export class Queue implements Outlet {
     return this
   }
 
-  /** The queue, for messages. */
+  /** The queue, or the port if that is the same, for messages. */
   get #name(): string {
-    return `queue ${this.index} of port ${this.info.name}`
+    const { name, members } = this.info
+    return members.length > 1 ? `queue ${this.index} of port ${name}` : `port ${name}`
   }
 
   // Frames by their descriptors
