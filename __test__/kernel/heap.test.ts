@@ -65,23 +65,26 @@ test.serial('reading headers allocates nothing a packet: a batch costs the same,
   await scene.end(t)
 })
 
-test.serial('reading by descriptors allocates nothing and causes no collection, however many packets there are', async (t) => {
-  t.timeout(120_000 + packets / 10)
-  const { scene, client, flooded } = await reader(t)
-  const stretches = 4
-  // The compilers need some batches to make up their minds.
-  await flooded(() => client.ask<Stretches>({ do: 'descriptors', frames: 100_000, stretches: 3 }))
-  const { frames, batches, payload, grown, looking, collections } = await flooded(() =>
-    client.ask<Stretches>({ do: 'descriptors', frames: packets / stretches, stretches }),
-  )
-  t.log(
-    `${frames} frames in ${batches} calls: ${grown.join(', ')} B a quarter, of which looking costs ${looking}; ${collections} collections`,
-  )
-  t.true(frames >= packets)
-  t.true(payload > 0)
-  t.is(collections, 0)
-  // The first may still compile. Of the others, the least is what is paid again and again: nothing but the look.
-  t.true(Math.min(...grown.slice(1)) <= 1024, `${grown.join(', ')} B`)
-  await client.stop()
-  await scene.end(t)
-})
+test.serial(
+  'reading and sending by descriptors allocates nothing and causes no collection, however many packets there are',
+  async (t) => {
+    t.timeout(120_000 + packets / 10)
+    const { scene, client, flooded } = await reader(t)
+    const stretches = 4
+    // The compilers need some batches to make up their minds.
+    await flooded(() => client.ask<Stretches>({ do: 'descriptors', frames: 100_000, stretches: 3 }))
+    const { frames, batches, payload, grown, looking, collections } = await flooded(() =>
+      client.ask<Stretches>({ do: 'descriptors', frames: packets / stretches, stretches }),
+    )
+    t.log(
+      `${frames} frames in ${batches} calls: ${grown.join(', ')} B a quarter, of which looking costs ${looking}; ${collections} collections`,
+    )
+    t.true(frames >= packets)
+    t.true(payload > 0)
+    t.is(collections, 0)
+    // The first may still compile. Of the others, the least is what is paid again and again: nothing but the look.
+    t.true(Math.min(...grown.slice(1)) <= 1024, `${grown.join(', ')} B`)
+    await client.stop()
+    await scene.end(t)
+  },
+)
