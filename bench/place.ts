@@ -130,11 +130,16 @@ export function framesOf(lab: Lab, { mac, address }: Side, length: number): Orde
 
 /** In hexadecimal digits, the first 42 bytes of a datagram without checksum, which IPv4 allows: it would change with the number. */
 export function headerOf(mac: string, address: string, toMac: string, to: string, length: number): string {
+  return Buffer.from(datagramOf(mac, address, toMac, to, length).subarray(0, 42)).toString('hex')
+}
+
+/** The whole frame; behind the header are zeros. */
+export function datagramOf(mac: string, address: string, toMac: string, to: string, length: number): Uint8Array {
   const packet = { memory: new Uint8Array(length), offset: 0, length: 0, capacity: length }
   const fields = { destination: parseIpv4(to), destinationMac: parseMac(toMac), sourcePort: PORT, destinationPort: PORT }
   udp.build(packet, { info: { mac, addresses: [`${address}/24`], vlan: null } }, fields, length - 42)
   packet.memory.fill(0, 40, 42)
-  return Buffer.from(packet.memory.subarray(0, 42)).toString('hex')
+  return packet.memory
 }
 
 /** A program that takes orders as bench/programs/hot.ts does. */

@@ -7,7 +7,8 @@ import { root } from '../__test__/helpers/workspace.js'
 export const FLAGS = process.arch === 'x64' ? ['-O3', '-march=x86-64-v2'] : ['-O3']
 
 const folder = `${root}bench/peer`
-const built = `${process.env.CARGO_TARGET_DIR ?? `${root}target`}/bench`
+/** Where they lie, and the binding that scripts/bench.mjs builds. */
+export const built = `${process.env.CARGO_TARGET_DIR ?? `${root}target`}/bench`
 
 const sources: Record<string, string[]> = {
   xskpeer: ['main.c', 'xsk.c', 'loops.c', 'headroom.c'],

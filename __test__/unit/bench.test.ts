@@ -117,6 +117,7 @@ test('a report has a row each, with the fields that others read', async (t) => {
 test('rows have the names by which they are known', (t) => {
   const names = families.flatMap(({ rows }) => rows.map(({ name }) => name))
   t.is(new Set([...names, ...checks.map(({ name }) => name)]).size, names.length + checks.length)
-  for (const name of ['rxdrop', 'l2fwd', 'txonly 64', 'txonly 1400', 'brokered', 'latency p50', 'latency p99', 'wake-up p50'])
+  const known = ['rxdrop', 'headroom', 'l2fwd', 'txonly 64', 'txonly 1400', 'brokered', 'testpmd rxdrop', 'testpmd macswap']
+  for (const name of [...known, 'latency p50', 'latency p99', 'wake-up p50', 'asleep', 'isolation'])
     t.true(names.includes(name), name)
 })

@@ -48,7 +48,7 @@ static void complete(struct xsk *xsk)
 }
 
 /* As many chunks into FILL as came out of RX. */
-static inline void refill(struct xsk *xsk, const struct xdp_desc *came, uint32_t count)
+static inline __attribute__((always_inline)) void refill(struct xsk *xsk, const struct xdp_desc *came, uint32_t count)
 {
 	uint32_t slot;
 
@@ -87,6 +87,33 @@ static inline void look(struct watch *watch, const struct order *order, const st
 		watch->over = true;
 }
 
+/* Reads received frames, and gives them back. */
+static inline __attribute__((always_inline)) void treat(struct xsk *xsk, const struct order *order, struct result *result,
+							uint32_t at, uint32_t count, bool verifies)
+{
+	struct xdp_desc batch[BATCH];
+
+	for (uint32_t i = 0; i < count; i++) {
+		const struct xdp_desc *desc = xsk_ring_cons__rx_desc(&xsk->rx, at + i);
+		const uint8_t *frame = xsk->memory + desc->addr;
+
+		parse(&result->seen, frame, desc->len, order->port);
+		if (verifies)
+			result->corrupt += !is_numbered(frame, desc->len);
+		batch[i] = *desc;
+	}
+	xsk_ring_cons__release(&xsk->rx, count);
+	refill(xsk, batch, count);
+}
+
+void read_batch(struct xsk *xsk, const struct order *order, struct result *result)
+{
+	uint32_t at, count = xsk_ring_cons__peek(&xsk->rx, BATCH, &at);
+
+	result->calls++;
+	treat(xsk, order, result, at, count, false);
+}
+
 enum kind { DROP, VERIFY, ASLEEP };
 
 static inline __attribute__((always_inline)) void receive(struct xsk *xsk, const struct order *order, struct result *result,
@@ -96,7 +123,6 @@ static inline __attribute__((always_inline)) void receive(struct xsk *xsk, const
 	struct watch watch = { .end = now() + PATIENCE };
 
 	while (!watch.over) {
-		struct xdp_desc batch[BATCH];
 		uint32_t at, count = xsk_ring_cons__peek(&xsk->rx, BATCH, &at);
 
 		result->calls++;
@@ -111,17 +137,7 @@ static inline __attribute__((always_inline)) void receive(struct xsk *xsk, const
 		}
 		if (watch.began == 0)
 			begin(&watch, order, result);
-		for (uint32_t i = 0; i < count; i++) {
-			const struct xdp_desc *desc = xsk_ring_cons__rx_desc(&xsk->rx, at + i);
-			const uint8_t *frame = xsk->memory + desc->addr;
-
-			parse(&result->seen, frame, desc->len, order->port);
-			if (kind == VERIFY)
-				result->corrupt += !is_numbered(frame, desc->len);
-			batch[i] = *desc;
-		}
-		xsk_ring_cons__release(&xsk->rx, count);
-		refill(xsk, batch, count);
+		treat(xsk, order, result, at, count, kind == VERIFY);
 	}
 	result->seconds = now() - watch.began;
 	result->processor = processor_time() - watch.processor;

@@ -32,6 +32,8 @@ void asleep(struct xsk *xsk, const struct order *order, struct result *result);
 /* MAC addresses change places, and the frame leaves by the port that it came by. */
 void l2fwd(struct xsk *xsk, const struct order *order, struct result *result);
 void txonly(struct xsk *xsk, const struct order *order, struct result *result);
+/* One turn of rxdrop. */
+void read_batch(struct xsk *xsk, const struct order *order, struct result *result);
 /* No socket: rings in plain memory, which a thread refills. */
 void headroom(const struct order *order, struct result *result);
 

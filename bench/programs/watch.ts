@@ -34,6 +34,9 @@ export interface Result {
 /** The clock is looked at this often, by the loops here and in C. */
 const CLOCK = 64
 
+/** Milliseconds until the first frame must have come. */
+const PATIENCE = 5000
+
 /** Counts what a loop does, and says when it is over. */
 export class Watch {
   readonly seen = new Seen()
@@ -46,7 +49,8 @@ export class Watch {
   readonly #milliseconds: number
   #began = 0
   #processor = 0
-  #end = Number.POSITIVE_INFINITY
+  /** Nothing comes for ever. */
+  #end = performance.now() + PATIENCE
 
   constructor({ seconds = 3600, frames = Number.POSITIVE_INFINITY }: Order) {
     this.#frames = frames
@@ -63,6 +67,11 @@ export class Watch {
 
   get hasBegun(): boolean {
     return this.#began !== 0
+  }
+
+  /** A look at the ring that found nothing. */
+  foundNothing(): void {
+    if (this.hasBegun) this.empty++
   }
 
   /** Once each turn of the loop. */

@@ -12,13 +12,17 @@ export const garbage: Check = {
   async measure({ undo }) {
     const place = await Place.open(undo)
     const client = await place.client(0, {}, NURSERY)
-    const read = (frames: number) =>
-      place.flooding(target(client), () => client.ask<Garbage>({ do: 'garbage', level: 'batches', port: PORT, frames }))
-    await read(100_000) // compiles
-    const { frames, batches, allocated, collections } = await read(FRAMES)
-    return [
-      { name: 'garbage of batches', value: allocated / batches, unit: `bytes a batch, over ${frames} packets` },
-      { name: 'collections meanwhile', value: collections, unit: 'collections', most: 0 },
-    ]
+    const read = (level: 'rings' | 'batches', frames: number) =>
+      place.flooding(target(client), () => client.ask<Garbage>({ do: 'garbage', level, port: PORT, frames }))
+    const claims = []
+    for (const level of ['rings', 'batches'] as const) {
+      await read(level, 1_000_000) // compiles
+      const { frames, batches, allocated, collections } = await read(level, FRAMES)
+      if (level === 'rings')
+        claims.push({ name: 'garbage, explicit rings', value: allocated, unit: `bytes in ${frames} packets`, most: 0 })
+      else claims.push({ name: 'garbage, batches', value: allocated / batches, unit: `bytes a batch, over ${frames} packets` })
+      claims.push({ name: `collections, ${level}`, value: collections, unit: 'collections', most: 0 })
+    }
+    return claims
   },
 }

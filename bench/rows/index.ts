@@ -3,6 +3,7 @@ import { asleep } from './asleep.js'
 import { brokered } from './brokered.js'
 import { calls } from './calls.js'
 import { garbage } from './garbage.js'
+import { headroom } from './headroom.js'
 import { idle } from './idle.js'
 import { isolation } from './isolation.js'
 import { latency, wakeUp } from './latency.js'
@@ -13,6 +14,7 @@ import { testpmdMacswap, testpmdRxdrop } from './testpmd.js'
 /** In the order in which they are measured and shown. */
 export const families: readonly Family[] = [
   rxdrop,
+  headroom,
   l2fwd,
   txonly(64),
   txonly(1400),

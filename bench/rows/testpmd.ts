@@ -1,6 +1,5 @@
 // dpdk-testpmd behind a port like any other, with the program that its driver brings at the port's inner end instead of ours: uplink
 // program, DEVMAP, guard and pair are the same.
-import { execFileSync } from 'node:child_process'
 import { Machine } from '../../__test__/helpers/lab.js'
 import { inside, Program } from '../../__test__/helpers/program.js'
 import type { Contest, Family, Reading } from '../comparison.js'
@@ -135,17 +134,11 @@ class Testpmd {
   }
 }
 
-/** The driver of testpmd insists on a program of its own. */
+/** The driver of testpmd insists on a program of its own. Ours is this port's alone, so its link is known by it. */
 async function detachProgram(home: Machine, device: string): Promise<void> {
-  const [link] = JSON.parse(await home.output('ip', '-j', 'link', 'show', device)) as [{ ifindex: number }]
-  const links = JSON.parse(await home.output('bpftool', '-j', 'link', 'show')) as { id: number; type: string; ifindex?: number }[]
-  const ours = links.filter(({ type, ifindex }) => type === 'xdp' && ifindex === link.ifindex)
-  // The number alone may be that of another namespace's device, too: a link that is not here has no name in this one.
-  const here = await home.output('bpftool', 'net', 'show', 'dev', device)
-  for (const { id } of ours) if (here.includes(`id ${programOf(id)}`)) execFileSync('bpftool', ['link', 'detach', 'id', `${id}`])
-}
-
-function programOf(link: number): number {
-  const { prog_id } = JSON.parse(execFileSync('bpftool', ['-j', 'link', 'show', 'id', `${link}`], { encoding: 'utf8' }))
-  return prog_id
+  const [{ xdp }] = JSON.parse(await home.output('ip', '-j', 'link', 'show', device)) as [{ xdp?: { prog?: { id: number } } }]
+  const links = JSON.parse(await home.output('bpftool', '-j', 'link', 'show')) as { id: number; prog_id: number }[]
+  const link = links.find(({ prog_id }) => prog_id === xdp?.prog?.id)
+  if (!link) throw new Error(`${device} has no program that could be taken off`)
+  await home.output('bpftool', 'link', 'detach', 'id', `${link.id}`)
 }

@@ -1,0 +1,65 @@
+// What a packet costs beside the kernel: the same parse and recycle over rings in plain memory, which a thread keeps full.
+import { Conversation } from '../../__test__/helpers/conversation.js'
+import { root } from '../../__test__/helpers/workspace.js'
+import type { Family, Reading } from '../comparison.js'
+import { instructionsPerPacket } from '../costs.js'
+import { datagramOf, GENERATOR, MEASURED, PORT, pin, SIZES } from '../place.js'
+import type { Order, Result } from '../programs/watch.js'
+import { built, compiled } from '../programs.js'
+import type { Undo } from '../undo.js'
+import { instructionsLine, whole } from './frames.js'
+
+/** Bytes of a frame: those of a flood. */
+const LENGTH = 82
+const [FROM, TO] = [
+  { mac: '02:00:00:00:00:01', address: '192.0.2.2' },
+  { mac: '02:00:00:00:00:02', address: '192.0.2.10' },
+]
+
+export const headroom: Family = {
+  rows: [{ name: 'headroom', unit: 'ns/packet', better: 'less' }],
+  async prepare({ undo, seconds }) {
+    const packet = Buffer.from(datagramOf(FROM.mac, FROM.address, TO.mac, TO.address, LENGTH)).toString('hex')
+    const ours = start(undo, [
+      ...[process.execPath, '--import=@oxc-node/core/register', 'bench/programs/headroom.ts'],
+      ...[`${built}/loopback.node`, `${root}packages`],
+    ])
+    // The thread that plays the kernel starts where the other core is.
+    pin(ours.program.pid, GENERATOR)
+    await ours.ask({ do: 'open', packet, slots: SIZES.ringSize })
+    const peer = start(undo, [compiled('xskpeer'), 'memory'])
+    await peer.event('open')
+    for (const { program } of [ours, peer]) pin(program.pid, MEASURED)
+    const order: Order = { port: PORT, length: LENGTH, header: packet.slice(0, 84) }
+    const run = async (side: Conversation, amount: Order) => {
+      const result = await side.ask<Result>({ do: 'headroom', ...order, ...amount })
+      whole('headroom', result)
+      return result
+    }
+    const read = async (side: Conversation): Promise<Reading> => {
+      const { processor, frames, calls, empty } = await run(side, { seconds })
+      return { figures: { headroom: (processor / frames) * 1e9 }, aside: { 'looks that found nothing': empty / calls } }
+    }
+    return {
+      ours: () => read(ours),
+      peer: () => read(peer),
+      afterwards: async () => {
+        const told: string[] = []
+        for (const [name, side] of Object.entries({ ours, peer })) {
+          const nothing = () => side.ask({ do: 'nothing' })
+          const packets = async (frames: number) => (await run(side, { frames })).frames
+          told.push(`${name}: ${instructionsLine(await instructionsPerPacket(side.program.pid, packets, nothing))}`)
+        }
+        return told
+      },
+    }
+  },
+}
+
+function start(undo: Undo, command: string[]): Conversation {
+  const conversation = new Conversation(command, { cwd: root })
+  undo.teardown(async () => {
+    if (conversation.program.running) await conversation.program.kill()
+  })
+  return conversation
+}
