@@ -54,7 +54,8 @@ async function moveTable(options: PortOptions, way: string): Promise<Moved> {
   let moved: number | string
   try {
     const what = ways[way]?.(descriptors.buffer as ArrayBuffer)
-    moved = typeof what === 'string' ? what : touch((taken = what as ArrayBuffer))
+    if (typeof what !== 'string') taken = what
+    moved = taken ? touch(taken) : String(what)
   } catch (error) {
     moved = String(error)
   }
