@@ -150,7 +150,7 @@ pub fn adopt(
     let mut adopted = Adopted(Vec::with_capacity(descriptions.len()));
     for description in descriptions {
         let (Some(xsk), Some(umem)) = (files.next(), files.next()) else { break };
-        adopted.0.push(AdoptedSocket { state: State::open(&env, DataPath::new(description.adopt(xsk, umem)?))? });
+        adopted.0.push(AdoptedSocket::of(&env, description.adopt(xsk, umem)?)?);
     }
     Ok(std::mem::take(&mut adopted.0))
 }
