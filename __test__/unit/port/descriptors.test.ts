@@ -155,6 +155,9 @@ test('a frame is forwarded to another port as a copy where the UMEM is another, 
 
 test('a frame is forwarded by its chunk where the UMEM is the same: to its own port, too', async (t) => {
   const { batch, port: one, socket } = await leased(t, [frame(1)])
+  for (const nowhere of [undefined, null, {}, socket]) {
+    t.throws(() => batch.at(0).forward(nowhere as never), { code: 'ERR_INVALID_ARG_TYPE' })
+  }
   t.true(batch.at(0).forward(one))
   t.is(socket.held, 1)
   await null

@@ -1,4 +1,4 @@
-import { outOfRange } from './arguments.js'
+import { outOfRange, wrongType } from './arguments.js'
 import { XsknetError } from './errors.js'
 import { NOWHERE, type Outlet, outlet, type Slate } from './slate.js'
 
@@ -206,6 +206,7 @@ export class Frame {
    */
   forward(to: Outlet): boolean {
     this.#checkSendable()
+    if (typeof to?.[outlet] !== 'function') throw wrongType('to', 'an instance of Port or Queue', to)
     const slate = to[outlet]()
     if (slate.umem === this.#slate.umem) {
       if (!slate.queueFromElsewhere(this.#table, this.#at, this.#parts)) return false
