@@ -435,7 +435,7 @@ export class Network extends EventEmitter<NetworkEvents> {
 }
 
 /** Slots of a ring, unless the caller says so. */
-const RING = 2048
+const RING = 4096
 /** Frames a call that the kernel is to poll a card for, unless the caller says so. */
 const BUDGET = 64
 
