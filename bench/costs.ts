@@ -14,6 +14,9 @@ export interface Instructions {
 /** Runs something that handles so many packets, and says how many those were. */
 type Run = (packets: number) => Promise<number>
 
+/** Milliseconds that a run may take whose instructions are counted one by one. */
+const PATIENCE = 60_000
+
 type Counted = Instructions & { packets: number }
 
 let counters: boolean | undefined
@@ -53,11 +56,17 @@ async function counted(thread: number, run: () => Promise<number>): Promise<Coun
 async function stepped(thread: number, run: () => Promise<number>, nudge: () => Promise<unknown>): Promise<Counted> {
   const steps = new Program(['taskset', '-c', `${MEASURED}`, compiled('steps'), `${thread}`])
   await steps.waitFor(/^counting$/)
+  // On a busy machine it may take for ever: then the thread goes on as it will, and nothing is known of it.
+  let late: Promise<unknown> | undefined
+  const timer = setTimeout(() => {
+    late = steps.endInput()
+  }, PATIENCE)
   const packets = await run()
-  const ended = steps.endInput()
+  clearTimeout(timer)
+  const ended = late ?? steps.endInput()
   await nudge()
   await ended
-  return { packets, user: Number(await steps.waitFor(/^\d+$/)), kernel: undefined }
+  return { packets, user: late ? Number.NaN : Number(await steps.waitFor(/^\d+$/)), kernel: undefined }
 }
 
 /** System calls a packet of all threads of a process, by name, the most frequent first. */

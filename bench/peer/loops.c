@@ -52,9 +52,12 @@ static inline __attribute__((always_inline)) void refill(struct xsk *xsk, const 
 {
 	uint32_t slot;
 
-	/* FILL has as many slots as reception has chunks. */
-	if (xsk_ring_prod__reserve(&xsk->fill, count, &slot) != count)
-		errx(1, "the FILL ring is full");
+	/*
+	 * FILL has as many slots as reception has chunks. But the kernel publishes what came in RX a moment before it publishes what it
+	 * took out of FILL for that (xsk_flush).
+	 */
+	while (xsk_ring_prod__reserve(&xsk->fill, count, &slot) != count)
+		;
 	for (uint32_t i = 0; i < count; i++)
 		*xsk_ring_prod__fill_addr(&xsk->fill, slot + i) = came[i].addr;
 	xsk_ring_prod__submit(&xsk->fill, count);

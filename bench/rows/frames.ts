@@ -40,4 +40,4 @@ export async function costs(
 }
 
 export const instructionsLine = ({ user, kernel }: Instructions) =>
-  `instructions a packet: ${user.toFixed(1)} in user space, ${kernel === undefined ? 'unknown' : kernel.toFixed(0)} in the kernel`
+  `instructions a packet: ${Number.isNaN(user) ? 'not counted in time' : user.toFixed(1)} in user space, ${kernel?.toFixed(0) ?? 'unknown'} in the kernel`

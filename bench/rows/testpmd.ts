@@ -88,7 +88,17 @@ class Testpmd {
     const home = new Machine(`/proc/${pid}/ns/net`)
     await detachProgram(home, device)
     const command = [
-      ...['env', 'LIBXDP_SKIP_DISPATCHER=1', 'dpdk-testpmd', '-l', `${GENERATOR},${MEASURED}`, '--main-lcore', `${GENERATOR}`],
+      ...[
+        'env',
+        'LIBXDP_SKIP_DISPATCHER=1',
+        'stdbuf',
+        '-oL',
+        'dpdk-testpmd',
+        '-l',
+        `${GENERATOR},${MEASURED}`,
+        '--main-lcore',
+        `${GENERATOR}`,
+      ],
       ...['--no-pci', '--no-huge', '-m', '256', '--no-shconf', '--no-telemetry'],
       // Without its busy polling, which a veth does not have: it would be a system call for every look at the ring.
       ...['--vdev', `net_af_xdp0,iface=${device},busy_budget=0`],
