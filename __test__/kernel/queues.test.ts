@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import test from 'ava'
 import type { PortEntry, PortInfo, PortStats } from 'xsknet'
@@ -8,16 +9,18 @@ import { CARD, type Looped, portPrefixes, type Target } from '../helpers/lab.js'
 import { waitUntil } from '../helpers/program.js'
 import type { Numbers } from '../helpers/programs/numbered.js'
 import { Answering, Scene } from '../helpers/scene.js'
+import { root } from '../helpers/workspace.js'
 
 const PROGRAM = '__test__/helpers/programs/queues.ts'
+const NODES = `${root}__test__/node_modules`
 const PORT = { uplink: CARD, addresses: [...portPrefixes(0)], name: 'queues' }
 
 const target = ({ mac, addresses }: PortInfo): Target => ({ mac, address: addresses[0] as string, port: 7 })
 const whole = ({ sent, answered, lost, repeated, corrupt }: Looped) =>
   sent > 0 && answered === sent && lost + repeated + corrupt === 0
 
-async function start(scene: Scene): Promise<Client> {
-  const client = Client.start(scene.lab, PROGRAM, { socket: scene.daemon.socket })
+async function start(scene: Scene, node = process.execPath): Promise<Client> {
+  const client = Client.start(scene.lab, PROGRAM, { socket: scene.daemon.socket, node })
   await client.ask({ do: 'connect' })
   return client
 }
@@ -64,6 +67,22 @@ test.serial('queues that worker threads have: they carry frames, are of no use e
   await noPorts(scene)
   await client.ask({ do: 'terminate', name: 'thread' })
   t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, client.program.lines.join('\n'))
+  await scene.end(t)
+})
+
+test.serial('on every Node, a thread carries frames, and ends without warning', async (t) => {
+  const scene = await Scene.open(t)
+  for (const name of readdirSync(NODES).filter((name) => /^node-\d+$/.test(name))) {
+    const client = await start(scene, `${NODES}/${name}/bin/node`)
+    const info = await handedOver(client, 'numbered')
+    const looped = await scene.lab.closedLoop(target(info), { frames: 5000, flows: 4 }).done
+    t.true(whole(looped) && looped.late === 0, `${name}: ${JSON.stringify(looped)}`)
+    await client.ask({ do: 'terminate', name: 'thread' })
+    t.is(await client.ask({ do: 'queueClosed' }), null, name)
+    await client.ask({ do: 'close' })
+    t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, `${name}: ${client.program.lines.join('\n')}`)
+    await noPorts(scene)
+  }
   await scene.end(t)
 })
 

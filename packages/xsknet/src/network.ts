@@ -281,12 +281,13 @@ export class Network extends EventEmitter<NetworkEvents> {
     if (this.#ports.get(number)?.port?.deref() !== first)
       throw wrongValue('options.umemOf', 'must be an open port of this network', first)
     signal?.throwIfAborted()
-    const reservation = inside(first.queue(0)).reserve(port.ringSize ?? RING)
+    const { ringSize = RING } = port
+    const reservation = inside(first.queue(0)).reserve(ringSize)
     const inFill = reservation.ranges
     if (inFill.length === 0) throw nothingFree(first.info)
     const opening = this.#request(
       'openPort',
-      { port: { ...port, umemOf: { port: number, inFill } } },
+      { port: { ...port, ringSize, umemOf: { port: number, inFill } } },
       { take: ({ info, sockets }, descriptors) => this.#take(info, sockets, descriptors, { ...settings, reservation }) },
     )
     opening.catch(() => reservation.release())

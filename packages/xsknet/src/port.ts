@@ -142,6 +142,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
     const reports = Promise.all(this.queues.map((queue) => inside(queue).report()))
     const [queues, daemon] = await Promise.all([reports, this.#control.statistics()])
     const known = queues.filter((stats) => stats !== undefined)
+    if (known.length === 0) throw portClosed(this.info, this.#reason) // its queues were, each by itself, and could not tell
     return {
       client: sum(known.map(({ client }) => client)),
       socket: sum(known.map(({ socket }) => socket)),
