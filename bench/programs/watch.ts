@@ -46,15 +46,18 @@ export class Watch {
   empty = 0
   kicks = 0
   readonly #frames: number
+  /** Else the clock is left alone: each look at it puts a number on the heap. */
+  readonly #isTimed: boolean
   readonly #milliseconds: number
   #began = 0
   #processor = 0
   /** Nothing comes for ever. */
   #end = performance.now() + PATIENCE
 
-  constructor({ seconds = 3600, frames = Number.POSITIVE_INFINITY }: Order) {
+  constructor({ seconds, frames = Number.POSITIVE_INFINITY }: Order) {
     this.#frames = frames
-    this.#milliseconds = seconds * 1000
+    this.#isTimed = seconds !== undefined
+    this.#milliseconds = (seconds ?? 0) * 1000
   }
 
   /** At the first frame: looks at the ring before it count for nothing. */
@@ -76,7 +79,7 @@ export class Watch {
 
   /** Once each turn of the loop. */
   isOver(frames: number): boolean {
-    return frames >= this.#frames || (++this.calls % CLOCK === 0 && performance.now() > this.#end)
+    return frames >= this.#frames || (++this.calls % CLOCK === 0 && this.#isTimed && performance.now() > this.#end)
   }
 
   result(): Result {
