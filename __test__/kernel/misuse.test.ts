@@ -14,7 +14,7 @@ for (const level of ['batches', 'descriptors'] as const) {
     const scene = await Scene.open(t)
     const { lab, daemon } = scene
     const client = Client.start(lab, '__test__/helpers/programs/numbers.ts', { socket: daemon.socket })
-    const info = await client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(0) })
+    const info = await client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(0), maxKept: 256 })
     const port = new Answering(client, info)
     const flood = lab.flood(port.target(9), { seconds: 100, flows: 8 })
     // By its name it has one MAC, whichever time it is opened.
