@@ -129,7 +129,7 @@ impl DataPath {
         self.transmit_outbox(umem)?;
         self.end_lease(umem);
         self.kick_when_due(umem)?;
-        let least = if self.endpoint.multi_buffer() { MAX_PARTS_RECEIVED } else { 0 };
+        let least = if max > 0 && self.endpoint.multi_buffer() { MAX_PARTS_RECEIVED } else { 0 };
         let lease = self.slate.lease();
         let max = (max as usize).max(least).min(lease.len());
         self.leased = self.endpoint.receive_lent(umem, &lease[..max])?;

@@ -54,8 +54,8 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
       if (this.#ending) return this.#end(this.#ending.error)
       if (this.#stage === 'over') return Promise.resolve(DONE)
       const due = this.#pace.isOver()
-      if (due) this.#source.finish()
-      const batch = due ? undefined : this.#pace.look(this.#find)
+      // Nothing of the next lease: what is queued need not leave yet where more frames wait already.
+      const batch = due ? this.#source.receive(0) : this.#pace.look(this.#find)
       if (batch) return Promise.resolve({ done: false, value: batch })
       const waiting = new Promise<IteratorResult<Batch>>((resolve, reject) => {
         this.#pending = { resolve, reject }
