@@ -4,7 +4,7 @@ import type { PortInfo, PortOptions } from 'xsknet'
 import { parseIpv4, parseMac, udp } from 'xsknet/headers'
 import { Client } from '../__test__/helpers/client.js'
 import { Conversation, type Wish } from '../__test__/helpers/conversation.js'
-import { Daemon } from '../__test__/helpers/daemon.js'
+import { Daemon, GRANT } from '../__test__/helpers/daemon.js'
 import {
   CARD,
   type Flooded,
@@ -54,7 +54,7 @@ export class Place {
   static async open(undo: Undo): Promise<Place> {
     const lab = await Lab.create(undo)
     await lab.sink(PORT, FLOW)
-    return new Place(lab, await Daemon.start(lab, { mode: 'native' }))
+    return new Place(lab, await Daemon.start(lab, { mode: 'native', config: `${GRANT}queues = 2\n` }))
   }
 
   /** A client without any right, which opens port `n` of the lab. */
@@ -76,7 +76,7 @@ export class Place {
   }
 
   /** Numbered frames as fast as they go, as long as something takes. */
-  async flooding<T>(to: Target, use: () => Promise<T>, options: { from?: string; rate?: number } = {}): Promise<T> {
+  async flooding<T>(to: Target, use: () => Promise<T>, options: Flood = {}): Promise<T> {
     return flooding(this.lab, to, use, options)
   }
 
@@ -105,15 +105,22 @@ export async function arriving<T>(
   return { came, result }
 }
 
+/** How frames come: from an address, at a rate, of so many flows. */
+interface Flood {
+  from?: string
+  rate?: number
+  flows?: number
+}
+
 /** Numbered frames out of the wire's far end while something goes on: as XDP frames, or at a rate, which takes skbs. */
 export async function flooding<T>(
   lab: Lab,
   to: Target,
   use: () => Promise<T>,
-  { from, rate }: { from?: string; rate?: number } = {},
+  { from, rate, flows = FLOW.flows }: Flood = {},
 ): Promise<T> {
   const flood: Traffic<Flooded> = lab.flood(to, {
-    ...FLOW,
+    flows,
     ...(from !== undefined && { from }),
     ...(rate === undefined ? { live: true } : { rate }),
   })

@@ -1,21 +1,34 @@
 // What a client does when it is told to.
-import { connect, type Port, type PortOptions } from 'xsknet'
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import { connect, type Network, type Port, type PortOptions } from 'xsknet'
 import type { Orders } from '../../__test__/helpers/programs/serve.js'
 import * as batches from './batches.js'
 import * as echoes from './echoes.js'
+import { forward } from './forward.js'
 import { garbageOf } from './garbage.js'
 import * as rings from './rings.js'
-import type { Order } from './watch.js'
+import type { Order, Result } from './watch.js'
 
+let net: Network
 let port: Port
+let beside: Port
+let threads: Worker[] = []
 let made: rings.Rings | undefined
 const descriptors = () => (made ??= new rings.Rings(port.queue(0)))
 
 export const orders: Orders = {
   open: async ({ id: _, do: __, socket, ...options }: PortOptions & { id: number; do: string; socket?: string }) => {
-    port = await (await connect({ socket })).openPort(options)
+    net = await connect({ socket })
+    port = await net.openPort(options)
     return port.info
   },
+  /** A second port, which has the first one's UMEM or one of its own. */
+  'open beside': async ({ id: _, do: __, shared, ...options }: PortOptions & { id: number; do: string; shared: boolean }) => {
+    beside = await net.openPort({ ...options, ...(shared && { umemOf: port }) })
+    return beside.info
+  },
+  forward: (order: Order) => forward(port, beside, order),
   // Over descriptors, or, asleep while nothing comes, in batches with leases.
   verify: (order: Order) => rings.verify(descriptors(), order),
   rxdrop: (order: Order) => rings.rxdrop(descriptors(), order),
@@ -30,10 +43,24 @@ export const orders: Orders = {
     garbageOf(() => (order.level === 'rings' ? rings.rxdrop(descriptors(), order) : batches.rxdrop(port, order))),
   /** Opens further ports, and waits at each for frames. */
   wait: async ({ ports }: { ports: PortOptions[] }) => {
-    const net = await connect()
     const opened = await Promise.all(ports.map((options) => net.openPort(options)))
     for (const each of [port, ...opened]) void batches.rxdrop(each, {})
   },
+  /** Gives each queue to a thread, bound to a processor. */
+  'hand over': ({ processors }: { processors: number[] }) => {
+    threads = processors.map((processor, index) => {
+      const workerData = { token: port.queue(index).token(), processor }
+      return new Worker(new URL('./members-thread.js', import.meta.url), { workerData })
+    })
+  },
+  'read in threads': ({ id: _, do: __, ...order }: Order & { id: number; do: string }) =>
+    Promise.all(
+      threads.map(async (thread) => {
+        const told = once(thread, 'message')
+        thread.postMessage(order)
+        return (await told)[0] as Result
+      }),
+    ),
   nothing: () => null,
   stats: () => port.stats(),
 }

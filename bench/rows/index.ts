@@ -7,8 +7,10 @@ import { headroom } from './headroom.js'
 import { idle } from './idle.js'
 import { isolation } from './isolation.js'
 import { latency, wakeUp } from './latency.js'
+import { members } from './members.js'
 import { rxdrop } from './rxdrop.js'
 import { l2fwd, txonly } from './sending.js'
+import { shared } from './shared.js'
 import { testpmdMacswap, testpmdRxdrop } from './testpmd.js'
 
 /** In the order in which they are measured and shown. */
@@ -25,6 +27,8 @@ export const families: readonly Family[] = [
   wakeUp,
   asleep,
   isolation,
+  members,
+  shared,
 ]
 
 /** What has no peer. */
