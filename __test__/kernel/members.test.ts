@@ -48,13 +48,13 @@ for (const mode of ['native', 'skb'] as const) {
 }
 
 test.serial('queues take a line of the grant, and memory for each', async (t) => {
-  const scene = await Scene.open(t, { config: GRANT.replace('"1GiB"', `${24 * MiB}\nqueues = 4`) })
+  const scene = await Scene.open(t, { config: GRANT.replace('"1GiB"', `${48 * MiB}\nqueues = 4`) })
   const client = await scene.client()
   const open = (queues: number) => client.ask({ do: 'open', uplink: CARD, addresses: portPrefixes(0), queues })
   const refusal = async (queues: number, code: string) =>
     (await t.throwsAsync(open(queues), { code })) as Error & { hint: string; details: object }
   t.regex((await refusal(5, 'ERR_XSKNET_NOT_PERMITTED')).hint, /\nqueues = 5$/)
-  t.like((await refusal(4, 'ERR_XSKNET_LIMIT_REACHED')).details, { limit: 'memory', asked: 32 * MiB, most: 24 * MiB })
+  t.like((await refusal(4, 'ERR_XSKNET_LIMIT_REACHED')).details, { limit: 'memory', asked: 64 * MiB, most: 48 * MiB })
   for (const queues of [0, 9]) await refusal(queues, 'ERR_OUT_OF_RANGE')
   await open(3)
   await scene.end(t)
