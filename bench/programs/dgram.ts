@@ -6,7 +6,7 @@ import { type Answers, LENGTH, type Questions } from './echoes.js'
 
 let socket: Socket
 
-async function ask({ to, count, pause }: Questions): Promise<Answers> {
+async function ask({ to, count }: Questions): Promise<Answers> {
   const times: number[] = []
   let wrong = 0
   const payload = new Uint8Array(LENGTH)
@@ -25,8 +25,7 @@ async function ask({ to, count, pause }: Questions): Promise<Answers> {
         socket.off('message', answered)
         return done()
       }
-      if (pause === 0) question()
-      else setTimeout(question, pause)
+      question()
     }
     socket.on('message', answered)
     question()

@@ -6,8 +6,6 @@ export interface Questions {
   /** Whom it asks. */
   to: { mac: string; address: string; port: number }
   count: number
-  /** Milliseconds of rest before each question; 0: none. */
-  pause: number
 }
 
 /** What asking came to. */
@@ -33,7 +31,7 @@ export async function answer(port: Port): Promise<void> {
   }
 }
 
-export async function ask(port: Port, { to, count, pause }: Questions): Promise<Answers> {
+export async function ask(port: Port, { to, count }: Questions): Promise<Answers> {
   const times: number[] = []
   let wrong = 0
   const packet = { memory: new Uint8Array(60), offset: 0, length: 0, capacity: 60 }
@@ -60,8 +58,7 @@ export async function ask(port: Port, { to, count, pause }: Questions): Promise<
       if (!datagram.checksumOk || frame.uint32(datagram.payloadOffset - frame.offset) !== times.length) wrong++
       times.push((ended - began) * 1000)
       if (times.length === count) break loop
-      if (pause === 0) question()
-      else setTimeout(question, pause)
+      question()
     }
   }
   return { times, wrong }

@@ -16,6 +16,8 @@ type NewQueue = new (socket: unknown, info: Partial<PortInfo>, index: number, ow
 
 const [binding = '', packages = ''] = process.argv.slice(2)
 let rings: Rings
+/** Held, because its thread ends with it. */
+let loopback: Loopback
 
 serve({
   open: async ({ packet, slots }: { packet: string; slots: number }) => {
@@ -23,7 +25,7 @@ serve({
       Loopback: new (packet: Uint8Array, slots: number) => Loopback
     }
     const { Queue } = (await import(pathToFileURL(`${packages}/xsknet/dist/queue.js`).href)) as { Queue: NewQueue }
-    const loopback = new Loopback(Buffer.from(packet, 'hex'), slots)
+    loopback = new Loopback(Buffer.from(packet, 'hex'), slots)
     const owner = { lost() {}, starved() {} }
     const queue = new Queue(loopback.socket(), { name: 'loopback', uplink: 'memory' }, 0, owner, { spinMicroseconds: 0 })
     rings = new Rings(queue)

@@ -16,16 +16,12 @@ import type { Undo } from '../undo.js'
 const ECHO = 7
 /** Microseconds that a reader looks at its empty ring before it sleeps: longer than an answer takes. */
 const SPIN = 1000
-/** Rests between questions are longer than anybody spins: milliseconds. */
-const REST = 2
-
 type Asker = Pick<Conversation, 'ask'>
 
 interface Kind {
   name: string
   quantiles: { part: number; suffix: string; bound?: { least: number; goal: number } }[]
   busyPoll: boolean
-  pause: number
   /** Questions of a second, at most. */
   perSecond: number
 }
@@ -37,7 +33,6 @@ export const latency = family({
     { part: 0.99, suffix: 'p99', bound: { least: 2, goal: 5 } },
   ],
   busyPoll: true,
-  pause: 0,
   perSecond: 10_000,
 })
 
@@ -45,11 +40,10 @@ export const wakeUp = family({
   name: 'wake-up',
   quantiles: [{ part: 0.5, suffix: 'p50', bound: { least: 1.3, goal: 2 } }],
   busyPoll: false,
-  pause: REST,
-  perSecond: 1000 / (REST + 1),
+  perSecond: 10_000,
 })
 
-function family({ name, quantiles, busyPoll, pause, perSecond }: Kind): Family {
+function family({ name, quantiles, busyPoll, perSecond }: Kind): Family {
   return {
     rows: quantiles.map(({ suffix, bound }) => ({
       name: `${name} ${suffix}`,
@@ -63,7 +57,7 @@ function family({ name, quantiles, busyPoll, pause, perSecond }: Kind): Family {
       const peer = await datagrams(undo, place.lab)
       const read = async ({ asker, to }: Ends): Promise<Reading> => {
         const count = Math.max(10, Math.round(seconds * perSecond))
-        const { times, wrong } = await asker.ask<Answers>({ do: 'ask', to, count, pause } satisfies Questions & { do: string })
+        const { times, wrong } = await asker.ask<Answers>({ do: 'ask', to, count } satisfies Questions & { do: string })
         if (wrong > 0) throw new Error(`${name}: ${wrong} of ${count} answers were wrong`)
         return {
           figures: Object.fromEntries(quantiles.map(({ part, suffix }) => [`${name} ${suffix}`, quantile(times, part)])),
