@@ -1,9 +1,9 @@
 // The loops over descriptors: synchronous, so that nothing else runs in this thread meanwhile.
 import type { DescriptorBatch, Queue } from 'xsknet'
-import { isNumbered, parse, swapMacs, writeNumbered } from './parse.js'
+import { isNumbered, parse, type Seen, swapMacs, writeNumbered } from './parse.js'
 import { type Order, type Result, Watch } from './watch.js'
 
-const BATCH = 64
+export const BATCH = 64
 
 /** A queue, and the batch that is made of it once. */
 export class Rings {
@@ -16,20 +16,22 @@ export class Rings {
   }
 }
 
-export function rxdrop({ queue, batch }: Rings, order: Order): Result {
-  const { port = 9 } = order
+/** Reads what is there, a batch at most, and gives it back. Says how many frames it was. */
+export function readBatch({ queue, batch }: Rings, seen: Seen, port: number): number {
   const { descriptors, memory } = batch
+  const received = queue.receive(batch)
+  for (let i = 0; i < 2 * received; i += 2) parse(seen, memory, descriptors[i] as number, descriptors[i + 1] as number, port)
+  if (received > 0) queue.recycle(batch)
+  return received
+}
+
+export function rxdrop(rings: Rings, order: Order): Result {
+  const { port = 9 } = order
   const watch = new Watch(order)
   const { seen } = watch
   while (!watch.isOver(seen.frames)) {
-    const received = queue.receive(batch)
-    if (received === 0) {
-      watch.foundNothing()
-      continue
-    }
-    if (!watch.hasBegun) watch.begin()
-    for (let i = 0; i < 2 * received; i += 2) parse(seen, memory, descriptors[i] as number, descriptors[i + 1] as number, port)
-    queue.recycle(batch)
+    if (readBatch(rings, seen, port) === 0) watch.foundNothing()
+    else if (!watch.hasBegun) watch.begin()
   }
   return watch.result()
 }

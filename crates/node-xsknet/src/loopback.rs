@@ -33,6 +33,13 @@ impl Loopback {
         AdoptedSocket::of(&env, self.socket.take().ok_or_else(taken)?)
     }
 
+    /// Frames put into RX so far.
+    #[napi]
+    #[expect(clippy::cast_precision_loss, reason = "no count gets to 2^53")]
+    pub fn delivered(&self) -> f64 {
+        self.thread.as_ref().map_or(0, xsknet_xsk::Loopback::delivered) as f64
+    }
+
     /// Ends the thread.
     #[napi]
     pub fn stop(&mut self) {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -31,6 +31,7 @@ const BATCH: u32 = 64;
 #[derive(Debug)]
 pub struct Loopback {
     over: Arc<AtomicBool>,
+    delivered: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -81,17 +82,25 @@ impl Loopback {
             len: u32::try_from(packet.len()).expect("a frame has at most 4096 bytes"),
         };
 
-        let over = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&over);
+        let (over, delivered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (seen, told) = (Arc::clone(&over), Arc::clone(&delivered));
         let thread = thread::Builder::new().name("loopback".to_owned()).spawn(move || {
             while !seen.load(Ordering::Relaxed) {
-                kernel.turn().expect("both sides of the rings are ours");
+                let frames = kernel.turn().expect("both sides of the rings are ours");
+                // The only writer; whoever reads it only wants to know whether to go on.
+                told.store(told.load(Ordering::Relaxed) + u64::from(frames), Ordering::Relaxed);
             }
         })?;
         let (xsk, _) = UnixStream::pair()?; // something to poll, which is never ready for reading
         let rings = Rings::new(id, layout.fill_target(), rx, tx, fill, completion);
         let endpoint = Endpoint::new(rings, xsk.into(), layout, BindMode::Copy);
-        Ok((Socket::of_parts(endpoint, umem, file), Self { over, thread: Some(thread) }))
+        Ok((Socket::of_parts(endpoint, umem, file), Self { over, delivered, thread: Some(thread) }))
+    }
+
+    /// Frames put into RX so far.
+    #[must_use]
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
     }
 }
 
@@ -115,18 +124,19 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn turn(&mut self) -> Result<(), RingBroken> {
+    /// Says how many frames it put into RX.
+    fn turn(&mut self) -> Result<u32, RingBroken> {
         let mut received = self.rx.reserve(BATCH)?;
         for Address(chunk) in self.fill.take(received.slots())? {
             let _ = received.write(Descriptor { address: chunk + self.offset, len: self.len, options: 0 });
         }
-        received.commit();
+        let delivered = received.commit();
         let mut completed = self.completion.reserve(BATCH)?;
         for Descriptor { address, .. } in self.tx.take(completed.slots())? {
             let _ = completed.write(Address(address));
         }
         completed.commit();
-        Ok(())
+        Ok(delivered)
     }
 }
 
