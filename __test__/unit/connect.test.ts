@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -27,7 +27,8 @@ async function daemon(
   limits: Partial<typeof wireLimits> = {},
 ) {
   const socket = join(folder(t), 'daemon.sock')
-  const listener = await thisMachine.listen(socket, true, { ...wireLimits, ...limits }, (wire) => {
+  const listener = thisMachine.listener()
+  await listener.listen(socket, true, { ...wireLimits, ...limits }, (wire) => {
     wire.start(
       (message) => {
         wire.done()
@@ -45,6 +46,21 @@ async function daemon(
 const answer = (wire: Wire, { id }: Request, result: unknown) => wire.send(encode({ version: 1, id, result }))
 const silent = () => {}
 
+test('a control socket that is closed while it is made is not left behind', async (t) => {
+  for (let spin = 0; spin < 100; spin++) {
+    const socket = join(folder(t), 'daemon.sock')
+    const listener = thisMachine.listener()
+    const listening = listener.listen(socket, true, wireLimits, silent)
+    const until = performance.now() + spin / 200
+    while (performance.now() < until);
+    listener.closeNow()
+    t.false(existsSync(socket), `after ${spin * 5} us`)
+    // Whether it was in time to listen for a moment is a matter of chance.
+    await listening.catch((error: XsknetError) => t.is(error.code, 'ERR_XSKNET_INTERNAL'))
+    t.false(existsSync(socket), `after ${spin * 5} us, once the call has settled`)
+  }
+})
+
 test('requests cross a real socket and back', async (t) => {
   const socket = await daemon(t, (request, wire) => answer(wire, request, example('status.answer').result))
   const net = await connect({ socket })
@@ -59,7 +75,8 @@ test('a daemon of another release is told from one that is gone: which side is o
     [0, '0.0.9', `Update the package xsknetd to release ${RELEASE} or a later one.`],
   ] as const) {
     const socket = join(folder(t), 'daemon.sock')
-    const listener = await thisMachine.listen(socket, true, wireLimits, (wire) => {
+    const listener = thisMachine.listener()
+    await listener.listen(socket, true, wireLimits, (wire) => {
       const refusal = {
         version: theirs,
         id: null,

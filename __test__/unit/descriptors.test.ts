@@ -40,7 +40,8 @@ async function connection(t: ExecutionContext) {
   const socket = join(folder, 'daemon.sock')
   const came: number[] = []
   let told = () => {}
-  const listener = await thisMachine.listen(socket, true, wireLimits, (wire) =>
+  const listener = thisMachine.listener()
+  await listener.listen(socket, true, wireLimits, (wire) =>
     wire.start(
       (_, __, descriptors) => {
         came.push(descriptors.length)

@@ -16,12 +16,15 @@ function setUp() {
     dead: [],
     instance: () => ground,
     sweepDead: async () => machine.dead,
-    listen: async (path, everybody, _, onConnection) => {
-      did.push(`listen ${path}${everybody ? '' : ' for its user'}`)
-      if (machine.refuses) throw machine.refuses
-      connect = onConnection
-      return { close: async () => void did.push('unlisten'), closeNow: () => void did.push('unlistenNow') }
-    },
+    listener: () => ({
+      listen: async (path, everybody, _, onConnection) => {
+        did.push(`listen ${path}${everybody ? '' : ' for its user'}`)
+        if (machine.refuses) throw machine.refuses
+        connect = onConnection
+      },
+      close: async () => void did.push('unlisten'),
+      closeNow: () => void did.push('unlistenNow'),
+    }),
   }
   const configuration = { ...readConfiguration({ uplinks: ['eth0', 'eth1'], instance: 'lab', mode: 'skb' }), grants: [grant()] }
   const client = async (who = ALICE) => {
@@ -94,11 +97,8 @@ test('a socket that is refused undoes everything, and its own error is the one t
 
 test('a socket that cannot be closed keeps nothing from being undone', async (t) => {
   const { did, machine, record, start } = setUp()
-  const { listen } = machine
-  machine.listen = async (...args) => {
-    await listen(...args)
-    return { close: () => Promise.reject(new Error('busy')), closeNow: () => {} }
-  }
+  const listener = machine.listener()
+  machine.listener = () => ({ ...listener, close: () => Promise.reject(new Error('busy')) })
   const daemon = await start()
   await daemon.close()
   t.is(did.at(-1), 'close')

@@ -1,8 +1,9 @@
 //! The control socket for JavaScript: messages in and out as bytes, with credentials and limits.
 
+use std::mem;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use napi::bindgen_prelude::{FnArgs, Function, PromiseRaw, Uint8Array, Unknown, spawn};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
@@ -56,8 +57,13 @@ type OnConnection =
 
 /// The control socket. It does not keep the process alive.
 #[napi]
-pub struct ControlServer {
-    running: Mutex<Option<Running>>,
+pub struct ControlServer(Arc<Mutex<Stage>>);
+
+/// Locked while the socket is made, so that whoever closes it meanwhile waits until there is something to remove.
+enum Stage {
+    New,
+    Running(Running),
+    Over,
 }
 
 struct Running {
@@ -68,37 +74,39 @@ struct Running {
 
 #[napi]
 impl ControlServer {
-    /// Makes the socket, for everybody or for this process's user alone, and listens. Calls back with each client that there
+    /// Nothing is done before [`listen`](Self::listen).
+    #[napi(constructor)]
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Stage::New)))
+    }
+
+    /// Makes the socket, for everybody or for this process's user alone, and listens, once. Calls back with each client that there
     /// is room for.
     #[napi(
-        ts_args_type = "path: string, everybody: boolean, limits: ControlLimits, onConnection: (connection: Connection) => void"
+        ts_args_type = "path: string, everybody: boolean, limits: ControlLimits, onConnection: (connection: Connection) => void",
+        ts_return_type = "Promise<void>"
     )]
-    pub async fn listen(
+    pub fn listen<'env>(
+        &self,
+        env: &'env Env,
         path: String,
         everybody: bool,
         limits: ControlLimits,
         on_connection: OnConnection,
-    ) -> napi::Result<Self> {
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
         let (limits, refusal) = limits.checked()?;
         let reach = if everybody { Reach::Everybody } else { Reach::Owner };
-        let listener = Listener::bind(Path::new(&path), reach, limits, refusal).map_err(Failure::from)?;
-        let (stop, mut stopping) = oneshot::channel();
-        let (done, stopped) = oneshot::channel();
-        spawn(async move {
-            loop {
-                let accepted = tokio::select! {
-                    _ = &mut stopping => break,
-                    accepted = listener.accept() => accepted,
-                };
-                // Refused once JavaScript is being torn down; the connection is dropped then.
-                on_connection.call((Connection::new(accepted),).into(), ThreadsafeFunctionCallMode::NonBlocking);
+        let stage = Arc::clone(&self.0);
+        env.spawn_future(async move {
+            let mut stage = lock(&stage);
+            if !matches!(*stage, Stage::New) {
+                let message = "the control socket was opened or closed before".to_owned();
+                return Err(Failure::new("INTERNAL", message, json!({})).into());
             }
-            drop(listener);
-            drop(on_connection);
-            // Nobody waits if the server was forgotten.
-            let _ = done.send(());
-        });
-        Ok(Self { running: Mutex::new(Some(Running { stop, stopped })) })
+            let listener = Listener::bind(Path::new(&path), reach, limits, refusal).map_err(Failure::from)?;
+            *stage = Stage::Running(run(listener, on_connection));
+            Ok(())
+        })
     }
 
     /// Stops listening and removes the socket. Connections live on. A second call does nothing.
@@ -113,7 +121,7 @@ impl ControlServer {
         })
     }
 
-    /// The same before it returns, for a process that is about to exit.
+    /// The same before it returns, for a process that is about to exit; also while the socket is being made.
     #[napi]
     pub fn close_now(&self) {
         if let Some(stopped) = self.stop() {
@@ -124,11 +132,38 @@ impl ControlServer {
 
 impl ControlServer {
     fn stop(&self) -> Option<oneshot::Receiver<()>> {
-        let Running { stop, stopped } = self.running.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let Stage::Running(Running { stop, stopped }) = mem::replace(&mut *lock(&self.0), Stage::Over) else {
+            return None;
+        };
         // It fails only where the task has ended with its runtime, and the socket with it; so does waiting for the end then.
         let _ = stop.send(());
         Some(stopped)
     }
+}
+
+/// Lets clients in until it is told to stop, or forgotten.
+fn run(listener: Listener, on_connection: OnConnection) -> Running {
+    let (stop, mut stopping) = oneshot::channel();
+    let (done, stopped) = oneshot::channel();
+    spawn(async move {
+        loop {
+            let accepted = tokio::select! {
+                _ = &mut stopping => break,
+                accepted = listener.accept() => accepted,
+            };
+            // Refused once JavaScript is being torn down; the connection is dropped then.
+            on_connection.call((Connection::new(accepted),).into(), ThreadsafeFunctionCallMode::NonBlocking);
+        }
+        drop(listener);
+        drop(on_connection);
+        // Nobody waits if the server was forgotten.
+        let _ = done.send(());
+    });
+    Running { stop, stopped }
+}
+
+fn lock(stage: &Mutex<Stage>) -> MutexGuard<'_, Stage> {
+    stage.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ControlLimits {

@@ -78,9 +78,9 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
   }
   const ground = machine.instance()
   const estate = new Estate(ground, grants, log)
-  let listener: Listener | undefined
+  const listener = machine.listener()
   const outlived = beforeExit(() => {
-    listener?.closeNow()
+    listener.closeNow()
     try {
       ground.closeNow()
     } catch (error) {
@@ -100,7 +100,7 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
     await estate.manage(uplinks, mode)
     server = new Server(estate, { daemon: `xsknetd ${version}`, instance }, log)
     const everybody = configuration.instance !== undefined || grants.length > 0
-    listener = await machine.listen(socket, everybody, wireLimits, (wire) => server.accept(wire))
+    await listener.listen(socket, everybody, wireLimits, (wire) => server.accept(wire))
   } catch (error) {
     await estate.close().catch((undoing) => log('undo-failed', reasonOf(undoing)))
     outlived()

@@ -3,7 +3,7 @@ import { type Failure, fromFailure, type UplinkStatistics } from 'xsknet/protoco
 import { type Binding, type binding, loadBinding } from './binding.js'
 import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './ground.js'
 import type { Lab } from './lab.js'
-import type { Descriptors, Listener, Wire, WireLimits } from './wire.js'
+import type { Descriptors, Listener } from './wire.js'
 
 export type PinnedSocketRequest = binding.PinnedSocketRequest
 
@@ -13,15 +13,15 @@ export interface Machine {
   instance(): Ground
   /** Undoes what instances without a name of their own left in this network namespace when their processes were killed. */
   sweepDead(): Promise<Swept[]>
-  /** Opens the socket that clients connect to: those of every user, or of this process's user and root alone. */
-  listen(path: string, everybody: boolean, limits: WireLimits, onConnection: (wire: Wire) => void): Promise<Listener>
+  /** A control socket that does not listen yet. */
+  listener(): Listener
 }
 
 /** The machine that this process runs on. */
 export const thisMachine: Machine = {
   instance: () => new NativeGround(new (native().Instance)()),
   sweepDead: () => typed(() => native().Instance.sweepDead()),
-  listen: (...how) => typed(() => native().ControlServer.listen(...how)),
+  listener: () => new NativeListener(new (native().ControlServer)()),
 }
 
 /** The BPF objects inside the binding, as they were compiled. */
@@ -33,6 +33,26 @@ export const labs = {
   raise: (name: string): Promise<Lab> => typed(async () => (await native().raiseLab(name)) as Lab),
   /** The paths of its namespaces; none where there was no lab. */
   remove: (name: string): Promise<string[]> => typed(() => native().removeLab(name)),
+}
+
+class NativeListener implements Listener {
+  readonly #server: binding.ControlServer
+
+  constructor(server: binding.ControlServer) {
+    this.#server = server
+  }
+
+  listen(...how: Parameters<Listener['listen']>) {
+    return typed(() => this.#server.listen(...how))
+  }
+
+  close() {
+    return typed(() => this.#server.close())
+  }
+
+  closeNow(): void {
+    this.#server.closeNow()
+  }
 }
 
 class NativeGround implements Ground {

@@ -37,8 +37,11 @@ export interface Wire {
 
 /** The socket that clients connect to. */
 export interface Listener {
+  /** Makes the socket, for every user, or for this process's user and root alone. Once. */
+  listen(path: string, everybody: boolean, limits: WireLimits, onConnection: (wire: Wire) => void): Promise<void>
+  /** Nothing is left to do where it never listened. */
   close(): Promise<void>
-  /** The same before it returns, for a process that is about to exit. */
+  /** The same before it returns, for a process that is about to exit; also while the socket is being made. */
   closeNow(): void
 }
 
