@@ -413,6 +413,7 @@ const wrong: [title: string, options: unknown, code: string, message: RegExp][] 
     'ERR_INVALID_ARG_VALUE',
     /"options.busyPoll.microseconds"/,
   ],
+  ['frames that gather for no time', { ...options, coalesceMicroseconds: 0 }, 'ERR_OUT_OF_RANGE', />=1. Received 0/],
   ['no queue', { ...options, queues: 0 }, 'ERR_OUT_OF_RANGE', /"options.queues" .* >=1. Received 0/],
   ['nine queues', { ...options, queues: 9 }, 'ERR_OUT_OF_RANGE', /"options.queues" .* <=8. Received 9/],
   ['a negative maxKept', { ...options, maxKept: -1 }, 'ERR_OUT_OF_RANGE', /"options.maxKept" .* from 0 on. Received -1/],

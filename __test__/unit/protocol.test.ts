@@ -160,6 +160,7 @@ const badRequests: [title: string, message: unknown, code?: string, path?: strin
   ['a socket of no port', { version: 1, id: 1, operation: 'shareSocket' }, MALFORMED, 'port'],
   ['a socket by its number', { version: 1, id: 1, operation: 'shareSocket', port: 1, socket: 7 }, MALFORMED, 'socket'],
   ['half of busyPoll', portWith({ busyPoll: { budget: 1 } }), MALFORMED, 'port.busyPoll.microseconds'],
+  ['frames that gather for ever', portWith({ coalesceMicroseconds: 1001 }), MALFORMED, 'port.coalesceMicroseconds'],
   ['zeroCopy: true', portWith({ zeroCopy: true }), MALFORMED, 'port.zeroCopy'],
   ['half a character', portWith({ name: 'a\ud800' }), MALFORMED, 'port.name'],
   ['half a character in a key', portWith({ '\udc00': 1 }), MALFORMED, 'port'],

@@ -77,6 +77,7 @@ const ABSURD: Record<string, readonly unknown[]> = {
     { microseconds: 20, budget: 64 },
     { microseconds: 4_294_967_295, budget: 4_294_967_295 },
   ],
+  coalesceMicroseconds: [0, 1, 20, 1000, 1001, 4_294_967_295],
   port: [0, 1, 2, 3, 65_535, 4_294_967_295],
   after: [0, 1, 4_294_967_295],
   client: ['x', 'x'.repeat(64), '\n', '\u001b]0;title\u0007'],

@@ -17,11 +17,13 @@
 #![deny(unsafe_code)]
 
 mod address;
+mod coalescing;
 mod device;
 mod device_name;
 mod ethtool;
 mod features;
 mod filter;
+mod generic;
 mod link_error;
 mod links;
 mod mac_addr;

@@ -3,6 +3,7 @@
 mod common;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use common::{Pair, name};
 use xsknet_link::{DeviceRef, End, IfIndex, LinkError, Links, MacAddr, Netns, VethPair};
@@ -130,6 +131,7 @@ fn a_missing_device_is_said_to_be_missing_by_every_call() {
         ("remove_filter", links.remove_filter(none, mac).map(drop)),
         ("filters", links.filters(none).map(drop)),
         ("xdp_features", links.xdp_features(none).map(drop)),
+        ("coalesce", links.coalesce(none, Duration::from_micros(20)).map(drop)),
         ("disable_ipv6", netns.run(|| xsknet_link::disable_ipv6(&name("ghost"))).unwrap().map(drop)),
     ];
     for (call, answer) in answers {

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Pair, name, wait_until};
 use xsknet_link::{Ethtool, LinkError, Netns, Offload, OffloadError, XdpFeatures};
 
@@ -122,4 +124,15 @@ fn a_veth_takes_redirected_frames_once_its_peer_that_is_up_has_gro() {
     assert!(features().to_string().contains("ndo-xmit"));
     gro(false).unwrap();
     assert!(!features().contains(XdpFeatures::NDO_XMIT), "{}", features());
+}
+
+#[test]
+fn frames_gather_where_a_device_has_napi_instances() {
+    let pair = Pair::new();
+    let inner = &pair.inner;
+    let coalesce = || inner.links.coalesce(inner.index, Duration::from_micros(20)).expect("Linux 6.13 or later");
+    inner.links.set_up(inner.index).unwrap();
+    assert_eq!(coalesce(), 0);
+    inner.ethtool.set_features(&inner.name, &[("rx-gro", true)]).unwrap();
+    assert_eq!(coalesce(), 1);
 }

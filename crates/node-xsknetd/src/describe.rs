@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use napi_derive::napi;
 use serde_json::json;
@@ -35,6 +36,7 @@ pub struct PortRequest {
     #[napi(ts_type = "'require' | 'prefer' | 'never'")]
     pub zero_copy: Option<String>,
     pub busy_poll: Option<BusyPoll>,
+    pub coalesce_microseconds: Option<u32>,
     /// On the UMEM of another port of the same client: of the sizes above the ring's alone counts then.
     pub umem_of: Option<UmemOf>,
 }
@@ -71,14 +73,16 @@ pub struct PinnedPortRequest {
     pub addresses: Vec<String>,
     pub vlan: Option<u32>,
     pub mtu: Option<u32>,
+    pub coalesce_microseconds: Option<u32>,
 }
 
 impl TryFrom<PinnedPortRequest> for PinnedPortOptions {
     type Error = Failure;
 
     fn try_from(request: PinnedPortRequest) -> Result<Self, Failure> {
-        let PinnedPortRequest { name, addresses, vlan, mtu } = request;
-        Ok(Self { name, vlan: vlan_of(vlan)?, mtu, ..Self::new(addresses_of(&addresses)?) })
+        let PinnedPortRequest { name, addresses, vlan, mtu, coalesce_microseconds } = request;
+        let coalesce = coalesce_microseconds.map(microseconds);
+        Ok(Self { name, vlan: vlan_of(vlan)?, mtu, coalesce, ..Self::new(addresses_of(&addresses)?) })
     }
 }
 
@@ -130,10 +134,11 @@ impl TryFrom<PortRequest> for PortOptions {
         let huge_pages = huge_pages(request.huge_pages.as_deref())?;
         let bind = bind_request(request.zero_copy.as_deref())?;
         let (multi_buffer, busy_poll) = (request.multi_buffer, request.busy_poll.map(Into::into));
+        let coalesce = request.coalesce_microseconds.map(microseconds);
         let vlan = vlan_of(vlan)?;
         let defaults = Self::new(addresses_of(&addresses)?);
         let queues = queues.unwrap_or(defaults.queues);
-        Ok(Self { name, vlan, mtu, queues, layout, huge_pages, multi_buffer, bind, busy_poll, ..defaults })
+        Ok(Self { name, vlan, mtu, queues, layout, huge_pages, multi_buffer, bind, busy_poll, coalesce, ..defaults })
     }
 }
 
@@ -141,6 +146,10 @@ impl From<BusyPoll> for xsknet_xsk::BusyPoll {
     fn from(BusyPoll { microseconds, budget }: BusyPoll) -> Self {
         Self { microseconds, budget }
     }
+}
+
+fn microseconds(count: u32) -> Duration {
+    Duration::from_micros(count.into())
 }
 
 fn addresses_of(texts: &[String]) -> Result<Vec<IpAddr>, Failure> {

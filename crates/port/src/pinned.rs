@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
@@ -35,12 +36,21 @@ pub struct PinnedPortOptions {
     pub vlan: Option<u16>,
     /// Its MTU in bytes, at most the uplink's, which is the default.
     pub mtu: Option<u32>,
+    /// As [`PortOptions::coalesce`](crate::PortOptions::coalesce).
+    pub coalesce: Option<Duration>,
 }
 
 impl PinnedPortOptions {
     /// A port with these addresses.
     pub fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
-        Self { name: None, addresses: addresses.into_iter().collect(), mac: None, vlan: None, mtu: None }
+        Self {
+            name: None,
+            addresses: addresses.into_iter().collect(),
+            mac: None,
+            vlan: None,
+            mtu: None,
+            coalesce: None,
+        }
     }
 }
 
@@ -88,9 +98,17 @@ impl PinnedPort {
         if site.identity == uplink.ground.ports.identity {
             return Err(OpenPortError::NamespaceUnfit { found: "it is the instance's own network namespace".into() });
         }
-        let PinnedPortOptions { name, addresses, mac, vlan, mtu } = options;
-        let wanted =
-            Wanted { name: name.as_deref(), addresses, mac: *mac, vlan: *vlan, mtu: *mtu, queues: 1, layout: None };
+        let PinnedPortOptions { name, addresses, mac, vlan, mtu, coalesce } = options;
+        let wanted = Wanted {
+            name: name.as_deref(),
+            addresses,
+            mac: *mac,
+            vlan: *vlan,
+            mtu: *mtu,
+            queues: 1,
+            coalesce: *coalesce,
+            layout: None,
+        };
         let build = |plan: Plan, uplink: &UplinkState, card: &mut OpenUplink, scope: &Scope| {
             let folder = PinPath::port(&uplink.info.device, plan.id.number());
             let (room, mut info) = plan.build(uplink, card, Some(site), scope)?;

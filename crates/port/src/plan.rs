@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 #[cfg(test)]
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use xsknet_bpf::contract::{MAX_MEMBERS, MAX_PAIRS, MAX_PORTS};
 use xsknet_bpf::{PortId, Vlan};
@@ -28,6 +29,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) mtu: Option<u32>,
     /// Each with a pair of its own.
     pub(crate) queues: u32,
+    /// How long frames gather at each inner end.
+    pub(crate) coalesce: Option<Duration>,
     /// Of the UMEM, where it is known: its frames have to hold what comes.
     pub(crate) layout: Option<&'a Layout>,
 }
@@ -44,6 +47,7 @@ pub(crate) struct Plan {
     pub(crate) addresses: Vec<IpAddr>,
     /// One a queue.
     pub(crate) pairs: Vec<Pair>,
+    pub(crate) coalesce: Option<Duration>,
     pub(crate) alias: String,
 }
 
@@ -94,7 +98,7 @@ impl Plan {
         let pairs = (0..wanted.queues).map(names).collect();
         let alias = uplink.ground.paths.alias(&name);
         let key = uplink.ground.next_port();
-        Ok(Self { name, key, id, mac, vlan, mtu, addresses, pairs, alias })
+        Ok(Self { name, key, id, mac, vlan, mtu, addresses, pairs, coalesce: wanted.coalesce, alias })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use xsknet_bpf::{Obtained, PortId};
 use xsknet_link::{DeviceName, MacAddr};
@@ -43,6 +44,9 @@ pub struct PortOptions {
     pub bind: BindRequest,
     /// Whether its sockets prefer busy polling, which its owner may not be able to ask for. A refusal is told in `tried`.
     pub busy_poll: Option<BusyPoll>,
+    /// How long frames gather at each of its inner ends once some have been handled: fewer wake-ups, and each frame late by so much at
+    /// most. A refusal is told in `tried`, and that skb mode has no such thing. Default: not at all.
+    pub coalesce: Option<Duration>,
 }
 
 impl PortOptions {
@@ -60,11 +64,12 @@ impl PortOptions {
             multi_buffer: None,
             bind: BindRequest::Automatic,
             busy_poll: None,
+            coalesce: None,
         }
     }
 
     pub(crate) fn wanted(&self) -> Wanted<'_> {
-        let Self { name, addresses, mac, vlan, mtu, queues, layout, .. } = self;
+        let Self { name, addresses, mac, vlan, mtu, queues, layout, coalesce, .. } = self;
         Wanted {
             name: name.as_deref(),
             addresses,
@@ -72,6 +77,7 @@ impl PortOptions {
             vlan: *vlan,
             mtu: *mtu,
             queues: *queues,
+            coalesce: *coalesce,
             layout: Some(layout),
         }
     }

@@ -198,6 +198,9 @@ impl Plan {
             })
             .map_err(step)?;
         add_new(tried, Tried::programs("port", inner_attachment.tried()));
+        // The program brings the device's NAPI instances along, so not before.
+        let links = &client.unwrap_or(&ground.ports).links;
+        add_new(tried, self.coalesce.map(|time| Tried::coalescing(time, links.coalesce(inner, time))));
 
         let pin = folder.file("guard-link");
         let outer_attachment = ground

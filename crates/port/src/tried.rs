@@ -1,8 +1,11 @@
 //! What was tried on the way to a working port, and what came of it.
 
+use std::error::Error as _;
 use std::fmt;
+use std::time::Duration;
 
 use xsknet_bpf::Attempt;
+use xsknet_link::LinkError;
 
 /// One thing that was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,20 @@ impl Tried {
             why: why.clone(),
         });
         told.collect()
+    }
+
+    /// Letting frames gather at a port's inner end: at how many NAPI instances, or why not.
+    pub(crate) fn coalescing(time: Duration, outcome: Result<usize, LinkError>) -> Self {
+        let errno = outcome.as_ref().err().and_then(LinkError::errno);
+        let why = match outcome {
+            Ok(0) => "not done: without a native program the device has no NAPI instance to tell".to_owned(),
+            Ok(_) => format!("frames gather for up to {} us", time.as_micros()),
+            Err(error) => match error.source() {
+                Some(cause) => format!("{error}: {cause}; it takes Linux 6.13"),
+                None => error.to_string(),
+            },
+        };
+        Self { hook: "port", step: "coalesce".to_owned(), errno, why }
     }
 
     /// A step of binding a socket.

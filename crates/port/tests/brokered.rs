@@ -4,6 +4,7 @@ mod common;
 
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use common::numbered::send_from;
 use common::*;
@@ -128,6 +129,58 @@ fn busy_polling_is_set_before_the_hand_over_and_a_refusal_is_told() {
 
     let plain = port(&uplink, 2);
     assert!(plain.info().tried.iter().all(|tried| tried.step != "busy-poll"));
+}
+
+#[test]
+fn frames_gather_at_the_inner_end_where_that_is_asked_for() {
+    const GATHERING: Duration = Duration::from_secs(1);
+    let stage = Stage::plain();
+    let instance = stage.open();
+    let uplink = manage(&instance, Mode::Native);
+    let options = PortOptions { coalesce: Some(GATHERING), ..PortOptions::new(port_addresses(0)) };
+    let mut port = uplink.open_port(options).expect("a port");
+    let told = port.info().tried.iter().find(|tried| tried.step == "coalesce").expect("told");
+    assert_eq!((told.hook, told.errno), ("port", None), "{told}");
+    assert!(told.why.contains("1000000 us"), "{told}");
+
+    let mut far = far_socket(&stage.lab);
+    let mut frame = [port.info().mac.octets(), stage.lab.far_mac().octets()].concat();
+    frame.extend(ETHER_TYPE.to_be_bytes());
+    frame.resize(60, 0);
+    let mut received = || {
+        let mut got = Vec::new();
+        port.socket().receive(64, &mut got).expect("a sound ring");
+        let count = got.len();
+        got.drain(..).for_each(|frame| port.socket().release(frame));
+        count
+    };
+    // Late by as long as it takes, counted from the self-test's; and what follows at once gathers anew.
+    send_from(&mut far, &frame);
+    wait_until("a frame", 3 * GATHERING, || received() > 0);
+    let handled = Instant::now();
+    for _ in 0..5 {
+        send_from(&mut far, &frame);
+    }
+    let mut together = 0;
+    wait_until("the frames behind it", 3 * GATHERING, || {
+        together = received();
+        together > 0
+    });
+    assert_eq!(together, 5);
+    assert!(handled.elapsed() > GATHERING / 4, "{:?}", handled.elapsed());
+    close(port);
+}
+
+#[test]
+fn where_there_is_nothing_to_let_frames_gather_it_is_told() {
+    let stage = Stage::plain();
+    let instance = stage.open();
+    let uplink = manage(&instance, Mode::Skb);
+    let options = PortOptions { coalesce: Some(SECOND / 1000), ..PortOptions::new(port_addresses(0)) };
+    let port = uplink.open_port(options).expect("a port");
+    let told = port.info().tried.iter().find(|tried| tried.step == "coalesce").expect("told");
+    assert!(told.errno.is_none() && told.why.starts_with("not done"), "{told}");
+    close(port);
 }
 
 /// What the host's own stack sees of this EtherType, on any device.

@@ -17,6 +17,8 @@ export const MESSAGE_LIMIT = 65_536
 export const NESTING_LIMIT = 16
 /** The most queues of one port. */
 export const MAX_QUEUES = 8
+/** The longest that frames may gather, in microseconds. A pair of devices holds 256 frames meanwhile. */
+export const MAX_COALESCE = 1000
 /** Where the daemon of the default instance listens. */
 export const DEFAULT_SOCKET = '/run/xsknet/default.sock'
 
@@ -250,6 +252,7 @@ const pinnedPortRequest = v.strictObject({
   mac: v.optional(v.picklist(['own', 'uplink'])),
   vlan: v.optional(u32),
   mtu: v.optional(u32),
+  coalesceMicroseconds: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_COALESCE))),
 })
 /** What a port is to be whose socket its client makes. */
 export type PinnedPortRequest = v.InferOutput<typeof pinnedPortRequest>
