@@ -340,6 +340,11 @@ export class Queue implements Outlet {
   token(): QueueToken {
     this.#checkOpen()
     if (this.#reader) throw busy(`${this.#name} is being read, so it cannot be handed over`)
+    try {
+      this.#socket.checkHandOver()
+    } catch (error) {
+      throw typed(error)
+    }
     this.#slate.close()
     this.#slate.finish()
     this.#told = this.stats()
