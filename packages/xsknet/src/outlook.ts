@@ -46,7 +46,7 @@ export class Outlook implements Waiter {
         },
       }
       signal?.addEventListener('abort', abort, { once: true })
-      if (this.#due || this.#pace.again) this.#turn(sleep)
+      if (this.#due || this.#pace.again) this.#pace.turn(this, sleep)
       else sleep()
     })
   }
@@ -71,13 +71,5 @@ export class Outlook implements Waiter {
   stop(error?: unknown): void {
     if (error === undefined) this.#pending?.resolve(false)
     else this.#pending?.reject(error)
-  }
-
-  #turn(sleep: () => void): void {
-    setImmediate(() => {
-      if (this.wake()) return
-      if (this.#pace.again) this.#turn(sleep)
-      else sleep()
-    })
   }
 }

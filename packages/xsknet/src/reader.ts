@@ -33,6 +33,7 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
   readonly #signal: AbortSignal | undefined
   readonly #pace: Pace
   readonly #find: () => Batch | undefined
+  readonly #sleep: () => void
   #stage: 'new' | 'open' | 'over' = 'new'
   /** A `next()` that waits. */
   #pending: { resolve: (result: IteratorResult<Batch>) => void; reject: (error: unknown) => void } | undefined
@@ -44,6 +45,7 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
     this.#signal = signal
     this.#pace = new Pace(spin)
     this.#find = () => source.receive(max)
+    this.#sleep = () => source.wait()
   }
 
   /** The lease ends here and at {@link return}, and nowhere else but with the port. */
@@ -60,7 +62,7 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
       const waiting = new Promise<IteratorResult<Batch>>((resolve, reject) => {
         this.#pending = { resolve, reject }
       })
-      if (due || this.#pace.again) this.#turn()
+      if (due || this.#pace.again) this.#pace.turn(this, this.#sleep)
       else this.#source.wait()
       return waiting
     } catch (error) {
@@ -114,15 +116,6 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
     if (!pending) return
     this.#pending = undefined
     this.#end(this.#ending.error).then(pending.resolve, pending.reject)
-  }
-
-  /** Lets everything else have its turn, then looks again. */
-  #turn(): void {
-    setImmediate(() => {
-      if (this.wake()) return
-      if (this.#pace.again) this.#turn()
-      else this.#source.wait()
-    })
   }
 
   #open(): void {
