@@ -1,6 +1,11 @@
 import { Pace } from './pace.js'
 import type { Waiter } from './reader.js'
 
+export interface ReadableOptions {
+  /** Ends the wait: rejects with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
 /** The answer to all who ask when there is something. */
 export const SOMETHING = Promise.resolve(true)
 

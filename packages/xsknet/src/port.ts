@@ -2,23 +2,14 @@ import { EventEmitter } from 'node:events'
 import { outOfRange } from './arguments.js'
 import type { Batch } from './batch.js'
 import type { XsknetError } from './errors.js'
+import type { Census, ClientCounters, QueueStats } from './figures.js'
 import { forgotten } from './forgotten.js'
+import type { Ending, Owner, QueueSettings } from './inside.js'
 import type { AdoptedSocket } from './native.js'
 import type { KernelStatistics, PortInfo, PortStatistics } from './protocol.js'
-import {
-  type BatchesOptions,
-  type Census,
-  type ClientCounters,
-  type Ending,
-  inside,
-  type Owner,
-  portClosed,
-  Queue,
-  type QueueSettings,
-  type QueueStats,
-  read,
-  type SendOptions,
-} from './queue.js'
+import { inside, Queue, type SendOptions } from './queue.js'
+import { type BatchesOptions, read } from './reader.js'
+import { portClosed } from './refusals.js'
 import { type Outlet, outlet, type Slate } from './slate.js'
 
 /** What the daemon does for a port. */
@@ -120,7 +111,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
    * and signals get their turn about once a millisecond.
    */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
-    return read(this.queues, options, this.#settings)
+    return read(this.queues.map(inside), options, this.#settings.spinMicroseconds)
   }
 
   /**

@@ -2,92 +2,19 @@ import { checkOptions, checkSignal, outOfRange, wrongType } from './arguments.js
 import { Batch, end } from './batch.js'
 import type { DescriptorBatch } from './descriptors.js'
 import { XsknetError } from './errors.js'
+import { type Census, figuresOf, type QueueStats } from './figures.js'
 import { forgotten } from './forgotten.js'
-import { type AdoptedSocket, type Letter, type Reservation, takeOver, typed } from './native.js'
-import { Outlook, SOMETHING } from './outlook.js'
-import { type Failure, fromFailure, type KernelStatistics, type PortInfo, toFailure } from './protocol.js'
-import { busy, InTurn, Reader, type Source, type Waiter } from './reader.js'
+import type { Ending, Inside, Owner, QueueSettings } from './inside.js'
+import { type AdoptedSocket, type Letter, takeOver, typed } from './native.js'
+import { Outlook, type ReadableOptions, SOMETHING } from './outlook.js'
+import { type Failure, fromFailure, type PortInfo, toFailure } from './protocol.js'
+import { type BatchesOptions, read, type Waiter } from './reader.js'
+import { beingRead, deviceDeleted, frameTooLong, handedOver, nameOf, openerEnded, portClosed, tokenVoid } from './refusals.js'
 import { type Outlet, outlet, Slate } from './slate.js'
-
-export interface BatchesOptions {
-  /** The most frames of a batch; the port's rings bound it, too. Default: 64. */
-  max?: number | undefined
-  /** Ends the loop: it throws the signal's reason. */
-  signal?: AbortSignal | undefined
-}
 
 export interface SendOptions {
   /** Gives up waiting for a slot: rejects with the signal's reason. */
   signal?: AbortSignal | undefined
-}
-
-export interface ReadableOptions {
-  /** Ends the wait: rejects with the signal's reason. */
-  signal?: AbortSignal | undefined
-}
-
-/** What this end has counted since the port was opened. */
-export interface ClientCounters {
-  /** Frames taken out of the RX ring. A packet in several buffers counts as so many. */
-  received: number
-  /** Those of `received` after which the packet went on: so many less were the packets. */
-  receivedContinued: number
-  /** Frames put into the TX ring. A packet in several buffers counts as so many. */
-  sent: number
-  /** Those of `sent` after which the packet went on. */
-  sentContinued: number
-  /** Frames that came back through the COMPLETION ring: the kernel has no more use for them, whether or not a wire saw them. */
-  completed: number
-  /** Frames that `trySend()` did not take, for want of a slot. */
-  refusedSends: number
-  /** Frames that `frame.keep()` did not keep, because as many were kept as may be. */
-  refusedKeeps: number
-  /** Packets that `frame.forward()` passed on to another queue of the same memory, without moving a byte, */
-  forwarded: number
-  /** and those that it copied to a queue of another memory. */
-  forwardedByCopy: number
-  /** Entries of the RX ring that were no frame. */
-  refusedRx: number
-  /** Entries of the COMPLETION ring that brought no chunk back. */
-  refusedCompletions: number
-  /** Packets that were queued, or in a batch of descriptors, and could not be sent: no such frame, no byte, too long, too many buffers. */
-  refusedQueued: number
-  /** Descriptors that were given back and were no frames of whoever did. */
-  refusedRecycled: number
-  /** Times that the FILL ring was empty and no chunk was free for it. */
-  fillStarved: number
-  /** Times that the FILL ring was empty: whoever reads was late. */
-  fillFoundEmpty: number
-  /** System calls that told the kernel to send. */
-  kicks: number
-  /** Those of `kicks` that followed one which the kernel broke off. */
-  kickRetries: number
-  /** System calls that told the kernel of free chunks. */
-  fillKicks: number
-}
-
-/** Where the chunks of the UMEM are. The parts add up to `total`. */
-export interface Census {
-  /** Free. */
-  home: number
-  /** In the batch being read, and in batches of descriptors. */
-  held: number
-  /** In frames that are kept. */
-  kept: number
-  /** Lent to reception. */
-  fill: number
-  /** Lent to sending. */
-  tx: number
-  /** Lent to reception and sending of other ports with the same UMEM. */
-  elsewhere: number
-  total: number
-}
-
-/** What {@link Queue.stats} tells. */
-export interface QueueStats {
-  client: ClientCounters
-  socket: KernelStatistics
-  census: Census
 }
 
 /**
@@ -111,53 +38,6 @@ type Order =
 
 /** What the thread that has a queue tells the one that opened the port. */
 type Report = { stats: QueueStats } | { lost: Failure }
-
-/** What a queue is told beside what the daemon says of it. */
-export interface QueueSettings {
-  /** Microseconds for which a reader looks at an empty ring before it sleeps. */
-  spinMicroseconds: number
-  /** The most frames that may be kept beyond their leases. */
-  maxKept?: number | undefined
-}
-
-/** Whom a queue belongs to. */
-export interface Owner {
-  /** There is no way on: the owner ends the queue. */
-  lost(error: XsknetError): void
-  /** Reception found no chunk, so many times since this was told last. */
-  starved(times: number): void
-}
-
-/** What a queue does for its owner, and for nobody else. */
-export interface Inside extends Source {
-  /** The most frames of a batch. */
-  readonly places: number
-  /** Ends whatever goes on, and closes the socket. Every call answers the same. */
-  end(ending: Ending): Promise<void>
-  /** No longer waits for queued frames to leave: for a reason, if there is one. */
-  hurry(reason?: Error): void
-  /** Whether this thread has it, and it is not over. */
-  readonly here: boolean
-  /** The daemon is gone: looks at the device now and then, and tells the owner if that is gone, too. */
-  alone(): void
-  /** Its figures, also from another thread: the last that are known if that does not answer soon; `undefined` if it never did. */
-  report(): Promise<QueueStats | undefined>
-  reference(referenced: boolean): void
-  /** Sets free chunks aside for the reception of another socket, half of what is free at most. */
-  reserve(most: number): Reservation
-  /** The daemon has closed its share of the socket, so that its chunks are free for others on the same memory. */
-  reclaim(): void
-}
-
-/** How a queue ends. */
-export interface Ending {
-  /** What the reader's loop throws. */
-  reason?: Error | undefined
-  /** What everything throws from now on, because the port was lost. */
-  loss?: XsknetError | undefined
-  /** Whether queued frames may leave before. */
-  drain?: boolean
-}
 
 const READABLE = 1
 const WRITABLE = 2
@@ -276,7 +156,7 @@ export class Queue implements Outlet {
 
   /** As {@link Port.batches}, from this queue alone. */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
-    return read([this], options, this.#settings)
+    return read([this.#inside], options, this.#settings.spinMicroseconds)
   }
 
   /** As {@link Port.send}, by this queue. */
@@ -339,7 +219,7 @@ export class Queue implements Outlet {
    */
   token(): QueueToken {
     this.#checkOpen()
-    if (this.#reader) throw busy(`${this.#name} is being read, so it cannot be handed over`)
+    if (this.#reader) throw beingRead(`${nameOf(this)} is being read, so it cannot be handed over`)
     try {
       this.#socket.checkHandOver()
     } catch (error) {
@@ -398,12 +278,6 @@ export class Queue implements Outlet {
     return this
   }
 
-  /** The queue, or the port if that is the same, for messages. */
-  get #name(): string {
-    const { name, members } = this.info
-    return members.length > 1 ? `queue ${this.index} of port ${name}` : `port ${name}`
-  }
-
   // Frames by their descriptors
 
   /**
@@ -441,7 +315,7 @@ export class Queue implements Outlet {
       signal?.throwIfAborted()
       if (this.#elsewhere || this.#loss) this.#checkOpen()
       if (this.#over) return Promise.resolve(false)
-      if (this.#reader) throw busy(`${this.#name} is being read already`)
+      if (this.#reader) throw beingRead(`${nameOf(this)} is being read already`)
       this.#outlook ??= new Outlook(this.#settings.spinMicroseconds / 1000, () => this.#look())
       if (this.#outlook.sees()) return SOMETHING
       this.#slate.finish()
@@ -468,7 +342,7 @@ export class Queue implements Outlet {
 
   #refuseReading(): never {
     this.#checkOpen()
-    throw busy(`${this.#name} is being read by a loop`)
+    throw beingRead(`${nameOf(this)} is being read by a loop`)
   }
 
   /** Adds empty frames behind those that the batch has, up to its capacity or `count` of them, as many as are free; says how many. */
@@ -513,7 +387,7 @@ export class Queue implements Outlet {
     },
     claim: (reader) => {
       queue.#checkOpen()
-      if (queue.#reader) throw busy(`${queue.#name} is being read already`)
+      if (queue.#reader) throw beingRead(`${nameOf(queue)} is being read already`)
       queue.#reader = reader
       queue.#claimed = true
     },
@@ -656,15 +530,7 @@ export class Queue implements Outlet {
 
   #check(): 'up' | 'down' | 'gone' {
     const device = this.#socket.check()
-    if (device === 'gone') {
-      const { port, name, uplink, members } = this.info
-      this.#owner.lost(
-        new XsknetError('ERR_XSKNET_PORT_LOST', `the device of port ${name} on ${uplink} was deleted`, {
-          hint: 'Open another port.',
-          details: { port, uplink, inner: members[this.index]?.inner },
-        }),
-      )
-    }
+    if (device === 'gone') this.#owner.lost(deviceDeleted(this))
     return device
   }
 
@@ -685,12 +551,7 @@ export class Queue implements Outlet {
     const { length } = bytes
     const { frameCapacity: capacity } = this.#path
     if (length === 0) throw outOfRange('bytes.length', `from 1 to ${capacity}`, length)
-    if (length > capacity) {
-      throw new XsknetError('ERR_XSKNET_FRAME_TOO_LONG', `a frame of ${this.#name} holds ${capacity} bytes, not ${length}`, {
-        hint: 'Ask for a larger frameSize or a smaller headroom when opening the port.',
-        details: { length, capacity },
-      })
-    }
+    if (length > capacity) throw frameTooLong(this, length, capacity)
   }
 
   #queue(bytes: Uint8Array): boolean {
@@ -790,12 +651,7 @@ export class Queue implements Outlet {
     if (this.#over) {
       if (order && 'over' in order && !order.over.drain) this.#hurry()
     } else if (!order) {
-      this.#owner.lost(
-        new XsknetError('ERR_XSKNET_PORT_LOST', `the thread that opened port ${this.info.name} has ended`, {
-          hint: 'Keep the thread that opened a port until its queues are closed.',
-          details: { port: this.info.port, uplink: this.info.uplink },
-        }),
-      )
+      this.#owner.lost(openerEnded(this.info))
     } else if ('report' in order) {
       this.#tellFigures()
     } else if ('alone' in order) {
@@ -822,11 +678,7 @@ export class Queue implements Outlet {
   }
 
   #figures(): QueueStats {
-    const socket = this.#socket
-    const { refusedKeeps, forwarded, forwardedByCopy } = this.#slate
-    const own = { refusedSends: this.#refusedSends, refusedKeeps, forwarded, forwardedByCopy }
-    const client = { ...socket.counters(), ...own }
-    return { client, socket: socket.statistics(), census: socket.census() }
+    return figuresOf(this.#socket, this.#slate, this.#refusedSends)
   }
 
   #tell(report: Report): void {
@@ -841,11 +693,7 @@ export class Queue implements Outlet {
 
   #closedError(): Error {
     if (this.#loss) return this.#loss
-    if (this.#over || !this.#elsewhere) return portClosed(this.info, this.#reason)
-    return new XsknetError('ERR_XSKNET_QUEUE_HANDED_OVER', `${this.#name} was handed over to another thread`, {
-      hint: 'Use it there, by what `adoptQueue(token)` returned.',
-      details: { port: this.info.port, uplink: this.info.uplink, queue: this.index },
-    })
+    return this.#elsewhere && !this.#over ? handedOver(this) : portClosed(this.info, this.#reason)
   }
 
   /** What the socket threw, typed; the port is lost if there is no way on. */
@@ -935,23 +783,6 @@ export class Queue implements Outlet {
   }
 }
 
-/** A reader of queues, as if they were one. */
-export function read(
-  queues: readonly Queue[],
-  options: BatchesOptions,
-  { spinMicroseconds }: QueueSettings,
-): AsyncIterableIterator<Batch> {
-  checkOptions(options)
-  const { max = 64, signal } = options
-  if (typeof max !== 'number') throw wrongType('options.max', 'of type number', max)
-  if (!Number.isInteger(max) || max < 1) throw outOfRange('options.max', 'an integer from 1 on', max)
-  checkSignal(signal)
-  const open = queues.filter((queue) => inside(queue).here)
-  const sources = (open.length > 0 ? open : queues.slice(0, 1)).map(inside) // which then says why it cannot be read
-  const most = Math.min(max, ...sources.map(({ places }) => places))
-  return new Reader(sources.length === 1 ? (sources[0] as Inside) : new InTurn(sources), most, signal, spinMicroseconds / 1000)
-}
-
 /**
  * Takes over a queue that another thread of this process has given away by {@link Queue.token}. It belongs to this thread from now on:
  * it is read and sent by here, and released when it is closed, when its port is, or when this thread ends, however that comes about.
@@ -971,16 +802,7 @@ export function adoptQueue(token: QueueToken): Queue {
     else if (!self) early.push(order)
   }
   const socket = takeOver(key, (letter) => obey(letter === null ? undefined : JSON.parse(letter)))
-  if (!socket) {
-    throw new XsknetError(
-      'ERR_XSKNET_TOKEN_VOID',
-      `nothing can be adopted by this token of queue ${index} of port ${info.name}`,
-      {
-        hint: 'A token works once, in the process that made it, and as long as its port is open.',
-        details: { port: info.port, uplink: info.uplink, queue: index },
-      },
-    )
-  }
+  if (!socket) throw tokenVoid(token)
   const owner: Owner = {
     lost: (error) => {
       void inside(queue).end({ reason: error, loss: error })
@@ -992,14 +814,6 @@ export function adoptQueue(token: QueueToken): Queue {
   for (const order of early) follow(queue, order)
   forgotten.register(queue, `queue ${index} of port ${info.name} on ${info.uplink}`, queue)
   return queue
-}
-
-/** What everything throws once the port was closed by its user. */
-export function portClosed({ name, uplink, port }: PortInfo, reason: Error | undefined): XsknetError {
-  return new XsknetError('ERR_XSKNET_PORT_CLOSED', `port ${name} on ${uplink} was closed`, {
-    details: { port, uplink },
-    ...(reason && { cause: reason }),
-  })
 }
 
 function isKey(key: unknown): boolean {
