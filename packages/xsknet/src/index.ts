@@ -20,6 +20,7 @@ export type {
   UplinkStatistics,
   XdpMode,
 } from './protocol.js'
-export { adoptQueue, type Queue, type QueueToken, type SendOptions } from './queue.js'
+export { adoptQueue, type Queue, type QueueToken } from './queue.js'
 export type { BatchesOptions } from './reader.js'
+export type { SendOptions } from './sending.js'
 export { type Versions, versions } from './versions.js'

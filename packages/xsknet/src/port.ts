@@ -7,9 +7,10 @@ import { forgotten } from './forgotten.js'
 import type { Ending, Owner, QueueSettings } from './inside.js'
 import type { AdoptedSocket } from './native.js'
 import type { KernelStatistics, PortInfo, PortStatistics } from './protocol.js'
-import { inside, Queue, type SendOptions } from './queue.js'
+import { inside, Queue } from './queue.js'
 import { type BatchesOptions, read } from './reader.js'
 import { portClosed } from './refusals.js'
+import type { SendOptions } from './sending.js'
 import { type Outlet, outlet, type Slate } from './slate.js'
 
 /** What the daemon does for a port. */

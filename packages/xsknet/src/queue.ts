@@ -2,20 +2,17 @@ import { checkOptions, checkSignal, outOfRange, wrongType } from './arguments.js
 import { Batch, end } from './batch.js'
 import type { DescriptorBatch } from './descriptors.js'
 import { XsknetError } from './errors.js'
-import { type Census, figuresOf, type QueueStats } from './figures.js'
+import { figuresOf, type QueueStats } from './figures.js'
 import { forgotten } from './forgotten.js'
 import type { Ending, Inside, Owner, QueueSettings } from './inside.js'
 import { type AdoptedSocket, type Letter, takeOver, typed } from './native.js'
 import { Outlook, type ReadableOptions, SOMETHING } from './outlook.js'
 import { type Failure, fromFailure, type PortInfo, toFailure } from './protocol.js'
 import { type BatchesOptions, read, type Waiter } from './reader.js'
-import { beingRead, deviceDeleted, frameTooLong, handedOver, nameOf, openerEnded, portClosed, tokenVoid } from './refusals.js'
+import { beingRead, deviceDeleted, handedOver, nameOf, openerEnded, portClosed, tokenVoid } from './refusals.js'
+import { DRAIN, Sending, type SendOptions } from './sending.js'
 import { type Outlet, outlet, Slate } from './slate.js'
-
-export interface SendOptions {
-  /** Gives up waiting for a slot: rejects with the signal's reason. */
-  signal?: AbortSignal | undefined
-}
+import { Alarm, pause } from './timers.js'
 
 /**
  * A queue on its way to another thread of this process: `postMessage()` takes it, and {@link adoptQueue} makes a queue of it, once. It
@@ -42,12 +39,8 @@ type Report = { stats: QueueStats } | { lost: Failure }
 const READABLE = 1
 const WRITABLE = 2
 
-/** Milliseconds that `close()` gives queued frames to leave. */
-const DRAIN = 1000
 /** Milliseconds between `starved` events. */
 const STARVED = 1000
-/** Milliseconds until frames that the kernel did not take are tried again: doubled each time that none moves. */
-const RETRY = { first: 1, last: 128 }
 /** Milliseconds until a device that is down is tried again: its socket is in error meanwhile, and would wake us for ever. */
 const DOWN = 100
 /** Wake-ups in a row without a frame that are believed to be chance. */
@@ -56,13 +49,6 @@ const CHANCE = 8
 const CHECK = 1000
 /** Milliseconds for another thread to tell its figures, and to end a queue that need not be drained. */
 const ANSWER = 200
-
-/** A `send()` that waits for a slot. */
-interface Sender {
-  bytes: Uint8Array
-  sent(kicked: Promise<void>): void
-  refused(error: Error): void
-}
 
 /** Queues that are watched because somebody waits for them: nothing else need hold them. */
 const watched = new Set<Queue>()
@@ -94,6 +80,7 @@ export class Queue implements Outlet {
   readonly #settings: QueueSettings
   readonly #path: ReturnType<AdoptedSocket['open']>
   readonly #slate: Slate
+  readonly #sending: Sending
   #referenced = true
 
   /** Somebody waits for an event. */
@@ -106,21 +93,14 @@ export class Queue implements Outlet {
   #fruitlessWakes = 0
   #starved = { times: 0, toldAt: Number.NEGATIVE_INFINITY }
 
-  readonly #senders: Sender[] = []
-  #refusedSends = 0
-  /** The kick at the end of this turn of the microtask queue. */
-  #kick: Promise<void> | undefined
-  #retry: NodeJS.Timeout | undefined
-  #retryAfter = RETRY.first
-
-  #down: NodeJS.Timeout | undefined
+  readonly #down = new Alarm()
   /** Set by whatever ends the queue first. */
   #over = false
   #ending: Promise<void> | undefined
   #reason: Error | undefined
   #loss: XsknetError | undefined
-  /** Ends the wait for queued frames. */
-  #hurry: () => void = () => {}
+  /** Cuts short what the end waits for. */
+  readonly #hurry = new AbortController()
   #settle!: { resolve(): void; reject(reason: Error): void }
   #checks: NodeJS.Timeout | undefined
 
@@ -145,9 +125,11 @@ export class Queue implements Outlet {
     }
     this.#slate = new Slate(this.#path, {
       failed: (error) => this.#failed(error),
-      queued: () => void this.#kickSoon(),
+      queued: () => void this.#sending.kickSoon(),
       maxKept: settings.maxKept,
     })
+    const sends = { info, index, checkOpen: () => this.#checkOpen(), wait: () => this.#arm() }
+    this.#sending = new Sending(sends, socket, this.#path, this.#slate)
     this.closed = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
@@ -160,44 +142,13 @@ export class Queue implements Outlet {
   }
 
   /** As {@link Port.send}, by this queue. */
-  async send(bytes: Uint8Array, options: SendOptions = {}): Promise<void> {
-    checkOptions(options)
-    const { signal } = options
-    checkSignal(signal)
-    signal?.throwIfAborted()
-    this.#checkSendable(bytes)
-    if (this.#senders.length === 0 && this.#queue(bytes)) return this.#kickSoon()
-    return new Promise((resolve, reject) => {
-      const settled = () => signal?.removeEventListener('abort', abort)
-      const sender: Sender = {
-        bytes: Uint8Array.prototype.slice.call(bytes),
-        sent: (kicked) => {
-          settled()
-          resolve(kicked)
-        },
-        refused: (error) => {
-          settled()
-          reject(error)
-        },
-      }
-      const abort = () => {
-        this.#senders.splice(this.#senders.indexOf(sender), 1)
-        sender.refused(signal?.reason)
-      }
-      signal?.addEventListener('abort', abort, { once: true })
-      this.#senders.push(sender)
-      this.#arm()
-      this.#retrySoon()
-    })
+  send(bytes: Uint8Array, options: SendOptions = {}): Promise<void> {
+    return this.#sending.send(bytes, options)
   }
 
   /** As {@link Port.trySend}, by this queue. */
   trySend(bytes: Uint8Array): boolean {
-    this.#checkSendable(bytes)
-    const sent = this.#senders.length === 0 && this.#queue(bytes)
-    if (sent) void this.#kickSoon()
-    else this.#refusedSends++
-    return sent
+    return this.#sending.trySend(bytes)
   }
 
   /** Counters of this end and of the kernel, and where the chunks are. A system call. */
@@ -240,7 +191,7 @@ export class Queue implements Outlet {
     }
     this.#elsewhere = elsewhere
     this.#rest()
-    for (const sender of this.#senders.splice(0)) sender.refused(this.#closedError())
+    this.#sending.refuse(() => this.#closedError())
     // Closed there, and by nobody here.
     void elsewhere.then(() => {
       this.#ending ??= this.#end({})
@@ -319,7 +270,7 @@ export class Queue implements Outlet {
       this.#outlook ??= new Outlook(this.#settings.spinMicroseconds / 1000, () => this.#look())
       if (this.#outlook.sees()) return SOMETHING
       this.#slate.finish()
-      this.#retrySoon()
+      this.#sending.retrySoon()
       const outlook = this.#outlook
       this.#reader = outlook
       return outlook.wait(
@@ -358,7 +309,7 @@ export class Queue implements Outlet {
    */
   transmit(batch: DescriptorBatch): number {
     const sent = this.#slate.transmitFrom(batch)
-    if (this.#slate.waiting > 0) this.#retrySoon()
+    if (this.#slate.waiting > 0) this.#sending.retrySoon()
     return sent
   }
 
@@ -370,7 +321,7 @@ export class Queue implements Outlet {
   /** Tells the kernel of all that was sent. A system call, if there is anything to tell. */
   kick(): void {
     this.#slate.flush()
-    this.#retrySoon()
+    this.#sending.retrySoon()
   }
 
   /** @internal */
@@ -401,7 +352,7 @@ export class Queue implements Outlet {
     receive: (max) => queue.#receive(max),
     finish: () => queue.#finish(),
     wait: () => {
-      queue.#retrySoon()
+      queue.#sending.retrySoon()
       queue.#arm()
     },
     end: (ending) => {
@@ -409,8 +360,9 @@ export class Queue implements Outlet {
       return queue.#ending
     },
     hurry: (reason) => {
-      if (queue.#over) queue.#reason ??= reason
-      queue.#hurry()
+      if (!queue.#over) return
+      queue.#reason ??= reason
+      queue.#hurry.abort()
     },
     get here() {
       return !queue.#over && !queue.#elsewhere
@@ -448,7 +400,7 @@ export class Queue implements Outlet {
     this.#endLease()
     if (this.#over) return
     this.#slate.finish()
-    this.#retrySoon()
+    this.#sending.retrySoon()
   }
 
   #endLease(): void {
@@ -477,9 +429,8 @@ export class Queue implements Outlet {
 
   /** The events that somebody waits for. */
   #wanted(): number {
-    if (this.#over || this.#elsewhere || this.#down) return 0
-    const congested = this.#senders.length > 0 && this.#slate.slots < this.#path.slots / 2
-    return (this.#reader?.waits ? READABLE : 0) | (congested ? WRITABLE : 0)
+    if (this.#over || this.#elsewhere || this.#down.isSet) return 0
+    return (this.#reader?.waits ? READABLE : 0) | (this.#sending.isCongested ? WRITABLE : 0)
   }
 
   /** Waits for what is wanted, and no longer for what is not. */
@@ -510,7 +461,7 @@ export class Queue implements Outlet {
       return
     }
     this.#waited = false
-    if (events & WRITABLE && this.#senders.length > 0) this.#pump()
+    if (events & WRITABLE) this.#sending.wake()
     if (events & READABLE && this.#reader?.waits && !this.#reader.wake()) this.#wokenForNothing()
     this.#arm()
   }
@@ -521,11 +472,7 @@ export class Queue implements Outlet {
     const device = this.#check()
     if (device === 'gone' || (device === 'up' && ++this.#fruitlessWakes < CHANCE)) return
     this.#unwatch()
-    this.#down = setTimeout(() => {
-      this.#down = undefined
-      this.#arm()
-    }, DOWN)
-    if (!this.#referenced) this.#down.unref()
+    this.#down.set(DOWN, () => this.#arm())
   }
 
   #check(): 'up' | 'down' | 'gone' {
@@ -536,75 +483,9 @@ export class Queue implements Outlet {
 
   #reference(referenced: boolean): void {
     this.#referenced = referenced
-    for (const timer of [this.#retry, this.#down]) {
-      if (referenced) timer?.ref()
-      else timer?.unref()
-    }
+    this.#sending.reference(referenced)
+    this.#down.reference(referenced)
     this.#arm()
-  }
-
-  // Sending
-
-  #checkSendable(bytes: Uint8Array): void {
-    if (!(bytes instanceof Uint8Array)) throw wrongType('bytes', 'an instance of Uint8Array', bytes)
-    this.#checkOpen()
-    const { length } = bytes
-    const { frameCapacity: capacity } = this.#path
-    if (length === 0) throw outOfRange('bytes.length', `from 1 to ${capacity}`, length)
-    if (length > capacity) throw frameTooLong(this, length, capacity)
-  }
-
-  #queue(bytes: Uint8Array): boolean {
-    if (this.#slate.trySend(bytes)) return true
-    if (!this.#kick) return false
-    this.#slate.flush() // there is something to make room with
-    return this.#slate.trySend(bytes)
-  }
-
-  /** One kick for all that is sent in this turn of the microtask queue. */
-  #kickSoon(): Promise<void> {
-    if (!this.#kick) {
-      this.#kick = Promise.resolve().then(() => {
-        this.#kick = undefined
-        if (this.#over || this.#elsewhere) return // which has flushed
-        this.#slate.flush()
-        this.#retrySoon()
-      })
-      this.#kick.catch(() => {}) // trySend() waits for nothing
-    }
-    return this.#kick
-  }
-
-  /** Tries again what the kernel did not take, and those who wait for a slot. */
-  #pump(): void {
-    const before = this.#slate.waiting
-    const sent: Sender[] = []
-    let kicked = Promise.resolve()
-    try {
-      this.#slate.flush()
-      for (let sender = this.#senders[0]; sender && this.#queue(sender.bytes); sender = this.#senders[0]) {
-        sent.push(sender)
-        this.#senders.shift()
-      }
-      if (sent.length > 0) this.#slate.flush()
-    } catch (error) {
-      kicked = Promise.reject(error)
-      kicked.catch(() => {})
-    }
-    for (const sender of sent) sender.sent(kicked)
-    const moved = sent.length > 0 || this.#slate.waiting < before
-    this.#retryAfter = moved ? RETRY.first : Math.min(this.#retryAfter * 2, RETRY.last)
-  }
-
-  #retrySoon(): void {
-    if (this.#retry || this.#over || (this.#slate.waiting === 0 && this.#senders.length === 0)) return
-    this.#retry = setTimeout(() => {
-      this.#retry = undefined
-      this.#pump()
-      this.#arm()
-      this.#retrySoon()
-    }, this.#retryAfter)
-    if (!this.#referenced) this.#retry.unref()
   }
 
   // Between threads
@@ -649,7 +530,7 @@ export class Queue implements Outlet {
 
   #follow(order: Order | undefined): void {
     if (this.#over) {
-      if (order && 'over' in order && !order.over.drain) this.#hurry()
+      if (order && 'over' in order && !order.over.drain) this.#hurry.abort()
     } else if (!order) {
       this.#owner.lost(openerEnded(this.info))
     } else if ('report' in order) {
@@ -678,7 +559,7 @@ export class Queue implements Outlet {
   }
 
   #figures(): QueueStats {
-    return figuresOf(this.#socket, this.#slate, this.#refusedSends)
+    return figuresOf(this.#socket, this.#slate, this.#sending.refused)
   }
 
   #tell(report: Report): void {
@@ -725,8 +606,8 @@ export class Queue implements Outlet {
       // There is nothing left to send by.
     }
     this.#reader?.stop(reason)
-    if (drain) await this.#drain()
-    for (const sender of this.#senders.splice(0)) sender.refused(this.#closedError())
+    if (drain) await this.#sending.drain(this.#hurry.signal)
+    this.#sending.refuse(() => this.#closedError())
     this.#tellFigures()
     if (loss) this.#tell({ lost: toFailure(loss) })
     await new Promise<void>((resolve) => this.#socket.close(resolve))
@@ -737,49 +618,17 @@ export class Queue implements Outlet {
     const error = loss ?? (reason && portClosed(this.info, reason))
     this.#order({ over: { drain, ...(error && { failure: toFailure(error) }) } })
     this.#socket.recall()
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, drain ? DRAIN + ANSWER : ANSWER)
-      this.#hurry = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-      void this.#elsewhere?.then(this.#hurry)
-    })
+    void this.#elsewhere?.then(() => this.#hurry.abort())
+    await pause(drain ? DRAIN + ANSWER : ANSWER, this.#hurry.signal)
   }
 
   /** Forgets all that is waited for. */
   #rest(): void {
     clearInterval(this.#checks)
-    clearTimeout(this.#retry)
-    clearTimeout(this.#down)
-    this.#retry = this.#down = undefined
+    this.#sending.stop()
+    this.#down.clear()
     this.#waited = false
     watched.delete(this)
-  }
-
-  /** Waits until the kernel has sent everything, somebody is in a hurry, or the time is over. */
-  async #drain(): Promise<void> {
-    const deadline = performance.now() + DRAIN
-    let hurried = false
-    for (let pause = RETRY.first; !hurried && performance.now() < deadline; pause = Math.min(pause * 2, 16)) {
-      this.#pump()
-      let census: Census
-      try {
-        this.#path.flush()
-        census = this.#socket.census()
-      } catch {
-        return // the device is gone, and the frames with it
-      }
-      if (census.tx === 0 && this.#senders.length === 0) return
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, pause)
-        this.#hurry = () => {
-          hurried = true
-          clearTimeout(timer)
-          resolve()
-        }
-      })
-    }
   }
 }
 
