@@ -8,11 +8,12 @@ import type { Ending, Inside, Owner, QueueSettings } from './inside.js'
 import { type AdoptedSocket, type Letter, takeOver, typed } from './native.js'
 import { Outlook, type ReadableOptions, SOMETHING } from './outlook.js'
 import { type Failure, fromFailure, type PortInfo, toFailure } from './protocol.js'
-import { type BatchesOptions, read, type Waiter } from './reader.js'
-import { beingRead, deviceDeleted, handedOver, nameOf, openerEnded, portClosed, tokenVoid } from './refusals.js'
+import { type BatchesOptions, read } from './reader.js'
+import { beingRead, handedOver, nameOf, openerEnded, portClosed, tokenVoid } from './refusals.js'
 import { DRAIN, Sending, type SendOptions } from './sending.js'
 import { type Outlet, outlet, Slate } from './slate.js'
-import { Alarm, pause } from './timers.js'
+import { pause } from './timers.js'
+import { Watch } from './watch.js'
 
 /**
  * A queue on its way to another thread of this process: `postMessage()` takes it, and {@link adoptQueue} makes a queue of it, once. It
@@ -36,22 +37,10 @@ type Order =
 /** What the thread that has a queue tells the one that opened the port. */
 type Report = { stats: QueueStats } | { lost: Failure }
 
-const READABLE = 1
-const WRITABLE = 2
-
 /** Milliseconds between `starved` events. */
 const STARVED = 1000
-/** Milliseconds until a device that is down is tried again: its socket is in error meanwhile, and would wake us for ever. */
-const DOWN = 100
-/** Wake-ups in a row without a frame that are believed to be chance. */
-const CHANCE = 8
-/** Milliseconds between looks at the device when nobody else would tell that it is gone. */
-const CHECK = 1000
 /** Milliseconds for another thread to tell its figures, and to end a queue that need not be drained. */
 const ANSWER = 200
-
-/** Queues that are watched because somebody waits for them: nothing else need hold them. */
-const watched = new Set<Queue>()
 
 /** Lets the owner of a queue, and nobody else, do what nobody else may. */
 export let inside: (queue: Queue) => Inside
@@ -81,19 +70,14 @@ export class Queue implements Outlet {
   readonly #path: ReturnType<AdoptedSocket['open']>
   readonly #slate: Slate
   readonly #sending: Sending
-  #referenced = true
+  readonly #watch: Watch
 
-  /** Somebody waits for an event. */
-  #waited = false
-  #reader: Waiter | undefined
-  /** It is a loop. */
+  /** A loop reads. */
   #claimed = false
   #outlook: Outlook | undefined
   #batch: Batch | undefined
-  #fruitlessWakes = 0
   #starved = { times: 0, toldAt: Number.NEGATIVE_INFINITY }
 
-  readonly #down = new Alarm()
   /** Set by whatever ends the queue first. */
   #over = false
   #ending: Promise<void> | undefined
@@ -102,7 +86,6 @@ export class Queue implements Outlet {
   /** Cuts short what the end waits for. */
   readonly #hurry = new AbortController()
   #settle!: { resolve(): void; reject(reason: Error): void }
-  #checks: NodeJS.Timeout | undefined
 
   /** Another thread has it, or will: resolves when that has closed it. */
   #elsewhere: Promise<void> | undefined
@@ -128,8 +111,9 @@ export class Queue implements Outlet {
       queued: () => void this.#sending.kickSoon(),
       maxKept: settings.maxKept,
     })
-    const sends = { info, index, checkOpen: () => this.#checkOpen(), wait: () => this.#arm() }
+    const sends = { info, index, checkOpen: () => this.#checkOpen(), wait: () => this.#watch.arm() }
     this.#sending = new Sending(sends, socket, this.#path, this.#slate)
+    this.#watch = new Watch(this, owner, socket, this.#path, this.#sending)
     this.closed = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
@@ -170,7 +154,7 @@ export class Queue implements Outlet {
    */
   token(): QueueToken {
     this.#checkOpen()
-    if (this.#reader) throw beingRead(`${nameOf(this)} is being read, so it cannot be handed over`)
+    if (this.#watch.reader) throw beingRead(`${nameOf(this)} is being read, so it cannot be handed over`)
     try {
       this.#socket.checkHandOver()
     } catch (error) {
@@ -219,13 +203,13 @@ export class Queue implements Outlet {
 
   /** Lets the queue keep the process, or the worker, alive while a reader or sender waits for it, as it does from the start. */
   ref(): this {
-    this.#reference(true)
+    this.#inside.reference(true)
     return this
   }
 
   /** Lets the process, or the worker, end although a reader or sender waits for the queue. */
   unref(): this {
-    this.#reference(false)
+    this.#inside.reference(false)
     return this
   }
 
@@ -266,19 +250,19 @@ export class Queue implements Outlet {
       signal?.throwIfAborted()
       if (this.#elsewhere || this.#loss) this.#checkOpen()
       if (this.#over) return Promise.resolve(false)
-      if (this.#reader) throw beingRead(`${nameOf(this)} is being read already`)
+      if (this.#watch.reader) throw beingRead(`${nameOf(this)} is being read already`)
       this.#outlook ??= new Outlook(this.#settings.spinMicroseconds / 1000, () => this.#look())
       if (this.#outlook.sees()) return SOMETHING
       this.#slate.finish()
       this.#sending.retrySoon()
       const outlook = this.#outlook
-      this.#reader = outlook
+      this.#watch.reader = outlook
       return outlook.wait(
         signal,
         () => {
-          if (this.#reader === outlook) this.#reader = undefined
+          if (this.#watch.reader === outlook) this.#watch.reader = undefined
         },
-        () => this.#arm(),
+        () => this.#watch.arm(),
       )
     } catch (error) {
       return Promise.reject(error)
@@ -287,7 +271,7 @@ export class Queue implements Outlet {
 
   #look(): true | undefined {
     if (!this.#path.isReadable()) return undefined
-    this.#fruitlessWakes = 0
+    this.#watch.fruitless = 0
     return true
   }
 
@@ -338,22 +322,33 @@ export class Queue implements Outlet {
     },
     claim: (reader) => {
       queue.#checkOpen()
-      if (queue.#reader) throw beingRead(`${nameOf(queue)} is being read already`)
-      queue.#reader = reader
+      if (queue.#watch.reader) throw beingRead(`${nameOf(queue)} is being read already`)
+      queue.#watch.reader = reader
       queue.#claimed = true
     },
     release: (reader) => {
-      if (queue.#reader !== reader) return
-      queue.#reader = undefined
+      if (queue.#watch.reader !== reader) return
       queue.#claimed = false
-      watched.delete(queue)
-      queue.#arm()
+      queue.#watch.release()
     },
-    receive: (max) => queue.#receive(max),
-    finish: () => queue.#finish(),
+    receive: (max) => {
+      queue.#endLease()
+      const received = queue.#slate.receive(max)
+      if (queue.#slate.starved !== queue.#starved.times) queue.#tellStarved()
+      if (received === 0) return undefined
+      queue.#watch.fruitless = 0
+      queue.#batch = new Batch(queue.#slate, received)
+      return queue.#batch
+    },
+    finish: () => {
+      queue.#endLease()
+      if (queue.#over) return
+      queue.#slate.finish()
+      queue.#sending.retrySoon()
+    },
     wait: () => {
       queue.#sending.retrySoon()
-      queue.#arm()
+      queue.#watch.arm()
     },
     end: (ending) => {
       queue.#ending ??= queue.#end(ending)
@@ -369,10 +364,13 @@ export class Queue implements Outlet {
     },
     alone: () => {
       if (queue.#elsewhere) queue.#order({ alone: true })
-      else if (!queue.#over) queue.#checks ??= setInterval(() => queue.#check(), CHECK).unref()
+      else if (!queue.#over) queue.#watch.alone()
     },
     report: () => queue.#report(),
-    reference: (referenced) => queue.#reference(referenced),
+    reference: (referenced) => {
+      queue.#sending.reference(referenced)
+      queue.#watch.reference(referenced)
+    },
     reserve: (most) => {
       queue.#checkOpen()
       try {
@@ -385,23 +383,6 @@ export class Queue implements Outlet {
   }))(this)
 
   // Reading
-
-  #receive(max: number): Batch | undefined {
-    this.#endLease()
-    const received = this.#slate.receive(max)
-    if (this.#slate.starved !== this.#starved.times) this.#tellStarved()
-    if (received === 0) return undefined
-    this.#fruitlessWakes = 0
-    this.#batch = new Batch(this.#slate, received)
-    return this.#batch
-  }
-
-  #finish(): void {
-    this.#endLease()
-    if (this.#over) return
-    this.#slate.finish()
-    this.#sending.retrySoon()
-  }
 
   #endLease(): void {
     if (this.#batch) end(this.#batch)
@@ -417,75 +398,12 @@ export class Queue implements Outlet {
     process.nextTick(() => this.#owner.starved(times))
   }
 
-  // Waiting
-
   /** Of a scope of its own, without the queue: what the socket holds must not keep a forgotten port from being noticed. */
   static #listener(self: WeakRef<Queue>): (events: number) => void {
     return (events) => {
       const queue = self.deref()
-      if (queue) queue.#onReady(events)
+      if (queue) queue.#watch.wake(events)
     }
-  }
-
-  /** The events that somebody waits for. */
-  #wanted(): number {
-    if (this.#over || this.#elsewhere || this.#down.isSet) return 0
-    return (this.#reader?.waits ? READABLE : 0) | (this.#sending.isCongested ? WRITABLE : 0)
-  }
-
-  /** Waits for what is wanted, and no longer for what is not. */
-  #arm(): void {
-    const wanted = this.#wanted()
-    if (wanted !== 0) {
-      // The watch outlasts the wait, so that a batch does not cost a change of this set.
-      if (!watched.has(this)) watched.add(this)
-      this.#waited = true
-      this.#path.wait(wanted, this.#referenced)
-    } else if (this.#waited) {
-      this.#unwatch()
-    }
-  }
-
-  #unwatch(): void {
-    this.#waited = false
-    watched.delete(this)
-    this.#path.rest()
-  }
-
-  #onReady(events: number): void {
-    if (this.#over) return
-    // Nobody waits any more, or not until the batch has been dealt with. In the latter case resting would cost two system calls a batch,
-    // so the watch goes on until it has told in vain.
-    if (!this.#waited) {
-      this.#unwatch()
-      return
-    }
-    this.#waited = false
-    if (events & WRITABLE) this.#sending.wake()
-    if (events & READABLE && this.#reader?.waits && !this.#reader.wake()) this.#wokenForNothing()
-    this.#arm()
-  }
-
-  /** A device in error wakes for ever, and one that is deleted for ever or never: so ask. */
-  #wokenForNothing(): void {
-    if (this.#over) return
-    const device = this.#check()
-    if (device === 'gone' || (device === 'up' && ++this.#fruitlessWakes < CHANCE)) return
-    this.#unwatch()
-    this.#down.set(DOWN, () => this.#arm())
-  }
-
-  #check(): 'up' | 'down' | 'gone' {
-    const device = this.#socket.check()
-    if (device === 'gone') this.#owner.lost(deviceDeleted(this))
-    return device
-  }
-
-  #reference(referenced: boolean): void {
-    this.#referenced = referenced
-    this.#sending.reference(referenced)
-    this.#down.reference(referenced)
-    this.#arm()
   }
 
   // Between threads
@@ -605,7 +523,7 @@ export class Queue implements Outlet {
     } catch {
       // There is nothing left to send by.
     }
-    this.#reader?.stop(reason)
+    this.#watch.reader?.stop(reason)
     if (drain) await this.#sending.drain(this.#hurry.signal)
     this.#sending.refuse(() => this.#closedError())
     this.#tellFigures()
@@ -622,13 +540,10 @@ export class Queue implements Outlet {
     await pause(drain ? DRAIN + ANSWER : ANSWER, this.#hurry.signal)
   }
 
-  /** Forgets all that is waited for. */
+  /** Nothing is waited for any more. */
   #rest(): void {
-    clearInterval(this.#checks)
+    this.#watch.stop()
     this.#sending.stop()
-    this.#down.clear()
-    this.#waited = false
-    watched.delete(this)
   }
 }
 
