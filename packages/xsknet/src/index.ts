@@ -1,3 +1,5 @@
+export { adoptQueue } from './adopt-queue.js'
+export type { QueueToken } from './away.js'
 export type { Batch } from './batch.js'
 export { type ConnectOptions, connect } from './connect.js'
 export type { DescriptorBatch } from './descriptors.js'
@@ -20,7 +22,7 @@ export type {
   UplinkStatistics,
   XdpMode,
 } from './protocol.js'
-export { adoptQueue, type Queue, type QueueToken } from './queue.js'
+export type { Queue } from './queue.js'
 export type { BatchesOptions } from './reader.js'
 export type { SendOptions } from './sending.js'
 export { type Versions, versions } from './versions.js'

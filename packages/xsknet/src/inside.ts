@@ -1,5 +1,5 @@
 import type { XsknetError } from './errors.js'
-import type { QueueStats } from './figures.js'
+import type { Life } from './life.js'
 import type { Reservation } from './native.js'
 import type { QueueSource } from './reader.js'
 
@@ -21,27 +21,10 @@ export interface Owner {
 
 /** What a queue does for its owner, and for nobody else. */
 export interface Inside extends QueueSource {
-  /** Ends whatever goes on, and closes the socket. Every call answers the same. */
-  end(ending: Ending): Promise<void>
-  /** No longer waits for queued frames to leave: for a reason, if there is one. */
-  hurry(reason?: Error): void
-  /** The daemon is gone: looks at the device now and then, and tells the owner if that is gone, too. */
-  alone(): void
-  /** Its figures, also from another thread: the last that are known if that does not answer soon; `undefined` if it never did. */
-  report(): Promise<QueueStats | undefined>
+  readonly life: Life
   reference(referenced: boolean): void
   /** Sets free chunks aside for the reception of another socket, half of what is free at most. */
   reserve(most: number): Reservation
   /** The daemon has closed its share of the socket, so that its chunks are free for others on the same memory. */
   reclaim(): void
-}
-
-/** How a queue ends. */
-export interface Ending {
-  /** What the reader's loop throws. */
-  reason?: Error | undefined
-  /** What everything throws from now on, because the port was lost. */
-  loss?: XsknetError | undefined
-  /** Whether queued frames may leave before. */
-  drain?: boolean
 }
