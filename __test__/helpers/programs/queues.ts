@@ -52,6 +52,13 @@ serve({
     tokens.push(holding(as).port.queue(queue).token())
     return tokens.length - 1
   },
+  /** Tries the same while frames are held by descriptors; says the error, if it was one, and how many of them are left. */
+  tokenOfHolder: ({ as, hold }: { as: string; hold: number }) => {
+    const queue = holding(as).port.queue(0)
+    const batch = queue.batch(hold)
+    queue.allocate(batch)
+    return { refused: attempt(() => queue.token()), left: queue.recycle(batch) }
+  },
   /** Has a thread adopt the queue of a token, and read it. */
   adopt: async ({ token, name, how = 'echo' }: { token: number; name: string; how?: string }) => {
     const worker = new Worker(new URL('queues-thread.js', import.meta.url), { workerData: { token: tokens[token], how } })

@@ -1,5 +1,7 @@
 import { once } from 'node:events'
 import { setImmediate as turn } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import test from 'ava'
 import { XsknetError } from '../../../packages/xsknet/src/errors.js'
 import type { Port } from '../../../packages/xsknet/src/port.js'
@@ -363,6 +365,42 @@ test('a port whose daemon is gone goes on, and looks after its device itself', a
   const keepsAlive = setTimeout(() => {}, 5000)
   await t.throwsAsync(loop, lost)
   clearTimeout(keepsAlive)
+})
+
+test('a forgotten port is held by nobody, whatever its socket calls, unless somebody waits for it', async (t) => {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  const socket = new Socket()
+  const forget = async (use: (one: Port) => unknown) => {
+    const one = port(socket)
+    await use(one)
+    return new WeakRef(one.queue(0))
+  }
+  const isHeld = async (queue: WeakRef<object>) => {
+    for (let turns = 0; queue.deref() && turns < 20; turns++) {
+      await turn()
+      gc()
+    }
+    return queue.deref() !== undefined
+  }
+  const uses = [
+    () => {},
+    (one: Port) => one.send(frame(1)),
+    async (one: Port) => {
+      const reader = one.batches()
+      const next = reader.next()
+      await reader.return?.()
+      await next
+    },
+  ]
+  for (const use of uses) t.false(await isHeld(await forget(use)))
+  const waiting = await forget((one) => {
+    void one.queue(0).readable()
+  })
+  t.true(await isHeld(waiting))
+  socket.arrive(frame(1)) // which it sees, so that it waits no longer
+  socket.wake(1)
+  t.false(await isHeld(waiting))
 })
 
 test('nothing that nobody waits for becomes an unhandled rejection', async (t) => {

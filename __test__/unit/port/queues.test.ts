@@ -1,10 +1,11 @@
 import { once } from 'node:events'
 import { setImmediate as turn } from 'node:timers/promises'
 import test from 'ava'
+import { adoptQueue } from '../../../packages/xsknet/src/adopt-queue.js'
 import { XsknetError } from '../../../packages/xsknet/src/errors.js'
+import type { KeptFrame } from '../../../packages/xsknet/src/frame.js'
 import type { Port } from '../../../packages/xsknet/src/port.js'
 import { toFailure } from '../../../packages/xsknet/src/protocol.js'
-import { adoptQueue } from '../../../packages/xsknet/src/queue.js'
 import { frame, portOf, Socket } from './socket.js'
 
 const closed = { code: 'ERR_XSKNET_PORT_CLOSED' }
@@ -149,6 +150,31 @@ test('what was sent before a queue is handed over was sent', async (t) => {
   await sent
   t.is(socket.sent.length, 1)
   socket.letter(null)
+  await port.close()
+})
+
+test('a queue whose memory is shared cannot be handed over, and goes on with all that it had', async (t) => {
+  const socket = new Socket()
+  socket.shared = true
+  const port = portOf([socket])
+  const queue = port.queue(0)
+  socket.arrive(frame(1))
+  let kept: KeptFrame | undefined
+  for await (const batch of queue.batches()) {
+    kept = batch.at(0).keep()
+    break
+  }
+  const batch = queue.batch(4)
+  queue.allocate(batch)
+  t.throws(() => queue.token(), { code: 'ERR_XSKNET_NOT_SUPPORTED' })
+  t.is(kept?.uint8(0), 1)
+  t.deepEqual([socket.held, batch.length], [5, 4])
+  batch.descriptors.forEach((_, word) => {
+    if (word % 2 === 1) batch.descriptors[word] = 60
+  })
+  t.deepEqual([kept?.send(), queue.transmit(batch)], [true, 4])
+  queue.kick()
+  t.is(socket.sent.length, 5)
   await port.close()
 })
 

@@ -27,6 +27,8 @@ export class Socket {
   /** What the next call throws, as the binding does. */
   failure: { code: string; message: string } | undefined
   closed = false
+  /** Others have the same UMEM, so that no thread can have this one. */
+  shared = false
 
   readonly #slots: number
   readonly #home: number[]
@@ -187,7 +189,12 @@ export class Socket {
     return { ...none, rxRingFull: 0, rxFillRingEmptyDescs: 0, txRingEmptyDescs: 0 }
   }
 
+  checkHandOver(): void {
+    if (this.shared) throw new Error('{"code":"ERR_XSKNET_NOT_SUPPORTED","message":"its UMEM is shared"}')
+  }
+
   handOver(onLetter: (letter: string | null) => void): [number, number, number, number] {
+    this.checkHandOver()
     this.closed = true
     this.#waits = 0
     this.letter = onLetter

@@ -378,8 +378,22 @@ impl AdoptedSocket {
     }
 }
 
+/// Why a socket stays in its thread: the ledger of a UMEM is its thread's.
+fn shares_its_umem() -> Failure {
+    Failure {
+        hint: Some("Open the port without `umemOf`."),
+        ..Failure::new("ERR_XSKNET_NOT_SUPPORTED", "a queue whose UMEM is shared cannot be handed over")
+    }
+}
+
 #[napi]
 impl AdoptedSocket {
+    /// Throws what `hand_over` would where others share the UMEM. Nothing has changed then.
+    #[napi]
+    pub fn check_hand_over(&self) -> napi::Result<()> {
+        Ok(self.state.with(|path| if path.is_shared() { Err(shares_its_umem()) } else { Ok(()) })?)
+    }
+
     /// Gives the socket away: what it lent to this thread is detached, and the first thread that names the key in [`take_over`] has it.
     /// From then on only `post` and `recall` are of use here. `on_letter` is told what that thread posts, and null when the socket has
     /// been closed.
@@ -399,11 +413,7 @@ impl AdoptedSocket {
             Ok(socket) => socket,
             Err(path) => {
                 *state.path.borrow_mut() = Some(path);
-                return Err(Failure {
-                    hint: Some("Open the port without `umemOf`."),
-                    ..Failure::new("ERR_XSKNET_NOT_SUPPORTED", "a queue whose UMEM is shared cannot be handed over")
-                }
-                .into());
+                return Err(shares_its_umem().into());
             }
         };
         // The loop must have let go of the descriptor, and JavaScript of the memory, before another thread has them. This stops the

@@ -318,6 +318,11 @@ impl DataPath {
         self.commons.borrow().umem.number()
     }
 
+    /// Whether other sockets have the same UMEM.
+    pub(crate) fn is_shared(&self) -> bool {
+        Rc::strong_count(&self.commons) > 1
+    }
+
     /// Closes the socket. Its memory stays for those who have it.
     pub(crate) fn close(mut self) -> Closing {
         let commons = self.end();
@@ -329,7 +334,7 @@ impl DataPath {
     /// more. It fails where other sockets share the UMEM.
     #[expect(clippy::result_large_err, reason = "once in a socket's life")]
     pub(crate) fn dismantle(mut self) -> Result<Socket, Self> {
-        if Rc::strong_count(&self.commons) > 1 {
+        if self.is_shared() {
             return Err(self);
         }
         let commons = self.end();

@@ -1,9 +1,13 @@
+export { adoptQueue } from './adopt-queue.js'
+export type { QueueToken } from './away.js'
 export type { Batch } from './batch.js'
 export { type ConnectOptions, connect } from './connect.js'
 export type { DescriptorBatch } from './descriptors.js'
 export { errorCodes, XsknetError, type XsknetErrorCode, type XsknetErrorOptions } from './errors.js'
+export type { Census, ClientCounters, QueueStats } from './figures.js'
 export type { Frame, KeptFrame } from './frame.js'
 export type { DaemonStatus, Network, NetworkEvents, PortOptions, RequestOptions } from './network.js'
+export type { ReadableOptions } from './outlook.js'
 export { pinThread } from './pin.js'
 export type { Port, PortEvents, PortStats } from './port.js'
 export type {
@@ -18,15 +22,7 @@ export type {
   UplinkStatistics,
   XdpMode,
 } from './protocol.js'
-export {
-  adoptQueue,
-  type BatchesOptions,
-  type Census,
-  type ClientCounters,
-  type Queue,
-  type QueueStats,
-  type QueueToken,
-  type ReadableOptions,
-  type SendOptions,
-} from './queue.js'
+export type { Queue } from './queue.js'
+export type { BatchesOptions } from './reader.js'
+export type { SendOptions } from './sending.js'
 export { type Versions, versions } from './versions.js'

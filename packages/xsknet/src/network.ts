@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { checkOptions, checkSignal, outOfRange, wrongArgument, wrongType, wrongValue } from './arguments.js'
 import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
 import { XsknetError } from './errors.js'
+import type { QueueSettings } from './inside.js'
 import type { Reservation } from './native.js'
 import type { Port, PortControl } from './port.js'
 import {
@@ -21,7 +22,7 @@ import {
   type UplinkInfo,
   type UplinkStatistics,
 } from './protocol.js'
-import { inside, type QueueSettings } from './queue.js'
+import { inside } from './queue.js'
 
 /** What a port is to be. Only `uplink` and `addresses` must be given. */
 export interface PortOptions {

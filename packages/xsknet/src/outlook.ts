@@ -1,6 +1,11 @@
 import { Pace } from './pace.js'
 import type { Waiter } from './reader.js'
 
+export interface ReadableOptions {
+  /** Ends the wait: rejects with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
 /** The answer to all who ask when there is something. */
 export const SOMETHING = Promise.resolve(true)
 
@@ -46,7 +51,7 @@ export class Outlook implements Waiter {
         },
       }
       signal?.addEventListener('abort', abort, { once: true })
-      if (this.#due || this.#pace.again) this.#turn(sleep)
+      if (this.#due || this.#pace.again) this.#pace.turn(this, sleep)
       else sleep()
     })
   }
@@ -71,13 +76,5 @@ export class Outlook implements Waiter {
   stop(error?: unknown): void {
     if (error === undefined) this.#pending?.resolve(false)
     else this.#pending?.reject(error)
-  }
-
-  #turn(sleep: () => void): void {
-    setImmediate(() => {
-      if (this.wake()) return
-      if (this.#pace.again) this.#turn(sleep)
-      else sleep()
-    })
   }
 }

@@ -50,6 +50,15 @@ export class Pace {
     return found
   }
 
+  /** Lets everything else have its turn, then has the waiter look again, for as long as that is worth it; after that it may sleep. */
+  turn(waiter: { wake(): boolean }, sleep: () => void): void {
+    setImmediate(() => {
+      if (waiter.wake()) return
+      if (this.again) this.turn(waiter, sleep)
+      else sleep()
+    })
+  }
+
   /** Whether the last {@link look} found nothing, and is to be repeated in the next turn rather than to sleep. */
   get again(): boolean {
     return this.#until > 0

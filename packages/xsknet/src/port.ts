@@ -2,23 +2,16 @@ import { EventEmitter } from 'node:events'
 import { outOfRange } from './arguments.js'
 import type { Batch } from './batch.js'
 import type { XsknetError } from './errors.js'
+import type { Census, ClientCounters, QueueStats } from './figures.js'
 import { forgotten } from './forgotten.js'
+import type { Owner, QueueSettings } from './inside.js'
+import type { Ending } from './life.js'
 import type { AdoptedSocket } from './native.js'
 import type { KernelStatistics, PortInfo, PortStatistics } from './protocol.js'
-import {
-  type BatchesOptions,
-  type Census,
-  type ClientCounters,
-  type Ending,
-  inside,
-  type Owner,
-  portClosed,
-  Queue,
-  type QueueSettings,
-  type QueueStats,
-  read,
-  type SendOptions,
-} from './queue.js'
+import { inside, Queue } from './queue.js'
+import { type BatchesOptions, read } from './reader.js'
+import { portClosed } from './refusals.js'
+import type { SendOptions } from './sending.js'
 import { type Outlet, outlet, type Slate } from './slate.js'
 
 /** What the daemon does for a port. */
@@ -120,7 +113,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
    * and signals get their turn about once a millisecond.
    */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
-    return read(this.queues, options, this.#settings)
+    return read(this.queues.map(inside), options, this.#settings.spinMicroseconds)
   }
 
   /**
@@ -139,7 +132,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
   /** Counters of this end, of the kernel and of the daemon, and where all chunks are. */
   async stats(): Promise<PortStats> {
     if (this.#over) throw this.#loss ?? portClosed(this.info, this.#reason)
-    const reports = Promise.all(this.queues.map((queue) => inside(queue).report()))
+    const reports = Promise.all(this.queues.map((queue) => inside(queue).life.report()))
     const [queues, daemon] = await Promise.all([reports, this.#control.statistics()])
     const known = queues.filter((stats) => stats !== undefined)
     if (known.length === 0) throw portClosed(this.info, this.#reason) // its queues were, each by itself, and could not tell
@@ -204,19 +197,19 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
   alone(): void {
     if (this.#over || this.#alone) return
     this.#alone = true
-    for (const queue of this.queues) inside(queue).alone()
+    for (const queue of this.queues) inside(queue).life.alone()
     this.emit('alone')
   }
 
   #hurry(reason?: Error): void {
-    for (const queue of this.queues) inside(queue).hurry(reason)
+    for (const queue of this.queues) inside(queue).life.hurry(reason)
   }
 
   async #end(ending: Ending): Promise<void> {
     this.#over = true
     this.#reason = ending.reason
     forgotten.unregister(this)
-    await Promise.all(this.queues.map((queue) => inside(queue).end(ending)))
+    await Promise.all(this.queues.map((queue) => inside(queue).life.end(ending)))
     try {
       await this.#control.close()
     } finally {
@@ -234,7 +227,7 @@ function opened(sockets: readonly AdoptedSocket[], open: (socket: AdoptedSocket,
   try {
     for (const [index, socket] of sockets.entries()) queues.push(open(socket, index))
   } catch (error) {
-    for (const queue of queues) void inside(queue).end({})
+    for (const queue of queues) void inside(queue).life.end({})
     for (const socket of sockets.slice(queues.length + 1)) socket.close(() => {})
     throw error
   }

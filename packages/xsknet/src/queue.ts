@@ -1,202 +1,29 @@
-import { checkOptions, checkSignal, outOfRange, wrongType } from './arguments.js'
+import { checkOptions, checkSignal, outOfRange } from './arguments.js'
+import type { QueueToken } from './away.js'
 import { Batch, end } from './batch.js'
 import type { DescriptorBatch } from './descriptors.js'
-import { XsknetError } from './errors.js'
-import { forgotten } from './forgotten.js'
-import { type AdoptedSocket, type Letter, type Reservation, takeOver, typed } from './native.js'
-import { Outlook, SOMETHING } from './outlook.js'
-import { type Failure, fromFailure, type KernelStatistics, type PortInfo, toFailure } from './protocol.js'
-import { busy, InTurn, Reader, type Source, type Waiter } from './reader.js'
+import type { QueueStats } from './figures.js'
+import type { Inside, Owner, QueueSettings } from './inside.js'
+import { Life } from './life.js'
+import { type AdoptedSocket, type HotPath, typed } from './native.js'
+import { Outlook, type ReadableOptions, SOMETHING } from './outlook.js'
+import type { PortInfo } from './protocol.js'
+import { type BatchesOptions, read } from './reader.js'
+import { beingRead, nameOf } from './refusals.js'
+import { Sending, type SendOptions } from './sending.js'
 import { type Outlet, outlet, Slate } from './slate.js'
+import { Watch } from './watch.js'
 
-export interface BatchesOptions {
-  /** The most frames of a batch; the port's rings bound it, too. Default: 64. */
-  max?: number | undefined
-  /** Ends the loop: it throws the signal's reason. */
-  signal?: AbortSignal | undefined
-}
-
-export interface SendOptions {
-  /** Gives up waiting for a slot: rejects with the signal's reason. */
-  signal?: AbortSignal | undefined
-}
-
-export interface ReadableOptions {
-  /** Ends the wait: rejects with the signal's reason. */
-  signal?: AbortSignal | undefined
-}
-
-/** What this end has counted since the port was opened. */
-export interface ClientCounters {
-  /** Frames taken out of the RX ring. A packet in several buffers counts as so many. */
-  received: number
-  /** Those of `received` after which the packet went on: so many less were the packets. */
-  receivedContinued: number
-  /** Frames put into the TX ring. A packet in several buffers counts as so many. */
-  sent: number
-  /** Those of `sent` after which the packet went on. */
-  sentContinued: number
-  /** Frames that came back through the COMPLETION ring: the kernel has no more use for them, whether or not a wire saw them. */
-  completed: number
-  /** Frames that `trySend()` did not take, for want of a slot. */
-  refusedSends: number
-  /** Frames that `frame.keep()` did not keep, because as many were kept as may be. */
-  refusedKeeps: number
-  /** Packets that `frame.forward()` passed on to another queue of the same memory, without moving a byte, */
-  forwarded: number
-  /** and those that it copied to a queue of another memory. */
-  forwardedByCopy: number
-  /** Entries of the RX ring that were no frame. */
-  refusedRx: number
-  /** Entries of the COMPLETION ring that brought no chunk back. */
-  refusedCompletions: number
-  /** Packets that were queued, or in a batch of descriptors, and could not be sent: no such frame, no byte, too long, too many buffers. */
-  refusedQueued: number
-  /** Descriptors that were given back and were no frames of whoever did. */
-  refusedRecycled: number
-  /** Times that the FILL ring was empty and no chunk was free for it. */
-  fillStarved: number
-  /** Times that the FILL ring was empty: whoever reads was late. */
-  fillFoundEmpty: number
-  /** System calls that told the kernel to send. */
-  kicks: number
-  /** Those of `kicks` that followed one which the kernel broke off. */
-  kickRetries: number
-  /** System calls that told the kernel of free chunks. */
-  fillKicks: number
-}
-
-/** Where the chunks of the UMEM are. The parts add up to `total`. */
-export interface Census {
-  /** Free. */
-  home: number
-  /** In the batch being read, and in batches of descriptors. */
-  held: number
-  /** In frames that are kept. */
-  kept: number
-  /** Lent to reception. */
-  fill: number
-  /** Lent to sending. */
-  tx: number
-  /** Lent to reception and sending of other ports with the same UMEM. */
-  elsewhere: number
-  total: number
-}
-
-/** What {@link Queue.stats} tells. */
-export interface QueueStats {
-  client: ClientCounters
-  socket: KernelStatistics
-  census: Census
-}
-
-/**
- * A queue on its way to another thread of this process: `postMessage()` takes it, and {@link adoptQueue} makes a queue of it, once. It
- * is of no use anywhere else.
- */
-export interface QueueToken {
-  readonly key: readonly [number, number, number, number]
-  readonly index: number
-  readonly info: PortInfo
-  readonly settings: QueueSettings
-}
-
-/** What the thread that opened a port tells the one that has a queue of it. */
-type Order =
-  /** The port is over. */
-  | { over: { failure?: Failure; drain: boolean } }
-  /** The daemon is gone, so nobody will tell if the device goes, too. */
-  | { alone: true }
-  | { report: true }
-
-/** What the thread that has a queue tells the one that opened the port. */
-type Report = { stats: QueueStats } | { lost: Failure }
-
-/** What a queue is told beside what the daemon says of it. */
-export interface QueueSettings {
-  /** Microseconds for which a reader looks at an empty ring before it sleeps. */
-  spinMicroseconds: number
-  /** The most frames that may be kept beyond their leases. */
-  maxKept?: number | undefined
-}
-
-/** Whom a queue belongs to. */
-export interface Owner {
-  /** There is no way on: the owner ends the queue. */
-  lost(error: XsknetError): void
-  /** Reception found no chunk, so many times since this was told last. */
-  starved(times: number): void
-}
-
-/** What a queue does for its owner, and for nobody else. */
-export interface Inside extends Source {
-  /** The most frames of a batch. */
-  readonly places: number
-  /** Ends whatever goes on, and closes the socket. Every call answers the same. */
-  end(ending: Ending): Promise<void>
-  /** No longer waits for queued frames to leave: for a reason, if there is one. */
-  hurry(reason?: Error): void
-  /** Whether this thread has it, and it is not over. */
-  readonly here: boolean
-  /** The daemon is gone: looks at the device now and then, and tells the owner if that is gone, too. */
-  alone(): void
-  /** Its figures, also from another thread: the last that are known if that does not answer soon; `undefined` if it never did. */
-  report(): Promise<QueueStats | undefined>
-  reference(referenced: boolean): void
-  /** Sets free chunks aside for the reception of another socket, half of what is free at most. */
-  reserve(most: number): Reservation
-  /** The daemon has closed its share of the socket, so that its chunks are free for others on the same memory. */
-  reclaim(): void
-}
-
-/** How a queue ends. */
-export interface Ending {
-  /** What the reader's loop throws. */
-  reason?: Error | undefined
-  /** What everything throws from now on, because the port was lost. */
-  loss?: XsknetError | undefined
-  /** Whether queued frames may leave before. */
-  drain?: boolean
-}
-
-const READABLE = 1
-const WRITABLE = 2
-
-/** Milliseconds that `close()` gives queued frames to leave. */
-const DRAIN = 1000
 /** Milliseconds between `starved` events. */
 const STARVED = 1000
-/** Milliseconds until frames that the kernel did not take are tried again: doubled each time that none moves. */
-const RETRY = { first: 1, last: 128 }
-/** Milliseconds until a device that is down is tried again: its socket is in error meanwhile, and would wake us for ever. */
-const DOWN = 100
-/** Wake-ups in a row without a frame that are believed to be chance. */
-const CHANCE = 8
-/** Milliseconds between looks at the device when nobody else would tell that it is gone. */
-const CHECK = 1000
-/** Milliseconds for another thread to tell its figures, and to end a queue that need not be drained. */
-const ANSWER = 200
-
-/** A `send()` that waits for a slot. */
-interface Sender {
-  bytes: Uint8Array
-  sent(kicked: Promise<void>): void
-  refused(error: Error): void
-}
-
-/** Queues that are watched because somebody waits for them: nothing else need hold them. */
-const watched = new Set<Queue>()
 
 /** Lets the owner of a queue, and nobody else, do what nobody else may. */
 export let inside: (queue: Queue) => Inside
-/** Does what the thread says that opened the port; `undefined`: that is gone. */
-let follow: (queue: Queue, order: Order | undefined) => void
 
 /** One socket of a port: its rings, who reads it, and who waits to send. */
 export class Queue implements Outlet {
   static {
     inside = (queue) => queue.#inside
-    follow = (queue, order) => queue.#follow(order)
   }
 
   /** What the daemon granted to the port. */
@@ -212,43 +39,17 @@ export class Queue implements Outlet {
   readonly #socket: AdoptedSocket
   readonly #owner: Owner
   readonly #settings: QueueSettings
-  readonly #path: ReturnType<AdoptedSocket['open']>
+  readonly #path: HotPath
   readonly #slate: Slate
-  #referenced = true
+  readonly #sending: Sending
+  readonly #watch: Watch
+  readonly #life: Life
 
-  /** Somebody waits for an event. */
-  #waited = false
-  #reader: Waiter | undefined
-  /** It is a loop. */
+  /** A loop reads. */
   #claimed = false
   #outlook: Outlook | undefined
   #batch: Batch | undefined
-  #fruitlessWakes = 0
   #starved = { times: 0, toldAt: Number.NEGATIVE_INFINITY }
-
-  readonly #senders: Sender[] = []
-  #refusedSends = 0
-  /** The kick at the end of this turn of the microtask queue. */
-  #kick: Promise<void> | undefined
-  #retry: NodeJS.Timeout | undefined
-  #retryAfter = RETRY.first
-
-  #down: NodeJS.Timeout | undefined
-  /** Set by whatever ends the queue first. */
-  #over = false
-  #ending: Promise<void> | undefined
-  #reason: Error | undefined
-  #loss: XsknetError | undefined
-  /** Ends the wait for queued frames. */
-  #hurry: () => void = () => {}
-  #settle!: { resolve(): void; reject(reason: Error): void }
-  #checks: NodeJS.Timeout | undefined
-
-  /** Another thread has it, or will: resolves when that has closed it. */
-  #elsewhere: Promise<void> | undefined
-  /** What the other thread told last of its figures, and who waits for it to tell. */
-  #told: QueueStats | undefined
-  #asking: (() => void)[] = []
 
   /** By a port, or by {@link adoptQueue}. The socket is the queue's own from here on. */
   constructor(socket: AdoptedSocket, info: PortInfo, index: number, owner: Owner, settings: QueueSettings) {
@@ -264,70 +65,44 @@ export class Queue implements Outlet {
       throw typed(error)
     }
     this.#slate = new Slate(this.#path, {
-      failed: (error) => this.#failed(error),
-      queued: () => void this.#kickSoon(),
+      failed: (error) => this.#life.failed(error),
+      queued: () => void this.#sending.kickSoon(),
       maxKept: settings.maxKept,
     })
-    this.closed = new Promise((resolve, reject) => {
-      this.#settle = { resolve, reject }
+    const sends = { info, index, checkOpen: () => this.#life.checkOpen(), wait: () => this.#watch.arm() }
+    this.#sending = new Sending(sends, socket, this.#path, this.#slate)
+    this.#watch = new Watch(this, owner, socket, this.#path, this.#sending)
+    this.#life = new Life({
+      queue: this,
+      owner,
+      socket,
+      path: this.#path,
+      slate: this.#slate,
+      sending: this.#sending,
+      watch: this.#watch,
+      endLease: () => this.#endLease(),
     })
-    this.closed.catch(() => {}) // nobody has to listen
+    this.closed = this.#life.closed
   }
 
   /** As {@link Port.batches}, from this queue alone. */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
-    return read([this], options, this.#settings)
+    return read([this.#inside], options, this.#settings.spinMicroseconds)
   }
 
   /** As {@link Port.send}, by this queue. */
-  async send(bytes: Uint8Array, options: SendOptions = {}): Promise<void> {
-    checkOptions(options)
-    const { signal } = options
-    checkSignal(signal)
-    signal?.throwIfAborted()
-    this.#checkSendable(bytes)
-    if (this.#senders.length === 0 && this.#queue(bytes)) return this.#kickSoon()
-    return new Promise((resolve, reject) => {
-      const settled = () => signal?.removeEventListener('abort', abort)
-      const sender: Sender = {
-        bytes: Uint8Array.prototype.slice.call(bytes),
-        sent: (kicked) => {
-          settled()
-          resolve(kicked)
-        },
-        refused: (error) => {
-          settled()
-          reject(error)
-        },
-      }
-      const abort = () => {
-        this.#senders.splice(this.#senders.indexOf(sender), 1)
-        sender.refused(signal?.reason)
-      }
-      signal?.addEventListener('abort', abort, { once: true })
-      this.#senders.push(sender)
-      this.#arm()
-      this.#retrySoon()
-    })
+  send(bytes: Uint8Array, options: SendOptions = {}): Promise<void> {
+    return this.#sending.send(bytes, options)
   }
 
   /** As {@link Port.trySend}, by this queue. */
   trySend(bytes: Uint8Array): boolean {
-    this.#checkSendable(bytes)
-    const sent = this.#senders.length === 0 && this.#queue(bytes)
-    if (sent) void this.#kickSoon()
-    else this.#refusedSends++
-    return sent
+    return this.#sending.trySend(bytes)
   }
 
   /** Counters of this end and of the kernel, and where the chunks are. A system call. */
   stats(): QueueStats {
-    this.#checkOpen()
-    try {
-      return this.#figures()
-    } catch (error) {
-      throw typed(error)
-    }
+    return this.#life.stats()
   }
 
   /**
@@ -338,28 +113,7 @@ export class Queue implements Outlet {
    * @throws {XsknetError} `ERR_XSKNET_READER_BUSY` while the queue is being read; `ERR_XSKNET_NOT_SUPPORTED` where its memory is shared.
    */
   token(): QueueToken {
-    this.#checkOpen()
-    if (this.#reader) throw busy(`${this.#name} is being read, so it cannot be handed over`)
-    this.#slate.close()
-    this.#slate.finish()
-    this.#told = this.stats()
-    let released!: () => void
-    const elsewhere = new Promise<void>((resolve) => {
-      released = resolve
-    })
-    let key: QueueToken['key']
-    try {
-      key = this.#socket.handOver(Queue.#correspondent(new WeakRef(this), released))
-    } catch (error) {
-      throw typed(error)
-    }
-    this.#elsewhere = elsewhere
-    this.#rest()
-    for (const sender of this.#senders.splice(0)) sender.refused(this.#closedError())
-    // Closed there, and by nobody here.
-    void elsewhere.then(() => {
-      this.#ending ??= this.#end({})
-    })
+    const key = this.#life.giveAway()
     return { key, index: this.index, info: this.info, settings: this.#settings }
   }
 
@@ -368,13 +122,13 @@ export class Queue implements Outlet {
    * now on is dropped, and counted. The port and its other queues go on. Every call returns the same promise.
    */
   close(): Promise<void> {
-    return this.#inside.end({ drain: true })
+    return this.#life.end({ drain: true })
   }
 
   /** Closes the socket now; a `close()` that still waits settles with it. The reader's loop throws `reason`, if there is one. */
   destroy(reason?: Error): Promise<void> {
-    this.#inside.hurry(reason)
-    return this.#inside.end({ reason })
+    this.#life.hurry(reason)
+    return this.#life.end({ reason })
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -383,20 +137,14 @@ export class Queue implements Outlet {
 
   /** Lets the queue keep the process, or the worker, alive while a reader or sender waits for it, as it does from the start. */
   ref(): this {
-    this.#reference(true)
+    this.#inside.reference(true)
     return this
   }
 
   /** Lets the process, or the worker, end although a reader or sender waits for the queue. */
   unref(): this {
-    this.#reference(false)
+    this.#inside.reference(false)
     return this
-  }
-
-  /** The queue, or the port if that is the same, for messages. */
-  get #name(): string {
-    const { name, members } = this.info
-    return members.length > 1 ? `queue ${this.index} of port ${name}` : `port ${name}`
   }
 
   // Frames by their descriptors
@@ -408,7 +156,7 @@ export class Queue implements Outlet {
   batch(capacity: number): DescriptorBatch {
     if (!Number.isInteger(capacity) || capacity < 1 || capacity > this.#path.places)
       throw outOfRange('capacity', `an integer from 1 to ${this.#path.places}`, capacity)
-    this.#checkOpen()
+    this.#life.checkOpen()
     return this.#slate.batch(capacity)
   }
 
@@ -434,21 +182,20 @@ export class Queue implements Outlet {
       const { signal } = options
       checkSignal(signal)
       signal?.throwIfAborted()
-      if (this.#elsewhere || this.#loss) this.#checkOpen()
-      if (this.#over) return Promise.resolve(false)
-      if (this.#reader) throw busy(`${this.#name} is being read already`)
+      if (this.#life.hasEnded()) return Promise.resolve(false)
+      if (this.#watch.reader) throw beingRead(`${nameOf(this)} is being read already`)
       this.#outlook ??= new Outlook(this.#settings.spinMicroseconds / 1000, () => this.#look())
       if (this.#outlook.sees()) return SOMETHING
       this.#slate.finish()
-      this.#retrySoon()
+      this.#sending.retrySoon()
       const outlook = this.#outlook
-      this.#reader = outlook
+      this.#watch.reader = outlook
       return outlook.wait(
         signal,
         () => {
-          if (this.#reader === outlook) this.#reader = undefined
+          if (this.#watch.reader === outlook) this.#watch.reader = undefined
         },
-        () => this.#arm(),
+        () => this.#watch.arm(),
       )
     } catch (error) {
       return Promise.reject(error)
@@ -457,13 +204,13 @@ export class Queue implements Outlet {
 
   #look(): true | undefined {
     if (!this.#path.isReadable()) return undefined
-    this.#fruitlessWakes = 0
+    this.#watch.fruitless = 0
     return true
   }
 
   #refuseReading(): never {
-    this.#checkOpen()
-    throw busy(`${this.#name} is being read by a loop`)
+    this.#life.checkOpen()
+    throw beingRead(`${nameOf(this)} is being read by a loop`)
   }
 
   /** Adds empty frames behind those that the batch has, up to its capacity or `count` of them, as many as are free; says how many. */
@@ -479,7 +226,7 @@ export class Queue implements Outlet {
    */
   transmit(batch: DescriptorBatch): number {
     const sent = this.#slate.transmitFrom(batch)
-    if (this.#slate.waiting > 0) this.#retrySoon()
+    if (this.#slate.waiting > 0) this.#sending.retrySoon()
     return sent
   }
 
@@ -491,12 +238,12 @@ export class Queue implements Outlet {
   /** Tells the kernel of all that was sent. A system call, if there is anything to tell. */
   kick(): void {
     this.#slate.flush()
-    this.#retrySoon()
+    this.#sending.retrySoon()
   }
 
   /** @internal */
   [outlet](): Slate {
-    this.#checkOpen()
+    this.#life.checkOpen()
     return this.#slate
   }
 
@@ -506,71 +253,66 @@ export class Queue implements Outlet {
     get places() {
       return queue.#path.places
     },
+    get here() {
+      return queue.#life.isHere
+    },
+    get life() {
+      return queue.#life
+    },
     claim: (reader) => {
-      queue.#checkOpen()
-      if (queue.#reader) throw busy(`${queue.#name} is being read already`)
-      queue.#reader = reader
+      queue.#life.checkOpen()
+      if (queue.#watch.reader) throw beingRead(`${nameOf(queue)} is being read already`)
+      queue.#watch.reader = reader
       queue.#claimed = true
     },
     release: (reader) => {
-      if (queue.#reader !== reader) return
-      queue.#reader = undefined
+      if (queue.#watch.reader !== reader) return
       queue.#claimed = false
-      watched.delete(queue)
-      queue.#arm()
+      queue.#watch.release()
     },
-    receive: (max) => queue.#receive(max),
-    finish: () => queue.#finish(),
+    receive: (max) => {
+      queue.#endLease()
+      const received = queue.#slate.receive(max)
+      if (queue.#slate.starved !== queue.#starved.times) queue.#tellStarved()
+      if (received === 0) return undefined
+      queue.#watch.fruitless = 0
+      queue.#batch = new Batch(queue.#slate, received)
+      return queue.#batch
+    },
+    finish: () => {
+      queue.#endLease()
+      if (queue.#life.isOver) return
+      queue.#slate.finish()
+      queue.#sending.retrySoon()
+    },
     wait: () => {
-      queue.#retrySoon()
-      queue.#arm()
+      queue.#sending.retrySoon()
+      queue.#watch.arm()
     },
-    end: (ending) => {
-      queue.#ending ??= queue.#end(ending)
-      return queue.#ending
+    reference: (referenced) => {
+      queue.#sending.reference(referenced)
+      queue.#watch.reference(referenced)
     },
-    hurry: (reason) => {
-      if (queue.#over) queue.#reason ??= reason
-      queue.#hurry()
-    },
-    get here() {
-      return !queue.#over && !queue.#elsewhere
-    },
-    alone: () => {
-      if (queue.#elsewhere) queue.#order({ alone: true })
-      else if (!queue.#over) queue.#checks ??= setInterval(() => queue.#check(), CHECK).unref()
-    },
-    report: () => queue.#report(),
-    reference: (referenced) => queue.#reference(referenced),
     reserve: (most) => {
-      queue.#checkOpen()
+      queue.#life.checkOpen()
       try {
         return queue.#socket.reserve(Math.min(most, queue.#socket.census().home >>> 1))
       } catch (error) {
-        throw queue.#failed(error)
+        throw queue.#life.failed(error)
       }
     },
     reclaim: () => queue.#socket.reclaim(),
   }))(this)
 
+  /** Of a scope of its own, without the queue: what the socket holds must not keep a forgotten port from being noticed. */
+  static #listener(self: WeakRef<Queue>): (events: number) => void {
+    return (events) => {
+      const queue = self.deref()
+      if (queue) queue.#watch.wake(events)
+    }
+  }
+
   // Reading
-
-  #receive(max: number): Batch | undefined {
-    this.#endLease()
-    const received = this.#slate.receive(max)
-    if (this.#slate.starved !== this.#starved.times) this.#tellStarved()
-    if (received === 0) return undefined
-    this.#fruitlessWakes = 0
-    this.#batch = new Batch(this.#slate, received)
-    return this.#batch
-  }
-
-  #finish(): void {
-    this.#endLease()
-    if (this.#over) return
-    this.#slate.finish()
-    this.#retrySoon()
-  }
 
   #endLease(): void {
     if (this.#batch) end(this.#batch)
@@ -585,418 +327,4 @@ export class Queue implements Outlet {
     this.#starved = { times: starved, toldAt: now }
     process.nextTick(() => this.#owner.starved(times))
   }
-
-  // Waiting
-
-  /** Of a scope of its own, without the queue: what the socket holds must not keep a forgotten port from being noticed. */
-  static #listener(self: WeakRef<Queue>): (events: number) => void {
-    return (events) => {
-      const queue = self.deref()
-      if (queue) queue.#onReady(events)
-    }
-  }
-
-  /** The events that somebody waits for. */
-  #wanted(): number {
-    if (this.#over || this.#elsewhere || this.#down) return 0
-    const congested = this.#senders.length > 0 && this.#slate.slots < this.#path.slots / 2
-    return (this.#reader?.waits ? READABLE : 0) | (congested ? WRITABLE : 0)
-  }
-
-  /** Waits for what is wanted, and no longer for what is not. */
-  #arm(): void {
-    const wanted = this.#wanted()
-    if (wanted !== 0) {
-      // The watch outlasts the wait, so that a batch does not cost a change of this set.
-      if (!watched.has(this)) watched.add(this)
-      this.#waited = true
-      this.#path.wait(wanted, this.#referenced)
-    } else if (this.#waited) {
-      this.#unwatch()
-    }
-  }
-
-  #unwatch(): void {
-    this.#waited = false
-    watched.delete(this)
-    this.#path.rest()
-  }
-
-  #onReady(events: number): void {
-    if (this.#over) return
-    // Nobody waits any more, or not until the batch has been dealt with. In the latter case resting would cost two system calls a batch,
-    // so the watch goes on until it has told in vain.
-    if (!this.#waited) {
-      this.#unwatch()
-      return
-    }
-    this.#waited = false
-    if (events & WRITABLE && this.#senders.length > 0) this.#pump()
-    if (events & READABLE && this.#reader?.waits && !this.#reader.wake()) this.#wokenForNothing()
-    this.#arm()
-  }
-
-  /** A device in error wakes for ever, and one that is deleted for ever or never: so ask. */
-  #wokenForNothing(): void {
-    if (this.#over) return
-    const device = this.#check()
-    if (device === 'gone' || (device === 'up' && ++this.#fruitlessWakes < CHANCE)) return
-    this.#unwatch()
-    this.#down = setTimeout(() => {
-      this.#down = undefined
-      this.#arm()
-    }, DOWN)
-    if (!this.#referenced) this.#down.unref()
-  }
-
-  #check(): 'up' | 'down' | 'gone' {
-    const device = this.#socket.check()
-    if (device === 'gone') {
-      const { port, name, uplink, members } = this.info
-      this.#owner.lost(
-        new XsknetError('ERR_XSKNET_PORT_LOST', `the device of port ${name} on ${uplink} was deleted`, {
-          hint: 'Open another port.',
-          details: { port, uplink, inner: members[this.index]?.inner },
-        }),
-      )
-    }
-    return device
-  }
-
-  #reference(referenced: boolean): void {
-    this.#referenced = referenced
-    for (const timer of [this.#retry, this.#down]) {
-      if (referenced) timer?.ref()
-      else timer?.unref()
-    }
-    this.#arm()
-  }
-
-  // Sending
-
-  #checkSendable(bytes: Uint8Array): void {
-    if (!(bytes instanceof Uint8Array)) throw wrongType('bytes', 'an instance of Uint8Array', bytes)
-    this.#checkOpen()
-    const { length } = bytes
-    const { frameCapacity: capacity } = this.#path
-    if (length === 0) throw outOfRange('bytes.length', `from 1 to ${capacity}`, length)
-    if (length > capacity) {
-      throw new XsknetError('ERR_XSKNET_FRAME_TOO_LONG', `a frame of ${this.#name} holds ${capacity} bytes, not ${length}`, {
-        hint: 'Ask for a larger frameSize or a smaller headroom when opening the port.',
-        details: { length, capacity },
-      })
-    }
-  }
-
-  #queue(bytes: Uint8Array): boolean {
-    if (this.#slate.trySend(bytes)) return true
-    if (!this.#kick) return false
-    this.#slate.flush() // there is something to make room with
-    return this.#slate.trySend(bytes)
-  }
-
-  /** One kick for all that is sent in this turn of the microtask queue. */
-  #kickSoon(): Promise<void> {
-    if (!this.#kick) {
-      this.#kick = Promise.resolve().then(() => {
-        this.#kick = undefined
-        if (this.#over || this.#elsewhere) return // which has flushed
-        this.#slate.flush()
-        this.#retrySoon()
-      })
-      this.#kick.catch(() => {}) // trySend() waits for nothing
-    }
-    return this.#kick
-  }
-
-  /** Tries again what the kernel did not take, and those who wait for a slot. */
-  #pump(): void {
-    const before = this.#slate.waiting
-    const sent: Sender[] = []
-    let kicked = Promise.resolve()
-    try {
-      this.#slate.flush()
-      for (let sender = this.#senders[0]; sender && this.#queue(sender.bytes); sender = this.#senders[0]) {
-        sent.push(sender)
-        this.#senders.shift()
-      }
-      if (sent.length > 0) this.#slate.flush()
-    } catch (error) {
-      kicked = Promise.reject(error)
-      kicked.catch(() => {})
-    }
-    for (const sender of sent) sender.sent(kicked)
-    const moved = sent.length > 0 || this.#slate.waiting < before
-    this.#retryAfter = moved ? RETRY.first : Math.min(this.#retryAfter * 2, RETRY.last)
-  }
-
-  #retrySoon(): void {
-    if (this.#retry || this.#over || (this.#slate.waiting === 0 && this.#senders.length === 0)) return
-    this.#retry = setTimeout(() => {
-      this.#retry = undefined
-      this.#pump()
-      this.#arm()
-      this.#retrySoon()
-    }, this.#retryAfter)
-    if (!this.#referenced) this.#retry.unref()
-  }
-
-  // Between threads
-
-  /** Reads what the thread says that has the queue. Without the queue in its scope, as {@link #listener}. */
-  static #correspondent(self: WeakRef<Queue>, released: () => void): Letter {
-    return (letter) => {
-      if (letter === null) released()
-      const queue = self.deref()
-      if (!queue) return
-      if (letter === null) queue.#answered()
-      else queue.#hear(JSON.parse(letter))
-    }
-  }
-
-  #hear(report: Report): void {
-    if ('lost' in report) {
-      if (!this.#over) this.#owner.lost(fromFailure(report.lost))
-      return
-    }
-    this.#told = report.stats
-    this.#answered()
-  }
-
-  #answered(): void {
-    for (const asking of this.#asking.splice(0)) asking()
-  }
-
-  async #report(): Promise<QueueStats | undefined> {
-    if (!this.#elsewhere) return this.#over ? this.#told : this.stats()
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, ANSWER)
-      this.#asking.push(() => {
-        clearTimeout(timer)
-        resolve()
-      })
-      this.#order({ report: true })
-      void this.#elsewhere?.then(resolve)
-    })
-    return this.#told
-  }
-
-  #follow(order: Order | undefined): void {
-    if (this.#over) {
-      if (order && 'over' in order && !order.over.drain) this.#hurry()
-    } else if (!order) {
-      this.#owner.lost(
-        new XsknetError('ERR_XSKNET_PORT_LOST', `the thread that opened port ${this.info.name} has ended`, {
-          hint: 'Keep the thread that opened a port until its queues are closed.',
-          details: { port: this.info.port, uplink: this.info.uplink },
-        }),
-      )
-    } else if ('report' in order) {
-      this.#tellFigures()
-    } else if ('alone' in order) {
-      this.#inside.alone()
-    } else {
-      const { failure, drain } = order.over
-      const error = failure && fromFailure(failure)
-      void this.#inside.end({ reason: error, loss: error, drain })
-    }
-  }
-
-  #order(order: Order): void {
-    this.#socket.post(JSON.stringify(order))
-  }
-
-  /** Writes down the figures, also for the thread that opened the port, if that is another one. */
-  #tellFigures(): void {
-    try {
-      this.#told = this.#figures()
-      this.#tell({ stats: this.#told })
-    } catch {
-      // A device that is gone and a ring that is broken have none.
-    }
-  }
-
-  #figures(): QueueStats {
-    const socket = this.#socket
-    const { refusedKeeps, forwarded, forwardedByCopy } = this.#slate
-    const own = { refusedSends: this.#refusedSends, refusedKeeps, forwarded, forwardedByCopy }
-    const client = { ...socket.counters(), ...own }
-    return { client, socket: socket.statistics(), census: socket.census() }
-  }
-
-  #tell(report: Report): void {
-    this.#socket.post(JSON.stringify(report))
-  }
-
-  // Ending
-
-  #checkOpen(): void {
-    if (this.#over || this.#elsewhere) throw this.#closedError()
-  }
-
-  #closedError(): Error {
-    if (this.#loss) return this.#loss
-    if (this.#over || !this.#elsewhere) return portClosed(this.info, this.#reason)
-    return new XsknetError('ERR_XSKNET_QUEUE_HANDED_OVER', `${this.#name} was handed over to another thread`, {
-      hint: 'Use it there, by what `adoptQueue(token)` returned.',
-      details: { port: this.info.port, uplink: this.info.uplink, queue: this.index },
-    })
-  }
-
-  /** What the socket threw, typed; the port is lost if there is no way on. */
-  #failed(error: unknown): unknown {
-    if (this.#over || this.#elsewhere) return this.#closedError()
-    const failure = typed(error)
-    const fatal = failure instanceof XsknetError && /_(PORT_LOST|RING_BROKEN)$/.test(failure.code)
-    if (fatal) this.#owner.lost(failure)
-    return failure
-  }
-
-  async #end(ending: Ending): Promise<void> {
-    this.#over = true
-    this.#reason = ending.reason
-    this.#loss = ending.loss
-    forgotten.unregister(this)
-    this.#rest()
-    await (this.#elsewhere ? this.#endElsewhere(ending) : this.#endHere(ending))
-    if (this.#reason) this.#settle.reject(this.#reason)
-    else this.#settle.resolve()
-  }
-
-  async #endHere({ reason, loss, drain }: Ending): Promise<void> {
-    this.#endLease()
-    this.#slate.close()
-    try {
-      this.#path.finish()
-    } catch {
-      // There is nothing left to send by.
-    }
-    this.#reader?.stop(reason)
-    if (drain) await this.#drain()
-    for (const sender of this.#senders.splice(0)) sender.refused(this.#closedError())
-    this.#tellFigures()
-    if (loss) this.#tell({ lost: toFailure(loss) })
-    await new Promise<void>((resolve) => this.#socket.close(resolve))
-  }
-
-  /** Has the thread that has the queue end it, and waits for that; not for ever, because it may hang, and need not end for the port to. */
-  async #endElsewhere({ reason, loss, drain = false }: Ending): Promise<void> {
-    const error = loss ?? (reason && portClosed(this.info, reason))
-    this.#order({ over: { drain, ...(error && { failure: toFailure(error) }) } })
-    this.#socket.recall()
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, drain ? DRAIN + ANSWER : ANSWER)
-      this.#hurry = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-      void this.#elsewhere?.then(this.#hurry)
-    })
-  }
-
-  /** Forgets all that is waited for. */
-  #rest(): void {
-    clearInterval(this.#checks)
-    clearTimeout(this.#retry)
-    clearTimeout(this.#down)
-    this.#retry = this.#down = undefined
-    this.#waited = false
-    watched.delete(this)
-  }
-
-  /** Waits until the kernel has sent everything, somebody is in a hurry, or the time is over. */
-  async #drain(): Promise<void> {
-    const deadline = performance.now() + DRAIN
-    let hurried = false
-    for (let pause = RETRY.first; !hurried && performance.now() < deadline; pause = Math.min(pause * 2, 16)) {
-      this.#pump()
-      let census: Census
-      try {
-        this.#path.flush()
-        census = this.#socket.census()
-      } catch {
-        return // the device is gone, and the frames with it
-      }
-      if (census.tx === 0 && this.#senders.length === 0) return
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, pause)
-        this.#hurry = () => {
-          hurried = true
-          clearTimeout(timer)
-          resolve()
-        }
-      })
-    }
-  }
-}
-
-/** A reader of queues, as if they were one. */
-export function read(
-  queues: readonly Queue[],
-  options: BatchesOptions,
-  { spinMicroseconds }: QueueSettings,
-): AsyncIterableIterator<Batch> {
-  checkOptions(options)
-  const { max = 64, signal } = options
-  if (typeof max !== 'number') throw wrongType('options.max', 'of type number', max)
-  if (!Number.isInteger(max) || max < 1) throw outOfRange('options.max', 'an integer from 1 on', max)
-  checkSignal(signal)
-  const open = queues.filter((queue) => inside(queue).here)
-  const sources = (open.length > 0 ? open : queues.slice(0, 1)).map(inside) // which then says why it cannot be read
-  const most = Math.min(max, ...sources.map(({ places }) => places))
-  return new Reader(sources.length === 1 ? (sources[0] as Inside) : new InTurn(sources), most, signal, spinMicroseconds / 1000)
-}
-
-/**
- * Takes over a queue that another thread of this process has given away by {@link Queue.token}. It belongs to this thread from now on:
- * it is read and sent by here, and released when it is closed, when its port is, or when this thread ends, however that comes about.
- *
- * @throws {XsknetError} `ERR_XSKNET_TOKEN_VOID` where the token was adopted before, its port has ended, or it is of another process.
- */
-export function adoptQueue(token: QueueToken): Queue {
-  if (typeof token !== 'object' || token === null || !isKey(token.key) || !token.info || !token.settings) {
-    throw wrongType('token', 'what `queue.token()` returned', token)
-  }
-  const { key, index, info, settings } = token
-  let self: WeakRef<Queue> | undefined
-  const early: (Order | undefined)[] = []
-  const obey = (order: Order | undefined) => {
-    const queue = self?.deref()
-    if (queue) follow(queue, order)
-    else if (!self) early.push(order)
-  }
-  const socket = takeOver(key, (letter) => obey(letter === null ? undefined : JSON.parse(letter)))
-  if (!socket) {
-    throw new XsknetError(
-      'ERR_XSKNET_TOKEN_VOID',
-      `nothing can be adopted by this token of queue ${index} of port ${info.name}`,
-      {
-        hint: 'A token works once, in the process that made it, and as long as its port is open.',
-        details: { port: info.port, uplink: info.uplink, queue: index },
-      },
-    )
-  }
-  const owner: Owner = {
-    lost: (error) => {
-      void inside(queue).end({ reason: error, loss: error })
-    },
-    starved: () => {}, // `stats().client.fillStarved` counts them
-  }
-  const queue = new Queue(socket, info, index, owner, settings)
-  self = new WeakRef(queue)
-  for (const order of early) follow(queue, order)
-  forgotten.register(queue, `queue ${index} of port ${info.name} on ${info.uplink}`, queue)
-  return queue
-}
-
-/** What everything throws once the port was closed by its user. */
-export function portClosed({ name, uplink, port }: PortInfo, reason: Error | undefined): XsknetError {
-  return new XsknetError('ERR_XSKNET_PORT_CLOSED', `port ${name} on ${uplink} was closed`, {
-    details: { port, uplink },
-    ...(reason && { cause: reason }),
-  })
-}
-
-function isKey(key: unknown): boolean {
-  return Array.isArray(key) && key.length === 4 && key.every((word) => typeof word === 'number' && word >>> 0 === word)
 }

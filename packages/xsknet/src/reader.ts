@@ -1,6 +1,14 @@
+import { checkOptions, checkSignal, outOfRange, wrongType } from './arguments.js'
 import type { Batch } from './batch.js'
-import { XsknetError } from './errors.js'
 import { Pace } from './pace.js'
+import { beingRead } from './refusals.js'
+
+export interface BatchesOptions {
+  /** The most frames of a batch; the port's rings bound it, too. Default: 64. */
+  max?: number | undefined
+  /** Ends the loop: it throws the signal's reason. */
+  signal?: AbortSignal | undefined
+}
 
 /** Who waits for a queue to become readable. */
 export interface Waiter {
@@ -25,6 +33,14 @@ export interface Source {
   wait(): void
 }
 
+/** A queue, as what is read. */
+export interface QueueSource extends Source {
+  /** The most frames of a batch. */
+  readonly places: number
+  /** Whether this thread has it, and it is not over. */
+  readonly here: boolean
+}
+
 const DONE = { done: true, value: undefined } as const
 
 /** What `batches()` returns. */
@@ -33,6 +49,7 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
   readonly #signal: AbortSignal | undefined
   readonly #pace: Pace
   readonly #find: () => Batch | undefined
+  readonly #sleep: () => void
   #stage: 'new' | 'open' | 'over' = 'new'
   /** A `next()` that waits. */
   #pending: { resolve: (result: IteratorResult<Batch>) => void; reject: (error: unknown) => void } | undefined
@@ -44,11 +61,12 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
     this.#signal = signal
     this.#pace = new Pace(spin)
     this.#find = () => source.receive(max)
+    this.#sleep = () => source.wait()
   }
 
   /** The lease ends here and at {@link return}, and nowhere else but with the port. */
   next(): Promise<IteratorResult<Batch>> {
-    if (this.#pending) return Promise.reject(busy('the last `next()` of this reader has not been answered yet'))
+    if (this.#pending) return Promise.reject(beingRead('the last `next()` of this reader has not been answered yet'))
     try {
       if (this.#stage === 'new') this.#open()
       if (this.#ending) return this.#end(this.#ending.error)
@@ -60,7 +78,7 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
       const waiting = new Promise<IteratorResult<Batch>>((resolve, reject) => {
         this.#pending = { resolve, reject }
       })
-      if (due || this.#pace.again) this.#turn()
+      if (due || this.#pace.again) this.#pace.turn(this, this.#sleep)
       else this.#source.wait()
       return waiting
     } catch (error) {
@@ -114,15 +132,6 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
     if (!pending) return
     this.#pending = undefined
     this.#end(this.#ending.error).then(pending.resolve, pending.reject)
-  }
-
-  /** Lets everything else have its turn, then looks again. */
-  #turn(): void {
-    setImmediate(() => {
-      if (this.wake()) return
-      if (this.#pace.again) this.#turn()
-      else this.#source.wait()
-    })
   }
 
   #open(): void {
@@ -207,8 +216,19 @@ export class InTurn implements Source {
   }
 }
 
-export function busy(message: string): XsknetError {
-  return new XsknetError('ERR_XSKNET_READER_BUSY', message, {
-    hint: 'Read a port in one place, and hand frames on from there; or end the first loop.',
-  })
+/** A reader of queues, as if they were one. */
+export function read(
+  queues: readonly QueueSource[],
+  options: BatchesOptions,
+  spinMicroseconds: number,
+): AsyncIterableIterator<Batch> {
+  checkOptions(options)
+  const { max = 64, signal } = options
+  if (typeof max !== 'number') throw wrongType('options.max', 'of type number', max)
+  if (!Number.isInteger(max) || max < 1) throw outOfRange('options.max', 'an integer from 1 on', max)
+  checkSignal(signal)
+  const open = queues.filter(({ here }) => here)
+  const sources = open.length > 0 ? open : queues.slice(0, 1) // which then says why it cannot be read
+  const most = Math.min(max, ...sources.map(({ places }) => places))
+  return new Reader(sources.length === 1 ? (sources[0] as Source) : new InTurn(sources), most, signal, spinMicroseconds / 1000)
 }

@@ -1,0 +1,66 @@
+import { XsknetError } from './errors.js'
+import type { PortInfo } from './protocol.js'
+
+/** Which queue, and of which port. */
+export interface Member {
+  readonly info: PortInfo
+  readonly index: number
+}
+
+/** The queue, or the port if that is the same, for messages. */
+export function nameOf({ info, index }: Member): string {
+  return info.members.length > 1 ? `queue ${index} of port ${info.name}` : `port ${info.name}`
+}
+
+/** What everything throws once the port was closed by its user. */
+export function portClosed({ name, uplink, port }: PortInfo, reason: Error | undefined): XsknetError {
+  return new XsknetError('ERR_XSKNET_PORT_CLOSED', `port ${name} on ${uplink} was closed`, {
+    details: { port, uplink },
+    ...(reason && { cause: reason }),
+  })
+}
+
+/** What everything throws once another thread has the queue. */
+export function handedOver(queue: Member): XsknetError {
+  const { port, uplink } = queue.info
+  return new XsknetError('ERR_XSKNET_QUEUE_HANDED_OVER', `${nameOf(queue)} was handed over to another thread`, {
+    hint: 'Use it there, by what `adoptQueue(token)` returned.',
+    details: { port, uplink, queue: queue.index },
+  })
+}
+
+export function deviceDeleted({ info, index }: Member): XsknetError {
+  const { port, name, uplink, members } = info
+  return new XsknetError('ERR_XSKNET_PORT_LOST', `the device of port ${name} on ${uplink} was deleted`, {
+    hint: 'Open another port.',
+    details: { port, uplink, inner: members[index]?.inner },
+  })
+}
+
+export function openerEnded({ port, name, uplink }: PortInfo): XsknetError {
+  return new XsknetError('ERR_XSKNET_PORT_LOST', `the thread that opened port ${name} has ended`, {
+    hint: 'Keep the thread that opened a port until its queues are closed.',
+    details: { port, uplink },
+  })
+}
+
+export function tokenVoid({ info, index }: Member): XsknetError {
+  const { port, name, uplink } = info
+  return new XsknetError('ERR_XSKNET_TOKEN_VOID', `nothing can be adopted by this token of queue ${index} of port ${name}`, {
+    hint: 'A token works once, in the process that made it, and as long as its port is open.',
+    details: { port, uplink, queue: index },
+  })
+}
+
+export function beingRead(message: string): XsknetError {
+  return new XsknetError('ERR_XSKNET_READER_BUSY', message, {
+    hint: 'Read a port in one place, and hand frames on from there; or end the first loop.',
+  })
+}
+
+export function frameTooLong(queue: Member, length: number, capacity: number): XsknetError {
+  return new XsknetError('ERR_XSKNET_FRAME_TOO_LONG', `a frame of ${nameOf(queue)} holds ${capacity} bytes, not ${length}`, {
+    hint: 'Ask for a larger frameSize or a smaller headroom when opening the port.',
+    details: { length, capacity },
+  })
+}
