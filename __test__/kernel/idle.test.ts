@@ -2,15 +2,16 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import type { PortInfo } from 'xsknet'
-import type { Client } from '../helpers/client.js'
+import { Client } from '../helpers/client.js'
 import { Daemon } from '../helpers/daemon.js'
-import { CARD } from '../helpers/lab.js'
+import { CARD, portPrefixes } from '../helpers/lab.js'
 import { waitUntil } from '../helpers/program.js'
 import type { Seen } from '../helpers/programs/orders.js'
+import type { Slept } from '../helpers/programs/sleeper.js'
 import { Scene } from '../helpers/scene.js'
 
 const PORTS = 10
-const SECONDS = 3
+const SECONDS = 1
 
 /** Nanoseconds that all threads of a process have run: `utime` and `stime` of its `stat` count in steps of 10 ms. */
 function ran(pid: number): number {
@@ -142,3 +143,33 @@ test.serial('a reader that spins before it sleeps sleeps', async (t) => {
   await port.client.stop()
   await scene.end(t)
 })
+
+test.serial(
+  'a thread that sleeps in receive() costs nothing, wakes for frames, and hears of the end of its device',
+  async (t) => {
+    const scene = await Scene.open(t)
+    const client = Client.start(scene.lab, '__test__/helpers/programs/sleeper.ts', { socket: scene.daemon.socket })
+    const { mac, inner, outer } = await client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(0) })
+    const processes = { client: client.program.pid }
+    const read = (frames: number) => client.ask<Slept>({ do: 'read', frames, microseconds: 200_000 })
+    const set = (state: string) =>
+      scene.lab.host.output('nsenter', `--net=/run/xsknet/${scene.daemon.instance}/netns`, 'ip', 'link', 'set', inner, state)
+
+    const some = read(500)
+    await idle(t, 'nothing comes', processes)
+    await set('down')
+    await idle(t, 'the pair is down', processes)
+    await set('up')
+    const flood = scene.lab.flood({ mac, address: '192.0.2.10', port: 9 }, { seconds: 60, rate: 1000 })
+    const { frames, inVain, code } = await some
+    await flood.stop()
+    t.is(code, undefined)
+    t.true(frames >= 500 && inVain > 0, `${frames} frames, ${inVain} times in vain`)
+
+    const none = read(1_000_000)
+    await scene.lab.host.deleteLink(outer)
+    t.is((await none).code, 'ERR_XSKNET_PORT_LOST')
+    await client.stop()
+    await scene.end(t)
+  },
+)

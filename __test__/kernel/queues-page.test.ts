@@ -5,7 +5,7 @@ import { Scene } from '../helpers/scene.js'
 import { compiled } from '../helpers/stage.js'
 import { programsOf } from '../helpers/workspace.js'
 
-const [sending, batches, descriptors, threads, ...more] = programsOf('docs/queues.md').map((text) =>
+const [sending, batches, descriptors, threads, sleeping, ...more] = programsOf('docs/queues.md').map((text) =>
   text.replaceAll("'eth0'", `'${CARD}'`),
 )
 
@@ -33,6 +33,17 @@ for (const [name, text] of Object.entries({ batches, descriptors, threads })) {
     await echoes(t, name, text)
   })
 }
+
+test.serial('the program of docs/queues.md whose thread sleeps counts what comes, and ends at SIGTERM', async (t) => {
+  const scene = await Scene.open(t)
+  const program = run(scene, 'sleeping', sleeping)
+  const [, mac = ''] = /comes to (\S+)/.exec(await program.waitFor(/comes to /)) ?? []
+  await scene.lab.flood({ mac, address: portAddresses(0)[0], port: 9 }, { frames: 500, rate: 1000 }).done
+  t.deepEqual(await program.stop('SIGTERM'), { code: 0, signal: null }, program.lines.join('\n'))
+  const [counted = ''] = program.lines.slice(-1)
+  t.true(Number(/^(\d+) frames$/.exec(counted)?.[1]) >= 500, counted)
+  await scene.end(t)
+})
 
 async function echoes(t: ExecutionContext, name: string, text: string | undefined): Promise<void> {
   const scene = await Scene.open(t)

@@ -21,6 +21,7 @@ const port = await net.openPort({
   queues: 2,
   maxKept: 64,
   busyPoll: { spinMicroseconds: 50 },
+  coalesceMicroseconds: 20,
 })
 // @ts-expect-error a number
 await net.openPort({ uplink: 'eth0', addresses: [], queues: '2' })
@@ -43,6 +44,9 @@ const batch = queue.batch(64)
 exactly<DescriptorBatch>()(batch)
 exactly<Uint32Array>()(batch.descriptors)
 exactly<number>()(queue.receive(batch))
+exactly<number>()(queue.receive(batch, 100_000))
+// @ts-expect-error microseconds
+queue.receive(batch, '1')
 exactly<number>()(queue.allocate(batch))
 exactly<number>()(queue.transmit(batch))
 exactly<number>()(queue.recycle(batch))

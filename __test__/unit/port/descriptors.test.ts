@@ -49,6 +49,17 @@ test('what arrives is added behind what a batch has, sent from its front, and wh
   t.is(socket.held, 0)
 })
 
+test('how long a thread may sleep for a frame is passed on, once, and what is no such time is refused', (t) => {
+  const { socket, queue } = opened(t)
+  const batch = queue.batch(4)
+  queue.receive(batch, 1_000_000)
+  t.is(socket.slept, 1_000_000)
+  queue.receive(batch)
+  t.is(socket.slept, 0)
+  for (const time of [-1, 0.5, 1_000_001, Number.NaN]) t.throws(() => queue.receive(batch, time), outside)
+  t.throws(() => queue.receive(batch, '1' as never), { code: 'ERR_INVALID_ARG_TYPE' })
+})
+
 test('empty frames are written and sent by address, and what is given back is free', (t) => {
   const { socket, queue } = opened(t)
   const batch = queue.batch(8)

@@ -250,6 +250,11 @@ test('a port is lost when a thread finds that its queue is; alone, threads are t
   port.queue(0).token()
   port.alone()
   t.deepEqual(socket.posted, [{ alone: true }])
+  const later = new Socket()
+  const other = portOf([later])
+  other.alone()
+  other.queue(0).token()
+  t.deepEqual(later.posted, [{ alone: true }])
   const told = once(port, 'lost')
   socket.letter(JSON.stringify({ lost: toFailure(new XsknetError('ERR_XSKNET_PORT_LOST', 'gone')) }))
   const [loss] = await told

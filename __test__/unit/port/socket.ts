@@ -27,6 +27,8 @@ export class Socket {
   /** What the next call throws, as the binding does. */
   failure: { code: string; message: string } | undefined
   closed = false
+  /** For how long the last call would have slept. */
+  slept = 0
   /** Others have the same UMEM, so that no thread can have this one. */
   shared = false
 
@@ -146,7 +148,10 @@ export class Socket {
         slate[SECOND] = this.#tables.push(table) - 1
         return table
       }),
-      receiveInto: inWords('receiveInto', (table, length) => this.#receive(this.#table(table).subarray(2 * length))),
+      receiveInto: inWords('receiveInto', (table, length, microseconds) => {
+        this.slept = microseconds
+        return this.#receive(this.#table(table).subarray(2 * length))
+      }),
       allocateInto: inWords('allocateInto', (table, length, end) =>
         this.#allocate(this.#table(table).subarray(2 * length, 2 * end)),
       ),

@@ -4,11 +4,14 @@
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
 
 use xsknet_xsk::ring::RingName;
 use xsknet_xsk::{
     Census, Closed, DeviceState, Endpoint, FlushError, Frame, FrameTooLong, KernelStatistics, LentDescriptor,
-    MAX_PARTS_RECEIVED, MAX_PARTS_SENT, RingBroken, Socket, SocketCounters, TransmitError, Umem, UmemMemory,
+    MAX_PARTS_RECEIVED, MAX_PARTS_SENT, Readiness, RingBroken, Socket, SocketCounters, TransmitError, Umem, UmemMemory,
+    WaitError,
 };
 
 use crate::slate::{Slate, Word, Words};
@@ -79,6 +82,10 @@ pub(crate) enum PathError {
     Ring(#[from] RingBroken),
     #[error(transparent)]
     Flush(FlushError),
+    #[error(transparent)]
+    Wait(WaitError),
+    #[error("the device is gone")]
+    DeviceGone,
     #[error(transparent)]
     TooLong(#[from] FrameTooLong),
     #[error("batch {0} is none of this UMEM, or the queue that made it has been closed")]
@@ -234,6 +241,30 @@ impl DataPath {
         let received = self.endpoint.receive_lent(umem, table.descriptors(2 * length, usize::MAX))?;
         self.publish();
         Ok(received)
+    }
+
+    /// As [`receive_into`](Self::receive_into), and where there is none, sleeps until one comes or the time is over.
+    pub(crate) fn receive_into_or_sleep(
+        &mut self,
+        table: usize,
+        length: usize,
+        time: Duration,
+    ) -> Result<usize, PathError> {
+        let received = self.receive_into(table, length)?;
+        if received > 0 || time.is_zero() {
+            return Ok(received);
+        }
+        let ready = self.endpoint.wait(&mut self.commons.borrow_mut().umem, time);
+        match ready.map_err(PathError::Wait)? {
+            Readiness::Frames => self.receive_into(table, length),
+            Readiness::TimedOut => Ok(0),
+            Readiness::DeviceGone => Err(PathError::DeviceGone),
+            // Its socket is in error, and ends every sleep at once.
+            Readiness::DeviceDown => {
+                thread::sleep(time);
+                Ok(0)
+            }
+        }
     }
 
     /// Empty frames into a table, from the first `length` on to `end`. Says how many.

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use napi::Status;
 use serde_json::{Map, Value, json};
-use xsknet_xsk::{AdoptError, FlushError, LayoutError};
+use xsknet_xsk::{AdoptError, FlushError, LayoutError, WaitError};
 
 use crate::data_path::PathError;
 use crate::uv::errno_name;
@@ -83,7 +83,9 @@ impl From<PathError> for Failure {
     fn from(error: PathError) -> Self {
         let message = error.to_string();
         match error {
-            PathError::Ring(broken) | PathError::Flush(FlushError::Ring(broken)) => Self {
+            PathError::Ring(broken)
+            | PathError::Flush(FlushError::Ring(broken))
+            | PathError::Wait(WaitError::Ring(broken)) => Self {
                 hint: Some("Whoever shares the port's descriptors wrote into its rings; open another port."),
                 details: json!({ "ring": broken.ring.to_string(), "size": broken.size }),
                 ..Self::new("ERR_XSKNET_RING_BROKEN", message)
@@ -99,6 +101,13 @@ impl From<PathError> for Failure {
                     ..Self::new("ERR_XSKNET_KERNEL_REFUSED", message).because_of(&cause).by("sendto")
                 }
             }
+            PathError::Wait(WaitError::Poll { cause }) => {
+                Self::new("ERR_XSKNET_KERNEL_REFUSED", message).because_of(&cause).by("poll")
+            }
+            PathError::DeviceGone => Self {
+                hint: Some("The port's device was deleted; open another port."),
+                ..Self::new("ERR_XSKNET_PORT_LOST", message)
+            },
             PathError::NoTable(_) => Self::new("ERR_XSKNET_PORT_CLOSED", message),
             PathError::TooLong(too_long) => Self {
                 details: json!({ "length": too_long.len, "capacity": too_long.capacity }),

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use napi::bindgen_prelude::{Env, Unknown};
 use napi::sys;
@@ -62,7 +63,8 @@ pub struct HotPath<'env> {
     /// Makes a table of so many descriptors, each an address and a length; its number is the slate's second word.
     #[napi(ts_type = "(capacity: number) => Uint32Array<ArrayBuffer>")]
     pub make_table: Unknown<'env>,
-    /// Received frames into a table, behind the first `length`; says how many. Kicks at once if there is none.
+    /// Received frames into a table, behind the first `length`; says how many. If there is none, kicks at once and sleeps until one comes,
+    /// for up to as many microseconds as the third argument says.
     #[napi(ts_type = "() => void")]
     pub receive_into: Unknown<'env>,
     /// Empty frames into a table, from the first `length` on to `end`; says how many.
@@ -215,8 +217,8 @@ unsafe extern "C" fn make_table(env: sys::napi_env, info: sys::napi_callback_inf
 
 unsafe extern "C" fn receive_into(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     in_words(env, info, |path| {
-        let [table, length, _] = words(path);
-        path.receive_into(table, length)
+        let [table, length, microseconds] = words(path);
+        path.receive_into_or_sleep(table, length, Duration::from_micros(microseconds as u64))
     })
 }
 

@@ -1,4 +1,5 @@
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Endpoint {
     xsk: OwnedFd,
     layout: Layout,
     bind: BindMode,
+    /// The last sleep ended with frames, so that the device was there.
+    woken_by_frames: bool,
 }
 
 /// What is left in a UMEM of a socket that was closed: the chunks that the kernel may still use for as long as another descriptor of the
@@ -45,7 +48,7 @@ pub struct Closed {
 
 impl Endpoint {
     pub(crate) fn new(rings: MappedRings, xsk: OwnedFd, layout: Layout, bind: BindMode) -> Self {
-        Self { rings, xsk, layout, bind }
+        Self { rings, xsk, layout, bind, woken_by_frames: false }
     }
 
     /// Takes over a bound socket that shares `umem`. Needs no capability.
@@ -216,14 +219,18 @@ impl Endpoint {
         if self.rings.rx.entries()? > 0 {
             return Ok(Readiness::Frames);
         }
-        if self.device() == DeviceState::Gone {
+        // Where the last sleep ended with frames, the question would cost a system call for each time that one wakes.
+        if !mem::take(&mut self.woken_by_frames) && self.device() == DeviceState::Gone {
             return Ok(Readiness::DeviceGone);
         }
         // A time too long for the kernel's clock is no limit.
         let timeout = Timespec::try_from(timeout).ok();
         let mut fds = [PollFd::new(&self.xsk, PollFlags::IN)];
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) if fds[0].revents().contains(PollFlags::IN) => Ok(Readiness::Frames),
+            Ok(_) if fds[0].revents().contains(PollFlags::IN) => {
+                self.woken_by_frames = true;
+                Ok(Readiness::Frames)
+            }
             Ok(_) => Ok(match self.device() {
                 DeviceState::Gone => Readiness::DeviceGone,
                 DeviceState::Down => Readiness::DeviceDown,

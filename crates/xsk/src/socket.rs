@@ -153,8 +153,8 @@ impl Socket {
         self.endpoint.flush(&mut self.umem)
     }
 
-    /// Sleeps until a frame has arrived or the time is over; not at all if RX holds frames or the device is gone. It may wake early, with
-    /// [`Readiness::TimedOut`], when a signal arrives.
+    /// Sleeps until a frame has arrived or the time is over; not at all if RX holds frames, or the device is gone and the last sleep did not
+    /// end with frames. It may wake early, with [`Readiness::TimedOut`], when a signal arrives.
     ///
     /// A device that is deleted meanwhile does not end the sleep: this kernel's `xsk_poll` reports neither POLLERR nor POLLHUP (6.18), so
     /// only the end of the time does. Choose one that you can bear.

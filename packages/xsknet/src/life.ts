@@ -47,6 +47,8 @@ export class Life {
   /** Cuts short what the end waits for. */
   readonly #hurry = new AbortController()
   #settle!: { resolve(): void; reject(reason: Error): void }
+  /** The daemon is gone. */
+  #alone = false
   /** The figures that were told last. */
   #told: QueueStats | undefined
 
@@ -113,6 +115,7 @@ export class Life {
 
   /** The daemon is gone: the device is looked at now and then, and the owner told if that is gone, too. */
   alone(): void {
+    this.#alone = true
     if (this.#away) this.#away.alone()
     else if (!this.#over) this.#parts.watch.alone()
   }
@@ -133,6 +136,7 @@ export class Life {
       if (!this.#over) owner.lost(error)
     })
     this.#away = away
+    if (this.#alone) away.alone()
     this.#rest()
     sending.refuse(() => this.#closedError())
     void away.released.then(() => this.end({}))

@@ -1,4 +1,4 @@
-import { checkOptions, checkSignal, outOfRange } from './arguments.js'
+import { checkOptions, checkSignal, outOfRange, wrongType } from './arguments.js'
 import type { QueueToken } from './away.js'
 import { Batch, end } from './batch.js'
 import type { DescriptorBatch } from './descriptors.js'
@@ -12,10 +12,13 @@ import { type BatchesOptions, read } from './reader.js'
 import { beingRead, nameOf } from './refusals.js'
 import { Sending, type SendOptions } from './sending.js'
 import { type Outlet, outlet, Slate } from './slate.js'
+import { Alarm } from './timers.js'
 import { Watch } from './watch.js'
 
 /** Milliseconds between `starved` events. */
 const STARVED = 1000
+/** The most microseconds that a thread sleeps for a frame. */
+const LONGEST_SLEEP = 1_000_000
 
 /** Lets the owner of a queue, and nobody else, do what nobody else may. */
 export let inside: (queue: Queue) => Inside
@@ -49,7 +52,10 @@ export class Queue implements Outlet {
   #claimed = false
   #outlook: Outlook | undefined
   #batch: Batch | undefined
-  #starved = { times: 0, toldAt: Number.NEGATIVE_INFINITY }
+  /** Of the times that reception found no chunk, those that have been told. */
+  #starvedTold = 0
+  /** The owner was told of some a short while ago. */
+  readonly #quiet = new Alarm()
 
   /** By a port, or by {@link adoptQueue}. The socket is the queue's own from here on. */
   constructor(socket: AdoptedSocket, info: PortInfo, index: number, owner: Owner, settings: QueueSettings) {
@@ -83,6 +89,7 @@ export class Queue implements Outlet {
       endLease: () => this.#endLease(),
     })
     this.closed = this.#life.closed
+    this.#quiet.reference(false)
   }
 
   /** As {@link Port.batches}, from this queue alone. */
@@ -163,11 +170,16 @@ export class Queue implements Outlet {
   /**
    * Adds received frames behind those that the batch has, as many as there is room for, and says how many: at once, and 0 if there are
    * none. Frames that were sent and wait for a kick get it when there are none, or when it is worth it.
+   *
+   * @param sleepMicroseconds For a thread that does nothing else: where there are none, it sleeps until some come, for so long at most, up
+   * to 1,000,000. Nothing else of the thread runs meanwhile: no timer, no promise, and not what another thread wants, such as the end of
+   * the port, so let the event loop turn now and then. A signal may cut it short.
    */
-  receive(batch: DescriptorBatch): number {
+  receive(batch: DescriptorBatch, sleepMicroseconds = 0): number {
     if (this.#claimed) this.#refuseReading()
-    const received = this.#slate.receiveInto(batch)
-    if (this.#slate.starved !== this.#starved.times) this.#tellStarved()
+    if (sleepMicroseconds !== 0) checkSleep(sleepMicroseconds)
+    const received = this.#slate.receiveInto(batch, sleepMicroseconds)
+    if (this.#slate.starved !== this.#starvedTold) this.#tellStarved()
     return received
   }
 
@@ -273,7 +285,7 @@ export class Queue implements Outlet {
     receive: (max) => {
       queue.#endLease()
       const received = queue.#slate.receive(max)
-      if (queue.#slate.starved !== queue.#starved.times) queue.#tellStarved()
+      if (queue.#slate.starved !== queue.#starvedTold) queue.#tellStarved()
       if (received === 0) return undefined
       queue.#watch.fruitless = 0
       queue.#batch = new Batch(queue.#slate, received)
@@ -319,12 +331,19 @@ export class Queue implements Outlet {
     this.#batch = undefined
   }
 
+  /** Called for each batch while there is something to tell: by a timer, because a look at the clock puts a number on the heap. */
   #tellStarved(): void {
-    const now = performance.now()
-    if (now - this.#starved.toldAt < STARVED) return
+    if (this.#quiet.isSet) return
+    this.#quiet.set(STARVED, () => {})
     const { starved } = this.#slate
-    const times = (starved - this.#starved.times) >>> 0
-    this.#starved = { times: starved, toldAt: now }
+    const times = (starved - this.#starvedTold) >>> 0
+    this.#starvedTold = starved
     process.nextTick(() => this.#owner.starved(times))
   }
+}
+
+function checkSleep(microseconds: number): void {
+  if (typeof microseconds !== 'number') throw wrongType('sleepMicroseconds', 'of type number', microseconds)
+  if (!Number.isInteger(microseconds) || microseconds < 0 || microseconds > LONGEST_SLEEP)
+    throw outOfRange('sleepMicroseconds', `an integer from 0 to ${LONGEST_SLEEP}`, microseconds)
 }

@@ -248,12 +248,16 @@ export class Slate {
     }
   }
 
-  /** Adds received frames behind those of the batch, as many as it has room for; says how many. */
-  receiveInto(batch: DescriptorBatch): number {
+  /**
+   * Adds received frames behind those of the batch, as many as it has room for; says how many. Where there is none, the thread sleeps until
+   * one comes, for so many microseconds at most.
+   */
+  receiveInto(batch: DescriptorBatch, microseconds: number): number {
     const { length } = batch
     const words = this.#words
     words[ARGUMENT] = numberOf(batch, this.umem)
     words[LENGTH] = length
+    words[END] = microseconds
     try {
       this.#path.receiveInto()
     } catch (error) {
