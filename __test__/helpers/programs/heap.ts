@@ -1,10 +1,7 @@
 // A reader that knows what it allocates. Run it with a nursery so large that nothing is collected while it reads.
-import { PerformanceObserver } from 'node:perf_hooks'
-import { setImmediate as turn } from 'node:timers/promises'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { type Batch, connect, type Port, type PortOptions } from 'xsknet'
 import { ethernet, ipv4, udp } from 'xsknet/headers'
+import { collect, collectionsBetween, heapUsed } from './collections.js'
 import { serve } from './serve.js'
 
 /** What reading a number of frames came to. */
@@ -20,14 +17,6 @@ export interface Reading {
   /** So that no header is read in vain. */
   payload: number
 }
-
-setFlagsFromString('--expose-gc')
-const gc = runInNewContext('gc') as () => void
-/** When each collection began, in milliseconds since this process did. They are told late, but in order. */
-const collections: number[] = []
-new PerformanceObserver((list) => {
-  for (const { startTime } of list.getEntries()) collections.push(startTime)
-}).observe({ entryTypes: ['gc'] })
 
 let port: Port
 let payload = 0
@@ -48,18 +37,11 @@ function views(frames: Batch): void {
   for (const frame of frames) payload += frames.memory.subarray(frame.offset, frame.offset + frame.length).length
 }
 
-/** Collects garbage, and waits until all collections so far are told. */
-async function collect(): Promise<void> {
-  const asked = performance.now()
-  gc()
-  while (!collections.some((began) => began >= asked)) await turn()
-}
-
 async function read(frames: number, max: number, treat: (frames: Batch) => void): Promise<Reading> {
   let [left, batches] = [frames, 0]
   payload = 0
   await collect()
-  const before = process.memoryUsage().heapUsed
+  const before = heapUsed()
   const began = performance.now()
   for await (const batch of port.batches({ max })) {
     treat(batch)
@@ -69,14 +51,14 @@ async function read(frames: number, max: number, treat: (frames: Batch) => void)
     if (batch.length < max) Atomics.wait(pause, 0, 0, 1)
   }
   const ended = performance.now()
-  const allocated = process.memoryUsage().heapUsed - before
+  const allocated = heapUsed() - before
   await collect()
   return {
     frames: frames - left,
     batches,
     allocated,
-    kept: process.memoryUsage().heapUsed - before,
-    collections: collections.filter((at) => at >= began && at <= ended).length,
+    kept: heapUsed() - before,
+    collections: collectionsBetween(began, ended),
     payload,
   }
 }
@@ -93,8 +75,6 @@ export interface Stretches {
   batches: number
   payload: number
 }
-
-const heapUsed = () => process.memoryUsage().heapUsed
 
 function readDescriptors(frames: number, stretches: number): Omit<Stretches, 'collections' | 'looking'> {
   const queue = port.queue(0)
@@ -139,7 +119,7 @@ serve({
     const read = readDescriptors(frames, stretches)
     const ended = performance.now()
     await collect() // told in order
-    return { ...read, looking: second - first, collections: collections.filter((at) => at >= began && at <= ended).length }
+    return { ...read, looking: second - first, collections: collectionsBetween(began, ended) }
   },
   /** Reads so many frames, up to `max` a batch. */
   read: ({ frames, max, as }: { frames: number; max: number; as: 'headers' | 'views' }) =>
