@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync, rmSync } from 'node:fs'
 import { Program } from '../__test__/helpers/program.js'
 import { MEASURED } from './place.js'
+import type { Order, Result } from './programs/watch.js'
 import { compiled } from './programs.js'
 
 /** What a thread executed; `kernel` is unknown where the machine cannot count. */
@@ -11,11 +12,14 @@ export interface Instructions {
   kernel: number | undefined
 }
 
-/** Runs something that handles so many packets, and says how many those were. */
-type Run = (packets: number) => Promise<number>
+/** Handles packets as it is told to. */
+type Run = (order: Order) => Promise<Pick<Result, 'frames' | 'sent' | 'marked'>>
 
 /** Milliseconds that a run may take whose instructions are counted one by one. */
 const PATIENCE = 60_000
+
+/** Packets until a loop is compiled as it will stay. */
+const WARM = 3 << 20
 
 type Counted = Instructions & { packets: number }
 
@@ -29,53 +33,73 @@ export function hasCounters(): boolean {
 
 /**
  * Instructions a packet, by the difference of a longer and a shorter run, so that what a run costs beside its packets counts for
- * nothing. `perf stat` counts where the machine can, else the thread is sent through its instructions one by one, which takes a
- * microsecond or more each: so there are few packets then. `nudge` has the thread do next to nothing.
+ * nothing. `perf stat` counts where the machine can, else the thread is sent through its instructions one by one, which takes some
+ * twenty microseconds each: so there are few packets then, after many that are not counted.
  */
-export async function instructionsPerPacket(thread: number, run: Run, nudge: () => Promise<unknown>): Promise<Instructions> {
-  const [few, many] = hasCounters() ? [100_000, 1_100_000] : [256, 4_352]
+export async function instructionsPerPacket(thread: number, run: Run): Promise<Instructions> {
+  const [few, many] = hasCounters() ? [100_000, 1_100_000] : [256, 1280]
   const count = hasCounters() ? counted : stepped
-  await run(few)
-  const short = await count(thread, () => run(few), nudge)
-  const long = await count(thread, () => run(many), nudge)
+  const short = await count(thread, run, few)
+  const long = await count(thread, run, many)
   const packets = long.packets - short.packets
   const per = (a: number | undefined, b: number | undefined) =>
     a === undefined || b === undefined ? undefined : (a - b) / packets
   return { user: (long.user - short.user) / packets, kernel: per(long.kernel, short.kernel) }
 }
 
-async function counted(thread: number, run: () => Promise<number>): Promise<Counted> {
+async function counted(thread: number, run: Run, frames: number): Promise<Counted> {
+  await run({ frames: WARM })
   const perf = new Program(['perf', 'stat', '-x,', '-e', 'instructions:u,instructions:k', '-t', `${thread}`])
   await new Promise((settle) => setTimeout(settle, 200)) // perf does not say when it has begun
-  const packets = await run()
+  const packets = handled(await run({ frames }))
   await perf.stop('SIGINT')
   const value = (event: string) => Number(perf.lines.find((line) => line.includes(event))?.split(',')[0])
   return { packets, user: value('instructions:u'), kernel: value('instructions:k') }
 }
 
-async function stepped(thread: number, run: () => Promise<number>, nudge: () => Promise<unknown>): Promise<Counted> {
+/** In the midst of a run, because a loop that begins is not the one that was compiled. */
+async function stepped(thread: number, run: Run, frames: number): Promise<Counted> {
   const steps = new Program(['taskset', '-c', `${MEASURED}`, compiled('steps'), `${thread}`])
-  await steps.waitFor(/^counting$/)
+  await steps.waitFor(/^waiting$/)
   // On a busy machine it may take for ever: then the thread goes on as it will, and nothing is known of it.
   let late: Promise<unknown> | undefined
   const timer = setTimeout(() => {
     late = steps.endInput()
   }, PATIENCE)
-  const packets = await run()
+  const result = await run({ mark: WARM, frames: WARM + frames })
   clearTimeout(timer)
-  const ended = late ?? steps.endInput()
-  await nudge()
-  await ended
-  return { packets, user: late ? Number.NaN : Number(await steps.waitFor(/^\d+$/)), kernel: undefined }
+  await late
+  const user = late ? Number.NaN : Number(await steps.waitFor(/^\d+$/))
+  return { packets: handled(result) - result.marked, user, kernel: undefined }
 }
 
-/** System calls a packet of all threads of a process, by name, the most frequent first. */
-export async function systemCallsPerPacket(pid: number, run: () => Promise<number>): Promise<{ all: number; names: string }> {
+/** A loop receives, or sends, or both alike. */
+const handled = ({ frames, sent = 0 }: { frames: number; sent?: number }) => Math.max(frames, sent)
+
+/** What of them is about packets, and not the engine's memory and threads. */
+const PACKETS = new Set([
+  'sendto',
+  'sendmsg',
+  'recvfrom',
+  'recvmsg',
+  'poll',
+  'ppoll',
+  'epoll_pwait',
+  'epoll_wait',
+  'read',
+  'write',
+])
+
+/** System calls a packet of all threads of a process: all, those about packets, and the most frequent by name. */
+export async function systemCallsPerPacket(
+  pid: number,
+  run: () => Promise<Pick<Result, 'frames' | 'sent'>>,
+): Promise<{ all: number; about: number; names: string }> {
   const file = `/tmp/xsknet-bench-${process.pid}-strace`
   const strace = new Program(['strace', '-c', '-f', '-S', 'calls', '-o', file, '-p', `${pid}`])
   try {
     await strace.waitFor(/attached/)
-    const packets = await run()
+    const packets = handled(await run())
     await strace.stop('SIGINT')
     const calls = readFileSync(file, 'utf8')
       .split('\n')
@@ -83,9 +107,10 @@ export async function systemCallsPerPacket(pid: number, run: () => Promise<numbe
         const [, number, name] = /^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)(?:\s+\d+)?\s+(\w+)\s*$/.exec(line) ?? []
         return name && name !== 'total' ? [{ name, number: Number(number) }] : []
       })
-    const all = calls.reduce((sum, { number }) => sum + number, 0) / packets
+    const sum = (some: typeof calls) => some.reduce((total, { number }) => total + number, 0) / packets
+    const about = sum(calls.filter(({ name }) => PACKETS.has(name)))
     const names = calls.slice(0, 3).map(({ name, number }) => `${name} ${perPacket(number / packets)}`)
-    return { all, names: names.join(', ') }
+    return { all: sum(calls), about, names: names.join(', ') }
   } finally {
     if (strace.running) await strace.kill()
     rmSync(file, { force: true })

@@ -64,15 +64,18 @@ export class Place {
   }
 
   /** The peer in C, on port `n` of the lab, in a network namespace of its own. */
-  async peer(n: number): Promise<C> {
-    const [prefix] = portPrefixes(n)
-    return C.start(this.lab, ['unshare', '--net', '--', compiled('xskpeer'), 'pinned', this.daemon.socket, CARD, prefix], n)
+  peer(n: number, options: Partial<PortOptions> = {}): Promise<C> {
+    return this.#pinned('pinned', n, options)
   }
 
   /** A port `n` without a socket, in a network namespace of its own. */
   empty(n: number): Promise<C> {
-    const [prefix] = portPrefixes(n)
-    return C.start(this.lab, ['unshare', '--net', '--', compiled('xskpeer'), 'empty', this.daemon.socket, CARD, prefix], n)
+    return this.#pinned('empty', n, {})
+  }
+
+  #pinned(how: 'pinned' | 'empty', n: number, options: Partial<PortOptions>): Promise<C> {
+    const port = JSON.stringify({ uplink: CARD, addresses: portPrefixes(n).slice(0, 1), ...options })
+    return C.start(this.lab, ['unshare', '--net', '--', compiled('xskpeer'), how, this.daemon.socket, port], n)
   }
 
   /** Numbered frames as fast as they go, as long as something takes. */

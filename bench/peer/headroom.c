@@ -67,6 +67,7 @@ static void laps(struct xsk *xsk, const struct order *order, struct result *resu
 
 		while (__atomic_load_n(&rx_memory.producer, __ATOMIC_ACQUIRE) - xsk->rx.cached_cons < LAP)
 			;
+		mark(order, result, result->seen.frames);
 		began = now();
 		processor = processor_time();
 		for (uint32_t batch = 0; batch < LAP / BATCH; batch++)
@@ -74,6 +75,7 @@ static void laps(struct xsk *xsk, const struct order *order, struct result *resu
 		result->seconds += now() - began;
 		result->processor += processor_time() - processor;
 	}
+	mark(order, result, result->seen.frames);
 }
 
 void headroom(const struct order *order, struct result *result)

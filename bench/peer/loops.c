@@ -2,6 +2,7 @@
 #include <err.h>
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -23,6 +24,17 @@ double now(void)
 double processor_time(void)
 {
 	return seconds_of(CLOCK_THREAD_CPUTIME_ID);
+}
+
+void mark(const struct order *order, struct result *result, uint64_t frames)
+{
+	bool first = result->marked == 0;
+
+	if (order->mark == 0 || (first && frames < order->mark) || (!first && frames < order->frames))
+		return;
+	if (first)
+		result->marked = frames;
+	raise(SIGWINCH); /* ignored unless somebody traces us */
 }
 
 /* One kick a call while the kernel asks for it; what it breaks off goes on with the next. */
@@ -82,8 +94,10 @@ static void begin(struct watch *watch, const struct order *order, struct result 
 /* Nothing is measured before the first frame, and nothing comes for ever. */
 enum { PATIENCE = 5 };
 
-static inline void look(struct watch *watch, const struct order *order, const struct result *result, uint64_t frames)
+static inline void look(struct watch *watch, const struct order *order, struct result *result, uint64_t frames)
 {
+	if (order->mark)
+		mark(order, result, frames);
 	if (frames >= order->frames)
 		watch->over = true;
 	else if (result->calls % CLOCK == 0 && now() > watch->end)

@@ -9,6 +9,7 @@
 struct order {
 	double seconds;
 	uint64_t frames;
+	uint64_t mark; /* frames from which on somebody counts instructions; none: nobody does */
 	uint32_t length;	 /* of the frames sent */
 	uint16_t port;		 /* UDP, that is read or sent to */
 	uint8_t header[FRAME_LEAST]; /* of the frames sent: Ethernet, IPv4, UDP */
@@ -20,6 +21,7 @@ struct result {
 	uint64_t corrupt;
 	uint64_t calls, empty; /* looks at the RX ring, and those that found nothing */
 	uint64_t kicks;
+	uint64_t marked; /* frames so far when that began */
 	double seconds;	 /* from the first frame on */
 	double processor; /* seconds of the processor in that time */
 };
@@ -40,6 +42,8 @@ void headroom(const struct order *order, struct result *result);
 /* The clock is looked at this often, by the loops here and in TypeScript. */
 enum { CLOCK = 64 };
 double now(void);
+/* Told once so many frames were handled, and at the end. */
+void mark(const struct order *order, struct result *result, uint64_t frames);
 double processor_time(void);
 
 #endif

@@ -73,7 +73,7 @@ static void make(struct xsk *xsk, const char *device, uint32_t libxdp_flags)
 }
 
 /* Leaves the path of the port's XSKMAP. */
-static void open_port(struct xsk *xsk, const char *daemon, const char *uplink, const char *address, char xsks[256])
+static void open_port(struct xsk *xsk, const char *daemon, const char *port, char xsks[256])
 {
 	struct sockaddr_un path = { .sun_family = AF_UNIX };
 	char request[512];
@@ -82,28 +82,25 @@ static void open_port(struct xsk *xsk, const char *daemon, const char *uplink, c
 	snprintf(path.sun_path, sizeof(path.sun_path), "%s", daemon);
 	MUST(connect(xsk->daemon, (void *)&path, sizeof(path)) == 0);
 	ask(xsk->daemon, "{\"version\":1,\"id\":1,\"operation\":\"hello\",\"client\":\"xskpeer\"}", -1);
-	snprintf(request, sizeof(request),
-		 "{\"version\":1,\"id\":2,\"operation\":\"openPinnedPort\",\"port\":"
-		 "{\"uplink\":\"%s\",\"addresses\":[\"%s\"]}}",
-		 uplink, address);
+	snprintf(request, sizeof(request), "{\"version\":1,\"id\":2,\"operation\":\"openPinnedPort\",\"port\":%s}", port);
 	ask(xsk->daemon, request, open("/proc/self/ns/net", O_RDONLY));
 	if (sscanf(strstr(said, "\"xsks\":"), "\"xsks\":\"%255[^\"]\",\"device\":\"%15[^\"]", xsks, xsk->device) != 2 ||
 	    sscanf(strstr(said, "\"mac\":"), "\"mac\":\"%17[^\"]", xsk->mac) != 1)
 		errx(1, "%s", said);
 }
 
-void open_pinned_empty(struct xsk *xsk, const char *daemon, const char *uplink, const char *address)
+void open_pinned_empty(struct xsk *xsk, const char *daemon, const char *port)
 {
 	char xsks[256];
 
-	open_port(xsk, daemon, uplink, address, xsks);
+	open_port(xsk, daemon, port, xsks);
 }
 
-void open_pinned(struct xsk *xsk, const char *daemon, const char *uplink, const char *address)
+void open_pinned(struct xsk *xsk, const char *daemon, const char *port)
 {
 	char xsks[256];
 
-	open_port(xsk, daemon, uplink, address, xsks);
+	open_port(xsk, daemon, port, xsks);
 	make(xsk, xsk->device, XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD);
 	MUST(xsk_socket__update_xskmap(xsk->socket, bpf_obj_get(xsks)) == 0);
 }

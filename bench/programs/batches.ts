@@ -15,9 +15,10 @@ async function each(port: Port, order: Order, treat: (frames: Batch, watch: Watc
 
 export function rxdrop(port: Port, order: Order): Promise<Result> {
   const { port: wanted = 9 } = order
+  let view: DataView | undefined
   return each(port, order, (frames, { seen }) => {
-    const { memory } = frames
-    for (const { offset, length } of frames) parse(seen, memory, offset, length, wanted)
+    view ??= new DataView(frames.memory.buffer)
+    for (const { offset, length } of frames) parse(seen, view, offset, length, wanted)
   })
 }
 

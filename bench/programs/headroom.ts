@@ -6,7 +6,7 @@ import type { PortInfo, Queue } from 'xsknet'
 import { serve } from '../../__test__/helpers/programs/serve.js'
 import { Seen } from './parse.js'
 import { BATCH, Rings, readBatch } from './rings.js'
-import type { Order, Result } from './watch.js'
+import { mark, type Order, type Result } from './watch.js'
 
 interface Loopback {
   socket(): unknown
@@ -37,16 +37,24 @@ serve({
     taken = readBatch(rings, new Seen(), 0) // which also fills FILL
   },
   headroom: laps,
-  nothing: () => null,
 })
 
 /** The clock stands while the ring fills up, so that it is never found empty: the thread may be slower than the reader. */
-function laps({ seconds = Number.POSITIVE_INFINITY, frames = Number.POSITIVE_INFINITY, port = 9 }: Order): Partial<Result> {
+function laps({
+  seconds = Number.POSITIVE_INFINITY,
+  frames = Number.POSITIVE_INFINITY,
+  mark: at = Number.POSITIVE_INFINITY,
+  port = 9,
+}: Order): Partial<Result> {
   const seen = new Seen()
   const end = performance.now() + seconds * 1000
-  let [time, calls, empty] = [0, 0, 0]
+  let [time, calls, empty, marked] = [0, 0, 0, 0]
   while (seen.frames < frames && performance.now() < end) {
     while (loopback.delivered() - taken < LAP);
+    if (seen.frames >= at && marked === 0) {
+      marked = seen.frames
+      mark()
+    }
     const began = performance.now()
     for (let batch = 0; batch < LAP / BATCH; batch++) {
       const received = readBatch(rings, seen, port)
@@ -56,5 +64,6 @@ function laps({ seconds = Number.POSITIVE_INFINITY, frames = Number.POSITIVE_INF
     }
     time += (performance.now() - began) / 1000
   }
-  return { ...seen, corrupt: 0, calls, empty, seconds: time, processor: time }
+  if (marked > 0) mark()
+  return { ...seen, corrupt: 0, marked, calls, empty, seconds: time, processor: time }
 }

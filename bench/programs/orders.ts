@@ -29,14 +29,14 @@ export const orders: Orders = {
     return beside.info
   },
   forward: (order: Order) => forward(port, beside, order),
-  // Over descriptors, or, asleep while nothing comes, in batches with leases.
   verify: (order: Order) => rings.verify(descriptors(), order),
   rxdrop: (order: Order) => rings.rxdrop(descriptors(), order),
   l2fwd: (order: Order) => rings.l2fwd(descriptors(), order),
   txonly: (order: Order) => rings.txonly(descriptors(), order),
   'rxdrop in batches': (order: Order) => batches.rxdrop(port, order),
   'l2fwd in batches': (order: Order) => batches.l2fwd(port, order),
-  asleep: (order: Order) => batches.rxdrop(port, order),
+  asleep: (order: Order) => rings.asleep(descriptors(), order),
+  'asleep in the loop': (order: Order) => batches.rxdrop(port, order),
   echo: () => void echoes.answer(port),
   ask: (order: echoes.Questions) => echoes.ask(port, order),
   garbage: (order: Order & { level: 'rings' | 'batches' }) =>
@@ -61,6 +61,5 @@ export const orders: Orders = {
         return (await told)[0] as Result
       }),
     ),
-  nothing: () => null,
   stats: () => port.stats(),
 }

@@ -9,18 +9,21 @@ export const BATCH = 64
 export class Rings {
   readonly queue: Queue
   readonly batch: DescriptorBatch
+  /** Of its memory. */
+  readonly view: DataView
 
   constructor(queue: Queue) {
     this.queue = queue
     this.batch = queue.batch(BATCH)
+    this.view = new DataView(this.batch.memory.buffer)
   }
 }
 
 /** Reads what is there, a batch at most, and gives it back. Says how many frames it was. */
-export function readBatch({ queue, batch }: Rings, seen: Seen, port: number): number {
-  const { descriptors, memory } = batch
+export function readBatch({ queue, batch, view }: Rings, seen: Seen, port: number): number {
+  const { descriptors } = batch
   const received = queue.receive(batch)
-  for (let i = 0; i < 2 * received; i += 2) parse(seen, memory, descriptors[i] as number, descriptors[i + 1] as number, port)
+  for (let i = 0; i < 2 * received; i += 2) parse(seen, view, descriptors[i] as number, descriptors[i + 1] as number, port)
   if (received > 0) queue.recycle(batch)
   return received
 }
@@ -36,7 +39,23 @@ export function rxdrop(rings: Rings, order: Order): Result {
   return watch.result()
 }
 
-export function verify({ queue, batch }: Rings, order: Order): Result {
+/** As rxdrop, asleep while there is nothing: this thread has nothing else to do. */
+export function asleep({ queue, batch, view }: Rings, order: Order): Result {
+  const { port = 9 } = order
+  const { descriptors } = batch
+  const watch = new Watch(order)
+  const { seen } = watch
+  while (!watch.isOver(seen.frames)) {
+    const received = queue.receive(batch, 100_000)
+    if (received === 0) watch.foundNothing()
+    else if (!watch.hasBegun) watch.begin()
+    for (let i = 0; i < 2 * received; i += 2) parse(seen, view, descriptors[i] as number, descriptors[i + 1] as number, port)
+    queue.recycle(batch)
+  }
+  return watch.result()
+}
+
+export function verify({ queue, batch, view }: Rings, order: Order): Result {
   const { port = 9 } = order
   const { descriptors, memory } = batch
   const watch = new Watch(order)
@@ -45,7 +64,7 @@ export function verify({ queue, batch }: Rings, order: Order): Result {
     if (received > 0 && !watch.hasBegun) watch.begin()
     for (let i = 0; i < received; i++) {
       const [at, length] = [descriptors[2 * i] as number, descriptors[2 * i + 1] as number]
-      parse(watch.seen, memory, at, length, port)
+      parse(watch.seen, view, at, length, port)
       if (!isNumbered(memory, at, length)) watch.corrupt++
     }
     queue.recycle(batch)

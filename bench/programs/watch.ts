@@ -5,6 +5,8 @@ import { Seen } from './parse.js'
 export interface Order {
   seconds?: number
   frames?: number
+  /** Frames from which on somebody counts instructions. */
+  mark?: number
   /** Bytes of the frames sent. */
   length?: number
   /** UDP, that is read or sent to. */
@@ -25,6 +27,8 @@ export interface Result {
   calls: number
   empty: number
   kicks: number
+  /** Frames so far when somebody began to count instructions. */
+  marked: number
   /** From the first frame on. */
   seconds: number
   /** Seconds of the processor in that time, of the thread that reads. */
@@ -45,6 +49,9 @@ export class Watch {
   calls = 0
   empty = 0
   kicks = 0
+  /** Frames at which the first mark is due, then the second. */
+  #mark: number
+  #marked = 0
   readonly #frames: number
   /** Else the clock is left alone: each look at it puts a number on the heap. */
   readonly #isTimed: boolean
@@ -54,7 +61,8 @@ export class Watch {
   /** Nothing comes for ever. */
   #end = performance.now() + PATIENCE
 
-  constructor({ seconds, frames = Number.POSITIVE_INFINITY }: Order) {
+  constructor({ seconds, frames = Number.POSITIVE_INFINITY, mark = Number.POSITIVE_INFINITY }: Order) {
+    this.#mark = mark
     this.#frames = frames
     this.#isTimed = seconds !== undefined
     this.#milliseconds = (seconds ?? 0) * 1000
@@ -79,15 +87,27 @@ export class Watch {
 
   /** Once each turn of the loop. */
   isOver(frames: number): boolean {
+    if (frames >= this.#mark) this.#tell(frames)
     return frames >= this.#frames || (++this.calls % CLOCK === 0 && this.#isTimed && performance.now() > this.#end)
+  }
+
+  #tell(frames: number): void {
+    if (this.#marked === 0) this.#marked = frames
+    this.#mark = this.#mark < this.#frames ? this.#frames : Number.POSITIVE_INFINITY
+    mark()
   }
 
   result(): Result {
     const seconds = (performance.now() - this.#began) / 1000
     const processor = processorTime() - this.#processor
     const { seen, sent, corrupt, calls, empty, kicks } = this
-    return { ...seen, sent, corrupt, calls, empty, kicks, seconds, processor }
+    return { ...seen, sent, corrupt, calls, empty, kicks, marked: this.#marked, seconds, processor }
   }
+}
+
+/** For who counts instructions, where it begins and ends: ignored unless somebody traces us. bench/peer does the same. */
+export function mark(): void {
+  process.kill(process.pid, 'SIGWINCH')
 }
 
 /** Seconds that the main thread has had a processor. */

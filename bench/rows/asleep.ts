@@ -1,24 +1,42 @@
-// What a packet costs at a rate at which everybody sleeps between batches: 300,000 a second, in bursts of some ten.
+// What a packet costs at a rate at which everybody sleeps between batches: 300,000 a second, one every 3.3 us.
+import type { PortOptions } from 'xsknet'
 import type { Family, Reading } from '../comparison.js'
 import { Place, PORT, type Side, target } from '../place.js'
 import { whole } from './frames.js'
 
 const RATE = 300_000
 
-export const asleep: Family = {
-  // At most 1.1 times what it costs the peer.
-  rows: [{ name: 'asleep', unit: 'ns/packet', better: 'less', bound: { least: 0.909, goal: 1 } }],
-  async prepare({ undo, seconds }) {
-    const place = await Place.open(undo)
-    const [ours, peer] = [await place.client(0), await place.peer(1)]
-    const read = async (side: Side): Promise<Reading> => {
-      const result = await place.flooding(target(side), () => side.order('asleep', { port: PORT, seconds }), { rate: RATE })
-      whole('asleep', result)
-      return {
-        figures: { asleep: (result.processor / result.frames) * 1e9 },
-        aside: { 'packets/s': result.frames / result.seconds, 'packets a batch': result.frames / (result.calls - result.empty) },
+/** Both in a thread that does nothing else: ours sleeps in `receive()`, the peer in `poll()`. */
+export const asleep = family('asleep', 'asleep', {}, { least: 0.909, goal: 1 })
+/** Ours sleeps in Node's loop, where everything else has its turn. */
+export const asleepInLoop = family('asleep in the loop', 'asleep in the loop', {})
+/** The same, and packets gather for both. */
+export const gathered = family('gathered', 'asleep in the loop', { coalesceMicroseconds: 50 })
+
+function family(
+  name: string,
+  order: 'asleep' | 'asleep in the loop',
+  options: Partial<PortOptions>,
+  bound?: { least: number; goal: number },
+): Family {
+  return {
+    rows: [{ name, unit: 'ns/packet', better: 'less', ...(bound && { bound }) }],
+    async prepare({ undo, seconds }) {
+      const place = await Place.open(undo)
+      const [ours, peer] = [await place.client(0, options), await place.peer(1, options)]
+      const read = async (side: Side): Promise<Reading> => {
+        const what = side === peer ? 'asleep' : order
+        const result = await place.flooding(target(side), () => side.order(what, { port: PORT, seconds }), { rate: RATE })
+        whole(name, result)
+        return {
+          figures: { [name]: (result.processor / result.frames) * 1e9 },
+          aside: {
+            'packets/s': result.frames / result.seconds,
+            'packets a batch': result.frames / (result.calls - result.empty),
+          },
+        }
       }
-    }
-    return { ours: () => read(ours), peer: () => read(peer) }
-  },
+      return { ours: () => read(ours), peer: () => read(peer) }
+    },
+  }
 }

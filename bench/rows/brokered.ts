@@ -25,7 +25,7 @@ export const brokered: Family = {
     return {
       ours: () => read(sides.ours),
       peer: () => read(sides.peer),
-      afterwards: () => costs(sides, async (side, frames) => (await run(side, 'rxdrop', { frames })).frames),
+      afterwards: () => costs(sides, (side, order) => run(side, 'rxdrop', order)),
     }
   },
 }

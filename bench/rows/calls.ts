@@ -3,7 +3,7 @@ import type { Check } from '../comparison.js'
 import { systemCallsPerPacket } from '../costs.js'
 import { Place, PORT, target } from '../place.js'
 
-const FRAMES = 1_000_000
+const FRAMES = 2_000_000
 /** Of a run itself: it is told of, and tells of its end. */
 const APART = 20 / FRAMES
 
@@ -12,14 +12,19 @@ export const calls: Check = {
   async measure({ undo }) {
     const place = await Place.open(undo)
     const client = await place.client(0)
-    const sending = () => client.order('txonly', { ...place.frames(client, 64), frames: FRAMES }).then(({ sent }) => sent)
-    const receiving = () =>
-      place.flooding(target(client), () => client.order('rxdrop', { port: PORT, frames: FRAMES }).then(({ frames }) => frames))
-    await receiving()
+    const sending = () => client.order('txonly', { ...place.frames(client, 64), frames: FRAMES })
+    const receiving = () => place.flooding(target(client), () => client.order('rxdrop', { port: PORT, frames: FRAMES }))
+    // The compilers have threads, and those make calls until all is compiled.
+    for (const run of [sending, receiving]) await run()
     const [sent, received] = [await systemCallsPerPacket(client.pid, sending), await systemCallsPerPacket(client.pid, receiving)]
     return [
-      { name: 'system calls', value: sent.all, unit: `a packet sent: ${sent.names}`, most: 1 / 128 + APART },
-      { name: 'system calls, receiving', value: received.all, unit: `a packet received: ${received.names || 'none'}` },
+      { name: 'system calls', value: sent.about, unit: `a packet sent: ${sent.names}`, most: 1 / 128 + APART },
+      {
+        name: 'system calls, receiving',
+        value: received.about,
+        unit: `a packet received: ${received.names || 'none'}`,
+        most: APART,
+      },
     ]
   },
 }

@@ -2,7 +2,7 @@
 import type { Reading } from '../comparison.js'
 import { type Instructions, instructionsPerPacket, perPacket, systemCallsPerPacket } from '../costs.js'
 import type { Side } from '../place.js'
-import type { Result } from '../programs/watch.js'
+import type { Order, Result } from '../programs/watch.js'
 
 /** Frames a second, counted by whoever receives them. */
 export function perSecond(name: string, frames: number, { seconds, processor, calls, empty }: Result): Reading {
@@ -19,19 +19,12 @@ export function whole(what: string, { frames, datagrams, corrupt }: Result): voi
     throw new Error(`${what}: of ${frames} frames ${datagrams} were datagrams, ${corrupt} altered`)
 }
 
-/** Instructions and system calls a packet of both sides, each told in a line. `run` handles so many frames. */
-export async function costs(
-  sides: Record<string, Side>,
-  run: (side: Side, frames: number) => Promise<number>,
-): Promise<string[]> {
+/** Instructions and system calls a packet of both sides, each told in a line. */
+export async function costs(sides: Record<string, Side>, run: (side: Side, order: Order) => Promise<Result>): Promise<string[]> {
   const told: string[] = []
   for (const [name, side] of Object.entries(sides)) {
-    const instructions = await instructionsPerPacket(
-      side.pid,
-      (frames) => run(side, frames),
-      () => side.order('nothing'),
-    )
-    const calls = await systemCallsPerPacket(side.pid, () => run(side, 500_000))
+    const instructions = await instructionsPerPacket(side.pid, (order) => run(side, order))
+    const calls = await systemCallsPerPacket(side.pid, () => run(side, { frames: 500_000 }))
     told.push(
       `${name}: ${instructionsLine(instructions)}; system calls a packet: ${perPacket(calls.all)} (${calls.names || 'none'})`,
     )

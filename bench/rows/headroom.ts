@@ -46,9 +46,7 @@ export const headroom: Family = {
       afterwards: async () => {
         const told: string[] = []
         for (const [name, side] of Object.entries({ ours, peer })) {
-          const nothing = () => side.ask({ do: 'nothing' })
-          const packets = async (frames: number) => (await run(side, { frames })).frames
-          told.push(`${name}: ${instructionsLine(await instructionsPerPacket(side.program.pid, packets, nothing))}`)
+          told.push(`${name}: ${instructionsLine(await instructionsPerPacket(side.program.pid, (order) => run(side, order)))}`)
         }
         return told
       },

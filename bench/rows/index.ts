@@ -1,5 +1,5 @@
 import type { Check, Family } from '../comparison.js'
-import { asleep } from './asleep.js'
+import { asleep, asleepInLoop, gathered } from './asleep.js'
 import { brokered } from './brokered.js'
 import { calls } from './calls.js'
 import { garbage } from './garbage.js'
@@ -26,6 +26,8 @@ export const families: readonly Family[] = [
   latency,
   wakeUp,
   asleep,
+  asleepInLoop,
+  gathered,
   isolation,
   members,
   shared,

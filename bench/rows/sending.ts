@@ -52,6 +52,6 @@ async function sending(
   return {
     ours: () => read(sides.ours),
     peer: () => read(sides.peer),
-    afterwards: () => costs(sides, async (side, frames) => (await run(side, { frames })).sent),
+    afterwards: () => costs(sides, run),
   }
 }
