@@ -87,7 +87,7 @@ function readDescriptors(frames: number, stretches: number): Omit<Stretches, 'co
     const before = heapUsed()
     const end = (n + 1) * frames
     while (read < end) {
-      const received = queue.receive(batch)
+      const received = queue.renew(batch)
       for (let i = 0; i < received; i++) {
         const at = descriptors[2 * i] as number
         // Ethernet's type, and the number at its place behind IPv4 and UDP.
@@ -96,7 +96,7 @@ function readDescriptors(frames: number, stretches: number): Omit<Stretches, 'co
       // Some are sent, such as they are: the guard drops them. One more is taken and given back unused.
       if ((batches & 3) === 0) queue.transmit(batch)
       if (batch.length < batch.capacity) queue.allocate(batch, 1)
-      queue.recycle(batch)
+      if ((batches & 1) === 0) queue.recycle(batch)
       read += received
       batches++
       if (received < 64) Atomics.wait(pause, 0, 0, 1)

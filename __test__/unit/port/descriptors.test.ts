@@ -56,8 +56,27 @@ test('how long a thread may sleep for a frame is passed on, once, and what is no
   t.is(socket.slept, 1_000_000)
   queue.receive(batch)
   t.is(socket.slept, 0)
-  for (const time of [-1, 0.5, 1_000_001, Number.NaN]) t.throws(() => queue.receive(batch, time), outside)
-  t.throws(() => queue.receive(batch, '1' as never), { code: 'ERR_INVALID_ARG_TYPE' })
+  queue.renew(batch, 20)
+  t.is(socket.slept, 20)
+  for (const call of [queue.receive, queue.renew]) {
+    for (const time of [-1, 0.5, 1_000_001, Number.NaN]) t.throws(() => call.call(queue, batch, time), outside)
+    t.throws(() => call.call(queue, batch, '1' as never), { code: 'ERR_INVALID_ARG_TYPE' })
+  }
+})
+
+test('what is renewed goes back, and what arrived stands in its place', (t) => {
+  const { socket, queue } = opened(t)
+  const batch = queue.batch(4)
+  socket.arrive(frame(1), frame(2), frame(3))
+  t.is(queue.renew(batch), 3)
+  socket.arrive(frame(4))
+  t.deepEqual([queue.renew(batch), batch.length, frameOf(batch, 0), socket.held], [1, 1, [4, 60], 1])
+  t.deepEqual([queue.renew(batch), batch.length, socket.held], [0, 0, 0])
+  socket.arrive(frame(5))
+  queue.receive(batch)
+  socket.failure = { code: 'ERR_XSKNET_RING_BROKEN', message: 'RX' }
+  t.throws(() => queue.renew(batch), { code: 'ERR_XSKNET_RING_BROKEN' })
+  t.is(batch.length, 0)
 })
 
 test('empty frames are written and sent by address, and what is given back is free', (t) => {

@@ -152,6 +152,11 @@ export class Socket {
         this.slept = microseconds
         return this.#receive(this.#table(table).subarray(2 * length))
       }),
+      renewInto: inWords('renewInto', (table, length, microseconds) => {
+        this.#recycle(this.#table(table), length)
+        this.slept = microseconds
+        return this.#receive(this.#table(table))
+      }),
       allocateInto: inWords('allocateInto', (table, length, end) =>
         this.#allocate(this.#table(table).subarray(2 * length, 2 * end)),
       ),

@@ -67,6 +67,9 @@ pub struct HotPath<'env> {
     /// for up to as many microseconds as the third argument says.
     #[napi(ts_type = "() => void")]
     pub receive_into: Unknown<'env>,
+    /// Takes the first `length` frames of a table back, then receives as `receiveInto` does, from its front on.
+    #[napi(ts_type = "() => void")]
+    pub renew_into: Unknown<'env>,
     /// Empty frames into a table, from the first `length` on to `end`; says how many.
     #[napi(ts_type = "() => void")]
     pub allocate_into: Unknown<'env>,
@@ -122,6 +125,7 @@ impl<'env> HotPath<'env> {
             try_send: function(c"trySend", try_send)?,
             make_table: function(c"makeTable", make_table)?,
             receive_into: function(c"receiveInto", receive_into)?,
+            renew_into: function(c"renewInto", renew_into)?,
             allocate_into: function(c"allocateInto", allocate_into)?,
             transmit_from: function(c"transmitFrom", transmit_from)?,
             recycle_from: function(c"recycleFrom", recycle_from)?,
@@ -219,6 +223,14 @@ unsafe extern "C" fn receive_into(env: sys::napi_env, info: sys::napi_callback_i
     in_words(env, info, |path| {
         let [table, length, microseconds] = words(path);
         path.receive_into_or_sleep(table, length, Duration::from_micros(microseconds as u64))
+    })
+}
+
+unsafe extern "C" fn renew_into(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+    in_words(env, info, |path| {
+        let [table, length, microseconds] = words(path);
+        path.recycle_from(table, length)?;
+        path.receive_into_or_sleep(table, 0, Duration::from_micros(microseconds as u64))
     })
 }
 

@@ -183,6 +183,15 @@ export class Queue implements Outlet {
     return received
   }
 
+  /** Gives the frames of the batch back and has received ones in their place: {@link recycle} and {@link receive} in one call. */
+  renew(batch: DescriptorBatch, sleepMicroseconds = 0): number {
+    if (this.#claimed) this.#refuseReading()
+    if (sleepMicroseconds !== 0) checkSleep(sleepMicroseconds)
+    const received = this.#slate.renewInto(batch, sleepMicroseconds)
+    if (this.#slate.starved !== this.#starvedTold) this.#tellStarved()
+    return received
+  }
+
   /**
    * For who reads by {@link receive}: resolves to `true` when there is something to receive, at once if there is, and to `false` when
    * the queue is closed. Until then nothing is spent, but what `busyPoll` asks for. Asked before each `receive()`, it also sees to it

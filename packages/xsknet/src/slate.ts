@@ -268,6 +268,24 @@ export class Slate {
     return received
   }
 
+  /** Gives the frames of the batch back, and has received ones in their place, as {@link receiveInto}. */
+  renewInto(batch: DescriptorBatch, microseconds: number): number {
+    const { length } = batch
+    const words = this.#words
+    words[ARGUMENT] = numberOf(batch, this.umem)
+    words[LENGTH] = length
+    words[END] = microseconds
+    try {
+      this.#path.renewInto()
+    } catch (error) {
+      fill(batch, 0)
+      throw this.#surroundings.failed(error)
+    }
+    const received = words[RESULT] as number
+    fill(batch, received)
+    return received
+  }
+
   /** Adds empty frames behind those of the batch, up to `end`; says how many. */
   allocateInto(batch: DescriptorBatch, end: number): number {
     const { length } = batch
