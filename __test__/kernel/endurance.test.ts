@@ -1,7 +1,7 @@
 import test from 'ava'
 import { endure, shown } from '../helpers/endurance.js'
 
-const all = Number(process.env.XSKNET_PACKETS ?? 1_000_000)
+const all = Number(process.env.XSKNET_PACKETS ?? 500_000)
 
 const runs = [
   { mode: 'native', level: 'batches', queues: 1, packets: all },

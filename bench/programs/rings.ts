@@ -19,12 +19,11 @@ export class Rings {
   }
 }
 
-/** Reads what is there, a batch at most, and gives it back. Says how many frames it was. */
+/** Gives back what was read before, and reads what is there, a batch at most. Says how many frames it is. */
 export function readBatch({ queue, batch, view }: Rings, seen: Seen, port: number): number {
   const { descriptors } = batch
-  const received = queue.receive(batch)
+  const received = queue.renew(batch)
   for (let i = 0; i < 2 * received; i += 2) parse(seen, view, descriptors[i] as number, descriptors[i + 1] as number, port)
-  if (received > 0) queue.recycle(batch)
   return received
 }
 
@@ -36,6 +35,7 @@ export function rxdrop(rings: Rings, order: Order): Result {
     if (readBatch(rings, seen, port) === 0) watch.foundNothing()
     else if (!watch.hasBegun) watch.begin()
   }
+  rings.queue.recycle(rings.batch)
   return watch.result()
 }
 
@@ -46,12 +46,12 @@ export function asleep({ queue, batch, view }: Rings, order: Order): Result {
   const watch = new Watch(order)
   const { seen } = watch
   while (!watch.isOver(seen.frames)) {
-    const received = queue.receive(batch, 100_000)
+    const received = queue.renew(batch, 100_000)
     if (received === 0) watch.foundNothing()
     else if (!watch.hasBegun) watch.begin()
     for (let i = 0; i < 2 * received; i += 2) parse(seen, view, descriptors[i] as number, descriptors[i + 1] as number, port)
-    queue.recycle(batch)
   }
+  queue.recycle(batch)
   return watch.result()
 }
 

@@ -17,7 +17,11 @@ export const garbage: Check = {
     const claims = []
     for (const level of ['rings', 'batches'] as const) {
       await read(level, 1_000_000) // compiles
-      const { frames, batches, allocated, collections } = await read(level, FRAMES)
+      // What a compiler keeps comes once; what a packet or a batch costs would come each time.
+      const runs = [await read(level, FRAMES), await read(level, FRAMES)] as const
+      const [one, other] = runs
+      const { frames, batches, allocated } = one.allocated < other.allocated ? one : other
+      const collections = one.collections + other.collections
       if (level === 'rings')
         claims.push({ name: 'garbage, explicit rings', value: allocated, unit: `bytes in ${frames} packets`, most: 0 })
       else claims.push({ name: 'garbage, batches', value: allocated / batches, unit: `bytes a batch, over ${frames} packets` })
