@@ -35,9 +35,11 @@ export function hasCounters(): boolean {
  * Instructions a packet, by the difference of a longer and a shorter run, so that what a run costs beside its packets counts for
  * nothing. `perf stat` counts where the machine can, else the thread is sent through its instructions one by one, which takes some
  * twenty microseconds each: so there are few packets then, after many that are not counted.
+ *
+ * @param atLeast Packets that a run handles at least.
  */
-export async function instructionsPerPacket(thread: number, run: Run): Promise<Instructions> {
-  const [few, many] = hasCounters() ? [100_000, 1_100_000] : [256, 768]
+export async function instructionsPerPacket(thread: number, run: Run, atLeast = 256): Promise<Instructions> {
+  const [few, many] = hasCounters() ? [100_000, 1_100_000] : [atLeast, atLeast + Math.max(512, atLeast)]
   const count = hasCounters() ? counted : stepped
   const short = await least(() => count(thread, run, few))
   const long = await least(() => count(thread, run, many))

@@ -38,7 +38,7 @@ test.serial('readers, senders and ports that end in every way and at every momen
   const lived = await client.ask<{ ports: number; endings: number; faults: string[] }>({
     do: 'live',
     seed,
-    ports: 60,
+    ports: 40,
     places: [BUSY, BUSY, QUIET],
   })
   const seconds = ((performance.now() - began) / 1000).toFixed(1)

@@ -2,24 +2,44 @@
 import { collect, collectionsBetween, heapUsed } from '../../__test__/helpers/programs/collections.js'
 import type { Result } from './watch.js'
 
-/** What a loop over some frames put on the heap. */
+/** What a loop over some frames put on the heap, in each of its stretches. */
 export interface Garbage {
   frames: number
   batches: number
   /** Bytes, garbage included. */
-  allocated: number
-  /** Collections meanwhile: there must be none, or `allocated` is too small. */
-  collections: number
+  allocated: number[]
+  /** Collections meanwhile: where there was one, `allocated` is too small. */
+  collections: number[]
 }
 
-export async function garbageOf(loop: () => Result | Promise<Result>): Promise<Garbage> {
+/** Frames of a run that costs next to nothing but what any run does. */
+const FEW = 64
+
+/** Runs a loop over so many frames several times. What a run costs that has next to none, clocks and all, is not the loop's. */
+export async function garbageOf(
+  stretches: number,
+  frames: number,
+  loop: (frames: number) => Result | Promise<Result>,
+): Promise<Garbage> {
+  const garbage: Garbage = { frames: 0, batches: 0, allocated: [], collections: [] }
+  const times: [number, number][] = []
+  const run = async (frames: number) => {
+    const [before, began] = [heapUsed(), performance.now()]
+    const { frames: came, calls } = await loop(frames)
+    times.push([began, performance.now()])
+    return { allocated: heapUsed() - before, came, calls }
+  }
   await collect()
-  const [first, before] = [heapUsed(), heapUsed()]
-  const began = performance.now()
-  const { frames, calls } = await loop()
-  const ended = performance.now()
-  // What asking costs is not the loop's.
-  const allocated = heapUsed() - before - (before - first)
+  let beside = Number.POSITIVE_INFINITY
+  for (let times = 0; times < stretches; times++) beside = Math.min(beside, (await run(FEW)).allocated)
+  times.length = 0
+  for (let stretch = 0; stretch < stretches; stretch++) {
+    const { allocated, came, calls } = await run(frames)
+    garbage.allocated.push(allocated - beside)
+    garbage.frames += came
+    garbage.batches += calls
+  }
   await collect()
-  return { frames, batches: calls, allocated, collections: collectionsBetween(began, ended) }
+  garbage.collections = times.map(([began, ended]) => collectionsBetween(began, ended))
+  return garbage
 }

@@ -39,8 +39,10 @@ export const orders: Orders = {
   'asleep in the loop': (order: Order) => batches.rxdrop(port, order),
   echo: () => void echoes.answer(port),
   ask: (order: echoes.Questions) => echoes.ask(port, order),
-  garbage: (order: Order & { level: 'rings' | 'batches' }) =>
-    garbageOf(() => (order.level === 'rings' ? rings.rxdrop(descriptors(), order) : batches.rxdrop(port, order))),
+  garbage: ({ level, stretches, frames = 0, ...order }: Order & { level: 'rings' | 'batches'; stretches: number }) =>
+    garbageOf(stretches, frames, (frames) =>
+      level === 'rings' ? rings.rxdrop(descriptors(), { ...order, frames }) : batches.rxdrop(port, { ...order, frames }),
+    ),
   /** Opens further ports, and waits at each for frames. */
   wait: async ({ ports }: { ports: PortOptions[] }) => {
     const opened = await Promise.all(ports.map((options) => net.openPort(options)))

@@ -41,6 +41,12 @@ const CLOCK = 64
 /** Milliseconds until the first frame must have come. */
 const PATIENCE = 5000
 
+/**
+ * More frames than ever come. A small integer, as are all fields that are read for each batch: in code that V8 has not compiled yet, or no
+ * longer, any other number that is read out of a field is put on the heap.
+ */
+const NEVER = 0x7fff_ffff
+
 /** Counts what a loop does, and says when it is over. */
 export class Watch {
   readonly seen = new Seen()
@@ -49,6 +55,7 @@ export class Watch {
   calls = 0
   empty = 0
   kicks = 0
+  hasBegun = false
   /** Frames at which the first mark is due, then the second. */
   #mark: number
   #marked = 0
@@ -56,12 +63,12 @@ export class Watch {
   /** Else the clock is left alone: each look at it puts a number on the heap. */
   readonly #isTimed: boolean
   readonly #milliseconds: number
-  #began = 0
-  #processor = 0
+  #began = Number.NaN
+  #processor = Number.NaN
   /** Nothing comes for ever. */
   #end = performance.now() + PATIENCE
 
-  constructor({ seconds, frames = Number.POSITIVE_INFINITY, mark = Number.POSITIVE_INFINITY }: Order) {
+  constructor({ seconds, frames = NEVER, mark = NEVER }: Order) {
     this.#mark = mark
     this.#frames = frames
     this.#isTimed = seconds !== undefined
@@ -74,10 +81,7 @@ export class Watch {
     this.#processor = processorTime()
     this.#began = performance.now()
     this.#end = this.#began + this.#milliseconds
-  }
-
-  get hasBegun(): boolean {
-    return this.#began !== 0
+    this.hasBegun = true
   }
 
   /** A look at the ring that found nothing. */
@@ -93,7 +97,7 @@ export class Watch {
 
   #tell(frames: number): void {
     if (this.#marked === 0) this.#marked = frames
-    this.#mark = this.#mark < this.#frames ? this.#frames : Number.POSITIVE_INFINITY
+    this.#mark = this.#mark < this.#frames ? this.#frames : NEVER
     mark()
   }
 

@@ -11,6 +11,8 @@ import { instructionsLine, whole } from './frames.js'
 
 /** Bytes of a frame: those of a flood. */
 const LENGTH = 82
+/** Frames of a lap, in bench/programs/headroom.ts and bench/peer/headroom.c. */
+const LAP = 1024
 const [FROM, TO] = [
   { mac: '02:00:00:00:00:01', address: '192.0.2.2' },
   { mac: '02:00:00:00:00:02', address: '192.0.2.10' },
@@ -46,7 +48,9 @@ export const headroom: Family = {
       afterwards: async () => {
         const told: string[] = []
         for (const [name, side] of Object.entries({ ours, peer })) {
-          told.push(`${name}: ${instructionsLine(await instructionsPerPacket(side.program.pid, (order) => run(side, order)))}`)
+          told.push(
+            `${name}: ${instructionsLine(await instructionsPerPacket(side.program.pid, (order) => run(side, order), LAP))}`,
+          )
         }
         return told
       },
