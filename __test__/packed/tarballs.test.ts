@@ -216,17 +216,11 @@ test('neither tarballs nor binaries hold a path of the machine that built them, 
   t.deepEqual(found(executable), [])
 })
 
-test('the search for such words finds each of them, and what a binding has before it is stripped', (t) => {
+test('the search for such words finds each of them', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'xsknet-planted-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   for (const word of words) {
     writeFileSync(join(folder, 'planted'), `\0${word}x\0`)
     t.true(found(join(folder, 'planted')).includes(word), word)
   }
-  // C is compiled without a remapping, so that what tells its origin is the debugging information, which goes.
-  const built = found(`${root}packages/xsknetd/native/xsknetd.linux-x64-gnu.node`)
-  t.true(
-    built.some((word) => word.endsWith('/.cargo/') || word.startsWith(process.env.CARGO_HOME ?? '\0')),
-    built.join(', '),
-  )
 })
