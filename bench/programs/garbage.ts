@@ -31,7 +31,7 @@ export async function garbageOf(
   }
   await collect()
   let beside = Number.POSITIVE_INFINITY
-  for (let times = 0; times < stretches; times++) beside = Math.min(beside, (await run(FEW)).allocated)
+  for (let n = 0; n < stretches; n++) beside = Math.min(beside, (await run(FEW)).allocated)
   times.length = 0
   for (let stretch = 0; stretch < stretches; stretch++) {
     const { allocated, came, calls } = await run(frames)
