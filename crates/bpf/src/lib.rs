@@ -30,6 +30,7 @@ mod port;
 mod program;
 mod run;
 mod sink;
+mod socket_watch;
 #[expect(unsafe_code, reason = "the bpf() calls that aya does not offer")]
 mod sys;
 mod tables;
@@ -55,6 +56,7 @@ pub use port::PortProgram;
 pub use program::{ProgramDescription, describe_program};
 pub use run::{RunError, TestResult, Verdict};
 pub use sink::{Sink, SinkReport};
+pub use socket_watch::{SocketWatch, WatchedSocket, map_exists};
 pub use tables::{Claimed, PortEntry, TableError};
 pub use tcx::TcxError;
 pub use vlan_edge::VlanEdge;
@@ -69,4 +71,4 @@ macro_rules! opaque_debug {
         }
     )+};
 }
-opaque_debug!(Datapath, PinnedSocketMap, PortProgram, Injector, LiveGenerator, Sink, VlanEdge);
+opaque_debug!(Datapath, PinnedSocketMap, PortProgram, Injector, LiveGenerator, Sink, SocketWatch, VlanEdge);

@@ -180,6 +180,14 @@ pub(crate) fn take_map<M: TryFrom<Map, Error = MapError>>(bpf: &mut Ebpf, map: &
         .map_err(|cause| LoadError::Map { map, cause })
 }
 
+/// The kernel's id of an XSKMAP that has not been taken yet.
+pub(crate) fn map_id(bpf: &Ebpf, map: &'static str) -> Result<u32, LoadError> {
+    match bpf.map(map) {
+        Some(Map::XskMap(data)) => Ok(data.info().map_err(|cause| LoadError::Map { map, cause })?.id()),
+        _ => unreachable!("every map named in this crate is in its object"),
+    }
+}
+
 /// The XDP program of that name.
 pub(crate) fn xdp<'a>(bpf: &'a Ebpf, name: &str) -> &'a Xdp {
     bpf.program(name).and_then(|program| program.try_into().ok()).expect("every program named here is in its object")

@@ -17,6 +17,7 @@ const PROGRAM: &str = "port";
 pub struct PortProgram {
     bpf: Ebpf,
     xsks: XskMap<MapData>,
+    xsks_id: u32,
     counters: PerCpuArray<MapData, Counters>,
 }
 
@@ -30,6 +31,7 @@ impl PortProgram {
     pub fn load(pins: Option<&Path>) -> Result<Self, LoadError> {
         let mut bpf = object::PORT.load(&[], &[], pins)?;
         Ok(Self {
+            xsks_id: object::map_id(&bpf, "xsks")?,
             xsks: object::take_map(&mut bpf, "xsks")?,
             counters: object::take_map(&mut bpf, "port_counters")?,
             bpf,
@@ -67,6 +69,11 @@ impl PortProgram {
             Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             answer => answer,
         }
+    }
+
+    /// The kernel's id of its XSKMAP, which whoever is given its pin may keep.
+    pub fn socket_map_id(&self) -> u32 {
+        self.xsks_id
     }
 
     /// What became of the frames so far.

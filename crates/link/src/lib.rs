@@ -28,10 +28,12 @@ mod link_error;
 mod links;
 mod mac_addr;
 mod monitor;
+mod neighbour;
 mod netlink;
 mod netns;
+mod packet;
 mod quiet;
-#[expect(unsafe_code, reason = "unshare, two ioctls and the memory one of them writes to")]
+#[expect(unsafe_code, reason = "unshare, packet sockets, some ioctls and the memory that one of them writes to")]
 mod sys;
 mod veth;
 mod xdp_features;
@@ -46,6 +48,7 @@ pub use links::Links;
 pub use mac_addr::{InvalidMacAddr, MacAddr};
 pub use monitor::{LinkEvent, Monitor};
 pub use netns::{Netns, NetnsError, NetnsId};
+pub use packet::{Heard, PacketSocket};
 pub use quiet::{Ipv6Before, QuietError, Quieted, disable_ipv6, quiet};
 pub use veth::{End, VethIndexes, VethPair};
 pub use xdp_features::XdpFeatures;

@@ -102,6 +102,16 @@ impl Netns {
         Ok(NetnsId { dev: stat.st_dev, ino: stat.st_ino })
     }
 
+    /// The user who made the user namespace that this one belongs to, who has every capability in it; root for all that belong to the
+    /// machine's own.
+    ///
+    /// # Errors
+    /// The kernel's, EPERM where that user namespace is out of this process's sight.
+    pub fn owner(&self) -> io::Result<u32> {
+        let user = sys::owning_user_namespace(self.fd.as_fd())?;
+        sys::owner_of_user_namespace(user.as_fd())
+    }
+
     /// Runs `work` on a thread of its own inside the namespace and returns what it returns; a panic goes through.
     ///
     /// Only the network namespace is another one there: mounts, and so bpffs and `/sys`, are the caller's. Sockets and

@@ -2,8 +2,9 @@
 
 use std::ffi::{c_int, c_void};
 use std::io;
+use std::mem::{self, size_of, size_of_val};
 use std::ops::{Deref, DerefMut};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode, Updater};
@@ -43,6 +44,109 @@ unsafe impl Ioctl for NsGetNsType {
     unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> rustix::io::Result<c_int> {
         Ok(output)
     }
+}
+
+/// The user namespace that owns a namespace. Only for descriptors on nsfs.
+pub(crate) fn owning_user_namespace(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: NS_GET_USERNS takes no argument and touches no memory of ours.
+    Ok(unsafe { ioctl::ioctl(namespace, NsGetUserns) }?)
+}
+
+struct NsGetUserns;
+
+// SAFETY: the opcode is `_IO(0xb7, 1)`, the argument is ignored, and the answer is the call's return value.
+unsafe impl Ioctl for NsGetUserns {
+    type Output = OwnedFd;
+    const IS_MUTATING: bool = false;
+
+    fn opcode(&self) -> Opcode {
+        ioctl::opcode::none(0xb7, 1)
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        ptr::null_mut()
+    }
+
+    unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> rustix::io::Result<OwnedFd> {
+        // SAFETY: the call has just made this descriptor, and nobody else knows of it.
+        Ok(unsafe { OwnedFd::from_raw_fd(output) })
+    }
+}
+
+/// `_IO(0xb7, 4)`: writes one `uid_t`.
+const NS_GET_OWNER_UID: Opcode = ioctl::opcode::none(0xb7, 4);
+
+/// The user who made a user namespace, as this process's own user namespace knows it.
+pub(crate) fn owner_of_user_namespace(namespace: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: NS_GET_OWNER_UID writes one u32, and every bit pattern is one.
+    let get = unsafe { ioctl::Getter::<NS_GET_OWNER_UID, u32>::new() };
+    // SAFETY: the caller gives a descriptor on nsfs; of a namespace of another type the kernel answers EINVAL.
+    Ok(unsafe { ioctl::ioctl(namespace, get) }?)
+}
+
+/// A socket that sends and receives whole frames of one device of the calling thread's namespace. Of what is received, `filter` picks.
+pub(crate) fn packet_socket(index: u32, filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // Of no protocol: it receives nothing before it is bound, and the filter is there by then.
+    // SAFETY: no memory is passed.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just made this descriptor, and nobody else knows of it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
+    set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1_i32)?;
+    // SAFETY: zero is valid for every field.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_ifindex = index.cast_signed();
+    let length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the address is `length` bytes of a sockaddr_ll, which outlives the call.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
+}
+
+fn set_option<T>(socket: &OwnedFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel reads `length` bytes of the value, and what a filter points to is borrowed by the caller.
+    let set = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, ptr::from_ref(value).cast(), length) };
+    if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// One frame of a [`packet_socket`], and its outer VLAN tag, which the kernel has taken out of it.
+pub(crate) fn receive_packet(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<u16>)> {
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // Aligned as a cmsghdr has to be.
+    let mut control = [0_u64; 8];
+    // SAFETY: zero is valid for every field.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: buffer and control are exclusively borrowed, with the lengths that are told.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    let mut tag = None;
+    // SAFETY: the header describes `control`, as the kernel has filled it.
+    let mut head = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    while !head.is_null() {
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR answer with whole, aligned headers inside `control`, or null.
+        let its = unsafe { *head };
+        if (its.cmsg_level, its.cmsg_type) == (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
+            // SAFETY: behind this header the kernel puts one tpacket_auxdata.
+            let aside = unsafe { libc::CMSG_DATA(head) }.cast::<libc::tpacket_auxdata>();
+            // SAFETY: as above; its alignment is not promised.
+            let aside = unsafe { aside.read_unaligned() };
+            tag = (aside.tp_status & libc::TP_STATUS_VLAN_VALID != 0).then_some(aside.tp_vlan_tci);
+        }
+        // SAFETY: as for the first one.
+        head = unsafe { libc::CMSG_NXTHDR(&raw const message, head) };
+    }
+    Ok((length, tag))
 }
 
 const SIOCETHTOOL: Opcode = 0x8946;

@@ -10,6 +10,7 @@ use xsknet_link::{AttachedXdpMode, DeviceName, LinkError, MacAddr, NetnsError, O
 use xsknet_xsk::RingBroken;
 
 use crate::ability::Ability;
+use crate::identity::SecretError;
 use crate::journal::JournalError;
 use crate::port::Port;
 
@@ -34,6 +35,9 @@ pub enum OpenError {
     /// The journal of an earlier run cannot be followed, or none can be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The secret from which ports' MACs are made cannot be read or made.
+    #[error(transparent)]
+    Secret(SecretError),
     /// An earlier run's changes could not all be undone.
     #[error("cannot undo what an earlier run of this instance left")]
     Sweep(#[source] CloseError),
@@ -87,6 +91,7 @@ impl OpenError {
             Self::Io { .. } => Some("this needs root, or at least CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF".into()),
             Self::Link(cause) => cause.hint().map(Into::into),
             Self::Step(cause) => cause.hint(),
+            Self::Secret(cause) => Some(cause.hint()),
             Self::Sweep(cause) => cause.cause.hint(),
             Self::Journal(JournalError::Io { .. }) => None,
         }
@@ -314,6 +319,15 @@ pub enum OpenPortError {
         /// What it is instead.
         found: String,
     },
+    /// What leaves through a guard in skb mode can still be changed by what the frame's owner said beside it: checksums that are yet
+    /// to be filled in, VLAN tags that are yet to be put in. So nobody gets a port of whose device it is the owner.
+    #[error("a pinned port of `{uplink}` is not possible, because its guard would run in skb mode: {why}")]
+    GuardUnfit {
+        /// The uplink.
+        uplink: DeviceName,
+        /// Why it would not run in native mode.
+        why: String,
+    },
     /// The client's network namespace has another device of this name.
     #[error("the client's network namespace has a device named `{device}` already, as the port's own is to be called")]
     ClientDeviceTaken {
@@ -369,6 +383,10 @@ impl OpenPortError {
             Self::NamespaceUnfit { .. } => {
                 Some("send a descriptor of the client's own network namespace: /proc/self/ns/net, opened".into())
             }
+            Self::GuardUnfit { .. } => Some(
+                "open a brokered port, whose device its client cannot reach; or have the daemon manage the card in native mode"
+                    .into(),
+            ),
             Self::ClientDeviceTaken { .. } => Some("delete or rename that device: `ip link` lists them".into()),
             Self::MtuAboveUplink { .. } => Some("leave the MTU out: the uplink's is taken".into()),
             Self::SelfTest { .. } => Some(

@@ -10,10 +10,12 @@ use xsknet_link::{DeviceName, Ethtool, FeatureChange, IfIndex, LinkError, Links,
 
 use crate::client_end::ClientEnds;
 use crate::error::{CloseError, StepError};
+use crate::identity::Secret;
 use crate::journal::{Change, EntryId, Journal, Scope};
 use crate::names::Paths;
 use crate::pins;
 use crate::port::PortKey;
+use crate::remains::Remains;
 
 /// What an instance is about to do or has done; for logs, and for tests that end the process at each of them.
 #[derive(Debug, Clone)]
@@ -47,6 +49,12 @@ pub(crate) struct Ground {
     ports_opened: AtomicU32,
     /// Inner ends that are not among `ports`.
     pub(crate) client_ends: Arc<ClientEnds>,
+    /// What owners keep of ports that are closed.
+    pub(crate) remains: Arc<Remains>,
+    /// Which MACs ports get.
+    pub(crate) secret: Secret,
+    /// What earlier runs left and what could not be undone: the numbers of these ports are taken.
+    pub(crate) left: Vec<Scope>,
     observer: Option<Observer>,
 }
 
@@ -81,11 +89,25 @@ impl fmt::Debug for Ground {
 }
 
 impl Ground {
-    pub(crate) fn new(paths: Paths, host: Site, ports: Site, journal: Journal, observer: Option<Observer>) -> Self {
+    pub(crate) fn new(
+        paths: Paths,
+        host: Site,
+        ports: Site,
+        journal: Journal,
+        secret: Secret,
+        observer: Option<Observer>,
+    ) -> Self {
         let host_is_meant = host.identity == journal.header().namespace;
         let (journal, ports_opened) = (Mutex::new(Some(journal)), AtomicU32::new(0));
-        let client_ends = Arc::default();
-        Self { paths, host, ports, journal, host_is_meant, ports_opened, client_ends, observer }
+        let (client_ends, remains) = (Arc::default(), Arc::default());
+        let left = Vec::new();
+        Self { paths, host, ports, journal, host_is_meant, ports_opened, client_ends, remains, secret, left, observer }
+    }
+
+    /// What the changes that are pending were made for.
+    pub(crate) fn scopes(&self) -> Vec<Scope> {
+        let pending = self.journal().as_ref().map_or_else(Vec::new, |journal| journal.pending(&Scope::Instance));
+        pending.into_iter().map(|(_, scope, _)| scope).collect()
     }
 
     pub(crate) fn next_port(&self) -> PortKey {
@@ -153,14 +175,20 @@ impl Ground {
     }
 
     /// Undoes everything that was done for `scope`, pairs first, then the newest first. What fails does not keep the rest
-    /// from being undone.
+    /// from being undone, but for a pair: while it is there without its guard, its owner would send into the host's own stack.
     pub(crate) fn undo(&self, scope: &Scope) -> Result<(), CloseError> {
         let mut pending = self.journal().as_ref().map_or_else(Vec::new, |journal| journal.pending(scope));
-        // While a pair is there without its guard, whoever holds the port's socket would send into the host's own stack.
-        pending.sort_by_key(|(_, change)| !matches!(change, Change::Pair { .. }));
-        let mut failed = Vec::new();
-        for (id, change) in pending {
+        pending.sort_by_key(|(_, _, change)| !matches!(change, Change::Pair { .. }));
+        let (mut failed, mut unguarded) = (Vec::new(), Vec::new());
+        for (id, its, change) in pending {
+            let guards = matches!(change, Change::Attachment { .. } | Change::Pins { .. });
+            if guards && unguarded.contains(&its) {
+                continue;
+            }
             if let Err(cause) = self.undo_entry(id, &change) {
+                if matches!(change, Change::Pair { .. }) {
+                    unguarded.push(its);
+                }
                 failed.push((change, cause));
             }
         }

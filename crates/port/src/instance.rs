@@ -14,11 +14,13 @@ use xsknet_link::{Netns, NetnsId};
 use crate::ability::Ability;
 use crate::error::{CloseError, ManageError, OpenError, StepError};
 use crate::ground::{Ground, Observer, Site, Step, delete_strays, unbind};
+use crate::identity::Secret;
 use crate::journal::{Change, Header, Journal, Scope};
 use crate::lock::Lock;
 use crate::mounts;
 use crate::names::{InstanceName, Paths, Places};
 use crate::pins;
+use crate::port::PortKey;
 use crate::uplink::{Uplink, UplinkOptions};
 use crate::watch::{Loss, Uplinks, Watch};
 
@@ -62,8 +64,9 @@ impl Instance {
         for ability in Ability::NEEDED {
             probe(ability).map_err(|cause| OpenError::AbilityMissing { ability, cause })?;
         }
+        let secret = places.secret().map_err(OpenError::Secret)?;
         let paths = Paths::new(places, name);
-        Self::begin(&paths, observer).inspect_err(|_| {
+        Self::begin(&paths, secret, observer).inspect_err(|_| {
             // Another instance may be in there.
             let _ = std::fs::remove_dir(paths.run());
         })
@@ -80,7 +83,9 @@ impl Instance {
             if Paths::new(places.clone(), name.clone()).journal().exists() {
                 continue;
             }
-            match Self::open(InstanceOptions { name, places: places.clone(), ..InstanceOptions::default() }) {
+            // Nobody ever asks for a port of this name again, so nothing has to be remembered for it.
+            let places = Places { state: None, ..places.clone() };
+            match Self::open(InstanceOptions { name, places, ..InstanceOptions::default() }) {
                 // Of another namespace of processes.
                 Err(OpenError::AlreadyRunning { .. }) => {}
                 opened => return opened,
@@ -93,15 +98,15 @@ impl Instance {
         self.ground.paths.instance()
     }
 
-    fn begin(paths: &Paths, observer: Option<Observer>) -> Result<Self, OpenError> {
+    fn begin(paths: &Paths, secret: Secret, observer: Option<Observer>) -> Result<Self, OpenError> {
         let lock = Lock::attempt(&paths.lock())
             .map_err(|cause| OpenError::Io { attempt: "lock", path: paths.lock(), cause })?
             .ok_or_else(|| OpenError::AlreadyRunning { instance: paths.instance().to_string() })?;
         passed(&observer, "the lock is held");
-        sweep(paths, observer.clone())?;
+        let left = sweep(paths, observer.clone())?;
         passed(&observer, "what an earlier run left is gone");
         let ground = mount_bpffs(paths, &observer)
-            .and_then(|()| break_ground(paths, observer))
+            .and_then(|()| break_ground(paths, secret, left, observer))
             .inspect_err(|_| drop(leave_bpffs(paths)))?;
         ground.passed("the journal is begun");
         // From here on a failure undoes what was done, by dropping the instance.
@@ -145,6 +150,13 @@ impl Instance {
         Watch::begin(&self.ground, Arc::clone(&self.uplinks), hear)
     }
 
+    /// Tells of each closed port, by its key, once nothing of it is left: its owner may keep descriptors, and with them rings and frames
+    /// that count against nobody's limit. It tells of ports that were handed over or pinned, on a thread that `hear` must not keep; it may
+    /// never tell. A second listener takes the place of the first.
+    pub fn on_freed(&self, hear: impl FnMut(PortKey) + Send + 'static) {
+        self.ground.remains.listen(Box::new(hear));
+    }
+
     /// Closes all uplinks and ports, and leaves the host as it was found. Sockets of ports that are still held stay
     /// usable as memory, but nothing reaches them any more.
     ///
@@ -165,6 +177,7 @@ impl Instance {
         for uplink in uplinks.into_values().filter_map(|uplink| uplink.upgrade()) {
             uplink.let_go();
         }
+        self.ground.remains.end();
         self.ground.undo(&Scope::Instance)?;
         let own_files = |cause| CloseError { left: 1, what: "the instance's own files".into(), cause };
         self.ground.finish().map_err(own_files)?;
@@ -196,47 +209,71 @@ fn passed(observer: &Option<Observer>, step: &'static str) {
 }
 
 /// The namespaces and the journal of a new instance.
-fn break_ground(paths: &Paths, observer: Option<Observer>) -> Result<Ground, OpenError> {
+fn break_ground(
+    paths: &Paths,
+    secret: Secret,
+    left: Vec<Scope>,
+    observer: Option<Observer>,
+) -> Result<Ground, OpenError> {
     let host = Site::new(Netns::current().map_err(StepError::from)?)?;
     let ports = Site::new(Netns::create().map_err(StepError::from)?)?;
     let header = Header::new(&paths.instance().to_string(), &boot_id(), host.identity);
     let journal = Journal::create(&paths.journal(), header)?;
-    Ok(Ground::new(paths.clone(), host, ports, journal, observer))
+    let mut ground = Ground::new(paths.clone(), host, ports, journal, secret, observer);
+    ground.left = left;
+    Ok(ground)
 }
 
-/// Undoes what a run of this name left, and forgets it. The caller holds the lock.
-fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<(), OpenError> {
-    let journal = match Journal::load(&paths.journal())? {
-        // After a reboot nothing of it exists any more.
-        Some(stale) if stale.header().boot != boot_id() => {
-            stale.remove()?;
-            None
-        }
-        other => other,
-    };
-    let host = Site::new(Netns::current().map_err(StepError::from)?)?;
-    // Without its bind mount the ports' namespace is gone, or out of reach; an empty one stands in for it.
-    let bound = Netns::open(&paths.namespace()).or_else(|_| Netns::create());
-    let ports = Site::new(bound.map_err(StepError::from)?)?;
+/// Undoes what runs of this name left, and forgets it. What cannot be undone is told and set aside for the next start: it is in the way
+/// of nothing but what it is about, of which the scopes are returned. The caller holds the lock.
+fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<Scope>, OpenError> {
     let failed = |cause| OpenError::Sweep(CloseError { left: 1, what: "what was found by its name".into(), cause });
-    let host = match journal {
-        Some(journal) => {
-            let ground = Ground::new(paths.clone(), host, ports, journal, observer);
-            ground.undo(&Scope::Instance).map_err(OpenError::Sweep)?;
-            ground.finish().map_err(failed)?;
-            ground.passed("the earlier run's journal is gone");
-            ground.host
+    let mut left = Vec::new();
+    let earlier = paths.set_aside().map_err(|cause| failed(StepError::Io { attempt: "look for journals", cause }))?;
+    for path in earlier.into_iter().chain([paths.journal()]) {
+        let journal = match Journal::load(&path)? {
+            // After a reboot nothing of it exists any more.
+            Some(stale) if stale.header().boot != boot_id() => {
+                stale.remove()?;
+                continue;
+            }
+            Some(journal) => journal,
+            None => continue,
+        };
+        let host = Site::new(Netns::current().map_err(StepError::from)?)?;
+        // Without its bind mount the ports' namespace is gone, or out of reach; an empty one stands in for it.
+        let bound = Netns::open(&paths.namespace()).or_else(|_| Netns::create());
+        let ports = Site::new(bound.map_err(StepError::from)?)?;
+        let ground = Ground::new(paths.clone(), host, ports, journal, Secret::draw(), observer.clone());
+        match ground.undo(&Scope::Instance) {
+            Ok(()) => {
+                ground.finish().map_err(failed)?;
+                ground.passed("the earlier run's journal is gone");
+            }
+            Err(error) => {
+                eprintln!("xsknet: an earlier run of instance `{}`: {error}: {}", paths.instance(), error.cause);
+                left.extend(ground.scopes());
+                if path == paths.journal() {
+                    let aside = paths.free_aside();
+                    std::fs::rename(&path, &aside)
+                        .map_err(|cause| failed(StepError::Io { attempt: "set a journal aside", cause }))?;
+                }
+            }
         }
-        None => host,
-    };
+    }
+    let host = Site::new(Netns::current().map_err(StepError::from)?)?;
     // By name: what a removed journal does not tell.
     delete_strays(&host.links, &paths.alias_prefix())?;
     unbind(paths).map_err(failed)?;
     remove_socket(paths).map_err(failed)?;
-    if bpffs::is_mounted(paths.bpffs()).unwrap_or(false) {
-        pins::remove(&paths.instance_pins()).map_err(failed)?;
+    // A pin that a journal tells of, and that could not be removed, has been told of.
+    if bpffs::is_mounted(paths.bpffs()).unwrap_or(false)
+        && let Err(cause) = pins::remove(&paths.instance_pins())
+        && left.is_empty()
+    {
+        return Err(failed(cause));
     }
-    Ok(())
+    Ok(left)
 }
 
 /// Removes the control socket of a daemon that did not get to it. Nobody listens there: the caller holds the lock.
@@ -256,7 +293,9 @@ pub fn sweep_dead(places: &Places, prefix: &str) -> Result<usize, OpenError> {
     let mut swept = 0;
     let mut first = None;
     for name in names(places, prefix) {
-        let options = InstanceOptions { name, places: places.clone(), ..InstanceOptions::default() };
+        // No port is going to be opened.
+        let places = Places { state: None, ..places.clone() };
+        let options = InstanceOptions { name, places, ..InstanceOptions::default() };
         match Instance::open(options).map(Instance::close) {
             Ok(Ok(())) => swept += 1,
             Err(OpenError::AlreadyRunning { .. }) => {}
@@ -325,9 +364,10 @@ fn names(places: &Places, prefix: &str) -> BTreeSet<InstanceName> {
     let entries = std::fs::read_dir(&places.run).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
-            let path = entry.path();
-            let stem = path.file_stem()?.to_str()?;
-            if stem.starts_with(prefix) { stem.parse().ok() } else { None }
+            let file = entry.file_name();
+            // A name has no dot: behind it stands what a file is for.
+            let name = file.to_str()?.split('.').next()?;
+            if name.starts_with(prefix) { name.parse().ok() } else { None }
         })
         .collect()
 }

@@ -238,9 +238,9 @@ impl Journal {
     }
 
     /// What is still to be undone when `scope` ends, the newest first.
-    pub(crate) fn pending(&self, scope: &Scope) -> Vec<(EntryId, Change)> {
+    pub(crate) fn pending(&self, scope: &Scope) -> Vec<(EntryId, Scope, Change)> {
         let of_scope = self.pending.iter().rev().filter(|(_, (its, _))| scope.covers(its));
-        of_scope.map(|(id, (_, change))| (*id, change.clone())).collect()
+        of_scope.map(|(id, (its, change))| (*id, its.clone(), change.clone())).collect()
     }
 
     /// The oldest pending change that `wanted` picks.
@@ -322,6 +322,11 @@ mod tests {
         tempfile::tempdir().unwrap()
     }
 
+    /// Without what each was made for.
+    fn only(pending: Vec<(EntryId, Scope, Change)>) -> Vec<(EntryId, Change)> {
+        pending.into_iter().map(|(id, _, change)| (id, change)).collect()
+    }
+
     fn header() -> Header {
         Header::new("test", "boot", (4, 7))
     }
@@ -349,10 +354,10 @@ mod tests {
 
         let found = Journal::load(&path).unwrap().unwrap();
         assert_eq!(found.header(), &header());
-        assert_eq!(found.pending(&Scope::Instance), [(third, offload(1)), (first, Change::Namespace)]);
-        assert_eq!(found.pending(&Scope::Uplink { device: eth(0) }), [(third, offload(1))]);
-        assert_eq!(found.pending(&Scope::Uplink { device: eth(1) }), []);
-        assert_eq!(found.pending(&port), [(third, offload(1))]);
+        assert_eq!(only(found.pending(&Scope::Instance)), [(third, offload(1)), (first, Change::Namespace)]);
+        assert_eq!(only(found.pending(&Scope::Uplink { device: eth(0) })), [(third, offload(1))]);
+        assert_eq!(only(found.pending(&Scope::Uplink { device: eth(1) })), []);
+        assert_eq!(only(found.pending(&port)), [(third, offload(1))]);
     }
 
     #[test]
@@ -458,7 +463,7 @@ mod tests {
         assert!(journal.lines <= COMPACT_AT);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let found = Journal::load(&path).unwrap().unwrap();
-        assert_eq!(found.pending(&Scope::Instance), [(EntryId(1), Change::Namespace)]);
+        assert_eq!(only(found.pending(&Scope::Instance)), [(EntryId(1), Change::Namespace)]);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -30,10 +30,12 @@
 #![deny(unsafe_code)]
 
 mod ability;
+mod claims;
 mod client_end;
 mod error;
 mod filters;
 mod ground;
+mod identity;
 mod instance;
 mod journal;
 mod lock;
@@ -43,6 +45,8 @@ mod pinned;
 mod pins;
 mod plan;
 mod port;
+mod question;
+mod remains;
 mod room;
 mod selftest;
 mod shared;
@@ -54,6 +58,7 @@ mod watch;
 pub use ability::Ability;
 pub use error::{CloseError, HandOverError, ManageError, OpenError, OpenPortError, ShareError, StepError};
 pub use ground::{Observer, Step};
+pub use identity::SecretError;
 pub use instance::{Instance, InstanceOptions, any_here, sweep_dead, sweep_dead_here};
 pub use journal::{Change, JournalError};
 pub use names::{InstanceName, InstanceNameError, PRIVATE_PREFIX, PinPath, Places};

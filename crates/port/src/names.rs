@@ -1,11 +1,13 @@
 //! The names by which a start recognises what an earlier run left: folders, files, pins, aliases.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::{fmt, fs, io};
 
 use serde::{Deserialize, Serialize};
 use xsknet_link::DeviceName;
+
+use crate::identity::{Secret, SecretError};
 
 /// Where an instance keeps what must outlive its process.
 #[derive(Debug, Clone)]
@@ -14,13 +16,26 @@ pub struct Places {
     pub run: PathBuf,
     /// The BPF file system; `/sys/fs/bpf`.
     pub bpffs: PathBuf,
+    /// Folder of the secret from which ports' MACs are made, which outlives everything else. `$STATE_DIRECTORY`, else `/var/lib/xsknet`.
+    /// `None`: each instance draws one of its own, and a port of the same name gets another MAC from the next.
+    pub state: Option<PathBuf>,
     /// Whether process 1 need not see what is mounted there. Only where a later run is sure to share the mounts of this one.
     pub may_be_hidden: bool,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { run: "/run/xsknet".into(), bpffs: "/sys/fs/bpf".into(), may_be_hidden: false }
+        // systemd names several folders with colons between them.
+        let named = std::env::var("STATE_DIRECTORY").ok();
+        let named = named.as_deref().and_then(|all| all.split(':').next()).filter(|first| !first.is_empty());
+        let state = Some(named.unwrap_or("/var/lib/xsknet").into());
+        Self { run: "/run/xsknet".into(), bpffs: "/sys/fs/bpf".into(), state, may_be_hidden: false }
+    }
+}
+
+impl Places {
+    pub(crate) fn secret(&self) -> Result<Secret, SecretError> {
+        self.state.as_deref().map_or_else(|| Ok(Secret::draw()), Secret::keep_in)
     }
 }
 
@@ -116,6 +131,30 @@ impl Paths {
 
     pub(crate) fn journal(&self) -> PathBuf {
         self.places.run.join(format!("{}.journal", self.instance))
+    }
+
+    /// Journals of earlier runs of which something could not be undone, in their order.
+    pub(crate) fn set_aside(&self) -> io::Result<Vec<PathBuf>> {
+        let prefix = format!("{}.aside-", self.instance);
+        let entries = match fs::read_dir(&self.places.run) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+                found.push(entry.path());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Where another one can be set aside.
+    pub(crate) fn free_aside(&self) -> PathBuf {
+        let mut numbered = (1..).map(|number| self.places.run.join(format!("{}.aside-{number}", self.instance)));
+        numbered.find(|path| !path.exists()).expect("there are fewer journals than numbers")
     }
 
     /// Where the instance's daemon listens.

@@ -4,12 +4,13 @@
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, RecvFlags, recv};
+use xsknet_bpf::Datapath;
 use xsknet_link::{DeviceName, MacAddr, Netns};
 
 use crate::error::{CloseError, OpenPortError, ShareError, StepError};
@@ -19,18 +20,21 @@ use crate::names::PinPath;
 use crate::pins;
 use crate::plan::{Plan, Wanted};
 use crate::port::{Hold, PortInfo};
+use crate::remains::Estate;
 use crate::statistics::PortStatistics;
 use crate::tried::Tried;
-use crate::uplink::{OpenUplink, UplinkState};
+use crate::uplink::UplinkState;
 
 /// What a pinned port is to be; its UMEM and rings are its client's affair. `PinnedPortOptions::new` has the defaults.
 #[derive(Debug, Clone)]
 pub struct PinnedPortOptions {
-    /// Its name, unique on the uplink, of 1 to 64 letters, digits, `-`, `_` and `.`; made up where there is none.
+    /// As [`PortOptions::owner`](crate::PortOptions::owner).
+    pub owner: u32,
+    /// As [`PortOptions::name`](crate::PortOptions::name).
     pub name: Option<String>,
     /// Its addresses on the uplink's network; at least one.
     pub addresses: Vec<IpAddr>,
-    /// Its MAC. Default: stable for a port with a name, else random; locally administered either way.
+    /// As [`PortOptions::mac`](crate::PortOptions::mac).
     pub mac: Option<MacAddr>,
     /// Its VLAN, 1 to 4094: all its frames carry this tag. Default: none do.
     pub vlan: Option<u16>,
@@ -44,6 +48,7 @@ impl PinnedPortOptions {
     /// A port with these addresses.
     pub fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         Self {
+            owner: 0,
             name: None,
             addresses: addresses.into_iter().collect(),
             mac: None,
@@ -61,8 +66,11 @@ pub struct Client {
     pub uid: u32,
     /// Gets it as its group.
     pub gid: u32,
-    /// Gets the inner end. It is kept alive for as long as the port is open.
+    /// Gets the inner end. It is kept alive for as long as the port is open. It has to be the client's: that of its process, `own`, or
+    /// one of a user namespace that this user has made. Root may name any.
     pub namespace: Netns,
+    /// Where the client's process is, if that is known.
+    pub own: Option<Netns>,
 }
 
 /// Where a client finds what it needs for its socket.
@@ -93,13 +101,15 @@ impl PinnedPort {
         client: Client,
     ) -> Result<Self, OpenPortError> {
         let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
-        let Client { uid, gid, namespace } = client;
+        check_owner(&client)?;
+        let Client { uid, gid, namespace, .. } = client;
         let site = Site::new(namespace).map_err(step)?;
         if site.identity == uplink.ground.ports.identity {
             return Err(OpenPortError::NamespaceUnfit { found: "it is the instance's own network namespace".into() });
         }
-        let PinnedPortOptions { name, addresses, mac, vlan, mtu, coalesce } = options;
+        let PinnedPortOptions { owner, name, addresses, mac, vlan, mtu, coalesce } = options;
         let wanted = Wanted {
+            owner: *owner,
             name: name.as_deref(),
             addresses,
             mac: *mac,
@@ -109,9 +119,9 @@ impl PinnedPort {
             coalesce: *coalesce,
             layout: None,
         };
-        let build = |plan: Plan, uplink: &UplinkState, card: &mut OpenUplink, scope: &Scope| {
+        let build = |plan: Plan, uplink: &UplinkState, datapath: &RwLock<Datapath>, scope: &Scope| {
             let folder = PinPath::port(&uplink.info.device, plan.id.number());
-            let (room, mut info) = plan.build(uplink, card, Some(site), scope)?;
+            let (room, mut info) = plan.build(uplink, datapath, Some(site), scope)?;
             let xsks = pins::give_away(&uplink.ground.paths, &folder, uid, gid)
                 .map_err(|cause| OpenPortError::Step { uplink: uplink.info.device.clone(), cause })?;
             uplink.ground.passed("the pin is the client's");
@@ -119,9 +129,12 @@ impl PinnedPort {
             info.tried.push(Tried { hook: "port", step: "self-test".into(), errno: None, why });
             let end = room.client.clone().expect("it was built in a client's namespace");
             let pin = Pin { xsks, device: info.inner.clone(), queue: 0 };
-            Ok((room, info, (pin, end)))
+            let map = room.members[0].program.socket_map_id();
+            Ok((room, info, (pin, end, map)))
         };
-        let (hold, (pin, end)) = Hold::open(Arc::clone(&uplink), &wanted, build, |_, _, _, _, _| Ok(()))?;
+        let (mut hold, (pin, end, map)) = Hold::open(Arc::clone(&uplink), &wanted, build, |_, _| Ok(()))?;
+        // Its memory is the client's own.
+        hold.kept = Some(Estate { umems: Vec::new(), map: Some(map) });
         uplink.ground.client_ends.add(&end);
         Ok(Self { hold, pin })
     }
@@ -184,5 +197,25 @@ impl PinnedPort {
     /// What could not be undone stays in the journal, and the next start tries again.
     pub fn close(self) -> Result<(), CloseError> {
         self.hold.close()
+    }
+}
+
+/// A device must not be put where somebody else is.
+fn check_owner(client: &Client) -> Result<(), OpenPortError> {
+    let Client { uid, namespace, own, .. } = client;
+    if *uid == 0 {
+        return Ok(());
+    }
+    let unfit = |found: String| OpenPortError::NamespaceUnfit { found };
+    let identity = |of: &Netns| of.identity().map_err(|cause| unfit(format!("it cannot be looked at ({cause})")));
+    if let Some(own) = own
+        && identity(own)? == identity(namespace)?
+    {
+        return Ok(());
+    }
+    match namespace.owner() {
+        Ok(owner) if owner == *uid => Ok(()),
+        Ok(_) => Err(unfit(format!("it is neither the network namespace of the client's process nor one that user {uid} has made"))),
+        Err(cause) => Err(unfit(format!("whose network namespace it is cannot be told ({cause})"))),
     }
 }

@@ -70,18 +70,23 @@ pub(crate) fn close_root(paths: &Paths) -> io::Result<()> {
 /// Removes a folder of pins. Only bpffs is below it, so following it down leads nowhere else.
 ///
 /// Programs are taken off their devices first: the kernel ends a link some time after its last pin is gone (a work queue),
-/// and a card has to be free when this returns. Sockets are taken out of their maps, or a client that still holds its own
-/// would keep the map alive.
+/// and a card has to be free when this returns. What stays on its device keeps its pin. Sockets are taken out of their maps, or a client
+/// that still holds its own would keep the map alive; where a client has seen to it that this is not possible (it may freeze its own
+/// map), it keeps the map.
 pub(crate) fn remove(folder: &Path) -> Result<(), StepError> {
+    let mut failed = None;
     for pin in below(folder) {
-        let (attempt, done) = if is_link(&pin) {
-            ("detach a program by its pin", xsknet_bpf::remove_link_pin(&pin))
-        } else if pin.ends_with(SOCKETS) {
-            ("take a port's socket out of its map", xsknet_bpf::empty_socket_map(&pin))
-        } else {
-            continue;
-        };
-        done.map_err(|cause| StepError::Io { attempt, cause })?;
+        if is_link(&pin) {
+            let done = xsknet_bpf::remove_link_pin(&pin);
+            failed = failed.or(done.err().map(|cause| StepError::Io { attempt: "detach a program by its pin", cause }));
+        } else if pin.ends_with(SOCKETS)
+            && let Err(cause) = xsknet_bpf::empty_socket_map(&pin)
+        {
+            eprintln!("xsknet: the socket in {} stays there as long as its owner has it: {cause}", pin.display());
+        }
+    }
+    if let Some(cause) = failed {
+        return Err(cause);
     }
     match std::fs::remove_dir_all(folder) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(StepError::Io { attempt: "remove pins", cause }),

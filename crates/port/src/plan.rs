@@ -1,20 +1,21 @@
 //! What a port is going to be: options that were found good, before anything is made.
 
-use std::collections::BTreeMap;
 #[cfg(test)]
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use xsknet_bpf::contract::{MAX_MEMBERS, MAX_PAIRS, MAX_PORTS};
+use xsknet_bpf::contract::MAX_MEMBERS;
 use xsknet_bpf::{PortId, Vlan};
 use xsknet_link::{DeviceName, IfIndex, LinkError, MacAddr};
 use xsknet_xsk::Layout;
 
-use crate::error::{OpenPortError, StepError};
+use crate::claims::{Claim, Claims};
+use crate::error::OpenPortError;
+use crate::ground::Ground;
+use crate::identity::Identity;
 use crate::port::PortKey;
-use crate::room::Room;
-use crate::uplink::{OpenUplink, UplinkState};
+use crate::uplink::UplinkState;
 
 /// Ethernet header and one VLAN tag: what a port's frames may be longer than its MTU.
 pub(crate) const HEADERS: u32 = 14 + 4;
@@ -22,6 +23,8 @@ pub(crate) const HEADERS: u32 = 14 + 4;
 /// What a port is to be, whoever makes its socket.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
+    /// The user whose it is.
+    pub(crate) owner: u32,
     pub(crate) name: Option<&'a str>,
     pub(crate) addresses: &'a [IpAddr],
     pub(crate) mac: Option<MacAddr>,
@@ -60,19 +63,40 @@ pub struct Pair {
     pub inner: DeviceName,
 }
 
+/// What the host itself has, as it was found before a port is planned.
+#[derive(Debug)]
+pub(crate) struct HostView {
+    addresses: Vec<IpAddr>,
+    /// Of its devices, and of the hosts that it knows.
+    macs: Vec<(MacAddr, String)>,
+}
+
+impl HostView {
+    pub(crate) fn look(ground: &Ground) -> Result<Self, LinkError> {
+        let links = &ground.host.links;
+        let (mut addresses, mut macs) = (Vec::new(), Vec::new());
+        for device in links.list()? {
+            addresses.extend(links.addresses(device.index)?.into_iter().map(|(address, _)| address));
+            macs.extend(device.mac.map(|mac| (mac, format!("the host's device `{}`", device.name))));
+        }
+        macs.extend(links.neighbours()?.into_iter().map(|mac| (mac, "a neighbour".to_owned())));
+        Ok(Self { addresses, macs })
+    }
+}
+
 impl Plan {
-    pub(crate) fn new(uplink: &UplinkState, card: &OpenUplink, wanted: &Wanted<'_>) -> Result<Self, OpenPortError> {
-        let device = &uplink.info.device;
-        let id = free_id(&card.ports, device)?;
-        check_queues(wanted.queues, device, card.ports.values().map(|room| room.members.len()).sum())?;
-        let is_taken = |name: &str| card.ports.values().any(|room| room.plan.name == name);
-        let name = match wanted.name {
-            Some(name) if is_taken(name) => {
-                return Err(OpenPortError::NameTaken { name: name.to_owned(), uplink: device.clone() });
-            }
-            Some(name) => name.to_owned(),
-            None => made_up_name(id, is_taken),
-        };
+    /// Takes what a port wants, where all of it can be had. Until it is given back nobody else gets any of it.
+    pub(crate) fn new(
+        uplink: &UplinkState,
+        claims: &mut Claims,
+        host: &HostView,
+        wanted: &Wanted<'_>,
+    ) -> Result<(Self, Claim), OpenPortError> {
+        let id = claims.free_id()?;
+        if !(1..=MAX_MEMBERS).contains(&wanted.queues) {
+            return Err(OpenPortError::QueuesUnfit { queues: wanted.queues, limit: MAX_MEMBERS });
+        }
+        let name = wanted.name.map_or_else(|| claims.made_up_name(wanted.owner, id), str::to_owned);
         check_name(&name)?;
         let vlan = match wanted.vlan {
             None => Vlan::UNTAGGED,
@@ -80,50 +104,30 @@ impl Plan {
         };
         let mtu = wanted.mtu.unwrap_or(uplink.info.mtu);
         check_mtu(mtu, uplink, wanted.layout)?;
-        let mac = match (wanted.mac, wanted.name) {
-            (Some(mac), _) => mac,
-            (None, Some(name)) => MacAddr::stable_local(&format!("{}/{device}/{name}", uplink.ground.paths.instance())),
-            (None, None) => MacAddr::random_local(),
-        };
-        check_mac(mac, vlan, uplink, card)?;
         let mut addresses = wanted.addresses.to_vec();
+        let identity = wanted.name.map_or(Identity::Addresses(vlan, &addresses), Identity::Name);
+        let mac = match wanted.mac {
+            Some(mac) => mac,
+            None => uplink.ground.secret.mac(wanted.owner, uplink.info.mac, identity),
+        };
+        check_mac(mac, uplink, host)?;
+        // Of a MAC that somebody has chosen, nobody knows whether it is good for an address, too.
         let link_local = mac.link_local_ipv6().into();
-        if addresses.iter().any(IpAddr::is_ipv6) && !addresses.contains(&link_local) {
+        if wanted.mac.is_none() && addresses.iter().any(IpAddr::is_ipv6) && !addresses.contains(&link_local) {
             addresses.push(link_local);
         }
-        check_addresses(&addresses, vlan, uplink, card)?;
+        check_addresses(&addresses, uplink, host)?;
+        let Wanted { owner, queues, coalesce, .. } = *wanted;
+        let claim = Claim { owner, name: name.clone(), mac, vlan, addresses: addresses.clone(), queues };
+        claims.take(id, claim.clone())?;
         let card = uplink.info.index;
         let names =
             |member| Pair { outer: device_name('o', card, id, member), inner: device_name('i', card, id, member) };
-        let pairs = (0..wanted.queues).map(names).collect();
+        let pairs = (0..queues).map(names).collect();
         let alias = uplink.ground.paths.alias(&name);
         let key = uplink.ground.next_port();
-        Ok(Self { name, key, id, mac, vlan, mtu, addresses, pairs, coalesce: wanted.coalesce, alias })
+        Ok((Self { name, key, id, mac, vlan, mtu, addresses, pairs, coalesce, alias }, claim))
     }
-}
-
-fn free_id<T>(ports: &BTreeMap<PortId, T>, uplink: &DeviceName) -> Result<PortId, OpenPortError> {
-    let mut ids = (1..=MAX_PORTS).filter_map(PortId::new);
-    let free = ids.find(|id| !ports.contains_key(id));
-    free.ok_or_else(|| OpenPortError::NoMorePorts { uplink: uplink.clone(), limit: MAX_PORTS })
-}
-
-fn check_queues(queues: u32, uplink: &DeviceName, pairs: usize) -> Result<(), OpenPortError> {
-    if !(1..=MAX_MEMBERS).contains(&queues) {
-        return Err(OpenPortError::QueuesUnfit { queues, limit: MAX_MEMBERS });
-    }
-    if pairs + queues as usize > MAX_PAIRS as usize {
-        return Err(OpenPortError::NoMoreQueues { uplink: uplink.clone(), limit: MAX_PAIRS });
-    }
-    Ok(())
-}
-
-/// Others may have chosen the obvious one.
-fn made_up_name(id: PortId, is_taken: impl Fn(&str) -> bool) -> String {
-    let obvious = format!("port-{id}");
-    let others = (2..).map(|n| format!("{obvious}-{n}"));
-    let mut names = std::iter::once(obvious.clone()).chain(others);
-    names.find(|name| !is_taken(name)).expect("fewer names are taken than there are")
 }
 
 fn check_name(name: &str) -> Result<(), OpenPortError> {
@@ -164,7 +168,7 @@ pub fn fits_frames(mtu: u32, layout: &Layout) -> Result<(), OpenPortError> {
     Ok(())
 }
 
-fn check_mac(mac: MacAddr, vlan: Vlan, uplink: &UplinkState, card: &OpenUplink) -> Result<(), OpenPortError> {
+fn check_mac(mac: MacAddr, uplink: &UplinkState, host: &HostView) -> Result<(), OpenPortError> {
     if mac.is_multicast() {
         return Err(OpenPortError::MacUnfit { mac, what: "a group's" });
     }
@@ -175,25 +179,16 @@ fn check_mac(mac: MacAddr, vlan: Vlan, uplink: &UplinkState, card: &OpenUplink) 
     if mac == uplink.info.mac {
         return Err(taken("the card itself".into()));
     }
-    let same = |room: &&Room| room.plan.mac == mac && room.plan.vlan == vlan;
-    match card.ports.values().find(same) {
-        Some(room) => Err(taken(format!("port `{}`", room.plan.name))),
+    match host.macs.iter().find(|(its, _)| *its == mac) {
+        Some((_, holder)) => Err(taken(holder.clone())),
         None => Ok(()),
     }
 }
 
-fn check_addresses(
-    addresses: &[IpAddr],
-    vlan: Vlan,
-    uplink: &UplinkState,
-    card: &OpenUplink,
-) -> Result<(), OpenPortError> {
+fn check_addresses(addresses: &[IpAddr], uplink: &UplinkState, host: &HostView) -> Result<(), OpenPortError> {
     if addresses.is_empty() {
         return Err(OpenPortError::NoAddress);
     }
-    let device = &uplink.info.device;
-    let step = |cause: StepError| OpenPortError::Step { uplink: device.clone(), cause };
-    let hosts = hosts_addresses(uplink).map_err(|cause| step(cause.into()))?;
     for (at, address) in addresses.iter().enumerate() {
         if let Some(what) = unfit(*address) {
             return Err(OpenPortError::AddressUnfit { address: *address, what });
@@ -201,26 +196,13 @@ fn check_addresses(
         if addresses[..at].contains(address) {
             return Err(OpenPortError::AddressUnfit { address: *address, what: "listed twice" });
         }
-        let taken = |holder: String| OpenPortError::AddressTaken { address: *address, uplink: device.clone(), holder };
-        // ARP for it would no longer reach the host. A VLAN is another network.
-        if vlan == Vlan::UNTAGGED && hosts.contains(address) {
-            return Err(taken("the host".into()));
-        }
-        let same = |room: &&Room| room.plan.vlan == vlan && room.plan.addresses.contains(address);
-        if let Some(room) = card.ports.values().find(same) {
-            return Err(taken(format!("port `{}`", room.plan.name)));
+        // In a VLAN, too: the host may be there by a device that is not up yet, and who speaks for it may be believed elsewhere.
+        if host.addresses.contains(address) {
+            let (address, uplink) = (*address, uplink.info.device.clone());
+            return Err(OpenPortError::AddressTaken { address, uplink, holder: "the host".into() });
         }
     }
     Ok(())
-}
-
-fn hosts_addresses(uplink: &UplinkState) -> Result<Vec<IpAddr>, LinkError> {
-    let links = &uplink.ground.host.links;
-    let mut all = Vec::new();
-    for device in links.list()? {
-        all.extend(links.addresses(device.index)?.into_iter().map(|(address, _)| address));
-    }
-    Ok(all)
 }
 
 /// Why an address cannot be one host's.
@@ -249,14 +231,9 @@ fn device_name(end: char, card: IfIndex, id: PortId, member: u32) -> DeviceName 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use xsknet_bpf::contract::MAX_PORTS;
 
-    #[test]
-    fn a_made_up_name_is_nobodys() {
-        let id = PortId::new(7).unwrap();
-        assert_eq!(made_up_name(id, |_| false), "port-7");
-        assert_eq!(made_up_name(id, |name| ["port-7", "port-7-2"].contains(&name)), "port-7-3");
-    }
+    use super::*;
 
     #[test]
     fn every_pair_of_every_port_has_names_of_its_own_that_fit() {
@@ -266,39 +243,5 @@ mod tests {
         let names: BTreeSet<_> = names.map(|name| name.to_string()).collect();
         assert_eq!(names.len(), 2 * MAX_MEMBERS as usize);
         assert!(names.contains("xskofffffff-400") && names.contains("xs7ifffffff-400"), "{names:?}");
-    }
-
-    #[test]
-    fn queues_are_bounded_a_port_and_an_uplink() {
-        let card: DeviceName = "card0".parse().unwrap();
-        for queues in [0, 9] {
-            assert!(matches!(check_queues(queues, &card, 0), Err(OpenPortError::QueuesUnfit { limit: 8, .. })));
-        }
-        assert!(check_queues(8, &card, 4096 - 8).is_ok());
-        let error = check_queues(8, &card, 4096 - 7).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the ports of `card0` have 4096 queues together at most, and these would be more"
-        );
-        assert!(error.hint().is_some());
-    }
-
-    #[test]
-    fn the_lowest_free_number_is_taken_until_there_is_none() {
-        let card: DeviceName = "card0".parse().unwrap();
-        let mut ports = BTreeMap::new();
-        for number in 1..=MAX_PORTS {
-            let id = free_id(&ports, &card).unwrap();
-            assert_eq!(id.number(), number);
-            ports.insert(id, ());
-        }
-        let error = free_id(&ports, &card).unwrap_err();
-        assert_eq!(error.to_string(), "`card0` has 1024 ports, more do not fit");
-        assert!(matches!(error, OpenPortError::NoMorePorts { limit: 1024, .. }));
-        assert!(error.hint().is_some());
-
-        let freed = PortId::new(700).unwrap();
-        ports.remove(&freed);
-        assert_eq!(free_id(&ports, &card).unwrap(), freed);
     }
 }

@@ -2,30 +2,37 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use xsknet_bpf::{Obtained, PortId};
+use xsknet_bpf::{Datapath, Obtained, PortId};
 use xsknet_link::{DeviceName, MacAddr};
 use xsknet_xsk::{BindMode, BindRequest, BusyPoll, Census, Donation, HugePages, Layout, Socket};
 
 use crate::error::{CloseError, HandOverError, OpenPortError, StepError};
 use crate::journal::Scope;
-use crate::plan::{Pair, Plan, Wanted, for_mtu};
-use crate::room::{Room, steer};
-use crate::selftest;
+use crate::plan::{HostView, Pair, Plan, Wanted, for_mtu};
+use crate::question::Question;
+use crate::remains::{Estate, UmemFile};
+use crate::room::{Room, let_in, steer};
+use crate::selftest::{self, Trial};
 use crate::statistics::{Equality, PortStatistics};
 use crate::tried::Tried;
-use crate::uplink::{OpenUplink, UplinkState};
+use crate::uplink::UplinkState;
 
 /// What a port is to be. `PortOptions::new` has the defaults.
 #[derive(Debug, Clone)]
 pub struct PortOptions {
-    /// Its name, unique on the uplink, of 1 to 64 letters, digits, `-`, `_` and `.`; made up where there is none.
+    /// The user whose it is: its name is one among this user's ports, and other users' ports are not told of in its errors.
+    /// Default: root.
+    pub owner: u32,
+    /// Its name, unique on the uplink among the ports of its owner, of 1 to 64 letters, digits, `-`, `_` and `.`; made up where there
+    /// is none.
     pub name: Option<String>,
     /// Its addresses on the uplink's network; at least one.
     pub addresses: Vec<IpAddr>,
-    /// Its MAC. Default: stable for a port with a name, else random; locally administered either way.
+    /// Its MAC. Default: locally administered, and the same whenever its owner opens a port of this name on this card, or, without a
+    /// name, with these addresses; nobody can choose it by a name. A MAC that is given is good for no link-local address by itself.
     pub mac: Option<MacAddr>,
     /// Its VLAN, 1 to 4094: all its frames carry this tag. Default: none do.
     pub vlan: Option<u16>,
@@ -53,6 +60,7 @@ impl PortOptions {
     /// A port with these addresses.
     pub fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         Self {
+            owner: 0,
             name: None,
             addresses: addresses.into_iter().collect(),
             mac: None,
@@ -69,8 +77,9 @@ impl PortOptions {
     }
 
     pub(crate) fn wanted(&self) -> Wanted<'_> {
-        let Self { name, addresses, mac, vlan, mtu, queues, layout, coalesce, .. } = self;
+        let Self { owner, name, addresses, mac, vlan, mtu, queues, layout, coalesce, .. } = self;
         Wanted {
+            owner: *owner,
             name: name.as_deref(),
             addresses,
             mac: *mac,
@@ -160,6 +169,8 @@ pub struct BrokeredPort {
 pub(crate) struct Hold {
     pub(crate) uplink: Arc<UplinkState>,
     pub(crate) info: PortInfo,
+    /// What somebody else may keep of it.
+    pub(crate) kept: Option<Estate>,
     open: bool,
 }
 
@@ -168,14 +179,14 @@ impl Port {
         let mtu = options.mtu.unwrap_or(uplink.info.mtu);
         let layout = for_mtu(options.layout, mtu, options.multi_buffer);
         let options = PortOptions { layout, ..options };
-        let build = |plan: Plan, uplink: &UplinkState, card: &mut OpenUplink, scope: &Scope| {
-            let (mut room, mut info) = plan.build(uplink, card, None, scope)?;
+        let build = |plan: Plan, uplink: &UplinkState, datapath: &RwLock<Datapath>, scope: &Scope| {
+            let (mut room, mut info) = plan.build(uplink, datapath, None, scope)?;
             let sockets = room.make_sockets(uplink, &options, &mut info)?;
             Ok((room, info, sockets))
         };
-        let prove = |uplink: &UplinkState, card: &mut OpenUplink, id, info: &PortInfo, sockets: &mut Vec<Socket>| {
+        let prove = |trial: &Trial<'_>, sockets: &mut Vec<Socket>| {
             let mut numbered = sockets.iter_mut().enumerate();
-            numbered.try_for_each(|(member, socket)| selftest::both_ways(uplink, card, id, member, info, socket))
+            numbered.try_for_each(|(member, socket)| selftest::both_ways(trial, member, socket))
         };
         let (hold, sockets) = Hold::open(uplink, &options.wanted(), build, prove)?;
         Ok(Self { hold, sockets })
@@ -230,11 +241,14 @@ impl Port {
         if held > 0 || tx > 0 || broken.is_some() {
             return Err(HandOverError { held, tx, broken, port: Box::new(self) });
         }
-        let Self { hold, sockets } = self;
+        let Self { mut hold, sockets } = self;
         let (layout, bind) = (*sockets[0].layout(), sockets[0].bind_mode());
         let donations =
             sockets.into_iter().map(|socket| socket.donate().expect("nothing was sent since it was looked at"));
-        Ok((BrokeredPort { hold, layout, bind }, donations.collect()))
+        let donations: Vec<_> = donations.collect();
+        let umems = donations.iter().filter_map(|donation| UmemFile::new(&donation.umem).ok()).collect();
+        hold.kept = Some(Estate { umems, map: None });
+        Ok((BrokeredPort { hold, layout, bind }, donations))
     }
 
     /// Closes the port: nothing is steered to it any more, its pairs are gone, and every frame is at home: the censuses are those of
@@ -280,37 +294,41 @@ impl BrokeredPort {
 }
 
 impl Hold {
-    /// Builds a port by `build`, steers its frames to it, and has `prove` look whether that works.
+    /// Builds a port by `build`, steers its frames to it, and has `prove` look whether that works. Others may do the same meanwhile.
     pub(crate) fn open<T>(
         uplink: Arc<UplinkState>,
         wanted: &Wanted<'_>,
-        build: impl FnOnce(Plan, &UplinkState, &mut OpenUplink, &Scope) -> Result<(Room, PortInfo, T), OpenPortError>,
-        prove: impl FnOnce(&UplinkState, &mut OpenUplink, PortId, &PortInfo, &mut T) -> Result<(), OpenPortError>,
+        build: impl FnOnce(Plan, &UplinkState, &RwLock<Datapath>, &Scope) -> Result<(Room, PortInfo, T), OpenPortError>,
+        prove: impl FnOnce(&Trial<'_>, &mut T) -> Result<(), OpenPortError>,
     ) -> Result<(Self, T), OpenPortError> {
-        let mut open = uplink.lock();
-        let Some(card) = open.as_mut() else {
-            return Err(OpenPortError::UplinkClosed { uplink: uplink.info.device.clone() });
-        };
-        let plan = Plan::new(&uplink, card, wanted)?;
-        let id = plan.id;
-        let scope = uplink.port_scope(id);
-        let (room, info, mut made) = match build(plan, &uplink, card, &scope) {
-            Ok(built) => built,
-            Err(error) => {
-                // Before anybody else gets this number, and the names that go with it. What cannot be undone stays in the
-                // journal; the reason is the better story.
-                let _ = uplink.ground.undo(&scope);
-                return Err(error);
+        let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
+        let work = uplink.work();
+        let host = HostView::look(&uplink.ground).map_err(|cause| step(cause.into()))?;
+        let (plan, claim, datapath) = uplink.claim(&host, wanted)?;
+        let (id, key) = (plan.id, plan.key);
+        let make = || -> Result<_, OpenPortError> {
+            let_in(&uplink, id, &claim).map_err(step)?;
+            // The port is built while the neighbours think.
+            let question = Question::ask(&uplink, &claim);
+            let (room, mut info, mut made) = build(plan, &uplink, &datapath, &uplink.port_scope(id))?;
+            match question {
+                Ok(question) => question.answer(&uplink)?,
+                Err(tried) => info.tried.push(tried),
             }
+            let room = Arc::new(room);
+            uplink.publish(&room);
+            steer(&uplink, &datapath, &room).map_err(step)?;
+            let trial = Trial { uplink: &uplink, datapath: &datapath, room: &room, info: &info };
+            prove(&trial, &mut made)?;
+            Ok((info, made))
         };
-        card.ports.insert(id, room);
-        let ready = steer(&uplink, card, id)
-            .map_err(|cause| OpenPortError::Step { uplink: uplink.info.device.clone(), cause })
-            .and_then(|()| prove(&uplink, card, id, &info, &mut made));
-        drop(open);
-        let hold = Self { uplink, info, open: true };
-        // On an error dropping the hold closes what was opened.
-        ready.map(|()| (hold, made))
+        let (info, made) = make().inspect_err(|_| {
+            // Before anybody else gets this number, and the names that go with it. What cannot be undone stays in the journal; the
+            // reason is the better story.
+            let _ = uplink.unmake(id, key, None);
+        })?;
+        drop(work);
+        Ok((Self { uplink, info, kept: None, open: true }, made))
     }
 
     pub(crate) fn statistics(&self) -> Result<PortStatistics, StepError> {
@@ -323,7 +341,10 @@ impl Hold {
 
     /// Once: another port may have the number afterwards.
     fn end(&mut self) -> Result<(), CloseError> {
-        if std::mem::take(&mut self.open) { self.uplink.close_port(self.info.id) } else { Ok(()) }
+        if !std::mem::take(&mut self.open) {
+            return Ok(());
+        }
+        self.uplink.close_port(self.info.id, self.info.key, self.kept.take())
     }
 }
 

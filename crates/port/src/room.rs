@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use xsknet_bpf::{Attachment, Mode, Obtained, PortEntry, PortId, PortProgram};
+use xsknet_bpf::{Attachment, Datapath, Mode, Obtained, PortEntry, PortId, PortProgram};
 use xsknet_link::{End, FilterAnswer, IfIndex, LinkError, MacAddr, VethPair, XdpFeatures, quiet};
 use xsknet_xsk::{Created, QueueId, Request, Socket, prefer_busy_poll};
 
+use crate::claims::Claim;
 use crate::client_end::ClientEnd;
 use crate::error::{OpenPortError, StepError};
 use crate::ground::{Ground, Site};
@@ -18,7 +19,7 @@ use crate::pins;
 use crate::plan::{HEADERS, Pair, Plan};
 use crate::port::{PortInfo, PortOptions};
 use crate::tried::Tried;
-use crate::uplink::{OpenUplink, UplinkState};
+use crate::uplink::UplinkState;
 
 /// The kernel's half of a port.
 #[derive(Debug)]
@@ -30,8 +31,6 @@ pub(crate) struct Room {
     outers: Vec<u32>,
     /// The inner end, where it is in a client's namespace.
     pub(crate) client: Option<Arc<ClientEnd>>,
-    /// The addresses that the card lets in for this port.
-    pub(crate) filters: Vec<MacAddr>,
 }
 
 /// What one queue of a port consists of: a pair, with a program and a map of its own.
@@ -45,7 +44,7 @@ pub(crate) struct Member {
     attachments: [Attachment; 2],
     /// Held for its statistics; `None` until its owner shares it. It must go with the port, or a dead owner's socket would stay
     /// in the XSKMAP.
-    pub(crate) socket: Option<OwnedFd>,
+    pub(crate) socket: Mutex<Option<OwnedFd>>,
 }
 
 impl Room {
@@ -96,10 +95,15 @@ impl Member {
         add_new(&mut info.tried, bound.into_iter().chain(polled).map(Tried::bind));
         ground.passed("the socket is bound");
         let duplicate = socket.as_fd().try_clone_to_owned();
-        self.socket = Some(duplicate.map_err(|cause| step(StepError::Io { attempt: "duplicate the socket", cause }))?);
+        self.hold(duplicate.map_err(|cause| step(StepError::Io { attempt: "duplicate the socket", cause }))?);
         self.program.set_socket(socket.as_fd()).map_err(|cause| step(cause.into()))?;
         ground.passed("the socket is in the XSKMAP");
         Ok(socket)
+    }
+
+    /// Keeps a duplicate of its socket.
+    pub(crate) fn hold(&self, socket: OwnedFd) {
+        *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
     }
 }
 
@@ -113,19 +117,24 @@ fn add_new(told: &mut Vec<Tried>, more: impl IntoIterator<Item = Tried>) {
 }
 
 impl Plan {
-    /// Everything up to the sockets, with the inner end in a client's namespace where one is given. What a failure leaves is
-    /// undone by the caller.
+    /// Everything up to the sockets, with the inner end in a client's namespace where one is given. The outer ends are still down. What a
+    /// failure leaves is undone by the caller.
     pub(crate) fn build(
         self,
         uplink: &UplinkState,
-        card: &mut OpenUplink,
+        datapath: &RwLock<Datapath>,
         client: Option<Site>,
         scope: &Scope,
     ) -> Result<(Room, PortInfo), OpenPortError> {
         let mut tried = Vec::new();
         let mode = guard_mode(uplink, self.mtu, &mut tried);
+        if client.is_some() && mode == Mode::Skb {
+            let told = tried.pop().map(|tried| tried.why);
+            let why = told.unwrap_or_else(|| format!("the program of `{}` does", uplink.info.device));
+            return Err(OpenPortError::GuardUnfit { uplink: uplink.info.device.clone(), why });
+        }
         let made = (0..self.pairs.len())
-            .map(|member| self.build_member(member, uplink, card, client.as_ref(), scope, mode, &mut tried));
+            .map(|member| self.build_member(member, uplink, datapath, client.as_ref(), scope, mode, &mut tried));
         let members: Vec<Member> = made.collect::<Result<_, _>>()?;
         let [first, ..] = members.as_slice() else { unreachable!("a port has at least one queue") };
         let [inner_attachment, outer_attachment] = &first.attachments;
@@ -150,15 +159,17 @@ impl Plan {
             Arc::new(ClientEnd::new(ground, uplink.info.device.clone(), &self, first, site))
         });
         let outers = members.iter().map(|member| member.outer_index.get()).collect();
-        Ok((Room { plan: self, members, outers, client, filters: Vec::new() }, info))
+        Ok((Room { plan: self, members, outers, client }, info))
     }
 
+    /// Both programs are on the pair while both its ends are down and out of everybody's reach; only then does the inner end go to a
+    /// client, who may set it up at once and send.
     #[expect(clippy::too_many_arguments, reason = "what all of a port's members are made of")]
     fn build_member(
         &self,
         member: usize,
         uplink: &UplinkState,
-        card: &OpenUplink,
+        datapath: &RwLock<Datapath>,
         client: Option<&Site>,
         scope: &Scope,
         guard_mode: Mode,
@@ -167,12 +178,7 @@ impl Plan {
         let ground = &*uplink.ground;
         let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
         let pair = self.pairs[member].clone();
-        let (outer, inner) = self.make_pair(&pair, uplink, client, scope).map_err(|cause| match cause {
-            StepError::Link(LinkError::NameTaken { name }) if client.is_some() && name == pair.inner => {
-                OpenPortError::ClientDeviceTaken { device: name }
-            }
-            cause => step(cause),
-        })?;
+        let (outer, inner) = self.make_pair(&pair, uplink, scope).map_err(step)?;
 
         let folder = PinPath::member(&uplink.info.device, self.id.number(), member);
         let pins = ground.paths.pin(&folder);
@@ -184,30 +190,12 @@ impl Plan {
             })
             .map_err(step)?;
 
-        let mode = port_mode(uplink.info.mode);
-        let pin = folder.file("port-link");
-        let inner_attachment = ground
-            .change(scope, Change::Attachment { pin: pin.clone() }, || {
-                let device = xsknet_bpf::Device { name: pair.inner.to_string(), index: inner.get() };
-                client.unwrap_or(&ground.ports).run(|| -> Result<_, StepError> {
-                    let mut attachment = program.attach(&device, mode)?;
-                    ground.passed("the port's program is attached");
-                    attachment.pin(&ground.paths.pin(&pin))?;
-                    Ok(attachment)
-                })?
-            })
-            .map_err(step)?;
-        add_new(tried, Tried::programs("port", inner_attachment.tried()));
-        // The program brings the device's NAPI instances along, so not before.
-        let links = &client.unwrap_or(&ground.ports).links;
-        add_new(tried, self.coalesce.map(|time| Tried::coalescing(time, links.coalesce(inner, time))));
-
         let pin = folder.file("guard-link");
         let outer_attachment = ground
             .change(scope, Change::Attachment { pin: pin.clone() }, || {
                 let device = xsknet_bpf::Device { name: pair.outer.to_string(), index: outer.get() };
                 ground.host.run(|| -> Result<_, StepError> {
-                    let mut attachment = card.datapath.attach_guard(&device, guard_mode)?;
+                    let mut attachment = read(datapath).attach_guard(&device, guard_mode)?;
                     ground.passed("the guard is attached");
                     attachment.pin(&ground.paths.pin(&pin))?;
                     Ok(attachment)
@@ -216,17 +204,47 @@ impl Plan {
             .map_err(step)?;
         add_new(tried, Tried::programs("guard", outer_attachment.tried()));
 
+        let mode = port_mode(uplink.info.mode);
+        let pin = folder.file("port-link");
+        let inner_attachment = ground
+            .change(scope, Change::Attachment { pin: pin.clone() }, || {
+                let device = xsknet_bpf::Device { name: pair.inner.to_string(), index: inner.get() };
+                ground.ports.run(|| -> Result<_, StepError> {
+                    let mut attachment = program.attach(&device, mode)?;
+                    ground.passed("the port's program is attached");
+                    attachment.pin(&ground.paths.pin(&pin))?;
+                    Ok(attachment)
+                })?
+            })
+            .map_err(step)?;
+        add_new(tried, Tried::programs("port", inner_attachment.tried()));
+
+        let inner = match client {
+            Some(client) => pair.move_to_client(ground, client, outer, inner).map_err(|cause| match cause {
+                StepError::Link(LinkError::NameTaken { name }) if name == pair.inner => {
+                    OpenPortError::ClientDeviceTaken { device: name }
+                }
+                cause => step(cause),
+            })?,
+            None => inner,
+        };
+        let links = &client.unwrap_or(&ground.ports).links;
+        links.set_up(inner).map_err(|cause| step(cause.into()))?;
+        ground.passed("the inner end is up");
+        // The program brings the device's NAPI instances along, once it is up.
+        add_new(tried, self.coalesce.map(|time| Tried::coalescing(time, links.coalesce(inner, time))));
+
         let attachments = [inner_attachment, outer_attachment];
-        Ok(Member { pair, outer_index: outer, inner_index: inner, program, attachments, socket: None })
+        let socket = Mutex::new(None);
+        Ok(Member { pair, outer_index: outer, inner_index: inner, program, attachments, socket })
     }
 
-    /// Both ends are born in the ports' namespace and get their alias there, so that no device without our mark is ever
+    /// Both ends are born in the ports' namespace, down, and get their alias there, so that no device without our mark is ever
     /// among the host's.
     fn make_pair(
         &self,
         names: &Pair,
         uplink: &UplinkState,
-        client: Option<&Site>,
         scope: &Scope,
     ) -> Result<(IfIndex, IfIndex), StepError> {
         let ground = &*uplink.ground;
@@ -250,13 +268,7 @@ impl Plan {
             // The settings of IPv6 are the namespace's, not the device's: they do not travel with it.
             ground.host.run(|| quiet(&names.outer))??;
             let outer = ground.host.links.by_name(&names.outer)?.index;
-            let inner = match client {
-                Some(client) => names.move_to_client(ground, client, outer, pair.inner)?,
-                None => pair.inner,
-            };
-            ground.host.links.set_up(outer)?;
-            client.unwrap_or(&ground.ports).links.set_up(inner)?;
-            Ok((outer, inner))
+            Ok((outer, pair.inner))
         })
     }
 }
@@ -282,24 +294,52 @@ impl Pair {
     }
 }
 
-/// Lets the card take the port's frames in, and the uplink's program send them to the port.
-pub(crate) fn steer(uplink: &UplinkState, card: &mut OpenUplink, id: PortId) -> Result<(), StepError> {
-    let OpenUplink { datapath, filters, ports, .. } = card;
-    let room = ports.get_mut(&id).expect("the port that is being opened");
-    let solicited = room.plan.addresses.iter().filter_map(|address| match address {
-        IpAddr::V6(address) => Some(MacAddr::solicited_node(*address)),
-        IpAddr::V4(_) => None,
-    });
-    let needed: BTreeSet<MacAddr> = solicited.chain([room.plan.mac]).collect();
-    for mac in needed {
-        room.filters.push(mac);
-        if filters.need(mac) {
+/// Has the card take in the frames of what a port claims.
+pub(crate) fn let_in(uplink: &UplinkState, id: PortId, claim: &Claim) -> Result<(), StepError> {
+    for mac in filters_of(claim) {
+        let mut open = uplink.lock();
+        let Some(card) = open.as_mut() else { return Ok(()) };
+        card.let_in.entry(id).or_default().push(mac);
+        if card.filters.need(mac) {
             tell_card(uplink, mac)?;
         }
     }
     uplink.ground.passed("the card lets the port's frames in");
-    uplink.ground.host.run(|| datapath.add_port(&room.entry()))??;
+    Ok(())
+}
+
+/// Takes back as much of that as was done.
+pub(crate) fn let_out(uplink: &UplinkState, id: PortId) -> Result<(), StepError> {
+    let mut last = Ok(());
+    let mut open = uplink.lock();
+    let Some(card) = open.as_mut() else { return Ok(()) };
+    for mac in card.let_in.remove(&id).unwrap_or_default() {
+        if card.filters.release(mac)
+            && let Err(cause) = uplink.remove_filter(mac)
+        {
+            last = Err(cause);
+        }
+    }
+    last
+}
+
+fn filters_of(claim: &Claim) -> BTreeSet<MacAddr> {
+    let solicited = claim.addresses.iter().filter_map(|address| match address {
+        IpAddr::V6(address) => Some(MacAddr::solicited_node(*address)),
+        IpAddr::V4(_) => None,
+    });
+    solicited.chain([claim.mac]).collect()
+}
+
+/// Has the uplink's program send frames to the port, and the guard let the port's frames out; then the port comes up. The outer ends come
+/// last: until then nothing leaves the pairs.
+pub(crate) fn steer(uplink: &UplinkState, datapath: &RwLock<Datapath>, room: &Room) -> Result<(), StepError> {
+    uplink.ground.host.run(|| datapath.write().unwrap_or_else(PoisonError::into_inner).add_port(&room.entry()))??;
     uplink.ground.passed("the port's map entries are set");
+    for member in &room.members {
+        uplink.ground.host.links.set_up(member.outer_index)?;
+    }
+    uplink.ground.passed("the outer ends are up");
     Ok(())
 }
 
@@ -327,6 +367,11 @@ fn tell_card(uplink: &UplinkState, mac: MacAddr) -> Result<(), StepError> {
             uplink.ground.change(&scope, change, || Ok(links.set_promiscuous(index, true)?))
         }
     }
+}
+
+/// A panic while it was written to leaves tables that the kernel holds all the same.
+pub(crate) fn read(datapath: &RwLock<Datapath>) -> std::sync::RwLockReadGuard<'_, Datapath> {
+    datapath.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The port's program runs where the uplink's does: a native redirect reaches only a native program at the inner end.

@@ -2,21 +2,21 @@
 //! proof that a path works is a frame that went along it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
-use xsknet_bpf::{Datapath, Direction, InjectOptions, Injector, Obtained, PortId};
+use xsknet_bpf::{Datapath, Direction, InjectOptions, Injector, Obtained};
 use xsknet_link::MacAddr;
 use xsknet_xsk::{SharedSocket, Socket, SocketError};
 
 use crate::error::{OpenPortError, StepError};
 use crate::port::PortInfo;
-use crate::uplink::{OpenUplink, UplinkState};
+use crate::question::mac_at;
+use crate::room::{Room, read};
+use crate::uplink::UplinkState;
 
 /// How long a frame may take that crosses two devices of one machine.
 const DEADLINE: Duration = Duration::from_secs(1);
-
-/// A loss at the card may be one of the host's own frames; so often in a row it is the probe.
-const ATTEMPTS: u32 = 3;
 
 /// IEEE 802's local experimental EtherType 1: nobody else's, and a guard lets it out of no port.
 const ETHER_TYPE: [u8; 2] = [0x88, 0xb5];
@@ -26,41 +26,36 @@ const IP_PROTOCOL: u8 = 253;
 /// RFC 5737's TEST-NET-3: no host has such an address.
 const TEST_NET: [u8; 3] = [203, 0, 113];
 
+/// A port that is open, and not handed out yet.
+pub(crate) struct Trial<'a> {
+    pub(crate) uplink: &'a UplinkState,
+    pub(crate) datapath: &'a RwLock<Datapath>,
+    pub(crate) room: &'a Room,
+    pub(crate) info: &'a PortInfo,
+}
+
 /// Sends a frame through the uplink's program to one of the port's members, and one from there to the wire.
-pub(crate) fn both_ways(
-    uplink: &UplinkState,
-    card: &mut OpenUplink,
-    id: PortId,
-    member: usize,
-    info: &PortInfo,
-    socket: &mut Socket,
-) -> Result<(), OpenPortError> {
-    to_the_port(uplink, card, id, member, info, socket)?;
-    uplink.ground.passed("a self-test frame reached the port");
-    from_the_port(uplink, card, id, info, socket)?;
-    uplink.ground.passed("a self-test frame left the port");
+pub(crate) fn both_ways(trial: &Trial<'_>, member: usize, socket: &mut Socket) -> Result<(), OpenPortError> {
+    to_the_port(trial, member, socket)?;
+    trial.uplink.ground.passed("a self-test frame reached the port");
+    from_the_port(trial, socket)?;
+    trial.uplink.ground.passed("a self-test frame left the port");
     Ok(())
 }
 
-fn to_the_port(
-    uplink: &UplinkState,
-    card: &mut OpenUplink,
-    id: PortId,
-    member: usize,
-    info: &PortInfo,
-    socket: &mut Socket,
-) -> Result<(), OpenPortError> {
+fn to_the_port(trial: &Trial<'_>, member: usize, socket: &mut Socket) -> Result<(), OpenPortError> {
+    let Trial { uplink, datapath, room, info } = *trial;
     let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
     let mut frame = header(info, info.mac.octets(), uplink.info.mac.octets());
     match member {
         // What is no IP is the first member's.
         0 => frame.extend(ETHER_TYPE),
-        _ => frame.extend(packet_for(&card.datapath, member as u32, info.members.len() as u32)),
+        _ => frame.extend(packet_for(&read(datapath), member as u32, info.members.len() as u32)),
     }
     frame.extend(b"xsknet self-test ");
     frame.extend(MacAddr::random_local().octets());
     frame.resize(60, 0);
-    inject(uplink, card, &frame).map_err(step)?;
+    inject(trial, &frame).map_err(step)?;
 
     let mut got = Vec::new();
     let arrived = until(|| {
@@ -69,7 +64,7 @@ fn to_the_port(
         // Frames of others that were quicker than the port's owner are lost to it, and counted as received. Where they are so
         // many that ours is lost among them, one that no other port can have sent came the same way: by the card.
         let own = info.mac.octets();
-        let of_a_port = |bytes: &[u8]| card.ports.values().any(|room| bytes[6..].starts_with(&room.plan.mac.octets()));
+        let of_a_port = |bytes: &[u8]| mac_at(bytes, 6).is_some_and(|mac| uplink.is_of_a_port(mac));
         for seen in got.drain(..) {
             let bytes = socket.bytes(&seen);
             found |= bytes == frame || (bytes.starts_with(&own) && !of_a_port(bytes));
@@ -83,19 +78,20 @@ fn to_the_port(
     if arrived.map_err(|cause| step(StepError::from(cause)))? {
         return Ok(());
     }
-    let uplink_program = card.datapath.uplink_counters().map_err(|cause| step(cause.into()))?;
-    let port_program = card.ports[&id].members[member].program.counters().map_err(|cause| step(cause.into()))?;
+    let uplink_program = read(datapath).uplink_counters().map_err(|cause| step(cause.into()))?;
+    let port_program = room.members[member].program.counters().map_err(|cause| step(cause.into()))?;
     let seen = format!("uplink program {uplink_program:?}; port program {port_program:?}");
     Err(OpenPortError::SelfTest { direction: "to the port", waited_ms: DEADLINE.as_millis() as u64, seen })
 }
 
 /// Has a frame come in at the card.
-fn inject(uplink: &UplinkState, card: &OpenUplink, frame: &[u8]) -> Result<(), StepError> {
+fn inject(trial: &Trial<'_>, frame: &[u8]) -> Result<(), StepError> {
+    let Trial { uplink, datapath, .. } = *trial;
     let index = uplink.info.index.get();
     // Live frames enter the driver's own path; generic XDP sits behind it, where only a frame received by the stack comes.
     uplink.ground.host.run(|| -> Result<(), StepError> {
         match uplink.info.mode {
-            Obtained::Native | Obtained::Hw => card.datapath.inject_at_uplink(frame, index, 1)?,
+            Obtained::Native | Obtained::Hw => read(datapath).inject_at_uplink(frame, index, 1)?,
             Obtained::Skb => {
                 let options = InjectOptions { target: index, number_offset: None };
                 Injector::load(options, Direction::Ingress)?.send(frame, 1)?;
@@ -107,13 +103,8 @@ fn inject(uplink: &UplinkState, card: &OpenUplink, frame: &[u8]) -> Result<(), S
 
 /// For a socket whose memory is its client's: a frame to the port that the socket's RX ring tells of. How long it is, is all that can be
 /// seen of it.
-pub(crate) fn by_counters(
-    uplink: &UplinkState,
-    card: &mut OpenUplink,
-    id: PortId,
-    info: &PortInfo,
-    socket: &mut SharedSocket,
-) -> Result<(), OpenPortError> {
+pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Result<(), OpenPortError> {
+    let Trial { uplink, room, info, .. } = *trial;
     if socket.in_fill.is_empty() {
         return Ok(());
     }
@@ -123,7 +114,7 @@ pub(crate) fn by_counters(
     frame.extend(b"xsknet self-test ");
     // Not the 60 of the shortest frames, of which others may come meanwhile.
     frame.resize(61, 0);
-    inject(uplink, card, &frame).map_err(step)?;
+    inject(trial, &frame).map_err(step)?;
     let length = u32::try_from(frame.len()).expect("a few bytes");
     let end = Instant::now() + DEADLINE;
     loop {
@@ -137,40 +128,31 @@ pub(crate) fn by_counters(
         }
         std::thread::yield_now();
     }
-    let seen = format!("port program {:?}", card.ports[&id].members[0].program.counters());
+    let seen = format!("port program {:?}", room.members[0].program.counters());
     Err(OpenPortError::SelfTest { direction: "to the port", waited_ms: DEADLINE.as_millis() as u64, seen })
 }
 
 /// A probe for the port's own address: what a host sends before it takes an address, and nobody stores anything of it.
-fn from_the_port(
-    uplink: &UplinkState,
-    card: &mut OpenUplink,
-    id: PortId,
-    info: &PortInfo,
-    socket: &mut Socket,
-) -> Result<(), OpenPortError> {
+///
+/// It is judged by what moves for this port alone: the card loses what others send to it, too, as often as they like.
+fn from_the_port(trial: &Trial<'_>, socket: &mut Socket) -> Result<(), OpenPortError> {
+    let Trial { uplink, datapath, room, info } = *trial;
     let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
-    let mut lost = 0;
-    for _ in 0..ATTEMPTS {
-        let before = uplink.losses(&card.ports[&id]);
-        let left = probe_leaves(card, id, info, socket).map_err(step)?;
-        lost = uplink.losses(&card.ports[&id]) - before;
-        if left && lost == 0 {
-            return Ok(());
-        }
-        if !left {
-            break;
-        }
+    let before = uplink.refused(room);
+    let left = probe_leaves(trial, socket).map_err(step)?;
+    let refused = uplink.refused(room) - before;
+    if left && refused == 0 {
+        return Ok(());
     }
-    let guard = card.datapath.guard_counters(id).map_err(|cause| step(cause.into()))?;
-    let seen = format!("guard {guard:?}; {lost} refused by the card or its port");
+    let guard = read(datapath).guard_counters(info.id).map_err(|cause| step(cause.into()))?;
+    let seen = format!("guard {guard:?}; {refused} refused by the card");
     Err(OpenPortError::SelfTest { direction: "from the port", waited_ms: DEADLINE.as_millis() as u64, seen })
 }
 
 /// Sends one probe; whether the guard let it out within the deadline.
-fn probe_leaves(card: &OpenUplink, id: PortId, info: &PortInfo, socket: &mut Socket) -> Result<bool, StepError> {
-    let probe = probe(info);
-    let left = || Ok::<_, StepError>(card.datapath.guard_counters(id)?.to_uplink());
+fn probe_leaves(trial: &Trial<'_>, socket: &mut Socket) -> Result<bool, StepError> {
+    let probe = probe(trial.info);
+    let left = || Ok::<_, StepError>(read(trial.datapath).guard_counters(trial.info.id)?.to_uplink());
     let left_before = left()?;
     let mut frame = socket.allocate().expect("a fresh UMEM has frames beside those in FILL");
     frame.set_len(probe.len()).expect("a probe fits every frame");

@@ -5,24 +5,28 @@
 //! the new socket's FILL ring, with the chunks that the client has named.
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use xsknet_bpf::Datapath;
 use xsknet_xsk::{BindMode, Layout, QueueId, SharedRequest, SharedSocket, create_shared, prefer_busy_poll};
 
 use crate::error::{OpenPortError, StepError};
 use crate::journal::Scope;
 use crate::plan::Plan;
 use crate::port::{BrokeredPort, Hold, PortInfo, PortOptions};
+use crate::remains::{Estate, UmemFile};
 use crate::room::Room;
 use crate::selftest;
 use crate::tried::Tried;
-use crate::uplink::{OpenUplink, UplinkState};
+use crate::uplink::UplinkState;
 
 /// The UMEM of an open port, for another one of the same client.
 #[derive(Debug, Clone)]
 pub struct SharedUmem {
     /// A bound socket of it.
     pub(crate) first: Arc<OwnedFd>,
+    /// Shared by all ports on it.
+    file: Arc<UmemFile>,
     pub(crate) layout: Layout,
     pub(crate) bind: BindMode,
 }
@@ -44,12 +48,14 @@ pub(crate) fn open(
 ) -> Result<(BrokeredPort, SharedSocket), OpenPortError> {
     let options = PortOptions { layout: umem.layout.with_rings_of(&options.layout), ..options };
     let layout = options.layout;
-    let build = |plan: Plan, uplink: &UplinkState, card: &mut OpenUplink, scope: &Scope| {
-        let (mut room, mut info) = plan.build(uplink, card, None, scope)?;
+    let build = |plan: Plan, uplink: &UplinkState, datapath: &RwLock<Datapath>, scope: &Scope| {
+        let (mut room, mut info) = plan.build(uplink, datapath, None, scope)?;
         let socket = room.join_umem(uplink, &options, umem, in_fill, &mut info)?;
         Ok((room, info, socket))
     };
     let (mut hold, socket) = Hold::open(uplink, &options.wanted(), build, selftest::by_counters)?;
+    umem.file.spare();
+    hold.kept = Some(Estate { umems: vec![Arc::clone(&umem.file)], map: None });
     let told = |why: &str| Tried { hook: "port", step: "self-test".into(), errno: None, why: why.to_owned() };
     if in_fill.is_empty() {
         hold.info.tried.push(told("not done to the port: no chunk was given for its FILL ring"));
@@ -89,8 +95,7 @@ impl Room {
         info.tried.extend(options.busy_poll.map(|wanted| Tried::bind(prefer_busy_poll(&socket, wanted))));
         ground.passed("the socket is bound");
         let duplicate = socket.as_fd().try_clone_to_owned();
-        member.socket =
-            Some(duplicate.map_err(|cause| step(StepError::Io { attempt: "duplicate the socket", cause }))?);
+        member.hold(duplicate.map_err(|cause| step(StepError::Io { attempt: "duplicate the socket", cause }))?);
         member.program.set_socket(socket.as_fd()).map_err(|cause| step(cause.into()))?;
         ground.passed("the socket is in the XSKMAP");
         Ok(socket)
@@ -106,15 +111,18 @@ impl BrokeredPort {
     pub fn share_umem(&self) -> Result<SharedUmem, OpenPortError> {
         let uplink = &self.hold.uplink;
         let refused = |why| OpenPortError::UmemNotShared { port: self.hold.info.name.clone(), why };
-        let open = uplink.lock();
-        let room = open.as_ref().and_then(|open| open.ports.get(&self.hold.info.id));
-        let room = room.ok_or_else(|| refused("it is closed"))?;
+        let (_, room) = uplink.room(self.hold.info.id).ok_or_else(|| refused("it is closed"))?;
         let [member] = room.members.as_slice() else { return Err(refused("it has several queues, each with its own")) };
-        let socket = member.socket.as_ref().ok_or_else(|| refused("its socket is its client's"))?;
+        let file = match self.hold.kept.as_ref().map(|kept| kept.umems.as_slice()) {
+            Some([file]) => Arc::clone(file),
+            _ => return Err(refused("its file could not be kept")),
+        };
+        let socket = member.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = socket.as_ref().ok_or_else(|| refused("its socket is its client's"))?;
         let first = socket.try_clone().map_err(|cause| OpenPortError::Step {
             uplink: uplink.info.device.clone(),
             cause: StepError::Io { attempt: "duplicate the socket", cause },
         })?;
-        Ok(SharedUmem { first: Arc::new(first), layout: self.layout, bind: self.bind })
+        Ok(SharedUmem { first: Arc::new(first), file, layout: self.layout, bind: self.bind })
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use xsknet_bpf::{Attachment, Counters, Datapath, DatapathOptions, Mode, Obtained, PortId, describe_program};
 use xsknet_link::{Device, DeviceName, IfIndex, LinkError, MacAddr, Offload, XdpFeatures};
 use xsknet_xsk::SharedSocket;
 
+use crate::claims::{Claim, Claims};
 use crate::error::{CloseError, ManageError, OpenPortError, StepError};
 use crate::filters::Filters;
 use crate::ground::Ground;
@@ -15,8 +16,10 @@ use crate::journal::{Change, Scope};
 use crate::names::PinPath;
 use crate::pinned::{Client, PinnedPort, PinnedPortOptions};
 use crate::pins;
-use crate::port::{BrokeredPort, Port, PortOptions};
-use crate::room::Room;
+use crate::plan::{HostView, Plan, Wanted};
+use crate::port::{BrokeredPort, Port, PortKey, PortOptions};
+use crate::remains::Estate;
+use crate::room::{self, Room};
 use crate::shared::{self, SharedUmem};
 use crate::statistics::{PortStatistics, UplinkStatistics};
 use crate::tried::Tried;
@@ -64,15 +67,23 @@ pub(crate) struct UplinkState {
     pub(crate) info: UplinkInfo,
     /// The card's own losses before it was ours.
     baseline: CardLosses,
+    /// Held for moments alone: nobody who has it waits for more than one answer of the kernel.
     open: Mutex<Option<OpenUplink>>,
+    /// Read by all who make or unmake a port, side by side; written by who ends the uplink, and so waits for them.
+    work: RwLock<()>,
 }
 
 /// What exists while the card is managed.
 #[derive(Debug)]
 pub(crate) struct OpenUplink {
-    pub(crate) datapath: Datapath,
+    pub(crate) datapath: Arc<RwLock<Datapath>>,
     pub(crate) filters: Filters,
-    pub(crate) ports: BTreeMap<PortId, Room>,
+    /// The addresses that the card lets in for each port.
+    pub(crate) let_in: BTreeMap<PortId, Vec<MacAddr>>,
+    /// What ports have, those included that are just being opened or closed.
+    claims: Claims,
+    /// The ports that frames are steered to.
+    rooms: BTreeMap<PortId, Arc<Room>>,
     /// The last readings of the ports that were here.
     closed: PortStatistics,
     /// Dropped, not detached: the pin keeps the program until the journal's undo removes it.
@@ -109,7 +120,7 @@ impl Uplink {
         match opened {
             Ok((info, open)) => {
                 let baseline = card_losses(&ground, &info.device);
-                let state = UplinkState { ground, info, baseline, open: Mutex::new(Some(open)) };
+                let state = UplinkState { ground, info, baseline, open: Mutex::new(Some(open)), work: RwLock::new(()) };
                 Ok(Self { state: Arc::new(state) })
             }
             Err(error) => {
@@ -133,6 +144,8 @@ impl Uplink {
 
         let folder = PinPath::uplink(device);
         let pins = ground.paths.pin(&folder);
+        // The loader would use maps that it finds, and an earlier run may have left some that could not be removed.
+        pins::remove(&pins).map_err(step)?;
         let mut datapath = ground
             .change(scope, Change::Pins { folder: folder.clone() }, || {
                 let options = DatapathOptions { uplink_mtu: card.mtu, flow_seed: random(), pins: Some(&pins) };
@@ -180,10 +193,16 @@ impl Uplink {
             features_before,
             features_after: features(),
         };
+        let spoiled = ground.left.iter().filter_map(|scope| match scope {
+            Scope::Port { device: its, port } if its == device => PortId::new(*port),
+            _ => None,
+        });
         let open = OpenUplink {
-            datapath,
+            datapath: Arc::new(RwLock::new(datapath)),
             filters: Filters::default(),
-            ports: BTreeMap::new(),
+            let_in: BTreeMap::new(),
+            claims: Claims::new(device.clone(), spoiled.collect()),
+            rooms: BTreeMap::new(),
             closed: PortStatistics::default(),
             _attachment: attachment,
         };
@@ -240,9 +259,9 @@ impl Uplink {
     /// # Errors
     /// The kernel's, for a map or a device.
     pub fn port_statistics(&self) -> Result<Vec<(String, PortStatistics)>, StepError> {
-        let open = self.state.lock();
-        let rooms = open.iter().flat_map(|open| open.ports.values().map(move |room| (open, room)));
-        rooms.map(|(open, room)| Ok((room.plan.name.clone(), self.state.room_statistics(open, room)?))).collect()
+        let Some((datapath, rooms)) = self.state.rooms() else { return Ok(Vec::new()) };
+        let told = rooms.iter().map(|room| Ok((room.plan.name.clone(), self.state.room_statistics(&datapath, room)?)));
+        told.collect()
     }
 
     /// Closes all ports and gives the card back as it was. Twice is once.
@@ -272,17 +291,25 @@ impl UplinkState {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// To be held by who makes or unmakes a port.
+    pub(crate) fn work(&self) -> RwLockReadGuard<'_, ()> {
+        self.work.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.lock().is_some()
     }
 
-    /// Forgets the live objects, and leaves the undoing to the instance's own.
+    /// Forgets the live objects, and leaves the undoing to the instance's own. Waits for those who make or unmake ports.
     pub(crate) fn let_go(&self) {
+        let _alone = self.work.write().unwrap_or_else(PoisonError::into_inner);
         self.lock().take();
     }
 
     pub(crate) fn release(&self) -> Result<(), CloseError> {
-        match self.lock().take() {
+        let _alone = self.work.write().unwrap_or_else(PoisonError::into_inner);
+        let open = self.lock().take();
+        match open {
             Some(open) => {
                 drop(open);
                 self.ground.undo(&self.scope())
@@ -291,32 +318,74 @@ impl UplinkState {
         }
     }
 
-    pub(crate) fn close_port(&self, id: PortId) -> Result<(), CloseError> {
+    /// Takes what a port wants, and gives what it is built with.
+    pub(crate) fn claim(
+        &self,
+        host: &HostView,
+        wanted: &Wanted<'_>,
+    ) -> Result<(Plan, Claim, Arc<RwLock<Datapath>>), OpenPortError> {
         let mut open = self.lock();
-        let Some(uplink) = open.as_mut() else { return Ok(()) };
-        let Some(room) = uplink.ports.remove(&id) else { return Ok(()) };
-        // First nothing more is steered to the port, then nothing more comes from it, then it goes.
-        let removed = uplink.datapath.remove_port(&room.entry());
-        self.ground.passed("the port's map entries are gone");
-        let OpenUplink { filters, closed, .. } = uplink;
-        // What cannot be read any more is no reason to keep the port.
-        let last = self.pair_statistics(&room).unwrap_or_default();
-        let mut failed = match removed {
-            Ok(guard) => {
-                *closed += PortStatistics { guard, ..last };
-                None
-            }
-            Err(cause) => Some(StepError::from(cause)),
+        let Some(card) = open.as_mut() else {
+            return Err(OpenPortError::UplinkClosed { uplink: self.info.device.clone() });
         };
-        for mac in &room.filters {
-            if filters.release(*mac)
-                && let Err(cause) = self.remove_filter(*mac)
-            {
-                failed = Some(cause);
+        let (plan, claim) = Plan::new(self, &mut card.claims, host, wanted)?;
+        Ok((plan, claim, Arc::clone(&card.datapath)))
+    }
+
+    /// From now on the port is one of the uplink's.
+    pub(crate) fn publish(&self, room: &Arc<Room>) {
+        if let Some(card) = self.lock().as_mut() {
+            card.rooms.insert(room.plan.id, Arc::clone(room));
+        }
+    }
+
+    /// Closes a port. `kept` is what its owner may hold on to, where that is not this process.
+    pub(crate) fn close_port(&self, id: PortId, key: PortKey, kept: Option<Estate>) -> Result<(), CloseError> {
+        let _work = self.work();
+        self.unmake(id, key, kept)
+    }
+
+    /// Undoes a port, whole or half made. The caller holds [`work`](Self::work).
+    pub(crate) fn unmake(&self, id: PortId, key: PortKey, kept: Option<Estate>) -> Result<(), CloseError> {
+        let (datapath, room) = match self.lock().as_mut() {
+            // It went with its uplink.
+            None => {
+                self.ground.remains.nothing_of(key);
+                return Ok(());
+            }
+            Some(card) => (Arc::clone(&card.datapath), card.rooms.remove(&id)),
+        };
+        let mut failed = None;
+        // First nothing more is steered to the port, then nothing more comes from it, then it goes.
+        if let Some(room) = room {
+            let removed = datapath.write().unwrap_or_else(PoisonError::into_inner).remove_port(&room.entry());
+            self.ground.passed("the port's map entries are gone");
+            // What cannot be read any more is no reason to keep the port.
+            let last = self.pair_statistics(&room).unwrap_or_default();
+            match removed {
+                Ok(guard) => {
+                    if let Some(card) = self.lock().as_mut() {
+                        card.closed += PortStatistics { guard, ..last };
+                    }
+                }
+                Err(cause) => failed = Some(StepError::from(cause)),
+            }
+            match kept {
+                Some(kept) => self.ground.remains.bury(&room, kept),
+                None => self.ground.remains.nothing_of(key),
             }
         }
-        drop(room);
-        self.ground.undo(&self.port_scope(id))?;
+        if let Err(cause) = room::let_out(self, id) {
+            failed = Some(cause);
+        }
+        let undone = self.ground.undo(&self.port_scope(id));
+        if let Some(card) = self.lock().as_mut() {
+            match &undone {
+                Ok(()) => card.claims.give_back(id),
+                Err(_) => card.claims.spoil(id),
+            }
+        }
+        undone?;
         match failed {
             None => Ok(()),
             Some(cause) => Err(CloseError { left: 1, what: "a map entry or a filter of the card".into(), cause }),
@@ -327,65 +396,82 @@ impl UplinkState {
         self.ground.undo_one(|change| matches!(change, Change::Filter { device, mac: its, .. } if *its == mac && *device == self.info.device))
     }
 
-    /// What is gone of the devices that `suspect` picks, each with its number. Waits for what is just being opened or closed.
-    pub(crate) fn losses_among(&self, suspect: &dyn Fn(IfIndex) -> bool) -> Vec<(IfIndex, Loss)> {
+    /// The port of this number.
+    pub(crate) fn room(&self, id: PortId) -> Option<(Arc<RwLock<Datapath>>, Arc<Room>)> {
         let open = self.lock();
-        let Some(open) = open.as_ref() else { return Vec::new() };
+        let card = open.as_ref()?;
+        Some((Arc::clone(&card.datapath), Arc::clone(card.rooms.get(&id)?)))
+    }
+
+    fn rooms(&self) -> Option<(Arc<RwLock<Datapath>>, Vec<Arc<Room>>)> {
+        let open = self.lock();
+        let card = open.as_ref()?;
+        Some((Arc::clone(&card.datapath), card.rooms.values().cloned().collect()))
+    }
+
+    /// Whether some port has this MAC.
+    pub(crate) fn is_of_a_port(&self, mac: MacAddr) -> bool {
+        self.lock().as_ref().is_some_and(|card| card.claims.has_mac(mac))
+    }
+
+    /// What is gone of the devices that `suspect` picks, each with its number.
+    pub(crate) fn losses_among(&self, suspect: &dyn Fn(IfIndex) -> bool) -> Vec<(IfIndex, Loss)> {
+        let Some((_, rooms)) = self.rooms() else { return Vec::new() };
         let device = &self.info.device;
         let gone = |index| {
             suspect(index) && matches!(self.ground.host.links.by_index(index), Err(LinkError::DeviceMissing { .. }))
         };
         let card = gone(self.info.index).then(|| (self.info.index, Loss::Uplink { device: device.clone() }));
-        let ports = open.ports.values().filter_map(|room| {
+        let ports = rooms.iter().filter_map(|room| {
             let lost = room.members.iter().map(|member| member.outer_index).find(|outer| gone(*outer))?;
+            // One that was closed in the meantime had to go.
+            self.room(room.plan.id).filter(|(_, its)| Arc::ptr_eq(its, room))?;
             let change = room.client.as_ref().map(|client| client.missing());
             Some((lost, Loss::Port { uplink: device.clone(), key: room.plan.key, change }))
         });
         card.into_iter().chain(ports).collect()
     }
 
-    /// Frames that the card or a port's pair refused after a program had let them go.
-    pub(crate) fn losses(&self, room: &Room) -> u64 {
-        let of = |device| {
-            let losses = card_losses(&self.ground, device);
-            losses.transmit_drops + losses.refused_redirects
-        };
-        let pairs = room.members.iter().map(|member| of(&member.pair.outer));
-        of(&self.info.device) + pairs.sum::<u64>()
+    /// Frames of a port's own that the kernel refused after its guard had let them go.
+    pub(crate) fn refused(&self, room: &Room) -> u64 {
+        room.members.iter().map(|member| card_losses(&self.ground, &member.pair.outer).refused_redirects).sum()
     }
 
     fn statistics(&self) -> Result<UplinkStatistics, StepError> {
-        let open = self.lock();
-        let Some(open) = open.as_ref() else { return Ok(UplinkStatistics::default()) };
+        let (datapath, closed) = match self.lock().as_ref() {
+            Some(open) => (Arc::clone(&open.datapath), open.closed),
+            None => return Ok(UplinkStatistics::default()),
+        };
         let now = card_losses(&self.ground, &self.info.device);
+        let datapath = room::read(&datapath);
         Ok(UplinkStatistics {
-            program: open.datapath.uplink_counters()?,
-            unattributed: open.datapath.unattributed_counters()?,
+            program: datapath.uplink_counters()?,
+            unattributed: datapath.unattributed_counters()?,
             transmit_drops: now.transmit_drops.saturating_sub(self.baseline.transmit_drops),
             refused_redirects: now.refused_redirects.saturating_sub(self.baseline.refused_redirects),
-            closed: open.closed,
+            closed,
         })
     }
 
     pub(crate) fn statistics_of(&self, id: PortId) -> Result<PortStatistics, StepError> {
-        let open = self.lock();
-        let room = open.as_ref().and_then(|open| open.ports.get(&id).map(|room| (open, room)));
-        room.map_or_else(|| Ok(PortStatistics::default()), |(open, room)| self.room_statistics(open, room))
+        let Some((datapath, room)) = self.room(id) else { return Ok(PortStatistics::default()) };
+        let read = self.room_statistics(&datapath, &room);
+        // Closed while it was read.
+        if read.is_err() && self.room(id).is_none() { Ok(PortStatistics::default()) } else { read }
     }
 
     /// Keeps a duplicate of a client's own socket with the port, for its statistics. False: the port is closed.
     pub(crate) fn share_socket(&self, id: PortId, socket: OwnedFd) -> bool {
-        let mut open = self.lock();
-        let room = open.as_mut().and_then(|open| open.ports.get_mut(&id));
-        room.is_some_and(|room| {
-            let [member] = room.members.as_mut_slice() else { unreachable!("a pinned port has one queue") };
-            member.socket = Some(socket);
+        self.room(id).is_some_and(|(_, room)| {
+            let [member] = room.members.as_slice() else { unreachable!("a pinned port has one queue") };
+            member.hold(socket);
             true
         })
     }
 
-    fn room_statistics(&self, open: &OpenUplink, room: &Room) -> Result<PortStatistics, StepError> {
-        Ok(PortStatistics { guard: open.datapath.guard_counters(room.plan.id)?, ..self.pair_statistics(room)? })
+    fn room_statistics(&self, datapath: &RwLock<Datapath>, room: &Room) -> Result<PortStatistics, StepError> {
+        let pairs = self.pair_statistics(room)?;
+        Ok(PortStatistics { guard: room::read(datapath).guard_counters(room.plan.id)?, ..pairs })
     }
 
     /// All but the guard's verdicts, which are the uplink's, of all pairs together.
@@ -395,7 +481,8 @@ impl UplinkState {
             let outer = card_losses(&self.ground, &member.pair.outer);
             // By its number: a client may rename its end.
             let inner = room.inner_site(&self.ground).links.by_index(member.inner_index);
-            let socket = member.socket.as_ref().map(xsknet_xsk::kernel_statistics).transpose();
+            let socket = member.socket.lock().unwrap_or_else(PoisonError::into_inner);
+            let socket = socket.as_ref().map(xsknet_xsk::kernel_statistics).transpose();
             sum += PortStatistics {
                 guard: Counters::default(),
                 program: member.program.counters()?,

@@ -41,7 +41,7 @@ fn namespace_of(machine: &Machine) -> Netns {
 }
 
 fn client(machine: &Machine) -> Client {
-    Client { uid: NOBODY, gid: NOBODY, namespace: namespace_of(machine) }
+    Client { uid: NOBODY, gid: NOBODY, namespace: namespace_of(machine), own: Some(namespace_of(machine)) }
 }
 
 fn try_pinned(uplink: &Uplink, n: u8, machine: &Machine) -> Result<PinnedPort, OpenPortError> {
@@ -434,7 +434,7 @@ fn a_namespace_that_cannot_have_the_end_is_refused_and_nothing_is_left() {
         let (stage, clients) = (Stage::plain(), client_machine());
         let instance = stage.open();
         let uplink = manage(&instance, Mode::Native);
-        let own = || Client { uid: NOBODY, gid: NOBODY, namespace: stage.inside() };
+        let own = || Client { uid: NOBODY, gid: NOBODY, namespace: stage.inside(), own: None };
         let options = PinnedPortOptions::new(port_addresses(0));
         let error = refused(&stage, || uplink.open_pinned(&options, own()));
         assert!(matches!(error, OpenPortError::NamespaceUnfit { .. }), "{error:?}");
@@ -527,7 +527,7 @@ fn a_kill_at_any_step_leaves_nothing_in_the_clients_namespace_either() {
         let instance = role.open();
         let uplink = manage(&instance, Mode::Native);
         let namespace = Netns::open(Path::new(KEPT)).expect("the client's namespace");
-        let client = Client { uid: NOBODY, gid: NOBODY, namespace };
+        let client = Client { uid: NOBODY, gid: NOBODY, namespace, own: None };
         let options = PinnedPortOptions::new(port_addresses(0));
         let port = uplink.open_pinned(&options, client).expect("a pinned port");
         port.close().expect("closing undoes everything");

@@ -77,7 +77,7 @@ impl Stage {
 
 /// The machine's own, on whose mounts most tests are not: they have some of their own (`on_fresh_mounts`).
 pub fn places() -> Places {
-    Places { may_be_hidden: true, ..Places::default() }
+    Places { may_be_hidden: true, state: None, ..Places::default() }
 }
 
 pub fn options(name: &str) -> InstanceOptions {

@@ -1,0 +1,325 @@
+//! Is somebody else there? What a host asks its network before it takes an address (RFC 5227, RFC 4862), for a port that is being
+//! opened.
+//!
+//! The daemon asks, on the card itself, so that it works for every way to open a port and before any frame is steered to it. It
+//! waits while the port is built, and some milliseconds longer: the seconds that both documents prescribe are for networks that have
+//! just come up. Who answers later is seen by the port's owner.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use xsknet_bpf::Vlan;
+use xsknet_link::{Heard, MacAddr, PacketSocket};
+
+use crate::claims::Claim;
+use crate::error::OpenPortError;
+use crate::tried::Tried;
+use crate::uplink::UplinkState;
+
+/// How long an answer may take after the last question. A neighbour on the same wire takes less than one.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+const ARP: [u8; 2] = [0x08, 0x06];
+const IPV6: [u8; 2] = [0x86, 0xdd];
+const ICMPV6: u8 = 58;
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+
+/// Asked, and not answered yet.
+pub(crate) struct Question {
+    socket: PacketSocket,
+    asked: Asked,
+}
+
+/// What nobody else may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Asked {
+    /// Of the card, which asks.
+    card: MacAddr,
+    mac: MacAddr,
+    vlan: Vlan,
+    addresses: Vec<IpAddr>,
+}
+
+/// Somebody has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Conflict {
+    Address { address: IpAddr, holder: MacAddr },
+    Mac,
+}
+
+impl Question {
+    /// Asks for the first time. Where the card is down there is nobody to ask: what was tried tells.
+    pub(crate) fn ask(uplink: &UplinkState, claim: &Claim) -> Result<Self, Tried> {
+        let Claim { mac, vlan, addresses, .. } = claim;
+        let asked = Asked { card: uplink.info.mac, mac: *mac, vlan: *vlan, addresses: with_link_local(*mac, addresses) };
+        let not = |why: String, errno: Option<i32>| Tried { hook: "uplink", step: "ask the neighbours".into(), errno, why };
+        let socket = PacketSocket::open(&uplink.ground.host.namespace, uplink.info.index)
+            .map_err(|error| not(format!("not done: {error}"), error.errno()))?;
+        let question = Self { socket, asked };
+        question.send().map_err(|cause| not(format!("not done: {cause}"), cause.raw_os_error()))?;
+        Ok(question)
+    }
+
+    fn send(&self) -> std::io::Result<()> {
+        self.asked.probes().try_for_each(|probe| self.socket.send(&probe))
+    }
+
+    /// Asks once more, waits, and says what somebody else has.
+    pub(crate) fn answer(self, uplink: &UplinkState) -> Result<(), OpenPortError> {
+        // The first question may have been lost; that the second cannot be sent means that the card went down.
+        let _ = self.send();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.socket.heard() {
+                Ok(Some(heard)) => {
+                    if let Some(conflict) = self.asked.conflict(&heard) {
+                        return Err(self.refusal(conflict, uplink));
+                    }
+                }
+                Ok(None) => {
+                    let left = end.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Ok(());
+                    }
+                    let left = Timespec::try_from(left).expect("some milliseconds");
+                    // A signal only means that it looks once more.
+                    let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&left));
+                }
+                // The card went down: nobody answers any more.
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    fn refusal(&self, conflict: Conflict, uplink: &UplinkState) -> OpenPortError {
+        let uplink = uplink.info.device.clone();
+        match conflict {
+            Conflict::Address { address, holder } => {
+                OpenPortError::AddressTaken { address, uplink, holder: format!("a neighbour with the MAC {holder}") }
+            }
+            Conflict::Mac => OpenPortError::MacTaken { mac: self.asked.mac, uplink, holder: "a neighbour".into() },
+        }
+    }
+}
+
+/// Asked for even if the port does not have it: a neighbour who has it has the port's MAC.
+fn with_link_local(mac: MacAddr, addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let link_local = IpAddr::from(mac.link_local_ipv6());
+    let others = addresses.iter().copied().filter(|address| *address != link_local);
+    others.chain([link_local]).collect()
+}
+
+impl Asked {
+    fn probes(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        self.addresses.iter().map(|address| match address {
+            IpAddr::V4(target) => self.arp_probe(*target),
+            IpAddr::V6(target) => self.solicitation(*target),
+        })
+    }
+
+    /// From the card: a switch must not look for the port's MAC here before it is known to be free.
+    fn header(&self, to: MacAddr, ethertype: [u8; 2]) -> Vec<u8> {
+        let mut frame = Vec::with_capacity(96);
+        frame.extend(to.octets());
+        frame.extend(self.card.octets());
+        if let Some(vlan) = self.vlan.id() {
+            frame.extend([0x81, 0x00]);
+            frame.extend(vlan.to_be_bytes());
+        }
+        frame.extend(ethertype);
+        frame
+    }
+
+    /// RFC 5227, 2.1.1. The answer goes to the sender's hardware address in it, which is the port's.
+    fn arp_probe(&self, target: Ipv4Addr) -> Vec<u8> {
+        let mut frame = self.header(MacAddr::BROADCAST, ARP);
+        frame.extend([0, 1, 0x08, 0x00, 6, 4, 0, 1]);
+        frame.extend(self.mac.octets());
+        frame.extend([0; 4 + 6]);
+        frame.extend(target.octets());
+        frame.resize(frame.len().max(60), 0);
+        frame
+    }
+
+    /// RFC 4862, 5.4.2. The answer goes to all nodes.
+    fn solicitation(&self, target: Ipv6Addr) -> Vec<u8> {
+        let low = target.octets();
+        let mut group = [0; 16];
+        group[..13].copy_from_slice(&[0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff]);
+        group[13..].copy_from_slice(&low[13..]);
+        let mut message = [0; 24];
+        message[0] = SOLICITATION;
+        message[8..].copy_from_slice(&low);
+        let words = message.chunks_exact(2).chain(group.chunks_exact(2));
+        let sum: u32 = words.map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum::<u32>() + 24 + 58;
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+
+        let mut frame = self.header(MacAddr::solicited_node(target), IPV6);
+        frame.extend([0x60, 0, 0, 0, 0, 24, ICMPV6, 255]);
+        frame.extend([0; 16]);
+        frame.extend(group);
+        frame.extend(message);
+        frame
+    }
+
+    /// What a frame says against it. What is cut short says nothing.
+    fn conflict(&self, Heard { frame, vlan }: &Heard) -> Option<Conflict> {
+        if *vlan != self.vlan.id() {
+            return None;
+        }
+        let source: MacAddr = mac_at(frame, 6)?;
+        // Our own question, which some access points send back.
+        if source == self.card {
+            return None;
+        }
+        if source == self.mac {
+            return Some(Conflict::Mac);
+        }
+        let body = frame.get(14..)?;
+        match *frame.get(12..14)? {
+            [0x08, 0x06] => self.conflict_in_arp(body),
+            [0x86, 0xdd] => self.conflict_in_discovery(body, source),
+            _ => None,
+        }
+    }
+
+    fn conflict_in_arp(&self, arp: &[u8]) -> Option<Conflict> {
+        if arp.get(..6)? != [0, 1, 0x08, 0x00, 6, 4] {
+            return None;
+        }
+        let (request, holder) = (arp.get(6..8)? == [0, 1], mac_at(arp, 8)?);
+        let address = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(arp.get(at..at + 4)?).ok()?));
+        let (sender, target) = (address(14)?, address(24)?);
+        if holder == self.mac {
+            return Some(Conflict::Mac);
+        }
+        // Who probes for the same address at the same time wants it, too.
+        let wants = request && sender.is_unspecified() && self.addresses.contains(&target);
+        let has = self.addresses.contains(&sender);
+        (has || wants).then_some(Conflict::Address { address: if has { sender } else { target }, holder })
+    }
+
+    /// Straight behind the header, as all neighbour discovery that a host makes is.
+    fn conflict_in_discovery(&self, ip: &[u8], source: MacAddr) -> Option<Conflict> {
+        let message = ip.get(40..)?;
+        let kind = (*ip.get(6)? == ICMPV6).then_some(*message.first()?)?;
+        let target = IpAddr::from(<[u8; 16]>::try_from(message.get(8..24)?).ok()?);
+        let wants = kind == SOLICITATION && ip.get(8..24)? == [0; 16];
+        if !(kind == ADVERTISEMENT || wants) || !self.addresses.contains(&target) {
+            return None;
+        }
+        // A neighbour who has the link-local address of the port's MAC has that MAC; without it, it is the address alone.
+        let holder = match message.get(24..26) {
+            Some([2, 1]) => mac_at(message, 26)?,
+            _ => source,
+        };
+        Some(Conflict::Address { address: target, holder })
+    }
+}
+
+pub(crate) fn mac_at(bytes: &[u8], at: usize) -> Option<MacAddr> {
+    Some(MacAddr::new(bytes.get(at..at + 6)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CARD: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+    const PORT: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 2]);
+    const OTHER: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 3]);
+
+    fn asked() -> Asked {
+        let addresses = with_link_local(PORT, &["192.0.2.10".parse().unwrap(), "2001:db8::10".parse().unwrap()]);
+        Asked { card: CARD, mac: PORT, vlan: Vlan::UNTAGGED, addresses }
+    }
+
+    /// The question as another host's, or what it answers.
+    fn of(mac: MacAddr, target: &str) -> Vec<u8> {
+        let other = Asked { card: mac, mac, ..asked() };
+        match target.parse().unwrap() {
+            IpAddr::V4(target) => other.arp_probe(target),
+            IpAddr::V6(target) => other.solicitation(target),
+        }
+    }
+
+    fn heard(frame: Vec<u8>) -> Option<Conflict> {
+        asked().conflict(&Heard { frame, vlan: None })
+    }
+
+    fn reply(mac: MacAddr, sender: [u8; 4]) -> Vec<u8> {
+        let mut frame = of(mac, "192.0.2.1");
+        frame[21] = 2;
+        frame[28..32].copy_from_slice(&sender);
+        frame
+    }
+
+    fn advertisement(mac: MacAddr, target: &str) -> Vec<u8> {
+        let mut frame = of(mac, target);
+        frame[54] = ADVERTISEMENT;
+        frame[22] = 0xfe; // a source that is not `::`
+        frame
+    }
+
+    fn taken(address: &str, holder: MacAddr) -> Option<Conflict> {
+        Some(Conflict::Address { address: address.parse().unwrap(), holder })
+    }
+
+    #[test]
+    fn an_answer_from_whoever_has_an_address_names_its_holder() {
+        assert_eq!(heard(reply(OTHER, [192, 0, 2, 10])), taken("192.0.2.10", OTHER));
+        assert_eq!(heard(reply(OTHER, [192, 0, 2, 11])), None);
+        assert_eq!(heard(advertisement(OTHER, "2001:db8::10")), taken("2001:db8::10", OTHER));
+        assert_eq!(heard(advertisement(OTHER, "2001:db8::11")), None);
+        let mut told = advertisement(OTHER, "2001:db8::10");
+        told.extend([2, 1, 2, 0, 0, 0, 0, 9]);
+        assert_eq!(heard(told), taken("2001:db8::10", MacAddr::new([2, 0, 0, 0, 0, 9])));
+        assert_eq!(heard(advertisement(OTHER, "fe80::ff:fe00:2")), taken("fe80::ff:fe00:2", OTHER));
+    }
+
+    #[test]
+    fn who_probes_at_the_same_time_wants_it_too() {
+        assert_eq!(heard(of(OTHER, "192.0.2.10")), taken("192.0.2.10", OTHER));
+        assert_eq!(heard(of(OTHER, "192.0.2.11")), None);
+        assert_eq!(heard(of(OTHER, "2001:db8::10")), taken("2001:db8::10", OTHER));
+        // One who only looks for a neighbour does not.
+        let mut looks = of(OTHER, "2001:db8::10");
+        looks[22] = 0xfe;
+        assert_eq!(heard(looks), None);
+    }
+
+    #[test]
+    fn who_sends_with_the_ports_mac_has_it() {
+        assert_eq!(heard(of(PORT, "192.0.2.99")), Some(Conflict::Mac));
+        let mut inside = reply(OTHER, [192, 0, 2, 99]);
+        inside[22..28].copy_from_slice(&PORT.octets());
+        assert_eq!(heard(inside), Some(Conflict::Mac));
+    }
+
+    #[test]
+    fn our_own_question_and_other_vlans_say_nothing() {
+        let asked = asked();
+        for frame in asked.probes() {
+            assert_eq!(heard(frame), None);
+        }
+        let frame = reply(OTHER, [192, 0, 2, 10]);
+        assert_eq!(asked.conflict(&Heard { frame: frame.clone(), vlan: Some(5) }), None);
+        let tagged = Asked { vlan: Vlan::tagged(5).unwrap(), ..asked };
+        assert_eq!(tagged.conflict(&Heard { frame: frame.clone(), vlan: None }), None);
+        assert!(tagged.conflict(&Heard { frame, vlan: Some(5) }).is_some());
+        assert_eq!(&tagged.arp_probe(Ipv4Addr::new(192, 0, 2, 10))[12..18], [0x81, 0, 0, 5, 8, 6]);
+    }
+
+    #[test]
+    fn frames_cut_anywhere_are_no_answer_and_no_panic() {
+        for whole in [reply(OTHER, [192, 0, 2, 10]), advertisement(OTHER, "2001:db8::10")] {
+            for length in 0..38 {
+                assert_eq!(heard(whole[..length].to_vec()), None, "{length}");
+            }
+        }
+    }
+}

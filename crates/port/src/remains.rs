@@ -1,0 +1,220 @@
+//! What a client keeps of a port that is closed: its sockets' rings and frames are the kernel's memory, which nobody's limit shows,
+//! for as long as it holds on to a descriptor. Here it is watched until it is gone.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{FallocateFlags, fallocate, fstat};
+use xsknet_bpf::{SocketWatch, WatchedSocket, map_exists};
+
+use crate::error::StepError;
+use crate::port::PortKey;
+use crate::room::Room;
+
+/// Sockets that are watched at once. Whose socket finds no place counts as kept for as long as the instance runs.
+const PLACES: u32 = 16_384;
+/// Most clients close their descriptors at once; the others are asked ever less often.
+const SOON: Duration = Duration::from_millis(1);
+const LATE: Duration = Duration::from_millis(250);
+
+/// Hears of each port of which nothing is left.
+type Listener = Box<dyn FnMut(PortKey) + Send>;
+
+/// The file of a UMEM that was handed over. Its owner can keep it, and its pages with it, when no socket is left.
+#[derive(Debug)]
+pub(crate) struct UmemFile {
+    file: OwnedFd,
+    /// No socket on it is left, of a port that was closed.
+    condemned: AtomicBool,
+}
+
+impl UmemFile {
+    pub(crate) fn new(file: &OwnedFd) -> Result<Arc<Self>, StepError> {
+        let file = file.try_clone().map_err(|cause| StepError::Io { attempt: "keep the file of a UMEM", cause })?;
+        Ok(Arc::new(Self { file, condemned: AtomicBool::new(false) }))
+    }
+
+    /// Another port is on it.
+    pub(crate) fn spare(&self) {
+        self.condemned.store(false, Ordering::Relaxed);
+    }
+
+    fn condemn(&self) {
+        self.condemned.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Gives the pages back to the machine, unless somebody may still read frames in them: while a port is taken away, its owner does not
+/// know of it yet. Who maps them later reads zeros, and what is written then is the writer's own memory.
+impl Drop for UmemFile {
+    fn drop(&mut self) {
+        // Truncated by its owner, it has nothing to give back.
+        let size = fstat(&self.file).map_or(0, |stat| stat.st_size.cast_unsigned());
+        if *self.condemned.get_mut()
+            && size > 0
+            && let Err(errno) = fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, size)
+        {
+            eprintln!("xsknet: the memory of a closed port could not be given back: {errno}");
+        }
+    }
+}
+
+/// What the owner of a port may hold on to.
+#[derive(Debug, Default)]
+pub(crate) struct Estate {
+    /// Shared with other ports of the same owner, whose frames they are, too.
+    pub(crate) umems: Vec<Arc<UmemFile>>,
+    /// The kernel's id of an XSKMAP that was given away.
+    pub(crate) map: Option<u32>,
+}
+
+struct Buried {
+    key: PortKey,
+    sockets: Vec<WatchedSocket>,
+    /// Sockets that nobody can watch.
+    lost: bool,
+    estate: Estate,
+}
+
+#[derive(Default)]
+struct State {
+    watch: Option<SocketWatch>,
+    buried: Vec<Buried>,
+    listener: Option<Listener>,
+    /// A thread looks after them.
+    attended: bool,
+    over: bool,
+}
+
+/// Of all closed ports of an instance.
+#[derive(Default)]
+pub(crate) struct Remains {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Remains {
+    /// From now on `listener` hears of each port of which nothing is left, on a thread that it must not keep.
+    pub(crate) fn listen(&self, listener: Listener) {
+        self.lock().listener = Some(listener);
+    }
+
+    /// Watches what the owner of a port may keep, while the port's sockets are still open here.
+    pub(crate) fn bury(self: &Arc<Self>, room: &Room, estate: Estate) {
+        let mut state = self.lock();
+        let mut buried = Buried { key: room.plan.key, sockets: Vec::new(), lost: false, estate };
+        for member in &room.members {
+            let socket = member.socket.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(socket) = socket.as_ref() else { continue };
+            // A pinned port's is its owner's own memory; the map in which it is stands for it.
+            if buried.estate.map.is_some() {
+                continue;
+            }
+            match state.watch(socket) {
+                Some(watched) => buried.sockets.push(watched),
+                None => buried.lost = true,
+            }
+        }
+        state.buried.push(buried);
+        self.attend(&mut state);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Nothing of this port could be kept, or it cannot be told.
+    pub(crate) fn nothing_of(&self, key: PortKey) {
+        if let Some(listener) = &mut self.lock().listener {
+            listener(key);
+        }
+    }
+
+    /// Ends the watch.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        state.over = true;
+        state.listener = None;
+        state.buried.clear();
+        state.watch = None;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn attend(self: &Arc<Self>, state: &mut State) {
+        if state.attended || state.over {
+            return;
+        }
+        let remains = Arc::clone(self);
+        let spawned = thread::Builder::new().name("xsknet remains".into()).spawn(move || remains.look_after());
+        match spawned {
+            Ok(_) => state.attended = true,
+            // The next port that is closed tries again.
+            Err(cause) => eprintln!("xsknet: what is left of closed ports is not watched: {cause}"),
+        }
+    }
+
+    /// Looks ever less often, and soon again when a port is closed; until nothing is left.
+    fn look_after(&self) {
+        let mut pause = SOON;
+        let mut state = self.lock();
+        loop {
+            let before = state.buried.len();
+            state.look();
+            if state.over || state.buried.is_empty() {
+                state.watch = None;
+                state.attended = false;
+                return;
+            }
+            pause = if state.buried.len() < before { SOON } else { (pause * 2).min(LATE) };
+            let (next, waited) = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner);
+            state = next;
+            if !waited.timed_out() {
+                pause = SOON;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn watch(&mut self, socket: &OwnedFd) -> Option<WatchedSocket> {
+        if self.watch.is_none() {
+            self.watch = SocketWatch::new(PLACES).inspect_err(|cause| eprintln!("xsknet: no socket can be watched: {cause}")).ok();
+        }
+        self.watch.as_mut()?.watch(socket.as_fd()).ok().flatten()
+    }
+
+    fn look(&mut self) {
+        let Self { watch, buried, listener, .. } = self;
+        buried.retain_mut(|port| {
+            let sockets = std::mem::take(&mut port.sockets);
+            port.sockets = match watch {
+                Some(watch) => sockets.into_iter().filter_map(|socket| watch.is_gone(socket).err()).collect(),
+                None => sockets,
+            };
+            // What cannot be told counts as kept.
+            port.estate.map = port.estate.map.filter(|id| map_exists(*id).unwrap_or(true));
+            if port.lost || !port.sockets.is_empty() || port.estate.map.is_some() {
+                return true;
+            }
+            for umem in port.estate.umems.drain(..) {
+                umem.condemn();
+            }
+            if let Some(listener) = listener {
+                listener(port.key);
+            }
+            false
+        });
+    }
+}
+
+impl std::fmt::Debug for Remains {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remains").finish_non_exhaustive()
+    }
+}
