@@ -4,6 +4,7 @@
 //! alive: a slot is empty once its socket has been released (`xsk_release()` in net/xdp/xsk.c). User space cannot read a slot; whether
 //! it is empty shows when another socket is put there on the condition that it is.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -16,7 +17,8 @@ use crate::sys;
 /// Watches the ends of sockets. It keeps none of them alive.
 pub struct SocketWatch {
     sockets: XskMap<MapData>,
-    free: Vec<u32>,
+    places: u32,
+    free: BTreeSet<u32>,
     /// Never bound, and good for nothing but to be put into a slot.
     probe: OwnedFd,
 }
@@ -37,7 +39,7 @@ impl SocketWatch {
         let map = MapData::create(map, "xsknet_ends", None).map_err(refused)?;
         let map = aya::maps::Map::from_map_data(map).and_then(XskMap::try_from).map_err(refused)?;
         let probe = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-        Ok(Self { sockets: map, free: (0..sockets).rev().collect(), probe })
+        Ok(Self { sockets: map, places: sockets, free: (0..sockets).collect(), probe })
     }
 
     /// Begins to watch a socket; `None` where all places are taken.
@@ -46,11 +48,11 @@ impl SocketWatch {
     ///
     /// The kernel's: EOPNOTSUPP for what is not an AF_XDP socket.
     pub fn watch(&mut self, socket: BorrowedFd<'_>) -> io::Result<Option<WatchedSocket>> {
-        let Some(slot) = self.free.pop() else { return Ok(None) };
+        let Some(slot) = self.free.pop_first() else { return Ok(None) };
         match self.sockets.set(slot, socket.as_raw_fd(), 0) {
             Ok(()) => Ok(Some(WatchedSocket(slot))),
             Err(error) => {
-                self.free.push(slot);
+                self.free.insert(slot);
                 Err(refused(error))
             }
         }
@@ -68,7 +70,7 @@ impl SocketWatch {
         }
         // The probe goes out of the slot again; where it does not, the slot is not used any more.
         if self.sockets.unset(socket.0).is_ok() {
-            self.free.push(socket.0);
+            self.free.insert(socket.0);
         }
         Ok(())
     }
@@ -84,6 +86,16 @@ pub fn map_exists(id: u32) -> io::Result<bool> {
     match id.checked_sub(1).map(|before| sys::next_id(bpf_cmd::BPF_MAP_GET_NEXT_ID, before)) {
         Some(found) => Ok(found? == Some(id)),
         None => Ok(false),
+    }
+}
+
+/// A map lives as long as a socket is in it, and others hold these sockets.
+impl Drop for SocketWatch {
+    fn drop(&mut self) {
+        for slot in (0..self.places).filter(|slot| !self.free.contains(slot)) {
+            // What stays is a map without a use, until the socket goes.
+            let _ = self.sockets.unset(slot);
+        }
     }
 }
 
@@ -115,6 +127,20 @@ mod tests {
         drop(kept);
         assert_eq!(watch.is_gone(watched), Ok(()));
         assert!(watch.watch(xsk().as_fd()).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_watch_that_ends_leaves_no_map_in_the_sockets_that_it_watched() {
+        let socket = xsk();
+        let mut watch = SocketWatch::new(2).unwrap();
+        let _watched = watch.watch(socket.as_fd()).unwrap().unwrap();
+        let id = crate::object_ids().unwrap().into_iter().filter(|(kind, _)| *kind == "map").map(|(_, id)| id).max();
+        drop(watch);
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while map_exists(id.unwrap()).unwrap() {
+            assert!(std::time::Instant::now() < end, "the socket keeps the map");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeade
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
 
-use crate::netlink::{Answer, attributes};
+use crate::netlink::{Answer, Refusal, attributes};
 use crate::{IfIndex, LinkError, Links};
 
 const IFA_ADDRESS: u16 = 1;
@@ -49,7 +49,19 @@ impl Links {
         request.header.index = index.get();
         let answers = self.route.dump(RouteNetlinkMessage::GetAddress(request));
         let answers = answers.map_err(|refusal| self.refused("list its addresses", index, refusal))?;
-        Ok(answers.iter().filter_map(|Answer { payload }| address_of(payload, index)).collect())
+        let own = answers.iter().filter_map(|Answer { payload }| address_of(payload));
+        Ok(own.filter(|(its, _)| *its == index.get()).map(|(_, address)| address).collect())
+    }
+
+    /// The addresses of all devices.
+    ///
+    /// # Errors
+    /// [`LinkError::Unreachable`].
+    pub fn all_addresses(&self) -> Result<Vec<IpAddr>, LinkError> {
+        let answers = self.route.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()));
+        let answers =
+            answers.map_err(|Refusal { cause, .. }| LinkError::Unreachable { what: "list the addresses", cause })?;
+        Ok(answers.iter().filter_map(|Answer { payload }| Some(address_of(payload)?.1.0)).collect())
     }
 }
 
@@ -65,11 +77,9 @@ fn address_message(index: IfIndex, address: IpAddr, prefix: u8) -> AddressMessag
     message
 }
 
-fn address_of(payload: &[u8], index: IfIndex) -> Option<(IpAddr, u8)> {
+/// The number of its device, the address, and the length of its prefix.
+fn address_of(payload: &[u8]) -> Option<(u32, (IpAddr, u8))> {
     let header = AddressHeader::parse(payload).ok()?;
-    if header.index != index.get() {
-        return None;
-    }
     // On a point-to-point device IFA_ADDRESS is the other side; IPv6 has no IFA_LOCAL otherwise.
     let find = |wanted| attributes(payload.get(HEADER_LEN..)?).find(|&(kind, _)| kind == wanted);
     let (_, address) = find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS))?;
@@ -78,5 +88,5 @@ fn address_of(payload: &[u8], index: IfIndex) -> Option<(IpAddr, u8)> {
         AddressFamily::Inet6 => IpAddr::from(<[u8; 16]>::try_from(address).ok()?),
         _ => return None,
     };
-    Some((address, header.prefix_len))
+    Some((header.index, (address, header.prefix_len)))
 }

@@ -86,6 +86,42 @@ impl TryFrom<PinnedPortRequest> for PinnedPortOptions {
     }
 }
 
+/// On what terms a port is opened: whose it is, and what its guard lets pass.
+#[napi(object, object_to_js = false)]
+pub struct Terms {
+    pub uid: u32,
+    pub inner_tags: bool,
+    pub routing: bool,
+    pub rates: Rates,
+}
+
+/// Frames a second; not limited unless given.
+#[napi(object, object_to_js = false)]
+pub struct Rates {
+    pub broadcast: Option<u32>,
+    pub multicast: Option<u32>,
+    pub unknown_unicast: Option<u32>,
+}
+
+impl Terms {
+    /// The options with these terms.
+    pub fn of_port(self, options: PortOptions) -> PortOptions {
+        let (owner, rights, rates) = self.parts();
+        PortOptions { owner, rights, rates, ..options }
+    }
+
+    /// The options with these terms.
+    pub fn of_pinned_port(self, options: PinnedPortOptions) -> PinnedPortOptions {
+        let (owner, rights, rates) = self.parts();
+        PinnedPortOptions { owner, rights, rates, ..options }
+    }
+
+    fn parts(self) -> (u32, xsknet_bpf::Rights, xsknet_bpf::Rates) {
+        let Self { uid, inner_tags, routing, rates: Rates { broadcast, multicast, unknown_unicast } } = self;
+        (uid, xsknet_bpf::Rights { inner_tags, routing }, xsknet_bpf::Rates { broadcast, multicast, unknown_unicast })
+    }
+}
+
 /// Who a pinned port is for: the connection's credentials.
 #[napi(object, object_to_js = false)]
 pub struct Owner {

@@ -149,6 +149,7 @@ impl From<OpenError> for Failure {
             OpenError::Sweep(CloseError { left, what, cause }) => {
                 (of_step(cause), json!({ "left": left, "what": what }))
             }
+            OpenError::Secret(cause) => ("SECRET_UNFIT", json!({ "attempt": cause.attempt, "path": cause.path })),
             OpenError::MountsHidden { path } => ("MOUNTS_HIDDEN", json!({ "path": path })),
             OpenError::Io { attempt, path, .. } => ("KERNEL_REFUSED", json!({ "attempt": attempt, "path": path })),
             OpenError::Link(_) => ("KERNEL_REFUSED", json!({})),
@@ -213,6 +214,7 @@ impl From<OpenPortError> for Failure {
                 ("MTU_ABOVE_UPLINK", json!({ "mtu": mtu, "uplinkMtu": uplink_mtu, "uplink": uplink.as_str() }))
             }
             E::NamespaceUnfit { found } => ("NAMESPACE_UNFIT", json!({ "found": found })),
+            E::GuardUnfit { uplink, why } => ("GUARD_UNFIT", json!({ "uplink": uplink.as_str(), "why": why })),
             E::ClientDeviceTaken { device } => ("NAMESPACE_UNFIT", json!({ "device": device.as_str() })),
             E::UplinkClosed { uplink } => ("UPLINK_CLOSED", json!({ "uplink": uplink.as_str() })),
             E::SelfTest { direction, waited_ms, seen } => {

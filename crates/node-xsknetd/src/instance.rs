@@ -22,7 +22,7 @@ use xsknet_xsk::RingName;
 
 use crate::describe::{
     Loss, Owner, Pin, PinnedPortInfo, PinnedPortRequest, PortInfo, PortRequest, PortStatistics, SocketDescription,
-    UmemOf, UplinkInfo, UplinkStatistics,
+    Terms, UmemOf, UplinkInfo, UplinkStatistics,
 };
 use crate::descriptors::Descriptors;
 use crate::error::Failure;
@@ -149,7 +149,7 @@ impl Instance {
             let places = Places {
                 run: run.map_or(defaults.run, PathBuf::from),
                 bpffs: bpffs.map_or(defaults.bpffs, PathBuf::from),
-                may_be_hidden: false,
+                ..defaults
             };
             let opened = match name {
                 None => xsknet_port::Instance::open_private(&places)?,
@@ -206,6 +206,22 @@ impl Instance {
         Ok(())
     }
 
+    /// Calls back with the number of each closed port of which nothing is left: no descriptor of its sockets, and so no memory. Does not
+    /// keep the process alive; the last callback counts. Once the instance is open.
+    #[napi]
+    pub fn on_freed(
+        &self,
+        #[napi(ts_arg_type = "(port: number) => void")] callback: Function<'_, u32, ()>,
+    ) -> napi::Result<()> {
+        let listener: ThreadsafeFunction<u32, (), u32, Status, false, true> =
+            callback.build_threadsafe_function().callee_handled::<false>().weak::<true>().build()?;
+        if let Some(instance) = &*lock(&self.0.instance) {
+            // Refused once JavaScript is being torn down.
+            instance.on_freed(move |key| drop(listener.call(key.number(), ThreadsafeFunctionCallMode::NonBlocking)));
+        }
+        Ok(())
+    }
+
     /// Makes a card an uplink.
     #[napi(ts_return_type = "Promise<UplinkInfo>")]
     pub fn manage<'env>(
@@ -240,13 +256,14 @@ impl Instance {
         env: &'env Env,
         uplink: String,
         mut request: PortRequest,
+        terms: Terms,
     ) -> napi::Result<PromiseRaw<'env, OpenedPort>> {
         let domain = Arc::clone(&self.0);
         env.spawn_future(blocking(move || {
             if let Some(umem_of) = request.umem_of.take() {
-                return open_shared(domain, &uplink, request, &umem_of);
+                return open_shared(domain, &uplink, request, terms, &umem_of);
             }
-            let options = PortOptions::try_from(request)?;
+            let options = terms.of_port(PortOptions::try_from(request)?);
             let (port, donations) = domain.uplink(&uplink)?.open_port(options)?.hand_over()?;
             let info = PortInfo::new(&uplink, port.info(), donations[0].bind);
             domain.keep(info.port, OpenPort::Brokered(port));
@@ -257,23 +274,26 @@ impl Instance {
     }
 
     /// Opens a port for a client that makes its socket itself, with the inner end in the network namespace that the only
-    /// descriptor is of. It is taken over, also if this throws.
+    /// descriptor is of; `own` is the one that the client's process is in. Both are taken over, also if this throws.
     #[napi(ts_return_type = "Promise<OpenedPinnedPort>")]
     pub fn open_pinned_port<'env>(
         &self,
         env: &'env Env,
         uplink: String,
         request: PinnedPortRequest,
+        terms: Terms,
         owner: Owner,
         namespace: &mut Descriptors,
+        own: &mut Descriptors,
     ) -> napi::Result<PromiseRaw<'env, OpenedPinnedPort>> {
         let domain = Arc::clone(&self.0);
-        let namespace = namespace.take_arrived();
+        let (namespace, own) = (namespace.take_arrived(), own.take());
         env.spawn_future(blocking(move || {
             let namespace = network_namespace(namespace)?;
-            let options = PinnedPortOptions::try_from(request)?;
+            let own = own.into_iter().next().map(Netns::from_fd).transpose().map_err(StepError::from)?;
+            let options = terms.of_pinned_port(PinnedPortOptions::try_from(request)?);
             let Owner { uid, gid } = owner;
-            let port = domain.uplink(&uplink)?.open_pinned(&options, Client { uid, gid, namespace })?;
+            let port = domain.uplink(&uplink)?.open_pinned(&options, Client { uid, gid, namespace, own })?;
             let (info, pinned) = (PinnedPortInfo::new(&uplink, port.info()), Pin::from(port.pin()));
             domain.keep(info.port, OpenPort::Pinned(port));
             Ok(OpenedPinnedPort { info, pinned, domain })
@@ -475,9 +495,10 @@ fn open_shared(
     domain: Arc<Domain>,
     uplink: &str,
     request: PortRequest,
+    terms: Terms,
     umem_of: &UmemOf,
 ) -> Result<OpenedPort, Failure> {
-    let options = PortOptions::try_from(request)?;
+    let options = terms.of_port(PortOptions::try_from(request)?);
     let in_fill = umem_of.chunks(options.layout.ring(RingName::Fill))?;
     let first = lock(&domain.ports).get(&umem_of.port).cloned().ok_or_else(|| port_unknown(umem_of.port))?;
     let umem = match lock(&first).as_ref() {

@@ -12,7 +12,7 @@ use xsknet_link::{DeviceName, MacAddr};
 use crate::error::OpenPortError;
 
 /// Root, who may know everything.
-const ROOT: u32 = 0;
+pub(crate) const ROOT: u32 = 0;
 
 /// What one port has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,14 +71,19 @@ impl Claims {
         }
         // A VLAN is another network.
         let beside = || self.held.values().filter(|held| held.vlan == claim.vlan);
-        if let Some(held) = beside().find(|held| held.mac == claim.mac) {
-            return Err(OpenPortError::MacTaken { mac: claim.mac, uplink: uplink(), holder: holder(held, claim.owner) });
-        }
+        // First, because the MAC of a port without a name follows from them.
         for address in &claim.addresses {
             if let Some(held) = beside().find(|held| held.addresses.contains(address)) {
                 let holder = holder(held, claim.owner);
                 return Err(OpenPortError::AddressTaken { address: *address, uplink: uplink(), holder });
             }
+        }
+        if let Some(held) = beside().find(|held| held.mac == claim.mac) {
+            return Err(OpenPortError::MacTaken {
+                mac: claim.mac,
+                uplink: uplink(),
+                holder: holder(held, claim.owner),
+            });
         }
         self.held.insert(id, claim);
         Ok(())

@@ -86,7 +86,10 @@ impl Secret {
             return Err(unfit(format!("it is not a file of user {own} alone, with mode 0600")));
         }
         let bytes = fs::read(path)?;
-        bytes.try_into().map(Self).map_err(|bytes: Vec<u8>| unfit(format!("it has {} bytes, not {LENGTH}", bytes.len())))
+        bytes
+            .try_into()
+            .map(Self)
+            .map_err(|bytes: Vec<u8>| unfit(format!("it has {} bytes, not {LENGTH}", bytes.len())))
     }
 
     /// Whole or not at all; one that is there stays.

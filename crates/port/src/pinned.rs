@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, RecvFlags, recv};
 use xsknet_bpf::Datapath;
-use xsknet_link::{DeviceName, MacAddr, Netns};
+use xsknet_link::{DeviceName, MacAddr, Netns, NetnsId};
 
+use crate::claims::ROOT;
 use crate::error::{CloseError, OpenPortError, ShareError, StepError};
 use crate::ground::Site;
 use crate::journal::Scope;
@@ -101,12 +102,9 @@ impl PinnedPort {
         client: Client,
     ) -> Result<Self, OpenPortError> {
         let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
-        check_owner(&client)?;
+        check_namespace(&uplink, &client)?;
         let Client { uid, gid, namespace, .. } = client;
         let site = Site::new(namespace).map_err(step)?;
-        if site.identity == uplink.ground.ports.identity {
-            return Err(OpenPortError::NamespaceUnfit { found: "it is the instance's own network namespace".into() });
-        }
         let PinnedPortOptions { owner, name, addresses, mac, vlan, mtu, coalesce } = options;
         let wanted = Wanted {
             owner: *owner,
@@ -201,21 +199,30 @@ impl PinnedPort {
 }
 
 /// A device must not be put where somebody else is.
-fn check_owner(client: &Client) -> Result<(), OpenPortError> {
+fn check_namespace(uplink: &UplinkState, client: &Client) -> Result<(), OpenPortError> {
     let Client { uid, namespace, own, .. } = client;
-    if *uid == 0 {
+    let unfit = |found: String| OpenPortError::NamespaceUnfit { found };
+    let identity = |of: &Netns| match of.identity() {
+        Ok(NetnsId { dev, ino }) => Ok((dev, ino)),
+        Err(cause) => Err(unfit(format!("it cannot be looked at ({cause})"))),
+    };
+    let wanted = identity(namespace)?;
+    if wanted == uplink.ground.ports.identity {
+        return Err(unfit("it is the instance's own network namespace".into()));
+    }
+    if *uid == ROOT {
         return Ok(());
     }
-    let unfit = |found: String| OpenPortError::NamespaceUnfit { found };
-    let identity = |of: &Netns| of.identity().map_err(|cause| unfit(format!("it cannot be looked at ({cause})")));
     if let Some(own) = own
-        && identity(own)? == identity(namespace)?
+        && identity(own)? == wanted
     {
         return Ok(());
     }
     match namespace.owner() {
         Ok(owner) if owner == *uid => Ok(()),
-        Ok(_) => Err(unfit(format!("it is neither the network namespace of the client's process nor one that user {uid} has made"))),
+        Ok(_) => Err(unfit(format!(
+            "it is neither the network namespace of the client's process nor one that user {uid} has made"
+        ))),
         Err(cause) => Err(unfit(format!("whose network namespace it is cannot be told ({cause})"))),
     }
 }

@@ -74,13 +74,10 @@ pub(crate) struct HostView {
 impl HostView {
     pub(crate) fn look(ground: &Ground) -> Result<Self, LinkError> {
         let links = &ground.host.links;
-        let (mut addresses, mut macs) = (Vec::new(), Vec::new());
-        for device in links.list()? {
-            addresses.extend(links.addresses(device.index)?.into_iter().map(|(address, _)| address));
-            macs.extend(device.mac.map(|mac| (mac, format!("the host's device `{}`", device.name))));
-        }
-        macs.extend(links.neighbours()?.into_iter().map(|mac| (mac, "a neighbour".to_owned())));
-        Ok(Self { addresses, macs })
+        let devices = links.list()?.into_iter();
+        let own = devices.filter_map(|device| Some((device.mac?, format!("the host's device `{}`", device.name))));
+        let neighbours = links.neighbours()?.into_iter().map(|mac| (mac, "a neighbour".to_owned()));
+        Ok(Self { addresses: links.all_addresses()?, macs: own.chain(neighbours).collect() })
     }
 }
 

@@ -53,8 +53,10 @@ impl Question {
     /// Asks for the first time. Where the card is down there is nobody to ask: what was tried tells.
     pub(crate) fn ask(uplink: &UplinkState, claim: &Claim) -> Result<Self, Tried> {
         let Claim { mac, vlan, addresses, .. } = claim;
-        let asked = Asked { card: uplink.info.mac, mac: *mac, vlan: *vlan, addresses: with_link_local(*mac, addresses) };
-        let not = |why: String, errno: Option<i32>| Tried { hook: "uplink", step: "ask the neighbours".into(), errno, why };
+        let asked =
+            Asked { card: uplink.info.mac, mac: *mac, vlan: *vlan, addresses: with_link_local(*mac, addresses) };
+        let not =
+            |why: String, errno: Option<i32>| Tried { hook: "uplink", step: "ask the neighbours".into(), errno, why };
         let socket = PacketSocket::open(&uplink.ground.host.namespace, uplink.info.index)
             .map_err(|error| not(format!("not done: {error}"), error.errno()))?;
         let question = Self { socket, asked };

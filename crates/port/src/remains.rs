@@ -184,7 +184,9 @@ impl Remains {
 impl State {
     fn watch(&mut self, socket: &OwnedFd) -> Option<WatchedSocket> {
         if self.watch.is_none() {
-            self.watch = SocketWatch::new(PLACES).inspect_err(|cause| eprintln!("xsknet: no socket can be watched: {cause}")).ok();
+            self.watch = SocketWatch::new(PLACES)
+                .inspect_err(|cause| eprintln!("xsknet: no socket can be watched: {cause}"))
+                .ok();
         }
         self.watch.as_mut()?.watch(socket.as_fd()).ok().flatten()
     }

@@ -241,12 +241,7 @@ impl Plan {
 
     /// Both ends are born in the ports' namespace, down, and get their alias there, so that no device without our mark is ever
     /// among the host's.
-    fn make_pair(
-        &self,
-        names: &Pair,
-        uplink: &UplinkState,
-        scope: &Scope,
-    ) -> Result<(IfIndex, IfIndex), StepError> {
+    fn make_pair(&self, names: &Pair, uplink: &UplinkState, scope: &Scope) -> Result<(IfIndex, IfIndex), StepError> {
         let ground = &*uplink.ground;
         let change = Change::Pair { outer: names.outer.clone(), inner: names.inner.clone(), alias: self.alias.clone() };
         ground.change(scope, change, || {

@@ -23,7 +23,9 @@ use xsknet_port::{
     Client, Equality, Instance, InstanceOptions, Loss, Observer, OpenPortError, PinnedPort, PinnedPortOptions,
     ShareError, Step, Uplink, Watch,
 };
-use xsknet_testkit::{CARD, Machine, NumberedFrames, Responder, device, on_fresh_mounts, port_addresses, wait_until};
+use xsknet_testkit::{
+    CARD, Machine, NumberedFrames, Responder, Wire, device, on_fresh_mounts, port_addresses, wait_until,
+};
 use xsknet_xsk::{Layout, QueueId, Readiness, Request, Socket};
 
 /// Uid and gid of `nobody` and `nogroup`.
@@ -104,17 +106,15 @@ fn assert_devices_as_before(before: &[Device], machine: &Machine) {
     assert_eq!(devices(machine), before);
 }
 
-#[rstest]
-#[case::native(Mode::Native)]
-#[case::skb(Mode::Skb)]
-fn a_socket_of_the_clients_own_gets_all_frames_of_its_port_and_every_sum_holds(#[case] mode: Mode) {
+#[test]
+fn a_socket_of_the_clients_own_gets_all_frames_of_its_port_and_every_sum_holds() {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
         let (before, clients) = (stage.snapshot(), client_machine());
         let clients_before = devices(&clients);
         let instance = stage.open();
         let (_watch, told) = watch(&instance);
-        let uplink = manage(&instance, mode);
+        let uplink = manage(&instance, Mode::Native);
         let port = pinned(&uplink, 0, &clients);
         assert_eq!(port.info().bind_mode, None);
         let honest = |tried: &&xsknet_port::Tried| tried.step == "self-test" && tried.why.contains("not done");
@@ -177,15 +177,12 @@ fn socket_of_another_kind() -> OwnedFd {
 
 /// What an owner does to its end, and what is told of it.
 struct Deed {
-    mode: Mode,
     act: fn(&Machine, &PinnedPort),
     told: &'static str,
 }
 
-const DELETED: Deed = Deed { mode: Mode::Native, act: delete, told: "its device `xski2-1` was deleted" };
-const DELETED_SKB: Deed = Deed { mode: Mode::Skb, ..DELETED };
+const DELETED: Deed = Deed { act: delete, told: "its device `xski2-1` was deleted" };
 const MOVED: Deed = Deed {
-    mode: Mode::Native,
     act: |machine, port| {
         static ELSEWHERE: OnceLock<Netns> = OnceLock::new();
         let elsewhere = ELSEWHERE.get_or_init(|| Netns::create().expect("a namespace"));
@@ -195,7 +192,6 @@ const MOVED: Deed = Deed {
     told: "its device `xski2-1` was moved to another network namespace",
 };
 const DOWN: Deed = Deed {
-    mode: Mode::Native,
     act: |machine, port| {
         let (links, index) = end_of(machine, port);
         links.set_down(index).expect("down");
@@ -203,7 +199,6 @@ const DOWN: Deed = Deed {
     told: "its device `xski2-1` was set down",
 };
 const MAC: Deed = Deed {
-    mode: Mode::Native,
     act: |machine, port| {
         let (links, index) = end_of(machine, port);
         links.set_mac(index, "02:00:00:00:00:99".parse().expect("a MAC")).expect("set");
@@ -211,7 +206,6 @@ const MAC: Deed = Deed {
     told: "its MAC was changed from ",
 };
 const MTU: Deed = Deed {
-    mode: Mode::Native,
     act: |machine, port| {
         let (links, index) = end_of(machine, port);
         links.set_mtu(index, 1400).expect("set");
@@ -220,18 +214,9 @@ const MTU: Deed = Deed {
 };
 /// With a native guard the kernel keeps segmentation off.
 const CHECKSUM: Deed = Deed {
-    mode: Mode::Native,
     act: |machine, port| offload(machine, port, &["tx-checksum-ip-generic"]),
     told: "the offload tx-checksum-ip-generic of its device `xski2-1` was switched on",
 };
-const TSO: Deed = Deed {
-    mode: Mode::Skb,
-    act: |machine, port| {
-        offload(machine, port, &["tx-checksum-ip-generic", "tx-scatter-gather", "tx-tcp-segmentation"]);
-    },
-    told: "the offloads tx-scatter-gather, tx-checksum-ip-generic, tx-tcp-segmentation of its device `xski2-1` were switched on",
-};
-
 fn delete(machine: &Machine, port: &PinnedPort) {
     let (links, index) = end_of(machine, port);
     links.delete(index).expect("deleted");
@@ -245,13 +230,11 @@ fn offload(machine: &Machine, port: &PinnedPort, names: &[&str]) {
 
 #[rstest]
 #[case::deleted(DELETED)]
-#[case::deleted_skb(DELETED_SKB)]
 #[case::moved(MOVED)]
 #[case::down(DOWN)]
 #[case::mac(MAC)]
 #[case::mtu(MTU)]
 #[case::checksum(CHECKSUM)]
-#[case::tso(TSO)]
 fn an_end_that_its_owner_spoils_is_told_with_what_was_done_and_no_neighbour_loses_a_frame(#[case] deed: Deed) {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
@@ -259,7 +242,7 @@ fn an_end_that_its_owner_spoils_is_told_with_what_was_done_and_no_neighbour_lose
         let clients_before = devices(&clients);
         let instance = stage.open();
         let (_watch, told) = watch(&instance);
-        let uplink = manage(&instance, deed.mode);
+        let uplink = manage(&instance, Mode::Native);
         let port = pinned(&uplink, 0, &clients);
         let neighbour = pinned(&uplink, 2, &clients);
         let socket = attach(&port, &clients);
@@ -296,6 +279,25 @@ fn an_end_that_its_owner_spoils_is_told_with_what_was_done_and_no_neighbour_lose
         instance.close().expect("closing undoes everything");
         stage.assert_as_before(&before);
         assert_devices_as_before(&clients_before, &clients);
+    });
+}
+
+#[rstest]
+#[case::a_card_in_skb_mode(Mode::Skb, true, "the program of `card0` does")]
+#[case::a_card_that_does_not_transmit(Mode::Native, false, "no ndo-xmit")]
+fn no_port_is_pinned_whose_guard_would_run_in_skb_mode(#[case] mode: Mode, #[case] far_gro: bool, #[case] why: &str) {
+    on_fresh_mounts(|| {
+        let (stage, clients) = (Stage::new(Wire { far_gro, ..Wire::default() }), client_machine());
+        let clients_before = devices(&clients);
+        let instance = stage.open();
+        let uplink = manage(&instance, mode);
+        let error = refused(&stage, || try_pinned(&uplink, 0, &clients));
+        assert!(matches!(error, OpenPortError::GuardUnfit { .. }), "{error:?}");
+        assert_tells(&error, &["`card0`", "skb mode", why]);
+        assert!(error.hint().is_some_and(|hint| hint.contains("brokered")));
+        assert_devices_as_before(&clients_before, &clients);
+        close(common::port(&uplink, 0));
+        instance.close().expect("closing undoes everything");
     });
 }
 
@@ -434,7 +436,7 @@ fn a_namespace_that_cannot_have_the_end_is_refused_and_nothing_is_left() {
         let (stage, clients) = (Stage::plain(), client_machine());
         let instance = stage.open();
         let uplink = manage(&instance, Mode::Native);
-        let own = || Client { uid: NOBODY, gid: NOBODY, namespace: stage.inside(), own: None };
+        let own = || Client { uid: NOBODY, gid: NOBODY, namespace: stage.inside(), own: Some(stage.inside()) };
         let options = PinnedPortOptions::new(port_addresses(0));
         let error = refused(&stage, || uplink.open_pinned(&options, own()));
         assert!(matches!(error, OpenPortError::NamespaceUnfit { .. }), "{error:?}");
@@ -509,7 +511,7 @@ fn an_end_that_is_deleted_or_renamed_at_any_step_of_opening_leaves_nothing() {
                 stage.assert_as_before(&before);
                 assert_devices_as_before(&clients_before, &clients);
                 if steps <= at {
-                    assert!(at > 8, "opening takes more than {at} steps");
+                    assert!(at > 5, "opening takes more than {at} steps");
                     break;
                 }
             }
@@ -527,7 +529,8 @@ fn a_kill_at_any_step_leaves_nothing_in_the_clients_namespace_either() {
         let instance = role.open();
         let uplink = manage(&instance, Mode::Native);
         let namespace = Netns::open(Path::new(KEPT)).expect("the client's namespace");
-        let client = Client { uid: NOBODY, gid: NOBODY, namespace, own: None };
+        let own = Netns::open(Path::new(KEPT)).ok();
+        let client = Client { uid: NOBODY, gid: NOBODY, namespace, own };
         let options = PinnedPortOptions::new(port_addresses(0));
         let port = uplink.open_pinned(&options, client).expect("a pinned port");
         port.close().expect("closing undoes everything");
@@ -718,10 +721,8 @@ fn play_client(told: &str) -> ! {
     }
 }
 
-#[rstest]
-#[case::native(Mode::Native)]
-#[case::skb(Mode::Skb)]
-fn a_process_of_nobody_with_net_raw_alone_makes_its_socket_and_answers(#[case] mode: Mode) {
+#[test]
+fn a_process_of_nobody_with_net_raw_alone_makes_its_socket_and_answers() {
     if let Ok(told) = std::env::var(CLIENT) {
         play_client(&told);
     }
@@ -729,7 +730,7 @@ fn a_process_of_nobody_with_net_raw_alone_makes_its_socket_and_answers(#[case] m
         let (stage, clients) = (Stage::plain(), client_machine());
         let before = stage.snapshot();
         let instance = stage.open();
-        let uplink = manage(&instance, mode);
+        let uplink = manage(&instance, Mode::Native);
         let port = pinned(&uplink, 0, &clients);
         // Where nobody can read it.
         let program = "/run/client";

@@ -157,10 +157,11 @@ fn what_looks_taken_but_is_not() {
         let first = port(&uplink, 0);
         let same = PortOptions { mac: Some(first.info().mac), ..PortOptions::new(port_addresses(0)) };
         let tagged = uplink.open_port(PortOptions { vlan: Some(7), ..same.clone() }).expect("the same in a VLAN");
-        let hosts = refused(&stage, || uplink.open_port(PortOptions { vlan: Some(8), ..PortOptions::new([HOST4.into()]) }));
+        let hosts =
+            refused(&stage, || uplink.open_port(PortOptions { vlan: Some(8), ..PortOptions::new([HOST4.into()]) }));
         assert_tells(&hosts, &[&HOST4.to_string(), "the host"]);
         let error = refused(&stage, || uplink.open_port(PortOptions { vlan: Some(7), ..same }));
-        assert!(matches!(error, OpenPortError::MacTaken { .. }), "{error:?}");
+        assert!(matches!(error, OpenPortError::AddressTaken { .. }), "{error:?}");
         let with_its_link_local = [port_addresses(1)[1], CLAIMED.link_local_ipv6().into()];
         let asked = PortOptions { mac: Some(CLAIMED), ..PortOptions::new(with_its_link_local) };
         let listed = uplink.open_port(asked).expect("its own link-local address, listed or not");
