@@ -213,7 +213,7 @@ export class Network extends EventEmitter<NetworkEvents> {
     return (await this.#ask('uplinks', {}, options)).uplinks
   }
 
-  /** The daemon: its version, its instance, its cards, and how many clients and ports it has. */
+  /** The daemon: its version, its instance, its cards, and how many clients and ports this user has, or, for root, it has. */
   async status(options: RequestOptions = {}): Promise<DaemonStatus> {
     return this.#ask('status', {}, options)
   }
