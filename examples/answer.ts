@@ -1,4 +1,4 @@
-// A host in one screen: answers ARP, neighbour discovery, ping, UDP echo (port 7) and DNS (port 53).
+// A host in one screen: answers ARP, neighbour discovery, ping, and clients of UDP echo (port 7) and DNS (port 53).
 //
 //   node answer.js eth0 192.0.2.10/24 2001:db8::10/64
 //
@@ -30,10 +30,9 @@ function answerUdp(frame: Frame): boolean {
   const query = udp(frame)
   if (!query?.checksumOk) return false
   const { destinationPort, payloadOffset, payloadLength } = query
-  if (destinationPort === 7) udp.turn(frame, payloadLength)
-  if (destinationPort !== 53) return destinationPort === 7
-
+  // Not udp.turn(): what comes from a server's port may be an answer, and two servers would answer each other for ever.
+  if (destinationPort === 7) return udp.answer(frame, port, payloadLength)
+  if (destinationPort !== 53) return false
   const length = answerDns(frame, payloadOffset - frame.offset, payloadLength, zone)
-  if (length > 0) udp.turn(frame, length)
-  return length > 0
+  return length > 0 && udp.answer(frame, port, length)
 }

@@ -30,7 +30,7 @@ export function answerDns(frame: Frame, at: number, length: number, zone: Zone):
   const words = zone.get(type) ?? []
   if (next + 12 + 4 * words.length > frame.capacity) return 0
 
-  frame.length = frame.capacity // room to write; udp.turn() sets what it comes to
+  frame.length = frame.capacity // room to write; udp.answer() sets what it comes to
   frame.setUint16(at + 2, 0x8400 | (frame.uint16(at + 2) & 0x0100)) // an answer, by who must know
   frame.setUint16(at + 6, words.length > 0 ? 1 : 0)
   frame.setUint32(at + 8, 0) // and nothing else, EDNS included

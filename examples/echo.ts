@@ -1,7 +1,7 @@
-// Sends every UDP datagram to port 7 back (RFC 862), and answers whoever asks for its addresses. It needs no right but a grant.
+// Sends a client's UDP datagrams to port 7 back (RFC 862), and answers whoever asks for its addresses. It needs no right but a grant.
 //
 //   node echo.ts [<card> <address>…]        card0 192.0.2.11/24 2001:db8::11/64, as in `xsknetd lab`, unless given
-import { connect, type Frame, type XsknetError } from 'xsknet'
+import { connect, type Frame, type Port, type XsknetError } from 'xsknet'
 import { arp, ndp, udp } from 'xsknet/headers'
 
 const [uplink = 'card0', ...given] = process.argv.slice(2)
@@ -25,7 +25,7 @@ async function answer() {
   let echoed = 0
   for await (const frames of port.batches()) {
     for (const frame of frames) {
-      if (echo(frame) && frame.send()) echoed++
+      if (echo(frame, port) && frame.send()) echoed++
       else if (arp.answer(frame, port) || ndp.answer(frame, port)) frame.send()
     }
   }
@@ -34,9 +34,9 @@ async function answer() {
 }
 
 /** Turns a question into its answer, in place: the bytes stay, the addresses change places, the checksum is made anew. */
-function echo(frame: Frame): boolean {
+function echo(frame: Frame, port: Port): boolean {
   const question = udp(frame)
   if (question?.destinationPort !== 7 || !question.checksumOk) return false
-  udp.turn(frame, question.payloadLength)
-  return true
+  // Not udp.turn(): what comes from a port below 1024 may be another echo, and the two would answer each other for ever.
+  return udp.answer(frame, port, question.payloadLength)
 }

@@ -30,9 +30,10 @@ export const GRANT = `
 [[grant]]
 user = ${NOBODY}
 uplinks = ["${CARD}"]
-addresses = ["192.0.2.8/29", "2001:db8::/64"]
+addresses = ["192.0.2.8/29", "2001:db8::10/124", "2001:db8::100/120"]
 ports = 64
 memory = "1GiB"
+busyPoll = true
 `
 
 /** An `xsknetd` on the lab's host. */

@@ -39,11 +39,11 @@ const STRANGER = 1002
 
 /** {@link NOBODY} may have something, so that its requests get far; {@link OTHER} is decent; {@link STRANGER} may have nothing. */
 const config = [
-  { user: NOBODY, addresses: ['192.0.2.10', '192.0.2.11', '2001:db8::/64'] },
+  { user: NOBODY, addresses: ['192.0.2.10', '192.0.2.11', '2001:db8::10/124', '2001:db8::1:0/112'] },
   { user: OTHER, addresses: ['192.0.2.12'] },
 ]
   .map(({ user, addresses }) => {
-    return `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ${JSON.stringify(addresses)}\nports = 6\nmemory = "48MiB"\npinned = true\n`
+    return `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ${JSON.stringify(addresses)}\nports = 6\nmemory = "48MiB"\npinned = true\nbusyPoll = true\nhugePages = true\n`
   })
   .join('')
 

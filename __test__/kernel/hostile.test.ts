@@ -15,7 +15,7 @@ const MEANWHILE = 40_000
 const config = [NOBODY, OTHER]
   .map(
     (user) =>
-      `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ["192.0.2.8/29", "2001:db8::/64"]\nports = 4\nmemory = "64MiB"\n`,
+      `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ["192.0.2.8/29", "2001:db8::10/124"]\nports = 4\nmemory = "64MiB"\n`,
   )
   .join('')
 

@@ -17,7 +17,7 @@ const config = `${GRANT}pinned = true
 [[grant]]
 user = ${NEIGHBOUR}
 uplinks = ["${CARD}"]
-addresses = ["192.0.2.8/29", "2001:db8::/64"]
+addresses = ["192.0.2.8/29", "2001:db8::10/124"]
 ports = 4
 memory = "64MiB"
 `

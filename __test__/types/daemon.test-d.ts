@@ -17,6 +17,23 @@ const daemon = await startDaemon({
 })
 await startDaemon({ uplinks: ['eth0'], instance: undefined, socket: undefined, grants: undefined, log: undefined })
 
+await startDaemon({
+  uplinks: ['eth0'],
+  grants: [
+    {
+      user: 7,
+      uplinks: ['eth0'],
+      addresses: ['192.0.2.8/29'],
+      pinned: true,
+      innerTags: true,
+      routing: false,
+      busyPoll: true,
+      hugePages: true,
+      rates: { broadcast: 0, multicast: 'unlimited' },
+    },
+  ],
+})
+
 exactly<string>()(daemon.socket)
 exactly<string>()(daemon.instance)
 exactly<readonly string[]>()(daemon.uplinks)
@@ -39,6 +56,13 @@ await startDaemon({ uplinks: ['eth0'], mode: 'fast' })
 await startDaemon({ uplinks: ['eth0'], log: 'json' })
 // @ts-expect-error a grant has addresses
 await startDaemon({ uplinks: ['eth0'], grants: [{ user: 'nobody', uplinks: ['eth0'] }] })
+const grant = { user: 7, uplinks: ['eth0'], addresses: ['192.0.2.8/29'] }
+// @ts-expect-error a rate is a number or has no end
+await startDaemon({ uplinks: ['eth0'], grants: [{ ...grant, rates: { broadcast: 'none' } }] })
+// @ts-expect-error there is no such rate
+await startDaemon({ uplinks: ['eth0'], grants: [{ ...grant, rates: { unicast: 5 } }] })
+// @ts-expect-error it is granted or not; how long is the client's wish
+await startDaemon({ uplinks: ['eth0'], grants: [{ ...grant, busyPoll: { spinMicroseconds: 50 } }] })
 // @ts-expect-error what it manages is settled
 daemon.uplinks.push('eth2')
 // @ts-expect-error where it listens is settled

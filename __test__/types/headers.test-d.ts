@@ -46,7 +46,8 @@ exactly<number | undefined>()(udp(frame)?.destinationPort)
 exactly<string | undefined>()(udp(frame)?.sourceAddress)
 exactly<number | undefined>()(arp(frame)?.senderMac)
 exactly<number>()(checksum(frame.memory, frame.offset, frame.length))
-exactly<void>()(udp.turn(frame, 100))
+exactly<boolean>()(udp.turn(frame, 100))
+exactly<boolean>()(udp.answer(frame, port, 100))
 
 const to = { sourcePort: 1, destinationMac: parseMac('02:00:00:00:00:14'), destinationPort: 2 }
 udp.build(frame, port, { ...to, destination: parseIpv4('192.0.2.20') }, new Uint8Array(4))

@@ -39,6 +39,7 @@ serve({
     socket.bind(port, address)
     await once(socket, 'listening')
   },
-  echo: () => void socket.on('message', (bytes, { port, address }) => socket.send(bytes, port, address)),
+  // As the other side does, it leaves alone what another server may have sent.
+  echo: () => void socket.on('message', (bytes, { port, address }) => port >= 1024 && socket.send(bytes, port, address)),
   ask,
 })

@@ -19,14 +19,13 @@ export interface Answers {
 /** Bytes of a question. */
 export const LENGTH = 18
 
-/** Sends every datagram back to where it came from. */
+/** Sends every client's datagram back to where it came from. */
 export async function answer(port: Port): Promise<void> {
   for await (const frames of port.batches()) {
     for (const frame of frames) {
       const datagram = udp(frame)
       if (!datagram?.checksumOk) continue
-      udp.turn(frame, datagram.payloadLength)
-      frame.send()
+      if (udp.answer(frame, port, datagram.payloadLength)) frame.send()
     }
   }
 }

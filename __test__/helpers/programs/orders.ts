@@ -82,10 +82,8 @@ function answer(frame: Frame, port: Port, seen: Seen): boolean {
   const datagram = udp(frame)
   if (datagram?.checksumOk) {
     seen.udp++
-    // Two of us would send one datagram back and forth for ever.
-    if (datagram.destinationPort === DISCARD) return false
-    udp.turn(frame, datagram.payloadLength)
-    return true
+    // Two of us would send one datagram back and forth for ever; what comes from a server's port, `answer` leaves alone for that.
+    return datagram.destinationPort !== DISCARD && udp.answer(frame, port, datagram.payloadLength)
   }
   seen.other++
   return false

@@ -38,8 +38,7 @@ async function echo(): Promise<void> {
       else {
         const datagram = udp(frame)
         if (!datagram || datagram.destinationPort === 9) continue
-        udp.turn(frame, datagram.payloadLength)
-        frame.send()
+        if (udp.answer(frame, queue, datagram.payloadLength)) frame.send()
       }
     }
     if (how === 'held') {

@@ -6,9 +6,11 @@ import { serve } from './serve.js'
 
 type Way = (port: Port) => Promise<unknown>
 
-/** Swaps addresses and ports of a UDP datagram over IPv4, which leaves its checksums right; says whether it is one. */
+/** Swaps addresses and ports of a client's UDP datagram over IPv4, which leaves its checksums right; says whether it is one. */
 function turn(memory: Uint8Array, at: number): boolean {
   if (memory[at + 12] !== 8 || memory[at + 13] !== 0 || memory[at + 14] !== 0x45 || memory[at + 23] !== 17) return false
+  // From a port below 1024 it may be the answer of another one that answers all.
+  if ((memory[at + 34] as number) < 4) return false
   swap(memory, at, 6)
   swap(memory, at + 26, 4)
   swap(memory, at + 34, 2)

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { arp, ethernet, icmp, ndp, type Packet, parseMac, type Station } from 'xsknet/headers'
+import { arp, ethernet, icmp, ndp, type Packet, parseMac, type Station, udp } from 'xsknet/headers'
 import * as p from './packets.js'
 
 type Answer = (packet: Packet, station: Station) => boolean
@@ -236,6 +236,163 @@ for (const [name, answer, bytes] of unanswered) {
     t.deepEqual(packet.bytes, bytes)
   })
 }
+
+const echo: Answer = icmp.echo
+const answerUdp: Answer = (packet, station) => udp(packet) !== undefined && udp.answer(packet, station, 31)
+const turnUdp: Answer = (packet) => udp(packet) !== undefined && udp.turn(packet, 31)
+
+/** Frames that say to come from what cannot have sent them; the sender stands in the frame, in the IP header, or in ARP. */
+const groupMacs = ['ff:ff:ff:ff:ff:ff', '01:00:5e:00:00:01', '33:33:00:00:00:01', '03:00:00:00:00:14']
+const noSenders4 = [
+  '0.0.0.1',
+  '0.255.255.255',
+  '127.0.0.1',
+  '127.255.255.254',
+  '224.0.0.1',
+  '239.255.255.250',
+  '240.0.0.1',
+  '255.255.255.255',
+]
+const ownOrBroadcast4 = ['192.0.2.10', '198.51.100.10', '192.0.2.255', '198.51.100.127']
+const noSenders6 = [
+  '0'.repeat(32),
+  `${'0'.repeat(31)}1`,
+  '000000000000000000000000c0000214', // ::192.0.2.20
+  '00000000000000000000ffffc0000214', // ::ffff:192.0.2.20
+  '00000000000000000000ffff7f000001',
+  'ff020000000000000000000000000001',
+  'ff050000000000000000000000010003',
+  'ff0e0000000000000000000000000101',
+]
+const own6 = ['20010db8000000000000000000000010', 'fe80000000000000000000fffe00000a']
+
+const forged: [what: string, answers: Answer[], bytes: Buffer][] = [
+  ...groupMacs.flatMap((text): [string, Answer[], Buffer][] => {
+    const from = p.mac(text)
+    return [
+      [`ARP from the MAC ${text}`, [arp.answer], p.arpFrame({}, { from })],
+      [`an ARP probe from the MAC ${text}`, [arp.answer], p.arpFrame({ sender: p.ip4Address('0.0.0.0') }, { from })],
+      [`ARP of the MAC ${text}`, [arp.answer], p.arpFrame({ senderMac: from })],
+      [`an echo request from the MAC ${text}`, [echo], p.echoRequest4({}, { from })],
+      [`an IPv6 echo request from the MAC ${text}`, [echo], p.echoRequest6({}, { from })],
+      [`a solicitation from the MAC ${text}`, [ndp.answer], p.solicitation({}, { from })],
+      [
+        `a look for duplicates from the MAC ${text}`,
+        [ndp.answer],
+        p.solicitation({ source: p.UNSPECIFIED, options: Buffer.alloc(0) }, { from }),
+      ],
+      [`a datagram from the MAC ${text}`, [answerUdp, turnUdp], p.udp4({}, { from })],
+      [`an IPv6 datagram from the MAC ${text}`, [answerUdp, turnUdp], p.udp6({}, { from })],
+      [`a datagram to the MAC ${text}`, [answerUdp, turnUdp], p.udp4({}, { to: from })],
+      [`an IPv6 datagram to the MAC ${text}`, [answerUdp, turnUdp], p.udp6({}, { to: from })],
+    ]
+  }),
+  ...['0.0.0.0', ...noSenders4].flatMap((text): [string, Answer[], Buffer][] => {
+    const source = p.ip4Address(text)
+    return [
+      [`an echo request from ${text}`, [echo], p.echoRequest4({ source })],
+      [`a datagram from ${text}`, [answerUdp, turnUdp], p.udp4({ source })],
+      [`a datagram to ${text}`, [answerUdp, turnUdp], p.udp4({ destination: source })],
+    ]
+  }),
+  ...[...noSenders4, ...ownOrBroadcast4].map((text): [string, Answer[], Buffer] => {
+    return [`ARP from ${text}`, [arp.answer], p.arpFrame({ sender: p.ip4Address(text) })]
+  }),
+  ...ownOrBroadcast4.flatMap((text): [string, Answer[], Buffer][] => {
+    const source = p.ip4Address(text)
+    return [
+      [`an echo request from ${text}`, [echo], p.echoRequest4({ source })],
+      [`a datagram from ${text}`, [answerUdp], p.udp4({ source })],
+    ]
+  }),
+  ...noSenders6.flatMap((text): [string, Answer[], Buffer][] => {
+    const source = p.hex(text)
+    const ofNoDuplicate: [string, Answer[], Buffer] = [`a solicitation from ${text}`, [ndp.answer], p.solicitation({ source })]
+    return [
+      ofNoDuplicate,
+      [`an echo request from ${text}`, [echo], p.echoRequest6({ source })],
+      [`a datagram from ${text}`, [answerUdp, turnUdp], p.udp6({ source })],
+      [`a datagram to ${text}`, [answerUdp, turnUdp], p.udp6({ destination: source })],
+    ]
+  }),
+  ...own6.flatMap((text): [string, Answer[], Buffer][] => {
+    const source = p.hex(text)
+    return [
+      [`a solicitation from ${text}`, [ndp.answer], p.solicitation({ source })],
+      [`an echo request from ${text}`, [echo], p.echoRequest6({ source })],
+      [`a datagram from ${text}`, [answerUdp], p.udp6({ source })],
+    ]
+  }),
+  ['ARP of the own MAC', [arp.answer], p.arpFrame({ senderMac: p.OWN_MAC })],
+  ['an echo request from the own MAC', [echo], p.echoRequest4({}, { from: p.OWN_MAC })],
+  ['an IPv6 echo request from the own MAC', [echo], p.echoRequest6({}, { from: p.OWN_MAC })],
+  ['a solicitation of the own MAC', [ndp.answer], p.solicitation({ options: Buffer.concat([p.hex('01 01'), p.OWN_MAC]) })],
+  ['a datagram from the own MAC', [answerUdp, turnUdp], p.udp4({}, { from: p.OWN_MAC })],
+  ['a datagram from its own receiver', [answerUdp, turnUdp], p.udp4({ source: p.OWN4 })],
+  ['an IPv6 datagram from its own receiver', [answerUdp, turnUdp], p.udp6({ source: p.OWN6 })],
+  ['a datagram to another MAC', [answerUdp], p.udp4({}, { to: strangerMac })],
+  ['a datagram to another address', [answerUdp], p.udp4({ destination: stranger4 })],
+  ['an IPv6 datagram to another address', [answerUdp], p.udp6({ destination: stranger6 })],
+  ['a datagram in a VLAN', [answerUdp], p.udp4({}, { tags: p.VLAN_42 })],
+  ...[0, 7, 19, 53, 1023, 5000].flatMap((sourcePort): [string, Answer[], Buffer][] => {
+    const ports = { sourcePort, destinationPort: sourcePort < 1024 ? 7 : sourcePort }
+    return [
+      [`a datagram from port ${sourcePort} to ${ports.destinationPort}`, [answerUdp], p.udp4(ports)],
+      [`an IPv6 datagram from port ${sourcePort} to ${ports.destinationPort}`, [answerUdp], p.udp6(ports)],
+    ]
+  }),
+]
+test('what names no sender that could be answered gets no answer, and stays as it is', (t) => {
+  for (const [what, answers, bytes] of forged) {
+    for (const answer of answers) {
+      const packet = p.held(bytes)
+      t.false(answer(packet, p.STATION), what)
+      t.deepEqual(packet.bytes, bytes, what)
+    }
+  }
+})
+
+for (const [version, datagram] of [
+  [4, p.udp4],
+  [6, p.udp6],
+] as const) {
+  test(`a client's datagram is answered over IPv${version} as it is turned`, (t) => {
+    for (const sourcePort of [1024, 40_000, 65_535]) {
+      const [answered, turned] = [p.held(datagram({ sourcePort })), p.held(datagram({ sourcePort }))]
+      t.true(udp.answer(answered, p.STATION, 20))
+      t.true(udp.turn(turned, 20))
+      t.deepEqual(answered.bytes, turned.bytes)
+      t.like(udp(answered), { sourcePort: 53, destinationPort: sourcePort, checksumOk: true, payloadLength: 20 })
+    }
+    const tagged = p.held(datagram({}, { tags: p.VLAN_42_AND_7 }))
+    t.true(udp.answer(tagged, p.TAGGED, 31))
+    t.true(tagged.marginsAreWhole)
+  })
+
+  test(`a datagram over IPv${version} whose answer does not fit is refused, and left alone`, (t) => {
+    const packet = p.held(datagram(), { capacity: 110 })
+    const before = packet.bytes
+    t.throws(() => udp.answer(packet, p.STATION, 101), { code: 'ERR_XSKNET_FRAME_TOO_LONG' })
+    t.throws(() => udp.answer(packet, p.STATION, -1), { code: 'ERR_OUT_OF_RANGE' })
+    t.deepEqual(packet.bytes, before)
+  })
+}
+
+test('what is no datagram is not answered as one', (t) => {
+  for (const bytes of [p.arpFrame(), p.echoRequest4(), p.udp4().subarray(0, 40)]) {
+    t.false(udp.answer(p.held(bytes), p.STATION, 1))
+  }
+})
+
+test('the last address of a network without a broadcast is answered', (t) => {
+  const info = { ...p.STATION.info, addresses: ['192.0.2.10/31', '192.0.2.20/32'] }
+  t.true(icmp.echo(p.held(p.echoRequest4({ source: p.ip4Address('192.0.2.11') })), { info }))
+  t.true(arp.answer(p.held(p.arpFrame({ sender: p.ip4Address('192.0.2.255') })), { info }))
+})
+
+test('the lowest address of a network is a station', (t) => {
+  t.true(icmp.echo(p.held(p.echoRequest4({ source: p.ip4Address('192.0.2.0') })), p.STATION))
+})
 
 test('a solicitation to another group is answered, as hosts do', (t) => {
   t.true(ndp.answer(p.held(p.solicitation({ destination: group6 })), p.STATION))

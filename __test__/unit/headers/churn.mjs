@@ -25,8 +25,7 @@ function round(rounds) {
       if (query === undefined || query.destinationPort !== 53 || !query.checksumOk) continue
       if (query.isFrom(stranger4) || query.isTo(stranger6)) continue
       seen.sum = (seen.sum + checksum(frame.memory, query.payloadOffset, query.payloadLength)) | 0
-      udp.turn(frame, query.payloadLength)
-      seen.turned++
+      if (udp.answer(frame, station, query.payloadLength)) seen.turned++
     }
   }
 }

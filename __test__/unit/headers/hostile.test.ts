@@ -50,9 +50,14 @@ test('100,000 hostile packets: nothing throws, nothing outside is written, and w
     } else if (!packet.bytes.equals(before)) {
       t.fail(`changed without an answer: ${before.toString('hex')}`)
     } else if (udp(packet)) {
-      seen.turned++
-      udp.turn(packet, random() % 20)
-      if (udp(packet)?.checksumOk !== true) t.fail(`a broken turn of ${before.toString('hex')}`)
+      const length = random() % 20
+      const turned = random() % 2 === 0 ? udp.turn(packet, length) : udp.answer(packet, station, length)
+      if (turned) {
+        seen.turned++
+        if (udp(packet)?.checksumOk !== true) t.fail(`a broken turn of ${before.toString('hex')}`)
+      } else if (!packet.bytes.equals(before)) {
+        t.fail(`changed and not turned: ${before.toString('hex')}`)
+      }
     }
     if (!packet.marginsAreWhole) t.fail(`written beyond ${before.toString('hex')}`)
   }

@@ -67,6 +67,32 @@ test('grants get numbers for names, ranges for texts, and defaults', (t) => {
   t.regex(grants[1]?.origin ?? '', /^the 2nd \[\[grant\]\] of \/.*\.toml$/)
 })
 
+test('what nobody said of rights and rates is little', (t) => {
+  t.like(read(GRANT).grants[0], {
+    pinned: false,
+    innerTags: false,
+    routing: false,
+    busyPoll: false,
+    hugePages: false,
+    rates: { broadcast: 1000, multicast: 1000, unknownUnicast: 1000 },
+  })
+})
+
+for (const [toml, rates] of [
+  ['rates = {}', { broadcast: 1000, multicast: 1000, unknownUnicast: 1000 }],
+  ['rates = { broadcast = 0 }', { broadcast: 0, multicast: 1000, unknownUnicast: 1000 }],
+  ['rates = { multicast = 4294967295, unknownUnicast = "unlimited" }', { broadcast: 1000, multicast: 4_294_967_295 }],
+  ['[grant.rates]\nbroadcast = "unlimited"\nmulticast = "unlimited"\nunknownUnicast = "unlimited"', {}],
+] as const) {
+  test(`${toml} are ${JSON.stringify(rates)}`, (t) => t.deepEqual(read(`${GRANT}${toml}\n`).grants[0]?.rates, rates))
+}
+
+test('rights are read', (t) => {
+  const all = { pinned: true, innerTags: true, routing: true, busyPoll: true, hugePages: true }
+  const toml = Object.keys(all).map((key) => `${key} = true\n`)
+  t.like(read(`${GRANT}${toml.join('')}`).grants[0], all)
+})
+
 for (const [memory, bytes] of [
   ['4096', 4096],
   ['"1GiB"', 2 ** 30],
@@ -134,6 +160,20 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   ['half a port', `${GRANT}ports = 1.5\n`, /`grant\[0\].ports`: it has to be a number from 1/],
   ['megabytes', `${GRANT}memory = "64MB"\n`, /:5: `grant\[0\].memory`: it has to be a number of bytes, or one like "64MiB"/],
   ['more memory than there is', `${GRANT}memory = "999999999999GiB"\n`, /`grant\[0\].memory`/],
+  ['half a right', `${GRANT}routing = 1\n`, /:5: `grant\[0\].routing`: it has to be true or false/],
+  ['tags by name', `${GRANT}innerTags = "yes"\n`, /:5: `grant\[0\].innerTags`: it has to be true or false/],
+  ['a wait', `${GRANT}busyPoll = 50\n`, /:5: `grant\[0\].busyPoll`: it has to be true or false/],
+  ['pages', `${GRANT}hugePages = "prefer"\n`, /:5: `grant\[0\].hugePages`: it has to be true or false/],
+  ['one rate', `${GRANT}rates = 1000\n`, /:5: `grant\[0\].rates`: it has to be a table: \{ broadcast = 1000 \}/],
+  [
+    'a rate below none',
+    `${GRANT}rates = { broadcast = -1 }\n`,
+    /:5: `grant\[0\].rates.broadcast`: it has to be a number of frames a second from 0 to 4294967295, or "unlimited"/,
+  ],
+  ['a rate too high', `${GRANT}rates = { multicast = 4294967296 }\n`, /`grant\[0\].rates.multicast`: it has to be/],
+  ['half a frame', `${GRANT}rates = { multicast = 0.5 }\n`, /`grant\[0\].rates.multicast`: it has to be/],
+  ['a rate in words', `${GRANT}rates = { unknownUnicast = "all" }\n`, /`grant\[0\].rates.unknownUnicast`: it has to be/],
+  ['a rate of nothing', `${GRANT}rates = { unicast = 5 }\n`, /:5: `grant\[0\].rates.unicast`: there is no such key/],
   [
     'the second of two grants',
     `${GRANT}ports = 2\n\n  [[ grant ]] # another\nuser = 5\nuplinks = [\n  "eth0",\n]\naddresses = [\n  "192.0.2.1",\n  "192.0.2.300",\n]\n`,

@@ -1,15 +1,23 @@
+import { mock } from 'node:test'
 import test, { type ExecutionContext } from 'ava'
 import { XsknetError } from 'xsknet'
 import { Estate, type Owner } from '../../../packages/xsknetd/src/estate.js'
 import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
-import { ALICE, BOB, FakeDescriptors, FakeGround, grant, MiB, Record, ROOT, refusal, until, user } from './fakes.js'
+import { ALICE, BOB, FakeDescriptors, FakeGround, grant, MiB, RATES, Record, ROOT, refusal, rest, until, user } from './fakes.js'
 
 class FakeOwner implements Owner {
   readonly credentials: Credentials
   readonly heard: [what: string | number, code: string, message: string][] = []
+  readonly namespaces: FakeDescriptors[] = []
 
   constructor(credentials: Credentials) {
     this.credentials = credentials
+  }
+
+  namespace(): FakeDescriptors {
+    const namespace = new FakeDescriptors(1)
+    this.namespaces.push(namespace)
+    return namespace
   }
 
   portLost(port: number, error: XsknetError): void {
@@ -62,8 +70,8 @@ test('a UMEM in huge pages fills them, and all of it counts', async (t) => {
 test('addresses come back with the prefix that was asked for, and link-local ones with /64', async (t) => {
   const { ground, estate, alice } = await setUp()
   const openPort = ground.openPort.bind(ground)
-  ground.openPort = async (uplink, request) => {
-    const opened = await openPort(uplink, request)
+  ground.openPort = async (uplink, request, terms) => {
+    const opened = await openPort(uplink, request, terms)
     return { ...opened, info: { ...opened.info, addresses: [...request.addresses, 'fe80::ff:fe00:10'] } }
   }
   const { info } = await estate.openPort(alice, { uplink: 'eth0', addresses: ['192.0.2.10/24', '2001:DB8:0::10', '192.0.2.11'] })
@@ -80,6 +88,9 @@ for (const [what, request, code] of [
   ['a foreign address', { addresses: ['198.51.100.1'] }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['too much memory', { frames: 2 ** 20 }, 'ERR_XSKNET_LIMIT_REACHED'],
   ['more queues than were granted', { queues: 2 }, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['busy polling', { busyPoll: { microseconds: 1, budget: 1 } }, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['huge pages', { hugePages: 'require' }, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['huge pages perhaps', { hugePages: 'prefer' }, 'ERR_XSKNET_NOT_PERMITTED'],
 ] as const) {
   test(`${what}: ${code}, and nothing was touched`, async (t) => {
     const { ground, estate, alice } = await setUp()
@@ -178,6 +189,203 @@ test('what was closed counts until it is undone, and then no more', async (t) =>
   letGo()
   await closing
   t.is((await opening).info.port, 2)
+})
+
+test('the grant says on what terms a port is opened, for root there are none', async (t) => {
+  const rates = { broadcast: 5 }
+  const { ground, estate, alice, owner } = await setUp({
+    grants: [grant({ ports: 9, routing: true, busyPoll: true, hugePages: true, rates }), grant({ ports: 9, innerTags: true })],
+  })
+  await estate.openPort(alice, { ...port, busyPoll: { microseconds: 1, budget: 1 }, hugePages: 'prefer' })
+  const { info } = await estate.openPort(owner(ROOT), port)
+  t.is(info.port, 2)
+  t.deepEqual(ground.terms, [
+    { uid: ALICE.uid, innerTags: false, routing: true, rates },
+    { uid: 0, innerTags: true, routing: true, rates: {} },
+  ])
+})
+
+test('a port on the UMEM of another one has terms too, and needs the grant for busy polling', async (t) => {
+  const { ground, estate, alice } = await setUp({ grants: [grant({ routing: true })] })
+  const first = await estate.openPort(alice, port)
+  const onto = { ...port, umemOf: { port: first.info.port, inFill: [] } }
+  await estate.openPort(alice, onto)
+  t.deepEqual(ground.terms[1], { uid: ALICE.uid, innerTags: false, routing: true, rates: RATES })
+  const polling = { ...onto, busyPoll: { microseconds: 1, budget: 1 } }
+  t.is(await codeOf(t, estate.openPort(alice, polling)), 'ERR_XSKNET_NOT_PERMITTED')
+})
+
+test('a client whose namespace cannot be told gets no pinned port, and has room as before', async (t) => {
+  const { ground, estate, alice } = await setUp({ grants: [grant({ pinned: true, ports: 1 })] })
+  const namespace = new FakeDescriptors(1)
+  const own = alice.namespace
+  alice.namespace = () => {
+    throw refusal('ERR_XSKNET_KERNEL_REFUSED')
+  }
+  t.is(await codeOf(t, estate.openPinnedPort(alice, port, namespace)), 'ERR_XSKNET_KERNEL_REFUSED')
+  t.is(namespace.fate, 'open')
+  t.deepEqual(ground.pinned, [])
+  alice.namespace = own
+  await t.notThrowsAsync(estate.openPinnedPort(alice, port, namespace))
+})
+
+/** Closed ports whose sockets somebody keeps. */
+async function withRemains({ grants = [grant({ ports: 2, memory: 32 * MiB })], ports = 2 } = {}) {
+  const scene = await setUp({ grants })
+  const { ground, estate, alice } = scene
+  ground.keeps = true
+  const opened = []
+  for (let n = 0; n < ports; n++) opened.push((await estate.openPort(alice, port)).info.port)
+  for (const key of opened) await estate.closePort(alice, key)
+  return scene
+}
+
+/** For serial tests, which are over before others of the file begin. */
+function withTimers(t: ExecutionContext) {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+}
+
+test.serial('what a closed port has counts until its sockets are gone, and who needs it waits for that', async (t) => {
+  withTimers(t)
+  const { ground, estate, alice } = await withRemains()
+  t.is(estate.portCountFor(ROOT), 0)
+  const opening = estate.openPort(alice, port)
+  await rest()
+  t.is(ground.requests.length, 2)
+  ground.free(1)
+  t.is((await opening).info.port, 3)
+  t.is(ground.requests.length, 3)
+})
+
+test.serial('who waits for the sockets of closed ports is refused after two seconds, and told what is held', async (t) => {
+  withTimers(t)
+  const { ground, estate, alice } = await withRemains()
+  const refused = t.throwsAsync<XsknetError>(estate.openPort(alice, port))
+  await rest()
+  mock.timers.tick(1999)
+  await rest()
+  t.is(ground.requests.length, 2)
+  mock.timers.tick(1)
+  const error = await refused
+  t.is(error?.code, 'ERR_XSKNET_LIMIT_REACHED')
+  t.like(error?.details, { limit: 'ports', has: 2, lingering: 32 * MiB })
+  t.regex(error?.message ?? '', /; 33554432 bytes are still held by 2 closed ports whose descriptors were not closed$/)
+  t.regex(
+    error?.hint ?? '',
+    /^Close the descriptors of closed ports in every process that has them, close a port, or raise `ports`/,
+  )
+  ground.free(2)
+  await t.notThrowsAsync(estate.openPort(alice, port))
+})
+
+test.serial('a port that needs all that is held waits until the last of it is gone', async (t) => {
+  withTimers(t)
+  const { ground, estate, alice } = await withRemains()
+  const opening = estate.openPort(alice, { ...port, frames: 16_384 })
+  await rest()
+  ground.free(2)
+  await rest()
+  t.is(ground.requests.length, 2)
+  ground.free(1)
+  t.is((await opening).info.port, 3)
+})
+
+test('what would be refused all the same is refused at once', async (t) => {
+  const { ground, estate, alice } = await withRemains({ ports: 1 })
+  const error = await t.throwsAsync<XsknetError>(estate.openPort(alice, { ...port, frames: 16_385 }))
+  t.like(error?.details, { limit: 'memory', has: 16 * MiB, lingering: 16 * MiB })
+  t.regex(error?.message ?? '', /; 16777216 bytes are still held by 1 closed port whose/)
+  t.is(await codeOf(t, estate.openPort(alice, { ...port, addresses: ['198.51.100.1'] })), 'ERR_XSKNET_NOT_PERMITTED')
+  t.is(ground.requests.length, 1)
+})
+
+test('what remains of a user counts for no other one, and beyond the connection', async (t) => {
+  const grants = [grant({ ports: 1 }), grant({ holder: { uid: BOB.uid } })]
+  const { ground, estate, alice, owner } = await setUp({ grants })
+  ground.keeps = true
+  await estate.openPort(alice, port)
+  await estate.leave(alice)
+  const error = await t.throwsAsync<XsknetError>(estate.openPort(owner(BOB), { ...port, frames: 2 ** 20 }))
+  t.false('lingering' in (error?.details ?? {}))
+  await t.notThrowsAsync(estate.openPort(owner(BOB), port))
+  const again = owner(ALICE)
+  const opening = estate.openPort(again, port)
+  await rest()
+  t.is(ground.requests.length, 2)
+  ground.free(1)
+  await t.notThrowsAsync(opening)
+})
+
+test('a lost port counts until its sockets are gone', async (t) => {
+  const { ground, record, estate, alice } = await setUp({ grants: [grant({ ports: 1 })] })
+  ground.keeps = true
+  await estate.openPort(alice, port)
+  ground.lose({ uplink: 'eth0', port: 1 })
+  await until('the cleaning', () => record.of('port-closed').length === 1)
+  const opening = estate.openPort(alice, port)
+  await rest()
+  t.is(ground.requests.length, 1)
+  ground.free(1)
+  await t.notThrowsAsync(opening)
+})
+
+test('a port that cannot be undone counts until its sockets are gone', async (t) => {
+  const { ground, estate, alice } = await setUp({ grants: [grant({ ports: 1 })] })
+  ground.keeps = true
+  const { info } = await estate.openPort(alice, port)
+  ground.failures.set('closePort', refusal('ERR_XSKNET_KERNEL_REFUSED'))
+  await estate.closePort(alice, info.port)
+  const opening = estate.openPort(alice, port)
+  await rest()
+  t.is(ground.requests.length, 1)
+  ground.free(1)
+  await t.notThrowsAsync(opening)
+})
+
+test('a shared UMEM counts until the last socket on it is gone, and is held by closed ports from the last close on', async (t) => {
+  const { ground, estate, alice } = await setUp({ grants: [grant({ ports: 9, memory: 16 * MiB })] })
+  ground.keeps = true
+  const first = await estate.openPort(alice, port)
+  const second = await estate.openPort(alice, { ...port, umemOf: { port: first.info.port, inFill: [] } })
+  const refused = async () => (await t.throwsAsync<XsknetError>(estate.openPort(alice, { ...port, frames: 8193 })))?.details
+  await estate.closePort(alice, first.info.port)
+  t.like(await refused(), { has: 16 * MiB, lingering: 0 })
+  await estate.closePort(alice, second.info.port)
+  t.like(await refused(), { has: 16 * MiB, lingering: 16 * MiB })
+  ground.free(first.info.port)
+  await rest()
+  const opening = estate.openPort(alice, port)
+  await rest()
+  t.is(ground.requests.length, 2)
+  ground.free(second.info.port)
+  await t.notThrowsAsync(opening)
+  t.like(await refused(), { has: 16 * MiB })
+})
+
+test('who waits for remains and leaves, or whose daemon closes, waits no longer', async (t) => {
+  const { ground, estate, alice, owner } = await withRemains()
+  const [first, second] = [alice, owner(ALICE)].map((who) => codeOf(t, estate.openPort(who, port)))
+  await rest()
+  await estate.leave(alice)
+  t.is(await first, 'ERR_XSKNET_PORT_UNKNOWN')
+  const closing = estate.close()
+  t.is(await second, 'ERR_XSKNET_UPLINK_CLOSED')
+  await closing
+  t.is(ground.requests.length, 2)
+})
+
+test('what remains admits one of those who wait for it, not all', async (t) => {
+  const { ground, estate, alice } = await withRemains({ ports: 1, grants: [grant({ ports: 1 })] })
+  const opening = [0, 1, 2].map(() => estate.openPort(alice, port))
+  await rest()
+  ground.keeps = false
+  ground.free(1)
+  const ends = await Promise.allSettled(opening)
+  t.deepEqual(
+    ends.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'rejected'],
+  )
 })
 
 test('a port is closed by its own connection alone', async (t) => {
@@ -289,6 +497,9 @@ test('a pinned port goes to the namespace, its pin to the owner, and its memory 
   t.false('bindMode' in granted.info)
   t.is(namespace.fate, 'taken')
   t.like(ground.pinned[0], { owner: ALICE, announced: true })
+  t.deepEqual(ground.terms, [{ uid: ALICE.uid, innerTags: false, routing: false, rates: RATES }])
+  t.deepEqual(ground.pinned[0]?.own, alice.namespaces[0])
+  t.is(alice.namespaces[0]?.fate, 'taken')
   t.deepEqual(ground.pinned[0]?.request, { addresses: ['192.0.2.10'], name: 'p', mtu: 1400 })
   t.like(record.of('port-opened')[0], { port: 1, pinned: true })
   await estate.closePort(alice, 1)
@@ -396,6 +607,16 @@ test('a card that goes while a port is being opened on it', async (t) => {
   t.is(await codeOf(t, opening), 'ERR_XSKNET_PORT_LOST')
   t.deepEqual([...ground.open], [])
   t.true(ground.handedOut[0]?.closed)
+})
+
+test('ports are counted for their user, and all for root', async (t) => {
+  const { estate, alice, owner } = await setUp()
+  await estate.openPort(owner(ROOT), port)
+  await estate.openPort(alice, port)
+  t.deepEqual(
+    [ROOT, ALICE, BOB].map((who) => estate.portCountFor(who)),
+    [2, 1, 0],
+  )
 })
 
 test('ports are listed for their user, and all for root', async (t) => {

@@ -10,9 +10,9 @@ import {
   type UplinkStatistics,
 } from 'xsknet/protocol'
 import { Range } from '../../../packages/xsknetd/src/addresses.js'
-import type { Ground, Loss, OpenedPinnedPort, OpenedPort } from '../../../packages/xsknetd/src/ground.js'
+import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Terms } from '../../../packages/xsknetd/src/ground.js'
 import type { Log, LogFields } from '../../../packages/xsknetd/src/log.js'
-import type { Grant } from '../../../packages/xsknetd/src/policy.js'
+import type { Grant, Rates } from '../../../packages/xsknetd/src/policy.js'
 import type { Credentials, Descriptors, Wire } from '../../../packages/xsknetd/src/wire.js'
 
 export const MiB = 2 ** 20
@@ -21,6 +21,9 @@ export const user = (uid: number, gid = uid, groups: number[] = []): Credentials
 export const ROOT = user(0)
 export const ALICE = user(1001)
 export const BOB = user(1002)
+
+/** What is not said of rates in a grant. */
+export const RATES: Rates = { broadcast: 1000, multicast: 1000, unknownUnicast: 1000 }
 
 /** A full grant for {@link ALICE}; a test changes what it is about. */
 export function grant({
@@ -35,6 +38,11 @@ export function grant({
     queues: 1,
     memory: 32 * MiB,
     pinned: false,
+    innerTags: false,
+    routing: false,
+    busyPoll: false,
+    hugePages: false,
+    rates: RATES,
     origin: 'the 1st [[grant]] of test.toml',
     ...changed,
     addresses: addresses.map((text) => new Range(text)),
@@ -99,10 +107,22 @@ type PinnedGroundRequest = Parameters<Ground['openPinnedPort']>[1]
 export class FakeGround implements Ground {
   readonly did: string[] = []
   readonly requests: GroundRequest[] = []
+  /** Of all ports, pinned ones too, in the order in which they were asked for. */
+  readonly terms: Terms[] = []
   readonly handedOut: FakeDescriptors[] = []
   readonly open = new Set<number>()
   /** Pinned ports, and for whom. */
-  readonly pinned: { request: PinnedGroundRequest; owner: { uid: number; gid: number }; announced: boolean }[] = []
+  readonly pinned: {
+    request: PinnedGroundRequest
+    owner: { uid: number; gid: number }
+    own: FakeDescriptors
+    announced: boolean
+  }[] = []
+  /** Closed ports of whose sockets somebody keeps a descriptor, and what tells that they are gone. */
+  readonly kept = new Map<number, () => void>()
+  /** Somebody keeps a descriptor of each port that is closed from now on. */
+  keeps = false
+  readonly #asked = new Set<number>()
   /** Ports whose sockets were shared. */
   readonly shared: number[] = []
   /** The next call of this name fails with it. */
@@ -148,8 +168,9 @@ export class FakeGround implements Ground {
     return 2 << 20
   }
 
-  async openPort(uplink: string, request: GroundRequest): Promise<OpenedPort> {
+  async openPort(uplink: string, request: GroundRequest, terms: Terms): Promise<OpenedPort> {
     this.requests.push(request)
+    this.terms.push(terms)
     await this.#do('openPort', uplink)
     const { key, info } = this.#made(uplink, request)
     const { queues = 0, frames = 0, frameSize = 0, ringSize = 0 } = request
@@ -176,10 +197,15 @@ export class FakeGround implements Ground {
     return { key, info: { ...info, members, bindMode: 'copy' }, sockets: each.map(() => socket), takeDescriptors }
   }
 
-  async openPinnedPort(...[uplink, request, owner, namespace]: Parameters<Ground['openPinnedPort']>): Promise<OpenedPinnedPort> {
-    const taken = (namespace as FakeDescriptors).take()
-    if (taken !== 1) throw new Error(`${taken} namespaces were handed down`)
-    const pinned = { request, owner, announced: false }
+  async openPinnedPort(
+    ...[uplink, request, terms, owner, namespace, own]: Parameters<Ground['openPinnedPort']>
+  ): Promise<OpenedPinnedPort> {
+    for (const descriptors of [namespace, own] as FakeDescriptors[]) {
+      const taken = descriptors.take()
+      if (taken !== 1) throw new Error(`${taken} namespaces were handed down`)
+    }
+    this.terms.push(terms)
+    const pinned = { request, owner, own: own as FakeDescriptors, announced: false }
     this.pinned.push(pinned)
     await this.#do('openPinnedPort', uplink)
     const { key, info } = this.#made(uplink, request)
@@ -225,6 +251,21 @@ export class FakeGround implements Ground {
   async closePort(port: number): Promise<void> {
     if (!this.open.delete(port)) throw new Error(`port ${port} is closed a second time`)
     await this.#do('closePort', `${port}`)
+  }
+
+  freed(port: number): Promise<void> {
+    if (this.open.has(port) || this.#asked.has(port)) throw new Error(`port ${port} is asked for too early, or again`)
+    this.#asked.add(port)
+    if (!this.keeps) return Promise.resolve()
+    return new Promise((resolve) => this.kept.set(port, resolve))
+  }
+
+  /** The last descriptor of a closed port's sockets was closed. */
+  free(port: number): void {
+    const resolve = this.kept.get(port)
+    if (!resolve) throw new Error(`nobody waits for port ${port}`)
+    this.kept.delete(port)
+    resolve()
   }
 
   async portStatistics(port: number) {
@@ -278,6 +319,10 @@ export class FakeWire implements Wire {
 
   constructor(credentials: Credentials) {
     this.credentials = credentials
+  }
+
+  namespace(): FakeDescriptors {
+    return new FakeDescriptors(1)
   }
 
   start(...[onMessage, onEnd]: Parameters<Wire['start']>): void {
@@ -349,6 +394,9 @@ export class FakeWire implements Wire {
     return this.replies.filter((reply): reply is Event => 'event' in reply)
   }
 }
+
+/** Lets everything go on that can: fakes wait for nothing but their gates. */
+export const rest = () => new Promise<void>((resolve) => setImmediate(resolve))
 
 /** Lets promises run until it holds. No timers, so that they may be mocked. */
 export async function until(what: string, holds: () => boolean): Promise<void> {

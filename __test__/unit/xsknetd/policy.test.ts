@@ -18,6 +18,8 @@ const wish = ({
   queues: 1,
   memory: 8 * MiB,
   pinned: false,
+  busyPoll: false,
+  hugePages: false,
   ...changed,
   addresses: addresses.map(readAddress),
 })
@@ -149,6 +151,24 @@ const rows: Row[] = [
     refused: LIMIT_REACHED,
     details: { limit: 'ports' },
   },
+  { what: 'busy polling that was granted', grants: [grant({ busyPoll: true })], wish: wish({ busyPoll: true }) },
+  { what: 'busy polling that was not', wish: wish({ busyPoll: true }), refused: NOT_PERMITTED, details: { busyPoll: true } },
+  { what: 'busy polling for root', grants: [], who: ROOT, wish: wish({ busyPoll: true, hugePages: true }) },
+  { what: 'huge pages that were granted', grants: [grant({ hugePages: true })], wish: wish({ hugePages: true }) },
+  { what: 'huge pages that were not', wish: wish({ hugePages: true }), refused: NOT_PERMITTED, details: { hugePages: true } },
+  {
+    what: 'busy polling by one grant and huge pages by another',
+    grants: [grant({ busyPoll: true }), grant({ hugePages: true })],
+    wish: wish({ busyPoll: true, hugePages: true }),
+    refused: NOT_PERMITTED,
+    details: { busyPoll: true, hugePages: true },
+  },
+  {
+    what: 'a port too many, with closed ones that are held',
+    has: { ports: 2, memory: 0, lingering: { ports: 1, memory: 0 } },
+    refused: LIMIT_REACHED,
+    details: { limit: 'ports', has: 2, lingering: 0 },
+  },
   { what: 'more memory than can be', wish: wish({ memory: 2 ** 64 }), refused: LIMIT_REACHED },
 ]
 
@@ -225,6 +245,54 @@ test('who may have the port, but not pinned, is told that line, and it is enough
   const whole = lines([], wanted)
   t.is(whole.at(-1), 'pinned = true')
   t.notThrows(() => permit(configured(t, whole), ALICE, wanted, nothing))
+})
+
+for (const key of ['busyPoll', 'hugePages'] as const) {
+  test(`who may have the port, but not ${key}, is told that line, and it is enough`, (t) => {
+    const wanted = wish({ [key]: true })
+    const missing = lines([grant()], wanted)
+    t.deepEqual(missing, [`${key} = true`])
+    const toml = ['[[grant]]', `user = ${ALICE.uid}`, 'uplinks = ["eth0"]', 'addresses = ["192.0.2.8/29"]', ...missing]
+    t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
+    const whole = lines([], wanted)
+    t.is(whole.at(-1), `${key} = true`)
+    t.notThrows(() => permit(configured(t, whole), ALICE, wanted, nothing))
+  })
+}
+
+test('who lacks all that has to be switched on is told every line, and they are enough', (t) => {
+  const wanted = wish({ pinned: true, busyPoll: true, hugePages: true })
+  const toml = lines([], wanted)
+  t.deepEqual(toml.slice(-3), ['pinned = true', 'busyPoll = true', 'hugePages = true'])
+  t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
+})
+
+test('the first grant of the file that allows all of a port says what it may do', (t) => {
+  const elsewhere = grant({ uplinks: ['eth1'] })
+  const small = grant({ ports: 1, routing: true })
+  const [first, second] = [grant({ innerTags: true }), grant({ ports: 9 })]
+  t.is(permit([elsewhere, small, first, second], ALICE, wish(), nothing), small)
+  t.is(permit([elsewhere, small, first, second], ALICE, wish(), { ports: 1, memory: 0 }), first)
+  t.is(permit([elsewhere, small, second, first], ALICE, wish(), { ports: 1, memory: 0 }), second)
+  t.is(permit([elsewhere, small, first, second], ALICE, wish(), { ports: 2, memory: 0 }), second)
+})
+
+test('root may do all, whatever a grant says', (t) => {
+  const rights = permit([grant({ holder: { uid: 0 }, rates: { broadcast: 0 } })], ROOT, wish(), nothing)
+  t.deepEqual(rights, { innerTags: true, routing: true, rates: {} })
+})
+
+test('of what closed ports hold, a refusal tells the bytes, the ports and what to do', (t) => {
+  const has = { ports: 1, memory: 32 * MiB, lingering: { ports: 2, memory: 16 * MiB } }
+  const error = refused(() => permit([grant()], ALICE, wish(), has))
+  t.is(
+    error.message,
+    `user ${ALICE.uid} has 33554432 bytes of UMEM and asks for 8388608 more, but may have 33554432; 16777216 bytes are still held by 2 closed ports whose descriptors were not closed`,
+  )
+  t.regex(
+    error.hint ?? '',
+    /^Close the descriptors of closed ports .*, close a port, ask for fewer queues, .*, or raise `memory` in/,
+  )
 })
 
 test('who may have the port, but not so many queues, is told that line, and it is enough', (t) => {

@@ -113,6 +113,17 @@ for (const [what, message, code, id, descriptors = 0] of violations) {
   })
 }
 
+test('of connections and ports of others nobody but root is told', async (t) => {
+  const { greeted } = await setUp()
+  const [alice, root, stranger] = [await greeted(ALICE), await greeted(ROOT), await greeted(user(7))]
+  await greeted(ALICE)
+  await alice.result('openPort', { port })
+  await root.result('openPort', { port: { ...port, addresses: ['192.0.2.11'] } })
+  t.like(await root.result('status'), { clients: 4, ports: 2 })
+  t.like(await alice.result('status'), { clients: 2, ports: 1 })
+  t.like(await stranger.result('status'), { clients: 1, ports: 0, uplinks: [] })
+})
+
 test('an operation of a later version is refused, and the connection goes on', async (t) => {
   const { greeted } = await setUp()
   const wire = await greeted(ALICE)
@@ -183,7 +194,7 @@ test('a client that dies while its port is being opened leaves nothing', async (
   t.is(ground.requests.length, 1)
   t.deepEqual([...ground.open], [])
   t.true(ground.handedOut[0]?.closed)
-  t.is(estate.portCount, 0)
+  t.is(estate.portCountFor(ROOT), 0)
   t.is(wire.replies.length, 1)
 })
 

@@ -59,7 +59,8 @@ export interface PortOptions {
   ringSize?: number | undefined
   /**
    * Whether the UMEM lies in huge pages, which the operator has to reserve (`vm.nr_hugepages`). `frames` is rounded up to fill them; all of
-   * them count against the memory granted. `port.info.tried` tells of a fall-back. Default: `'never'`.
+   * them count against the memory granted. `port.info.tried` tells of a fall-back. All but `'never'` takes a grant with `hugePages = true`.
+   * Default: `'never'`.
    */
   hugePages?: 'require' | 'prefer' | 'never' | undefined
   /**
@@ -71,7 +72,8 @@ export interface PortOptions {
   /**
    * Buys latency with a processor. A reader that finds no frame looks on for up to so many microseconds before it sleeps, though other
    * work of the event loop gets its turn each millisecond; the kernel is told to poll the card for as long and for up to `budget`
-   * frames (default: 64) a call, instead of waiting for interrupts. Whether it will is in `port.info.tried`. Default: neither.
+   * frames (default: 64) a call, instead of waiting for interrupts. Whether it will is in `port.info.tried`. It takes a grant with
+   * `busyPoll = true`, but for a pinned port. Default: neither.
    */
   busyPoll?: { spinMicroseconds: number; budget?: number | undefined } | undefined
   /**
@@ -211,7 +213,7 @@ export class Network extends EventEmitter<NetworkEvents> {
     return (await this.#ask('uplinks', {}, options)).uplinks
   }
 
-  /** The daemon: its version, its instance, its cards, and how many clients and ports it has. */
+  /** The daemon: its version, its instance, its cards, and how many clients and ports this user has, or, for root, it has. */
   async status(options: RequestOptions = {}): Promise<DaemonStatus> {
     return this.#ask('status', {}, options)
   }

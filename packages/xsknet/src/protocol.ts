@@ -290,9 +290,9 @@ const operations = {
       /** Seconds since it was ready. */
       uptime: count,
       uplinks: v.array(uplinkInfo),
-      /** Open connections, this one included. */
+      /** Open connections of this user, this one included; of everybody for root. */
       clients: u32,
-      /** Open ports of all clients. */
+      /** Open ports of this user; of everybody for root. */
       ports: u32,
     }),
   },

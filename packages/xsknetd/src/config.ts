@@ -7,7 +7,7 @@ import { type Accounts, systemAccounts } from './accounts.js'
 import { Range } from './addresses.js'
 import type { UplinkMode } from './ground.js'
 import type { LogFormat } from './log.js'
-import type { Grant } from './policy.js'
+import type { Grant, Rates } from './policy.js'
 
 /** What a user, or a group, may have, as it is written down. */
 export interface GrantOptions {
@@ -32,6 +32,29 @@ export interface GrantOptions {
    * locked by the user's own programs and does not count in `memory`.
    */
   pinned?: boolean
+  /**
+   * Whether their ports may send frames with VLAN tags within the port's own, or within none: false unless set. A switch whose native VLAN
+   * is the port's takes the outer tag away, and the frame goes on in the VLAN of the inner one.
+   */
+  innerTags?: boolean
+  /**
+   * Whether their ports may send what steers the traffic of others: IP source routing options and routing headers, VRRP, OSPF, queries of
+   * IGMP and MLD, multicast router discovery. False unless set.
+   */
+  routing?: boolean
+  /** Whether they may ask for `busyPoll`, for which the kernel spends the host's processors: false unless set. */
+  busyPoll?: boolean
+  /** Whether they may ask for `hugePages`, which the host has few of and other services may need: false unless set. */
+  hugePages?: boolean
+  /** How many frames a second each port may send that every station gets, or many do; a burst may have as many as a second. */
+  rates?: {
+    /** To all stations: 1000 unless set. */
+    broadcast?: number | 'unlimited'
+    /** To groups: 1000 unless set. */
+    multicast?: number | 'unlimited'
+    /** To MACs from which nothing has come for five minutes, which switches send to all ports: 1000 unless set. */
+    unknownUnicast?: number | 'unlimited'
+  }
 }
 
 /** All that a daemon has to be told. */
@@ -107,6 +130,24 @@ const memory = v.pipe(
   v.transform(toBytes),
 )
 
+const yes = v.boolean('it has to be true or false')
+/** Frames a second that a port may send of each kind, unless it is said. */
+const RATE = 1000
+const rate = v.optional(
+  v.custom<number | 'unlimited'>(
+    (value) => value === 'unlimited' || whole(value, 0, 0xffff_ffff),
+    'it has to be a number of frames a second from 0 to 4294967295, or "unlimited"',
+  ),
+  RATE,
+)
+const rates = v.pipe(
+  v.optional(
+    v.strictObject({ broadcast: rate, multicast: rate, unknownUnicast: rate }, 'it has to be a table: { broadcast = 1000 }'),
+    {},
+  ),
+  v.transform((rates): Rates => Object.fromEntries(Object.entries(rates).filter(([, value]) => value !== 'unlimited'))),
+)
+
 function toBytes(value: string | number): number {
   if (typeof value !== 'string') return value
   const [, count, unit = ''] = /^(\d{1,15}) ?(B|KiB|MiB|GiB)$/.exec(value) ?? []
@@ -149,7 +190,12 @@ const grantSchema = (accounts: Accounts) => {
       ports: v.optional(ports, 1),
       queues: v.optional(queues, 1),
       memory: v.optional(memory, 16 * 2 ** 20),
-      pinned: v.optional(v.boolean('it has to be true or false'), false),
+      pinned: v.optional(yes, false),
+      innerTags: v.optional(yes, false),
+      routing: v.optional(yes, false),
+      busyPoll: v.optional(yes, false),
+      hugePages: v.optional(yes, false),
+      rates,
     }),
     v.check(({ user, group }) => (user === undefined) !== (group === undefined), 'it has to name either a `user` or a `group`'),
   )

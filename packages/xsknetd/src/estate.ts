@@ -12,7 +12,7 @@ import type {
   UplinkStatistics,
 } from 'xsknet/protocol'
 import { type Address, readAddress } from './addresses.js'
-import type { Ground, Loss, OpenedPort, UplinkMode } from './ground.js'
+import type { Ground, Loss, OpenedPort, Terms, UplinkMode } from './ground.js'
 import type { Log, LogFields } from './log.js'
 import { type Grant, type Holding, mayUse, permit, unknownUplink, type Vlan, type Wish } from './policy.js'
 import type { Credentials, Descriptors } from './wire.js'
@@ -20,6 +20,8 @@ import type { Credentials, Descriptors } from './wire.js'
 /** A client, as far as ports are concerned. */
 export interface Owner {
   readonly credentials: Credentials
+  /** The network namespace that its process is in now: one descriptor, for who asks. */
+  namespace(): Descriptors
   portLost(port: number, error: XsknetError): void
   uplinkGone(uplink: string, error: XsknetError): void
 }
@@ -48,7 +50,7 @@ type Handed = Pick<GrantedPort, 'sockets' | 'descriptors'> | Pick<GrantedPinnedP
 
 /** How a port is made, and what is handed to its owner. From `hand` on a loss of the port is told. */
 interface Way<O extends Made, G extends Handed> {
-  make(addresses: string[]): Promise<O>
+  make(addresses: string[], terms: Terms): Promise<O>
   hand(opened: O): G
 }
 
@@ -60,16 +62,34 @@ interface Held {
   readonly umem: Umem
 }
 
-/** Memory that one or more ports of a client are on. It counts once, and until the last of them is closed. */
+/** Memory that one or more ports of a client are on. It counts once, and until the sockets of the last of them are gone. */
 interface Umem {
   readonly bytes: number
+  /** Those whose sockets are not gone. */
   ports: number
+  /** Those that were not closed. */
+  open: number
+}
+
+/** A port that was closed while somebody may still have descriptors of its sockets: what it has is the user's until they are gone. */
+interface Remains {
+  readonly uid: number
+  readonly umem: Umem
+}
+
+/** An opening that waits for remains to go. */
+interface Waiting {
+  readonly owner: Owner
+  wake(): void
 }
 
 /** What becomes of a request that does not say: the daemon's words, so that what the policy counts is what is made. */
 const QUEUES = 1
 const RING_SIZE = 4096
 const FRAME_SIZE = 2048
+
+/** How long an opening waits for the remains that stand in its way. */
+const PATIENCE_MS = 2000
 
 /** What is settled where a UMEM was made. */
 const UMEM_OPTIONS = ['frames', 'frameSize', 'headroom', 'hugePages', 'multiBuffer', 'zeroCopy'] as const
@@ -87,6 +107,8 @@ export class Estate {
   /** Ports on their way out, with the user who held them, and cards with none. */
   readonly #closing = new Map<Promise<void>, number | undefined>()
   readonly #opening = new Map<Promise<unknown>, Owner>()
+  readonly #remains = new Set<Remains>()
+  readonly #waiting = new Set<Waiting>()
   #closed: Promise<void> | undefined
 
   constructor(ground: Ground, grants: readonly Grant[], log: Log) {
@@ -104,8 +126,10 @@ export class Estate {
     }
   }
 
-  get portCount(): number {
-    return this.#ports.size
+  /** Of all for root, else of the user's own. */
+  portCountFor({ uid }: Credentials): number {
+    if (uid === 0) return this.#ports.size
+    return [...this.#ports.values()].filter(({ owner }) => owner.credentials.uid === uid).length
   }
 
   /** From now on the owner may have ports and hears of losses. */
@@ -116,6 +140,7 @@ export class Estate {
   /** The owner is gone: so are its ports, also those that are just being opened. */
   async leave(owner: Owner): Promise<void> {
     this.#owners.delete(owner)
+    this.#wake((waiting) => waiting === owner)
     const left = [...this.#ports.values()].filter((held) => held.owner === owner)
     await Promise.all(left.map((held) => this.#close(held, 'the client is gone')))
   }
@@ -129,8 +154,11 @@ export class Estate {
     if (request.umemOf) return this.#openShared(owner, request, request.umemOf.port)
     const { uplink, mac, ...rest } = request
     const { queues, ringSize, frames, frameSize } = sizes(request, () => this.#ground.hugePageBytes())
-    return this.#open(owner, wishOf(request, { queues, memory: queues * frames * frameSize, pinned: false }), {
-      make: (addresses) => this.#ground.openPort(uplink, { ...rest, queues, ringSize, frames, frameSize, addresses }),
+    const memory = queues * frames * frameSize
+    return this.#open(owner, wishOf(request, { queues, memory, pinned: false, ...burdensOf(request) }), {
+      make: (addresses, terms) => {
+        return this.#ground.openPort(uplink, { ...rest, queues, ringSize, frames, frameSize, addresses }, terms)
+      },
       hand: (opened) => ({ sockets: [...opened.sockets], descriptors: opened.takeDescriptors() }),
     })
   }
@@ -155,18 +183,24 @@ export class Estate {
       )
     }
     const way = {
-      make: (addresses: string[]) => this.#ground.openPort(uplink, { ...rest, queues, ringSize, addresses }),
+      make: (addresses: string[], terms: Terms) => {
+        return this.#ground.openPort(uplink, { ...rest, queues, ringSize, addresses }, terms)
+      },
       hand: (opened: OpenedPort) => ({ sockets: [...opened.sockets], descriptors: opened.takeDescriptors() }),
     }
-    return this.#open(owner, wishOf(request, { queues, memory: 0, pinned: false }), way, held.umem)
+    return this.#open(owner, wishOf(request, { queues, memory: 0, pinned: false, ...burdensOf(request) }), way, held.umem)
   }
 
   /** The namespace is taken over where it gets as far as the kernel's side; until then it is the caller's. */
   async openPinnedPort(owner: Owner, request: PinnedPortRequest, namespace: Descriptors): Promise<GrantedPinnedPort> {
     const { uplink, mac, ...rest } = request
     // The client registers the UMEM, against its own limit of locked memory.
-    return this.#open(owner, wishOf(request, { queues: 1, memory: 0, pinned: true }), {
-      make: (addresses) => this.#ground.openPinnedPort(uplink, { ...rest, addresses }, owner.credentials, namespace),
+    const costs = { queues: 1, memory: 0, pinned: true, busyPoll: false, hugePages: false }
+    return this.#open(owner, wishOf(request, costs), {
+      make: (addresses, terms) => {
+        const own = owner.namespace()
+        return this.#ground.openPinnedPort(uplink, { ...rest, addresses }, terms, owner.credentials, namespace, own)
+      },
       hand: (opened) => {
         opened.announce()
         return { pinned: opened.pinned }
@@ -195,7 +229,7 @@ export class Estate {
     owner: Owner,
     wish: Wish,
     way: Way<O, G>,
-    umem: Umem = { bytes: wish.memory, ports: 0 },
+    umem: Umem = { bytes: wish.memory, ports: 0, open: 0 },
   ): Promise<G & Pick<O, 'info'>> {
     const opening = this.#opened(owner, wish, way, umem)
     this.#opening.set(opening, owner)
@@ -218,15 +252,16 @@ export class Estate {
     const abandoned = [...this.#opening].filter(([, its]) => its.credentials.uid === uid && !this.#owners.has(its))
     await Promise.allSettled(abandoned.map(([opening]) => opening))
     await Promise.all([...this.#closing].filter(([, user]) => user === uid).map(([closing]) => closing))
-    this.#mustStay(owner)
 
-    permit(this.#grants, owner.credentials, wish, this.#holding(uid))
-    // Before anything is awaited: requests that come meanwhile see it.
-    this.#hold(uid, umem)
+    const terms = await this.#admit(owner, wish, umem)
     let opened: O
     try {
-      opened = await make(wish.addresses.map(({ ip }) => ip))
+      opened = await make(
+        wish.addresses.map(({ ip }) => ip),
+        terms,
+      )
     } catch (error) {
+      umem.open -= 1
       this.#letGo(uid, umem)
       throw error
     }
@@ -282,6 +317,7 @@ export class Estate {
   }
 
   async #end(): Promise<void> {
+    this.#wake(() => true)
     for (const held of this.#ports.values()) this.#losePort(held, 'the daemon is shutting down')
     await Promise.allSettled(this.#opening.keys())
     await Promise.all(this.#closing.keys())
@@ -300,17 +336,23 @@ export class Estate {
     const { port, uplink, name } = held.info
     const { uid } = held.owner.credentials
     if (!this.#ports.delete(port)) return Promise.resolve()
+    const remains = { uid, umem: held.umem }
+    this.#remains.add(remains)
+    held.umem.open -= 1
     const closing = this.#ground
       .closePort(port)
       .then(
         () => this.#log('port-closed', { port, uplink, name, uid, why }),
         (error) => this.#log('port-close-failed', { port, uplink, name, uid, why, ...reasonOf(error) }),
       )
-      .finally(() => {
-        this.#letGo(uid, held.umem)
-        this.#closing.delete(closing)
-      })
+      .finally(() => this.#closing.delete(closing))
     this.#closing.set(closing, uid)
+    // Who keeps a descriptor of a socket keeps the socket, with its memory, which no process is charged with.
+    void Promise.all([closing, this.#ground.freed(port)]).then(() => {
+      this.#remains.delete(remains)
+      this.#letGo(uid, held.umem)
+      this.#wake(({ credentials }) => credentials.uid === uid)
+    })
     return closing
   }
 
@@ -341,6 +383,62 @@ export class Estate {
     void this.#close(held, why)
   }
 
+  /**
+   * Counts the port as the user's. Where nothing but remains of closed ports stands in the way, it waits for them to go: a program that
+   * closes a port and opens the next one need not know when the kernel has done.
+   *
+   * @returns On what terms it may be opened.
+   */
+  async #admit(owner: Owner, wish: Wish, umem: Umem): Promise<Terms> {
+    const { uid } = owner.credentials
+    let patience: NodeJS.Timeout | undefined
+    let isPatient = true
+    try {
+      for (;;) {
+        this.#mustStay(owner)
+        try {
+          const { innerTags, routing, rates } = permit(this.#grants, owner.credentials, wish, this.#holding(uid))
+          // Before anything is awaited: requests that come meanwhile see it.
+          this.#hold(uid, umem)
+          return { uid, innerTags, routing, rates }
+        } catch (error) {
+          if (!isPatient || !this.#wouldDo(owner.credentials, wish)) throw error
+        }
+        await new Promise<void>((resolve) => {
+          const waiting = { owner, wake: resolve }
+          this.#waiting.add(waiting)
+          patience ??= setTimeout(() => {
+            isPatient = false
+            this.#wake((waiting) => waiting === owner)
+          }, PATIENCE_MS)
+        })
+      }
+    } finally {
+      clearTimeout(patience)
+    }
+  }
+
+  /** Whether the port would be permitted if nothing remained of closed ones. */
+  #wouldDo(who: Credentials, wish: Wish): boolean {
+    const { ports, memory, lingering } = this.#holding(who.uid)
+    if (!lingering) return false
+    try {
+      permit(this.#grants, who, wish, { ports: ports - lingering.ports, memory: memory - lingering.memory })
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** Has openings look again. */
+  #wake(whose: (owner: Owner) => boolean): void {
+    for (const waiting of this.#waiting) {
+      if (!whose(waiting.owner)) continue
+      this.#waiting.delete(waiting)
+      waiting.wake()
+    }
+  }
+
   /** What may have changed while the kernel was at work. */
   #mustStay(owner: Owner): void {
     if (this.#closed) throw new XsknetError('ERR_XSKNET_UPLINK_CLOSED', 'the daemon is shutting down')
@@ -348,27 +446,38 @@ export class Estate {
   }
 
   #holding(uid: number): Holding {
-    return this.#holdings.get(uid) ?? { ports: 0, memory: 0 }
+    const has = this.#holdings.get(uid) ?? { ports: 0, memory: 0 }
+    const remains = [...this.#remains].filter((remains) => remains.uid === uid)
+    if (remains.length === 0) return has
+    const umems = new Set(remains.map(({ umem }) => umem).filter(({ open }) => open === 0))
+    const memory = [...umems].reduce((sum, { bytes }) => sum + bytes, 0)
+    return { ...has, lingering: { ports: remains.length, memory } }
   }
 
   /** One port more. The memory comes with the first that is on it. */
   #hold(uid: number, umem: Umem): void {
-    const { ports, memory } = this.#holding(uid)
+    const { ports, memory } = this.#holdings.get(uid) ?? { ports: 0, memory: 0 }
     this.#holdings.set(uid, { ports: ports + 1, memory: umem.ports === 0 ? memory + umem.bytes : memory })
     umem.ports += 1
+    umem.open += 1
   }
 
   /** One port less. */
   #letGo(uid: number, umem: Umem): void {
     umem.ports -= 1
-    const { ports, memory } = this.#holding(uid)
+    const { ports, memory } = this.#holdings.get(uid) ?? { ports: 1, memory: 0 }
     if (ports === 1) this.#holdings.delete(uid)
     else this.#holdings.set(uid, { ports: ports - 1, memory: umem.ports === 0 ? memory - umem.bytes : memory })
   }
 }
 
+/** What costs the host beside memory that counts. */
+function burdensOf({ busyPoll, hugePages = 'never' }: PortRequest): Pick<Wish, 'busyPoll' | 'hugePages'> {
+  return { busyPoll: busyPoll !== undefined, hugePages: hugePages !== 'never' }
+}
+
 /** What the policy has to know of a request. */
-function wishOf(request: PinnedPortRequest, costs: Pick<Wish, 'queues' | 'memory' | 'pinned'>): Wish {
+function wishOf(request: PinnedPortRequest, costs: Omit<Wish, 'uplink' | 'addresses' | 'vlan'>): Wish {
   const { uplink, addresses, mac, vlan } = request
   if (mac === 'uplink') {
     throw new XsknetError('ERR_XSKNET_NOT_SUPPORTED', 'a port cannot share the MAC of its uplink yet', {

@@ -9,6 +9,7 @@ import type {
   UplinkInfo,
   UplinkStatistics,
 } from 'xsknet/protocol'
+import type { Rights } from './policy.js'
 import type { Credentials, Descriptors } from './wire.js'
 
 /** The mode that a card's program is asked for; `unspecified` is the best that the kernel grants. */
@@ -20,6 +21,11 @@ export interface Loss {
   readonly port?: number
   /** What the port's owner did to its own end: `its MAC was changed from … to …`. */
   readonly change?: string
+}
+
+/** On what terms a port is opened: whose it is, and what its guard lets pass. */
+export interface Terms extends Rights {
+  readonly uid: number
 }
 
 /** A port that was made and not yet handed over. */
@@ -53,17 +59,28 @@ export interface Ground {
   manage(uplink: string, mode: UplinkMode): Promise<UplinkInfo>
   /** Bytes of a huge page, of which a UMEM in such pages fills whole ones; 0 where the kernel has none. */
   hugePageBytes(): number
-  openPort(uplink: string, request: Omit<PortRequest, 'uplink' | 'mac'>): Promise<OpenedPort>
-  /** The inner end goes to the namespace, the pin to the owner. Takes the descriptor over. */
+  openPort(uplink: string, request: Omit<PortRequest, 'uplink' | 'mac'>, terms: Terms): Promise<OpenedPort>
+  /**
+   * The inner end goes to the namespace, the pin to the owner. Takes both descriptors over.
+   *
+   * @param own The network namespace that the owner's process is in, which is good enough.
+   */
   openPinnedPort(
     uplink: string,
     request: Omit<PinnedPortRequest, 'uplink' | 'mac'>,
+    terms: Terms,
     owner: Pick<Credentials, 'uid' | 'gid'>,
     namespace: Descriptors,
+    own: Descriptors,
   ): Promise<OpenedPinnedPort>
   /** The port's statistics are those of this socket from now on. Takes the descriptor over. */
   shareSocket(port: number, socket: Descriptors): Promise<void>
   closePort(port: number): Promise<void>
+  /**
+   * Asked once, right after {@link closePort} was called: resolves when the kernel has nothing left of the port's sockets and their memory,
+   * which takes as long as anybody has a descriptor of them, perhaps for ever. Never rejects.
+   */
+  freed(port: number): Promise<void>
   portStatistics(port: number): Promise<PortStatistics>
   uplinkStatistics(uplink: string): Promise<UplinkStatistics>
   release(uplink: string): Promise<void>

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { type Failure, fromFailure, type UplinkStatistics } from 'xsknet/protocol'
 import { type Binding, type binding, loadBinding } from './binding.js'
-import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './ground.js'
+import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, Terms, UplinkMode } from './ground.js'
 import type { Lab } from './lab.js'
 import type { Descriptors, Listener } from './wire.js'
 
@@ -42,8 +42,9 @@ class NativeListener implements Listener {
     this.#server = server
   }
 
-  listen(...how: Parameters<Listener['listen']>) {
-    return typed(() => this.#server.listen(...how))
+  listen(...[path, everybody, limits, onConnection]: Parameters<Listener['listen']>) {
+    const hear = onConnection as unknown as (connection: binding.Connection) => void
+    return typed(() => this.#server.listen(path, everybody, limits, hear))
   }
 
   close() {
@@ -55,11 +56,25 @@ class NativeListener implements Listener {
   }
 }
 
+/** The binding's instance, with what its generated types do not have yet. */
+type Instance = Omit<binding.Instance, 'openPort' | 'openPinnedPort'> & {
+  openPort(uplink: string, request: binding.PortRequest, terms: Terms): Promise<OpenedPort>
+  openPinnedPort(
+    uplink: string,
+    request: binding.PinnedPortRequest,
+    terms: Terms,
+    owner: { uid: number; gid: number },
+    namespace: binding.Descriptors,
+    own: binding.Descriptors,
+  ): Promise<OpenedPinnedPort>
+  freed(port: number): Promise<void>
+}
+
 class NativeGround implements Ground {
-  readonly #instance: binding.Instance
+  readonly #instance: Instance
 
   constructor(instance: binding.Instance) {
-    this.#instance = instance
+    this.#instance = instance as unknown as Instance
   }
 
   begin(name: string | undefined) {
@@ -83,15 +98,24 @@ class NativeGround implements Ground {
     return Number(kib ?? 0) * 1024
   }
 
-  openPort(uplink: string, request: Parameters<Ground['openPort']>[1]): Promise<OpenedPort> {
-    return typed(() => this.#instance.openPort(uplink, request as binding.PortRequest))
+  openPort(...[uplink, request, terms]: Parameters<Ground['openPort']>): Promise<OpenedPort> {
+    return typed(() => this.#instance.openPort(uplink, request as binding.PortRequest, terms))
   }
 
-  openPinnedPort(...[uplink, request, { uid, gid }, namespace]: Parameters<Ground['openPinnedPort']>): Promise<OpenedPinnedPort> {
-    return typed(() => {
-      const descriptors = namespace as binding.Descriptors
-      return this.#instance.openPinnedPort(uplink, request as binding.PinnedPortRequest, { uid, gid }, descriptors)
-    })
+  openPinnedPort(
+    ...[uplink, request, terms, owner, namespace, own]: Parameters<Ground['openPinnedPort']>
+  ): Promise<OpenedPinnedPort> {
+    const { uid, gid } = owner
+    return typed(() =>
+      this.#instance.openPinnedPort(
+        uplink,
+        request as binding.PinnedPortRequest,
+        terms,
+        { uid, gid },
+        namespace as binding.Descriptors,
+        own as binding.Descriptors,
+      ),
+    )
   }
 
   shareSocket(port: number, socket: Descriptors) {
@@ -100,6 +124,10 @@ class NativeGround implements Ground {
 
   closePort(port: number) {
     return typed(() => this.#instance.closePort(port))
+  }
+
+  freed(port: number) {
+    return typed(() => this.#instance.freed(port))
   }
 
   portStatistics(port: number) {

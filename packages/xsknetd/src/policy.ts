@@ -7,8 +7,25 @@ import { XsknetError } from 'xsknet'
 import type { Address, Range } from './addresses.js'
 import type { Credentials } from './wire.js'
 
+/** What a port may do that a grant has to say, and how often. */
+export interface Rights {
+  /** Whether it may send frames with VLAN tags within its own. */
+  readonly innerTags: boolean
+  /** Whether it may send what steers others' traffic: source routes, VRRP, OSPF, and queries of IGMP and MLD. */
+  readonly routing: boolean
+  readonly rates: Rates
+}
+
+/** The frames a second that it may send to the card of each kind that costs others; absent: not limited. */
+export interface Rates {
+  readonly broadcast?: number
+  readonly multicast?: number
+  /** To a MAC from which nothing has come. */
+  readonly unknownUnicast?: number
+}
+
 /** What a user, or everyone of a group, may have. */
-export interface Grant {
+export interface Grant extends Rights {
   readonly holder: { readonly uid: number } | { readonly gid: number }
   readonly uplinks: readonly string[]
   readonly addresses: readonly Range[]
@@ -21,6 +38,10 @@ export interface Grant {
   readonly memory: number
   /** Whether ports may be pinned: their inner end in the user's network namespace, their socket of the user's own making. */
   readonly pinned: boolean
+  /** Whether sockets may have the kernel poll the card. */
+  readonly busyPoll: boolean
+  /** Whether UMEMs may lie in the host's huge pages. */
+  readonly hugePages: boolean
   /** Where it was written down, for people: `the 2nd [[grant]] of /etc/xsknetd.toml`. */
   readonly origin: string
 }
@@ -37,13 +58,19 @@ export interface Wish {
   /** Bytes of UMEM that the daemon registers, for all queues. */
   readonly memory: number
   readonly pinned: boolean
+  readonly busyPoll: boolean
+  readonly hugePages: boolean
 }
 
 /** What a user has. */
 export interface Holding {
   readonly ports: number
   readonly memory: number
+  /** What of it closed ports hold still, because not all descriptors of their sockets were closed. */
+  readonly lingering?: Pick<Holding, 'ports' | 'memory'>
 }
+
+const ALL: Rights = { innerTags: true, routing: true, rates: {} }
 
 /** Whether the user may know of the uplink. Root may do all. */
 export function mayUse(grants: readonly Grant[], who: Credentials, uplink: string): boolean {
@@ -51,22 +78,24 @@ export function mayUse(grants: readonly Grant[], who: Credentials, uplink: strin
 }
 
 /**
- * Refuses a port, or returns. One grant has to allow all of it: card, every address, VLAN, queues, the way, and the user's
- * number of ports and bytes with it. Grants are not added up, because `ports` of one network must not serve to fill another.
+ * Refuses a port, or returns what it may do. One grant has to allow all of it: card, every address, VLAN, queues, the way, what costs
+ * the host, and the user's number of ports and bytes with it. Grants are not added up, because `ports` of one network must not serve to
+ * fill another. Of several that allow it, the first one counts.
  *
+ * @returns That grant; for root, all rights.
  * @throws {XsknetError} `ERR_XSKNET_NOT_PERMITTED` or `ERR_XSKNET_LIMIT_REACHED`.
  */
-export function permit(grants: readonly Grant[], who: Credentials, wish: Wish, has: Holding): void {
-  if (who.uid === 0) return
+export function permit(grants: readonly Grant[], who: Credentials, wish: Wish, has: Holding): Rights {
+  if (who.uid === 0) return ALL
   const own = grantsOf(grants, who)
   const covering = own.filter((grant) => lacks(grant, wish).length === 0)
   if (covering.length === 0) throw notPermitted(own, who, wish)
 
   const roomy = covering.filter((grant) => has.ports + 1 <= grant.ports)
-  if (roomy.length === 0) throw exhausted(who, 'ports', has.ports, 1, covering)
-  if (!roomy.some((grant) => has.memory + wish.memory <= grant.memory)) {
-    throw exhausted(who, 'memory', has.memory, wish.memory, roomy)
-  }
+  if (roomy.length === 0) throw exhausted(who, 'ports', has, 1, covering)
+  const first = roomy.find((grant) => has.memory + wish.memory <= grant.memory)
+  if (!first) throw exhausted(who, 'memory', has, wish.memory, roomy)
+  return first
 }
 
 /** An uplink that the user may not know of. Whether it exists is not told. */
@@ -82,16 +111,28 @@ function grantsOf(grants: readonly Grant[], { uid, gid, groups }: Credentials): 
   return grants.filter(of)
 }
 
-const PINNED = 'pinned = true'
+/** What is asked for or not, by its key, and what it is for people. */
+const SWITCHES = {
+  pinned: 'pinned ports',
+  busyPoll: 'busy polling',
+  hugePages: 'huge pages',
+} as const
+type Switch = keyof typeof SWITCHES
+
+/** Those that a wish has switched on. */
+function switchesOf(wish: Wish): Switch[] {
+  return (Object.keys(SWITCHES) as Switch[]).filter((key) => wish[key])
+}
 
 /** A key of a grant that stands in the way, and what it would have to be. */
 interface Lack {
-  readonly key: 'uplinks' | 'addresses' | 'vlans' | 'queues' | 'pinned'
+  readonly key: 'uplinks' | 'addresses' | 'vlans' | 'queues' | Switch
   readonly what: string
   readonly line: string
 }
 
-function lacks(grant: Grant, { uplink, addresses, vlan, queues, pinned }: Wish): Lack[] {
+function lacks(grant: Grant, wish: Wish): Lack[] {
+  const { uplink, addresses, vlan, queues } = wish
   const found: Lack[] = []
   if (!grant.uplinks.includes(uplink)) {
     found.push({ key: 'uplinks', what: `the uplink ${uplink}`, line: list('uplinks', [...grant.uplinks, uplink]) })
@@ -106,18 +147,26 @@ function lacks(grant: Grant, { uplink, addresses, vlan, queues, pinned }: Wish):
     found.push({ key: 'vlans', what, line: list('vlans', [...grant.vlans, vlan]) })
   }
   if (queues > grant.queues) found.push({ key: 'queues', what: `${queues} queues`, line: `queues = ${queues}` })
-  if (pinned && !grant.pinned) found.push({ key: 'pinned', what: 'pinned ports', line: PINNED })
+  for (const key of switchesOf(wish)) if (!grant[key]) found.push({ key, what: SWITCHES[key], line: `${key} = true` })
   return found
 }
 
 function notPermitted(own: readonly Grant[], { uid }: Credentials, wish: Wish): XsknetError {
   const { uplink, vlan, queues, pinned } = wish
+  const switches = switchesOf(wish)
   const addresses = wish.addresses.map(({ ip }) => ip)
   // The grant that needs the fewest changes, and the fewest new addresses, is most likely the one that was meant.
   const [nearest] = own
     .map((grant) => ({ grant, lacking: lacks(grant, wish) }))
     .sort((a, b) => a.lacking.length - b.lacking.length || lengthOf(a.lacking) - lengthOf(b.lacking))
-  const details = { uid, uplink, addresses, vlan, ...(queues > 1 && { queues }), ...(pinned && { pinned }) }
+  const details = {
+    uid,
+    uplink,
+    addresses,
+    vlan,
+    ...(queues > 1 && { queues }),
+    ...Object.fromEntries(switches.map((key) => [key, true])),
+  }
   if (nearest === undefined || nearest.lacking.some(({ key }) => key === 'uplinks')) {
     const lines = [
       '[[grant]]',
@@ -126,7 +175,7 @@ function notPermitted(own: readonly Grant[], { uid }: Credentials, wish: Wish): 
       list('addresses', addresses),
       ...(vlan === 'untagged' ? [] : [list('vlans', [vlan])]),
       ...(queues > 1 ? [`queues = ${queues}`] : []),
-      ...(pinned ? [PINNED] : []),
+      ...switches.map((key) => `${key} = true`),
     ]
     return new XsknetError(
       'ERR_XSKNET_NOT_PERMITTED',
@@ -147,19 +196,27 @@ function notPermitted(own: readonly Grant[], { uid }: Credentials, wish: Wish): 
 
 function exhausted(
   { uid }: Credentials,
-  limit: keyof Holding,
-  has: number,
+  limit: 'ports' | 'memory',
+  { [limit]: has, lingering }: Holding,
   asked: number,
   grants: readonly Grant[],
 ): XsknetError {
   const [most, grant] = grants.map((grant) => [grant[limit], grant] as const).reduce((a, b) => (b[0] > a[0] ? b : a))
   const unit = limit === 'memory' ? 'bytes of UMEM' : 'ports'
+  const remains = lingering
+    ? `; ${lingering.memory} bytes are still held by ${lingering.ports} closed port${lingering.ports === 1 ? '' : 's'} whose descriptors were not closed`
+    : ''
+  const ways = [
+    ...(lingering ? ['close the descriptors of closed ports in every process that has them'] : []),
+    'close a port',
+    ...(limit === 'memory' ? ['ask for fewer queues, or fewer or smaller frames'] : []),
+  ].join(', ')
   return new XsknetError(
     'ERR_XSKNET_LIMIT_REACHED',
-    `user ${uid} has ${has} ${unit} and asks for ${asked} more, but may have ${most}`,
+    `user ${uid} has ${has} ${unit} and asks for ${asked} more, but may have ${most}${remains}`,
     {
-      hint: `Close a port${limit === 'memory' ? ', ask for fewer queues, or fewer or smaller frames' : ''}, or raise \`${limit}\` in ${grant.origin}.`,
-      details: { uid, limit, has, asked, most },
+      hint: `${ways.replace(/^c/, 'C')}, or raise \`${limit}\` in ${grant.origin}.`,
+      details: { uid, limit, has, asked, most, ...(lingering && { lingering: lingering.memory }) },
     },
   )
 }

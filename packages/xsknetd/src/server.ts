@@ -44,7 +44,7 @@ export class Server {
       daemon,
       instance,
       uptime: () => Math.floor((performance.now() - ready) / 1000),
-      clients: () => this.#sessions.size,
+      clients: ({ uid }) => [...this.#sessions].filter(({ credentials }) => uid === 0 || credentials.uid === uid).length,
     }
   }
 

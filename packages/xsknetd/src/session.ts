@@ -26,8 +26,8 @@ export interface Identity {
   readonly instance: string
   /** Seconds since it was ready. */
   readonly uptime: () => number
-  /** Open connections. */
-  readonly clients: () => number
+  /** Open connections that a user may know of. */
+  readonly clients: (who: Credentials) => number
 }
 
 /** How long a client may take until its first message. */
@@ -77,6 +77,10 @@ export class Session implements Owner {
 
   get credentials(): Credentials {
     return this.#wire.credentials
+  }
+
+  namespace(): Descriptors {
+    return this.#wire.namespace()
   }
 
   portLost(port: number, error: XsknetError): void {
@@ -155,8 +159,8 @@ export class Session implements Owner {
         return this.#welcome(request)
       case 'status': {
         const { daemon, instance, uptime, clients } = this.#identity
-        const [uplinks, ports] = [this.#estate.uplinksFor(who), this.#estate.portCount]
-        return { daemon, instance, pid: process.pid, uptime: uptime(), uplinks, clients: clients(), ports }
+        const [uplinks, ports] = [this.#estate.uplinksFor(who), this.#estate.portCountFor(who)]
+        return { daemon, instance, pid: process.pid, uptime: uptime(), uplinks, clients: clients(who), ports }
       }
       case 'uplinks':
         return { uplinks: this.#estate.uplinksFor(who) }

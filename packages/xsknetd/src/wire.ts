@@ -16,6 +16,8 @@ export interface Descriptors {
 /** One connection of a client: whole messages both ways. */
 export interface Wire {
   readonly credentials: Credentials
+  /** The network namespace that the client's process is in now: one descriptor. */
+  namespace(): Descriptors
   /**
    * Begins to read.
    *

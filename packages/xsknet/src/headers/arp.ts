@@ -3,6 +3,7 @@ import { write as writeEthernet } from './ethernet.js'
 import { at, readEthernet, TYPE_ARP, TYPE_IPV4 } from './layers.js'
 import type { Packet, Station } from './packet.js'
 import { mustFit, mustHold } from './refusals.js'
+import { isFromGroupMac, isToGroupMac } from './senders.js'
 import { hostOf } from './station.js'
 
 const ARP_LENGTH = 28
@@ -55,7 +56,8 @@ export interface ArpPackets {
   (packet: Packet): Arp | undefined
   /**
    * Turns a request for an address of the station, in its VLAN, into the reply. Probes are answered too, so that nobody takes
-   * the address (RFC 5227); announcements and what the station itself sent are not.
+   * the address (RFC 5227); announcements, what the station itself sent, and what says to come from a group's MAC, a group's
+   * or a loopback address, or a broadcast are not.
    *
    * @returns Whether the packet is now a reply to be sent; else it is as before. Allocates nothing.
    */
@@ -85,11 +87,11 @@ function answer(packet: Packet, station: Station): boolean {
   const { memory, start, network } = at
   const host = hostOf(station)
   if (uint16(memory, network + 6) !== REQUEST || !host.isInVlan() || !host.ownsIpv4(memory, network + 24)) return false
-  const isGroup = (uint8(memory, start) & 1) === 1
-  if (!isGroup && !host.isDestination()) return false
+  if (!isToGroupMac() && !host.isDestination()) return false
   // Nobody can be told at a group's MAC, and what says to come from the station asks nothing: an announcement, or an echo.
-  const senderIsGroup = (uint8(memory, network + 8) & 1) === 1 || uint8(memory, network + 14) >= 224
-  if (senderIsGroup || host.isSource() || host.ownsIpv4(memory, network + 14)) return false
+  if (isFromGroupMac() || host.isSource() || (uint8(memory, network + 8) & 1) === 1 || host.hasMac(network + 8)) return false
+  const isProbe = int32(memory, network + 14) === 0
+  if (!isProbe && !host.isStranger4(memory, network + 14)) return false
 
   const target = int32(memory, network + 24)
   copy(memory, start, network + 8, 6)

@@ -1,9 +1,9 @@
-import { int32, setUint16, uint8, uint16 } from './bytes.js'
+import { setUint16, uint8, uint16 } from './bytes.js'
 import { sum, update } from './checksum.js'
 import { pseudoSum, turn } from './ip.js'
 import { at, PROTOCOL_ICMP, PROTOCOL_ICMPV6, readIp } from './layers.js'
 import type { Packet, Station } from './packet.js'
-import { type Host, hostOf } from './station.js'
+import { hostOf } from './station.js'
 
 /** Type, code, checksum, and four bytes that depend on the type. */
 const ICMP_LENGTH = 8
@@ -74,8 +74,9 @@ export interface IcmpMessages {
   (packet: Packet): Icmp | undefined
   /**
    * Turns an echo request to the station's MAC and address, in its VLAN, into the reply: 64 hops, without IP options and
-   * extension headers, and without what padded the request. Requests to a group, from what can be no sender, in fragments, or
-   * with a wrong checksum get none.
+   * extension headers, and without what padded the request. Requests to a group, in fragments, or with a wrong checksum get
+   * none, nor do those from what cannot be a sender: a group's MAC or address, a broadcast, `0.0.0.0`, `::`, a loopback
+   * address, or the station's own MAC or address.
    *
    * @returns Whether the packet is now a reply to be sent; else it is as before. Allocates nothing.
    */
@@ -107,8 +108,8 @@ function echo(packet: Packet, station: Station): boolean {
   const { memory, version, network, transport, transportEnd } = at
   const request = version === 4 ? ECHO_REQUEST : ECHO_REQUEST_V6
   if (uint8(memory, transport) !== request || uint8(memory, transport + 1) !== 0) return false
-  const host = hostOf(station)
-  if (!host.isInVlan() || !host.isDestination() || !(version === 4 ? ipv4ToAnswer(host) : ipv6ToAnswer(host))) return false
+  // RFC 1122, section 3.2.2.6, lets a host ignore requests to a group: their answers would all come at once.
+  if (!hostOf(station).isAsked()) return false
   if (!isIntact(memory, version, network, transport, transportEnd)) return false
 
   const before = uint16(memory, transport)
@@ -116,21 +117,4 @@ function echo(packet: Packet, station: Station): boolean {
   setUint16(memory, transport + 2, update(uint16(memory, transport + 2), before, uint16(memory, transport)))
   turn(packet, transportEnd - transport)
   return true
-}
-
-/** To the host, and from somebody who can be answered (RFC 1122, sections 3.2.2.6 and 3.2.1.3). */
-function ipv4ToAnswer(host: Host): boolean {
-  const { memory, network } = at
-  const first = uint8(memory, network + 12)
-  if (first === 0 || first === 127 || first >= 224 || host.ownsIpv4(memory, network + 12)) return false
-  return host.ownsIpv4(memory, network + 16)
-}
-
-/** To the host, and from somebody who can be answered: not from a group, `::` or `::1`. */
-function ipv6ToAnswer(host: Host): boolean {
-  const { memory, network } = at
-  if (uint8(memory, network + 8) === 0xff || host.ownsIpv6(memory, network + 8)) return false
-  const isLow = (int32(memory, network + 8) | int32(memory, network + 12) | int32(memory, network + 16)) === 0
-  if (isLow && int32(memory, network + 20) >>> 1 === 0) return false
-  return host.ownsIpv6(memory, network + 24)
 }

@@ -9,6 +9,7 @@ import { setWords, textAt, write as writeIpv6 } from './ipv6.js'
 import { at, IPV6_LENGTH, PROTOCOL_ICMPV6, readIpv6, TYPE_IPV6 } from './layers.js'
 import type { Packet, Station } from './packet.js'
 import { mustHold } from './refusals.js'
+import { isFromGroupMac, isStation6, isToGroupMac } from './senders.js'
 import { hostOf } from './station.js'
 
 const SOLICITATION = 135
@@ -94,7 +95,8 @@ export interface NeighbourMessages {
   (packet: Packet): Neighbour | undefined
   /**
    * Turns a valid solicitation of an address of the station, in its VLAN, into the advertisement of RFC 4861, section 7.2.4;
-   * one that looks for duplicates of it is answered to all nodes. What the station itself sent is not answered.
+   * one that looks for duplicates of it is answered to all nodes. What the station itself sent is not answered, nor what says
+   * to come from a group's MAC or a loopback address.
    *
    * @returns Whether the packet is now an advertisement to be sent; else it is as before, for want of 86 bytes of capacity (90
    * in a VLAN, 94 with a second tag) too. Allocates nothing.
@@ -169,15 +171,16 @@ function answer(packet: Packet, station: Station): boolean {
   const host = hostOf(station)
   const target = transport + 8
   if (uint8(memory, transport) !== SOLICITATION || !host.isInVlan() || !host.ownsIpv6(memory, target)) return false
-  const isForGroup = (uint8(memory, start) & 1) === 1
-  if ((!isForGroup && !host.isDestination()) || host.isSource() || host.ownsIpv6(memory, network + 8)) return false
+  if ((!isToGroupMac() && !host.isDestination()) || isFromGroupMac() || host.isSource()) return false
+  const looksForDuplicates = isUnspecified(memory, network + 8)
+  const isStranger = isStation6(memory, network + 8) && !host.ownsIpv6(memory, network + 8)
+  if (!looksForDuplicates && !isStranger) return false
   if (!isGroup(memory, network + 24) && !host.ownsIpv6(memory, network + 24)) return false
   // Without the option, as in a probe of a neighbour that is known, the frame's source is the best that there is.
   const asker = linkAddressAt === 0 ? start + 6 : linkAddressAt
   const length = network + IPV6_LENGTH + FULL_LENGTH - start
-  if ((uint8(memory, asker) & 1) === 1 || length > packet.capacity) return false
+  if ((uint8(memory, asker) & 1) === 1 || host.hasMac(asker) || length > packet.capacity) return false
 
-  const looksForDuplicates = isUnspecified(memory, network + 8)
   if (looksForDuplicates) {
     setUint48(memory, start, 0x3333_0000_0001)
     setWords(memory, network + 24, ALL_NODES)

@@ -3,6 +3,7 @@ import { parseIpv4, parseIpv6, parseMac } from './address.js'
 import { int32, setUint48, uint16 } from './bytes.js'
 import { at, UNTAGGED } from './layers.js'
 import type { Station } from './packet.js'
+import { isBetweenStations, isStation4 } from './senders.js'
 
 /** A station's MAC, VLAN and addresses as numbers. Signed ones, as `int32` reads them. */
 export class Host {
@@ -46,17 +47,41 @@ export class Host {
 
   /** The packet that was read last goes to this MAC. */
   isDestination(): boolean {
-    return this.#hasMac(at.start)
+    return this.hasMac(at.start)
   }
 
   /** The packet that was read last says to come from this MAC. */
   isSource(): boolean {
-    return this.#hasMac(at.start + 6)
+    return this.hasMac(at.start + 6)
   }
 
-  #hasMac(offset: number): boolean {
+  /** It stands at that place in the packet that was read last. */
+  hasMac(offset: number): boolean {
     const { memory } = at
     return int32(memory, offset) === int32(this.mac, 0) && uint16(memory, offset + 4) === uint16(this.mac, 4)
+  }
+
+  /** The IP packet that was read last is for this station alone, in its VLAN, and from another one that can be answered. */
+  isAsked(): boolean {
+    if (!this.isInVlan() || !this.isDestination() || this.isSource() || !isBetweenStations()) return false
+    const { memory, network } = at
+    if (at.version === 4) return this.isStranger4(memory, network + 12) && this.ownsIpv4(memory, network + 16)
+    return !this.ownsIpv6(memory, network + 8) && this.ownsIpv6(memory, network + 24)
+  }
+
+  /** The address of another station: neither an own one nor the broadcast of an own network. */
+  isStranger4(memory: Uint8Array, offset: number): boolean {
+    return isStation4(memory, offset) && !this.ownsIpv4(memory, offset) && !this.#isBroadcast(int32(memory, offset))
+  }
+
+  /** Networks of two addresses, or of one, have none (RFC 3021). */
+  #isBroadcast(address: number): boolean {
+    const { ipv4 } = this
+    for (let i = 0; i < ipv4.length; i++) {
+      const prefix = this.#ipv4Prefixes[i] as number
+      if (prefix < 31 && address === ((ipv4[i] as number) | (prefix === 0 ? -1 : 0xffff_ffff >>> prefix))) return true
+    }
+    return false
   }
 
   ownsIpv4(memory: Uint8Array, offset: number): boolean {

@@ -9,9 +9,12 @@ import { textAt, write as writeIpv6 } from './ipv6.js'
 import { at, PROTOCOL_UDP, readIp, TYPE_IPV4, TYPE_IPV6 } from './layers.js'
 import type { Packet, Station } from './packet.js'
 import { mustFit, mustHold } from './refusals.js'
+import { isBetweenStations } from './senders.js'
 import { hostOf } from './station.js'
 
 const UDP_LENGTH = 8
+/** Below it servers listen, and clients do not ask from there (RFC 6335, section 6: the system ports). */
+const FIRST_CLIENT_PORT = 1024
 
 /** What a UDP datagram is built from, beside the station that sends it. */
 export interface UdpFields {
@@ -140,7 +143,7 @@ export class Udp {
 
 const one = new Udp()
 
-/** Reads, turns and builds. */
+/** Reads, answers, turns and builds. */
 export interface UdpDatagrams {
   /**
    * The packet's UDP datagram, over IPv4 or IPv6, in up to two VLAN tags; `undefined` where it has none, it is cut, is a
@@ -149,18 +152,32 @@ export interface UdpDatagrams {
    */
   (packet: Packet): Udp | undefined
   /**
+   * Turns a client's datagram to the station's MAC and address, in its VLAN, into the answer, as `turn` does. A datagram from a
+   * port below 1024, or from the port that it is for, gets none: a server may have sent it, of whose answer to the answer, and so
+   * on, there would be no end. One forged datagram is enough for that. Nor does one from what cannot be a sender (see `turn`), or
+   * from the station's own MAC or address. The checksum is not looked at: see `checksumOk`.
+   *
+   * @returns Whether the packet is now an answer to be sent; else it is as before. Allocates nothing.
+   * @throws What `turn` throws, for what it would answer.
+   */
+  answer(packet: Packet, station: Station, payloadLength: number): boolean
+  /**
    * Makes a datagram the answer to itself: swaps MACs, addresses and ports, and sets lengths, hop limit (64) and checksums for
-   * the `payloadLength` bytes that now stand where its payload stood. It does not pad. For datagrams to one receiver: what came
-   * to a group would leave with the group's address as its source.
+   * the `payloadLength` bytes that now stand where its payload stood. It does not pad. It does not know whose answer that is, and
+   * looks at no port; `answer` does.
+   *
+   * What goes to a group, or says to come from what cannot be a sender, is not turned: a group's MAC or address, a broadcast,
+   * `0.0.0.0`, `::`, a loopback address, or the receiver's own MAC or address.
    *
    * IP options and extension headers are left out, so with those the payload moves: `payloadOffset` is another afterwards.
    * Allocates nothing.
    *
+   * @returns Whether the packet was turned; else it is as before.
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where the packet holds no datagram.
    * @throws {RangeError} `ERR_OUT_OF_RANGE` where no datagram can carry so much.
    * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it.
    */
-  turn(packet: Packet, payloadLength: number): void
+  turn(packet: Packet, payloadLength: number): boolean
   /**
    * Makes the packet a datagram of the station, from Ethernet header to payload, checksums included.
    *
@@ -174,8 +191,8 @@ export interface UdpDatagrams {
   build(packet: Packet, station: Station, fields: UdpFields, payload: Uint8Array | number): void
 }
 
-/** Reads, turns and builds UDP datagrams (RFC 768). */
-export const udp: UdpDatagrams = Object.assign(Udp.read, { turn, build })
+/** Reads, answers, turns and builds UDP datagrams (RFC 768). */
+export const udp: UdpDatagrams = Object.assign(Udp.read, { answer, turn, build })
 
 /** Of the IPv6 address that stands for an IPv4 address: the words before it (RFC 4291, section 2.5.5.2). */
 function mappedWord(word: number): number {
@@ -192,12 +209,32 @@ function readUdp(packet: Packet): boolean {
   return true
 }
 
-function turn(packet: Packet, payloadLength: number): void {
-  if (!readUdp(packet)) throw wrongValue('packet', 'must hold a whole UDP datagram', `${packet.length} bytes`)
-  const length = UDP_LENGTH + payloadLength
-  mustFit('payloadLength', payloadLength, longestPayload(at.version))
-  mustHold(packet, at.transport + length - at.start)
+function answer(packet: Packet, station: Station, payloadLength: number): boolean {
+  if (!readUdp(packet) || !hostOf(station).isAsked()) return false
+  const sourcePort = uint16(at.memory, at.transport)
+  if (sourcePort < FIRST_CLIENT_PORT || sourcePort === uint16(at.memory, at.transport + 2)) return false
+  turnRead(packet, lengthOf(packet, payloadLength))
+  return true
+}
 
+function turn(packet: Packet, payloadLength: number): boolean {
+  if (!readUdp(packet)) throw wrongValue('packet', 'must hold a whole UDP datagram', `${packet.length} bytes`)
+  const length = lengthOf(packet, payloadLength)
+  if (!isBetweenStations()) return false
+  turnRead(packet, length)
+  return true
+}
+
+/** Of the datagram that was read last, with this payload. Refuses what it or the packet cannot hold. */
+function lengthOf(packet: Packet, payloadLength: number): number {
+  mustFit('payloadLength', payloadLength, longestPayload(at.version))
+  const length = UDP_LENGTH + payloadLength
+  mustHold(packet, at.transport + length - at.start)
+  return length
+}
+
+/** Turns the datagram that was read last. */
+function turnRead(packet: Packet, length: number): void {
   swap(at.memory, at.transport, at.transport + 2, 2)
   turnIp(packet, length)
   finish(at.memory, at.network, at.version, at.transport, length)
