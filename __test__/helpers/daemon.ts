@@ -75,7 +75,9 @@ export class Daemon {
     const words = ['run', '--instance', instance, '--socket', socketOf(instance), '--config', file]
     for (const uplink of uplinks) words.push('--uplink', uplink)
     if (mode) words.push('--mode', mode)
-    const program = new Program(inside(lab.host.namespace, [...command, ...words, ...args]))
+    // Its secret goes with the lab.
+    const env = { STATE_DIRECTORY: lab.folder }
+    const program = new Program(inside(lab.host.namespace, [...command, ...words, ...args]), { env })
     const daemon = new Daemon(instance, command, program)
     lab.owner.teardown(async () => {
       if (program.running) await program.stop()

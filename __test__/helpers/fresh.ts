@@ -36,7 +36,9 @@ export class Place {
 
   /** The command, with nothing in its environment that is not said here. */
   command(path: string, env: Record<string, string>, command: readonly string[]): string[] {
-    const words = Object.entries({ LC_ALL: 'C', HOME: this.home, PATH: path, ...env }).map(([name, value]) => `${name}=${value}`)
+    // Where a daemon keeps its secret, else on the machine itself.
+    const own = { LC_ALL: 'C', HOME: this.home, STATE_DIRECTORY: join(this.folder, 'state'), PATH: path }
+    const words = Object.entries({ ...own, ...env }).map(([name, value]) => `${name}=${value}`)
     return ['/usr/bin/env', '-i', ...words, ...command]
   }
 }

@@ -56,29 +56,22 @@ class NativeListener implements Listener {
   }
 }
 
-/** The binding's instance, with what its generated types do not have yet. */
-type Instance = Omit<binding.Instance, 'openPort' | 'openPinnedPort'> & {
-  openPort(uplink: string, request: binding.PortRequest, terms: Terms): Promise<OpenedPort>
-  openPinnedPort(
-    uplink: string,
-    request: binding.PinnedPortRequest,
-    terms: Terms,
-    owner: { uid: number; gid: number },
-    namespace: binding.Descriptors,
-    own: binding.Descriptors,
-  ): Promise<OpenedPinnedPort>
-  freed(port: number): Promise<void>
-}
-
 class NativeGround implements Ground {
-  readonly #instance: Instance
+  readonly #instance: binding.Instance
+  /** Those who wait until nothing is left of a port. */
+  readonly #waiting = new Map<number, () => void>()
 
   constructor(instance: binding.Instance) {
-    this.#instance = instance as unknown as Instance
+    this.#instance = instance
   }
 
-  begin(name: string | undefined) {
-    return typed(() => this.#instance.open(name === undefined ? {} : { name }))
+  async begin(name: string | undefined) {
+    const begun = await typed(() => this.#instance.open(name === undefined ? {} : { name }))
+    this.#instance.onFreed((port) => {
+      this.#waiting.get(port)?.()
+      this.#waiting.delete(port)
+    })
+    return begun
   }
 
   onLoss(listener: (loss: Loss) => void): void {
@@ -126,8 +119,9 @@ class NativeGround implements Ground {
     return typed(() => this.#instance.closePort(port))
   }
 
-  freed(port: number) {
-    return typed(() => this.#instance.freed(port))
+  /** Asked before the kernel's side can have told: that comes by a turn of the event loop. */
+  freed(port: number): Promise<void> {
+    return new Promise((resolve) => this.#waiting.set(port, resolve))
   }
 
   portStatistics(port: number) {
