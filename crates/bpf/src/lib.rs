@@ -28,6 +28,7 @@ mod pin;
 mod pinned_map;
 mod port;
 mod program;
+mod rights;
 mod run;
 mod sink;
 #[expect(unsafe_code, reason = "the bpf() calls that aya does not offer")]
@@ -53,6 +54,7 @@ pub use pin::MapShape;
 pub use pinned_map::{PinnedMapError, PinnedSocketMap};
 pub use port::PortProgram;
 pub use program::{ProgramDescription, describe_program};
+pub use rights::{Rates, Rights};
 pub use run::{RunError, TestResult, Verdict};
 pub use sink::{Sink, SinkReport};
 pub use tables::{Claimed, PortEntry, TableError};

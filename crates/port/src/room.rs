@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
-use xsknet_bpf::{Attachment, Mode, Obtained, PortEntry, PortId, PortProgram};
+use xsknet_bpf::{Attachment, Mode, Obtained, PortEntry, PortId, PortProgram, Rates, Rights};
 use xsknet_link::{End, FilterAnswer, IfIndex, LinkError, MacAddr, VethPair, XdpFeatures, quiet};
 use xsknet_xsk::{Created, QueueId, Request, Socket, prefer_busy_poll};
 
@@ -52,7 +52,8 @@ impl Room {
     /// The port as the programs know it.
     pub(crate) fn entry(&self) -> PortEntry<'_> {
         let Plan { id, mac, vlan, mtu, addresses, .. } = &self.plan;
-        PortEntry { id: *id, outers: &self.outers, mac: mac.octets(), vlan: *vlan, mtu: *mtu, addresses }
+        let (rights, rates) = (Rights::default(), Rates::default());
+        PortEntry { id: *id, outers: &self.outers, mac: mac.octets(), vlan: *vlan, mtu: *mtu, addresses, rights, rates }
     }
 
     /// The namespace of the inner ends.
