@@ -4,6 +4,7 @@
  * between them, and a test runs either against the same maps.
  */
 #include <xsknet/maps.h>
+#include <xsknet/rate.h>
 
 #include "uplink.bpf.c"
 #include "guard.bpf.c"

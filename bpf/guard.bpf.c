@@ -7,28 +7,67 @@
  *   no_guard   the outer end has an entry in `guards`
  *   source_mac the Ethernet source is the port's
  *   malformed  the tags are whole; likewise each header below, once its turn comes
- *   vlan       at most two tags, the outer one the port's VLAN
+ *   vlan       the tag is the port's VLAN; a second one behind it only if the port may
  *   arp        requests and replies for IPv4 over Ethernet that name the port as their sender
  *   source_ip  the source address is the port's
  *   nd         neighbour discovery that speaks of the port's own addresses and MAC, and is not in fragments
- *   rogue      no router advertisement, no redirect, no DHCP server
+ *   rogue      nothing that routers and DHCP servers say, no source route, no DHCP for others, unless the port may
  *   ethertype  nothing but ARP, IPv4 and IPv6
  *   too_long   not longer than what it is sent to can take
+ *   rate       of what leaves by the uplink: not more of its kind than the port may send
  */
 
 /* Options of one neighbour discovery message. The longest that is common, a router's, has about 6; ports send 1. */
 #define MAX_ND_OPTIONS 8
+
+/* Options of one IPv4 header, which is 60 bytes long at most: each is a byte or more. */
+#define MAX_IP_OPTIONS 40
+
+#define XSKNET_DHCP_REQUEST 1
 
 /* What a rule answers: XSKNET_SEEN where it has no objection, else the counter of the drop. */
 #define ALLOWED XSKNET_SEEN
 
 const volatile __u32 uplink_mtu = 1500;
 
+struct ip_option {
+	__u8 type;
+	__u8 length; /* with these two; of all but two types */
+};
+
 struct nd_option {
 	__u8 type;
 	__u8 length; /* in 8 bytes */
 	__u8 mac[6];
 };
+
+/* RFC 2131, figure 1, as far as it says who the client is. Nothing in it is aligned behind an IPv4 header's options. */
+struct dhcp {
+	__u8 operation;
+	__u8 hardware;
+	__u8 hardware_length;
+	__u8 hops;
+	__be32 transaction;
+	__be16 seconds;
+	__be16 flags;
+	__be32 client; /* its address, if it has one */
+	__be32 yours;
+	__be32 server;
+	__be32 relay;
+	__u8 client_mac[16];
+} __attribute__((packed, aligned(2)));
+
+/* UDP, and the first word of RFC 8415, section 8. */
+struct dhcp6 {
+	struct udphdr udp;
+	__u8 type;
+	__u8 transaction[3];
+};
+
+static __always_inline bool may_route(const struct xsknet_guard *own)
+{
+	return own->flags & XSKNET_MAY_ROUTING;
+}
 
 static __always_inline bool is_own(const struct xsknet_claim *claim, const struct xsknet_guard *own)
 {
@@ -51,7 +90,7 @@ static __always_inline enum xsknet_counter check_arp(struct frame *frame, const 
 		return XSKNET_DROP_ARP;
 
 	target = claim_of_ip4(arp->target, own->vlan);
-	if (is_unspecified4(arp->sender))
+	if (!arp->sender)
 		return is_own(target, own) ? ALLOWED : XSKNET_DROP_ARP; /* RFC 5227: a probe for an address of its own */
 	if (!is_own(claim_of_ip4(arp->sender, own->vlan), own))
 		return XSKNET_DROP_ARP;
@@ -59,29 +98,175 @@ static __always_inline enum xsknet_counter check_arp(struct frame *frame, const 
 	return ALLOWED;
 }
 
-static __always_inline enum xsknet_counter check_ipv4(struct frame *frame, const struct xsknet_guard *own)
+/*
+ * The options of an IPv4 header from `at` to `end` in the frame, which may route or not. A source route takes the packet past
+ * what is checked here (RFC 7126).
+ *
+ * Not inline and not static, so that the verifier walks the loop once and not once for every way to it and from it.
+ */
+__noinline int check_options(struct xdp_md *ctx, __u32 at, __u32 end, bool routing)
 {
-	struct iphdr *ip = take_ipv4(&frame->at);
-	bool unspecified;
-	struct udphdr *udp;
+	int passed;
 
-	if (!ip)
+	for (passed = 0; passed < MAX_IP_OPTIONS; passed++) {
+		struct ip_option option = {};
+
+		if (at >= end)
+			return ALLOWED;
+		if (bpf_xdp_load_bytes(ctx, at, &option.type, sizeof(option.type)))
+			return XSKNET_DROP_MALFORMED;
+		if (option.type == IPOPT_END)
+			return ALLOWED;
+		if (option.type == IPOPT_NOOP) {
+			at++;
+			continue;
+		}
+		if (bpf_xdp_load_bytes(ctx, at, &option, sizeof(option)))
+			return XSKNET_DROP_MALFORMED;
+		at += option.length;
+		if (option.length < sizeof(option) || at > end)
+			return XSKNET_DROP_MALFORMED;
+		if ((option.type == IPOPT_LSRR || option.type == IPOPT_SSRR) && !routing)
+			return XSKNET_DROP_ROGUE;
+	}
+	return ALLOWED;
+}
+
+/* A client speaks for itself: a server files what it is told under `chaddr`, whatever the frame's source is. */
+static __always_inline enum xsknet_counter check_dhcp_client(struct frame *frame, const struct iphdr *ip,
+							     const struct udphdr *udp, const struct xsknet_guard *own)
+{
+	struct dhcp *dhcp;
+	__u32 length = sizeof(*udp) + sizeof(*dhcp);
+
+	/* The rest would come unread, in fragments that nothing here can tell from others. */
+	if (ip->frag_off & bpf_htons(XSKNET_IP_MORE))
+		return XSKNET_DROP_ROGUE;
+	dhcp = take(&frame->at, sizeof(*dhcp));
+	if (!dhcp || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + length || bpf_ntohs(udp->len) < length)
 		return XSKNET_DROP_MALFORMED;
-	unspecified = !ip->saddr;
-	if (!unspecified && !is_own(claim_of_ip4(&ip->saddr, own->vlan), own))
-		return XSKNET_DROP_SOURCE_IP;
-	/* A later fragment has no ports to look at, so nothing excuses it from having a source. */
-	if (ip->protocol != IPPROTO_UDP || ip->frag_off & bpf_htons(XSKNET_IP_OFFSET))
-		return unspecified ? XSKNET_DROP_SOURCE_IP : ALLOWED;
+	if (dhcp->operation != XSKNET_DHCP_REQUEST || dhcp->hardware != 1 || dhcp->hardware_length != 6 ||
+	    dhcp->relay || !same_mac(dhcp->client_mac, own->mac))
+		return XSKNET_DROP_ROGUE;
+	return !dhcp->client || is_own(claim_of_ip4(dhcp->client, own->vlan), own) ? ALLOWED : XSKNET_DROP_ROGUE;
+}
 
-	udp = take(&frame->at, sizeof(*udp));
+/*
+ * By the destination alone: who listens there believes what comes from any port. These are client ports of DHCP, and routers'
+ * ports; those of DHCP servers are the callers'.
+ */
+static __always_inline bool is_routers_port(__be16 port)
+{
+	switch (port) {
+	case bpf_htons(68): /* DHCP */
+	case bpf_htons(546): /* DHCPv6 */
+	case bpf_htons(520): /* RIP */
+	case bpf_htons(521): /* RIPng */
+	case bpf_htons(646): /* LDP */
+	case bpf_htons(698): /* OLSR */
+	case bpf_htons(1985): /* HSRP */
+	case bpf_htons(2029): /* HSRP for IPv6 */
+	case bpf_htons(3222): /* GLBP */
+	case bpf_htons(6696): /* Babel */
+		return true;
+	default:
+		return false;
+	}
+}
+
+static __always_inline bool is_routers_protocol(__u8 protocol)
+{
+	switch (protocol) {
+	case 9: /* IGRP */
+	case 88: /* EIGRP */
+	case 89: /* OSPF */
+	case 103: /* PIM */
+	case 112: /* VRRP, CARP */
+	case 124: /* IS-IS over IPv4 */
+	case 138: /* MANET */
+		return true;
+	default:
+		return false;
+	}
+}
+
+static __always_inline enum xsknet_counter check_udp4(struct frame *frame, const struct iphdr *ip,
+						      const struct xsknet_guard *own, bool unspecified)
+{
+	struct udphdr *udp = take(&frame->at, sizeof(*udp));
+
 	if (!udp || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + sizeof(*udp))
 		return XSKNET_DROP_MALFORMED;
 	if (unspecified && (udp->source != bpf_htons(68) || udp->dest != bpf_htons(67)))
 		return XSKNET_DROP_SOURCE_IP;
-	if (udp->source == bpf_htons(67) && udp->dest == bpf_htons(68))
+	if (udp->dest == bpf_htons(67))
+		return may_route(own) ? ALLOWED : check_dhcp_client(frame, ip, udp, own);
+	return is_routers_port(udp->dest) && !may_route(own) ? XSKNET_DROP_ROGUE : ALLOWED;
+}
+
+/* Of ICMP and IGMP, in a packet or its first fragment: offsets count in 8 bytes, so no later one can bring another type. */
+static __always_inline enum xsknet_counter check_icmp4(struct frame *frame, const struct iphdr *ip,
+						       const struct xsknet_guard *own)
+{
+	struct icmp *icmp = take(&frame->at, sizeof(*icmp));
+
+	if (!icmp || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + sizeof(*icmp))
+		return XSKNET_DROP_MALFORMED;
+	if (may_route(own))
+		return ALLOWED;
+	if (ip->protocol == IPPROTO_ICMP)
+		return icmp->type == XSKNET_ICMP_REDIRECT || icmp->type == XSKNET_ICMP_ROUTER_ADVERTISEMENT ?
+			       XSKNET_DROP_ROGUE :
+			       ALLOWED;
+	switch (icmp->type) {
+	case XSKNET_IGMP_REPORT:
+	case XSKNET_IGMP2_REPORT:
+	case XSKNET_IGMP2_LEAVE:
+	case XSKNET_IGMP3_REPORT:
+		return ALLOWED;
+	default:
+		/* Queries, multicast router discovery, DVMRP, PIM version 1: all the rest is routers'. */
 		return XSKNET_DROP_ROGUE;
-	return ALLOWED;
+	}
+}
+
+static __always_inline enum xsknet_counter check_ipv4(struct xdp_md *ctx, struct frame *frame, const struct xsknet_guard *own)
+{
+	struct iphdr *ip = take_ipv4(&frame->at);
+	bool unspecified, later;
+	int objection;
+
+	if (!ip)
+		return XSKNET_DROP_MALFORMED;
+	unspecified = !ip->saddr;
+	if (!unspecified && !is_own(claim_of_ip4(ip->saddr, own->vlan), own))
+		return XSKNET_DROP_SOURCE_IP;
+	if (ip->ihl > 5) {
+		__u32 at = (void *)(ip + 1) - (void *)frame->eth;
+
+		objection = check_options(ctx, at, at + ip->ihl * 4 - sizeof(*ip), may_route(own));
+		/* clang knows what that can be, and drops the bound that the verifier wants to see. */
+		barrier_var(objection);
+		if (objection != ALLOWED)
+			return objection;
+	}
+
+	/* A later fragment has no header to look at, so nothing excuses it from having a source. */
+	later = ip->frag_off & bpf_htons(XSKNET_IP_OFFSET);
+	if (ip->protocol == IPPROTO_UDP && !later)
+		return check_udp4(frame, ip, own, unspecified);
+	if (unspecified)
+		return XSKNET_DROP_SOURCE_IP;
+
+	switch (ip->protocol) {
+	case IPPROTO_TCP:
+		return ALLOWED;
+	case IPPROTO_ICMP:
+	case IPPROTO_IGMP:
+		return later ? ALLOWED : check_icmp4(frame, ip, own);
+	default:
+		return is_routers_protocol(ip->protocol) && !may_route(own) ? XSKNET_DROP_ROGUE : ALLOWED;
+	}
 }
 
 /* A link-layer address in any option, of whatever message, must be the port's: it is what caches are filled from. */
@@ -125,7 +310,7 @@ static __always_inline enum xsknet_counter check_nd(struct xdp_md *ctx, const st
 		length = sizeof(message);
 		if (!load_upper(ctx, &at, &message, sizeof(message)))
 			return XSKNET_DROP_MALFORMED;
-		target = claim_of_ip6(message.target, own->vlan);
+		target = claim_of_ip6(&message.target, own->vlan);
 		/* From ::, a solicitation is duplicate address detection (RFC 4862). */
 		if ((unspecified || message.type == XSKNET_ND_ADVERTISEMENT) && !is_own(target, own))
 			return XSKNET_DROP_ND;
@@ -148,7 +333,7 @@ static __always_inline enum xsknet_counter check_icmpv6(struct xdp_md *ctx, cons
 							const struct upper *upper, bool unspecified,
 							struct xsknet_claim **to)
 {
-	struct icmpv6 icmp;
+	struct icmp icmp;
 
 	if (!load_upper(ctx, upper, &icmp, sizeof(icmp)))
 		return XSKNET_DROP_MALFORMED;
@@ -165,9 +350,63 @@ static __always_inline enum xsknet_counter check_icmpv6(struct xdp_md *ctx, cons
 		return upper->fragment ? XSKNET_DROP_ND : check_nd(ctx, own, *upper, unspecified, to);
 	case XSKNET_ND_ROUTER_ADVERTISEMENT:
 	case XSKNET_ND_REDIRECT:
-		return XSKNET_DROP_ROGUE;
+		if (!may_route(own))
+			return XSKNET_DROP_ROGUE;
+		return upper->fragment ? XSKNET_DROP_ND : ALLOWED;
+	case XSKNET_MLD_QUERY:
+	case XSKNET_ROUTER_RENUMBERING:
+	case XSKNET_MRD_ADVERTISEMENT:
+	case XSKNET_MRD_SOLICITATION:
+	case XSKNET_MRD_TERMINATION:
+	case XSKNET_RPL_CONTROL:
+		return may_route(own) ? ALLOWED : XSKNET_DROP_ROGUE;
 	default:
 		return ALLOWED;
+	}
+}
+
+/* What a client says to a server (RFC 8415, section 7.3), in one piece. */
+static __always_inline enum xsknet_counter check_dhcp6_client(struct xdp_md *ctx, const struct upper *upper)
+{
+	struct dhcp6 dhcp;
+
+	if (upper->fragment)
+		return XSKNET_DROP_ROGUE;
+	if (!load_upper(ctx, upper, &dhcp, sizeof(dhcp)) || bpf_ntohs(dhcp.udp.len) < sizeof(dhcp))
+		return XSKNET_DROP_MALFORMED;
+	switch (dhcp.type) {
+	case 1: /* solicit */
+	case 3: /* request */
+	case 4: /* confirm */
+	case 5: /* renew */
+	case 6: /* rebind */
+	case 8: /* release */
+	case 9: /* decline */
+	case 11: /* information-request */
+		return ALLOWED;
+	default:
+		return XSKNET_DROP_ROGUE;
+	}
+}
+
+static __always_inline enum xsknet_counter check_upper6(struct xdp_md *ctx, const struct xsknet_guard *own,
+							const struct upper *upper)
+{
+	struct udphdr udp;
+	__u8 one;
+
+	switch (upper->protocol) {
+	case IPPROTO_NONE:
+		return ALLOWED;
+	case IPPROTO_UDP:
+		if (!load_upper(ctx, upper, &udp, sizeof(udp)))
+			return XSKNET_DROP_MALFORMED;
+		if (udp.dest == bpf_htons(547))
+			return may_route(own) ? ALLOWED : check_dhcp6_client(ctx, upper);
+		return is_routers_port(udp.dest) && !may_route(own) ? XSKNET_DROP_ROGUE : ALLOWED;
+	default:
+		/* RFC 7112: a first fragment holds the whole chain. Of what is not read here, one byte proves it. */
+		return load_upper(ctx, upper, &one, sizeof(one)) ? ALLOWED : XSKNET_DROP_MALFORMED;
 	}
 }
 
@@ -176,9 +415,7 @@ static __always_inline enum xsknet_counter check_ipv6(struct xdp_md *ctx, struct
 {
 	struct ipv6hdr *ip = take_ipv6(&frame->at);
 	struct upper upper;
-	struct udphdr udp;
 	bool unspecified;
-	__u8 one;
 
 	if (!ip)
 		return XSKNET_DROP_MALFORMED;
@@ -186,28 +423,25 @@ static __always_inline enum xsknet_counter check_ipv6(struct xdp_md *ctx, struct
 	if (!unspecified && !is_own(claim_of_ip6(&ip->saddr, own->vlan), own))
 		return XSKNET_DROP_SOURCE_IP;
 
-	if (!take_extensions(ctx, frame, ip, &upper))
+	switch (take_extensions(ctx, frame, ip, may_route(own), &upper)) {
+	case CHAIN_READ:
+		break;
+	case CHAIN_ROUTED:
+		return XSKNET_DROP_ROGUE;
+	default:
 		return XSKNET_DROP_MALFORMED;
+	}
+	if (unspecified && (upper.later_fragment || upper.protocol != IPPROTO_ICMPV6))
+		return XSKNET_DROP_SOURCE_IP;
+	/* Not all nodes take the protocol from the first fragment alone. */
+	if (is_routers_protocol(upper.protocol) && !may_route(own))
+		return XSKNET_DROP_ROGUE;
 	if (upper.later_fragment)
-		return unspecified ? XSKNET_DROP_SOURCE_IP : ALLOWED;
+		return ALLOWED;
+
 	if (upper.protocol == IPPROTO_ICMPV6)
 		return check_icmpv6(ctx, own, &upper, unspecified, to);
-	if (unspecified)
-		return XSKNET_DROP_SOURCE_IP;
-
-	switch (upper.protocol) {
-	case IPPROTO_NONE:
-		return ALLOWED;
-	case IPPROTO_UDP:
-		if (!load_upper(ctx, &upper, &udp, sizeof(udp)))
-			return XSKNET_DROP_MALFORMED;
-		if (udp.source == bpf_htons(547) && udp.dest == bpf_htons(546))
-			return XSKNET_DROP_ROGUE;
-		return ALLOWED;
-	default:
-		/* RFC 7112: a first fragment holds the whole chain. Of what is not read here, one byte proves it. */
-		return load_upper(ctx, &upper, &one, sizeof(one)) ? ALLOWED : XSKNET_DROP_MALFORMED;
-	}
+	return check_upper6(ctx, own, &upper);
 }
 
 /* `to` is set where ARP or neighbour discovery name a port by its address. */
@@ -226,12 +460,15 @@ static __always_inline enum xsknet_counter check(struct xdp_md *ctx, struct fram
 		return XSKNET_DROP_MALFORMED;
 	if (tagging == TAGS_TOO_MANY || frame->vlan != own->vlan)
 		return XSKNET_DROP_VLAN;
+	/* Where the port's VLAN is the native one of a switch, the first tag is taken off and the second one decides. */
+	if (tagging == TAGS_TWO && !(own->flags & XSKNET_MAY_INNER_TAGS))
+		return XSKNET_DROP_VLAN;
 
 	switch (frame->ethertype) {
 	case bpf_htons(ETH_P_ARP):
 		return check_arp(frame, own, to);
 	case bpf_htons(ETH_P_IP):
-		return check_ipv4(frame, own);
+		return check_ipv4(ctx, frame, own);
 	case bpf_htons(ETH_P_IPV6):
 		return check_ipv6(ctx, frame, own, to);
 	default:
@@ -275,5 +512,9 @@ int guard(struct xdp_md *ctx)
 		to = NULL;
 	if (is_too_long(ctx, frame.vlan, to ? to->mtu : uplink_mtu))
 		return leave(counters, XSKNET_DROP_TOO_LONG, XDP_DROP);
-	return to ? leave_to_port(counters, &frame, to) : leave_to_uplink(counters);
+	if (to)
+		return leave_to_port(counters, &frame, to);
+	if (is_over_rate(own, &frame))
+		return leave(counters, XSKNET_DROP_RATE, XDP_DROP);
+	return leave_to_uplink(counters);
 }

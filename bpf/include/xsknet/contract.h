@@ -31,6 +31,22 @@
 #define XSKNET_TAGGED 0x1000
 #define XSKNET_FOREIGN_TAG 0x2000
 
+/* What a port may do beyond the rules, and which kinds of its frames are limited: bits of xsknet_guard.flags. */
+#define XSKNET_MAY_INNER_TAGS 0x1 /* a second VLAN tag behind its own */
+#define XSKNET_MAY_ROUTING 0x2	  /* speak as a router or a DHCP server does */
+#define XSKNET_LIMITED 0x100	  /* XSKNET_BROADCAST; shifted by the kind, another one */
+
+/* Kinds of frames to the uplink that a port may be limited in. */
+#define XSKNET_BROADCAST 0
+#define XSKNET_MULTICAST 1
+#define XSKNET_UNKNOWN_UNICAST 2 /* to a station that no port has heard of lately */
+#define XSKNET_KINDS 3
+
+/* Key of `rates`: the port's id << XSKNET_KIND_SHIFT | the kind. */
+#define XSKNET_KIND_SHIFT 2
+/* The unit of time of `rates` is a jiffy >> XSKNET_TICK_SHIFT. */
+#define XSKNET_TICK_SHIFT 24
+
 /* Every frame moves XSKNET_SEEN and exactly one of the others. */
 enum xsknet_counter {
 	XSKNET_SEEN,
@@ -51,6 +67,7 @@ enum xsknet_counter {
 	XSKNET_DROP_NO_UPLINK, /* the slot in `uplinks` is empty */
 	XSKNET_DROP_NO_SOCKET, /* the slot in `xsks` is empty */
 	XSKNET_DROP_NO_GUARD,  /* the outer end has no entry in `guards` */
+	XSKNET_DROP_RATE,      /* more frames of this kind than the port may send to the uplink */
 	XSKNET_COUNTERS,
 };
 
@@ -90,6 +107,13 @@ struct xsknet_guard {
 	__u32 port;
 	__u8 mac[6];
 	__u16 vlan;
+	__u32 flags; /* XSKNET_MAY_*, XSKNET_LIMITED */
+};
+
+/* Value of `rates`, in its unit of time. */
+struct xsknet_rate {
+	__u64 interval; /* between two frames; above a second, none may pass */
+	__u64 due;	/* when all frames so far would have passed at that interval. The guard alone writes it, from 0 */
 };
 
 #define XSKNET_SAME_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has padding")
@@ -98,7 +122,8 @@ XSKNET_SAME_SIZE(struct xsknet_mac_key, 8);
 XSKNET_SAME_SIZE(struct xsknet_ip4_key, 8);
 XSKNET_SAME_SIZE(struct xsknet_ip6_key, 20);
 XSKNET_SAME_SIZE(struct xsknet_claim, 12);
-XSKNET_SAME_SIZE(struct xsknet_guard, 12);
+XSKNET_SAME_SIZE(struct xsknet_guard, 16);
+XSKNET_SAME_SIZE(struct xsknet_rate, 16);
 #undef XSKNET_SAME_SIZE
 
 #endif

@@ -50,6 +50,14 @@ struct {
 	__type(value, struct xsknet_guard);
 } guards SEC(".maps");
 
+/* What the ports that are limited have sent of each kind; shared by the members of a port. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, (XSKNET_MAX_PORTS + 1) << XSKNET_KIND_SHIFT);
+	__type(key, __u32);
+	__type(value, struct xsknet_rate);
+} rates SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -66,25 +74,33 @@ struct {
 	__type(value, struct xsknet_counters);
 } guard_counters SEC(".maps");
 
-static __always_inline struct xsknet_claim *claim_of_mac(const __u8 *mac, __u16 vlan)
-{
-	struct xsknet_mac_key key = { .vlan = vlan };
+/*
+ * The keys are made of whole words, aligned for them: the kernel reads them back in words at once, which waits where they were
+ * stored in bytes.
+ */
+#define XSKNET_KEY __attribute__((aligned(8)))
 
-	__builtin_memcpy(key.mac, mac, sizeof(key.mac));
-	return bpf_map_lookup_elem(&macs, &key);
+static __always_inline struct xsknet_claim *claim_of_word(__u64 mac_and_vlan)
+{
+	return bpf_map_lookup_elem(&macs, &mac_and_vlan);
 }
 
-static __always_inline struct xsknet_claim *claim_of_ip4(const void *address, __u16 vlan)
+static __always_inline struct xsknet_claim *claim_of_mac(const __u8 *mac, __u16 vlan)
 {
-	struct xsknet_ip4_key key = { .vlan = vlan };
+	return claim_of_word(mac_word(mac, vlan));
+}
 
-	__builtin_memcpy(key.address, address, sizeof(key.address));
+static __always_inline struct xsknet_claim *claim_of_ip4(__be32 address, __u16 vlan)
+{
+	XSKNET_KEY struct xsknet_ip4_key key = { .vlan = vlan };
+
+	__builtin_memcpy(key.address, &address, sizeof(key.address));
 	return bpf_map_lookup_elem(&targets4, &key);
 }
 
-static __always_inline struct xsknet_claim *claim_of_ip6(const void *address, __u16 vlan)
+static __always_inline struct xsknet_claim *claim_of_ip6(const struct in6_addr *address, __u16 vlan)
 {
-	struct xsknet_ip6_key key = { .vlan = vlan };
+	XSKNET_KEY struct xsknet_ip6_key key = { .vlan = vlan };
 
 	__builtin_memcpy(key.address, address, sizeof(key.address));
 	return bpf_map_lookup_elem(&targets6, &key);

@@ -24,6 +24,13 @@
 #define XSKNET_IP6_OFFSET 0xfff8 /* of the fragment header */
 #define XSKNET_ARP_REQUEST 1
 #define XSKNET_ARP_REPLY 2
+#define XSKNET_ICMP_REDIRECT 5
+#define XSKNET_ICMP_ROUTER_ADVERTISEMENT 9
+#define XSKNET_IGMP_REPORT 0x12
+#define XSKNET_IGMP2_REPORT 0x16
+#define XSKNET_IGMP2_LEAVE 0x17
+#define XSKNET_IGMP3_REPORT 0x22
+#define XSKNET_MLD_QUERY 130
 #define XSKNET_MLD_REPORT 131
 #define XSKNET_MLD_DONE 132
 #define XSKNET_MLD2_REPORT 143
@@ -32,6 +39,11 @@
 #define XSKNET_ND_SOLICITATION 135
 #define XSKNET_ND_ADVERTISEMENT 136
 #define XSKNET_ND_REDIRECT 137
+#define XSKNET_ROUTER_RENUMBERING 138
+#define XSKNET_MRD_ADVERTISEMENT 151 /* multicast router discovery, RFC 4286 */
+#define XSKNET_MRD_SOLICITATION 152
+#define XSKNET_MRD_TERMINATION 153
+#define XSKNET_RPL_CONTROL 155
 #define XSKNET_ND_SOURCE_LINK 1 /* options */
 #define XSKNET_ND_TARGET_LINK 2
 
@@ -56,9 +68,9 @@ struct arp {
 	__u8 protocol_length;
 	__be16 operation;
 	__u8 sender_mac[6];
-	__u8 sender[4];
+	__be32 sender;
 	__u8 target_mac[6];
-	__u8 target[4];
+	__be32 target;
 } __attribute__((packed));
 
 /* The first 8 bytes of an extension header; none is shorter. */
@@ -69,7 +81,8 @@ struct extension {
 	__u8 rest[4];
 };
 
-struct icmpv6 {
+/* The first 4 bytes of every message of ICMP, ICMPv6 and IGMP. */
+struct icmp {
 	__u8 type;
 	__u8 code;
 	__sum16 checksum;
@@ -81,11 +94,13 @@ struct neighbour {
 	__u8 code;
 	__sum16 checksum;
 	__be32 flags;
-	__u8 target[16];
+	struct in6_addr target;
 };
 
+/* In their order: the first two can be read on. */
 enum tagging {
-	TAGS_READ,
+	TAGS_AT_MOST_ONE,
+	TAGS_TWO,
 	TAGS_CUT,
 	TAGS_TOO_MANY,
 };
@@ -96,6 +111,12 @@ struct frame {
 	void *network;	  /* behind the tags, once they were read */
 	__u16 vlan;	  /* see contract.h */
 	__be16 ethertype; /* behind the tags */
+};
+
+enum chain {
+	CHAIN_READ,
+	CHAIN_ROUTED, /* there is a routing header */
+	CHAIN_BROKEN,
 };
 
 /* What stands behind an IPv6 header and its extension headers. */
@@ -140,7 +161,7 @@ static __always_inline enum tagging step_over_tags(struct frame *frame)
 	frame->vlan = XSKNET_UNTAGGED;
 	frame->ethertype = frame->eth->h_proto;
 	if (!is_tag(frame->ethertype))
-		return TAGS_READ;
+		return TAGS_AT_MOST_ONE;
 
 	outer = take(&frame->at, sizeof(*outer));
 	if (!outer)
@@ -150,13 +171,13 @@ static __always_inline enum tagging step_over_tags(struct frame *frame)
 		frame->vlan = XSKNET_TAGGED | (bpf_ntohs(outer->tci) & 0x0fff);
 	frame->ethertype = outer->ethertype;
 	if (!is_tag(frame->ethertype))
-		return TAGS_READ;
+		return TAGS_AT_MOST_ONE;
 
 	inner = take(&frame->at, sizeof(*inner));
 	if (!inner)
 		return TAGS_CUT;
 	frame->ethertype = inner->ethertype;
-	return is_tag(frame->ethertype) ? TAGS_TOO_MANY : TAGS_READ;
+	return is_tag(frame->ethertype) ? TAGS_TOO_MANY : TAGS_TWO;
 }
 
 static __always_inline enum tagging take_tags(struct frame *frame)
@@ -201,13 +222,16 @@ static __always_inline struct ipv6hdr *take_ipv6(struct cursor *at)
 }
 
 /*
- * Steps over the extension headers of an IPv6 header that was just taken. False where the frame or the IPv6 payload ends
- * in them, or there are too many.
+ * Steps over the extension headers of an IPv6 header that was just taken, if one says so over a routing header too. CHAIN_BROKEN
+ * where the frame or the IPv6 payload ends in them, there are too many, or one is behind a fragment header.
  *
  * The walk is by offset and copies what it reads: with packet pointers the verifier would follow every mix of lengths.
+ *
+ * The first 8 bytes behind a fragment header come in a first fragment only, since offsets count in 8 bytes. What is behind a
+ * further extension header may as well come in a later fragment, and some nodes let that one overwrite the first.
  */
-static __always_inline bool take_extensions(struct xdp_md *ctx, const struct frame *frame, const struct ipv6hdr *ip,
-					    struct upper *upper)
+static __always_inline enum chain take_extensions(struct xdp_md *ctx, const struct frame *frame,
+						  const struct ipv6hdr *ip, bool routing, struct upper *upper)
 {
 	int passed;
 
@@ -228,13 +252,15 @@ static __always_inline bool take_extensions(struct xdp_md *ctx, const struct fra
 		case IPPROTO_FRAGMENT:
 			break;
 		default:
-			return true;
+			return CHAIN_READ;
 		}
-		if (passed == XSKNET_MAX_EXTENSION_HEADERS)
-			return false;
+		if (passed == XSKNET_MAX_EXTENSION_HEADERS || upper->fragment)
+			return CHAIN_BROKEN;
+		if (upper->protocol == IPPROTO_ROUTING && !routing)
+			return CHAIN_ROUTED;
 
 		if (bpf_xdp_load_bytes(ctx, upper->offset, &extension, sizeof(extension)))
-			return false;
+			return CHAIN_BROKEN;
 		if (upper->protocol == IPPROTO_FRAGMENT) {
 			length = sizeof(extension);
 			upper->fragment = true;
@@ -245,14 +271,14 @@ static __always_inline bool take_extensions(struct xdp_md *ctx, const struct fra
 			length = (extension.length + 1) * 8;
 		}
 		if (length > upper->left || upper->offset + length > bpf_xdp_get_buff_len(ctx))
-			return false;
+			return CHAIN_BROKEN;
 		upper->protocol = extension.next;
 		upper->offset += length;
 		upper->left -= length;
 		if (upper->later_fragment)
-			return true;
+			return CHAIN_READ;
 	}
-	return false;
+	return CHAIN_BROKEN;
 }
 
 /* Copies the first bytes behind the extension headers. False where the frame or the IPv6 payload is shorter. */
@@ -269,14 +295,28 @@ static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
 	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]));
 }
 
+/* A MAC in a VLAN as one word: a key of `macs`, as it lies in memory. */
+static __always_inline __u64 mac_word(const __u8 *mac, __u16 vlan)
+{
+	const __u16 *part = (const void *)mac;
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return part[0] | (__u64)part[1] << 16 | (__u64)part[2] << 32 | (__u64)vlan << 48;
+#else
+	return (__u64)part[0] << 48 | (__u64)part[1] << 32 | (__u64)part[2] << 16 | vlan;
+#endif
+}
+
+static __always_inline bool is_broadcast(const __u8 *mac)
+{
+	const __u16 *part = (const void *)mac;
+
+	return (part[0] & part[1] & part[2]) == 0xffff;
+}
+
 static __always_inline bool is_group(const __u8 *mac)
 {
 	return mac[0] & 1;
-}
-
-static __always_inline bool is_unspecified4(const __u8 *address)
-{
-	return !(address[0] | address[1] | address[2] | address[3]);
 }
 
 static __always_inline bool is_unspecified6(const struct in6_addr *address)

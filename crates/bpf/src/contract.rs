@@ -17,6 +17,17 @@ pub const MAX_ADDRESSES: u32 = 8192;
 pub const MAX_TAGS: u32 = 2;
 /// Key of the counters of frames that came from an outer end without a guard entry. No port has it.
 pub const NO_PORT_ID: u32 = 0;
+/// Bits of [`Guard::flags`].
+pub(crate) const MAY_INNER_TAGS: u32 = 0x1;
+pub(crate) const MAY_ROUTING: u32 = 0x2;
+/// Shifted by the kind.
+pub(crate) const LIMITED: u32 = 0x100;
+/// Kinds of limited frames: broadcast, multicast and unknown unicast, in this order.
+pub(crate) const KINDS: u32 = 3;
+/// Where the port's id stands in a key of `rates`, above the kind.
+pub(crate) const KIND_SHIFT: u32 = 2;
+/// The unit of time of [`Rate`] is a jiffy, divided by two so often.
+pub(crate) const TICK_SHIFT: u32 = 24;
 /// Number of [`Counter`]s.
 pub const COUNTERS: usize = Counter::ALL.len();
 
@@ -107,7 +118,7 @@ pub enum Counter {
     ToSocket,
     /// Dropped: the Ethernet source is not the port's.
     SourceMac,
-    /// Dropped: not the port's VLAN, or more than two tags.
+    /// Dropped: not the port's VLAN, or a second tag that the port may not send, or more than two.
     Vlan,
     /// Dropped: the IP source is not the port's.
     SourceIp,
@@ -115,7 +126,7 @@ pub enum Counter {
     Arp,
     /// Dropped: neighbour discovery that does not speak of the port's own address and MAC.
     Nd,
-    /// Dropped: a router's or a DHCP server's message.
+    /// Dropped: a router's or a DHCP server's message, a source route, or DHCP for another client.
     Rogue,
     /// Dropped: neither ARP nor IP.
     Ethertype,
@@ -131,11 +142,13 @@ pub enum Counter {
     NoSocket,
     /// Dropped: the device has no guard entry.
     NoGuard,
+    /// Dropped: more frames of this kind to the uplink than the port may send.
+    Rate,
 }
 
 impl Counter {
     /// All, in the order of the contract.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Seen,
         Self::Passed,
         Self::ToPort,
@@ -154,6 +167,7 @@ impl Counter {
         Self::NoUplink,
         Self::NoSocket,
         Self::NoGuard,
+        Self::Rate,
     ];
 
     /// The name in statistics: `"seen"`, `"to_port"`, `"source_mac"`, …
@@ -177,6 +191,7 @@ impl Counter {
             Self::NoUplink => "no_uplink",
             Self::NoSocket => "no_socket",
             Self::NoGuard => "no_guard",
+            Self::Rate => "rate",
         }
     }
 
@@ -234,6 +249,15 @@ pub(crate) struct Guard {
     pub port: u32,
     pub mac: [u8; 6],
     pub vlan: u16,
+    pub flags: u32,
+}
+
+/// Value of `rates`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Rate {
+    pub interval: u64,
+    pub due: u64,
 }
 
 #[cfg(test)]
@@ -299,6 +323,15 @@ mod tests {
             ("XSKNET_MAX_ADDRESSES", u64::from(MAX_ADDRESSES)),
             ("XSKNET_MAX_TAGS", u64::from(MAX_TAGS)),
             ("XSKNET_NO_PORT_ID", u64::from(NO_PORT_ID)),
+            ("XSKNET_MAY_INNER_TAGS", u64::from(MAY_INNER_TAGS)),
+            ("XSKNET_MAY_ROUTING", u64::from(MAY_ROUTING)),
+            ("XSKNET_LIMITED", u64::from(LIMITED)),
+            ("XSKNET_BROADCAST", 0),
+            ("XSKNET_MULTICAST", 1),
+            ("XSKNET_UNKNOWN_UNICAST", 2),
+            ("XSKNET_KINDS", u64::from(KINDS)),
+            ("XSKNET_KIND_SHIFT", u64::from(KIND_SHIFT)),
+            ("XSKNET_TICK_SHIFT", u64::from(TICK_SHIFT)),
             ("XSKNET_UNTAGGED", u64::from(Vlan::UNTAGGED.key())),
             ("XSKNET_TAGGED", u64::from(Vlan::TAGGED)),
             ("XSKNET_FOREIGN_TAG", u64::from(Vlan::FOREIGN_TAG)),
@@ -337,9 +370,10 @@ mod tests {
         same!(Ip4Key, "xsknet_ip4_key", address, vlan, zero);
         same!(Ip6Key, "xsknet_ip6_key", address, vlan, zero);
         same!(Claim, "xsknet_claim", port, mtu, members);
-        same!(Guard, "xsknet_guard", port, mac, vlan);
+        same!(Guard, "xsknet_guard", port, mac, vlan, flags);
+        same!(Rate, "xsknet_rate", interval, due);
         assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<crate::Counters>() as u64)));
-        assert_eq!(header.sizes.len(), 6, "a struct of the header has no mirror");
+        assert_eq!(header.sizes.len(), 7, "a struct of the header has no mirror");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use aya::Ebpf;
 use aya::maps::MapError;
+use rustix::time::ClockId;
 
 use crate::attachment::{self, AttachError, Attachment, Device};
 use crate::contract::NO_PORT_ID;
@@ -30,6 +31,36 @@ pub struct DatapathOptions<'a> {
     pub pins: Option<&'a Path>,
 }
 
+/// How the data path counts time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// As the programs take it to be.
+    pub(crate) jiffies_per_second: u32,
+    /// How long a station is known after its last frame, in jiffies.
+    pub(crate) station_age: u32,
+}
+
+impl Pace {
+    const STATION_SECONDS: u32 = 300;
+
+    /// The kernel's.
+    pub(crate) fn real() -> Self {
+        // The coarse clock's resolution is one jiffy (KTIME_LOW_RES in the kernel), rounded to a nanosecond.
+        let jiffy = rustix::time::clock_getres(ClockId::MonotonicCoarse).tv_nsec;
+        let jiffies_per_second = (1_000_000_000 + jiffy / 2).checked_div(jiffy).and_then(|hz| hz.try_into().ok());
+        let jiffies_per_second = jiffies_per_second.expect("a jiffy is 1 to 10 milliseconds long");
+        Self { jiffies_per_second, station_age: Self::STATION_SECONDS * jiffies_per_second }
+    }
+}
+
+/// Of the kernel.
+fn random() -> u32 {
+    let mut bytes = [0; 4];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    assert_eq!(filled, Ok(bytes.len()), "getrandom answers up to 256 bytes at once");
+    u32::from_ne_bytes(bytes)
+}
+
 /// The uplink program and the guard, loaded once an uplink.
 ///
 /// Device indices are looked up in the network namespace of the thread that calls.
@@ -46,9 +77,19 @@ impl Datapath {
     ///
     /// See [`LoadError`]; nothing stays behind then.
     pub fn load(options: DatapathOptions<'_>) -> Result<Self, LoadError> {
-        let globals = [("uplink_mtu", options.uplink_mtu), ("flow_seed", options.flow_seed)];
+        Self::load_paced(options, Pace::real())
+    }
+
+    pub(crate) fn load_paced(options: DatapathOptions<'_>, pace: Pace) -> Result<Self, LoadError> {
+        let globals = [
+            ("uplink_mtu", options.uplink_mtu),
+            ("flow_seed", options.flow_seed),
+            ("station_seed", random()),
+            ("station_age", pace.station_age),
+            ("jiffies_per_second", pace.jiffies_per_second),
+        ];
         let mut bpf = object::DATAPATH.load(&globals, &[], options.pins)?;
-        let tables = Tables::take(&mut bpf)?;
+        let tables = Tables::take(&mut bpf, pace.jiffies_per_second)?;
         Ok(Self { bpf, tables, flow_seed: options.flow_seed })
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
 
-use crate::contract::{Claim, Guard, Ip4Key, Ip6Key, MacKey};
+use crate::contract::{Claim, Guard, Ip4Key, Ip6Key, MacKey, Rate};
 use crate::counters::Counters;
 
 // SAFETY: repr(C), all bytes initialised (no padding: the contract's tests compare sizes), any bit pattern valid.
@@ -23,6 +23,8 @@ unsafe impl aya::Pod for Ip6Key {}
 unsafe impl aya::Pod for Claim {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Guard {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Rate {}
 // SAFETY: repr(C), four u64.
 unsafe impl aya::Pod for crate::SinkReport {}
 // SAFETY: transparent over an array of u64.

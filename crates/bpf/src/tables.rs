@@ -5,14 +5,16 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use aya::maps::xdp::XdpMapError;
-use aya::maps::{DevMap, DevMapHash, HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
+use aya::maps::{Array, DevMap, DevMapHash, HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::{Ebpf, Pod};
 use aya_obj::generated::BPF_NOEXIST;
 
 use crate::contract::{
-    Claim, Guard, Ip4Key, Ip6Key, MAX_ADDRESSES, MAX_MEMBERS, MAX_PAIRS, MAX_PORTS, MacKey, NO_PORT_ID,
+    Claim, Guard, Ip4Key, Ip6Key, KIND_SHIFT, MAX_ADDRESSES, MAX_MEMBERS, MAX_PAIRS, MAX_PORTS, MacKey, NO_PORT_ID,
+    Rate,
 };
 use crate::object::{LoadError, take_map};
+use crate::rights::{self, Rates, Rights};
 use crate::{Counters, PortId, Vlan};
 
 /// A port, as the programs know it.
@@ -31,6 +33,10 @@ pub struct PortEntry<'a> {
     pub mtu: u32,
     /// All of its addresses, the IPv6 link-local one included.
     pub addresses: &'a [IpAddr],
+    /// What it may send that others may not.
+    pub rights: Rights,
+    /// How much it may send of what reaches everybody behind the uplink.
+    pub rates: Rates,
 }
 
 /// What a port has for itself on its uplink.
@@ -125,13 +131,15 @@ pub(crate) struct Tables {
     targets4: HashMap<MapData, Ip4Key, Claim>,
     targets6: HashMap<MapData, Ip6Key, Claim>,
     guards: HashMap<MapData, u32, Guard>,
+    rates: Array<MapData, Rate>,
+    jiffies_per_second: u32,
     uplink_counters: PerCpuArray<MapData, Counters>,
     guard_counters: PerCpuHashMap<MapData, u32, Counters>,
 }
 
 impl Tables {
     /// Takes the maps out of the loaded object, and makes the entry that the guard relies on.
-    pub(crate) fn take(bpf: &mut Ebpf) -> Result<Self, LoadError> {
+    pub(crate) fn take(bpf: &mut Ebpf, jiffies_per_second: u32) -> Result<Self, LoadError> {
         let mut tables = Self {
             ports: take_map(bpf, "ports")?,
             uplinks: take_map(bpf, "uplinks")?,
@@ -139,6 +147,8 @@ impl Tables {
             targets4: take_map(bpf, "targets4")?,
             targets6: take_map(bpf, "targets6")?,
             guards: take_map(bpf, "guards")?,
+            rates: take_map(bpf, "rates")?,
+            jiffies_per_second,
             uplink_counters: take_map(bpf, "uplink_counters")?,
             guard_counters: take_map(bpf, "guard_counters")?,
         };
@@ -182,15 +192,16 @@ impl Tables {
     }
 
     fn enter(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
-        let PortEntry { id, outers, mac, vlan, mtu, addresses } = *port;
+        let PortEntry { id, outers, mac, vlan, mtu, addresses, rights, rates } = *port;
         let claim = Claim { port: id.number(), mtu, members: outers.len() as u32 };
-        let guard = Guard { port: id.number(), mac, vlan: vlan.key() };
+        let guard = Guard { port: id.number(), mac, vlan: vlan.key(), flags: rights::flags(rights, &rates) };
 
         for (member, &outer) in (0..).zip(outers) {
             self.ports
                 .insert(id.key_of(member), outer, None, u64::from(BPF_NOEXIST))
                 .map_err(|cause| device_refused("ports", outer, cause))?;
         }
+        self.set_rates(id, &rates)?;
         for &outer in outers {
             add(&mut self.guards, "guards", outer, guard, Claimed::Outer(outer), vlan)?;
         }
@@ -238,6 +249,7 @@ impl Tables {
         for &outer in outers {
             removed = removed.and(remove(&mut self.guards, "guards", outer, own_guard));
         }
+        removed = removed.and(self.set_rates(id, &Rates::UNLIMITED));
         for member in 0..MAX_MEMBERS {
             // The kernel has removed it already where the device is gone.
             removed = removed.and(gone("ports", self.ports.remove(id.key_of(member))));
@@ -265,6 +277,15 @@ impl Tables {
             sum += self.guard_counters(port?)?;
         }
         Ok(sum)
+    }
+
+    /// With nothing sent yet.
+    fn set_rates(&mut self, port: PortId, rates: &Rates) -> Result<(), TableError> {
+        for (kind, rate) in (0..).zip(rates.entries(self.jiffies_per_second)) {
+            let key = port.number() << KIND_SHIFT | kind;
+            self.rates.set(key, rate, 0).map_err(|cause| TableError::Refused { table: "rates", cause })?;
+        }
+        Ok(())
     }
 
     fn start_counters(&mut self, port: u32) -> Result<(), MapError> {

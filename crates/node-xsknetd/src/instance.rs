@@ -217,7 +217,9 @@ impl Instance {
             callback.build_threadsafe_function().callee_handled::<false>().weak::<true>().build()?;
         if let Some(instance) = &*lock(&self.0.instance) {
             // Refused once JavaScript is being torn down.
-            instance.on_freed(move |key| drop(listener.call(key.number(), ThreadsafeFunctionCallMode::NonBlocking)));
+            instance.on_freed(move |key| {
+                let _ = listener.call(key.number(), ThreadsafeFunctionCallMode::NonBlocking);
+            });
         }
         Ok(())
     }

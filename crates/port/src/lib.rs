@@ -70,3 +70,4 @@ pub use statistics::{Equality, PortStatistics, UplinkStatistics};
 pub use tried::Tried;
 pub use uplink::{Uplink, UplinkInfo, UplinkOptions};
 pub use watch::{Loss, Watch};
+pub use xsknet_bpf::{Rates, Rights};

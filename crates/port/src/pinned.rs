@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, RecvFlags, recv};
-use xsknet_bpf::Datapath;
+use xsknet_bpf::{Datapath, Rates, Rights};
 use xsknet_link::{DeviceName, MacAddr, Netns, NetnsId};
 
 use crate::claims::ROOT;
@@ -41,6 +41,10 @@ pub struct PinnedPortOptions {
     pub vlan: Option<u16>,
     /// Its MTU in bytes, at most the uplink's, which is the default.
     pub mtu: Option<u32>,
+    /// As [`PortOptions::rights`](crate::PortOptions::rights).
+    pub rights: Rights,
+    /// As [`PortOptions::rates`](crate::PortOptions::rates).
+    pub rates: Rates,
     /// As [`PortOptions::coalesce`](crate::PortOptions::coalesce).
     pub coalesce: Option<Duration>,
 }
@@ -55,6 +59,8 @@ impl PinnedPortOptions {
             mac: None,
             vlan: None,
             mtu: None,
+            rights: Rights::default(),
+            rates: Rates::UNLIMITED,
             coalesce: None,
         }
     }
@@ -105,7 +111,7 @@ impl PinnedPort {
         check_namespace(&uplink, &client)?;
         let Client { uid, gid, namespace, .. } = client;
         let site = Site::new(namespace).map_err(step)?;
-        let PinnedPortOptions { owner, name, addresses, mac, vlan, mtu, coalesce } = options;
+        let PinnedPortOptions { owner, name, addresses, mac, vlan, mtu, rights, rates, coalesce } = options;
         let wanted = Wanted {
             owner: *owner,
             name: name.as_deref(),
@@ -114,6 +120,8 @@ impl PinnedPort {
             vlan: *vlan,
             mtu: *mtu,
             queues: 1,
+            rights: *rights,
+            rates: *rates,
             coalesce: *coalesce,
             layout: None,
         };

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use xsknet_bpf::contract::MAX_MEMBERS;
-use xsknet_bpf::{PortId, Vlan};
+use xsknet_bpf::{PortId, Rates, Rights, Vlan};
 use xsknet_link::{DeviceName, IfIndex, LinkError, MacAddr};
 use xsknet_xsk::Layout;
 
@@ -34,6 +34,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) queues: u32,
     /// How long frames gather at each inner end.
     pub(crate) coalesce: Option<Duration>,
+    pub(crate) rights: Rights,
+    pub(crate) rates: Rates,
     /// Of the UMEM, where it is known: its frames have to hold what comes.
     pub(crate) layout: Option<&'a Layout>,
 }
@@ -51,6 +53,8 @@ pub(crate) struct Plan {
     /// One a queue.
     pub(crate) pairs: Vec<Pair>,
     pub(crate) coalesce: Option<Duration>,
+    pub(crate) rights: Rights,
+    pub(crate) rates: Rates,
     pub(crate) alias: String,
 }
 
@@ -114,7 +118,7 @@ impl Plan {
             addresses.push(link_local);
         }
         check_addresses(&addresses, uplink, host)?;
-        let Wanted { owner, queues, coalesce, .. } = *wanted;
+        let Wanted { owner, queues, coalesce, rights, rates, .. } = *wanted;
         let claim = Claim { owner, name: name.clone(), mac, vlan, addresses: addresses.clone(), queues };
         claims.take(id, claim.clone())?;
         let card = uplink.info.index;
@@ -123,7 +127,7 @@ impl Plan {
         let pairs = (0..queues).map(names).collect();
         let alias = uplink.ground.paths.alias(&name);
         let key = uplink.ground.next_port();
-        Ok((Self { name, key, id, mac, vlan, mtu, addresses, pairs, coalesce, alias }, claim))
+        Ok((Self { name, key, id, mac, vlan, mtu, addresses, pairs, coalesce, rights, rates, alias }, claim))
     }
 }
 

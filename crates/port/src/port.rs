@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use xsknet_bpf::{Datapath, Obtained, PortId};
+use xsknet_bpf::{Datapath, Obtained, PortId, Rates, Rights};
 use xsknet_link::{DeviceName, MacAddr};
 use xsknet_xsk::{BindMode, BindRequest, BusyPoll, Census, Donation, HugePages, Layout, Socket};
 
@@ -41,6 +41,10 @@ pub struct PortOptions {
     /// Its queues, 1 to 8: each is a pair with a socket, an UMEM and rings of its own. The uplink's program decides by a frame's flow
     /// which of them gets it, the same for both directions; what is no IP is the first one's.
     pub queues: u32,
+    /// What it may send that others may not. Default: nothing.
+    pub rights: Rights,
+    /// How many frames a second it may send to the uplink of the kinds that reach everybody there. Default: as many as it likes.
+    pub rates: Rates,
     /// UMEM and rings, of each queue.
     pub layout: Layout,
     /// Whether each UMEM lies in huge pages. A fall-back is told in `tried`.
@@ -67,6 +71,8 @@ impl PortOptions {
             vlan: None,
             mtu: None,
             queues: 1,
+            rights: Rights::default(),
+            rates: Rates::UNLIMITED,
             layout: Layout::builder().build().expect("the defaults fit each other"),
             huge_pages: HugePages::Never,
             multi_buffer: None,
@@ -77,7 +83,7 @@ impl PortOptions {
     }
 
     pub(crate) fn wanted(&self) -> Wanted<'_> {
-        let Self { owner, name, addresses, mac, vlan, mtu, queues, layout, coalesce, .. } = self;
+        let Self { owner, name, addresses, mac, vlan, mtu, queues, rights, rates, layout, coalesce, .. } = self;
         Wanted {
             owner: *owner,
             name: name.as_deref(),
@@ -86,6 +92,8 @@ impl PortOptions {
             vlan: *vlan,
             mtu: *mtu,
             queues: *queues,
+            rights: *rights,
+            rates: *rates,
             coalesce: *coalesce,
             layout: Some(layout),
         }

@@ -50,8 +50,17 @@ pub(crate) struct Member {
 impl Room {
     /// The port as the programs know it.
     pub(crate) fn entry(&self) -> PortEntry<'_> {
-        let Plan { id, mac, vlan, mtu, addresses, .. } = &self.plan;
-        PortEntry { id: *id, outers: &self.outers, mac: mac.octets(), vlan: *vlan, mtu: *mtu, addresses }
+        let Plan { id, mac, vlan, mtu, addresses, rights, rates, .. } = &self.plan;
+        PortEntry {
+            id: *id,
+            outers: &self.outers,
+            mac: mac.octets(),
+            vlan: *vlan,
+            mtu: *mtu,
+            addresses,
+            rights: *rights,
+            rates: *rates,
+        }
     }
 
     /// The namespace of the inner ends.

@@ -3,7 +3,7 @@
 use rstest::rstest;
 
 use super::frames::*;
-use super::lab::{ALICE, CAROL, Exit, with_lab};
+use super::lab::{ALICE, CAROL, Exit, HEIDI, with_lab};
 use crate::{Counter, PortId};
 
 const MALFORMED: Exit = Exit::By(Counter::Malformed);
@@ -23,7 +23,11 @@ const PASSED: Exit = Exit::By(Counter::Passed);
 #[case::advertisement(ALICE, advertisement(A6, IP6_A, &target_link(MAC_A)), 86)]
 #[case::later_fragment(ALICE, ipv6_from_a(FRAGMENT, &fragment(UDP, 1, false, &[0; 16])), 62)]
 #[case::tagged_udp4(CAROL, tagged(&udp4((MAC_C, IP_A), FAR, (9, 53)), &[(Q, 42)]), 46)]
-#[case::udp4_behind_two_tags(CAROL, tagged(&udp4((MAC_C, IP_A), FAR, (9, 53)), &[(Q, 42), (Q, 7)]), 50)]
+#[case::udp4_behind_two_tags(HEIDI, tagged(&udp4((MAC_H, IP_A), FAR, (9, 53)), &[(Q, 44), (Q, 7)]), 50)]
+#[case::dhcp(ALICE, ethernet(BROADCAST, MAC_A, IPV4, &ipv4(UDP, NONE4, [255; 4].into(), &udp_with(68, 67, &dhcp(MAC_A)))), 86)]
+#[case::dhcp6(ALICE, ipv6_from_a(UDP, &udp_with(546, 547, &dhcp6(1))), 66)]
+#[case::icmp(ALICE, ethernet(MAC_FAR, MAC_A, IPV4, &ipv4(ICMP, IP_A, IP_FAR, &[8; 20])), 38)]
+#[case::igmp_behind_a_router_alert(ALICE, ethernet(MAC_FAR, MAC_A, IPV4, &ipv4_with(0, &[148, 4, 0, 0], IGMP, IP_A, IP_FAR, &[0x16; 8])), 42)]
 fn guard(#[case] sender: PortId, #[case] frame: Vec<u8>, #[case] whole: usize) {
     with_lab(|lab| {
         for length in 14..=frame.len() {
@@ -40,6 +44,8 @@ fn guard(#[case] sender: PortId, #[case] frame: Vec<u8>, #[case] whole: usize) {
     ethernet(MULTICAST6, MAC_FAR, IPV6, &ipv6(HOP_BY_HOP, IP6_FAR, GROUP6, &extension(HOP_BY_HOP, ICMPV6, 8, &nd(SOLICITATION, IP6_A, &[])))),
     ALICE, 86
 )]
+#[case::arp_reply_to_all(ethernet(BROADCAST, MAC_FAR, ARP, &arp(2, (MAC_FAR, IP_A), FAR)), ALICE, 42)]
+#[case::advertisement_to_a_group(ethernet(MULTICAST6, MAC_FAR, IPV6, &ipv6(ICMPV6, IP6_FAR, GROUP6, &nd(ADVERTISEMENT, IP6_A, &[]))), ALICE, 78)]
 #[case::arp_behind_a_tag(tagged(&arp_request(FAR, IP_A), &[(Q, 42)]), CAROL, 46)]
 #[case::arp_behind_two_tags(tagged(&arp_request(FAR, IP_A), &[(Q, 42), (AD, 1)]), CAROL, 50)]
 #[case::unicast(udp4(FAR, A, (9, 53)), ALICE, 14)]

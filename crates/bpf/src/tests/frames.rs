@@ -9,6 +9,8 @@ pub const MAC_B: Mac = [0x02, 0, 0, 0, 0, 0x0b];
 pub const MAC_C: Mac = [0x02, 0, 0, 0, 0, 0x0c];
 pub const MAC_D: Mac = [0x02, 0, 0, 0, 0, 0x0d];
 pub const MAC_E: Mac = [0x02, 0, 0, 0, 0, 0x0e];
+pub const MAC_G: Mac = [0x02, 0, 0, 0, 0, 0x1a];
+pub const MAC_H: Mac = [0x02, 0, 0, 0, 0, 0x1b];
 /// The host's own, or a neighbour's on the wire: nobody's in the tables.
 pub const MAC_FAR: Mac = [0x02, 0, 0, 0, 0xff, 0x01];
 pub const BROADCAST: Mac = [0xff; 6];
@@ -36,6 +38,7 @@ pub const Q: u16 = 0x8100;
 pub const AD: u16 = 0x88a8;
 
 pub const ICMP: u8 = 1;
+pub const IGMP: u8 = 2;
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 pub const ICMPV6: u8 = 58;
@@ -104,6 +107,26 @@ pub fn ipv4(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> Vec<u
 
 pub fn udp(from: u16, to: u16) -> Vec<u8> {
     [from.to_be_bytes(), to.to_be_bytes(), 16u16.to_be_bytes(), [0; 2], *b"pa", *b"yl", *b"oa", *b"d."].concat()
+}
+
+/// Of this length, and with this payload.
+pub fn udp_with(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
+    [&from.to_be_bytes()[..], &to.to_be_bytes(), &(8 + payload.len() as u16).to_be_bytes(), &[0; 2], payload].concat()
+}
+
+/// As a client sends it, with an empty list of options.
+pub fn dhcp(client: Mac) -> Vec<u8> {
+    let mut dhcp = vec![1, 1, 6, 0, 0xca, 0xfe, 0xba, 0xbe];
+    dhcp.resize(28, 0);
+    dhcp.extend(client);
+    dhcp.resize(236, 0);
+    dhcp.extend([0x63, 0x82, 0x53, 0x63, 255]);
+    dhcp
+}
+
+/// A message of DHCPv6 without options.
+pub fn dhcp6(kind: u8) -> Vec<u8> {
+    vec![kind, 1, 2, 3]
 }
 
 pub fn udp4(from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr), ports: (u16, u16)) -> Vec<u8> {

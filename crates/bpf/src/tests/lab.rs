@@ -1,4 +1,4 @@
-//! A data path with six ports on devices of a private namespace:
+//! A data path with eight ports on devices of a private namespace:
 //!
 //! | port | outer ends | VLAN | MAC | addresses | MTU |
 //! | --- | --- | --- | --- | --- | --- |
@@ -8,8 +8,10 @@
 //! | `GONE` | d0, deleted | none | `MAC_D` | 192.0.2.13, 2001:db8::13 | 1500 |
 //! | `ERIN` | e0 to e2 | none | `MAC_E` | 192.0.2.14, 2001:db8::14 | 1500 |
 //! | `FRANK` | f0 to f7 | 42 | `MAC_E` | 192.0.2.14 and 2001:db8::14, in his VLAN | 1500 |
+//! | `GRACE` | g0 | 43 | `MAC_G` | those of `ALICE`, in her VLAN | 1500 |
+//! | `HEIDI` | h0 | 44 | `MAC_H` | those of `ALICE`, in her VLAN | 1500 |
 //!
-//! The uplink is up0 (MTU 1500); x0 is an outer end without a guard entry.
+//! `GRACE` may route, and `HEIDI` may send inner tags. Nobody is limited in what they send. The uplink is up0 (MTU 1500); x0 is an outer end without a guard entry.
 
 use std::fs::File;
 use std::net::IpAddr;
@@ -20,9 +22,9 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-use super::frames::{MAC_A, MAC_B, MAC_C, MAC_D, MAC_E};
+use super::frames::{MAC_A, MAC_B, MAC_C, MAC_D, MAC_E, MAC_G, MAC_H};
 use crate::contract::Counter;
-use crate::{Counters, Datapath, DatapathOptions, Device, PortEntry, PortId, TestResult, Verdict, Vlan};
+use crate::{Counters, Datapath, DatapathOptions, Device, PortEntry, PortId, Rates, Rights, TestResult, Verdict, Vlan};
 
 pub const ALICE: PortId = PortId::new(1).unwrap();
 pub const BOB: PortId = PortId::new(2).unwrap();
@@ -30,6 +32,8 @@ pub const CAROL: PortId = PortId::new(3).unwrap();
 pub const GONE: PortId = PortId::new(4).unwrap();
 pub const ERIN: PortId = PortId::new(5).unwrap();
 pub const FRANK: PortId = PortId::new(6).unwrap();
+pub const GRACE: PortId = PortId::new(7).unwrap();
+pub const HEIDI: PortId = PortId::new(8).unwrap();
 /// Members of the ports that have more than one.
 pub const ERINS: u32 = 3;
 pub const FRANKS: u32 = 8;
@@ -107,14 +111,17 @@ impl Lab {
         enter_new_namespace();
         let namespace = File::open("/proc/thread-self/ns/net").unwrap();
         let untagged = Vlan::UNTAGGED;
-        let tagged = Vlan::tagged(42).unwrap();
+        let [tagged, of_grace, of_heidi] = [42, 43, 44].map(|id| Vlan::tagged(id).unwrap());
+        let alices = ["192.0.2.10", "2001:db8::10", "fe80::10"].as_slice();
         let ports = [
-            (ALICE, 'a', 1, MAC_A, untagged, 1500, ["192.0.2.10", "2001:db8::10", "fe80::10"].as_slice()),
+            (ALICE, 'a', 1, MAC_A, untagged, 1500, alices),
             (BOB, 'b', 1, MAC_B, untagged, 1400, &["192.0.2.11", "2001:db8::11"]),
             (CAROL, 'c', 1, MAC_C, tagged, 1500, &["192.0.2.10", "2001:db8::10"]),
             (GONE, 'd', 1, MAC_D, untagged, 1500, &["192.0.2.13", "2001:db8::13"]),
             (ERIN, 'e', ERINS, MAC_E, untagged, 1500, &["192.0.2.14", "2001:db8::14"]),
             (FRANK, 'f', FRANKS, MAC_E, tagged, 1500, &["192.0.2.14", "2001:db8::14"]),
+            (GRACE, 'g', 1, MAC_G, of_grace, 1500, alices),
+            (HEIDI, 'h', 1, MAC_H, of_heidi, 1500, alices),
         ];
         let end = |name: &str| {
             ip(&["link", "add", name, "type", "veth", "peer", "name", &format!("{name}p")]);
@@ -128,7 +135,11 @@ impl Lab {
         for (id, letter, count, mac, vlan, mtu, addresses) in ports {
             let outers: Vec<u32> = (0..count).map(|member| end(&format!("{letter}{member}"))).collect();
             let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-            datapath.add_port(&PortEntry { id, outers: &outers, mac, vlan, mtu, addresses: &addresses }).unwrap();
+            let rights = Rights { inner_tags: id == HEIDI, routing: id == GRACE };
+            let rates = Rates::UNLIMITED;
+            datapath
+                .add_port(&PortEntry { id, outers: &outers, mac, vlan, mtu, addresses: &addresses, rights, rates })
+                .unwrap();
             members.extend((0..).zip(outers).map(|(member, outer)| (id, member, outer)));
         }
         ip(&["link", "del", "d0"]);
@@ -198,7 +209,7 @@ impl Lab {
 }
 
 /// The one counter that moved beside `seen`; the verdict must be its own, and the frame untouched.
-fn left_by(result: &TestResult, frame: &[u8]) -> Counter {
+pub fn left_by(result: &TestResult, frame: &[u8]) -> Counter {
     let TestResult { verdict, frame: after, moved } = result;
     let mut others = moved.iter().filter(|&(counter, frames)| counter != Counter::Seen && frames != 0);
     let (counter, frames) = others.next().unwrap_or_else(|| panic!("no counter moved but {moved:?}"));
@@ -226,6 +237,8 @@ fn counters_of_a_port_are_its_own_and_end_with_it() {
             vlan: Vlan::UNTAGGED,
             mtu: 1500,
             addresses: &addresses,
+            rights: Rights::default(),
+            rates: Rates::default(),
         };
         let other = PortEntry { id: BOB, outers: &outers[1..], mac: MAC_B, addresses: &[], ..port };
         datapath.add_port(&port).unwrap();

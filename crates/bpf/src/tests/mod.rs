@@ -8,5 +8,6 @@ mod guard;
 mod lab;
 mod model;
 mod pins;
+mod rates;
 mod sources;
 mod uplink;

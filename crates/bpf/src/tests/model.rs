@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::frames::*;
-use super::lab::{ALICE, BOB, CAROL, ERIN, ERINS, Exit, FLOW_SEED, FRANK, FRANKS, GONE, Lab, UPLINK_MTU, with_lab};
+use super::lab::{
+    ALICE, BOB, CAROL, ERIN, ERINS, Exit, FLOW_SEED, FRANK, FRANKS, GONE, GRACE, HEIDI, Lab, UPLINK_MTU, with_lab,
+};
 use crate::{Counter, PortId};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,7 +31,7 @@ struct Port {
     ip6: &'static [[u8; 16]],
 }
 
-static PORTS: [Port; 6] = [
+static PORTS: [Port; 8] = [
     Port {
         id: ALICE,
         mac: MAC_A,
@@ -68,9 +70,36 @@ static PORTS: [Port; 6] = [
         ip4: &[IP_E.octets()],
         ip6: &[IP6_E.octets()],
     },
+    Port {
+        id: GRACE,
+        mac: MAC_G,
+        tag: Tag::Id(43),
+        mtu: 1500,
+        members: 1,
+        ip4: &[IP_A.octets()],
+        ip6: &[IP6_A.octets(), LINK_LOCAL_A.octets()],
+    },
+    Port {
+        id: HEIDI,
+        mac: MAC_H,
+        tag: Tag::Id(44),
+        mtu: 1500,
+        members: 1,
+        ip4: &[IP_A.octets()],
+        ip6: &[IP6_A.octets(), LINK_LOCAL_A.octets()],
+    },
 ];
 
 impl Port {
+    fn may_route(&self) -> bool {
+        self.id == GRACE
+    }
+
+    /// What routers say.
+    fn rogue<T>(&self, otherwise: T) -> Result<T, Counter> {
+        if self.may_route() { Ok(otherwise) } else { Err(Counter::Rogue) }
+    }
+
     fn has(&self, address: &[u8]) -> bool {
         self.ip4.iter().any(|own| own == address) || self.ip6.iter().any(|own| own == address)
     }
@@ -97,6 +126,7 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
 
 struct Read<'a> {
     tag: Tag,
+    inner: bool,
     ethertype: u16,
     body: &'a [u8],
 }
@@ -110,6 +140,7 @@ fn read(frame: &[u8]) -> Result<Read<'_>, Unread> {
     let mut body = &frame[14..];
     let mut ethertype = u16_at(frame, 12);
     let mut tag = Tag::None;
+    let mut inner = false;
     for depth in 0.. {
         if ethertype != Q && ethertype != AD {
             break;
@@ -121,9 +152,10 @@ fn read(frame: &[u8]) -> Result<Read<'_>, Unread> {
         if depth == 0 {
             tag = if ethertype == Q { Tag::Id(u16_at(bytes, 0) & 0xfff) } else { Tag::Foreign };
         }
+        inner = depth == 1;
         ethertype = u16_at(bytes, 2);
     }
-    Ok(Read { tag, ethertype, body })
+    Ok(Read { tag, inner, ethertype, body })
 }
 
 fn limit(tag: Tag, mtu: usize) -> usize {
@@ -212,21 +244,29 @@ fn flow6(body: &[u8]) -> Option<Flow> {
 }
 
 /// The upper layer of an IPv6 packet: protocol, whether a fragment header came before, and its bytes, once as the frame has
-/// them and once as the payload length counts them. `Later` is a fragment but the first.
+/// them and once as the payload length counts them. `Later` is a fragment but the first, `Routed` has a routing header that it
+/// may not have.
 enum Chain<'a> {
     Broken,
-    Later,
+    Routed,
+    Later { protocol: u8 },
     Upper { protocol: u8, fragment: bool, body: &'a [u8], left: usize },
 }
 
-fn chain(ip: &[u8]) -> Chain<'_> {
+fn chain(ip: &[u8], may_route: bool) -> Chain<'_> {
     let (mut protocol, mut fragment, mut body, mut left) = (ip[6], false, &ip[40..], usize::from(u16_at(ip, 4)));
     for passed in 0.. {
         let kind = protocol;
         if ![HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION].contains(&kind) {
             break;
         }
-        if passed == 8 || body.len() < 8 {
+        if passed == 8 || fragment {
+            return Chain::Broken;
+        }
+        if kind == ROUTING && !may_route {
+            return Chain::Routed;
+        }
+        if body.len() < 8 {
             return Chain::Broken;
         }
         let length = match kind {
@@ -241,7 +281,7 @@ fn chain(ip: &[u8]) -> Chain<'_> {
         if kind == FRAGMENT {
             fragment = true;
             if u16_at(body, 2) >> 3 != 0 {
-                return Chain::Later;
+                return Chain::Later { protocol };
             }
         }
         body = &body[length..];
@@ -255,15 +295,19 @@ fn uplink(frame: &[u8]) -> Exit {
 }
 
 fn claimant(frame: &[u8]) -> Option<&'static Port> {
-    let Read { tag, ethertype, body } = read(frame).ok()?;
+    let Read { tag, ethertype, body, .. } = read(frame).ok()?;
+    let group = frame[0] & 1 != 0;
     if let Some(port) = port_with_mac(&frame[..6], tag) {
         return Some(port);
     }
     match ethertype {
         ARP if body.len() >= 28 && body[..8] == [0, 1, 8, 0, 6, 4, 0, 1] => port_with_address(&body[24..28], tag),
-        IPV6 if body.len() >= 40 && body[0] >> 4 == 6 => match chain(body) {
+        ARP if body.len() >= 28 && body[..8] == [0, 1, 8, 0, 6, 4, 0, 2] && group => {
+            port_with_address(&body[14..18], tag)
+        }
+        IPV6 if body.len() >= 40 && body[0] >> 4 == 6 => match chain(body, true) {
             Chain::Upper { protocol: ICMPV6, fragment: false, body, left }
-                if body.len() >= 24 && left >= 24 && body[0] == SOLICITATION =>
+                if body.len() >= 24 && left >= 24 && (body[0] == SOLICITATION || body[0] == ADVERTISEMENT && group) =>
             {
                 port_with_address(&body[8..24], tag)
             }
@@ -294,11 +338,11 @@ fn judge(own: &Port, frame: &[u8]) -> Judgement {
     if frame[6..12] != own.mac {
         return Err(Counter::SourceMac);
     }
-    let Read { tag, ethertype, body } = read(frame).map_err(|unread| match unread {
+    let Read { tag, inner, ethertype, body } = read(frame).map_err(|unread| match unread {
         Unread::Cut => Counter::Malformed,
         Unread::TooManyTags => Counter::Vlan,
     })?;
-    if tag != own.tag {
+    if tag != own.tag || inner && own.id != HEIDI {
         return Err(Counter::Vlan);
     }
     match ethertype {
@@ -326,6 +370,43 @@ fn judge_arp(own: &Port, body: &[u8]) -> Judgement {
     }
 }
 
+/// The options of an IPv4 header, one after the other.
+fn judge_options(own: &Port, mut options: &[u8]) -> Result<(), Counter> {
+    while let [kind, rest @ ..] = options {
+        options = match (kind, rest) {
+            (0, _) => return Ok(()),
+            (1, rest) => rest,
+            (131 | 137, [length, ..]) if (2..=options.len()).contains(&usize::from(*length)) => {
+                own.rogue(&options[usize::from(*length)..])?
+            }
+            (_, [length, ..]) if (2..=options.len()).contains(&usize::from(*length)) => {
+                &options[usize::from(*length)..]
+            }
+            _ => return Err(Counter::Malformed),
+        };
+    }
+    Ok(())
+}
+
+fn is_routers_port(port: u16) -> bool {
+    [68, 520, 521, 546, 646, 698, 1985, 2029, 3222, 6696].contains(&port)
+}
+
+fn is_routers_protocol(protocol: u8) -> bool {
+    [9, 88, 89, 103, 112, 124, 138].contains(&protocol)
+}
+
+fn judge_dhcp(own: &Port, datagram: &[u8]) -> Judgement {
+    let length = usize::from(u16_at(datagram, 4)).min(datagram.len());
+    let dhcp = datagram[..length].get(8..52).ok_or(Counter::Malformed)?;
+    let own_address = dhcp[12..16] == [0; 4] || own.ip4.iter().any(|address| dhcp[12..16] == *address);
+    if dhcp[..3] == [1, 1, 6] && dhcp[24..28] == [0; 4] && dhcp[28..34] == own.mac && own_address {
+        Ok(None)
+    } else {
+        Err(Counter::Rogue)
+    }
+}
+
 fn judge_ipv4(own: &Port, body: &[u8]) -> Judgement {
     if body.len() < 20 || body[0] >> 4 != 4 {
         return Err(Counter::Malformed);
@@ -338,17 +419,25 @@ fn judge_ipv4(own: &Port, body: &[u8]) -> Judgement {
     if !nobody && !own.has(&body[12..16]) {
         return Err(Counter::SourceIp);
     }
-    let udp = body[9] == UDP && u16_at(body, 6) & 0x1fff == 0;
-    if !udp {
-        return if nobody { Err(Counter::SourceIp) } else { Ok(None) };
-    }
-    if body.len() < header + 8 || total < header + 8 {
-        return Err(Counter::Malformed);
-    }
-    match (u16_at(body, header), u16_at(body, header + 2)) {
-        (68, 67) => Ok(None),
+    judge_options(own, &body[20..header])?;
+    let upper = &body[header..total.min(body.len())];
+    let (more, later) = (u16_at(body, 6) & 0x2000 != 0, u16_at(body, 6) & 0x1fff != 0);
+    match body[9] {
+        UDP if !later => match upper.get(..8).map(|udp| (u16_at(udp, 0), u16_at(udp, 2))) {
+            None => Err(Counter::Malformed),
+            Some(ports) if nobody && ports != (68, 67) => Err(Counter::SourceIp),
+            Some((_, 67)) if own.may_route() => Ok(None),
+            Some((_, 67)) if more => Err(Counter::Rogue),
+            Some((_, 67)) => judge_dhcp(own, upper),
+            Some((_, port)) if is_routers_port(port) => own.rogue(None),
+            Some(_) => Ok(None),
+        },
         _ if nobody => Err(Counter::SourceIp),
-        (67, 68) => Err(Counter::Rogue),
+        ICMP | IGMP if later => Ok(None),
+        ICMP | IGMP if upper.len() < 4 => Err(Counter::Malformed),
+        ICMP if [5, 9].contains(&upper[0]) => own.rogue(None),
+        IGMP if ![0x12, 0x16, 0x17, 0x22].contains(&upper[0]) => own.rogue(None),
+        protocol if is_routers_protocol(protocol) => own.rogue(None),
         _ => Ok(None),
     }
 }
@@ -361,18 +450,33 @@ fn judge_ipv6(own: &Port, body: &[u8]) -> Judgement {
     if !nobody && !own.has(&body[8..24]) {
         return Err(Counter::SourceIp);
     }
-    match chain(body) {
+    match chain(body, own.may_route()) {
         Chain::Broken => Err(Counter::Malformed),
-        Chain::Later if nobody => Err(Counter::SourceIp),
-        Chain::Later => Ok(None),
+        Chain::Routed => Err(Counter::Rogue),
+        Chain::Later { .. } if nobody => Err(Counter::SourceIp),
+        Chain::Later { protocol } if is_routers_protocol(protocol) => own.rogue(None),
+        Chain::Later { .. } => Ok(None),
         Chain::Upper { protocol: ICMPV6, fragment, body, left } => judge_icmpv6(own, nobody, fragment, body, left),
         Chain::Upper { .. } if nobody => Err(Counter::SourceIp),
         Chain::Upper { protocol: NO_NEXT, .. } => Ok(None),
-        Chain::Upper { protocol: UDP, body, left, .. } if body.len() >= 8 && left >= 8 => {
-            if body[..4] == [2, 35, 2, 34] { Err(Counter::Rogue) } else { Ok(None) }
+        Chain::Upper { protocol, .. } if is_routers_protocol(protocol) && !own.may_route() => Err(Counter::Rogue),
+        Chain::Upper { protocol: UDP, fragment, body, left } => {
+            judge_udp6(own, fragment, &body[..left.min(body.len())])
         }
-        Chain::Upper { protocol, body, left, .. } if protocol != UDP && !body.is_empty() && left > 0 => Ok(None),
+        Chain::Upper { body, left, .. } if !body.is_empty() && left > 0 => Ok(None),
         Chain::Upper { .. } => Err(Counter::Malformed),
+    }
+}
+
+fn judge_udp6(own: &Port, fragment: bool, datagram: &[u8]) -> Judgement {
+    let udp = datagram.get(..8).ok_or(Counter::Malformed)?;
+    match u16_at(udp, 2) {
+        547 if own.may_route() => Ok(None),
+        547 if fragment => Err(Counter::Rogue),
+        547 if datagram.len() < 12 || u16_at(udp, 4) < 12 => Err(Counter::Malformed),
+        547 if ![1, 3, 4, 5, 6, 8, 9, 11].contains(&datagram[8]) => Err(Counter::Rogue),
+        port if is_routers_port(port) => own.rogue(None),
+        _ => Ok(None),
     }
 }
 
@@ -385,7 +489,8 @@ fn judge_icmpv6(own: &Port, nobody: bool, fragment: bool, body: &[u8], left: usi
         return Err(Counter::SourceIp);
     }
     let header = match kind {
-        134 | 137 => return Err(Counter::Rogue),
+        134 | 137 if fragment && own.may_route() => return Err(Counter::Nd),
+        130 | 134 | 137 | 138 | 151..=153 | 155 => return own.rogue(None),
         133..=136 if fragment => return Err(Counter::Nd),
         133 => 8,
         135 | 136 => 24,
@@ -426,12 +531,17 @@ fn input() -> impl Strategy<Value = (PortId, Vec<u8>)> {
     (sender(), to(), any::<[u8; 2]>(), tags(), body(), changes(), length()).prop_map(
         |((sender, own), to, [stolen, untagged], tags, (ethertype, body), changes, length)| {
             let from = if stolen < 8 { MAC_FAR } else { own };
-            let tags = match sender {
-                CAROL if untagged >= 16 => [&[(Q, 42)], &tags[..]].concat(),
-                _ if untagged >= 16 && tags.len() < 2 => Vec::new(),
+            let vlan = PORTS.iter().find_map(|port| match port.tag {
+                Tag::Id(id) if port.id == sender => Some((Q, id)),
+                _ => None,
+            });
+            let tags = match vlan {
+                Some(own) if untagged >= 64 => vec![own],
+                Some(own) if untagged >= 16 => [&[own], &tags[..]].concat(),
+                None if untagged >= 16 && tags.len() < 2 => Vec::new(),
                 _ => tags,
             };
-            // The bodies are written for Alice, whose addresses Carol has in her VLAN.
+            // The bodies are written for Alice, whose addresses the tagged ports have in their VLANs.
             let mut frame = tagged(&ethernet(to, from, ethertype, &with_mac(body, own)), &tags);
             for (at, value) in changes {
                 let at = at.index(frame.len());
@@ -455,11 +565,11 @@ fn with_mac(mut body: Vec<u8>, own: Mac) -> Vec<u8> {
 }
 
 fn sender() -> impl Strategy<Value = (PortId, Mac)> {
-    one_of(&[(ALICE, MAC_A), (ALICE, MAC_A), (CAROL, MAC_C), (CAROL, MAC_C), (BOB, MAC_B)])
+    one_of(&[(ALICE, MAC_A), (ALICE, MAC_A), (CAROL, MAC_C), (BOB, MAC_B), (GRACE, MAC_G), (HEIDI, MAC_H)])
 }
 
 fn to() -> impl Strategy<Value = Mac> {
-    one_of(&[MAC_A, MAC_B, MAC_C, MAC_D, MAC_E, MAC_E, MAC_FAR, MAC_FAR, BROADCAST, MULTICAST6])
+    one_of(&[MAC_A, MAC_B, MAC_C, MAC_D, MAC_E, MAC_E, MAC_G, MAC_H, MAC_FAR, MAC_FAR, BROADCAST, MULTICAST6])
 }
 
 fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -467,7 +577,7 @@ fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<V
 }
 
 fn tags() -> impl Strategy<Value = Vec<(u16, u16)>> {
-    prop::collection::vec((one_of(&[Q, Q, Q, AD]), one_of(&[42u16, 42, 0xe02a, 0, 43])), 0..3)
+    prop::collection::vec((one_of(&[Q, Q, Q, AD]), one_of(&[42u16, 42, 0xe02a, 0, 43, 44])), 0..3)
 }
 
 fn changes() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
@@ -484,17 +594,11 @@ fn length() -> impl Strategy<Value = Option<usize>> {
 fn body() -> impl Strategy<Value = (u16, Vec<u8>)> {
     let arp_body = (0u16..4, one_of(&[MAC_A, MAC_A, MAC_A, MAC_FAR]), ip4(), ip4())
         .prop_map(|(operation, mac, sender, target)| (ARP, arp(operation, (mac, sender), ([0; 6], target))));
-    let ipv4_body = (
-        one_of(&[0u16, 0, 0, 0x2000, 1, 0x4000]),
-        one_of(&[0usize, 0, 4, 40]),
-        one_of(&[UDP, UDP, TCP, SCTP, ICMP]),
-        ip4(),
-        ip4(),
-        ports(&[67, 68, 53]),
-    )
-        .prop_map(|(fragment, options, protocol, from, to, (source, destination))| {
-            (IPV4, ipv4_with(fragment, &vec![1; options], protocol, from, to, &udp(source, destination)))
-        });
+    let ipv4_body = (one_of(&[0u16, 0, 0, 0, 0x2000, 1, 0x4000]), ip_options(), upper4(), ip4(), ip4()).prop_map(
+        |(fragment, options, (protocol, upper), from, to)| {
+            (IPV4, ipv4_with(fragment, &options, protocol, from, to, &upper))
+        },
+    );
     let ipv6_body =
         (ip6(), ip6(), prop::collection::vec(header(), 0..4), upper()).prop_map(|(from, to, headers, upper)| {
             let (next, payload) = headers.into_iter().fold(upper, |(next, rest), (kind, units, offset)| {
@@ -508,7 +612,49 @@ fn body() -> impl Strategy<Value = (u16, Vec<u8>)> {
             (IPV6, ipv6(next, from, to, &payload))
         });
     let other = (one_of(&[0x88ccu16, 46, 0x88b5, IPV4, IPV6, ARP]), prop::collection::vec(any::<u8>(), 0..64));
-    prop_oneof![2 => arp_body, 2 => ipv4_body, 6 => ipv6_body, 1 => other]
+    prop_oneof![2 => arp_body, 5 => ipv4_body, 6 => ipv6_body, 1 => other]
+}
+
+fn ip_options() -> impl Strategy<Value = Vec<u8>> {
+    let option = (one_of(&[0u8, 1, 1, 1, 7, 68, 131, 137, 148]), one_of(&[3u8, 4, 4, 7, 8, 0, 1, 2, 40]), any::<u8>())
+        .prop_map(|(kind, length, byte)| match kind {
+            0 | 1 => vec![kind],
+            _ => [&[kind, length][..], &vec![byte; usize::from(length.clamp(2, 8)) - 2]].concat(),
+        });
+    let some = prop::collection::vec(option, 0..6).prop_map(|options| {
+        let mut options = options.concat();
+        options.resize(options.len().next_multiple_of(4).min(40), 0);
+        options
+    });
+    prop_oneof![2 => Just(Vec::new()).boxed(), 1 => Just(vec![1; 40]).boxed(), 3 => some.boxed()]
+}
+
+fn upper4() -> impl Strategy<Value = (u8, Vec<u8>)> {
+    let types = one_of(&[0u8, 5, 8, 9, 0x11, 0x12, 0x14, 0x16, 0x17, 0x22, 0x30, 0x32]);
+    let message = (one_of(&[ICMP, IGMP]), types, 0usize..12).prop_map(|(protocol, kind, length)| {
+        let mut message = vec![0; length];
+        message[..length.min(1)].fill(kind);
+        (protocol, message)
+    });
+    let client =
+        (one_of(&[68u16, 1068]), one_of(&[MAC_A, MAC_A, MAC_FAR]), one_of(&[NONE4, NONE4, IP_A, IP_B]), 0u8..8)
+            .prop_map(|(from, mac, address, odd)| {
+                let dhcp = patched(dhcp(mac), 12, &address.octets());
+                let dhcp = match odd {
+                    0 => dhcp[..43].to_vec(),
+                    1 => dhcp[..44].to_vec(),
+                    2 => patched(dhcp, 24, &IP_A.octets()),
+                    3 => patched(dhcp, 0, &[2]),
+                    _ => dhcp,
+                };
+                (UDP, udp_with(from, 67, &dhcp))
+            });
+    prop_oneof![
+        3 => ports(&[67, 68, 53, 520, 1985, 546]).prop_map(|(from, to)| (UDP, udp(from, to))),
+        4 => client,
+        2 => message,
+        2 => (one_of(&[TCP, SCTP, 88, 89, 90, 103, 112, 138]), 0usize..20).prop_map(|(protocol, length)| (protocol, vec![0; length])),
+    ]
 }
 
 fn ip4() -> impl Strategy<Value = std::net::Ipv4Addr> {
@@ -534,13 +680,14 @@ fn upper() -> impl Strategy<Value = (u8, Vec<u8>)> {
         let options = options.concat();
         (ICMPV6, if kind == 133 { icmpv6(kind, &[&[0; 4][..], &options].concat()) } else { nd(kind, target, &options) })
     });
-    let other = (one_of(&[128u8, 130, 131, 132, 143]), 0usize..24)
+    let other = (one_of(&[128u8, 130, 131, 132, 138, 143, 151, 154, 155]), 0usize..24)
         .prop_map(|(kind, length)| (ICMPV6, icmpv6(kind, &vec![0; length])));
     prop_oneof![
         5 => discovery,
         2 => other,
-        2 => ports(&[546, 547, 53]).prop_map(|(from, to)| (UDP, udp(from, to))),
-        1 => (0usize..20).prop_map(|length| (TCP, vec![0; length])),
+        2 => ports(&[546, 547, 53, 521]).prop_map(|(from, to)| (UDP, udp(from, to))),
+        2 => (0u8..14, 0usize..5).prop_map(|(kind, length)| (UDP, udp_with(546, 547, &dhcp6(kind)[..length.min(4)]))),
+        2 => (one_of(&[TCP, 89]), 0usize..20).prop_map(|(protocol, length)| (protocol, vec![0; length])),
         1 => Just((NO_NEXT, Vec::new())),
     ]
 }
@@ -595,6 +742,6 @@ fn guard_agrees_with_the_model() {
 
 #[test]
 fn uplink_agrees_with_the_model() {
-    // Passed, too_long, no_port, three ports of one member, and all members of two others.
-    agree(input, 3 + 3 + (ERINS + FRANKS) as usize, |lab, (_, frame)| lab.uplink(frame), |(_, frame)| uplink(frame));
+    // Passed, too_long, no_port, five ports of one member, and all members of two others.
+    agree(input, 3 + 5 + (ERINS + FRANKS) as usize, |lab, (_, frame)| lab.uplink(frame), |(_, frame)| uplink(frame));
 }

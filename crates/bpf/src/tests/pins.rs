@@ -11,8 +11,8 @@ use super::frames::{A, FAR, MAC_A, udp4};
 use super::lab::{ALICE, device, in_namespace};
 use crate::contract::{Claim, MacKey};
 use crate::{
-    AttachError, Datapath, DatapathOptions, LoadError, Mode, PinLinkError, PortEntry, PortProgram, TableError, Verdict,
-    Vlan, bpffs,
+    AttachError, Datapath, DatapathOptions, LoadError, Mode, PinLinkError, PortEntry, PortProgram, Rates, Rights,
+    TableError, Verdict, Vlan, bpffs,
 };
 
 /// A bpffs in a temporary folder.
@@ -49,7 +49,16 @@ fn load(pins: &Path) -> Result<Datapath, LoadError> {
 }
 
 fn alice(outers: &[u32]) -> PortEntry<'_> {
-    PortEntry { id: ALICE, outers, mac: MAC_A, vlan: Vlan::UNTAGGED, mtu: 1500, addresses: &[] }
+    PortEntry {
+        id: ALICE,
+        outers,
+        mac: MAC_A,
+        vlan: Vlan::UNTAGGED,
+        mtu: 1500,
+        addresses: &[],
+        rights: Rights::default(),
+        rates: Rates::default(),
+    }
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -70,7 +79,18 @@ fn maps_and_programs_are_pinned_for_root_alone() {
     let _datapath = load(&bpffs.pins()).unwrap();
     assert_eq!(
         names(&bpffs.pins().join("maps")),
-        ["guard_counters", "guards", "macs", "ports", "targets4", "targets6", "uplink_counters", "uplinks"]
+        [
+            "guard_counters",
+            "guards",
+            "macs",
+            "ports",
+            "rates",
+            "stations",
+            "targets4",
+            "targets6",
+            "uplink_counters",
+            "uplinks"
+        ]
     );
     assert_eq!(names(&bpffs.pins().join("programs")), ["guard", "uplink"]);
     for folder in [bpffs.pins(), bpffs.pins().join("maps"), bpffs.pins().join("programs")] {
