@@ -14,13 +14,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, REFUSAL, SOON, Server, all_writers_closed, send_raw, some, wait, wide};
+use common::{
+    DEADLINE, REFUSAL, SOON, Server, all_writers_closed, connections, is_root, messages, send_raw, some, this_user,
+    wait, wide,
+};
 use rustix::event::PollFlags;
 use rustix::net::{SendFlags, send};
-use rustix::process::{Gid, Uid, geteuid, getgroups};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::process::{Gid, geteuid, getgroups};
 use tokio::runtime::Builder;
-use xsknet_control::{Arrival, ConnectError, Event, Limits, ListenError, Listener, MAX_MESSAGE, Reach, Seqpacket};
+use xsknet_control::{
+    Arrival, ConnectError, Event, Limits, ListenError, Listener, MAX_MESSAGE, Reach, Seqpacket, Words,
+};
 
 #[test]
 fn a_client_is_known_by_its_process_user_and_groups() {
@@ -35,25 +39,14 @@ fn a_client_is_known_by_its_process_user_and_groups() {
 
 #[test]
 fn a_client_is_known_by_what_it_was_when_it_connected_with_more_groups_than_were_expected() {
-    if !geteuid().is_root() {
-        eprintln!("skipped: only root can become another user");
+    if !is_root("only root can become another user") {
         return;
     }
     let server = Server::start(wide());
-    let path = server.path.clone();
     let groups: Vec<_> = (5000..5100).collect();
-    let raw = groups.clone();
-    let connect = move || {
-        let (uid, gid) = (Uid::from_raw(65_533), Gid::from_raw(4242));
-        set_thread_groups(&raw.iter().copied().map(Gid::from_raw).collect::<Vec<_>>()).unwrap();
-        set_thread_res_gid(gid, gid, gid).unwrap();
-        set_thread_res_uid(uid, uid, uid).unwrap();
-        Seqpacket::connect(&path).unwrap()
-    };
-    let socket = thread::spawn(connect).join().unwrap();
-    let who = server.let_in().credentials;
-    assert_eq!((who.uid, who.gid, who.groups), (65_533, 4242, groups));
-    drop(socket);
+    let (_client, served) = server.connect_as(65_533, &groups);
+    let who = served.credentials;
+    assert_eq!((who.uid, who.gid, who.groups), (65_533, 65_533, groups));
 }
 
 #[test]
@@ -228,7 +221,7 @@ fn no_more_is_read_than_may_be_in_flight_until_one_is_done() {
 
 #[test]
 fn messages_beyond_the_burst_come_at_the_rate() {
-    let server = Server::start(Limits { messages_per_second: some(100), burst: some(10), ..wide() });
+    let server = Server::start(messages(100, 11));
     let (client, served) = server.connect();
     let begun = Instant::now();
     for _ in 0..30 {
@@ -243,8 +236,7 @@ fn messages_beyond_the_burst_come_at_the_rate() {
 
 #[test]
 fn one_that_floods_delays_nobody() {
-    let server =
-        Server::echo(Limits { messages_per_second: some(1000), burst: some(100), in_flight: some(16), ..wide() });
+    let server = Server::echoing(Limits { in_flight: some(16), ..messages(1000, 100) }, this_user());
     let (mut other, _other) = server.connect();
     let (flooder, _flooded) = server.connect();
     let stop = Arc::new(AtomicBool::new(false));
@@ -274,7 +266,7 @@ fn one_that_floods_delays_nobody() {
 
 #[test]
 fn clients_that_come_and_go_delay_nobody() {
-    let server = Server::echo(Limits { connections_per_user: some(3), ..wide() });
+    let server = Server::echo(connections(3));
     let (mut other, _other) = server.connect();
     let stop = Arc::new(AtomicBool::new(false));
     let (stopped, path) = (Arc::clone(&stop), server.path.clone());
@@ -299,7 +291,7 @@ fn clients_that_come_and_go_delay_nobody() {
 
 #[test]
 fn a_killed_client_is_noticed_at_once_while_nothing_of_it_may_be_read() {
-    let rate = Limits { messages_per_second: some(1), burst: some(1), ..wide() };
+    let rate = messages(1, 2); // the connection is one
     for limits in [Limits { in_flight: some(1), ..wide() }, rate] {
         let server = Server::start(limits);
         let (client, served) = server.connect();
@@ -358,7 +350,7 @@ fn closing_waits_a_second_for_one_that_does_not_read() {
 
 #[test]
 fn one_too_many_is_told_so_and_a_place_is_free_again_after_a_hang_up() {
-    let server = Server::start(Limits { connections_per_user: some(2), ..wide() });
+    let server = Server::start(connections(2));
     let (first, served) = server.connect();
     let (_second, _served) = server.connect();
     let mut third = server.client();
@@ -459,12 +451,13 @@ fn a_socket_for_its_owner_is_closed_to_all_others() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("own.sock");
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let _listener = runtime.block_on(async { Listener::bind(&path, Reach::Owner, wide(), Vec::new()) }).unwrap();
+    let _listener =
+        runtime.block_on(async { Listener::bind(&path, Reach::Owner, wide(), this_user(), Words::default()) }).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
 }
 
 fn listen(path: &Path) -> Result<Listener, ListenError> {
     // The runtime goes before the listener does: that must not matter.
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { Listener::bind(path, Reach::Everybody, wide(), Vec::new()) })
+    runtime.block_on(async { Listener::bind(path, Reach::Everybody, wide(), this_user(), Words::default()) })
 }
