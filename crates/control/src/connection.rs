@@ -80,6 +80,7 @@ pub struct Connection {
     /// `None` only while it is dropped.
     held: Option<Held>,
     credentials: Credentials,
+    sends_descriptors: bool,
     shared: Arc<Shared>,
     buffer: Box<[u8]>,
     /// Resolves once the descriptors of the last message are closed or taken; until then no other is read.
@@ -181,6 +182,7 @@ impl Connection {
         Ok(Self {
             held: Some(Held { socket, place: Arc::new(place), may_block }),
             credentials,
+            sends_descriptors,
             shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }),
             buffer: vec![0; longest.min(MAX_MESSAGE)].into_boxed_slice(),
             closing: None,
@@ -191,6 +193,11 @@ impl Connection {
     /// Who the client was when it connected.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// Whether its messages may bring descriptors.
+    pub fn sends_descriptors(&self) -> bool {
+        self.sends_descriptors
     }
 
     /// The longest message that it may send, in bytes.

@@ -9,6 +9,7 @@ mod error;
 mod instance;
 mod lab;
 mod pinned;
+mod process;
 mod version;
 
 use napi::bindgen_prelude::create_custom_tokio_runtime;

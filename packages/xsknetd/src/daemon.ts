@@ -3,6 +3,7 @@ import { Estate, reasonOf } from './estate.js'
 import type { Log } from './log.js'
 import { type Machine, thisMachine } from './native.js'
 import { Server, wireLimits } from './server.js'
+import { trustOf } from './trust.js'
 import { version } from './version.js'
 import type { Listener } from './wire.js'
 
@@ -98,9 +99,10 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
       else log('sweep-failed', { instance, message: failure })
     }
     await estate.manage(uplinks, mode)
-    server = new Server(estate, { daemon: `xsknetd ${version}`, instance }, log)
+    const trust = trustOf(grants)
+    server = new Server(estate, { daemon: `xsknetd ${version}`, instance }, log, trust)
     const everybody = configuration.instance !== undefined || grants.length > 0
-    await listener.listen(socket, everybody, wireLimits, (wire) => server.accept(wire))
+    await listener.listen(socket, everybody, { ...wireLimits, ...trust }, (wire) => server.accept(wire))
   } catch (error) {
     await estate.close().catch((undoing) => log('undo-failed', reasonOf(undoing)))
     outlived()

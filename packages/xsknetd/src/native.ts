@@ -3,7 +3,8 @@ import { type Failure, fromFailure, type UplinkStatistics } from 'xsknet/protoco
 import { type Binding, type binding, loadBinding } from './binding.js'
 import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './ground.js'
 import type { Lab } from './lab.js'
-import type { Descriptors, Listener } from './wire.js'
+import type { Party } from './trust.js'
+import type { Credentials, Descriptors, Listener, Wire } from './wire.js'
 
 export type PinnedSocketRequest = binding.PinnedSocketRequest
 
@@ -42,8 +43,10 @@ class NativeListener implements Listener {
     this.#server = server
   }
 
-  listen(...how: Parameters<Listener['listen']>) {
-    return typed(() => this.#server.listen(...how))
+  listen(...[path, everybody, limits, onConnection]: Parameters<Listener['listen']>) {
+    const { trusted, descriptors } = limits
+    const copied = { ...limits, trusted: copyOf(trusted), descriptors: copyOf(descriptors) }
+    return typed(() => this.#server.listen(path, everybody, copied, (connection) => onConnection(new NativeWire(connection))))
   }
 
   close() {
@@ -52,6 +55,46 @@ class NativeListener implements Listener {
 
   closeNow(): void {
     this.#server.closeNow()
+  }
+}
+
+const copyOf = ({ uids, gids }: Party) => ({ uids: [...uids], gids: [...gids] })
+
+class NativeWire implements Wire {
+  readonly #connection: binding.Connection
+  readonly credentials: Credentials
+  readonly longest: number
+  readonly sendsDescriptors: boolean
+
+  constructor(connection: binding.Connection) {
+    this.#connection = connection
+    this.credentials = connection.credentials
+    this.longest = connection.longest
+    this.sendsDescriptors = connection.sendsDescriptors
+  }
+
+  start(...how: Parameters<Wire['start']>): void {
+    this.#connection.start(...how)
+  }
+
+  send(message: Uint8Array, descriptors?: Descriptors): boolean {
+    return this.#connection.send(message, descriptors as binding.Descriptors | undefined)
+  }
+
+  namespace(): Descriptors {
+    try {
+      return this.#connection.namespace()
+    } catch (error) {
+      throw typedError(error)
+    }
+  }
+
+  done(): void {
+    this.#connection.done()
+  }
+
+  close(): void {
+    this.#connection.close()
   }
 }
 
