@@ -50,8 +50,9 @@ impl Closers {
         if !is_served {
             pool.queue.push_back(payer);
         }
-        // Also for those who found no thread before, because the system had none.
-        if !pool.queue.is_empty() && pool.threads < most {
+        // Those who wait are taken up by the threads that there are. There is none where the system had none before.
+        let is_due = !is_served || (pool.threads == 0 && !pool.queue.is_empty());
+        if is_due && pool.threads < most {
             let (closers, standing) = (self.clone(), payer.standing);
             let work = move || closers.work(standing);
             if thread::Builder::new().name("closing".to_owned()).spawn(work).is_ok() {

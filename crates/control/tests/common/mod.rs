@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test program uses some of it")]
 
 use std::fs::{self, Permissions};
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -276,7 +276,7 @@ impl Client {
     pub fn send_with(&self, message: &[u8], descriptors: &[BorrowedFd<'_>]) {
         loop {
             match self.socket.send(message, descriptors) {
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     wait(&self.socket, PollFlags::OUT, DEADLINE);
                 }
                 sent => return sent.unwrap(),
@@ -287,7 +287,7 @@ impl Client {
     pub fn receive(&mut self) -> (Arrival, Vec<OwnedFd>) {
         loop {
             match self.socket.receive(&mut self.buffer) {
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     wait(&self.socket, PollFlags::IN, DEADLINE);
                 }
                 received => {
@@ -305,6 +305,13 @@ impl Client {
             Arrival::End => None,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// A message that comes soon; `None` also at the end.
+    pub fn message_within(&mut self, time: Duration) -> Option<Vec<u8>> {
+        let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
+        let came = poll(&mut polled, Some(&Timespec::try_from(time).unwrap())).unwrap() > 0;
+        if came { self.message() } else { None }
     }
 
     /// How long an answer takes.
@@ -333,12 +340,15 @@ impl Client {
 
 /// Sends what [`Seqpacket::send`] would refuse.
 pub fn send_raw(client: &Client, message: &[u8], descriptors: &[BorrowedFd<'_>]) {
+    assert_eq!(try_send_raw(client, message, descriptors).unwrap(), message.len());
+}
+
+/// The same, where the kernel may refuse it.
+pub fn try_send_raw(client: &Client, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(253))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     assert!(descriptors.is_empty() || control.push(SendAncillaryMessage::ScmRights(descriptors)));
-    let message = [IoSlice::new(message)];
-    let sent = sendmsg(&client.socket, &message, &mut control, SendFlags::NOSIGNAL).unwrap();
-    assert_eq!(sent, message[0].len());
+    Ok(sendmsg(&client.socket, &[IoSlice::new(message)], &mut control, SendFlags::NOSIGNAL)?)
 }
 
 /// Waits for one of `events`, or a hang-up; panics at the deadline.
