@@ -10,6 +10,8 @@ mod instance;
 mod lab;
 mod pinned;
 mod process;
+#[expect(unsafe_code, reason = "sigaction")]
+mod sys;
 mod version;
 
 use napi::bindgen_prelude::create_custom_tokio_runtime;

@@ -3,6 +3,7 @@ import { Estate, reasonOf } from './estate.js'
 import type { Log } from './log.js'
 import { type Machine, thisMachine } from './native.js'
 import { Server, wireLimits } from './server.js'
+import { ignoreSignal, inspectorUrl } from './surroundings.js'
 import { trustOf } from './trust.js'
 import { version } from './version.js'
 import type { Listener } from './wire.js'
@@ -61,12 +62,18 @@ export interface Daemon {
  * process.once('SIGINT', () => void daemon.close())
  * ```
  *
+ * SIGUSR1 does not open Node's inspector any more once this was called, since any user of the machine could then run code as root;
+ * listeners for it hear it. An inspector that is open already is told to `log`.
+ *
  * Packets never pass this process's JavaScript: a blocked event loop delays requests for ports, and nothing else.
  *
  * @throws {XsknetError} `ERR_XSKNET_CONFIGURATION_INVALID`, `ERR_XSKNET_NOT_PERMITTED` and others that say what a card, the kernel
  * or another instance refused.
  */
 export async function startDaemon({ log = () => {}, ...options }: DaemonOptions): Promise<Daemon> {
+  ignoreSignal()
+  const url = inspectorUrl()
+  if (url !== undefined) log('inspector-open', { url })
   return launch(checkConfiguration(options), log)
 }
 

@@ -28,6 +28,24 @@ export const thisMachine: Machine = {
 /** The BPF objects inside the binding, as they were compiled. */
 export const bpfObjects = (): { name: string; bytes: Uint8Array }[] => native().bpfObjects()
 
+/** Starts a program anew in this process. Returns only by throwing. */
+export function startAnew(file: string, words: string[], environment: [name: string, value: string][]): void {
+  try {
+    native().startAnew(file, words, environment)
+  } catch (error) {
+    throw typedError(error)
+  }
+}
+
+/** Has SIGUSR1 not open Node's inspector, whichever thread calls it. Listeners hear it as before. */
+export function ignoreInspectorSignal(): void {
+  try {
+    native().ignoreInspectorSignal()
+  } catch (error) {
+    throw typedError(error)
+  }
+}
+
 /** Labs by their names; all of this machine, whoever built them. */
 export const labs = {
   /** Builds it unless it stands. */
