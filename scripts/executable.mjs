@@ -46,8 +46,11 @@ export async function packExecutable({ outFile, licensed }) {
     writeFileSync(join(folder, 'main.cjs'), main)
     // Paths stay relative, since that of the script is kept. No code cache: it would be another one each time, and saves nothing.
     const settings = { main: 'main.cjs', output: 'blob', assets, disableExperimentalSEAWarning: true }
-    // `NODE_OPTIONS` of somebody's shell must not steer a process with root's rights.
-    writeFileSync(join(folder, 'sea.json'), JSON.stringify({ ...settings, execArgv: [], execArgvExtension: 'none' }))
+    // Neither `NODE_OPTIONS` of somebody's shell nor an inspector may steer a process with root's rights.
+    writeFileSync(
+      join(folder, 'sea.json'),
+      JSON.stringify({ ...settings, execArgv: ['--disable-sigusr1'], execArgvExtension: 'none' }),
+    )
     await must(`${NODE}bin/node`, ['--experimental-sea-config', 'sea.json'], { cwd: folder })
     const { inject } = await import('postject')
     await quietly(() =>

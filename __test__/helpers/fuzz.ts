@@ -5,6 +5,9 @@ import { Daemon, NOBODY } from './daemon.js'
 import { examples } from './examples.js'
 import { CARD, Lab, type Owner, portAddresses } from './lab.js'
 import { waitUntil } from './program.js'
+import { root } from './workspace.js'
+
+const cli = `${root}packages/xsknetd/dist/cli.js`
 
 export interface FuzzOptions {
   seconds: number
@@ -145,14 +148,7 @@ function orders({ socket }: Daemon) {
 async function startTelling(lab: Lab): Promise<Daemon> {
   const telling = `${lab.folder}/memory.mjs`
   writeFileSync(telling, TELL_MEMORY)
-  const { NODE_OPTIONS } = process.env
-  process.env.NODE_OPTIONS = `${NODE_OPTIONS ?? ''} --import=${telling}`
-  try {
-    return await Daemon.start(lab, { config })
-  } finally {
-    if (NODE_OPTIONS === undefined) delete process.env.NODE_OPTIONS
-    else process.env.NODE_OPTIONS = NODE_OPTIONS
-  }
+  return Daemon.start(lab, { config, command: [process.execPath, `--import=${telling}`, cli] })
 }
 
 async function connected(lab: Lab, { socket }: Daemon, uid: number): Promise<Client> {

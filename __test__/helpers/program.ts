@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { steering } from '../../packages/xsknetd/src/steering.js'
 
 /** How a program ended. */
 export interface Ended {
@@ -37,8 +38,12 @@ export async function run(command: readonly string[]): Promise<Finished> {
 // A group of its own: Ctrl-C in a terminal is for the one who started us, who then ends everything in order.
 function launch(command: readonly string[], { env, cwd, immortal }: LaunchOptions = {}): ChildProcess {
   const [file, ...args] = immortal ? command : mortal(command)
-  return spawn(file as string, args, { detached: true, env: { ...process.env, LC_ALL: 'C', ...env }, cwd })
+  return spawn(file as string, args, { detached: true, env: { ...ambient, LC_ALL: 'C', ...env }, cwd })
 }
+
+/** This environment without what would have each daemon start twice: once more without it. */
+const ambient = { ...process.env }
+for (const name of steering(ambient)) delete ambient[name]
 
 interface LaunchOptions {
   env?: NodeJS.ProcessEnv

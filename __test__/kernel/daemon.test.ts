@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import type { DaemonStatus, PortEntry, PortInfo, PortStatistics, UplinkStatistics } from 'xsknet'
 import { Daemon, NOBODY } from '../helpers/daemon.js'
@@ -146,13 +146,27 @@ test.serial('an error that nobody foresaw is logged, undone and ends it with 1',
   const lab = await setUp(t)
   const bug = `${lab.folder}/bug.mjs`
   writeFileSync(bug, "process.on('SIGUSR2', () => { Promise.reject(new TypeError('provoked')) })\n")
-  process.env.NODE_OPTIONS = `--import=${bug}`
-  const daemon = Daemon.launch(lab)
-  delete process.env.NODE_OPTIONS
+  const daemon = Daemon.launch(lab, { command: [process.execPath, `--import=${bug}`, cli] })
   await daemon.program.waitFor(/ ready /)
   daemon.program.signal('SIGUSR2')
   t.deepEqual(await daemon.program.ended, { code: 1, signal: null })
   t.true(daemon.program.lines.some((line) => / uncaught .*provoked.*bug\.mjs/.test(line)))
+  await asBefore(t, lab)
+})
+
+test.serial('SIGUSR1 opens no inspector, and what steers Node does not reach it', async (t) => {
+  const lab = await setUp(t)
+  const node = ['/usr/bin/env', 'NODE_OPTIONS=--no-warnings', 'OPENSSL_CONF=/dev/null', 'UV_THREADPOOL_SIZE=3', process.execPath]
+  const daemon = await Daemon.start(lab, { command: [...node, cli] })
+  const { pid } = daemon.program
+  t.notRegex(readFileSync(`/proc/${pid}/environ`, 'utf8'), /NODE_OPTIONS|OPENSSL_CONF|UV_/)
+  for (let times = 0; times < 3; times++) daemon.program.signal('SIGUSR1')
+  await daemon.program.waitFor(/ signal-ignored signal=SIGUSR1$/)
+  t.like(await daemon.ask<DaemonStatus>('status'), { pid })
+  // Of the namespace that it lives in: nobody else listens there.
+  t.is(readFileSync(`/proc/${pid}/net/tcp`, 'utf8').trim().split('\n').length, 1)
+  t.deepEqual(await daemon.stop(), { code: 0, signal: null })
+  t.notRegex(daemon.program.lines.join('\n'), /Debugger/)
   await asBefore(t, lab)
 })
 

@@ -92,6 +92,15 @@ test('NODE_OPTIONS does not steer it', (t) => {
   t.like(bare([executable, 'help'], env), { status: 0, stdout: bare([executable, 'help']).stdout })
 })
 
+test('what else steers Node does not reach the daemon in it', (t) => {
+  const config = join(folder(t), 'none.toml')
+  // The second start finds the words as they were.
+  const refused = bare([executable, 'run', '--config', config], { OPENSSL_CONF: '/dev/null', NODE_EXTRA_CA_CERTS: '/dev/null' })
+  t.is(refused.status, 2)
+  t.regex(refused.stderr, /^xsknetd: the configuration .*none\.toml cannot be read\n/)
+  t.deepEqual(refused.stderr, bare([executable, 'run', '--config', config]).stderr)
+})
+
 /** Runs it where these folders are empty and nothing in them may be executed; it lies in /mnt then. */
 function noexec(folders: readonly string[], words: string[], env?: NodeJS.ProcessEnv) {
   // In an own mount namespace. Its folder comes along because it may lie in one of these.

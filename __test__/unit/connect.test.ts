@@ -1,18 +1,42 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { release, tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import { connect, XsknetError } from 'xsknet'
+import { openPinnedPort } from 'xsknet/internal'
 import { type Answer, encode, RELEASE, type Request, readRequest } from 'xsknet/protocol'
 import { thisMachine } from '../../packages/xsknetd/src/native.js'
 import { wireLimits } from '../../packages/xsknetd/src/server.js'
 import type { Wire } from '../../packages/xsknetd/src/wire.js'
 import { example } from '../helpers/examples.js'
+import { waitUntil } from '../helpers/program.js'
 import { root } from '../helpers/workspace.js'
+
+/** Whether the kernel keeps descriptors away from a socket that takes none (`SO_PASSRIGHTS`). */
+const [major = 0, minor = 0] = release().split('.').map(Number)
+const guards = major > 6 || (major === 6 && minor >= 16)
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return '' // closed meanwhile
+  }
+}
 
 function folder(t: ExecutionContext): string {
   const path = mkdtempSync(join(tmpdir(), 'xsknet-connect-'))
@@ -133,10 +157,87 @@ test('a connection keeps the process only while something waits, or after ref()'
 })
 
 test('one connection too many is told so, every time', async (t) => {
-  const socket = await daemon(t, silent, { connectionsPerUser: 1 })
+  const bounds = { ...wireLimits.root, connections: 1 }
+  const socket = await daemon(t, silent, { root: bounds, strangers: bounds })
   const net = await connect({ socket })
   for (let times = 0; times < 20; times++) await t.throwsAsync(connect({ socket }), { code: 'ERR_XSKNET_LIMIT_REACHED' })
   await net.close()
+})
+
+test.serial('a client that sends a descriptor although it may not hears from the daemon what is missing', async (t) => {
+  if (process.geteuid?.() !== 0) return void t.pass('skipped: only root can become another user, and root may always')
+  const uid = 65_534
+  const came: [operation: string, descriptors: number][] = []
+  const socket = join(folder(t), 'daemon.sock')
+  chmodSync(dirname(socket), 0o755)
+  const listener = thisMachine.listener()
+  t.teardown(() => listener.close())
+  await listener.listen(socket, true, { ...wireLimits, trusted: { uids: [uid], gids: [] } }, (wire) => {
+    t.deepEqual([wire.credentials.uid, wire.sendsDescriptors], [uid, false])
+    t.throws(() => wire.namespace(), { code: 'ERR_XSKNET_NAMESPACE_UNFIT' })
+    wire.start(
+      (message, _, descriptors) => {
+        wire.done()
+        const request = readRequest(message ?? new Uint8Array())
+        came.push([request.operation, descriptors.length])
+        descriptors.close()
+        const error = { code: 'ERR_XSKNET_NOT_PERMITTED', message: 'no', hint: 'pinned = true' } as const
+        const told = request.operation === 'hello' ? { result: example('hello.answer').result } : { error }
+        wire.send(encode({ version: 1, id: request.id, ...told } as Answer))
+      },
+      () => {},
+    )
+  })
+  // Loaded before the user changes, who may not read it.
+  await t.throwsAsync(connect({ socket: `${socket}.other` }))
+  process.seteuid?.(uid)
+  const connecting = connect({ socket })
+  const net = await connecting.finally(() => process.seteuid?.(0))
+  const namespace = openSync('/proc/self/ns/net', 'r')
+  t.teardown(() => closeSync(namespace))
+  const port = { uplink: 'eth0', addresses: ['192.0.2.10'] }
+  const make = () => Promise.reject(new Error('it was opened'))
+  const denied = await t.throwsAsync(openPinnedPort(net, port, namespace, make), { code: 'ERR_XSKNET_NOT_PERMITTED' })
+  t.is((denied as XsknetError).hint, 'pinned = true')
+  await net.close()
+  const [, opening] = came
+  // An older kernel lets it through, and the policy refuses it all the same.
+  t.is(opening?.[0], 'openPinnedPort')
+  if (guards) t.is(opening?.[1], 0)
+})
+
+test('a client that may send descriptors is known by the network namespace of its process', async (t) => {
+  const socket = join(folder(t), 'daemon.sock')
+  const listener = thisMachine.listener()
+  t.teardown(() => listener.close())
+  const wires: Wire[] = []
+  const own = { uids: [process.geteuid?.() ?? 0], gids: [] }
+  await listener.listen(socket, true, { ...wireLimits, trusted: own, descriptors: own }, (wire) => {
+    wires.push(wire)
+    wire.start(
+      (message) => answer(wire, readRequest(message ?? new Uint8Array()), example('hello.answer').result),
+      () => {},
+    )
+  })
+  const links = () => readdirSync('/proc/self/fd').map((fd) => linkOf(`/proc/self/fd/${fd}`))
+  const namespaces = () => links().filter((link) => link === readlinkSync('/proc/self/ns/net')).length
+  const net = await connect({ socket })
+  const [wire] = wires as [Wire]
+  const before = namespaces()
+  const namespace = wire.namespace()
+  t.deepEqual([namespace.length, namespaces()], [1, before + 1])
+  namespace.close()
+  t.is(namespaces(), before)
+  await net.close()
+  await waitUntil('over', () => {
+    try {
+      wire.namespace().close()
+      return false
+    } catch (error) {
+      t.is((error as XsknetError).code, 'ERR_XSKNET_NAMESPACE_UNFIT')
+      return true
+    }
+  })
 })
 
 test('what a daemon says before it closes is heard, however much it has not read', async (t) => {

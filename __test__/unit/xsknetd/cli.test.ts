@@ -9,6 +9,7 @@ import { PROTOCOL_VERSION } from 'xsknet/protocol'
 import { type Command, readCommandLine } from '../../../packages/xsknetd/src/command-line.js'
 import { bpfObjects } from '../../../packages/xsknetd/src/native.js'
 import { portsReport, statisticsReport, statusReport } from '../../../packages/xsknetd/src/report.js'
+import { steering } from '../../../packages/xsknetd/src/steering.js'
 import { npmManifest, root } from '../../helpers/workspace.js'
 import { noStatistics } from './fakes.js'
 
@@ -224,4 +225,46 @@ test('the statistics of a card hold those of its closed ports', (t) => {
   t.regex(report, /^uplink eth0\n/)
   t.regex(report, /\n {2}card transmits +5 {2}no_room 5\n/)
   t.regex(report, /\n {2}closed: guard/)
+})
+
+test('what steers Node is known by its name, and nothing else is', (t) => {
+  const steers = ['NODE_OPTIONS', 'NODE_REPL_EXTERNAL_MODULE', 'NODE_EXTRA_CA_CERTS', 'NODE_V8_COVERAGE', 'NODE_PATH', 'NODE_NEW']
+  const others = ['OPENSSL_CONF', 'OPENSSL_MODULES', 'SSL_CERT_FILE', 'SSL_CERT_DIR', 'SSLKEYLOGFILE', 'UV_THREADPOOL_SIZE']
+  const harmless = ['NODE', 'NODE_ENV', 'PATH', 'HOME', 'XSKNET_SOCKET', 'STATE_DIRECTORY', 'MY_NODE_OPTIONS', 'LANG']
+  const environment = Object.fromEntries([...steers, ...others, ...harmless].map((name) => [name, 'x']))
+  t.deepEqual(steering(environment).sort(), [...steers, ...others].sort())
+})
+
+test('the daemon starts anew without what steers Node, with its words and all else as it was', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'xsknetd-cli-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const [steer, look] = [join(folder, 'steer.cjs'), join(folder, 'look.cjs')]
+  writeFileSync(steer, 'console.log("steered", process.pid)')
+  writeFileSync(look, 'console.log(JSON.stringify([process.pid, process.argv.slice(2), process.env]))')
+  const words = ['run', '--config', join(folder, 'none.toml')]
+  const env = {
+    PATH: process.env.PATH,
+    KEPT: 'a=b \n c',
+    NODE_ENV: 'test',
+    OPENSSL_CONF: '/dev/null',
+    NODE_OPTIONS: `--require=${steer}`,
+  }
+  const command = ['--require', look, `${root}packages/xsknetd/dist/cli.js`, ...words]
+  const { status, stdout, stderr, pid } = spawnSync(process.execPath, command, { encoding: 'utf8', env, timeout: 20_000 })
+  t.is(status, 2)
+  t.regex(stderr, /^xsknetd: the configuration .*none\.toml cannot be read\n/)
+  const [steered, first = '', second = '', ...more] = stdout.trim().split('\n')
+  t.deepEqual([steered, more], [`steered ${pid}`, []])
+  t.deepEqual(JSON.parse(first), [pid, words, env])
+  const { PATH, KEPT, NODE_ENV } = env
+  t.deepEqual(JSON.parse(second), [pid, words, { PATH, KEPT, NODE_ENV }])
+})
+
+test('the daemon does not run while Node’s inspector is open', (t) => {
+  const { status, stderr } = spawnSync(process.execPath, ['--inspect=0', `${root}packages/xsknetd/dist/cli.js`, 'run'], {
+    encoding: 'utf8',
+    timeout: 20_000,
+  })
+  t.is(status, 2)
+  t.regex(stderr, /xsknetd: the daemon does not run while Node’s inspector is open at ws:\/\/127\.0\.0\.1:\d+/)
 })

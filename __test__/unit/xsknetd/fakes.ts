@@ -304,6 +304,8 @@ export class FakeGround implements Ground {
 /** A connection in memory. */
 export class FakeWire implements Wire {
   readonly credentials: Credentials
+  longest = 65_536
+  sendsDescriptors = true
   readonly replies: (Answer | Event)[] = []
   /** What came with the replies, in their order. */
   readonly descriptors: (Descriptors | undefined)[] = []
@@ -336,6 +338,10 @@ export class FakeWire implements Wire {
     this.replies.push(readReply(message))
     this.descriptors.push(descriptors)
     return true
+  }
+
+  namespace(): FakeDescriptors {
+    return new FakeDescriptors(1)
   }
 
   done(): void {

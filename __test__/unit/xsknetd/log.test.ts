@@ -55,15 +55,29 @@ for (const format of ['text', 'json'] as const) {
 test('a user is held to 20 lines at once and one a second, and what was held back is told', (t) => {
   let now = 0
   const damper = new Damper(() => now)
-  const passed = (uid: number, times: number) =>
+  const passed = (uid: string, times: number) =>
     Array.from({ length: times }, () => damper.pass(uid)).filter((held) => held !== undefined)
-  t.deepEqual(passed(1, 50), Array(20).fill(0))
-  t.deepEqual(passed(2, 1), [0])
+  t.deepEqual(passed('a', 50), Array(20).fill(0))
+  t.deepEqual(passed('b', 1), [0])
   now = 999
-  t.is(damper.pass(1), undefined)
+  t.is(damper.pass('a'), undefined)
   now = 1000
-  t.is(damper.pass(1), 31)
-  t.is(damper.pass(1), undefined)
+  t.is(damper.pass('a'), 31)
+  t.is(damper.pass('a'), undefined)
   now = 1_000_000
-  t.deepEqual(passed(1, 50), [1, ...Array(19).fill(0)])
+  t.deepEqual(passed('a', 50), [1, ...Array(19).fill(0)])
+})
+
+test('who may say all again is forgotten, and what was held back of it is told all the same', (t) => {
+  let now = 0
+  const damper = new Damper(() => now)
+  for (let line = 0; line < 25; line++) damper.pass('talker')
+  let told = 0
+  for (let speaker = 0; speaker < 100_000; speaker++) {
+    now += 1
+    told += damper.pass(`speaker ${speaker}`) ?? 0
+  }
+  // Each is remembered for the second until its line is given back.
+  t.true(damper.size < 4000, `${damper.size} are remembered`)
+  t.is(told, 5)
 })

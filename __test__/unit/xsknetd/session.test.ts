@@ -3,6 +3,7 @@ import test from 'ava'
 import { type Failure, RELEASE, type Result, readReply } from 'xsknet/protocol'
 import { Estate } from '../../../packages/xsknetd/src/estate.js'
 import { Server, wireLimits } from '../../../packages/xsknetd/src/server.js'
+import { speakerOf, trustOf } from '../../../packages/xsknetd/src/trust.js'
 import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
 import { ALICE, FakeGround, FakeWire, grant, MiB, Record, ROOT, refusal, until, user } from './fakes.js'
 
@@ -346,20 +347,87 @@ test('memory is given back with the connection', async (t) => {
   }
 })
 
-// The clock is one for all tests of this file.
-test.serial('who says nothing for two seconds is told so and cut off, who greeted is not', async (t) => {
-  mock.timers.enable({ apis: ['setTimeout'] })
-  t.teardown(() => mock.timers.reset())
-  const { connect, greeted } = await setUp()
-  const [silent, polite, gone] = [connect(ALICE), await greeted(ALICE), connect(ALICE)]
-  gone.end()
-  mock.timers.tick(1999)
-  t.deepEqual(silent.replies, [])
-  mock.timers.tick(1)
-  const answer = silent.replies[0]
+test('the daemon’s own words for those from whom nothing comes are an answer of the protocol', (t) => {
+  const answer = readReply(wireLimits.silenceRefusal)
   t.like(answer, { id: null, error: { code: 'ERR_XSKNET_HELLO_MISSING' } } as never)
-  t.true(silent.closed)
-  mock.timers.tick(60_000)
-  t.false(polite.closed)
-  t.deepEqual(gone.replies, [])
 })
+
+// The clock is one for all tests of this file.
+test.serial('a busy daemon takes nobody for silent: no timer of its own ends a connection', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] })
+  t.teardown(() => mock.timers.reset())
+  const { connect } = await setUp()
+  const wire = connect(ALICE)
+  mock.timers.tick(60_000)
+  t.deepEqual([wire.replies.length, wire.closed], [0, false])
+})
+
+test('of a message that is too long, the most is told that this client may send', async (t) => {
+  const { connect } = await setUp()
+  const wire = connect(user(4000))
+  wire.longest = 4096
+  wire.deliver(null, 5000)
+  const answer = await wire.answer(null)
+  t.like('error' in answer && answer.error, { code: 'ERR_XSKNET_MESSAGE_TOO_LONG', details: { length: 5000, most: 4096 } })
+  t.true(wire.closed)
+})
+
+test('whose descriptors the kernel keeps away hears from the policy what is missing, and stays', async (t) => {
+  const estate = new Estate(new FakeGround(), [grant()], () => {})
+  await estate.manage(['eth0'], 'unspecified')
+  const server = new Server(estate, { daemon: 'x', instance: 'lab' }, () => {})
+  const wire = new FakeWire(ALICE)
+  wire.sendsDescriptors = false
+  server.accept(wire)
+  await wire.result('hello', { client: 'test' })
+  const answer = await wire.answer(wire.ask('openPinnedPort', { port }))
+  t.like('error' in answer && answer.error, { code: 'ERR_XSKNET_NOT_PERMITTED' })
+  t.regex(('error' in answer && answer.error.hint) || '', /pinned = true/)
+  t.is(await wire.refusal('shareSocket', { port: 1 }), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.like(await wire.result('status'), { instance: 'lab' })
+  t.false(wire.closed)
+})
+
+test('a thousand users without a grant write no more lines than one; those with a grant have their own', async (t) => {
+  const grants = [grant(), grant({ holder: { gid: 70 } })]
+  const record = new Record()
+  const estate = new Estate(new FakeGround(), grants, record.log)
+  await estate.manage(['eth0'], 'unspecified')
+  const server = new Server(estate, { daemon: 'x', instance: 'lab' }, record.log, trustOf(grants))
+  const speak = async (who: Credentials) => {
+    const wire = new FakeWire(who)
+    server.accept(wire)
+    await wire.result('hello', { client: 'test' })
+  }
+  record.lines.length = 0
+  for (let uid = 2000; uid < 3000; uid++) await speak(user(uid))
+  t.true(record.lines.length <= 21, `${record.lines.length} lines of strangers`)
+  record.lines.length = 0
+  for (let uid = 2000; uid < 2500; uid++) await speak(user(uid, uid, [70]))
+  t.true(record.lines.length > 0 && record.lines.length <= 21, `${record.lines.length} lines of a group`)
+  for (const who of [ALICE, ROOT]) {
+    record.lines.length = 0
+    await speak(who)
+    t.like(record.lines[0], { event: 'client-connected', fields: { uid: who.uid } })
+  }
+})
+
+for (const [who, speaker] of [
+  [ROOT, 'user 0'],
+  [ALICE, 'user 1001'],
+  [user(1001, 70), 'user 1001'],
+  [user(5000, 70), 'group 70'],
+  [user(5000, 5000, [3, 71, 70]), 'group 71'],
+  [user(70, 5000, [1001]), 'strangers'],
+] as const) {
+  test(`lines of user ${who.uid} of groups ${[who.gid, ...who.groups]} are counted as those of ${speaker}`, (t) => {
+    const grants = [
+      grant(),
+      grant({ holder: { gid: 70 }, pinned: true }),
+      grant({ holder: { gid: 71 } }),
+      grant({ pinned: true }),
+    ]
+    t.is(speakerOf(trustOf(grants), who), speaker)
+    t.deepEqual(trustOf(grants), { trusted: { uids: [1001], gids: [70, 71] }, descriptors: { uids: [1001], gids: [70] } })
+  })
+}

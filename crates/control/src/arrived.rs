@@ -1,29 +1,37 @@
 //! Descriptors that came from a peer.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::aside::drop_aside;
+use crate::listener::Place;
 
 /// Descriptors that came beside a message, of whatever kind the peer liked. Dropping them closes them on a thread apart, since
-/// that may block; until then, or until they are taken, no other message of the connection is read.
+/// that may block; until then, or until they are taken, no other message of the connection is read. The connection's place stays
+/// taken as long as one of them is here, also when the connection is over.
 #[derive(Debug, Default)]
 pub struct Arrived {
     held: Vec<OwnedFd>,
     lost: usize,
+    from: Option<From>,
+}
+
+#[derive(Debug)]
+struct From {
+    place: Arc<Place>,
     /// Dropping it lets the connection read on.
-    gate: Option<oneshot::Sender<()>>,
+    gate: oneshot::Sender<()>,
 }
 
 impl Arrived {
     /// `lost` more came than could be taken in. Resolves once none is left here; `None` where none is.
-    pub(crate) fn new(held: Vec<OwnedFd>, lost: usize) -> (Self, Option<oneshot::Receiver<()>>) {
+    pub(crate) fn new(held: Vec<OwnedFd>, lost: usize, place: &Arc<Place>) -> (Self, Option<oneshot::Receiver<()>>) {
         if held.is_empty() {
-            return (Self { held, lost, gate: None }, None);
+            return (Self { held, lost, from: None }, None);
         }
         let (gate, left) = oneshot::channel();
-        (Self { held, lost, gate: Some(gate) }, Some(left))
+        (Self { held, lost, from: Some(From { place: Arc::clone(place), gate }) }, Some(left))
     }
 
     /// How many came, those included that this process could not take in.
@@ -50,19 +58,22 @@ impl Arrived {
     }
 }
 
-/// Some that nobody waits for.
-impl From<Vec<OwnedFd>> for Arrived {
+/// Some that nobody waits for, made here: closing them takes no time.
+impl std::convert::From<Vec<OwnedFd>> for Arrived {
     fn from(held: Vec<OwnedFd>) -> Self {
-        Self { held, lost: 0, gate: None }
+        Self { held, lost: 0, from: None }
     }
 }
 
 impl Drop for Arrived {
     fn drop(&mut self) {
-        let (held, gate) = (std::mem::take(&mut self.held), self.gate.take());
-        if !held.is_empty() {
-            // In this order: the gate opens once they are closed.
-            drop(drop_aside((held, gate)));
+        let held = std::mem::take(&mut self.held);
+        if let Some(From { place, gate }) = self.from.take()
+            && !held.is_empty()
+        {
+            let (closers, payer) = (place.closers().clone(), place.payer());
+            // In this order: the gate opens, and the place is given back, once they are closed.
+            closers.close(payer, (held, gate, place));
         }
     }
 }

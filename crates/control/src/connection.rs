@@ -13,11 +13,11 @@ use tokio::task::consume_budget;
 use tokio::time::sleep_until;
 
 use crate::arrived::Arrived;
-use crate::aside::drop_aside;
 use crate::credentials::Credentials;
-use crate::limits::{Bucket, Limits, Quota};
+use crate::limits::{Limits, Quota};
 use crate::listener::Place;
 use crate::message::{Arrival, MAX_MESSAGE};
+use crate::peer::Peer;
 use crate::seqpacket::{Received, Seqpacket, Unfit};
 use crate::sys;
 
@@ -29,7 +29,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub enum Event {
     /// It sent a message, which counts as in flight until [`Handle::done`].
     Message {
-        /// The message; `None` if it was longer than [`MAX_MESSAGE`].
+        /// The message; `None` if it was longer than [`Connection::longest`].
         bytes: Option<Vec<u8>>,
         /// Its real length.
         length: usize,
@@ -57,6 +57,12 @@ pub enum Ended {
         /// Their bytes.
         bytes: usize,
     },
+    /// The peer was cut off, because it sent nothing after it had connected.
+    #[error("the client sent nothing within {within:?}")]
+    Silent {
+        /// For so long.
+        within: Duration,
+    },
     /// The socket failed.
     #[error("cannot {what} the client: {cause}")]
     Failed {
@@ -74,18 +80,30 @@ pub struct Connection {
     /// `None` only while it is dropped.
     held: Option<Held>,
     credentials: Credentials,
+    sends_descriptors: bool,
     shared: Arc<Shared>,
-    bucket: Bucket,
     buffer: Box<[u8]>,
     /// Resolves once the descriptors of the last message are closed or taken; until then no other is read.
     closing: Option<oneshot::Receiver<()>>,
+    /// Until the first message has come, or was seen to wait.
+    silence: Option<Silence>,
 }
 
-/// A socket, which may take its time to close, and the place that stays taken meanwhile.
+/// A socket, and the place that stays taken until it is closed.
 #[derive(Debug)]
 struct Held {
     socket: AsyncFd<Seqpacket>,
-    _place: Place,
+    place: Arc<Place>,
+    /// Descriptors may lie unread in it, so that closing it can take its time.
+    may_block: bool,
+}
+
+#[derive(Debug)]
+struct Silence {
+    within: Duration,
+    until: Instant,
+    /// What the peer is told then.
+    words: Vec<u8>,
 }
 
 /// The other hand on a connection, for whoever answers. It keeps nothing open.
@@ -101,6 +119,8 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     stage: Stage,
+    /// The process of a client that may send descriptors, until the end.
+    peer: Option<Arc<Peer>>,
     queue: VecDeque<Outgoing>,
     messages: Quota,
     bytes: Quota,
@@ -116,8 +136,11 @@ struct Outgoing {
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     Open,
-    /// Closed by us; what is queued may still leave until then.
-    Closing(Instant),
+    /// Closed by us, since so long it was silent perhaps. What is queued may still leave, for a while that begins when that is tried.
+    Closing {
+        until: Option<Instant>,
+        silent: Option<Duration>,
+    },
     /// It does not read: so many messages and bytes were queued.
     CutOff(usize, usize),
     Over,
@@ -134,27 +157,52 @@ struct Waiting {
 }
 
 impl Connection {
-    pub(crate) fn new(socket: Seqpacket, credentials: Credentials, place: Place, limits: &Limits) -> io::Result<Self> {
+    pub(crate) fn new(
+        socket: Seqpacket,
+        credentials: Credentials,
+        place: Place,
+        may_block: bool,
+        sends_descriptors: bool,
+        limits: &Limits,
+        silence: &[u8],
+    ) -> io::Result<Self> {
         let state = State {
             stage: Stage::Open,
+            // Without it, its network namespace cannot be told, which is an error where it is asked for.
+            peer: if sends_descriptors { Peer::of(&socket).ok().map(Arc::new) } else { None },
             queue: VecDeque::new(),
             messages: Quota::new(limits.queued_messages),
             bytes: Quota::new(limits.queued_bytes),
             in_flight: Quota::new(limits.in_flight),
         };
+        let longest = usize::try_from(limits.of(place.payer().standing).longest.get()).unwrap_or(MAX_MESSAGE);
+        let silence =
+            Silence { within: limits.silence, until: Instant::now() + limits.silence, words: silence.to_vec() };
+        let socket = sys::watch(socket, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self {
-            held: Some(Held { socket: sys::watch(socket, Interest::READABLE | Interest::WRITABLE)?, _place: place }),
+            held: Some(Held { socket, place: Arc::new(place), may_block }),
             credentials,
+            sends_descriptors,
             shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }),
-            bucket: Bucket::new(limits.messages_per_second, limits.burst, Instant::now()),
-            buffer: vec![0; MAX_MESSAGE].into_boxed_slice(),
+            buffer: vec![0; longest.min(MAX_MESSAGE)].into_boxed_slice(),
             closing: None,
+            silence: Some(silence),
         })
     }
 
     /// Who the client was when it connected.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// Whether its messages may bring descriptors.
+    pub fn sends_descriptors(&self) -> bool {
+        self.sends_descriptors
+    }
+
+    /// The longest message that it may send, in bytes.
+    pub fn longest(&self) -> usize {
+        self.buffer.len()
     }
 
     /// A handle for answers.
@@ -176,8 +224,8 @@ impl Connection {
     }
 
     async fn drive(&mut self) -> Event {
-        let Self { held, shared, bucket, buffer, closing, .. } = self;
-        let socket = &held.as_ref().expect("held until it is dropped").socket;
+        let Self { held, shared, buffer, closing, silence, .. } = self;
+        let Held { socket, place, .. } = held.as_ref().expect("held until it is dropped");
         loop {
             // A peer that always has something ready must not keep this thread.
             consume_budget().await;
@@ -187,23 +235,38 @@ impl Connection {
                 Ok(waiting) => waiting,
                 Err(ended) => return Event::Ended(ended),
             };
-            let due = bucket.due(now);
             let wants_message = waiting.message && closing.is_none();
+            let due = if wants_message { place.due(now) } else { now };
             let reads = wants_message && due <= now;
             if reads {
                 match socket.get_ref().receive(buffer) {
                     Ok(received) => {
-                        bucket.take(now);
-                        return shared.lock().deliver(received, buffer, closing);
+                        // Of one that is longer, no more than fits the buffer was copied.
+                        place.charge(received.arrival.length().min(buffer.len()), now);
+                        *silence = None;
+                        return shared.lock().deliver(received, buffer, place, closing);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(cause) => return Event::Ended(Ended::Failed { what: "receive from", cause }),
                 }
             }
+            if silence.as_ref().is_some_and(|silence| silence.until <= now)
+                && let Some(Silence { within, words, .. }) = silence.take()
+                // What waits unread, because its turn has not come, is no silence.
+                && !socket.get_ref().has_unread()
+            {
+                shared.lock().fall_silent(within, words);
+                continue;
+            }
 
             // READABLE also where nothing would be read: a hang-up comes with it.
             let interest = if waiting.writable { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-            let alarm = waiting.until.or((wants_message && !reads).then_some(due));
+            let alarms = [
+                waiting.until,
+                (wants_message && !reads).then_some(due),
+                silence.as_ref().filter(|_| waiting.until.is_none()).map(|silence| silence.until),
+            ];
+            let alarm = alarms.into_iter().flatten().min();
             tokio::select! {
                 ready = socket.ready(interest) => match ready {
                     Ok(mut ready) => {
@@ -227,7 +290,12 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.shared.lock().end();
-        drop_aside(self.held.take());
+        if let Some(held) = self.held.take()
+            && held.may_block
+        {
+            let (closers, payer) = (held.place.closers().clone(), held.place.payer());
+            closers.close(payer, held);
+        }
     }
 }
 
@@ -250,10 +318,11 @@ impl Shared {
 impl State {
     /// Sends until the socket takes no more, or the connection is over.
     fn send_all(&mut self, socket: &Seqpacket, now: Instant) -> Result<Waiting, Ended> {
-        let until = match self.stage {
+        let until = match &mut self.stage {
             Stage::Open => None,
-            Stage::Closing(until) => Some(until),
-            Stage::CutOff(messages, bytes) => return Err(Ended::NotReading { messages, bytes }),
+            // From the first attempt on: until then, the peer was not the one who was waited for.
+            Stage::Closing { until, .. } => Some(*until.get_or_insert(now + GRACE)),
+            Stage::CutOff(messages, bytes) => return Err(Ended::NotReading { messages: *messages, bytes: *bytes }),
             Stage::Over => return Err(Ended::Gone),
         };
         while let Some(Outgoing { message, descriptors }) = self.queue.front() {
@@ -266,7 +335,7 @@ impl State {
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock if until.is_none_or(|until| now < until) => break,
-                    _ if until.is_some() => return Err(Ended::Closed),
+                    _ if until.is_some() => return Err(self.closed()),
                     io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => return Err(Ended::Gone),
                     _ => return Err(Ended::Failed { what: "send to", cause: error }),
                 },
@@ -274,13 +343,39 @@ impl State {
         }
         let writable = !self.queue.is_empty();
         match until {
-            Some(_) if !writable => Err(Ended::Closed),
+            Some(_) if !writable => Err(self.closed()),
             until => Ok(Waiting { writable, message: until.is_none() && self.in_flight.has(1), until }),
         }
     }
 
+    /// Why it is over, once that which was queued has left or is given up.
+    fn closed(&self) -> Ended {
+        match self.stage {
+            Stage::Closing { silent: Some(within), .. } => Ended::Silent { within },
+            _ => Ended::Closed,
+        }
+    }
+
+    /// The peer has sent nothing: it is told so, and that is all.
+    fn fall_silent(&mut self, within: Duration, words: Vec<u8>) {
+        if matches!(self.stage, Stage::Open) {
+            self.stage = Stage::Closing { until: None, silent: Some(within) };
+            if !words.is_empty() && self.messages.has(1) && self.bytes.has(words.len()) {
+                self.messages.take(1);
+                self.bytes.take(words.len());
+                self.queue.push_back(Outgoing { message: words, descriptors: Vec::new() });
+            }
+        }
+    }
+
     /// Counts what was received as in flight.
-    fn deliver(&mut self, received: Received, buffer: &[u8], closing: &mut Option<oneshot::Receiver<()>>) -> Event {
+    fn deliver(
+        &mut self,
+        received: Received,
+        buffer: &[u8],
+        place: &Arc<Place>,
+        closing: &mut Option<oneshot::Receiver<()>>,
+    ) -> Event {
         let Received { arrival, descriptors } = received;
         let (whole, length, lost) = match arrival {
             Arrival::End => (false, 0, 0),
@@ -289,7 +384,7 @@ impl State {
             // At least one more came than could be counted.
             Arrival::DescriptorsLost { length } => (true, length, 1),
         };
-        let (descriptors, left) = Arrived::new(descriptors, lost);
+        let (descriptors, left) = Arrived::new(descriptors, lost, place);
         if arrival == Arrival::End {
             return Event::Ended(Ended::Gone);
         }
@@ -301,6 +396,7 @@ impl State {
     fn end(&mut self) {
         self.stage = Stage::Over;
         self.queue.clear();
+        self.peer = None;
     }
 }
 
@@ -329,6 +425,22 @@ impl Handle {
         Ok(fits)
     }
 
+    /// The network namespace that the client's process is in at this moment, if it is one that may send descriptors.
+    ///
+    /// # Errors
+    /// `Unsupported` for other clients, and before Linux 6.5; `NotConnected` once the connection is over; ESRCH if the process has
+    /// ended; those of `ioctl(2)` on its pidfd, or of opening its `/proc/<pid>/ns/net`.
+    pub fn namespace(&self) -> io::Result<OwnedFd> {
+        let peer = {
+            let state = self.0.lock();
+            if matches!(state.stage, Stage::Over) {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            state.peer.clone()
+        };
+        peer.ok_or(io::ErrorKind::Unsupported)?.namespace()
+    }
+
     /// One delivered message has been dealt with: another may be read.
     pub fn done(&self) {
         self.0.lock().in_flight.give_back(1);
@@ -339,7 +451,7 @@ impl Handle {
     pub fn close(&self) {
         let mut state = self.0.lock();
         if matches!(state.stage, Stage::Open) {
-            state.stage = Stage::Closing(Instant::now() + GRACE);
+            state.stage = Stage::Closing { until: None, silent: None };
             self.0.changed.notify_one();
         }
     }

@@ -17,8 +17,10 @@ mod limits;
 #[cfg(feature = "server")]
 mod listener;
 mod message;
+#[cfg(feature = "server")]
+mod peer;
 mod seqpacket;
-#[expect(unsafe_code, reason = "getsockopt where rustix lacks an option, and the promise that tokio wants")]
+#[expect(unsafe_code, reason = "calls that rustix lacks, and the promise that tokio wants")]
 mod sys;
 
 #[cfg(feature = "server")]
@@ -27,8 +29,8 @@ pub use arrived::Arrived;
 pub use connection::{Connection, Ended, Event, Handle};
 pub use credentials::Credentials;
 #[cfg(feature = "server")]
-pub use limits::Limits;
+pub use limits::{Bounds, Limits, Party, Rates, Shared, Trust};
 #[cfg(feature = "server")]
-pub use listener::{ListenError, Listener, Reach};
+pub use listener::{ListenError, Listener, Reach, Words};
 pub use message::{Arrival, MAX_DESCRIPTORS, MAX_MESSAGE};
 pub use seqpacket::{ConnectError, MAX_PATH, Received, Seqpacket, Unfit};

@@ -1,34 +1,143 @@
 //! What a client may cost. Time comes in as an argument, so that nothing here waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-/// Connections that one user may make: so many a second, after as many at once. Each costs the daemon a message or two, and
-/// no other limit would count those of a client that connects and leaves again.
-const CONNECTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(500).unwrap();
+use crate::credentials::Credentials;
+
 const ROOT: u32 = 0;
+/// Accounts that are kept before those with nothing left in them are looked for.
+const FEW_ACCOUNTS: usize = 64;
 
 /// The bounds that a [`Listener`](crate::Listener) keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections of all users together. Root may always connect, else others could lock the administrator out.
-    pub connections: NonZeroU32,
-    /// Connections of one user.
-    pub connections_per_user: NonZeroU32,
-    /// Messages a second that are read from one connection in the long run; more wait in its socket.
-    pub messages_per_second: NonZeroU32,
-    /// Messages that are read at once from a connection that was quiet before.
-    pub burst: NonZeroU32,
+    /// Of root, who shares with nobody: else others could lock the administrator out.
+    pub root: Bounds,
+    /// Of users whom the policy names. Each has its own; none of it is shared.
+    pub holders: Bounds,
+    /// Of those whom the policy knows by a group alone.
+    pub members: Bounds,
+    /// What all members have together. One user may bring thousands of user ids (subordinate ones) into a group.
+    pub all_members: Shared,
+    /// Of users whom the policy does not know.
+    pub strangers: Bounds,
+    /// What all strangers have together.
+    pub all_strangers: Shared,
     /// Messages of one connection that were delivered and are not yet done with; no more are read until one is.
     pub in_flight: NonZeroU32,
     /// Messages that wait for a peer to read them; one more and the connection is cut off.
     pub queued_messages: NonZeroU32,
     /// Bytes of these messages, likewise.
     pub queued_bytes: NonZeroU32,
+    /// How long a client may take until its first message.
+    pub silence: Duration,
 }
 
-/// A bucket of tokens that fills at a steady rate: each taker takes one.
+/// What one user may cost, over all its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections.
+    pub connections: NonZeroU32,
+    /// The longest message, in bytes.
+    pub longest: NonZeroU32,
+    /// What is read.
+    pub rates: Rates,
+}
+
+/// What all users of one kind may cost together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// Connections.
+    pub connections: NonZeroU32,
+    /// What is read.
+    pub rates: Rates,
+}
+
+/// What is read, in the long run and at once after a quiet time. What is beyond it waits in the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// Messages a second. A new connection counts as one.
+    pub messages: NonZeroU32,
+    /// Messages at once.
+    pub messages_at_once: NonZeroU32,
+    /// Bytes a second.
+    pub bytes: NonZeroU32,
+    /// Bytes at once. A message is begun while one of them is left, and its rest is owed.
+    pub bytes_at_once: NonZeroU32,
+}
+
+/// Users, by their ids and by groups that they are in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Party {
+    /// User ids.
+    pub uids: HashSet<u32>,
+    /// Group ids.
+    pub gids: HashSet<u32>,
+}
+
+/// Whom the policy knows. Root need not be named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Those who have anything to ask for.
+    pub trusted: Party,
+    /// Those whose requests may bring descriptors.
+    pub descriptors: Party,
+}
+
+/// What the policy makes of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Standing {
+    Root,
+    /// Named by its user id.
+    Holder,
+    /// Known by a group alone.
+    Member,
+    Stranger,
+}
+
+/// What is counted together: a user, by each standing that its connections have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Payer {
+    pub standing: Standing,
+    pub uid: u32,
+}
+
+impl Party {
+    fn has_member(&self, Credentials { gid, groups, .. }: &Credentials) -> bool {
+        !self.gids.is_empty() && (self.gids.contains(gid) || groups.iter().any(|group| self.gids.contains(group)))
+    }
+}
+
+impl Trust {
+    pub(crate) fn payer(&self, who: &Credentials) -> Payer {
+        let standing = match who.uid {
+            ROOT => Standing::Root,
+            uid if self.trusted.uids.contains(&uid) => Standing::Holder,
+            _ if self.trusted.has_member(who) => Standing::Member,
+            _ => Standing::Stranger,
+        };
+        Payer { standing, uid: who.uid }
+    }
+
+    pub(crate) fn may_send_descriptors(&self, who: &Credentials) -> bool {
+        who.uid == ROOT || self.descriptors.uids.contains(&who.uid) || self.descriptors.has_member(who)
+    }
+}
+
+impl Limits {
+    pub(crate) fn of(&self, standing: Standing) -> &Bounds {
+        match standing {
+            Standing::Root => &self.root,
+            Standing::Holder => &self.holders,
+            Standing::Member => &self.members,
+            Standing::Stranger => &self.strangers,
+        }
+    }
+}
+
+/// A bucket of tokens that fills at a steady rate.
 ///
 /// Kept as the one instant until which the tokens taken would have to be waited for, were there no burst.
 #[derive(Clone, Copy, Debug)]
@@ -50,13 +159,40 @@ impl Bucket {
         now + self.paid_until.saturating_duration_since(now).saturating_sub(self.slack)
     }
 
-    /// Takes a token, owing it if there is none.
-    pub fn take(&mut self, now: Instant) {
-        self.paid_until = self.paid_until.max(now) + self.refill;
+    /// Takes tokens, owing those that are not there.
+    pub fn take(&mut self, amount: u32, now: Instant) {
+        self.paid_until = self.paid_until.max(now) + self.refill * amount;
     }
 
     fn is_full(&self, now: Instant) -> bool {
         self.paid_until <= now
+    }
+}
+
+/// The two buckets of [`Rates`].
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    messages: Bucket,
+    bytes: Bucket,
+}
+
+impl Budget {
+    fn new(rates: &Rates, now: Instant) -> Self {
+        let Rates { messages, messages_at_once, bytes, bytes_at_once } = *rates;
+        Self { messages: Bucket::new(messages, messages_at_once, now), bytes: Bucket::new(bytes, bytes_at_once, now) }
+    }
+
+    fn due(&self, now: Instant) -> Instant {
+        self.messages.due(now).max(self.bytes.due(now))
+    }
+
+    fn charge(&mut self, bytes: usize, now: Instant) {
+        self.messages.take(1, now);
+        self.bytes.take(u32::try_from(bytes).unwrap_or(u32::MAX), now);
+    }
+
+    fn is_full(&self, now: Instant) -> bool {
+        self.messages.is_full(now) && self.bytes.is_full(now)
     }
 }
 
@@ -88,69 +224,122 @@ impl Quota {
     }
 }
 
-/// Who is connected: the bounds on connections, without the connections.
+/// Who is connected, and what they cost: the bounds, without the connections.
 #[derive(Debug)]
-pub(crate) struct Admission {
-    connections: NonZeroU32,
-    per_user: NonZeroU32,
-    total: u32,
-    users: HashMap<u32, User>,
+pub(crate) struct Accounts {
+    limits: Limits,
+    users: HashMap<Payer, Account>,
+    /// How many users there are when the next look for those to be forgotten is due.
+    next_look: usize,
+    members: Account,
+    strangers: Account,
 }
 
 #[derive(Debug)]
-struct User {
-    connections: u32,
-    connects: Bucket,
+struct Account {
+    places: Quota,
+    budget: Budget,
+}
+
+impl Account {
+    fn new(connections: NonZeroU32, rates: &Rates, now: Instant) -> Self {
+        Self { places: Quota::new(connections), budget: Budget::new(rates, now) }
+    }
+
+    fn is_untouched(&self, now: Instant) -> bool {
+        self.places.used == 0 && self.budget.is_full(now)
+    }
 }
 
 /// Why somebody was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// All places are taken.
+    /// All places of this kind of users are taken.
     Full,
     /// All places of this user are taken.
     UserFull,
-    /// The user connects too often.
+    /// The user, or its kind, does too much.
     TooOften,
 }
 
-impl Admission {
+impl Accounts {
     /// Nobody is connected.
-    pub fn new(limits: &Limits) -> Self {
-        let Limits { connections, connections_per_user: per_user, .. } = *limits;
-        Self { connections, per_user, total: 0, users: HashMap::new() }
+    pub fn new(limits: &Limits, now: Instant) -> Self {
+        let shared = |Shared { connections, rates }: &Shared| Account::new(*connections, rates, now);
+        Self {
+            limits: *limits,
+            users: HashMap::new(),
+            next_look: FEW_ACCOUNTS,
+            members: shared(&limits.all_members),
+            strangers: shared(&limits.all_strangers),
+        }
     }
 
     /// Gives a place to a user's connection, or says why not. Each place is given back by [`leave`](Self::leave).
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn admit(&mut self, uid: u32, now: Instant) -> Result<(), Refusal> {
-        // Those who left and whose bucket is full again are as strangers.
-        self.users.retain(|_, user| user.connections > 0 || !user.connects.is_full(now));
-
-        let bucket = || Bucket::new(CONNECTS_PER_SECOND, CONNECTS_PER_SECOND, now);
-        let user = self.users.entry(uid).or_insert_with(|| User { connections: 0, connects: bucket() });
-        if user.connects.due(now) > now {
+    pub fn admit(&mut self, payer: Payer, now: Instant) -> Result<(), Refusal> {
+        self.forget(now);
+        if self.due(payer, now) > now {
             return Err(Refusal::TooOften);
         }
-        user.connects.take(now);
-        if user.connections >= self.per_user.get() {
-            return Err(Refusal::UserFull);
-        }
-        if self.total >= self.connections.get() && uid != ROOT {
+        let shared = self.shared(payer);
+        if shared.is_some_and(|shared| !shared.places.has(1)) {
             return Err(Refusal::Full);
         }
-        user.connections += 1;
-        self.total += 1;
+        let Bounds { connections, rates, .. } = *self.limits.of(payer.standing);
+        let own = self.users.entry(payer).or_insert_with(|| Account::new(connections, &rates, now));
+        if !own.places.has(1) {
+            return Err(Refusal::UserFull);
+        }
+        own.places.take(1);
+        if let Some(shared) = self.shared(payer) {
+            shared.places.take(1);
+        }
+        self.charge(payer, 0, now);
         Ok(())
     }
 
     /// Takes back a place that was given to this user.
-    pub fn leave(&mut self, uid: u32) {
-        if let Some(user) = self.users.get_mut(&uid).filter(|user| user.connections > 0) {
-            user.connections -= 1;
-            self.total -= 1;
+    pub fn leave(&mut self, payer: Payer) {
+        let Some(own) = self.users.get_mut(&payer).filter(|own| own.places.used > 0) else { return };
+        own.places.give_back(1);
+        if let Some(shared) = self.shared(payer) {
+            shared.places.give_back(1);
+        }
+    }
+
+    /// When a message of this user may be read: `now`, or later.
+    pub fn due(&mut self, payer: Payer, now: Instant) -> Instant {
+        let own = self.users.get(&payer).map_or(now, |own| own.budget.due(now));
+        self.shared(payer).map_or(own, |shared| own.max(shared.budget.due(now)))
+    }
+
+    /// A message of this user was read.
+    pub fn charge(&mut self, payer: Payer, bytes: usize, now: Instant) {
+        if let Some(own) = self.users.get_mut(&payer) {
+            own.budget.charge(bytes, now);
+        }
+        if let Some(shared) = self.shared(payer) {
+            shared.budget.charge(bytes, now);
+        }
+    }
+
+    fn shared(&mut self, payer: Payer) -> Option<&mut Account> {
+        match payer.standing {
+            Standing::Root | Standing::Holder => None,
+            Standing::Member => Some(&mut self.members),
+            Standing::Stranger => Some(&mut self.strangers),
+        }
+    }
+
+    /// Those who left and whose budget is whole again are as if they had never come. Looked for when the table has grown, so that
+    /// a look costs each newcomer the same, however many there are.
+    fn forget(&mut self, now: Instant) {
+        if self.users.len() >= self.next_look {
+            self.users.retain(|_, account| !account.is_untouched(now));
+            self.next_look = FEW_ACCOUNTS.max(2 * self.users.len());
         }
     }
 }
@@ -166,9 +355,39 @@ mod tests {
         NonZeroU32::new(number).unwrap()
     }
 
-    fn admission(connections: u32, per_user: u32) -> Admission {
-        Admission { connections: some(connections), per_user: some(per_user), total: 0, users: HashMap::new() }
+    fn rates(messages: u32, messages_at_once: u32, bytes: u32, bytes_at_once: u32) -> Rates {
+        Rates {
+            messages: some(messages),
+            messages_at_once: some(messages_at_once),
+            bytes: some(bytes),
+            bytes_at_once: some(bytes_at_once),
+        }
     }
+
+    fn limits() -> Limits {
+        let wide = rates(1_000_000, 1_000_000, 1 << 30, 1 << 30);
+        let bounds = |connections| Bounds { connections: some(connections), longest: some(65_536), rates: wide };
+        let shared = |connections| Shared { connections: some(connections), rates: wide };
+        Limits {
+            root: bounds(3),
+            holders: bounds(3),
+            members: bounds(3),
+            all_members: shared(6),
+            strangers: bounds(2),
+            all_strangers: shared(5),
+            in_flight: some(1),
+            queued_messages: some(1),
+            queued_bytes: some(1),
+            silence: Duration::from_secs(1),
+        }
+    }
+
+    fn payer(standing: Standing, uid: u32) -> Payer {
+        Payer { standing, uid }
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const KINDS: [Standing; 4] = [Standing::Root, Standing::Holder, Standing::Member, Standing::Stranger];
 
     #[test]
     fn a_bucket_gives_its_burst_at_once_and_then_keeps_its_rate() {
@@ -176,59 +395,123 @@ mod tests {
         let mut bucket = Bucket::new(some(10), some(3), start);
         for _ in 0..3 {
             assert_eq!(bucket.due(start), start);
-            bucket.take(start);
+            bucket.take(1, start);
         }
         assert_eq!(bucket.due(start), start + Duration::from_millis(100));
-        bucket.take(start + Duration::from_millis(100));
+        bucket.take(1, start + Duration::from_millis(100));
         assert_eq!(bucket.due(start + Duration::from_millis(100)), start + Duration::from_millis(200));
 
         let later = start + Duration::from_secs(60);
         for _ in 0..3 {
             assert_eq!(bucket.due(later), later, "an hour of quiet is worth no more than the burst");
-            bucket.take(later);
+            bucket.take(1, later);
         }
         assert!(bucket.due(later) > later);
     }
 
     #[test]
-    fn root_gets_in_when_all_places_are_taken_and_is_bound_by_its_own() {
+    fn a_client_is_what_the_policy_says_of_its_user_and_its_groups() {
+        let party = |uids: &[u32], gids: &[u32]| Party {
+            uids: uids.iter().copied().collect(),
+            gids: gids.iter().copied().collect(),
+        };
+        let trust = Trust { trusted: party(&[1001, 1002], &[50, 60]), descriptors: party(&[1002], &[60]) };
+        for (uid, gid, groups, standing, descriptors) in [
+            (0, 0, &[][..], Standing::Root, true),
+            (1001, 1, &[], Standing::Holder, false),
+            (1001, 60, &[], Standing::Holder, true),
+            (1002, 1, &[], Standing::Holder, true),
+            (1003, 50, &[], Standing::Member, false),
+            (1003, 1, &[2, 50], Standing::Member, false),
+            (1003, 1, &[60], Standing::Member, true),
+            (1003, 1001, &[1002], Standing::Stranger, false),
+            (50, 0, &[0], Standing::Stranger, false),
+        ] {
+            let who = Credentials { pid: 1, uid, gid, groups: groups.to_vec() };
+            assert_eq!(trust.payer(&who), payer(standing, uid), "{who:?}");
+            assert_eq!(trust.may_send_descriptors(&who), descriptors, "{who:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_places_others_take_root_and_every_named_user_have_theirs() {
         let now = Instant::now();
-        let mut admission = admission(2, 1);
-        assert_eq!(admission.admit(1000, now), Ok(()));
-        assert_eq!(admission.admit(1000, now), Err(Refusal::UserFull));
-        assert_eq!(admission.admit(1001, now), Ok(()));
-        assert_eq!(admission.admit(1002, now), Err(Refusal::Full));
-        assert_eq!(admission.admit(ROOT, now), Ok(()));
-        assert_eq!(admission.admit(ROOT, now), Err(Refusal::UserFull));
-        admission.leave(1000);
-        assert_eq!(admission.admit(1002, now), Err(Refusal::Full), "root's place counts");
-        admission.leave(ROOT);
-        assert_eq!(admission.admit(1002, now), Ok(()));
+        let mut accounts = Accounts::new(&limits(), now);
+        for uid in 1..1000 {
+            let _ = accounts.admit(payer(Standing::Stranger, uid), now);
+            let _ = accounts.admit(payer(Standing::Stranger, uid), now);
+            let _ = accounts.admit(payer(Standing::Member, uid), now);
+        }
+        assert_eq!(accounts.admit(payer(Standing::Stranger, 1), now), Err(Refusal::Full));
+        assert_eq!(accounts.admit(payer(Standing::Member, 1), now), Err(Refusal::Full));
+        for who in [payer(Standing::Root, 0), payer(Standing::Holder, 5000), payer(Standing::Holder, 5001)] {
+            for _ in 0..3 {
+                assert_eq!(accounts.admit(who, now), Ok(()));
+            }
+            assert_eq!(accounts.admit(who, now), Err(Refusal::UserFull));
+        }
+        accounts.leave(payer(Standing::Stranger, 1));
+        assert_eq!(accounts.admit(payer(Standing::Stranger, 1), now), Ok(()));
     }
 
     #[test]
     fn a_user_who_comes_and_goes_all_the_time_is_slowed_down_and_others_are_not() {
         let now = Instant::now();
-        let mut admission = admission(10, 10);
-        for _ in 0..CONNECTS_PER_SECOND.get() {
-            assert_eq!(admission.admit(1000, now), Ok(()));
-            admission.leave(1000);
+        let strangers = Bounds { rates: rates(10, 4, 100, 100), ..limits().strangers };
+        let mut accounts = Accounts::new(&Limits { strangers, ..limits() }, now);
+        let [one, other] = [1000, 1001].map(|uid| payer(Standing::Stranger, uid));
+        for _ in 0..4 {
+            assert_eq!(accounts.admit(one, now), Ok(()));
+            accounts.leave(one);
         }
-        assert_eq!(admission.admit(1000, now), Err(Refusal::TooOften));
-        assert_eq!(admission.admit(1001, now), Ok(()));
-        assert_eq!(admission.admit(1000, now + Duration::from_millis(2)), Ok(()));
+        assert_eq!(accounts.admit(one, now), Err(Refusal::TooOften));
+        assert_eq!(accounts.admit(other, now), Ok(()));
+        assert_eq!(accounts.admit(one, now + Duration::from_millis(101)), Ok(()));
+    }
+
+    #[test]
+    fn a_budget_is_the_users_and_not_the_connections() {
+        let now = Instant::now();
+        let strangers = Bounds { rates: rates(1000, 1000, 1000, 100), ..limits().strangers };
+        let mut accounts = Accounts::new(&Limits { strangers, ..limits() }, now);
+        let [one, other] = [1000, 1001].map(|uid| payer(Standing::Stranger, uid));
+        accounts.admit(one, now).unwrap();
+        accounts.admit(one, now).unwrap();
+        accounts.admit(other, now).unwrap();
+        accounts.charge(one, 4100, now);
+        assert_eq!(accounts.due(one, now), now + Duration::from_millis(4001), "its debt less what is given at once");
+        assert_eq!(accounts.due(other, now), now);
+        accounts.leave(one);
+        accounts.leave(one);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(accounts.admit(one, later), Err(Refusal::TooOften), "a new connection owes what the old one did");
+    }
+
+    #[test]
+    fn all_strangers_together_have_a_budget_and_nobody_else_pays_for_it() {
+        let now = Instant::now();
+        let all_strangers = Shared { rates: rates(10, 2, 1000, 1000), ..limits().all_strangers };
+        let mut accounts = Accounts::new(&Limits { all_strangers, ..limits() }, now);
+        accounts.admit(payer(Standing::Stranger, 1), now).unwrap();
+        accounts.admit(payer(Standing::Stranger, 2), now).unwrap();
+        assert_eq!(accounts.admit(payer(Standing::Stranger, 3), now), Err(Refusal::TooOften));
+        for who in [payer(Standing::Root, 0), payer(Standing::Holder, 1), payer(Standing::Member, 1)] {
+            accounts.admit(who, now).unwrap();
+            assert_eq!(accounts.due(who, now), now);
+        }
     }
 
     #[test]
     fn users_who_left_are_forgotten() {
-        let now = Instant::now();
-        let mut admission = admission(10, 10);
-        for uid in 1000..2000 {
-            admission.admit(uid, now).unwrap();
-            admission.leave(uid);
+        let start = Instant::now();
+        let mut accounts = Accounts::new(&limits(), start);
+        for uid in 1..100_000 {
+            let now = start + Duration::from_millis(u64::from(uid));
+            let who = payer(Standing::Stranger, uid);
+            accounts.admit(who, now).unwrap();
+            accounts.leave(who);
+            assert!(accounts.users.len() <= 2 * FEW_ACCOUNTS, "{} after {uid}", accounts.users.len());
         }
-        admission.admit(1, now + Duration::from_secs(1)).unwrap();
-        assert_eq!(admission.users.len(), 1);
     }
 
     proptest! {
@@ -243,7 +526,7 @@ mod tests {
             for wait in waits {
                 now += Duration::from_micros(wait);
                 while bucket.due(now) <= now && taken < 10_000 {
-                    bucket.take(now);
+                    bucket.take(1, now);
                     taken += 1;
                 }
                 let filled = (now - start).as_secs_f64() * f64::from(rate);
@@ -256,28 +539,84 @@ mod tests {
         }
 
         #[test]
+        fn whatever_is_sent_over_however_many_connections_each_user_and_all_strangers_keep_their_rates(
+            steps in vec((1..6_u32, 0..50_000_u64, 1..5_000_usize), 1..300),
+        ) {
+            let (each, all) = (rates(20, 5, 8_000, 4_000), rates(50, 8, 20_000, 9_000));
+            let strangers = Bounds { connections: some(100), longest: some(4096), rates: each };
+            let all_strangers = Shared { connections: some(1000), rates: all };
+            let start = Instant::now();
+            let mut accounts = Accounts::new(&Limits { strangers, all_strangers, ..limits() }, start);
+            let mut now = start;
+            let mut read: Vec<(u32, usize)> = Vec::new();
+            for (uid, wait, bytes) in steps {
+                now += Duration::from_micros(wait);
+                let who = payer(Standing::Stranger, uid);
+                // A connection now and then, which may be refused; it counts as a message.
+                if bytes % 7 == 0 && accounts.admit(who, now).is_ok() {
+                    read.push((uid, 0));
+                }
+                if accounts.users.contains_key(&who) && accounts.due(who, now) <= now {
+                    accounts.charge(who, bytes, now);
+                    read.push((uid, bytes));
+                }
+            }
+            let seconds = (now - start).as_secs_f64() * 1.000_1;
+            let held = |count: usize, bytes: usize, rates: &Rates| {
+                let most = |rate: NonZeroU32, burst: NonZeroU32| f64::from(burst.get()) + seconds * f64::from(rate.get());
+                count as f64 <= most(rates.messages, rates.messages_at_once)
+                    // The message that takes the last byte owes the rest of its own.
+                    && bytes as f64 <= most(rates.bytes, rates.bytes_at_once) + 5_000.0
+            };
+            for uid in 1..6 {
+                let own = || read.iter().filter(|(other, _)| *other == uid);
+                prop_assert!(held(own().count(), own().map(|(_, bytes)| bytes).sum(), &each), "user {uid}");
+            }
+            prop_assert!(held(read.len(), read.iter().map(|(_, bytes)| bytes).sum(), &all));
+            for uid in 1..6 {
+                let due = accounts.due(payer(Standing::Stranger, uid), now);
+                prop_assert!(due <= now + Duration::from_secs(2), "nobody is kept waiting longer than its own debt takes");
+            }
+        }
+
+        #[test]
         fn the_counts_of_connections_are_those_of_a_simple_model(
-            steps in vec((any::<bool>(), 0..4_u32), 0..200),
+            steps in vec((any::<bool>(), 0..4_usize, 0..4_u32), 0..300),
         ) {
             let now = Instant::now();
-            let mut admission = admission(5, 3);
-            let mut model: Vec<u32> = Vec::new();
-            for (comes, uid) in steps {
-                let own = model.iter().filter(|&&other| other == uid).count();
+            let limits = limits();
+            let mut accounts = Accounts::new(&limits, now);
+            let mut model: Vec<Payer> = Vec::new();
+            for (comes, kind, uid) in steps {
+                let who = payer(KINDS[kind], uid);
+                let own = model.iter().filter(|&&other| other == who).count();
+                let alike = model.iter().filter(|other| other.standing == who.standing).count();
                 if comes {
-                    let fits = own < 3 && (model.len() < 5 || uid == ROOT);
-                    prop_assert_eq!(admission.admit(uid, now).is_ok(), fits);
+                    let most = match who.standing {
+                        Standing::Member => 6,
+                        Standing::Stranger => 5,
+                        Standing::Root | Standing::Holder => usize::MAX,
+                    };
+                    let fits = own < limits.of(who.standing).connections.get() as usize && alike < most;
+                    prop_assert_eq!(accounts.admit(who, now).is_ok(), fits);
                     if fits {
-                        model.push(uid);
+                        model.push(who);
                     }
                 } else {
-                    admission.leave(uid);
-                    if let Some(place) = model.iter().position(|&other| other == uid) {
+                    accounts.leave(who);
+                    if let Some(place) = model.iter().position(|&other| other == who) {
                         model.remove(place);
                     }
                 }
-                prop_assert_eq!(admission.total as usize, model.len());
             }
+            for who in model.clone() {
+                accounts.leave(who);
+            }
+            prop_assert!(accounts.users.values().all(|account| account.places.used == 0));
+            prop_assert_eq!((accounts.members.places.used, accounts.strangers.places.used), (0, 0));
+            accounts.next_look = 0;
+            accounts.forget(now + HOUR);
+            prop_assert!(accounts.users.is_empty());
         }
 
         #[test]

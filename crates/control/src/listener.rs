@@ -1,29 +1,30 @@
 //! The daemon's socket: who may come in.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with, bind, listen};
+use rustix::net::{SocketAddrUnix, SocketFlags, accept_with, bind, listen};
+use rustix::process::umask;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Semaphore;
+use tokio::task::consume_budget;
 
-use crate::aside::drop_aside;
+use crate::aside::Closers;
 use crate::connection::Connection;
-use crate::limits::{Admission, Limits, Refusal};
+use crate::limits::{Accounts, Limits, Payer, Refusal, Standing, Trust};
 use crate::seqpacket::{MAX_PATH, Seqpacket, Unfit, address, new_socket};
 use crate::sys;
 
 /// Connections that the kernel keeps until we take them.
 const BACKLOG: i32 = 128;
-/// Refused connections that may be closing at a time. They have no place, and their close can be made to take long.
-const CLOSING: usize = 64;
 /// How long to wait where the kernel gives no connection, for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -37,12 +38,21 @@ pub enum Reach {
 }
 
 impl Reach {
-    fn mode(self) -> u32 {
-        match self {
+    fn mode(self) -> Mode {
+        Mode::from_raw_mode(match self {
             Self::Everybody => 0o666,
             Self::Owner => 0o600,
-        }
+        })
     }
+}
+
+/// What clients are told that are not served, in messages of the protocol above; nothing where one is empty.
+#[derive(Clone, Debug, Default)]
+pub struct Words {
+    /// There is no place for it.
+    pub refusal: Vec<u8>,
+    /// It sent nothing in time.
+    pub silence: Vec<u8>,
 }
 
 /// A listening socket in the file system. Dropping it removes the socket, unless another has taken its path.
@@ -51,22 +61,25 @@ pub struct Listener {
     socket: AsyncFd<OwnedFd>,
     file: SocketFile,
     limits: Limits,
-    refusal: Vec<u8>,
-    admission: Arc<Mutex<Admission>>,
-    closing: Arc<Semaphore>,
+    trust: Trust,
+    words: Words,
+    accounts: Arc<Mutex<Accounts>>,
+    closers: Closers,
+    /// Whether the kernel keeps clients from sending descriptors, unless they may.
+    guarded: bool,
 }
 
 impl Listener {
     /// Makes the socket at `path` for those whom `reach` names, and listens. A socket that nobody listens to any more is replaced; that
     /// two start at the same moment is the caller's to prevent. Needs a tokio runtime with its IO and time drivers.
     ///
-    /// Clients for whom there is no place get `refusal` before they are let go, unless it is empty.
-    ///
     /// # Errors
     /// [`ListenError`].
-    pub fn bind(path: &Path, reach: Reach, limits: Limits, refusal: Vec<u8>) -> Result<Self, ListenError> {
-        if !refusal.is_empty() {
-            Unfit::check(refusal.len(), 0).map_err(|unfit| ListenError::Refusal { unfit })?;
+    pub fn bind(path: &Path, reach: Reach, limits: Limits, trust: Trust, words: Words) -> Result<Self, ListenError> {
+        for message in [&words.refusal, &words.silence] {
+            if !message.is_empty() {
+                Unfit::check(message.len(), 0).map_err(|unfit| ListenError::Words { unfit })?;
+            }
         }
         let failed =
             |what| move |cause: Errno| ListenError::Failed { what, path: path.to_owned(), cause: cause.into() };
@@ -75,10 +88,11 @@ impl Listener {
             other => failed("use")(other),
         })?;
         let socket = new_socket().map_err(failed("make a socket for"))?;
-        match bind(&socket, &address) {
+        let guarded = sys::take_descriptors(socket.as_fd(), false).is_ok();
+        match bind_with_mode(&socket, &address, reach.mode()) {
             Err(Errno::ADDRINUSE) => {
                 remove_dead(path)?;
-                bind(&socket, &address)
+                bind_with_mode(&socket, &address, reach.mode())
             }
             bound => bound,
         }
@@ -86,18 +100,10 @@ impl Listener {
 
         let failed = |what| move |cause| ListenError::Failed { what, path: path.to_owned(), cause };
         let file = SocketFile::at(path).map_err(failed("look at the socket"))?;
-        // The umask took rights away. Nobody can connect before listen().
-        fs::set_permissions(path, Permissions::from_mode(reach.mode())).map_err(failed("say who may connect to"))?;
         listen(&socket, BACKLOG).map_err(|errno| failed("listen at")(errno.into()))?;
         let socket = sys::watch(socket, Interest::READABLE).map_err(failed("watch"))?;
-        Ok(Self {
-            socket,
-            file,
-            limits,
-            refusal,
-            admission: Arc::new(Mutex::new(Admission::new(&limits))),
-            closing: Arc::new(Semaphore::new(CLOSING)),
-        })
+        let accounts = Arc::new(Mutex::new(Accounts::new(&limits, Instant::now())));
+        Ok(Self { socket, file, limits, trust, words, accounts, closers: Closers::default(), guarded })
     }
 
     /// Where it listens.
@@ -110,6 +116,8 @@ impl Listener {
     /// Where the kernel gives no connection, for want of descriptors perhaps, clients wait in its queue until it does.
     pub async fn accept(&self) -> Connection {
         loop {
+            // Those who connect without end must not keep this thread.
+            consume_budget().await;
             let accepted = match self.socket.readable().await {
                 Ok(mut ready) => {
                     ready.try_io(|socket| Ok(accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?))
@@ -121,7 +129,7 @@ impl Listener {
                 Err(_) => {}
                 Ok(Err(_)) => tokio::time::sleep(PAUSE).await,
                 Ok(Ok(socket)) => {
-                    if let Some(connection) = self.admit(socket).await {
+                    if let Some(connection) = self.admit(socket) {
                         return connection;
                     }
                 }
@@ -129,50 +137,98 @@ impl Listener {
         }
     }
 
-    /// Lets a client in, or sees it off. Only the latter waits.
-    async fn admit(&self, socket: OwnedFd) -> Option<Connection> {
+    /// Lets a client in, or sees it off. Waits for nothing.
+    fn admit(&self, socket: OwnedFd) -> Option<Connection> {
         let socket = Seqpacket::accepted(socket);
         // Without credentials, as without memory, nobody is let in.
-        let credentials = socket.credentials().ok();
-        let place = credentials.as_ref().and_then(|who| Place::take(&self.admission, who.uid).ok());
-        match (credentials, place) {
-            (Some(credentials), Some(place)) => Connection::new(socket, credentials, place, &self.limits).ok(),
-            _ => {
-                if !self.refusal.is_empty() {
-                    // A client that has gone already needs no reason.
-                    let _ = socket.send(&self.refusal, &[]);
-                }
-                let turn = Arc::clone(&self.closing).acquire_owned().await;
-                drop_aside((socket, turn));
-                None
-            }
+        let Ok(credentials) = socket.credentials() else {
+            self.see_off(socket, Payer { standing: Standing::Stranger, uid: u32::MAX });
+            return None;
+        };
+        let payer = self.trust.payer(&credentials);
+        let Ok(place) = Place::take(&self.accounts, &self.closers, payer) else {
+            self.see_off(socket, payer);
+            return None;
+        };
+        let sends_descriptors = self.trust.may_send_descriptors(&credentials);
+        if self.guarded && sends_descriptors {
+            // It fails for want of the option alone, which is there.
+            let _ = sys::take_descriptors(socket.as_fd(), true);
+        }
+        let may_block = sends_descriptors || !self.guarded;
+        Connection::new(socket, credentials, place, may_block, sends_descriptors, &self.limits, &self.words.silence)
+            .ok()
+    }
+
+    fn see_off(&self, socket: Seqpacket, payer: Payer) {
+        if !self.words.refusal.is_empty() {
+            // A client that has gone already needs no reason.
+            let _ = socket.send(&self.words.refusal, &[]);
+        }
+        // It has no place to keep. Where nobody could send it descriptors, closing it takes no time.
+        if !self.guarded {
+            self.closers.close(payer, socket);
         }
     }
 }
 
-/// A place in the admission table, given back when it is dropped.
+/// The mode is there from the first moment, whatever the umask of the process, so that no path needs to be changed afterwards:
+/// another file may have taken it.
+fn bind_with_mode(socket: &OwnedFd, address: &SocketAddrUnix, mode: Mode) -> rustix::io::Result<()> {
+    let made = || -> io::Result<()> {
+        sys::own_umask()?;
+        umask(mode.complement() & Mode::from_raw_mode(0o777));
+        Ok(bind(socket, address)?)
+    };
+    let done = thread::scope(|scope| {
+        let maker = thread::Builder::new().name("binding".to_owned()).spawn_scoped(scope, made)?;
+        maker.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+    });
+    done.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+/// A place of a user, given back when it is dropped; and the user's account.
 #[derive(Debug)]
 pub(crate) struct Place {
-    admission: Arc<Mutex<Admission>>,
-    uid: u32,
+    accounts: Arc<Mutex<Accounts>>,
+    closers: Closers,
+    payer: Payer,
 }
 
 impl Place {
-    fn take(admission: &Arc<Mutex<Admission>>, uid: u32) -> Result<Self, Refusal> {
-        locked(admission).admit(uid, Instant::now())?;
-        Ok(Self { admission: Arc::clone(admission), uid })
+    fn take(accounts: &Arc<Mutex<Accounts>>, closers: &Closers, payer: Payer) -> Result<Self, Refusal> {
+        locked(accounts).admit(payer, Instant::now())?;
+        Ok(Self { accounts: Arc::clone(accounts), closers: closers.clone(), payer })
+    }
+
+    pub fn payer(&self) -> Payer {
+        self.payer
+    }
+
+    pub fn closers(&self) -> &Closers {
+        &self.closers
+    }
+
+    /// When a message may be read: `now`, or later.
+    pub fn due(&self, now: Instant) -> Instant {
+        locked(&self.accounts).due(self.payer, now)
+    }
+
+    /// A message was read.
+    pub fn charge(&self, bytes: usize, now: Instant) {
+        locked(&self.accounts).charge(self.payer, bytes, now);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        locked(&self.admission).leave(self.uid);
+        locked(&self.accounts).leave(self.payer);
     }
 }
 
-fn locked(admission: &Mutex<Admission>) -> MutexGuard<'_, Admission> {
+fn locked(accounts: &Mutex<Accounts>) -> MutexGuard<'_, Accounts> {
     // It does nothing that could panic half way.
-    admission.lock().unwrap_or_else(PoisonError::into_inner)
+    accounts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The socket as others find it; removed when this is dropped, if it still is the one that was made.
@@ -246,9 +302,9 @@ pub enum ListenError {
         /// The path.
         path: PathBuf,
     },
-    /// The refusal is no message.
-    #[error("the message for clients that are refused is none: {unfit}")]
-    Refusal {
+    /// Of what is to be said to clients that are not served, something is not a message.
+    #[error("what clients are told that are not served is not a message: {unfit}")]
+    Words {
         /// Why.
         unfit: Unfit,
     },
@@ -272,7 +328,7 @@ impl ListenError {
             Self::PathTooLong { .. } => Some(Errno::NAMETOOLONG.raw_os_error()),
             Self::Running { .. } => Some(Errno::ADDRINUSE.raw_os_error()),
             Self::NotASocket { .. } => Some(Errno::EXIST.raw_os_error()),
-            Self::Refusal { .. } => Some(Errno::INVAL.raw_os_error()),
+            Self::Words { .. } => Some(Errno::INVAL.raw_os_error()),
             Self::Failed { cause, .. } => cause.raw_os_error(),
         }
     }
@@ -283,7 +339,7 @@ impl ListenError {
             Self::PathTooLong { .. } => Some("put the socket where its path is shorter"),
             Self::Running { .. } => Some("stop that program, or choose another path"),
             Self::NotASocket { .. } => Some("look what it is; remove it, or choose another path"),
-            Self::Refusal { .. } => None,
+            Self::Words { .. } => None,
             Self::Failed { cause, .. } => match Errno::from_io_error(cause)? {
                 Errno::NOENT => Some("the folder does not exist: make it"),
                 Errno::ACCESS | Errno::PERM => Some("this user may not make a socket in that folder"),

@@ -46,6 +46,20 @@ pub enum Arrival {
     End,
 }
 
+impl Arrival {
+    /// Its bytes, as the peer sent it.
+    #[must_use]
+    pub const fn length(self) -> usize {
+        match self {
+            Self::End => 0,
+            Self::Message { length }
+            | Self::Oversized { length }
+            | Self::TooManyDescriptors { length }
+            | Self::DescriptorsLost { length } => length,
+        }
+    }
+}
+
 impl Packet {
     /// Decides what the packet is. The worst is told first: what is no message is not searched for descriptors.
     #[must_use]

@@ -76,6 +76,13 @@ impl Seqpacket {
         Credentials::of_peer(self.fd.as_fd())
     }
 
+    /// Whether a message waits to be received.
+    #[cfg(feature = "server")]
+    pub(crate) fn has_unread(&self) -> bool {
+        // A socket that cannot tell has failed, which whoever reads from it is told.
+        rustix::io::ioctl_fionread(&self.fd).is_ok_and(|bytes| bytes > 0)
+    }
+
     /// Sends one message and copies of the descriptors, all or nothing.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ mod common;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{self, Command, Stdio};
@@ -14,13 +14,18 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, REFUSAL, SOON, Server, all_writers_closed, send_raw, some, wait, wide};
+use common::{
+    DEADLINE, REFUSAL, SILENCE, SOON, Server, all_writers_closed, connections, is_root, kernel_guards, messages,
+    send_raw, some, this_user, wait, wide, wide_bounds, wide_rates,
+};
 use rustix::event::PollFlags;
 use rustix::net::{SendFlags, send};
-use rustix::process::{Gid, Uid, geteuid, getgroups};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::process::{Gid, geteuid, getgroups};
 use tokio::runtime::Builder;
-use xsknet_control::{Arrival, ConnectError, Event, Limits, ListenError, Listener, MAX_MESSAGE, Reach, Seqpacket};
+use xsknet_control::{
+    Arrival, Bounds, ConnectError, Event, Limits, ListenError, Listener, MAX_MESSAGE, Party, Rates, Reach, Seqpacket,
+    Shared, Trust, Words,
+};
 
 #[test]
 fn a_client_is_known_by_its_process_user_and_groups() {
@@ -35,25 +40,14 @@ fn a_client_is_known_by_its_process_user_and_groups() {
 
 #[test]
 fn a_client_is_known_by_what_it_was_when_it_connected_with_more_groups_than_were_expected() {
-    if !geteuid().is_root() {
-        eprintln!("skipped: only root can become another user");
+    if !is_root("only root can become another user") {
         return;
     }
     let server = Server::start(wide());
-    let path = server.path.clone();
     let groups: Vec<_> = (5000..5100).collect();
-    let raw = groups.clone();
-    let connect = move || {
-        let (uid, gid) = (Uid::from_raw(65_533), Gid::from_raw(4242));
-        set_thread_groups(&raw.iter().copied().map(Gid::from_raw).collect::<Vec<_>>()).unwrap();
-        set_thread_res_gid(gid, gid, gid).unwrap();
-        set_thread_res_uid(uid, uid, uid).unwrap();
-        Seqpacket::connect(&path).unwrap()
-    };
-    let socket = thread::spawn(connect).join().unwrap();
-    let who = server.let_in().credentials;
-    assert_eq!((who.uid, who.gid, who.groups), (65_533, 4242, groups));
-    drop(socket);
+    let (_client, served) = server.connect_as(65_533, &groups);
+    let who = served.credentials;
+    assert_eq!((who.uid, who.gid, who.groups), (65_533, 65_533, groups));
 }
 
 #[test]
@@ -228,7 +222,7 @@ fn no_more_is_read_than_may_be_in_flight_until_one_is_done() {
 
 #[test]
 fn messages_beyond_the_burst_come_at_the_rate() {
-    let server = Server::start(Limits { messages_per_second: some(100), burst: some(10), ..wide() });
+    let server = Server::start(messages(100, 11));
     let (client, served) = server.connect();
     let begun = Instant::now();
     for _ in 0..30 {
@@ -243,8 +237,7 @@ fn messages_beyond_the_burst_come_at_the_rate() {
 
 #[test]
 fn one_that_floods_delays_nobody() {
-    let server =
-        Server::echo(Limits { messages_per_second: some(1000), burst: some(100), in_flight: some(16), ..wide() });
+    let server = Server::echoing(Limits { in_flight: some(16), ..messages(1000, 100) }, this_user());
     let (mut other, _other) = server.connect();
     let (flooder, _flooded) = server.connect();
     let stop = Arc::new(AtomicBool::new(false));
@@ -274,7 +267,7 @@ fn one_that_floods_delays_nobody() {
 
 #[test]
 fn clients_that_come_and_go_delay_nobody() {
-    let server = Server::echo(Limits { connections_per_user: some(3), ..wide() });
+    let server = Server::echo(connections(3));
     let (mut other, _other) = server.connect();
     let stop = Arc::new(AtomicBool::new(false));
     let (stopped, path) = (Arc::clone(&stop), server.path.clone());
@@ -299,7 +292,7 @@ fn clients_that_come_and_go_delay_nobody() {
 
 #[test]
 fn a_killed_client_is_noticed_at_once_while_nothing_of_it_may_be_read() {
-    let rate = Limits { messages_per_second: some(1), burst: some(1), ..wide() };
+    let rate = messages(1, 2); // the connection is one
     for limits in [Limits { in_flight: some(1), ..wide() }, rate] {
         let server = Server::start(limits);
         let (client, served) = server.connect();
@@ -358,7 +351,7 @@ fn closing_waits_a_second_for_one_that_does_not_read() {
 
 #[test]
 fn one_too_many_is_told_so_and_a_place_is_free_again_after_a_hang_up() {
-    let server = Server::start(Limits { connections_per_user: some(2), ..wide() });
+    let server = Server::start(connections(2));
     let (first, served) = server.connect();
     let (_second, _served) = server.connect();
     let mut third = server.client();
@@ -459,12 +452,206 @@ fn a_socket_for_its_owner_is_closed_to_all_others() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("own.sock");
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let _listener = runtime.block_on(async { Listener::bind(&path, Reach::Owner, wide(), Vec::new()) }).unwrap();
+    let _listener =
+        runtime.block_on(async { Listener::bind(&path, Reach::Owner, wide(), this_user(), Words::default()) }).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
 }
 
 fn listen(path: &Path) -> Result<Listener, ListenError> {
     // The runtime goes before the listener does: that must not matter.
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { Listener::bind(path, Reach::Everybody, wide(), Vec::new()) })
+    runtime.block_on(async { Listener::bind(path, Reach::Everybody, wide(), this_user(), Words::default()) })
+}
+
+#[test]
+fn strangers_who_take_all_their_places_keep_out_neither_holders_of_grants_nor_root() {
+    if !is_root("only root can become another user") {
+        return;
+    }
+    let holder = 60_000;
+    let known = Party { uids: [holder].into(), gids: [60_001].into() };
+    let four = Bounds { connections: some(4), ..wide_bounds() };
+    let few = Shared { connections: some(16), rates: wide_rates() };
+    let limits = Limits { strangers: four, all_strangers: few, members: four, all_members: few, ..wide() };
+    let server = Server::trusting(limits, Trust { trusted: known, descriptors: Party::default() });
+    for groups in [&[][..], &[60_001]] {
+        let mut held = Vec::new();
+        for uid in 61_000..61_020 {
+            for _ in 0..5 {
+                held.push(server.client_as(uid, groups));
+            }
+        }
+        let mut let_in = Vec::new();
+        while let Some(served) = server.let_in_within(Duration::from_millis(50)) {
+            let_in.push(served);
+        }
+        assert_eq!(let_in.len(), 16);
+        assert!((61_000..61_020).all(|uid| let_in.iter().filter(|served| served.credentials.uid == uid).count() <= 4));
+        for uid in [holder, 0] {
+            for _ in 0..5 {
+                let begun = Instant::now();
+                let (client, served) = server.connect_as(uid, &[]);
+                assert_eq!(served.credentials.uid, uid);
+                client.send(b"hello");
+                assert_eq!(served.message().0, Some(b"hello".to_vec()));
+                let took = begun.elapsed();
+                assert!(took < SOON, "{took:?}");
+            }
+        }
+        drop(held);
+        for served in let_in {
+            served.ended();
+        }
+    }
+}
+
+#[test]
+fn one_user_with_long_messages_over_all_its_connections_gets_its_budget_and_no_more_and_delays_nobody() {
+    if !is_root("only root can become another user") {
+        return;
+    }
+    let (rate, at_once) = (100_000, 200_000);
+    let rates = Rates { bytes: some(rate), bytes_at_once: some(at_once), ..wide_rates() };
+    let strangers = Bounds { connections: some(16), rates, ..wide_bounds() };
+    let server = Server::echoing(Limits { strangers, ..wide() }, Trust::default());
+    let (mut other, _other) = server.connect_as(61_001, &[]);
+    let begun = Instant::now();
+    let (clients, served): (Vec<_>, Vec<_>) = (0..16).map(|_| server.connect_as(61_000, &[])).unzip();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                for client in &clients {
+                    let _ = client.socket.send(&[b'['; 63_000], &[]);
+                }
+            }
+        });
+        other.assert_served();
+        stop.store(true, Ordering::Relaxed);
+        flood.join().unwrap();
+    });
+    let read: usize = served.iter().map(|served| served.events.try_iter().count() * 63_000).sum();
+    let most = at_once as f64 + begun.elapsed().as_secs_f64() * f64::from(rate) + 63_000.0;
+    assert!(read as f64 <= most, "{read} bytes, the most are {most}");
+    assert!(read >= at_once as usize, "only {read} bytes were read: it was no flood");
+}
+
+#[test]
+fn a_strangers_long_message_is_told_by_its_length_and_not_taken_in() {
+    let strangers = Bounds { longest: some(4096), ..wide_bounds() };
+    let server = Server::trusting(Limits { strangers, root: strangers, ..wide() }, Trust::default());
+    let (client, served) = server.connect();
+    client.send(&[b'x'; 4096]);
+    assert_eq!(served.message(), (Some(vec![b'x'; 4096]), 4096, 0));
+    client.send(&[b'x'; 4097]);
+    assert_eq!(served.message(), (None, 4097, 0));
+}
+
+#[test]
+fn who_says_nothing_is_told_so_and_cut_off_and_who_spoke_is_not() {
+    let server = Server::start(Limits { silence: Duration::from_millis(200), ..wide() });
+    let (mut silent, silents) = server.connect();
+    let (spoke, spokes) = server.connect();
+    spoke.send(b"hello");
+    spokes.message();
+    let begun = Instant::now();
+    assert_eq!(silent.message().as_deref(), Some(SILENCE));
+    assert_eq!(silent.message(), None);
+    assert!(begun.elapsed() > Duration::from_millis(100), "too early");
+    assert_eq!(silents.ended(), "the client sent nothing within 200ms");
+    spoke.send(b"and on");
+    assert_eq!(spokes.message().0, Some(b"and on".to_vec()));
+}
+
+#[test]
+fn a_message_that_waits_unread_is_no_silence() {
+    // The connection and one message, and the next a second later.
+    let server = Server::start(Limits { silence: Duration::from_millis(200), ..messages(1, 3) });
+    let (first, of_first) = server.connect();
+    let (second, of_second) = server.connect();
+    first.send(b"takes what was left");
+    of_first.message();
+    let begun = Instant::now();
+    second.send(b"late, and not by its own fault");
+    assert_eq!(of_second.message().0, Some(b"late, and not by its own fault".to_vec()));
+    assert!(begun.elapsed() > Duration::from_millis(400), "it was read at once: nothing was shown");
+}
+
+#[test]
+fn descriptors_of_those_who_may_not_send_any_are_kept_away_by_the_kernel() {
+    if !is_root("only root can become another user") || !kernel_guards() {
+        eprintln!("skipped where the kernel has no SO_PASSRIGHTS");
+        return;
+    }
+    let descriptors = Party { uids: [60_000].into(), gids: [60_001].into() };
+    let server = Server::trusting(wide(), Trust { trusted: Party::default(), descriptors });
+    let (_reader, writer) = io::pipe().unwrap();
+    for (uid, groups, may) in [
+        (61_000, &[][..], false),
+        (60_001, &[60_000], true),
+        (60_000, &[], true),
+        (61_000, &[60_001], true),
+        (0, &[], true),
+    ] {
+        let client = server.client_as(uid, groups);
+        if !may {
+            // Before it is let in, and afterwards.
+            assert_eq!(client.socket.send(b"take", &[writer.as_fd()]).unwrap_err().raw_os_error(), Some(libc::EPERM));
+        }
+        let served = server.let_in();
+        let sent = client.socket.send(b"take", &[writer.as_fd()]);
+        assert_eq!(
+            sent.map_err(|error| error.raw_os_error()),
+            if may { Ok(()) } else { Err(Some(libc::EPERM)) },
+            "{uid}"
+        );
+        client.send(b"and on");
+        if may {
+            assert_eq!(served.message(), (Some(b"take".to_vec()), 4, 1));
+        }
+        assert_eq!(served.message(), (Some(b"and on".to_vec()), 6, 0));
+    }
+}
+
+#[test]
+fn the_namespace_of_a_clients_process_is_told_while_it_is_connected() {
+    let server = Server::start(wide());
+    let (client, served) = server.connect();
+    let namespace = File::from(served.handle.namespace().unwrap());
+    assert_eq!(namespace.metadata().unwrap().ino(), fs::metadata("/proc/self/ns/net").unwrap().ino());
+    drop(client);
+    served.ended();
+    assert_eq!(served.handle.namespace().unwrap_err().kind(), io::ErrorKind::NotConnected);
+
+    let server = Server::trusting(wide(), Trust::default());
+    if is_root("only root can become another user") {
+        let (_stranger, served) = server.connect_as(61_000, &[]);
+        assert_eq!(served.handle.namespace().unwrap_err().kind(), io::ErrorKind::Unsupported);
+    }
+}
+
+#[test]
+fn a_file_that_takes_the_sockets_path_meanwhile_keeps_its_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, victim) = (folder.path().join("control.sock"), folder.path().join("victim"));
+    fs::write(&victim, "secret").unwrap();
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let swapped = folder.path().join("swapped");
+                if fs::hard_link(&victim, &swapped).is_ok() && path.exists() {
+                    let _ = fs::rename(&swapped, &path);
+                }
+                let _ = fs::remove_file(&path);
+                let _ = fs::remove_file(&swapped);
+            }
+        });
+        for _ in 0..500 {
+            let _ = listen(&path);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(fs::metadata(&victim).unwrap().permissions().mode() & 0o777, 0o600);
 }

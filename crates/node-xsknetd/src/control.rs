@@ -1,9 +1,11 @@
 //! The control socket for JavaScript: messages in and out as bytes, with credentials and limits.
 
+use std::io;
 use std::mem;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use napi::bindgen_prelude::{FnArgs, Function, PromiseRaw, Uint8Array, Unknown, spawn};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, UnknownReturnValue};
@@ -11,7 +13,7 @@ use napi::{Env, Status};
 use napi_derive::napi;
 use serde_json::json;
 use tokio::sync::oneshot;
-use xsknet_control::{Event, Handle, Limits, Listener, Reach, Unfit};
+use xsknet_control::{Bounds, Event, Handle, Limits, Listener, Party, Rates, Reach, Shared, Trust, Unfit, Words};
 
 use crate::descriptors::Descriptors;
 use crate::error::Failure;
@@ -32,23 +34,77 @@ pub struct Credentials {
     pub groups: Vec<u32>,
 }
 
-/// What clients may cost. Every number is at least 1.
+/// What is read, in the long run and at once. Every number is at least 1.
+#[napi(object, object_to_js = false)]
+pub struct ControlRates {
+    /// Messages a second.
+    pub messages: u32,
+    /// Messages that are read at once after a quiet time.
+    pub messages_at_once: u32,
+    /// Bytes a second.
+    pub bytes: u32,
+    /// Bytes that are read at once after a quiet time.
+    pub bytes_at_once: u32,
+}
+
+/// What one user may cost, over all its connections.
+#[napi(object, object_to_js = false)]
+pub struct ControlBounds {
+    /// Connections.
+    pub connections: u32,
+    /// The longest message, in bytes; at most 65,536.
+    pub longest: u32,
+    /// What is read.
+    pub rates: ControlRates,
+}
+
+/// What all users of one kind may cost together.
+#[napi(object, object_to_js = false)]
+pub struct ControlShared {
+    /// Connections.
+    pub connections: u32,
+    /// What is read.
+    pub rates: ControlRates,
+}
+
+/// Users, by their ids and by groups that they are in.
+#[napi(object, object_to_js = false)]
+pub struct ControlParty {
+    /// User ids.
+    pub uids: Vec<u32>,
+    /// Group ids.
+    pub gids: Vec<u32>,
+}
+
+/// Who may connect, and what clients may cost.
 #[napi(object, object_to_js = false)]
 pub struct ControlLimits {
-    /// Connections of all users together; root may always connect.
-    pub connections: u32,
-    /// Connections of one user.
-    pub connections_per_user: u32,
-    /// Messages a second that are read from one connection in the long run.
-    pub messages_per_second: u32,
-    /// Messages that are read at once from a connection that was quiet before.
-    pub burst: u32,
+    /// Those whom the policy knows; root need not be named.
+    pub trusted: ControlParty,
+    /// Those whose messages may bring descriptors; root need not be named.
+    pub descriptors: ControlParty,
+    /// Of root.
+    pub root: ControlBounds,
+    /// Of users whose ids are trusted.
+    pub holders: ControlBounds,
+    /// Of those who are in a trusted group.
+    pub members: ControlBounds,
+    /// Of all these together.
+    pub all_members: ControlShared,
+    /// Of all others.
+    pub strangers: ControlBounds,
+    /// Of all these together.
+    pub all_strangers: ControlShared,
     /// Messages of one connection that were delivered and are not yet done with.
     pub in_flight: u32,
     /// Messages that wait for a client to read them; one more, and it is cut off.
     pub queued_messages: u32,
+    /// Milliseconds that a client may take until its first message.
+    pub silence: u32,
     /// What a client gets before it is let go because there are too many.
     pub refusal: Option<Uint8Array>,
+    /// What a client gets before it is let go because it sent nothing.
+    pub silence_refusal: Option<Uint8Array>,
 }
 
 /// Called without keeping the process alive.
@@ -94,7 +150,7 @@ impl ControlServer {
         limits: ControlLimits,
         on_connection: OnConnection,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
-        let (limits, refusal) = limits.checked()?;
+        let (limits, trust, words) = limits.checked()?;
         let reach = if everybody { Reach::Everybody } else { Reach::Owner };
         let stage = Arc::clone(&self.0);
         env.spawn_future(async move {
@@ -103,7 +159,7 @@ impl ControlServer {
                 let message = "the control socket was opened or closed before".to_owned();
                 return Err(Failure::new("INTERNAL", message, json!({})).into());
             }
-            let listener = Listener::bind(Path::new(&path), reach, limits, refusal).map_err(Failure::from)?;
+            let listener = Listener::bind(Path::new(&path), reach, limits, trust, words).map_err(Failure::from)?;
             *stage = Stage::Running(run(listener, on_connection));
             Ok(())
         })
@@ -167,31 +223,72 @@ fn lock(stage: &Mutex<Stage>) -> MutexGuard<'_, Stage> {
 }
 
 impl ControlLimits {
-    fn checked(self) -> Result<(Limits, Vec<u8>), Failure> {
-        let some = |what: &str, number| {
-            let unfit = || {
-                let message = format!("the limit `{what}` is 0, so that no client could be served");
-                Failure::new("CONFIGURATION_INVALID", message, json!({ "limit": what }))
-            };
-            NonZeroU32::new(number).ok_or_else(unfit)
-        };
+    fn checked(self) -> Result<(Limits, Trust, Words), Failure> {
         let limits = Limits {
-            connections: some("connections", self.connections)?,
-            connections_per_user: some("connectionsPerUser", self.connections_per_user)?,
-            messages_per_second: some("messagesPerSecond", self.messages_per_second)?,
-            burst: some("burst", self.burst)?,
+            root: self.root.checked()?,
+            holders: self.holders.checked()?,
+            members: self.members.checked()?,
+            all_members: self.all_members.checked()?,
+            strangers: self.strangers.checked()?,
+            all_strangers: self.all_strangers.checked()?,
             in_flight: some("inFlight", self.in_flight)?,
             queued_messages: some("queuedMessages", self.queued_messages)?,
             queued_bytes: QUEUED_BYTES,
+            silence: Duration::from_millis(self.silence.into()),
         };
-        Ok((limits, self.refusal.map(|refusal| refusal.to_vec()).unwrap_or_default()))
+        let trust = Trust { trusted: self.trusted.into(), descriptors: self.descriptors.into() };
+        let bytes = |words: Option<Uint8Array>| words.map(|words| words.to_vec()).unwrap_or_default();
+        Ok((limits, trust, Words { refusal: bytes(self.refusal), silence: bytes(self.silence_refusal) }))
     }
+}
+
+impl ControlBounds {
+    fn checked(self) -> Result<Bounds, Failure> {
+        Ok(Bounds {
+            connections: some("connections", self.connections)?,
+            longest: some("longest", self.longest)?,
+            rates: self.rates.checked()?,
+        })
+    }
+}
+
+impl ControlShared {
+    fn checked(self) -> Result<Shared, Failure> {
+        Ok(Shared { connections: some("connections", self.connections)?, rates: self.rates.checked()? })
+    }
+}
+
+impl ControlRates {
+    fn checked(self) -> Result<Rates, Failure> {
+        Ok(Rates {
+            messages: some("messages", self.messages)?,
+            messages_at_once: some("messagesAtOnce", self.messages_at_once)?,
+            bytes: some("bytes", self.bytes)?,
+            bytes_at_once: some("bytesAtOnce", self.bytes_at_once)?,
+        })
+    }
+}
+
+impl From<ControlParty> for Party {
+    fn from(ControlParty { uids, gids }: ControlParty) -> Self {
+        Self { uids: uids.into_iter().collect(), gids: gids.into_iter().collect() }
+    }
+}
+
+fn some(what: &str, number: u32) -> Result<NonZeroU32, Failure> {
+    let unfit = || {
+        let message = format!("the limit `{what}` is 0, so that no client could be served");
+        Failure::new("CONFIGURATION_INVALID", message, json!({ "limit": what }))
+    };
+    NonZeroU32::new(number).ok_or_else(unfit)
 }
 
 /// A client's connection. It does not keep the process alive.
 #[napi]
 pub struct Connection {
     credentials: xsknet_control::Credentials,
+    longest: usize,
+    sends_descriptors: bool,
     handle: Handle,
     /// Until it is started, or closed without.
     idle: Mutex<Option<xsknet_control::Connection>>,
@@ -204,6 +301,8 @@ impl Connection {
     fn new(connection: xsknet_control::Connection) -> Self {
         Self {
             credentials: connection.credentials().clone(),
+            longest: connection.longest(),
+            sends_descriptors: connection.sends_descriptors(),
             handle: connection.handle(),
             idle: Mutex::new(Some(connection)),
         }
@@ -223,7 +322,39 @@ impl Connection {
         Credentials { pid, uid, gid, groups }
     }
 
-    /// Begins to read, once. `onMessage` gets a message (`null` if it was longer than 65,536 bytes), its length, and the
+    /// The longest message that it may send, in bytes.
+    #[napi(getter)]
+    pub fn longest(&self) -> u32 {
+        number(self.longest)
+    }
+
+    /// Whether its messages may bring descriptors. Of others the kernel lets none through, where it can do that.
+    #[napi(getter)]
+    pub fn sends_descriptors(&self) -> bool {
+        self.sends_descriptors
+    }
+
+    /// The network namespace that its process is in at this moment; for clients that may send descriptors.
+    #[napi]
+    pub fn namespace(&self) -> napi::Result<Descriptors> {
+        let xsknet_control::Credentials { pid, uid, .. } = self.credentials;
+        let untold = |cause: io::Error| {
+            let why = match (cause.kind(), cause.raw_os_error()) {
+                (_, Some(libc::ESRCH)) => "it has ended".to_owned(),
+                (io::ErrorKind::NotConnected, _) => "its connection is over".to_owned(),
+                (io::ErrorKind::Unsupported, _) => {
+                    "this kernel does not tell it, or the user may not pass descriptors".to_owned()
+                }
+                _ => cause.to_string(),
+            };
+            let message = format!("the network namespace of process {pid} of user {uid} cannot be told: {why}");
+            Failure::new("NAMESPACE_UNFIT", message, json!({ "pid": pid, "uid": uid }))
+                .hint("Connect from a process that lives as long as its ports; the daemon needs Linux 6.5 for this.")
+        };
+        Ok(Descriptors::new(vec![self.handle.namespace().map_err(untold)?]))
+    }
+
+    /// Begins to read, once. `onMessage` gets a message (`null` if it was longer than `longest`), its length, and the
     /// descriptors that came with it; no other message is read until they are closed or handed on. `onEnd` gets the reason, once, last.
     #[napi(
         ts_args_type = "onMessage: (message: Uint8Array | null, length: number, descriptors: Descriptors) => void, onEnd: (reason: string) => void"

@@ -304,7 +304,7 @@ impl From<ListenError> for Failure {
             ListenError::PathTooLong { path } | ListenError::NotASocket { path } => {
                 ("CONFIGURATION_INVALID", json!({ "path": path }))
             }
-            ListenError::Refusal { .. } => ("INTERNAL", json!({})),
+            ListenError::Words { .. } => ("INTERNAL", json!({})),
             ListenError::Failed { what, path, .. } => ("KERNEL_REFUSED", json!({ "attempt": what, "path": path })),
         };
         Self::of(code, &error, error.hint().map(str::to_owned), details)

@@ -9,6 +9,9 @@ mod error;
 mod instance;
 mod lab;
 mod pinned;
+mod process;
+#[expect(unsafe_code, reason = "sigaction")]
+mod sys;
 mod version;
 
 use napi::bindgen_prelude::create_custom_tokio_runtime;

@@ -190,6 +190,11 @@ export class Conversation {
           return
         }
       } catch (cause) {
+        // The kernel sends no descriptor to a daemon that takes none of this user: asked without it, the daemon says why.
+        if (first.fds.length > 0 && (cause as NodeJS.ErrnoException).code === 'EPERM') {
+          first.fds = []
+          continue
+        }
         // The daemon may have said why before it went, and that still waits to be read.
         this.#timer = setTimeout(() => this.#gone(cause), LAST_WORDS)
         return

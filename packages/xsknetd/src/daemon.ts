@@ -3,6 +3,8 @@ import { Estate, reasonOf } from './estate.js'
 import type { Log } from './log.js'
 import { type Machine, thisMachine } from './native.js'
 import { Server, wireLimits } from './server.js'
+import { ignoreSignal, inspectorUrl } from './surroundings.js'
+import { trustOf } from './trust.js'
 import { version } from './version.js'
 import type { Listener } from './wire.js'
 
@@ -60,12 +62,18 @@ export interface Daemon {
  * process.once('SIGINT', () => void daemon.close())
  * ```
  *
+ * SIGUSR1 does not open Node's inspector any more once this was called, since any user of the machine could then run code as root;
+ * listeners for it hear it. An inspector that is open already is told to `log`.
+ *
  * Packets never pass this process's JavaScript: a blocked event loop delays requests for ports, and nothing else.
  *
  * @throws {XsknetError} `ERR_XSKNET_CONFIGURATION_INVALID`, `ERR_XSKNET_NOT_PERMITTED` and others that say what a card, the kernel
  * or another instance refused.
  */
 export async function startDaemon({ log = () => {}, ...options }: DaemonOptions): Promise<Daemon> {
+  ignoreSignal()
+  const url = inspectorUrl()
+  if (url !== undefined) log('inspector-open', { url })
   return launch(checkConfiguration(options), log)
 }
 
@@ -98,9 +106,10 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
       else log('sweep-failed', { instance, message: failure })
     }
     await estate.manage(uplinks, mode)
-    server = new Server(estate, { daemon: `xsknetd ${version}`, instance }, log)
+    const trust = trustOf(grants)
+    server = new Server(estate, { daemon: `xsknetd ${version}`, instance }, log, trust)
     const everybody = configuration.instance !== undefined || grants.length > 0
-    await listener.listen(socket, everybody, wireLimits, (wire) => server.accept(wire))
+    await listener.listen(socket, everybody, { ...wireLimits, ...trust }, (wire) => server.accept(wire))
   } catch (error) {
     await estate.close().catch((undoing) => log('undo-failed', reasonOf(undoing)))
     outlived()

@@ -20,33 +20,62 @@ export function lineLog(format: LogFormat, write: (line: string) => unknown, now
   }
 }
 
+/** Lines that come through at once, and then one a second. */
+const AT_ONCE = 20
+/** Entries of a damper that are kept before those that say nothing any more are looked for. */
+const FEW = 64
+
 /**
- * Lets through what a user causes at its own pace: 20 at once, then one a second, so that nobody fills the disk with
+ * Lets through what others cause at its own pace: 20 lines at once, then one a second, so that nobody fills the disk with
  * refusals. What was held back is told with the next that comes through.
  */
 export class Damper {
-  readonly #users = new Map<number, { tokens: number; at: number; held: number }>()
+  readonly #speakers = new Map<string, { tokens: number; at: number; held: number }>()
   readonly #now: () => number
+  #nextLook = FEW
+  /** Held back of speakers that are forgotten. */
+  #held = 0
 
   constructor(now: () => number = () => performance.now()) {
     this.#now = now
   }
 
-  /** `undefined`: say nothing. A number: say it, and that so many were held back before. */
-  pass(uid: number): number | undefined {
+  /** How many are remembered. */
+  get size(): number {
+    return this.#speakers.size
+  }
+
+  /**
+   * `undefined`: say nothing. A number: say it, and that so many were held back before.
+   *
+   * @param name Of what is counted together.
+   */
+  pass(name: string): number | undefined {
     const now = this.#now()
-    const user = this.#users.get(uid) ?? { tokens: 20, at: now, held: 0 }
-    this.#users.set(uid, user)
-    user.tokens = Math.min(20, user.tokens + (now - user.at) / 1000)
-    user.at = now
-    if (user.tokens < 1) {
-      user.held += 1
+    if (this.#speakers.size >= this.#nextLook) this.#forget(now)
+    const speaker = this.#speakers.get(name) ?? { tokens: AT_ONCE, at: now, held: 0 }
+    this.#speakers.set(name, speaker)
+    speaker.tokens = Math.min(AT_ONCE, speaker.tokens + (now - speaker.at) / 1000)
+    speaker.at = now
+    if (speaker.tokens < 1) {
+      speaker.held += 1
       return undefined
     }
-    user.tokens -= 1
-    const { held } = user
-    user.held = 0
+    speaker.tokens -= 1
+    const held = speaker.held + this.#held
+    speaker.held = 0
+    this.#held = 0
     return held
+  }
+
+  /** Those who may say all again are as if they had never spoken. */
+  #forget(now: number): void {
+    for (const [name, { tokens, at, held }] of this.#speakers) {
+      if (tokens + (now - at) / 1000 < AT_ONCE) continue
+      this.#held += held
+      this.#speakers.delete(name)
+    }
+    this.#nextLook = Math.max(FEW, 2 * this.#speakers.size)
   }
 }
 

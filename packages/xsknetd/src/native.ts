@@ -3,7 +3,8 @@ import { type Failure, fromFailure, type UplinkStatistics } from 'xsknet/protoco
 import { type Binding, type binding, loadBinding } from './binding.js'
 import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, Terms, UplinkMode } from './ground.js'
 import type { Lab } from './lab.js'
-import type { Descriptors, Listener } from './wire.js'
+import type { Party } from './trust.js'
+import type { Credentials, Descriptors, Listener, Wire } from './wire.js'
 
 export type PinnedSocketRequest = binding.PinnedSocketRequest
 
@@ -27,6 +28,24 @@ export const thisMachine: Machine = {
 /** The BPF objects inside the binding, as they were compiled. */
 export const bpfObjects = (): { name: string; bytes: Uint8Array }[] => native().bpfObjects()
 
+/** Starts a program anew in this process. Returns only by throwing. */
+export function startAnew(file: string, words: string[], environment: [name: string, value: string][]): void {
+  try {
+    native().startAnew(file, words, environment)
+  } catch (error) {
+    throw typedError(error)
+  }
+}
+
+/** Has SIGUSR1 not open Node's inspector, whichever thread calls it. Listeners hear it as before. */
+export function ignoreInspectorSignal(): void {
+  try {
+    native().ignoreInspectorSignal()
+  } catch (error) {
+    throw typedError(error)
+  }
+}
+
 /** Labs by their names; all of this machine, whoever built them. */
 export const labs = {
   /** Builds it unless it stands. */
@@ -43,8 +62,9 @@ class NativeListener implements Listener {
   }
 
   listen(...[path, everybody, limits, onConnection]: Parameters<Listener['listen']>) {
-    const hear = onConnection as unknown as (connection: binding.Connection) => void
-    return typed(() => this.#server.listen(path, everybody, limits, hear))
+    const { trusted, descriptors } = limits
+    const copied = { ...limits, trusted: copyOf(trusted), descriptors: copyOf(descriptors) }
+    return typed(() => this.#server.listen(path, everybody, copied, (connection) => onConnection(new NativeWire(connection))))
   }
 
   close() {
@@ -53,6 +73,46 @@ class NativeListener implements Listener {
 
   closeNow(): void {
     this.#server.closeNow()
+  }
+}
+
+const copyOf = ({ uids, gids }: Party) => ({ uids: [...uids], gids: [...gids] })
+
+class NativeWire implements Wire {
+  readonly #connection: binding.Connection
+  readonly credentials: Credentials
+  readonly longest: number
+  readonly sendsDescriptors: boolean
+
+  constructor(connection: binding.Connection) {
+    this.#connection = connection
+    this.credentials = connection.credentials
+    this.longest = connection.longest
+    this.sendsDescriptors = connection.sendsDescriptors
+  }
+
+  start(...how: Parameters<Wire['start']>): void {
+    this.#connection.start(...how)
+  }
+
+  send(message: Uint8Array, descriptors?: Descriptors): boolean {
+    return this.#connection.send(message, descriptors as binding.Descriptors | undefined)
+  }
+
+  namespace(): Descriptors {
+    try {
+      return this.#connection.namespace()
+    } catch (error) {
+      throw typedError(error)
+    }
+  }
+
+  done(): void {
+    this.#connection.done()
+  }
+
+  close(): void {
+    this.#connection.close()
   }
 }
 

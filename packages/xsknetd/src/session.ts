@@ -30,8 +30,6 @@ export interface Identity {
   readonly clients: (who: Credentials) => number
 }
 
-/** How long a client may take until its first message. */
-const HELLO_WITHIN_MS = 2000
 /** Room for everything of an answer that is not a list. */
 const ENVELOPE = 1024
 
@@ -42,7 +40,6 @@ export class Session implements Owner {
   readonly #identity: Identity
   readonly #log: Log
   readonly #onEnd: () => void
-  readonly #helloTimer: NodeJS.Timeout
   #greeted = false
   #ended = false
   #turn: Promise<void> = Promise.resolve()
@@ -54,7 +51,6 @@ export class Session implements Owner {
     this.#identity = identity
     this.#log = log
     this.#onEnd = onEnd
-    this.#helloTimer = setTimeout(() => this.#refuse(null, helloMissing('nothing came within 2 s'), true), HELLO_WITHIN_MS)
     wire.start(
       (message, length, descriptors) => {
         const came = descriptors.length
@@ -100,7 +96,6 @@ export class Session implements Owner {
   #end(): void {
     if (this.#ended) return
     this.#ended = true
-    clearTimeout(this.#helloTimer)
     void this.#estate.leave(this)
     this.#onEnd()
   }
@@ -133,14 +128,19 @@ export class Session implements Owner {
   /** A request in its place. */
   #read(message: Uint8Array | null, length: number, came: number): Request {
     if (message === null) {
-      throw new XsknetError('ERR_XSKNET_MESSAGE_TOO_LONG', `the message has ${length} bytes, the most are ${MESSAGE_LIMIT}`, {
-        details: { length, most: MESSAGE_LIMIT },
+      const { longest } = this.#wire
+      const granted = longest < MESSAGE_LIMIT && { hint: `Users with a grant may send ${MESSAGE_LIMIT}.` }
+      throw new XsknetError('ERR_XSKNET_MESSAGE_TOO_LONG', `the message has ${length} bytes, the most are ${longest}`, {
+        ...granted,
+        details: { length, most: longest },
       })
     }
     const request = readRequest(message)
     const { operation } = request
     const takes = descriptorsOf(operation)
-    if (came !== takes) {
+    // Whose descriptors the kernel keeps away may ask without them: the policy then says what is missing.
+    const keptAway = came === 0 && !this.#wire.sendsDescriptors
+    if (came !== takes && !keptAway) {
       throw new XsknetError(
         'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
         `${came} file descriptors came with \`${operation}\`, which takes ${takes}`,
@@ -182,7 +182,6 @@ export class Session implements Owner {
   }
 
   #welcome({ client }: Parameters<'hello'>): Result<'hello'> {
-    clearTimeout(this.#helloTimer)
     this.#greeted = true
     this.#estate.join(this)
     this.#log('client-connected', { ...this.#who(), client })
@@ -230,7 +229,8 @@ function page(ports: PortEntry[], after: number): Result<'ports'> {
   return fitting === -1 ? { ports: rest, more: false } : { ports: rest.slice(0, fitting), more: true }
 }
 
-function helloMissing(what: string): XsknetError {
+/** A client that does not begin as it has to. */
+export function helloMissing(what: string): XsknetError {
   return new XsknetError(
     'ERR_XSKNET_HELLO_MISSING',
     `\`hello\` has to be the first message, and the only one of its kind: ${what}`,

@@ -1,3 +1,5 @@
+import type { Trust } from './trust.js'
+
 /** Who is at the other end, as the kernel tells it. */
 export interface Credentials {
   readonly pid: number
@@ -16,12 +18,14 @@ export interface Descriptors {
 /** One connection of a client: whole messages both ways. */
 export interface Wire {
   readonly credentials: Credentials
-  /** The network namespace that the client's process is in now: one descriptor. */
-  namespace(): Descriptors
+  /** The longest message that the client may send, in bytes. */
+  readonly longest: number
+  /** Whether the client's messages may bring descriptors. Where the kernel can, it lets none of any other client through. */
+  readonly sendsDescriptors: boolean
   /**
    * Begins to read.
    *
-   * @param onMessage `message` is `null` where it had more than 65,536 bytes; `descriptors` came with it, none perhaps, and whoever
+   * @param onMessage `message` is `null` where it had more than `longest` bytes; `descriptors` came with it, none perhaps, and whoever
    * is called has to close them.
    * @param onEnd Called once, last.
    */
@@ -31,6 +35,12 @@ export interface Wire {
   ): void
   /** Takes the descriptors. False: the client is cut off or gone. */
   send(message: Uint8Array, descriptors?: Descriptors): boolean
+  /**
+   * The network namespace that the client's process is in at this moment.
+   *
+   * @throws {XsknetError} `ERR_XSKNET_NAMESPACE_UNFIT` if the process has ended, or for a client that may not send descriptors.
+   */
+  namespace(): Descriptors
   /** A message has been dealt with, so that one more may be read. */
   done(): void
   /** What was sent may still leave, within a second. */
@@ -47,16 +57,45 @@ export interface Listener {
   closeNow(): void
 }
 
-/** What the transport holds every client to. */
-export interface WireLimits {
+/** What is read, in the long run and at once after a quiet time. What is beyond it waits in the socket. */
+export interface Rates {
+  /** Messages a second. A new connection counts as one. */
+  readonly messages: number
+  readonly messagesAtOnce: number
+  /** Bytes a second. */
+  readonly bytes: number
+  readonly bytesAtOnce: number
+}
+
+/** What one user may cost, over all its connections. */
+export interface Bounds {
   readonly connections: number
-  readonly connectionsPerUser: number
-  readonly messagesPerSecond: number
-  readonly burst: number
+  /** The longest message, in bytes. */
+  readonly longest: number
+  readonly rates: Rates
+}
+
+/** What the transport holds every client to, and who is who. */
+export interface WireLimits extends Trust {
+  readonly root: Bounds
+  /** Users whom a grant names. */
+  readonly holders: Bounds
+  /** Those who have a grant by a group alone; */
+  readonly members: Bounds
+  /** and all these together. */
+  readonly allMembers: Omit<Bounds, 'longest'>
+  /** Those without a grant; */
+  readonly strangers: Bounds
+  /** and all these together. */
+  readonly allStrangers: Omit<Bounds, 'longest'>
   /** Messages of one client that were read and not yet answered. */
   readonly inFlight: number
   /** Messages to one client that it has not read; one more, and it is cut off. */
   readonly queuedMessages: number
+  /** Milliseconds that a client may take until its first message. One that waits to be read has come. */
+  readonly silence: number
   /** What a client is told that comes when there are too many. */
   readonly refusal: Uint8Array
+  /** What a client is told from which nothing came in time. */
+  readonly silenceRefusal: Uint8Array
 }
