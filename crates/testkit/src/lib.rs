@@ -11,6 +11,8 @@ mod machine;
 #[expect(unsafe_code, reason = "unshare")]
 mod mounts;
 mod named;
+#[expect(unsafe_code, reason = "packet sockets, which rustix has no addresses for")]
+mod packet;
 mod responder;
 mod snapshot;
 
@@ -23,5 +25,6 @@ pub use lab_error::{Inhabitant, LabError};
 pub use machine::{Finished, Machine, Running};
 pub use mounts::on_fresh_mounts;
 pub use named::{LabName, NamedLab, Raised};
+pub use packet::{Captured, Offloaded, PacketSocket};
 pub use responder::{ECHO_PORT, Responder, Served, Serving, send_all};
 pub use snapshot::Snapshot;
