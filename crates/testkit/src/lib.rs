@@ -15,6 +15,8 @@ mod named;
 mod packet;
 mod responder;
 mod snapshot;
+#[expect(unsafe_code, reason = "an AF_XDP socket with TX metadata, which xsknet-xsk does not make")]
+mod tx_metadata;
 
 pub use asker::{Asked, Asker};
 pub use checksum::Checksum;
@@ -28,3 +30,4 @@ pub use named::{LabName, NamedLab, Raised};
 pub use packet::{Captured, Offloaded, PacketSocket};
 pub use responder::{ECHO_PORT, Responder, Served, Serving, send_all};
 pub use snapshot::Snapshot;
+pub use tx_metadata::MetadataSender;

@@ -175,7 +175,7 @@ impl PacketSocket {
         loop {
             let Some(received) = self.receive_message(&mut buffer)? else { return Ok(None) };
             let Received { length, from, tag } = received;
-            if from.sll_pkttype == libc::PACKET_OUTGOING as u8 {
+            if from.sll_pkttype == libc::PACKET_OUTGOING {
                 continue;
             }
             let message = &buffer[..length];

@@ -62,7 +62,13 @@ pub fn pinned(uplink: &Uplink, n: u8, machine: &Machine) -> PinnedPort {
 /// A pinned port; `None` where the uplink has none, because the guard would run in skb mode.
 #[track_caller]
 pub fn pinned_or_unfit(uplink: &Uplink, n: u8, machine: &Machine) -> Option<PinnedPort> {
-    match try_pinned(uplink, n, machine) {
+    open_or_unfit(uplink, &pinned_options(n), client(machine))
+}
+
+/// The same, of any options and for any client.
+#[track_caller]
+pub fn open_or_unfit(uplink: &Uplink, options: &PinnedPortOptions, client: Client) -> Option<PinnedPort> {
+    match uplink.open_pinned(options, client) {
         Ok(port) => Some(port),
         Err(error) if format!("{error:?}").starts_with("GuardUnfit") => None,
         Err(error) => panic!("{error:?}"),
