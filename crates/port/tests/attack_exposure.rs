@@ -170,27 +170,15 @@ fn a_flood_from_the_first_instant_on_gets_nowhere_in_many_openings(#[case] wire:
     });
 }
 
-/// Labs that are attacked side by side: most of the time the kernel is being waited for.
+/// Labs that are attacked side by side.
 const WORKERS: usize = 4;
-
-/// Runs `work` on mounts of each worker's own, with the number of the worker.
-fn side_by_side(work: impl Fn(usize) + Sync) {
-    // A child finds its role by the name of its parent's thread.
-    let test = std::thread::current().name().expect("the thread of a test").to_owned();
-    std::thread::scope(|scope| {
-        for first in 0..WORKERS {
-            let (worker, work) = (std::thread::Builder::new().name(test.clone()), &work);
-            worker.spawn_scoped(scope, move || on_fresh_mounts(|| work(first))).expect("a thread");
-        }
-    });
-}
 
 /// A failure in the middle, whatever its reason: what was begun is undone under attack.
 #[rstest]
 #[case::native(WITH_XMIT, Mode::Native)]
 #[case::skb_guard(WITHOUT_XMIT, Mode::Native)]
 fn an_opening_that_fails_at_any_step_lets_nothing_through(#[case] wire: Wire, #[case] mode: Mode) {
-    side_by_side(|first| {
+    side_by_side(WORKERS, |first| {
         let siege = Siege::new(wire);
         for at in (first..).step_by(WORKERS) {
             assert!(at < 100, "an opening has fewer steps");
@@ -266,7 +254,7 @@ fn a_kill_at_any_step_and_the_sweep_let_nothing_through() {
         open_and_close_at(Path::new(KEPT), &instance);
         return instance.close().expect("closing undoes everything");
     }
-    side_by_side(|first| {
+    side_by_side(WORKERS, |first| {
         let siege = Siege::new(WITH_XMIT);
         siege.clients.namespace().bind_to(Path::new(KEPT)).expect("kept");
         let armed = armed_steps(&siege);
