@@ -152,7 +152,7 @@ fn pins_its_map_elsewhere(target: &Target<'_>) -> Held {
 }
 
 fn forbids_its_pin_to_all(target: &Target<'_>) -> Held {
-    fs::set_permissions(&target.xsks, fs::Permissions::from_mode(0)).expect("its owner may");
+    fs::set_permissions(&target.xsks, fs::Permissions::from_mode(0o000)).expect("its owner may");
     held(())
 }
 
