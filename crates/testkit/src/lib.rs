@@ -11,8 +11,12 @@ mod machine;
 #[expect(unsafe_code, reason = "unshare")]
 mod mounts;
 mod named;
+#[expect(unsafe_code, reason = "packet sockets, which rustix has no addresses for")]
+mod packet;
 mod responder;
 mod snapshot;
+#[expect(unsafe_code, reason = "an AF_XDP socket with TX metadata, which xsknet-xsk does not make")]
+mod tx_metadata;
 
 pub use asker::{Asked, Asker};
 pub use checksum::Checksum;
@@ -23,5 +27,7 @@ pub use lab_error::{Inhabitant, LabError};
 pub use machine::{Finished, Machine, Running};
 pub use mounts::on_fresh_mounts;
 pub use named::{LabName, NamedLab, Raised};
+pub use packet::{Captured, Offloaded, PacketSocket};
 pub use responder::{ECHO_PORT, Responder, Served, Serving, send_all};
 pub use snapshot::Snapshot;
+pub use tx_metadata::MetadataSender;
