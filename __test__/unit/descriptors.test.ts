@@ -41,7 +41,12 @@ async function connection(t: ExecutionContext) {
   const came: number[] = []
   let told = () => {}
   const listener = thisMachine.listener()
-  await listener.listen(socket, true, wireLimits, (wire) =>
+  let admit = () => {}
+  // Before the daemon knows who connects, the kernel lets no descriptor through.
+  const admitted = new Promise<void>((resolve) => {
+    admit = resolve
+  })
+  await listener.listen(socket, true, wireLimits, (wire) => {
     wire.start(
       (_, __, descriptors) => {
         came.push(descriptors.length)
@@ -51,8 +56,9 @@ async function connection(t: ExecutionContext) {
         told()
       },
       () => {},
-    ),
-  )
+    )
+    admit()
+  })
   t.teardown(() => listener.close())
   const control = native().Control.connect(
     socket,
@@ -60,6 +66,7 @@ async function connection(t: ExecutionContext) {
     () => {},
   )
   t.teardown(() => Promise.resolve(control.close()))
+  await admitted
   const next = () =>
     new Promise<void>((resolve) => {
       told = resolve

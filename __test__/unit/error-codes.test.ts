@@ -33,8 +33,8 @@ const elsewhere: Partial<Record<XsknetErrorCode, [why: string, file: string, tes
   ],
   ERR_XSKNET_PORTS_EXHAUSTED: [
     '1,024 ports take minutes',
-    'crates/port/src/plan.rs',
-    'fn the_lowest_free_number_is_taken_until_there_is_none(',
+    'crates/port/src/claims.rs',
+    'fn the_lowest_free_number_is_taken_until_there_is_none_and_a_spoiled_one_never(',
   ],
 }
 

@@ -323,10 +323,6 @@ export class FakeWire implements Wire {
     this.credentials = credentials
   }
 
-  namespace(): FakeDescriptors {
-    return new FakeDescriptors(1)
-  }
-
   start(...[onMessage, onEnd]: Parameters<Wire['start']>): void {
     this.#onMessage = onMessage
     this.#onEnd = onEnd

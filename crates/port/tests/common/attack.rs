@@ -50,8 +50,7 @@ pub fn duplicate(namespace: &Netns) -> Netns {
 
 /// The one place where a client is made: of this user, whose own namespace is `own`, with its end in `namespace`.
 pub fn client_with(uid: u32, own: &Netns, namespace: Netns) -> Client {
-    let _ = own;
-    Client { uid, gid: uid, namespace }
+    Client { uid, gid: uid, namespace, own: Some(duplicate(own)) }
 }
 
 /// A client whose end is in its own namespace.
