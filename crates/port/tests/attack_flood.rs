@@ -6,13 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::attack::is_marked;
 use common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
 use xsknet_link::MacAddr;
 use xsknet_port::{Port, PortOptions};
-use xsknet_testkit::{Arp, Ethernet, FAR, HOST4, Lab, PacketSocket, REMOTE4, device, port_addresses, wait_until};
+use xsknet_testkit::{
+    Arp, Ethernet, FAR, HOST4, Lab, PacketSocket, REMOTE4, device, on_fresh_mounts, port_addresses, wait_until,
+};
 
 const OPENINGS: usize = 20;
 /// The most that anybody waits for figures (99 of 100).
@@ -57,7 +58,6 @@ fn flood(port: &mut Port, stop: &AtomicBool, sent: &AtomicU64) {
         // What is sent to all comes from others, too.
         while socket.receive(64, &mut own).expect("a working socket") > 0 {
             for frame in own.drain(..) {
-                assert!(!is_marked(socket.bytes(&frame)));
                 socket.release(frame);
             }
         }
@@ -68,102 +68,104 @@ fn flood(port: &mut Port, stop: &AtomicBool, sent: &AtomicU64) {
 #[case::native(Mode::Native)]
 #[case::skb(Mode::Skb)]
 fn broadcasts_keep_nobody_from_opening_and_cost_a_neighbour_nothing(#[case] mode: Mode) {
-    let stage = Stage::plain();
-    make_lossy(&stage.lab);
-    let before = stage.snapshot();
-    let instance = stage.open();
-    let uplink = manage(&instance, mode);
-    let mut flooders = [0, 1].map(|n| port(&uplink, n));
-    let neighbour = serve(port(&uplink, 2));
-    // Whoever asks knows whom.
-    ping(&stage.lab, port_addresses(2)[0], 1);
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        make_lossy(&stage.lab);
+        let before = stage.snapshot();
+        let instance = stage.open();
+        let uplink = manage(&instance, mode);
+        let mut flooders = [0, 1].map(|n| port(&uplink, n));
+        let neighbour = serve(port(&uplink, 2));
+        // Whoever asks knows whom.
+        ping(&stage.lab, port_addresses(2)[0], 1);
 
-    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    let (mut refused, mut took, mut looks) = (Vec::new(), Vec::new(), Vec::new());
-    let lost = || uplink.statistics().map(|now| now.transmit_drops + now.refused_redirects).expect("statistics");
-    let lost_before = lost();
-    std::thread::scope(|scope| {
-        for flooder in &mut flooders {
-            let (stop, sent) = (&stop, &sent);
-            scope.spawn(move || flood(flooder, stop, sent));
-        }
-        wait_until("losses of the card", 5 * SECOND, || lost() > lost_before + 100);
-        // One that is lost is told by a panic; the flood ends then, too.
-        let lab = &stage.lab;
-        let pings = scope.spawn(move || ping(lab, port_addresses(2)[0], 1_000));
-        for _ in 0..OPENINGS {
-            let began = Instant::now();
-            let opened = uplink.open_port(PortOptions::new(port_addresses(3)));
-            took.push(began.elapsed());
-            let began = Instant::now();
-            uplink.statistics().expect("statistics");
-            looks.push(began.elapsed());
-            match opened {
-                Ok(port) => close(port),
-                Err(error) => refused.push(chain(&error).join(": ")),
+        let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (mut refused, mut took, mut looks) = (Vec::new(), Vec::new(), Vec::new());
+        let lost = || uplink.statistics().map(|now| now.transmit_drops + now.refused_redirects).expect("statistics");
+        let lost_before = lost();
+        std::thread::scope(|scope| {
+            for flooder in &mut flooders {
+                let (stop, sent) = (&stop, &sent);
+                scope.spawn(move || flood(flooder, stop, sent));
             }
+            wait_until("losses of the card", 5 * SECOND, || lost() > lost_before + 100);
+            // One that is lost is told by a panic; the flood ends then, too.
+            let lab = &stage.lab;
+            let pings = scope.spawn(move || ping(lab, port_addresses(2)[0], 1_000));
+            for _ in 0..OPENINGS {
+                let began = Instant::now();
+                let opened = uplink.open_port(PortOptions::new(port_addresses(3)));
+                took.push(began.elapsed());
+                let began = Instant::now();
+                uplink.statistics().expect("statistics");
+                looks.push(began.elapsed());
+                match opened {
+                    Ok(port) => close(port),
+                    Err(error) => refused.push(chain(&error).join(": ")),
+                }
+            }
+            let pinged = pings.join();
+            stop.store(true, Ordering::Relaxed);
+            took.sort();
+            let (lost, sent) = (lost() - lost_before, sent.load(Ordering::Relaxed));
+            eprintln!(
+                "{sent} broadcasts, {lost} lost by the card; openings took {:?} to {:?}",
+                took[0],
+                took[OPENINGS - 1]
+            );
+            let lossless = pinged.is_ok();
+            assert!(refused.is_empty() && lossless, "{} refused, {lossless}: {:?}", refused.len(), refused.first());
+        });
+        looks.sort();
+        assert!(looks[OPENINGS - 1] < STATISTICS, "{looks:?}");
+        close(finish(neighbour));
+        for flooder in flooders {
+            close_at_rest(flooder);
         }
-        let pinged = pings.join();
-        stop.store(true, Ordering::Relaxed);
-        took.sort();
-        let (lost, sent) = (lost() - lost_before, sent.load(Ordering::Relaxed));
-        eprintln!(
-            "{sent} broadcasts, {lost} lost by the card; openings took {:?} to {:?}",
-            took[0],
-            took[OPENINGS - 1]
-        );
-        let lossless = pinged.is_ok();
-        assert!(refused.is_empty() && lossless, "{} refused, {lossless}: {:?}", refused.len(), refused.first());
+        instance.close().expect("closing undoes everything");
+        stage.assert_as_before(&before);
     });
-    looks.sort();
-    assert!(looks[OPENINGS - 1] < STATISTICS, "{looks:?}");
-    close(finish(neighbour));
-    for flooder in flooders {
-        close_at_rest(flooder);
-    }
-    instance.close().expect("closing undoes everything");
-    stage.assert_as_before(&before);
 }
 
 /// The card's losses are anybody's: here those of what the host itself sends, which no rate of a port bounds.
-#[rstest]
-#[case::native(Mode::Native)]
-#[case::skb(Mode::Skb)]
-fn losses_that_are_not_a_ports_own_keep_it_from_nothing(#[case] mode: Mode) {
-    let stage = Stage::plain();
-    make_lossy(&stage.lab);
-    let before = stage.snapshot();
-    let instance = stage.open();
-    let uplink = manage(&instance, mode);
-    let card = uplink.info().index.get();
-    let socket = PacketSocket::sender(stage.lab.host.namespace()).expect("a packet socket");
-    let from = SocketAddr::new(HOST4.into(), 9);
-    let to_all = Ethernet::new(MacAddr::BROADCAST, stage.lab.card_mac());
-    let long = to_all.udp(from, SocketAddr::new(Ipv4Addr::BROADCAST.into(), 9), &[0; 1_400]);
-    let (stop, mut refused) = (AtomicBool::new(false), Vec::new());
-    let lost = || uplink.statistics().expect("statistics").transmit_drops;
-    std::thread::scope(|scope| {
-        // One on each CPU, so that losses meet every moment of a self-test.
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let _ = socket.send(card, &long);
-                }
-            });
-        }
-        wait_until("losses of the card", 5 * SECOND, || lost() > 100);
-        for _ in 0..OPENINGS {
-            match uplink.open_port(PortOptions::new(port_addresses(3))) {
-                Ok(port) => close(port),
-                Err(error) => refused.push(chain(&error).join(": ")),
+#[test]
+fn losses_that_are_not_a_ports_own_keep_it_from_nothing() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        make_lossy(&stage.lab);
+        let before = stage.snapshot();
+        let instance = stage.open();
+        let uplink = manage(&instance, Mode::Native);
+        let card = uplink.info().index.get();
+        let socket = PacketSocket::sender(stage.lab.host.namespace()).expect("a packet socket");
+        let from = SocketAddr::new(HOST4.into(), 9);
+        let to_all = Ethernet::new(MacAddr::BROADCAST, stage.lab.card_mac());
+        let long = to_all.udp(from, SocketAddr::new(Ipv4Addr::BROADCAST.into(), 9), &[0; 1_400]);
+        let (stop, mut refused) = (AtomicBool::new(false), Vec::new());
+        let lost = || uplink.statistics().expect("statistics").transmit_drops;
+        std::thread::scope(|scope| {
+            // One on each CPU, so that losses meet every moment of a self-test.
+            for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let _ = socket.send(card, &long);
+                    }
+                });
             }
-        }
-        stop.store(true, Ordering::Relaxed);
+            wait_until("losses of the card", 5 * SECOND, || lost() > 100);
+            for _ in 0..OPENINGS {
+                match uplink.open_port(PortOptions::new(port_addresses(3))) {
+                    Ok(port) => close(port),
+                    Err(error) => refused.push(chain(&error).join(": ")),
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        eprintln!("{} lost by the card", lost());
+        assert!(refused.is_empty(), "{} of {OPENINGS} are refused: {:?}", refused.len(), refused.first());
+        instance.close().expect("closing undoes everything");
+        stage.assert_as_before(&before);
     });
-    eprintln!("{} lost by the card", lost());
-    assert!(refused.is_empty(), "{} of {OPENINGS} are refused: {:?}", refused.len(), refused.first());
-    instance.close().expect("closing undoes everything");
-    stage.assert_as_before(&before);
 }
 
 /// Closes a port that has just sent.

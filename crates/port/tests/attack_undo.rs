@@ -377,6 +377,7 @@ fn crash_and_sweep(deed: Deed) {
 fn a_client_that_has_the_names_of_others_keeps_nobody_from_opening() {
     on_fresh_mounts(|| {
         let (stage, clients, others) = (Stage::plain(), client_machine(), client_machine());
+        let before = stage.snapshot();
         let instance = stage.open();
         let uplink = manage(&instance, Mode::Native);
         let port = pinned(&uplink, 0, &clients);
@@ -392,5 +393,6 @@ fn a_client_that_has_the_names_of_others_keeps_nobody_from_opening() {
         close(common::port(&uplink, 1));
         port.close().expect("closing undoes everything");
         instance.close().expect("closing undoes everything");
+        stage.assert_as_before(&before);
     });
 }
