@@ -1,0 +1,100 @@
+import type { DaemonOptions } from '../daemon.js'
+import { Lab, type Owner } from '../lab.js'
+import { Random } from '../programs/random.js'
+import type { Conduct } from './bystander.js'
+import { Field } from './field.js'
+
+/** What somebody without rights tries, and how the one that it would hurt tells. */
+export interface Attack {
+  /** As on the command line. */
+  readonly name: string
+  /** What has to stop it. */
+  readonly defence: string
+  /** How the daemon is started; its grants are those of `field.ts` unless set. */
+  readonly daemon?: Pick<DaemonOptions, 'config' | 'mode'> & { env?: Record<string, string> }
+  /** What the client beside it may have lost or waited for is not judged: `why`. */
+  readonly unjudged?: string
+  /** Sets up attackers and victims. */
+  prepare(field: Field): Promise<Attempt>
+}
+
+/** An attack that is set up. */
+export interface Attempt {
+  /** Tries once, in a way that chance chooses; what was tried. */
+  variant(random: Random): Promise<string>
+  /** What the victim saw of that. */
+  judge(): Promise<Judgement>
+}
+
+export interface Judgement {
+  /** In words, what the victim saw; of the last variant that is what is shown. */
+  saw: string
+  /** What got through; empty if nothing did. */
+  faults: string[]
+}
+
+export interface Outcome {
+  attack: string
+  variants: number
+  tried: string
+  saw: string
+  /** What got through, each with the variant's number. */
+  faults: string[]
+  /** How a good client fared beside it. */
+  beside: Conduct
+  seconds: number
+}
+
+/** Ends at the one or the other; one variant at least is tried. */
+export interface Amount {
+  variants?: number
+  seconds?: number
+}
+
+/** More of the same kind tell nothing new. */
+const MOST_FAULTS = 5
+
+/** Performs an attack on a daemon of its own, beside a good client. The lab is its own unless given; the machine is as before at the end. */
+export async function perform(owner: Owner, attack: Attack, seed: number, amount: Amount, shared?: Lab): Promise<Outcome> {
+  const began = performance.now()
+  const undo: (() => Promise<void>)[] = []
+  const own: Owner = { teardown: (step) => void undo.unshift(step) }
+  const outcome = { attack: attack.name, variants: 0, tried: 'nothing', saw: 'nothing', faults: [] as string[] }
+  let field: Field | undefined
+  try {
+    const lab = shared ?? (await Lab.create(owner))
+    field = await Field.open(own, lab, attack.daemon)
+    const attempt = await attack.prepare(field)
+    await field.bystander.begin()
+    const until = performance.now() + (amount.seconds ?? 0) * 1000
+    const isEnough = () => (amount.variants === undefined ? performance.now() > until : outcome.variants >= amount.variants)
+    do {
+      const number = outcome.variants++
+      outcome.tried = await attempt.variant(new Random((seed + number * 0x9e37_79b1) >>> 0))
+      const { saw, faults } = await attempt.judge()
+      outcome.saw = saw
+      outcome.faults.push(...faults.map((fault) => `variant ${number}, ${outcome.tried}: ${fault}`))
+    } while (!isEnough() && outcome.faults.length < MOST_FAULTS)
+    const beside = await field.bystander.end()
+    if (!attack.unjudged) outcome.faults.push(...beside.faults)
+    outcome.faults.push(...(await field.end()))
+    return { ...outcome, beside, seconds: (performance.now() - began) / 1000 }
+  } catch (error) {
+    // What was found before still counts, and the daemon's log may say why it came to this.
+    const log = field?.daemon.program.lines.slice(-20).join('\n')
+    const found = outcome.faults.map((fault) => `${fault}\n`).join('')
+    throw new Error(`${found}${attack.name}, variant ${outcome.variants - 1}: ${(error as Error).message}\n${log}`, { cause: error })
+  } finally {
+    for (const step of undo) await step()
+  }
+}
+
+/** One line. */
+export function shown({ attack, variants, tried, saw, faults, beside, seconds }: Outcome): string {
+  return [
+    `${faults.length === 0 ? 'held' : 'NOT HELD'}  ${attack}: ${variants} variants, the last: ${tried}`,
+    `the victim saw ${saw}`,
+    `beside it ${beside.words}`,
+    `${seconds.toFixed(1)} s`,
+  ].join('; ')
+}
