@@ -11,9 +11,9 @@ export interface Attack {
   /** What has to stop it. */
   readonly defence: string
   /** How the daemon is started; its grants are those of `field.ts` unless set. */
-  readonly daemon?: Pick<DaemonOptions, 'config' | 'mode'> & { env?: Record<string, string> }
-  /** What the client beside it may have lost or waited for is not judged: `why`. */
-  readonly unjudged?: string
+  readonly daemon?: Pick<DaemonOptions, 'config' | 'mode'> & { env?: (lab: Lab) => Record<string, string> }
+  /** Variants that show something of each kind; 2 unless set. */
+  readonly variants?: number
   /** Sets up attackers and victims. */
   prepare(field: Field): Promise<Attempt>
 }
@@ -45,17 +45,11 @@ export interface Outcome {
   seconds: number
 }
 
-/** Ends at the one or the other; one variant at least is tried. */
-export interface Amount {
-  variants?: number
-  seconds?: number
-}
-
 /** More of the same kind tell nothing new. */
 const MOST_FAULTS = 5
 
 /** Performs an attack on a daemon of its own, beside a good client. The lab is its own unless given; the machine is as before at the end. */
-export async function perform(owner: Owner, attack: Attack, seed: number, amount: Amount, shared?: Lab): Promise<Outcome> {
+export async function perform(owner: Owner, attack: Attack, seed: number, variants: number, shared?: Lab): Promise<Outcome> {
   const began = performance.now()
   const undo: (() => Promise<void>)[] = []
   const own: Owner = { teardown: (step) => void undo.unshift(step) }
@@ -64,26 +58,26 @@ export async function perform(owner: Owner, attack: Attack, seed: number, amount
   try {
     const lab = shared ?? (await Lab.create(owner))
     field = await Field.open(own, lab, attack.daemon)
-    const attempt = await attack.prepare(field)
     await field.bystander.begin()
-    const until = performance.now() + (amount.seconds ?? 0) * 1000
-    const isEnough = () => (amount.variants === undefined ? performance.now() > until : outcome.variants >= amount.variants)
+    const attempt = await attack.prepare(field)
     do {
       const number = outcome.variants++
       outcome.tried = await attempt.variant(new Random((seed + number * 0x9e37_79b1) >>> 0))
       const { saw, faults } = await attempt.judge()
       outcome.saw = saw
       outcome.faults.push(...faults.map((fault) => `variant ${number}, ${outcome.tried}: ${fault}`))
-    } while (!isEnough() && outcome.faults.length < MOST_FAULTS)
+    } while (outcome.variants < variants && outcome.faults.length < MOST_FAULTS)
     const beside = await field.bystander.end()
-    if (!attack.unjudged) outcome.faults.push(...beside.faults)
+    outcome.faults.push(...beside.faults)
     outcome.faults.push(...(await field.end()))
     return { ...outcome, beside, seconds: (performance.now() - began) / 1000 }
   } catch (error) {
     // What was found before still counts, and the daemon's log may say why it came to this.
     const log = field?.daemon.program.lines.slice(-20).join('\n')
     const found = outcome.faults.map((fault) => `${fault}\n`).join('')
-    throw new Error(`${found}${attack.name}, variant ${outcome.variants - 1}: ${(error as Error).message}\n${log}`, { cause: error })
+    throw new Error(`${found}${attack.name}, variant ${outcome.variants - 1}: ${(error as Error).message}\n${log}`, {
+      cause: error,
+    })
   } finally {
     for (const step of undo) await step()
   }

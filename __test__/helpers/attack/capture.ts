@@ -17,7 +17,24 @@ export class Capture {
   static async start(lab: Lab, programs: Program[], but: readonly string[]): Promise<Capture> {
     const file = `${lab.folder}/far-${Capture.#number++}.pcap`
     // It stays root: the folder is root's.
-    const words = ['-i', FAR, '-Q', 'in', '-p', '-n', '-s', '2048', '-B', '8192', '--immediate-mode', '-U', '-Z', 'root', '-w', file]
+    const words = [
+      '-i',
+      FAR,
+      '-Q',
+      'in',
+      '-p',
+      '-n',
+      '-s',
+      '2048',
+      '-B',
+      '8192',
+      '--immediate-mode',
+      '-U',
+      '-Z',
+      'root',
+      '-w',
+      file,
+    ]
     const filter = but.map((mac) => `not ether src ${mac}`).join(' and ')
     const program = lab.remote.spawn('tcpdump', ...words, filter)
     programs.push(program)

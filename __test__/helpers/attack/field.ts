@@ -1,5 +1,4 @@
 import { chmodSync, copyFileSync, existsSync } from 'node:fs'
-import { setPriority } from 'node:os'
 import { connect } from 'xsknet'
 import { Client, type ClientOptions, withRightsOf } from '../client.js'
 import { Daemon, NOBODY } from '../daemon.js'
@@ -14,8 +13,6 @@ export const ATTACKER = NOBODY
 export const VICTIM = 61_002
 export const GOOD = 61_001
 export const STRANGER = 61_003
-
-const NICE = 19
 
 /** Which of the lab's ports are whose: {@link portAddresses}. */
 export const PORTS = { good: 0, opened: 1, attacker: 2, accomplice: 3, victim: 4 } as const
@@ -54,8 +51,10 @@ export class Field {
     await lab.snapshot()
     // Ports of an earlier attack had other MACs.
     await lab.remote.output('ip', 'neigh', 'flush', 'dev', FAR)
-    const { env = {}, ...rest } = options
-    const daemon = await underneath(env, () => Daemon.start(lab, { config: GRANTS, suffix: `${Field.#number++}`, ...rest }))
+    const { env, ...rest } = options
+    const daemon = await underneath(env?.(lab) ?? {}, () =>
+      Daemon.start(lab, { config: GRANTS, suffix: `${Field.#number++}`, ...rest }),
+    )
     const field = new Field(lab, daemon, new Bystander(lab, daemon))
     owner.teardown(async () => {
       await field.#clear()
@@ -64,12 +63,9 @@ export class Field {
     return field
   }
 
-  // Attackers are nice: that somebody keeps processors busy is nothing that this project could prevent, and not what is judged.
-
   /** A program in TypeScript that does what it is told to, `programs/attacker.ts`, in a network namespace of its own. */
-  client(uid: number, options: Partial<ClientOptions> = {}): Client {
-    const client = Client.start(this.lab, '__test__/helpers/programs/attacker.ts', { socket: this.daemon.socket, uid, ...options })
-    setPriority(client.program.pid, NICE)
+  client(uid: number, options: Partial<ClientOptions> = {}, program = '__test__/helpers/programs/attacker.ts'): Client {
+    const client = Client.start(this.lab, program, { socket: this.daemon.socket, uid, ...options })
     this.#programs.push(client.program)
     return client
   }
@@ -89,21 +85,25 @@ export class Field {
       chmodSync(staged, 0o755)
     }
     const program = new Program(inside(this.lab.host.namespace, [...withRightsOf(uid), staged, ...words]))
-    setPriority(program.pid, NICE)
     this.#programs.push(program)
     return program
   }
 
   /** Any program of the machine, by a user, on the lab's host. */
   spawn(uid: number, ...command: string[]): Program {
-    const program = new Program(inside(this.lab.host.namespace, [...withRightsOf(uid), ...command]))
+    return this.spawnIn(this.lab.host.namespace, uid, ...command)
+  }
+
+  /** The same in another network namespace. */
+  spawnIn(namespace: string, uid: number, ...command: string[]): Program {
+    const program = new Program(inside(namespace, [...withRightsOf(uid), ...command]))
     this.#programs.push(program)
     return program
   }
 
   /** What comes to the far end from now on, but for the closed loop of the client beside. */
-  async capture(): Promise<Capture> {
-    const { mac } = await this.bystander.settle()
+  capture(): Promise<Capture> {
+    const { mac } = this.bystander.info
     return Capture.start(this.lab, this.#programs, [mac])
   }
 
@@ -133,7 +133,8 @@ export class Field {
     const faults = []
     const { code, signal } = await this.daemon.stop()
     if (code !== 0) faults.push(`the daemon ended with ${signal ?? code}: ${this.daemon.program.lines.slice(-5).join('\n')}`)
-    if (this.daemon.program.lines.some((line) => / uncaught /.test(line))) faults.push('the daemon logged an error that nobody foresaw')
+    if (this.daemon.program.lines.some((line) => / uncaught /.test(line)))
+      faults.push('the daemon logged an error that nobody foresaw')
     return [...faults, ...(await this.lab.compare())]
   }
 

@@ -27,7 +27,15 @@ const CLIENT6 = p.hex('fe800000000000000000000000000099')
 const FRAMES = 24
 
 const bytes = (random: Random, length: number) => Buffer.from(Array.from({ length }, () => random.below(256)))
-const group4 = (address: string) => p.mac(`01:00:5e:${address.split('.').slice(1).map(Number).map((octet, i) => (i === 0 ? octet & 0x7f : octet).toString(16).padStart(2, '0')).join(':')}`)
+const group4 = (address: string) =>
+  p.mac(
+    `01:00:5e:${address
+      .split('.')
+      .slice(1)
+      .map(Number)
+      .map((octet, i) => (i === 0 ? octet & 0x7f : octet).toString(16).padStart(2, '0'))
+      .join(':')}`,
+  )
 const group6 = (address: Buffer) => Buffer.concat([p.hex('3333'), address.subarray(12)])
 
 /** What goes between a header and what it carries: nothing, most of the time. */
@@ -36,7 +44,14 @@ function options4({ random }: Parts): Buffer {
 }
 
 function extensions({ random }: Parts): [number, Buffer][] {
-  return random.pick([[], [], [p.DESTINATION_OPTIONS], [p.HOP_BY_HOP], [p.HOP_BY_HOP, p.DESTINATION_OPTIONS], [p.ATOMIC_FRAGMENT]])
+  return random.pick([
+    [],
+    [],
+    [p.DESTINATION_OPTIONS],
+    [p.HOP_BY_HOP],
+    [p.HOP_BY_HOP, p.DESTINATION_OPTIONS],
+    [p.ATOMIC_FRAGMENT],
+  ])
 }
 
 /** To whom: everybody, the gateway, a port. */
@@ -60,14 +75,29 @@ const dhcpServer: Kind[] = [
     const fields = { source: own.v4, destination, sourcePort, destinationPort: 68, payload, options: options4(parts) }
     const checksum = random.chance(0.2) ? { checksum: 0 } : {}
     const flags = random.chance(0.2) ? { flags: 0x2000 } : {}
-    return [`DHCP from port ${sourcePort}`, p.udp4({ ...fields, ...checksum, ...flags }, { from: own.mac, to: whom(parts), tags })]
+    return [
+      `DHCP from port ${sourcePort}`,
+      p.udp4({ ...fields, ...checksum, ...flags }, { from: own.mac, to: whom(parts), tags }),
+    ]
   },
   (parts) => {
     const { random, own, tags, victim } = parts
     const sourcePort = random.pick([547, 1547, 546, 0, random.below(65_536)])
-    const payload = Buffer.concat([Buffer.from([random.pick([2, 7, 10])]), bytes(random, 3), p.hex('0001 000a 00030001'), victim.mac])
-    const over = { source: random.pick([own.linkLocal, own.v6]), destination: random.pick([p.ALL_NODES, victim.v6, CLIENT6]), extensions: extensions(parts) }
-    return [`DHCPv6 from port ${sourcePort}`, p.udp6({ ...over, sourcePort, destinationPort: 546, payload }, { from: own.mac, to: whom(parts), tags })]
+    const payload = Buffer.concat([
+      Buffer.from([random.pick([2, 7, 10])]),
+      bytes(random, 3),
+      p.hex('0001 000a 00030001'),
+      victim.mac,
+    ])
+    const over = {
+      source: random.pick([own.linkLocal, own.v6]),
+      destination: random.pick([p.ALL_NODES, victim.v6, CLIENT6]),
+      extensions: extensions(parts),
+    }
+    return [
+      `DHCPv6 from port ${sourcePort}`,
+      p.udp6({ ...over, sourcePort, destinationPort: 546, payload }, { from: own.mac, to: whom(parts), tags }),
+    ]
   },
 ]
 
@@ -75,8 +105,16 @@ const dhcpClient: Kind[] = [
   (parts) => {
     const { random, own, tags, victim, gateway } = parts
     const chaddr = random.pick([victim.mac, gateway.mac, bytes(random, 6)])
-    const fields = { source: random.pick([own.v4, p.ip4Address('0.0.0.0')]), destination: BROADCAST4, sourcePort: 68, destinationPort: 67 }
-    return ["a DHCP request with somebody else's chaddr", p.udp4({ ...fields, payload: bootp(1, chaddr, random.pick([1, 3, 7]), random) }, { from: own.mac, to: p.BROADCAST, tags })]
+    const fields = {
+      source: random.pick([own.v4, p.ip4Address('0.0.0.0')]),
+      destination: BROADCAST4,
+      sourcePort: 68,
+      destinationPort: 67,
+    }
+    return [
+      "a DHCP request with somebody else's chaddr",
+      p.udp4({ ...fields, payload: bootp(1, chaddr, random.pick([1, 3, 7]), random) }, { from: own.mac, to: p.BROADCAST, tags }),
+    ]
   },
 ]
 
@@ -84,19 +122,38 @@ const routerMessages: Kind[] = [
   (parts) => {
     const { random, own, tags, gateway, victim } = parts
     const type = random.pick([5, 9])
-    const body = Buffer.concat([Buffer.from([type, random.below(4), 0, 0]), type === 5 ? own.v4 : p.hex('01020708'), own.v4, bytes(random, 28)])
+    const body = Buffer.concat([
+      Buffer.from([type, random.below(4), 0, 0]),
+      type === 5 ? own.v4 : p.hex('01020708'),
+      own.v4,
+      bytes(random, 28),
+    ])
     body.writeUInt16BE(p.checksumOf(body), 2)
     const destination = random.pick([victim.v4, gateway.v4, p.ip4Address('224.0.0.1'), BROADCAST4])
     const flags = random.chance(0.2) ? { flags: 0x2000 } : {}
     const link = { from: own.mac, to: whom(parts), tags }
-    return [type === 5 ? 'an ICMP redirect' : 'an ICMP router advertisement', p.ipv4Frame(1, body, { source: own.v4, destination, ttl: 1, options: options4(parts), ...flags }, link)]
+    return [
+      type === 5 ? 'an ICMP redirect' : 'an ICMP router advertisement',
+      p.ipv4Frame(1, body, { source: own.v4, destination, ttl: 1, options: options4(parts), ...flags }, link),
+    ]
   },
   (parts) => {
     const { random, own, tags, victim } = parts
     const type = random.pick([134, 137])
-    const rest = type === 134 ? Buffer.concat([p.hex('40 00 0708 00000000 00000000 0101'), own.mac]) : Buffer.concat([Buffer.alloc(4), own.linkLocal, victim.v6])
-    const fields = { source: random.pick([own.linkLocal, own.v6]), destination: random.pick([p.ALL_NODES, victim.v6]), hopLimit: 255, extensions: extensions(parts) }
-    return [type === 134 ? 'a router advertisement' : 'an ICMPv6 redirect', p.icmpv6Frame(type, rest, fields, { from: own.mac, to: whom(parts), tags })]
+    const rest =
+      type === 134
+        ? Buffer.concat([p.hex('40 00 0708 00000000 00000000 0101'), own.mac])
+        : Buffer.concat([Buffer.alloc(4), own.linkLocal, victim.v6])
+    const fields = {
+      source: random.pick([own.linkLocal, own.v6]),
+      destination: random.pick([p.ALL_NODES, victim.v6]),
+      hopLimit: 255,
+      extensions: extensions(parts),
+    }
+    return [
+      type === 134 ? 'a router advertisement' : 'an ICMPv6 redirect',
+      p.icmpv6Frame(type, rest, fields, { from: own.mac, to: whom(parts), tags }),
+    ]
   },
 ]
 
@@ -105,20 +162,42 @@ const sourceRouting: Kind[] = [
     const { random, own, tags, gateway, victim } = parts
     const type = random.pick([131, 137])
     const hops = 1 + random.below(3)
-    const route = Buffer.concat([Buffer.from([type, 3 + 4 * hops, 4]), ...Array.from({ length: hops }, () => random.pick([gateway.v4, victim.v4]))])
+    const route = Buffer.concat([
+      Buffer.from([type, 3 + 4 * hops, 4]),
+      ...Array.from({ length: hops }, () => random.pick([gateway.v4, victim.v4])),
+    ])
     const before = random.pick([Buffer.alloc(0), p.hex('01'), p.hex('01010101'), p.hex('94040000'), p.hex('0703 04')])
     const all = Buffer.concat([before, route])
     const options = Buffer.concat([all, Buffer.alloc((4 - (all.length % 4)) % 4)])
-    const fields = { source: own.v4, destination: gateway.v4, sourcePort: 4000, destinationPort: 9, options, ...(random.chance(0.2) && { flags: 0x2000 }) }
-    return [`source routing, option ${type} behind ${before.length} bytes`, p.udp4(fields, { from: own.mac, to: random.pick([gateway.mac, victim.mac]), tags })]
+    const fields = {
+      source: own.v4,
+      destination: gateway.v4,
+      sourcePort: 4000,
+      destinationPort: 9,
+      options,
+      ...(random.chance(0.2) && { flags: 0x2000 }),
+    }
+    return [
+      `source routing, option ${type} behind ${before.length} bytes`,
+      p.udp4(fields, { from: own.mac, to: random.pick([gateway.mac, victim.mac]), tags }),
+    ]
   },
   (parts) => {
     const { random, own, tags, gateway, victim } = parts
     // Type 0, one segment left (RFC 5095).
     const routing: [number, Buffer] = [43, Buffer.concat([p.hex('02 00 01 00000000'), victim.v6])]
     const before = random.pick<[number, Buffer][]>([[], [p.HOP_BY_HOP], [p.DESTINATION_OPTIONS]])
-    const fields = { source: own.v6, destination: gateway.v6, sourcePort: 4000, destinationPort: 9, extensions: [...before, routing] }
-    return ['source routing, a routing header of type 0', p.udp6(fields, { from: own.mac, to: random.pick([gateway.mac, victim.mac]), tags })]
+    const fields = {
+      source: own.v6,
+      destination: gateway.v6,
+      sourcePort: 4000,
+      destinationPort: 9,
+      extensions: [...before, routing],
+    }
+    return [
+      'source routing, a routing header of type 0',
+      p.udp6(fields, { from: own.mac, to: random.pick([gateway.mac, victim.mac]), tags }),
+    ]
   },
 ]
 
@@ -133,7 +212,15 @@ const routingProtocols: Kind[] = [
     const isUnicast = protocol === 89 && random.chance(0.3)
     const destination = isUnicast ? gateway.v4 : p.ip4Address(group)
     const link = { from: own.mac, to: isUnicast ? gateway.mac : group4(group), tags }
-    return [what, p.ipv4Frame(protocol, bytes(random, 24), { source: own.v4, destination, ttl: random.pick([1, 255]), options: options4(parts) }, link)]
+    return [
+      what,
+      p.ipv4Frame(
+        protocol,
+        bytes(random, 24),
+        { source: own.v4, destination, ttl: random.pick([1, 255]), options: options4(parts) },
+        link,
+      ),
+    ]
   },
   (parts) => {
     const { random, own, tags } = parts
@@ -156,7 +243,15 @@ const routingProtocols: Kind[] = [
     const body = Buffer.concat([Buffer.from([type, random.below(256), 0, 0]), Buffer.alloc(random.pick([4, 8]))])
     body.writeUInt16BE(p.checksumOf(body), 2)
     const options = random.pick([p.hex('94040000'), Buffer.alloc(0)])
-    return [what, p.ipv4Frame(2, body, { source: own.v4, destination: p.ip4Address(group), ttl: 1, options }, { from: own.mac, to: group4(group), tags })]
+    return [
+      what,
+      p.ipv4Frame(
+        2,
+        body,
+        { source: own.v4, destination: p.ip4Address(group), ttl: 1, options },
+        { from: own.mac, to: group4(group), tags },
+      ),
+    ]
   },
   (parts) => {
     const { random, own, tags } = parts
@@ -184,14 +279,23 @@ const foreign: Kind[] = [
     ])
     const operation = random.pick([1, 2])
     const target = random.pick([gateway.v4, victim.v4, sender])
-    return ["ARP with somebody else's addresses", p.arpFrame({ operation, senderMac, sender, target }, { from: own.mac, to: random.pick([p.BROADCAST, gateway.mac, victim.mac]), tags })]
+    return [
+      "ARP with somebody else's addresses",
+      p.arpFrame(
+        { operation, senderMac, sender, target },
+        { from: own.mac, to: random.pick([p.BROADCAST, gateway.mac, victim.mac]), tags },
+      ),
+    ]
   },
   ({ random, own, gateway, victim, tags }) => {
     const target = random.pick([gateway.v6, victim.v6, own.v6])
     const option = target === own.v6 ? gateway.mac : random.pick([own.mac, gateway.mac])
     const body = Buffer.concat([p.hex(random.pick(['20000000', 'a0000000', '60000000'])), target, p.hex('0201'), option])
     const over = { source: own.v6, destination: random.pick([p.ALL_NODES, victim.v6, gateway.v6]), hopLimit: 255 }
-    return ["an advertisement of somebody else's address", p.icmpv6Frame(136, body, over, { from: own.mac, to: random.pick([gateway.mac, victim.mac]), tags })]
+    return [
+      "an advertisement of somebody else's address",
+      p.icmpv6Frame(136, body, over, { from: own.mac, to: random.pick([gateway.mac, victim.mac]), tags }),
+    ]
   },
   ({ random, own, gateway, victim, tags }) => {
     const source = random.pick([gateway.v6, victim.v6])
@@ -201,7 +305,10 @@ const foreign: Kind[] = [
   ({ random, own, gateway, victim, tags }) => {
     const source = random.pick([gateway.v4, victim.v4, p.ip4Address('192.0.2.255')])
     const link = { from: random.chance(0.3) ? victim.mac : own.mac, to: gateway.mac, tags }
-    return ["a datagram from somebody else's address", p.udp4({ source, destination: p.ip4Address(HOST.v4), sourcePort: 1 + random.below(1000), destinationPort: 9 }, link)]
+    return [
+      "a datagram from somebody else's address",
+      p.udp4({ source, destination: p.ip4Address(HOST.v4), sourcePort: 1 + random.below(1000), destinationPort: 9 }, link),
+    ]
   },
 ]
 
@@ -213,7 +320,10 @@ const innerTags: Kind[] = [
     const to = random.pick([p.BROADCAST, gateway.mac, victim.mac])
     const frame = random.chance(0.5)
       ? p.udp4({ source: own.v4, destination: gateway.v4, sourcePort: 4000, destinationPort: 9 }, { from: own.mac, to, tags })
-      : p.arpFrame({ operation: 1, senderMac: own.mac, sender: own.v4, target: gateway.v4 }, { from: own.mac, to: p.BROADCAST, tags })
+      : p.arpFrame(
+          { operation: 1, senderMac: own.mac, sender: own.v4, target: gateway.v4 },
+          { from: own.mac, to: p.BROADCAST, tags },
+        )
     return [`a second tag ${second[0].toString(16)} ${second[1]}`, frame]
   },
 ]
@@ -227,7 +337,12 @@ function guarded(name: string, defence: string, kinds: readonly Kind[], vlan?: n
       const { lab } = field
       const attacker = await field.connected(ATTACKER)
       const victim = await field.connected(VICTIM)
-      const own = await attacker.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(PORTS.attacker), ...(vlan && { vlan }) })
+      const own = await attacker.ask<PortInfo>({
+        do: 'open',
+        uplink: CARD,
+        addresses: portPrefixes(PORTS.attacker),
+        ...(vlan && { vlan }),
+      })
       const other = await victim.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(PORTS.victim) })
       await victim.ask({ do: 'record' })
       const capture = await field.capture()
@@ -263,7 +378,10 @@ function guarded(name: string, defence: string, kinds: readonly Kind[], vlan?: n
             ...kindsOf(out).map(([what, count]) => `${count} × ${what} came to the far end`),
             ...kindsOf(across).map(([what, count]) => `${count} × ${what} came to another port`),
           ]
-          return { saw: `${out.length} of them at the far end, ${across.length} at another port, and the frame that may pass`, faults }
+          return {
+            saw: `${out.length} of them at the far end, ${across.length} at another port, and the frame that may pass`,
+            faults,
+          }
         },
       }
     },
@@ -291,7 +409,11 @@ export const frames = [
   guarded('dhcp-requests', 'the guard drops requests whose chaddr is not the port’s MAC', dhcpClient),
   guarded('router-messages', 'the guard drops redirects and router advertisements of ICMP and ICMPv6', routerMessages),
   guarded('source-routing', 'the guard drops source routes unless a grant has `routing`', sourceRouting),
-  guarded('routing-protocols', 'the guard drops VRRP, OSPF, queries and multicast routers unless a grant has `routing`', routingProtocols),
+  guarded(
+    'routing-protocols',
+    'the guard drops VRRP, OSPF, queries and multicast routers unless a grant has `routing`',
+    routingProtocols,
+  ),
   guarded('inner-tags', 'the guard drops a second tag unless a grant has `innerTags`', innerTags, 5),
   guarded('foreign-addresses', 'the guard lets nothing pass with addresses that are not the port’s', foreign),
 ]

@@ -24,7 +24,7 @@ export const nameCollision: Attack = {
   defence: 'the MAC of a named port follows from a keyed hash, and the MAC of a neighbour is refused',
   async prepare(field) {
     const { lab, daemon, bystander } = field
-    const beside = await bystander.settle()
+    const beside = bystander.info
     const attacker = await field.connected(ATTACKER)
     const victim = await field.connected(VICTIM)
     const own = await victim.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(PORTS.victim) })
@@ -91,8 +91,10 @@ export const nameReuse: Attack = {
         attacker = await field.connected(ATTACKER)
         const port = { name, addresses: portPrefixes(PORTS.attacker) }
         // The first one may not be undone yet.
-        if (end !== 'kept') await waitUntil('the name is free', async () => 'info' in (second = await tried(attacker as Client, port)))
-        else second = await tried(attacker, port)
+        await waitUntil('the name is free', async () => {
+          second = await tried(attacker as Client, port)
+          return end === 'kept' || 'info' in second
+        })
         if (end === 'closed') await victim.stop()
         return `the name ${name.slice(0, 20)}, whose port its owner has ${end}`
       },
@@ -107,7 +109,8 @@ export const nameReuse: Attack = {
           await lab.flood({ mac, address: portAddresses(PORTS.attacker)[0], port: 9 }, { frames: 20 }).done
           const others = first.mac.replaceAll(':', '')
           const frames: string[] = []
-          const own = () => frames.filter((frame) => frame.slice(0, 12) === mac.replaceAll(':', '') && frame.includes('c000020c')).length
+          const own = () =>
+            frames.filter((frame) => frame.slice(0, 12) === mac.replaceAll(':', '') && frame.includes('c000020c')).length
           await waitUntil('its own frames came', async () => {
             frames.push(...(await (attacker as Client).ask<string[]>({ do: 'recorded' })))
             return own() >= 20
@@ -124,16 +127,19 @@ export const nameReuse: Attack = {
   },
 }
 
-const WIDE = grant(ATTACKER, [], '').replace('addresses = []', 'addresses = ["192.0.2.0/28", "198.51.100.0/24", "2001:db8::/64"]\nvlans = ["untagged", 5]')
+const WIDE = grant(ATTACKER, [], '').replace(
+  'addresses = []',
+  'addresses = ["192.0.2.0/28", "198.51.100.0/24", "2001:db8::/64"]\nvlans = ["untagged", 5]',
+)
 
 /** An address that is in use, in a range that was granted without thinking of it. */
 export const takenAddress: Attack = {
   name: 'taken-address',
   defence: "the host's own addresses, in every VLAN, and those that a neighbour answers for are refused",
   daemon: { config: `${GOOD_GRANT}${grant(VICTIM, [PORTS.victim])}${WIDE}` },
+  variants: 7,
   async prepare(field) {
-    const { lab, bystander } = field
-    await bystander.settle()
+    const { lab } = field
     const attacker = await field.connected(ATTACKER)
     const victim = await field.connected(VICTIM)
     await victim.ask({ do: 'open', uplink: CARD, addresses: portPrefixes(PORTS.victim) })

@@ -1,7 +1,7 @@
 import type { PortInfo } from 'xsknet'
+import { ip4Address, mac, udp4 } from '../../unit/headers/packets.js'
 import type { Client } from '../client.js'
 import { REMOTE } from '../lab.js'
-import { ip4Address, mac, udp4 } from '../../unit/headers/packets.js'
 
 /** Datagrams of a port to the wire's far end, each of its own. */
 export class Sender {

@@ -14,6 +14,7 @@ const SECONDS = 1
 export const storms: Attack = {
   name: 'storms',
   defence: 'broadcast, multicast and unknown unicast of a port are limited by the second',
+  variants: 3,
   async prepare(field) {
     const { lab } = field
     const attackers: [Client, PortInfo][] = []
@@ -48,10 +49,13 @@ export const storms: Attack = {
       async judge() {
         const faults = came.flatMap(({ sent, arrived, seconds }) => {
           const most = RATE * (seconds + 1) + SLACK
-          return arrived > most ? [`${arrived} of ${sent} frames came to the far end in ${seconds.toFixed(1)} s, ${Math.floor(most)} are right`] : []
+          return arrived > most
+            ? [`${arrived} of ${sent} frames came to the far end in ${seconds.toFixed(1)} s, ${Math.floor(most)} are right`]
+            : []
         })
-        for (const { sent } of came) if (sent < 2 * RATE + SLACK) faults.push(`only ${sent} frames were sent, so nothing was tried`)
-        return { saw: came.map(({ sent, arrived }) => `${arrived} of ${sent}`).join(' and ') + ' frames at the far end', faults }
+        for (const { sent } of came)
+          if (sent < 2 * RATE + SLACK) faults.push(`only ${sent} frames were sent, so nothing was tried`)
+        return { saw: `${came.map(({ sent, arrived }) => `${arrived} of ${sent}`).join(' and ')} frames at the far end`, faults }
       },
     }
   },

@@ -80,7 +80,8 @@ class Line {
       },
       () => {
         this.#ended = true
-        for (const done of this.#waiting.values()) done({ answer: { error: { code: 'ENDED', message: 'the connection has ended' } }, fds: [] })
+        for (const done of this.#waiting.values())
+          done({ answer: { error: { code: 'ENDED', message: 'the connection has ended' } }, fds: [] })
       },
     )
     this.#raw.send(HELLO, [])
@@ -183,8 +184,9 @@ serve({
   /** Opens a port, asks for its statistics and closes it, over and over, and says how long each took. */
   time: async ({ uplink, addresses }: { uplink: string; addresses: string[] }): Promise<Times> => {
     const times: Times = { opens: [], stats: [], failed: [] }
-    const net = await connect()
     timing = true
+    enough = 0
+    const net = await connect()
     while (timing || (times.opens.length < enough && times.failed.length === 0)) {
       try {
         const began = performance.now()
@@ -231,9 +233,13 @@ async function pester({ connections, messages, seconds, greets, each }: Pester):
       let ended = false
       let raw: Raw
       try {
-        raw = Control.connect(socket, () => {}, () => {
-          ended = true
-        })
+        raw = Control.connect(
+          socket,
+          () => {},
+          () => {
+            ended = true
+          },
+        )
       } catch {
         pestered.refused++
         await sleep(2)

@@ -25,7 +25,10 @@ const HELLO: &[u8] = br#"{"version":1,"id":1,"operation":"hello","client":"hosti
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [socket, kind, each, messages, greeting, keeping, message] = arguments.as_slice() else {
-        return Err("descriptors <socket> <linger|mixed|null> <each> <messages> <greeted|strange> <held|dropped> <message>".into());
+        return Err(
+            "descriptors <socket> <linger|mixed|null> <each> <messages> <greeted|strange> <held|dropped> <message>"
+                .into(),
+        );
     };
     let (each, messages): (usize, usize) = (each.parse()?, messages.parse()?);
     std::thread::spawn(|| {
@@ -128,7 +131,8 @@ fn send(client: &Seqpacket, message: &[u8], descriptors: &[OwnedFd]) -> bool {
     if !borrowed.is_empty() {
         assert!(ancillary.push(SendAncillaryMessage::ScmRights(&borrowed)), "the space is made for as many");
     }
-    sendmsg(client, &[std::io::IoSlice::new(message)], &mut ancillary, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok()
+    sendmsg(client, &[std::io::IoSlice::new(message)], &mut ancillary, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+        .is_ok()
 }
 
 /// Where we are the last holder, which we are when the kernel took none, it is we who wait.
