@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util'
 import { type Outcome, perform, shown } from '../__test__/helpers/attack/attack.js'
 import { attacks } from '../__test__/helpers/attack/attacks.js'
+import { Ground } from '../__test__/helpers/attack/field.js'
 import { Lab } from '../__test__/helpers/lab.js'
 
 /** Variants of each attack in a turn; where seconds are given, turns go on until they are over. */
@@ -25,16 +26,19 @@ console.log(`seed ${seed}, ${seconds > 0 ? `${seconds} s` : 'a turn each'}`)
 const undo: (() => Promise<void>)[] = []
 const owner = { teardown: (step: () => Promise<void>) => void undo.unshift(step) }
 try {
-  const lab = await Lab.create(owner)
+  const ground = new Ground(await Lab.create(owner))
   const until = performance.now() + seconds * 1000
   for (let turn = 0; turn === 0 || performance.now() < until; turn++) {
     for (const attack of chosen) {
       if (turn > 0 && performance.now() > until) break
       // That of a run of its own, which begins with the same.
       const own = (seed + turn) >>> 0
-      tell(attack.name, own, await perform(owner, attack, own, VARIANTS, lab).catch((error: Error) => error))
+      tell(attack.name, own, await perform(ground, attack, own, VARIANTS).catch((error: Error) => error))
     }
   }
+  const left = await ground.end()
+  for (const fault of left) console.error(`left over: ${fault}`)
+  if (left.length > 0) process.exitCode = 1
 } finally {
   for (const step of undo) await step()
 }

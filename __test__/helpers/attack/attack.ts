@@ -1,8 +1,8 @@
 import type { DaemonOptions } from '../daemon.js'
-import { Lab, type Owner } from '../lab.js'
+import type { Lab } from '../lab.js'
 import { Random } from '../programs/random.js'
 import type { Conduct } from './bystander.js'
-import { Field } from './field.js'
+import type { Field, Ground } from './field.js'
 
 /** What somebody without rights tries, and how the one that it would hurt tells. */
 export interface Attack {
@@ -45,19 +45,22 @@ export interface Outcome {
   seconds: number
 }
 
+/** How often an attack is tried that says nothing of it. */
+const VARIANTS = 2
 /** More of the same kind tell nothing new. */
 const MOST_FAULTS = 5
 
-/** Performs an attack on a daemon of its own, beside a good client. The lab is its own unless given; the machine is as before at the end. */
-export async function perform(owner: Owner, attack: Attack, seed: number, variants: number, shared?: Lab): Promise<Outcome> {
+/** Performs an attack, beside a good client. */
+export async function perform(
+  ground: Ground,
+  attack: Attack,
+  seed: number,
+  variants = attack.variants ?? VARIANTS,
+): Promise<Outcome> {
   const began = performance.now()
-  const undo: (() => Promise<void>)[] = []
-  const own: Owner = { teardown: (step) => void undo.unshift(step) }
   const outcome = { attack: attack.name, variants: 0, tried: 'nothing', saw: 'nothing', faults: [] as string[] }
-  let field: Field | undefined
+  const field = await ground.take(attack.daemon)
   try {
-    const lab = shared ?? (await Lab.create(owner))
-    field = await Field.open(own, lab, attack.daemon)
     await field.bystander.begin()
     const attempt = await attack.prepare(field)
     do {
@@ -69,17 +72,14 @@ export async function perform(owner: Owner, attack: Attack, seed: number, varian
     } while (outcome.variants < variants && outcome.faults.length < MOST_FAULTS)
     const beside = await field.bystander.end()
     outcome.faults.push(...beside.faults)
-    outcome.faults.push(...(await field.end()))
+    outcome.faults.push(...(await ground.giveBack(field, outcome.faults.length === 0)))
     return { ...outcome, beside, seconds: (performance.now() - began) / 1000 }
   } catch (error) {
     // What was found before still counts, and the daemon's log may say why it came to this.
-    const log = field?.daemon.program.lines.slice(-20).join('\n')
-    const found = outcome.faults.map((fault) => `${fault}\n`).join('')
-    throw new Error(`${found}${attack.name}, variant ${outcome.variants - 1}: ${(error as Error).message}\n${log}`, {
-      cause: error,
-    })
-  } finally {
-    for (const step of undo) await step()
+    const told = [...outcome.faults, `${attack.name}, variant ${outcome.variants - 1}: ${(error as Error).message}`]
+    const log = field.daemon.program.lines.slice(-20)
+    await ground.giveBack(field, false).catch((also: Error) => told.push(also.message))
+    throw new Error([...told, ...log].join('\n'), { cause: error })
   }
 }
 

@@ -51,6 +51,7 @@ export class Bystander {
   }
 
   async #settle(): Promise<void> {
+    if (this.#info) return
     const start = (): Client =>
       Client.start(this.#lab, '__test__/helpers/programs/attacker.ts', { socket: this.#daemon.socket, uid: GOOD })
     this.#answering = start()
@@ -64,6 +65,7 @@ export class Bystander {
   async begin(): Promise<void> {
     await this.#settle()
     Bystander.#calm ??= await this.#measure()
+    this.#ends = false
     this.#questions = this.#ask()
     this.#questions.catch(() => {}) // told at the end
     this.#times = (this.#asking as Client).ask<Times>({ do: 'time', uplink: CARD, addresses: portPrefixes(PORTS.opened) })

@@ -3,7 +3,7 @@ import { connect } from 'xsknet'
 import { Client, type ClientOptions, withRightsOf } from '../client.js'
 import { Daemon, NOBODY } from '../daemon.js'
 import { CARD, FAR, type Lab, portAddresses, rustExample } from '../lab.js'
-import { inside, Program } from '../program.js'
+import { inside, Program, waitUntil } from '../program.js'
 import type { Attack } from './attack.js'
 import { Bystander } from './bystander.js'
 import { Capture } from './capture.js'
@@ -47,20 +47,15 @@ export class Field {
     this.bystander = bystander
   }
 
-  static async open(owner: Lab['owner'], lab: Lab, options: Attack['daemon'] = {}): Promise<Field> {
+  static async open(lab: Lab, options: Attack['daemon'] = {}): Promise<Field> {
     await lab.snapshot()
-    // Ports of an earlier attack had other MACs.
+    // Ports of an earlier daemon had other MACs.
     await lab.remote.output('ip', 'neigh', 'flush', 'dev', FAR)
     const { env, ...rest } = options
     const daemon = await underneath(env?.(lab) ?? {}, () =>
       Daemon.start(lab, { config: GRANTS, suffix: `${Field.#number++}`, ...rest }),
     )
-    const field = new Field(lab, daemon, new Bystander(lab, daemon))
-    owner.teardown(async () => {
-      await field.#clear()
-      if (daemon.program.running) await daemon.stop()
-    })
-    return field
+    return new Field(lab, daemon, new Bystander(lab, daemon))
   }
 
   /** A program in TypeScript that does what it is told to, `programs/attacker.ts`, in a network namespace of its own. */
@@ -127,21 +122,71 @@ export class Field {
     for (const pid of this.#adopted.splice(0)) process.kill(pid, 'SIGKILL')
   }
 
+  /** Ends all attackers and victims, so that another attack can begin; what is left of them. */
+  async rest(): Promise<string[]> {
+    await this.#clear()
+    const net = await connect({ socket: this.daemon.socket })
+    try {
+      await waitUntil('without their ports', async () => (await net.ports()).every(({ uid }) => uid === GOOD), 5000)
+      return []
+    } catch (error) {
+      return [(error as Error).message]
+    } finally {
+      await net.close()
+    }
+  }
+
   /** Ends all clients and the daemon; what is not as before. */
   async end(): Promise<string[]> {
+    await this.bystander.leave()
     await this.#clear()
-    const faults = []
+    const { lines } = this.daemon.program
     const { code, signal } = await this.daemon.stop()
-    if (code !== 0) faults.push(`the daemon ended with ${signal ?? code}: ${this.daemon.program.lines.slice(-5).join('\n')}`)
-    if (this.daemon.program.lines.some((line) => / uncaught /.test(line)))
-      faults.push('the daemon logged an error that nobody foresaw')
+    const faults = []
+    if (code !== 0) faults.push(`the daemon ended with ${signal ?? code}: ${lines.slice(-5).join('\n')}`)
+    if (lines.some((line) => / uncaught /.test(line))) faults.push('the daemon logged an error that nobody foresaw')
     return [...faults, ...(await this.lab.compare())]
   }
 
   async #clear(): Promise<void> {
-    await this.bystander.leave()
     this.endAdopted()
-    await Promise.all(this.#programs.map(async (program) => program.running && program.kill()))
+    await Promise.all(this.#programs.splice(0).map(async (program) => program.running && program.kill()))
+  }
+}
+
+/** A lab, and the field on it that attacks share which want nothing special of the daemon. */
+export class Ground {
+  readonly #lab: Lab
+  #shared: Field | undefined
+
+  constructor(lab: Lab) {
+    this.#lab = lab
+  }
+
+  async take(options: Attack['daemon']): Promise<Field> {
+    if (options === undefined && this.#shared?.daemon.program.running) return this.#shared
+    await this.end()
+    const field = await Field.open(this.#lab, options)
+    if (options === undefined) this.#shared = field
+    return field
+  }
+
+  /** Where nothing has gone wrong it stays for the next attack; what is left of this one. */
+  async giveBack(field: Field, isSound: boolean): Promise<string[]> {
+    if (isSound && field === this.#shared) {
+      const left = await field.rest()
+      if (left.length === 0) return []
+      return [...left, ...(await this.end())]
+    }
+    if (field === this.#shared) this.#shared = undefined
+    return field.end()
+  }
+
+  /** What is not as before. */
+  async end(): Promise<string[]> {
+    const shared = this.#shared
+    this.#shared = undefined
+    return (await shared?.end()) ?? []
   }
 }
 
