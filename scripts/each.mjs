@@ -1,5 +1,5 @@
-// npm run endurance, npm run fuzz: builds, then runs the programs of a folder one after the other, each with all that follows `--`.
-// `npm run fuzz -- NAME …` runs one of them.
+// npm run endurance, fuzz, attack: builds, then runs the programs of a folder one after the other, each with all that follows `--`.
+// `npm run fuzz -- NAME …` runs one of them; where there is one program only, names are its own.
 import { existsSync, readdirSync } from 'node:fs'
 import { basename } from 'node:path'
 import { build } from './build.mjs'
@@ -12,7 +12,8 @@ await main(async () => {
   const programs = files.filter((file) => file.endsWith('.ts')).map((file) => basename(file, '.ts'))
   const chosen = programs.includes(words[0]) ? [words.shift()] : programs
   if (chosen.length === 0) throw new Stop(`there is no program in ${folder}/`)
-  if (words[0] && !words[0].startsWith('-')) throw new Stop(`${folder}/ has ${programs.join(', ')}, not ${words[0]}`)
+  if (programs.length > 1 && words[0] && !words[0].startsWith('-'))
+    throw new Stop(`${folder}/ has ${programs.join(', ')}, not ${words[0]}`)
 
   await setup()
   await build()

@@ -1,0 +1,26 @@
+import type { Attack } from './attack.js'
+import { controlPlane } from './control.js'
+import { echoLoops } from './echoes.js'
+import { frames } from './frames.js'
+import { identity } from './identity.js'
+import { keptMemory } from './memory.js'
+import { foreignNamespaces } from './namespaces.js'
+import { environment, inspector } from './process.js'
+import { refusals } from './refusals.js'
+import { rings } from './rings.js'
+import { storms } from './storms.js'
+
+/** All attacks, in the order in which they are performed. */
+export const attacks: readonly Attack[] = [
+  ...identity,
+  keptMemory,
+  ...controlPlane,
+  ...frames,
+  storms,
+  echoLoops,
+  rings,
+  foreignNamespaces,
+  inspector,
+  environment,
+  refusals,
+]

@@ -1,0 +1,205 @@
+import { chmodSync, copyFileSync, existsSync } from 'node:fs'
+import { connect } from 'xsknet'
+import { Client, type ClientOptions, withRightsOf } from '../client.js'
+import { Daemon, NOBODY } from '../daemon.js'
+import { CARD, FAR, type Lab, portAddresses, rustExample } from '../lab.js'
+import { inside, Program, waitUntil } from '../program.js'
+import type { Attack } from './attack.js'
+import { Bystander } from './bystander.js'
+import { Capture } from './capture.js'
+
+/** The attacker has a grant, its victim and the client beside have others, the stranger has none. */
+export const ATTACKER = NOBODY
+export const VICTIM = 61_002
+export const GOOD = 61_001
+export const STRANGER = 61_003
+
+/** Which of the lab's ports are whose: {@link portAddresses}. */
+export const PORTS = { good: 0, opened: 1, attacker: 2, accomplice: 3, victim: 4 } as const
+
+/** The lines of one grant. */
+export function grant(user: number, ports: readonly number[], more = ''): string {
+  const addresses = ports.flatMap((n) => portAddresses(n))
+  return `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ${JSON.stringify(addresses)}\nports = 8\nmemory = "256MiB"\n${more}`
+}
+
+/** What the client beside is granted, whatever the attack. */
+export const GOOD_GRANT = grant(GOOD, [PORTS.good, PORTS.opened])
+
+export const GRANTS = [
+  GOOD_GRANT,
+  grant(VICTIM, [PORTS.victim]),
+  grant(ATTACKER, [PORTS.attacker, PORTS.accomplice], 'vlans = ["untagged", 5]\n'),
+].join('')
+
+/** Where an attack takes place: a lab, a daemon, and a good client. */
+export class Field {
+  readonly lab: Lab
+  readonly daemon: Daemon
+  readonly bystander: Bystander
+  readonly #programs: Program[] = []
+  readonly #adopted: number[] = []
+  static #number = 0
+
+  private constructor(lab: Lab, daemon: Daemon, bystander: Bystander) {
+    this.lab = lab
+    this.daemon = daemon
+    this.bystander = bystander
+  }
+
+  static async open(lab: Lab, options: Attack['daemon'] = {}): Promise<Field> {
+    await lab.snapshot()
+    // Ports of an earlier daemon had other MACs.
+    await lab.remote.output('ip', 'neigh', 'flush', 'dev', FAR)
+    const { env, ...rest } = options
+    const daemon = await underneath(env?.(lab) ?? {}, () =>
+      Daemon.start(lab, { config: GRANTS, suffix: `${Field.#number++}`, ...rest }),
+    )
+    return new Field(lab, daemon, new Bystander(lab, daemon))
+  }
+
+  /** A program in TypeScript that does what it is told to, `programs/attacker.ts`, in a network namespace of its own. */
+  client(uid: number, options: Partial<ClientOptions> = {}, program = '__test__/helpers/programs/attacker.ts'): Client {
+    const client = Client.start(this.lab, program, { socket: this.daemon.socket, uid, ...options })
+    this.#programs.push(client.program)
+    return client
+  }
+
+  /** The same, connected as the package does. */
+  async connected(uid: number): Promise<Client> {
+    const client = this.client(uid)
+    await client.ask({ do: 'connect' })
+    return client
+  }
+
+  /** A program in Rust, an example of a crate, on the lab's host. */
+  program(name: string, uid: number, ...words: string[]): Program {
+    const staged = `${this.lab.folder}/${name}`
+    if (!existsSync(staged)) {
+      copyFileSync(rustExample(name), staged)
+      chmodSync(staged, 0o755)
+    }
+    const program = new Program(inside(this.lab.host.namespace, [...withRightsOf(uid), staged, ...words]))
+    this.#programs.push(program)
+    return program
+  }
+
+  /** Any program of the machine, by a user, on the lab's host. */
+  spawn(uid: number, ...command: string[]): Program {
+    return this.spawnIn(this.lab.host.namespace, uid, ...command)
+  }
+
+  /** The same in another network namespace. */
+  spawnIn(namespace: string, uid: number, ...command: string[]): Program {
+    const program = new Program(inside(namespace, [...withRightsOf(uid), ...command]))
+    this.#programs.push(program)
+    return program
+  }
+
+  /** What comes to the far end from now on, but for the closed loop of the client beside. */
+  capture(): Promise<Capture> {
+    const { mac } = this.bystander.info
+    return Capture.start(this.lab, this.#programs, [mac])
+  }
+
+  /** How long root waits for the answer to its first request; milliseconds. */
+  async rootWaits(): Promise<number> {
+    const began = performance.now()
+    const net = await connect({ socket: this.daemon.socket })
+    await net.status()
+    const took = performance.now() - began
+    await net.close()
+    return took
+  }
+
+  /** Takes over a process that a client started, to be ended with all others. */
+  adopt(pid: number): number {
+    this.#adopted.push(pid)
+    return pid
+  }
+
+  endAdopted(): void {
+    for (const pid of this.#adopted.splice(0)) process.kill(pid, 'SIGKILL')
+  }
+
+  /** Ends all attackers and victims, so that another attack can begin; what is left of them. */
+  async rest(): Promise<string[]> {
+    await this.#clear()
+    const net = await connect({ socket: this.daemon.socket })
+    try {
+      await waitUntil('without their ports', async () => (await net.ports()).every(({ uid }) => uid === GOOD), 5000)
+      return []
+    } catch (error) {
+      return [(error as Error).message]
+    } finally {
+      await net.close()
+    }
+  }
+
+  /** Ends all clients and the daemon; what is not as before. */
+  async end(): Promise<string[]> {
+    await this.bystander.leave()
+    await this.#clear()
+    const { lines } = this.daemon.program
+    const { code, signal } = await this.daemon.stop()
+    const faults = []
+    if (code !== 0) faults.push(`the daemon ended with ${signal ?? code}: ${lines.slice(-5).join('\n')}`)
+    if (lines.some((line) => / uncaught /.test(line))) faults.push('the daemon logged an error that nobody foresaw')
+    return [...faults, ...(await this.lab.compare())]
+  }
+
+  async #clear(): Promise<void> {
+    this.endAdopted()
+    await Promise.all(this.#programs.splice(0).map(async (program) => program.running && program.kill()))
+  }
+}
+
+/** A lab, and the field on it that attacks share which want nothing special of the daemon. */
+export class Ground {
+  readonly #lab: Lab
+  #shared: Field | undefined
+
+  constructor(lab: Lab) {
+    this.#lab = lab
+  }
+
+  async take(options: Attack['daemon']): Promise<Field> {
+    if (options === undefined && this.#shared?.daemon.program.running) return this.#shared
+    await this.end()
+    const field = await Field.open(this.#lab, options)
+    if (options === undefined) this.#shared = field
+    return field
+  }
+
+  /** Where nothing has gone wrong it stays for the next attack; what is left of this one. */
+  async giveBack(field: Field, isSound: boolean): Promise<string[]> {
+    if (isSound && field === this.#shared) {
+      const left = await field.rest()
+      if (left.length === 0) return []
+      return [...left, ...(await this.end())]
+    }
+    if (field === this.#shared) this.#shared = undefined
+    return field.end()
+  }
+
+  /** What is not as before. */
+  async end(): Promise<string[]> {
+    const shared = this.#shared
+    this.#shared = undefined
+    return (await shared?.end()) ?? []
+  }
+}
+
+/** Does something with variables in the environment that children inherit. */
+async function underneath<T>(env: Record<string, string>, work: () => Promise<T>): Promise<T> {
+  const before = Object.keys(env).map((name) => [name, process.env[name]] as const)
+  Object.assign(process.env, env)
+  try {
+    return await work()
+  } finally {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name]
+      else process.env[name] = value
+    }
+  }
+}
