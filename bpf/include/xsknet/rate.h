@@ -36,7 +36,7 @@ struct bucket {
 	__u64 zero[2];
 };
 
-/* User space never looks at it. */
+/* User space reads names alone: crates/bpf/src/tables.rs knows where they are. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1 << XSKNET_BUCKET_BITS);

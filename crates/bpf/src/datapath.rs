@@ -14,7 +14,7 @@ use crate::flow;
 use crate::object::{self, LoadError};
 use crate::run::{self, RunError, TestResult};
 use crate::tables::{PortEntry, TableError, Tables};
-use crate::{Counters, Mode, PortId};
+use crate::{Counters, Mode, PortId, Vlan};
 
 const UPLINK: &str = "uplink";
 const GUARD: &str = "guard";
@@ -159,6 +159,15 @@ impl Datapath {
     /// protocol that is none of TCP, UDP and SCTP.
     pub fn member_of(&self, ends: [Ipv4Addr; 2], protocol: u8, members: u32) -> u32 {
         flow::member_of(self.flow_seed, ends, protocol, members)
+    }
+
+    /// Whether a frame from this MAC came for a port. It may have been forgotten: where many stations are, the last ones are remembered.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn has_heard(&self, mac: [u8; 6], vlan: Vlan) -> Result<bool, MapError> {
+        self.tables.has_heard(mac, vlan)
     }
 
     /// What became of the frames that came in on the uplink.

@@ -132,6 +132,8 @@ pub(crate) struct Tables {
     targets6: HashMap<MapData, Ip6Key, Claim>,
     guards: HashMap<MapData, u32, Guard>,
     rates: Array<MapData, Rate>,
+    /// Buckets of two stations of three words each, the station's name first.
+    stations: Array<MapData, [u64; 8]>,
     jiffies_per_second: u32,
     uplink_counters: PerCpuArray<MapData, Counters>,
     guard_counters: PerCpuHashMap<MapData, u32, Counters>,
@@ -148,6 +150,7 @@ impl Tables {
             targets6: take_map(bpf, "targets6")?,
             guards: take_map(bpf, "guards")?,
             rates: take_map(bpf, "rates")?,
+            stations: take_map(bpf, "stations")?,
             jiffies_per_second,
             uplink_counters: take_map(bpf, "uplink_counters")?,
             guard_counters: take_map(bpf, "guard_counters")?,
@@ -265,6 +268,20 @@ impl Tables {
 
     pub(crate) fn uplink_counters(&self) -> Result<Counters, MapError> {
         Ok(self.uplink_counters.get(&0, 0)?.iter().copied().sum())
+    }
+
+    /// A look at all of them: where a station is, the programs alone know.
+    pub(crate) fn has_heard(&self, mac: [u8; 6], vlan: Vlan) -> Result<bool, MapError> {
+        let [a, b, c, d, e, f] = mac;
+        let [g, h] = vlan.key().to_ne_bytes();
+        let name = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        for bucket in self.stations.iter() {
+            let bucket = bucket?;
+            if [bucket[0], bucket[3]].contains(&name) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) fn guard_counters(&self, port: u32) -> Result<Counters, MapError> {

@@ -14,6 +14,7 @@ use xsknet_bpf::{Datapath, Rates, Rights};
 use xsknet_link::{DeviceName, MacAddr, Netns, NetnsId};
 
 use crate::claims::ROOT;
+use crate::client_end::ClientEnd;
 use crate::error::{CloseError, OpenPortError, ShareError, StepError};
 use crate::ground::Site;
 use crate::journal::Scope;
@@ -22,6 +23,7 @@ use crate::pins;
 use crate::plan::{Plan, Wanted};
 use crate::port::{Hold, PortInfo};
 use crate::remains::Estate;
+use crate::selftest::Trial;
 use crate::statistics::PortStatistics;
 use crate::tried::Tried;
 use crate::uplink::UplinkState;
@@ -126,19 +128,25 @@ impl PinnedPort {
             layout: None,
         };
         let build = |plan: Plan, uplink: &UplinkState, datapath: &RwLock<Datapath>, scope: &Scope| {
-            let folder = PinPath::port(&uplink.info.device, plan.id.number());
             let (room, mut info) = plan.build(uplink, datapath, Some(site), scope)?;
+            let why = "not done: the port's socket is its client's to make".to_owned();
+            info.tried.push(Tried { hook: "port", step: "self-test".into(), errno: None, why });
+            Ok((room, info, None))
+        };
+        // The client gets the pin of a port that nothing stands in the way of any more.
+        let give = |trial: &Trial<'_>, given: &mut Option<(Pin, Arc<ClientEnd>, u32)>| {
+            let Trial { uplink, room, info, .. } = trial;
+            let folder = PinPath::port(&uplink.info.device, info.id.number());
             let xsks = pins::give_away(&uplink.ground.paths, &folder, uid, gid)
                 .map_err(|cause| OpenPortError::Step { uplink: uplink.info.device.clone(), cause })?;
             uplink.ground.passed("the pin is the client's");
-            let why = "not done: the port's socket is its client's to make".to_owned();
-            info.tried.push(Tried { hook: "port", step: "self-test".into(), errno: None, why });
             let end = room.client.clone().expect("it was built in a client's namespace");
             let pin = Pin { xsks, device: info.inner.clone(), queue: 0 };
-            let map = room.members[0].program.socket_map_id();
-            Ok((room, info, (pin, end, map)))
+            *given = Some((pin, end, room.members[0].program.socket_map_id()));
+            Ok(())
         };
-        let (mut hold, (pin, end, map)) = Hold::open(Arc::clone(&uplink), &wanted, build, |_, _| Ok(()))?;
+        let (mut hold, given) = Hold::open(Arc::clone(&uplink), &wanted, build, give)?;
+        let (pin, end, map) = given.expect("a port that opened was given away");
         // Its memory is the client's own.
         hold.kept = Some(Estate { umems: Vec::new(), map: Some(map) });
         uplink.ground.client_ends.add(&end);

@@ -14,7 +14,7 @@ use crate::journal::Scope;
 use crate::plan::{HostView, Pair, Plan, Wanted, for_mtu};
 use crate::question::Question;
 use crate::remains::{Estate, UmemFile};
-use crate::room::{Room, let_in, steer};
+use crate::room::{Room, let_in, read, steer};
 use crate::selftest::{self, Trial};
 use crate::statistics::{Equality, PortStatistics};
 use crate::tried::Tried;
@@ -315,6 +315,13 @@ impl Hold {
         let (plan, claim, datapath) = uplink.claim(&host, wanted)?;
         let (id, key) = (plan.id, plan.key);
         let make = || -> Result<_, OpenPortError> {
+            // One that the daemon drew is nobody's.
+            if wanted.mac.is_some()
+                && read(&datapath).has_heard(claim.mac.octets(), claim.vlan).map_err(|cause| step(cause.into()))?
+            {
+                let (mac, uplink) = (claim.mac, uplink.info.device.clone());
+                return Err(OpenPortError::MacTaken { mac, uplink, holder: "a neighbour".into() });
+            }
             let_in(&uplink, id, &claim).map_err(step)?;
             // The port is built while the neighbours think.
             let question = Question::ask(&uplink, &claim);

@@ -35,7 +35,7 @@ fn open(uplink: &Uplink, options: PortOptions) -> Port {
 
 /// The one place where an instance is given a folder of its own for what outlives it.
 fn with_state(name: &str, folder: &Path) -> InstanceOptions {
-    InstanceOptions { places: Places { state: folder.into(), ..places() }, ..options(name) }
+    InstanceOptions { places: Places { state: Some(folder.into()), ..places() }, ..options(name) }
 }
 
 /// How the far end became known.
