@@ -5,6 +5,9 @@ import { root } from './workspace.js'
 
 const cli = `${root}packages/xsknetd/dist/cli.js`
 
+/** Where in a lab's folder its daemons keep their secret. */
+export const STATE = 'state'
+
 /** The uid and gid of somebody without rights. */
 export const NOBODY = 65_534
 
@@ -76,7 +79,7 @@ export class Daemon {
     for (const uplink of uplinks) words.push('--uplink', uplink)
     if (mode) words.push('--mode', mode)
     // Its secret goes with the lab.
-    const env = { STATE_DIRECTORY: lab.folder }
+    const env = { STATE_DIRECTORY: `${lab.folder}/${STATE}` }
     const program = new Program(inside(lab.host.namespace, [...command, ...words, ...args]), { env })
     const daemon = new Daemon(instance, command, program)
     lab.owner.teardown(async () => {

@@ -1,5 +1,6 @@
 import type { DaemonOptions } from 'xsknetd'
 import { Conversation, type Said, type Wish } from './conversation.js'
+import { STATE } from './daemon.js'
 import { CARD, type Lab } from './lab.js'
 import { inside, type Program } from './program.js'
 import { root } from './workspace.js'
@@ -16,7 +17,7 @@ export class Embedding {
 
   static start(lab: Lab): Embedding {
     const node = [process.execPath, '--import=@oxc-node/core/register', '__test__/helpers/programs/embedding.ts']
-    const conversation = new Conversation(inside(lab.host.namespace, node), { cwd: root, env: { STATE_DIRECTORY: lab.folder } })
+    const conversation = new Conversation(inside(lab.host.namespace, node), { cwd: root, env: { STATE_DIRECTORY: `${lab.folder}/${STATE}` } })
     lab.owner.teardown(async () => {
       if (conversation.program.running) await conversation.program.kill()
     })

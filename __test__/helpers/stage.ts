@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
 import { basename, dirname, extname, join, relative, resolve } from 'node:path'
-import { NOBODY } from './daemon.js'
+import { NOBODY, STATE } from './daemon.js'
 import { root } from './workspace.js'
 
 /**
@@ -28,8 +28,9 @@ export function stagedProgram(folder: string, path: string): string {
       base,
     )
   }
-  // Whatever the umask, here and in the clone.
-  execFileSync('chmod', ['-R', 'a+rX', folder])
+  // Whatever the umask, here and in the clone. A daemon's secret may be here, too, which it wants for itself.
+  const shown = readdirSync(folder).filter((name) => name !== STATE)
+  execFileSync('chmod', ['-R', 'a+rX', ...shown.map((name) => join(folder, name))])
   return join(staged, basename(program).replace(/ts$/, 'js'))
 }
 

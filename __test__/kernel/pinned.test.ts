@@ -97,7 +97,8 @@ test.serial(
     t.is(await port.client.ask({ do: 'ended' }), null)
     t.deepEqual(await portsOf(scene), [])
     t.notRegex(await homeOf(port).output('ip', 'link'), new RegExp(port.info.inner))
-    await waitUntil('without the port’s descriptors', () => descriptorsOf(daemon.program.pid) <= before + 1)
+    // Its connection, and the handle on its process.
+    await waitUntil('without the port’s descriptors', () => descriptorsOf(daemon.program.pid) <= before + 2)
     await scene.end(t)
   },
 )

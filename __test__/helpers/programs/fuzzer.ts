@@ -57,6 +57,7 @@ const PATIENCE = 15_000
 /** Answers after which the daemon hangs up. */
 const LAST_WORDS = [
   'MESSAGE_MALFORMED',
+  'MESSAGE_TOO_LONG',
   'PROTOCOL_VERSION',
   'OPERATION_UNKNOWN',
   'HELLO_MISSING',
@@ -178,7 +179,13 @@ async function converse({ socket, examples, uplink, addresses }: Fuzz, seed: num
     fuzzed.messages++
     try {
       while (!ended && !control.send(bytes, fds)) await sleep(5)
-    } catch {
+    } catch (error) {
+      // Not let in yet, or not at all: nobody takes its descriptors.
+      if ((error as NodeJS.ErrnoException).code === 'EPERM' && fds.length > 0) {
+        sent.pop()
+        fuzzed.messages--
+        return
+      }
       await until('told why it was hung up on', () => false)
     }
   }

@@ -53,7 +53,9 @@ fn main() -> Result<()> {
             client.send(br#"{"version":1,"id":1,"operation":"hel"#, &[])?;
             stay(&client)
         }
-        "descriptors" => descriptors(&Seqpacket::connect(socket)?),
+        "descriptors" => descriptors(&hello(socket)?),
+        "long" => long(socket),
+        "blocking" => blocking(socket),
         "flood" => flood(&hello(socket)?, true),
         "deaf" => flood(&hello(socket)?, false),
         "silent" => {
@@ -144,17 +146,90 @@ fn crowd(socket: &Path) -> Result<()> {
     }
 }
 
-/// 200 descriptors with one message, many times: more than one side of the protocol ever sends.
+/// 200 descriptors with one message: more than one side of the protocol ever sends.
 fn descriptors(client: &Seqpacket) -> Result<()> {
-    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
     let null = std::fs::File::open("/dev/null")?;
-    let all: Vec<BorrowedFd<'_>> = vec![null.as_fd(); 200];
-    let mut space = vec![std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(200))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&all)));
-    let message = br#"{"version":1,"id":1,"operation":"hello","client":"hostile"}"#;
-    sendmsg(client, &[std::io::IoSlice::new(message)], &mut ancillary, SendFlags::empty())?;
+    send_with(client, br#"{"version":1,"id":2,"operation":"status"}"#, &[null.as_fd(); 200])?;
     stay(client)
+}
+
+/// As many descriptors as the kernel takes.
+fn send_with(client: &Seqpacket, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> rustix::io::Result<usize> {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
+    let mut space = vec![std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(descriptors)));
+    sendmsg(client, &[std::io::IoSlice::new(message)], &mut ancillary, SendFlags::NOSIGNAL)
+}
+
+/// 16 connections, or as many as it gets, with the costliest requests that the schema takes, and again when it is cut off.
+fn long(socket: &Path) -> Result<()> {
+    let ranges: Vec<String> = (0..6000).map(|chunk| format!("[{chunk},1]")).collect();
+    let message = format!(
+        r#"{{"version":1,"id":2,"operation":"openPort","port":{{"uplink":"x","addresses":["192.0.2.9"],"umemOf":{{"port":9,"inFill":[{}]}}}}}}"#,
+        ranges.join(",")
+    );
+    let fresh = || hello(socket).or_else(|_| Seqpacket::connect(socket)).ok();
+    let mut clients: Vec<_> = (0..16).map(|_| fresh()).collect();
+    println!("ready");
+    let mut buffer = vec![0; 65_536];
+    loop {
+        for client in &mut clients {
+            let Some(connected) = client else {
+                *client = fresh();
+                continue;
+            };
+            let is_over = |error: std::io::Error| error.kind() != std::io::ErrorKind::WouldBlock;
+            let sent = connected.send(message.as_bytes(), &[]);
+            let heard = connected.receive(&mut buffer);
+            if sent.is_err_and(is_over) || heard.is_ok_and(|heard| matches!(heard.arrival, Arrival::End)) {
+                *client = None;
+            }
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// 80 messages with 253 sockets each whose close waits, over connections that are made anew, again and again.
+fn blocking(socket: &Path) -> Result<()> {
+    use std::io::Write as _;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0");
+    let mut kept = Vec::new();
+    let mut made = || -> Result<OwnedFd> {
+        // Once it has as many open as it may, others have to do.
+        let Ok(listener) =
+            listener.as_ref().map_err(drop).and_then(|made| if kept.len() < 300 { Ok(made) } else { Err(()) })
+        else {
+            return Ok(std::fs::File::open("/dev/null")?.into());
+        };
+        let mut lingering = std::net::TcpStream::connect(listener.local_addr()?)?;
+        kept.push(listener.accept()?);
+        rustix::net::sockopt::set_socket_linger(&lingering, Some(Duration::from_secs(30)))?;
+        lingering.set_nonblocking(true)?;
+        while lingering.write(&[0; 65_536]).is_ok() {}
+        Ok(lingering.into())
+    };
+    println!("ready");
+    let mut told = false;
+    loop {
+        let mut clients = Vec::new();
+        for _ in 0..80 {
+            let Ok(client) =
+                hello(socket).or_else(|_| Ok::<_, Box<dyn std::error::Error>>(Seqpacket::connect(socket)?))
+            else {
+                continue;
+            };
+            let lingering = made()?;
+            let sent =
+                send_with(&client, br#"{"version":1,"id":2,"operation":"status"}"#, &vec![lingering.as_fd(); 253]);
+            if !told && let Err(error) = sent {
+                told = true;
+                println!("answer {error}");
+            }
+            clients.push(client);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Asks without end, and listens to the answers or not.

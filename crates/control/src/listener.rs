@@ -348,3 +348,70 @@ impl ListenError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{TcpListener, TcpStream};
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use rustix::net::sockopt;
+    use tokio::runtime::Builder;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::limits::{Bounds, Rates, Shared};
+
+    /// Everybody has one place.
+    fn limits() -> Limits {
+        let many = NonZeroU32::new(1_000_000).unwrap();
+        let rates = Rates { messages: many, messages_at_once: many, bytes: many, bytes_at_once: many };
+        let bounds = Bounds { connections: NonZeroU32::MIN, longest: many, rates };
+        let shared = Shared { connections: many, rates };
+        Limits {
+            root: bounds,
+            holders: bounds,
+            members: bounds,
+            all_members: shared,
+            strangers: bounds,
+            all_strangers: shared,
+            in_flight: many,
+            queued_messages: many,
+            queued_bytes: many,
+            silence: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn where_the_kernel_keeps_no_descriptors_away_those_of_the_refused_delay_nobody() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut lingering = TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+        let _never_read = tcp.accept().unwrap();
+        sockopt::set_socket_linger(&lingering, Some(Duration::from_secs(2))).unwrap();
+        lingering.set_nonblocking(true).unwrap();
+        while lingering.write(&[0; 65_536]).is_ok() {}
+        lingering.set_nonblocking(false).unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let words = Words { refusal: b"no place".to_vec(), silence: Vec::new() };
+        Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let mut listener = Listener::bind(&path, Reach::Everybody, limits(), Trust::default(), words).unwrap();
+            listener.guarded = false;
+            // As on an older kernel; where this is one, there is nothing to switch.
+            let _ = sys::take_descriptors(listener.socket.get_ref().as_fd(), true);
+            let _first = Seqpacket::connect(&path).unwrap();
+            let admitted = listener.accept().await;
+            let refused = Seqpacket::connect(&path).unwrap();
+            refused.send(b"hello", &[lingering.as_fd()]).unwrap();
+            drop(lingering);
+            let begun = Instant::now();
+            assert!(timeout(Duration::from_millis(100), listener.accept()).await.is_err(), "it has no place");
+            assert!(begun.elapsed() < Duration::from_millis(500), "it was waited for: {:?}", begun.elapsed());
+            let mut told = [0; 100];
+            assert!(refused.receive(&mut told).is_ok_and(|received| received.arrival.length() == 8));
+            drop(admitted);
+        });
+    }
+}
