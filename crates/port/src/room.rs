@@ -52,7 +52,7 @@ impl Room {
     /// The port as the programs know it.
     pub(crate) fn entry(&self) -> PortEntry<'_> {
         let Plan { id, mac, vlan, mtu, addresses, .. } = &self.plan;
-        let (rights, rates) = (Rights::default(), Rates::default());
+        let (rights, rates) = (Rights::default(), Rates::UNLIMITED);
         PortEntry { id: *id, outers: &self.outers, mac: mac.octets(), vlan: *vlan, mtu: *mtu, addresses, rights, rates }
     }
 
