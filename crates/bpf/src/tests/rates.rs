@@ -8,7 +8,7 @@ use rstest::rstest;
 use super::frames::*;
 use super::lab::{ALICE, BOB, device, in_namespace, left_by};
 use crate::datapath::Pace;
-use crate::{Counter, Datapath, DatapathOptions, PortEntry, Rates, Rights, Vlan};
+use crate::{Counter, Datapath, DatapathOptions, PortEntry, Rates, Rights, Verdict, Vlan};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -195,6 +195,26 @@ fn the_members_of_a_port_share_its_rates() {
     scene(standstill(), Rates { broadcast: Some(6), ..Rates::UNLIMITED }, |scene| {
         let passed: Vec<_> = (0..10).map(|turn| scene.send_by(turn % 2, &broadcast())).collect();
         assert_eq!(passed.iter().filter(|&&counter| counter == Counter::ToUplink).count(), 6, "{passed:?}");
+    });
+}
+
+#[test]
+fn cpus_that_send_at_the_same_moment_send_no_more_than_a_burst() {
+    const RATE: u32 = 4000;
+    scene(standstill(), Rates { broadcast: Some(RATE), ..Rates::UNLIMITED }, |scene| {
+        let passed_by = |member: usize| {
+            let run = |_: &u32| scene.datapath.test_guard(&broadcast(), scene.alice[member]).unwrap().verdict;
+            (0..RATE).filter(|turn| run(turn) == Verdict::Redirect).count()
+        };
+        let passed: usize = std::thread::scope(|scope| {
+            let threads = [0, 1].map(|member| {
+                let passed_by = &passed_by;
+                scope.spawn(move || passed_by(member))
+            });
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        // What lost the exchange too often was dropped, and is left of the burst.
+        assert_eq!(passed + scene.burst(&broadcast(), RATE as usize - passed + 1), RATE as usize);
     });
 }
 
