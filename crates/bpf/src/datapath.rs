@@ -77,6 +77,7 @@ impl Datapath {
     ///
     /// See [`LoadError`]; nothing stays behind then.
     pub fn load(options: DatapathOptions<'_>) -> Result<Self, LoadError> {
+        object::prepare_for_ports();
         Self::load_paced(options, Pace::real())
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use aya::maps::{Map, MapError};
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
@@ -133,7 +134,6 @@ impl Object {
         max_entries: &[(&str, u32)],
         pins: Option<&Path>,
     ) -> Result<Ebpf, LoadError> {
-        let refused = |cause: EbpfError| LoadError::Object { object: self.name, cause: Box::new(cause) };
         let mut loader = EbpfLoader::new();
         for (name, value) in globals {
             loader.override_global(name, value, true);
@@ -142,8 +142,24 @@ impl Object {
             loader.map_max_entries(name, *entries);
         }
 
+        let parsed = self.parse()?;
+        self.load_with(&mut loader, &parsed, pins)
+    }
+
+    fn parse(&self) -> Result<aya_obj::Object, LoadError> {
+        aya_obj::Object::parse(self.bytes)
+            .map_err(|cause| LoadError::Object { object: self.name, cause: Box::new(cause.into()) })
+    }
+
+    /// `parsed` is this object, whose maps lend their names to the loader.
+    fn load_with<'a>(
+        &self,
+        loader: &mut EbpfLoader<'a>,
+        parsed: &'a aya_obj::Object,
+        pins: Option<&Path>,
+    ) -> Result<Ebpf, LoadError> {
+        let refused = |cause: EbpfError| LoadError::Object { object: self.name, cause: Box::new(cause) };
         let mut pins = pins.map(Pins::open).transpose()?;
-        let parsed = aya_obj::Object::parse(self.bytes).map_err(|cause| refused(cause.into()))?;
         if let Some(pins) = &mut pins {
             for (name, map) in &parsed.maps {
                 if map.section_kind() == EbpfSectionKind::Maps || map.section_kind() == EbpfSectionKind::BtfMaps {
@@ -172,6 +188,27 @@ impl Object {
         }
         Ok(bpf)
     }
+}
+
+static PORT_LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    Mutex::new(loader)
+});
+
+/// Makes the loader now, so that the first port does not have to wait for it.
+pub(crate) fn prepare_for_ports() {
+    LazyLock::force(&PORT_LOADER);
+}
+
+/// The port's object is loaded once a queue, so that its loader is kept: aya reads the kernel's BTF whenever it makes one, which takes
+/// longer than all else of a load, and nothing here is relocated by it.
+pub(crate) fn load_port(pins: &Path) -> Result<Ebpf, LoadError> {
+    static PARSED: LazyLock<Result<aya_obj::Object, LoadError>> = LazyLock::new(|| PORT.parse());
+    let Ok(parsed) = &*PARSED else { return PORT.load(&[], &[], Some(pins)) };
+    // What a panic left in it is replaced: each load names all pins.
+    let mut loader = PORT_LOADER.lock().unwrap_or_else(PoisonError::into_inner);
+    PORT.load_with(&mut loader, parsed, Some(pins))
 }
 
 /// Takes a map out of the object, typed.

@@ -29,7 +29,10 @@ impl PortProgram {
     ///
     /// See [`LoadError`]; nothing stays behind then.
     pub fn load(pins: Option<&Path>) -> Result<Self, LoadError> {
-        let mut bpf = object::PORT.load(&[], &[], pins)?;
+        let mut bpf = match pins {
+            Some(pins) => object::load_port(pins)?,
+            None => object::PORT.load(&[], &[], None)?,
+        };
         Ok(Self {
             xsks_id: object::map_id(&bpf, "xsks")?,
             xsks: object::take_map(&mut bpf, "xsks")?,

@@ -16,6 +16,7 @@ use crate::names::Paths;
 use crate::pins;
 use crate::port::PortKey;
 use crate::remains::Remains;
+use crate::turns::Turns;
 
 /// What an instance is about to do or has done; for logs, and for tests that end the process at each of them.
 #[derive(Debug, Clone)]
@@ -53,6 +54,7 @@ pub(crate) struct Ground {
     pub(crate) remains: Arc<Remains>,
     /// Which MACs ports get.
     pub(crate) secret: Secret,
+    pub(crate) turns: Turns,
     /// What earlier runs left and what could not be undone: the numbers of these ports are taken.
     pub(crate) left: Vec<Scope>,
     observer: Option<Observer>,
@@ -100,8 +102,21 @@ impl Ground {
         let host_is_meant = host.identity == journal.header().namespace;
         let (journal, ports_opened) = (Mutex::new(Some(journal)), AtomicU32::new(0));
         let (client_ends, remains) = (Arc::default(), Arc::default());
-        let left = Vec::new();
-        Self { paths, host, ports, journal, host_is_meant, ports_opened, client_ends, remains, secret, left, observer }
+        let (turns, left) = (Turns::default(), Vec::new());
+        Self {
+            paths,
+            host,
+            ports,
+            journal,
+            host_is_meant,
+            ports_opened,
+            client_ends,
+            remains,
+            secret,
+            turns,
+            left,
+            observer,
+        }
     }
 
     /// What the changes that are pending were made for.
@@ -237,6 +252,7 @@ impl Ground {
             Change::Attachment { pin } => xsknet_bpf::remove_link_pin(&self.paths.pin(pin))
                 .map_err(|cause| StepError::Io { attempt: "detach a program", cause }),
             Change::Pair { outer, inner, alias } => {
+                let _turn = self.turns.delete();
                 delete_named(&self.ports.links, inner, alias)?;
                 delete_named(&self.ports.links, outer, alias)?;
                 if self.host_is_meant {

@@ -52,6 +52,7 @@ mod selftest;
 mod shared;
 mod statistics;
 mod tried;
+mod turns;
 mod uplink;
 mod watch;
 

@@ -311,6 +311,7 @@ impl Hold {
     ) -> Result<(Self, T), OpenPortError> {
         let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
         let work = uplink.work();
+        let turn = uplink.ground.turns.open();
         let host = HostView::look(&uplink.ground).map_err(|cause| step(cause.into()))?;
         let (plan, claim, datapath) = uplink.claim(&host, wanted)?;
         let (id, key) = (plan.id, plan.key);
@@ -337,7 +338,10 @@ impl Hold {
             prove(&trial, &mut made)?;
             Ok((info, made))
         };
-        let (info, made) = make().inspect_err(|_| {
+        let made = make();
+        // Undoing takes another one.
+        drop(turn);
+        let (info, made) = made.inspect_err(|_| {
             // Before anybody else gets this number, and the names that go with it. What cannot be undone stays in the journal; the
             // reason is the better story.
             let _ = uplink.unmake(id, key, None);

@@ -1,11 +1,12 @@
 //! Is somebody else there? What a host asks its network before it takes an address (RFC 5227, RFC 4862), for a port that is being
 //! opened.
 //!
-//! The daemon asks, on the card itself, so that it works for every way to open a port and before any frame is steered to it. It
-//! waits while the port is built, and some milliseconds longer: the seconds that both documents prescribe are for networks that have
+//! The daemon asks, on the card itself, so that it works for every way to open a port and before any frame is steered to it. Neighbours
+//! answer while the port is built, which takes longer than they do: the seconds that both documents prescribe are for networks that have
 //! just come up. Who answers later is seen by the port's owner.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,8 +18,8 @@ use crate::error::OpenPortError;
 use crate::tried::Tried;
 use crate::uplink::UplinkState;
 
-/// How long an answer may take after the last question. A neighbour on the same wire takes less than one.
-const PATIENCE: Duration = Duration::from_millis(10);
+/// How long an answer may take. A neighbour on the same wire takes less than a tenth of that, and a port takes more to be built.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 const ARP: [u8; 2] = [0x08, 0x06];
 const IPV6: [u8; 2] = [0x86, 0xdd];
@@ -28,8 +29,10 @@ const ADVERTISEMENT: u8 = 136;
 
 /// Asked, and not answered yet.
 pub(crate) struct Question {
-    socket: PacketSocket,
+    /// `None` only while it is dropped.
+    socket: Option<PacketSocket>,
     asked: Asked,
+    until: Instant,
 }
 
 /// What nobody else may have.
@@ -50,7 +53,7 @@ enum Conflict {
 }
 
 impl Question {
-    /// Asks for the first time. Where the card is down there is nobody to ask: what was tried tells.
+    /// Asks. Where the card is down there is nobody to ask: what was tried tells.
     pub(crate) fn ask(uplink: &UplinkState, claim: &Claim) -> Result<Self, Tried> {
         let Claim { mac, vlan, addresses, .. } = claim;
         let asked =
@@ -59,35 +62,29 @@ impl Question {
             |why: String, errno: Option<i32>| Tried { hook: "uplink", step: "ask the neighbours".into(), errno, why };
         let socket = PacketSocket::open(&uplink.ground.host.namespace, uplink.info.index)
             .map_err(|error| not(format!("not done: {error}"), error.errno()))?;
-        let question = Self { socket, asked };
-        question.send().map_err(|cause| not(format!("not done: {cause}"), cause.raw_os_error()))?;
-        Ok(question)
+        let sent = asked.probes().try_for_each(|probe| socket.send(&probe));
+        sent.map_err(|cause| not(format!("not done: {cause}"), cause.raw_os_error()))?;
+        Ok(Self { socket: Some(socket), asked, until: Instant::now() + PATIENCE })
     }
 
-    fn send(&self) -> std::io::Result<()> {
-        self.asked.probes().try_for_each(|probe| self.socket.send(&probe))
-    }
-
-    /// Asks once more, waits, and says what somebody else has.
+    /// Waits as long as an answer may take, and says what somebody else has.
     pub(crate) fn answer(self, uplink: &UplinkState) -> Result<(), OpenPortError> {
-        // The first question may have been lost; that the second cannot be sent means that the card went down.
-        let _ = self.send();
-        let end = Instant::now() + PATIENCE;
+        let socket = self.socket.as_ref().expect("it is not being dropped");
         loop {
-            match self.socket.heard() {
+            match socket.heard() {
                 Ok(Some(heard)) => {
                     if let Some(conflict) = self.asked.conflict(&heard) {
                         return Err(self.refusal(conflict, uplink));
                     }
                 }
                 Ok(None) => {
-                    let left = end.saturating_duration_since(Instant::now());
+                    let left = self.until.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         return Ok(());
                     }
                     let left = Timespec::try_from(left).expect("some milliseconds");
                     // A signal only means that it looks once more.
-                    let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&left));
+                    let _ = poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&left));
                 }
                 // The card went down: nobody answers any more.
                 Err(_) => return Ok(()),
@@ -103,6 +100,15 @@ impl Question {
             }
             Conflict::Mac => OpenPortError::MacTaken { mac: self.asked.mac, uplink, holder: "a neighbour".into() },
         }
+    }
+}
+
+/// The kernel makes who closes a packet socket wait until no CPU looks at it any more (`packet_release()`): no port has to.
+impl Drop for Question {
+    fn drop(&mut self) {
+        let socket = self.socket.take();
+        // Without a thread it is closed here.
+        let _ = thread::Builder::new().name("closing".into()).spawn(move || drop(socket));
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
-use xsknet_bpf::{Datapath, Direction, InjectOptions, Injector, Obtained};
+use xsknet_bpf::{Datapath, Obtained};
 use xsknet_link::MacAddr;
 use xsknet_xsk::{SharedSocket, Socket, SocketError};
 
@@ -93,8 +93,7 @@ fn inject(trial: &Trial<'_>, frame: &[u8]) -> Result<(), StepError> {
         match uplink.info.mode {
             Obtained::Native | Obtained::Hw => read(datapath).inject_at_uplink(frame, index, 1)?,
             Obtained::Skb => {
-                let options = InjectOptions { target: index, number_offset: None };
-                Injector::load(options, Direction::Ingress)?.send(frame, 1)?;
+                uplink.injector()?.send(frame, 1)?;
             }
         }
         Ok(())

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 
-use xsknet_bpf::{Attachment, Counters, Datapath, DatapathOptions, Mode, Obtained, PortId, describe_program};
+use xsknet_bpf::{
+    Attachment, Counters, Datapath, DatapathOptions, Direction, InjectOptions, Injector, Mode, Obtained, PortId,
+    describe_program,
+};
 use xsknet_link::{Device, DeviceName, IfIndex, LinkError, MacAddr, Offload, XdpFeatures};
 use xsknet_xsk::SharedSocket;
 
@@ -84,6 +87,8 @@ pub(crate) struct OpenUplink {
     claims: Claims,
     /// The ports that frames are steered to.
     rooms: BTreeMap<PortId, Arc<Room>>,
+    /// What has frames come in at a card whose program runs in skb mode, once it was needed.
+    injector: Option<Arc<Injector>>,
     /// The last readings of the ports that were here.
     closed: PortStatistics,
     /// Dropped, not detached: the pin keeps the program until the journal's undo removes it.
@@ -203,6 +208,7 @@ impl Uplink {
             let_in: BTreeMap::new(),
             claims: Claims::new(device.clone(), spoiled.collect()),
             rooms: BTreeMap::new(),
+            injector: None,
             closed: PortStatistics::default(),
             _attachment: attachment,
         };
@@ -407,6 +413,19 @@ impl UplinkState {
         let open = self.lock();
         let card = open.as_ref()?;
         Some((Arc::clone(&card.datapath), card.rooms.values().cloned().collect()))
+    }
+
+    /// Sends frames as if the card had received them.
+    pub(crate) fn injector(&self) -> Result<Arc<Injector>, StepError> {
+        if let Some(there) = self.lock().as_ref().and_then(|card| card.injector.clone()) {
+            return Ok(there);
+        }
+        let options = InjectOptions { target: self.info.index.get(), number_offset: None };
+        let loaded = Arc::new(Injector::load(options, Direction::Ingress)?);
+        if let Some(card) = self.lock().as_mut() {
+            card.injector = Some(Arc::clone(&loaded));
+        }
+        Ok(loaded)
     }
 
     /// Whether some port has this MAC.
