@@ -84,7 +84,7 @@ export class Place {
   }
 
   /** What comes to the far end from a side meanwhile; fails where a payload is not what it should be. */
-  arriving<T>(side: { mac: string }, use: () => Promise<T>): Promise<{ came: number; result: T }> {
+  arriving<T>(side: Pick<Side, 'mac' | 'address'>, use: () => Promise<T>): Promise<{ came: number; result: T }> {
     return arriving(this.lab, side, use)
   }
 
@@ -97,9 +97,11 @@ export class Place {
 /** What comes to the far end of a lab from a MAC meanwhile; fails where a payload is not what it should be. */
 export async function arriving<T>(
   lab: Lab,
-  { mac }: { mac: string },
+  { mac, address }: Pick<Side, 'mac' | 'address'>,
   use: () => Promise<T>,
 ): Promise<{ came: number; result: T }> {
+  // The far end is heard of, or a port may send little to it. That it is not answered is no matter.
+  await lab.remote.run('ping', '-n', '-c', '1', '-W', '0.2', address)
   const [before, sink] = [await lab.framesFrom(mac), await lab.sink(PORT, FLOW)]
   const result = await use()
   const came = (await lab.framesFrom(mac)) - before

@@ -17,7 +17,10 @@ export class Embedding {
 
   static start(lab: Lab): Embedding {
     const node = [process.execPath, '--import=@oxc-node/core/register', '__test__/helpers/programs/embedding.ts']
-    const conversation = new Conversation(inside(lab.host.namespace, node), { cwd: root, env: { STATE_DIRECTORY: `${lab.folder}/${STATE}` } })
+    const conversation = new Conversation(inside(lab.host.namespace, node), {
+      cwd: root,
+      env: { STATE_DIRECTORY: `${lab.folder}/${STATE}` },
+    })
     lab.owner.teardown(async () => {
       if (conversation.program.running) await conversation.program.kill()
     })

@@ -46,6 +46,8 @@ test.serial(
     const { lab } = scene
     const sending = await scene.answering(0)
     const remote = { mac: lab.farMac, address: REMOTE.v4, port: 9 }
+    // Who has never sent anything is sent little: a switch would flood it.
+    await pings(t, scene, portAddresses(0)[0], 1)
     await sending.client.ask({ do: 'send', to: remote, count: 20_000 })
     await scene.assertAccounted(t, sending)
     const { frames, distinct, repeated, corrupt } = await lab.sink(9)

@@ -50,7 +50,9 @@ function since<T extends object>(then: T, now: T): T {
 const first = new Map<string, unknown>()
 
 for (const mode of ['native', 'skb'] as const) {
-  for (const [way, { open, selfTest }] of Object.entries(ways)) {
+  // A pinned port is refused there: its guard would be in skb mode, too.
+  const possible = Object.entries(ways).filter(([way]) => mode === 'native' || way !== 'pinned')
+  for (const [way, { open, selfTest }] of possible) {
     test.serial(`${mode}: ${way}: the same traffic comes to the same counters, and all frames are home`, async (t) => {
       const { lab, client, uplink, end, ...place } = await open(t, { mode })
       const port = await place.port()

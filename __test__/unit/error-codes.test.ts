@@ -31,6 +31,11 @@ const elsewhere: Partial<Record<XsknetErrorCode, [why: string, file: string, tes
     '__test__/kernel/lab-command.test.ts',
     'what no lab made is not touched',
   ],
+  ERR_XSKNET_SELF_TEST_FAILED: [
+    'the frame is lost in the middle of an opening',
+    'crates/port/tests/port_errors.rs',
+    'fn a_port_that_hears_nothing_fails_the_self_test(',
+  ],
   ERR_XSKNET_PORTS_EXHAUSTED: [
     '1,024 ports take minutes',
     'crates/port/src/claims.rs',

@@ -22,7 +22,7 @@ export const shared: Family = {
     const [ours, peer] = [await pair(0, true), await pair(2, false)]
     const read = async ({ client, mac, address }: { client: TypeScript; mac: string; address: string }) => {
       const run = () => place.flooding(target(client), () => client.order('forward', { port: PORT, seconds }), { from: address })
-      const { came, result } = await place.arriving({ mac }, run)
+      const { came, result } = await place.arriving({ mac, address }, run)
       if (came === 0) throw new Error(`${NAME}: of ${result.sent} frames forwarded none came`)
       return perSecond(NAME, came, result)
     }

@@ -137,5 +137,6 @@ fn send(client: &Seqpacket, message: &[u8], descriptors: &[OwnedFd]) -> bool {
 
 /// Where we are the last holder, which we are when the kernel took none, it is we who wait.
 fn drop_elsewhere(descriptors: Vec<OwnedFd>) {
-    std::thread::spawn(move || drop(descriptors));
+    // The first may be one whose close takes long.
+    std::thread::spawn(move || descriptors.into_iter().rev().for_each(drop));
 }

@@ -216,6 +216,7 @@ impl From<OpenPortError> for Failure {
             E::NamespaceUnfit { found } => ("NAMESPACE_UNFIT", json!({ "found": found })),
             E::GuardUnfit { uplink, why } => ("GUARD_UNFIT", json!({ "uplink": uplink.as_str(), "why": why })),
             E::ClientDeviceTaken { device } => ("NAMESPACE_UNFIT", json!({ "device": device.as_str() })),
+            E::LinkDown { uplink, state } => ("LINK_DOWN", json!({ "uplink": uplink.as_str(), "state": state })),
             E::UplinkClosed { uplink } => ("UPLINK_CLOSED", json!({ "uplink": uplink.as_str() })),
             E::SelfTest { direction, waited_ms, seen } => {
                 ("SELF_TEST_FAILED", json!({ "direction": direction, "waitedMs": waited_ms, "seen": seen }))

@@ -334,6 +334,14 @@ pub enum OpenPortError {
         /// The name.
         device: DeviceName,
     },
+    /// Nothing can leave the uplink now.
+    #[error("`{uplink}` {state}, so that nothing can leave it")]
+    LinkDown {
+        /// The uplink.
+        uplink: DeviceName,
+        /// `is down`, or `has no carrier`.
+        state: &'static str,
+    },
     /// The uplink is closed.
     #[error("`{uplink}` is no longer managed")]
     UplinkClosed {
@@ -389,6 +397,10 @@ impl OpenPortError {
             ),
             Self::ClientDeviceTaken { .. } => Some("delete or rename that device: `ip link` lists them".into()),
             Self::MtuAboveUplink { .. } => Some("leave the MTU out: the uplink's is taken".into()),
+            Self::LinkDown { uplink, state: "is down" } => {
+                Some(format!("switch it on: `ip link set dev {uplink} up`; then open the port again"))
+            }
+            Self::LinkDown { .. } => Some("look at the cable and at its other end; then open the port again".into()),
             Self::SelfTest { .. } => Some(
                 "`tried` of the uplink tells which modes were taken; skb mode works where a card cannot transmit \
                  redirected frames"

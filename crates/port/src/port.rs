@@ -312,6 +312,7 @@ impl Hold {
         let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
         let work = uplink.work();
         let turn = uplink.ground.turns.open(wanted.owner);
+        uplink.check_link()?;
         let host = HostView::look(&uplink.ground).map_err(|cause| step(cause.into()))?;
         let (plan, claim, datapath) = uplink.claim(&host, wanted)?;
         let (id, key) = (plan.id, plan.key);

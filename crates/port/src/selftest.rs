@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
-use xsknet_bpf::{Datapath, Obtained};
+use xsknet_bpf::{Counter, Datapath, Obtained};
 use xsknet_link::MacAddr;
 use xsknet_xsk::{SharedSocket, Socket, SocketError};
 
@@ -133,6 +133,8 @@ pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Resul
 
 /// A probe for the port's own address: what a host sends before it takes an address, and nobody stores anything of it.
 ///
+/// A port that may send no such frames, by its rates, shows as much by its guard dropping the probe.
+///
 /// It is judged by what moves for this port alone: the card loses what others send to it, too, as often as they like.
 fn from_the_port(trial: &Trial<'_>, socket: &mut Socket) -> Result<(), OpenPortError> {
     let Trial { uplink, datapath, room, info } = *trial;
@@ -148,10 +150,13 @@ fn from_the_port(trial: &Trial<'_>, socket: &mut Socket) -> Result<(), OpenPortE
     Err(OpenPortError::SelfTest { direction: "from the port", waited_ms: DEADLINE.as_millis() as u64, seen })
 }
 
-/// Sends one probe; whether the guard let it out within the deadline.
+/// Sends one probe; whether the guard let it out, or held it back for its rate, within the deadline.
 fn probe_leaves(trial: &Trial<'_>, socket: &mut Socket) -> Result<bool, StepError> {
     let probe = probe(trial.info);
-    let left = || Ok::<_, StepError>(read(trial.datapath).guard_counters(trial.info.id)?.to_uplink());
+    let left = || -> Result<u64, StepError> {
+        let guard = read(trial.datapath).guard_counters(trial.info.id)?;
+        Ok(guard.to_uplink() + guard[Counter::Rate])
+    };
     let left_before = left()?;
     let mut frame = socket.allocate().expect("a fresh UMEM has frames beside those in FILL");
     frame.set_len(probe.len()).expect("a probe fits every frame");

@@ -324,6 +324,16 @@ impl UplinkState {
         }
     }
 
+    /// Whether frames could leave now. One that is gone is found out later.
+    pub(crate) fn check_link(&self) -> Result<(), OpenPortError> {
+        let state = match self.ground.host.links.by_index(self.info.index) {
+            Ok(card) if !card.up => "is down",
+            Ok(card) if !card.lower_up => "has no carrier",
+            _ => return Ok(()),
+        };
+        Err(OpenPortError::LinkDown { uplink: self.info.device.clone(), state })
+    }
+
     /// Takes what a port wants, and gives what it is built with.
     pub(crate) fn claim(
         &self,
@@ -413,6 +423,11 @@ impl UplinkState {
         let open = self.lock();
         let card = open.as_ref()?;
         Some((Arc::clone(&card.datapath), card.rooms.values().cloned().collect()))
+    }
+
+    /// Of the ports that frames are steered to.
+    pub(crate) fn keys(&self) -> Vec<PortKey> {
+        self.rooms().map_or_else(Vec::new, |(_, rooms)| rooms.iter().map(|room| room.plan.key).collect())
     }
 
     /// Sends frames as if the card had received them.

@@ -44,6 +44,9 @@ const EVENTS_A_TURN: usize = 64;
 /// How long a client's namespace that had a turn waits for the next.
 const REST: Duration = Duration::from_millis(10);
 
+/// Losses that are remembered before those of ports that are closed by now are forgotten.
+const FEW_TOLD: usize = 64;
+
 /// The uplinks of an instance, each as long as somebody holds it.
 pub(crate) type Uplinks = Mutex<BTreeMap<DeviceName, Weak<UplinkState>>>;
 
@@ -269,9 +272,22 @@ impl<H: FnMut(Loss)> Watcher<H> {
             }
         };
         if self.told.insert(subject) {
+            // A port that is closed is lost no more, and nobody gets its key again.
+            if self.told.len() > FEW_TOLD {
+                let open = open_ports(&self.uplinks);
+                self.told.retain(|told| {
+                    matches!(told, Subject::Card(_)) || matches!(told, Subject::Port(key) if open.contains(key))
+                });
+            }
             (self.hear)(loss);
         }
     }
+}
+
+fn open_ports(uplinks: &Uplinks) -> HashSet<PortKey> {
+    let uplinks = uplinks.lock().unwrap_or_else(PoisonError::into_inner);
+    let uplinks: Vec<_> = uplinks.values().filter_map(Weak::upgrade).collect();
+    uplinks.iter().flat_map(|uplink| uplink.keys()).collect()
 }
 
 fn losses(uplinks: &Uplinks, suspect: &dyn Fn(IfIndex) -> bool) -> Vec<(IfIndex, Loss)> {

@@ -92,7 +92,8 @@ fn a_filter_that_was_there_before_survives_the_port() {
         assert!(matches!(links.add_filter(card, foreign), Ok(FilterAnswer::Added)));
     }
     let before = filters(&stage);
-    let options = PortOptions { mac: Some(mac), ..PortOptions::new(port_addresses(0)) };
+    let [v4, v6] = port_addresses(0);
+    let options = PortOptions { mac: Some(mac), ..PortOptions::new([v4, v6, mac.link_local_ipv6().into()]) };
     let port = uplink.open_port(options).expect("a port");
     assert_eq!(filters(&stage), and(&before, &[own_group(&port)]));
     close(port);

@@ -9,7 +9,7 @@ use common::*;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Counters, Mode};
 use xsknet_link::MacAddr;
-use xsknet_port::{Port, PortOptions};
+use xsknet_port::{Port, PortOptions, Rates};
 use xsknet_testkit::{Arp, CARD, Ethernet, HOST4, REMOTE4, REMOTE6, device, far_socket, port_addresses, wait_until};
 
 /// The neighbour's MTU, smaller than the uplink's.
@@ -188,6 +188,43 @@ fn what_a_port_may_not_send_gets_nowhere_and_moves_its_own_counter(#[case] mode:
     assert_eq!(neighbour.statistics().expect("statistics").program, beside_before, "nothing came to the neighbour");
     assert_all_accounted(&scene.uplink, &mut [&mut scene.port, &mut neighbour], &scene.sink);
     close(neighbour);
+    scene.close();
+}
+
+/// Each kind by itself, and no kind at the cost of another. The self-test's probe was the first broadcast.
+#[rstest]
+#[case::native(Mode::Native)]
+#[case::skb(Mode::Skb)]
+fn what_is_more_than_a_port_may_send_a_second_moves_its_own_counter(#[case] mode: Mode) {
+    let scene = Scene::new(mode);
+    let rates = Rates { broadcast: Some(2), multicast: Some(1), unknown_unicast: Some(1) };
+    let options = PortOptions { rates, ..PortOptions::new(port_addresses(1)) };
+    let mut port = scene.uplink.open_port(options).expect("a port");
+    let (own, mac) = (v4(&port), port.info().mac);
+    let counters = |port: &Port| port.statistics().expect("statistics").guard;
+    for (kind, to) in [
+        ("broadcast", MacAddr::BROADCAST),
+        ("multicast", MacAddr::new([1, 0, 0x5e, 0, 0, 0x80])),
+        ("unknown unicast", FORGED),
+    ] {
+        let frame = udp(&Ethernet::new(to, mac), own, REMOTE4, (9, 9), 100);
+        let before = counters(&port);
+        for _ in 0..8 {
+            send(&mut port, &frame);
+        }
+        wait_until(kind, SECOND, || counters(&port).seen() == before.seen() + 8);
+        let moved = counters(&port) - before;
+        // On a slow machine a second may have passed.
+        assert!((1..=4).contains(&moved.to_uplink()), "{kind}: {moved:?}");
+        assert_eq!(moved.to_uplink() + moved[Counter::Rate], 8, "{kind}: {moved:?}");
+    }
+    assert_accounted(&mut port);
+    close(port);
+    // Who may send none of it has a port all the same.
+    let rates = Rates { broadcast: Some(0), multicast: Some(0), unknown_unicast: Some(0) };
+    let silent = scene.uplink.open_port(PortOptions { rates, ..PortOptions::new(port_addresses(1)) }).expect("a port");
+    assert_eq!((counters(&silent).to_uplink(), counters(&silent)[Counter::Rate]), (0, 1), "its self-test");
+    close(silent);
     scene.close();
 }
 

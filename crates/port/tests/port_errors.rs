@@ -8,15 +8,16 @@ mod common;
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use common::*;
 use rustix::io::Errno;
 use xsknet_bpf::Mode;
-use xsknet_link::{MacAddr, Netns};
-use xsknet_port::{OpenPortError, OpenPortError as Is, PortOptions};
-use xsknet_testkit::{CARD, HOST4, HOST6, Lab, Wire, on_fresh_mounts, port_addresses};
+use xsknet_link::{Links, MacAddr, Netns};
+use xsknet_port::{Instance, InstanceOptions, Observer, OpenPortError, OpenPortError as Is, PortOptions, Step};
+use xsknet_testkit::{CARD, FAR, HOST4, HOST6, Lab, Wire, device, on_fresh_mounts, port_addresses};
 use xsknet_xsk::{BindRequest, CreateError, FrameTooLong, QueueId, Request};
 
 /// What is asked for, whether the answer is the right one, and what its text has to name.
@@ -173,18 +174,49 @@ fn what_looks_taken_but_is_not() {
 }
 
 #[test]
-fn a_card_that_carries_nothing_fails_the_self_test() {
+fn a_card_that_is_down_or_has_no_carrier() {
+    on_fresh_mounts(|| {
+        for mode in [Mode::Native, Mode::Skb] {
+            let stage = Stage::plain();
+            let instance = stage.open();
+            let uplink = manage(&instance, mode);
+            let (here, there) = (stage.lab.host.links(), stage.lab.remote.links());
+            let far = there.by_name(&device(FAR)).expect("the far end").index;
+            for (links, index, told) in [(&here, uplink.info().index, "is down"), (&there, far, "has no carrier")] {
+                links.set_down(index).expect("down");
+                let error = refused(&stage, || uplink.open_port(PortOptions::new(port_addresses(0))));
+                assert!(matches!(&error, OpenPortError::LinkDown { .. }), "{error:?}");
+                assert_tells(&error, &[CARD, told]);
+                assert!(error.hint().is_some());
+                links.set_up(index).expect("up");
+            }
+            close(port(&uplink, 0));
+            instance.close().expect("closing undoes everything");
+        }
+    });
+}
+
+/// Somebody sets the port's own device down in the middle.
+#[test]
+fn a_port_that_hears_nothing_fails_the_self_test() {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
-        let instance = stage.open();
+        let (host, once) = (Links::in_namespace(stage.lab.host.namespace()).expect("a socket"), AtomicBool::new(true));
+        let observer: Observer = Arc::new(move |step: &Step| {
+            if matches!(step, Step::Passed("the outer ends are up")) && once.swap(false, Ordering::SeqCst) {
+                let outer = host.by_name(&device("xsko2-1")).expect("the outer end").index;
+                host.set_down(outer).expect("down");
+            }
+        });
+        let options = InstanceOptions { observer: Some(observer), ..stage.options() };
+        let instance = stage.lab.host.enter(|| Instance::open(options)).expect("an instance");
         let uplink = manage(&instance, Mode::Native);
-        let links = stage.lab.host.links();
-        links.set_down(uplink.info().index).expect("down");
         let error = refused(&stage, || uplink.open_port(PortOptions::new(port_addresses(0))));
         assert!(matches!(&error, OpenPortError::SelfTest { waited_ms: 1000, .. }), "{error:?}");
         assert_tells(&error, &["1000 ms", "port"]);
         assert!(error.hint().is_some());
-        links.set_up(uplink.info().index).expect("up");
+        close(port(&uplink, 0));
+        instance.close().expect("closing undoes everything");
     });
 }
 

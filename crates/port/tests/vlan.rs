@@ -9,14 +9,16 @@ use common::*;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Counters, Mode, VlanEdge};
 use xsknet_link::{Ethtool, MacAddr};
-use xsknet_port::{Port, PortOptions, Uplink};
+use xsknet_port::{Port, PortOptions, Rights, Uplink};
 use xsknet_testkit::{Ethernet, FAR, HOST4, Lab, REMOTE4, device, far_socket, port_addresses, wait_until};
 
 const VLAN: u16 = 42;
 const MAC: MacAddr = MacAddr::new([0x02, 0x42, 0, 0, 0, 0x01]);
 
+/// With the right to tags within its own.
 fn options(vlan: Option<u16>) -> PortOptions {
-    PortOptions { vlan, mac: Some(MAC), ..PortOptions::new(port_addresses(0)) }
+    let rights = Rights { inner_tags: true, ..Rights::default() };
+    PortOptions { vlan, mac: Some(MAC), rights, ..PortOptions::new(port_addresses(0)) }
 }
 
 fn port_in(uplink: &Uplink, vlan: Option<u16>) -> Port {

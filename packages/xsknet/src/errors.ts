@@ -48,6 +48,7 @@ export const errorCodes = {
 
   ERR_XSKNET_UPLINK_MISSING: 'The daemon does not manage a card of this name.',
   ERR_XSKNET_UPLINK_CLOSED: 'The card is no longer managed.',
+  ERR_XSKNET_LINK_DOWN: 'The card is switched off or has no carrier.',
   ERR_XSKNET_PORTS_EXHAUSTED: 'The uplink has as many ports as it can have.',
   ERR_XSKNET_PORT_UNKNOWN: 'This client has no such port.',
   ERR_XSKNET_ADDRESS_MISSING: 'A port needs at least one address.',
