@@ -17,8 +17,9 @@ const NODES = Object.keys(JSON.parse(readFileSync(`${root}__test__/package.json`
   return version ? [[version, `${root}__test__/node_modules/${name}/bin/node`]] : []
 })
 
-/** What each of them runs beside the one that runs everything: words for ava, one run each. */
-const EVERYWHERE = [['__test__/unit'], ['__test__/kernel/ways.test.ts']]
+/** What each of them runs beside the one that runs everything. What touches no device runs on all of them at once. */
+const PURE = '__test__/unit'
+const KERNEL = '__test__/kernel/ways.test.ts'
 
 await main(async () => {
   const chosen = process.argv.slice(2)
@@ -48,20 +49,21 @@ async function ava(tally) {
   await build()
   await pack()
   const own = process.versions.node.split('.')[0]
-  await avaOn(process.execPath, own, [[]], tally)
-  for (const [version, node] of NODES) if (version !== own) await avaOn(node, version, EVERYWHERE, tally)
+  await avaOn(process.execPath, own, undefined, tally)
+  const others = NODES.filter(([version]) => version !== own)
+  await Promise.all(others.map(([version, node]) => avaOn(node, version, PURE, tally)))
+  for (const [version, node] of others) await avaOn(node, version, KERNEL, tally)
 }
 
-async function avaOn(node, version, runs, tally) {
+/** @param {string | undefined} what A part of the tests; all of them unless given. */
+async function avaOn(node, version, what, tally) {
   const found = output(node, ['--version'])
   if (!found?.startsWith(`v${version}.`)) throw new Stop(`${node} is no Node ${version}: it says ${found?.trim() ?? 'nothing'}`)
-  for (const words of runs) {
-    const began = performance.now()
-    let text = ''
-    // One at a time: a kernel test judges by counters and by time.
-    const args = [`${root}node_modules/ava/entrypoints/cli.mjs`, '--tap', '--serial', ...words]
-    const code = await run(node, args, { onStdout: (chunk) => (text += chunk) })
-    const seconds = Math.round((performance.now() - began) / 1000)
-    tally.add(`ava ${words[0] ?? '__test__'} on Node ${found.trim()}, ${seconds} s`, code, tapTests(text))
-  }
+  const began = performance.now()
+  let text = ''
+  // One at a time: a kernel test judges by counters and by time.
+  const args = [`${root}node_modules/ava/entrypoints/cli.mjs`, '--tap', '--serial', ...(what ? [what] : [])]
+  const code = await run(node, args, { onStdout: (chunk) => (text += chunk) })
+  const seconds = Math.round((performance.now() - began) / 1000)
+  tally.add(`ava ${what ?? '__test__'} on Node ${found.trim()}, ${seconds} s`, code, tapTests(text))
 }

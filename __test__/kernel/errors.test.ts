@@ -385,7 +385,7 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
         code: 'ERR_XSKNET_SOCKET_REFUSED',
         message: "cannot make the port's socket",
         hint: /the driver has no zero-copy/,
-        details: { call: 'bind', mode: 'zero-copy', device: first.info.inner.replace(/-1$/, '-2'), queue: 0 },
+        details: { call: 'bind', mode: 'zero-copy', device: first.info.inner.replace(/-1$/, '-3'), queue: 0 },
         cause: { code: 'EOPNOTSUPP', errno: -95, syscall: 'bind' },
       },
     ],

@@ -198,14 +198,14 @@ export class FakeGround implements Ground {
   }
 
   async openPinnedPort(
-    ...[uplink, request, terms, owner, namespace, own]: Parameters<Ground['openPinnedPort']>
+    ...[uplink, request, terms, gid, namespace, own]: Parameters<Ground['openPinnedPort']>
   ): Promise<OpenedPinnedPort> {
     for (const descriptors of [namespace, own] as FakeDescriptors[]) {
       const taken = descriptors.take()
       if (taken !== 1) throw new Error(`${taken} namespaces were handed down`)
     }
     this.terms.push(terms)
-    const pinned = { request, owner, own: own as FakeDescriptors, announced: false }
+    const pinned = { request, owner: { uid: terms.uid, gid }, own: own as FakeDescriptors, announced: false }
     this.pinned.push(pinned)
     await this.#do('openPinnedPort', uplink)
     const { key, info } = this.#made(uplink, request)

@@ -122,10 +122,10 @@ impl Terms {
     }
 }
 
-/// Who a pinned port is for: the connection's credentials.
+/// Who a pinned port is for. The group is the connection's, for the pin.
 #[napi(object, object_to_js = false)]
 pub struct Owner {
-    pub uid: u32,
+    pub terms: Terms,
     pub gid: u32,
 }
 

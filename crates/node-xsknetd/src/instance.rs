@@ -283,7 +283,6 @@ impl Instance {
         env: &'env Env,
         uplink: String,
         request: PinnedPortRequest,
-        terms: Terms,
         owner: Owner,
         namespace: &mut Descriptors,
         own: &mut Descriptors,
@@ -293,8 +292,9 @@ impl Instance {
         env.spawn_future(blocking(move || {
             let namespace = network_namespace(namespace)?;
             let own = own.into_iter().next().map(Netns::from_fd).transpose().map_err(StepError::from)?;
+            let Owner { terms, gid } = owner;
+            let uid = terms.uid;
             let options = terms.of_pinned_port(PinnedPortOptions::try_from(request)?);
-            let Owner { uid, gid } = owner;
             let port = domain.uplink(&uplink)?.open_pinned(&options, Client { uid, gid, namespace, own })?;
             let (info, pinned) = (PinnedPortInfo::new(&uplink, port.info()), Pin::from(port.pin()));
             domain.keep(info.port, OpenPort::Pinned(port));

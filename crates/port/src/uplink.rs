@@ -28,6 +28,9 @@ use crate::statistics::{PortStatistics, UplinkStatistics};
 use crate::tried::Tried;
 use crate::watch::Loss;
 
+/// The programs and tables of an uplink, read side by side, and written for moments.
+pub(crate) type SharedDatapath = Arc<RwLock<Datapath>>;
+
 /// Which card, and how.
 #[derive(Debug, Clone)]
 pub struct UplinkOptions {
@@ -79,7 +82,7 @@ pub(crate) struct UplinkState {
 /// What exists while the card is managed.
 #[derive(Debug)]
 pub(crate) struct OpenUplink {
-    pub(crate) datapath: Arc<RwLock<Datapath>>,
+    pub(crate) datapath: SharedDatapath,
     pub(crate) filters: Filters,
     /// The addresses that the card lets in for each port.
     pub(crate) let_in: BTreeMap<PortId, Vec<MacAddr>>,
@@ -339,7 +342,7 @@ impl UplinkState {
         &self,
         host: &HostView,
         wanted: &Wanted<'_>,
-    ) -> Result<(Plan, Claim, Arc<RwLock<Datapath>>), OpenPortError> {
+    ) -> Result<(Plan, Claim, SharedDatapath), OpenPortError> {
         let mut open = self.lock();
         let Some(card) = open.as_mut() else {
             return Err(OpenPortError::UplinkClosed { uplink: self.info.device.clone() });
@@ -413,13 +416,13 @@ impl UplinkState {
     }
 
     /// The port of this number.
-    pub(crate) fn room(&self, id: PortId) -> Option<(Arc<RwLock<Datapath>>, Arc<Room>)> {
+    pub(crate) fn room(&self, id: PortId) -> Option<(SharedDatapath, Arc<Room>)> {
         let open = self.lock();
         let card = open.as_ref()?;
         Some((Arc::clone(&card.datapath), Arc::clone(card.rooms.get(&id)?)))
     }
 
-    fn rooms(&self) -> Option<(Arc<RwLock<Datapath>>, Vec<Arc<Room>>)> {
+    fn rooms(&self) -> Option<(SharedDatapath, Vec<Arc<Room>>)> {
         let open = self.lock();
         let card = open.as_ref()?;
         Some((Arc::clone(&card.datapath), card.rooms.values().cloned().collect()))

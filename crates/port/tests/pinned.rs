@@ -537,14 +537,7 @@ fn a_kill_at_any_step_leaves_nothing_in_the_clients_namespace_either() {
         return instance.close().expect("closing undoes everything");
     }
     const WORKERS: usize = 4;
-    let test = std::thread::current().name().expect("the thread of a test").to_owned();
-    std::thread::scope(|scope| {
-        for first in 0..WORKERS {
-            let worker = std::thread::Builder::new().name(test.clone());
-            let kills = move || on_fresh_mounts(|| kill_at_steps((first..).step_by(WORKERS)));
-            worker.spawn_scoped(scope, kills).expect("a thread");
-        }
-    });
+    side_by_side(WORKERS, |first| kill_at_steps((first..).step_by(WORKERS)));
 }
 
 fn kill_at_steps(steps: impl Iterator<Item = usize>) {

@@ -49,15 +49,7 @@ fn a_kill_at_any_step_leaves_nothing_once_the_next_start_has_closed() {
     if let Some(role) = Role::mine() {
         return open_and_close(role.open());
     }
-    // Most of the time the kernel is being waited for.
-    let test = std::thread::current().name().expect("the thread of a test").to_owned();
-    std::thread::scope(|scope| {
-        for first in 0..WORKERS {
-            let worker = std::thread::Builder::new().name(test.clone());
-            let kills = move || on_fresh_mounts(|| kill_at_steps((first..).step_by(WORKERS)));
-            worker.spawn_scoped(scope, kills).expect("a thread");
-        }
-    });
+    side_by_side(WORKERS, |first| kill_at_steps((first..).step_by(WORKERS)));
 }
 
 fn kill_at_steps(steps: impl Iterator<Item = usize>) {
@@ -156,10 +148,10 @@ fn a_process_that_is_told_to_end_leaves_nothing() {
 
 #[test]
 fn a_panic_at_any_change_or_at_its_undoing_leaves_nothing() {
-    on_fresh_mounts(|| {
+    side_by_side(WORKERS, |first| {
         let stage = stage();
         let before = stage.snapshot();
-        for change in 0.. {
+        for change in (first..).step_by(WORKERS) {
             let seen = AtomicUsize::new(0);
             let observer: Observer = Arc::new(move |step: &Step| {
                 if matches!(step, Step::Made(_) | Step::Undoing(_)) && seen.fetch_add(1, Ordering::SeqCst) == change {

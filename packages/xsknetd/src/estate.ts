@@ -199,7 +199,7 @@ export class Estate {
     return this.#open(owner, wishOf(request, costs), {
       make: (addresses, terms) => {
         const own = owner.namespace()
-        return this.#ground.openPinnedPort(uplink, { ...rest, addresses }, terms, owner.credentials, namespace, own)
+        return this.#ground.openPinnedPort(uplink, { ...rest, addresses }, terms, owner.credentials.gid, namespace, own)
       },
       hand: (opened) => {
         opened.announce()

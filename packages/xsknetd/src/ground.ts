@@ -10,7 +10,7 @@ import type {
   UplinkStatistics,
 } from 'xsknet/protocol'
 import type { Rights } from './policy.js'
-import type { Credentials, Descriptors } from './wire.js'
+import type { Descriptors } from './wire.js'
 
 /** The mode that a card's program is asked for; `unspecified` is the best that the kernel grants. */
 export type UplinkMode = 'native' | 'skb' | 'hw' | 'unspecified'
@@ -61,7 +61,7 @@ export interface Ground {
   hugePageBytes(): number
   openPort(uplink: string, request: Omit<PortRequest, 'uplink' | 'mac'>, terms: Terms): Promise<OpenedPort>
   /**
-   * The inner end goes to the namespace, the pin to the owner. Takes both descriptors over.
+   * The inner end goes to the namespace, the pin to the user of the terms and the group. Takes both descriptors over.
    *
    * @param own The network namespace that the owner's process is in, which is good enough.
    */
@@ -69,7 +69,7 @@ export interface Ground {
     uplink: string,
     request: Omit<PinnedPortRequest, 'uplink' | 'mac'>,
     terms: Terms,
-    owner: Pick<Credentials, 'uid' | 'gid'>,
+    gid: number,
     namespace: Descriptors,
     own: Descriptors,
   ): Promise<OpenedPinnedPort>

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { type Failure, fromFailure, type UplinkStatistics } from 'xsknet/protocol'
 import { type Binding, type binding, loadBinding } from './binding.js'
-import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, Terms, UplinkMode } from './ground.js'
+import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './ground.js'
 import type { Lab } from './lab.js'
 import type { Party } from './trust.js'
 import type { Credentials, Descriptors, Listener, Wire } from './wire.js'
@@ -156,15 +156,13 @@ class NativeGround implements Ground {
   }
 
   openPinnedPort(
-    ...[uplink, request, terms, owner, namespace, own]: Parameters<Ground['openPinnedPort']>
+    ...[uplink, request, terms, gid, namespace, own]: Parameters<Ground['openPinnedPort']>
   ): Promise<OpenedPinnedPort> {
-    const { uid, gid } = owner
     return typed(() =>
       this.#instance.openPinnedPort(
         uplink,
         request as binding.PinnedPortRequest,
-        terms,
-        { uid, gid },
+        { terms, gid },
         namespace as binding.Descriptors,
         own as binding.Descriptors,
       ),

@@ -10,8 +10,7 @@ use xsknet_bpf::PinnedSocketMap;
 use xsknet_link::{Device, DeviceName, IfIndex, LinkStats, Links, MacAddr, Netns};
 use xsknet_port::{Client, OpenPortError, PinnedPort, PinnedPortOptions, Uplink};
 use xsknet_testkit::{
-    Arp, Ethernet, FAR, HOST4, HOST6, Lab, Machine, PacketSocket, REMOTE4, REMOTE6, Responder, device, on_fresh_mounts,
-    port_addresses,
+    Arp, Ethernet, FAR, HOST4, HOST6, Lab, Machine, PacketSocket, REMOTE4, REMOTE6, Responder, device, port_addresses,
 };
 use xsknet_xsk::{Layout, QueueId, Request, Socket};
 
@@ -28,18 +27,6 @@ const BEYOND: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
 
 pub fn client_machine() -> Machine {
     Machine::new("client").expect("a machine")
-}
-
-/// Runs `work` several times at once, each on mounts of its own and with its number: most of the time the kernel is being waited for.
-pub fn side_by_side(workers: usize, work: impl Fn(usize) + Sync) {
-    // A child finds its role by the name of its parent's thread.
-    let test = std::thread::current().name().expect("the thread of a test").to_owned();
-    std::thread::scope(|scope| {
-        for number in 0..workers {
-            let (worker, work) = (std::thread::Builder::new().name(test.clone()), &work);
-            worker.spawn_scoped(scope, move || on_fresh_mounts(|| work(number))).expect("a thread");
-        }
-    });
 }
 
 /// A second descriptor of a namespace.

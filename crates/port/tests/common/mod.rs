@@ -18,7 +18,9 @@ use rustix::io::Errno;
 use xsknet_bpf::Mode;
 use xsknet_link::Netns;
 use xsknet_port::{Equality, Instance, InstanceOptions, Places, Port, PortOptions, Uplink, UplinkOptions, sweep_dead};
-use xsknet_testkit::{CARD, Lab, Responder, Serving, Snapshot, Wire, device, port_addresses, wait_until};
+use xsknet_testkit::{
+    CARD, Lab, Responder, Serving, Snapshot, Wire, device, on_fresh_mounts, port_addresses, wait_until,
+};
 use xsknet_xsk::Socket;
 
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -79,6 +81,18 @@ impl Stage {
 /// The machine's own, on whose mounts most tests are not: they have some of their own (`on_fresh_mounts`).
 pub fn places() -> Places {
     Places { may_be_hidden: true, state: None, ..Places::default() }
+}
+
+/// Runs `work` several times at once, each on mounts of its own and with its number: most of the time the kernel is being waited for.
+pub fn side_by_side(workers: usize, work: impl Fn(usize) + Sync) {
+    // A child finds its role by the name of its parent's thread.
+    let test = std::thread::current().name().expect("the thread of a test").to_owned();
+    std::thread::scope(|scope| {
+        for number in 0..workers {
+            let (worker, work) = (std::thread::Builder::new().name(test.clone()), &work);
+            worker.spawn_scoped(scope, move || on_fresh_mounts(|| work(number))).expect("a thread");
+        }
+    });
 }
 
 pub fn options(name: &str) -> InstanceOptions {
