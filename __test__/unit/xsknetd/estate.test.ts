@@ -496,7 +496,7 @@ test('a pinned port goes to the namespace, its pin to the owner, and its memory 
   t.like(granted.info, { port: 1, name: 'p', addresses: ['192.0.2.10/24'] })
   t.false('bindMode' in granted.info)
   t.is(namespace.fate, 'taken')
-  t.like(ground.pinned[0], { owner: ALICE, announced: true })
+  t.like(ground.pinned[0], { owner: { uid: ALICE.uid, gid: ALICE.gid }, announced: true })
   t.deepEqual(ground.terms, [{ uid: ALICE.uid, innerTags: false, routing: false, rates: RATES }])
   t.deepEqual(ground.pinned[0]?.own, alice.namespaces[0])
   t.is(alice.namespaces[0]?.fate, 'taken')
