@@ -45,6 +45,7 @@ mod pinned;
 mod pins;
 mod plan;
 mod port;
+mod probe;
 mod question;
 mod remains;
 mod room;

@@ -5,7 +5,7 @@
 //! answer while the port is built, which takes longer than they do: the seconds that both documents prescribe are for networks that have
 //! just come up. Who answers later is seen by the port's owner.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,16 +15,13 @@ use xsknet_link::{Heard, MacAddr, PacketSocket};
 
 use crate::claims::Claim;
 use crate::error::OpenPortError;
+use crate::probe::{self, ARP, ICMPV6, IPV6, SOLICITATION};
 use crate::tried::Tried;
 use crate::uplink::UplinkState;
 
 /// How long an answer may take. A neighbour on the same wire takes less than a tenth of that, and a port takes more to be built.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-const ARP: [u8; 2] = [0x08, 0x06];
-const IPV6: [u8; 2] = [0x86, 0xdd];
-const ICMPV6: u8 = 58;
-const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 
 /// Asked, and not answered yet.
@@ -120,58 +117,9 @@ fn with_link_local(mac: MacAddr, addresses: &[IpAddr]) -> Vec<IpAddr> {
 }
 
 impl Asked {
+    /// From the card: a switch must not look for the port's MAC here before it is known to be free. Answers go to the port's all the same.
     fn probes(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
-        self.addresses.iter().map(|address| match address {
-            IpAddr::V4(target) => self.arp_probe(*target),
-            IpAddr::V6(target) => self.solicitation(*target),
-        })
-    }
-
-    /// From the card: a switch must not look for the port's MAC here before it is known to be free.
-    fn header(&self, to: MacAddr, ethertype: [u8; 2]) -> Vec<u8> {
-        let mut frame = Vec::with_capacity(96);
-        frame.extend(to.octets());
-        frame.extend(self.card.octets());
-        if let Some(vlan) = self.vlan.id() {
-            frame.extend([0x81, 0x00]);
-            frame.extend(vlan.to_be_bytes());
-        }
-        frame.extend(ethertype);
-        frame
-    }
-
-    /// RFC 5227, 2.1.1. The answer goes to the sender's hardware address in it, which is the port's.
-    fn arp_probe(&self, target: Ipv4Addr) -> Vec<u8> {
-        let mut frame = self.header(MacAddr::BROADCAST, ARP);
-        frame.extend([0, 1, 0x08, 0x00, 6, 4, 0, 1]);
-        frame.extend(self.mac.octets());
-        frame.extend([0; 4 + 6]);
-        frame.extend(target.octets());
-        frame.resize(frame.len().max(60), 0);
-        frame
-    }
-
-    /// RFC 4862, 5.4.2. The answer goes to all nodes.
-    fn solicitation(&self, target: Ipv6Addr) -> Vec<u8> {
-        let low = target.octets();
-        let mut group = [0; 16];
-        group[..13].copy_from_slice(&[0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff]);
-        group[13..].copy_from_slice(&low[13..]);
-        let mut message = [0; 24];
-        message[0] = SOLICITATION;
-        message[8..].copy_from_slice(&low);
-        let words = message.chunks_exact(2).chain(group.chunks_exact(2));
-        let sum: u32 = words.map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum::<u32>() + 24 + 58;
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-        message[2..4].copy_from_slice(&sum.to_be_bytes());
-
-        let mut frame = self.header(MacAddr::solicited_node(target), IPV6);
-        frame.extend([0x60, 0, 0, 0, 0, 24, ICMPV6, 255]);
-        frame.extend([0; 16]);
-        frame.extend(group);
-        frame.extend(message);
-        frame
+        self.addresses.iter().map(|address| probe::of(*address, self.mac, self.card, self.vlan.id()))
     }
 
     /// What a frame says against it. What is cut short says nothing.
@@ -188,9 +136,9 @@ impl Asked {
             return Some(Conflict::Mac);
         }
         let body = frame.get(14..)?;
-        match *frame.get(12..14)? {
-            [0x08, 0x06] => self.conflict_in_arp(body),
-            [0x86, 0xdd] => self.conflict_in_discovery(body, source),
+        match <[u8; 2]>::try_from(frame.get(12..14)?).ok()? {
+            ARP => self.conflict_in_arp(body),
+            IPV6 => self.conflict_in_discovery(body, source),
             _ => None,
         }
     }
@@ -248,11 +196,7 @@ mod tests {
 
     /// The question as another host's, or what it answers.
     fn of(mac: MacAddr, target: &str) -> Vec<u8> {
-        let other = Asked { card: mac, mac, ..asked() };
-        match target.parse().unwrap() {
-            IpAddr::V4(target) => other.arp_probe(target),
-            IpAddr::V6(target) => other.solicitation(target),
-        }
+        probe::of(target.parse().unwrap(), mac, mac, None)
     }
 
     fn heard(frame: Vec<u8>) -> Option<Conflict> {
@@ -319,7 +263,7 @@ mod tests {
         let tagged = Asked { vlan: Vlan::tagged(5).unwrap(), ..asked };
         assert_eq!(tagged.conflict(&Heard { frame: frame.clone(), vlan: None }), None);
         assert!(tagged.conflict(&Heard { frame, vlan: Some(5) }).is_some());
-        assert_eq!(&tagged.arp_probe(Ipv4Addr::new(192, 0, 2, 10))[12..18], [0x81, 0, 0, 5, 8, 6]);
+        assert!(tagged.probes().all(|probe| probe[12..16] == [0x81, 0, 0, 5]));
     }
 
     #[test]

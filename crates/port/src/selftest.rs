@@ -1,7 +1,7 @@
 //! A frame each way before a port is handed out: redirects that the kernel refuses fail without an error, so the only
 //! proof that a path works is a frame that went along it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use xsknet_xsk::{SharedSocket, Socket, SocketError};
 
 use crate::error::{OpenPortError, StepError};
 use crate::port::PortInfo;
+use crate::probe;
 use crate::question::mac_at;
 use crate::room::{Room, read};
 use crate::uplink::UplinkState;
@@ -46,7 +47,7 @@ pub(crate) fn both_ways(trial: &Trial<'_>, member: usize, socket: &mut Socket) -
 fn to_the_port(trial: &Trial<'_>, member: usize, socket: &mut Socket) -> Result<(), OpenPortError> {
     let Trial { uplink, datapath, room, info } = *trial;
     let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
-    let mut frame = header(info, info.mac.octets(), uplink.info.mac.octets());
+    let mut frame = header(info, uplink.info.mac);
     match member {
         // What is no IP is the first member's.
         0 => frame.extend(ETHER_TYPE),
@@ -108,7 +109,7 @@ pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Resul
         return Ok(());
     }
     let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
-    let mut frame = header(info, info.mac.octets(), uplink.info.mac.octets());
+    let mut frame = header(info, uplink.info.mac);
     frame.extend(ETHER_TYPE);
     frame.extend(b"xsknet self-test ");
     // Not the 60 of the shortest frames, of which others may come meanwhile.
@@ -152,7 +153,7 @@ fn from_the_port(trial: &Trial<'_>, socket: &mut Socket) -> Result<(), OpenPortE
 
 /// Sends one probe; whether the guard let it out, or held it back for its rate, within the deadline.
 fn probe_leaves(trial: &Trial<'_>, socket: &mut Socket) -> Result<bool, StepError> {
-    let probe = probe(trial.info);
+    let probe = probe_for(trial.info);
     let left = || -> Result<u64, StepError> {
         let guard = read(trial.datapath).guard_counters(trial.info.id)?;
         Ok(guard.to_uplink() + guard[Counter::Rate])
@@ -211,57 +212,13 @@ fn packet_for(datapath: &Datapath, member: u32, members: u32) -> Vec<u8> {
     packet
 }
 
-fn header(info: &PortInfo, destination: [u8; 6], source: [u8; 6]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(96);
-    frame.extend(destination);
-    frame.extend(source);
-    if let Some(vlan) = info.vlan {
-        frame.extend([0x81, 0x00]);
-        frame.extend(vlan.to_be_bytes());
-    }
-    frame
+fn header(info: &PortInfo, source: MacAddr) -> Vec<u8> {
+    probe::header(info.mac, source, info.vlan)
 }
 
-fn probe(info: &PortInfo) -> Vec<u8> {
-    let v4 =
-        info.addresses.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(v4.octets()) } else { None });
-    match (v4, info.addresses.first()) {
-        (Some(target), _) => arp_probe(info, target),
-        (None, Some(IpAddr::V6(target))) => solicitation(info, *target),
-        _ => unreachable!("a port has at least one address"),
-    }
-}
-
-/// RFC 5227, 2.1.1.
-fn arp_probe(info: &PortInfo, target: [u8; 4]) -> Vec<u8> {
-    let mac = info.mac.octets();
-    let mut frame = header(info, [0xff; 6], mac);
-    frame.extend([0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 1]);
-    frame.extend(mac);
-    frame.extend([0; 4 + 6]);
-    frame.extend(target);
-    frame.resize(60, 0);
-    frame
-}
-
-/// RFC 4862, 5.4.2.
-fn solicitation(info: &PortInfo, target: Ipv6Addr) -> Vec<u8> {
-    let low = target.octets();
-    let mut group = [0; 16];
-    group[..13].copy_from_slice(&[0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff]);
-    group[13..].copy_from_slice(&low[13..]);
-    let mut frame = header(info, MacAddr::solicited_node(target).octets(), info.mac.octets());
-    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 24, 58, 255]);
-    frame.extend([0; 16]);
-    frame.extend(group);
-    let mut message = [0; 24];
-    message[0] = 135;
-    message[8..].copy_from_slice(&low);
-    let words = message.chunks_exact(2).chain(group.chunks_exact(2));
-    let sum: u32 = words.map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum::<u32>() + 24 + 58;
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    message[2..4].copy_from_slice(&sum.to_be_bytes());
-    frame.extend(message);
-    frame
+/// For the first address, the IPv4 one where there is one.
+fn probe_for(info: &PortInfo) -> Vec<u8> {
+    let v4 = info.addresses.iter().find(|address| address.is_ipv4());
+    let target = v4.or(info.addresses.first()).expect("a port has at least one address");
+    probe::of(*target, info.mac, info.mac, info.vlan)
 }
