@@ -22,7 +22,7 @@ use crate::names::PinPath;
 use crate::pins;
 use crate::plan::{Plan, Wanted};
 use crate::port::{Hold, PortInfo};
-use crate::remains::Estate;
+use crate::remains::Kept;
 use crate::selftest::Trial;
 use crate::statistics::PortStatistics;
 use crate::tried::Tried;
@@ -148,7 +148,7 @@ impl PinnedPort {
         let (mut hold, given) = Hold::open(Arc::clone(&uplink), &wanted, build, give)?;
         let (pin, end, map) = given.expect("a port that opened was given away");
         // Its memory is the client's own.
-        hold.kept = Some(Estate { umems: Vec::new(), map: Some(map) });
+        hold.kept = Some(Kept { umems: Vec::new(), map: Some(map) });
         uplink.ground.client_ends.add(&end);
         Ok(Self { hold, pin })
     }

@@ -13,7 +13,7 @@ use crate::error::{CloseError, HandOverError, OpenPortError, StepError};
 use crate::journal::Scope;
 use crate::plan::{HostView, Pair, Plan, Wanted, for_mtu};
 use crate::question::Question;
-use crate::remains::{Estate, UmemFile};
+use crate::remains::{Kept, UmemFile};
 use crate::room::{Room, let_in, read, steer};
 use crate::selftest::{self, Trial};
 use crate::statistics::{Equality, PortStatistics};
@@ -178,7 +178,7 @@ pub(crate) struct Hold {
     pub(crate) uplink: Arc<UplinkState>,
     pub(crate) info: PortInfo,
     /// What somebody else may keep of it.
-    pub(crate) kept: Option<Estate>,
+    pub(crate) kept: Option<Kept>,
     open: bool,
 }
 
@@ -255,7 +255,7 @@ impl Port {
             sockets.into_iter().map(|socket| socket.donate().expect("nothing was sent since it was looked at"));
         let donations: Vec<_> = donations.collect();
         let umems = donations.iter().filter_map(|donation| UmemFile::new(&donation.umem).ok()).collect();
-        hold.kept = Some(Estate { umems, map: None });
+        hold.kept = Some(Kept { umems, map: None });
         Ok((BrokeredPort { hold, layout, bind }, donations))
     }
 

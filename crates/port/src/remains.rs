@@ -64,7 +64,7 @@ impl Drop for UmemFile {
 
 /// What the owner of a port may hold on to.
 #[derive(Debug, Default)]
-pub(crate) struct Estate {
+pub(crate) struct Kept {
     /// Shared with other ports of the same owner, whose frames they are, too.
     pub(crate) umems: Vec<Arc<UmemFile>>,
     /// The kernel's id of an XSKMAP that was given away.
@@ -76,7 +76,7 @@ struct Buried {
     sockets: Vec<WatchedSocket>,
     /// Sockets that nobody can watch.
     lost: bool,
-    estate: Estate,
+    kept: Kept,
 }
 
 #[derive(Default)]
@@ -103,14 +103,14 @@ impl Remains {
     }
 
     /// Watches what the owner of a port may keep, while the port's sockets are still open here.
-    pub(crate) fn bury(self: &Arc<Self>, room: &Room, estate: Estate) {
+    pub(crate) fn bury(self: &Arc<Self>, room: &Room, kept: Kept) {
         let mut state = self.lock();
-        let mut buried = Buried { key: room.plan.key, sockets: Vec::new(), lost: false, estate };
+        let mut buried = Buried { key: room.plan.key, sockets: Vec::new(), lost: false, kept };
         for member in &room.members {
             let socket = member.socket.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(socket) = socket.as_ref() else { continue };
             // A pinned port's is its owner's own memory; the map in which it is stands for it.
-            if buried.estate.map.is_some() {
+            if buried.kept.map.is_some() {
                 continue;
             }
             match state.watch(socket) {
@@ -200,11 +200,11 @@ impl State {
                 None => sockets,
             };
             // What cannot be told counts as kept.
-            port.estate.map = port.estate.map.filter(|id| map_exists(*id).unwrap_or(true));
-            if port.lost || !port.sockets.is_empty() || port.estate.map.is_some() {
+            port.kept.map = port.kept.map.filter(|id| map_exists(*id).unwrap_or(true));
+            if port.lost || !port.sockets.is_empty() || port.kept.map.is_some() {
                 return true;
             }
-            for umem in port.estate.umems.drain(..) {
+            for umem in port.kept.umems.drain(..) {
                 umem.condemn();
             }
             if let Some(listener) = listener {

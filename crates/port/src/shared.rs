@@ -14,7 +14,7 @@ use crate::error::{OpenPortError, StepError};
 use crate::journal::Scope;
 use crate::plan::Plan;
 use crate::port::{BrokeredPort, Hold, PortInfo, PortOptions};
-use crate::remains::{Estate, UmemFile};
+use crate::remains::{Kept, UmemFile};
 use crate::room::Room;
 use crate::selftest;
 use crate::tried::Tried;
@@ -55,7 +55,7 @@ pub(crate) fn open(
     };
     let (mut hold, socket) = Hold::open(uplink, &options.wanted(), build, selftest::by_counters)?;
     umem.file.spare();
-    hold.kept = Some(Estate { umems: vec![Arc::clone(&umem.file)], map: None });
+    hold.kept = Some(Kept { umems: vec![Arc::clone(&umem.file)], map: None });
     let told = |why: &str| Tried { hook: "port", step: "self-test".into(), errno: None, why: why.to_owned() };
     if in_fill.is_empty() {
         hold.info.tried.push(told("not done to the port: no chunk was given for its FILL ring"));

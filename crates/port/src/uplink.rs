@@ -21,7 +21,7 @@ use crate::pinned::{Client, PinnedPort, PinnedPortOptions};
 use crate::pins;
 use crate::plan::{HostView, Plan, Wanted};
 use crate::port::{BrokeredPort, Port, PortKey, PortOptions};
-use crate::remains::Estate;
+use crate::remains::Kept;
 use crate::room::{self, Room};
 use crate::shared::{self, SharedUmem};
 use crate::statistics::{PortStatistics, UplinkStatistics};
@@ -359,13 +359,13 @@ impl UplinkState {
     }
 
     /// Closes a port. `kept` is what its owner may hold on to, where that is not this process.
-    pub(crate) fn close_port(&self, id: PortId, key: PortKey, kept: Option<Estate>) -> Result<(), CloseError> {
+    pub(crate) fn close_port(&self, id: PortId, key: PortKey, kept: Option<Kept>) -> Result<(), CloseError> {
         let _work = self.work();
         self.unmake(id, key, kept)
     }
 
     /// Undoes a port, whole or half made. The caller holds [`work`](Self::work).
-    pub(crate) fn unmake(&self, id: PortId, key: PortKey, kept: Option<Estate>) -> Result<(), CloseError> {
+    pub(crate) fn unmake(&self, id: PortId, key: PortKey, kept: Option<Kept>) -> Result<(), CloseError> {
         let (datapath, room) = match self.lock().as_mut() {
             // It went with its uplink.
             None => {
