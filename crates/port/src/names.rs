@@ -209,19 +209,19 @@ pub struct PinPath(String);
 impl PinPath {
     /// The folder of an uplink's programs and maps.
     pub(crate) fn uplink(device: &DeviceName) -> Self {
-        Self(device.to_string())
+        Self(on_bpffs(device))
     }
 
     /// The folder of one port of an uplink: of its first member.
     pub(crate) fn port(device: &DeviceName, port: u32) -> Self {
-        Self(format!("{device}/port-{port}"))
+        Self(format!("{}/port-{port}", on_bpffs(device)))
     }
 
     /// The folder of one of a port's members, counted from 0.
     pub(crate) fn member(device: &DeviceName, port: u32, member: usize) -> Self {
         match member {
             0 => Self::port(device, port),
-            member => Self(format!("{device}/port-{port}-{member}")),
+            member => Self(format!("{}/port-{port}-{member}", on_bpffs(device))),
         }
     }
 
@@ -229,6 +229,11 @@ impl PinPath {
     pub(crate) fn file(&self, name: &str) -> Self {
         Self(format!("{}/{name}", self.0))
     }
+}
+
+/// A device's name as bpffs takes it, which has no dots (`bpf_lookup()` in kernel/bpf/inode.c); those of VLAN devices have one.
+fn on_bpffs(device: &DeviceName) -> String {
+    device.as_str().replace('%', "%25").replace('.', "%2e")
 }
 
 impl TryFrom<String> for PinPath {
@@ -262,6 +267,16 @@ mod tests {
         for bad in ["", ".", "..", "a/b", "a:b", "a b", "é", "a\n", &"x".repeat(33)] {
             assert!(bad.parse::<InstanceName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn every_device_has_a_folder_of_its_own_without_a_dot() {
+        let of = |name: &str| PinPath::port(&name.parse().unwrap(), 1).0;
+        assert_eq!(of("eth0"), "eth0/port-1");
+        assert_eq!(of("eth0.100"), "eth0%2e100/port-1");
+        assert_eq!(of("eth0%2e100"), "eth0%252e100/port-1");
+        assert_eq!(PinPath::member(&"a.b".parse().unwrap(), 2, 3).0, "a%2eb/port-2-3");
+        assert_eq!(PinPath::uplink(&"..a".parse().unwrap()).0, "%2e%2ea");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
-use xsknet_link::{DeviceName, Ethtool, FilterAnswer, LinkStats, Links, MacAddr, Netns, Offload};
-use xsknet_port::{Port, PortOptions, Uplink};
-use xsknet_testkit::{CARD, device, port_addresses};
+use xsknet_link::{DeviceName, End, Ethtool, FilterAnswer, LinkStats, Links, MacAddr, Netns, Offload, VethPair};
+use xsknet_port::{Port, PortOptions, Uplink, UplinkOptions};
+use xsknet_testkit::{CARD, device, on_fresh_mounts, port_addresses};
 
 /// What the card lets in, beside its own address.
 fn filters(stage: &Stage) -> Vec<MacAddr> {
@@ -100,6 +100,32 @@ fn a_filter_that_was_there_before_survives_the_port() {
     assert_eq!(filters(&stage), before);
     instance.close().expect("closing undoes everything");
     assert_eq!(filters(&stage), before);
+}
+
+/// As VLAN devices have them.
+#[test]
+fn a_card_may_have_a_dot_in_its_name() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let links = stage.lab.host.links();
+        let names = [device("eth0.100"), device("eth0.101")];
+        let pair =
+            links.add_veth(&VethPair::new(End::new(names[0].clone()), End::new(names[1].clone()))).expect("a pair");
+        for index in [pair.outer, pair.inner] {
+            links.set_up(index).expect("up");
+        }
+        let before = stage.snapshot();
+        for mode in [Mode::Native, Mode::Skb] {
+            let instance = stage.open();
+            let options = UplinkOptions { device: names[0].clone(), mode };
+            let uplink = instance.manage(&options).expect("an uplink");
+            close(port(&uplink, 0));
+            let kept = port(&uplink, 1);
+            drop(instance);
+            drop(kept);
+            stage.assert_as_before(&before);
+        }
+    });
 }
 
 /// Both ends of a port's pair, each with the namespace that it is in.
