@@ -354,6 +354,15 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       },
     ],
     [
+      { mtu: 67 },
+      {
+        code: 'ERR_XSKNET_MTU_TOO_SMALL',
+        message: 'an MTU of 67 is less than 68, the least of IPv4',
+        hint: /leave the MTU out/,
+        details: { mtu: 67, least: 68 },
+      },
+    ],
+    [
       { headroom: 400, multiBuffer: false },
       {
         code: 'ERR_XSKNET_MTU_TOO_LARGE',

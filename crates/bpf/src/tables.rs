@@ -296,11 +296,13 @@ impl Tables {
         Ok(sum)
     }
 
-    /// With nothing sent yet.
+    /// What the number's last port has sent counts: a rate does not begin anew for who closes a port and opens it again.
     fn set_rates(&mut self, port: PortId, rates: &Rates) -> Result<(), TableError> {
+        let refused = |cause| TableError::Refused { table: "rates", cause };
         for (kind, rate) in (0..).zip(rates.entries(self.jiffies_per_second)) {
             let key = port.number() << KIND_SHIFT | kind;
-            self.rates.set(key, rate, 0).map_err(|cause| TableError::Refused { table: "rates", cause })?;
+            let due = self.rates.get(&key, 0).map_err(refused)?.due;
+            self.rates.set(key, Rate { due, ..rate }, 0).map_err(refused)?;
         }
         Ok(())
     }

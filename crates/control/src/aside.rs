@@ -80,12 +80,12 @@ impl Closers {
             }
         }
         let (pool, _) = table.pool(standing);
-        let Some(payer) = pool.queue.pop_front() else {
-            pool.threads -= 1;
-            return None;
-        };
-        let what = table.waiting.get_mut(&payer)?.pop_front()?;
-        Some((payer, what))
+        let payer = pool.queue.pop_front();
+        let what = payer.and_then(|payer| Some((payer, table.waiting.get_mut(&payer)?.pop_front()?)));
+        if what.is_none() {
+            table.pool(standing).0.threads -= 1;
+        }
+        what
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

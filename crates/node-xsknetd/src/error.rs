@@ -210,6 +210,7 @@ impl From<OpenPortError> for Failure {
                 "MTU_TOO_LARGE",
                 json!({ "mtu": mtu, "needed": needed, "frameSize": frame_size, "capacity": capacity, "most": most }),
             ),
+            E::MtuTooSmall { mtu, least } => ("MTU_TOO_SMALL", json!({ "mtu": mtu, "least": least })),
             E::MtuAboveUplink { mtu, uplink_mtu, uplink } => {
                 ("MTU_ABOVE_UPLINK", json!({ "mtu": mtu, "uplinkMtu": uplink_mtu, "uplink": uplink.as_str() }))
             }

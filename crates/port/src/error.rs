@@ -303,6 +303,14 @@ pub enum OpenPortError {
         /// The largest MTU that fits.
         most: u32,
     },
+    /// No Ethernet device has so small an MTU.
+    #[error("an MTU of {mtu} is less than {least}, the least of IPv4")]
+    MtuTooSmall {
+        /// The port's MTU, in bytes.
+        mtu: u32,
+        /// The least.
+        least: u32,
+    },
     /// The port would take what the uplink cannot send.
     #[error("an MTU of {mtu} is more than the {uplink_mtu} of `{uplink}`")]
     MtuAboveUplink {
@@ -396,7 +404,7 @@ impl OpenPortError {
                     .into(),
             ),
             Self::ClientDeviceTaken { .. } => Some("delete or rename that device: `ip link` lists them".into()),
-            Self::MtuAboveUplink { .. } => Some("leave the MTU out: the uplink's is taken".into()),
+            Self::MtuTooSmall { .. } | Self::MtuAboveUplink { .. } => Some("leave the MTU out: the uplink's is taken".into()),
             Self::LinkDown { uplink, state: "is down" } => {
                 Some(format!("switch it on: `ip link set dev {uplink} up`; then open the port again"))
             }

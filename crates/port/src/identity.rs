@@ -49,7 +49,7 @@ impl SecretError {
     pub(crate) fn hint(&self) -> String {
         match self.cause.kind() {
             io::ErrorKind::InvalidData => {
-                format!("remove {}: ports with a name then get other MACs than before", self.path.display())
+                format!("remove {}: all ports then get other MACs than before", self.path.display())
             }
             _ => "the folder must be writable for root; $STATE_DIRECTORY names another one".into(),
         }

@@ -20,6 +20,9 @@ use crate::uplink::UplinkState;
 /// Ethernet header and one VLAN tag: what a port's frames may be longer than its MTU.
 pub(crate) const HEADERS: u32 = 14 + 4;
 
+/// Of IPv4 (RFC 791), and of every Ethernet device.
+const LEAST_MTU: u32 = 68;
+
 /// What a port is to be, whoever makes its socket.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
@@ -141,6 +144,9 @@ fn check_name(name: &str) -> Result<(), OpenPortError> {
 }
 
 fn check_mtu(mtu: u32, uplink: &UplinkState, layout: Option<&Layout>) -> Result<(), OpenPortError> {
+    if mtu < LEAST_MTU {
+        return Err(OpenPortError::MtuTooSmall { mtu, least: LEAST_MTU });
+    }
     if mtu > uplink.info.mtu {
         let (uplink_mtu, uplink) = (uplink.info.mtu, uplink.info.device.clone());
         return Err(OpenPortError::MtuAboveUplink { mtu, uplink_mtu, uplink });

@@ -2,12 +2,12 @@
 //! for as long as it holds on to a descriptor. Here it is watched until it is gone.
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{FallocateFlags, fallocate, fstat};
+use rustix::fs::fstat;
 use xsknet_bpf::{SocketWatch, WatchedSocket, map_exists};
 
 use crate::error::StepError;
@@ -27,38 +27,40 @@ type Listener = Box<dyn FnMut(PortKey) + Send>;
 #[derive(Debug)]
 pub(crate) struct UmemFile {
     file: OwnedFd,
-    /// No socket on it is left, of a port that was closed.
-    condemned: AtomicBool,
 }
 
 impl UmemFile {
     pub(crate) fn new(file: &OwnedFd) -> Result<Arc<Self>, StepError> {
         let file = file.try_clone().map_err(|cause| StepError::Io { attempt: "keep the file of a UMEM", cause })?;
-        Ok(Arc::new(Self { file, condemned: AtomicBool::new(false) }))
-    }
-
-    /// Another port is on it.
-    pub(crate) fn spare(&self) {
-        self.condemned.store(false, Ordering::Relaxed);
-    }
-
-    fn condemn(&self) {
-        self.condemned.store(true, Ordering::Relaxed);
+        Ok(Arc::new(Self { file }))
     }
 }
 
-/// Gives the pages back to the machine, unless somebody may still read frames in them: while a port is taken away, its owner does not
-/// know of it yet. Who maps them later reads zeros, and what is written then is the writer's own memory.
-impl Drop for UmemFile {
-    fn drop(&mut self) {
+/// Where util-linux has it.
+const FALLOCATE: [&str; 2] = ["/usr/bin/fallocate", "/bin/fallocate"];
+
+impl UmemFile {
+    /// Gives the pages back to the machine. Who maps the file later reads zeros, and what is written then is the writer's own memory.
+    ///
+    /// By another process, and nothing here waits for it: whoever has the file can hold its lock for as long as they like (a `write` from
+    /// a page whose fault a FUSE server does not answer), and a thread of ours that waits for it could not even be killed.
+    fn give_back(self) -> Option<Child> {
+        let size = fstat(&self.file).map_or(0, |stat| stat.st_size);
         // Truncated by its owner, it has nothing to give back.
-        let size = fstat(&self.file).map_or(0, |stat| stat.st_size.cast_unsigned());
-        if *self.condemned.get_mut()
-            && size > 0
-            && let Err(errno) = fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, size)
-        {
-            eprintln!("xsknet: the memory of a closed port could not be given back: {errno}");
+        if size <= 0 {
+            return None;
         }
+        let words =
+            ["--punch-hole", "--offset", "0", "--length", &size.to_string(), "/proc/self/fd/0"].map(str::to_owned);
+        let started = FALLOCATE.into_iter().find_map(|program| {
+            let file = self.file.try_clone().ok()?;
+            let command = &mut Command::new(program);
+            command.args(&words).env_clear().stdin(file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+        });
+        if started.is_none() {
+            eprintln!("xsknet: the memory of a closed port is not given back: there is no {}", FALLOCATE[0]);
+        }
+        started
     }
 }
 
@@ -77,6 +79,8 @@ struct Buried {
     /// Sockets that nobody can watch.
     lost: bool,
     kept: Kept,
+    /// Processes that give memory back.
+    giving: Vec<Child>,
 }
 
 #[derive(Default)]
@@ -105,7 +109,7 @@ impl Remains {
     /// Watches what the owner of a port may keep, while the port's sockets are still open here.
     pub(crate) fn bury(self: &Arc<Self>, room: &Room, kept: Kept) {
         let mut state = self.lock();
-        let mut buried = Buried { key: room.plan.key, sockets: Vec::new(), lost: false, kept };
+        let mut buried = Buried { key: room.plan.key, sockets: Vec::new(), lost: false, kept, giving: Vec::new() };
         for member in &room.members {
             let socket = member.socket.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(socket) = socket.as_ref() else { continue };
@@ -204,8 +208,11 @@ impl State {
             if port.lost || !port.sockets.is_empty() || port.kept.map.is_some() {
                 return true;
             }
-            for umem in port.kept.umems.drain(..) {
-                umem.condemn();
+            // Of those that no other port is on. Not before: while a port is taken away, its owner may still read frames in them.
+            port.giving.extend(port.kept.umems.drain(..).filter_map(Arc::into_inner).filter_map(UmemFile::give_back));
+            port.giving.retain_mut(|process| matches!(process.try_wait(), Ok(None)));
+            if !port.giving.is_empty() {
+                return true;
             }
             if let Some(listener) = listener {
                 listener(port.key);

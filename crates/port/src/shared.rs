@@ -54,7 +54,6 @@ pub(crate) fn open(
         Ok((room, info, socket))
     };
     let (mut hold, socket) = Hold::open(uplink, &options.wanted(), build, selftest::by_counters)?;
-    umem.file.spare();
     hold.kept = Some(Kept { umems: vec![Arc::clone(&umem.file)], map: None });
     let told = |why: &str| Tried { hook: "port", step: "self-test".into(), errno: None, why: why.to_owned() };
     if in_fill.is_empty() {

@@ -60,6 +60,7 @@ export const errorCodes = {
   ERR_XSKNET_NAME_TAKEN: 'Another port of the same user on the uplink has this name.',
   ERR_XSKNET_VLAN_UNFIT: 'It is no VLAN.',
   ERR_XSKNET_MTU_TOO_LARGE: 'Frames of this MTU do not fit the port’s chunks.',
+  ERR_XSKNET_MTU_TOO_SMALL: 'The MTU is less than 68.',
   ERR_XSKNET_MTU_ABOVE_UPLINK: 'The MTU is larger than the uplink’s.',
   ERR_XSKNET_LAYOUT_UNFIT: 'UMEM and rings cannot be of these sizes.',
   ERR_XSKNET_SOCKET_REFUSED: 'The port’s socket could not be made or adopted.',

@@ -35,14 +35,14 @@ export interface PortOptions {
   addresses: readonly string[]
   /**
    * Unique on the uplink: 1 to 64 of `A`-`Z`, `a`-`z`, `0`-`9`, `-`, `_` and `.`. A named port has the same MAC each time.
-   * Default: a name that is free, with a random MAC.
+   * Default: a name that is free, with a MAC that follows from the addresses.
    */
   name?: string | undefined
   /** A MAC of the port's own, or the card's (not built yet: `ERR_XSKNET_NOT_SUPPORTED`). Default: `'own'`. */
   mac?: 'own' | 'uplink' | undefined
   /** Frames of this VLAN only, 1 to 4094, received and sent with their tag. Default: untagged frames only. */
   vlan?: number | undefined
-  /** Bytes of the longest packet without its Ethernet header, at most the uplink's. Default: the uplink's. */
+  /** Bytes of the longest packet without its Ethernet header, 68 to the uplink's. Default: the uplink's. */
   mtu?: number | undefined
   /**
    * How many queues: 1 to 8. Each is a socket with rings and memory of its own, all of the sizes below, so that as many threads can share
