@@ -3,6 +3,7 @@ import { controlPlane } from './control.js'
 import { echoLoops } from './echoes.js'
 import { frames } from './frames.js'
 import { identity } from './identity.js'
+import { lockedFile } from './locked-file.js'
 import { keptMemory } from './memory.js'
 import { foreignNamespaces } from './namespaces.js'
 import { environment, inspector } from './process.js'
@@ -14,6 +15,7 @@ import { storms } from './storms.js'
 export const attacks: readonly Attack[] = [
   ...identity,
   keptMemory,
+  lockedFile,
   ...controlPlane,
   ...frames,
   storms,
