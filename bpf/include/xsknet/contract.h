@@ -113,7 +113,7 @@ struct xsknet_guard {
 /* Value of `rates`, in its unit of time. */
 struct xsknet_rate {
 	__u64 interval; /* between two frames; above a second, none may pass */
-	__u64 due;	/* when all frames so far would have passed at that interval. The guard alone writes it, from 0 */
+	__u64 due;	/* when all frames so far would have passed at that interval. The guard alone moves it; it begins at 0 */
 };
 
 #define XSKNET_SAME_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has padding")

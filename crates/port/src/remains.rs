@@ -210,7 +210,16 @@ impl State {
             }
             // Of those that no other port is on. Not before: while a port is taken away, its owner may still read frames in them.
             port.giving.extend(port.kept.umems.drain(..).filter_map(Arc::into_inner).filter_map(UmemFile::give_back));
-            port.giving.retain_mut(|process| matches!(process.try_wait(), Ok(None)));
+            port.giving.retain_mut(|process| match process.try_wait() {
+                Ok(None) => true,
+                Ok(Some(status)) if status.success() => false,
+                // An older or smaller `fallocate` than util-linux's, for one.
+                Ok(Some(status)) => {
+                    eprintln!("xsknet: the memory of a closed port is not given back: fallocate ended with {status}");
+                    false
+                }
+                Err(_) => false,
+            });
             if !port.giving.is_empty() {
                 return true;
             }

@@ -14,7 +14,7 @@ pub struct Tried {
     pub hook: &'static str,
     /// What: `native`, `skb`, `zero-copy`, …
     pub step: String,
-    /// The kernel's refusal, or `None` where it went well or was not even worth asking.
+    /// The kernel's refusal, or `None` where it went well or the kernel was not asked.
     pub errno: Option<i32>,
     /// In plain words.
     pub why: String,

@@ -43,7 +43,7 @@ const tried = v.strictObject({
   hook: text(32),
   /** What: `native`, `skb`, `zero-copy`, … */
   step: text(64),
-  /** The kernel's refusal, such as `EOPNOTSUPP`; `null` where it went well or was not even worth asking. */
+  /** The kernel's refusal, such as `EOPNOTSUPP`; `null` where it went well or the kernel was not asked. */
   code: v.nullable(text(32)),
   /** In plain words. */
   why: v.pipe(v.string(), v.maxLength(1024)),

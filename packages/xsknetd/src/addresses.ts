@@ -72,7 +72,7 @@ function parse(text: string): Parsed {
   const ip = canonical(written, width)
   const bits = toBits(ip, width)
   if (width === 128 && bits >> 32n === mapped) {
-    throw unfit(text, 'it is an IPv4 address in the clothes of IPv6', `Write ${write(bits & 0xffff_ffffn, 32)}.`)
+    throw unfit(text, 'it is an IPv4-mapped IPv6 address', `Write ${write(bits & 0xffff_ffffn, 32)}.`)
   }
   const usual = width === 128 && bits >> 64n === linkLocal >> 64n ? 64 : width
   const prefix = length === undefined ? usual : Number(length)
