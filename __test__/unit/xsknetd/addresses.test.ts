@@ -30,8 +30,8 @@ const bad: [text: string, why: RegExp][] = [
   ['192.0.2.10/33', /longer than its 32/],
   ['2001:db8::1/129', /longer than its 128/],
   ['fe80::1%eth0', /no address/],
-  ['::ffff:192.0.2.10', /clothes of IPv6/],
-  ['::ffff:c000:20a/128', /clothes of IPv6/],
+  ['::ffff:192.0.2.10', /IPv4-mapped IPv6 address/],
+  ['::ffff:c000:20a/128', /IPv4-mapped IPv6 address/],
   [' 192.0.2.10', /no address/],
   [`1${'0'.repeat(5000)}`, /no address/],
 ]
