@@ -5,7 +5,7 @@ import { CARD, type Lab, portAddresses, portPrefixes } from '../lab.js'
 import type { Times } from '../programs/attacker.js'
 import { GOOD, PORTS } from './field.js'
 
-/** Milliseconds within which 99 of 100 requests of others are answered, whoever attacks. */
+/** Milliseconds within which 99 of 100 requests of others are answered during an attack. */
 export const PROMPT = 100
 /**
  * A machine that is busy with something else answers later. How late without an attack is measured once, and an attack may not make it
