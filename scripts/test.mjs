@@ -1,5 +1,5 @@
-// npm test: set-up, build, the tests of every crate, the packages, the tests in __test__ on this Node, and what depends on
-// Node on every other one; the last line is the sum. `npm test -- cargo` or `npm test -- ava` runs one half.
+// npm test: set-up, build, the tests of every crate, the packages, the tests in __test__ on this Node, and those that use a
+// binding on every other one; the last line is the sum. `npm test -- cargo` or `npm test -- ava` runs one half.
 
 import { readFileSync } from 'node:fs'
 import { build } from './build.mjs'
@@ -17,9 +17,8 @@ const NODES = Object.keys(JSON.parse(readFileSync(`${root}__test__/package.json`
   return version ? [[version, `${root}__test__/node_modules/${name}/bin/node`]] : []
 })
 
-/** What each of them runs beside the one that runs everything. What touches no device runs on all of them at once. */
-const PURE = '__test__/unit'
-const KERNEL = '__test__/kernel/ways.test.ts'
+/** What each of them runs beside the one that runs everything: all the rest is the same JavaScript everywhere. */
+const BINDING = ['unit/native', 'unit/connect', 'unit/descriptors', 'kernel/ways'].map((name) => `__test__/${name}.test.ts`)
 
 await main(async () => {
   const chosen = process.argv.slice(2)
@@ -49,21 +48,19 @@ async function ava(tally) {
   await build()
   await pack()
   const own = process.versions.node.split('.')[0]
-  await avaOn(process.execPath, own, undefined, tally)
-  const others = NODES.filter(([version]) => version !== own)
-  await Promise.all(others.map(([version, node]) => avaOn(node, version, PURE, tally)))
-  for (const [version, node] of others) await avaOn(node, version, KERNEL, tally)
+  await avaOn(process.execPath, own, [], tally)
+  for (const [version, node] of NODES) if (version !== own) await avaOn(node, version, BINDING, tally)
 }
 
-/** @param {string | undefined} what A part of the tests; all of them unless given. */
-async function avaOn(node, version, what, tally) {
+/** @param {string[]} files Some of the tests; all of them if empty. */
+async function avaOn(node, version, files, tally) {
   const found = output(node, ['--version'])
   if (!found?.startsWith(`v${version}.`)) throw new Stop(`${node} is no Node ${version}: it says ${found?.trim() ?? 'nothing'}`)
   const began = performance.now()
   let text = ''
   // One at a time: a kernel test judges by counters and by time.
-  const args = [`${root}node_modules/ava/entrypoints/cli.mjs`, '--tap', '--serial', ...(what ? [what] : [])]
+  const args = [`${root}node_modules/ava/entrypoints/cli.mjs`, '--tap', '--serial', ...files]
   const code = await run(node, args, { onStdout: (chunk) => (text += chunk) })
   const seconds = Math.round((performance.now() - began) / 1000)
-  tally.add(`ava ${what ?? '__test__'} on Node ${found.trim()}, ${seconds} s`, code, tapTests(text))
+  tally.add(`ava ${files.length === 0 ? 'on' : 'with the binding on'} Node ${found.trim()}, ${seconds} s`, code, tapTests(text))
 }

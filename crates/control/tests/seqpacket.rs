@@ -1,13 +1,11 @@
 //! Whatever a peer puts into a packet, and whatever room there is for it: one socket pair, many packets. One test, because
 //! it counts this process's descriptors and narrows its limit.
 
-mod common;
-
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 
-use common::{Client, send_raw};
+use crate::common::{Client, send_raw};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};

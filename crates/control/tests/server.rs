@@ -1,7 +1,5 @@
 //! The daemon's side against clients that behave, err and attack.
 
-mod common;
-
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{
+use crate::common::{
     DEADLINE, REFUSAL, SILENCE, SOON, Server, all_writers_closed, connections, is_root, kernel_guards, messages,
     send_raw, some, this_user, wait, wide, wide_bounds, wide_rates,
 };

@@ -1,8 +1,6 @@
 //! A descriptor that takes long to close. A program of its own: a child that another test starts would for a moment hold a
 //! copy, and the last holder is the one who waits.
 
-mod common;
-
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +8,9 @@ use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, REFUSAL, SOON, Server, connections, is_root, kernel_guards, send_raw, some, wide, wide_bounds};
+use crate::common::{
+    DEADLINE, REFUSAL, SOON, Server, connections, is_root, kernel_guards, send_raw, some, wide, wide_bounds,
+};
 use rustix::net::sockopt;
 use xsknet_control::{Limits, Party, Trust};
 
@@ -75,7 +75,7 @@ fn descriptors_of_a_stranger_whose_close_blocks_are_never_held_and_root_connects
     let clients: Vec<_> = (0..20).map(|_| server.client_as(61_000, &[])).collect();
     let mut refused = 0;
     for round in 0..80 {
-        let sent = common::try_send_raw(&clients[round % 20], b"take these", &many);
+        let sent = crate::common::try_send_raw(&clients[round % 20], b"take these", &many);
         refused += usize::from(sent.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM)));
         let begun = Instant::now();
         if round % 10 == 0 {

@@ -1,11 +1,9 @@
 //! Devices: made, found, changed, moved, deleted.
 
-mod common;
-
 use std::net::IpAddr;
 use std::time::Duration;
 
-use common::{Pair, name};
+use crate::common::{Pair, name};
 use xsknet_link::{DeviceRef, End, IfIndex, LinkError, Links, MacAddr, Netns, VethPair};
 
 #[test]

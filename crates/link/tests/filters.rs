@@ -1,8 +1,6 @@
 //! Filters: added once, listed, removed.
 
-mod common;
-
-use common::Pair;
+use crate::common::Pair;
 use xsknet_link::{FilterAnswer, LinkStats, MacAddr};
 
 #[test]
@@ -57,7 +55,7 @@ fn the_filters_of_one_device_are_not_those_of_its_neighbour() {
 fn a_device_that_takes_no_filter_refuses_it_with_the_errno() {
     let netns = xsknet_link::Netns::create().unwrap();
     let links = xsknet_link::Links::in_namespace(&netns).unwrap();
-    let lo = links.by_name(&common::name("lo")).unwrap();
+    let lo = links.by_name(&crate::common::name("lo")).unwrap();
     match links.add_filter(lo.index, MacAddr::random_local()).unwrap() {
         FilterAnswer::Refused(cause) => assert_eq!(cause.raw_os_error(), Some(libc::EINVAL)),
         other => panic!("{other:?}"),

@@ -1,10 +1,8 @@
 //! What the kernel tells of devices that change and go.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::Pair;
+use crate::common::Pair;
 use xsknet_link::{IfIndex, LinkEvent, Monitor, Netns};
 
 /// Reads on until `wanted`; gives up after 5 s with all that came instead.

@@ -1,7 +1,5 @@
 //! Namespaces: made, entered, kept, told apart.
 
-mod common;
-
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;

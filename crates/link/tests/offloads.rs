@@ -1,10 +1,8 @@
 //! Offloads and the driver's counters, through the ethtool ioctl; XDP features.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Pair, name, wait_until};
+use crate::common::{Pair, name, wait_until};
 use xsknet_link::{Ethtool, LinkError, Netns, Offload, OffloadError, XdpFeatures};
 
 #[test]

@@ -1,11 +1,9 @@
 //! A silenced pair beside one that was left as the kernel made it.
 
-mod common;
-
 use std::fs;
 use std::time::{Duration, Instant};
 
-use common::{Pair, wait_until};
+use crate::common::{Pair, wait_until};
 use xsknet_link::{Ipv6Before, disable_ipv6, quiet};
 
 #[test]

@@ -1,16 +1,14 @@
 //! A pinned client sends forged frames from the first instant that it has a device: while its port is opened and closed, where opening
 //! fails, and where the process ends in the middle of either. The host's own stack must not get one of them, nor the wire.
 
-mod common;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use common::attack::*;
-use common::child::{Ended, Role};
-use common::*;
+use crate::common::attack::*;
+use crate::common::child::{Ended, Role};
+use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
 use xsknet_link::{End, Netns, VethPair};

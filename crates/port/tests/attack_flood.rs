@@ -1,12 +1,10 @@
 //! Ports that broadcast as fast as they can, into a wire that drops much of it: others open their ports and lose nothing.
 
-mod common;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
 use xsknet_link::MacAddr;

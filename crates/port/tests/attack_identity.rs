@@ -1,14 +1,12 @@
 //! A client asks to be somebody else: by a MAC, by an address, by a name that is hashed to one. It becomes nobody that is there, and
 //! what it learns by a refusal names nobody else's ports.
 
-mod common;
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use common::attack::*;
-use common::*;
+use crate::common::attack::*;
+use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
 use xsknet_link::MacAddr;

@@ -1,13 +1,11 @@
 //! A pinned client sends frames that are its own when the guard looks at them, with metadata that has a device change them later: a
 //! checksum written over an address, segments, a VLAN tag beside the frame. What leaves the card must be the port's all the same.
 
-mod common;
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::attack::*;
-use common::*;
+use crate::common::attack::*;
+use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, VlanEdge};
 use xsknet_link::{Ethtool, IfIndex, MacAddr};

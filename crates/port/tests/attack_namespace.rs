@@ -1,16 +1,14 @@
 //! A client names the namespace that its port's device is to be in. It may name one that is its own: another would get a device, with
 //! an address and somebody else's traffic, that nobody there has asked for.
 
-mod common;
-
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use common::attack::*;
-use common::*;
+use crate::common::attack::*;
+use crate::common::*;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use xsknet_bpf::Mode;
 use xsknet_link::{Device, LinkStats, Links, Netns, NetnsError};

@@ -1,8 +1,6 @@
 //! Whatever the client of a pinned port does with what is its own (the map, its pin, the device, the namespace), its port is undone
 //! without its help: closed, or swept after a crash. Nobody else is kept from anything meanwhile.
 
-mod common;
-
 use std::any::Any;
 use std::ffi::CString;
 use std::fs;
@@ -13,9 +11,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use common::attack::*;
-use common::child::{Ended, Role, kill_at};
-use common::*;
+use crate::common::attack::*;
+use crate::common::child::{Ended, Role, kill_at};
+use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, PinnedSocketMap, PortProgram, VlanEdge};
 use xsknet_link::{DeviceName, End, IfIndex, Links, Netns, VethPair};
@@ -305,7 +303,7 @@ fn close_it(deed: Deed) {
     let instance = stage.open();
     let uplink = manage(&instance, Mode::Native);
     let port = pinned(&uplink, 0, &clients);
-    let neighbour = serve(common::port(&uplink, 1));
+    let neighbour = serve(crate::common::port(&uplink, 1));
     let (info, pin) = (port.info().clone(), port.pin().clone());
     let folder = pin.xsks.ancestors().nth(2).expect("the port's folder").to_path_buf();
     let target = Target { machine: &clients, device: pin.device.clone(), xsks: pin.xsks.clone(), stage: stage.name() };
@@ -390,7 +388,7 @@ fn a_client_that_has_the_names_of_others_keeps_nobody_from_opening() {
         assert_tells(&error, &["xski2-2", "client's network namespace"]);
         let other = pinned(&uplink, 2, &others);
         other.close().expect("closing undoes everything");
-        close(common::port(&uplink, 1));
+        close(crate::common::port(&uplink, 1));
         port.close().expect("closing undoes everything");
         instance.close().expect("closing undoes everything");
         stage.assert_as_before(&before);

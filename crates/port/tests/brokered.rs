@@ -1,13 +1,11 @@
 //! Ports whose socket is handed over: the daemon keeps the port, somebody else its frames.
 
-mod common;
-
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::numbered::send_from;
-use common::*;
+use crate::common::numbered::send_from;
+use crate::common::*;
 use rstest::rstest;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with};

@@ -1,11 +1,9 @@
 //! What the devices are told: the card's filters, and a pair's offloads and silence.
 
-mod common;
-
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
 use xsknet_link::{DeviceName, End, Ethtool, FilterAnswer, LinkStats, Links, MacAddr, Netns, Offload, VethPair};

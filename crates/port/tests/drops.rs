@@ -1,11 +1,9 @@
 //! Every reason to drop a frame, provoked on purpose: it moves exactly its own counter, and the frame gets nowhere.
 
-mod common;
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use common::numbered::*;
-use common::*;
+use crate::common::numbered::*;
+use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Counters, Mode};
 use xsknet_link::MacAddr;

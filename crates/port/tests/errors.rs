@@ -1,14 +1,12 @@
 //! Every way in which an instance does not open, or a card does not become an uplink, is told by its own variant, with its
 //! nouns, and has changed nothing. Ports: port_errors.rs.
 
-mod common;
-
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::*;
+use crate::common::*;
 use rstest::rstest;
 use rustix::io::Errno;
 use xsknet_bpf::{AttachError, LoadError, Mode, Obtained, PortProgram};

@@ -1,12 +1,10 @@
 //! Packets of 9,000 bytes in both directions, each in several chunks of the UMEM, numbered and compared byte for byte.
 
-mod common;
-
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use common::*;
+use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, Obtained};
 use xsknet_port::{Port, PortOptions};

@@ -1,14 +1,12 @@
 //! What a start finds: journals of all sorts, things of others, neighbours. It undoes what is its own, and only that.
 
-mod common;
-
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use common::child::{Ended, Role, kill_at};
-use common::*;
+use crate::common::child::{Ended, Role, kill_at};
+use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, PortProgram, bpffs};
 use xsknet_link::{End, Ethtool, MacAddr, VethPair};

@@ -1,12 +1,10 @@
 //! Every place between the programs that can lose a frame is made to, and the loss is where `statistics.rs` says.
 
-mod common;
-
 use std::os::fd::AsFd as _;
 use std::process::Command;
 
-use common::numbered::*;
-use common::*;
+use crate::common::numbered::*;
+use crate::common::*;
 use rstest::rstest;
 use rustix::thread::sched_getcpu;
 use xsknet_bpf::{Direction, InjectOptions, Injector, Mode};

@@ -1,13 +1,11 @@
 //! Ports of several queues: a flow keeps its queue, flows are spread, and all sums hold over all queues.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::*;
+use crate::common::*;
 use rstest::rstest;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use xsknet_bpf::{Mode, Obtained};

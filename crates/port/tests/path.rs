@@ -1,14 +1,12 @@
 //! Frames along the whole path: wire, card, uplink program, DEVMAP, pair, XSKMAP, socket, and back out.
 
-mod common;
-
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use common::numbered::end;
-use common::*;
+use crate::common::numbered::end;
+use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, Obtained};
 use xsknet_link::XdpFeatures;

@@ -1,8 +1,6 @@
 //! Ports whose client makes the socket: the inner end is in the client's network namespace, and the client may do with it what it
 //! likes. Whatever that is, nothing but its own port suffers.
 
-mod common;
-
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -12,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, OnceLock};
 
-use common::child::{Ended, Role};
-use common::*;
+use crate::common::child::{Ended, Role};
+use crate::common::*;
 use rstest::rstest;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, socket};
@@ -248,7 +246,7 @@ fn an_end_that_its_owner_spoils_is_told_with_what_was_done_and_no_neighbour_lose
         let socket = attach(&port, &clients);
         let own = responder(&port).start(Box::new(socket));
         let beside = responder(&neighbour).start(Box::new(attach(&neighbour, &clients)));
-        let brokered = serve(common::port(&uplink, 1));
+        let brokered = serve(crate::common::port(&uplink, 1));
         ping(&stage.lab, port_addresses(0)[0], 10);
 
         std::thread::scope(|scope| {
@@ -296,7 +294,7 @@ fn no_port_is_pinned_whose_guard_would_run_in_skb_mode(#[case] mode: Mode, #[cas
         assert_tells(&error, &["`card0`", "skb mode", why]);
         assert!(error.hint().is_some_and(|hint| hint.contains("brokered")));
         assert_devices_as_before(&clients_before, &clients);
-        close(common::port(&uplink, 0));
+        close(crate::common::port(&uplink, 0));
         instance.close().expect("closing undoes everything");
     });
 }
@@ -577,7 +575,7 @@ fn the_map_alone_is_the_clients_and_the_machines_bpffs_is_closed_again_by_the_la
         fs::set_permissions(BPFFS, fs::Permissions::from_mode(0o1700)).expect("set");
         let instance = stage.open();
         let uplink = manage(&instance, Mode::Native);
-        let brokered = common::port(&uplink, 1);
+        let brokered = crate::common::port(&uplink, 1);
         let folder = PathBuf::from(format!("{BPFFS}/xsknet/{}/v1/{CARD}", stage.name()));
         let way = || folder.ancestors().take_while(|folder| folder.starts_with(BPFFS)).map(Path::to_path_buf);
         assert!(way().all(|folder| mode(&folder) & 0o777 == 0o700), "nobody passes for a brokered port");

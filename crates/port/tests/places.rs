@@ -1,12 +1,10 @@
 //! Who reaches what an instance keeps in `/run` and in bpffs.
 
-mod common;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 
-use common::*;
+use crate::common::*;
 use rustix::fs::Mode as FileMode;
 use xsknet_bpf::Mode;
 use xsknet_testkit::on_fresh_mounts;

@@ -4,15 +4,13 @@
 //! A descriptor outside the UMEM, which only a broken kernel or another user of the rings could produce, is provoked in
 //! crates/xsk/tests/kernel.rs.
 
-mod common;
-
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use common::*;
+use crate::common::*;
 use rustix::io::Errno;
 use xsknet_bpf::Mode;
 use xsknet_link::{Links, MacAddr, Netns};

@@ -1,11 +1,9 @@
 //! Two ports on one UMEM: what came for the one leaves by the other in the chunk where it lies.
 
-mod common;
-
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use common::*;
+use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, Sink};
 use xsknet_port::{BrokeredPort, OpenPortError, PortOptions, Uplink};

@@ -1,7 +1,5 @@
 //! However an instance ends, the machine is as before: closed, told to end, in a panic, killed at any step.
 
-mod common;
-
 use std::net::Ipv6Addr;
 use std::os::fd::AsFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,8 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::child::{Ended, Role, kill_at, two_ports};
-use common::*;
+use crate::common::child::{Ended, Role, kill_at, two_ports};
+use crate::common::*;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;

@@ -1,11 +1,9 @@
 //! A port in a VLAN speaks tagged frames both ways and sees no others; a port in none sees no tagged ones.
 
-mod common;
-
 use std::net::IpAddr;
 
-use common::numbered::{send, send_from};
-use common::*;
+use crate::common::numbered::{send, send_from};
+use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Counters, Mode, VlanEdge};
 use xsknet_link::{Ethtool, MacAddr};

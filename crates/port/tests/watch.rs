@@ -1,11 +1,9 @@
 //! Devices that others take away: the loss is told, and closing cleans up what is left.
 
-mod common;
-
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
-use common::*;
+use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
 use xsknet_link::{DeviceName, Netns};

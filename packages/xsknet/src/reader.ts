@@ -25,7 +25,7 @@ export interface Source {
   /** Takes note of who reads; throws if somebody else does. */
   claim(reader: Waiter): void
   release(reader: Waiter): void
-  /** Ends the lease and begins the next; `undefined` where no frame is there. */
+  /** Ends the lease and begins the next; `undefined` where no frame is there, and where `max` is 0. */
   receive(max: number): Batch | undefined
   /** Ends the lease. */
   finish(): void
@@ -187,6 +187,8 @@ export class InTurn implements Source {
   }
 
   receive(max: number): Batch | undefined {
+    // This ends the lease; it must not change whose turn is next.
+    if (max === 0) return this.#queues[this.#at]?.receive(0)
     if (this.#row >= ROUND) {
       this.finish()
       this.#next()

@@ -1,5 +1,4 @@
 //! Namespaces and pairs of a test's own: nothing has a name outside, so nothing stays behind.
-#![allow(dead_code, reason = "each test program uses some of it")]
 
 use std::thread;
 use std::time::{Duration, Instant};

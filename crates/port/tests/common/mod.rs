@@ -1,5 +1,4 @@
 //! What all tests of this crate start from: a lab, an instance in it, and an uplink with ports.
-#![allow(dead_code, reason = "every test file uses some of it")]
 
 pub mod attack;
 pub mod child;

@@ -1,0 +1,6 @@
+//! Connections, listeners and descriptors against a kernel.
+
+mod common;
+mod seqpacket;
+mod server;
+mod slow_close;
