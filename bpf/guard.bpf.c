@@ -28,8 +28,6 @@
 /* What a rule answers: XSKNET_SEEN where it has no objection, else the counter of the drop. */
 #define ALLOWED XSKNET_SEEN
 
-const volatile __u32 uplink_mtu = 1500;
-
 struct ip_option {
 	__u8 type;
 	__u8 length; /* with these two; of all but two types */
@@ -476,6 +474,14 @@ static __always_inline enum xsknet_counter check(struct xdp_md *ctx, struct fram
 	}
 }
 
+static __always_inline __u32 mtu_of_uplink(void)
+{
+	__u32 slot = 0;
+	__u32 *mtu = bpf_map_lookup_elem(&uplink_mtus, &slot);
+
+	return mtu ? *mtu : 0;
+}
+
 SEC("xdp.frags")
 int guard(struct xdp_md *ctx)
 {
@@ -510,7 +516,7 @@ int guard(struct xdp_md *ctx)
 	/* The port's own MAC is no way to itself: a frame to it leaves, as on any wire. */
 	if (is_own(to, own))
 		to = NULL;
-	if (is_too_long(ctx, frame.vlan, to ? to->mtu : uplink_mtu))
+	if (is_too_long(ctx, frame.vlan, to ? to->mtu : mtu_of_uplink()))
 		return leave(counters, XSKNET_DROP_TOO_LONG, XDP_DROP);
 	if (to)
 		return leave_to_port(counters, &frame, to);

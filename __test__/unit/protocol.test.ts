@@ -34,7 +34,7 @@ const operations = (() => {
   }
   throw new Error('an unknown operation was accepted')
 })()
-const events = ['portLost', 'uplinkGone']
+const events = ['portLost', 'uplinkGone', 'uplinkChanged', 'addressConflict']
 
 const readers: Record<Example['direction'], (bytes: Uint8Array, of: Example) => unknown> = {
   request: readRequest,

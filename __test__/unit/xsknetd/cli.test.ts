@@ -141,7 +141,16 @@ test('who is not there is named, with what to do, and it ends with 1', (t) => {
   t.regex(cli(['ports'], { XSKNET_SOCKET: '/nowhere/y.sock' }).stderr, /\/nowhere\/y\.sock/)
 })
 
-const uplink = { uplink: 'eth0', index: 3, mac: '02:00:00:00:00:01', mtu: 1500, mode: 'native' as const, tried: [] }
+const uplink = {
+  uplink: 'eth0',
+  device: 'eth0',
+  index: 3,
+  mac: '02:00:00:00:00:01',
+  mtu: 1500,
+  link: 'up' as const,
+  mode: 'native' as const,
+  tried: [],
+}
 const entry = {
   port: 12,
   name: 'dns',
@@ -163,15 +172,15 @@ test('the status is a sentence and a table', (t) => {
     uptime: 93_784,
     clients: 1,
     ports: 2,
-    uplinks: [uplink, { ...uplink, uplink: 'enp1s0', tried: [refused] }],
+    uplinks: [uplink, { ...uplink, uplink: 'enp1s0', device: 'wan0', link: 'no-carrier' as const, tried: [refused] }],
   }
   t.is(
     statusReport(status),
     [
       'xsknetd 1.2.3, instance lab, process 5, up 1 d 2 h: 1 client, 2 ports',
-      'uplink  mac                mtu   mode    refused',
-      'eth0    02:00:00:00:00:01  1500  native',
-      'enp1s0  02:00:00:00:00:01  1500  native  hw EOPNOTSUPP',
+      'uplink             link        mac                mtu   mode    refused',
+      'eth0               up          02:00:00:00:00:01  1500  native',
+      'enp1s0 (now wan0)  no-carrier  02:00:00:00:00:01  1500  native  hw EOPNOTSUPP',
     ].join('\n'),
   )
 })

@@ -1,6 +1,7 @@
 import { mock } from 'node:test'
 import test, { type ExecutionContext } from 'ava'
 import { XsknetError } from 'xsknet'
+import type { UplinkInfo } from 'xsknet/protocol'
 import { Estate, type Owner } from '../../../packages/xsknetd/src/estate.js'
 import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
 import { ALICE, BOB, FakeDescriptors, FakeGround, grant, MiB, RATES, Record, ROOT, refusal, rest, until, user } from './fakes.js'
@@ -26,6 +27,14 @@ class FakeOwner implements Owner {
 
   uplinkGone(uplink: string, error: XsknetError): void {
     this.heard.push([uplink, error.code, error.message])
+  }
+
+  uplinkChanged({ uplink, device, link, mtu }: UplinkInfo): void {
+    this.heard.push([uplink, device, `${link} ${mtu}`])
+  }
+
+  addressConflict(port: number, address: string): void {
+    this.heard.push([port, 'conflict', address])
   }
 }
 
@@ -678,4 +687,61 @@ test('a card that cannot be given back keeps nothing from being undone', async (
   await estate.close()
   t.deepEqual(ground.did.slice(-3), ['release eth0', 'release eth1', 'close'])
   t.like(record.of('uplink-release-failed')[0], { uplink: 'eth0' })
+})
+
+test('what others change about a card is told to all who may use it, and to the log', async (t) => {
+  const { ground, record, estate, owner, alice } = await setUp()
+  const stranger = owner({ ...ALICE, uid: 4711, gid: 4711, groups: [] })
+  const card = { device: 'wan0', mac: '02:00:00:00:00:02', mtu: 1400, link: 'no-carrier' } as const
+  ground.change({ uplink: 'eth0', card })
+  t.deepEqual(alice.heard, [['eth0', 'wan0', 'no-carrier 1400']])
+  t.deepEqual(stranger.heard, [])
+  t.like(estate.uplinksFor(ALICE)[0], { uplink: 'eth0', index: 7, ...card })
+  t.true(record.of('uplink-changed').some(({ mtu }) => mtu === 1400))
+  ground.change({ uplink: 'eth9', card })
+  t.is(alice.heard.length, 1)
+})
+
+test('a conflict of the host with a port is told to its owner, and a program that is put back to the log', async (t) => {
+  const { ground, record, estate, owner, alice } = await setUp()
+  const root = owner({ ...ALICE, uid: 0 })
+  const { info } = await estate.openPort(alice, port)
+  ground.change({ uplink: 'eth0', port: info.port, address: '192.0.2.10' })
+  t.deepEqual(alice.heard, [[info.port, 'conflict', '192.0.2.10']])
+  t.deepEqual(root.heard, [])
+  ground.change({ uplink: 'eth0', port: info.port, program: 'guard', device: 'xsko7-1' })
+  ground.change({ uplink: 'eth0', program: 'uplink', device: 'eth0', failure: 'another program is there' })
+  const told = record.lines.map(({ event }) => event)
+  t.deepEqual(
+    told.filter((event) => /conflict|program/.test(event)),
+    ['address-conflict', 'program-put-back', 'program-missing'],
+  )
+})
+
+test('a port waits for its card if it is asked to, and is opened once frames can leave', async (t) => {
+  const { ground, estate, owner, alice } = await setUp()
+  const card = { device: 'eth0', mac: '02:00:00:00:00:01', mtu: 1500 } as const
+  ground.change({ uplink: 'eth0', card: { ...card, link: 'down' } })
+  let opened = false
+  const opening = estate.openPort(alice, { ...port, whenDown: 'wait' }).then(() => {
+    opened = true
+  })
+  ground.change({ uplink: 'eth0', card: { ...card, link: 'no-carrier' } })
+  await new Promise(setImmediate)
+  t.false(opened)
+  t.is(ground.requests.length, 0)
+  ground.change({ uplink: 'eth0', card: { ...card, link: 'up' } })
+  await opening
+  t.false('whenDown' in (ground.requests[0] as object))
+
+  ground.change({ uplink: 'eth0', card: { ...card, link: 'down' } })
+  const leaver = owner(ALICE)
+  const left = estate.openPort(leaver, { ...port, name: 'b', addresses: ['192.0.2.11/24'], whenDown: 'wait' })
+  await new Promise(setImmediate)
+  await estate.leave(leaver)
+  t.is(await codeOf(t, left), 'ERR_XSKNET_PORT_UNKNOWN')
+  const lost = estate.openPort(alice, { ...port, name: 'c', addresses: ['192.0.2.12/24'], whenDown: 'wait' })
+  await new Promise(setImmediate)
+  ground.lose({ uplink: 'eth0' })
+  t.is(await codeOf(t, lost), 'ERR_XSKNET_UPLINK_CLOSED')
 })

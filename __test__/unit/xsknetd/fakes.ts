@@ -10,7 +10,7 @@ import {
   type UplinkStatistics,
 } from 'xsknet/protocol'
 import { Range } from '../../../packages/xsknetd/src/addresses.js'
-import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Terms } from '../../../packages/xsknetd/src/ground.js'
+import type { Change, Ground, Loss, OpenedPinnedPort, OpenedPort, Terms } from '../../../packages/xsknetd/src/ground.js'
 import type { Log, LogFields } from '../../../packages/xsknetd/src/log.js'
 import type { Grant, Rates } from '../../../packages/xsknetd/src/policy.js'
 import type { Credentials, Descriptors, Wire } from '../../../packages/xsknetd/src/wire.js'
@@ -127,6 +127,8 @@ export class FakeGround implements Ground {
   readonly shared: number[] = []
   /** The next call of this name fails with it. */
   readonly failures = new Map<string, unknown>()
+  /** What the kernel tells that nothing is lost by. */
+  change: (change: Change) => void = () => {}
   #lose: (loss: Loss) => void = () => {}
   #next = 1
   #gate: Promise<void> = Promise.resolve()
@@ -145,6 +147,10 @@ export class FakeGround implements Ground {
     this.#lose(loss)
   }
 
+  onChange(listener: (change: Change) => void): void {
+    this.change = listener
+  }
+
   /** Holds what is asked from now on, until the returned function is called. */
   hold(): () => void {
     let letGo = () => {}
@@ -161,7 +167,8 @@ export class FakeGround implements Ground {
 
   async manage(uplink: string, mode: string): Promise<UplinkInfo> {
     await this.#do('manage', `${uplink} ${mode}`)
-    return { uplink, index: 7, mac: '02:00:00:00:00:01', mtu: 1500, mode: 'native', tried: [] }
+    const mac = '02:00:00:00:00:01'
+    return { uplink, device: uplink, index: 7, mac, mtu: 1500, link: 'up', mode: 'native', tried: [] }
   }
 
   hugePageBytes(): number {

@@ -21,6 +21,14 @@ struct {
 	__type(value, struct bpf_devmap_val);
 } uplinks SEC(".maps");
 
+/* One slot: the MTU of the way out, which its owner may change at any time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} uplink_mtus SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, XSKNET_MAX_PORTS);

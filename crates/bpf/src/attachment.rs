@@ -211,6 +211,29 @@ impl Attachment {
         Ok(())
     }
 
+    /// Whether the program is still on a device. Root can take it off without us (`bpftool link detach`), and nobody is told.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn is_attached(&self) -> io::Result<bool> {
+        Ok(sys::link_device(&self.link)? != 0)
+    }
+
+    /// Takes over from an attachment that [is over](Self::is_attached), and from its pin.
+    ///
+    /// # Errors
+    ///
+    /// The old pin could not be removed, or the new one not be made.
+    pub fn replace(&mut self, fresh: Self) -> Result<(), PinLinkError> {
+        let old = std::mem::replace(self, fresh).pin.take();
+        let Some(path) = old else { return Ok(()) };
+        match fs::remove_file(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(PinLinkError::Refused { path, cause }),
+            _ => self.pin(&path),
+        }
+    }
+
     /// Takes the program off the device, and removes the pin. It is off when this returns. A device that is gone already
     /// is no error.
     ///

@@ -22,7 +22,7 @@ const GUARD: &str = "guard";
 /// What a [`Datapath`] is loaded with.
 #[derive(Debug, Clone, Copy)]
 pub struct DatapathOptions<'a> {
-    /// MTU of the uplink: what is longer does not leave through the guard. Fixed when loaded.
+    /// MTU of the uplink: what is longer does not leave through the guard. See [`Datapath::set_uplink_mtu`].
     pub uplink_mtu: u32,
     /// Decides, with a flow's addresses and ports, which of a port's members gets it. Nobody who sends should know it.
     pub flow_seed: u32,
@@ -83,14 +83,14 @@ impl Datapath {
 
     pub(crate) fn load_paced(options: DatapathOptions<'_>, pace: Pace) -> Result<Self, LoadError> {
         let globals = [
-            ("uplink_mtu", options.uplink_mtu),
             ("flow_seed", options.flow_seed),
             ("station_seed", random()),
             ("station_age", pace.station_age),
             ("jiffies_per_second", pace.jiffies_per_second),
         ];
         let mut bpf = object::DATAPATH.load(&globals, &[], options.pins)?;
-        let tables = Tables::take(&mut bpf, pace.jiffies_per_second)?;
+        let mut tables = Tables::take(&mut bpf, pace.jiffies_per_second)?;
+        tables.set_uplink_mtu(options.uplink_mtu).map_err(|cause| LoadError::Map { map: "uplink_mtus", cause })?;
         Ok(Self { bpf, tables, flow_seed: options.flow_seed })
     }
 
@@ -125,6 +125,15 @@ impl Datapath {
     /// [`TableError::DeviceMissing`], or the kernel's.
     pub fn set_uplink(&mut self, ifindex: u32) -> Result<(), TableError> {
         self.tables.set_uplink(ifindex)
+    }
+
+    /// Has the guard let out frames of this many bytes behind the Ethernet header and one VLAN tag, and none that are longer.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn set_uplink_mtu(&mut self, mtu: u32) -> Result<(), MapError> {
+        self.tables.set_uplink_mtu(mtu)
     }
 
     /// Closes the way out: ports' frames for the uplink are dropped as `no_uplink` from now on.

@@ -93,6 +93,19 @@ pub(crate) fn link_ids(link: &OwnedFd) -> io::Result<(u32, u32)> {
     Ok((info.id, info.prog_id))
 }
 
+/// The device of an XDP link, in the namespace where it is; 0 once somebody has detached it or deleted the device.
+pub(crate) fn link_device(link: &OwnedFd) -> io::Result<u32> {
+    // SAFETY: plain integers and pointers that the kernel alone reads; zero is valid for all.
+    let mut info: bpf_link_info = unsafe { mem::zeroed() };
+    let mut attr = zeroed();
+    attr.info.bpf_fd = link.as_raw_fd().cast_unsigned();
+    attr.info.info_len = size_of::<bpf_link_info>() as u32;
+    attr.info.info = (&raw mut info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    // SAFETY: the kernel has filled the part of an XDP link, and every value of its integer is one.
+    Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
+}
+
 fn zeroed() -> bpf_attr {
     // SAFETY: a union of structs of integers; the kernel asks for unused bytes to be zero.
     unsafe { mem::zeroed() }

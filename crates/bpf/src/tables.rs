@@ -127,6 +127,7 @@ impl TableError {
 pub(crate) struct Tables {
     pub(crate) ports: DevMapHash<MapData>,
     uplinks: DevMap<MapData>,
+    uplink_mtus: Array<MapData, u32>,
     macs: HashMap<MapData, MacKey, Claim>,
     targets4: HashMap<MapData, Ip4Key, Claim>,
     targets6: HashMap<MapData, Ip6Key, Claim>,
@@ -145,6 +146,7 @@ impl Tables {
         let mut tables = Self {
             ports: take_map(bpf, "ports")?,
             uplinks: take_map(bpf, "uplinks")?,
+            uplink_mtus: take_map(bpf, "uplink_mtus")?,
             macs: take_map(bpf, "macs")?,
             targets4: take_map(bpf, "targets4")?,
             targets6: take_map(bpf, "targets6")?,
@@ -166,6 +168,10 @@ impl Tables {
     pub(crate) fn set_uplink(&mut self, ifindex: u32) -> Result<(), TableError> {
         let refused = |cause| device_refused("uplinks", ifindex, cause);
         self.uplinks.set(0, ifindex, None, 0).map_err(refused)
+    }
+
+    pub(crate) fn set_uplink_mtu(&mut self, mtu: u32) -> Result<(), MapError> {
+        self.uplink_mtus.set(0, mtu, 0)
     }
 
     pub(crate) fn clear_uplink(&mut self) -> Result<(), TableError> {

@@ -78,7 +78,7 @@ fn address_message(index: IfIndex, address: IpAddr, prefix: u8) -> AddressMessag
 }
 
 /// The number of its device, the address, and the length of its prefix.
-fn address_of(payload: &[u8]) -> Option<(u32, (IpAddr, u8))> {
+pub(crate) fn address_of(payload: &[u8]) -> Option<(u32, (IpAddr, u8))> {
     let header = AddressHeader::parse(payload).ok()?;
     // On a point-to-point device IFA_ADDRESS is the other side; IPv6 has no IFA_LOCAL otherwise.
     let find = |wanted| attributes(payload.get(HEADER_LEN..)?).find(|&(kind, _)| kind == wanted);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,10 @@ use netlink_sys::{Socket, SocketAddr};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::address::address_of;
 use crate::{IfIndex, LinkError, Netns};
 
+const RTM_NEWADDR: u16 = libc::RTM_NEWADDR;
 const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;
 const RTM_DELLINK: u16 = libc::RTM_DELLINK;
 const KERNEL: u32 = 0;
@@ -33,6 +36,8 @@ pub enum LinkEvent {
         /// It has a carrier (`IFF_LOWER_UP`).
         lower_up: bool,
     },
+    /// A device got this address, or something about it changed. Told to who asks for addresses.
+    Address(IpAddr),
     /// More happened than the kernel kept for us (ENOBUFS): look at every device again.
     Overrun,
 }
@@ -49,10 +54,16 @@ impl Monitor {
     /// # Errors
     /// [`LinkError::Unreachable`] if the kernel gives no subscription.
     pub fn here() -> Result<Self, LinkError> {
+        Self::of(&[libc::RTNLGRP_LINK])
+    }
+
+    fn of(groups: &[u32]) -> Result<Self, LinkError> {
         let subscribe = || {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, 0))?;
-            socket.add_membership(libc::RTNLGRP_LINK)?;
+            for group in groups {
+                socket.add_membership(*group)?;
+            }
             socket.set_non_blocking(true)?;
             Ok(socket)
         };
@@ -66,6 +77,16 @@ impl Monitor {
     /// [`LinkError::Unreachable`] if it may not be entered, or gives no subscription.
     pub fn in_namespace(netns: &Netns) -> Result<Self, LinkError> {
         netns.run(Self::here).map_err(|cause| LinkError::Unreachable { what: "watch the devices", cause })?
+    }
+
+    /// The devices of another namespace, and the addresses that they get.
+    ///
+    /// # Errors
+    /// [`LinkError::Unreachable`] if it may not be entered, or gives no subscription.
+    pub fn with_addresses(netns: &Netns) -> Result<Self, LinkError> {
+        let groups = [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR];
+        let made = netns.run(|| Self::of(&groups));
+        made.map_err(|cause| LinkError::Unreachable { what: "watch the devices", cause })?
     }
 
     /// Waits for the next event, `timeout` at most; `None` if nothing happened until then.
@@ -129,8 +150,11 @@ fn events(datagram: &[u8]) -> impl Iterator<Item = LinkEvent> {
     .flatten()
 }
 
-/// What one message says, if it is about a device.
+/// What one message says, if it is about a device or its address.
 fn event(kind: u16, payload: &[u8]) -> Option<LinkEvent> {
+    if kind == RTM_NEWADDR {
+        return address_of(payload).map(|(_, (address, _))| LinkEvent::Address(address));
+    }
     // A bridge tells of its ports in messages of its own family, and says "deleted" of one that merely leaves it.
     let header = LinkHeader::parse(payload).ok().filter(|header| header.interface_family == AddressFamily::Unspec)?;
     let index = IfIndex::new(header.index)?;

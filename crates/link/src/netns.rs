@@ -10,6 +10,7 @@ use std::thread;
 use rustix::fs::{AtFlags, StatxFlags, fstat, makedev, statfs, statx};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +101,34 @@ impl Netns {
     pub fn identity(&self) -> io::Result<NetnsId> {
         let stat = fstat(&self.fd)?;
         Ok(NetnsId { dev: stat.st_dev, ino: stat.st_ino })
+    }
+
+    /// Tells this namespace from all others of this boot, also from those that are gone.
+    ///
+    /// # Errors
+    /// If it may not be entered, or of `getsockopt(2)` (Linux 5.14).
+    pub fn cookie(&self) -> io::Result<u64> {
+        self.run(|| {
+            let any = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+            sys::netns_cookie(any.as_fd())
+        })?
+    }
+
+    /// A namespace by its [cookie](Self::cookie), wherever this process can see it: a process is in it, or it is mounted. `id` is what
+    /// it was told by when it was there. `None`: it is gone, or out of reach.
+    pub fn find(id: NetnsId, cookie: u64) -> Option<Self> {
+        let name = format!("net:[{}]", id.ino);
+        let of_processes =
+            fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path().join("ns/net"));
+        let by_name = |path: &PathBuf| fs::read_link(path).is_ok_and(|target| target.as_os_str() == name.as_str());
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+        // The root of such a mount is the namespace; its point is the next field.
+        let mounted = mounts.lines().filter_map(|line| {
+            let mut fields = line.split(' ').skip(3);
+            (fields.next()? == name).then(|| PathBuf::from(fields.next().unwrap_or_default()))
+        });
+        let mut candidates = mounted.chain(of_processes.filter(by_name)).filter_map(|path| Self::open(&path).ok());
+        candidates.find(|netns| netns.cookie().is_ok_and(|its| its == cookie))
     }
 
     /// The user who made the user namespace that this one belongs to, who has every capability in it; root for all that belong to the

@@ -19,6 +19,23 @@ pub(crate) fn unshare_network() -> io::Result<()> {
     Ok(unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?)
 }
 
+/// What tells the network namespace of a socket from all others of this boot, also from those that are gone: unlike an inode number it
+/// is never given out again (SO_NETNS_COOKIE, Linux 5.14).
+pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    let (mut cookie, mut length) = (0_u64, size_of::<u64>() as libc::socklen_t);
+    // SAFETY: both pointers are to variables of the size that the kernel is told, and it keeps neither.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
+}
+
 /// The `CLONE_NEW…` flag of a namespace's descriptor. Only for descriptors on nsfs: elsewhere the number may mean
 /// another ioctl.
 pub(crate) fn namespace_type(namespace: BorrowedFd<'_>) -> io::Result<c_int> {

@@ -267,20 +267,28 @@ impl From<&xsknet_port::Tried> for Tried {
 pub struct UplinkInfo {
     pub uplink: String,
     pub index: u32,
+    /// The card's name now.
+    pub device: String,
     pub mac: String,
     pub mtu: u32,
+    #[napi(ts_type = "'up' | 'no-carrier' | 'down'")]
+    pub link: String,
     #[napi(ts_type = "'native' | 'skb' | 'hw'")]
     pub mode: String,
     pub tried: Vec<Tried>,
 }
 
-impl From<&xsknet_port::UplinkInfo> for UplinkInfo {
-    fn from(info: &xsknet_port::UplinkInfo) -> Self {
+impl From<&xsknet_port::Uplink> for UplinkInfo {
+    fn from(uplink: &xsknet_port::Uplink) -> Self {
+        let info = uplink.info();
+        let Card { device, mac, mtu, link } = Card::from(&uplink.card());
         Self {
             uplink: info.device.to_string(),
             index: info.index.get(),
-            mac: info.mac.to_string(),
-            mtu: info.mtu,
+            device,
+            mac,
+            mtu,
+            link,
             mode: mode(info.mode),
             tried: info.tried.iter().map(Into::into).collect(),
         }
@@ -608,6 +616,41 @@ pub struct Loss {
     pub port: Option<u32>,
     /// What the client of a pinned port did to its end, in words: `its MTU was changed from 1500 to 1400`.
     pub change: Option<String>,
+}
+
+/// What of a card others may change at any time.
+#[napi(object, object_from_js = false)]
+pub struct Card {
+    /// Its name now.
+    pub device: String,
+    pub mac: String,
+    pub mtu: u32,
+    #[napi(ts_type = "'up' | 'no-carrier' | 'down'")]
+    pub link: String,
+}
+
+impl From<&xsknet_port::CardState> for Card {
+    fn from(card: &xsknet_port::CardState) -> Self {
+        let link = match (card.up, card.carrier) {
+            (false, _) => "down",
+            (true, false) => "no-carrier",
+            (true, true) => "up",
+        };
+        Self { device: card.name.to_string(), mac: card.mac.to_string(), mtu: card.mtu, link: link.into() }
+    }
+}
+
+/// What others did that nothing was lost by: `card` has changed, the host has the port's `address`, or a `program` was taken off a device
+/// and put back, unless there is a `failure`.
+#[napi(object, object_from_js = false)]
+pub struct Change {
+    pub uplink: String,
+    pub port: Option<u32>,
+    pub card: Option<Card>,
+    pub address: Option<String>,
+    pub program: Option<String>,
+    pub device: Option<String>,
+    pub failure: Option<String>,
 }
 
 /// A count of frames has fewer than 63 bits.

@@ -15,14 +15,14 @@ use xsknet_bpf::Mode;
 use xsknet_control::Arrived;
 use xsknet_link::{DeviceName, Netns};
 use xsknet_port::{
-    BrokeredPort, Client, CloseError, InstanceName, OpenPortError, PinnedPort, PinnedPortOptions, Places, PortOptions,
-    StepError, Uplink, UplinkOptions, Watch,
+    BrokeredPort, Client, CloseError, InstanceName, Notice, OpenPortError, PinnedPort, PinnedPortOptions, Places,
+    PortOptions, StepError, Uplink, UplinkOptions, Watch,
 };
 use xsknet_xsk::RingName;
 
 use crate::describe::{
-    Loss, Owner, Pin, PinnedPortInfo, PinnedPortRequest, PortInfo, PortRequest, PortStatistics, SocketDescription,
-    Terms, UmemOf, UplinkInfo, UplinkStatistics,
+    Change, Loss, Owner, Pin, PinnedPortInfo, PinnedPortRequest, PortInfo, PortRequest, PortStatistics,
+    SocketDescription, Terms, UmemOf, UplinkInfo, UplinkStatistics,
 };
 use crate::descriptors::Descriptors;
 use crate::error::Failure;
@@ -61,6 +61,7 @@ struct Domain {
     uplinks: Mutex<BTreeMap<String, Arc<Uplink>>>,
     instance: Mutex<Option<xsknet_port::Instance>>,
     losses: Mutex<Losses>,
+    changes: Mutex<Option<ThreadsafeFunction<Change, (), Change, Status, false, true>>>,
     /// Set before `instance` is locked to be emptied: what waits for it opens nothing any more.
     over: AtomicBool,
 }
@@ -196,13 +197,31 @@ impl Instance {
         {
             // Not the domain's strong handle, which the watch is part of.
             let domain = Arc::downgrade(&self.0);
-            let hear = move |loss| {
-                if let Some(domain) = domain.upgrade() {
-                    lock(&domain.losses).hear(loss_of(loss));
+            let hear = move |notice| {
+                let Some(domain) = domain.upgrade() else { return };
+                match heard(notice) {
+                    Heard::Loss(loss) => lock(&domain.losses).hear(loss),
+                    Heard::Change(change) => {
+                        if let Some(listener) = &*lock(&domain.changes) {
+                            listener.call(*change, ThreadsafeFunctionCallMode::NonBlocking);
+                        }
+                    }
                 }
             };
             *watch = Some(instance.watch(hear).map_err(Failure::from)?);
         }
+        Ok(())
+    }
+
+    /// Calls back when others change a card, give the host a port's address, or take a program off a device. Does not keep the process
+    /// alive; the last callback counts. What came before [`on_loss`](Self::on_loss) was called is not told.
+    #[napi]
+    pub fn on_change(
+        &self,
+        #[napi(ts_arg_type = "(change: Change) => void")] callback: Function<'_, Change, ()>,
+    ) -> napi::Result<()> {
+        let listener = callback.build_threadsafe_function().callee_handled::<false>().weak::<true>().build()?;
+        *lock(&self.0.changes) = Some(listener);
         Ok(())
     }
 
@@ -245,7 +264,7 @@ impl Instance {
                 return Err(Failure::new("INTERNAL", "the instance is closed".into(), json!({})));
             };
             let uplink = instance.manage(&UplinkOptions { device, mode })?;
-            let info = UplinkInfo::from(uplink.info());
+            let info = UplinkInfo::from(&uplink);
             lock(&domain.uplinks).insert(info.uplink.clone(), Arc::new(uplink));
             Ok(info)
         }))
@@ -410,6 +429,7 @@ impl Domain {
         let watch = lock(&self.watch).take();
         drop(watch);
         lock(&self.losses).listener = None;
+        lock(&self.changes).take();
         // Held all the while, so that a second call waits for the first.
         let mut instance = lock(&self.instance);
         let closed = instance.take().map_or(Ok(()), |instance| Ok(instance.close()?));
@@ -514,13 +534,40 @@ fn open_shared(
     Ok(OpenedPort { info, sockets, descriptors: vec![socket.xsk], domain })
 }
 
-fn loss_of(loss: xsknet_port::Loss) -> Loss {
-    match loss {
-        xsknet_port::Loss::Uplink { device } => Loss { uplink: device.to_string(), port: None, change: None },
-        xsknet_port::Loss::Port { uplink, key, change } => {
-            Loss { uplink: uplink.to_string(), port: Some(key.number()), change }
+enum Heard {
+    Loss(Loss),
+    Change(Box<Change>),
+}
+
+fn heard(notice: Notice) -> Heard {
+    let change = |uplink: DeviceName| Change {
+        uplink: uplink.to_string(),
+        port: None,
+        card: None,
+        address: None,
+        program: None,
+        device: None,
+        failure: None,
+    };
+    Heard::Change(Box::new(match notice {
+        Notice::Lost(xsknet_port::Loss::Uplink { device }) => {
+            return Heard::Loss(Loss { uplink: device.to_string(), port: None, change: None });
         }
-    }
+        Notice::Lost(xsknet_port::Loss::Port { uplink, key, change }) => {
+            return Heard::Loss(Loss { uplink: uplink.to_string(), port: Some(key.number()), change });
+        }
+        Notice::Changed { uplink, card } => Change { card: Some((&card).into()), ..change(uplink) },
+        Notice::Conflict { uplink, key, address } => {
+            Change { port: Some(key.number()), address: Some(address.to_string()), ..change(uplink) }
+        }
+        Notice::Repaired { uplink, key, program, device, failure } => Change {
+            port: key.map(|key| key.number()),
+            program: Some(program.into()),
+            device: Some(device.to_string()),
+            failure,
+            ..change(uplink)
+        },
+    }))
 }
 
 /// Looks before anything is done with what a client sent, which closes on a thread apart if it is none.

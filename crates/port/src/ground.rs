@@ -44,8 +44,8 @@ pub(crate) struct Ground {
     /// Where the ports' inner ends are.
     pub(crate) ports: Site,
     journal: Mutex<Option<Journal>>,
-    /// False where the journal was written in another network namespace: its devices are gone or out of reach, and
-    /// those of the same name here are somebody else's.
+    /// False where the journal was written in another network namespace that cannot be found: its devices are gone or out of reach, and
+    /// those of the same number here are somebody else's.
     host_is_meant: bool,
     ports_opened: AtomicU32,
     /// Inner ends that are not among `ports`.
@@ -65,6 +65,8 @@ pub(crate) struct Site {
     pub(crate) namespace: Netns,
     /// Device and inode of the namespace.
     pub(crate) identity: (u64, u64),
+    /// What nothing else has that was ever a network namespace since boot.
+    pub(crate) cookie: u64,
     pub(crate) links: Links,
     pub(crate) ethtool: Ethtool,
 }
@@ -73,9 +75,10 @@ impl Site {
     pub(crate) fn new(namespace: Netns) -> Result<Self, StepError> {
         let cause = |cause| StepError::Io { attempt: "look at a network namespace", cause };
         let NetnsId { dev, ino } = namespace.identity().map_err(cause)?;
+        let cookie = namespace.cookie().map_err(cause)?;
         let links = Links::in_namespace(&namespace)?;
         let ethtool = Ethtool::in_namespace(&namespace)?;
-        Ok(Self { namespace, identity: (dev, ino), links, ethtool })
+        Ok(Self { namespace, identity: (dev, ino), cookie, links, ethtool })
     }
 
     /// Runs a closure on a thread inside, for what resolves device numbers in the caller's namespace.
@@ -99,7 +102,7 @@ impl Ground {
         secret: Secret,
         observer: Option<Observer>,
     ) -> Self {
-        let host_is_meant = host.identity == journal.header().namespace;
+        let host_is_meant = journal.header().is_of(&host);
         let (journal, ports_opened) = (Mutex::new(Some(journal)), AtomicU32::new(0));
         let (client_ends, remains) = (Arc::default(), Arc::default());
         let (turns, left) = (Turns::default(), Vec::new());
@@ -129,14 +132,14 @@ impl Ground {
         PortKey::new(self.ports_opened.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// The device of this name among the host's, if it is still the one of this number.
-    fn hosts(&self, name: &DeviceName, index: IfIndex) -> Result<bool, LinkError> {
+    /// The name that the host's device of this number has now: a record tells the one that it had.
+    fn hosts(&self, index: IfIndex) -> Result<Option<DeviceName>, LinkError> {
         if !self.host_is_meant {
-            return Ok(false);
+            return Ok(None);
         }
-        match self.host.links.by_name(name) {
-            Ok(device) => Ok(device.index == index),
-            Err(LinkError::DeviceMissing { .. }) => Ok(false),
+        match self.host.links.by_index(index) {
+            Ok(device) => Ok(Some(device.name)),
+            Err(LinkError::DeviceMissing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -260,21 +263,21 @@ impl Ground {
                 }
                 Ok(())
             }
-            Change::Offload { device, index, feature, was } => {
-                if self.hosts(device, *index)? {
+            Change::Offload { index, feature, was, .. } => {
+                if let Some(device) = self.hosts(*index)? {
                     let change = FeatureChange { name: feature.clone(), was: *was };
-                    self.host.ethtool.restore_features(device, &[change])?;
+                    self.host.ethtool.restore_features(&device, &[change])?;
                 }
                 Ok(())
             }
-            Change::Filter { device, index, mac } => {
-                if self.hosts(device, *index)? {
+            Change::Filter { index, mac, .. } => {
+                if self.hosts(*index)?.is_some() {
                     self.host.links.remove_filter(*index, *mac)?;
                 }
                 Ok(())
             }
-            Change::Promiscuous { device, index } => {
-                if self.hosts(device, *index)? {
+            Change::Promiscuous { index, .. } => {
+                if self.hosts(*index)?.is_some() {
                     self.host.links.set_promiscuous(*index, false)?;
                 }
                 Ok(())

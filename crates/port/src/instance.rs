@@ -22,7 +22,7 @@ use crate::names::{InstanceName, Paths, Places};
 use crate::pins;
 use crate::port::PortKey;
 use crate::uplink::{Uplink, UplinkOptions};
-use crate::watch::{Loss, Uplinks, Watch};
+use crate::watch::{Notice, Uplinks, Watch};
 
 /// How an instance is to be opened. `Default` is the host's one daemon.
 pub struct InstanceOptions {
@@ -141,12 +141,13 @@ impl Instance {
         Ok(uplink)
     }
 
-    /// Tells when others delete a card that is managed or a port's pair, or do to the inner end of a pinned port what it does not
-    /// survive; what has happened already is told, too. `hear` runs on a thread of its own.
+    /// Tells when others delete a card that is managed or a port's pair, do to the inner end of a pinned port what it does not
+    /// survive, or change a card; what is gone already is told, too. Programs that somebody takes off are put back. `hear` runs on a
+    /// thread of its own.
     ///
     /// # Errors
     /// The kernel's, for a netlink socket or a thread.
-    pub fn watch(&self, hear: impl FnMut(Loss) + Send + 'static) -> Result<Watch, StepError> {
+    pub fn watch(&self, hear: impl FnMut(Notice) + Send + 'static) -> Result<Watch, StepError> {
         Watch::begin(&self.ground, Arc::clone(&self.uplinks), hear)
     }
 
@@ -217,7 +218,7 @@ fn break_ground(
 ) -> Result<Ground, OpenError> {
     let host = Site::new(Netns::current().map_err(StepError::from)?)?;
     let ports = Site::new(Netns::create().map_err(StepError::from)?)?;
-    let header = Header::new(&paths.instance().to_string(), &boot_id(), host.identity);
+    let header = Header::new(&paths.instance().to_string(), &boot_id(), &host);
     let journal = Journal::create(&paths.journal(), header)?;
     let mut ground = Ground::new(paths.clone(), host, ports, journal, secret, observer);
     ground.left = left;
@@ -240,7 +241,7 @@ fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<Scope>, OpenEr
             Some(journal) => journal,
             None => continue,
         };
-        let host = Site::new(Netns::current().map_err(StepError::from)?)?;
+        let host = meant(journal.header(), paths)?;
         // Without its bind mount the ports' namespace is gone, or out of reach; an empty one stands in for it.
         let bound = Netns::open(&paths.namespace()).or_else(|_| Netns::create());
         let ports = Site::new(bound.map_err(StepError::from)?)?;
@@ -274,6 +275,26 @@ fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<Scope>, OpenEr
         return Err(failed(cause));
     }
     Ok(left)
+}
+
+/// The namespace whose devices a journal tells of, wherever it is; where it cannot be found, this one, of whose devices none is meant.
+fn meant(header: &Header, paths: &Paths) -> Result<Site, StepError> {
+    let here = Site::new(Netns::current()?)?;
+    if header.is_of(&here) {
+        return Ok(here);
+    }
+    let (dev, ino) = header.namespace;
+    match Netns::find(NetnsId { dev, ino }, header.cookie) {
+        Some(there) => Site::new(there),
+        None => {
+            let instance = paths.instance();
+            eprintln!(
+                "xsknet: an earlier run of instance `{instance}` was in another network namespace, which is gone or out of reach: what \
+                 it changed about devices there is not undone"
+            );
+            Ok(here)
+        }
+    }
 }
 
 /// Removes the control socket of a daemon that did not get to it. Nobody listens there: the caller holds the lock.
@@ -354,9 +375,8 @@ fn sweep_if_dead_here(paths: &Paths) -> Result<bool, OpenError> {
 /// is finished, an instance has none.
 fn is_of_here(paths: &Paths) -> Result<bool, OpenError> {
     let Some(header) = Journal::header_at(&paths.journal())? else { return Ok(true) };
-    let here = Netns::current().map_err(StepError::from)?.identity();
-    let NetnsId { dev, ino } = here.map_err(|cause| StepError::Io { attempt: "look at a network namespace", cause })?;
-    Ok(header.boot != boot_id() || header.namespace == (dev, ino))
+    let here = Site::new(Netns::current().map_err(StepError::from)?)?;
+    Ok(header.boot != boot_id() || header.is_of(&here))
 }
 
 /// The names of instances of which there is anything.

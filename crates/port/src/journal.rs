@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xsknet_link::{DeviceName, IfIndex, MacAddr};
 
+use crate::ground::Site;
 use crate::names::PinPath;
 
 const VERSION: u32 = 1;
@@ -75,13 +76,21 @@ pub struct Header {
     pub(crate) instance: String,
     /// `/proc/sys/kernel/random/boot_id`: after a reboot nothing of what follows exists any more.
     pub(crate) boot: String,
-    /// Device and inode of the network namespace whose devices are meant.
+    /// Device and inode of the network namespace whose devices are meant: where to look for it.
     pub(crate) namespace: (u64, u64),
+    /// By which it is known for sure.
+    pub(crate) cookie: u64,
 }
 
 impl Header {
-    pub(crate) fn new(instance: &str, boot: &str, namespace: (u64, u64)) -> Self {
-        Self { version: VERSION, instance: instance.into(), boot: boot.into(), namespace }
+    pub(crate) fn new(instance: &str, boot: &str, host: &Site) -> Self {
+        let (namespace, cookie) = (host.identity, host.cookie);
+        Self { version: VERSION, instance: instance.into(), boot: boot.into(), namespace, cookie }
+    }
+
+    /// Whether its devices are those of a namespace.
+    pub(crate) fn is_of(&self, host: &Site) -> bool {
+        self.cookie == host.cookie
     }
 }
 
@@ -328,7 +337,7 @@ mod tests {
     }
 
     fn header() -> Header {
-        Header::new("test", "boot", (4, 7))
+        Header { version: VERSION, instance: "test".into(), boot: "boot".into(), namespace: (4, 7), cookie: 1 }
     }
 
     fn eth(n: u32) -> DeviceName {

@@ -70,6 +70,6 @@ pub use port::{BrokeredPort, Port, PortInfo, PortKey, PortOptions};
 pub use shared::SharedUmem;
 pub use statistics::{Equality, PortStatistics, UplinkStatistics};
 pub use tried::Tried;
-pub use uplink::{Uplink, UplinkInfo, UplinkOptions};
-pub use watch::{Loss, Watch};
+pub use uplink::{CardState, Uplink, UplinkInfo, UplinkOptions};
+pub use watch::{Loss, Notice, Watch};
 pub use xsknet_bpf::{Rates, Rights};

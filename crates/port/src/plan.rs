@@ -106,7 +106,7 @@ impl Plan {
             None => Vlan::UNTAGGED,
             Some(vlan) => Vlan::tagged(vlan).ok_or(OpenPortError::VlanUnfit { vlan })?,
         };
-        let mtu = wanted.mtu.unwrap_or(uplink.info.mtu);
+        let mtu = wanted.mtu.unwrap_or(uplink.card().mtu);
         check_mtu(mtu, uplink, wanted.layout)?;
         let mut addresses = wanted.addresses.to_vec();
         let identity = wanted.name.map_or(Identity::Addresses(vlan, &addresses), Identity::Name);
@@ -147,8 +147,9 @@ fn check_mtu(mtu: u32, uplink: &UplinkState, layout: Option<&Layout>) -> Result<
     if mtu < LEAST_MTU {
         return Err(OpenPortError::MtuTooSmall { mtu, least: LEAST_MTU });
     }
-    if mtu > uplink.info.mtu {
-        let (uplink_mtu, uplink) = (uplink.info.mtu, uplink.info.device.clone());
+    let uplink_mtu = uplink.card().mtu;
+    if mtu > uplink_mtu {
+        let uplink = uplink.info.device.clone();
         return Err(OpenPortError::MtuAboveUplink { mtu, uplink_mtu, uplink });
     }
     layout.map_or(Ok(()), |layout| fits_frames(mtu, layout))
@@ -183,7 +184,7 @@ fn check_mac(mac: MacAddr, uplink: &UplinkState, host: &HostView) -> Result<(), 
         return Err(OpenPortError::MacUnfit { mac, what: "no address" });
     }
     let taken = |holder: String| OpenPortError::MacTaken { mac, uplink: uplink.info.device.clone(), holder };
-    if mac == uplink.info.mac {
+    if mac == uplink.card().mac {
         return Err(taken("the card itself".into()));
     }
     match host.macs.iter().find(|(its, _)| *its == mac) {

@@ -184,7 +184,7 @@ pub(crate) struct Hold {
 
 impl Port {
     pub(crate) fn open(uplink: Arc<UplinkState>, options: PortOptions) -> Result<Self, OpenPortError> {
-        let mtu = options.mtu.unwrap_or(uplink.info.mtu);
+        let mtu = options.mtu.unwrap_or(uplink.refresh().mtu);
         let layout = for_mtu(options.layout, mtu, options.multi_buffer);
         let options = PortOptions { layout, ..options };
         let build = |plan: Plan, uplink: &UplinkState, datapath: &RwLock<Datapath>, scope: &Scope| {
@@ -313,6 +313,7 @@ impl Hold {
         let work = uplink.work();
         let turn = uplink.ground.turns.open(wanted.owner);
         uplink.check_link()?;
+        uplink.check_program().map_err(step)?;
         let host = HostView::look(&uplink.ground).map_err(|cause| step(cause.into()))?;
         let (plan, claim, datapath) = uplink.claim(&host, wanted)?;
         let (id, key) = (plan.id, plan.key);

@@ -54,7 +54,7 @@ impl Question {
     pub(crate) fn ask(uplink: &UplinkState, claim: &Claim) -> Result<Self, Tried> {
         let Claim { mac, vlan, addresses, .. } = claim;
         let asked =
-            Asked { card: uplink.info.mac, mac: *mac, vlan: *vlan, addresses: with_link_local(*mac, addresses) };
+            Asked { card: uplink.card().mac, mac: *mac, vlan: *vlan, addresses: with_link_local(*mac, addresses) };
         let not =
             |why: String, errno: Option<i32>| Tried { hook: "uplink", step: "ask the neighbours".into(), errno, why };
         let socket = PacketSocket::open(&uplink.ground.host.namespace, uplink.info.index)

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use xsknet_bpf::{Attachment, Datapath, Mode, Obtained, PortEntry, PortId, PortProgram};
+use xsknet_bpf::{AttachError, Attachment, Datapath, Mode, Obtained, PortEntry, PortId, PortProgram};
 use xsknet_link::{End, FilterAnswer, IfIndex, LinkError, MacAddr, VethPair, XdpFeatures, quiet};
 use xsknet_xsk::{Created, QueueId, Request, Socket, prefer_busy_poll};
 
@@ -19,7 +19,7 @@ use crate::pins;
 use crate::plan::{HEADERS, Pair, Plan};
 use crate::port::{PortInfo, PortOptions};
 use crate::tried::Tried;
-use crate::uplink::UplinkState;
+use crate::uplink::{Repair, UplinkState};
 
 /// The kernel's half of a port.
 #[derive(Debug)]
@@ -41,13 +41,26 @@ pub(crate) struct Member {
     /// In its own namespace.
     pub(crate) inner_index: IfIndex,
     pub(crate) program: PortProgram,
-    attachments: [Attachment; 2],
+    attachments: Mutex<Attachments>,
     /// Held for its statistics; `None` until its owner shares it. It must go with the port, or a dead owner's socket would stay
     /// in the XSKMAP.
     pub(crate) socket: Mutex<Option<OwnedFd>>,
 }
 
+#[derive(Debug)]
+struct Attachments {
+    inner: Attachment,
+    guard: Attachment,
+}
+
+type Attach<'a> = &'a (dyn Fn(&xsknet_bpf::Device, Mode) -> Result<Attachment, AttachError> + Sync);
+
 impl Room {
+    /// Puts programs back that somebody took off the pairs, where the devices are still there.
+    pub(crate) fn repair(&self, ground: &Ground, datapath: &RwLock<Datapath>) -> Vec<Repair> {
+        self.members.iter().flat_map(|member| member.repair(self, ground, datapath)).collect()
+    }
+
     /// The port as the programs know it.
     pub(crate) fn entry(&self) -> PortEntry<'_> {
         let Plan { id, mac, vlan, mtu, addresses, rights, rates, .. } = &self.plan;
@@ -110,6 +123,34 @@ impl Member {
         Ok(socket)
     }
 
+    fn attached(&self) -> MutexGuard<'_, Attachments> {
+        self.attachments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn repair(&self, room: &Room, ground: &Ground, datapath: &RwLock<Datapath>) -> Vec<Repair> {
+        let mut attached = self.attached();
+        let Attachments { inner, guard } = &mut *attached;
+        let off = |attachment: &Attachment| !matches!(attachment.is_attached(), Ok(true));
+        let mut repairs = Vec::new();
+        let mut repair = |program, site: &Site, index: IfIndex, attachment: &mut Attachment, attach: Attach<'_>| {
+            // Without its device it had to go.
+            let Ok(device) = site.links.by_index(index) else { return };
+            let target = xsknet_bpf::Device { name: device.name.to_string(), index: index.get() };
+            let mode = attachment.obtained().into();
+            let outcome = site.run(|| attach(&target, mode)).and_then(|fresh| Ok(attachment.replace(fresh?)?));
+            repairs.push(Repair { key: Some(room.plan.key), program, device: device.name, outcome });
+        };
+        if off(guard) {
+            let attach = |target: &_, mode| read(datapath).attach_guard(target, mode);
+            repair("guard", &ground.host, self.outer_index, guard, &attach);
+        }
+        if off(inner) {
+            let attach = |target: &_, mode| self.program.attach(target, mode);
+            repair("port", room.inner_site(ground), self.inner_index, inner, &attach);
+        }
+        repairs
+    }
+
     /// Keeps a duplicate of its socket.
     pub(crate) fn hold(&self, socket: OwnedFd) {
         *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
@@ -146,7 +187,7 @@ impl Plan {
             .map(|member| self.build_member(member, uplink, datapath, client.as_ref(), scope, mode, &mut tried));
         let members: Vec<Member> = made.collect::<Result<_, _>>()?;
         let [first, ..] = members.as_slice() else { unreachable!("a port has at least one queue") };
-        let [inner_attachment, outer_attachment] = &first.attachments;
+        let attached = first.attached();
         let info = PortInfo {
             name: self.name.clone(),
             key: self.key,
@@ -158,11 +199,12 @@ impl Plan {
             outer: first.pair.outer.clone(),
             inner: first.pair.inner.clone(),
             members: self.pairs.clone(),
-            guard_mode: outer_attachment.obtained(),
-            port_mode: inner_attachment.obtained(),
+            guard_mode: attached.guard.obtained(),
+            port_mode: attached.inner.obtained(),
             bind_mode: None,
             tried,
         };
+        drop(attached);
         let client = client.map(|site| {
             let ground = Arc::clone(&uplink.ground);
             Arc::new(ClientEnd::new(ground, uplink.info.device.clone(), &self, first, site))
@@ -243,7 +285,7 @@ impl Plan {
         // The program brings the device's NAPI instances along, once it is up.
         add_new(tried, self.coalesce.map(|time| Tried::coalescing(time, links.coalesce(inner, time))));
 
-        let attachments = [inner_attachment, outer_attachment];
+        let attachments = Mutex::new(Attachments { inner: inner_attachment, guard: outer_attachment });
         let socket = Mutex::new(None);
         Ok(Member { pair, outer_index: outer, inner_index: inner, program, attachments, socket })
     }
@@ -258,7 +300,7 @@ impl Plan {
             let mtu = self.mtu;
             let pair = links.add_veth(&VethPair::new(
                 // The card's MAC, so that the host takes what is sent to it there.
-                End::new(names.outer.clone()).mac(uplink.info.mac).mtu(mtu),
+                End::new(names.outer.clone()).mac(uplink.card().mac).mtu(mtu),
                 End::new(names.inner.clone()).mac(self.mac).mtu(mtu),
             ))?;
             ground.passed("the pair is made");

@@ -47,7 +47,7 @@ pub(crate) fn both_ways(trial: &Trial<'_>, member: usize, socket: &mut Socket) -
 fn to_the_port(trial: &Trial<'_>, member: usize, socket: &mut Socket) -> Result<(), OpenPortError> {
     let Trial { uplink, datapath, room, info } = *trial;
     let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
-    let mut frame = header(info, uplink.info.mac);
+    let mut frame = header(info, uplink.card().mac);
     match member {
         // What is no IP is the first member's.
         0 => frame.extend(ETHER_TYPE),
@@ -109,7 +109,7 @@ pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Resul
         return Ok(());
     }
     let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
-    let mut frame = header(info, uplink.info.mac);
+    let mut frame = header(info, uplink.card().mac);
     frame.extend(ETHER_TYPE);
     frame.extend(b"xsknet self-test ");
     // Not the 60 of the shortest frames, of which others may come meanwhile.

@@ -1,6 +1,7 @@
 //! An uplink: a card that the instance manages.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 
@@ -40,17 +41,38 @@ pub struct UplinkOptions {
     pub mode: Mode,
 }
 
+/// What of a card others may change at any time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CardState {
+    /// Its name. An uplink goes by the one that it had when it was managed.
+    pub name: DeviceName,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
+    /// Switched on.
+    pub up: bool,
+    /// It has a carrier.
+    pub carrier: bool,
+}
+
+impl CardState {
+    /// `None`: it is no Ethernet device any more.
+    fn of(card: &Device) -> Option<Self> {
+        let Device { name, mac, mtu, up, lower_up, .. } = card;
+        Some(Self { name: name.clone(), mac: (*mac)?, mtu: *mtu, up: *up, carrier: *lower_up })
+    }
+}
+
 /// What became of it.
 #[derive(Debug, Clone)]
 pub struct UplinkInfo {
-    /// The card.
+    /// The card, by the name that it had when it became an uplink.
     pub device: DeviceName,
     /// Its number.
     pub index: IfIndex,
-    /// Its MAC.
+    /// Its MAC at that time: the names of ports are other MACs on another card.
     pub mac: MacAddr,
-    /// Its MTU, in bytes, when it became an uplink.
-    pub mtu: u32,
     /// The mode that the kernel granted.
     pub mode: Obtained,
     /// What was tried on the way.
@@ -71,6 +93,10 @@ pub struct Uplink {
 pub(crate) struct UplinkState {
     pub(crate) ground: Arc<Ground>,
     pub(crate) info: UplinkInfo,
+    /// The card as it was last seen.
+    card: Mutex<CardState>,
+    /// Programs that were put back, and of which nobody was told yet.
+    repaired: Mutex<Vec<Repair>>,
     /// The card's own losses before it was ours.
     baseline: CardLosses,
     /// Held for moments alone: nobody who has it waits for more than one answer of the kernel.
@@ -95,7 +121,19 @@ pub(crate) struct OpenUplink {
     /// The last readings of the ports that were here.
     closed: PortStatistics,
     /// Dropped, not detached: the pin keeps the program until the journal's undo removes it.
-    _attachment: Attachment,
+    attachment: Attachment,
+}
+
+/// A program that somebody took off its device.
+#[derive(Debug)]
+pub(crate) struct Repair {
+    /// The port whose pair it is; `None` for the card's own.
+    pub(crate) key: Option<PortKey>,
+    /// `"uplink"`, `"guard"` or `"port"`.
+    pub(crate) program: &'static str,
+    pub(crate) device: DeviceName,
+    /// Whether it is back.
+    pub(crate) outcome: Result<(), StepError>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -127,8 +165,10 @@ impl Uplink {
         let opened = Self::attach(&ground, &scope, &card, mac, options);
         match opened {
             Ok((info, open)) => {
-                let baseline = card_losses(&ground, &info.device);
-                let state = UplinkState { ground, info, baseline, open: Mutex::new(Some(open)), work: RwLock::new(()) };
+                let baseline = card_losses(&ground, info.index);
+                let seen = CardState::of(&card).expect("it has a MAC");
+                let (card, open, work) = (Mutex::new(seen), Mutex::new(Some(open)), RwLock::new(()));
+                let state = UplinkState { ground, info, card, repaired: Mutex::default(), baseline, open, work };
                 Ok(Self { state: Arc::new(state) })
             }
             Err(error) => {
@@ -195,7 +235,6 @@ impl Uplink {
             device: device.clone(),
             index,
             mac,
-            mtu: card.mtu,
             mode: attachment.obtained(),
             tried,
             features_before,
@@ -213,7 +252,7 @@ impl Uplink {
             rooms: BTreeMap::new(),
             injector: None,
             closed: PortStatistics::default(),
-            _attachment: attachment,
+            attachment,
         };
         Ok((info, open))
     }
@@ -221,6 +260,11 @@ impl Uplink {
     /// What became of the options.
     pub fn info(&self) -> &UplinkInfo {
         &self.state.info
+    }
+
+    /// The card as it is now.
+    pub fn card(&self) -> CardState {
+        self.state.refresh()
     }
 
     /// Opens a port. It is handed out once a self-test frame went through it each way.
@@ -329,12 +373,95 @@ impl UplinkState {
 
     /// Whether frames could leave now. One that is gone is found out later.
     pub(crate) fn check_link(&self) -> Result<(), OpenPortError> {
-        let state = match self.ground.host.links.by_index(self.info.index) {
-            Ok(card) if !card.up => "is down",
-            Ok(card) if !card.lower_up => "has no carrier",
+        let state = match self.refresh() {
+            CardState { up: false, .. } => "is down",
+            CardState { carrier: false, .. } => "has no carrier",
             _ => return Ok(()),
         };
         Err(OpenPortError::LinkDown { uplink: self.info.device.clone(), state })
+    }
+
+    /// The card as it was last seen.
+    pub(crate) fn card(&self) -> CardState {
+        self.seen().clone()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, CardState> {
+        self.card.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the card, and has everything follow that depends on it. What is gone stays as it was last seen.
+    pub(crate) fn refresh(&self) -> CardState {
+        let before = self.card();
+        let Ok(card) = self.ground.host.links.by_index(self.info.index) else { return before };
+        let Some(now) = CardState::of(&card) else { return before };
+        if now.mtu != before.mtu || now.mac != before.mac {
+            self.follow(&now);
+        }
+        // Not held meanwhile: who plans a port looks here, too, and has what `follow` needs.
+        *self.seen() = now.clone();
+        now
+    }
+
+    /// The guards let out what the card can send, and the host goes on taking in what is sent to it at the outer ends.
+    fn follow(&self, card: &CardState) {
+        let Some((datapath, rooms)) = self.rooms() else { return };
+        let set = datapath.write().unwrap_or_else(PoisonError::into_inner).set_uplink_mtu(card.mtu);
+        if let Err(error) = set {
+            eprintln!("xsknet: uplink `{}`: its guards do not know the MTU {}: {error}", self.info.device, card.mtu);
+        }
+        for outer in rooms.iter().flat_map(|room| room.members.iter().map(|member| member.outer_index)) {
+            // It may be on its way out.
+            let _ = self.ground.host.links.set_mac(outer, card.mac);
+        }
+    }
+
+    /// Whether frames that come in are seen: test frames would be seen without that, since they run the program wherever it is.
+    pub(crate) fn check_program(&self) -> Result<(), StepError> {
+        match self.repair_own() {
+            Some(Repair { outcome: Err(cause), .. }) => Err(cause),
+            Some(repair) => {
+                self.repaired.lock().unwrap_or_else(PoisonError::into_inner).push(repair);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Puts the program back that somebody took off the card.
+    fn repair_own(&self) -> Option<Repair> {
+        let mut open = self.lock();
+        let OpenUplink { attachment, datapath, .. } = open.as_mut()?;
+        if matches!(attachment.is_attached(), Ok(true)) {
+            return None;
+        }
+        // Without the device it had to go.
+        let device = self.ground.host.links.by_index(self.info.index).ok()?.name;
+        let target = xsknet_bpf::Device { name: device.to_string(), index: self.info.index.get() };
+        let mode = self.info.mode.into();
+        let fresh = self.ground.host.run(|| room::read(datapath).attach_uplink(&target, mode));
+        let outcome = fresh.and_then(|fresh| Ok(attachment.replace(fresh?)?));
+        Some(Repair { key: None, program: "uplink", device, outcome })
+    }
+
+    /// Puts programs back that somebody took off the card or the pairs. Tells whose, and whether that could be done.
+    pub(crate) fn repair(&self) -> Vec<Repair> {
+        let mut repairs = std::mem::take(&mut *self.repaired.lock().unwrap_or_else(PoisonError::into_inner));
+        repairs.extend(self.repair_own());
+        let Some((datapath, rooms)) = self.rooms() else { return repairs };
+        for room in rooms {
+            // One that is being closed loses its programs.
+            let is_open = || self.room(room.plan.id).is_some_and(|(_, its)| Arc::ptr_eq(&its, &room));
+            repairs.extend(room.repair(&self.ground, &datapath).into_iter().filter(|_| is_open()));
+        }
+        repairs
+    }
+
+    /// The open ports that have this address.
+    pub(crate) fn ports_with(&self, address: IpAddr) -> Vec<PortKey> {
+        let Some((_, rooms)) = self.rooms() else { return Vec::new() };
+        let having = rooms.iter().filter(|room| room.plan.addresses.contains(&address));
+        having.map(|room| room.plan.key).collect()
     }
 
     /// Takes what a port wants, and gives what it is built with.
@@ -412,7 +539,10 @@ impl UplinkState {
     }
 
     pub(crate) fn remove_filter(&self, mac: MacAddr) -> Result<(), StepError> {
-        self.ground.undo_one(|change| matches!(change, Change::Filter { device, mac: its, .. } if *its == mac && *device == self.info.device))
+        let ours = self.info.index;
+        self.ground.undo_one(
+            |change| matches!(change, Change::Filter { index, mac: its, .. } if *its == mac && *index == ours),
+        )
     }
 
     /// The port of this number.
@@ -471,7 +601,7 @@ impl UplinkState {
 
     /// Frames of a port's own that the kernel refused after its guard had let them go.
     pub(crate) fn refused(&self, room: &Room) -> u64 {
-        room.members.iter().map(|member| card_losses(&self.ground, &member.pair.outer).refused_redirects).sum()
+        room.members.iter().map(|member| card_losses(&self.ground, member.outer_index).refused_redirects).sum()
     }
 
     fn statistics(&self) -> Result<UplinkStatistics, StepError> {
@@ -479,7 +609,7 @@ impl UplinkState {
             Some(open) => (Arc::clone(&open.datapath), open.closed),
             None => return Ok(UplinkStatistics::default()),
         };
-        let now = card_losses(&self.ground, &self.info.device);
+        let now = card_losses(&self.ground, self.info.index);
         let datapath = room::read(&datapath);
         Ok(UplinkStatistics {
             program: datapath.uplink_counters()?,
@@ -515,7 +645,7 @@ impl UplinkState {
     fn pair_statistics(&self, room: &Room) -> Result<PortStatistics, StepError> {
         let mut sum = PortStatistics::default();
         for member in &room.members {
-            let outer = card_losses(&self.ground, &member.pair.outer);
+            let outer = card_losses(&self.ground, member.outer_index);
             // By its number: a client may rename its end.
             let inner = room.inner_site(&self.ground).links.by_index(member.inner_index);
             let socket = member.socket.lock().unwrap_or_else(PoisonError::into_inner);
@@ -551,9 +681,10 @@ fn random() -> u32 {
 }
 
 /// A device without such statistics, or that is gone, counts none.
-fn card_losses(ground: &Ground, device: &DeviceName) -> CardLosses {
-    let transmit_drops = ground.host.links.by_name(device).map_or(0, |device| device.stats.tx_dropped);
-    let driver = ground.host.ethtool.statistics(device).ok();
+fn card_losses(ground: &Ground, index: IfIndex) -> CardLosses {
+    let Ok(device) = ground.host.links.by_index(index) else { return CardLosses::default() };
+    let transmit_drops = device.stats.tx_dropped;
+    let driver = ground.host.ethtool.statistics(&device.name).ok();
     let refused_redirects = driver.and_then(|driver| driver.sum("rx", "drops")).unwrap_or(0);
     CardLosses { transmit_drops, refused_redirects }
 }

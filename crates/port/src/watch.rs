@@ -1,10 +1,11 @@
-//! Tells when others take away, or spoil, the devices that uplinks and ports are made of.
+//! Tells when others take away, spoil or change the devices that uplinks and ports are made of, and repairs what can be repaired.
 //!
 //! One thread waits for the events of all namespaces. The owner of a namespace can make as many as it likes, so that no namespace
 //! gets more than a small share of the thread: it reads some of the events, looks once, and reads no more there for a while.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -12,13 +13,50 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
-use xsknet_link::{DeviceName, IfIndex, LinkError, LinkEvent, Monitor};
+use xsknet_link::{DeviceName, IfIndex, LinkError, LinkEvent, Links, Monitor};
 
 use crate::client_end::{ClientEnd, ClientEnds};
 use crate::error::StepError;
 use crate::ground::Ground;
 use crate::port::PortKey;
-use crate::uplink::UplinkState;
+use crate::uplink::{CardState, Repair, UplinkState};
+
+/// What others did to the devices of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Something is gone.
+    Lost(Loss),
+    /// A card is not what it was. Guards and the MACs of outer ends have followed.
+    Changed {
+        /// The card, by the name that it had when it became an uplink.
+        uplink: DeviceName,
+        /// What it is now.
+        card: CardState,
+    },
+    /// The host has got an address that a port has, too: both answer for it.
+    Conflict {
+        /// The card of the port.
+        uplink: DeviceName,
+        /// The port.
+        key: PortKey,
+        /// The address.
+        address: IpAddr,
+    },
+    /// Somebody took a program off its device, and it was put back; frames of the meantime took the host's way. Where that fails, a
+    /// port is [`Lost`](Self::Lost), and a card is tried again.
+    Repaired {
+        /// The card.
+        uplink: DeviceName,
+        /// The port whose pair it is; `None` for the card's own program.
+        key: Option<PortKey>,
+        /// `"uplink"`, `"guard"` or `"port"`.
+        program: &'static str,
+        /// The device.
+        device: DeviceName,
+        /// Why it is not back.
+        failure: Option<String>,
+    },
+}
 
 /// Something that is gone although nobody closed it here. What is left of it goes by closing it all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +82,9 @@ const EVENTS_A_TURN: usize = 64;
 /// How long a client's namespace that had a turn waits for the next.
 const REST: Duration = Duration::from_millis(10);
 
+/// How often it is looked whether programs are still on their devices: the kernel tells nobody.
+const ROUND: Duration = Duration::from_secs(1);
+
 /// Losses that are remembered before those of ports that are closed by now are forgotten.
 const FEW_TOLD: usize = 64;
 
@@ -62,16 +103,18 @@ impl Watch {
     pub(crate) fn begin(
         ground: &Ground,
         uplinks: Arc<Uplinks>,
-        hear: impl FnMut(Loss) + Send + 'static,
+        hear: impl FnMut(Notice) + Send + 'static,
     ) -> Result<Self, StepError> {
         let refused = |cause: io::Error| StepError::Io { attempt: "watch the devices", cause };
-        let host = Monitor::in_namespace(&ground.host.namespace)?;
+        let host = Monitor::with_addresses(&ground.host.namespace)?;
         let counter = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let end = Arc::new(counter().map_err(|errno| refused(errno.into()))?);
         let bell = Arc::new(counter().map_err(|errno| refused(errno.into()))?);
         ground.client_ends.tell(&bell);
         let (ends, clients, told) = (Arc::clone(&ground.client_ends), BTreeMap::new(), HashSet::new());
-        let mut watcher = Watcher { ends, uplinks, host, bell, clients, told, hear };
+        let (links, round) = (Links::in_namespace(&ground.host.namespace)?, Instant::now() + ROUND);
+        let (cards, failing) = (BTreeMap::new(), HashSet::new());
+        let mut watcher = Watcher { ends, uplinks, host, links, bell, clients, cards, failing, told, round, hear };
         let ended = Arc::clone(&end);
         let work = move || {
             if let Err(error) = watcher.watch(&ended) {
@@ -102,10 +145,17 @@ struct Watcher<H> {
     ends: Arc<ClientEnds>,
     uplinks: Arc<Uplinks>,
     host: Monitor,
+    links: Links,
     /// Rings when an inner end in a client's namespace comes or goes.
     bell: Arc<OwnedFd>,
     clients: BTreeMap<PortKey, Watched>,
+    /// The cards as they were told last.
+    cards: BTreeMap<IfIndex, CardState>,
+    /// The cards whose program cannot be put back.
+    failing: HashSet<IfIndex>,
     told: HashSet<Subject>,
+    /// When to look at the programs next.
+    round: Instant,
     hear: H,
 }
 
@@ -122,6 +172,7 @@ struct Watched {
 enum Subject {
     Card(IfIndex),
     Port(PortKey),
+    Address(PortKey, IpAddr),
 }
 
 /// Who has something to tell.
@@ -131,10 +182,11 @@ enum Ready {
     Client(PortKey),
 }
 
-impl<H: FnMut(Loss)> Watcher<H> {
+impl<H: FnMut(Notice)> Watcher<H> {
     fn watch(&mut self, end: &OwnedFd) -> Result<(), LinkError> {
         // What went before the first event.
         self.look(&|_| true);
+        self.compare(&|_| true);
         self.meet_clients();
         loop {
             let Some(ready) = self.wait(end)? else { return Ok(()) };
@@ -149,6 +201,10 @@ impl<H: FnMut(Loss)> Watcher<H> {
                     Ready::Client(key) => self.read_client(key),
                 }
             }
+            if Instant::now() >= self.round {
+                self.repair();
+                self.round = Instant::now() + ROUND;
+            }
         }
     }
 
@@ -158,8 +214,9 @@ impl<H: FnMut(Loss)> Watcher<H> {
         for client in self.clients.values_mut() {
             client.rests_until = client.rests_until.filter(|until| *until > now);
         }
-        let timeout = self.clients.values().filter_map(|client| client.rests_until).min();
-        let timeout = timeout.and_then(|until| Timespec::try_from(until - now).ok());
+        let rests = self.clients.values().filter_map(|client| client.rests_until);
+        let until = rests.min().map_or(self.round, |until| until.min(self.round));
+        let timeout = Timespec::try_from(until.saturating_duration_since(now)).ok();
         let awake: Vec<_> = self.clients.iter().filter(|(_, client)| client.rests_until.is_none()).collect();
         let own = [
             PollFd::new(end, PollFlags::IN),
@@ -184,12 +241,71 @@ impl<H: FnMut(Loss)> Watcher<H> {
         for _ in 0..EVENTS_A_TURN {
             match self.host.next(Duration::ZERO)? {
                 Some(LinkEvent::Deleted(index)) => self.look(&|its| its == index),
-                Some(LinkEvent::Overrun) => self.look(&|_| true),
-                Some(LinkEvent::Changed { .. }) => {}
+                Some(LinkEvent::Changed { index, .. }) => self.compare(&|its| its == index),
+                Some(LinkEvent::Address(address)) => self.compare_address(address),
+                Some(LinkEvent::Overrun) => {
+                    self.look(&|_| true);
+                    self.compare(&|_| true);
+                    for address in self.links.all_addresses().unwrap_or_default() {
+                        self.compare_address(address);
+                    }
+                }
                 None => break,
             }
         }
         Ok(())
+    }
+
+    /// Looks what has changed about the cards that `suspect` picks.
+    fn compare(&mut self, suspect: &dyn Fn(IfIndex) -> bool) {
+        for uplink in open_uplinks(&self.uplinks) {
+            let index = uplink.info.index;
+            if !suspect(index) {
+                continue;
+            }
+            let card = uplink.refresh();
+            // How it was at first is known to who managed it.
+            let before = self.cards.insert(index, card.clone());
+            if before.is_some_and(|before| before != card) {
+                (self.hear)(Notice::Changed { uplink: uplink.info.device.clone(), card });
+            }
+        }
+    }
+
+    /// Looks whether a port has what the host has got.
+    fn compare_address(&mut self, address: IpAddr) {
+        for uplink in open_uplinks(&self.uplinks) {
+            for key in uplink.ports_with(address) {
+                if self.told.insert(Subject::Address(key, address)) {
+                    (self.hear)(Notice::Conflict { uplink: uplink.info.device.clone(), key, address });
+                }
+            }
+        }
+    }
+
+    /// Puts programs back.
+    fn repair(&mut self) {
+        for uplink in open_uplinks(&self.uplinks) {
+            let index = uplink.info.index;
+            let repairs = uplink.repair();
+            if repairs.iter().all(|repair| repair.key.is_some()) {
+                self.failing.remove(&index);
+            }
+            for Repair { key, program, device, outcome } in repairs {
+                let uplink = uplink.info.device.clone();
+                let failure = outcome.err().map(|error| error.to_string());
+                match (key, failure) {
+                    (Some(key), Some(failure)) => {
+                        let what =
+                            format!("its {program} program was taken off {device} and cannot be put back: {failure}");
+                        self.tell(index, Loss::Port { uplink, key, change: Some(what) });
+                    }
+                    // Once: it is tried again in each round.
+                    (None, Some(_)) if !self.failing.insert(index) => {}
+                    (key, failure) => (self.hear)(Notice::Repaired { uplink, key, program, device, failure }),
+                }
+            }
+        }
     }
 
     /// Begins to watch the ends that came, and forgets those that went.
@@ -226,6 +342,7 @@ impl<H: FnMut(Loss)> Watcher<H> {
                     suspect |= index == client.index
                 }
                 Ok(Some(LinkEvent::Overrun)) => suspect = true,
+                Ok(Some(LinkEvent::Address(_))) => {}
                 Ok(None) => break,
                 Err(error) => {
                     let end = client.end.clone();
@@ -276,22 +393,23 @@ impl<H: FnMut(Loss)> Watcher<H> {
             if self.told.len() > FEW_TOLD {
                 let open = open_ports(&self.uplinks);
                 self.told.retain(|told| {
-                    matches!(told, Subject::Card(_)) || matches!(told, Subject::Port(key) if open.contains(key))
+                    matches!(told, Subject::Card(_))
+                        || matches!(told, Subject::Port(key) | Subject::Address(key, _) if open.contains(key))
                 });
             }
-            (self.hear)(loss);
+            (self.hear)(Notice::Lost(loss));
         }
     }
 }
 
+fn open_uplinks(uplinks: &Uplinks) -> Vec<Arc<UplinkState>> {
+    uplinks.lock().unwrap_or_else(PoisonError::into_inner).values().filter_map(Weak::upgrade).collect()
+}
+
 fn open_ports(uplinks: &Uplinks) -> HashSet<PortKey> {
-    let uplinks = uplinks.lock().unwrap_or_else(PoisonError::into_inner);
-    let uplinks: Vec<_> = uplinks.values().filter_map(Weak::upgrade).collect();
-    uplinks.iter().flat_map(|uplink| uplink.keys()).collect()
+    open_uplinks(uplinks).iter().flat_map(|uplink| uplink.keys()).collect()
 }
 
 fn losses(uplinks: &Uplinks, suspect: &dyn Fn(IfIndex) -> bool) -> Vec<(IfIndex, Loss)> {
-    let uplinks = uplinks.lock().unwrap_or_else(PoisonError::into_inner);
-    let uplinks: Vec<_> = uplinks.values().filter_map(Weak::upgrade).collect();
-    uplinks.iter().flat_map(|uplink| uplink.losses_among(suspect)).collect()
+    open_uplinks(uplinks).iter().flat_map(|uplink| uplink.losses_among(suspect)).collect()
 }

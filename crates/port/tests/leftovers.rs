@@ -9,7 +9,7 @@ use crate::common::child::{Ended, Role, kill_at};
 use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, PortProgram, bpffs};
-use xsknet_link::{End, Ethtool, MacAddr, VethPair};
+use xsknet_link::{End, Ethtool, MacAddr, Netns, VethPair};
 use xsknet_port::{
     Instance, JournalError, OpenError, PortOptions, UplinkOptions, any_here, sweep_dead, sweep_dead_here,
 };
@@ -28,6 +28,7 @@ fn line(json: &str) -> String {
 }
 
 /// What only a journal knows: offloads and filters of the card.
+#[derive(Debug, PartialEq, Eq)]
 struct Settings {
     offloads: Vec<(String, bool)>,
     filters: Vec<MacAddr>,
@@ -157,6 +158,30 @@ fn a_journal_of_another_namespace_touches_no_device_of_the_same_name() {
         assert_eq!(links.list().expect("a list").len(), 2, "lo and the card");
         instance.close().expect("closing undoes everything");
         before.wait_for(PATIENCE, look).unwrap_or_else(|difference| panic!("the other namespace:\n{difference}"));
+    });
+}
+
+/// As `ip netns` mounts it, or a process keeps it: then it is put right from anywhere.
+#[test]
+fn a_card_in_another_namespace_that_can_be_found_is_given_back_as_it_was() {
+    if let Some(role) = Role::mine() {
+        role.work_until_killed();
+    }
+    on_fresh_mounts(|| {
+        let ours = Stage::plain();
+        let other = Lab::new(Wire::default()).expect("a lab");
+        let settings = Settings::of(&ours.lab);
+        Role::new(ours.name()).crash(&ours.lab.host);
+        assert!(Settings::of(&ours.lab) != settings, "a manager leaves a trace");
+        let mounted = Path::new("/run/xsknet-test-namespace");
+        ours.lab.host.namespace().bind_to(mounted).expect("mounted");
+        let look = || Snapshot::take(other.host.namespace(), &[]);
+        let before = look();
+        let instance = other.host.enter(|| Instance::open(ours.options())).expect("an instance");
+        assert_eq!(Settings::of(&ours.lab), settings);
+        instance.close().expect("closing undoes everything");
+        before.wait_for(PATIENCE, look).unwrap_or_else(|difference| panic!("the other namespace:\n{difference}"));
+        Netns::unbind(mounted).expect("unmounted");
     });
 }
 
@@ -403,7 +428,7 @@ fn of_dead_runs_only_those_are_swept_whose_cards_are_here_or_that_a_reboot_ended
         let with_elsewhere = stage.snapshot();
         Role::new(&format!("{prefix}dead")).crash(&stage.lab.host);
         let rebooted = format!("{prefix}rebooted");
-        let header = r#"{"record":"header","version":1,"instance":"x","boot":"another","namespace":[0,0]}"#;
+        let header = r#"{"record":"header","version":1,"instance":"x","boot":"another","namespace":[0,0],"cookie":1}"#;
         fs::write(format!("/run/xsknet/{rebooted}.journal"), line(header)).expect("a journal");
 
         let sweep = || {

@@ -448,7 +448,7 @@ fn a_port_that_loses_one_of_its_pairs_is_lost() {
     let uplink = manage(&instance, Mode::Native);
     let port = queues(&uplink, 0, 4);
     let (tell, told) = std::sync::mpsc::channel();
-    let _watch = instance.watch(move |loss| tell.send(loss).expect("the test listens")).expect("a watch");
+    let _watch = instance.watch(losses(tell)).expect("a watch");
     let links = stage.lab.host.links();
     links.delete(links.by_name(&port.info().members[2].outer).expect("the pair").index).expect("deleted");
     let key = port.info().key;

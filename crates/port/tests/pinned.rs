@@ -84,9 +84,7 @@ fn end_of(machine: &Machine, port: &PinnedPort) -> (Links, IfIndex) {
 
 fn watch(instance: &Instance) -> (Watch, Receiver<Loss>) {
     let (tell, told) = channel();
-    // The test may have heard enough.
-    let hear = move |loss| drop(tell.send(loss));
-    (instance.watch(hear).expect("a watch"), told)
+    (instance.watch(losses(tell)).expect("a watch"), told)
 }
 
 /// The devices of a client's machine, without their counters.

@@ -45,6 +45,11 @@ export interface PortOptions {
   /** Bytes of the longest packet without its Ethernet header, 68 to the uplink's. Default: the uplink's. */
   mtu?: number | undefined
   /**
+   * What becomes of the request while the card is switched off or has no carrier: `'refuse'` it with `ERR_XSKNET_LINK_DOWN`, or `'wait'`
+   * until frames can leave, as long as the daemon lives and `signal` does not end it. Default: `'refuse'`.
+   */
+  whenDown?: 'refuse' | 'wait' | undefined
+  /**
    * How many queues: 1 to 8. Each is a socket with rings and memory of its own, all of the sizes below, so that as many threads can share
    * the port: all frames of a flow, in either direction, come to the same queue. Default: 1.
    */
@@ -110,6 +115,10 @@ export interface NetworkEvents {
   daemonGone: [error: XsknetError]
   /** A card is gone. Each port on it is lost, which the port tells itself. */
   uplinkGone: [gone: { uplink: string; error: XsknetError }]
+  /** A card that this user may use has another MTU, MAC, name or link state. What is on it goes on. */
+  uplinkChanged: [uplink: UplinkInfo]
+  /** The host has got an address that one of this connection's ports has: both answer for it, and neither can be relied on. */
+  addressConflict: [conflict: { port: number; address: string }]
   /** The connection has ended, either way. */
   close: []
 }
@@ -311,11 +320,11 @@ export class Network extends EventEmitter<NetworkEvents> {
     checkSignal(signal)
     if (umemOf !== undefined) throw notPinned('a pinned port has memory of its own, not that of another port', {})
     const { port: request, settings } = checkedPort(all)
-    const { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, queues = 1, ...wishes } = request
+    const { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, whenDown, queues = 1, ...wishes } = request
     if (queues !== 1) throw notPinned(`a pinned port has one queue, not ${queues}`, { queues })
     const { info, pinned, held } = await this.#request(
       'openPinnedPort',
-      { port: { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds } },
+      { port: { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, whenDown } },
       {
         fds: [namespace],
         take: ({ info, pinned }) => {
@@ -408,6 +417,14 @@ export class Network extends EventEmitter<NetworkEvents> {
   }
 
   #tell(event: Event): void {
+    if (event.event === 'uplinkChanged') {
+      this.emit('uplinkChanged', event.uplink)
+      return
+    }
+    if (event.event === 'addressConflict') {
+      this.emit('addressConflict', { port: event.port, address: event.address })
+      return
+    }
     const error = fromFailure(event.error)
     if (event.event === 'uplinkGone') {
       this.emit('uplinkGone', { uplink: event.uplink, error })

@@ -59,14 +59,18 @@ const bindMode = v.picklist(['copy', 'zero-copy'])
 export type BindMode = v.InferOutput<typeof bindMode>
 
 const uplinkInfo = v.strictObject({
-  /** The card's name. */
+  /** The name that the card had when it was managed, by which it is known here. */
   uplink: deviceName,
+  /** Its name now. */
+  device: deviceName,
   /** Its interface index. */
   index: u32,
   /** Its MAC. */
   mac: text(17),
   /** Its MTU in bytes. */
   mtu: u32,
+  /** Whether frames can leave: it may be switched off, or have no carrier. */
+  link: v.picklist(['up', 'no-carrier', 'down']),
   /** The mode that the kernel granted. */
   mode: xdpMode,
   /** What was tried on the way. */
@@ -253,6 +257,7 @@ const pinnedPortRequest = v.strictObject({
   vlan: v.optional(u32),
   mtu: v.optional(u32),
   coalesceMicroseconds: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_COALESCE))),
+  whenDown: v.optional(v.picklist(['refuse', 'wait'])),
 })
 /** What a port is to be whose socket its client makes. */
 export type PinnedPortRequest = v.InferOutput<typeof pinnedPortRequest>
@@ -363,6 +368,8 @@ export type Failure = v.InferOutput<typeof failure>
 const event = v.variant('event', [
   v.strictObject({ version, event: v.literal('portLost'), port, error: failure }),
   v.strictObject({ version, event: v.literal('uplinkGone'), uplink: deviceName, error: failure }),
+  v.strictObject({ version, event: v.literal('uplinkChanged'), uplink: uplinkInfo }),
+  v.strictObject({ version, event: v.literal('addressConflict'), port, address: text(45) }),
 ])
 /** What the daemon says unasked. */
 export type Event = v.InferOutput<typeof event>

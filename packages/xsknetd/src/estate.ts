@@ -12,7 +12,7 @@ import type {
   UplinkStatistics,
 } from 'xsknet/protocol'
 import { type Address, readAddress } from './addresses.js'
-import type { Ground, Loss, OpenedPort, Terms, UplinkMode } from './ground.js'
+import type { Change, Ground, Loss, OpenedPort, Terms, UplinkMode } from './ground.js'
 import type { Log, LogFields } from './log.js'
 import { type Grant, type Holding, mayUse, permit, unknownUplink, type Vlan, type Wish } from './policy.js'
 import type { Credentials, Descriptors } from './wire.js'
@@ -24,6 +24,8 @@ export interface Owner {
   namespace(): Descriptors
   portLost(port: number, error: XsknetError): void
   uplinkGone(uplink: string, error: XsknetError): void
+  uplinkChanged(uplink: UplinkInfo): void
+  addressConflict(port: number, address: string): void
 }
 
 /** A port for its owner. */
@@ -52,6 +54,7 @@ type Handed = Pick<GrantedPort, 'sockets' | 'descriptors'> | Pick<GrantedPinnedP
 interface Way<O extends Made, G extends Handed> {
   make(addresses: string[], terms: Terms): Promise<O>
   hand(opened: O): G
+  readonly whenDown: PortRequest['whenDown']
 }
 
 interface Held {
@@ -118,11 +121,12 @@ export class Estate {
   }
 
   async manage(uplinks: readonly string[], mode: UplinkMode): Promise<void> {
+    this.#ground.onChange((change) => this.#follow(change))
     this.#ground.onLoss((loss) => this.#lose(loss))
     for (const uplink of uplinks) {
       const info = await this.#ground.manage(uplink, mode)
       this.#uplinks.set(uplink, info)
-      this.#log('uplink-managed', { uplink, mac: info.mac, mtu: info.mtu, mode: info.mode })
+      this.#log('uplink-managed', { uplink, mac: info.mac, mtu: info.mtu, link: info.link, mode: info.mode })
     }
   }
 
@@ -152,10 +156,11 @@ export class Estate {
 
   async openPort(owner: Owner, request: PortRequest): Promise<GrantedPort> {
     if (request.umemOf) return this.#openShared(owner, request, request.umemOf.port)
-    const { uplink, mac, ...rest } = request
+    const { uplink, mac, whenDown, ...rest } = request
     const { queues, ringSize, frames, frameSize } = sizes(request, () => this.#ground.hugePageBytes())
     const memory = queues * frames * frameSize
     return this.#open(owner, wishOf(request, { queues, memory, pinned: false, ...burdensOf(request) }), {
+      whenDown,
       make: (addresses, terms) => {
         return this.#ground.openPort(uplink, { ...rest, queues, ringSize, frames, frameSize, addresses }, terms)
       },
@@ -167,7 +172,7 @@ export class Estate {
   async #openShared(owner: Owner, request: PortRequest, first: number): Promise<GrantedPort> {
     const held = this.#ports.get(first)
     if (held?.owner !== owner || held.wish.pinned) throw unknownPort(first, 'this client')
-    const { uplink, mac, queues = QUEUES, ringSize = RING_SIZE, ...rest } = request
+    const { uplink, mac, whenDown, queues = QUEUES, ringSize = RING_SIZE, ...rest } = request
     if (queues !== 1) {
       throw new XsknetError('ERR_XSKNET_NOT_SUPPORTED', `a port on the UMEM of another one cannot have ${queues} queues`, {
         hint: 'Open as many ports with one queue each.',
@@ -183,6 +188,7 @@ export class Estate {
       )
     }
     const way = {
+      whenDown,
       make: (addresses: string[], terms: Terms) => {
         return this.#ground.openPort(uplink, { ...rest, queues, ringSize, addresses }, terms)
       },
@@ -193,10 +199,11 @@ export class Estate {
 
   /** The namespace is taken over where it gets as far as the kernel's side; until then it is the caller's. */
   async openPinnedPort(owner: Owner, request: PinnedPortRequest, namespace: Descriptors): Promise<GrantedPinnedPort> {
-    const { uplink, mac, ...rest } = request
+    const { uplink, mac, whenDown, ...rest } = request
     // The client registers the UMEM, against its own limit of locked memory.
     const costs = { queues: 1, memory: 0, pinned: true, busyPoll: false, hugePages: false }
     return this.#open(owner, wishOf(request, costs), {
+      whenDown,
       make: (addresses, terms) => {
         const own = owner.namespace()
         return this.#ground.openPinnedPort(uplink, { ...rest, addresses }, terms, owner.credentials.gid, namespace, own)
@@ -243,7 +250,7 @@ export class Estate {
   async #opened<O extends Made, G extends Handed>(
     owner: Owner,
     wish: Wish,
-    { make, hand }: Way<O, G>,
+    { make, hand, whenDown }: Way<O, G>,
     umem: Umem,
   ): Promise<G & Pick<O, 'info'>> {
     const { uplink } = wish
@@ -256,6 +263,7 @@ export class Estate {
     const terms = await this.#admit(owner, wish, umem)
     let opened: O
     try {
+      if (whenDown === 'wait') await this.#linkUp(owner, uplink)
       opened = await make(
         wish.addresses.map(({ ip }) => ip),
         terms,
@@ -356,6 +364,28 @@ export class Estate {
     return closing
   }
 
+  #follow({ uplink, port, card, address, program, device, failure }: Change): void {
+    const known = this.#uplinks.get(uplink)
+    if (!known) return
+    if (card) {
+      const info = { ...known, ...card }
+      this.#uplinks.set(uplink, info)
+      this.#log('uplink-changed', { uplink, ...card })
+      for (const owner of this.#owners) if (mayUse(this.#grants, owner.credentials, uplink)) owner.uplinkChanged(info)
+      this.#wake(() => true)
+    }
+    if (port !== undefined && address !== undefined) {
+      const held = this.#ports.get(port)
+      if (!held) return
+      this.#log('address-conflict', { uplink, port, name: held.info.name, address, why: 'the host has it, too' })
+      held.owner.addressConflict(port, address)
+    }
+    if (program !== undefined) {
+      const event = failure === undefined ? 'program-put-back' : 'program-missing'
+      this.#log(event, { uplink, port, program, device, failure, why: 'somebody took it off' })
+    }
+  }
+
   #lose({ uplink, port, change }: Loss): void {
     if (port !== undefined) {
       const held = this.#ports.get(port)
@@ -364,6 +394,7 @@ export class Estate {
     }
     if (!this.#uplinks.delete(uplink)) return
     this.#log('uplink-gone', { uplink })
+    this.#wake(() => true)
     const why = `the card ${uplink} is gone`
     for (const held of this.#ports.values()) if (held.info.uplink === uplink) this.#losePort(held, why)
     const error = new XsknetError('ERR_XSKNET_UPLINK_CLOSED', why, {
@@ -436,6 +467,17 @@ export class Estate {
       if (!whose(waiting.owner)) continue
       this.#waiting.delete(waiting)
       waiting.wake()
+    }
+  }
+
+  /** Waits until frames can leave by a card. */
+  async #linkUp(owner: Owner, uplink: string): Promise<void> {
+    while (this.#uplinks.get(uplink)?.link !== 'up') {
+      if (!this.#uplinks.has(uplink)) {
+        throw new XsknetError('ERR_XSKNET_UPLINK_CLOSED', `the card ${uplink} is gone`, { details: { uplink } })
+      }
+      await new Promise<void>((wake) => this.#waiting.add({ owner, wake }))
+      this.#mustStay(owner)
     }
   }
 

@@ -23,6 +23,24 @@ export interface Loss {
   readonly change?: string
 }
 
+/** What of a card others may change at any time. */
+export type Card = Pick<UplinkInfo, 'device' | 'mac' | 'mtu' | 'link'>
+
+/** What others did that nothing was lost by. */
+export interface Change {
+  readonly uplink: string
+  /** The port that it is about; without one it is about the card. */
+  readonly port?: number
+  /** What the card is now. */
+  readonly card?: Card
+  /** An address of the port that the host has got, too. */
+  readonly address?: string
+  /** The program that was taken off `device` and put back, unless there is a `failure`. */
+  readonly program?: string
+  readonly device?: string
+  readonly failure?: string
+}
+
 /** On what terms a port is opened: whose it is, and what its guard lets pass. */
 export interface Terms extends Rights {
   readonly uid: number
@@ -56,6 +74,8 @@ export interface Ground {
    */
   begin(name: string | undefined): Promise<string>
   onLoss(listener: (loss: Loss) => void): void
+  /** To be called before {@link onLoss}. */
+  onChange(listener: (change: Change) => void): void
   manage(uplink: string, mode: UplinkMode): Promise<UplinkInfo>
   /** Bytes of a huge page, of which a UMEM in such pages fills whole ones; 0 where the kernel has none. */
   hugePageBytes(): number

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { type Failure, fromFailure, type UplinkStatistics } from 'xsknet/protocol'
 import { type Binding, type binding, loadBinding } from './binding.js'
-import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './ground.js'
+import type { Change, Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './ground.js'
 import type { Lab } from './lab.js'
 import type { Party } from './trust.js'
 import type { Credentials, Descriptors, Listener, Wire } from './wire.js'
@@ -132,6 +132,14 @@ class NativeGround implements Ground {
       this.#waiting.delete(port)
     })
     return begun
+  }
+
+  onChange(listener: (change: Change) => void): void {
+    try {
+      this.#instance.onChange(listener)
+    } catch (error) {
+      throw typedError(error)
+    }
   }
 
   onLoss(listener: (loss: Loss) => void): void {

@@ -33,11 +33,12 @@ export function versionReport({ version, protocol, node, objects }: Version): st
 export function statusReport({ daemon, instance, pid, uptime, uplinks, clients, ports }: DaemonStatus): string {
   const head = `${daemon}, instance ${instance}, process ${pid}, up ${duration(uptime)}: ${counted(clients, 'client')}, ${counted(ports, 'port')}`
   if (uplinks.length === 0) return `${head}\nno uplinks that you may use`
-  const rows = uplinks.map(({ uplink, mac, mtu, mode, tried }) => {
+  const rows = uplinks.map(({ uplink, device, mac, mtu, link, mode, tried }) => {
     const refused = tried.flatMap(({ step, code }) => (code === null ? [] : [`${step} ${code}`]))
-    return [uplink, mac, `${mtu}`, mode, refused.join(', ')]
+    const name = device === uplink ? uplink : `${uplink} (now ${device})`
+    return [name, link, mac, `${mtu}`, mode, refused.join(', ')]
   })
-  return `${head}\n${table(['uplink', 'mac', 'mtu', 'mode', 'refused'], rows)}`
+  return `${head}\n${table(['uplink', 'link', 'mac', 'mtu', 'mode', 'refused'], rows)}`
 }
 
 export function portsReport(ports: readonly PortEntry[]): string {

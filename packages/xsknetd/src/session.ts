@@ -14,6 +14,7 @@ import {
   readRequest,
   requestId,
   toFailure,
+  type UplinkInfo,
 } from 'xsknet/protocol'
 import { type Estate, type Owner, reasonOf } from './estate.js'
 import type { Log } from './log.js'
@@ -81,6 +82,14 @@ export class Session implements Owner {
 
   portLost(port: number, error: XsknetError): void {
     this.#send({ version: PROTOCOL_VERSION, event: 'portLost', port, error: toFailure(error) })
+  }
+
+  uplinkChanged(uplink: UplinkInfo): void {
+    this.#send({ version: PROTOCOL_VERSION, event: 'uplinkChanged', uplink })
+  }
+
+  addressConflict(port: number, address: string): void {
+    this.#send({ version: PROTOCOL_VERSION, event: 'addressConflict', port, address })
   }
 
   uplinkGone(uplink: string, error: XsknetError): void {

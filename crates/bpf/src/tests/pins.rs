@@ -89,6 +89,7 @@ fn maps_and_programs_are_pinned_for_root_alone() {
             "targets4",
             "targets6",
             "uplink_counters",
+            "uplink_mtus",
             "uplinks"
         ]
     );

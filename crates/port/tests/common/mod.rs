@@ -11,16 +11,28 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use xsknet_bpf::Mode;
 use xsknet_link::Netns;
-use xsknet_port::{Equality, Instance, InstanceOptions, Places, Port, PortOptions, Uplink, UplinkOptions, sweep_dead};
+use xsknet_port::{
+    Equality, Instance, InstanceOptions, Loss, Notice, Places, Port, PortOptions, Uplink, UplinkOptions, sweep_dead,
+};
 use xsknet_testkit::{
     CARD, Lab, Responder, Serving, Snapshot, Wire, device, on_fresh_mounts, port_addresses, wait_until,
 };
 use xsknet_xsk::Socket;
+
+/// What hears of losses alone. Its listener may have heard enough.
+pub fn losses(tell: Sender<Loss>) -> impl FnMut(Notice) + Send + 'static {
+    move |notice| {
+        if let Notice::Lost(loss) = notice {
+            let _ = tell.send(loss);
+        }
+    }
+}
 
 pub const SECOND: Duration = Duration::from_secs(1);
 /// BPF objects vanish within two seconds of their last user, and a test may have to wait for that.
