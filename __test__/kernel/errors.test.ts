@@ -147,6 +147,16 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
   await takeOff()
   t.deepEqual(await lab.compare(), [])
 
+  await lab.host.output('ip', 'link', 'add', 'mv0', 'link', CARD, 'type', 'macvlan', 'mode', 'bridge')
+  await refused(t, start({ uplinks: ['mv0'] }), {
+    code: 'ERR_XSKNET_DEVICE_DEAF',
+    message: 'no port on `mv0` would get a unicast frame: a macvlan gets unicast frames for its own MAC alone',
+    hint: /choose the device below it, or a macvlan in mode passthru/,
+    details: { device: 'mv0' },
+  })
+  await lab.host.output('ip', 'link', 'del', 'mv0')
+  t.deepEqual(await lab.compare(), [])
+
   const running = await Daemon.start(lab)
   await refused(t, start({}), {
     code: 'ERR_XSKNET_DEVICE_MANAGED',

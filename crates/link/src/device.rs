@@ -28,6 +28,8 @@ pub struct Device {
     pub alias: Option<String>,
     /// The driver's kind where it has one: `veth`, `bridge`, …; a card has none.
     pub kind: Option<String>,
+    /// Why frames for other MACs than its own never come, whatever it says to filters and promiscuous mode; `None` where they may.
+    pub deaf: Option<&'static str>,
     /// The other end of a veth pair, by its index in *its* namespace.
     pub peer_index: Option<IfIndex>,
     /// Queues to send on that were allocated.
@@ -100,6 +102,9 @@ const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_XDP: u16 = 43;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const MACVLAN_MODE_PASSTHRU: u32 = 8;
 const IFLA_XDP_DRV_PROG_ID: u16 = 5;
 const IFLA_XDP_SKB_PROG_ID: u16 = 6;
 const IFLA_XDP_HW_PROG_ID: u16 = 7;
@@ -117,10 +122,9 @@ impl Device {
         let number = |wanted| find(wanted).and_then(u32_of);
         let text = |wanted| find(wanted).and_then(text_of).map(str::to_owned);
 
-        let kind = find(IFLA_LINKINFO)
-            .and_then(|info| attributes(info).find(|&(kind, _)| kind == IFLA_INFO_KIND))
-            .and_then(|(_, value)| text_of(value))
-            .map(str::to_owned);
+        let info = |wanted| find(IFLA_LINKINFO).and_then(|info| attributes(info).find(|&(kind, _)| kind == wanted));
+        let kind = info(IFLA_INFO_KIND).and_then(|(_, value)| text_of(value)).map(str::to_owned);
+        let deaf = deaf(kind.as_deref(), info(IFLA_INFO_DATA).map(|(_, data)| data));
         // For other kinds IFLA_LINK is the device below.
         let peer_index = number(IFLA_LINK).filter(|_| kind.as_deref() == Some("veth")).and_then(IfIndex::new);
         Some(Self {
@@ -134,12 +138,28 @@ impl Device {
             promiscuity: number(IFLA_PROMISCUITY).unwrap_or(0),
             alias: text(IFLA_IFALIAS),
             kind,
+            deaf,
             peer_index,
             tx_queues: number(IFLA_NUM_TX_QUEUES).unwrap_or(1),
             rx_queues: number(IFLA_NUM_RX_QUEUES).unwrap_or(1),
             xdp: find(IFLA_XDP).map(attached).unwrap_or_default(),
             stats: find(IFLA_STATS64).map(LinkStats::parse).unwrap_or_default(),
         })
+    }
+}
+
+/// These take a filter and do nothing with it: they hand on a frame by its destination, which has to be one that they know.
+fn deaf(kind: Option<&str>, data: Option<&[u8]>) -> Option<&'static str> {
+    match kind? {
+        // `macvlan_handle_frame()` looks for the device that has the MAC; the mode `passthru` has one device and does not.
+        "macvlan" | "macvtap" => {
+            let mode =
+                attributes(data?).find(|&(kind, _)| kind == IFLA_MACVLAN_MODE).and_then(|(_, mode)| u32_of(mode));
+            (mode != Some(MACVLAN_MODE_PASSTHRU)).then_some("a macvlan gets unicast frames for its own MAC alone")
+        }
+        // `ipvlan_handle_frame()` looks for the device that has the IP address.
+        "ipvlan" | "ipvtap" => Some("an ipvlan gets frames for its own IP addresses alone"),
+        _ => None,
     }
 }
 
@@ -223,6 +243,26 @@ mod tests {
         let hardware = AttachedXdp { program_id: 12, mode: AttachedXdpMode::Hardware };
         assert_eq!(device.xdp, [native, hardware]);
         assert_eq!(device.stats, LinkStats { rx_packets: 1, tx_packets: 2, rx_bytes: 3, ..LinkStats::default() });
+    }
+
+    #[test]
+    fn devices_are_deaf_by_their_kind_and_mode() {
+        let mode = |mode| {
+            let mut bytes = vec![0; number(IFLA_MACVLAN_MODE, mode).buffer_len()];
+            number(IFLA_MACVLAN_MODE, mode).emit(&mut bytes);
+            bytes
+        };
+        for (kind, data, is_deaf) in [
+            (None, None, false),
+            (Some("veth"), None, false),
+            (Some("vlan"), None, false),
+            (Some("macvlan"), Some(mode(4)), true),
+            (Some("macvlan"), Some(mode(MACVLAN_MODE_PASSTHRU)), false),
+            (Some("macvtap"), Some(mode(1)), true),
+            (Some("ipvlan"), None, true),
+        ] {
+            assert_eq!(deaf(kind, data.as_deref()).is_some(), is_deaf, "{kind:?} {data:?}");
+        }
     }
 
     #[test]

@@ -171,6 +171,7 @@ impl From<ManageError> for Failure {
                 ("DEVICE_FOREIGN_PROGRAM", device, program)
             }
             ManageError::NotEthernet { device } => ("DEVICE_NOT_ETHERNET", device, json!({})),
+            ManageError::Deaf { device, .. } => ("DEVICE_DEAF", device, json!({})),
             ManageError::Load { device, .. } => ("PROGRAM_REFUSED", device, json!({})),
             ManageError::Attach { device, cause } => (of_attach(cause), device, json!({})),
             ManageError::Step { device, cause } => (of_step(cause), device, json!({})),

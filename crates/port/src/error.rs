@@ -143,6 +143,14 @@ pub enum ManageError {
         /// The device.
         device: DeviceName,
     },
+    /// Frames for the MACs of ports never come to it, although it takes filters.
+    #[error("no port on `{device}` would get a unicast frame: {why}")]
+    Deaf {
+        /// The device.
+        device: DeviceName,
+        /// By its kind.
+        why: &'static str,
+    },
     /// The programs did not load.
     #[error("cannot load the programs of `{device}`")]
     Load {
@@ -186,6 +194,7 @@ impl ManageError {
                  `bpftool link show` tells who holds it), or choose another card"
             )),
             Self::NotEthernet { .. } => Some("choose an Ethernet card".into()),
+            Self::Deaf { .. } => Some("choose the device below it, or a macvlan in mode passthru".into()),
             Self::Load { cause, .. } => cause.hint(),
             Self::Attach { cause, .. } => cause.hint(),
             Self::Step { cause, .. } => cause.hint(),

@@ -152,6 +152,9 @@ impl Uplink {
         // The loopback device has six zeros.
         let mac = card.mac.filter(|mac| mac.octets() != [0; 6]);
         let Some(mac) = mac else { return Err(ManageError::NotEthernet { device }) };
+        if let Some(why) = card.deaf {
+            return Err(ManageError::Deaf { device, why });
+        }
         if let Some(there) = card.xdp.first() {
             if let Some(instance) = pins::owner(&ground.paths.all_pins(), there.program_id) {
                 return Err(ManageError::AlreadyManaged { device, instance });
@@ -206,6 +209,8 @@ impl Uplink {
 
         // A card that strips tags would show a frame of some VLAN as an untagged one, and so to a port of none.
         let mut tried = switch_off(ground, scope, card, Offload::VlanRx).map_err(step)?;
+
+        tried.extend(unfinished_checksums(card));
 
         let pin = folder.file("uplink-link");
         let attachment = ground
@@ -687,6 +692,14 @@ fn card_losses(ground: &Ground, index: IfIndex) -> CardLosses {
     let driver = ground.host.ethtool.statistics(&device.name).ok();
     let refused_redirects = driver.and_then(|driver| driver.sum("rx", "drops")).unwrap_or(0);
     CardLosses { transmit_drops, refused_redirects }
+}
+
+/// A pair hands a packet over as its sender's stack has left it, and that leaves checksums to the hardware, of which there is none.
+fn unfinished_checksums(card: &Device) -> Option<Tried> {
+    let why = "not known: what a kernel sends at the other end of this pair comes with unfinished checksums, and looks damaged, unless \
+               `ethtool -K <that end> tx off` was run there";
+    let told = Tried { hook: "uplink", step: "whole checksums".into(), errno: None, why: why.into() };
+    (card.kind.as_deref() == Some("veth")).then_some(told)
 }
 
 /// Switches an offload of a card off, each of its features journaled with what was wanted before. What the card keeps on

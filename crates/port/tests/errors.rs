@@ -152,6 +152,34 @@ fn a_card_that_is_no_card() {
     });
 }
 
+#[rstest]
+#[case::bridge("bridge", true)]
+#[case::private("private", true)]
+#[case::vepa("vepa", true)]
+#[case::passthru("passthru", false)]
+fn a_macvlan_that_is_deaf_for_all_but_its_own_mac(#[case] mode: &str, #[case] is_deaf: bool) {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let words = ["link", "add", "mv0", "link", CARD, "type", "macvlan", "mode", mode];
+        stage.lab.host.run("ip", &words).expect("a macvlan");
+        stage.lab.host.run("ip", &["link", "set", "mv0", "up"]).expect("up");
+        let instance = stage.open();
+        if is_deaf {
+            let error = refused(&stage, || instance.manage(&on("mv0", Mode::Skb)));
+            assert!(matches!(&error, ManageError::Deaf { device, .. } if device.as_str() == "mv0"), "{error:?}");
+            assert_tells(&error, &["mv0", "macvlan", "its own MAC"]);
+            assert!(error.hint().expect("a hint").contains("passthru"));
+        } else {
+            let uplink = instance.manage(&on("mv0", Mode::Skb)).expect("an uplink");
+            let serving = serve(port(&uplink, 0));
+            ping(&stage.lab, port_addresses(0)[0], 20);
+            close(finish(serving));
+            uplink.release().expect("releasing undoes everything");
+        }
+        instance.close().expect("closing undoes everything");
+    });
+}
+
 #[test]
 fn a_card_that_an_instance_manages_already() {
     on_fresh_mounts(|| {

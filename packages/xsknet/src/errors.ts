@@ -44,6 +44,7 @@ export const errorCodes = {
   ERR_XSKNET_DEVICE_MANAGED: 'Another instance manages the device.',
   ERR_XSKNET_DEVICE_FOREIGN_PROGRAM: 'The device carries an XDP program of somebody else.',
   ERR_XSKNET_DEVICE_NOT_ETHERNET: 'The device is no Ethernet card.',
+  ERR_XSKNET_DEVICE_DEAF: 'The device gets no frames for the MACs of ports: a macvlan or an ipvlan.',
   ERR_XSKNET_PROGRAM_REFUSED: 'The kernel refused to load or attach a program.',
 
   ERR_XSKNET_UPLINK_MISSING: 'The daemon does not manage a card of this name.',
