@@ -111,8 +111,16 @@ export interface Ipv6Headers {
 /** Reads and writes IPv6 headers (RFC 8200). */
 export const ipv6: Ipv6Headers = Object.assign(Ipv6.read, { write })
 
-export function write(packet: Packet, offset: number, fields: Ipv6Fields, payloadLength: number): number {
+function write(packet: Packet, offset: number, fields: Ipv6Fields, payloadLength: number): number {
   const { source, destination, protocol, hopLimit = HOP_LIMIT } = fields
+  const next = writeBeside(packet, offset, protocol, hopLimit, payloadLength)
+  setWords(packet.memory, offset + 8, source)
+  setWords(packet.memory, offset + 24, destination)
+  return next
+}
+
+/** As `ipv6.write`, all but the addresses. */
+export function writeBeside(packet: Packet, offset: number, protocol: number, hopLimit: number, payloadLength: number): number {
   mustFit('protocol', protocol, 0xff)
   mustFit('hopLimit', hopLimit, 0xff)
   mustFit('payloadLength', payloadLength, 0xffff)
@@ -124,14 +132,13 @@ export function write(packet: Packet, offset: number, fields: Ipv6Fields, payloa
   setUint16(memory, offset + 4, payloadLength)
   memory[offset + 6] = protocol
   memory[offset + 7] = hopLimit
-  setWords(memory, offset + 8, source)
-  setWords(memory, offset + 24, destination)
   packet.length = length
   return offset + IPV6_LENGTH
 }
 
-export function setWords(memory: Uint8Array, offset: number, words: Ipv6Words): void {
-  for (let word = 0; word < 4; word++) setUint32(memory, offset + 4 * word, words[word] ?? 0)
+/** Writes four words, the first of which is `words[from]`. */
+export function setWords(memory: Uint8Array, offset: number, words: Ipv6Words, from = 0): void {
+  for (let word = 0; word < 4; word++) setUint32(memory, offset + 4 * word, (words[from + word] ?? 0) | 0)
 }
 
 export function textAt(memory: Uint8Array, offset: number): string {
