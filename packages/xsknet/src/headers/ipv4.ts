@@ -102,8 +102,8 @@ const one = new Ipv4()
 /** Reads and writes IPv4 headers. */
 export interface Ipv4Headers {
   /**
-   * The packet's IPv4 header; `undefined` where it has none, it is cut, or its lengths cannot be. Its checksum is not looked
-   * at. The same object each time: the next call moves it. Allocates nothing.
+   * The packet's IPv4 header; `undefined` where it has none, it is cut, or its lengths or options cannot be. Its checksum is not
+   * looked at. The same object each time: the next call moves it. Allocates nothing.
    */
   (packet: Packet): Ipv4 | undefined
   /**

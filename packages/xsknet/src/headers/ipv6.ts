@@ -91,9 +91,10 @@ const one = new Ipv6()
 /** Reads and writes IPv6 headers. */
 export interface Ipv6Headers {
   /**
-   * The packet's IPv6 header; `undefined` where it has none, it is cut, its lengths cannot be, it has more than 8 extension
-   * headers, or a routing header that has not done its work. Hop-by-hop options, routing, fragment and destination options
-   * headers are stepped over. The same object each time: the next call moves it. Allocates nothing.
+   * The packet's IPv6 header; `undefined` where it has none, it is cut, its lengths cannot be, or a host would discard it for its
+   * extension headers: more than 8 of them, hop-by-hop options that do not stand first, an option that says so where it is not
+   * known, too much padding, a routing header that has not done its work. Other hop-by-hop options, routing, fragment and
+   * destination options headers are stepped over. The same object each time: the next call moves it. Allocates nothing.
    */
   (packet: Packet): Ipv6 | undefined
   /**

@@ -87,15 +87,15 @@ const one = new Neighbour()
 /** Reads, answers and asks. */
 export interface NeighbourMessages {
   /**
-   * The packet's neighbour solicitation or advertisement; `undefined` where it has none, or it is not valid in the words of RFC
-   * 4861, sections 7.1.1 and 7.1.2 (hop limit, checksum, lengths, addresses), or came with a fragment header (RFC 6980). The
-   * same object each time: the next call moves it. Allocates nothing.
+   * The packet's neighbour solicitation or advertisement; `undefined` where it has none, or it is not valid in the words of
+   * RFC 4861, sections 7.1.1 and 7.1.2 (hop limit, checksum, lengths, addresses), has a link-layer address of another length,
+   * or came with a fragment header (RFC 6980). The same object each time: the next call moves it. Allocates nothing.
    */
   (packet: Packet): Neighbour | undefined
   /**
-   * Turns a valid solicitation of an address of the station, in its VLAN, into the advertisement of RFC 4861, section 7.2.4;
-   * one that looks for duplicates of it is answered to all nodes. What the station itself sent is not answered, nor what says
-   * to come from a group's MAC or a loopback address.
+   * Turns a valid solicitation of an address of the station, in its VLAN, to one of its addresses or a group that it is in,
+   * into the advertisement of RFC 4861, section 7.2.4; one that looks for duplicates of it is answered to all nodes. What the
+   * station itself sent is not answered, nor what says to come from a group's MAC or a loopback address.
    *
    * @returns Whether the packet is now an advertisement to be sent; else it is as before, for want of 86 bytes of capacity (90
    * in a VLAN, 94 with a second tag) too. Allocates nothing.
@@ -134,7 +134,7 @@ function readNeighbour(packet: Packet): boolean {
   return isIntact(memory, 6, network, transport, transportEnd)
 }
 
-/** Finds the link-layer address. False where an option has no length, or ends beyond the message. */
+/** Finds the link-layer address. False where an option has no length or ends beyond the message, or the address is no MAC. */
 function readOptions(type: number): boolean {
   const { memory, transport, transportEnd } = at
   const wanted = type === SOLICITATION ? SOURCE_LINK_ADDRESS : TARGET_LINK_ADDRESS
@@ -144,7 +144,11 @@ function readOptions(type: number): boolean {
     if (option + 8 > transportEnd) return false
     const length = uint8(memory, option + 1) * 8
     if (length === 0 || option + length > transportEnd) return false
-    if (uint8(memory, option) === wanted && length === 8) linkAddressAt = option + 2
+    // The first one counts. Ethernet's takes 8 bytes; another is one of another medium, and nobody's here.
+    if (uint8(memory, option) === wanted && linkAddressAt === 0) {
+      if (length !== 8) return false
+      linkAddressAt = option + 2
+    }
     option += length
   }
   return true
@@ -174,7 +178,8 @@ function answer(packet: Packet, station: Station): boolean {
   const looksForDuplicates = isUnspecified(memory, network + 8)
   const isStranger = isStation6(memory, network + 8) && !host.ownsIpv6(memory, network + 8)
   if (!looksForDuplicates && !isStranger) return false
-  if (!isGroup(memory, network + 24) && !host.ownsIpv6(memory, network + 24)) return false
+  const isForIt = isGroup(memory, network + 24) ? host.isInGroup6(memory, network + 24) : host.ownsIpv6(memory, network + 24)
+  if (!isForIt) return false
   // Without the option, as in a probe of a neighbour that is known, the frame's source is the best that there is.
   const asker = linkAddressAt === 0 ? start + 6 : linkAddressAt
   const length = network + IPV6_LENGTH + FULL_LENGTH - start

@@ -42,6 +42,8 @@ export function isBetweenStations(): boolean {
   if (isFromGroupMac() || isToGroupMac() || isToOwnMac()) return false
   const { memory, network, version } = at
   if (version === 4) {
+    // A host that would send the answer back the same way (RFC 1122, section 3.2.1.8) would let the sender choose by whom it goes.
+    if (at.sourceRouted) return false
     const source = network + 12
     const destination = network + 16
     if (!isStation4(memory, source) || !isStation4(memory, destination)) return false

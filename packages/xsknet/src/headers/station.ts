@@ -5,6 +5,11 @@ import { at, UNTAGGED } from './layers.js'
 import type { Station } from './packet.js'
 import { isBetweenStations, isStation4 } from './senders.js'
 
+/** ff02::/32, as `int32` reads it. */
+const LINK_LOCAL_GROUP = 0xff02_0000 | 0
+/** The last word of a solicited-node group, which has the last 24 bits of an address. */
+const SOLICITED_NODE = 0xff00_0000 | 0
+
 /** A station's MAC, VLAN and addresses as numbers. Signed ones, as `int32` reads them. */
 export class Host {
   readonly mac = new Uint8Array(6)
@@ -109,6 +114,18 @@ export class Host {
       )
         return true
     }
+    return false
+  }
+
+  /** It is in that group: of all nodes, or that of those who have the last bytes of an own address (RFC 4291, section 2.8). */
+  isInGroup6(memory: Uint8Array, offset: number): boolean {
+    const { ipv6 } = this
+    if (int32(memory, offset) !== LINK_LOCAL_GROUP || int32(memory, offset + 4) !== 0) return false
+    const third = int32(memory, offset + 8)
+    const fourth = int32(memory, offset + 12)
+    if (third === 0 && fourth === 1) return ipv6.length > 0
+    if (third !== 1) return false
+    for (let i = 3; i < ipv6.length; i += 4) if (fourth === ((ipv6[i] as number) | SOLICITED_NODE)) return true
     return false
   }
 

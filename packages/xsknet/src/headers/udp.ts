@@ -166,8 +166,8 @@ export interface UdpDatagrams {
    * the `payloadLength` bytes that now stand where its payload stood. It does not pad. It does not know whose answer that is, and
    * looks at no port; `answer` does.
    *
-   * What goes to a group, or says to come from what cannot be a sender, is not turned: a group's MAC or address, a broadcast,
-   * `0.0.0.0`, `::`, a loopback address, or the receiver's own MAC or address.
+   * What goes to a group, has a source route, or says to come from what cannot be a sender, is not turned: a group's MAC or
+   * address, a broadcast, `0.0.0.0`, `::`, a loopback address, or the receiver's own MAC or address.
    *
    * IP options and extension headers are left out, so with those the payload moves: `payloadOffset` is another afterwards.
    * Allocates nothing.
