@@ -55,3 +55,13 @@ export function tree(crate: string): string[] {
 export function npmManifest(folder: string): Manifest {
   return JSON.parse(readFileSync(`${root}${folder}/package.json`, 'utf8'))
 }
+
+/** A binary of each Node that is supported, the oldest first. */
+export function nodes(): { version: number; path: string }[] {
+  return Object.keys(npmManifest('__test__').devDependencies ?? {})
+    .flatMap((name) => {
+      const version = Number(name.match(/^node-(\d+)$/)?.[1])
+      return version > 0 ? [{ version, path: `${root}__test__/node_modules/${name}/bin/node` }] : []
+    })
+    .sort((a, b) => a.version - b.version)
+}

@@ -3,6 +3,7 @@ import { asleep, asleepInLoop, gathered } from './asleep.js'
 import { brokered } from './brokered.js'
 import { calls } from './calls.js'
 import { garbage } from './garbage.js'
+import { headers } from './headers.js'
 import { headroom } from './headroom.js'
 import { idle } from './idle.js'
 import { isolation } from './isolation.js'
@@ -34,4 +35,4 @@ export const families: readonly Family[] = [
 ]
 
 /** What has no peer. */
-export const checks: readonly Check[] = [garbage, calls, idle]
+export const checks: readonly Check[] = [headers, garbage, calls, idle]

@@ -148,8 +148,9 @@ test('a solicitation is answered to its link-layer address, not to the sender of
   t.deepEqual(packet.bytes, advertisement('60000000', p.PEER6, p.PEER_MAC))
 })
 
-test('a link-layer address of another length than that of Ethernet is not read', (t) => {
-  const packet = p.held(p.solicitation({ options: p.hex('01 02 0000000000000000000000000063') }))
+test('of two link-layer addresses the first one counts', (t) => {
+  const options = Buffer.concat([p.hex('01 01'), p.PEER_MAC, p.hex('01 01 020000000063')])
+  const packet = p.held(p.solicitation({ options }))
   t.true(ndp.answer(packet, p.STATION))
   t.deepEqual(packet.bytes, advertisement('60000000', p.PEER6, p.PEER_MAC))
 })
@@ -176,8 +177,6 @@ test('an advertisement that the packet cannot hold is not begun', (t) => {
 const strangerMac = p.mac('02:00:00:00:00:63')
 const stranger4 = p.ip4Address('192.0.2.99')
 const stranger6 = p.hex('20010db8000000000000000000000063')
-const group6 = p.hex('ff020000000000000000000000000005')
-
 const unanswered: [string, Answer, Buffer][] = [
   ['an ARP request for another', arp.answer, p.arpFrame({ target: stranger4 })],
   ['an ARP reply', arp.answer, p.arpFrame({ operation: 2 })],
@@ -225,6 +224,11 @@ const unanswered: [string, Answer, Buffer][] = [
   ['a solicitation with a group as link-layer address', ndp.answer, p.solicitation({ options: p.hex('01 01 333300000001') })],
   ['a solicitation in a VLAN', ndp.answer, p.solicitation({}, { tags: p.VLAN_42 })],
   ['an advertisement', ndp.answer, p.icmpv6Frame(136, Buffer.concat([p.hex('20000000'), p.OWN6]), { hopLimit: 255 })],
+  ['a solicitation behind a routing header, to a group', ndp.answer, p.solicitation({ extensions: [p.ROUTING_DONE] })],
+  ...[131, 137].map((type): [string, Answer, Buffer] => {
+    const options = Buffer.concat([Buffer.from([type]), p.hex('07 08 c0000215 00')])
+    return [`an echo request with a source route, ${type}`, icmp.echo, p.echoRequest4({ options })]
+  }),
   ['a UDP datagram (1)', arp.answer, p.udp4()],
   ['a UDP datagram (2)', icmp.echo, p.udp4()],
   ['a UDP datagram (3)', ndp.answer, p.udp6()],
@@ -378,6 +382,29 @@ for (const [version, datagram] of [
   })
 }
 
+/** To a port with this MAC, 192.0.2.10 and 2001:db8::10. */
+const discarded: [string, string][] = [
+  [
+    'a hop-by-hop option that says so',
+    '02000000001002000000007786dd600000000018004020010db800000000000000000000007720010db8000000000000000000000010' +
+      '3a007e000102000080009224000100016162636465666768',
+  ],
+  [
+    'hop-by-hop options twice',
+    '02000000001002000000007786dd600000000020004020010db800000000000000000000007720010db8000000000000000000000010' +
+      '00000104000000003a0001040000000080009224000100016162636465666768',
+  ],
+  ['ARP from the loopback', 'ffffffffffff020000000077080600010800060400010200000000777f000001000000000000c000020a'],
+]
+for (const [what, frame] of discarded) {
+  test(`what a host discards is not answered: ${what}`, (t) => {
+    const info = { mac: '02:00:00:00:00:10', addresses: ['192.0.2.10/24', '2001:db8::10/64'], vlan: null }
+    const packet = p.held(p.hex(frame))
+    for (const answer of [arp.answer, ndp.answer, icmp.echo]) t.false(answer(packet, { info }))
+    t.is(packet.bytes.toString('hex'), frame)
+  })
+}
+
 test('what is no datagram is not answered as one', (t) => {
   for (const bytes of [p.arpFrame(), p.echoRequest4(), p.udp4().subarray(0, 40)]) {
     t.false(udp.answer(p.held(bytes), p.STATION, 1))
@@ -394,8 +421,28 @@ test('the lowest address of a network is a station', (t) => {
   t.true(icmp.echo(p.held(p.echoRequest4({ source: p.ip4Address('192.0.2.0') })), p.STATION))
 })
 
-test('a solicitation to another group is answered, as hosts do', (t) => {
-  t.true(ndp.answer(p.held(p.solicitation({ destination: group6 })), p.STATION))
+test('a solicitation is answered in each group that the station is in, and in no other', (t) => {
+  const asked = (destination: string, target = p.OWN6) => {
+    return ndp.answer(p.held(p.solicitation({ destination: p.hex(destination), target })), p.STATION)
+  }
+  const all = 'ff020000000000000000000000000001'
+  const ofTheFirst = 'ff0200000000000000000001ff000010'
+  const ofTheSecond = 'ff0200000000000000000001ff00000a'
+  for (const group of [all, ofTheFirst, ofTheSecond]) {
+    t.true(asked(group), group)
+    t.true(asked(group, p.OWN_LINK_LOCAL), group)
+  }
+  for (const group of [
+    'ff020000000000000000000000000002',
+    'ff020000000000000000000000000005',
+    'ff0200000000000000000001ff000011',
+    'ff0200000000000000000002ff000010',
+    'ff0200000000000100000001ff000010',
+    'ff0500000000000000000001ff000010',
+    'ff010000000000000000000000000001',
+  ]) {
+    t.false(asked(group), group)
+  }
 })
 
 test('a station in a VLAN answers nothing without its tag', (t) => {

@@ -135,13 +135,25 @@ interface Over4 {
   flags?: number
   ttl?: number
   padding?: number
+  identification?: number
+  /** DSCP and ECN. */
+  trafficClass?: number
+  /** Of ICMP. */
+  code?: number
 }
 
 export function ipv4Frame(protocol: number, payload: Uint8Array, fields: Over4 = {}, link: Link = {}): Buffer {
   const { source = PEER4, destination = OWN4, options = Buffer.alloc(0), flags = 0x4000, ttl = 63, padding = 0 } = fields
+  const { identification = 0x1234, trafficClass = 0x05 } = fields
   const headerLength = 20 + options.length
-  const first = Buffer.from([0x40 | (headerLength / 4), 0x05])
-  const rest = [u16(headerLength + payload.length, 0x1234, flags), Buffer.from([ttl, protocol]), u16(0), source, destination]
+  const first = Buffer.from([0x40 | (headerLength / 4), trafficClass])
+  const rest = [
+    u16(headerLength + payload.length, identification, flags),
+    Buffer.from([ttl, protocol]),
+    u16(0),
+    source,
+    destination,
+  ]
   const header = stamped(Buffer.concat([first, ...rest, options]), 10)
   return frame(0x0800, Buffer.concat([header, payload, Buffer.alloc(padding)]), link)
 }
@@ -178,8 +190,8 @@ export function payloadOf(length = 31): Buffer {
 }
 
 export function echoRequest4(fields: Over4 & { payload?: Buffer; type?: number } = {}, link: Link = {}): Buffer {
-  const { payload = payloadOf(), type = 8 } = fields
-  return ipv4Frame(1, stamped(Buffer.concat([u16(type << 8, 0, 0x1111, 7), payload]), 2), fields, link)
+  const { payload = payloadOf(), type = 8, code = 0 } = fields
+  return ipv4Frame(1, stamped(Buffer.concat([u16((type << 8) | code, 0, 0x1111, 7), payload]), 2), fields, link)
 }
 
 /** An ICMPv6 message with its checksum; `rest` is what follows the checksum. */
@@ -251,9 +263,10 @@ export const VLAN_42_AND_7: [number, number][] = [
 ]
 
 /** Extension headers without their first byte. */
+// The options are of a type that is stepped over where it is unknown: padding of more than 7 bytes is none.
 export const HOP_BY_HOP: [number, Buffer] = [0, hex('00 01 04 00000000')]
 export const ROUTING_DONE: [number, Buffer] = [43, hex('00 00 00 00000000')]
-export const DESTINATION_OPTIONS: [number, Buffer] = [60, hex('01 01 0c 000000000000000000000000')]
+export const DESTINATION_OPTIONS: [number, Buffer] = [60, hex('01 1e 0c 000000000000000000000000')]
 export const ATOMIC_FRAGMENT: [number, Buffer] = [44, hex('00 0000 12345678')]
 export const FIRST_FRAGMENT: [number, Buffer] = [44, hex('00 0001 12345678')]
 export const LATER_FRAGMENT: [number, Buffer] = [44, hex('00 0041 12345678')]

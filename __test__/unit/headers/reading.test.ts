@@ -163,6 +163,112 @@ test('IPv6 on its way by a routing header is not read', (t) => {
   t.is(ipv6(p.held(p.udp6({ extensions: [underWay] }))), undefined)
 })
 
+/** A hop-by-hop or destination options header with these options, which fill it. */
+const optionsHeader = (type: number, options: string): [number, Buffer] => {
+  const bytes = p.hex(options)
+  return [type, Buffer.concat([Buffer.from([(bytes.length + 2) / 8 - 1]), bytes])]
+}
+
+/** Options, and whether a host that knows none of them steps over them. */
+const options6: [string, string, boolean][] = [
+  ['one that may be unknown', '1e 04 00000000', true],
+  ['one that must be known', '5e 04 00000000', false],
+  ['one that must be known, or ICMP tells', '9e 04 00000000', false],
+  ['one that must be known, or ICMP tells unless to a group', 'de 04 00000000', false],
+  ['one that must be known, behind others', '1e 01 00 7e 00 00', false],
+  ['a home address, which takes a mobile host', 'c9 10 20010db8000000000000000000000077 0102 0000', false],
+  ['a jumbo payload', 'c2 04 00010000', false],
+  ['one that ends beyond the header', '1e 05 00000000', false],
+  ['one without a length', '1e 03 000000 1e', false],
+  ['seven bytes of padding', '1e 05 0000000000 00000000000000', true],
+  ['seven bytes of padding at once', '1e 05 0000000000 01 05 0000000000', true],
+  ['eight bytes of padding', '1e 04 00000000 00000000 00000000', false],
+  ['eight bytes of padding of both kinds', '1e 04 00000000 0104 00000000 0000', false],
+  ['padding that holds something', '01 04 00000100', false],
+  ['eight options', '1e00 1e00 1e00 1e00 1e00 1e00 1e00 1e00 0104 00000000', true],
+  ['nine options', '1e00 1e00 1e00 1e00 1e00 1e00 1e00 1e00 1e00 01020000', false],
+]
+for (const [what, options, isRead] of options6) {
+  for (const type of [0, 60]) {
+    test(`IPv6 with ${what} in header ${type} is ${isRead ? 'read' : 'discarded'}`, (t) => {
+      const packet = p.held(p.udp6({ extensions: [optionsHeader(type, options)] }))
+      t.is(udp(packet)?.destinationPort, isRead ? 53 : undefined)
+      t.is(ipv6(packet) !== undefined, isRead)
+    })
+  }
+}
+
+test('a router alert has two bytes, where it is one', (t) => {
+  const alert = (type: number, options: string) => udp(p.held(p.udp6({ extensions: [optionsHeader(type, options)] })))
+  t.not(alert(0, '05 02 0000 0100'), undefined)
+  t.is(alert(0, '05 01 00 01 01 00'), undefined)
+  t.not(alert(60, '05 01 00 01 01 00'), undefined)
+})
+
+test('hop-by-hop options stand first, and once', (t) => {
+  const read = (...extensions: [number, Buffer][]) => udp(p.held(p.udp6({ extensions })))?.destinationPort
+  t.is(read(p.HOP_BY_HOP, p.DESTINATION_OPTIONS, p.ROUTING_DONE, p.DESTINATION_OPTIONS), 53)
+  t.is(read(p.HOP_BY_HOP, p.HOP_BY_HOP), undefined)
+  for (const first of [p.DESTINATION_OPTIONS, p.ROUTING_DONE, p.ATOMIC_FRAGMENT]) t.is(read(first, p.HOP_BY_HOP), undefined)
+})
+
+test('a whole packet has one fragment header', (t) => {
+  t.is(ipv6(p.held(p.udp6({ extensions: [p.ATOMIC_FRAGMENT, p.ATOMIC_FRAGMENT] }))), undefined)
+})
+
+test('a routing header of RPL or segment routing is not read, one of another type that is done is', (t) => {
+  for (const [type, isRead] of [
+    [0, true],
+    [2, true],
+    [3, false],
+    [4, false],
+    [253, true],
+  ] as const) {
+    const header: [number, Buffer] = [43, Buffer.from([0, type, 0, 0, 0, 0, 0])]
+    t.is(ipv6(p.held(p.udp6({ extensions: [header] }))) !== undefined, isRead, `type ${type}`)
+  }
+})
+
+/** Options of an IPv4 header, and whether they can be. */
+const options4: [string, string, boolean][] = [
+  ['none but fill', '01010000', true],
+  ['anything behind the end', '00ffffff', true],
+  ['an unknown one', '1e040000', true],
+  ['one without room for its length', '0101011e', false],
+  ['one of no length', '1e000000', false],
+  ['one of length 1', '1e010000', false],
+  ['one that ends beyond the header', '1e050000', false],
+  ['a router alert', '94040000', true],
+  ['half a router alert', '94020000', false],
+  ['a route with room', '07070400000000 00', true],
+  ['a full route', '070708c0000214 00', true],
+  ['a route without a pointer', '07020000', false],
+  ['a route whose pointer is before it', '07070300000000 00', false],
+  ['a route whose pointer leaves no room', '07070500000000 00', false],
+  ['two routes', '070704 00000000 01 070704 00000000 01', false],
+  ['times with room', '44080500 00000000', true],
+  ['full times', '44080900 00000000', true],
+  ['full times that nobody counts any more', '440809f0 00000000', false],
+  ['full prespecified times', '440809f3 00000000', true],
+  ['times whose pointer is before them', '44080400 00000000', false],
+  ['times whose pointer leaves no room', '44080600 00000000', false],
+  ['times of addresses with room', '440c0501 00000000 00000000', true],
+  ['times of addresses without room', '44080501 00000000', false],
+  ['times without a flag', '44030501', false],
+  ['two lists of times', '44080500 00000000 44080500 00000000', false],
+  ['a source route', '830704 c0000214 00', true],
+  ['a source route without a pointer', '83020000', false],
+  ['a source route whose pointer is before it', '830703 c0000214 00', false],
+  ['two source routes', '830704 c0000214 01 890704 c0000214 01', false],
+]
+for (const [what, options, isRead] of options4) {
+  test(`IPv4 with ${what} in its options is ${isRead ? 'read' : 'discarded'}`, (t) => {
+    const packet = p.held(p.udp4({ options: p.hex(options) }))
+    t.is(ipv4(packet) !== undefined, isRead)
+    t.is(udp(packet)?.destinationPort, isRead ? 53 : undefined)
+  })
+}
+
 test('ICMP and ICMPv6', (t) => {
   for (const [bytes, version, type] of [
     [p.echoRequest4({ padding: 3 }), 4, 8],
@@ -210,6 +316,11 @@ const notValid: [string, Buffer][] = [
   ['with a fragment header', p.solicitation({ extensions: [p.ATOMIC_FRAGMENT] })],
   ['from nobody, to one station', p.solicitation({ source: p.UNSPECIFIED, destination: p.OWN6, options: Buffer.alloc(0) })],
   ['from nobody, who has a link-layer address', p.solicitation({ source: p.UNSPECIFIED })],
+  [
+    'from nobody, who has a link-layer address of another length',
+    p.solicitation({ source: p.UNSPECIFIED, options: p.hex('01 02 0000000000000000000000000063') }),
+  ],
+  ['with a link-layer address of another length', p.solicitation({ options: p.hex('01 02 0000000000000000000000000063') })],
   ['cut in its target', p.icmpv6Frame(135, Buffer.alloc(19), { hopLimit: 255, destination: p.OWN_SOLICITED_NODE })],
 ]
 for (const [name, bytes] of notValid) {

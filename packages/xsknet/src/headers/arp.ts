@@ -1,5 +1,5 @@
-import { copy, int32, setUint32, setUint48, uint8, uint16, uint32, uint48 } from './bytes.js'
-import { write as writeEthernet } from './ethernet.js'
+import { copy, int32, setUint16, setUint32, uint8, uint16, uint32, uint48 } from './bytes.js'
+import { writeFrom } from './ethernet.js'
 import { at, readEthernet, TYPE_ARP, TYPE_IPV4 } from './layers.js'
 import type { Packet, Station } from './packet.js'
 import { mustFit, mustHold } from './refusals.js'
@@ -9,7 +9,6 @@ import { hostOf } from './station.js'
 const ARP_LENGTH = 28
 const REQUEST = 1
 const REPLY = 2
-const BROADCAST = 0xffff_ffff_ffff
 
 /** ARP for IPv4 over Ethernet, in the packet of the last call of `arp()`. */
 export class Arp {
@@ -95,29 +94,29 @@ function answer(packet: Packet, station: Station): boolean {
 
   const target = int32(memory, network + 24)
   copy(memory, start, network + 8, 6)
-  setUint48(memory, start + 6, host.macNumber)
+  host.writeMac(memory, start + 6)
   memory[network + 7] = REPLY
   copy(memory, network + 18, network + 8, 10)
-  setUint48(memory, network + 8, host.macNumber)
+  host.writeMac(memory, network + 8)
   setUint32(memory, network + 14, target)
   packet.length = network + ARP_LENGTH - start
   return true
 }
 
 function request(packet: Packet, station: Station, target: number): void {
-  mustFit('target', target, 0xffff_ffff)
+  if (target >>> 0 !== target) mustFit('target', target, 0xffff_ffff)
   const host = hostOf(station)
-  const sender = host.ipv4Towards(target)
-  const { vlan } = station.info
-  const offset = writeEthernet(packet, { destination: BROADCAST, source: host.macNumber, vlan, etherType: TYPE_ARP })
+  const sender = host.ipv4Towards(target | 0)
+  const offset = writeFrom(packet, host, 0xffff, -1, TYPE_ARP)
   mustHold(packet, packet.length + ARP_LENGTH)
 
   const { memory } = packet
   setUint32(memory, offset, 0x0001_0000 | TYPE_IPV4)
   setUint32(memory, offset + 4, 0x0604_0000 | REQUEST)
-  setUint48(memory, offset + 8, host.macNumber)
+  host.writeMac(memory, offset + 8)
   setUint32(memory, offset + 14, sender)
-  setUint48(memory, offset + 18, 0)
-  setUint32(memory, offset + 24, target)
+  setUint32(memory, offset + 18, 0)
+  setUint16(memory, offset + 22, 0)
+  setUint32(memory, offset + 24, target | 0)
   packet.length += ARP_LENGTH
 }

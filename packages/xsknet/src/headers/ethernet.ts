@@ -1,7 +1,8 @@
-import { setUint16, setUint48, uint48 } from './bytes.js'
+import { setUint16, setUint32, setUint48, uint48 } from './bytes.js'
 import { at, ETHERNET_LENGTH, readEthernet, TAG_LENGTH, TYPE_VLAN, UNTAGGED } from './layers.js'
 import type { Packet } from './packet.js'
 import { mustFit, mustHold } from './refusals.js'
+import type { Host } from './station.js'
 
 /** What an Ethernet header is written from. */
 export interface EthernetFields {
@@ -93,19 +94,47 @@ export interface EthernetHeaders {
 /** Reads and writes Ethernet headers (IEEE 802.3 with 802.1Q and 802.1ad tags). */
 export const ethernet: EthernetHeaders = Object.assign(Ethernet.read, { write })
 
-export function write(packet: Packet, fields: EthernetFields): number {
-  const { vlan = null, etherType } = fields
-  mustFit('destination', fields.destination, 0xffff_ffff_ffff)
-  mustFit('source', fields.source, 0xffff_ffff_ffff)
-  mustFit('vlan', vlan ?? 0, 0xfff)
+function write(packet: Packet, fields: EthernetFields): number {
+  const { destination, source, vlan, etherType } = fields
+  const high = Math.floor(destination / 0x1_0000_0000)
+  const sourceHigh = Math.floor(source / 0x1_0000_0000)
+  if (!isMac(destination, high)) mustFit('destination', destination, LAST_MAC)
+  if (!isMac(source, sourceHigh)) mustFit('source', source, LAST_MAC)
+  const next = begin(packet, high, destination | 0, vlan ?? UNTAGGED, etherType)
+  const { memory, offset } = packet
+  setUint16(memory, offset + 6, sourceHigh)
+  setUint32(memory, offset + 8, source | 0)
+  return next
+}
+
+/**
+ * As `ethernet.write`, from a station in its VLAN, to the MAC whose first 16 bits are `high` and whose last 32 are `low`. Neither
+ * is a number that V8 would have to put into an object to hand it over, as one of 48 bits is.
+ */
+export function writeFrom(packet: Packet, host: Host, high: number, low: number, etherType: number): number {
+  const next = begin(packet, high, low, host.vlan, etherType)
+  host.writeMac(packet.memory, packet.offset + 6)
+  return next
+}
+
+export const LAST_MAC = 0xffff_ffff_ffff
+
+/** Whether a number, whose 32 bits from bit 32 on are `high`, is a MAC. */
+export function isMac(mac: number, high: number): boolean {
+  return high >= 0 && high <= 0xffff && mac === high * 0x1_0000_0000 + (mac >>> 0)
+}
+
+/** All but the source. */
+function begin(packet: Packet, high: number, low: number, vlan: number, etherType: number): number {
+  if (vlan !== UNTAGGED) mustFit('vlan', vlan, 0xfff)
   mustFit('etherType', etherType, 0xffff)
-  const length = ETHERNET_LENGTH + (vlan === null ? 0 : TAG_LENGTH)
+  const length = ETHERNET_LENGTH + (vlan === UNTAGGED ? 0 : TAG_LENGTH)
   mustHold(packet, length)
 
   const { offset, memory } = packet
-  setUint48(memory, offset, fields.destination)
-  setUint48(memory, offset + 6, fields.source)
-  if (vlan !== null) {
+  setUint16(memory, offset, high)
+  setUint32(memory, offset + 2, low)
+  if (vlan !== UNTAGGED) {
     setUint16(memory, offset + 12, TYPE_VLAN)
     setUint16(memory, offset + 14, vlan)
   }

@@ -74,9 +74,9 @@ export interface IcmpMessages {
   (packet: Packet): Icmp | undefined
   /**
    * Turns an echo request to the station's MAC and address, in its VLAN, into the reply: 64 hops, without IP options and
-   * extension headers, and without what padded the request. Requests to a group, in fragments, or with a wrong checksum get
-   * none, nor do those from what cannot be a sender: a group's MAC or address, a broadcast, `0.0.0.0`, `::`, a loopback
-   * address, or the station's own MAC or address.
+   * extension headers, and without what padded the request. Requests to a group, in fragments, with a source route, or with a
+   * wrong checksum get none, nor do those from what cannot be a sender: a group's MAC or address, a broadcast, `0.0.0.0`,
+   * `::`, a loopback address, or the station's own MAC or address.
    *
    * @returns Whether the packet is now a reply to be sent; else it is as before. Allocates nothing.
    */

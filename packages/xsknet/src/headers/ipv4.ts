@@ -102,8 +102,8 @@ const one = new Ipv4()
 /** Reads and writes IPv4 headers. */
 export interface Ipv4Headers {
   /**
-   * The packet's IPv4 header; `undefined` where it has none, it is cut, or its lengths cannot be. Its checksum is not looked
-   * at. The same object each time: the next call moves it. Allocates nothing.
+   * The packet's IPv4 header; `undefined` where it has none, it is cut, or its lengths or options cannot be. Its checksum is not
+   * looked at. The same object each time: the next call moves it. Allocates nothing.
    */
   (packet: Packet): Ipv4 | undefined
   /**
@@ -121,11 +121,25 @@ export interface Ipv4Headers {
 /** Reads and writes IPv4 headers (RFC 791). */
 export const ipv4: Ipv4Headers = Object.assign(Ipv4.read, { write })
 
-export function write(packet: Packet, offset: number, fields: Ipv4Fields, payloadLength: number): number {
+function write(packet: Packet, offset: number, fields: Ipv4Fields, payloadLength: number): number {
   const { source, destination, protocol, ttl = HOP_LIMIT } = fields
-  mustFit('source', source, 0xffff_ffff)
-  mustFit('destination', destination, 0xffff_ffff)
+  // V8 would put a number above 2^31 into an object to hand it over: only what does not fit is.
+  if (source >>> 0 !== source) mustFit('source', source, 0xffff_ffff)
+  if (destination >>> 0 !== destination) mustFit('destination', destination, 0xffff_ffff)
   mustFit('protocol', protocol, 0xff)
+  return writeBetween(packet, offset, source | 0, destination | 0, protocol, ttl, payloadLength)
+}
+
+/** As `ipv4.write`, with addresses that fit, signed: such numbers V8 keeps unboxed. */
+export function writeBetween(
+  packet: Packet,
+  offset: number,
+  source: number,
+  destination: number,
+  protocol: number,
+  ttl: number,
+  payloadLength: number,
+): number {
   mustFit('ttl', ttl, 0xff)
   mustFit('payloadLength', payloadLength, 0xffff - IPV4_LENGTH)
   const length = offset - packet.offset + IPV4_LENGTH + payloadLength

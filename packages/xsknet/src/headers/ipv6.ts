@@ -91,9 +91,10 @@ const one = new Ipv6()
 /** Reads and writes IPv6 headers. */
 export interface Ipv6Headers {
   /**
-   * The packet's IPv6 header; `undefined` where it has none, it is cut, its lengths cannot be, it has more than 8 extension
-   * headers, or a routing header that has not done its work. Hop-by-hop options, routing, fragment and destination options
-   * headers are stepped over. The same object each time: the next call moves it. Allocates nothing.
+   * The packet's IPv6 header; `undefined` where it has none, it is cut, its lengths cannot be, or a host would discard it for its
+   * extension headers: more than 8 of them, hop-by-hop options that do not stand first, an option that says so where it is not
+   * known, too much padding, a routing header that has not done its work. Other hop-by-hop options, routing, fragment and
+   * destination options headers are stepped over. The same object each time: the next call moves it. Allocates nothing.
    */
   (packet: Packet): Ipv6 | undefined
   /**
@@ -111,8 +112,16 @@ export interface Ipv6Headers {
 /** Reads and writes IPv6 headers (RFC 8200). */
 export const ipv6: Ipv6Headers = Object.assign(Ipv6.read, { write })
 
-export function write(packet: Packet, offset: number, fields: Ipv6Fields, payloadLength: number): number {
+function write(packet: Packet, offset: number, fields: Ipv6Fields, payloadLength: number): number {
   const { source, destination, protocol, hopLimit = HOP_LIMIT } = fields
+  const next = writeBeside(packet, offset, protocol, hopLimit, payloadLength)
+  setWords(packet.memory, offset + 8, source)
+  setWords(packet.memory, offset + 24, destination)
+  return next
+}
+
+/** As `ipv6.write`, all but the addresses. */
+export function writeBeside(packet: Packet, offset: number, protocol: number, hopLimit: number, payloadLength: number): number {
   mustFit('protocol', protocol, 0xff)
   mustFit('hopLimit', hopLimit, 0xff)
   mustFit('payloadLength', payloadLength, 0xffff)
@@ -124,14 +133,13 @@ export function write(packet: Packet, offset: number, fields: Ipv6Fields, payloa
   setUint16(memory, offset + 4, payloadLength)
   memory[offset + 6] = protocol
   memory[offset + 7] = hopLimit
-  setWords(memory, offset + 8, source)
-  setWords(memory, offset + 24, destination)
   packet.length = length
   return offset + IPV6_LENGTH
 }
 
-export function setWords(memory: Uint8Array, offset: number, words: Ipv6Words): void {
-  for (let word = 0; word < 4; word++) setUint32(memory, offset + 4 * word, words[word] ?? 0)
+/** Writes four words, the first of which is `words[from]`. */
+export function setWords(memory: Uint8Array, offset: number, words: Ipv6Words, from = 0): void {
+  for (let word = 0; word < 4; word++) setUint32(memory, offset + 4 * word, (words[from + word] ?? 0) | 0)
 }
 
 export function textAt(memory: Uint8Array, offset: number): string {

@@ -1,4 +1,5 @@
 import { uint8, uint16 } from './bytes.js'
+import { BROKEN, optionsOfIpv4, SOURCE_ROUTED, stepsOverOptions } from './options.js'
 import type { Packet } from './packet.js'
 
 export const TYPE_IPV4 = 0x0800
@@ -14,6 +15,9 @@ const PROTOCOL_HOP_BY_HOP = 0
 const PROTOCOL_ROUTING = 43
 const PROTOCOL_FRAGMENT = 44
 const PROTOCOL_DESTINATION_OPTIONS = 60
+
+const ROUTING_RPL = 3
+const ROUTING_SEGMENTS = 4
 
 export const ETHERNET_LENGTH = 14
 export const TAG_LENGTH = 4
@@ -50,6 +54,8 @@ export const at = {
   fragment: false,
   /** An IPv6 fragment header was passed, of a whole ("atomic") packet too. */
   fragmentHeader: false,
+  /** IPv4 options say which way it takes, or took. */
+  sourceRouted: false,
 }
 
 /** Reads up to the EtherType. False where the packet ends before it, or has three tags. */
@@ -117,7 +123,14 @@ function readIpv4Header(): boolean {
   at.transportEnd = network + totalLength
   at.fragment = (uint16(memory, network + 6) & 0x3fff) !== 0
   at.fragmentHeader = false
-  return true
+  at.sourceRouted = false
+  return headerLength === IPV4_LENGTH || readIpv4Options()
+}
+
+function readIpv4Options(): boolean {
+  const options = optionsOfIpv4(at.memory, at.network + IPV4_LENGTH, at.transport)
+  at.sourceRouted = options === SOURCE_ROUTED
+  return options !== BROKEN
 }
 
 function readIpv6Header(): boolean {
@@ -132,6 +145,7 @@ function readIpv6Header(): boolean {
   at.transportEnd = transportEnd
   at.fragment = false
   at.fragmentHeader = false
+  at.sourceRouted = false
   return !isExtension(at.protocol) || skipExtensions()
 }
 
@@ -154,8 +168,14 @@ function skipExtensions(): boolean {
     const fragmentHeader = at.protocol === PROTOCOL_FRAGMENT
     const length = fragmentHeader ? 8 : (uint8(memory, header + 1) + 1) * 8
     if (header + length > transportEnd) return false
-    // With segments left, this is not the packet's destination but a stop on its way (RFC 8200, section 4.4).
-    if (at.protocol === PROTOCOL_ROUTING && uint8(memory, header + 3) !== 0) return false
+    // Hop-by-hop options stand first, or nowhere (RFC 8200, section 4.1).
+    if (at.protocol === PROTOCOL_HOP_BY_HOP && passed > 0) return false
+    if (at.protocol === PROTOCOL_ROUTING && !isRoutingDone(header)) return false
+    if (at.protocol === PROTOCOL_HOP_BY_HOP || at.protocol === PROTOCOL_DESTINATION_OPTIONS) {
+      if (!stepsOverOptions(memory, header, header + length, at.protocol === PROTOCOL_HOP_BY_HOP)) return false
+    }
+    // What was whole is no part of anything.
+    if (fragmentHeader && at.fragmentHeader && !at.fragment) return false
 
     at.protocol = uint8(memory, header)
     at.transport = header + length
@@ -167,4 +187,15 @@ function skipExtensions(): boolean {
     }
   }
   return true
+}
+
+/**
+ * With segments left, this is not the packet's destination but a stop on its way (RFC 8200, section 4.4), and a group is
+ * never a stop. Of RPL and segment routing (RFC 6554, RFC 8754) a host takes part only where somebody has set it up.
+ */
+function isRoutingDone(header: number): boolean {
+  const { memory, start, network } = at
+  const type = uint8(memory, header + 2)
+  if (uint8(memory, header + 3) !== 0 || type === ROUTING_RPL || type === ROUTING_SEGMENTS) return false
+  return uint8(memory, network + 24) !== 0xff && (uint8(memory, start) & 1) === 0
 }

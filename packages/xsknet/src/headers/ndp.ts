@@ -1,16 +1,15 @@
 import { wrongValue } from '../arguments.js'
 import { formatIpv6, type Ipv6Words } from './address.js'
-import { copy, int32, setUint16, setUint32, setUint48, uint8, uint32, uint48 } from './bytes.js'
+import { copy, int32, setUint16, setUint32, uint8, uint32, uint48 } from './bytes.js'
 import { sum } from './checksum.js'
-import { write as writeEthernet } from './ethernet.js'
+import { writeFrom } from './ethernet.js'
 import { holdsIcmp, isIntact } from './icmp.js'
 import { pseudoSum } from './ip.js'
-import { setWords, textAt, write as writeIpv6 } from './ipv6.js'
+import { setWords, textAt, writeBeside } from './ipv6.js'
 import { at, IPV6_LENGTH, PROTOCOL_ICMPV6, readIpv6, TYPE_IPV6 } from './layers.js'
 import type { Packet, Station } from './packet.js'
-import { mustHold } from './refusals.js'
 import { isFromGroupMac, isStation6, isToGroupMac } from './senders.js'
-import { hostOf } from './station.js'
+import { type Host, hostOf } from './station.js'
 
 const SOLICITATION = 135
 const ADVERTISEMENT = 136
@@ -88,15 +87,15 @@ const one = new Neighbour()
 /** Reads, answers and asks. */
 export interface NeighbourMessages {
   /**
-   * The packet's neighbour solicitation or advertisement; `undefined` where it has none, or it is not valid in the words of RFC
-   * 4861, sections 7.1.1 and 7.1.2 (hop limit, checksum, lengths, addresses), or came with a fragment header (RFC 6980). The
-   * same object each time: the next call moves it. Allocates nothing.
+   * The packet's neighbour solicitation or advertisement; `undefined` where it has none, or it is not valid in the words of
+   * RFC 4861, sections 7.1.1 and 7.1.2 (hop limit, checksum, lengths, addresses), has a link-layer address of another length,
+   * or came with a fragment header (RFC 6980). The same object each time: the next call moves it. Allocates nothing.
    */
   (packet: Packet): Neighbour | undefined
   /**
-   * Turns a valid solicitation of an address of the station, in its VLAN, into the advertisement of RFC 4861, section 7.2.4;
-   * one that looks for duplicates of it is answered to all nodes. What the station itself sent is not answered, nor what says
-   * to come from a group's MAC or a loopback address.
+   * Turns a valid solicitation of an address of the station, in its VLAN, to one of its addresses or a group that it is in,
+   * into the advertisement of RFC 4861, section 7.2.4; one that looks for duplicates of it is answered to all nodes. What the
+   * station itself sent is not answered, nor what says to come from a group's MAC or a loopback address.
    *
    * @returns Whether the packet is now an advertisement to be sent; else it is as before, for want of 86 bytes of capacity (90
    * in a VLAN, 94 with a second tag) too. Allocates nothing.
@@ -135,7 +134,7 @@ function readNeighbour(packet: Packet): boolean {
   return isIntact(memory, 6, network, transport, transportEnd)
 }
 
-/** Finds the link-layer address. False where an option has no length, or ends beyond the message. */
+/** Finds the link-layer address. False where an option has no length or ends beyond the message, or the address is no MAC. */
 function readOptions(type: number): boolean {
   const { memory, transport, transportEnd } = at
   const wanted = type === SOLICITATION ? SOURCE_LINK_ADDRESS : TARGET_LINK_ADDRESS
@@ -145,7 +144,11 @@ function readOptions(type: number): boolean {
     if (option + 8 > transportEnd) return false
     const length = uint8(memory, option + 1) * 8
     if (length === 0 || option + length > transportEnd) return false
-    if (uint8(memory, option) === wanted && length === 8) linkAddressAt = option + 2
+    // The first one counts. Ethernet's takes 8 bytes; another is one of another medium, and nobody's here.
+    if (uint8(memory, option) === wanted && linkAddressAt === 0) {
+      if (length !== 8) return false
+      linkAddressAt = option + 2
+    }
     option += length
   }
   return true
@@ -175,20 +178,22 @@ function answer(packet: Packet, station: Station): boolean {
   const looksForDuplicates = isUnspecified(memory, network + 8)
   const isStranger = isStation6(memory, network + 8) && !host.ownsIpv6(memory, network + 8)
   if (!looksForDuplicates && !isStranger) return false
-  if (!isGroup(memory, network + 24) && !host.ownsIpv6(memory, network + 24)) return false
+  const isForIt = isGroup(memory, network + 24) ? host.isInGroup6(memory, network + 24) : host.ownsIpv6(memory, network + 24)
+  if (!isForIt) return false
   // Without the option, as in a probe of a neighbour that is known, the frame's source is the best that there is.
   const asker = linkAddressAt === 0 ? start + 6 : linkAddressAt
   const length = network + IPV6_LENGTH + FULL_LENGTH - start
   if ((uint8(memory, asker) & 1) === 1 || host.hasMac(asker) || length > packet.capacity) return false
 
   if (looksForDuplicates) {
-    setUint48(memory, start, 0x3333_0000_0001)
+    setUint16(memory, start, GROUP_MAC)
+    setUint32(memory, start + 2, 1)
     setWords(memory, network + 24, ALL_NODES)
   } else {
     copy(memory, start, asker, 6)
     copy(memory, network + 24, network + 8, 16)
   }
-  setUint48(memory, start + 6, host.macNumber)
+  host.writeMac(memory, start + 6)
   // The target is read before the message is written, which may stand over it: extension headers are left out.
   copy(memory, network + 8, target, 16)
   setUint32(memory, network, 0x6000_0000)
@@ -197,40 +202,44 @@ function answer(packet: Packet, station: Station): boolean {
   memory[network + 7] = HOP_LIMIT
   copy(memory, network + IPV6_LENGTH + 8, network + 8, 16)
   const flags = looksForDuplicates ? OVERRIDE : SOLICITED | OVERRIDE
-  finish(memory, network, ADVERTISEMENT, flags, TARGET_LINK_ADDRESS, host.macNumber)
+  finish(memory, network, ADVERTISEMENT, flags, TARGET_LINK_ADDRESS, host)
   packet.length = length
   return true
 }
 
-const ALL_NODES: Ipv6Words = [0xff02_0000, 0, 0, 1]
+const ALL_NODES: Ipv6Words = Int32Array.of(0xff02_0000, 0, 0, 1)
+/** How the MAC of an IPv6 group begins; its last 32 bits are the group's (RFC 2464, section 7). */
+const GROUP_MAC = 0x3333
 
 function solicit(packet: Packet, station: Station, target: Ipv6Words): void {
-  const last = target[3] ?? 0
   if ((target[0] ?? 0) >>> 24 === 0xff) {
     throw wrongValue('target', 'must be the address of one station: a group has no MAC to ask for', formatIpv6(target))
   }
   const host = hostOf(station)
   const source = host.ipv6Towards(target)
-  const group = [0xff02_0000, 0, 1, (0xff00_0000 | (last & 0xff_ffff)) >>> 0]
-  const destination = 0x3333_ff00_0000 + (last & 0xff_ffff)
-  const { vlan } = station.info
-  const network = writeEthernet(packet, { destination, source: host.macNumber, vlan, etherType: TYPE_IPV6 })
-  mustHold(packet, packet.length + IPV6_LENGTH + FULL_LENGTH)
+  const group = 0xff00_0000 | ((target[3] ?? 0) & 0xff_ffff)
+  const network = writeFrom(packet, host, GROUP_MAC, group, TYPE_IPV6)
+  const message = writeBeside(packet, network, PROTOCOL_ICMPV6, HOP_LIMIT, FULL_LENGTH)
 
-  const fields = { source, destination: group, protocol: PROTOCOL_ICMPV6, hopLimit: HOP_LIMIT }
-  const message = writeIpv6(packet, network, fields, FULL_LENGTH)
-  setWords(packet.memory, message + 8, target)
-  finish(packet.memory, network, SOLICITATION, 0, SOURCE_LINK_ADDRESS, host.macNumber)
+  const { memory } = packet
+  setWords(memory, network + 8, host.ipv6, source)
+  setWords(memory, network + 24, SOLICITED_NODE)
+  setUint32(memory, network + 36, group)
+  setWords(memory, message + 8, target)
+  finish(memory, network, SOLICITATION, 0, SOURCE_LINK_ADDRESS, host)
 }
 
+/** The group to which the last 24 bits of an address are still missing. */
+const SOLICITED_NODE: Ipv6Words = Int32Array.of(0xff02_0000, 0, 1, 0)
+
 /** Writes what stands around the target, with the link-layer address as the one option. */
-function finish(memory: Uint8Array, network: number, type: number, flags: number, option: number, mac: number): void {
+function finish(memory: Uint8Array, network: number, type: number, flags: number, option: number, host: Host): void {
   const message = network + IPV6_LENGTH
   setUint32(memory, message, type << 24)
   setUint32(memory, message + 4, flags)
   memory[message + MESSAGE_LENGTH] = option
   memory[message + MESSAGE_LENGTH + 1] = 1
-  setUint48(memory, message + MESSAGE_LENGTH + 2, mac)
+  host.writeMac(memory, message + MESSAGE_LENGTH + 2)
   const initial = pseudoSum(memory, network, 6, PROTOCOL_ICMPV6, FULL_LENGTH)
   setUint16(memory, message + 2, ~sum(memory, message, FULL_LENGTH, initial))
 }

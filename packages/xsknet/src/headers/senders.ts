@@ -42,11 +42,15 @@ export function isBetweenStations(): boolean {
   if (isFromGroupMac() || isToGroupMac() || isToOwnMac()) return false
   const { memory, network, version } = at
   if (version === 4) {
-    const [source, destination] = [network + 12, network + 16]
+    // A host that would send the answer back the same way (RFC 1122, section 3.2.1.8) would let the sender choose by whom it goes.
+    if (at.sourceRouted) return false
+    const source = network + 12
+    const destination = network + 16
     if (!isStation4(memory, source) || !isStation4(memory, destination)) return false
     return int32(memory, source) !== int32(memory, destination)
   }
-  const [source, destination] = [network + 8, network + 24]
+  const source = network + 8
+  const destination = network + 24
   if (!isStation6(memory, source) || !isStation6(memory, destination)) return false
   for (let word = 0; word < 16; word += 4) if (int32(memory, source + word) !== int32(memory, destination + word)) return true
   return false

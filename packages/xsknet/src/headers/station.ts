@@ -1,43 +1,55 @@
 import { wrongValue } from '../arguments.js'
 import { parseIpv4, parseIpv6, parseMac } from './address.js'
-import { int32, setUint48, uint16 } from './bytes.js'
+import { int32, setUint48, uint8, uint16 } from './bytes.js'
 import { at, UNTAGGED } from './layers.js'
 import type { Station } from './packet.js'
 import { isBetweenStations, isStation4 } from './senders.js'
 
+/** ff02::/32, as `int32` reads it. */
+const LINK_LOCAL_GROUP = 0xff02_0000 | 0
+/** The last word of a solicited-node group, which has the last 24 bits of an address. */
+const SOLICITED_NODE = 0xff00_0000 | 0
+
 /** A station's MAC, VLAN and addresses as numbers. Signed ones, as `int32` reads them. */
 export class Host {
   readonly mac = new Uint8Array(6)
-  readonly macNumber: number
   readonly vlan: number
   readonly ipv4: Int32Array
   /** Four words an address. */
   readonly ipv6: Int32Array
   readonly #addresses: readonly string[]
-  readonly #ipv4Prefixes: number[] = []
-  readonly #ipv6Prefixes: number[] = []
+  readonly #ipv4Prefixes: readonly number[]
+  readonly #ipv6Prefixes: readonly number[]
 
   constructor({ mac, addresses, vlan }: Station['info']) {
-    this.macNumber = parseMac(mac)
-    setUint48(this.mac, 0, this.macNumber)
+    setUint48(this.mac, 0, parseMac(mac))
     this.vlan = vlan ?? UNTAGGED
     this.#addresses = addresses
 
     const ipv4: number[] = []
     const ipv6: number[] = []
+    const ipv4Prefixes: number[] = []
+    const ipv6Prefixes: number[] = []
     for (const text of addresses) {
       const [address = '', prefix] = text.split('/')
       if (address.includes(':')) {
         const words = parseIpv6(address)
         ipv6.push(...words)
-        this.#ipv6Prefixes.push(isLinkLocal(words) ? 64 : Number(prefix ?? 128))
+        ipv6Prefixes.push(isLinkLocal(words) ? 64 : Number(prefix ?? 128))
       } else {
         ipv4.push(parseIpv4(address))
-        this.#ipv4Prefixes.push(Number(prefix ?? 32))
+        ipv4Prefixes.push(Number(prefix ?? 32))
       }
     }
     this.ipv4 = Int32Array.from(ipv4)
     this.ipv6 = Int32Array.from(ipv6)
+    this.#ipv4Prefixes = ipv4Prefixes
+    this.#ipv6Prefixes = ipv6Prefixes
+  }
+
+  /** Writes the MAC. Its number would be one that V8 puts into an object. */
+  writeMac(memory: Uint8Array, offset: number): void {
+    for (let i = 0; i < 6; i++) memory[offset + i] = uint8(this.mac, i)
   }
 
   /** The packet that was read last is of this VLAN. */
@@ -85,7 +97,10 @@ export class Host {
   }
 
   ownsIpv4(memory: Uint8Array, offset: number): boolean {
-    return this.ipv4.includes(int32(memory, offset))
+    const { ipv4 } = this
+    const address = int32(memory, offset)
+    for (let i = 0; i < ipv4.length; i++) if (ipv4[i] === address) return true
+    return false
   }
 
   ownsIpv6(memory: Uint8Array, offset: number): boolean {
@@ -102,22 +117,42 @@ export class Host {
     return false
   }
 
-  /** The own address on whose network `destination` is, else the first one. */
-  ipv4Towards(destination: number): number {
-    const near = this.#ipv4Prefixes.findIndex((prefix, i) => sameBits(this.ipv4[i] ?? 0, destination, prefix))
-    const source = this.ipv4[Math.max(near, 0)]
-    if (source === undefined) throw this.#without('IPv4')
-    return source >>> 0
+  /** It is in that group: of all nodes, or that of those who have the last bytes of an own address (RFC 4291, section 2.8). */
+  isInGroup6(memory: Uint8Array, offset: number): boolean {
+    const { ipv6 } = this
+    if (int32(memory, offset) !== LINK_LOCAL_GROUP || int32(memory, offset + 4) !== 0) return false
+    const third = int32(memory, offset + 8)
+    const fourth = int32(memory, offset + 12)
+    if (third === 0 && fourth === 1) return ipv6.length > 0
+    if (third !== 1) return false
+    for (let i = 3; i < ipv6.length; i += 4) if (fourth === ((ipv6[i] as number) | SOLICITED_NODE)) return true
+    return false
   }
 
-  /** The own address on whose network `destination` is, else the first one. */
-  ipv6Towards(destination: ArrayLike<number>): Int32Array {
-    const near = this.#ipv6Prefixes.findIndex((prefix, i) =>
-      [0, 1, 2, 3].every((word) => sameBits(this.ipv6[4 * i + word] ?? 0, destination[word] ?? 0, prefix - 32 * word)),
-    )
-    if (this.ipv6.length === 0) throw this.#without('IPv6')
-    const i = 4 * Math.max(near, 0)
-    return this.ipv6.subarray(i, i + 4)
+  /** The own address, signed, on whose network `destination` is, else the first one. */
+  ipv4Towards(destination: number): number {
+    const { ipv4 } = this
+    for (let i = 0; i < ipv4.length; i++) {
+      if (sameBits(ipv4[i] as number, destination, this.#ipv4Prefixes[i] as number)) return ipv4[i] as number
+    }
+    if (ipv4.length === 0) throw this.#without('IPv4')
+    return ipv4[0] as number
+  }
+
+  /** Where in `ipv6` the own address stands on whose network `destination` is, else the first one. */
+  ipv6Towards(destination: ArrayLike<number>): number {
+    const { ipv6 } = this
+    for (let i = 0; i < ipv6.length; i += 4) if (this.#isNear6(i, destination)) return i
+    if (ipv6.length === 0) throw this.#without('IPv6')
+    return 0
+  }
+
+  #isNear6(i: number, destination: ArrayLike<number>): boolean {
+    const prefix = this.#ipv6Prefixes[i >> 2] as number
+    for (let word = 0; word < 4; word++) {
+      if (!sameBits(this.ipv6[i + word] as number, (destination[word] ?? 0) | 0, prefix - 32 * word)) return false
+    }
+    return true
   }
 
   #without(kind: string): TypeError {
