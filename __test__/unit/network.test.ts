@@ -188,8 +188,10 @@ for (const [code, becomes] of [
   ['EACCES', 'ERR_XSKNET_NOT_PERMITTED'],
   ['EPERM', 'ERR_XSKNET_NOT_PERMITTED'],
   ['ENAMETOOLONG', 'ERR_XSKNET_KERNEL_REFUSED'],
+  ['EMFILE', 'ERR_XSKNET_KERNEL_REFUSED'],
+  ['ENOBUFS', 'ERR_XSKNET_KERNEL_REFUSED'],
 ] as const) {
-  test(`${code} from the socket is ${becomes}`, async (t) => {
+  test(`${code} from the socket is ${becomes}, with what to do`, async (t) => {
     const cause = refusal(code)
     const dial = () => {
       throw cause
@@ -198,6 +200,7 @@ for (const [code, becomes] of [
     t.true(error?.message.includes(SOCKET))
     t.is(error?.cause, cause)
     t.deepEqual(error?.details, { socket: SOCKET })
+    t.regex(error?.hint ?? '', /^[A-Z].*\.$/)
   })
 }
 
@@ -405,7 +408,19 @@ const wrong: [title: string, options: unknown, code: string, message: RegExp][] 
     'a misspelt option',
     { ...options, ringsize: 512 },
     'ERR_INVALID_ARG_VALUE',
-    /"options.ringsize" property is no option. Received 'ringsize'/,
+    /"options.ringsize" property is no option. Received 'ringsize'. Did you mean "ringSize"\?$/,
+  ],
+  [
+    'a misspelt option that has to be given',
+    { uplink: 'eth0', adresses: ['192.0.2.10'] },
+    'ERR_INVALID_ARG_VALUE',
+    /"options.adresses" property is no option. Received 'adresses'. Did you mean "addresses"\?$/,
+  ],
+  [
+    'an option that resembles none',
+    { ...options, colour: 'red' },
+    'ERR_INVALID_ARG_VALUE',
+    /"options.colour" property is no option. Received 'colour'$/,
   ],
   [
     'the protocol’s busyPoll',

@@ -46,9 +46,12 @@ for (const [line, command] of good) {
 
 const bad: [line: string, says: RegExp][] = [
   ['start', /no command `start`/],
+  ['stat', /no command `stat`; did you mean `stat(us|s)`\?$/],
   ['constructor', /no command `constructor`/],
   ['--uplink eth0', /option '--uplink'/],
-  ['run --card eth0', /unknown option '--card' for `run`/],
+  ['run --card eth0', /unknown option '--card' for `run`$/],
+  ['run --uplnik eth0', /unknown option '--uplnik' for `run`; did you mean `--uplink`\?$/],
+  ['status --jsno', /unknown option '--jsno' for `status`; did you mean `--json`\?$/],
   ['run --json', /option '--json' for `run`/],
   ['run --uplink', /'--uplink <value>' argument missing/],
   ['run eth0', /`eth0` is one word too many for `run`/],
@@ -119,7 +122,7 @@ test('a slip on the command line ends it with 2, and says what is right', (t) =>
   const { status, stdout, stderr } = cli(['run', '--uplnik', 'eth0'])
   t.is(status, 2)
   t.is(stdout, '')
-  t.regex(stderr, /^xsknetd: unknown option '--uplnik' for `run`\n {2}hint: .*--help/)
+  t.regex(stderr, /^xsknetd: unknown option '--uplnik' for `run`; did you mean `--uplink`\?\n {2}hint: .*--help/)
 })
 
 test('a slip in the configuration ends it with 2, and names file, line and key', (t) => {

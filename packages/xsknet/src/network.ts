@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { checkOptions, checkSignal, outOfRange, wrongArgument, wrongType, wrongValue } from './arguments.js'
+import { checkOptions, checkSignal, noOption, outOfRange, wrongArgument, wrongType, wrongValue } from './arguments.js'
 import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
 import { XsknetError } from './errors.js'
 import type { QueueSettings } from './inside.js'
@@ -470,7 +470,7 @@ function checkMaxKept(maxKept: unknown): void {
 function kernelBusyPoll(busyPoll: NonNullable<PortOptions['busyPoll']>): unknown {
   if (typeof busyPoll !== 'object' || busyPoll === null) return busyPoll
   const { spinMicroseconds, budget = BUDGET, ...others } = busyPoll
-  if ('microseconds' in others) throw wrongValue('options.busyPoll.microseconds', 'is no option', others.microseconds)
+  if ('microseconds' in others) throw noOption('options.busyPoll.microseconds', others.microseconds, 'spinMicroseconds')
   return { ...others, ...(spinMicroseconds !== undefined && { microseconds: spinMicroseconds }), budget }
 }
 

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
-import { type Failure, fromFailure, type UplinkStatistics } from 'xsknet/protocol'
+import { failed } from 'xsknet/internal'
+import type { Failure, UplinkStatistics } from 'xsknet/protocol'
 import { type Binding, type binding, loadBinding } from './binding.js'
 import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './ground.js'
 import type { Lab } from './lab.js'
@@ -224,7 +225,7 @@ async function typed<T>(call: () => Promise<T>): Promise<T> {
 /** The binding writes its errors down as JSON in the message of an `Error`. */
 function typedError(error: unknown): unknown {
   if (!(error instanceof Error) || !/^\{.*"code":"ERR_XSKNET_/s.test(error.message)) return error
-  return fromFailure(JSON.parse(error.message) as Failure)
+  return failed(JSON.parse(error.message) as Failure)
 }
 
 let loaded: Binding | undefined

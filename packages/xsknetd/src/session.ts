@@ -144,7 +144,10 @@ export class Session implements Owner {
       throw new XsknetError(
         'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
         `${came} file descriptors came with \`${operation}\`, which takes ${takes}`,
-        { hint: 'docs/protocol.md says which requests take descriptors.', details: { came, expected: takes, operation } },
+        {
+          hint: 'docs/protocol.md of the package xsknet says which requests take descriptors.',
+          details: { came, expected: takes, operation },
+        },
       )
     }
     const isHello = operation === 'hello'
@@ -235,7 +238,7 @@ export function helloMissing(what: string): XsknetError {
     'ERR_XSKNET_HELLO_MISSING',
     `\`hello\` has to be the first message, and the only one of its kind: ${what}`,
     {
-      hint: 'docs/protocol.md shows how a connection begins.',
+      hint: 'docs/protocol.md of the package xsknet shows how a connection begins.',
     },
   )
 }
