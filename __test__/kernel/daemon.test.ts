@@ -1,9 +1,9 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import type { DaemonStatus, PortEntry, PortInfo, PortStatistics, UplinkStatistics } from 'xsknet'
-import { Daemon, NOBODY } from '../helpers/daemon.js'
+import { Daemon, NOBODY, STATE } from '../helpers/daemon.js'
 import { CARD, Lab, portPrefixes } from '../helpers/lab.js'
-import { run, waitUntil } from '../helpers/program.js'
+import { Program, run, waitUntil } from '../helpers/program.js'
 import { Scene } from '../helpers/scene.js'
 import { npmManifest, root } from '../helpers/workspace.js'
 
@@ -53,6 +53,26 @@ for (const signal of ['SIGINT', 'SIGHUP'] as const) {
     await asBefore(t, lab)
   })
 }
+
+test.serial('under `ip netns exec` it says which command works instead, and that works', async (t) => {
+  const lab = await setUp(t)
+  const name = `${lab.instances}n`
+  const other = await Daemon.start(lab, { suffix: 'b' })
+  t.like(await run(['ip', 'netns', 'attach', name, `${other.program.pid}`]), { code: 0 })
+  t.teardown(() => run(['ip', 'netns', 'delete', name]))
+  await other.stop()
+
+  const { code, said } = await refused(lab, { command: ['ip', 'netns', 'exec', name, process.execPath, cli] })
+  t.is(code, 1)
+  t.regex(said, /\(ERR_XSKNET_MOUNTS_HIDDEN\)$/)
+  const [, advice = ''] = /\n {2}hint: .*`ip netns exec`.*: `(nsenter [^`]*)`\.\n/.exec(said) ?? []
+  t.true(advice.startsWith(`nsenter --net=/run/netns/${name} -- `), said)
+  const program = new Program(['sh', '-c', `exec ${advice}`], { env: { STATE_DIRECTORY: `${lab.folder}/${STATE}` } })
+  t.teardown(() => program.kill())
+  await program.waitFor(/\bready\b/, 20_000)
+  t.deepEqual(await program.stop('SIGTERM'), { code: 0, signal: null })
+  await asBefore(t, lab)
+})
 
 test.serial('a signal while it starts is obeyed as soon as it can be', async (t) => {
   const lab = await setUp(t)

@@ -4,6 +4,7 @@ import type { Failure, UplinkStatistics } from 'xsknet/protocol'
 import { type Binding, type binding, loadBinding } from './binding.js'
 import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './ground.js'
 import type { Lab } from './lab.js'
+import { hintOnMounts } from './mounts.js'
 import type { Party } from './trust.js'
 import type { Credentials, Descriptors, Listener, Wire } from './wire.js'
 
@@ -225,7 +226,9 @@ async function typed<T>(call: () => Promise<T>): Promise<T> {
 /** The binding writes its errors down as JSON in the message of an `Error`. */
 function typedError(error: unknown): unknown {
   if (!(error instanceof Error) || !/^\{.*"code":"ERR_XSKNET_/s.test(error.message)) return error
-  return failed(JSON.parse(error.message) as Failure)
+  const failure = JSON.parse(error.message) as Failure
+  const hint = failure.code === 'ERR_XSKNET_MOUNTS_HIDDEN' ? hintOnMounts() : undefined
+  return failed(hint === undefined ? failure : { ...failure, hint })
 }
 
 let loaded: Binding | undefined
