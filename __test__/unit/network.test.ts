@@ -13,7 +13,7 @@ import {
   type OwnSocket,
   openPinnedPort,
 } from '../../packages/xsknet/src/network.js'
-import type { Port, PortControl } from '../../packages/xsknet/src/port.js'
+import { type News, news, type Port, type PortControl } from '../../packages/xsknet/src/port.js'
 import {
   type Answer,
   type Event,
@@ -138,12 +138,14 @@ class FakePort {
     await this.control.close()
     this.#ends()
   }
-  lost({ code, hint }: XsknetError) {
-    this.told.push(`${code}, ${hint}`)
-    void this.control.close().then(this.#ends)
-  }
-  alone() {
-    this.told.push('alone')
+  readonly [news]: News = {
+    lost: ({ code, hint }) => {
+      this.told.push(`${code}, ${hint}`)
+      void this.control.close().then(this.#ends)
+    },
+    alone: () => {
+      this.told.push('alone')
+    },
   }
 }
 
@@ -463,6 +465,8 @@ test('wrong arguments of the other methods reject too', async (t) => {
   await t.throwsAsync(network.portStatistics(-1), { code: 'ERR_OUT_OF_RANGE', message: /"port" is out of range/ })
   await t.throwsAsync(network.status(null as never), { code: 'ERR_INVALID_ARG_TYPE' })
   await t.throwsAsync(network.ports({ signal: 5 as never }), { code: 'ERR_INVALID_ARG_TYPE' })
+  const misspelt = { code: 'ERR_INVALID_ARG_VALUE', message: /"options.singal" property is no option.* Did you mean "signal"\?$/ }
+  await t.throwsAsync(network.uplinks({ singal: undefined } as never), misspelt)
   t.deepEqual(daemon.asked, [])
 })
 

@@ -4,7 +4,7 @@ import { cpSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { XsknetError } from 'xsknet'
+import { type UplinkStatistics, XsknetError } from 'xsknet'
 import { PROTOCOL_VERSION } from 'xsknet/protocol'
 import { type Command, readCommandLine } from '../../../packages/xsknetd/src/command-line.js'
 import { bpfObjects } from '../../../packages/xsknetd/src/native.js'
@@ -223,8 +223,15 @@ test('of a pinned port whose socket is not shared, nothing is said of the socket
   t.regex(report, /port program/)
 })
 
-test('the statistics of a card hold those of its closed ports', (t) => {
-  const report = statisticsReport({ uplinks: [{ uplink: 'eth0', statistics: { ...noStatistics, transmitDrops: 5 } }], ports: [] })
+test('the statistics of a card hold those of its closed ports, once those had a frame', (t) => {
+  const of = (closed: UplinkStatistics['closed']) => {
+    const statistics = { ...noStatistics, transmitDrops: 5, closed }
+    return statisticsReport({ uplinks: [{ uplink: 'eth0', statistics }], ports: [] })
+  }
+  t.notRegex(of(noStatistics.closed), /closed:/)
+  t.regex(of({ ...noStatistics.closed, innerTransmitDrops: 1 }), /\n {2}closed: guard /)
+  const counters = { ...noStatistics.program, seen: 3, toUplink: 3 }
+  const report = of({ ...noStatistics.closed, guard: counters })
   t.regex(report, /^uplink eth0\n/)
   t.regex(report, /\n {2}card transmits +5 {2}no_room 5\n/)
   t.regex(report, /\n {2}closed: guard/)

@@ -55,9 +55,13 @@ export function checkSignal(signal: unknown): asserts signal is AbortSignal | un
 /** @param known The names of all options; unless they are given, others are looked for elsewhere. */
 export function checkOptions(options: unknown, known?: readonly string[]): asserts options is object {
   if (typeof options !== 'object' || options === null) throw wrongType('options', 'of type object', options)
-  const stray = known && Object.keys(options).find((name) => !known.includes(name))
-  if (stray !== undefined) throw noOption(`options.${stray}`, stray, nearest(stray, known ?? []))
+  if (!known) return
+  // Without a list of the names: some of these calls are made for every frame.
+  for (const name in options) if (!known.includes(name)) throw noOption(`options.${name}`, name, nearest(name, known))
 }
+
+/** The options of a call that only waits. */
+export const WAITING: readonly string[] = ['signal']
 
 /** For a name that no option has: one that is silently ignored would be missed much later. */
 export function noOption(name: string, value: unknown, meant: string | undefined): TypeError {

@@ -26,7 +26,7 @@ const HELLO_PATIENCE = 5000
  * `ERR_XSKNET_PROTOCOL_VERSION`, `ERR_XSKNET_UNSUPPORTED_PLATFORM` or whatever else the daemon says.
  */
 export async function connect(options: ConnectOptions = {}): Promise<Network> {
-  checkOptions(options)
+  checkOptions(options, ['socket', 'signal'])
   const { socket = process.env.XSKNET_SOCKET || DEFAULT_SOCKET, signal } = options
   if (typeof socket !== 'string') throw wrongType('options.socket', 'of type string', socket)
   if (socket === '' || socket.includes('\0')) throw wrongValue('options.socket', 'must be a path', socket)

@@ -1,10 +1,10 @@
 import { EventEmitter } from 'node:events'
-import { checkOptions, checkSignal, noOption, outOfRange, wrongArgument, wrongType, wrongValue } from './arguments.js'
+import { checkOptions, checkSignal, noOption, outOfRange, WAITING, wrongArgument, wrongType, wrongValue } from './arguments.js'
 import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
 import { XsknetError } from './errors.js'
 import type { QueueSettings } from './inside.js'
 import type { Reservation } from './native.js'
-import type { Port, PortControl } from './port.js'
+import { news, type Port, type PortControl } from './port.js'
 import {
   type Event,
   faultIn,
@@ -346,7 +346,7 @@ export class Network extends EventEmitter<NetworkEvents> {
   }
 
   async #ask<O extends Operation>(operation: O, parameters: Parameters<O>, options: RequestOptions): Promise<Result<O>> {
-    checkOptions(options)
+    checkOptions(options, WAITING)
     checkSignal(options.signal)
     check(operation, parameters, (path) => path)
     return this.#request(operation, parameters, { take: (result) => result, signal: options.signal })
@@ -416,12 +416,12 @@ export class Network extends EventEmitter<NetworkEvents> {
     const held = this.#ports.get(event.port)
     if (!held) return
     held.lost = error
-    held.port?.deref()?.lost(error)
+    held.port?.deref()?.[news].lost(error)
   }
 
   #daemonGone(error: XsknetError): void {
     // Each for itself: what a listener of one port throws must not keep the others from hearing of it.
-    for (const port of this.#openPorts()) queueMicrotask(() => port.alone())
+    for (const port of this.#openPorts()) queueMicrotask(() => port[news].alone())
     if (this.#closing) return
     this.#settle.reject(error)
     this.emit('daemonGone', error)

@@ -97,7 +97,7 @@ const UMEM_OPTIONS = ['frames', 'frameSize', 'headroom', 'hugePages', 'multiBuff
 /** The uplinks and ports of a daemon, and whose they are. */
 export class Estate {
   readonly #ground: Ground
-  readonly #grants: readonly Grant[]
+  #grants: readonly Grant[]
   readonly #log: Log
   readonly #owners = new Set<Owner>()
   readonly #uplinks = new Map<string, UplinkInfo>()
@@ -115,6 +115,11 @@ export class Estate {
     this.#ground = ground
     this.#grants = grants
     this.#log = log
+  }
+
+  /** From now on these hold. What was opened before stays as it is until it is closed, on the terms of its day. */
+  regrant(grants: readonly Grant[]): void {
+    this.#grants = grants
   }
 
   async manage(uplinks: readonly string[], mode: UplinkMode): Promise<void> {

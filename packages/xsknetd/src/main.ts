@@ -8,6 +8,7 @@ import { reasonOf } from './estate.js'
 import { labReport, removedReport, thisInstallation } from './lab.js'
 import { lineLog } from './log.js'
 import { bpfObjects, labs } from './native.js'
+import { hasTerminal, reloader } from './reload.js'
 import { portsReport, type Statistics, statisticsReport, statusReport, type Version, versionReport } from './report.js'
 import { inspectorUrl, leaveEnvironment, mustNotBeInspected } from './surroundings.js'
 import { version } from './version.js'
@@ -64,12 +65,25 @@ async function run({ config, settings }: Extract<Command, { command: 'run' }>): 
     ending.catch(fail)
   }
   // A second signal finds the handler still there, so that it does not break off what the first began.
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
       log('signal', { signal })
       end(0)
     })
   }
+  const reload = reloader(
+    starting,
+    configuration,
+    config === undefined ? undefined : () => readConfiguration(settings, config),
+    log,
+  )
+  const hadTerminal = hasTerminal()
+  process.on('SIGHUP', () => {
+    log('signal', { signal: 'SIGHUP' })
+    // Of a terminal that was closed, nobody is there any more who could end it.
+    if (hadTerminal && !hasTerminal()) end(0)
+    else if (!ending) void reload()
+  })
   process.on('SIGUSR1', () => log('signal-ignored', { signal: 'SIGUSR1' }))
   process.on('uncaughtException', (error) => {
     log('uncaught', { ...reasonOf(error), stack: error?.stack })
