@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import type { DaemonStatus, PortEntry, PortInfo, PortStatistics, UplinkStatistics } from 'xsknet'
 import { Daemon, NOBODY, STATE } from '../helpers/daemon.js'
@@ -183,6 +183,29 @@ test.serial('a socket that cannot be made undoes everything', async (t) => {
   await asBefore(t, lab)
 })
 
+test.serial('a state folder that others may write to, or own, is refused, and nothing is touched', async (t) => {
+  const lab = await setUp(t)
+  const state = `${lab.folder}/${STATE}`
+  mkdirSync(state)
+  for (const [mode, uid, says] of [
+    [0o777, 0, /others may write to the state folder .*: it has mode 777\n {2}hint: .*`chmod go-w /],
+    [0o770, 0, /it has mode 770\n/],
+    [0o700, NOBODY, /the state folder .* is user 65534's, not user 0's\n {2}hint: .*`chown 0 /],
+  ] as const) {
+    chownSync(state, uid, 0)
+    chmodSync(state, mode)
+    const { code, said } = await refused(lab, {})
+    t.is(code, 1)
+    t.regex(said, says)
+    t.regex(said, /\(ERR_XSKNET_SECRET_UNFIT\)$/)
+    t.deepEqual(readdirSync(state), [])
+    await asBefore(t, lab)
+  }
+  chownSync(state, 0, 0)
+  chmodSync(state, 0o755)
+  await (await Daemon.start(lab)).stop()
+})
+
 test.serial('without root it says so', async (t) => {
   const { code, stderr } = await run([...asNobody, 'run', '--uplink', CARD])
   t.is(code, 1)
@@ -291,6 +314,14 @@ test.serial('ports and stats show what is open, each user its own', async (t) =>
   const one = await scene.daemon.ask<Stats>('stats', `${ports[0]?.port}`)
   t.deepEqual([one.uplinks.length, one.ports.length], [0, 1])
   t.like(await scene.daemon.cli('stats', '99'), { code: 1, stdout: '' })
+  const named = await scene.daemon.ask<Stats>('stats', 'dns')
+  t.deepEqual([named.uplinks, named.ports.map(({ name }) => name)], [[], ['dns']])
+  const unknown = await scene.daemon.cli('stats', 'dnss')
+  t.is(unknown.code, 1)
+  t.regex(
+    unknown.stderr,
+    /^xsknetd: `dnss` is neither a card nor an open port that you may ask about; did you mean `dns`\?\n {2}hint: .*xsknetd ports/,
+  )
   t.regex((await scene.daemon.cli('stats')).stdout, /^uplink card0\n(.*\n)+port \d+ `dns` on card0, user 65534/)
   t.regex((await scene.daemon.cli('ports')).stdout, /dns +card0 +- /)
   const strange = await run([...asNobody, 'stats', '2', '--socket', scene.daemon.socket])

@@ -38,7 +38,7 @@ const good: [line: string, command: Command][] = [
   ['ports --instance lab', { command: 'ports', socket: '/run/xsknet/lab.sock', json: false }],
   ['stats', { command: 'stats', ...asking, of: undefined }],
   ['stats 7', { command: 'stats', ...asking, of: { port: 7 } }],
-  ['stats --json eth0', { command: 'stats', socket: undefined, json: true, of: { uplink: 'eth0' } }],
+  ['stats --json eth0', { command: 'stats', socket: undefined, json: true, of: { name: 'eth0' } }],
 ]
 for (const [line, command] of good) {
   test(`xsknetd ${line}`, (t) => t.deepEqual(readCommandLine(line.split(' ').filter(Boolean)), command))
@@ -277,4 +277,11 @@ test('the daemon does not run while Node’s inspector is open', (t) => {
   })
   t.is(status, 2)
   t.regex(stderr, /xsknetd: the daemon does not run while Node’s inspector is open at ws:\/\/127\.0\.0\.1:\d+/)
+  t.regex(stderr, /\n {2}hint: `--inspect=0` opens it: start Node without\.\n/)
+})
+
+test('where NODE_OPTIONS opens the inspector, the refusal names that', (t) => {
+  const { status, stderr } = cli(['run'], { NODE_OPTIONS: '--no-warnings --inspect=0' })
+  t.is(status, 2)
+  t.regex(stderr, /\n {2}hint: NODE_OPTIONS opens it: start the daemon without .* It is `--no-warnings --inspect=0`\.\n/)
 })

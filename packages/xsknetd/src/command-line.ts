@@ -10,7 +10,10 @@ export type Command =
   | { command: 'run'; config: string | undefined; settings: Settings }
   | { command: 'lab'; name: string; down: boolean }
   | { command: 'status' | 'ports'; socket: string | undefined; json: boolean }
-  | { command: 'stats'; socket: string | undefined; json: boolean; of: { port: number } | { uplink: string } | undefined }
+  | { command: 'stats'; socket: string | undefined; json: boolean; of: Subject | undefined }
+
+/** What statistics are asked of: a port by its number, or a card or ports by their name. */
+export type Subject = { port: number } | { name: string }
 
 /** Every key that a file may have, for whoever has no documentation at hand. */
 export const exampleConfiguration = `[daemon]                    # each counts less than the option of its name
@@ -48,7 +51,8 @@ export const usage = `xsknetd owns network cards and hands out AF_XDP ports to p
 
   xsknetd status [options]                  the daemon and its cards
   xsknetd ports [options]                   open ports: everybody's for root, else your own
-  xsknetd stats [<port> | <card>] [options] where frames went, and where they were lost, hop by hop
+  xsknetd stats [<port> | <card>] [options] where frames went, and where they were lost, hop by hop;
+                                            a port by its number or its name
     --socket <path>        of the daemon; $XSKNET_SOCKET or /run/xsknet/default.sock
     --instance <name>      the same by the daemon's name
     --json                 for programs
@@ -112,7 +116,7 @@ export function readCommandLine(words: readonly string[]): Command {
   const asked = { socket: socket ?? (instance === undefined ? undefined : socketOf(instance)), json }
   if (command !== 'stats') return { command, ...asked }
   const [of] = positionals
-  return { command, ...asked, of: of === undefined ? undefined : /^\d{1,10}$/.test(of) ? { port: Number(of) } : { uplink: of } }
+  return { command, ...asked, of: of === undefined ? undefined : /^\d{1,10}$/.test(of) ? { port: Number(of) } : { name: of } }
 }
 
 /** The values are not checked here, but with those of the file. */

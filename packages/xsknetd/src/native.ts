@@ -5,6 +5,7 @@ import { type Binding, type binding, loadBinding } from './binding.js'
 import type { Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './ground.js'
 import type { Lab } from './lab.js'
 import { hintOnMounts } from './mounts.js'
+import { checkStateFolder } from './state.js'
 import type { Party } from './trust.js'
 import type { Credentials, Descriptors, Listener, Wire } from './wire.js'
 
@@ -128,6 +129,7 @@ class NativeGround implements Ground {
   }
 
   async begin(name: string | undefined) {
+    checkStateFolder()
     const begun = await typed(() => this.#instance.open(name === undefined ? {} : { name }))
     this.#instance.onFreed((port) => {
       this.#waiting.get(port)?.()
