@@ -55,6 +55,9 @@ function stagePackage(staging, { name, folder, carrier, examples, documents }) {
   copy(`${root}LICENSE`, join(staged, 'LICENSE'))
   for (const example of examples) copy(`${root}examples/${example}`, join(staged, 'examples', example))
   for (const document of documents) copy(`${root}docs/${document}`, join(staged, 'docs', document))
+  for (const file of readdirSync(staged, { recursive: true, encoding: 'utf8' })) {
+    if (file.endsWith('.d.ts')) withoutParameters(join(staged, file))
+  }
   const modules = manifest.bundledDependencies.map((bundled) =>
     stageBundled(source, bundled, join(staged, 'node_modules', bundled)),
   )
@@ -66,6 +69,11 @@ function stagePackage(staging, { name, folder, carrier, examples, documents }) {
   const files = ['dist', 'native', 'src', 'examples', 'docs', LICENSES]
   writeManifest(staged, { ...manifest, files, dependencies, optionalDependencies })
   return staged
+}
+
+/** TypeScript before 5.7 knows typed arrays without parameters alone, and takes no declarations with them. */
+function withoutParameters(file) {
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/\b(\w+Array)<ArrayBuffer(Like)?>/g, '$1'))
 }
 
 /** npm packs no links, and pnpm makes nothing else. What a bundled package needs itself would be missing: none of ours does. */

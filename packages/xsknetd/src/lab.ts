@@ -4,8 +4,8 @@
  * @module
  */
 import { existsSync, realpathSync } from 'node:fs'
-import { isSea } from 'node:sea'
 import { socketOf } from './config.js'
+import { isSea } from './sea.js'
 import { quoted } from './shell.js'
 
 /** A machine of a lab, and its end of the wire. */

@@ -1,5 +1,5 @@
 import { readdirSync, statSync } from 'node:fs'
-import { isSea } from 'node:sea'
+import { isSea } from './sea.js'
 import { quoted } from './shell.js'
 
 /** Where `ip netns` keeps the namespaces that it names. */

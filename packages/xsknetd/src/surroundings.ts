@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { isSea } from 'node:sea'
 import { isMainThread } from 'node:worker_threads'
 import { XsknetError } from 'xsknet'
 import { ignoreInspectorSignal, startAnew } from './native.js'
+import { isSea } from './sea.js'
 import { steering } from './steering.js'
 
 /**
