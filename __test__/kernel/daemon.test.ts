@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import type { DaemonStatus, PortEntry, PortInfo, PortStatistics, UplinkStatistics } from 'xsknet'
 import { Daemon, NOBODY, STATE } from '../helpers/daemon.js'
@@ -98,8 +98,16 @@ test.serial('under `ip netns exec` it says which command works instead, and that
   const lab = await setUp(t)
   const name = `${lab.instances}n`
   const other = await Daemon.start(lab, { suffix: 'b' })
+  const folder = '/run/netns'
+  const wasThere = existsSync(folder)
+  const wasMounted = readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${folder} `)
   t.like(await run(['ip', 'netns', 'attach', name, `${other.program.pid}`]), { code: 0 })
-  t.teardown(() => run(['ip', 'netns', 'delete', name]))
+  t.teardown(async () => {
+    await run(['ip', 'netns', 'delete', name])
+    // `ip` mounts the folder on itself for the first one that it names.
+    if (!wasMounted) await run(['umount', folder])
+    if (!wasThere) rmdirSync(folder)
+  })
   await other.stop()
 
   const { code, said } = await refused(lab, { command: ['ip', 'netns', 'exec', name, process.execPath, cli] })
