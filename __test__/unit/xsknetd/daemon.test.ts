@@ -13,7 +13,7 @@ function setUp() {
   const record = new Record()
   const { did } = ground
   let connect: (wire: Wire) => void = () => {}
-  const machine: Machine & { refuses?: XsknetError; dead: Swept[]; trusted?: readonly number[] } = {
+  const machine: Machine & { refuses?: XsknetError | undefined; dead: Swept[]; trusted?: readonly number[] } = {
     dead: [],
     instance: () => ground,
     sweepDead: async () => machine.dead,
@@ -199,7 +199,7 @@ test('other grants take the place of a daemon’s own: open ports stay, and the 
 })
 
 test('a configuration is read again: a bad one changes nothing, and what only a start can change is told', async (t) => {
-  const { record, machine, client, start } = setUp()
+  const { did, record, machine, client, start } = setUp()
   const daemon = await start()
   const begun = { ...readConfiguration({ uplinks: ['eth0', 'eth1'], instance: 'lab', mode: 'skb' }), grants: [grant()] }
   const configurations: (Configuration | XsknetError)[] = []
@@ -225,6 +225,11 @@ test('a configuration is read again: a bad one changes nothing, and what only a 
   configurations.push({ ...begun, grants: [] })
   await reload()
   t.like(record.of('reload-failed')[0], { code: 'ERR_XSKNET_KERNEL_REFUSED' })
+  machine.refuses = undefined
+  configurations.push({ ...begun, grants: [] })
+  did.length = 0
+  await reload()
+  t.deepEqual(did, ['unlisten', 'listen /run/xsknet/lab.sock'], 'the next one tries again')
 
   await reloader(Promise.resolve(daemon), begun, undefined, record.log)()
   t.regex(String(record.of('reload-refused')[1]?.message), /without a configuration file/)

@@ -501,7 +501,7 @@ export function fromFailure({ code, message, hint, details, cause }: Failure): X
   return new XsknetError(code as XsknetErrorCode, message, { hint, details, ...(underneath && { cause: underneath }) })
 }
 
-const MESSAGES = 'docs/protocol.md of the package xsknet shows every message.'
+const MESSAGES = 'See docs/protocol.md of the package xsknet: it shows every message.'
 const LONE_SURROGATE = /\p{Surrogate}/u
 const utf8 = new TextEncoder()
 const fromUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })

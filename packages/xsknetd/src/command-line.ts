@@ -41,7 +41,8 @@ rates = { broadcast = 1000, multicast = 1000, unknownUnicast = 1000 }  # frames 
 
 export const usage = `xsknetd owns network cards and hands out AF_XDP ports to programs without rights of their own.
 
-  xsknetd run --uplink <card>… [options]    the daemon itself, as root, until SIGTERM or SIGINT
+  xsknetd run --uplink <card>… [options]    the daemon itself, as root, until SIGTERM or SIGINT;
+                                            SIGHUP has it read the grants again
     --uplink <card>        a card to manage; once for each
     --mode <mode>          where programs run on it: unspecified (default), native, skb, hw
     --config <file.toml>   who may have what, and the settings here; what is given here counts more

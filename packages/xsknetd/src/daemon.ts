@@ -116,7 +116,8 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
   let instance: string
   let socket: string
   let server: Server
-  let trust = trustOf(grants)
+  /** Whom the socket was told to trust; `undefined` while there is none. */
+  let trust: Trust | undefined = trustOf(grants)
   const everybody = configuration.instance !== undefined || grants.length > 0
   const listen = (trust: Trust) => listener.listen(socket, everybody, { ...wireLimits, ...trust }, (wire) => server.accept(wire))
   try {
@@ -175,12 +176,14 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
     estate.regrant(grants)
     const next = trustOf(grants)
     if (isDeepStrictEqual(next, trust)) return
-    trust = next
-    server.retrust(trust)
+    server.retrust(next)
+    trust = undefined
     await listener.close()
     listener = machine.listener()
     // Whoever ends the daemon from here on ends this listener.
-    if (!ending) await listen(trust)
+    if (ending) return
+    await listen(next)
+    trust = next
   })
   return daemon
 }

@@ -533,7 +533,7 @@ function lost({ port, name, uplink, inner }: PinnedPortInfo, why: string, change
 
 function unknownPort(port: number, whose: string): XsknetError {
   return new XsknetError('ERR_XSKNET_PORT_UNKNOWN', `${whose} has no port ${port}`, {
-    hint: 'Ports are named by the number in their info.',
+    hint: 'Ports are named by the number in their info; `xsknetd ports` lists them.',
     details: { port },
   })
 }

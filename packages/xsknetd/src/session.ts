@@ -154,7 +154,7 @@ export class Session implements Owner {
         'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
         `${came} file descriptors came with \`${operation}\`, which takes ${takes}`,
         {
-          hint: 'docs/protocol.md of the package xsknet says which requests take descriptors.',
+          hint: 'See docs/protocol.md of the package xsknet: it says which requests take descriptors.',
           details: { came, expected: takes, operation },
         },
       )
@@ -255,7 +255,7 @@ export function helloMissing(what: string): XsknetError {
     'ERR_XSKNET_HELLO_MISSING',
     `\`hello\` has to be the first message, and the only one of its kind: ${what}`,
     {
-      hint: 'docs/protocol.md of the package xsknet shows how a connection begins.',
+      hint: 'See docs/protocol.md of the package xsknet: it shows how a connection begins.',
     },
   )
 }
