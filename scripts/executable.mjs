@@ -74,16 +74,12 @@ export async function packExecutable({ outFile, licensed }) {
   }
 }
 
-/** The daemon as one CommonJS script. Modules that look for files of their package are replaced. */
+/** The daemon as one CommonJS script. Modules that load bindings are replaced. */
 async function bundled(digestOf) {
   const loader = (name) => `
     import { loadAsset } from ${JSON.stringify(`${root}scripts/executable/assets.ts`)}
     export const loadBinding = () => loadAsset('${name}', '${digestOf(name)}')`
-  const { version } = JSON.parse(readFileSync(`${root}packages/xsknetd/package.json`, 'utf8'))
-  const replaced = new Map([
-    ...products.map(({ name, folder }) => [`${folder}/dist/binding.js`, loader(name)]),
-    ['packages/xsknetd/dist/version.js', `export const version = '${version}'`],
-  ])
+  const replaced = new Map(products.map(({ name, folder }) => [`${folder}/dist/binding.js`, loader(name)]))
   const unused = new Set(replaced.keys())
   const replacing = {
     name: 'replacing',

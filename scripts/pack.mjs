@@ -38,7 +38,7 @@ export async function pack() {
   }
 }
 
-function stagePackage(staging, { name, folder, carrier, examples }) {
+function stagePackage(staging, { name, folder, carrier, examples, documents }) {
   const source = `${root}${folder}`
   const staged = join(staging, name)
   const { private: _, napi: __, ...manifest } = manifestOf(source)
@@ -54,6 +54,10 @@ function stagePackage(staging, { name, folder, carrier, examples }) {
   copy(join(source, 'README.md'), join(staged, 'README.md'))
   copy(`${root}LICENSE`, join(staged, 'LICENSE'))
   for (const example of examples) copy(`${root}examples/${example}`, join(staged, 'examples', example))
+  for (const document of documents) copy(`${root}docs/${document}`, join(staged, 'docs', document))
+  for (const file of readdirSync(staged, { recursive: true, encoding: 'utf8' })) {
+    if (file.endsWith('.d.ts')) withoutParameters(join(staged, file))
+  }
   const modules = manifest.bundledDependencies.map((bundled) =>
     stageBundled(source, bundled, join(staged, 'node_modules', bundled)),
   )
@@ -62,9 +66,14 @@ function stagePackage(staging, { name, folder, carrier, examples }) {
   const exact = ([dependency, wanted]) => [dependency, wanted === 'workspace:*' ? manifest.version : wanted]
   const dependencies = Object.fromEntries(Object.entries(manifest.dependencies).map(exact))
   const optionalDependencies = { [carrier]: manifest.version }
-  const files = ['dist', 'native', 'src', 'examples', LICENSES]
+  const files = ['dist', 'native', 'src', 'examples', 'docs', LICENSES]
   writeManifest(staged, { ...manifest, files, dependencies, optionalDependencies })
   return staged
+}
+
+/** TypeScript before 5.7 knows typed arrays without parameters alone, and takes no declarations with them. */
+function withoutParameters(file) {
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/\b(\w+Array)<ArrayBuffer(Like)?>/g, '$1'))
 }
 
 /** npm packs no links, and pnpm makes nothing else. What a bundled package needs itself would be missing: none of ours does. */
@@ -128,7 +137,7 @@ function weigh(tarballs) {
 function copy(from, to) {
   if (!existsSync(from)) throw new Stop(`${from.replace(root, '')} is missing: \`npm run build\` makes it`)
   mkdirSync(dirname(to), { recursive: true })
-  cpSync(from, to)
+  cpSync(from, to, { recursive: true })
 }
 
 const manifestOf = (folder) => JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))

@@ -1,9 +1,9 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import type { DaemonStatus, PortEntry, PortInfo, PortStatistics, UplinkStatistics } from 'xsknet'
-import { Daemon, NOBODY } from '../helpers/daemon.js'
+import { Daemon, NOBODY, STATE } from '../helpers/daemon.js'
 import { CARD, Lab, portPrefixes } from '../helpers/lab.js'
-import { run, waitUntil } from '../helpers/program.js'
+import { inside, Program, run, waitUntil } from '../helpers/program.js'
 import { Scene } from '../helpers/scene.js'
 import { npmManifest, root } from '../helpers/workspace.js'
 
@@ -42,17 +42,85 @@ for (const mode of ['native', 'skb'] as const) {
   })
 }
 
-for (const signal of ['SIGINT', 'SIGHUP'] as const) {
-  test.serial(`${signal} ends it as well, and a second one breaks nothing off`, async (t) => {
-    const lab = await setUp(t)
-    const daemon = await Daemon.start(lab)
-    daemon.program.signal(signal)
-    await daemon.program.waitFor(/ closing$/)
-    for (let again = 0; again < 5; again++) daemon.program.signal(signal)
-    t.deepEqual(await daemon.program.ended, { code: 0, signal: null })
-    await asBefore(t, lab)
+test.serial('SIGINT ends it as well, and a second one, or SIGHUP, breaks nothing off', async (t) => {
+  const lab = await setUp(t)
+  const daemon = await Daemon.start(lab)
+  daemon.program.signal('SIGINT')
+  await daemon.program.waitFor(/ closing$/)
+  for (let again = 0; again < 5; again++) for (const signal of ['SIGINT', 'SIGHUP'] as const) daemon.program.signal(signal)
+  t.deepEqual(await daemon.program.ended, { code: 0, signal: null })
+  await asBefore(t, lab)
+})
+
+test.serial('SIGHUP has it read the grants again: a bad file changes nothing, and ports stay open', async (t) => {
+  const scene = await Scene.open(t)
+  const { lab, daemon } = scene
+  const file = `${lab.folder}/${daemon.instance}.toml`
+  const good = readFileSync(file, 'utf8')
+  const first = await scene.answering(0, {}, { name: 'first' })
+  const client = await scene.client()
+  const open = (at: number) => client.ask({ do: 'open', uplink: CARD, addresses: portPrefixes(at) })
+  const reload = async (toml: string, told: RegExp) => {
+    writeFileSync(file, toml)
+    daemon.program.signal('SIGHUP')
+    return daemon.program.waitFor(told)
+  }
+
+  t.regex(await reload(`${good}x = 1\n`, / reload-refused /), /there is no such key/)
+  await open(1)
+  t.regex(await reload('', / reloaded /), /grants=0/)
+  await t.throwsAsync(open(2), { code: 'ERR_XSKNET_NOT_PERMITTED' })
+  t.deepEqual((await lab.remote.run('ping', '-c', '3', '-i', '0.01', '192.0.2.10')).code, 0)
+  t.is(first.info.name, 'first')
+  await reload(good, / reloaded grants=1/)
+  const after = await scene.client()
+  await after.ask({ do: 'open', uplink: CARD, addresses: portPrefixes(2) })
+  await scene.end(t)
+})
+
+test.serial('the end of its terminal ends it', async (t) => {
+  const lab = await setUp(t)
+  const instance = `${lab.instances}t`
+  // `script` gives it a terminal, which goes when that is killed.
+  const daemon = `exec ${process.execPath} ${cli} run --uplink ${CARD} --instance ${instance} > ${lab.folder}/log`
+  const env = { STATE_DIRECTORY: `${lab.folder}/${STATE}` }
+  const terminal = new Program(inside(lab.host.namespace, ['script', '--quiet', '--command', daemon, '/dev/null']), { env })
+  t.teardown(() => terminal.kill())
+  const log = () => (existsSync(`${lab.folder}/log`) ? readFileSync(`${lab.folder}/log`, 'utf8') : '')
+  await waitUntil('the daemon is ready', () => log().includes(' ready '))
+  await terminal.kill()
+  await waitUntil('the daemon has ended', () => log().endsWith(' closed\n'))
+  t.regex(log(), / signal signal=SIGHUP\n/)
+  await asBefore(t, lab)
+})
+
+test.serial('under `ip netns exec` it says which command works instead, and that works', async (t) => {
+  const lab = await setUp(t)
+  const name = `${lab.instances}n`
+  const other = await Daemon.start(lab, { suffix: 'b' })
+  const folder = '/run/netns'
+  const wasThere = existsSync(folder)
+  const wasMounted = readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${folder} `)
+  t.like(await run(['ip', 'netns', 'attach', name, `${other.program.pid}`]), { code: 0 })
+  t.teardown(async () => {
+    await run(['ip', 'netns', 'delete', name])
+    // `ip` mounts the folder on itself for the first one that it names.
+    if (!wasMounted) await run(['umount', folder])
+    if (!wasThere) rmdirSync(folder)
   })
-}
+  await other.stop()
+
+  const { code, said } = await refused(lab, { command: ['ip', 'netns', 'exec', name, process.execPath, cli] })
+  t.is(code, 1)
+  t.regex(said, /\(ERR_XSKNET_MOUNTS_HIDDEN\)$/)
+  const [, advice = ''] = /\n {2}hint: .*`ip netns exec`.*: `(nsenter [^`]*)`\.\n/.exec(said) ?? []
+  t.true(advice.startsWith(`nsenter --net=/run/netns/${name} -- `), said)
+  const program = new Program(['sh', '-c', `exec ${advice}`], { env: { STATE_DIRECTORY: `${lab.folder}/${STATE}` } })
+  t.teardown(() => program.kill())
+  await program.waitFor(/\bready\b/, 20_000)
+  t.deepEqual(await program.stop('SIGTERM'), { code: 0, signal: null })
+  await asBefore(t, lab)
+})
 
 test.serial('a signal while it starts is obeyed as soon as it can be', async (t) => {
   const lab = await setUp(t)
@@ -111,7 +179,7 @@ test.serial('a configuration that cannot be followed ends it with 2 before anyth
     config: '[[grant]]\nuser = "nobody"\nuplinks = ["card0"]\naddresses = ["192.0.2.9/29"]\n',
   })
   t.is(code, 2)
-  t.regex(said, /\.toml:4: `grant\[0\]\.addresses\[0\]`: .*192\.0\.2\.8\/29/)
+  t.regex(said, /\.toml:4: `addresses\[0\]` of the 1st \[\[grant\]\]: .*192\.0\.2\.8\/29/)
   await asBefore(t, lab)
 })
 
@@ -121,6 +189,29 @@ test.serial('a socket that cannot be made undoes everything', async (t) => {
   t.is(code, 1)
   t.regex(said, /not\/there\.sock/)
   await asBefore(t, lab)
+})
+
+test.serial('a state folder that others may write to, or own, is refused, and nothing is touched', async (t) => {
+  const lab = await setUp(t)
+  const state = `${lab.folder}/${STATE}`
+  mkdirSync(state)
+  for (const [mode, uid, says] of [
+    [0o777, 0, /others may write to the state folder .*: it has mode 777\n {2}hint: .*`chmod go-w /],
+    [0o770, 0, /it has mode 770\n/],
+    [0o700, NOBODY, /the state folder .* is user 65534's, not user 0's\n {2}hint: .*`chown 0 /],
+  ] as const) {
+    chownSync(state, uid, 0)
+    chmodSync(state, mode)
+    const { code, said } = await refused(lab, {})
+    t.is(code, 1)
+    t.regex(said, says)
+    t.regex(said, /\(ERR_XSKNET_SECRET_UNFIT\)$/)
+    t.deepEqual(readdirSync(state), [])
+    await asBefore(t, lab)
+  }
+  chownSync(state, 0, 0)
+  chmodSync(state, 0o755)
+  await (await Daemon.start(lab)).stop()
 })
 
 test.serial('without root it says so', async (t) => {
@@ -193,7 +284,8 @@ test.serial('its log as JSON is one object a line', async (t) => {
   const events = daemon.program.lines.map((line) => JSON.parse(line) as { time: string; event: string })
   t.deepEqual(
     events.map(({ event }) => event),
-    ['uplink-managed', 'ready', 'client-connected', 'client-ended', 'signal', 'closing', 'uplink-released', 'closed'],
+    ['uplink-managed', 'ready', 'signal', 'closing', 'uplink-released', 'closed'],
+    'who only asks writes nothing',
   )
 })
 
@@ -230,6 +322,14 @@ test.serial('ports and stats show what is open, each user its own', async (t) =>
   const one = await scene.daemon.ask<Stats>('stats', `${ports[0]?.port}`)
   t.deepEqual([one.uplinks.length, one.ports.length], [0, 1])
   t.like(await scene.daemon.cli('stats', '99'), { code: 1, stdout: '' })
+  const named = await scene.daemon.ask<Stats>('stats', 'dns')
+  t.deepEqual([named.uplinks, named.ports.map(({ name }) => name)], [[], ['dns']])
+  const unknown = await scene.daemon.cli('stats', 'dnss')
+  t.is(unknown.code, 1)
+  t.regex(
+    unknown.stderr,
+    /^xsknetd: `dnss` is neither a card nor an open port that you may ask about; did you mean `dns`\?\n {2}hint: .*xsknetd ports/,
+  )
   t.regex((await scene.daemon.cli('stats')).stdout, /^uplink card0\n(.*\n)+port \d+ `dns` on card0, user 65534/)
   t.regex((await scene.daemon.cli('ports')).stdout, /dns +card0 +- /)
   const strange = await run([...asNobody, 'stats', '2', '--socket', scene.daemon.socket])

@@ -314,7 +314,7 @@ test.serial('it says where no lab can be built, and with which right missing', a
     t,
     [],
     'ERR_XSKNET_KERNEL_REFUSED',
-    /cannot create a network namespace\n.*\n {2}hint: needs CAP_SYS_ADMIN/,
+    /cannot create a network namespace\n.*\n {2}hint: Needs CAP_SYS_ADMIN/,
     without,
   )
   t.is(await bench.look(), before)

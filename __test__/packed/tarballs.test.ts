@@ -76,8 +76,23 @@ for (const { name, folder, files, manifest } of packages) {
     const own = ['LICENSE', 'README.md', 'THIRD-PARTY-LICENSES', 'native/binding.d.ts', 'package.json']
     const bundled = (npmManifest(`packages/${name}`).bundledDependencies ?? []).map((other) => `node_modules/${other}/`)
     const ours = files.filter((file) => !bundled.some((folder) => file.startsWith(folder)))
-    t.deepEqual(ours, [...compiled, ...examples, ...own].sort())
+    const documents = (product?.documents ?? []).flatMap((document) => {
+      const path = `docs/${document}`
+      return statSync(root + path).isDirectory() ? filesIn(root + path).map((file) => `${path}/${file}`) : [path]
+    })
+    t.deepEqual(ours, [...compiled, ...examples, ...documents, ...own].sort())
     for (const folder of bundled) t.true(files.includes(`${folder}package.json`), folder)
+  })
+
+  test(`a page that hints of ${name} name travels with it, or with the package that they name`, (t) => {
+    const lost: string[] = []
+    for (const file of files.filter((file) => /^src\/.*\.ts$/.test(file))) {
+      const code = read(folder, file).replace(/\/\*\*[\s\S]*?\*\/|\/\/[^\n]*/g, '')
+      for (const [, page = '', owner = name] of code.matchAll(/(docs\/[\w/-]+\.md)(?: of the package (\w+))?/g)) {
+        if (!packages.find(({ name }) => name === owner)?.files.includes(page)) lost.push(`${file}: ${page} of ${owner}`)
+      }
+    }
+    t.deepEqual(lost, [])
   })
 
   test(`the source maps of ${name} lead to its sources`, (t) => {

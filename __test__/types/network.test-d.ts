@@ -46,6 +46,10 @@ net.hello('me')
 const port = await net.openPort({ uplink: 'eth0', addresses: ['192.0.2.10/24'] })
 exactly<Port>()(port)
 exactly<PortInfo>()(port.info)
+// @ts-expect-error what the daemon says is not for others to tell
+port.lost(new XsknetError('ERR_XSKNET_PORT_LOST', 'gone'))
+// @ts-expect-error nor that it is gone
+port.alone()
 await net.openPort({
   uplink: 'eth0',
   addresses: ['192.0.2.10/24', '2001:db8::10/64'] as const,

@@ -279,6 +279,7 @@ for (const [title, options, code] of [
   ['an empty socket', { socket: '' }, 'ERR_INVALID_ARG_VALUE'],
   ['a socket with a zero byte', { socket: '/run/a\0b' }, 'ERR_INVALID_ARG_VALUE'],
   ['a signal that is none', { signal: 'now' }, 'ERR_INVALID_ARG_TYPE'],
+  ['an option that it does not have', { path: '/run/xsknet/x.sock' }, 'ERR_INVALID_ARG_VALUE'],
 ] as const) {
   test(`connect() rejects ${title} with ${code}`, async (t) => {
     await t.throwsAsync(connect(options as never), { instanceOf: TypeError, code })

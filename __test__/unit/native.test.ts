@@ -56,11 +56,12 @@ const place = { owner: 'xsknet', built: '../native/built.node', carrier: '@xskne
 const debian: System = { platform: 'linux', arch: 'x64', glibc: '2.36' }
 const missing = (id: string) =>
   Object.assign(new Error(`Cannot find module '${id}'\nRequire stack:`), { code: 'MODULE_NOT_FOUND' })
+const disabled = Object.assign(new Error('loading addons is disabled'), { code: 'ERR_DLOPEN_DISABLED' })
 const refusal = Object.assign(new Error('carrier.node: file too short'), { code: 'ERR_DLOPEN_FAILED' })
 
 /** Neither is there, except what `found` has; an error among that is thrown. */
 const loading = (found: Record<string, unknown>) => (id: string) => {
-  const what = found[id] ?? missing(id)
+  const what = found[id] ?? (id === '../package.json' ? { name: place.owner } : missing(id))
   if (what instanceof Error) throw what
   return what
 }
@@ -85,6 +86,31 @@ const refusals: [what: string, found: Record<string, unknown>, system: System, p
     /musl$/,
     /Alpine/,
   ],
+  [
+    'Bun',
+    { [place.carrier]: {} },
+    { ...debian, runtime: 'Bun 1.4.5' },
+    'runtime',
+    /on Bun 1\.4\.5$/,
+    /with Node 20\.19 or later/,
+  ],
+  ['--no-addons', { [place.carrier]: disabled }, debian, 'addons', /no native parts$/, /without --no-addons/],
+  [
+    'a bundle',
+    { '../package.json': { name: 'mine' } },
+    debian,
+    'bundled',
+    /@xsknet\/carrier is not installed/,
+    /^Leave xsknet out/,
+  ],
+  [
+    'a bundle alone',
+    { '../package.json': missing('../package.json') },
+    debian,
+    'bundled',
+    /part of a bundle/,
+    /`externals` of webpack/,
+  ],
   ['an install without optional packages', {}, debian, 'missing', /@xsknet\/carrier is not installed$/, /--omit=optional/],
   ['a file that does not load', { [place.carrier]: refusal }, debian, 'refused', /: carrier\.node: file too short$/, /damaged/],
   ['a build that does not load', { [place.built]: refusal, [place.carrier]: {} }, debian, 'refused', /too short$/, /damaged/],
@@ -104,9 +130,13 @@ for (const [what, found, system, problem, says, hint] of refusals) {
     const error = t.throws(() => requireBinding(loading(found), place, system), { instanceOf: XsknetError, message: says })
     t.is(error?.code, 'ERR_XSKNET_UNSUPPORTED_PLATFORM')
     t.regex(error?.hint ?? '', hint)
-    const { platform, arch, glibc } = system
-    t.deepEqual(error?.details, { problem, platform, arch, ...(glibc ? { glibc } : {}) })
-    t.is(error?.cause instanceof Error, !['platform', 'architecture'].includes(problem), 'elsewhere it is not even looked for')
+    const { platform, arch, glibc, runtime } = system
+    t.deepEqual(error?.details, runtime ? { problem, runtime } : { problem, platform, arch, ...(glibc ? { glibc } : {}) })
+    t.is(
+      error?.cause instanceof Error,
+      !['platform', 'architecture', 'runtime'].includes(problem),
+      'elsewhere it is not even looked for',
+    )
   })
 }
 

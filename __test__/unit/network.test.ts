@@ -13,7 +13,7 @@ import {
   type OwnSocket,
   openPinnedPort,
 } from '../../packages/xsknet/src/network.js'
-import type { Port, PortControl } from '../../packages/xsknet/src/port.js'
+import { type News, news, type Port, type PortControl } from '../../packages/xsknet/src/port.js'
 import {
   type Answer,
   type Event,
@@ -138,12 +138,14 @@ class FakePort {
     await this.control.close()
     this.#ends()
   }
-  lost({ code, hint }: XsknetError) {
-    this.told.push(`${code}, ${hint}`)
-    void this.control.close().then(this.#ends)
-  }
-  alone() {
-    this.told.push('alone')
+  readonly [news]: News = {
+    lost: ({ code, hint }) => {
+      this.told.push(`${code}, ${hint}`)
+      void this.control.close().then(this.#ends)
+    },
+    alone: () => {
+      this.told.push('alone')
+    },
   }
 }
 
@@ -188,8 +190,10 @@ for (const [code, becomes] of [
   ['EACCES', 'ERR_XSKNET_NOT_PERMITTED'],
   ['EPERM', 'ERR_XSKNET_NOT_PERMITTED'],
   ['ENAMETOOLONG', 'ERR_XSKNET_KERNEL_REFUSED'],
+  ['EMFILE', 'ERR_XSKNET_KERNEL_REFUSED'],
+  ['ENOBUFS', 'ERR_XSKNET_KERNEL_REFUSED'],
 ] as const) {
-  test(`${code} from the socket is ${becomes}`, async (t) => {
+  test(`${code} from the socket is ${becomes}, with what to do`, async (t) => {
     const cause = refusal(code)
     const dial = () => {
       throw cause
@@ -198,6 +202,7 @@ for (const [code, becomes] of [
     t.true(error?.message.includes(SOCKET))
     t.is(error?.cause, cause)
     t.deepEqual(error?.details, { socket: SOCKET })
+    t.regex(error?.hint ?? '', /^[A-Z].*\.$/)
   })
 }
 
@@ -405,7 +410,19 @@ const wrong: [title: string, options: unknown, code: string, message: RegExp][] 
     'a misspelt option',
     { ...options, ringsize: 512 },
     'ERR_INVALID_ARG_VALUE',
-    /"options.ringsize" property is no option. Received 'ringsize'/,
+    /"options.ringsize" property is no option. Received 'ringsize'. Did you mean "ringSize"\?$/,
+  ],
+  [
+    'a misspelt option that has to be given',
+    { uplink: 'eth0', adresses: ['192.0.2.10'] },
+    'ERR_INVALID_ARG_VALUE',
+    /"options.adresses" property is no option. Received 'adresses'. Did you mean "addresses"\?$/,
+  ],
+  [
+    'an option that resembles none',
+    { ...options, colour: 'red' },
+    'ERR_INVALID_ARG_VALUE',
+    /"options.colour" property is no option. Received 'colour'$/,
   ],
   [
     'the protocol’s busyPoll',
@@ -448,6 +465,8 @@ test('wrong arguments of the other methods reject too', async (t) => {
   await t.throwsAsync(network.portStatistics(-1), { code: 'ERR_OUT_OF_RANGE', message: /"port" is out of range/ })
   await t.throwsAsync(network.status(null as never), { code: 'ERR_INVALID_ARG_TYPE' })
   await t.throwsAsync(network.ports({ signal: 5 as never }), { code: 'ERR_INVALID_ARG_TYPE' })
+  const misspelt = { code: 'ERR_INVALID_ARG_VALUE', message: /"options.singal" property is no option.* Did you mean "signal"\?$/ }
+  await t.throwsAsync(network.uplinks({ singal: undefined } as never), misspelt)
   t.deepEqual(daemon.asked, [])
 })
 

@@ -98,6 +98,23 @@ const openPinned = example('open-pinned-port.request') as { port: Record<string,
 const portWith = (fields: object) => ({ ...open, port: { ...open.port, ...fields } })
 const nested = (depth: number): unknown => (depth === 0 ? 1 : [nested(depth - 1)])
 
+test('a key that the protocol does not have is named, with the one that was meant', (t) => {
+  const told = (message: unknown) => {
+    const read = () => readRequest(new TextEncoder().encode(JSON.stringify(message)))
+    const { message: what, hint } = t.throws(read, { instanceOf: XsknetError }) as XsknetError
+    return [what, hint]
+  }
+  const { addresses, ...rest } = open.port
+  const [what, hint = ''] = told({ ...open, port: { ...rest, adresses: addresses } })
+  t.is(what, '`port.adresses` of the message is not in the protocol; did you mean `addresses`?')
+  t.regex(hint, /^The protocol has the keys uplink, addresses, name, .* there\.$/)
+  t.deepEqual(told({ version: 1, id: 1, operation: 'status', verbose: true }), [
+    '`verbose` of the message is not in the protocol',
+    'The protocol has the keys version, id, operation there.',
+  ])
+  t.is(told({ ...open, port: rest })[0], '`port.addresses` of the message is missing')
+})
+
 const MALFORMED = 'ERR_XSKNET_MESSAGE_MALFORMED'
 const badRequests: [title: string, message: unknown, code?: string, path?: string][] = [
   ['nothing', ''],

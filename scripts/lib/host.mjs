@@ -38,6 +38,7 @@ const needs = [
   [program('bpftool'),                    'shows and judges programs and maps',   'bpftool',         'bpftool',                  'bpf'],
   [program('nsenter'),                    'enters namespaces',                    'util-linux',      'util-linux',               'util-linux'],
   [program('setpriv'),                    'takes rights away',                    'util-linux',      'util-linux',               'util-linux'],
+  [program('script'),                     'gives programs a terminal',            'bsdutils',        'util-linux-script',        'util-linux'],
   [program('ping'),                       'judges the data path',                 'iputils-ping',    'iputils',                  'iputils'],
   [program('dig'),                        'judges the data path',                 'bind9-dnsutils',  'bind-utils',               'bind'],
   [program('tcpdump'),                    'judges frames',                        'tcpdump',         'tcpdump',                  'tcpdump'],

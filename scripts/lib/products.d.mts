@@ -5,6 +5,7 @@ export interface Product {
   binding: string
   carrier: string
   examples: string[]
+  documents: string[]
 }
 export const platform: { triple: string; suffix: string; os: string[]; cpu: string[]; libc: string[] }
 export const products: Product[]

@@ -4,7 +4,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import test from 'ava'
 import { XsknetError } from '../../../packages/xsknet/src/errors.js'
-import type { Port } from '../../../packages/xsknet/src/port.js'
+import { news, type Port } from '../../../packages/xsknet/src/port.js'
 import { frame, port, Socket } from './socket.js'
 
 const closed = { code: 'ERR_XSKNET_PORT_CLOSED' }
@@ -139,7 +139,7 @@ test('a busy reader is told of waiting frames once, and woken for nothing it ask
   await t.throwsAsync(next, lost)
 })
 
-test('options are checked at once', (t) => {
+test('options are checked at once', async (t) => {
   const one = port()
   t.teardown(() => one.destroy())
   t.throws(() => one.batches({ max: 0 }), { code: 'ERR_OUT_OF_RANGE' })
@@ -147,6 +147,11 @@ test('options are checked at once', (t) => {
   t.throws(() => one.batches({ max: '1' as never }), { code: 'ERR_INVALID_ARG_TYPE' })
   t.throws(() => one.batches({ signal: {} as never }), { code: 'ERR_INVALID_ARG_TYPE' })
   t.throws(() => one.batches(null as never), { code: 'ERR_INVALID_ARG_TYPE' })
+  const misspelt = { code: 'ERR_INVALID_ARG_VALUE', message: /"options.maxx" .* is no option.* Did you mean "max"\?$/ }
+  t.throws(() => one.batches({ maxx: 3 } as never), misspelt)
+  t.throws(() => one.queue(0).batches({ maxx: 3 } as never), misspelt)
+  await t.throwsAsync(one.send(frame(1), { wait: true } as never), { code: 'ERR_INVALID_ARG_VALUE', message: /"options.wait"/ })
+  await t.throwsAsync(one.queue(0).readable({ max: 3 } as never), { code: 'ERR_INVALID_ARG_VALUE', message: /"options.max"/ })
   t.throws(() => one.trySend('bytes' as never), { code: 'ERR_INVALID_ARG_TYPE' })
   t.throws(() => one.trySend(new Uint8Array(0)), { code: 'ERR_OUT_OF_RANGE' })
   const tooLong = t.throws(() => one.trySend(new Uint8Array(1793)), { code: 'ERR_XSKNET_FRAME_TOO_LONG' }) as XsknetError
@@ -298,8 +303,8 @@ test('a lost port ends its loop and its senders with the loss, and can still be 
   const [loop, sends] = [read(one), Promise.allSettled([one.send(frame(1)), one.send(frame(2))])]
   const told = once(one, 'lost')
   const loss = new XsknetError('ERR_XSKNET_PORT_LOST', 'the card is gone')
-  one.lost(loss)
-  one.lost(new XsknetError('ERR_XSKNET_PORT_LOST', 'told twice'))
+  one[news].lost(loss)
+  one[news].lost(new XsknetError('ERR_XSKNET_PORT_LOST', 'told twice'))
   t.deepEqual(await told, [loss])
   await t.throwsAsync(loop, { is: loss })
   const [, second] = await sends
@@ -355,8 +360,8 @@ test('a port whose daemon is gone goes on, and looks after its device itself', a
   const one = port(socket)
   let times = 0
   one.on('alone', () => times++)
-  one.alone()
-  one.alone()
+  one[news].alone()
+  one[news].alone()
   t.is(times, 1)
   const loop = read(one)
   socket.arrive(frame(1))
@@ -409,7 +414,7 @@ test('nothing that nobody waits for becomes an unhandled rejection', async (t) =
   process.on('unhandledRejection', note)
   t.teardown(() => process.off('unhandledRejection', note))
   const refusing = { close: () => Promise.reject(new Error('the daemon refuses')) }
-  port(new Socket(), refusing).lost(new XsknetError('ERR_XSKNET_PORT_LOST', 'gone'))
+  port(new Socket(), refusing)[news].lost(new XsknetError('ERR_XSKNET_PORT_LOST', 'gone'))
   void port().destroy(new Error('enough'))
   const socket = new Socket()
   const one = port(socket)

@@ -4,7 +4,7 @@ import test from 'ava'
 import { adoptQueue } from '../../../packages/xsknet/src/adopt-queue.js'
 import { XsknetError } from '../../../packages/xsknet/src/errors.js'
 import type { KeptFrame } from '../../../packages/xsknet/src/frame.js'
-import type { Port } from '../../../packages/xsknet/src/port.js'
+import { news, type Port } from '../../../packages/xsknet/src/port.js'
 import { toFailure } from '../../../packages/xsknet/src/protocol.js'
 import { frame, portOf, Socket } from './socket.js'
 
@@ -250,11 +250,11 @@ test('a port is lost when a thread finds that its queue is; alone, threads are t
   const socket = new Socket()
   const port = portOf([socket])
   port.queue(0).token()
-  port.alone()
+  port[news].alone()
   t.deepEqual(socket.posted, [{ alone: true }])
   const later = new Socket()
   const other = portOf([later])
-  other.alone()
+  other[news].alone()
   other.queue(0).token()
   t.deepEqual(later.posted, [{ alone: true }])
   const told = once(port, 'lost')
@@ -333,7 +333,7 @@ test('the end of a port ends the wait of who reads explicitly', async (t) => {
   await calmly.close()
   t.false(await waits[0])
   const loss = new XsknetError('ERR_XSKNET_PORT_LOST', 'gone')
-  lost.lost(loss)
+  lost[news].lost(loss)
   await t.throwsAsync(waits[1], { is: loss })
   await t.throwsAsync(lost.queue(0).readable(), { is: loss })
 })

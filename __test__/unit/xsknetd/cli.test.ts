@@ -4,7 +4,7 @@ import { cpSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { XsknetError } from 'xsknet'
+import { type UplinkStatistics, XsknetError } from 'xsknet'
 import { PROTOCOL_VERSION } from 'xsknet/protocol'
 import { type Command, readCommandLine } from '../../../packages/xsknetd/src/command-line.js'
 import { bpfObjects } from '../../../packages/xsknetd/src/native.js'
@@ -38,7 +38,7 @@ const good: [line: string, command: Command][] = [
   ['ports --instance lab', { command: 'ports', socket: '/run/xsknet/lab.sock', json: false }],
   ['stats', { command: 'stats', ...asking, of: undefined }],
   ['stats 7', { command: 'stats', ...asking, of: { port: 7 } }],
-  ['stats --json eth0', { command: 'stats', socket: undefined, json: true, of: { uplink: 'eth0' } }],
+  ['stats --json eth0', { command: 'stats', socket: undefined, json: true, of: { name: 'eth0' } }],
 ]
 for (const [line, command] of good) {
   test(`xsknetd ${line}`, (t) => t.deepEqual(readCommandLine(line.split(' ').filter(Boolean)), command))
@@ -46,9 +46,12 @@ for (const [line, command] of good) {
 
 const bad: [line: string, says: RegExp][] = [
   ['start', /no command `start`/],
+  ['stat', /no command `stat`; did you mean `stat(us|s)`\?$/],
   ['constructor', /no command `constructor`/],
   ['--uplink eth0', /option '--uplink'/],
-  ['run --card eth0', /unknown option '--card' for `run`/],
+  ['run --card eth0', /unknown option '--card' for `run`$/],
+  ['run --uplnik eth0', /unknown option '--uplnik' for `run`; did you mean `--uplink`\?$/],
+  ['status --jsno', /unknown option '--jsno' for `status`; did you mean `--json`\?$/],
   ['run --json', /option '--json' for `run`/],
   ['run --uplink', /'--uplink <value>' argument missing/],
   ['run eth0', /`eth0` is one word too many for `run`/],
@@ -119,7 +122,7 @@ test('a slip on the command line ends it with 2, and says what is right', (t) =>
   const { status, stdout, stderr } = cli(['run', '--uplnik', 'eth0'])
   t.is(status, 2)
   t.is(stdout, '')
-  t.regex(stderr, /^xsknetd: unknown option '--uplnik' for `run`\n {2}hint: .*--help/)
+  t.regex(stderr, /^xsknetd: unknown option '--uplnik' for `run`; did you mean `--uplink`\?\n {2}hint: .*--help/)
 })
 
 test('a slip in the configuration ends it with 2, and names file, line and key', (t) => {
@@ -229,8 +232,15 @@ test('of a pinned port whose socket is not shared, nothing is said of the socket
   t.regex(report, /port program/)
 })
 
-test('the statistics of a card hold those of its closed ports', (t) => {
-  const report = statisticsReport({ uplinks: [{ uplink: 'eth0', statistics: { ...noStatistics, transmitDrops: 5 } }], ports: [] })
+test('the statistics of a card hold those of its closed ports, once those had a frame', (t) => {
+  const of = (closed: UplinkStatistics['closed']) => {
+    const statistics = { ...noStatistics, transmitDrops: 5, closed }
+    return statisticsReport({ uplinks: [{ uplink: 'eth0', statistics }], ports: [] })
+  }
+  t.notRegex(of(noStatistics.closed), /closed:/)
+  t.regex(of({ ...noStatistics.closed, innerTransmitDrops: 1 }), /\n {2}closed: guard /)
+  const counters = { ...noStatistics.program, seen: 3, toUplink: 3 }
+  const report = of({ ...noStatistics.closed, guard: counters })
   t.regex(report, /^uplink eth0\n/)
   t.regex(report, /\n {2}card transmits +5 {2}no_room 5\n/)
   t.regex(report, /\n {2}closed: guard/)
@@ -276,4 +286,11 @@ test('the daemon does not run while Node’s inspector is open', (t) => {
   })
   t.is(status, 2)
   t.regex(stderr, /xsknetd: the daemon does not run while Node’s inspector is open at ws:\/\/127\.0\.0\.1:\d+/)
+  t.regex(stderr, /\n {2}hint: `--inspect=0` opens it: start Node without\.\n/)
+})
+
+test('where NODE_OPTIONS opens the inspector, the refusal names that', (t) => {
+  const { status, stderr } = cli(['run'], { NODE_OPTIONS: '--no-warnings --inspect=0' })
+  t.is(status, 2)
+  t.regex(stderr, /\n {2}hint: NODE_OPTIONS opens it: start the daemon without .* It is `--no-warnings --inspect=0`\.\n/)
 })

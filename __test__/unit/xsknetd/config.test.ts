@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { XsknetError } from 'xsknet'
 import { systemAccounts } from '../../../packages/xsknetd/src/accounts.js'
+import { exampleConfiguration, usage } from '../../../packages/xsknetd/src/command-line.js'
 import { checkConfiguration, readConfiguration, type Settings } from '../../../packages/xsknetd/src/config.js'
 import { root } from '../../helpers/workspace.js'
 
@@ -105,9 +106,40 @@ for (const [memory, bytes] of [
 const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   ['no TOML', '[daemon]\nuplinks = [eth0]\n', /\.toml:2 is no TOML: /, { line: 2 }],
   ['a key twice', '[daemon]\nlog = "text"\nlog = "json"\n', /\.toml:3 is no TOML/, { line: 3 }],
-  ['an unknown table', '[deamon]\n', /:1: `deamon`: there is no such key/, { key: 'deamon', line: 1 }],
-  ['an unknown key', '[daemon]\n\nuplink = ["eth0"]\n', /:3: `daemon.uplink`: there is no such key/, { line: 3 }],
-  ['an unknown key of a grant', `${GRANT}port = 3\n`, /:5: `grant\[0\].port`: there is no such key/],
+  ['an unknown table', '[deamon]\n', /:1: `deamon`: there is no such key; did you mean `daemon`\?$/, { key: 'deamon', line: 1 }],
+  [
+    'an unknown key',
+    '[daemon]\n\nuplink = ["eth0"]\n',
+    /:3: `daemon.uplink`: there is no such key; did you mean `uplinks`\?$/,
+    { line: 3 },
+  ],
+  ['an unknown key of a grant', `${GRANT}port = 3\n`, /:5: `port` of the 1st \[\[grant\]\]: there is no such key/],
+  [
+    'a misspelt key that has to be there',
+    GRANT.replace('addresses', 'adresses'),
+    /:4: `adresses` of the 1st \[\[grant\]\]: there is no such key; did you mean `addresses`\?$/,
+    { key: 'grant[0].adresses', line: 4 },
+  ],
+  ['a key in other letters', `${GRANT}innertags = true\n`, /:5: `innertags` of .*; did you mean `innerTags`\?$/],
+  ['a key that resembles none', `${GRANT}colour = "red"\n`, /:5: `colour` of the 1st \[\[grant\]\]: there is no such key$/],
+  ['a card twice', '[daemon]\nuplinks = ["eth0", "eth1", "eth0"]\n', /:2: `daemon.uplinks`: it names the card eth0 twice$/],
+  ['no memory', `${GRANT}memory = 0\n`, /:5: `memory` of .*: it has to be a number of bytes from 1 on, or one like "64MiB"/],
+  ...(
+    [
+      ['127.0.0.1', 'loopback'],
+      ['127.8.0.0/16', 'loopback'],
+      ['::1', 'loopback'],
+      ['224.0.0.5', 'multicast'],
+      ['ff02::/16', 'multicast'],
+      ['0.0.0.0', 'unspecified'],
+      ['::', 'unspecified'],
+      ['255.255.255.255', 'broadcast'],
+    ] as const
+  ).map(([address, what]): (typeof bad)[number] => [
+    `${address}, which no port may have`,
+    GRANT.replace('192.0.2.8/29', address),
+    new RegExp(`:4: \`addresses\\[0\\]\` of the 1st [^:]*: \`${address}\` is ${what}, which no port may have: grant`),
+  ]),
   ['no list of cards', '[daemon]\nuplinks = "eth0"\n', /:2: `daemon.uplinks`: it has to be a list of cards, such as \["eth0"\]/],
   ['an empty list of cards', '[daemon]\nuplinks = []\n', /`daemon.uplinks`: .* not empty/],
   ['a card that is none', '[daemon]\nuplinks = ["eth0", "eth0/1"]\n', /:2: `daemon.uplinks\[1\]`: it has to be a card's name/],
@@ -119,65 +151,85 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   [
     'nobody',
     '[[grant]]\nuplinks = ["eth0"]\naddresses = ["192.0.2.1"]\n',
-    /:1: `grant\[0\]`: it has to name either a `user` or a `group`/,
+    /:1: the 1st \[\[grant\]\]: it has to name either a `user` or a `group`/,
   ],
   ['user and group', `${GRANT}group = 7\n`, /it has to name either a `user` or a `group`/],
   [
     'an unknown user',
     GRANT.replace('alice', 'eve'),
-    /:2: `grant\[0\].user`: there is no user `eve` in \/etc\/passwd; only that file is read/,
+    /:2: `user` of the 1st \[\[grant\]\]: there is no user `eve` in \/etc\/passwd; only that file is read/,
   ],
   [
     'an unknown group',
     GRANT.replace('user = "alice"', 'group = "eves"'),
-    /:2: `grant\[0\].group`: there is no group `eves` in \/etc\/group/,
+    /:2: `group` of the 1st \[\[grant\]\]: there is no group `eves` in \/etc\/group/,
   ],
-  ['a negative user', GRANT.replace('"alice"', '-1'), /`grant\[0\].user`: it has to be a name in quotes or a number/],
+  [
+    'a negative user',
+    GRANT.replace('"alice"', '-1'),
+    /`user` of the 1st \[\[grant\]\]: it has to be a name in quotes or a number/,
+  ],
   [
     'no uplinks',
     GRANT.replace('uplinks = ["eth0"]\n', ''),
-    /:1: `grant\[0\].uplinks`: it is missing/,
+    /:1: `uplinks` of the 1st \[\[grant\]\]: it is missing/,
     { key: 'grant[0].uplinks' },
   ],
   [
     'no uplinks in the first of two grants',
     `${GRANT.replace('uplinks = ["eth0"]\n', '')}${GRANT}`,
-    /:1: `grant\[0\].uplinks`/,
+    /:1: `uplinks` of the 1st \[\[grant\]\]/,
     { line: 1 },
   ],
-  ['no addresses', GRANT.replace(/addresses.*\n/, ''), /`grant\[0\].addresses`: it is missing/],
-  ['all addresses', GRANT.replace('["192.0.2.8/29"]', '[]'), /`grant\[0\].addresses`: .* not empty/],
+  ['no addresses', GRANT.replace(/addresses.*\n/, ''), /`addresses` of the 1st \[\[grant\]\]: it is missing/],
+  ['all addresses', GRANT.replace('["192.0.2.8/29"]', '[]'), /`addresses` of the 1st \[\[grant\]\]: .* not empty/],
   [
     'no address',
     GRANT.replace('192.0.2.8/29', '192.0.2'),
-    /:4: `grant\[0\].addresses\[0\]`: `192.0.2` cannot be used as an address/,
+    /:4: `addresses\[0\]` of the 1st \[\[grant\]\]: `192.0.2` cannot be used as an address/,
   ],
   ['a crooked range', GRANT.replace('192.0.2.8/29', '192.0.2.9/29'), /The range that it lies in is 192.0.2.8\/29/],
-  ['a VLAN', `${GRANT}vlans = [4095]\n`, /:5: `grant\[0\].vlans\[0\]`: it has to be "untagged" or a number from 1 to 4094/],
-  ['no port', `${GRANT}ports = 0\n`, /:5: `grant\[0\].ports`: it has to be a number from 1 to 65535/],
-  ['no queue', `${GRANT}queues = 0\n`, /:5: `grant\[0\].queues`: it has to be a number from 1 to 8/],
-  ['nine queues', `${GRANT}queues = 9\n`, /`grant\[0\].queues`: it has to be a number from 1 to 8/],
-  ['half a port', `${GRANT}ports = 1.5\n`, /`grant\[0\].ports`: it has to be a number from 1/],
-  ['megabytes', `${GRANT}memory = "64MB"\n`, /:5: `grant\[0\].memory`: it has to be a number of bytes, or one like "64MiB"/],
-  ['more memory than there is', `${GRANT}memory = "999999999999GiB"\n`, /`grant\[0\].memory`/],
-  ['half a right', `${GRANT}routing = 1\n`, /:5: `grant\[0\].routing`: it has to be true or false/],
-  ['tags by name', `${GRANT}innerTags = "yes"\n`, /:5: `grant\[0\].innerTags`: it has to be true or false/],
-  ['a wait', `${GRANT}busyPoll = 50\n`, /:5: `grant\[0\].busyPoll`: it has to be true or false/],
-  ['pages', `${GRANT}hugePages = "prefer"\n`, /:5: `grant\[0\].hugePages`: it has to be true or false/],
-  ['one rate', `${GRANT}rates = 1000\n`, /:5: `grant\[0\].rates`: it has to be a table: \{ broadcast = 1000 \}/],
+  [
+    'a VLAN',
+    `${GRANT}vlans = [4095]\n`,
+    /:5: `vlans\[0\]` of the 1st \[\[grant\]\]: it has to be "untagged" or a number from 1 to 4094/,
+  ],
+  ['no port', `${GRANT}ports = 0\n`, /:5: `ports` of the 1st \[\[grant\]\]: it has to be a number from 1 to 65535/],
+  ['no queue', `${GRANT}queues = 0\n`, /:5: `queues` of the 1st \[\[grant\]\]: it has to be a number from 1 to 8/],
+  ['nine queues', `${GRANT}queues = 9\n`, /`queues` of the 1st \[\[grant\]\]: it has to be a number from 1 to 8/],
+  ['half a port', `${GRANT}ports = 1.5\n`, /`ports` of the 1st \[\[grant\]\]: it has to be a number from 1/],
+  [
+    'megabytes',
+    `${GRANT}memory = "64MB"\n`,
+    /:5: `memory` of the 1st \[\[grant\]\]: it has to be a number of bytes from 1 on, or one like "64MiB"/,
+  ],
+  ['more memory than there is', `${GRANT}memory = "999999999999GiB"\n`, /`memory` of the 1st \[\[grant\]\]/],
+  ['half a right', `${GRANT}routing = 1\n`, /:5: `routing` of the 1st \[\[grant\]\]: it has to be true or false/],
+  ['tags by name', `${GRANT}innerTags = "yes"\n`, /:5: `innerTags` of the 1st \[\[grant\]\]: it has to be true or false/],
+  ['a wait', `${GRANT}busyPoll = 50\n`, /:5: `busyPoll` of the 1st \[\[grant\]\]: it has to be true or false/],
+  ['pages', `${GRANT}hugePages = "prefer"\n`, /:5: `hugePages` of the 1st \[\[grant\]\]: it has to be true or false/],
+  ['one rate', `${GRANT}rates = 1000\n`, /:5: `rates` of the 1st \[\[grant\]\]: it has to be a table: \{ broadcast = 1000 \}/],
   [
     'a rate below none',
     `${GRANT}rates = { broadcast = -1 }\n`,
-    /:5: `grant\[0\].rates.broadcast`: it has to be a number of frames a second from 0 to 4294967295, or "unlimited"/,
+    /:5: `rates.broadcast` of the 1st \[\[grant\]\]: it has to be a number of frames a second from 0 to 4294967295, or "unlimited"/,
   ],
-  ['a rate too high', `${GRANT}rates = { multicast = 4294967296 }\n`, /`grant\[0\].rates.multicast`: it has to be/],
-  ['half a frame', `${GRANT}rates = { multicast = 0.5 }\n`, /`grant\[0\].rates.multicast`: it has to be/],
-  ['a rate in words', `${GRANT}rates = { unknownUnicast = "all" }\n`, /`grant\[0\].rates.unknownUnicast`: it has to be/],
-  ['a rate of nothing', `${GRANT}rates = { unicast = 5 }\n`, /:5: `grant\[0\].rates.unicast`: there is no such key/],
+  ['a rate too high', `${GRANT}rates = { multicast = 4294967296 }\n`, /`rates.multicast` of the 1st \[\[grant\]\]: it has to be/],
+  ['half a frame', `${GRANT}rates = { multicast = 0.5 }\n`, /`rates.multicast` of the 1st \[\[grant\]\]: it has to be/],
+  [
+    'a rate in words',
+    `${GRANT}rates = { unknownUnicast = "all" }\n`,
+    /`rates.unknownUnicast` of the 1st \[\[grant\]\]: it has to be/,
+  ],
+  [
+    'a rate of nothing',
+    `${GRANT}rates = { unicast = 5 }\n`,
+    /:5: `rates.unicast` of the 1st \[\[grant\]\]: there is no such key; did you mean `unknownUnicast`\?$/,
+  ],
   [
     'the second of two grants',
     `${GRANT}ports = 2\n\n  [[ grant ]] # another\nuser = 5\nuplinks = [\n  "eth0",\n]\naddresses = [\n  "192.0.2.1",\n  "192.0.2.300",\n]\n`,
-    /:12: `grant\[1\].addresses\[1\]`/,
+    /:12: `addresses\[1\]` of the 2nd \[\[grant\]\]/,
     { line: 12 },
   ],
 ]
@@ -185,7 +237,7 @@ for (const [what, toml, says, details] of bad) {
   test(`refused: ${what}`, (t) => {
     const error = t.throws(() => read(toml), { instanceOf: XsknetError, message: says })
     t.is(error?.code, 'ERR_XSKNET_CONFIGURATION_INVALID')
-    t.truthy(error?.hint)
+    t.regex(error?.hint ?? '', /^([A-Z].*)?`xsknetd --help` shows a whole configuration\.$/)
     t.regex(String(error?.details.file), /\.toml$/)
     if (details) t.like(error?.details, details)
   })
@@ -202,16 +254,50 @@ test('refused: a file that is not there', (t) => {
     message: /\/nowhere\/x\.toml/,
   })
   t.is((error?.cause as NodeJS.ErrnoException | undefined)?.code, 'ENOENT')
+  t.regex(error?.hint ?? '', /^There is no such file/)
+  t.regex(t.throws(() => readConfiguration({}, folder), { instanceOf: XsknetError })?.hint ?? '', /^It is a folder/)
+})
+
+test('an unknown key is told with all that may stand there', (t) => {
+  const error = t.throws(() => read(`${GRANT}rates = { unicast = 5 }\n`), { instanceOf: XsknetError })
+  t.regex(error?.hint ?? '', /^The keys there are broadcast, multicast, unknownUnicast\. /)
+})
+
+test('a range that has the addresses of ports among others may be granted', (t) => {
+  const [grant] = read(GRANT.replace('"192.0.2.8/29"', '"0.0.0.0/0", "::/0"')).grants
+  t.deepEqual(grant?.addresses.map(String), ['0.0.0.0/0', '::/0'])
+})
+
+test('the usage shows a configuration with every key, and what it shows as a default is the default', (t) => {
+  t.true(usage.includes(exampleConfiguration.trimEnd().replace(/^(?=.)/gm, '  ')))
+  const numbered = exampleConfiguration.replace('"nobody"', '65534')
+  const { grants, ...shown } = read(numbered, {})
+  const short = '[[grant]]\nuser = 65534\nuplinks = ["eth0"]\naddresses = ["192.0.2.8/29", "2001:db8::10/124"]\n'
+  const { grants: defaults, ...rest } = read(short)
+  t.deepEqual(shown, rest)
+  t.deepEqual({ ...grants[0], origin: '' }, { ...defaults[0], origin: '' } as never)
+  const keys = (text: string) => text.match(/^\w+(?= = )/gm)
+  const all = (toml: string) =>
+    t.throws(() => read(toml), { instanceOf: XsknetError })?.hint?.match(/keys there are ([^.]*)/)?.[1]
+  const [daemon = '', grant = ''] = exampleConfiguration.split('[[grant]]')
+  t.is(all('[daemon]\nx = 1\n'), keys(daemon)?.join(', '))
+  t.deepEqual(
+    all(`${GRANT}xyz = 1\n`)
+      ?.split(', ')
+      .filter((key) => key !== 'group'),
+    keys(grant),
+  )
 })
 
 for (const [flag, above, says] of [
   ['--mode', { mode: 'fast' }, /^`--mode`: it has to be "unspecified" or/],
   ['--uplink', { uplinks: ['eth0', 'a card'] }, /^`--uplink`: it has to be a card's name/],
+  ['--uplink', { uplinks: ['eth0', 'eth0'] }, /^`--uplink`: it names the card eth0 twice$/],
   ['--socket', { socket: 'x.sock' }, /^`--socket`: it has to be a path from the root/],
   ['--log', { log: 'xml' }, /^`--log`: /],
   ['--instance', { instance: '../x' }, /^`--instance`: /],
 ] as const) {
-  test(`refused: ${flag}, which has no line`, (t) => {
+  test(`refused: ${flag} of ${JSON.stringify(above)}, which has no line`, (t) => {
     const error = t.throws(() => read(GRANT, { uplinks: ['eth0'], ...above } as never), {
       instanceOf: XsknetError,
       message: says,
@@ -225,7 +311,7 @@ test('a program gives the same as objects, and gets the same errors', (t) => {
     { uplinks: ['eth0'], grants: [{ user: 'alice', uplinks: ['eth0'], addresses: ['192.0.2.1'] }] },
     accounts,
   )
-  t.like(grants[0], { holder: { uid: 1001 }, ports: 1, origin: 'the 1st of `grants`' })
+  t.like(grants[0], { holder: { uid: 1001 }, ports: 1, origin: '`grants[0]`' })
   t.is(grants[0]?.pinned, false)
   const wrong = { user: 'alice', uplinks: ['eth0'], addresses: ['192.0.2.1'], port: 3 }
   t.throws(() => checkConfiguration({ uplinks: ['eth0'], mode: 'fast' as never }), { message: /^`mode`: it has to be/ })

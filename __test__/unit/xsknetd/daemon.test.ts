@@ -1,24 +1,26 @@
 import test from 'ava'
 import { XsknetError } from 'xsknet'
-import { checkConfiguration, readConfiguration } from '../../../packages/xsknetd/src/config.js'
-import { launch } from '../../../packages/xsknetd/src/daemon.js'
+import { type Configuration, checkConfiguration, readConfiguration } from '../../../packages/xsknetd/src/config.js'
+import { launch, regrant } from '../../../packages/xsknetd/src/daemon.js'
 import type { Swept } from '../../../packages/xsknetd/src/ground.js'
 import type { Machine } from '../../../packages/xsknetd/src/native.js'
+import { reloader } from '../../../packages/xsknetd/src/reload.js'
 import type { Wire } from '../../../packages/xsknetd/src/wire.js'
-import { ALICE, FakeGround, FakeWire, grant, Record, ROOT, refusal } from './fakes.js'
+import { ALICE, BOB, FakeGround, FakeWire, grant, Record, ROOT, refusal } from './fakes.js'
 
 function setUp() {
   const ground = new FakeGround()
   const record = new Record()
   const { did } = ground
   let connect: (wire: Wire) => void = () => {}
-  const machine: Machine & { refuses?: XsknetError; dead: Swept[] } = {
+  const machine: Machine & { refuses?: XsknetError | undefined; dead: Swept[]; trusted?: readonly number[] } = {
     dead: [],
     instance: () => ground,
     sweepDead: async () => machine.dead,
     listener: () => ({
-      listen: async (path, everybody, _, onConnection) => {
+      listen: async (path, everybody, { trusted }, onConnection) => {
         did.push(`listen ${path}${everybody ? '' : ' for its user'}`)
+        machine.trusted = trusted.uids
         if (machine.refuses) throw machine.refuses
         connect = onConnection
       },
@@ -166,4 +168,70 @@ test.serial('an exit closes what is open, at once and the socket first, and noth
   for (const daemon of open) await daemon.close()
   t.is(process.listenerCount('exit'), listeners)
   t.deepEqual(record.of('undo-failed').length, 0)
+})
+
+test('other grants take the place of a daemon’s own: open ports stay, and the socket is made anew where others may come', async (t) => {
+  const { did, record, machine, client, start } = setUp()
+  const daemon = await start()
+  const alice = await client()
+  await alice.result('openPort', { port: { uplink: 'eth0', addresses: ['192.0.2.10'] } })
+  const bob = await client(BOB)
+  t.is(await bob.refusal('openPort', { port: { uplink: 'eth0', addresses: ['192.0.2.11'] } }), 'ERR_XSKNET_NOT_PERMITTED')
+  did.length = 0
+
+  await regrant(daemon, [grant({ holder: { uid: BOB.uid }, uplinks: ['eth0', 'eth9'] })])
+  t.deepEqual(did, ['unlisten', 'listen /run/xsknet/lab.sock'])
+  t.deepEqual(machine.trusted, [BOB.uid])
+  t.deepEqual(record.of('grant-without-uplink').at(-1), { grant: 'the 1st [[grant]] of test.toml', uplinks: ['eth9'] })
+  await bob.result('openPort', { port: { uplink: 'eth0', addresses: ['192.0.2.11'] } })
+  t.is(await alice.refusal('openPort', { port: { uplink: 'eth0', addresses: ['192.0.2.12'] } }), 'ERR_XSKNET_NOT_PERMITTED')
+  t.deepEqual(alice.events, [])
+  t.false(alice.closed)
+
+  did.length = 0
+  await regrant(daemon, [grant({ holder: { uid: BOB.uid }, ports: 7 })])
+  t.deepEqual(did, [], 'nobody else may come')
+  await daemon.close()
+  t.is(did[0], 'unlisten')
+  did.length = 0
+  await regrant(daemon, [grant()])
+  t.deepEqual(did, [])
+})
+
+test('a configuration is read again: a bad one changes nothing, and what only a start can change is told', async (t) => {
+  const { did, record, machine, client, start } = setUp()
+  const daemon = await start()
+  const begun = { ...readConfiguration({ uplinks: ['eth0', 'eth1'], instance: 'lab', mode: 'skb' }), grants: [grant()] }
+  const configurations: (Configuration | XsknetError)[] = []
+  const read = () => {
+    const next = configurations.shift()
+    if (next instanceof XsknetError) throw next
+    return next as Configuration
+  }
+  const reload = reloader(Promise.resolve(daemon), begun, read, record.log)
+
+  configurations.push(refusal('ERR_XSKNET_CONFIGURATION_INVALID', 'x.toml:3: `daemon.mode`: wrong'))
+  await reload()
+  t.like(record.of('reload-refused')[0], { code: 'ERR_XSKNET_CONFIGURATION_INVALID', message: 'x.toml:3: `daemon.mode`: wrong' })
+  const alice = await client()
+  await alice.result('openPort', { port: { uplink: 'eth0', addresses: ['192.0.2.10'] } })
+
+  configurations.push({ ...begun, grants: [], uplinks: ['eth0'], mode: 'native' }, { ...begun })
+  await Promise.all([reload(), reload()])
+  t.deepEqual(record.of('reloaded'), [{ grants: 0, atNextStart: ['uplinks', 'mode'] }, { grants: 1 }])
+  t.deepEqual(machine.trusted, [ALICE.uid])
+
+  machine.refuses = refusal('ERR_XSKNET_KERNEL_REFUSED')
+  configurations.push({ ...begun, grants: [] })
+  await reload()
+  t.like(record.of('reload-failed')[0], { code: 'ERR_XSKNET_KERNEL_REFUSED' })
+  machine.refuses = undefined
+  configurations.push({ ...begun, grants: [] })
+  did.length = 0
+  await reload()
+  t.deepEqual(did, ['unlisten', 'listen /run/xsknet/lab.sock'], 'the next one tries again')
+
+  await reloader(Promise.resolve(daemon), begun, undefined, record.log)()
+  t.regex(String(record.of('reload-refused')[1]?.message), /without a configuration file/)
+  await daemon.close()
 })

@@ -283,8 +283,8 @@ test('root may do all, whatever a grant says', (t) => {
 })
 
 test('of what closed ports hold, a refusal tells the bytes, the ports and what to do', (t) => {
-  const has = { ports: 1, memory: 32 * MiB, lingering: { ports: 2, memory: 16 * MiB } }
-  const error = refused(() => permit([grant()], ALICE, wish(), has))
+  const has = { ports: 3, memory: 32 * MiB, lingering: { ports: 2, memory: 16 * MiB } }
+  const error = refused(() => permit([grant({ ports: 4 })], ALICE, wish(), has))
   t.is(
     error.message,
     `user ${ALICE.uid} has 33554432 bytes of UMEM and asks for 8388608 more, but may have 33554432; 16777216 bytes are still held by 2 closed ports whose descriptors were not closed`,
@@ -293,6 +293,16 @@ test('of what closed ports hold, a refusal tells the bytes, the ports and what t
     error.hint ?? '',
     /^Close the descriptors of closed ports .*, close a port, ask for fewer queues, .*, or raise `memory` in/,
   )
+})
+
+test('who has no port is not told to close one', (t) => {
+  const hint = (has: Holding, wanted = wish()) => refused(() => permit([grant({ ports: 9 })], ALICE, wanted, has)).hint
+  t.is(
+    hint(nothing, wish({ memory: 64 * MiB })),
+    'Ask for fewer queues, or fewer or smaller frames, or raise `memory` in the 1st [[grant]] of test.toml.',
+  )
+  const remains = hint({ ports: 1, memory: 32 * MiB, lingering: { ports: 1, memory: 32 * MiB } })
+  t.regex(remains ?? '', /^Close the descriptors of closed ports [^,]*, ask for fewer/)
 })
 
 test('who may have the port, but not so many queues, is told that line, and it is enough', (t) => {

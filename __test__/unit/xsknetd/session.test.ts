@@ -327,6 +327,34 @@ test('who is turned away hears why', (t) => {
   t.like(answer, { id: null, error: { code: 'ERR_XSKNET_LIMIT_REACHED', details: { limit: 'connections' } } } as never)
 })
 
+test('who only asks is not in the log; who does more, or is refused or cut off, is', async (t) => {
+  const { greeted, record } = await setUp()
+  const events = () => record.lines.map(({ event }) => event)
+  record.lines.length = 0
+  const wire = await greeted(ALICE)
+  for (const operation of ['status', 'uplinks', 'ports']) await wire.result(operation)
+  wire.end()
+  t.deepEqual(events(), [])
+
+  const opener = await greeted(ALICE)
+  await opener.result('openPort', { port })
+  opener.end()
+  t.deepEqual(events().slice(0, 3), ['client-connected', 'port-opened', 'client-ended'])
+  t.like(record.of('client-connected')[0], { uid: ALICE.uid, client: 'test' })
+  await until('the end of its port', () => record.of('port-closed').length > 0)
+
+  record.lines.length = 0
+  const refused = await greeted(ALICE)
+  await refused.refusal('portStatistics', { port: 99 })
+  await refused.refusal('portStatistics', { port: 99 })
+  t.deepEqual(events(), ['client-connected', 'client-refused', 'client-refused'])
+
+  record.lines.length = 0
+  const slow = await greeted(ALICE)
+  slow.end('the client does not read')
+  t.like(record.of('client-ended')[0], { reason: 'the client does not read' })
+})
+
 test('one user cannot fill the log', async (t) => {
   const { greeted, record } = await setUp()
   const wire = await greeted(ALICE)
@@ -398,6 +426,7 @@ test('a thousand users without a grant write no more lines than one; those with 
     const wire = new FakeWire(who)
     server.accept(wire)
     await wire.result('hello', { client: 'test' })
+    await wire.refusal('closePort', { port: 9 })
   }
   record.lines.length = 0
   for (let uid = 2000; uid < 3000; uid++) await speak(user(uid))

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
 import type { Fault } from './protocol.js'
+import { nearest } from './slips.js'
 
 /** Errors about wrong arguments, with the codes and in the words of Node's own. */
 type Code = 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE' | 'ERR_OUT_OF_RANGE'
@@ -18,7 +19,7 @@ export function outOfRange(name: string, range: string, value: unknown): RangeEr
 }
 
 /** The error for a fault that the protocol's schema found in what a caller gave as `name`. */
-export function wrongArgument(name: string, { rule, expected, value }: Fault): Error {
+export function wrongArgument(name: string, { rule, expected, value, meant }: Fault): Error {
   switch (rule) {
     case 'safe_integer':
       return outOfRange(name, 'an integer', value)
@@ -33,7 +34,7 @@ export function wrongArgument(name: string, { rule, expected, value }: Fault): E
     case 'text':
       return wrongValue(name, `must be Unicode: ${expected}`, value)
     default:
-      if (expected === 'never') return wrongValue(name, 'is no option', value)
+      if (expected === 'never') return noOption(name, value, meant)
       return wrongType(name, types[expected] ?? 'given', value)
   }
 }
@@ -51,8 +52,21 @@ export function checkSignal(signal: unknown): asserts signal is AbortSignal | un
   throw wrongType('options.signal', 'an instance of AbortSignal', signal)
 }
 
-export function checkOptions(options: unknown): asserts options is object {
+/** @param known The names of all options; unless they are given, others are looked for elsewhere. */
+export function checkOptions(options: unknown, known?: readonly string[]): asserts options is object {
   if (typeof options !== 'object' || options === null) throw wrongType('options', 'of type object', options)
+  if (!known) return
+  // Without a list of the names: some of these calls are made for every frame.
+  for (const name in options) if (!known.includes(name)) throw noOption(`options.${name}`, name, nearest(name, known))
+}
+
+/** The options of a call that only waits. */
+export const WAITING: readonly string[] = ['signal']
+
+/** For a name that no option has: one that is silently ignored would be missed much later. */
+export function noOption(name: string, value: unknown, meant: string | undefined): TypeError {
+  const advice = meant === undefined ? '' : `. Did you mean "${meant}"?`
+  return coded(new TypeError(`${quote(name)} is no option. Received ${show(value)}${advice}`), 'ERR_INVALID_ARG_VALUE')
 }
 
 function quote(name: string): string {

@@ -26,7 +26,7 @@ const HELLO_PATIENCE = 5000
  * `ERR_XSKNET_PROTOCOL_VERSION`, `ERR_XSKNET_UNSUPPORTED_PLATFORM` or whatever else the daemon says.
  */
 export async function connect(options: ConnectOptions = {}): Promise<Network> {
-  checkOptions(options)
+  checkOptions(options, ['socket', 'signal'])
   const { socket = process.env.XSKNET_SOCKET || DEFAULT_SOCKET, signal } = options
   if (typeof socket !== 'string') throw wrongType('options.socket', 'of type string', socket)
   if (socket === '' || socket.includes('\0')) throw wrongValue('options.socket', 'must be a path', socket)
@@ -112,8 +112,22 @@ function refused(socket: string, cause: NodeJS.ErrnoException): XsknetError {
         cause,
       })
     default:
-      return new XsknetError('ERR_XSKNET_KERNEL_REFUSED', `connecting to ${socket} failed: ${cause.message}`, { details, cause })
+      return new XsknetError('ERR_XSKNET_KERNEL_REFUSED', `connecting to ${socket} failed: ${cause.message}`, {
+        hint: hints[cause.code ?? ''],
+        details,
+        cause,
+      })
   }
+}
+
+/** What a process can do about refusals that have nothing to do with the daemon. */
+const hints: Record<string, string> = {
+  EMFILE: 'This process has as many files open as it may: close some, or raise the limit (`ulimit -n`, LimitNOFILE=).',
+  ENFILE: 'The machine has as many files open as it may: `fs.file-max` raises the limit.',
+  ENAMETOOLONG: 'A socket has a path of at most 107 bytes: put it where its path is shorter.',
+  ELOOP: 'Links on the way to the socket lead in a circle: name it by another path.',
+  ENOMEM: 'The machine, or the control group of this process, has no memory left.',
+  ENOBUFS: 'The machine, or the control group of this process, has no memory left.',
 }
 
 function silent(socket: string): XsknetError {

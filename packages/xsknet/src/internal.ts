@@ -8,8 +8,10 @@ import type { Descriptors } from './conversation.js'
 import { native } from './native.js'
 
 export { checkOptions, checkSignal, wrongType } from './arguments.js'
+export { failed } from './native.js'
 export { type MakeSocket, type OwnSocket, openPinnedPort } from './network.js'
 export { type BindingPlace, requireBinding } from './platform.js'
+export { nearest, slipIn } from './slips.js'
 
 /** Takes descriptors over, so that they are closed with what is returned, or by whoever it is given to. */
 export function own(fds: number[]): Descriptors {

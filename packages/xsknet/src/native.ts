@@ -1,6 +1,7 @@
 import { type Binding, type binding, loadBinding } from './binding.js'
 import { XsknetError } from './errors.js'
-import { fromFailure } from './protocol.js'
+import { type Failure, fromFailure } from './protocol.js'
+import { sentence } from './slips.js'
 
 export type AdoptedSocket = binding.AdoptedSocket
 export type HotPath = binding.HotPath
@@ -20,10 +21,15 @@ export function native(): Binding {
 export function typed(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof XsknetError || !error.message.startsWith('{')) return error
   try {
-    return fromFailure(JSON.parse(error.message))
+    return failed(JSON.parse(error.message))
   } catch {
     return error
   }
+}
+
+/** What a binding says, with its hint as a sentence. */
+export function failed(failure: Failure): XsknetError {
+  return fromFailure({ ...failure, ...(failure.hint && { hint: sentence(failure.hint) }) })
 }
 
 /**

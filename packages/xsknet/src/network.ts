@@ -1,10 +1,10 @@
 import { EventEmitter } from 'node:events'
-import { checkOptions, checkSignal, outOfRange, wrongArgument, wrongType, wrongValue } from './arguments.js'
+import { checkOptions, checkSignal, noOption, outOfRange, WAITING, wrongArgument, wrongType, wrongValue } from './arguments.js'
 import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
 import { XsknetError } from './errors.js'
 import type { QueueSettings } from './inside.js'
 import type { Reservation } from './native.js'
-import type { Port, PortControl } from './port.js'
+import { news, type Port, type PortControl } from './port.js'
 import {
   type Event,
   faultIn,
@@ -355,7 +355,7 @@ export class Network extends EventEmitter<NetworkEvents> {
   }
 
   async #ask<O extends Operation>(operation: O, parameters: Parameters<O>, options: RequestOptions): Promise<Result<O>> {
-    checkOptions(options)
+    checkOptions(options, WAITING)
     checkSignal(options.signal)
     check(operation, parameters, (path) => path)
     return this.#request(operation, parameters, { take: (result) => result, signal: options.signal })
@@ -433,12 +433,12 @@ export class Network extends EventEmitter<NetworkEvents> {
     const held = this.#ports.get(event.port)
     if (!held) return
     held.lost = error
-    held.port?.deref()?.lost(error)
+    held.port?.deref()?.[news].lost(error)
   }
 
   #daemonGone(error: XsknetError): void {
     // Each for itself: what a listener of one port throws must not keep the others from hearing of it.
-    for (const port of this.#openPorts()) queueMicrotask(() => port.alone())
+    for (const port of this.#openPorts()) queueMicrotask(() => port[news].alone())
     if (this.#closing) return
     this.#settle.reject(error)
     this.emit('daemonGone', error)
@@ -487,7 +487,7 @@ function checkMaxKept(maxKept: unknown): void {
 function kernelBusyPoll(busyPoll: NonNullable<PortOptions['busyPoll']>): unknown {
   if (typeof busyPoll !== 'object' || busyPoll === null) return busyPoll
   const { spinMicroseconds, budget = BUDGET, ...others } = busyPoll
-  if ('microseconds' in others) throw wrongValue('options.busyPoll.microseconds', 'is no option', others.microseconds)
+  if ('microseconds' in others) throw noOption('options.busyPoll.microseconds', others.microseconds, 'spinMicroseconds')
   return { ...others, ...(spinMicroseconds !== undefined && { microseconds: spinMicroseconds }), budget }
 }
 

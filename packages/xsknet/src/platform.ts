@@ -6,6 +6,8 @@ export interface System {
   arch: string
   /** The version of the GNU C library that this process runs on, such as `2.36`; undefined on another C library. */
   glibc: string | undefined
+  /** Another runtime than Node, such as `Bun 1.4.5`. */
+  runtime?: string | undefined
 }
 
 /** Where the binding of a package may be. */
@@ -18,8 +20,16 @@ export interface BindingPlace {
   carrier: string
 }
 
+/** As `engines` of the packages has it. */
+const OLDEST_NODE = '20.19'
 /** The oldest GNU C library that the published bindings load on. Debian 12, Ubuntu 22.04 and RHEL 9 have it. */
 export const OLDEST_GLIBC = '2.34'
+
+/**
+ * Runtimes that load the binding and then lack what it calls: Node-API gives a module Node's event loop, libuv, by which it waits for
+ * frames. Bun aborts the process at such a call, and Deno answers it with nothing.
+ */
+const OTHERS: Readonly<Record<string, string>> = { bun: 'Bun', deno: 'Deno' }
 
 /**
  * Loads the binding that a clone has built, else the one that was installed beside the package.
@@ -30,6 +40,8 @@ export const OLDEST_GLIBC = '2.34'
  */
 export function requireBinding(load: (id: string) => unknown, place: BindingPlace, system?: System): unknown {
   const { owner, built, carrier } = place
+  const runtime = system ? system.runtime : otherRuntime()
+  if (runtime !== undefined) throw strange(runtime)
   const { platform, arch } = system ?? process
   if (platform !== 'linux' || arch !== 'x64') throw unfit(undefined)
   try {
@@ -41,6 +53,22 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
     return load(carrier)
   } catch (cause) {
     throw unfit(cause)
+  }
+
+  function strange(runtime: string): XsknetError {
+    return new XsknetError('ERR_XSKNET_UNSUPPORTED_PLATFORM', `${owner} does not work on ${runtime}`, {
+      hint: `Run the program with Node ${OLDEST_NODE} or later: its native part waits for frames in Node's own event loop, which ${runtime} lacks.`,
+      details: { problem: 'runtime', runtime },
+    })
+  }
+
+  /** Whether this code is in its package, rather than in a bundle. */
+  function isAtHome(): boolean {
+    try {
+      return (load('../package.json') as { name?: unknown }).name === owner
+    } catch {
+      return false
+    }
   }
 
   function unfit(cause: unknown): XsknetError {
@@ -61,6 +89,18 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
         `${owner} has no binding for a system without the GNU C library, such as musl`,
         `Run this on a system with glibc ${OLDEST_GLIBC} or newer: not Alpine, but Debian 12, for example.`,
       )
+    if ((cause as NodeJS.ErrnoException | undefined)?.code === 'ERR_DLOPEN_DISABLED')
+      return error(
+        'addons',
+        `${owner} cannot load its binding: this Node was told to load no native parts`,
+        'Start Node without --no-addons, and where it has --permission, with --allow-addons; NODE_OPTIONS may have either.',
+      )
+    if (isMissing(cause, carrier) && !isAtHome())
+      return error(
+        'bundled',
+        `${owner} is part of a bundle, and its binding ${carrier} is not installed beside that`,
+        `Leave ${owner} out of the bundle (\`external\` of esbuild, \`externals\` of webpack), and install it where the program runs.`,
+      )
     if (isMissing(cause, carrier))
       return error(
         'missing',
@@ -75,6 +115,14 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
       )
     return error('refused', `${owner}’s binding does not load: ${textOf(cause)}`, `Reinstall ${owner}: the file may be damaged.`)
   }
+}
+
+function otherRuntime(): string | undefined {
+  for (const [key, name] of Object.entries(OTHERS)) {
+    const version = process.versions[key]
+    if (version !== undefined) return `${name} ${version}`
+  }
+  return undefined
 }
 
 /** What a binding is looked for on. */

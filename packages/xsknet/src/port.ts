@@ -8,7 +8,7 @@ import type { Owner, QueueSettings } from './inside.js'
 import type { Ending } from './life.js'
 import type { AdoptedSocket } from './native.js'
 import type { KernelStatistics, PortInfo, PortStatistics } from './protocol.js'
-import { inside, Queue } from './queue.js'
+import { checkBatches, inside, Queue } from './queue.js'
 import { type BatchesOptions, read } from './reader.js'
 import { portClosed } from './refusals.js'
 import type { SendOptions } from './sending.js'
@@ -20,6 +20,17 @@ export interface PortControl {
   close(): Promise<void>
   /** `undefined`: the daemon is gone. */
   statistics(): Promise<PortStatistics | undefined>
+}
+
+/** Where a port hears what the daemon says of it. */
+export const news = Symbol('xsknet.news')
+
+/** What the network, and nobody else, tells a port. */
+export interface News {
+  /** The daemon says that the port is gone. */
+  lost(error: XsknetError): void
+  /** The daemon is gone, so nobody will tell if the device goes, too. */
+  alone(): void
 }
 
 /** What a {@link Port} emits. Nothing here must be listened to: whoever reads or sends is told the same. */
@@ -83,7 +94,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
     this.#settings = settings
     this.#control = control
     const owner: Owner = {
-      lost: (error) => this.lost(error),
+      lost: (error) => this.#lose(error),
       starved: (times) => this.emit('starved', times),
     }
     this.queues = Object.freeze(opened(sockets, (socket, index) => new Queue(socket, info, index, owner, settings)))
@@ -113,6 +124,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
    * and signals get their turn about once a millisecond.
    */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
+    checkBatches(options)
     return read(this.queues.map(inside), options, this.#settings.spinMicroseconds)
   }
 
@@ -183,8 +195,12 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
     return this
   }
 
-  /** By the network only: the daemon says that the port is gone. */
-  lost(error: XsknetError): void {
+  /** @internal */
+  get [news](): News {
+    return { lost: (error) => this.#lose(error), alone: () => this.#goOnAlone() }
+  }
+
+  #lose(error: XsknetError): void {
     this.#hurry()
     if (this.#over) return
     this.#loss = error
@@ -193,8 +209,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
     this.emit('lost', error)
   }
 
-  /** By the network only: the daemon is gone, so nobody will tell if the device goes, too. */
-  alone(): void {
+  #goOnAlone(): void {
     if (this.#over || this.#alone) return
     this.#alone = true
     for (const queue of this.queues) inside(queue).life.alone()

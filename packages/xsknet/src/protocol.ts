@@ -6,6 +6,7 @@
  */
 import * as v from 'valibot'
 import { XsknetError, type XsknetErrorCode } from './errors.js'
+import { slipIn } from './slips.js'
 
 /** The version that this file describes. It stands in every message. */
 export const PROTOCOL_VERSION = 1
@@ -414,13 +415,18 @@ export interface Fault {
   expected: string
   /** What stands there. */
   value: unknown
+  /** What an unknown key was probably meant to be. */
+  meant?: string | undefined
 }
 
 /** The first fault of parameters that are about to be sent, so that a wrong argument is told to the caller and not to the daemon. */
 export function faultIn<O extends Operation>(operation: O, parameters: unknown): Fault | undefined {
-  const { success, issues } = v.safeParse(operations[operation].request, parameters, { abortEarly: true })
+  const schema = operations[operation].request
+  const { success, issues } = v.safeParse(schema, parameters, { abortEarly: true })
   if (!success) {
     const [{ type, expected, input }] = issues
+    const slip = slipIn(schema, issues[0])
+    if (slip) return { path: slip.path.join('.'), rule: 'key', expected: 'never', value: slip.path.at(-1), meant: slip.meant }
     return { path: v.getDotPath(issues[0]) ?? '', rule: type, expected: expected ?? 'integer', value: input }
   }
   const flaw = flawIn(parameters)
@@ -502,6 +508,7 @@ export function fromFailure({ code, message, hint, details, cause }: Failure): X
   return new XsknetError(code as XsknetErrorCode, message, { hint, details, ...(underneath && { cause: underneath }) })
 }
 
+const MESSAGES = 'See docs/protocol.md of the package xsknet: it shows every message.'
 const LONE_SURROGATE = /\p{Surrogate}/u
 const utf8 = new TextEncoder()
 const fromUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -585,16 +592,23 @@ function check<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
   if (Array.isArray(value)) throw malformed('the message holds a list where the protocol has an object', '')
   const { success, output, issues } = v.safeParse(schema, value, { abortEarly: true })
   if (success) return output
-  const path = v.getDotPath(issues[0]) ?? ''
-  throw malformed(
-    `${path ? `${quote(path)} of the message` : 'the message'} is not as the protocol has it: ${issues[0].message}`,
-    path,
-  )
+  const [issue] = issues
+  const slip = slipIn(schema, issue)
+  if (slip) {
+    const stray = slip.path.join('.')
+    const meant = slip.meant === undefined ? '' : `; did you mean ${quote(slip.meant)}?`
+    const known = slip.known.length === 0 ? undefined : `The protocol has the keys ${slip.known.join(', ')} there.`
+    throw malformed(`${quote(stray)} of the message is not in the protocol${meant}`, stray, undefined, known)
+  }
+  const path = v.getDotPath(issue) ?? ''
+  const where = path ? `${quote(path)} of the message` : 'the message'
+  const why = issue.input === undefined && path ? 'is missing' : `is not as the protocol has it: ${issue.message}`
+  throw malformed(`${where} ${why}`, path)
 }
 
-function malformed(message: string, path: string, cause?: unknown): XsknetError {
+function malformed(message: string, path: string, cause?: unknown, hint = MESSAGES): XsknetError {
   return new XsknetError('ERR_XSKNET_MESSAGE_MALFORMED', cut(message, 512), {
-    hint: 'docs/protocol.md shows every message.',
+    hint,
     details: { path: cut(path, 128) },
     ...(cause !== undefined && { cause }),
   })

@@ -1,4 +1,4 @@
-import { checkOptions, checkSignal, outOfRange, wrongType } from './arguments.js'
+import { checkOptions, checkSignal, outOfRange, WAITING, wrongType } from './arguments.js'
 import type { QueueToken } from './away.js'
 import { Batch, end } from './batch.js'
 import type { DescriptorBatch } from './descriptors.js'
@@ -94,6 +94,7 @@ export class Queue implements Outlet {
 
   /** As {@link Port.batches}, from this queue alone. */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
+    checkBatches(options)
     return read([this.#inside], options, this.#settings.spinMicroseconds)
   }
 
@@ -199,7 +200,7 @@ export class Queue implements Outlet {
    */
   readable(options: ReadableOptions = {}): Promise<boolean> {
     try {
-      checkOptions(options)
+      checkOptions(options, WAITING)
       const { signal } = options
       checkSignal(signal)
       signal?.throwIfAborted()
@@ -349,6 +350,11 @@ export class Queue implements Outlet {
     this.#starvedTold = starved
     process.nextTick(() => this.#owner.starved(times))
   }
+}
+
+/** The reader itself checks the values. */
+export function checkBatches(options: BatchesOptions): void {
+  checkOptions(options, ['max', 'signal'])
 }
 
 function checkSleep(microseconds: number): void {

@@ -1,4 +1,4 @@
-import { checkOptions, checkSignal, outOfRange, wrongType } from './arguments.js'
+import { checkOptions, checkSignal, outOfRange, WAITING, wrongType } from './arguments.js'
 import type { Census } from './figures.js'
 import type { AdoptedSocket, HotPath } from './native.js'
 import { frameTooLong, type Member } from './refusals.js'
@@ -54,7 +54,7 @@ export class Sending {
   }
 
   async send(bytes: Uint8Array, options: SendOptions): Promise<void> {
-    checkOptions(options)
+    checkOptions(options, WAITING)
     const { signal } = options
     checkSignal(signal)
     signal?.throwIfAborted()

@@ -26,6 +26,37 @@ export function readAddress(text: string): Address {
   return { ip, prefix }
 }
 
+const linkLocal = 0xfe80n << 112n
+const mapped = 0xffffn
+
+/** The addresses that begin with the same bits. */
+interface Block {
+  readonly width: number
+  readonly bits: bigint
+  readonly prefix: number
+}
+
+function within({ width, bits, prefix }: Block, other: bigint): boolean {
+  const free = BigInt(width - prefix)
+  return other >> free === bits >> free
+}
+
+/**
+ * What the core refuses as the address of any port. A grant of nothing else is a slip; one that has them among others, such as
+ * `0.0.0.0/0`, is not: it says that any address will do.
+ */
+const nobodys: readonly (Block & { why: string })[] = (
+  [
+    ['127.0.0.0/8', 'loopback'],
+    ['::1/128', 'loopback'],
+    ['224.0.0.0/4', 'multicast'],
+    ['ff00::/8', 'multicast'],
+    ['0.0.0.0/32', 'unspecified'],
+    ['::/128', 'unspecified'],
+    ['255.255.255.255/32', 'broadcast'],
+  ] as const
+).map(([text, why]) => ({ ...parse(text), why }))
+
 /** A block of addresses that a grant allows, such as `192.0.2.8/29`, or a single one. */
 export class Range {
   readonly #block: Parsed
@@ -44,11 +75,16 @@ export class Range {
     this.#block = { ...block, prefix }
   }
 
+  /** The kind of address, such as `loopback`, if it has no other: the core refuses those to every port. */
+  get useless(): string | undefined {
+    const { width, bits, prefix } = this.#block
+    return nobodys.find((other) => other.width === width && prefix >= other.prefix && within(other, bits))?.why
+  }
+
   has(address: Address): boolean {
     const { width, bits, prefix } = this.#block
     const other = parse(address.ip)
-    const free = BigInt(width - prefix)
-    return other.width === width && other.bits >> free === bits >> free
+    return other.width === width && within({ width, bits, prefix }, other.bits)
   }
 
   toString(): string {
@@ -56,9 +92,6 @@ export class Range {
     return prefix === width ? ip : `${ip}/${prefix}`
   }
 }
-
-const linkLocal = 0xfe80n << 112n
-const mapped = 0xffffn
 
 // The arithmetic is our own, because node:net's BlockList takes IPv4 rules for IPv4-mapped IPv6 addresses too and says
 // nothing of bits behind a prefix.

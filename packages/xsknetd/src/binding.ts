@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module'
 import { requireBinding } from 'xsknet/internal'
 import type * as binding from '../native/binding.d.ts'
 
@@ -11,9 +10,15 @@ export type Binding = typeof binding
  * @throws {XsknetError} `ERR_XSKNET_UNSUPPORTED_PLATFORM` where none loads.
  */
 export function loadBinding(): Binding {
-  return requireBinding(createRequire(import.meta.url), {
+  return requireBinding(requireHere, {
     owner: 'xsknetd',
     built: '../native/xsknetd.linux-x64-gnu.node',
     carrier: '@xsknet/daemon-linux-x64-gnu',
   }) as Binding
+}
+
+/** Not by an import of `createRequire`: webpack puts `undefined` in its place. */
+function requireHere(id: string): unknown {
+  // What esbuild makes as CommonJS has no URL, but the name of its file.
+  return process.getBuiltinModule('node:module').createRequire(import.meta.url ?? __filename)(id)
 }

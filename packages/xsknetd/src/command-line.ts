@@ -1,5 +1,6 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { XsknetError } from 'xsknet'
+import { nearest } from 'xsknet/internal'
 import { type Settings, socketOf } from './config.js'
 import { DEFAULT_LAB } from './lab.js'
 
@@ -9,11 +10,39 @@ export type Command =
   | { command: 'run'; config: string | undefined; settings: Settings }
   | { command: 'lab'; name: string; down: boolean }
   | { command: 'status' | 'ports'; socket: string | undefined; json: boolean }
-  | { command: 'stats'; socket: string | undefined; json: boolean; of: { port: number } | { uplink: string } | undefined }
+  | { command: 'stats'; socket: string | undefined; json: boolean; of: Subject | undefined }
+
+/** What statistics are asked of: a port by its number, or a card or ports by their name. */
+export type Subject = { port: number } | { name: string }
+
+/** Every key that a file may have, for whoever has no documentation at hand. */
+export const exampleConfiguration = `[daemon]                    # each counts less than the option of its name
+uplinks = ["eth0"]
+mode = "unspecified"
+instance = "default"
+socket = "/run/xsknet/default.sock"
+log = "text"
+
+[[grant]]                   # one for each user, or group, and network
+user = "nobody"             # or group = "netops"; or a number
+uplinks = ["eth0"]
+addresses = ["192.0.2.8/29", "2001:db8::10/124"]
+vlans = ["untagged"]        # or numbers
+ports = 1                   # the most of one user at once
+queues = 1                  # the most of one port, 1 to 8
+memory = "16MiB"            # the most of one user's ports at once
+pinned = false              # may make the socket itself
+innerTags = false           # may send VLAN tags within its own
+routing = false             # may send what steers the traffic of others
+busyPoll = false            # may have the kernel poll the card
+hugePages = false           # may use the host's huge pages
+rates = { broadcast = 1000, multicast = 1000, unknownUnicast = 1000 }  # frames a second, or "unlimited"
+`
 
 export const usage = `xsknetd owns network cards and hands out AF_XDP ports to programs without rights of their own.
 
-  xsknetd run --uplink <card>… [options]    the daemon itself, as root, until SIGTERM or SIGINT
+  xsknetd run --uplink <card>… [options]    the daemon itself, as root, until SIGTERM or SIGINT;
+                                            SIGHUP has it read the grants again
     --uplink <card>        a card to manage; once for each
     --mode <mode>          where programs run on it: unspecified (default), native, skb, hw
     --config <file.toml>   who may have what, and the settings here; what is given here counts more
@@ -23,7 +52,8 @@ export const usage = `xsknetd owns network cards and hands out AF_XDP ports to p
 
   xsknetd status [options]                  the daemon and its cards
   xsknetd ports [options]                   open ports: everybody's for root, else your own
-  xsknetd stats [<port> | <card>] [options] where frames went, and where they were lost, hop by hop
+  xsknetd stats [<port> | <card>] [options] where frames went, and where they were lost, hop by hop;
+                                            a port by its number or its name
     --socket <path>        of the daemon; $XSKNET_SOCKET or /run/xsknet/default.sock
     --instance <name>      the same by the daemon's name
     --json                 for programs
@@ -33,6 +63,10 @@ export const usage = `xsknetd owns network cards and hands out AF_XDP ports to p
     --down                 removes it
 
   xsknetd --help | --version
+
+A configuration (TOML). What is not set has the value shown, but for user, uplinks and addresses:
+
+${exampleConfiguration.trimEnd().replace(/^(?=.)/gm, '  ')}
 
 It ends with 0 when all went well, 1 when something failed, 2 when the command line or the configuration cannot be followed.`
 
@@ -60,7 +94,8 @@ export function readCommandLine(words: readonly string[]): Command {
     const { help, version } = parse(words, anywhere).values
     if (help || version) return { command: help ? 'help' : 'version' }
   }
-  if (!Object.hasOwn(optionsOf, name)) throw wrong(`there is no command \`${name}\``)
+  if (!Object.hasOwn(optionsOf, name))
+    throw wrong(`there is no command \`${name}\`${meant(nearest(name, Object.keys(optionsOf)))}`)
   const command = name as keyof typeof optionsOf
 
   const { values, positionals } = parse(rest, { ...optionsOf[command], ...anywhere }, name)
@@ -82,7 +117,7 @@ export function readCommandLine(words: readonly string[]): Command {
   const asked = { socket: socket ?? (instance === undefined ? undefined : socketOf(instance)), json }
   if (command !== 'stats') return { command, ...asked }
   const [of] = positionals
-  return { command, ...asked, of: of === undefined ? undefined : /^\d{1,10}$/.test(of) ? { port: Number(of) } : { uplink: of } }
+  return { command, ...asked, of: of === undefined ? undefined : /^\d{1,10}$/.test(of) ? { port: Number(of) } : { name: of } }
 }
 
 /** The values are not checked here, but with those of the file. */
@@ -96,8 +131,15 @@ function parse(args: readonly string[], options: NonNullable<ParseArgsConfig['op
   } catch (error) {
     // Node's own words, without its advice for those who wrote the program.
     const [what = ''] = (error as Error).message.split(/[.\n]/)
-    throw wrong(`${what[0]?.toLowerCase()}${what.slice(1)}${command ? ` for \`${command}\`` : ''}`)
+    const [, stray] = /^Unknown option '--([^']*)'/.exec(what) ?? []
+    const near = stray === undefined ? undefined : nearest(stray, Object.keys(options))
+    const of = command ? ` for \`${command}\`` : ''
+    throw wrong(`${what[0]?.toLowerCase()}${what.slice(1)}${of}${meant(near && `--${near}`)}`)
   }
+}
+
+function meant(name: string | undefined): string {
+  return name === undefined ? '' : `; did you mean \`${name}\`?`
 }
 
 function wrong(message: string): XsknetError {

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { parse, type TomlError } from 'smol-toml'
 import * as v from 'valibot'
 import { XsknetError } from 'xsknet'
+import { slipIn } from 'xsknet/internal'
 import { MAX_QUEUES } from 'xsknet/protocol'
 import { type Accounts, systemAccounts } from './accounts.js'
 import { Range } from './addresses.js'
@@ -87,7 +88,14 @@ const device = v.pipe(
   v.string("it has to be a card's name in quotes"),
   v.regex(/^[^\s/]{1,15}$/, "it has to be a card's name of 1 to 15 characters, without spaces and `/`"),
 )
-const devices = many(device, 'a list of cards, such as ["eth0"]')
+const devices = v.pipe(
+  many(device, 'a list of cards, such as ["eth0"]'),
+  // Nobody means a card twice: one of them was to be another.
+  v.check(
+    (names) => new Set(names).size === names.length,
+    ({ input }) => `it names the card ${input.find((name, at) => input.indexOf(name) < at)} twice`,
+  ),
+)
 const wanted = <T extends string>(...values: T[]) =>
   v.picklist(values, `it has to be ${values.map((value) => `"${value}"`).join(' or ')}`)
 const mode = wanted('unspecified', 'native', 'skb', 'hw')
@@ -125,7 +133,7 @@ const queues = v.custom<number>((value) => whole(value, 1, MAX_QUEUES), `it has 
 const memory = v.pipe(
   v.custom<string | number>(
     (value) => whole(toBytes(value as string | number), 1, Number.MAX_SAFE_INTEGER),
-    'it has to be a number of bytes, or one like "64MiB" (B, KiB, MiB, GiB)',
+    'it has to be a number of bytes from 1 on, or one like "64MiB" (B, KiB, MiB, GiB)',
   ),
   v.transform(toBytes),
 )
@@ -172,7 +180,12 @@ const grantSchema = (accounts: Accounts) => {
     v.string('it has to be an address or a range in quotes, such as "192.0.2.8/29"'),
     v.rawTransform(({ dataset, addIssue, NEVER }) => {
       try {
-        return new Range(dataset.value)
+        const range = new Range(dataset.value)
+        if (range.useless === undefined) return range
+        addIssue({
+          message: `\`${dataset.value}\` is ${range.useless}, which no port may have: grant addresses of the card's network`,
+        })
+        return NEVER
       } catch (error) {
         const { message, hint } = error as XsknetError
         addIssue({ message: `${message}. ${hint}` })
@@ -214,7 +227,7 @@ export function readConfiguration(above: Settings, file?: string, accounts: Acco
   })
   const { daemon, grant } = check(schema, source?.content ?? {}, source)
   const flags = check(settings, given(above), undefined, ([key]) => (key === 'uplinks' ? '--uplink' : `--${key}`))
-  return settle({ instance: 'default', ...daemon, ...flags }, grant, (nth) => `the ${ordinal(nth)} [[grant]] of ${file}`)
+  return settle({ instance: 'default', ...daemon, ...flags }, grant, (at) => `${nthGrant(at)} of ${file}`)
 }
 
 /**
@@ -231,7 +244,7 @@ export function checkConfiguration(
     grants: v.optional(v.array(grantSchema(accounts), 'it has to be a list'), []),
   })
   const { grants, ...daemon } = check(schema, given(options))
-  return settle(daemon, grants, (nth) => `the ${ordinal(nth)} of \`grants\``)
+  return settle(daemon, grants, (at) => `\`grants[${at}]\``)
 }
 
 type CheckedGrant = v.InferOutput<ReturnType<typeof grantSchema>>
@@ -239,7 +252,7 @@ type CheckedGrant = v.InferOutput<ReturnType<typeof grantSchema>>
 function settle(
   { uplinks = [], mode = 'unspecified', instance, socket, log = 'text' }: Settings,
   grants: CheckedGrant[],
-  origin: (nth: number) => string,
+  origin: (at: number) => string,
 ): Configuration {
   if (uplinks.length === 0) {
     throw new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', 'no card was given for the daemon to manage', {
@@ -255,7 +268,7 @@ function settle(
     log,
     grants: grants.map(({ user, group, ...grant }, at) => {
       const holder = user === undefined ? { gid: group as number } : { uid: user }
-      return { ...grant, holder, origin: origin(at + 1) }
+      return { ...grant, holder, origin: origin(at) }
     }),
   }
 }
@@ -272,7 +285,7 @@ function readSource(file: string): Source {
     text = readFileSync(file, 'utf8')
   } catch (cause) {
     throw new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', `the configuration ${file} cannot be read`, {
-      hint: 'Is the path right, and may this user read it?',
+      hint: hintToRead(file, (cause as NodeJS.ErrnoException).code),
       details: { file },
       cause,
     })
@@ -283,7 +296,7 @@ function readSource(file: string): Source {
     const { line, message } = cause as TomlError
     const [what = ''] = message.replace(/^Invalid TOML document: /, '').split('\n')
     throw new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', `${file}:${line} is no TOML: ${what}`, {
-      hint: 'docs/daemon.md shows a whole file.',
+      hint: EXAMPLE,
       details: { file, line },
     })
   }
@@ -292,16 +305,52 @@ function readSource(file: string): Source {
 function check<T>(schema: v.GenericSchema<unknown, T>, value: unknown, source?: Source, name = keyOf): T {
   const { success, output, issues } = v.safeParse(schema, value, { abortEarly: true })
   if (success) return output
-  const [{ path = [], message, expected, input }] = issues
-  const keys = path.map(({ key }) => key as string | number)
+  const [issue] = issues
+  const { path = [], message, input } = issue
+  const slip = slipIn(schema, issue)
+  const keys = slip?.path ?? path.map(({ key }) => key as string | number)
   const key = name(keys)
   const line = source && lineOf(source.text, keys)
   const where = source ? `${source.file}${line === undefined ? '' : `:${line}`}: ` : ''
-  const why = expected === 'never' ? 'there is no such key' : input === undefined ? 'it is missing' : message
-  throw new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', `${where}\`${key}\`: ${why}`, {
-    hint: 'docs/daemon.md lists every key.',
+  const what = source ? placeOf(keys) : `\`${key}\``
+  const unknown = slip && `there is no such key${slip.meant === undefined ? '' : `; did you mean \`${slip.meant}\`?`}`
+  const why = unknown ?? (input === undefined ? 'it is missing' : message)
+  throw new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', `${where}${what}: ${why}`, {
+    hint: slip ? `The keys there are ${slip.known.join(', ')}. ${EXAMPLE}` : EXAMPLE,
     details: { key, ...(source && { file: source.file }), ...(line !== undefined && { line }) },
   })
+}
+
+/** For whoever has the program and not its documentation. */
+const EXAMPLE = '`xsknetd --help` shows a whole configuration.'
+
+function hintToRead(file: string, code: string | undefined): string {
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return `There is no such file; a path that does not begin with / is looked for from ${process.cwd()} on.`
+    case 'EACCES':
+    case 'EPERM':
+      return `Give this user (${process.geteuid?.()}) the right to read it, and to search the folders above it.`
+    case 'EISDIR':
+      return `It is a folder: name the file in it, such as ${file.replace(/\/*$/, '')}/xsknetd.toml.`
+    case 'EMFILE':
+    case 'ENFILE':
+      return 'Too many files are open: raise the limit (`ulimit -n`, LimitNOFILE=).'
+    default:
+      return 'The cause says what the system refused.'
+  }
+}
+
+/** For people, as a file has it: `addresses[1]` of the 1st [[grant]]. */
+function placeOf([table, nth, ...keys]: (string | number)[]): string {
+  if (table !== 'grant' || typeof nth !== 'number')
+    return `\`${keyOf([table as string, ...(nth === undefined ? [] : [nth]), ...keys])}\``
+  return keys.length === 0 ? nthGrant(nth) : `\`${keyOf(keys)}\` of ${nthGrant(nth)}`
+}
+
+function nthGrant(at: number): string {
+  return `the ${ordinal(at + 1)} [[grant]]`
 }
 
 /** `grant[0].addresses[1]`. */

@@ -1,10 +1,12 @@
+import { isDeepStrictEqual } from 'node:util'
 import { type Configuration, checkConfiguration, type GrantOptions, type Settings, socketOf } from './config.js'
 import { Estate, reasonOf } from './estate.js'
 import type { Log } from './log.js'
 import { type Machine, thisMachine } from './native.js'
+import type { Grant } from './policy.js'
 import { Server, wireLimits } from './server.js'
 import { ignoreSignal, inspectorUrl } from './surroundings.js'
-import { trustOf } from './trust.js'
+import { type Trust, trustOf } from './trust.js'
 import { version } from './version.js'
 import type { Listener } from './wire.js'
 
@@ -77,16 +79,32 @@ export async function startDaemon({ log = () => {}, ...options }: DaemonOptions)
   return launch(checkConfiguration(options), log)
 }
 
-/** Starts a daemon on a machine. */
-export async function launch(configuration: Configuration, log: Log, machine: Machine = thisMachine): Promise<Daemon> {
-  const { uplinks, mode, grants } = configuration
+/** What puts other grants in the place of a daemon's own. */
+const regrants = new WeakMap<Daemon, (grants: readonly Grant[]) => Promise<void>>()
+
+/**
+ * Puts other grants in the place of a daemon's own. Open ports stay. Where others may connect or send descriptors by them, the control
+ * socket is made anew, since it was told at its beginning whom to trust; connections live on.
+ */
+export async function regrant(daemon: Daemon, grants: readonly Grant[]): Promise<void> {
+  await regrants.get(daemon)?.(grants)
+}
+
+/** Tells of what is nearly always a slip. */
+function tellUnmanaged(grants: readonly Grant[], uplinks: readonly string[], log: Log): void {
   for (const { origin, uplinks: granted } of grants) {
     const unmanaged = granted.filter((uplink) => !uplinks.includes(uplink))
     if (unmanaged.length > 0) log('grant-without-uplink', { grant: origin, uplinks: unmanaged })
   }
+}
+
+/** Starts a daemon on a machine. */
+export async function launch(configuration: Configuration, log: Log, machine: Machine = thisMachine): Promise<Daemon> {
+  const { uplinks, mode, grants } = configuration
+  tellUnmanaged(grants, uplinks, log)
   const ground = machine.instance()
   const estate = new Estate(ground, grants, log)
-  const listener = machine.listener()
+  let listener = machine.listener()
   const outlived = beforeExit(() => {
     listener.closeNow()
     try {
@@ -98,6 +116,10 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
   let instance: string
   let socket: string
   let server: Server
+  /** Whom the socket was told to trust; `undefined` while there is none. */
+  let trust: Trust | undefined = trustOf(grants)
+  const everybody = configuration.instance !== undefined || grants.length > 0
+  const listen = (trust: Trust) => listener.listen(socket, everybody, { ...wireLimits, ...trust }, (wire) => server.accept(wire))
   try {
     instance = await ground.begin(configuration.instance)
     socket = configuration.socket ?? socketOf(instance)
@@ -106,10 +128,8 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
       else log('sweep-failed', { instance, message: failure })
     }
     await estate.manage(uplinks, mode)
-    const trust = trustOf(grants)
     server = new Server(estate, { daemon: `xsknetd ${version}`, instance }, log, trust)
-    const everybody = configuration.instance !== undefined || grants.length > 0
-    await listener.listen(socket, everybody, { ...wireLimits, ...trust }, (wire) => server.accept(wire))
+    await listen(trust)
   } catch (error) {
     await estate.close().catch((undoing) => log('undo-failed', reasonOf(undoing)))
     outlived()
@@ -117,7 +137,7 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
   }
   log('ready', { socket, instance, uplinks, grants: grants.length, pid: process.pid, version })
 
-  const running: Running = { listener, estate, server }
+  const running = { listener: () => listener, estate, server }
   // Neither the listener nor anything else of it keeps the thread.
   const alive = setInterval(() => {}, 2 ** 31 - 1)
   let ending: Promise<void> | undefined
@@ -150,11 +170,27 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
       return daemon
     },
   }
+  regrants.set(daemon, async (grants) => {
+    if (ending) return
+    tellUnmanaged(grants, uplinks, log)
+    estate.regrant(grants)
+    const next = trustOf(grants)
+    if (isDeepStrictEqual(next, trust)) return
+    server.retrust(next)
+    trust = undefined
+    await listener.close()
+    listener = machine.listener()
+    // Whoever ends the daemon from here on ends this listener.
+    if (ending) return
+    await listen(next)
+    trust = next
+  })
   return daemon
 }
 
 interface Running {
-  readonly listener: Listener
+  /** The one of this moment. */
+  readonly listener: () => Listener
   readonly estate: Estate
   readonly server: Server
 }
@@ -162,7 +198,9 @@ interface Running {
 /** The socket goes first: with it, the instance's folder may be empty. Clients hear why their ports go before they are cut off. */
 async function end({ listener, estate, server }: Running, log: Log): Promise<void> {
   log('closing')
-  await listener.close().catch((error) => log('socket-close-failed', reasonOf(error)))
+  await listener()
+    .close()
+    .catch((error) => log('socket-close-failed', reasonOf(error)))
   try {
     await estate.close()
   } finally {

@@ -100,7 +100,7 @@ const UMEM_OPTIONS = ['frames', 'frameSize', 'headroom', 'hugePages', 'multiBuff
 /** The uplinks and ports of a daemon, and whose they are. */
 export class Estate {
   readonly #ground: Ground
-  readonly #grants: readonly Grant[]
+  #grants: readonly Grant[]
   readonly #log: Log
   readonly #owners = new Set<Owner>()
   readonly #uplinks = new Map<string, UplinkInfo>()
@@ -118,6 +118,11 @@ export class Estate {
     this.#ground = ground
     this.#grants = grants
     this.#log = log
+  }
+
+  /** From now on these hold. What was opened before stays as it is until it is closed, on the terms of its day. */
+  regrant(grants: readonly Grant[]): void {
+    this.#grants = grants
   }
 
   async manage(uplinks: readonly string[], mode: UplinkMode): Promise<void> {
@@ -570,7 +575,7 @@ function lost({ port, name, uplink, inner }: PinnedPortInfo, why: string, change
 
 function unknownPort(port: number, whose: string): XsknetError {
   return new XsknetError('ERR_XSKNET_PORT_UNKNOWN', `${whose} has no port ${port}`, {
-    hint: 'Ports are named by the number in their info.',
+    hint: 'Ports are named by the number in their info; `xsknetd ports` lists them.',
     details: { port },
   })
 }

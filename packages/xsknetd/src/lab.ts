@@ -4,8 +4,9 @@
  * @module
  */
 import { existsSync, realpathSync } from 'node:fs'
-import { isSea } from 'node:sea'
 import { socketOf } from './config.js'
+import { isSea } from './sea.js'
+import { quoted } from './shell.js'
 
 /** A machine of a lab, and its end of the wire. */
 export interface LabMachine {
@@ -55,11 +56,6 @@ export function thisInstallation(): Installation {
   }
   const cloned = `${above}/../examples/ping.ts`
   return { xsknetd, example: existsSync(cloned) ? `node ${quoted(realpathSync(cloned))}` : undefined }
-}
-
-/** A word that a shell leaves as it is. */
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
 
 const deeds = {

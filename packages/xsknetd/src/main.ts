@@ -1,13 +1,15 @@
 import { writeSync } from 'node:fs'
 import { connect, type Network, XsknetError } from 'xsknet'
+import { nearest } from 'xsknet/internal'
 import { PROTOCOL_VERSION } from 'xsknet/protocol'
-import { type Command, readCommandLine, usage } from './command-line.js'
+import { type Command, readCommandLine, type Subject, usage } from './command-line.js'
 import { readConfiguration } from './config.js'
 import { type Daemon, launch } from './daemon.js'
 import { reasonOf } from './estate.js'
 import { labReport, removedReport, thisInstallation } from './lab.js'
 import { lineLog } from './log.js'
 import { bpfObjects, labs } from './native.js'
+import { hasTerminal, reloader } from './reload.js'
 import { portsReport, type Statistics, statisticsReport, statusReport, type Version, versionReport } from './report.js'
 import { inspectorUrl, leaveEnvironment, mustNotBeInspected } from './surroundings.js'
 import { version } from './version.js'
@@ -64,12 +66,25 @@ async function run({ config, settings }: Extract<Command, { command: 'run' }>): 
     ending.catch(fail)
   }
   // A second signal finds the handler still there, so that it does not break off what the first began.
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
       log('signal', { signal })
       end(0)
     })
   }
+  const reload = reloader(
+    starting,
+    configuration,
+    config === undefined ? undefined : () => readConfiguration(settings, config),
+    log,
+  )
+  const hadTerminal = hasTerminal()
+  process.on('SIGHUP', () => {
+    log('signal', { signal: 'SIGHUP' })
+    // Of a terminal that was closed, nobody is there any more who could end it.
+    if (hadTerminal && !hasTerminal()) end(0)
+    else if (!ending) void reload()
+  })
   process.on('SIGUSR1', () => log('signal-ignored', { signal: 'SIGUSR1' }))
   process.on('uncaughtException', (error) => {
     log('uncaught', { ...reasonOf(error), stack: error?.stack })
@@ -111,19 +126,20 @@ async function ask<T>(
   }
 }
 
-async function statistics(network: Network, of: { port: number } | { uplink: string } | undefined): Promise<Statistics> {
-  const ofUplink = async (uplink: string) => ({ uplink, statistics: await network.uplinkStatistics(uplink) })
-  if (of && 'uplink' in of) return { uplinks: [await ofUplink(of.uplink)], ports: [] }
-
+async function statistics(network: Network, of: Subject | undefined): Promise<Statistics> {
   const all = await network.ports()
-  if (of) {
+  if (of && 'port' in of) {
     const statistics = await network.portStatistics(of.port)
     return { uplinks: [], ports: all.flatMap((entry) => (entry.port === of.port ? [{ ...entry, statistics }] : [])) }
   }
+  const isAsked = (name: string) => of === undefined || of.name === name
+  const cards = (await network.uplinks()).map(({ uplink }) => uplink)
   const uplinks: Statistics['uplinks'][number][] = []
-  for (const { uplink } of await network.uplinks()) uplinks.push(await ofUplink(uplink))
+  for (const uplink of cards.filter(isAsked)) uplinks.push({ uplink, statistics: await network.uplinkStatistics(uplink) })
+  const asked = all.filter(({ name }) => isAsked(name))
+  if (of && uplinks.length === 0 && asked.length === 0) throw unknownName(of.name, [...cards, ...all.map(({ name }) => name)])
   const ports: Statistics['ports'][number][] = []
-  for (const entry of all) {
+  for (const entry of asked) {
     try {
       ports.push({ ...entry, statistics: await network.portStatistics(entry.port) })
     } catch (error) {
@@ -132,6 +148,15 @@ async function statistics(network: Network, of: { port: number } | { uplink: str
     }
   }
   return { uplinks, ports }
+}
+
+function unknownName(name: string, known: readonly string[]): XsknetError {
+  const meant = nearest(name, known)
+  const message = `\`${name}\` is neither a card nor an open port that you may ask about`
+  return new XsknetError('ERR_XSKNET_UPLINK_MISSING', meant === undefined ? message : `${message}; did you mean \`${meant}\`?`, {
+    hint: '`xsknetd status` lists the cards, `xsknetd ports` the ports with their numbers and names.',
+    details: { name },
+  })
 }
 
 function print(text: string): void {

@@ -1,8 +1,11 @@
 import { readFileSync } from 'node:fs'
-import { type Failure, fromFailure, type UplinkStatistics } from 'xsknet/protocol'
+import { failed } from 'xsknet/internal'
+import type { Failure, UplinkStatistics } from 'xsknet/protocol'
 import { type Binding, type binding, loadBinding } from './binding.js'
 import type { Change, Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './ground.js'
 import type { Lab } from './lab.js'
+import { hintOnMounts } from './mounts.js'
+import { checkStateFolder } from './state.js'
 import type { Party } from './trust.js'
 import type { Credentials, Descriptors, Listener, Wire } from './wire.js'
 
@@ -126,6 +129,7 @@ class NativeGround implements Ground {
   }
 
   async begin(name: string | undefined) {
+    checkStateFolder()
     const begun = await typed(() => this.#instance.open(name === undefined ? {} : { name }))
     this.#instance.onFreed((port) => {
       this.#waiting.get(port)?.()
@@ -232,7 +236,9 @@ async function typed<T>(call: () => Promise<T>): Promise<T> {
 /** The binding writes its errors down as JSON in the message of an `Error`. */
 function typedError(error: unknown): unknown {
   if (!(error instanceof Error) || !/^\{.*"code":"ERR_XSKNET_/s.test(error.message)) return error
-  return fromFailure(JSON.parse(error.message) as Failure)
+  const failure = JSON.parse(error.message) as Failure
+  const hint = failure.code === 'ERR_XSKNET_MOUNTS_HIDDEN' ? hintOnMounts() : undefined
+  return failed(hint === undefined ? failure : { ...failure, hint })
 }
 
 let loaded: Binding | undefined

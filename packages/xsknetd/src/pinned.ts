@@ -45,7 +45,7 @@ const NAMESPACE = '/proc/self/ns/net'
  * `ERR_XSKNET_PORT_LOST` if the port was taken away meanwhile.
  */
 export async function openPinned(options: PinnedOptions): Promise<Port> {
-  checkOptions(options)
+  checkOptions(options, ['port', 'network', 'signal'])
   const { port, network, signal } = options
   checkSignal(signal)
   if (typeof port !== 'object' || port === null) throw wrongType('options.port', 'of type object', port)

@@ -197,7 +197,7 @@ function notPermitted(own: readonly Grant[], { uid }: Credentials, wish: Wish): 
 function exhausted(
   { uid }: Credentials,
   limit: 'ports' | 'memory',
-  { [limit]: has, lingering }: Holding,
+  { [limit]: has, ports, lingering }: Holding,
   asked: number,
   grants: readonly Grant[],
 ): XsknetError {
@@ -208,17 +208,22 @@ function exhausted(
     : ''
   const ways = [
     ...(lingering ? ['close the descriptors of closed ports in every process that has them'] : []),
-    'close a port',
+    ...(ports > (lingering?.ports ?? 0) ? ['close a port'] : []),
     ...(limit === 'memory' ? ['ask for fewer queues, or fewer or smaller frames'] : []),
-  ].join(', ')
+    `or raise \`${limit}\` in ${grant.origin}`,
+  ]
   return new XsknetError(
     'ERR_XSKNET_LIMIT_REACHED',
     `user ${uid} has ${has} ${unit} and asks for ${asked} more, but may have ${most}${remains}`,
     {
-      hint: `${ways.replace(/^c/, 'C')}, or raise \`${limit}\` in ${grant.origin}.`,
+      hint: `${capital(ways.length === 1 ? ways.join().replace(/^or /, '') : ways.join(', '))}.`,
       details: { uid, limit, has, asked, most, ...(lingering && { lingering: lingering.memory }) },
     },
   )
+}
+
+function capital(text: string): string {
+  return `${text[0]?.toUpperCase()}${text.slice(1)}`
 }
 
 function lengthOf(lacking: readonly Lack[]): number {

@@ -72,13 +72,19 @@ function program(hop: string, { seen, passed, toPort, toUplink, toSocket, droppe
 }
 
 function uplinkHops({ program: counters, unattributed, transmitDrops, refusedRedirects, closed }: UplinkStatistics): Hop[] {
+  const gone = portHops(closed).map((hop) => ({ ...hop, hop: `closed: ${hop.hop}` }))
   return [
     program('uplink program', counters),
     { hop: 'redirect to ports', lost: { refused: refusedRedirects } },
     { hop: 'card transmits', lost: { no_room: transmitDrops } },
     program('guard, no port', unattributed),
-    ...portHops(closed).map((hop) => ({ ...hop, hop: `closed: ${hop.hop}` })),
+    ...(gone.some(hasCounted) ? gone : []),
   ]
+}
+
+/** Where no port was closed, or none of them ever saw a frame, there is nothing to tell of them. */
+function hasCounted({ seen = 0, onward = {}, lost }: Hop): boolean {
+  return seen > 0 || sum(onward) > 0 || sum(lost) > 0
 }
 
 function portHops({ guard, program: counters, socket, ...pair }: PortStatistics): Hop[] {

@@ -74,7 +74,7 @@ export class Server {
   readonly #estate: Estate
   readonly #identity: Identity
   readonly #log: Log
-  readonly #trust: Trust
+  #trust: Trust
   readonly #damper = new Damper()
   readonly #sessions = new Set<Session>()
 
@@ -89,6 +89,11 @@ export class Server {
       uptime: () => Math.floor((performance.now() - ready) / 1000),
       clients: ({ uid }) => [...this.#sessions].filter(({ credentials }) => uid === 0 || credentials.uid === uid).length,
     }
+  }
+
+  /** Of those who connect from now on. */
+  retrust(trust: Trust): void {
+    this.#trust = trust
   }
 
   accept(wire: Wire): void {

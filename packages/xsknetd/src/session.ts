@@ -31,6 +31,11 @@ export interface Identity {
   readonly clients: (who: Credentials) => number
 }
 
+/** What changes nothing: those who do no more than ask, as `xsknetd status` does, are not in the log. */
+const ASKING: readonly Operation[] = ['hello', 'status', 'uplinks', 'ports', 'portStatistics', 'uplinkStatistics']
+/** How the wire calls the end of a client that left by itself. */
+const LEFT = 'the client has gone'
+
 /** Room for everything of an answer that is not a list. */
 const ENVELOPE = 1024
 
@@ -41,7 +46,10 @@ export class Session implements Owner {
   readonly #identity: Identity
   readonly #log: Log
   readonly #onEnd: () => void
-  #greeted = false
+  /** Its own name, once it said hello. */
+  #client: string | undefined
+  /** The log has it. */
+  #logged = false
   #ended = false
   #turn: Promise<void> = Promise.resolve()
 
@@ -66,7 +74,7 @@ export class Session implements Owner {
           })
       },
       (reason) => {
-        if (!this.#ended) this.#log('client-ended', { ...this.#who(), reason })
+        if (!this.#ended && (this.#logged || reason !== LEFT)) this.#log('client-ended', { ...this.#who(), reason })
         this.#end()
       },
     )
@@ -118,10 +126,11 @@ export class Session implements Owner {
       const id = message && requestId(message)
       const { code } = error as XsknetError
       // A newer client may ask for what this daemon does not have; all else is no client of this protocol.
-      this.#refuse(id, error, code !== 'ERR_XSKNET_OPERATION_UNKNOWN' || id === null || !this.#greeted)
+      this.#refuse(id, error, code !== 'ERR_XSKNET_OPERATION_UNKNOWN' || id === null || this.#client === undefined)
       return
     }
     const { id, operation } = request
+    if (!ASKING.includes(operation)) this.#logOnce()
     try {
       if (request.operation === 'openPort') {
         const { descriptors, ...result } = await this.#estate.openPort(this, request.port)
@@ -153,11 +162,15 @@ export class Session implements Owner {
       throw new XsknetError(
         'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
         `${came} file descriptors came with \`${operation}\`, which takes ${takes}`,
-        { hint: 'docs/protocol.md says which requests take descriptors.', details: { came, expected: takes, operation } },
+        {
+          hint: 'See docs/protocol.md of the package xsknet: it says which requests take descriptors.',
+          details: { came, expected: takes, operation },
+        },
       )
     }
     const isHello = operation === 'hello'
-    if (isHello === this.#greeted) throw helloMissing(isHello ? 'came a second time' : `came before \`${operation}\``)
+    if (isHello === (this.#client !== undefined))
+      throw helloMissing(isHello ? 'came a second time' : `came before \`${operation}\``)
     return request
   }
 
@@ -191,9 +204,8 @@ export class Session implements Owner {
   }
 
   #welcome({ client }: Parameters<'hello'>): Result<'hello'> {
-    this.#greeted = true
+    this.#client = client
     this.#estate.join(this)
-    this.#log('client-connected', { ...this.#who(), client })
     const { uid, gid } = this.credentials
     const { daemon, instance } = this.#identity
     return { daemon, instance, uid, gid }
@@ -206,6 +218,7 @@ export class Session implements Owner {
   #refuse(id: number | null, thrown: unknown, ends: boolean, operation?: Operation): void {
     if (this.#ended) return
     const error = thrown instanceof XsknetError ? thrown : internal(thrown)
+    this.#logOnce()
     this.#log('client-refused', { ...this.#who(), operation, ...reasonOf(error) })
     this.#send({ version: PROTOCOL_VERSION, id, error: toFailure(error) })
     if (ends) this.close()
@@ -219,6 +232,13 @@ export class Session implements Owner {
     } finally {
       if (!sent) descriptors?.close()
     }
+  }
+
+  /** Who it is, before the first line about what it does. */
+  #logOnce(): void {
+    if (this.#logged || this.#client === undefined) return
+    this.#logged = true
+    this.#log('client-connected', { ...this.#who(), client: this.#client })
   }
 
   #who(): { uid: number; pid: number } {
@@ -244,7 +264,7 @@ export function helloMissing(what: string): XsknetError {
     'ERR_XSKNET_HELLO_MISSING',
     `\`hello\` has to be the first message, and the only one of its kind: ${what}`,
     {
-      hint: 'docs/protocol.md shows how a connection begins.',
+      hint: 'See docs/protocol.md of the package xsknet: it shows how a connection begins.',
     },
   )
 }

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { isSea } from 'node:sea'
 import { isMainThread } from 'node:worker_threads'
 import { XsknetError } from 'xsknet'
 import { ignoreInspectorSignal, startAnew } from './native.js'
+import { isSea } from './sea.js'
 import { steering } from './steering.js'
 
 /**
@@ -43,8 +43,18 @@ export function mustNotBeInspected(): void {
   throw new XsknetError(
     'ERR_XSKNET_CONFIGURATION_INVALID',
     `the daemon does not run while Node’s inspector is open at ${url}: every user of this machine could run code as root by it`,
-    { hint: 'Start it without --inspect, and send it no SIGUSR1 while it starts.', details: { url } },
+    { hint: howToCloseInspector(process.env.NODE_OPTIONS ?? '', process.execArgv), details: { url } },
   )
+}
+
+function howToCloseInspector(options: string, words: readonly string[]): string {
+  const opens = /^--(inspect|debug)/
+  // Node takes both for the same option.
+  if (options.split(/\s+/).some((word) => opens.test(word.replaceAll('_', '-').replace(/^"/, ''))))
+    return `NODE_OPTIONS opens it: start the daemon without that variable, by \`env --unset=NODE_OPTIONS\` for example. It is \`${options}\`.`
+  const word = words.find((word) => opens.test(word.replaceAll('_', '-')))
+  if (word !== undefined) return `\`${word}\` opens it: start Node without.`
+  return 'SIGUSR1 opened it: send the daemon none while it starts.'
 }
 
 /**

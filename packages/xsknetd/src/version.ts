@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { RELEASE } from 'xsknet/protocol'
 
-/** This package's version. */
-export const version: string = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version
+/** Of this package: both are always of one release. */
+export const version = RELEASE
