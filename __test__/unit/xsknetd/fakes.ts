@@ -97,6 +97,7 @@ export const noStatistics: UplinkStatistics = {
   unattributed: counters,
   transmitDrops: 0,
   refusedRedirects: 0,
+  announced: 0,
   closed: { guard: counters, program: counters, socket, ...pair },
 }
 

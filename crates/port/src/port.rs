@@ -328,15 +328,18 @@ impl Hold {
             // The port is built while the neighbours think.
             let question = Question::ask(&uplink, &claim);
             let (room, mut info, mut made) = build(plan, &uplink, &datapath, &uplink.port_scope(id))?;
-            match question {
+            match &question {
                 Ok(question) => question.answer(&uplink)?,
-                Err(tried) => info.tried.push(tried),
+                Err(tried) => info.tried.push(tried.clone()),
             }
             let room = Arc::new(room);
             uplink.publish(&room);
             steer(&uplink, &datapath, &room).map_err(step)?;
             let trial = Trial { uplink: &uplink, datapath: &datapath, room: &room, info: &info };
             prove(&trial, &mut made)?;
+            if let Ok(question) = question {
+                info.tried.extend(question.announce(&uplink, &info.addresses).err());
+            }
             Ok((info, made))
         };
         let made = make();

@@ -94,6 +94,8 @@ pub(crate) struct OpenUplink {
     injector: Option<Arc<Injector>>,
     /// The last readings of the ports that were here.
     closed: PortStatistics,
+    /// Frames that announced ports.
+    announced: u64,
     /// Dropped, not detached: the pin keeps the program until the journal's undo removes it.
     _attachment: Attachment,
 }
@@ -213,6 +215,7 @@ impl Uplink {
             rooms: BTreeMap::new(),
             injector: None,
             closed: PortStatistics::default(),
+            announced: 0,
             _attachment: attachment,
         };
         Ok((info, open))
@@ -469,14 +472,21 @@ impl UplinkState {
         card.into_iter().chain(ports).collect()
     }
 
+    /// One frame more that announced a port.
+    pub(crate) fn count_announcement(&self) {
+        if let Some(card) = self.lock().as_mut() {
+            card.announced += 1;
+        }
+    }
+
     /// Frames of a port's own that the kernel refused after its guard had let them go.
     pub(crate) fn refused(&self, room: &Room) -> u64 {
         room.members.iter().map(|member| card_losses(&self.ground, &member.pair.outer).refused_redirects).sum()
     }
 
     fn statistics(&self) -> Result<UplinkStatistics, StepError> {
-        let (datapath, closed) = match self.lock().as_ref() {
-            Some(open) => (Arc::clone(&open.datapath), open.closed),
+        let (datapath, closed, announced) = match self.lock().as_ref() {
+            Some(open) => (Arc::clone(&open.datapath), open.closed, open.announced),
             None => return Ok(UplinkStatistics::default()),
         };
         let now = card_losses(&self.ground, &self.info.device);
@@ -486,6 +496,7 @@ impl UplinkState {
             unattributed: datapath.unattributed_counters()?,
             transmit_drops: now.transmit_drops.saturating_sub(self.baseline.transmit_drops),
             refused_redirects: now.refused_redirects.saturating_sub(self.baseline.refused_redirects),
+            announced,
             closed,
         })
     }
