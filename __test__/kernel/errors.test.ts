@@ -607,12 +607,28 @@ test.serial('a port that is used in ways that cannot be says so, and goes on', a
   throws(t, () => dropped?.bytes(), ended(/after it was sent or dropped$/))
   next = reader.next()
 
-  await refused(t, port.send(new Uint8Array(1793)), {
+  await refused(t, port.send(new Uint8Array(1515)), {
     code: 'ERR_XSKNET_FRAME_TOO_LONG',
-    message: 'a frame of port used holds 1792 bytes, not 1793',
-    hint: /larger frameSize or a smaller headroom/,
-    details: { length: 1793, capacity: 1792 },
+    message: 'port used sends frames of at most 1514 bytes (its MTU of 1500, 14 of the Ethernet header), not 1515',
+    hint: /in several packets, or ask for a larger `mtu`/,
+    details: { length: 1515, mtu: 1500, most: 1514 },
   })
+  const short = { instanceOf: RangeError, code: 'ERR_OUT_OF_RANGE', message: /at least 14, an Ethernet header/ }
+  await t.throwsAsync(port.send(new Uint8Array(13)), short)
+  t.throws(() => port.trySend(new Uint8Array(1)), short)
+  // Of what the kernel would complete and drop at the pair, nothing gets there.
+  await reader.return?.()
+  const descriptors = port.queue(0).batch(4)
+  t.is(port.queue(0).allocate(descriptors), 4)
+  for (const [n, length] of [13, 14, 1514, 1519].entries()) descriptors.descriptors[2 * n + 1] = length
+  const { client: before } = await port.stats()
+  t.is(port.queue(0).transmit(descriptors), 2)
+  port.queue(0).kick()
+  await waitUntil('both are sent', async () => (await port.stats()).census.tx === 0)
+  const { client, daemon: told } = await port.stats()
+  t.deepEqual([client.refusedLengths - before.refusedLengths, client.sent - before.sent, client.refusedQueued], [2, 2, 0])
+  t.is(told?.innerTransmitDrops, 0)
+  next = reader.next()
   await port.close()
   t.like(await next, { done: true }, 'a reader that waits ends as after the last frame')
   const closed: Told = {
