@@ -15,7 +15,7 @@ import { thisMachine } from '../../packages/xsknetd/src/native.js'
 import { withRightsOf } from '../helpers/client.js'
 import { Conversation } from '../helpers/conversation.js'
 import { Daemon, GRANT, NOBODY, STATE } from '../helpers/daemon.js'
-import { CARD, FAR, HOST, Lab, portAddresses, portPrefixes, rustExample } from '../helpers/lab.js'
+import { CARD, FAR, HOST, Lab, portAddresses, portPrefixes, REMOTE, rustExample } from '../helpers/lab.js'
 import { inside, Program, run, waitUntil } from '../helpers/program.js'
 import { Scene } from '../helpers/scene.js'
 import { root } from '../helpers/workspace.js'
@@ -310,6 +310,15 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       },
     ],
     [
+      { addresses: [REMOTE.v4] },
+      {
+        code: 'ERR_XSKNET_ADDRESS_TAKEN',
+        message: `${REMOTE.v4} on \`${CARD}\` belongs to a neighbour with the MAC ${lab.farMac}`,
+        hint: /choose an address/,
+        details: { address: REMOTE.v4, uplink: CARD, holder: `a neighbour with the MAC ${lab.farMac}` },
+      },
+    ],
+    [
       { addresses: [HOST.v6] },
       {
         code: 'ERR_XSKNET_ADDRESS_TAKEN',
@@ -536,6 +545,43 @@ test.serial('what the policy does not grant is refused, with the lines that woul
   t.is((await first.seen()).strange, 0)
   await scene.end(t)
 })
+
+test.serial('no user, not even root, gets more memory than all ports together may take, and the daemon goes on', async (t) => {
+  const lab = await Lab.create(t)
+  await lab.snapshot()
+  const memory = 40 * 2 ** 20
+  const daemon = await Daemon.start(lab, { config: `[daemon]\nmemory = ${memory}\n${GRANT}` })
+  const net = await connected(t, daemon)
+  const open = (n: number, options: Partial<PortOptions> = {}) =>
+    net.openPort({ uplink: CARD, addresses: portPrefixes(n), ...options })
+  const told = (asked: number, has: number): Told => ({
+    code: 'ERR_XSKNET_LIMIT_REACHED',
+    message: `all ports together have ${has} bytes of UMEM and may have ${memory}, and ${asked} more would be beyond that`,
+    hint: /raise `memory` under \[daemon\] of the configuration\.$/,
+    details: { uid: 0, limit: 'memory of all ports', asked, most: memory, has },
+  })
+  await refused(t, open(0, { frames: 2 ** 20, frameSize: 4096, queues: 8 }), told(2 ** 35, 0))
+  const first = await open(0)
+  const second = await open(1)
+  await refused(t, open(2), told(2 ** 24, 2 ** 25))
+  await second.close()
+  for (const port of [first, await open(2)]) await port.close()
+  // Unless it is said, it follows from what the machine has.
+  t.deepEqual(await daemon.stop(), { code: 0, signal: null })
+  const usual = await Daemon.start(lab)
+  const { memory: half } = readyOf(usual)
+  const [, kib] = /^MemTotal:\s*(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8')) ?? []
+  t.true(half > 2 ** 25 && half <= (Number(kib) * 1024) / 2, `${half} bytes`)
+  t.deepEqual(await usual.stop(), { code: 0, signal: null })
+  t.deepEqual(await lab.compare(), [])
+})
+
+/** What the log of a daemon says with `ready`. */
+function readyOf({ program }: Daemon): { memory: number } {
+  const line = program.lines.find((line) => / ready /.test(line)) ?? ''
+  const [, memory] = / memory=(\d+)/.exec(line) ?? []
+  return { memory: Number(memory) }
+}
 
 test.serial('one user’s connections and one connection’s requests have a bound, and what is within it goes on', async (t) => {
   const scene = await Scene.open(t)

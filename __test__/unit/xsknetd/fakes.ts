@@ -17,6 +17,9 @@ import type { Credentials, Descriptors, Wire } from '../../../packages/xsknetd/s
 
 export const MiB = 2 ** 20
 
+/** More memory than any test asks for. */
+export const PLENTY = { most: 2 ** 40, key: '`memory` under [daemon]' }
+
 export const user = (uid: number, gid = uid, groups: number[] = []): Credentials => ({ pid: 1000 + uid, uid, gid, groups })
 export const ROOT = user(0)
 export const ALICE = user(1001)

@@ -7,6 +7,7 @@ import { type Accounts, systemAccounts } from './accounts.js'
 import { Range } from './addresses.js'
 import type { UplinkMode } from './ground.js'
 import type { LogFormat } from './log.js'
+import type { MemoryBound } from './memory.js'
 import type { Grant, Rates } from './policy.js'
 
 /** What a user, or a group, may have, as it is written down. */
@@ -66,6 +67,8 @@ export interface Configuration {
   /** {@link socketOf} the instance, unless set. */
   readonly socket: string | undefined
   readonly log: LogFormat
+  /** The most memory of all ports together. */
+  readonly memory: Partial<MemoryBound> & Pick<MemoryBound, 'key'>
   readonly grants: readonly Grant[]
 }
 
@@ -76,6 +79,11 @@ export interface Settings {
   instance?: string | undefined
   socket?: string | undefined
   log?: LogFormat | undefined
+  /**
+   * The most memory of all ports together, root's and those that are closed but held still among them, in bytes or like `8GiB`: half of what
+   * is available at the start unless set. The memory of pinned ports is their users' own, and does not count.
+   */
+  memory?: string | number | undefined
 }
 
 /** Where the clients of an instance find its daemon. */
@@ -101,16 +109,25 @@ const instance = v.pipe(
   v.regex(/^[\w-]{1,32}$/, 'it has to be 1 to 32 letters, digits, `-` and `_`'),
 )
 
+const whole = (value: unknown, least: number, most: number): value is number =>
+  Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most
+
+const memory = v.pipe(
+  v.custom<string | number>(
+    (value) => whole(toBytes(value as string | number), 1, Number.MAX_SAFE_INTEGER),
+    'it has to be a number of bytes, or one like "64MiB" (B, KiB, MiB, GiB)',
+  ),
+  v.transform(toBytes),
+)
+
 const settings = v.strictObject({
   uplinks: v.optional(devices),
   mode: v.optional(mode),
   instance: v.optional(instance),
   socket: v.optional(path),
   log: v.optional(log),
+  memory: v.optional(memory),
 })
-
-const whole = (value: unknown, least: number, most: number): value is number =>
-  Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most
 
 const account = v.custom<string | number>(
   (value) => (typeof value === 'string' && value !== '') || whole(value, 0, 0xffff_fffe),
@@ -122,14 +139,6 @@ const vlan = v.custom<number | 'untagged'>(
 )
 const ports = v.custom<number>((value) => whole(value, 1, 0xffff), 'it has to be a number from 1 to 65535')
 const queues = v.custom<number>((value) => whole(value, 1, MAX_QUEUES), `it has to be a number from 1 to ${MAX_QUEUES}`)
-const memory = v.pipe(
-  v.custom<string | number>(
-    (value) => whole(toBytes(value as string | number), 1, Number.MAX_SAFE_INTEGER),
-    'it has to be a number of bytes, or one like "64MiB" (B, KiB, MiB, GiB)',
-  ),
-  v.transform(toBytes),
-)
-
 const yes = v.boolean('it has to be true or false')
 /** Frames a second that a port may send of each kind, unless it is said. */
 const RATE = 1000
@@ -214,7 +223,11 @@ export function readConfiguration(above: Settings, file?: string, accounts: Acco
   })
   const { daemon, grant } = check(schema, source?.content ?? {}, source)
   const flags = check(settings, given(above), undefined, ([key]) => (key === 'uplinks' ? '--uplink' : `--${key}`))
-  return settle({ instance: 'default', ...daemon, ...flags }, grant, (nth) => `the ${ordinal(nth)} [[grant]] of ${file}`)
+  const names = {
+    memory: '`memory` under [daemon] of the configuration',
+    grant: (nth: number) => `the ${ordinal(nth)} [[grant]] of ${file}`,
+  }
+  return settle({ instance: 'default', ...daemon, ...flags }, grant, names)
 }
 
 /**
@@ -231,15 +244,25 @@ export function checkConfiguration(
     grants: v.optional(v.array(grantSchema(accounts), 'it has to be a list'), []),
   })
   const { grants, ...daemon } = check(schema, given(options))
-  return settle(daemon, grants, (nth) => `the ${ordinal(nth)} of \`grants\``)
+  const names = { memory: '`memory` of the daemon’s options', grant: (nth: number) => `the ${ordinal(nth)} of \`grants\`` }
+  return settle(daemon, grants, names)
 }
 
 type CheckedGrant = v.InferOutput<ReturnType<typeof grantSchema>>
 
+/** Where things were written down, for people. */
+interface Names {
+  readonly memory: string
+  readonly grant: (nth: number) => string
+}
+
+/** Settings that were found good. */
+type CheckedSettings = v.InferOutput<typeof settings>
+
 function settle(
-  { uplinks = [], mode = 'unspecified', instance, socket, log = 'text' }: Settings,
+  { uplinks = [], mode = 'unspecified', instance, socket, log = 'text', memory }: CheckedSettings,
   grants: CheckedGrant[],
-  origin: (nth: number) => string,
+  names: Names,
 ): Configuration {
   if (uplinks.length === 0) {
     throw new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', 'no card was given for the daemon to manage', {
@@ -253,9 +276,10 @@ function settle(
     instance,
     socket: socket ?? (instance === undefined ? undefined : socketOf(instance)),
     log,
+    memory: { ...(memory !== undefined && { most: memory }), key: names.memory },
     grants: grants.map(({ user, group, ...grant }, at) => {
       const holder = user === undefined ? { gid: group as number } : { uid: user }
-      return { ...grant, holder, origin: origin(at + 1) }
+      return { ...grant, holder, origin: names.grant(at + 1) }
     }),
   }
 }

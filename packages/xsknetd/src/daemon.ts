@@ -1,6 +1,7 @@
 import { type Configuration, checkConfiguration, type GrantOptions, type Settings, socketOf } from './config.js'
 import { Estate, reasonOf } from './estate.js'
 import type { Log } from './log.js'
+import { usualMemory } from './memory.js'
 import { type Machine, thisMachine } from './native.js'
 import { Server, wireLimits } from './server.js'
 import { ignoreSignal, inspectorUrl } from './surroundings.js'
@@ -80,12 +81,13 @@ export async function startDaemon({ log = () => {}, ...options }: DaemonOptions)
 /** Starts a daemon on a machine. */
 export async function launch(configuration: Configuration, log: Log, machine: Machine = thisMachine): Promise<Daemon> {
   const { uplinks, mode, grants } = configuration
+  const memory = { most: usualMemory(), ...configuration.memory }
   for (const { origin, uplinks: granted } of grants) {
     const unmanaged = granted.filter((uplink) => !uplinks.includes(uplink))
     if (unmanaged.length > 0) log('grant-without-uplink', { grant: origin, uplinks: unmanaged })
   }
   const ground = machine.instance()
-  const estate = new Estate(ground, grants, log)
+  const estate = new Estate(ground, grants, memory, log)
   const listener = machine.listener()
   const outlived = beforeExit(() => {
     listener.closeNow()
@@ -115,7 +117,7 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
     outlived()
     throw error
   }
-  log('ready', { socket, instance, uplinks, grants: grants.length, pid: process.pid, version })
+  log('ready', { socket, instance, uplinks, grants: grants.length, memory: memory.most, pid: process.pid, version })
 
   const running: Running = { listener, estate, server }
   // Neither the listener nor anything else of it keeps the thread.

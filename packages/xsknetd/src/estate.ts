@@ -14,7 +14,8 @@ import type {
 import { type Address, readAddress } from './addresses.js'
 import type { Ground, Loss, OpenedPort, Terms, UplinkMode } from './ground.js'
 import type { Log, LogFields } from './log.js'
-import { type Grant, type Holding, mayUse, permit, unknownUplink, type Vlan, type Wish } from './policy.js'
+import type { MemoryBound } from './memory.js'
+import { checkMemory, type Grant, type Holding, mayUse, permit, unknownUplink, type Vlan, type Wish } from './policy.js'
 import type { Credentials, Descriptors } from './wire.js'
 
 /** A client, as far as ports are concerned. */
@@ -88,6 +89,8 @@ const QUEUES = 1
 const RING_SIZE = 4096
 const FRAME_SIZE = 2048
 
+const NOTHING: Holding = { ports: 0, memory: 0 }
+
 /** How long an opening waits for the remains that stand in its way. */
 const PATIENCE_MS = 2000
 
@@ -98,6 +101,7 @@ const UMEM_OPTIONS = ['frames', 'frameSize', 'headroom', 'hugePages', 'multiBuff
 export class Estate {
   readonly #ground: Ground
   readonly #grants: readonly Grant[]
+  readonly #memory: MemoryBound
   readonly #log: Log
   readonly #owners = new Set<Owner>()
   readonly #uplinks = new Map<string, UplinkInfo>()
@@ -111,9 +115,10 @@ export class Estate {
   readonly #waiting = new Set<Waiting>()
   #closed: Promise<void> | undefined
 
-  constructor(ground: Ground, grants: readonly Grant[], log: Log) {
+  constructor(ground: Ground, grants: readonly Grant[], memory: MemoryBound, log: Log) {
     this.#ground = ground
     this.#grants = grants
+    this.#memory = memory
     this.#log = log
   }
 
@@ -351,7 +356,8 @@ export class Estate {
     void Promise.all([closing, this.#ground.freed(port)]).then(() => {
       this.#remains.delete(remains)
       this.#letGo(uid, held.umem)
-      this.#wake(({ credentials }) => credentials.uid === uid)
+      // Who waits for others' memory, too.
+      this.#wake(() => true)
     })
     return closing
   }
@@ -398,6 +404,7 @@ export class Estate {
         this.#mustStay(owner)
         try {
           const { innerTags, routing, rates } = permit(this.#grants, owner.credentials, wish, this.#holding(uid))
+          checkMemory(this.#memory, owner.credentials, wish, this.#holdingOfAll())
           // Before anything is awaited: requests that come meanwhile see it.
           this.#hold(uid, umem)
           return { uid, innerTags, routing, rates }
@@ -418,12 +425,14 @@ export class Estate {
     }
   }
 
-  /** Whether the port would be permitted if nothing remained of closed ones. */
+  /** Whether the port would be permitted if nothing remained of closed ones, the user's or others'. */
   #wouldDo(who: Credentials, wish: Wish): boolean {
-    const { ports, memory, lingering } = this.#holding(who.uid)
-    if (!lingering) return false
+    const all = this.#holdingOfAll()
+    if (!all.lingering) return false
+    const { ports, memory, lingering = NOTHING } = this.#holding(who.uid)
     try {
       permit(this.#grants, who, wish, { ports: ports - lingering.ports, memory: memory - lingering.memory })
+      checkMemory(this.#memory, who, wish, { memory: all.memory - all.lingering.memory })
       return true
     } catch {
       return false
@@ -446,8 +455,19 @@ export class Estate {
   }
 
   #holding(uid: number): Holding {
-    const has = this.#holdings.get(uid) ?? { ports: 0, memory: 0 }
-    const remains = [...this.#remains].filter((remains) => remains.uid === uid)
+    return this.#with(
+      this.#holdings.get(uid) ?? NOTHING,
+      [...this.#remains].filter((remains) => remains.uid === uid),
+    )
+  }
+
+  #holdingOfAll(): Holding {
+    const sum = (a: Holding, b: Holding) => ({ ports: a.ports + b.ports, memory: a.memory + b.memory })
+    return this.#with([...this.#holdings.values()].reduce(sum, NOTHING), [...this.#remains])
+  }
+
+  /** @param remains Those that it contains. */
+  #with(has: Holding, remains: readonly Remains[]): Holding {
     if (remains.length === 0) return has
     const umems = new Set(remains.map(({ umem }) => umem).filter(({ open }) => open === 0))
     const memory = [...umems].reduce((sum, { bytes }) => sum + bytes, 0)
@@ -456,7 +476,7 @@ export class Estate {
 
   /** One port more. The memory comes with the first that is on it. */
   #hold(uid: number, umem: Umem): void {
-    const { ports, memory } = this.#holdings.get(uid) ?? { ports: 0, memory: 0 }
+    const { ports, memory } = this.#holdings.get(uid) ?? NOTHING
     this.#holdings.set(uid, { ports: ports + 1, memory: umem.ports === 0 ? memory + umem.bytes : memory })
     umem.ports += 1
     umem.open += 1
