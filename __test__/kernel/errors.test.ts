@@ -319,6 +319,15 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       },
     ],
     [
+      { addresses: [free, REMOTE.v6] },
+      {
+        code: 'ERR_XSKNET_ADDRESS_TAKEN',
+        message: `${REMOTE.v6} on \`${CARD}\` belongs to a neighbour with the MAC ${lab.farMac}`,
+        hint: /choose an address/,
+        details: { address: REMOTE.v6, uplink: CARD, holder: `a neighbour with the MAC ${lab.farMac}` },
+      },
+    ],
+    [
       { addresses: [HOST.v6] },
       {
         code: 'ERR_XSKNET_ADDRESS_TAKEN',
@@ -524,8 +533,20 @@ test.serial('what the policy does not grant is refused, with the lines that woul
       },
     ],
   ]
+  // What no grant would help is told as such, whatever the grants say of it.
+  const unfit: [Partial<PortOptions>, XsknetErrorCode, RegExp][] = [
+    [{ addresses: ['224.0.0.1'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /it is a group's$/],
+    [{ addresses: ['198.51.100.0/24'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /the address of the network itself$/],
+    [{ addresses: ['198.51.100.255/24'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /the broadcast address of 198\.51\.100\.0\/24$/],
+    [{ addresses: ['198.51.100.1', '198.51.100.1'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /listed twice$/],
+    [{ ringSize: 100, frames: 2 ** 20 }, 'ERR_XSKNET_LAYOUT_UNFIT', /^100 slots were asked for the RX ring/],
+    [{ mtu: 1501, vlan: 7 }, 'ERR_XSKNET_MTU_ABOVE_UPLINK', /^an MTU of 1501/],
+    // Of a card that the user may not know of, nothing is told.
+    [{ mtu: 1501, uplink: FAR }, 'ERR_XSKNET_NOT_PERMITTED', /^user 65534 may not open a port/],
+  ]
   const open = (options: Partial<PortOptions>) => client.ask({ do: 'open', uplink: CARD, addresses: ['192.0.2.11'], ...options })
   for (const [options, told] of rows) await refused(t, open(options), told)
+  for (const [options, code, message] of unfit) await t.throwsAsync(open(options), { code, message })
   await open({ ringSize: 64 })
   await refused(t, open({ ringSize: 64 }), {
     code: 'ERR_XSKNET_LIMIT_REACHED',

@@ -114,6 +114,27 @@ for (const [what, request, code] of [
   })
 }
 
+test('what cannot be is refused before what may not be, and tells nothing of a card that the user may not know of', async (t) => {
+  const { ground, estate, owner, alice } = await setUp({ uplinks: ['eth0', 'eth1'] })
+  ground.failures.set('check', refusal('ERR_XSKNET_LAYOUT_UNFIT'))
+  const foreign = { ...port, addresses: ['198.51.100.1'] }
+  const huge = { ...port, frames: 2 ** 20, ringSize: 100 }
+  for (const request of [foreign, huge, { ...port, queues: 8 }]) {
+    t.is(await codeOf(t, estate.openPort(alice, request)), 'ERR_XSKNET_LAYOUT_UNFIT')
+  }
+  const pinned = estate.openPinnedPort(alice, foreign, new FakeDescriptors(1))
+  t.is(await codeOf(t, pinned), 'ERR_XSKNET_LAYOUT_UNFIT')
+  t.like(ground.checked[1]?.[1], { ringSize: 100, frames: 2 ** 20, frameSize: 2048, addresses: ['192.0.2.10'] } as never)
+  t.deepEqual(ground.checked.map(([uplink]) => uplink), ['eth0', 'eth0', 'eth0', 'eth0']) // biome-ignore format: one line
+  for (const uplink of ['eth1', 'eth2']) await codeOf(t, estate.openPort(alice, { ...port, uplink }))
+  await codeOf(t, estate.openPort(owner(ROOT), { ...port, uplink: 'eth1' }))
+  t.deepEqual(ground.checked.slice(4).map(([uplink]) => uplink), [undefined, undefined, 'eth1']) // biome-ignore format: one line
+  // A grant for an address that no host can have would not help.
+  ground.failures.clear()
+  t.is(await codeOf(t, estate.openPort(alice, { ...port, addresses: ['198.51.100.255/24'] })), 'ERR_XSKNET_ADDRESS_UNFIT')
+  t.deepEqual(ground.requests, [])
+})
+
 test('requests at the same time cannot pass the limit together', async (t) => {
   const { ground, estate, alice } = await setUp()
   const letGo = ground.hold()

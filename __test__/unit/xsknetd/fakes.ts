@@ -172,6 +172,18 @@ export class FakeGround implements Ground {
     return 2 << 20
   }
 
+  /** Of each port that was asked for: of which uplink, and what. */
+  readonly checked: [uplink: string | undefined, request: object][] = []
+
+  checkPort(uplink: string | undefined, request: object): void {
+    this.checked.push([uplink, request])
+    if (this.failures.has('check')) throw this.failures.get('check')
+  }
+
+  checkPinnedPort(uplink: string | undefined, request: object): void {
+    this.checkPort(uplink, request)
+  }
+
   async openPort(uplink: string, request: GroundRequest, terms: Terms): Promise<OpenedPort> {
     this.requests.push(request)
     this.terms.push(terms)

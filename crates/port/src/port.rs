@@ -18,7 +18,7 @@ use crate::room::{Room, let_in, read, steer};
 use crate::selftest::{self, Trial};
 use crate::statistics::{Equality, PortStatistics};
 use crate::tried::Tried;
-use crate::uplink::UplinkState;
+use crate::uplink::{UplinkInfo, UplinkState};
 
 /// What a port is to be. `PortOptions::new` has the defaults.
 #[derive(Debug, Clone)]
@@ -80,6 +80,25 @@ impl PortOptions {
             busy_poll: None,
             coalesce: None,
         }
+    }
+
+    /// Whether there can be such a port at all, whatever others have and whoever asks: [`Uplink::open_port`](crate::Uplink::open_port) refuses
+    /// no other for such a reason. It asks the kernel nothing. Of the uplink only its MTU counts, and not where it is not given.
+    ///
+    /// # Errors
+    /// [`OpenPortError`] for what is wrong with the options themselves.
+    pub fn check(&self, uplink: Option<&UplinkInfo>) -> Result<(), OpenPortError> {
+        let mtu = self.mtu.or(uplink.map(|uplink| uplink.mtu));
+        let layout = mtu.map(|mtu| for_mtu(self.layout, mtu, self.multi_buffer));
+        Wanted { layout: layout.as_ref(), ..self.wanted() }.check(uplink).map(drop)
+    }
+
+    /// The same for a port on a UMEM that is there, of whose shape the options say nothing.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_shared(&self, uplink: Option<&UplinkInfo>) -> Result<(), OpenPortError> {
+        Wanted { layout: None, ..self.wanted() }.check(uplink).map(drop)
     }
 
     pub(crate) fn wanted(&self) -> Wanted<'_> {
@@ -313,7 +332,7 @@ impl Hold {
         let work = uplink.work();
         let turn = uplink.ground.turns.open(wanted.owner);
         uplink.check_link()?;
-        let host = HostView::look(&uplink.ground).map_err(|cause| step(cause.into()))?;
+        let host = HostView::look(&uplink.ground, uplink.info.index).map_err(|cause| step(cause.into()))?;
         let (plan, claim, datapath) = uplink.claim(&host, wanted)?;
         let (id, key) = (plan.id, plan.key);
         let make = || -> Result<_, OpenPortError> {

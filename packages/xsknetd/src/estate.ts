@@ -11,7 +11,7 @@ import type {
   UplinkInfo,
   UplinkStatistics,
 } from 'xsknet/protocol'
-import { type Address, readAddress } from './addresses.js'
+import { type Address, readAddress, readHostAddress } from './addresses.js'
 import type { Ground, Loss, OpenedPort, Terms, UplinkMode } from './ground.js'
 import type { Log, LogFields } from './log.js'
 import type { MemoryBound } from './memory.js'
@@ -160,10 +160,11 @@ export class Estate {
     const { uplink, mac, ...rest } = request
     const { queues, ringSize, frames, frameSize } = sizes(request, () => this.#ground.hugePageBytes())
     const memory = queues * frames * frameSize
-    return this.#open(owner, wishOf(request, { queues, memory, pinned: false, ...burdensOf(request) }), {
-      make: (addresses, terms) => {
-        return this.#ground.openPort(uplink, { ...rest, queues, ringSize, frames, frameSize, addresses }, terms)
-      },
+    const wish = wishOf(request, { queues, memory, pinned: false, ...burdensOf(request) })
+    const whole = { ...rest, queues, ringSize, frames, frameSize }
+    this.#ground.checkPort(this.#known(owner, uplink), { ...whole, addresses: ipsOf(wish) })
+    return this.#open(owner, wish, {
+      make: (addresses, terms) => this.#ground.openPort(uplink, { ...whole, addresses }, terms),
       hand: (opened) => ({ sockets: [...opened.sockets], descriptors: opened.takeDescriptors() }),
     })
   }
@@ -193,7 +194,9 @@ export class Estate {
       },
       hand: (opened: OpenedPort) => ({ sockets: [...opened.sockets], descriptors: opened.takeDescriptors() }),
     }
-    return this.#open(owner, wishOf(request, { queues, memory: 0, pinned: false, ...burdensOf(request) }), way, held.umem)
+    const wish = wishOf(request, { queues, memory: 0, pinned: false, ...burdensOf(request) })
+    this.#ground.checkPort(this.#known(owner, uplink), { ...rest, queues, ringSize, addresses: ipsOf(wish) })
+    return this.#open(owner, wish, way, held.umem)
   }
 
   /** The namespace is taken over where it gets as far as the kernel's side; until then it is the caller's. */
@@ -201,7 +204,9 @@ export class Estate {
     const { uplink, mac, ...rest } = request
     // The client registers the UMEM, against its own limit of locked memory.
     const costs = { queues: 1, memory: 0, pinned: true, busyPoll: false, hugePages: false }
-    return this.#open(owner, wishOf(request, costs), {
+    const wish = wishOf(request, costs)
+    this.#ground.checkPinnedPort(this.#known(owner, uplink), { ...rest, addresses: ipsOf(wish) })
+    return this.#open(owner, wish, {
       make: (addresses, terms) => {
         const own = owner.namespace()
         return this.#ground.openPinnedPort(uplink, { ...rest, addresses }, terms, owner.credentials.gid, namespace, own)
@@ -211,6 +216,11 @@ export class Estate {
         return { pinned: opened.pinned }
       },
     })
+  }
+
+  /** The uplink, where the owner may know of it: what is wrong with a request is told before what may not be, and must not tell more. */
+  #known({ credentials }: Owner, uplink: string): string | undefined {
+    return this.#uplinks.has(uplink) && mayUse(this.#grants, credentials, uplink) ? uplink : undefined
   }
 
   /** As {@link openPinnedPort} with the namespace, so here with the socket. */
@@ -261,10 +271,7 @@ export class Estate {
     const terms = await this.#admit(owner, wish, umem)
     let opened: O
     try {
-      opened = await make(
-        wish.addresses.map(({ ip }) => ip),
-        terms,
-      )
+      opened = await make(ipsOf(wish), terms)
     } catch (error) {
       umem.open -= 1
       this.#letGo(uid, umem)
@@ -491,6 +498,10 @@ export class Estate {
   }
 }
 
+function ipsOf({ addresses }: Wish): string[] {
+  return addresses.map(({ ip }) => ip)
+}
+
 /** What costs the host beside memory that counts. */
 function burdensOf({ busyPoll, hugePages = 'never' }: PortRequest): Pick<Wish, 'busyPoll' | 'hugePages'> {
   return { busyPoll: busyPoll !== undefined, hugePages: hugePages !== 'never' }
@@ -517,7 +528,7 @@ function wishOf(request: PinnedPortRequest, costs: Omit<Wish, 'uplink' | 'addres
       details: { vlan },
     })
   }
-  return { uplink, addresses: addresses.map(readAddress), vlan: vlan ?? ('untagged' satisfies Vlan), ...costs }
+  return { uplink, addresses: addresses.map(readHostAddress), vlan: vlan ?? ('untagged' satisfies Vlan), ...costs }
 }
 
 /** With huge pages, chunks for all of the last one, also where ordinary pages take their place. */
