@@ -247,6 +247,13 @@ export class Machine {
     return Array.from({ length: count }, (_, n) => n + 1).filter((number) => !answered.has(number))
   }
 
+  /** Milliseconds until the answer to a single ping; infinite where none comes within a second. */
+  async answerTime(address: string): Promise<number> {
+    const { stdout } = await this.run('ping', '-n', '-c', '1', '-W', '1', address)
+    const [, time] = / time=([\d.]+) ms/.exec(stdout) ?? []
+    return Number(time ?? Number.POSITIVE_INFINITY)
+  }
+
   /** Starts a program, which ends with the lab at the latest. */
   spawn(...command: string[]): Program {
     const program = new Program(inside(this.namespace, command))

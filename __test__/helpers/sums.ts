@@ -28,9 +28,9 @@ export function portSums({ client, daemon }: PortStats): Sum[] {
 
 /** The uplink's own sum, and the one over it and all its open ports; `far` frames came from ports to the wire's far end. */
 export function uplinkSums(uplink: UplinkStatistics, ports: readonly PortStatistics[], far: number): Sum[] {
-  const { program, unattributed, transmitDrops, refusedRedirects, closed } = uplink
+  const { program, unattributed, transmitDrops, refusedRedirects, announced, closed } = uplink
   const wire = {
-    left: program.toPort + unattributed.toPort + unattributed.toUplink,
+    left: program.toPort + unattributed.toPort + unattributed.toUplink + announced,
     right: far + transmitDrops + refusedRedirects,
   }
   for (const { guard, program, outerTransmitDrops, outerRefusedRedirects } of [...ports, closed]) {

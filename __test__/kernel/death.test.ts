@@ -105,6 +105,28 @@ test.serial(
   },
 )
 
+test.serial(
+  'a program that is killed and started again answers the first ping at once, under another name or none',
+  async (t) => {
+    const scene = await Scene.open(t)
+    const { remote } = scene.lab
+    const macs = new Set<string>()
+    for (const name of [{ name: 'first' }, { name: 'second' }, {}]) {
+      const { client, info } = await scene.answering(0, {}, name)
+      for (const address of portAddresses(0)) {
+        // The far end has asked for the first one's MAC.
+        if (macs.size === 0) t.deepEqual(await remote.unanswered(address, 1), [])
+        const time = await remote.answerTime(address)
+        t.true(time <= 100, `${address} of ${info.name}: ${time} ms`)
+      }
+      macs.add(info.mac)
+      await client.kill()
+    }
+    t.is(macs.size, 3, 'each is known by another MAC')
+    await scene.end(t)
+  },
+)
+
 test.serial('SIGTERM with ports open and traffic on undoes everything, and tells the clients why', async (t) => {
   const scene = await Scene.open(t)
   const port = await scene.answering()

@@ -207,6 +207,28 @@ for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
   })
 }
 
+test.serial('a program with a daemon inside that is started again answers the first ping at once', async (t) => {
+  const lab = await setUp(t)
+  const macs = new Set<string>()
+  for (const start of ['first', 'second']) {
+    const program = Embedding.start(lab)
+    const { socket } = await program.daemon()
+    await program.ask({ do: 'connect', socket })
+    const { mac } = await program.ask<PortInfo>({ do: 'open', ...PORT })
+    await program.ask({ do: 'answer' })
+    for (const address of portAddresses(0)) {
+      // The far end has asked for the first one's MAC.
+      if (macs.size === 0) t.deepEqual(await lab.remote.unanswered(address, 1), [])
+      const time = await lab.remote.answerTime(address)
+      t.true(time <= 100, `${start}, ${address}: ${time} ms`)
+    }
+    macs.add(mac)
+    await program.ask({ do: 'stop' })
+  }
+  t.is(macs.size, 2, 'each is known by another MAC')
+  await asBefore(t, lab)
+})
+
 test.serial('what was left in another network namespace is not touched, and a living daemon is not either', async (t) => {
   const elsewhere = await Lab.create(t)
   const lab = await setUp(t)

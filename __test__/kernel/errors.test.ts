@@ -15,7 +15,7 @@ import { thisMachine } from '../../packages/xsknetd/src/native.js'
 import { withRightsOf } from '../helpers/client.js'
 import { Conversation } from '../helpers/conversation.js'
 import { Daemon, GRANT, NOBODY, STATE } from '../helpers/daemon.js'
-import { CARD, FAR, HOST, Lab, portAddresses, portPrefixes, rustExample } from '../helpers/lab.js'
+import { CARD, FAR, HOST, Lab, portAddresses, portPrefixes, REMOTE, rustExample } from '../helpers/lab.js'
 import { inside, Program, run, waitUntil } from '../helpers/program.js'
 import { Scene } from '../helpers/scene.js'
 import { root } from '../helpers/workspace.js'
@@ -320,6 +320,24 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       },
     ],
     [
+      { addresses: [REMOTE.v4] },
+      {
+        code: 'ERR_XSKNET_ADDRESS_TAKEN',
+        message: `${REMOTE.v4} on \`${CARD}\` belongs to a neighbour with the MAC ${lab.farMac}`,
+        hint: /choose an address/,
+        details: { address: REMOTE.v4, uplink: CARD, holder: `a neighbour with the MAC ${lab.farMac}` },
+      },
+    ],
+    [
+      { addresses: [free, REMOTE.v6] },
+      {
+        code: 'ERR_XSKNET_ADDRESS_TAKEN',
+        message: `${REMOTE.v6} on \`${CARD}\` belongs to a neighbour with the MAC ${lab.farMac}`,
+        hint: /choose an address/,
+        details: { address: REMOTE.v6, uplink: CARD, holder: `a neighbour with the MAC ${lab.farMac}` },
+      },
+    ],
+    [
       { addresses: [HOST.v6] },
       {
         code: 'ERR_XSKNET_ADDRESS_TAKEN',
@@ -525,8 +543,20 @@ test.serial('what the policy does not grant is refused, with the lines that woul
       },
     ],
   ]
+  // What no grant would help is told as such, whatever the grants say of it.
+  const unfit: [Partial<PortOptions>, XsknetErrorCode, RegExp][] = [
+    [{ addresses: ['224.0.0.1'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /it is a group's$/],
+    [{ addresses: ['198.51.100.0/24'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /the address of the network itself$/],
+    [{ addresses: ['198.51.100.255/24'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /the broadcast address of 198\.51\.100\.0\/24$/],
+    [{ addresses: ['198.51.100.1', '198.51.100.1'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /listed twice$/],
+    [{ ringSize: 100, frames: 2 ** 20 }, 'ERR_XSKNET_LAYOUT_UNFIT', /^100 slots were asked for the RX ring/],
+    [{ mtu: 1501, vlan: 7 }, 'ERR_XSKNET_MTU_ABOVE_UPLINK', /^an MTU of 1501/],
+    // Of a card that the user may not know of, nothing is told.
+    [{ mtu: 1501, uplink: FAR }, 'ERR_XSKNET_NOT_PERMITTED', /^user 65534 may not open a port/],
+  ]
   const open = (options: Partial<PortOptions>) => client.ask({ do: 'open', uplink: CARD, addresses: ['192.0.2.11'], ...options })
   for (const [options, told] of rows) await refused(t, open(options), told)
+  for (const [options, code, message] of unfit) await t.throwsAsync(open(options), { code, message })
   await open({ ringSize: 64 })
   await refused(t, open({ ringSize: 64 }), {
     code: 'ERR_XSKNET_LIMIT_REACHED',
@@ -546,6 +576,43 @@ test.serial('what the policy does not grant is refused, with the lines that woul
   t.is((await first.seen()).strange, 0)
   await scene.end(t)
 })
+
+test.serial('no user, not even root, gets more memory than all ports together may take, and the daemon goes on', async (t) => {
+  const lab = await Lab.create(t)
+  await lab.snapshot()
+  const memory = 40 * 2 ** 20
+  const daemon = await Daemon.start(lab, { config: `[daemon]\nmemory = ${memory}\n${GRANT}` })
+  const net = await connected(t, daemon)
+  const open = (n: number, options: Partial<PortOptions> = {}) =>
+    net.openPort({ uplink: CARD, addresses: portPrefixes(n), ...options })
+  const told = (asked: number, has: number): Told => ({
+    code: 'ERR_XSKNET_LIMIT_REACHED',
+    message: `all ports together have ${has} bytes of UMEM and may have ${memory}, and ${asked} more would be beyond that`,
+    hint: /raise `memory` under \[daemon\] of the configuration\.$/,
+    details: { uid: 0, limit: 'memory of all ports', asked, most: memory, has },
+  })
+  await refused(t, open(0, { frames: 2 ** 20, frameSize: 4096, queues: 8 }), told(2 ** 35, 0))
+  const first = await open(0)
+  const second = await open(1)
+  await refused(t, open(2), told(2 ** 24, 2 ** 25))
+  await second.close()
+  for (const port of [first, await open(2)]) await port.close()
+  // Unless it is said, it follows from what the machine has.
+  t.deepEqual(await daemon.stop(), { code: 0, signal: null })
+  const usual = await Daemon.start(lab)
+  const { memory: half } = readyOf(usual)
+  const [, kib] = /^MemTotal:\s*(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8')) ?? []
+  t.true(half > 2 ** 25 && half <= (Number(kib) * 1024) / 2, `${half} bytes`)
+  t.deepEqual(await usual.stop(), { code: 0, signal: null })
+  t.deepEqual(await lab.compare(), [])
+})
+
+/** What the log of a daemon says with `ready`. */
+function readyOf({ program }: Daemon): { memory: number } {
+  const line = program.lines.find((line) => / ready /.test(line)) ?? ''
+  const [, memory] = / memory=(\d+)/.exec(line) ?? []
+  return { memory: Number(memory) }
+}
 
 test.serial('one user’s connections and one connection’s requests have a bound, and what is within it goes on', async (t) => {
   const scene = await Scene.open(t)
@@ -617,12 +684,28 @@ test.serial('a port that is used in ways that cannot be says so, and goes on', a
   throws(t, () => dropped?.bytes(), ended(/after it was sent or dropped$/))
   next = reader.next()
 
-  await refused(t, port.send(new Uint8Array(1793)), {
+  await refused(t, port.send(new Uint8Array(1515)), {
     code: 'ERR_XSKNET_FRAME_TOO_LONG',
-    message: 'a frame of port used holds 1792 bytes, not 1793',
-    hint: /larger frameSize or a smaller headroom/,
-    details: { length: 1793, capacity: 1792 },
+    message: 'port used sends frames of at most 1514 bytes (its MTU of 1500, 14 of the Ethernet header), not 1515',
+    hint: /in several packets, or ask for a larger `mtu`/,
+    details: { length: 1515, mtu: 1500, most: 1514 },
   })
+  const short = { instanceOf: RangeError, code: 'ERR_OUT_OF_RANGE', message: /at least 14, an Ethernet header/ }
+  await t.throwsAsync(port.send(new Uint8Array(13)), short)
+  t.throws(() => port.trySend(new Uint8Array(1)), short)
+  // Of what the kernel would complete and drop at the pair, nothing gets there.
+  await reader.return?.()
+  const descriptors = port.queue(0).batch(4)
+  t.is(port.queue(0).allocate(descriptors), 4)
+  for (const [n, length] of [13, 14, 1514, 1519].entries()) descriptors.descriptors[2 * n + 1] = length
+  const { client: before } = await port.stats()
+  t.is(port.queue(0).transmit(descriptors), 2)
+  port.queue(0).kick()
+  await waitUntil('both are sent', async () => (await port.stats()).census.tx === 0)
+  const { client, daemon: told } = await port.stats()
+  t.deepEqual([client.refusedLengths - before.refusedLengths, client.sent - before.sent, client.refusedQueued], [2, 2, 0])
+  t.is(told?.innerTransmitDrops, 0)
+  next = reader.next()
   await port.close()
   t.like(await next, { done: true }, 'a reader that waits ends as after the last frame')
   const closed: Told = {

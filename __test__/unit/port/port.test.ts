@@ -3,7 +3,9 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import test from 'ava'
+import type { Batch } from '../../../packages/xsknet/src/batch.js'
 import { XsknetError } from '../../../packages/xsknet/src/errors.js'
+import type { Frame } from '../../../packages/xsknet/src/frame.js'
 import { news, type Port } from '../../../packages/xsknet/src/port.js'
 import { frame, port, Socket } from './socket.js'
 
@@ -154,8 +156,59 @@ test('options are checked at once', async (t) => {
   await t.throwsAsync(one.queue(0).readable({ max: 3 } as never), { code: 'ERR_INVALID_ARG_VALUE', message: /"options.max"/ })
   t.throws(() => one.trySend('bytes' as never), { code: 'ERR_INVALID_ARG_TYPE' })
   t.throws(() => one.trySend(new Uint8Array(0)), { code: 'ERR_OUT_OF_RANGE' })
-  const tooLong = t.throws(() => one.trySend(new Uint8Array(1793)), { code: 'ERR_XSKNET_FRAME_TOO_LONG' }) as XsknetError
-  t.deepEqual(tooLong.details, { length: 1793, capacity: 1792 })
+})
+
+/** A frame with this EtherType. */
+const ofKind = (length: number, ...kind: number[]) => {
+  const bytes = new Uint8Array(length)
+  if (length >= 14) bytes.set(kind, 12)
+  return bytes
+}
+
+test('a frame shorter than an Ethernet header, or longer than the MTU allows, is refused however it is sent', async (t) => {
+  const socket = new Socket({ frames: 256 }) // one for each attempt
+  const one = port(socket)
+  t.teardown(() => one.destroy())
+  const reader = one.batches()
+  socket.arrive(frame(1))
+  const batch = (await reader.next()).value as Batch
+  const copied = (bytes: Uint8Array) => [() => one.send(bytes), () => one.trySend(bytes)]
+  const framed = (bytes: Uint8Array) => {
+    const fresh = () => {
+      const allocated = batch.allocate() as Frame
+      allocated.length = bytes.length
+      allocated.bytes().set(bytes)
+      return allocated
+    }
+    return [() => fresh().send(), () => fresh().forward(port())]
+  }
+  const short = { instanceOf: RangeError, code: 'ERR_OUT_OF_RANGE', message: /at least 14, an Ethernet header/ }
+  for (const kind of [
+    [0x08, 0x00],
+    [0x81, 0x00],
+    [0x88, 0xa8],
+  ]) {
+    for (const [ways, most] of [
+      [copied, kind[0] === 0x08 ? 1514 : 1518],
+      [framed, 1518],
+    ] as const) {
+      for (const length of [0, 1, 13]) {
+        for (const send of ways(ofKind(length, ...kind))) await t.throwsAsync(async () => send(), short)
+      }
+      for (const length of [most + 1, 1792]) {
+        for (const send of ways(ofKind(length, ...kind))) {
+          const error = await t.throwsAsync(async () => send(), { code: 'ERR_XSKNET_FRAME_TOO_LONG' })
+          t.deepEqual((error as XsknetError).details, { length, mtu: 1500, most })
+        }
+      }
+      for (const length of [14, most]) {
+        for (const send of ways(ofKind(length, ...kind))) t.not(await send(), false)
+        batch.flush()
+      }
+    }
+  }
+  t.is(socket.sent.length, 3 * 2 * 3, 'all that were not refused, but those that another port has')
+  t.is((await one.stats()).client.refusedSends, 0)
 })
 
 test('`starved` tells how often reception had no chunk, once a second at most', async (t) => {

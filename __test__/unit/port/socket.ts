@@ -189,7 +189,15 @@ export class Socket {
   }
 
   counters() {
-    const none = { completed: 0, refusedRx: 0, refusedCompletions: 0, refusedQueued: 0, fillStarved: 0, fillFoundEmpty: 0 }
+    const none = {
+      completed: 0,
+      refusedRx: 0,
+      refusedCompletions: 0,
+      refusedQueued: 0,
+      refusedLengths: 0,
+      fillStarved: 0,
+      fillFoundEmpty: 0,
+    }
     const parts = { receivedContinued: 0, sentContinued: 0, refusedRecycled: 0 }
     return { ...parts, ...none, received: 0, sent: this.sent.length, kicks: 0, kickRetries: 0, fillKicks: 0 }
   }
@@ -348,7 +356,13 @@ export function port(socket = new Socket(), control: Partial<PortControl> = {}):
 /** The same on several, whose readers spin for so many microseconds. */
 export function portOf(sockets: readonly Socket[], control: Partial<PortControl> = {}, spin = 0): Port {
   const agreeing: PortControl = { close: async () => {}, statistics: async () => undefined }
-  return new Port(sockets as unknown as AdoptedSocket[], info, { ...agreeing, ...control }, { spinMicroseconds: spin })
+  const mtu = sockets.some(({ multiBuffer }) => multiBuffer) ? 9000 : info.mtu
+  return new Port(
+    sockets as unknown as AdoptedSocket[],
+    { ...info, mtu },
+    { ...agreeing, ...control },
+    { spinMicroseconds: spin },
+  )
 }
 
 /** A frame of some length whose bytes are all alike. */

@@ -1,7 +1,7 @@
 import { BlockList } from 'node:net'
 import test from 'ava'
 import { XsknetError } from 'xsknet'
-import { Range, readAddress } from '../../../packages/xsknetd/src/addresses.js'
+import { Range, readAddress, readHostAddress } from '../../../packages/xsknetd/src/addresses.js'
 
 const good: [text: string, ip: string, prefix: number][] = [
   ['192.0.2.10', '192.0.2.10', 32],
@@ -43,6 +43,34 @@ for (const [text, why] of bad) {
     t.truthy(error?.hint)
   })
 }
+
+for (const [text, why, hint] of [
+  ['192.0.2.0/24', /the address of the network itself/, 'Hosts of 192.0.2.0/24 have 192.0.2.1 to 192.0.2.254.'],
+  ['192.0.2.255/24', /the broadcast address of 192\.0\.2\.0\/24/, 'Hosts of 192.0.2.0/24 have 192.0.2.1 to 192.0.2.254.'],
+  ['192.0.2.7/30', /the broadcast address of 192\.0\.2\.4\/30/, 'Hosts of 192.0.2.4/30 have 192.0.2.5 to 192.0.2.6.'],
+  ['2001:db8::/64', /all routers of 2001:db8::\/64 have it/, 'The first one of a host is 2001:db8::1.'],
+] as const) {
+  test(`no host has ${text}`, (t) => {
+    const error = t.throws(() => readHostAddress(text), { instanceOf: XsknetError, message: why })
+    t.deepEqual([error?.code, error?.hint], ['ERR_XSKNET_ADDRESS_UNFIT', hint])
+  })
+}
+
+test('networks of one or two addresses have no others, and without a prefix nothing is known of the network', (t) => {
+  for (const text of [
+    '192.0.2.6/31',
+    '192.0.2.7/31',
+    '192.0.2.0/32',
+    '192.0.2.255/32',
+    '192.0.2.255',
+    '2001:db8::/127',
+    '2001:db8::/128',
+  ]) {
+    t.deepEqual(readHostAddress(text), readAddress(text))
+  }
+  t.deepEqual(readHostAddress('192.0.2.10/24'), { ip: '192.0.2.10', prefix: 24 })
+  t.deepEqual(readHostAddress('2001:db8::ffff:ffff:ffff:ffff/64'), { ip: '2001:db8::ffff:ffff:ffff:ffff', prefix: 64 })
+})
 
 test('a mapped address is told its real name', (t) => {
   t.is(t.throws(() => readAddress('::ffff:192.0.2.10'), { instanceOf: XsknetError })?.hint, 'Write 192.0.2.10.')

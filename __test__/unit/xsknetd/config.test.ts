@@ -32,6 +32,7 @@ test('flags alone are a configuration, with defaults', (t) => {
     instance: 'default',
     socket: '/run/xsknet/default.sock',
     log: 'text',
+    memory: { key: '`memory` under [daemon] of the configuration' },
     grants: [],
   })
 })
@@ -42,8 +43,17 @@ test('the socket follows the name of the instance', (t) => {
 })
 
 test('a file says it all, and flags count more', (t) => {
-  const toml = '[daemon]\nuplinks = ["eth1", "eth2"]\nmode = "skb"\nsocket = "/tmp/a"\ninstance = "a"\nlog = "json"\n'
-  const all = { uplinks: ['eth1', 'eth2'], mode: 'skb', socket: '/tmp/a', instance: 'a', log: 'json', grants: [] }
+  const toml =
+    '[daemon]\nuplinks = ["eth1", "eth2"]\nmode = "skb"\nsocket = "/tmp/a"\ninstance = "a"\nlog = "json"\nmemory = "8GiB"\n'
+  const all = {
+    uplinks: ['eth1', 'eth2'],
+    mode: 'skb',
+    socket: '/tmp/a',
+    instance: 'a',
+    log: 'json',
+    memory: { most: 2 ** 33, key: '`memory` under [daemon] of the configuration' },
+    grants: [],
+  }
   t.deepEqual(read(toml, {}), all as never)
   t.deepEqual(read(toml, { uplinks: ['eth9'], mode: 'native', log: undefined }), {
     ...all,
@@ -145,6 +155,7 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   ['a card that is none', '[daemon]\nuplinks = ["eth0", "eth0/1"]\n', /:2: `daemon.uplinks\[1\]`: it has to be a card's name/],
   ['a mode', '[daemon]\nmode = "fast"\n', /:2: `daemon.mode`: it has to be "unspecified" or "native" or "skb" or "hw"/],
   ['a format', '[daemon]\nlog = "xml"\n', /`daemon.log`: it has to be "text" or "json"/],
+  ['no memory', '[daemon]\nmemory = "much"\n', /:2: `daemon.memory`: it has to be a number of bytes, or one like "64MiB"/],
   ['a relative socket', '[daemon]\nsocket = "x.sock"\n', /`daemon.socket`: it has to be a path from the root/],
   ['an instance', '[daemon]\ninstance = "../x"\n', /`daemon.instance`: it has to be 1 to 32 letters/],
   ['a grant as a table', '[grant]\nuser = "alice"\n', /:1: `grant`: /],

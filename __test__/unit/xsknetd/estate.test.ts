@@ -4,7 +4,22 @@ import { XsknetError } from 'xsknet'
 import type { UplinkInfo } from 'xsknet/protocol'
 import { Estate, type Owner } from '../../../packages/xsknetd/src/estate.js'
 import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
-import { ALICE, BOB, FakeDescriptors, FakeGround, grant, MiB, RATES, Record, ROOT, refusal, rest, until, user } from './fakes.js'
+import {
+  ALICE,
+  BOB,
+  FakeDescriptors,
+  FakeGround,
+  grant,
+  MiB,
+  PLENTY,
+  RATES,
+  Record,
+  ROOT,
+  refusal,
+  rest,
+  until,
+  user,
+} from './fakes.js'
 
 class FakeOwner implements Owner {
   readonly credentials: Credentials
@@ -38,10 +53,10 @@ class FakeOwner implements Owner {
   }
 }
 
-async function setUp({ grants = [grant()], uplinks = ['eth0'] } = {}) {
+async function setUp({ grants = [grant()], uplinks = ['eth0'], memory = PLENTY.most } = {}) {
   const ground = new FakeGround()
   const record = new Record()
-  const estate = new Estate(ground, grants, record.log)
+  const estate = new Estate(ground, grants, { ...PLENTY, most: memory }, record.log)
   await estate.manage(uplinks, 'unspecified')
   const owner = (who: Credentials) => {
     const owner = new FakeOwner(who)
@@ -108,6 +123,27 @@ for (const [what, request, code] of [
   })
 }
 
+test('what cannot be is refused before what may not be, and tells nothing of a card that the user may not know of', async (t) => {
+  const { ground, estate, owner, alice } = await setUp({ uplinks: ['eth0', 'eth1'] })
+  ground.failures.set('check', refusal('ERR_XSKNET_LAYOUT_UNFIT'))
+  const foreign = { ...port, addresses: ['198.51.100.1'] }
+  const huge = { ...port, frames: 2 ** 20, ringSize: 100 }
+  for (const request of [foreign, huge, { ...port, queues: 8 }]) {
+    t.is(await codeOf(t, estate.openPort(alice, request)), 'ERR_XSKNET_LAYOUT_UNFIT')
+  }
+  const pinned = estate.openPinnedPort(alice, foreign, new FakeDescriptors(1))
+  t.is(await codeOf(t, pinned), 'ERR_XSKNET_LAYOUT_UNFIT')
+  t.like(ground.checked[1]?.[1], { ringSize: 100, frames: 2 ** 20, frameSize: 2048, addresses: ['192.0.2.10'] } as never)
+  t.deepEqual(ground.checked.map(([uplink]) => uplink), ['eth0', 'eth0', 'eth0', 'eth0']) // biome-ignore format: one line
+  for (const uplink of ['eth1', 'eth2']) await codeOf(t, estate.openPort(alice, { ...port, uplink }))
+  await codeOf(t, estate.openPort(owner(ROOT), { ...port, uplink: 'eth1' }))
+  t.deepEqual(ground.checked.slice(4).map(([uplink]) => uplink), [undefined, undefined, 'eth1']) // biome-ignore format: one line
+  // A grant for an address that no host can have would not help.
+  ground.failures.clear()
+  t.is(await codeOf(t, estate.openPort(alice, { ...port, addresses: ['198.51.100.255/24'] })), 'ERR_XSKNET_ADDRESS_UNFIT')
+  t.deepEqual(ground.requests, [])
+})
+
 test('requests at the same time cannot pass the limit together', async (t) => {
   const { ground, estate, alice } = await setUp()
   const letGo = ground.hold()
@@ -137,6 +173,51 @@ test('the memory of every queue counts', async (t) => {
   t.is(sockets.length, 3)
   t.is(ground.handedOut[0]?.length, 6)
   t.is(await codeOf(t, estate.openPort(alice, port)), 'ERR_XSKNET_LIMIT_REACHED')
+})
+
+test('all ports together take no more than the daemon may, root’s included, and nothing is touched beyond that', async (t) => {
+  const grants = [grant({ ports: 9, memory: 2 ** 40 }), grant({ holder: { uid: BOB.uid }, memory: 2 ** 40 })]
+  const { ground, estate, owner, alice } = await setUp({ grants, memory: 48 * MiB })
+  const [root, bob] = [owner(ROOT), owner(BOB)]
+  const huge = estate.openPort(root, { ...port, frames: 2 ** 20, frameSize: 4096, queues: 8 })
+  const error = await t.throwsAsync<XsknetError>(huge, { code: 'ERR_XSKNET_LIMIT_REACHED' })
+  t.is(error?.message, 'all ports together have 0 bytes of UMEM and may have 50331648, and 34359738368 more would be beyond that')
+  t.is(error?.hint, 'Ask for fewer queues, or fewer or smaller frames, close a port, or raise `memory` under [daemon].')
+  t.deepEqual(error?.details, { uid: 0, limit: 'memory of all ports', asked: 2 ** 35, most: 48 * MiB, has: 0 })
+  t.deepEqual(ground.requests, [])
+  await estate.openPort(alice, port)
+  await estate.openPort(root, port)
+  const { info } = await estate.openPort(bob, port)
+  for (const asks of [owner(ROOT), alice]) t.is(await codeOf(t, estate.openPort(asks, port)), 'ERR_XSKNET_LIMIT_REACHED')
+  // What others have is told to root alone.
+  const refused = await t.throwsAsync<XsknetError>(estate.openPort(alice, port))
+  t.is(refused?.message, 'all ports together may have 50331648 bytes of UMEM, and 16777216 more would be beyond that')
+  t.deepEqual(refused?.details, { uid: ALICE.uid, limit: 'memory of all ports', asked: 16 * MiB, most: 48 * MiB })
+  await estate.closePort(bob, info.port)
+  await t.notThrowsAsync(estate.openPort(alice, port))
+})
+
+test('requests at the same time cannot pass the daemon’s memory together', async (t) => {
+  const { ground, estate, owner } = await setUp({ memory: 40 * MiB })
+  const letGo = ground.hold()
+  const opening = Array.from({ length: 4 }, () => estate.openPort(owner(ROOT), port))
+  await until('two openings', () => ground.waiting === 2)
+  letGo()
+  const ends = (await Promise.allSettled(opening)).map(({ status }) => status)
+  t.deepEqual(ends, ['fulfilled', 'fulfilled', 'rejected', 'rejected'])
+})
+
+test('what closed ports of another user have still counts, and is waited for', async (t) => {
+  const { ground, estate, owner, alice } = await setUp({ memory: 24 * MiB })
+  ground.keeps = true
+  const root = owner(ROOT)
+  const { info } = await estate.openPort(root, port)
+  await estate.closePort(root, info.port)
+  const waiting = estate.openPort(alice, port)
+  await rest()
+  t.is(ground.requests.length, 1, 'it waits')
+  ground.kept.get(info.port)?.()
+  await t.notThrowsAsync(waiting)
 })
 
 test('ports on one UMEM count as ports, and their memory once, until the last is closed', async (t) => {

@@ -17,6 +17,9 @@ import type { Credentials, Descriptors, Wire } from '../../../packages/xsknetd/s
 
 export const MiB = 2 ** 20
 
+/** More memory than any test asks for. */
+export const PLENTY = { most: 2 ** 40, key: '`memory` under [daemon]' }
+
 export const user = (uid: number, gid = uid, groups: number[] = []): Credentials => ({ pid: 1000 + uid, uid, gid, groups })
 export const ROOT = user(0)
 export const ALICE = user(1001)
@@ -97,6 +100,7 @@ export const noStatistics: UplinkStatistics = {
   unattributed: counters,
   transmitDrops: 0,
   refusedRedirects: 0,
+  announced: 0,
   closed: { guard: counters, program: counters, socket, ...pair },
 }
 
@@ -173,6 +177,18 @@ export class FakeGround implements Ground {
 
   hugePageBytes(): number {
     return 2 << 20
+  }
+
+  /** Of each port that was asked for: of which uplink, and what. */
+  readonly checked: [uplink: string | undefined, request: object][] = []
+
+  checkPort(uplink: string | undefined, request: object): void {
+    this.checked.push([uplink, request])
+    if (this.failures.has('check')) throw this.failures.get('check')
+  }
+
+  checkPinnedPort(uplink: string | undefined, request: object): void {
+    this.checkPort(uplink, request)
   }
 
   async openPort(uplink: string, request: GroundRequest, terms: Terms): Promise<OpenedPort> {

@@ -5,12 +5,12 @@ import { Estate } from '../../../packages/xsknetd/src/estate.js'
 import { Server, wireLimits } from '../../../packages/xsknetd/src/server.js'
 import { speakerOf, trustOf } from '../../../packages/xsknetd/src/trust.js'
 import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
-import { ALICE, FakeGround, FakeWire, grant, MiB, Record, ROOT, refusal, until, user } from './fakes.js'
+import { ALICE, FakeGround, FakeWire, grant, MiB, PLENTY, Record, ROOT, refusal, until, user } from './fakes.js'
 
 async function setUp() {
   const ground = new FakeGround()
   const record = new Record()
-  const estate = new Estate(ground, [grant({ ports: 500, memory: 2 ** 40, pinned: true })], record.log)
+  const estate = new Estate(ground, [grant({ ports: 500, memory: 2 ** 40, pinned: true })], PLENTY, record.log)
   await estate.manage(['eth0'], 'unspecified')
   const server = new Server(estate, { daemon: 'xsknetd 9.9.9', instance: 'lab' }, record.log)
   const connect = (who: Credentials) => {
@@ -363,7 +363,7 @@ test('one user cannot fill the log', async (t) => {
 })
 
 test('memory is given back with the connection', async (t) => {
-  const estate = new Estate(new FakeGround(), [grant({ ports: 1, memory: 16 * MiB })], () => {})
+  const estate = new Estate(new FakeGround(), [grant({ ports: 1, memory: 16 * MiB })], PLENTY, () => {})
   await estate.manage(['eth0'], 'unspecified')
   const server = new Server(estate, { daemon: 'x', instance: 'lab' }, () => {})
   for (let round = 0; round < 3; round++) {
@@ -401,7 +401,7 @@ test('of a message that is too long, the most is told that this client may send'
 })
 
 test('whose descriptors the kernel keeps away hears from the policy what is missing, and stays', async (t) => {
-  const estate = new Estate(new FakeGround(), [grant()], () => {})
+  const estate = new Estate(new FakeGround(), [grant()], PLENTY, () => {})
   await estate.manage(['eth0'], 'unspecified')
   const server = new Server(estate, { daemon: 'x', instance: 'lab' }, () => {})
   const wire = new FakeWire(ALICE)
@@ -419,7 +419,7 @@ test('whose descriptors the kernel keeps away hears from the policy what is miss
 test('a thousand users without a grant write no more lines than one; those with a grant have their own', async (t) => {
   const grants = [grant(), grant({ holder: { gid: 70 } })]
   const record = new Record()
-  const estate = new Estate(new FakeGround(), grants, record.log)
+  const estate = new Estate(new FakeGround(), grants, PLENTY, record.log)
   await estate.manage(['eth0'], 'unspecified')
   const server = new Server(estate, { daemon: 'x', instance: 'lab' }, record.log, trustOf(grants))
   const speak = async (who: Credentials) => {

@@ -311,14 +311,18 @@ impl AdoptedSocket {
 
 #[napi]
 impl AdoptedSocket {
-    /// Lends the memory to JavaScript and makes the functions. Once.
+    /// Lends the memory to JavaScript and makes the functions. Once. What is queued and no packet of this MTU is refused from now on.
     #[napi]
-    pub fn open<'env>(&self, env: &'env Env, on_ready: Function<'_, u32, ()>) -> napi::Result<HotPath<'env>> {
+    pub fn open<'env>(&self, env: &'env Env, on_ready: Function<'_, u32, ()>, mtu: u32) -> napi::Result<HotPath<'env>> {
         let state = &self.state;
         if state.on_ready.borrow().is_some() {
             return Err(Failure::new("ERR_XSKNET_INTERNAL", "a socket is opened once").into());
         }
         *state.on_ready.borrow_mut() = Some(Callback::new(env.raw(), on_ready.raw())?);
+        state.with(|path| {
+            path.set_mtu(mtu);
+            Ok(())
+        })?;
         HotPath::of(env, state)
     }
 

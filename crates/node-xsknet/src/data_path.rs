@@ -213,6 +213,11 @@ impl DataPath {
         Ok(sent > 0)
     }
 
+    /// Has [`transmit_from`](Self::transmit_from) and what is queued refuse what is no packet of this MTU.
+    pub(crate) fn set_mtu(&mut self, mtu: u32) {
+        self.endpoint.set_mtu(mtu);
+    }
+
     /// The longest packet that can be sent, in bytes.
     pub(crate) fn packet_capacity(&self) -> usize {
         let layout = self.endpoint.layout();

@@ -52,6 +52,8 @@ pub struct SocketCounters {
     pub refused_completions: f64,
     /// Packets that could not be sent: no such frame, no byte, too long, or too many parts.
     pub refused_queued: f64,
+    /// Packets that were shorter than an Ethernet header, or longer than the MTU allows.
+    pub refused_lengths: f64,
     /// Frames that were given back and had not been lent.
     pub refused_recycled: f64,
     /// Refills that found no free chunk for an empty FILL ring.
@@ -78,6 +80,7 @@ impl SocketCounters {
             refused_rx: count(counters.refused_rx.total()),
             refused_completions: count(counters.refused_completions.total()),
             refused_queued: count(counters.refused_tx),
+            refused_lengths: count(counters.refused_lengths),
             refused_recycled: count(counters.refused_recycled),
             fill_starved: count(counters.fill_starved),
             fill_found_empty: count(counters.fill_found_empty),

@@ -589,6 +589,7 @@ pub struct UplinkStatistics {
     pub unattributed: Counters,
     pub transmit_drops: i64,
     pub refused_redirects: i64,
+    pub announced: i64,
     pub closed: PortStatistics,
 }
 
@@ -599,6 +600,7 @@ impl From<xsknet_port::UplinkStatistics> for UplinkStatistics {
             unattributed: statistics.unattributed.into(),
             transmit_drops: count(statistics.transmit_drops),
             refused_redirects: count(statistics.refused_redirects),
+            announced: count(statistics.announced),
             closed: xsknet_port::PortStatistics {
                 // A sum of none is 0, whether or not any was known.
                 socket: Some(statistics.closed.socket.unwrap_or_default()),

@@ -270,6 +270,26 @@ impl Instance {
         }))
     }
 
+    /// Throws where there can be no such port, whatever others have and whoever asks. Of the uplink only its MTU counts, and not where it is not
+    /// given. At once: it asks the kernel nothing.
+    #[napi]
+    pub fn check_port(&self, uplink: Option<String>, mut request: PortRequest) -> napi::Result<()> {
+        let uplink = uplink.and_then(|uplink| self.0.uplink(&uplink).ok());
+        let uplink = uplink.as_deref();
+        let is_shared = request.umem_of.take().is_some();
+        let options = PortOptions::try_from(request)?;
+        let checked = if is_shared { options.check_shared(uplink) } else { options.check(uplink) };
+        Ok(checked.map_err(Failure::from)?)
+    }
+
+    /// The same of a pinned port.
+    #[napi]
+    pub fn check_pinned_port(&self, uplink: Option<String>, request: PinnedPortRequest) -> napi::Result<()> {
+        let uplink = uplink.and_then(|uplink| self.0.uplink(&uplink).ok());
+        let options = PinnedPortOptions::try_from(request)?;
+        Ok(options.check(uplink.as_deref()).map_err(Failure::from)?)
+    }
+
     /// Opens a port and hands its sockets over.
     #[napi(ts_return_type = "Promise<OpenedPort>")]
     pub fn open_port<'env>(

@@ -1,5 +1,6 @@
 //! The ways in which opening and closing end badly. Each names what was attempted, and `hint()` says what to do.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
@@ -246,7 +247,7 @@ pub enum OpenPortError {
         /// The address.
         address: IpAddr,
         /// What it is.
-        what: &'static str,
+        what: Cow<'static, str>,
     },
     /// Somebody has this address already.
     #[error("{address} on `{uplink}` belongs to {holder}")]

@@ -26,7 +26,7 @@ use crate::remains::Kept;
 use crate::selftest::Trial;
 use crate::statistics::PortStatistics;
 use crate::tried::Tried;
-use crate::uplink::UplinkState;
+use crate::uplink::{Uplink, UplinkState};
 
 /// What a pinned port is to be; its UMEM and rings are its client's affair. `PinnedPortOptions::new` has the defaults.
 #[derive(Debug, Clone)]
@@ -64,6 +64,31 @@ impl PinnedPortOptions {
             rights: Rights::default(),
             rates: Rates::UNLIMITED,
             coalesce: None,
+        }
+    }
+
+    /// As [`PortOptions::check`](crate::PortOptions::check).
+    ///
+    /// # Errors
+    /// [`OpenPortError`] for what is wrong with the options themselves.
+    pub fn check(&self, uplink: Option<&Uplink>) -> Result<(), OpenPortError> {
+        self.wanted().check(uplink.map(Uplink::state)).map(drop)
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        let Self { owner, name, addresses, mac, vlan, mtu, rights, rates, coalesce } = self;
+        Wanted {
+            owner: *owner,
+            name: name.as_deref(),
+            addresses,
+            mac: *mac,
+            vlan: *vlan,
+            mtu: *mtu,
+            queues: 1,
+            rights: *rights,
+            rates: *rates,
+            coalesce: *coalesce,
+            layout: None,
         }
     }
 }
@@ -113,20 +138,6 @@ impl PinnedPort {
         check_namespace(&uplink, &client)?;
         let Client { uid, gid, namespace, .. } = client;
         let site = Site::new(namespace).map_err(step)?;
-        let PinnedPortOptions { owner, name, addresses, mac, vlan, mtu, rights, rates, coalesce } = options;
-        let wanted = Wanted {
-            owner: *owner,
-            name: name.as_deref(),
-            addresses,
-            mac: *mac,
-            vlan: *vlan,
-            mtu: *mtu,
-            queues: 1,
-            rights: *rights,
-            rates: *rates,
-            coalesce: *coalesce,
-            layout: None,
-        };
         let build = |plan: Plan, uplink: &UplinkState, datapath: &RwLock<Datapath>, scope: &Scope| {
             let (room, mut info) = plan.build(uplink, datapath, Some(site), scope)?;
             let why = "not done: the port's socket is its client's to make".to_owned();
@@ -145,7 +156,7 @@ impl PinnedPort {
             *given = Some((pin, end, room.members[0].program.socket_map_id()));
             Ok(())
         };
-        let (mut hold, given) = Hold::open(Arc::clone(&uplink), &wanted, build, give)?;
+        let (mut hold, given) = Hold::open(Arc::clone(&uplink), &options.wanted(), build, give)?;
         let (pin, end, map) = given.expect("a port that opened was given away");
         // Its memory is the client's own.
         hold.kept = Some(Kept { umems: Vec::new(), map: Some(map) });

@@ -1,5 +1,6 @@
 //! What a port is going to be: options that were found good, before anything is made.
 
+use std::borrow::Cow;
 #[cfg(test)]
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -74,17 +75,20 @@ pub struct Pair {
 #[derive(Debug)]
 pub(crate) struct HostView {
     addresses: Vec<IpAddr>,
+    /// Those of the card, with the lengths of their prefixes: where untagged frames come from.
+    networks: Vec<(IpAddr, u8)>,
     /// Of its devices, and of the hosts that it knows.
     macs: Vec<(MacAddr, String)>,
 }
 
 impl HostView {
-    pub(crate) fn look(ground: &Ground) -> Result<Self, LinkError> {
+    pub(crate) fn look(ground: &Ground, card: IfIndex) -> Result<Self, LinkError> {
         let links = &ground.host.links;
         let devices = links.list()?.into_iter();
         let own = devices.filter_map(|device| Some((device.mac?, format!("the host's device `{}`", device.name))));
         let neighbours = links.neighbours()?.into_iter().map(|mac| (mac, "a neighbour".to_owned()));
-        Ok(Self { addresses: links.all_addresses()?, macs: own.chain(neighbours).collect() })
+        let (addresses, networks) = (links.all_addresses()?, links.addresses(card)?);
+        Ok(Self { addresses, networks, macs: own.chain(neighbours).collect() })
     }
 }
 
@@ -96,18 +100,10 @@ impl Plan {
         host: &HostView,
         wanted: &Wanted<'_>,
     ) -> Result<(Self, Claim), OpenPortError> {
+        let vlan = wanted.check(Some(uplink))?;
         let id = claims.free_id()?;
-        if !(1..=MAX_MEMBERS).contains(&wanted.queues) {
-            return Err(OpenPortError::QueuesUnfit { queues: wanted.queues, limit: MAX_MEMBERS });
-        }
         let name = wanted.name.map_or_else(|| claims.made_up_name(wanted.owner, id), str::to_owned);
-        check_name(&name)?;
-        let vlan = match wanted.vlan {
-            None => Vlan::UNTAGGED,
-            Some(vlan) => Vlan::tagged(vlan).ok_or(OpenPortError::VlanUnfit { vlan })?,
-        };
         let mtu = wanted.mtu.unwrap_or(uplink.card().mtu);
-        check_mtu(mtu, uplink, wanted.layout)?;
         let mut addresses = wanted.addresses.to_vec();
         let identity = wanted.name.map_or(Identity::Addresses(vlan, &addresses), Identity::Name);
         let mac = match wanted.mac {
@@ -120,7 +116,7 @@ impl Plan {
         if wanted.mac.is_none() && addresses.iter().any(IpAddr::is_ipv6) && !addresses.contains(&link_local) {
             addresses.push(link_local);
         }
-        check_addresses(&addresses, uplink, host)?;
+        check_addresses(&addresses, vlan, uplink, host)?;
         let Wanted { owner, queues, coalesce, rights, rates, .. } = *wanted;
         let claim = Claim { owner, name: name.clone(), mac, vlan, addresses: addresses.clone(), queues };
         claims.take(id, claim.clone())?;
@@ -134,6 +130,34 @@ impl Plan {
     }
 }
 
+impl Wanted<'_> {
+    /// Whether there can be such a port at all, whatever others have and whoever asks. Of the uplink nothing counts where it is not given. Returns
+    /// the VLAN.
+    pub(crate) fn check(&self, uplink: Option<&UplinkState>) -> Result<Vlan, OpenPortError> {
+        if !(1..=MAX_MEMBERS).contains(&self.queues) {
+            return Err(OpenPortError::QueuesUnfit { queues: self.queues, limit: MAX_MEMBERS });
+        }
+        self.name.map_or(Ok(()), check_name)?;
+        let vlan = match self.vlan {
+            None => Vlan::UNTAGGED,
+            Some(vlan) => Vlan::tagged(vlan).ok_or(OpenPortError::VlanUnfit { vlan })?,
+        };
+        if let Some(mtu) = self.mtu.or(uplink.map(|uplink| uplink.card().mtu)) {
+            check_mtu(mtu, uplink, self.layout)?;
+        }
+        if self.addresses.is_empty() {
+            return Err(OpenPortError::NoAddress);
+        }
+        for (at, address) in self.addresses.iter().enumerate() {
+            let twice = || self.addresses[..at].contains(address).then_some("listed twice");
+            if let Some(what) = unfit(*address).or_else(twice) {
+                return Err(OpenPortError::AddressUnfit { address: *address, what: what.into() });
+            }
+        }
+        Ok(vlan)
+    }
+}
+
 fn check_name(name: &str) -> Result<(), OpenPortError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if (1..=64).contains(&name.len()) && name.chars().all(fits) {
@@ -143,14 +167,15 @@ fn check_name(name: &str) -> Result<(), OpenPortError> {
     }
 }
 
-fn check_mtu(mtu: u32, uplink: &UplinkState, layout: Option<&Layout>) -> Result<(), OpenPortError> {
+fn check_mtu(mtu: u32, uplink: Option<&UplinkState>, layout: Option<&Layout>) -> Result<(), OpenPortError> {
     if mtu < LEAST_MTU {
         return Err(OpenPortError::MtuTooSmall { mtu, least: LEAST_MTU });
     }
-    let uplink_mtu = uplink.card().mtu;
-    if mtu > uplink_mtu {
-        let uplink = uplink.info.device.clone();
-        return Err(OpenPortError::MtuAboveUplink { mtu, uplink_mtu, uplink });
+    if let Some(uplink) = uplink {
+        let uplink_mtu = uplink.card().mtu;
+        if mtu > uplink_mtu {
+            return Err(OpenPortError::MtuAboveUplink { mtu, uplink_mtu, uplink: uplink.info.device.clone() });
+        }
     }
     layout.map_or(Ok(()), |layout| fits_frames(mtu, layout))
 }
@@ -193,16 +218,18 @@ fn check_mac(mac: MacAddr, uplink: &UplinkState, host: &HostView) -> Result<(), 
     }
 }
 
-fn check_addresses(addresses: &[IpAddr], uplink: &UplinkState, host: &HostView) -> Result<(), OpenPortError> {
-    if addresses.is_empty() {
-        return Err(OpenPortError::NoAddress);
-    }
-    for (at, address) in addresses.iter().enumerate() {
-        if let Some(what) = unfit(*address) {
+/// What the host tells of them.
+fn check_addresses(
+    addresses: &[IpAddr],
+    vlan: Vlan,
+    uplink: &UplinkState,
+    host: &HostView,
+) -> Result<(), OpenPortError> {
+    for address in addresses {
+        // A VLAN is another network.
+        let networks = if vlan == Vlan::UNTAGGED { host.networks.as_slice() } else { &[] };
+        if let Some(what) = networks.iter().find_map(|(own, prefix)| edge_of(*address, *own, *prefix)) {
             return Err(OpenPortError::AddressUnfit { address: *address, what });
-        }
-        if addresses[..at].contains(address) {
-            return Err(OpenPortError::AddressUnfit { address: *address, what: "listed twice" });
         }
         // In a VLAN, too: the host may be there by a device that is not up yet, and who speaks for it may be believed elsewhere.
         if host.addresses.contains(address) {
@@ -223,6 +250,28 @@ fn unfit(address: IpAddr) -> Option<&'static str> {
         (matches!(address, IpAddr::V6(v6) if is_mapped(v6)), "an IPv4 address in IPv6's clothes"),
     ];
     kinds.into_iter().find_map(|(is, what)| is.then_some(what))
+}
+
+/// What an address is in the network of another one where no single host can have it. Networks of two addresses have no such (RFC 3021,
+/// RFC 6164).
+fn edge_of(address: IpAddr, own: IpAddr, prefix: u8) -> Option<Cow<'static, str>> {
+    let (bits, own, width) = match (address, own) {
+        (IpAddr::V4(address), IpAddr::V4(own)) => (u128::from(address.to_bits()), u128::from(own.to_bits()), 32_u32),
+        (IpAddr::V6(address), IpAddr::V6(own)) => (address.to_bits(), own.to_bits(), 128),
+        _ => return None,
+    };
+    let host_bits = width.checked_sub(u32::from(prefix)).filter(|bits| (2..width).contains(bits))?;
+    let hosts = (1_u128 << host_bits) - 1;
+    if (bits ^ own) & !hosts != 0 {
+        return None;
+    }
+    let what = match bits & hosts {
+        0 if width == 32 => "the address of the card's network itself",
+        0 => "the address that all routers of the card's network have",
+        all if all == hosts && width == 32 => "the broadcast address of the card's network",
+        _ => return None,
+    };
+    Some(format!("{what}, a /{prefix}").into())
 }
 
 fn is_mapped(address: Ipv6Addr) -> bool {
@@ -251,5 +300,35 @@ mod tests {
         let names: BTreeSet<_> = names.map(|name| name.to_string()).collect();
         assert_eq!(names.len(), 2 * MAX_MEMBERS as usize);
         assert!(names.contains("xskofffffff-400") && names.contains("xs7ifffffff-400"), "{names:?}");
+    }
+
+    #[test]
+    fn no_host_has_the_edges_of_a_network() {
+        let edge = |address: &str, own: &str, prefix| {
+            edge_of(address.parse().unwrap(), own.parse().unwrap(), prefix).map(Cow::into_owned)
+        };
+        let network = |prefix| Some(format!("the address of the card's network itself, a /{prefix}"));
+        let broadcast = |prefix| Some(format!("the broadcast address of the card's network, a /{prefix}"));
+        let routers = |prefix| Some(format!("the address that all routers of the card's network have, a /{prefix}"));
+        assert_eq!(edge("192.0.2.0", "192.0.2.1", 24), network(24));
+        assert_eq!(edge("192.0.2.255", "192.0.2.1", 24), broadcast(24));
+        assert_eq!(edge("192.0.2.4", "192.0.2.6", 30), network(30));
+        assert_eq!(edge("192.0.2.7", "192.0.2.6", 30), broadcast(30));
+        assert_eq!(edge("2001:db8::", "2001:db8::1", 64), routers(64));
+        assert_eq!(edge("2001:db8::ffff:ffff:ffff:ffff", "2001:db8::1", 64), None);
+        for (address, own, prefix) in [
+            ("192.0.2.10", "192.0.2.1", 24),
+            ("192.0.3.0", "192.0.2.1", 24),
+            ("192.0.2.6", "192.0.2.7", 31),
+            ("192.0.2.7", "192.0.2.6", 31),
+            ("192.0.2.0", "192.0.2.0", 32),
+            ("2001:db8::", "2001:db8::1", 127),
+            ("2001:db8::", "2001:db8::", 128),
+            ("0.0.0.0", "192.0.2.1", 0),
+            ("::", "2001:db8::1", 0),
+            ("192.0.2.0", "2001:db8::1", 24),
+        ] {
+            assert_eq!(edge(address, own, prefix), None, "{address} in the /{prefix} of {own}");
+        }
     }
 }

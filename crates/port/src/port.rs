@@ -18,7 +18,7 @@ use crate::room::{Room, let_in, read, steer};
 use crate::selftest::{self, Trial};
 use crate::statistics::{Equality, PortStatistics};
 use crate::tried::Tried;
-use crate::uplink::UplinkState;
+use crate::uplink::{Uplink, UplinkState};
 
 /// What a port is to be. `PortOptions::new` has the defaults.
 #[derive(Debug, Clone)]
@@ -80,6 +80,26 @@ impl PortOptions {
             busy_poll: None,
             coalesce: None,
         }
+    }
+
+    /// Whether there can be such a port at all, whatever others have and whoever asks: [`Uplink::open_port`](crate::Uplink::open_port) refuses
+    /// no other for such a reason. It asks the kernel nothing. Of the uplink only its MTU counts, and not where it is not given.
+    ///
+    /// # Errors
+    /// [`OpenPortError`] for what is wrong with the options themselves.
+    pub fn check(&self, uplink: Option<&Uplink>) -> Result<(), OpenPortError> {
+        let uplink = uplink.map(Uplink::state);
+        let mtu = self.mtu.or(uplink.map(|uplink| uplink.card().mtu));
+        let layout = mtu.map(|mtu| for_mtu(self.layout, mtu, self.multi_buffer));
+        Wanted { layout: layout.as_ref(), ..self.wanted() }.check(uplink).map(drop)
+    }
+
+    /// The same for a port on a UMEM that is there, of whose shape the options say nothing.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_shared(&self, uplink: Option<&Uplink>) -> Result<(), OpenPortError> {
+        Wanted { layout: None, ..self.wanted() }.check(uplink.map(Uplink::state)).map(drop)
     }
 
     pub(crate) fn wanted(&self) -> Wanted<'_> {
@@ -314,7 +334,7 @@ impl Hold {
         let turn = uplink.ground.turns.open(wanted.owner);
         uplink.check_link()?;
         uplink.check_program().map_err(step)?;
-        let host = HostView::look(&uplink.ground).map_err(|cause| step(cause.into()))?;
+        let host = HostView::look(&uplink.ground, uplink.info.index).map_err(|cause| step(cause.into()))?;
         let (plan, claim, datapath) = uplink.claim(&host, wanted)?;
         let (id, key) = (plan.id, plan.key);
         let make = || -> Result<_, OpenPortError> {
@@ -329,15 +349,18 @@ impl Hold {
             // The port is built while the neighbours think.
             let question = Question::ask(&uplink, &claim);
             let (room, mut info, mut made) = build(plan, &uplink, &datapath, &uplink.port_scope(id))?;
-            match question {
+            match &question {
                 Ok(question) => question.answer(&uplink)?,
-                Err(tried) => info.tried.push(tried),
+                Err(tried) => info.tried.push(tried.clone()),
             }
             let room = Arc::new(room);
             uplink.publish(&room);
             steer(&uplink, &datapath, &room).map_err(step)?;
             let trial = Trial { uplink: &uplink, datapath: &datapath, room: &room, info: &info };
             prove(&trial, &mut made)?;
+            if let Ok(question) = question {
+                info.tried.extend(question.announce(&uplink, &info.addresses).err());
+            }
             Ok((info, made))
         };
         let made = make();

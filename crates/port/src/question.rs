@@ -1,10 +1,12 @@
-//! Is somebody else there? What a host asks its network before it takes an address (RFC 5227, RFC 4862), for a port that is being
-//! opened.
+//! Is somebody else there? What a host asks its network before it takes an address (RFC 5227, RFC 4862), and tells it once it has the
+//! address, for a port that is being opened.
 //!
 //! The daemon asks, on the card itself, so that it works for every way to open a port and before any frame is steered to it. Neighbours
 //! answer while the port is built, which takes longer than they do: the seconds that both documents prescribe are for networks that have
 //! just come up. Who answers later is seen by the port's owner.
 
+use std::fmt::Display;
+use std::io;
 use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,14 +17,12 @@ use xsknet_link::{Heard, MacAddr, PacketSocket};
 
 use crate::claims::Claim;
 use crate::error::OpenPortError;
-use crate::probe::{self, ARP, ICMPV6, IPV6, SOLICITATION};
+use crate::probe::{self, ADVERTISEMENT, ARP, ICMPV6, IPV6, SOLICITATION};
 use crate::tried::Tried;
 use crate::uplink::UplinkState;
 
 /// How long an answer may take. A neighbour on the same wire takes less than a tenth of that, and a port takes more to be built.
 const PATIENCE: Duration = Duration::from_millis(20);
-
-const ADVERTISEMENT: u8 = 136;
 
 /// Asked, and not answered yet.
 pub(crate) struct Question {
@@ -55,18 +55,17 @@ impl Question {
         let Claim { mac, vlan, addresses, .. } = claim;
         let asked =
             Asked { card: uplink.card().mac, mac: *mac, vlan: *vlan, addresses: with_link_local(*mac, addresses) };
-        let not =
-            |why: String, errno: Option<i32>| Tried { hook: "uplink", step: "ask the neighbours".into(), errno, why };
+        const STEP: &str = "ask the neighbours";
         let socket = PacketSocket::open(&uplink.ground.host.namespace, uplink.info.index)
-            .map_err(|error| not(format!("not done: {error}"), error.errno()))?;
+            .map_err(|error| not_done(STEP, &error, error.errno()))?;
         let sent = asked.probes().try_for_each(|probe| socket.send(&probe));
-        sent.map_err(|cause| not(format!("not done: {cause}"), cause.raw_os_error()))?;
+        sent.map_err(|cause| not_done(STEP, &cause, cause.raw_os_error()))?;
         Ok(Self { socket: Some(socket), asked, until: Instant::now() + PATIENCE })
     }
 
     /// Waits as long as an answer may take, and says what somebody else has.
-    pub(crate) fn answer(self, uplink: &UplinkState) -> Result<(), OpenPortError> {
-        let socket = self.socket.as_ref().expect("it is not being dropped");
+    pub(crate) fn answer(&self, uplink: &UplinkState) -> Result<(), OpenPortError> {
+        let socket = self.socket();
         // A flood of answers that say nothing has no end.
         let enough = Instant::now().max(self.until) + PATIENCE;
         loop {
@@ -92,6 +91,24 @@ impl Question {
         }
     }
 
+    /// Tells the neighbours that the port has its addresses now. Only for a port that works: who knew another MAC forgets it.
+    pub(crate) fn announce(&self, uplink: &UplinkState, addresses: &[IpAddr]) -> Result<(), Tried> {
+        let Asked { mac, vlan, .. } = self.asked;
+        let mut announcements = addresses.iter().map(|address| probe::announcement(*address, mac, vlan.id()));
+        let sent = announcements.try_for_each(|frame| {
+            self.socket().send(&frame)?;
+            uplink.count_announcement();
+            Ok::<_, io::Error>(())
+        });
+        sent.map_err(|cause| not_done("announce the port to the neighbours", &cause, cause.raw_os_error()))?;
+        uplink.ground.passed("the port is announced");
+        Ok(())
+    }
+
+    fn socket(&self) -> &PacketSocket {
+        self.socket.as_ref().expect("it is not being dropped")
+    }
+
     fn refusal(&self, conflict: Conflict, uplink: &UplinkState) -> OpenPortError {
         let uplink = uplink.info.device.clone();
         match conflict {
@@ -110,6 +127,10 @@ impl Drop for Question {
         // Without a thread it is closed here.
         let _ = thread::Builder::new().name("closing".into()).spawn(move || drop(socket));
     }
+}
+
+fn not_done(step: &str, why: &dyn Display, errno: Option<i32>) -> Tried {
+    Tried { hook: "uplink", step: step.into(), errno, why: format!("not done: {why}") }
 }
 
 /// Asked for even if the port does not have it: a neighbour who has it has the port's MAC.
@@ -253,6 +274,21 @@ mod tests {
         let mut inside = reply(OTHER, [192, 0, 2, 99]);
         inside[22..28].copy_from_slice(&PORT.octets());
         assert_eq!(heard(inside), Some(Conflict::Mac));
+    }
+
+    #[test]
+    fn what_announces_an_address_has_it() {
+        for (address, vlan) in [("192.0.2.10", None), ("2001:db8::10", Some(5)), ("fe80::ff:fe00:2", None)] {
+            let address = address.parse().unwrap();
+            let mut frame = probe::announcement(address, OTHER, vlan);
+            let asked = Asked { vlan: vlan.map_or(Vlan::UNTAGGED, |vlan| Vlan::tagged(vlan).unwrap()), ..asked() };
+            // A packet socket has the tag beside the frame.
+            if vlan.is_some() {
+                assert_eq!(frame.drain(12..16).collect::<Vec<_>>(), [0x81, 0, 0, 5]);
+            }
+            let conflict = asked.conflict(&Heard { frame, vlan });
+            assert_eq!(conflict, Some(Conflict::Address { address, holder: OTHER }));
+        }
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct UplinkStatistics {
     /// down. Native mode only. By the kernel's source, a frame for which it found no memory in front of the program counts
     /// here too, and was not seen.
     pub refused_redirects: u64,
+    /// Frames by which the daemon announced ports to the neighbours, from the ports' MACs: the card sent them, and no port did.
+    pub announced: u64,
     /// The ports that were closed since, summed up.
     pub closed: PortStatistics,
 }
@@ -78,7 +80,8 @@ impl UplinkStatistics {
     /// The sum over an uplink and all its ports, of which `ports` are those that are open. `far` is how many frames from
     /// ports arrived at the wire's far end, by somebody who looked there.
     pub fn wire_equality<'a>(&'a self, ports: impl IntoIterator<Item = &'a PortStatistics>, far: u64) -> Equality {
-        let mut left = self.program.to_port() + self.unattributed.to_port() + self.unattributed.to_uplink();
+        let mut left =
+            self.program.to_port() + self.unattributed.to_port() + self.unattributed.to_uplink() + self.announced;
         let mut right = far + self.transmit_drops + self.refused_redirects;
         for port in ports.into_iter().chain([&self.closed]) {
             left += port.guard.to_port() + port.guard.to_uplink();

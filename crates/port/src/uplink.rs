@@ -120,6 +120,8 @@ pub(crate) struct OpenUplink {
     injector: Option<Arc<Injector>>,
     /// The last readings of the ports that were here.
     closed: PortStatistics,
+    /// Frames that announced ports.
+    announced: u64,
     /// Dropped, not detached: the pin keeps the program until the journal's undo removes it.
     attachment: Attachment,
 }
@@ -257,6 +259,7 @@ impl Uplink {
             rooms: BTreeMap::new(),
             injector: None,
             closed: PortStatistics::default(),
+            announced: 0,
             attachment,
         };
         Ok((info, open))
@@ -328,6 +331,10 @@ impl Uplink {
     /// What could not be undone stays in the journal, and the next start tries again.
     pub fn release(&self) -> Result<(), CloseError> {
         self.state.release()
+    }
+
+    pub(crate) fn state(&self) -> &UplinkState {
+        &self.state
     }
 
     pub(crate) fn downgrade(&self) -> Weak<UplinkState> {
@@ -604,14 +611,21 @@ impl UplinkState {
         card.into_iter().chain(ports).collect()
     }
 
+    /// One frame more that announced a port.
+    pub(crate) fn count_announcement(&self) {
+        if let Some(card) = self.lock().as_mut() {
+            card.announced += 1;
+        }
+    }
+
     /// Frames of a port's own that the kernel refused after its guard had let them go.
     pub(crate) fn refused(&self, room: &Room) -> u64 {
         room.members.iter().map(|member| card_losses(&self.ground, member.outer_index).refused_redirects).sum()
     }
 
     fn statistics(&self) -> Result<UplinkStatistics, StepError> {
-        let (datapath, closed) = match self.lock().as_ref() {
-            Some(open) => (Arc::clone(&open.datapath), open.closed),
+        let (datapath, closed, announced) = match self.lock().as_ref() {
+            Some(open) => (Arc::clone(&open.datapath), open.closed, open.announced),
             None => return Ok(UplinkStatistics::default()),
         };
         let now = card_losses(&self.ground, self.info.index);
@@ -621,6 +635,7 @@ impl UplinkState {
             unattributed: datapath.unattributed_counters()?,
             transmit_drops: now.transmit_drops.saturating_sub(self.baseline.transmit_drops),
             refused_redirects: now.refused_redirects.saturating_sub(self.baseline.refused_redirects),
+            announced,
             closed,
         })
     }

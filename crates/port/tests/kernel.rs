@@ -1,5 +1,6 @@
 //! What an instance, its uplinks and its ports do to a kernel: one program, which is linked once.
 
+mod announce;
 mod attack_exposure;
 mod attack_flood;
 mod attack_identity;

@@ -66,6 +66,9 @@ fn addresses(first: &First) -> Vec<Row> {
         row(at(&["255.255.255.255"]), UNFIT, ["255.255.255.255", "broadcast"]),
         row(at(&["::ffff:192.0.2.9"]), UNFIT, ["::ffff:192.0.2.9", "IPv4"]),
         row(at(&["192.0.2.30", "192.0.2.30"]), UNFIT, ["192.0.2.30", "twice"]),
+        row(at(&["192.0.2.0"]), UNFIT, ["192.0.2.0", "the address of the card's network itself, a /24"]),
+        row(at(&["192.0.2.255"]), UNFIT, ["192.0.2.255", "the broadcast address of the card's network, a /24"]),
+        row(at(&["192.0.2.30", "2001:db8::"]), UNFIT, ["2001:db8::", "all routers", "a /64"]),
         taken(&v4, "port `first`"),
         taken(&v6, "port `first`"),
         taken(&link_local, "port `first`"),
@@ -166,6 +169,10 @@ fn what_looks_taken_but_is_not() {
         let listed = uplink.open_port(asked).expect("its own link-local address, listed or not");
         assert_eq!(listed.info().addresses, with_its_link_local);
         close(listed);
+        // A VLAN has a network of its own.
+        let edges = ["192.0.2.0", "192.0.2.255", "2001:db8::"].map(|address| address.parse().expect("an address"));
+        let elsewhere = PortOptions { vlan: Some(9), ..PortOptions::new(edges) };
+        close(uplink.open_port(elsewhere).expect("a port in a VLAN"));
         close(tagged);
         close(first);
     });

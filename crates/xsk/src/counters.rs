@@ -22,6 +22,9 @@ pub struct SocketCounters {
     /// Packets that were to be sent by address and could not be: an address that was not lent, a length of none or beyond the chunk, too many
     /// parts, a last part that was missing. What of them was lent went home.
     pub refused_tx: u64,
+    /// Packets that were to be sent by address, and that the device does not take: shorter than an Ethernet header, or longer than its MTU
+    /// allows ([`Endpoint::set_mtu`](crate::Endpoint::set_mtu)). They went home.
+    pub refused_lengths: u64,
     /// Addresses that were to be given back and had not been lent.
     pub refused_recycled: u64,
     /// Refills that left the FILL ring empty because no chunk was free: the kernel drops what arrives until frames are released.

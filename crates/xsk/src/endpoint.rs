@@ -17,7 +17,7 @@ use crate::ledger::{Census, EndpointId, Tag};
 use crate::lent::LentDescriptor;
 use crate::refusal::DescriptorRefused;
 use crate::ring::{RingBroken, RingLevel};
-use crate::rings::{TransmitError, Transmitted, TxBatch};
+use crate::rings::{Lengths, TransmitError, Transmitted, TxBatch};
 use crate::umem::{ReservedChunks, Umem};
 
 /// Kicks in a row that may move nothing before [`Endpoint::flush`] leaves the rest for later.
@@ -83,6 +83,13 @@ impl Endpoint {
     #[must_use]
     pub fn multi_buffer(&self) -> bool {
         self.rings.multi_buffer
+    }
+
+    /// Says what the device takes: packets of up to so many bytes behind the Ethernet header and one VLAN tag. What
+    /// [`Endpoint::transmit_lent`] is given and is longer, or shorter than the header, is refused and counted
+    /// ([`SocketCounters::refused_lengths`]). The kernel would complete such a packet like any other, and drop it at the pair.
+    pub fn set_mtu(&mut self, mtu: u32) {
+        self.rings.lengths = Lengths::of_mtu(mtu);
     }
 
     /// [`Socket::prime`](crate::Socket::prime).

@@ -11,7 +11,7 @@ use crate::lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT,
 use crate::refusal::DescriptorRefused;
 use crate::ring::heap::HeapRing;
 use crate::ring::{Address, Consumer, Descriptor, Producer, RingName};
-use crate::rings::{FrameRefused, Rings, TransmitError, Transmitted};
+use crate::rings::{FrameRefused, Lengths, Rings, TransmitError, Transmitted};
 use crate::umem::Umem;
 
 const FRAMES: u32 = 256;
@@ -162,6 +162,36 @@ fn a_length_that_cannot_be_sends_the_chunk_home() {
         assert_eq!((umem.outstanding(), umem.free()), (0, FRAMES), "{len:#x}");
     }
     assert_eq!(socket.ours.counters.refused_tx, 5);
+}
+
+#[test]
+fn what_the_device_does_not_take_goes_home_and_has_a_reason_of_its_own() {
+    let (mut umem, table) = (umem(), table(3));
+    let mut socket = Socket::on(&mut umem, SLOTS, 8);
+    socket.ours.lengths = Lengths::of_mtu(1500);
+    let send = |socket: &mut Socket, umem: &mut Umem, lengths: &[u32]| {
+        assert_eq!(umem.lend(&table[..lengths.len()]), lengths.len());
+        for (n, (place, len)) in table.iter().zip(lengths).enumerate() {
+            store(place, load(place).0, if n + 1 < lengths.len() { CONTINUES | len } else { *len });
+        }
+        let sent = socket.ours.transmit_lent(umem, &table[..lengths.len()]).unwrap().sent;
+        assert_eq!(sent == 0, umem.free() == FRAMES, "what is refused goes home");
+        let packets = socket.send_all();
+        socket.ours.complete(umem).unwrap();
+        packets
+    };
+    for (len, goes) in [(1, false), (13, false), (14, true), (1518, true), (1519, false), (1792, false)] {
+        let before = socket.ours.counters.refused_lengths;
+        assert_eq!(!send(&mut socket, &mut umem, &[len]).is_empty(), goes, "{len}");
+        assert_eq!(socket.ours.counters.refused_lengths - before, u64::from(!goes), "{len}");
+    }
+    // A packet is as long as its parts are together.
+    assert_eq!(send(&mut socket, &mut umem, &[10, 1000, 508]), [1518]);
+    assert_eq!(send(&mut socket, &mut umem, &[1000, 10, 509]), []);
+    assert_eq!(send(&mut socket, &mut umem, &[6, 6, 1]), []);
+    assert_eq!(send(&mut socket, &mut umem, &[6, 6, 2]), [14]);
+    assert_eq!((socket.ours.counters.refused_lengths, socket.ours.counters.refused_tx), (6, 0));
+    assert_eq!((umem.free(), umem.outstanding()), (FRAMES, 0));
 }
 
 #[test]

@@ -22,12 +22,41 @@ pub(crate) struct Rings<A, D> {
     pub(crate) fill_target: u32,
     /// Whether a packet may take several descriptors (`XDP_USE_SG`).
     pub(crate) multi_buffer: bool,
+    /// What the device takes of what was lent by address.
+    pub(crate) lengths: Lengths,
     pub(crate) counters: SocketCounters,
     pub(crate) last_refusal: Option<DescriptorRefused>,
     /// Descriptors of a packet that is too long are passed over until its last.
     skipping: bool,
     /// Chunks of the batch being written; kept for its memory. The slots themselves cannot tell: others may write them.
     batch: Vec<u32>,
+}
+
+/// How long packets are that an Ethernet device takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lengths {
+    /// The most bytes behind the header.
+    behind: u32,
+}
+
+/// Bytes of an Ethernet header, and of a VLAN tag.
+const HEADER: u32 = 14;
+const TAG: u32 = 4;
+
+impl Lengths {
+    /// As long as the chunks allow, on a device of which nothing is known.
+    pub(crate) const ANY: Self = Self { behind: u32::MAX };
+
+    /// A tag is free whether or not the packet has one, as it is for the kernel (`__is_skb_forwardable()`).
+    pub(crate) fn of_mtu(mtu: u32) -> Self {
+        Self { behind: mtu.saturating_add(TAG) }
+    }
+
+    /// Neither shorter than the header nor longer than the device takes: one comparison, since less than a header wraps.
+    #[inline]
+    fn fit(self, len: u32) -> bool {
+        len.wrapping_sub(HEADER) <= self.behind
+    }
 }
 
 /// What became of descriptors that were to be sent.
@@ -61,6 +90,7 @@ where
             completion,
             fill_target,
             multi_buffer: false,
+            lengths: Lengths::ANY,
             counters: SocketCounters::default(),
             last_refusal: None,
             skipping: false,
@@ -232,7 +262,7 @@ where
         table: &[LentDescriptor],
     ) -> Result<Transmitted, RingBroken> {
         let to = Tag::tx(self.id);
-        let (mut sent, mut home, mut refused, mut continued) = (0, 0, 0, 0);
+        let (mut sent, mut home, mut refused, mut misfits, mut continued) = (0, 0, 0, 0, 0);
         let most = if self.multi_buffer { MAX_PARTS_SENT.min(self.tx.level().size as usize) } else { 1 };
         let mut slots = self.tx.reserve(saturated(table.len()))?;
         let mut rest = table;
@@ -243,6 +273,12 @@ where
             let (address, len) = load(first);
             if len & CONTINUES == 0 || address == NOWHERE {
                 if umem.departs(address, len, to) {
+                    if !self.lengths.fit(len) {
+                        misfits += 1;
+                        home += umem.return_to_home(address, to);
+                        rest = others;
+                        continue;
+                    }
                     let written = slots.write(Descriptor { address: address.into(), len, options: 0 });
                     debug_assert!(written, "a slot was left");
                     sent += 1;
@@ -267,7 +303,12 @@ where
             if (slots.slots() as usize) < parts.len() {
                 break;
             }
+            let whole = parts.iter().fold(0_u32, |sum, (_, len)| sum.saturating_add(len & !CONTINUES));
             match packet_departs(umem, parts, to) {
+                Ok(()) if !self.lengths.fit(whole) => {
+                    misfits += 1;
+                    home += parts.iter().map(|(address, _)| umem.return_to_home(*address, to)).sum::<u32>();
+                }
                 Ok(()) => {
                     for &(address, len) in parts {
                         let options = if len & CONTINUES == 0 { 0 } else { XDP_PKT_CONTD };
@@ -299,6 +340,7 @@ where
         self.counters.sent += u64::from(sent);
         self.counters.sent_continued += u64::from(continued);
         self.counters.refused_tx += refused;
+        self.counters.refused_lengths += misfits;
         Ok(Transmitted { sent: sent as usize, left })
     }
 

@@ -13,7 +13,7 @@ export const errorCodes = {
   ERR_XSKNET_QUEUE_HANDED_OVER: 'The queue was handed over to another thread, where it is used now.',
   ERR_XSKNET_TOKEN_VOID: 'The token was adopted before, or its port has ended, or another process made it.',
   ERR_XSKNET_PORT_LOST: 'The port was taken away: its card, its devices or its daemon’s hold on them went.',
-  ERR_XSKNET_FRAME_TOO_LONG: 'More bytes than a frame of the port holds.',
+  ERR_XSKNET_FRAME_TOO_LONG: 'More bytes than a frame of the port holds, or than its MTU allows.',
   ERR_XSKNET_RING_BROKEN: 'The kernel’s side of a ring holds indices that cannot be.',
 
   ERR_XSKNET_PROTOCOL_VERSION: 'The other side speaks another version of the protocol.',

@@ -26,8 +26,13 @@ export interface ClientCounters {
   refusedRx: number
   /** Entries of the COMPLETION ring that brought no chunk back. */
   refusedCompletions: number
-  /** Packets that were queued, or in a batch of descriptors, and could not be sent: no such frame, no byte, too long, too many buffers. */
+  /** Packets that were queued, or in a batch of descriptors, and could not be sent: no such frame, no byte, beyond its chunk, too many buffers. */
   refusedQueued: number
+  /**
+   * Packets that were queued, or in a batch of descriptors, and were not sent, because they were shorter than an Ethernet header (14 bytes), or
+   * longer than the MTU with that header and a VLAN tag. `send()` throws for those.
+   */
+  refusedLengths: number
   /** Descriptors that were given back and were no frames of whoever did. */
   refusedRecycled: number
   /** Times that the FILL ring was empty and no chunk was free for it. */

@@ -1,5 +1,6 @@
 import { outOfRange, wrongType } from './arguments.js'
 import { XsknetError } from './errors.js'
+import { ETHERNET, lengthRefused } from './refusals.js'
 import { NOWHERE, type Outlet, outlet, type Slate } from './slate.js'
 
 /** Lets a batch, and nobody else, move a frame of its own to a place of its lease, and says whether a frame is there; */
@@ -186,11 +187,12 @@ export class Frame {
 
   /**
    * Queues the packet; it leaves with the others at the end of the lease, or at {@link Batch.flush}. It cannot be touched any more then.
+   * Throws if it is shorter than an Ethernet header, or longer than the MTU, that header and a VLAN tag; the frame stays yours.
    *
    * @returns `false` where there is no slot: the frame stays yours.
    */
   send(): boolean {
-    this.#checkSendable()
+    this.#checkSendable(this.#slate)
     const queued = this.#isKept
       ? this.#slate.queueFromElsewhere(this.#table, this.#at, this.#parts)
       : this.#slate.queue(this.#table, this.#at, this.#parts)
@@ -200,14 +202,16 @@ export class Frame {
 
   /**
    * Sends the packet through another port or queue. Where both have the same UMEM the chunk itself goes there, and no byte moves; else
-   * the packet is copied. It cannot be touched any more then.
+   * the packet is copied. It cannot be touched any more then. Throws if the packet is longer than the other port's MTU allows; the frame
+   * stays yours.
    *
    * @returns `false` where there is no slot, or no chunk for a copy: the frame stays yours.
    */
   forward(to: Outlet): boolean {
-    this.#checkSendable()
+    if (this.#at < 0) throw leaseEnded('frame')
     if (typeof to?.[outlet] !== 'function') throw wrongType('to', 'an instance of Port or Queue', to)
     const slate = to[outlet]()
+    this.#checkSendable(slate)
     if (slate.umem === this.#slate.umem) {
       if (!slate.queueFromElsewhere(this.#table, this.#at, this.#parts)) return false
       this.#slate.forwarded++
@@ -270,9 +274,14 @@ export class Frame {
     return true
   }
 
-  #checkSendable(): void {
+  /**
+   * Throws unless the packet can be sent by the slate's socket: less than a header wraps, so that one comparison does. A VLAN tag is free
+   * whether or not there is one, since a packet as long as that can come in: nobody out there can make an answer throw.
+   */
+  #checkSendable(slate: Slate): void {
     if (this.#at < 0) throw leaseEnded('frame')
-    if (this.#length === 0) throw outOfRange('length', 'at least 1 for a frame that is sent', 0)
+    const length = this.#parts === 1 ? this.#length : this.packetLength
+    if ((length - ETHERNET) >>> 0 > slate.behind) throw lengthRefused(slate.member, 'packetLength', length, true)
   }
 
   /** The first word of a buffer's descriptor. */

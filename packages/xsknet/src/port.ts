@@ -129,7 +129,8 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
   }
 
   /**
-   * Sends a copy of the bytes: a frame from its Ethernet header on, without checksum. Waits its turn if no slot is free, and resolves
+   * Sends a copy of the bytes: a frame from its Ethernet header on, without checksum, of 14 bytes at least, and at most of the MTU and 14, or 18 if it has a VLAN tag.
+   * Waits its turn if no slot is free, and resolves
    * when the kernel has been told of the frame. Works beside a reader, and without one. It leaves by the first queue.
    */
   async send(bytes: Uint8Array, options: SendOptions = {}): Promise<void> {

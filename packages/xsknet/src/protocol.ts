@@ -244,6 +244,8 @@ const uplinkStatistics = v.strictObject({
   transmitDrops: count,
   /** Redirects that the kernel refused after the uplink program had returned. */
   refusedRedirects: count,
+  /** Frames by which the daemon announced ports to the neighbours, from the ports' MACs. */
+  announced: count,
   /** The ports that were closed since, summed up. `socket` counts those sockets that the daemon could ask. */
   closed: v.strictObject({ ...portStatistics.entries, socket: kernelStatistics }),
 })

@@ -65,7 +65,7 @@ export class Queue implements Outlet {
     this.#owner = owner
     this.#settings = settings
     try {
-      this.#path = socket.open(Queue.#listener(new WeakRef(this)))
+      this.#path = socket.open(Queue.#listener(new WeakRef(this)), info.mtu)
     } catch (error) {
       socket.close(() => {})
       throw typed(error)
@@ -74,6 +74,7 @@ export class Queue implements Outlet {
       failed: (error) => this.#life.failed(error),
       queued: () => void this.#sending.kickSoon(),
       maxKept: settings.maxKept,
+      member: { info, index },
     })
     const sends = { info, index, checkOpen: () => this.#life.checkOpen(), wait: () => this.#watch.arm() }
     this.#sending = new Sending(sends, socket, this.#path, this.#slate)
@@ -242,7 +243,8 @@ export class Queue implements Outlet {
 
   /**
    * Sends the frames of the batch, from the first on, and says how many. Those that found no slot have moved to its front, and are all that
-   * it has then. What cannot be sent, because it is no frame of yours, has no byte or too many, is dropped and counted in `refusedQueued`.
+   * it has then. What cannot be sent, because it is no frame of yours or has no byte, is dropped and counted in `refusedQueued`; what is shorter than an
+   * Ethernet header, or longer than the MTU allows, in `refusedLengths`.
    *
    * The kernel is told of them when 128 wait or there are no slots left; or by the next `receive()` that finds nothing, or by {@link kick}.
    */

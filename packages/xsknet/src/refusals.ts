@@ -1,5 +1,11 @@
+import { outOfRange } from './arguments.js'
 import { XsknetError } from './errors.js'
 import type { PortInfo } from './protocol.js'
+
+/** Bytes of an Ethernet header. */
+export const ETHERNET = 14
+/** Bytes of a VLAN tag, which the MTU does not count. */
+export const TAG = 4
 
 /** Which queue, and of which port. */
 export interface Member {
@@ -56,6 +62,26 @@ export function beingRead(message: string): XsknetError {
   return new XsknetError('ERR_XSKNET_READER_BUSY', message, {
     hint: 'Read a port in one place, and hand frames on from there; or end the first loop.',
   })
+}
+
+/**
+ * For a packet whose length, which is called `name`, is out of bounds. The kernel would take it, complete it like any other, and drop it.
+ *
+ * @param tagged Whether a VLAN tag is free.
+ */
+export function lengthRefused(queue: Member, name: string, length: number, tagged: boolean): Error {
+  const { mtu } = queue.info
+  if (length < ETHERNET) return outOfRange(name, `at least ${ETHERNET}, an Ethernet header, for a frame that is sent`, length)
+  const most = mtu + ETHERNET + (tagged ? TAG : 0)
+  const parts = `its MTU of ${mtu}, ${ETHERNET} of the Ethernet header${tagged ? ` and ${TAG} of a VLAN tag` : ''}`
+  return new XsknetError(
+    'ERR_XSKNET_FRAME_TOO_LONG',
+    `${nameOf(queue)} sends frames of at most ${most} bytes (${parts}), not ${length}`,
+    {
+      hint: 'Send it in several packets, or ask for a larger `mtu` when opening the port, up to the uplink’s.',
+      details: { length, mtu, most },
+    },
+  )
 }
 
 export function frameTooLong(queue: Member, length: number, capacity: number): XsknetError {

@@ -1,13 +1,19 @@
-import { checkOptions, checkSignal, outOfRange, WAITING, wrongType } from './arguments.js'
+import { checkOptions, checkSignal, WAITING, wrongType } from './arguments.js'
 import type { Census } from './figures.js'
 import type { AdoptedSocket, HotPath } from './native.js'
-import { frameTooLong, type Member } from './refusals.js'
+import { ETHERNET, frameTooLong, lengthRefused, type Member, TAG } from './refusals.js'
 import type { Slate } from './slate.js'
 import { Alarm, pause } from './timers.js'
 
 export interface SendOptions {
   /** Gives up waiting for a slot: rejects with the signal's reason. */
   signal?: AbortSignal | undefined
+}
+
+/** Whether a frame that is long enough for it has a VLAN tag: 802.1Q's or 802.1ad's. */
+function hasTag(bytes: Uint8Array): boolean {
+  const kind = ((bytes[12] ?? 0) << 8) | (bytes[13] ?? 0)
+  return kind === 0x8100 || kind === 0x88a8
 }
 
 /** Milliseconds that `close()` gives queued frames to leave. */
@@ -163,8 +169,12 @@ export class Sending {
     if (!(bytes instanceof Uint8Array)) throw wrongType('bytes', 'an instance of Uint8Array', bytes)
     this.#queue.checkOpen()
     const { length } = bytes
+    const { mtu } = this.#queue.info
+    if ((length - ETHERNET) >>> 0 > mtu) {
+      const tagged = hasTag(bytes)
+      if (!tagged || length > mtu + ETHERNET + TAG) throw lengthRefused(this.#queue, 'bytes.length', length, tagged)
+    }
     const { frameCapacity: capacity } = this.#path
-    if (length === 0) throw outOfRange('bytes.length', `from 1 to ${capacity}`, length)
     if (length > capacity) throw frameTooLong(this.#queue, length, capacity)
   }
 

@@ -1,6 +1,7 @@
 import { type DescriptorBatch, fill, make, numberOf } from './descriptors.js'
 import type { Frame } from './frame.js'
 import type { HotPath } from './native.js'
+import { type Member, TAG } from './refusals.js'
 
 /** The words in front of the tables; crates/node-xsknet/src/slate.rs has the same list. */
 const QUEUED = 0
@@ -30,6 +31,8 @@ export interface Surroundings {
   queued(): void
   /** The most chunks of kept frames. Default: a quarter of those that sending has. */
   maxKept?: number | undefined
+  /** Whose packets these are. */
+  member: Member
 }
 
 /** Names what a {@link Outlet} does for frames. */
@@ -59,6 +62,11 @@ export class Slate {
   /** and that it copied to one of another UMEM. */
   forwardedByCopy = 0
 
+  /** Whose it is, */
+  readonly member: Member
+  /** and the most bytes that the kernel takes of a packet behind its Ethernet header. */
+  readonly behind: number
+
   readonly #path: HotPath
   readonly #surroundings: Surroundings
   readonly #maxKept: number
@@ -84,6 +92,8 @@ export class Slate {
     const table = (from: number, count: number) => slate.subarray(HEAD + 2 * from, HEAD + 2 * (from + count))
     this.memory = memory
     this.umem = path.umem
+    this.member = surroundings.member
+    this.behind = surroundings.member.info.mtu + TAG
     this.descriptors = table(0, places)
     this.#path = path
     this.#surroundings = surroundings

@@ -26,6 +26,27 @@ export function readAddress(text: string): Address {
   return { ip, prefix }
 }
 
+/**
+ * The same of an address that one host is to have. Networks of one or two addresses have no others (RFC 3021, RFC 6164).
+ *
+ * @throws {XsknetError} `ERR_XSKNET_ADDRESS_UNFIT`.
+ */
+export function readHostAddress(text: string): Address {
+  const { ip, prefix, width, bits } = parse(text)
+  const free = BigInt(width - prefix)
+  if (free < 2n) return { ip, prefix }
+  const last = (1n << free) - 1n
+  const [first, block] = [bits & ~last, `${write(bits & ~last, width)}/${prefix}`]
+  if (width === 32) {
+    const hint = `Hosts of ${block} have ${write(first + 1n, width)} to ${write(first + last - 1n, width)}.`
+    if (bits === first) throw unfit(text, 'it is the address of the network itself', hint)
+    if (bits === first + last) throw unfit(text, `it is the broadcast address of ${block}`, hint)
+  } else if (bits === first) {
+    throw unfit(text, `all routers of ${block} have it (RFC 4291)`, `The first one of a host is ${write(first + 1n, width)}.`)
+  }
+  return { ip, prefix }
+}
+
 const linkLocal = 0xfe80n << 112n
 const mapped = 0xffffn
 

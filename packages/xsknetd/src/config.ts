@@ -8,6 +8,7 @@ import { type Accounts, systemAccounts } from './accounts.js'
 import { Range } from './addresses.js'
 import type { UplinkMode } from './ground.js'
 import type { LogFormat } from './log.js'
+import type { MemoryBound } from './memory.js'
 import type { Grant, Rates } from './policy.js'
 
 /** What a user, or a group, may have, as it is written down. */
@@ -67,6 +68,8 @@ export interface Configuration {
   /** {@link socketOf} the instance, unless set. */
   readonly socket: string | undefined
   readonly log: LogFormat
+  /** The most memory of all ports together. */
+  readonly memory: Partial<MemoryBound> & Pick<MemoryBound, 'key'>
   readonly grants: readonly Grant[]
 }
 
@@ -77,6 +80,11 @@ export interface Settings {
   instance?: string | undefined
   socket?: string | undefined
   log?: LogFormat | undefined
+  /**
+   * The most memory of all ports together, root's and those that are closed but held still among them, in bytes or like `8GiB`: half of what
+   * is available at the start unless set. The memory of pinned ports is their users' own, and does not count.
+   */
+  memory?: string | number | undefined
 }
 
 /** Where the clients of an instance find its daemon. */
@@ -109,16 +117,25 @@ const instance = v.pipe(
   v.regex(/^[\w-]{1,32}$/, 'it has to be 1 to 32 letters, digits, `-` and `_`'),
 )
 
+const whole = (value: unknown, least: number, most: number): value is number =>
+  Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most
+
+const memory = v.pipe(
+  v.custom<string | number>(
+    (value) => whole(toBytes(value as string | number), 1, Number.MAX_SAFE_INTEGER),
+    'it has to be a number of bytes from 1 on, or one like "64MiB" (B, KiB, MiB, GiB)',
+  ),
+  v.transform(toBytes),
+)
+
 const settings = v.strictObject({
   uplinks: v.optional(devices),
   mode: v.optional(mode),
   instance: v.optional(instance),
   socket: v.optional(path),
   log: v.optional(log),
+  memory: v.optional(memory),
 })
-
-const whole = (value: unknown, least: number, most: number): value is number =>
-  Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most
 
 const account = v.custom<string | number>(
   (value) => (typeof value === 'string' && value !== '') || whole(value, 0, 0xffff_fffe),
@@ -130,14 +147,6 @@ const vlan = v.custom<number | 'untagged'>(
 )
 const ports = v.custom<number>((value) => whole(value, 1, 0xffff), 'it has to be a number from 1 to 65535')
 const queues = v.custom<number>((value) => whole(value, 1, MAX_QUEUES), `it has to be a number from 1 to ${MAX_QUEUES}`)
-const memory = v.pipe(
-  v.custom<string | number>(
-    (value) => whole(toBytes(value as string | number), 1, Number.MAX_SAFE_INTEGER),
-    'it has to be a number of bytes from 1 on, or one like "64MiB" (B, KiB, MiB, GiB)',
-  ),
-  v.transform(toBytes),
-)
-
 const yes = v.boolean('it has to be true or false')
 /** Frames a second that a port may send of each kind, unless it is said. */
 const RATE = 1000
@@ -227,7 +236,11 @@ export function readConfiguration(above: Settings, file?: string, accounts: Acco
   })
   const { daemon, grant } = check(schema, source?.content ?? {}, source)
   const flags = check(settings, given(above), undefined, ([key]) => (key === 'uplinks' ? '--uplink' : `--${key}`))
-  return settle({ instance: 'default', ...daemon, ...flags }, grant, (at) => `${nthGrant(at)} of ${file}`)
+  const names = {
+    memory: '`memory` under [daemon] of the configuration',
+    grant: (at: number) => `${nthGrant(at)} of ${file}`,
+  }
+  return settle({ instance: 'default', ...daemon, ...flags }, grant, names)
 }
 
 /**
@@ -244,15 +257,25 @@ export function checkConfiguration(
     grants: v.optional(v.array(grantSchema(accounts), 'it has to be a list'), []),
   })
   const { grants, ...daemon } = check(schema, given(options))
-  return settle(daemon, grants, (at) => `\`grants[${at}]\``)
+  const names = { memory: '`memory` of the daemon’s options', grant: (at: number) => `\`grants[${at}]\`` }
+  return settle(daemon, grants, names)
 }
 
 type CheckedGrant = v.InferOutput<ReturnType<typeof grantSchema>>
 
+/** Where things were written down, for people. */
+interface Names {
+  readonly memory: string
+  readonly grant: (at: number) => string
+}
+
+/** Settings that were found good. */
+type CheckedSettings = v.InferOutput<typeof settings>
+
 function settle(
-  { uplinks = [], mode = 'unspecified', instance, socket, log = 'text' }: Settings,
+  { uplinks = [], mode = 'unspecified', instance, socket, log = 'text', memory }: CheckedSettings,
   grants: CheckedGrant[],
-  origin: (at: number) => string,
+  names: Names,
 ): Configuration {
   if (uplinks.length === 0) {
     throw new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', 'no card was given for the daemon to manage', {
@@ -266,9 +289,10 @@ function settle(
     instance,
     socket: socket ?? (instance === undefined ? undefined : socketOf(instance)),
     log,
+    memory: { ...(memory !== undefined && { most: memory }), key: names.memory },
     grants: grants.map(({ user, group, ...grant }, at) => {
       const holder = user === undefined ? { gid: group as number } : { uid: user }
-      return { ...grant, holder, origin: origin(at) }
+      return { ...grant, holder, origin: names.grant(at) }
     }),
   }
 }

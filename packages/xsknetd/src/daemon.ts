@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { type Configuration, checkConfiguration, type GrantOptions, type Settings, socketOf } from './config.js'
 import { Estate, reasonOf } from './estate.js'
 import type { Log } from './log.js'
+import { usualMemory } from './memory.js'
 import { type Machine, thisMachine } from './native.js'
 import type { Grant } from './policy.js'
 import { Server, wireLimits } from './server.js'
@@ -101,9 +102,10 @@ function tellUnmanaged(grants: readonly Grant[], uplinks: readonly string[], log
 /** Starts a daemon on a machine. */
 export async function launch(configuration: Configuration, log: Log, machine: Machine = thisMachine): Promise<Daemon> {
   const { uplinks, mode, grants } = configuration
+  const memory = { most: usualMemory(), ...configuration.memory }
   tellUnmanaged(grants, uplinks, log)
   const ground = machine.instance()
-  const estate = new Estate(ground, grants, log)
+  const estate = new Estate(ground, grants, memory, log)
   let listener = machine.listener()
   const outlived = beforeExit(() => {
     listener.closeNow()
@@ -135,7 +137,7 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
     outlived()
     throw error
   }
-  log('ready', { socket, instance, uplinks, grants: grants.length, pid: process.pid, version })
+  log('ready', { socket, instance, uplinks, grants: grants.length, memory: memory.most, pid: process.pid, version })
 
   const running = { listener: () => listener, estate, server }
   // Neither the listener nor anything else of it keeps the thread.

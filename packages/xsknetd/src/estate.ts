@@ -11,10 +11,11 @@ import type {
   UplinkInfo,
   UplinkStatistics,
 } from 'xsknet/protocol'
-import { type Address, readAddress } from './addresses.js'
+import { type Address, readAddress, readHostAddress } from './addresses.js'
 import type { Change, Ground, Loss, OpenedPort, Terms, UplinkMode } from './ground.js'
 import type { Log, LogFields } from './log.js'
-import { type Grant, type Holding, mayUse, permit, unknownUplink, type Vlan, type Wish } from './policy.js'
+import type { MemoryBound } from './memory.js'
+import { checkMemory, type Grant, type Holding, mayUse, permit, unknownUplink, type Vlan, type Wish } from './policy.js'
 import type { Credentials, Descriptors } from './wire.js'
 
 /** A client, as far as ports are concerned. */
@@ -91,6 +92,8 @@ const QUEUES = 1
 const RING_SIZE = 4096
 const FRAME_SIZE = 2048
 
+const NOTHING: Holding = { ports: 0, memory: 0 }
+
 /** How long an opening waits for the remains that stand in its way. */
 const PATIENCE_MS = 2000
 
@@ -101,6 +104,7 @@ const UMEM_OPTIONS = ['frames', 'frameSize', 'headroom', 'hugePages', 'multiBuff
 export class Estate {
   readonly #ground: Ground
   #grants: readonly Grant[]
+  readonly #memory: MemoryBound
   readonly #log: Log
   readonly #owners = new Set<Owner>()
   readonly #uplinks = new Map<string, UplinkInfo>()
@@ -114,9 +118,10 @@ export class Estate {
   readonly #waiting = new Set<Waiting>()
   #closed: Promise<void> | undefined
 
-  constructor(ground: Ground, grants: readonly Grant[], log: Log) {
+  constructor(ground: Ground, grants: readonly Grant[], memory: MemoryBound, log: Log) {
     this.#ground = ground
     this.#grants = grants
+    this.#memory = memory
     this.#log = log
   }
 
@@ -164,11 +169,12 @@ export class Estate {
     const { uplink, mac, whenDown, ...rest } = request
     const { queues, ringSize, frames, frameSize } = sizes(request, () => this.#ground.hugePageBytes())
     const memory = queues * frames * frameSize
-    return this.#open(owner, wishOf(request, { queues, memory, pinned: false, ...burdensOf(request) }), {
+    const wish = wishOf(request, { queues, memory, pinned: false, ...burdensOf(request) })
+    const whole = { ...rest, queues, ringSize, frames, frameSize }
+    this.#ground.checkPort(this.#known(owner, uplink), { ...whole, addresses: ipsOf(wish) })
+    return this.#open(owner, wish, {
       whenDown,
-      make: (addresses, terms) => {
-        return this.#ground.openPort(uplink, { ...rest, queues, ringSize, frames, frameSize, addresses }, terms)
-      },
+      make: (addresses, terms) => this.#ground.openPort(uplink, { ...whole, addresses }, terms),
       hand: (opened) => ({ sockets: [...opened.sockets], descriptors: opened.takeDescriptors() }),
     })
   }
@@ -199,7 +205,9 @@ export class Estate {
       },
       hand: (opened: OpenedPort) => ({ sockets: [...opened.sockets], descriptors: opened.takeDescriptors() }),
     }
-    return this.#open(owner, wishOf(request, { queues, memory: 0, pinned: false, ...burdensOf(request) }), way, held.umem)
+    const wish = wishOf(request, { queues, memory: 0, pinned: false, ...burdensOf(request) })
+    this.#ground.checkPort(this.#known(owner, uplink), { ...rest, queues, ringSize, addresses: ipsOf(wish) })
+    return this.#open(owner, wish, way, held.umem)
   }
 
   /** The namespace is taken over where it gets as far as the kernel's side; until then it is the caller's. */
@@ -207,7 +215,9 @@ export class Estate {
     const { uplink, mac, whenDown, ...rest } = request
     // The client registers the UMEM, against its own limit of locked memory.
     const costs = { queues: 1, memory: 0, pinned: true, busyPoll: false, hugePages: false }
-    return this.#open(owner, wishOf(request, costs), {
+    const wish = wishOf(request, costs)
+    this.#ground.checkPinnedPort(this.#known(owner, uplink), { ...rest, addresses: ipsOf(wish) })
+    return this.#open(owner, wish, {
       whenDown,
       make: (addresses, terms) => {
         const own = owner.namespace()
@@ -218,6 +228,11 @@ export class Estate {
         return { pinned: opened.pinned }
       },
     })
+  }
+
+  /** The uplink, where the owner may know of it: what is wrong with a request is told before what may not be, and must not tell more. */
+  #known({ credentials }: Owner, uplink: string): string | undefined {
+    return this.#uplinks.has(uplink) && mayUse(this.#grants, credentials, uplink) ? uplink : undefined
   }
 
   /** As {@link openPinnedPort} with the namespace, so here with the socket. */
@@ -269,10 +284,7 @@ export class Estate {
     let opened: O
     try {
       if (whenDown === 'wait') await this.#linkUp(owner, uplink)
-      opened = await make(
-        wish.addresses.map(({ ip }) => ip),
-        terms,
-      )
+      opened = await make(ipsOf(wish), terms)
     } catch (error) {
       umem.open -= 1
       this.#letGo(uid, umem)
@@ -364,7 +376,8 @@ export class Estate {
     void Promise.all([closing, this.#ground.freed(port)]).then(() => {
       this.#remains.delete(remains)
       this.#letGo(uid, held.umem)
-      this.#wake(({ credentials }) => credentials.uid === uid)
+      // Who waits for others' memory, too.
+      this.#wake(() => true)
     })
     return closing
   }
@@ -434,6 +447,7 @@ export class Estate {
         this.#mustStay(owner)
         try {
           const { innerTags, routing, rates } = permit(this.#grants, owner.credentials, wish, this.#holding(uid))
+          checkMemory(this.#memory, owner.credentials, wish, this.#holdingOfAll())
           // Before anything is awaited: requests that come meanwhile see it.
           this.#hold(uid, umem)
           return { uid, innerTags, routing, rates }
@@ -454,12 +468,14 @@ export class Estate {
     }
   }
 
-  /** Whether the port would be permitted if nothing remained of closed ones. */
+  /** Whether the port would be permitted if nothing remained of closed ones, the user's or others'. */
   #wouldDo(who: Credentials, wish: Wish): boolean {
-    const { ports, memory, lingering } = this.#holding(who.uid)
-    if (!lingering) return false
+    const all = this.#holdingOfAll()
+    if (!all.lingering) return false
+    const { ports, memory, lingering = NOTHING } = this.#holding(who.uid)
     try {
       permit(this.#grants, who, wish, { ports: ports - lingering.ports, memory: memory - lingering.memory })
+      checkMemory(this.#memory, who, wish, { memory: all.memory - all.lingering.memory })
       return true
     } catch {
       return false
@@ -493,8 +509,19 @@ export class Estate {
   }
 
   #holding(uid: number): Holding {
-    const has = this.#holdings.get(uid) ?? { ports: 0, memory: 0 }
-    const remains = [...this.#remains].filter((remains) => remains.uid === uid)
+    return this.#with(
+      this.#holdings.get(uid) ?? NOTHING,
+      [...this.#remains].filter((remains) => remains.uid === uid),
+    )
+  }
+
+  #holdingOfAll(): Holding {
+    const sum = (a: Holding, b: Holding) => ({ ports: a.ports + b.ports, memory: a.memory + b.memory })
+    return this.#with([...this.#holdings.values()].reduce(sum, NOTHING), [...this.#remains])
+  }
+
+  /** @param remains Those that it contains. */
+  #with(has: Holding, remains: readonly Remains[]): Holding {
     if (remains.length === 0) return has
     const umems = new Set(remains.map(({ umem }) => umem).filter(({ open }) => open === 0))
     const memory = [...umems].reduce((sum, { bytes }) => sum + bytes, 0)
@@ -503,7 +530,7 @@ export class Estate {
 
   /** One port more. The memory comes with the first that is on it. */
   #hold(uid: number, umem: Umem): void {
-    const { ports, memory } = this.#holdings.get(uid) ?? { ports: 0, memory: 0 }
+    const { ports, memory } = this.#holdings.get(uid) ?? NOTHING
     this.#holdings.set(uid, { ports: ports + 1, memory: umem.ports === 0 ? memory + umem.bytes : memory })
     umem.ports += 1
     umem.open += 1
@@ -516,6 +543,10 @@ export class Estate {
     if (ports === 1) this.#holdings.delete(uid)
     else this.#holdings.set(uid, { ports: ports - 1, memory: umem.ports === 0 ? memory - umem.bytes : memory })
   }
+}
+
+function ipsOf({ addresses }: Wish): string[] {
+  return addresses.map(({ ip }) => ip)
 }
 
 /** What costs the host beside memory that counts. */
@@ -544,7 +575,7 @@ function wishOf(request: PinnedPortRequest, costs: Omit<Wish, 'uplink' | 'addres
       details: { vlan },
     })
   }
-  return { uplink, addresses: addresses.map(readAddress), vlan: vlan ?? ('untagged' satisfies Vlan), ...costs }
+  return { uplink, addresses: addresses.map(readHostAddress), vlan: vlan ?? ('untagged' satisfies Vlan), ...costs }
 }
 
 /** With huge pages, chunks for all of the last one, also where ordinary pages take their place. */

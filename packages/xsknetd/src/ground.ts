@@ -79,6 +79,14 @@ export interface Ground {
   manage(uplink: string, mode: UplinkMode): Promise<UplinkInfo>
   /** Bytes of a huge page, of which a UMEM in such pages fills whole ones; 0 where the kernel has none. */
   hugePageBytes(): number
+  /**
+   * Throws where there can be no such port, whatever others have and whoever asks. It asks the kernel nothing.
+   *
+   * @param uplink Whose MTU counts; absent where it may not be told.
+   */
+  checkPort(uplink: string | undefined, request: Omit<PortRequest, 'uplink' | 'mac'>): void
+  /** The same of a pinned port. */
+  checkPinnedPort(uplink: string | undefined, request: Omit<PinnedPortRequest, 'uplink' | 'mac'>): void
   openPort(uplink: string, request: Omit<PortRequest, 'uplink' | 'mac'>, terms: Terms): Promise<OpenedPort>
   /**
    * The inner end goes to the namespace, the pin to the user of the terms and the group. Takes both descriptors over.

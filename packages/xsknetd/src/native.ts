@@ -163,6 +163,22 @@ class NativeGround implements Ground {
     return Number(kib ?? 0) * 1024
   }
 
+  checkPort(...[uplink, request]: Parameters<Ground['checkPort']>): void {
+    try {
+      this.#instance.checkPort(uplink, request as binding.PortRequest)
+    } catch (error) {
+      throw typedError(error)
+    }
+  }
+
+  checkPinnedPort(...[uplink, request]: Parameters<Ground['checkPinnedPort']>): void {
+    try {
+      this.#instance.checkPinnedPort(uplink, request as binding.PinnedPortRequest)
+    } catch (error) {
+      throw typedError(error)
+    }
+  }
+
   openPort(...[uplink, request, terms]: Parameters<Ground['openPort']>): Promise<OpenedPort> {
     return typed(() => this.#instance.openPort(uplink, request as binding.PortRequest, terms))
   }

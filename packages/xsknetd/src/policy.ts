@@ -5,6 +5,7 @@
  */
 import { XsknetError } from 'xsknet'
 import type { Address, Range } from './addresses.js'
+import type { MemoryBound } from './memory.js'
 import type { Credentials } from './wire.js'
 
 /** What a port may do that a grant has to say, and how often. */
@@ -96,6 +97,34 @@ export function permit(grants: readonly Grant[], who: Credentials, wish: Wish, h
   const first = roomy.find((grant) => has.memory + wish.memory <= grant.memory)
   if (!first) throw exhausted(who, 'memory', has, wish.memory, roomy)
   return first
+}
+
+/**
+ * Refuses a port for which all ports together would take more memory than they may, root's too: what the daemon registers is locked, and the
+ * kernel would kill a process for want of it, the daemon before others. To root alone it tells what the others have.
+ *
+ * @throws {XsknetError} `ERR_XSKNET_LIMIT_REACHED`.
+ */
+export function checkMemory(
+  { most, key }: MemoryBound,
+  { uid }: Credentials,
+  wish: Wish,
+  all: Pick<Holding, 'memory' | 'lingering'>,
+): void {
+  const { memory: asked } = wish
+  const { memory: has, lingering } = all
+  if (has + asked <= most) return
+  const figures = uid === 0 ? `have ${has} bytes of UMEM and may have ${most}` : `may have ${most} bytes of UMEM`
+  const known = uid === 0 ? { has, ...(lingering && { lingering: lingering.memory }) } : {}
+  const remains = uid === 0 && lingering ? `; ${heldStill(lingering)}` : ''
+  throw new XsknetError(
+    'ERR_XSKNET_LIMIT_REACHED',
+    `all ports together ${figures}, and ${asked} more would be beyond that${remains}`,
+    {
+      hint: `Ask for fewer queues, or fewer or smaller frames, close a port, or raise ${key}.`,
+      details: { uid, limit: 'memory of all ports', asked, most, ...known },
+    },
+  )
 }
 
 /** An uplink that the user may not know of. Whether it exists is not told. */
@@ -203,9 +232,7 @@ function exhausted(
 ): XsknetError {
   const [most, grant] = grants.map((grant) => [grant[limit], grant] as const).reduce((a, b) => (b[0] > a[0] ? b : a))
   const unit = limit === 'memory' ? 'bytes of UMEM' : 'ports'
-  const remains = lingering
-    ? `; ${lingering.memory} bytes are still held by ${lingering.ports} closed port${lingering.ports === 1 ? '' : 's'} whose descriptors were not closed`
-    : ''
+  const remains = lingering ? `; ${heldStill(lingering)}` : ''
   const ways = [
     ...(lingering ? ['close the descriptors of closed ports in every process that has them'] : []),
     ...(ports > (lingering?.ports ?? 0) ? ['close a port'] : []),
@@ -224,6 +251,11 @@ function exhausted(
 
 function capital(text: string): string {
   return `${text[0]?.toUpperCase()}${text.slice(1)}`
+}
+
+/** What closed ports have, for people. */
+function heldStill({ memory, ports }: Pick<Holding, 'ports' | 'memory'>): string {
+  return `${memory} bytes are still held by ${ports} closed port${ports === 1 ? '' : 's'} whose descriptors were not closed`
 }
 
 function lengthOf(lacking: readonly Lack[]): number {
