@@ -33,7 +33,7 @@ export const errorCodes = {
   ERR_XSKNET_ABILITY_MISSING: 'The kernel lacks something that XSKNet is built on.',
   ERR_XSKNET_JOURNAL_DAMAGED: 'The journal of an earlier run cannot be trusted.',
   ERR_XSKNET_MOUNTS_HIDDEN: 'The daemon runs in a sandbox that hides its mounts from the machine.',
-  ERR_XSKNET_SECRET_UNFIT: 'The secret that ports’ MACs are made with cannot be read or made.',
+  ERR_XSKNET_SECRET_UNFIT: 'The secret that ports’ MACs are made with cannot be read, made, or kept from others.',
   ERR_XSKNET_KERNEL_REFUSED: 'The kernel refused a step; the cause says which and why.',
 
   ERR_XSKNET_LAB_BUSY: 'Processes run in the lab that is to be removed or built anew.',
