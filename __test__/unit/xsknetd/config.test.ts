@@ -155,7 +155,7 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   ['a card that is none', '[daemon]\nuplinks = ["eth0", "eth0/1"]\n', /:2: `daemon.uplinks\[1\]`: it has to be a card's name/],
   ['a mode', '[daemon]\nmode = "fast"\n', /:2: `daemon.mode`: it has to be "unspecified" or "native" or "skb" or "hw"/],
   ['a format', '[daemon]\nlog = "xml"\n', /`daemon.log`: it has to be "text" or "json"/],
-  ['no memory', '[daemon]\nmemory = "much"\n', /:2: `daemon.memory`: it has to be a number of bytes, or one like "64MiB"/],
+  ['memory in words', '[daemon]\nmemory = "much"\n', /:2: `daemon.memory`: it has to be a number of bytes from 1 on, or one like "64MiB"/],
   ['a relative socket', '[daemon]\nsocket = "x.sock"\n', /`daemon.socket`: it has to be a path from the root/],
   ['an instance', '[daemon]\ninstance = "../x"\n', /`daemon.instance`: it has to be 1 to 32 letters/],
   ['a grant as a table', '[grant]\nuser = "alice"\n', /:1: `grant`: /],
@@ -282,9 +282,12 @@ test('a range that has the addresses of ports among others may be granted', (t) 
 test('the usage shows a configuration with every key, and what it shows as a default is the default', (t) => {
   t.true(usage.includes(exampleConfiguration.trimEnd().replace(/^(?=.)/gm, '  ')))
   const numbered = exampleConfiguration.replace('"nobody"', '65534')
-  const { grants, ...shown } = read(numbered, {})
+  // The default of `memory` is the machine's.
+  const { grants, memory, ...shown } = read(numbered, {})
+  t.is(memory?.most, 8 * 2 ** 30)
   const short = '[[grant]]\nuser = 65534\nuplinks = ["eth0"]\naddresses = ["192.0.2.8/29", "2001:db8::10/124"]\n'
-  const { grants: defaults, ...rest } = read(short)
+  const { grants: defaults, memory: usual, ...rest } = read(short)
+  t.is(usual?.most, undefined)
   t.deepEqual(shown, rest)
   t.deepEqual({ ...grants[0], origin: '' }, { ...defaults[0], origin: '' } as never)
   const keys = (text: string) => text.match(/^\w+(?= = )/gm)

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use aya_obj::generated::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_HW_MODE, XDP_FLAGS_SKB_MODE};
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
+use crate::hint;
 use crate::mode::{Attempt, Mode, Obtained};
 use crate::sys;
 
@@ -144,7 +145,8 @@ impl PinLinkError {
             Self::Taken { path } => Some(format!("remove what an earlier run left: {}", path.display())),
             Self::Pinned { .. } => None,
             Self::Refused { .. } => {
-                Some("a link can be pinned on a mounted bpffs only, under a name without dots".into())
+                let general = "a link can be pinned on a mounted bpffs only, under a name without dots";
+                Some(hint::remedy(self).unwrap_or(general).into())
             }
         }
     }

@@ -9,6 +9,7 @@ use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::EbpfSectionKind;
 
+use crate::hint;
 use crate::pin::{MapShape, Pins};
 
 /// A compiled `bpf/<name>.bpf.c`.
@@ -117,11 +118,20 @@ impl LoadError {
                 Some(format!("it was left by another version or program: remove {} if nothing uses it", path.display()))
             }
             Self::NotBpffs { .. } => Some("mount one: mount -t bpf bpf /sys/fs/bpf".into()),
-            Self::Folder { .. } | Self::Pin { .. } => Some("names on a bpffs have no dots".into()),
-            Self::Object { .. } | Self::Program { .. } => {
-                Some("loading needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and Linux 5.18 or later".into())
-            }
-            Self::Map { .. } => None,
+            Self::Folder { path, .. } | Self::Pin { path, .. } => match hint::remedy(self) {
+                Some(remedy) => Some(remedy.into()),
+                // bpf_mkdir() and bpf_obj_do_pin() refuse such names with EPERM.
+                None if path.to_string_lossy().contains('.') => Some("names on a bpffs have no dots".into()),
+                None => Some("making folders and pins on a bpffs needs root".into()),
+            },
+            Self::Object { .. } | Self::Program { .. } => Some(match (hint::remedy(self), hint::errno(self)) {
+                (Some(remedy), _) => remedy.into(),
+                (None, Some(libc::EPERM | libc::EACCES)) => {
+                    "loading needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, where the kernel lets anybody do it".into()
+                }
+                (None, _) => "loading needs Linux 5.18 or later; the cause has the verifier's words".into(),
+            }),
+            Self::Map { .. } => hint::remedy(self).map(Into::into),
         }
     }
 }

@@ -343,6 +343,12 @@ impl ListenError {
             Self::Failed { cause, .. } => match Errno::from_io_error(cause)? {
                 Errno::NOENT => Some("the folder does not exist: make it"),
                 Errno::ACCESS | Errno::PERM => Some("this user may not make a socket in that folder"),
+                Errno::NOTDIR => Some("a part of that path is no folder"),
+                Errno::ROFS => Some("that file system is mounted read-only: choose a path on another one"),
+                Errno::NOSPC => Some("that file system is full"),
+                Errno::MFILE => {
+                    Some("this process has as many open files as it may: raise `LimitNOFILE=`, or `ulimit -n`")
+                }
                 _ => None,
             },
         }

@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use xsknet_bpf::{AttachError, LoadError};
+use xsknet_bpf::{AttachError, LoadError, remedy};
 use xsknet_link::{AttachedXdpMode, DeviceName, LinkError, MacAddr, NetnsError, OffloadError, QuietError};
 use xsknet_xsk::RingBroken;
 
@@ -71,7 +71,7 @@ pub enum OpenError {
 impl OpenError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        match self {
+        let known = match self {
             Self::AlreadyRunning { .. } => Some("stop the other process, or choose another instance name".into()),
             Self::Journal(JournalError::Damaged { path, .. }) => Some(format!(
                 "nothing was touched; look at what the file still tells (offloads, filters, devices with the alias \
@@ -83,20 +83,29 @@ impl OpenError {
                  have been started without some of them"
                     .into(),
             ),
-            Self::AbilityMissing { .. } => Some("run a kernel that is built with it".into()),
+            Self::AbilityMissing { cause, .. } => {
+                Some(remedy(cause).unwrap_or("run a kernel that is built with it").into())
+            }
             Self::MountsHidden { .. } => Some(
                 "start it among the machine's own mounts: in a systemd unit without what gives it others (PrivateMounts=, \
                  PrivateTmp=, ProtectSystem= and the like), by hand with `nsenter --target 1 --mount`"
                     .into(),
             ),
-            Self::Io { .. } => Some("this needs root, or at least CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF".into()),
+            Self::Io { cause, .. } => hint_of(cause),
             Self::Link(cause) => cause.hint().map(Into::into),
             Self::Step(cause) => cause.hint(),
             Self::Secret(cause) => Some(cause.hint()),
             Self::Sweep(cause) => cause.cause.hint(),
-            Self::Journal(JournalError::Io { .. }) => None,
-        }
+            Self::Journal(JournalError::Io { cause, .. }) => hint_of(cause),
+        };
+        known.or_else(|| remedy(self).map(Into::into))
     }
+}
+
+/// What to do about an answer of the kernel to a step of opening.
+fn hint_of(cause: &io::Error) -> Option<String> {
+    let right = "this needs root, or at least CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF";
+    remedy(cause).or(is_denied(cause).then_some(right)).map(Into::into)
 }
 
 /// Whether it was a right that was missing.
@@ -184,7 +193,7 @@ pub enum ManageError {
 impl ManageError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        match self {
+        let known = match self {
             Self::DeviceMissing { .. } => Some("`ip link` lists the devices of this network namespace".into()),
             Self::AlreadyManaged { instance, .. } => Some(format!(
                 "open the port on the uplink that is there; if its process was killed, a start of instance `{instance}` \
@@ -199,7 +208,8 @@ impl ManageError {
             Self::Load { cause, .. } => cause.hint(),
             Self::Attach { cause, .. } => cause.hint(),
             Self::Step { cause, .. } => cause.hint(),
-        }
+        };
+        known.or_else(|| remedy(self).map(Into::into))
     }
 }
 
@@ -393,7 +403,7 @@ pub enum OpenPortError {
 impl OpenPortError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        match self {
+        let known = match self {
             Self::NoMorePorts { .. } => Some("close a port, or open it on another uplink".into()),
             Self::NoMoreQueues { .. } => Some("ask for fewer queues, or open the port on another uplink".into()),
             Self::QueuesUnfit { .. } => Some("a queue a core that reads it is enough".into()),
@@ -426,12 +436,13 @@ impl OpenPortError {
             ),
             Self::Socket(cause) => cause.hint().map(Into::into),
             Self::Step { cause, .. } => cause.hint(),
-            Self::AddressUnfit { .. }
-            | Self::MacUnfit { .. }
-            | Self::NameUnfit { .. }
-            | Self::VlanUnfit { .. }
-            | Self::UplinkClosed { .. } => None,
-        }
+            Self::AddressUnfit { .. } => Some("give it the address of one host, such as 192.0.2.10".into()),
+            Self::NameUnfit { .. } => Some("names have 1 to 64 letters, digits, `-`, `_` and `.`".into()),
+            Self::VlanUnfit { .. } => Some("VLANs are 1 to 4094; leave it out for untagged frames".into()),
+            Self::UplinkClosed { .. } => Some("start the daemon again once the card is back".into()),
+            Self::MacUnfit { .. } => Some("leave the MAC out: one is made up".into()),
+        };
+        known.or_else(|| remedy(self).map(Into::into))
     }
 }
 
@@ -488,7 +499,7 @@ pub enum StepError {
 impl StepError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        match self {
+        let known = match self {
             Self::Link(cause) => cause.hint().map(Into::into),
             Self::Offload(cause) => cause.hint().map(Into::into),
             Self::Quiet(cause) => cause.hint().map(Into::into),
@@ -496,8 +507,12 @@ impl StepError {
             Self::Load(cause) => cause.hint(),
             Self::Attach(cause) => cause.hint(),
             Self::Pin(cause) => cause.hint(),
-            Self::Journal(_) | Self::Table(_) | Self::Map(_) | Self::Run(_) | Self::Socket(_) | Self::Io { .. } => None,
-        }
+            Self::Io { cause, .. } => hint_of(cause),
+            Self::Journal(_) | Self::Table(_) | Self::Map(_) | Self::Run(_) | Self::Socket(_) => {
+                remedy(self).map(Into::into)
+            }
+        };
+        known.or_else(|| remedy(self).map(Into::into))
     }
 }
 

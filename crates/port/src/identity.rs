@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::rand::{GetRandomFlags, getrandom};
 use siphasher::sip::SipHasher24;
-use xsknet_bpf::Vlan;
+use xsknet_bpf::{Vlan, remedy};
 use xsknet_link::MacAddr;
 
 /// Its bytes.
@@ -51,7 +51,10 @@ impl SecretError {
             io::ErrorKind::InvalidData => {
                 format!("remove {}: all ports then get other MACs than before", self.path.display())
             }
-            _ => "the folder must be writable for root; $STATE_DIRECTORY names another one".into(),
+            _ => match remedy(&self.cause) {
+                Some(remedy) => format!("{remedy}; $STATE_DIRECTORY names another folder"),
+                None => "the folder must be writable for root; $STATE_DIRECTORY names another one".into(),
+            },
         }
     }
 }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use crate::common::*;
 use rstest::rstest;
 use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use xsknet_bpf::{AttachError, LoadError, Mode, Obtained, PortProgram};
 use xsknet_link::AttachedXdpMode;
 use xsknet_port::{
@@ -113,6 +115,56 @@ fn a_place_where_no_bpffs_can_be_mounted() {
         assert!(matches!(&error, OpenError::Io { path, .. } if path == Path::new("/run/nowhere")), "{error:?}");
         assert_tells(&error, &["mount the BPF file system", "/run/nowhere"]);
         assert_eq!(errno(&error), Some(Errno::NOENT));
+    });
+}
+
+#[test]
+fn a_bpffs_that_is_mounted_read_only() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let mounted = Path::new("/run/read-only");
+        fs::create_dir(mounted).expect("a folder");
+        stage.lab.host.run("mount", &["-t", "bpf", "-o", "ro", "bpf", "/run/read-only"]).expect("mounted");
+        let places = Places { bpffs: mounted.into(), ..places() };
+        let error =
+            refused(&stage, || stage.lab.host.enter(|| Instance::open(InstanceOptions { places, ..stage.options() })));
+        assert_eq!(errno(&error), Some(Errno::ROFS), "{error:?}");
+        assert!(error.hint().expect("a hint").contains("read-only"), "{:?}", error.hint());
+        unmount(mounted, UnmountFlags::empty()).expect("unmounted");
+        fs::remove_dir(mounted).expect("removed");
+    });
+}
+
+/// The limit is the process's: tests run one at a time.
+#[test]
+fn a_process_with_all_the_files_that_it_may_have() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let open = fs::read_dir("/proc/self/fd").expect("a list").count() as u64;
+        let limit = getrlimit(Resource::Nofile);
+        let mut hints = std::collections::BTreeSet::new();
+        for spare in 0..24 {
+            let few = Rlimit { current: Some(open + spare), ..limit };
+            setrlimit(Resource::Nofile, few).expect("set");
+            let tried = stage.lab.host.enter(|| {
+                let instance = Instance::open(stage.options())?;
+                let managed = instance.manage(&on(CARD, Mode::Native)).map(drop);
+                setrlimit(Resource::Nofile, limit).expect("set back");
+                drop(instance);
+                Ok::<_, OpenError>(managed)
+            });
+            setrlimit(Resource::Nofile, limit).expect("set back");
+            let (cause, hint) = match &tried {
+                Err(error) => (errno(error), error.hint()),
+                Ok(Err(error)) => (errno(error), error.hint()),
+                Ok(Ok(())) => continue,
+            };
+            if cause == Some(Errno::MFILE) {
+                hints.insert(hint.unwrap_or_else(|| panic!("no hint: {tried:?}")));
+            }
+        }
+        assert!(!hints.is_empty() && hints.iter().all(|hint| hint.contains("LimitNOFILE=")), "{hints:?}");
+        stage.open().close().expect("it works again");
     });
 }
 

@@ -535,8 +535,12 @@ impl CreateError {
             Self::FillTooSmall { .. } => Some("give fewer chunks, or ask for a larger ring"),
             Self::HugePages { .. } => Some("this kernel has no huge pages (CONFIG_HUGETLBFS): ask for ordinary ones"),
             Self::Umem { cause, .. } if is(cause, Errno::NOMEM) => Some(
-                "of huge pages, `vm.nr_hugepages` reserves some, and 'prefer' does without them where there are too few",
+                "ask for fewer or smaller frames; of huge pages, `vm.nr_hugepages` reserves some, and 'prefer' does without them \
+                 where there are too few",
             ),
+            Self::Umem { cause, .. } | Self::Refused { cause, .. } if is(cause, Errno::MFILE) => {
+                Some("this process has as many open files as it may: raise `LimitNOFILE=`, or `ulimit -n`")
+            }
             Self::Umem { cause, .. } if is(cause, Errno::NOBUFS) => {
                 Some("the UMEM exceeds RLIMIT_MEMLOCK: raise it, grant CAP_IPC_LOCK, or ask for fewer frames")
             }

@@ -22,6 +22,7 @@ mode = "unspecified"
 instance = "default"
 socket = "/run/xsknet/default.sock"
 log = "text"
+memory = "8GiB"             # of all ports together; unless set, half of what is available
 
 [[grant]]                   # one for each user, or group, and network
 user = "nobody"             # or group = "netops"; or a number
