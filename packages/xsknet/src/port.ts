@@ -129,9 +129,11 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
   }
 
   /**
-   * Sends a copy of the bytes: a frame from its Ethernet header on, without checksum, of 14 bytes at least, and at most of the MTU and 14, or 18 if it has a VLAN tag.
-   * Waits its turn if no slot is free, and resolves
-   * when the kernel has been told of the frame. Works beside a reader, and without one. It leaves by the first queue.
+   * Sends a copy of the bytes: a frame from its Ethernet header on, without checksum. It has 14 bytes at least, and at most as many more as the
+   * MTU says, and 4 more with a VLAN tag. Waits its turn if no slot is free, and resolves when the kernel has been told of the frame. Works
+   * beside a reader, and without one. It leaves by the first queue.
+   *
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` for a shorter frame; an {@link XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` for a longer one.
    */
   async send(bytes: Uint8Array, options: SendOptions = {}): Promise<void> {
     return this.queue(0).send(bytes, options)

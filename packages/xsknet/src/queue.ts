@@ -243,8 +243,8 @@ export class Queue implements Outlet {
 
   /**
    * Sends the frames of the batch, from the first on, and says how many. Those that found no slot have moved to its front, and are all that
-   * it has then. What cannot be sent, because it is no frame of yours or has no byte, is dropped and counted in `refusedQueued`; what is shorter than an
-   * Ethernet header, or longer than the MTU allows, in `refusedLengths`.
+   * it has then. What cannot be sent, because it is no frame of yours or has no byte, is dropped and counted in `refusedQueued`; what is
+   * shorter than an Ethernet header, or longer than the MTU allows, in `refusedLengths`.
    *
    * The kernel is told of them when 128 wait or there are no slots left; or by the next `receive()` that finds nothing, or by {@link kick}.
    */
