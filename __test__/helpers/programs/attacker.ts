@@ -65,6 +65,8 @@ class Line {
   readonly #waiting = new Map<number, (answered: Answered) => void>()
   /** Descriptors are closed with what holds them. */
   readonly #holders: object[] = []
+  /** Descriptors can be sent once the daemon has accepted the connection. */
+  readonly #greeted: Promise<unknown>
   #ended = false
   #id = 0
 
@@ -84,11 +86,13 @@ class Line {
           done({ answer: { error: { code: 'ENDED', message: 'the connection has ended' } }, fds: [] })
       },
     )
+    this.#greeted = new Promise((done) => this.#waiting.set(0, done))
     this.#raw.send(HELLO, [])
     for (const what of held().values()) known.add(what)
   }
 
   async ask(request: object, fds: readonly number[]): Promise<Answered> {
+    if (fds.length > 0) await this.#greeted
     const id = ++this.#id
     const answered = new Promise<Answered>((done) => this.#waiting.set(id, done))
     if (this.#ended) throw new Error('the connection has ended')

@@ -155,7 +155,11 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   ['a card that is none', '[daemon]\nuplinks = ["eth0", "eth0/1"]\n', /:2: `daemon.uplinks\[1\]`: it has to be a card's name/],
   ['a mode', '[daemon]\nmode = "fast"\n', /:2: `daemon.mode`: it has to be "unspecified" or "native" or "skb" or "hw"/],
   ['a format', '[daemon]\nlog = "xml"\n', /`daemon.log`: it has to be "text" or "json"/],
-  ['memory in words', '[daemon]\nmemory = "much"\n', /:2: `daemon.memory`: it has to be a number of bytes from 1 on, or one like "64MiB"/],
+  [
+    'memory in words',
+    '[daemon]\nmemory = "much"\n',
+    /:2: `daemon.memory`: it has to be a number of bytes from 1 on, or one like "64MiB"/,
+  ],
   ['a relative socket', '[daemon]\nsocket = "x.sock"\n', /`daemon.socket`: it has to be a path from the root/],
   ['an instance', '[daemon]\ninstance = "../x"\n', /`daemon.instance`: it has to be 1 to 32 letters/],
   ['a grant as a table', '[grant]\nuser = "alice"\n', /:1: `grant`: /],
