@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const OBJECTS: [&str; 5] = ["datapath", "port", "inject", "sink", "vlan"];
+const OBJECTS: [&str; 6] = ["datapath", "port", "umem", "inject", "sink", "vlan"];
 
 fn main() {
     let sources =

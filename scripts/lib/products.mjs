@@ -32,8 +32,8 @@ export const products = [
 
 /** No tarball may be larger than this, packed and unpacked, in KiB; docs/packages.md names the figures. */
 export const budgets = {
-  xsknet: [420, 2900],
+  xsknet: [440, 3000],
   xsknetd: [400, 2800],
   '@xsknet/client-linux-x64-gnu': [400, 900],
-  '@xsknet/daemon-linux-x64-gnu': [2200, 5500],
+  '@xsknet/daemon-linux-x64-gnu': [2400, 6000],
 }

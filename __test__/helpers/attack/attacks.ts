@@ -1,4 +1,5 @@
 import type { Attack } from './attack.js'
+import { borrowedMemory } from './borrowed-memory.js'
 import { controlPlane } from './control.js'
 import { echoLoops } from './echoes.js'
 import { frames } from './frames.js'
@@ -15,6 +16,7 @@ import { storms } from './storms.js'
 export const attacks: readonly Attack[] = [
   ...identity,
   keptMemory,
+  borrowedMemory,
   lockedFile,
   ...controlPlane,
   ...frames,

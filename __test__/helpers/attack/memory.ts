@@ -8,12 +8,12 @@ import { ATTACKER, GOOD_GRANT, grant, PORTS } from './field.js'
 
 const MIB = 2 ** 20
 /** What the attacker may have, and how often it tries to have more. */
-const GRANTED = 64 * MIB
+export const GRANTED = 64 * MIB
 const ROUNDS = 40
 /** Connections that try side by side: a refusal may take its time. */
 const LINES = 4
 /** Rings come on top of the UMEM, 3 MiB a queue at most; what is just being opened for the client beside is 1 MiB. */
-const SLACK = 16 * MIB
+export const SLACK = 16 * MIB
 
 /** What is kept of a port that is closed. */
 const KEPT = {
@@ -104,7 +104,7 @@ function kindOf(pid: number, fd: number): string {
 }
 
 /** Bytes of the machine's memory that is pinned for devices and sockets (`FOLL_PIN`): UMEMs, and next to nothing else. */
-function pinnedMemory(): number {
+export function pinnedMemory(): number {
   const all = readFileSync('/proc/vmstat', 'utf8')
   const pages = (what: string) => Number(new RegExp(`^nr_foll_pin_${what} (\\d+)$`, 'm').exec(all)?.[1])
   return (pages('acquired') - pages('released')) * 4096

@@ -37,6 +37,7 @@ mod socket_watch;
 mod sys;
 mod tables;
 mod tcx;
+mod umem_watch;
 mod vlan_edge;
 
 #[cfg(test)]
@@ -63,6 +64,7 @@ pub use sink::{Sink, SinkReport};
 pub use socket_watch::{SocketWatch, WatchedSocket, map_exists};
 pub use tables::{Claimed, PortEntry, TableError};
 pub use tcx::TcxError;
+pub use umem_watch::{UmemWatch, WatchedUmem};
 pub use vlan_edge::VlanEdge;
 
 /// aya's maps have no `Debug`, and what they hold is not for a log line anyway.

@@ -22,6 +22,8 @@ pub(crate) static DATAPATH: Object =
     Object { name: "datapath", bytes: aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/datapath.bpf.o")) };
 pub(crate) static PORT: Object =
     Object { name: "port", bytes: aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/port.bpf.o")) };
+pub(crate) static UMEM: Object =
+    Object { name: "umem", bytes: aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/umem.bpf.o")) };
 pub(crate) static INJECT: Object =
     Object { name: "inject", bytes: aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/inject.bpf.o")) };
 pub(crate) static SINK: Object =
@@ -31,8 +33,8 @@ pub(crate) static VLAN: Object =
 
 /// The objects that a daemon loads, by name and as they were compiled: with these bytes it is known which programs it runs.
 /// Those of test beds are not among them.
-pub fn daemon_objects() -> [(&'static str, &'static [u8]); 3] {
-    [&DATAPATH, &PORT, &INJECT].map(|object| (object.name, object.bytes))
+pub fn daemon_objects() -> [(&'static str, &'static [u8]); 4] {
+    [&DATAPATH, &PORT, &UMEM, &INJECT].map(|object| (object.name, object.bytes))
 }
 
 /// How loading programs and maps ends without them. What was pinned on the way is removed again.
@@ -84,7 +86,7 @@ pub enum LoadError {
     /// The object's maps could not be made.
     #[error("could not load the {object} object")]
     Object {
-        /// `"datapath"`, `"port"`, `"inject"`, `"sink"` or `"vlan"`.
+        /// `"datapath"`, `"port"`, `"umem"`, `"inject"`, `"sink"` or `"vlan"`.
         object: &'static str,
         /// What aya says; the kernel's errno is in its source.
         #[source]
@@ -183,7 +185,8 @@ impl Object {
             let loaded = match program {
                 Program::Xdp(xdp) => xdp.load(),
                 Program::SchedClassifier(classifier) => classifier.load(),
-                _ => unreachable!("bpf/ holds XDP and tc programs only"),
+                Program::RawTracePoint(listener) => listener.load(),
+                _ => unreachable!("bpf/ holds XDP, tc and raw tracepoint programs only"),
             };
             loaded.map_err(|cause| LoadError::Program { program: name.to_owned(), cause: Box::new(cause) })?;
         }
@@ -200,7 +203,7 @@ impl Object {
     }
 }
 
-static PORT_LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
+static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
     let mut loader = EbpfLoader::new();
     loader.btf(None);
     Mutex::new(loader)
@@ -208,7 +211,7 @@ static PORT_LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
 
 /// Makes the loader now, so that the first port does not have to wait for it.
 pub(crate) fn prepare_for_ports() {
-    LazyLock::force(&PORT_LOADER);
+    LazyLock::force(&LOADER);
 }
 
 /// The port's object is loaded once a queue, so that its loader is kept: aya reads the kernel's BTF whenever it makes one, which takes
@@ -217,8 +220,16 @@ pub(crate) fn load_port(pins: &Path) -> Result<Ebpf, LoadError> {
     static PARSED: LazyLock<Result<aya_obj::Object, LoadError>> = LazyLock::new(|| PORT.parse());
     let Ok(parsed) = &*PARSED else { return PORT.load(&[], &[], Some(pins)) };
     // What a panic left in it is replaced: each load names all pins.
-    let mut loader = PORT_LOADER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
     PORT.load_with(&mut loader, parsed, Some(pins))
+}
+
+/// What watches UMEMs, by the same loader for the same reasons.
+pub(crate) fn load_umem() -> Result<Ebpf, LoadError> {
+    static PARSED: LazyLock<Result<aya_obj::Object, LoadError>> = LazyLock::new(|| UMEM.parse());
+    let Ok(parsed) = &*PARSED else { return UMEM.load(&[], &[], None) };
+    let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
+    UMEM.load_with(&mut loader, parsed, None)
 }
 
 /// Takes a map out of the object, typed.

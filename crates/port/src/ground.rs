@@ -15,7 +15,7 @@ use crate::journal::{Change, EntryId, Journal, Scope};
 use crate::names::Paths;
 use crate::pins;
 use crate::port::PortKey;
-use crate::remains::Remains;
+use crate::remains::{Remains, UmemEnds};
 use crate::turns::Turns;
 
 /// What an instance is about to do or has done; for logs, and for tests that end the process at each of them.
@@ -52,6 +52,7 @@ pub(crate) struct Ground {
     pub(crate) client_ends: Arc<ClientEnds>,
     /// What owners keep of ports that are closed.
     pub(crate) remains: Arc<Remains>,
+    pub(crate) umem_ends: UmemEnds,
     /// Which MACs ports get.
     pub(crate) secret: Secret,
     pub(crate) turns: Turns,
@@ -115,6 +116,7 @@ impl Ground {
             ports_opened,
             client_ends,
             remains,
+            umem_ends: UmemEnds::default(),
             secret,
             turns,
             left,

@@ -274,7 +274,10 @@ impl Port {
         let donations =
             sockets.into_iter().map(|socket| socket.donate().expect("nothing was sent since it was looked at"));
         let donations: Vec<_> = donations.collect();
-        let umems = donations.iter().filter_map(|donation| UmemFile::new(&donation.umem).ok()).collect();
+        let room = hold.uplink.room(hold.info.id);
+        let watched = |at: usize| room.as_ref().and_then(|(_, room)| room.members.get(at)?.umem.clone());
+        let files = donations.iter().enumerate();
+        let umems = files.filter_map(|(at, donation)| UmemFile::new(&donation.umem, watched(at)).ok()).collect();
         hold.kept = Some(Kept { umems, map: None });
         Ok((BrokeredPort { hold, layout, bind }, donations))
     }

@@ -1,14 +1,14 @@
 //! What a client keeps of a port that is closed: its sockets' rings and frames are the kernel's memory, which nobody's limit shows,
-//! for as long as it holds on to a descriptor. Here it is watched until it is gone.
+//! for as long as it holds on to a descriptor, or has a socket of its own on the same UMEM. Here it is watched until it is gone.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rustix::fs::fstat;
-use xsknet_bpf::{SocketWatch, WatchedSocket, map_exists};
+use xsknet_bpf::{SocketWatch, UmemWatch, WatchedSocket, WatchedUmem, map_exists};
 
 use crate::error::StepError;
 use crate::port::PortKey;
@@ -27,12 +27,59 @@ type Listener = Box<dyn FnMut(PortKey) + Send>;
 #[derive(Debug)]
 pub(crate) struct UmemFile {
     file: OwnedFd,
+    /// `None`: it cannot be watched, and ends with the port's sockets as far as anybody knows.
+    umem: Option<Umem>,
+}
+
+/// A UMEM whose end can be told: its owner may have bound other sockets to it, which nobody else knows of.
+#[derive(Clone)]
+pub(crate) struct Umem {
+    watch: Arc<UmemWatch>,
+    watched: WatchedUmem,
+}
+
+impl Umem {
+    fn exists(&self) -> bool {
+        self.watch.exists(self.watched)
+    }
+}
+
+impl std::fmt::Debug for Umem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.watched.fmt(f)
+    }
+}
+
+/// Watches the UMEMs that are registered here.
+#[derive(Default)]
+pub(crate) struct UmemEnds(OnceLock<Option<Arc<UmemWatch>>>);
+
+impl UmemEnds {
+    /// Has `work` register a UMEM of so many bytes, on this thread.
+    pub(crate) fn registered<T>(&self, bytes: u64, work: impl FnOnce() -> T) -> (T, Option<Umem>) {
+        let watch = self.0.get_or_init(|| {
+            let watch = UmemWatch::new();
+            watch
+                .inspect_err(|cause| {
+                    eprintln!("xsknet: memory that clients keep by sockets of their own on a port's UMEM does not count: {cause}");
+                })
+                .ok()
+                .map(Arc::new)
+        });
+        let Some(watch) = watch else { return (work(), None) };
+        let (made, watched) = watch.registered(bytes, work);
+        (made, watched.map(|watched| Umem { watch: Arc::clone(watch), watched }))
+    }
 }
 
 impl UmemFile {
-    pub(crate) fn new(file: &OwnedFd) -> Result<Arc<Self>, StepError> {
+    pub(crate) fn new(file: &OwnedFd, umem: Option<Umem>) -> Result<Arc<Self>, StepError> {
         let file = file.try_clone().map_err(|cause| StepError::Io { attempt: "keep the file of a UMEM", cause })?;
-        Ok(Arc::new(Self { file }))
+        Ok(Arc::new(Self { file, umem }))
+    }
+
+    fn has_sockets(&self) -> bool {
+        self.umem.as_ref().is_some_and(Umem::exists)
     }
 }
 
@@ -209,7 +256,13 @@ impl State {
                 return true;
             }
             // Of those that no other port is on. Not before: while a port is taken away, its owner may still read frames in them.
-            port.giving.extend(port.kept.umems.drain(..).filter_map(Arc::into_inner).filter_map(UmemFile::give_back));
+            for file in std::mem::take(&mut port.kept.umems).into_iter().filter_map(Arc::into_inner) {
+                if file.has_sockets() {
+                    port.kept.umems.push(Arc::new(file));
+                } else {
+                    port.giving.extend(file.give_back());
+                }
+            }
             port.giving.retain_mut(|process| match process.try_wait() {
                 Ok(None) => true,
                 Ok(Some(status)) if status.success() => false,
@@ -220,7 +273,7 @@ impl State {
                 }
                 Err(_) => false,
             });
-            if !port.giving.is_empty() {
+            if !port.giving.is_empty() || !port.kept.umems.is_empty() {
                 return true;
             }
             if let Some(listener) = listener {

@@ -18,6 +18,7 @@ use crate::names::PinPath;
 use crate::pins;
 use crate::plan::{HEADERS, Pair, Plan};
 use crate::port::{PortInfo, PortOptions};
+use crate::remains::Umem;
 use crate::tried::Tried;
 use crate::uplink::{Repair, UplinkState};
 
@@ -42,6 +43,8 @@ pub(crate) struct Member {
     pub(crate) inner_index: IfIndex,
     pub(crate) program: PortProgram,
     attachments: Mutex<Attachments>,
+    /// That its socket was made with.
+    pub(crate) umem: Option<Umem>,
     /// Held for its statistics; `None` until its owner shares it. It must go with the port, or a dead owner's socket would stay
     /// in the XSKMAP.
     pub(crate) socket: Mutex<Option<OwnedFd>>,
@@ -110,8 +113,11 @@ impl Member {
             bind: options.bind,
             prime: true,
         };
-        let Created { socket, obtained, tried: bound } =
-            ground.ports.run(|| xsknet_xsk::create(&request)).map_err(step)??;
+        let bytes = options.layout.umem_bytes();
+        let create = || ground.umem_ends.registered(bytes, || xsknet_xsk::create(&request));
+        let (created, umem) = ground.ports.run(create).map_err(step)?;
+        let Created { socket, obtained, tried: bound } = created?;
+        self.umem = umem;
         info.bind_mode.get_or_insert(obtained);
         let polled = options.busy_poll.map(|wanted| prefer_busy_poll(&socket, wanted));
         add_new(&mut info.tried, bound.into_iter().chain(polled).map(Tried::bind));
@@ -287,7 +293,7 @@ impl Plan {
 
         let attachments = Mutex::new(Attachments { inner: inner_attachment, guard: outer_attachment });
         let socket = Mutex::new(None);
-        Ok(Member { pair, outer_index: outer, inner_index: inner, program, attachments, socket })
+        Ok(Member { pair, outer_index: outer, inner_index: inner, program, attachments, umem: None, socket })
     }
 
     /// Both ends are born in the ports' namespace, down, and get their alias there, so that no device without our mark is ever

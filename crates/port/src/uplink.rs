@@ -122,8 +122,9 @@ pub(crate) struct OpenUplink {
     closed: PortStatistics,
     /// Frames that announced ports.
     announced: u64,
-    /// Dropped, not detached: the pin keeps the program until the journal's undo removes it.
-    attachment: Attachment,
+    /// Dropped, not detached: the pin keeps the program until the journal's undo removes it. With a lock of its own, since it may have to
+    /// wait for the kernel's of all devices (RTNL).
+    attachment: Arc<Mutex<Attachment>>,
 }
 
 /// A program that somebody took off its device.
@@ -260,7 +261,7 @@ impl Uplink {
             injector: None,
             closed: PortStatistics::default(),
             announced: 0,
-            attachment,
+            attachment: Arc::new(Mutex::new(attachment)),
         };
         Ok((info, open))
     }
@@ -442,8 +443,11 @@ impl UplinkState {
 
     /// Puts the program back that somebody took off the card.
     fn repair_own(&self) -> Option<Repair> {
-        let mut open = self.lock();
-        let OpenUplink { attachment, datapath, .. } = open.as_mut()?;
+        let (attachment, datapath) = match self.lock().as_ref() {
+            Some(card) => (Arc::clone(&card.attachment), Arc::clone(&card.datapath)),
+            None => return None,
+        };
+        let mut attachment = attachment.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(attachment.is_attached(), Ok(true)) {
             return None;
         }
@@ -451,7 +455,7 @@ impl UplinkState {
         let device = self.ground.host.links.by_index(self.info.index).ok()?.name;
         let target = xsknet_bpf::Device { name: device.to_string(), index: self.info.index.get() };
         let mode = self.info.mode.into();
-        let fresh = self.ground.host.run(|| room::read(datapath).attach_uplink(&target, mode));
+        let fresh = self.ground.host.run(|| room::read(&datapath).attach_uplink(&target, mode));
         let outcome = fresh.and_then(|fresh| Ok(attachment.replace(fresh?)?));
         Some(Repair { key: None, program: "uplink", device, outcome })
     }
