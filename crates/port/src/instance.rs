@@ -112,6 +112,7 @@ impl Instance {
         // From here on a failure undoes what was done, by dropping the instance.
         let instance = Self { ground: Arc::new(ground), uplinks: Arc::default(), lock: Some(lock) };
         let ground = &instance.ground;
+        ground.umem_ends.begin();
         ground.change(&Scope::Instance, Change::Namespace, || -> Result<(), StepError> {
             let folder = DirBuilder::new().mode(0o700).create(ground.paths.folder());
             folder.map_err(|cause| StepError::Io { attempt: "make the instance's folder", cause })?;
@@ -179,6 +180,7 @@ impl Instance {
             uplink.let_go();
         }
         self.ground.remains.end();
+        self.ground.umem_ends.end();
         self.ground.undo(&Scope::Instance)?;
         let own_files = |cause| CloseError { left: 1, what: "the instance's own files".into(), cause };
         self.ground.finish().map_err(own_files)?;

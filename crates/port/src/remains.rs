@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -50,25 +50,33 @@ impl std::fmt::Debug for Umem {
     }
 }
 
-/// Watches the UMEMs that are registered here.
+/// Watches the UMEMs that are registered here, from the beginning of an instance to its end.
 #[derive(Default)]
-pub(crate) struct UmemEnds(OnceLock<Option<Arc<UmemWatch>>>);
+pub(crate) struct UmemEnds(Mutex<Option<Arc<UmemWatch>>>);
 
 impl UmemEnds {
+    pub(crate) fn begin(&self) {
+        let watch = UmemWatch::new().inspect_err(|cause| {
+            eprintln!(
+                "xsknet: memory that clients keep by sockets of their own on a port's UMEM does not count: {cause}"
+            );
+        });
+        *self.lock() = watch.ok().map(Arc::new);
+    }
+
+    pub(crate) fn end(&self) {
+        self.lock().take();
+    }
+
     /// Has `work` register a UMEM of so many bytes, on this thread.
     pub(crate) fn registered<T>(&self, bytes: u64, work: impl FnOnce() -> T) -> (T, Option<Umem>) {
-        let watch = self.0.get_or_init(|| {
-            let watch = UmemWatch::new();
-            watch
-                .inspect_err(|cause| {
-                    eprintln!("xsknet: memory that clients keep by sockets of their own on a port's UMEM does not count: {cause}");
-                })
-                .ok()
-                .map(Arc::new)
-        });
-        let Some(watch) = watch else { return (work(), None) };
+        let Some(watch) = self.lock().clone() else { return (work(), None) };
         let (made, watched) = watch.registered(bytes, work);
-        (made, watched.map(|watched| Umem { watch: Arc::clone(watch), watched }))
+        (made, watched.map(|watched| Umem { watch, watched }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<UmemWatch>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
