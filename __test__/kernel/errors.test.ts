@@ -151,7 +151,7 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
   await refused(t, start({ uplinks: ['mv0'] }), {
     code: 'ERR_XSKNET_DEVICE_DEAF',
     message: 'no port on `mv0` would get a unicast frame: a macvlan gets unicast frames for its own MAC alone',
-    hint: /choose the device below it, or a macvlan in mode passthru/,
+    hint: /^Choose the device below it, or a macvlan in mode passthru/,
     details: { device: 'mv0' },
   })
   await lab.host.output('ip', 'link', 'del', 'mv0')
@@ -307,6 +307,7 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       {
         code: 'ERR_XSKNET_ADDRESS_UNFIT',
         message: "224.0.0.1 cannot be a port's address: it is a group's",
+        hint: /^Give it the address of one host/,
         details: { address: '224.0.0.1', what: "a group's" },
       },
     ],
@@ -324,7 +325,7 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       {
         code: 'ERR_XSKNET_ADDRESS_TAKEN',
         message: `${REMOTE.v4} on \`${CARD}\` belongs to a neighbour with the MAC ${lab.farMac}`,
-        hint: /choose an address/,
+        hint: /^Choose an address/,
         details: { address: REMOTE.v4, uplink: CARD, holder: `a neighbour with the MAC ${lab.farMac}` },
       },
     ],
@@ -333,7 +334,7 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       {
         code: 'ERR_XSKNET_ADDRESS_TAKEN',
         message: `${REMOTE.v6} on \`${CARD}\` belongs to a neighbour with the MAC ${lab.farMac}`,
-        hint: /choose an address/,
+        hint: /^Choose an address/,
         details: { address: REMOTE.v6, uplink: CARD, holder: `a neighbour with the MAC ${lab.farMac}` },
       },
     ],
@@ -351,6 +352,7 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       {
         code: 'ERR_XSKNET_NAME_UNFIT',
         message: '`a:b` cannot name a port: it takes 1 to 64 letters, digits, `-`, `_` and `.`',
+        hint: /^Names have 1 to 64 letters/,
         details: { name: 'a:b' },
       },
     ],

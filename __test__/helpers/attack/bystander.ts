@@ -7,6 +7,8 @@ import { GOOD, PORTS } from './field.js'
 
 /** Milliseconds within which 99 of 100 requests of others are answered during an attack. */
 export const PROMPT = 100
+/** So many late answers say nothing yet. */
+const FEW_LATE = 3
 /**
  * A machine that is busy with something else answers later. How late without an attack is measured once, and an attack may not make it
  * much worse. On an idle machine this is far below {@link PROMPT}.
@@ -85,10 +87,10 @@ export class Bystander {
       ['stats()', stats],
     ] as const) {
       if (times.length === 0) faults.push(`no ${what} of the client beside was answered`)
-      // One of fewer than a hundred may be the turn of somebody else on two processors.
+      // Some of a few may be the turn of somebody else on two processors; who asks for longer has one in a hundred.
       const most = Math.max(PROMPT, WORSE * (Bystander.#calm ?? 0))
       const late = times.filter((time) => time > most)
-      if (late.length > Math.max(1, times.length / 100)) {
+      if (late.length > Math.max(FEW_LATE, times.length / 100)) {
         faults.push(
           `${late.length} of ${times.length} ${what} of the client beside took more than ${most.toFixed(0)} ms, the longest ${longest(times)}`,
         )
