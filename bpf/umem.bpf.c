@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR MIT)
 /*
  * When the memory of a UMEM is given back. The kernel maps its pages for itself when it is registered (`xdp_umem_addr_map()` in
- * net/xdp/xdp_umem.c), and takes the mapping away when the UMEM ends, with its last socket, whosever that is: user space may share a
- * UMEM with sockets that only its owner knows of (XDP_SHARED_UMEM). These mappings are rare events of the whole machine.
+ * net/xdp/xdp_umem.c), and takes the mapping away when the UMEM ends, with its last socket: its owner may have bound other sockets
+ * to it that nobody else knows of (XDP_SHARED_UMEM). These mappings are rare events of the whole machine.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

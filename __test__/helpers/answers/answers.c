@@ -7,7 +7,7 @@
 // NAMESPACE is the host's, a path. A datagram to one of these addresses and PORT is sent back as it came: by sockets of the host, so
 // it is the kernel that judges and builds it.
 //
-// The first frame of the input is no question but the fence: an ARP probe for an address of the host, which is sent behind each
+// The first frame of the input is not a question. It is the fence: an ARP probe for an address of the host, which is sent behind each
 // frame. The kernel takes frames in their order, so once the fence is answered, the frame before it is too. Each fence comes from
 // another MAC, to which its answer goes.
 #define _GNU_SOURCE
@@ -169,7 +169,7 @@ static void open_socket(const char *address, int port, const char *device)
 
 	must(fd, "a socket");
 	if (!is4 && inet_pton(AF_INET6, address, &v6.sin6_addr) != 1) {
-		fprintf(stderr, "%s is no address\n", address);
+		fprintf(stderr, "%s is not an address\n", address);
 		exit(1);
 	}
 	must(is4 ? bind(fd, (struct sockaddr *)&v4, sizeof(v4)) : bind(fd, (struct sockaddr *)&v6, sizeof(v6)), address);

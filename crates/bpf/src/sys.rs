@@ -83,27 +83,26 @@ pub(crate) fn next_id(command: bpf_cmd, id: u32) -> io::Result<Option<u32>> {
 
 /// The kernel's ids of a link and of the program in it.
 pub(crate) fn link_ids(link: &OwnedFd) -> io::Result<(u32, u32)> {
-    // SAFETY: plain integers and pointers that the kernel alone reads; zero is valid for all.
-    let mut info: bpf_link_info = unsafe { mem::zeroed() };
-    let mut attr = zeroed();
-    attr.info.bpf_fd = link.as_raw_fd().cast_unsigned();
-    attr.info.info_len = size_of::<bpf_link_info>() as u32;
-    attr.info.info = (&raw mut info) as u64;
-    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    let info = link_info(link)?;
     Ok((info.id, info.prog_id))
 }
 
 /// The device of an XDP link, in the namespace where it is; 0 once somebody has detached it or deleted the device.
 pub(crate) fn link_device(link: &OwnedFd) -> io::Result<u32> {
-    // SAFETY: plain integers and pointers that the kernel alone reads; zero is valid for all.
+    let info = link_info(link)?;
+    // SAFETY: every part of the union was zero or filled by the kernel, and every value of an integer is one.
+    Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
+}
+
+fn link_info(link: &OwnedFd) -> io::Result<bpf_link_info> {
+    // SAFETY: integers and pointers that the kernel alone reads; zero is valid for all.
     let mut info: bpf_link_info = unsafe { mem::zeroed() };
     let mut attr = zeroed();
     attr.info.bpf_fd = link.as_raw_fd().cast_unsigned();
     attr.info.info_len = size_of::<bpf_link_info>() as u32;
     attr.info.info = (&raw mut info) as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    // SAFETY: the kernel has filled the part of an XDP link, and every value of its integer is one.
-    Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
+    Ok(info)
 }
 
 fn zeroed() -> bpf_attr {

@@ -2,7 +2,7 @@
 //!
 //! The kernel tells of no UMEM's end, and a UMEM may outlive the socket that it was registered with: whoever has that socket can bind
 //! others of his own to it. But the kernel maps a UMEM's pages for itself as long as it lives, and tracepoints tell of such mappings
-//! (`alloc_vmap_area` and `free_vmap_area_noflush`, Linux 6.1): see `bpf/umem.bpf.c`.
+//! (`alloc_vmap_area` and `free_vmap_area_noflush`): see `bpf/umem.bpf.c`.
 
 use std::fs;
 use std::io;
@@ -43,7 +43,7 @@ type Pids = [u64; 2];
 impl UmemWatch {
     /// # Errors
     ///
-    /// The kernel's, EPERM without CAP_BPF and CAP_PERFMON, ENOENT before Linux 6.1; and where `/proc` is not mounted.
+    /// The kernel's, EPERM without CAP_BPF and CAP_PERFMON, ENOENT where it does not have the tracepoints; and where `/proc` is not mounted.
     pub fn new() -> io::Result<Self> {
         let pids = fs::metadata("/proc/self/ns/pid")?;
         // As the kernel has device numbers within itself.
