@@ -85,6 +85,8 @@ pub struct Connection {
     buffer: Box<[u8]>,
     /// Resolves once the descriptors of the last message are closed or taken; until then no other is read.
     closing: Option<oneshot::Receiver<()>>,
+    /// When the message that waits may be read, once that was asked for and paid: no other connection of the same user overtakes it.
+    turn: Option<Instant>,
     /// Until the first message has come, or was seen to wait.
     silence: Option<Silence>,
 }
@@ -186,6 +188,7 @@ impl Connection {
             shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }),
             buffer: vec![0; longest.min(MAX_MESSAGE)].into_boxed_slice(),
             closing: None,
+            turn: None,
             silence: Some(silence),
         })
     }
@@ -224,7 +227,7 @@ impl Connection {
     }
 
     async fn drive(&mut self) -> Event {
-        let Self { held, shared, buffer, closing, silence, .. } = self;
+        let Self { held, shared, buffer, closing, turn, silence, .. } = self;
         let Held { socket, place, .. } = held.as_ref().expect("held until it is dropped");
         loop {
             // A peer that always has something ready must not keep this thread.
@@ -236,13 +239,19 @@ impl Connection {
                 Err(ended) => return Event::Ended(ended),
             };
             let wants_message = waiting.message && closing.is_none();
-            let due = if wants_message { place.due(now) } else { now };
-            let reads = wants_message && due <= now;
+            let unread = || socket.get_ref().unread();
+            let at_once = wants_message && turn.is_none() && place.may_read(now);
+            if wants_message && turn.is_none() && !at_once {
+                *turn = unread().map(|length| place.book(length.min(buffer.len()), now));
+            }
+            let reads = at_once || wants_message && turn.is_some_and(|turn| turn <= now);
             if reads {
                 match socket.get_ref().receive(buffer) {
                     Ok(received) => {
                         // Of one that is longer, no more than fits the buffer was copied.
-                        place.charge(received.arrival.length().min(buffer.len()), now);
+                        if turn.take().is_none() {
+                            place.charge(received.arrival.length().min(buffer.len()), now);
+                        }
                         *silence = None;
                         return shared.lock().deliver(received, buffer, place, closing);
                     }
@@ -253,7 +262,7 @@ impl Connection {
             if silence.as_ref().is_some_and(|silence| silence.until <= now)
                 && let Some(Silence { within, words, .. }) = silence.take()
                 // What waits unread, because its turn has not come, is no silence.
-                && !socket.get_ref().has_unread()
+                && unread().is_none_or(|length| length == 0)
             {
                 shared.lock().fall_silent(within, words);
                 continue;
@@ -263,7 +272,7 @@ impl Connection {
             let interest = if waiting.writable { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
             let alarms = [
                 waiting.until,
-                (wants_message && !reads).then_some(due),
+                turn.filter(|_| wants_message && !reads),
                 silence.as_ref().filter(|_| waiting.until.is_none()).map(|silence| silence.until),
             ];
             let alarm = alarms.into_iter().flatten().min();

@@ -139,7 +139,8 @@ impl Limits {
 
 /// A bucket of tokens that fills at a steady rate.
 ///
-/// Kept as the one instant until which the tokens taken would have to be waited for, were there no burst.
+/// Kept as the one instant until which the tokens taken would have to be waited for, were there no burst. Tokens that are not
+/// there yet may be taken: those who do so in turn are due in turn, so that nobody who waits is overtaken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     refill: Duration,
@@ -316,7 +317,7 @@ impl Accounts {
         self.shared(payer).map_or(own, |shared| own.max(shared.budget.due(now)))
     }
 
-    /// A message of this user was read.
+    /// A message of this user was read, or will be when it is due.
     pub fn charge(&mut self, payer: Payer, bytes: usize, now: Instant) {
         if let Some(own) = self.users.get_mut(&payer) {
             own.budget.charge(bytes, now);
@@ -407,6 +408,18 @@ mod tests {
             bucket.take(1, later);
         }
         assert!(bucket.due(later) > later);
+    }
+
+    #[test]
+    fn those_who_take_tokens_before_they_are_there_are_due_in_turn() {
+        let now = Instant::now();
+        let mut bucket = Bucket::new(some(10), some(1), now);
+        let dues = [(); 4].map(|()| {
+            let due = bucket.due(now);
+            bucket.take(1, now);
+            due
+        });
+        assert_eq!(dues, [0, 100, 200, 300].map(|ms| now + Duration::from_millis(ms)));
     }
 
     #[test]

@@ -209,14 +209,22 @@ impl Place {
         &self.closers
     }
 
-    /// When a message may be read: `now`, or later.
-    pub fn due(&self, now: Instant) -> Instant {
-        locked(&self.accounts).due(self.payer, now)
+    /// Whether a message may be read at once.
+    pub fn may_read(&self, now: Instant) -> bool {
+        locked(&self.accounts).due(self.payer, now) <= now
     }
 
     /// A message was read.
     pub fn charge(&self, bytes: usize, now: Instant) {
         locked(&self.accounts).charge(self.payer, bytes, now);
+    }
+
+    /// Charges for a message that waits to be read, and tells when it may be.
+    pub fn book(&self, bytes: usize, now: Instant) -> Instant {
+        let mut accounts = locked(&self.accounts);
+        let due = accounts.due(self.payer, now);
+        accounts.charge(self.payer, bytes, now);
+        due
     }
 }
 

@@ -76,11 +76,13 @@ impl Seqpacket {
         Credentials::of_peer(self.fd.as_fd())
     }
 
-    /// Whether a message waits to be received.
+    /// The real length of the message that waits to be received; `None` where there is none. A peer that has gone is like an
+    /// empty one.
     #[cfg(feature = "server")]
-    pub(crate) fn has_unread(&self) -> bool {
+    pub(crate) fn unread(&self) -> Option<usize> {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK | RecvFlags::TRUNC;
         // A socket that cannot tell has failed, which whoever reads from it is told.
-        rustix::io::ioctl_fionread(&self.fd).is_ok_and(|bytes| bytes > 0)
+        rustix::net::recv(&self.fd, &mut [0; 0], flags).ok().map(|(_, length)| length)
     }
 
     /// Sends one message and copies of the descriptors, all or nothing.

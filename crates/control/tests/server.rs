@@ -234,6 +234,25 @@ fn messages_beyond_the_burst_come_at_the_rate() {
 }
 
 #[test]
+fn connections_of_a_user_take_turns_where_its_rate_is_spent() {
+    let server = Server::echoing(Limits { in_flight: some(64), ..messages(200, 4) }, this_user());
+    let (mut other, _other) = server.connect();
+    let flooders = [(); 3].map(|()| server.connect());
+    for (flooder, _) in &flooders {
+        for _ in 0..60 {
+            flooder.send(b"ping of one that does not wait for answers");
+        }
+    }
+    let most = (0..10).map(|_| {
+        other.round_trip();
+        flooders.iter().map(|(_, served)| served.events.try_iter().count()).max().unwrap()
+    });
+    let most: Vec<_> = most.skip(1).collect();
+    // One each; a second one may be counted with the answer.
+    assert!(most.iter().filter(|&&most| most > 2).count() <= 1, "{most:?} of one flooder for one of the other");
+}
+
+#[test]
 fn one_that_floods_delays_nobody() {
     let server = Server::echoing(Limits { in_flight: some(16), ..messages(1000, 100) }, this_user());
     let (mut other, _other) = server.connect();
