@@ -6,6 +6,7 @@
  */
 import { chmodSync, closeSync, copyFileSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { release } from 'node:os'
 import test, { type ExecutionContext } from 'ava'
 import { type Batch, connect, type Network, type PortEntry, type PortOptions, type XsknetErrorCode } from 'xsknet'
 import { RELEASE } from 'xsknet/protocol'
@@ -241,7 +242,7 @@ test.serial('a daemon in a sandbox, or without a right that it needs, says what 
       without('net_raw'),
       {
         code: 'ERR_XSKNET_ABILITY_MISSING',
-        message: 'the kernel gives this process no AF_XDP sockets (CONFIG_XDP_SOCKETS)',
+        message: `this kernel, Linux ${release()}, gives this process no AF_XDP sockets (CONFIG_XDP_SOCKETS)`,
         hint: /CAP_NET_RAW/,
         details: { ability: 'AF_XDP sockets (CONFIG_XDP_SOCKETS)' },
         cause: { code: 'EPERM', errno: -1 },
@@ -251,7 +252,7 @@ test.serial('a daemon in a sandbox, or without a right that it needs, says what 
       without('sys_admin'),
       {
         code: 'ERR_XSKNET_ABILITY_MISSING',
-        message: 'the kernel gives this process no network namespaces (CONFIG_NET_NS)',
+        message: `this kernel, Linux ${release()}, gives this process no network namespaces (CONFIG_NET_NS)`,
         hint: /CAP_SYS_ADMIN/,
         details: { ability: 'network namespaces (CONFIG_NET_NS)' },
         cause: { code: 'EPERM', errno: -1 },

@@ -3,7 +3,12 @@
 use std::io;
 
 use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::system::uname;
 use xsknet_link::Netns;
+use xsknet_xsk::{BindRequest, CreateError, HugePages, Layout, QueueId, Request};
+
+/// Frames and slots of the socket that is tried.
+const FEW: u32 = 64;
 
 /// Something that the kernel must be able to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,11 +19,13 @@ pub enum Ability {
     Bpffs,
     /// New network namespaces, for the ports' inner ends.
     NetworkNamespaces,
+    /// A bound socket whose rings can be mapped, since kernel 6.4: its owner maps them anew, wherever it was made.
+    BoundRings,
 }
 
 impl Ability {
-    /// All that an instance needs.
-    pub const NEEDED: [Ability; 3] = [Ability::AfXdp, Ability::Bpffs, Ability::NetworkNamespaces];
+    /// All that an instance needs. The last is tried on what the others are.
+    pub const NEEDED: [Ability; 4] = [Ability::AfXdp, Ability::Bpffs, Ability::NetworkNamespaces, Ability::BoundRings];
 
     /// What cannot be done without it.
     pub fn purpose(self) -> &'static str {
@@ -26,6 +33,7 @@ impl Ability {
             Ability::AfXdp => "AF_XDP sockets (CONFIG_XDP_SOCKETS)",
             Ability::Bpffs => "the BPF file system (CONFIG_BPF_SYSCALL)",
             Ability::NetworkNamespaces => "network namespaces (CONFIG_NET_NS)",
+            Ability::BoundRings => "AF_XDP sockets whose rings can be mapped once they are bound (Linux 6.4)",
         }
     }
 
@@ -45,6 +53,29 @@ impl Ability {
                 if found { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
             }
             Ability::NetworkNamespaces => Netns::create().map(drop).map_err(io::Error::other),
+            Ability::BoundRings => {
+                Netns::create().map_err(io::Error::other)?.run(bind_and_map)?.map_err(io::Error::other)
+            }
         }
     }
+}
+
+/// The release of the kernel that runs.
+pub(crate) fn kernel_release() -> String {
+    uname().release().to_string_lossy().into_owned()
+}
+
+/// What is done for each queue of a port, on the smallest scale. A fresh namespace has a loopback device, and one that is down can be
+/// bound to.
+fn bind_and_map() -> Result<(), CreateError> {
+    let layout = Layout::builder().frames(FEW).rings(FEW).build().expect("a small layout");
+    xsknet_xsk::create(&Request {
+        device: "lo",
+        queue: QueueId(0),
+        layout,
+        huge_pages: HugePages::Never,
+        bind: BindRequest::Copy,
+        prime: false,
+    })
+    .map(drop)
 }

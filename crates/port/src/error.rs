@@ -10,7 +10,7 @@ use xsknet_bpf::{AttachError, LoadError, remedy};
 use xsknet_link::{AttachedXdpMode, DeviceName, LinkError, MacAddr, NetnsError, OffloadError, QuietError};
 use xsknet_xsk::RingBroken;
 
-use crate::ability::Ability;
+use crate::ability::{Ability, kernel_release};
 use crate::identity::SecretError;
 use crate::journal::JournalError;
 use crate::port::Port;
@@ -25,7 +25,7 @@ pub enum OpenError {
         instance: String,
     },
     /// The kernel cannot do something that every port needs, or not for this process.
-    #[error("the kernel gives this process no {}", ability.purpose())]
+    #[error("this kernel, Linux {}, gives this process no {}", kernel_release(), ability.purpose())]
     AbilityMissing {
         /// What is missing.
         ability: Ability,
@@ -84,7 +84,7 @@ impl OpenError {
                     .into(),
             ),
             Self::AbilityMissing { cause, .. } => {
-                Some(remedy(cause).unwrap_or("run a kernel that is built with it").into())
+                Some(remedy(cause).unwrap_or("run Linux 6.6 or later, built with it").into())
             }
             Self::MountsHidden { .. } => Some(
                 "start it among the machine's own mounts: in a systemd unit without what gives it others (PrivateMounts=, \

@@ -11,6 +11,8 @@ use rstest::rstest;
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::system::uname;
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use xsknet_bpf::{AttachError, LoadError, Mode, Obtained, PortProgram};
 use xsknet_link::AttachedXdpMode;
 use xsknet_port::{
@@ -42,6 +44,7 @@ fn an_instance_that_runs_already() {
 #[case(Ability::NetworkNamespaces, "network namespaces", |ability| {
     if ability == Ability::NetworkNamespaces { Err(Errno::INVAL.into()) } else { Ok(()) }
 })]
+#[case(Ability::BoundRings, "rings can be mapped", |ability| if ability == Ability::BoundRings { Err(Errno::BUSY.into()) } else { Ok(()) })]
 fn a_kernel_without(#[case] missing: Ability, #[case] noun: &str, #[case] probe: fn(Ability) -> io::Result<()>) {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
@@ -49,8 +52,34 @@ fn a_kernel_without(#[case] missing: Ability, #[case] noun: &str, #[case] probe:
         let error = refused(&stage, || stage.lab.host.enter(|| Instance::open(options)));
         assert!(matches!(error, OpenError::AbilityMissing { ability, .. } if ability == missing), "{error:?}");
         assert_tells(&error, &[noun]);
+        assert_tells(&error, &[uname().release().to_str().expect("a release")]);
         assert_eq!(errno(&error), probe(missing).err().and_then(|cause| Errno::from_io_error(&cause)));
-        assert!(error.hint().is_some());
+        assert!(error.hint().expect("a hint").contains("Linux 6.6"));
+    });
+}
+
+/// Each is done, on the kernel that runs, and leaves nothing.
+#[test]
+fn a_kernel_with_all_that_is_needed() {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let before = stage.snapshot();
+        for ability in Ability::NEEDED {
+            ability.probe().unwrap_or_else(|cause| panic!("{ability:?}: {cause:?}"));
+        }
+        // The socket cannot have been made without a right to it.
+        let denied = std::thread::spawn(|| {
+            let few = CapabilitySets {
+                effective: CapabilitySet::SYS_ADMIN,
+                permitted: CapabilitySet::SYS_ADMIN,
+                inheritable: CapabilitySet::empty(),
+            };
+            set_capabilities(None, few).expect("fewer capabilities");
+            Ability::BoundRings.probe()
+        });
+        let cause = denied.join().expect("a thread").expect_err("no socket without CAP_NET_RAW");
+        assert_eq!(errno(&cause), Some(Errno::PERM), "{cause:?}");
+        stage.assert_as_before(&before);
     });
 }
 

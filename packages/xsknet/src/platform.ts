@@ -22,7 +22,7 @@ export interface BindingPlace {
 
 /** As `engines` of the packages has it. */
 const OLDEST_NODE = '20.19'
-/** The oldest GNU C library that the published bindings load on. Debian 12, Ubuntu 22.04 and RHEL 9 have it. */
+/** The oldest GNU C library that the published bindings load on. */
 export const OLDEST_GLIBC = '2.34'
 
 /**
@@ -87,7 +87,7 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
       return error(
         'libc',
         `${owner} has no binding for a system without the GNU C library, such as musl`,
-        `Run this on a system with glibc ${OLDEST_GLIBC} or newer: not Alpine, but Debian 12, for example.`,
+        `Run this on a system with glibc ${OLDEST_GLIBC} or newer: not Alpine, which has musl.`,
       )
     if ((cause as NodeJS.ErrnoException | undefined)?.code === 'ERR_DLOPEN_DISABLED')
       return error(
