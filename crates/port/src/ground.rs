@@ -194,11 +194,16 @@ impl Ground {
         Ok(id)
     }
 
-    /// Undoes everything that was done for `scope`, pairs first, then the newest first. What fails does not keep the rest
-    /// from being undone, but for a pair: while it is there without its guard, its owner would send into the host's own stack.
+    /// Undoes everything that was done for `scope`, pairs first, then programs, which may hold offloads off, then the newest first. What
+    /// fails does not keep the rest from being undone, but for a pair: while it is there without its guard, its owner would send into the
+    /// host's own stack.
     pub(crate) fn undo(&self, scope: &Scope) -> Result<(), CloseError> {
         let mut pending = self.journal().as_ref().map_or_else(Vec::new, |journal| journal.pending(scope));
-        pending.sort_by_key(|(_, _, change)| !matches!(change, Change::Pair { .. }));
+        pending.sort_by_key(|(_, _, change)| match change {
+            Change::Pair { .. } => 0,
+            Change::Attachment { .. } => 1,
+            _ => 2,
+        });
         let (mut failed, mut unguarded) = (Vec::new(), Vec::new());
         for (id, its, change) in pending {
             let guards = matches!(change, Change::Attachment { .. } | Change::Pins { .. });
@@ -269,6 +274,12 @@ impl Ground {
                 if let Some(device) = self.hosts(*index)? {
                     let change = FeatureChange { name: feature.clone(), was: *was };
                     self.host.ethtool.restore_features(&device, &[change])?;
+                }
+                Ok(())
+            }
+            Change::Offloads { index, were, .. } => {
+                if let Some(device) = self.hosts(*index)? {
+                    self.host.ethtool.restore_features(&device, were)?;
                 }
                 Ok(())
             }

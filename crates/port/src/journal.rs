@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use xsknet_link::{DeviceName, IfIndex, MacAddr};
+use xsknet_link::{DeviceName, FeatureChange, IfIndex, MacAddr};
 
 use crate::ground::Site;
 use crate::names::PinPath;
@@ -35,6 +35,8 @@ pub enum Change {
     Pair { outer: DeviceName, inner: DeviceName, alias: String },
     /// An offload of a device of the host.
     Offload { device: DeviceName, index: IfIndex, feature: String, was: bool },
+    /// What attaching a program may switch, or has switched, of a card's offloads, each as it was wanted before.
+    Offloads { device: DeviceName, index: IfIndex, were: Vec<FeatureChange> },
     /// An address in a card's filter.
     Filter { device: DeviceName, index: IfIndex, mac: MacAddr },
     /// A card put into promiscuous mode because it refused a filter.

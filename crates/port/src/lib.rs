@@ -41,6 +41,7 @@ mod journal;
 mod lock;
 mod mounts;
 mod names;
+mod offloads;
 mod pinned;
 mod pins;
 mod plan;

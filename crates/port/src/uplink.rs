@@ -18,6 +18,7 @@ use crate::filters::Filters;
 use crate::ground::Ground;
 use crate::journal::{Change, Scope};
 use crate::names::PinPath;
+use crate::offloads;
 use crate::pinned::{Client, PinnedPort, PinnedPortOptions};
 use crate::pins;
 use crate::plan::{HostView, Plan, Wanted};
@@ -211,13 +212,13 @@ impl Uplink {
             })?;
 
         // A card that strips tags would show a frame of some VLAN as an untagged one, and so to a port of none.
-        let mut tried = switch_off(ground, scope, card, Offload::VlanRx).map_err(step)?;
+        let mut tried = offloads::switch_off(ground, scope, card, Offload::VlanRx).map_err(step)?;
 
         tried.extend(unfinished_checksums(card));
 
         let pin = folder.file("uplink-link");
-        let attachment = ground
-            .change(scope, Change::Attachment { pin: pin.clone() }, || {
+        let attach = || {
+            ground.change(scope, Change::Attachment { pin: pin.clone() }, || {
                 let target = xsknet_bpf::Device { name: device.to_string(), index: card.index.get() };
                 ground.host.run(|| {
                     let mut attachment = datapath.attach_uplink(&target, options.mode)?;
@@ -226,10 +227,11 @@ impl Uplink {
                     Ok(attachment)
                 })?
             })
-            .map_err(|error| match error {
-                StepError::Attach(cause) => ManageError::Attach { device: device.clone(), cause },
-                other => step(other),
-            })?;
+        };
+        let (attachment, switched) = offloads::recorded(ground, scope, card, attach).map_err(|error| match error {
+            StepError::Attach(cause) => ManageError::Attach { device: device.clone(), cause },
+            other => step(other),
+        })?;
         let index = card.index;
         ground
             .host
@@ -239,6 +241,7 @@ impl Uplink {
         ground.passed("the uplink's slot is set");
 
         tried.extend(Tried::programs("uplink", attachment.tried()));
+        tried.extend(switched);
         let info = UplinkInfo {
             device: device.clone(),
             index,
@@ -719,27 +722,4 @@ fn unfinished_checksums(card: &Device) -> Option<Tried> {
                `ethtool -K <that end> tx off` was run there";
     let told = Tried { hook: "uplink", step: "whole checksums".into(), errno: None, why: why.into() };
     (card.kind.as_deref() == Some("veth")).then_some(told)
-}
-
-/// Switches an offload of a card off, each of its features journaled with what was wanted before. What the card keeps on
-/// regardless is told.
-fn switch_off(ground: &Ground, scope: &Scope, card: &Device, offload: Offload) -> Result<Vec<Tried>, StepError> {
-    let ethtool = &ground.host.ethtool;
-    let features = ethtool.features(&card.name)?;
-    let mut kept = Vec::new();
-    for name in features.names(offload) {
-        let Some(feature) = features.feature(name).filter(|feature| feature.active) else { continue };
-        if !feature.changeable {
-            let why = "the card keeps it on: frames of VLANs look untagged to its program".into();
-            kept.push(Tried { hook: "uplink", step: format!("{name} off"), errno: None, why });
-            continue;
-        }
-        let (device, index) = (card.name.clone(), card.index);
-        let change = Change::Offload { device, index, feature: name.into(), was: feature.wanted };
-        ground.change(scope, change, || -> Result<(), StepError> {
-            ethtool.set_features(&card.name, &[(name, false)])?;
-            Ok(())
-        })?;
-    }
-    Ok(kept)
 }

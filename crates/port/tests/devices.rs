@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
+use crate::common::child::{Ended, Role, kill_at};
 use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
@@ -123,6 +124,46 @@ fn a_card_may_have_a_dot_in_its_name() {
             drop(kept);
             stage.assert_as_before(&before);
         }
+    });
+}
+
+/// As the kernel does with LRO where a program in skb mode is attached: of all devices here a macvlan alone lets it be wanted.
+#[test]
+fn an_offload_that_attaching_switches_is_as_wanted_before_afterwards() {
+    if let Some(role) = Role::mine() {
+        let instance = role.open();
+        let _uplink = instance.manage(&UplinkOptions { device: device("mv0"), mode: Mode::Skb }).expect("an uplink");
+        kill_at("managed");
+    }
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let words = ["link", "add", "mv0", "link", CARD, "type", "macvlan", "mode", "passthru"];
+        stage.lab.host.run("ip", &words).expect("a macvlan");
+        stage.lab.host.run("ip", &["link", "set", "mv0", "up"]).expect("up");
+        let ethtool = stage.lab.host.enter(|| Ethtool::here().expect("an ethtool socket"));
+        let wanted = || {
+            let features = ethtool.features(&device("mv0")).expect("features");
+            features.iter().filter(|feature| feature.wanted).map(|feature| feature.name.clone()).collect::<Vec<_>>()
+        };
+        // It has none to offer, and remembers the wish.
+        assert!(ethtool.set_features(&device("mv0"), &[("rx-lro", true)]).is_err());
+        let before = wanted();
+        assert!(before.iter().any(|name| name == "rx-lro"), "{before:?}");
+
+        let instance = stage.open();
+        let options = UplinkOptions { device: device("mv0"), mode: Mode::Skb };
+        let uplink = instance.manage(&options).expect("an uplink");
+        assert!(!wanted().iter().any(|name| name == "rx-lro"), "the kernel takes it back");
+        assert!(uplink.info().tried.iter().any(|tried| tried.step == "rx-lro off"), "{:?}", uplink.info().tried);
+        uplink.release().expect("releasing undoes everything");
+        assert_eq!(wanted(), before);
+        instance.close().expect("closing undoes everything");
+
+        let ended = Role::new(stage.name()).play(&stage.lab.host);
+        assert!(matches!(&ended, Ended::Killed(_)), "{ended:?}");
+        assert_ne!(wanted(), before);
+        stage.open().close().expect("closing undoes everything");
+        assert_eq!(wanted(), before);
     });
 }
 

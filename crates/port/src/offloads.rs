@@ -1,0 +1,76 @@
+//! What becomes of a card's offloads while it is an uplink.
+
+use xsknet_link::{Device, FeatureChange, FeatureSet, Offload};
+
+use crate::error::StepError;
+use crate::ground::Ground;
+use crate::journal::{Change, Scope};
+use crate::tried::Tried;
+
+/// Switches an offload of a card off, each of its features journaled with what was wanted before. What the card keeps on
+/// regardless is told.
+pub(crate) fn switch_off(
+    ground: &Ground,
+    scope: &Scope,
+    card: &Device,
+    offload: Offload,
+) -> Result<Vec<Tried>, StepError> {
+    let ethtool = &ground.host.ethtool;
+    let features = ethtool.features(&card.name)?;
+    let mut kept = Vec::new();
+    for name in features.names(offload) {
+        let Some(feature) = features.feature(name).filter(|feature| feature.active) else { continue };
+        if !feature.changeable {
+            let why = "the card keeps it on: frames of VLANs look untagged to its program".into();
+            kept.push(Tried { hook: "uplink", step: format!("{name} off"), errno: None, why });
+            continue;
+        }
+        let (device, index) = (card.name.clone(), card.index);
+        let change = Change::Offload { device, index, feature: name.into(), was: feature.wanted };
+        ground.change(scope, change, || -> Result<(), StepError> {
+            ethtool.set_features(&card.name, &[(name, false)])?;
+            Ok(())
+        })?;
+    }
+    Ok(kept)
+}
+
+/// Attaches a card's program. That switches offloads for good: the kernel takes LRO and GRO in hardware back for a program in skb
+/// mode, and a driver what it has no use for. So all of them are in the journal meanwhile, and afterwards those that were switched,
+/// to be set back once the program is off. What is no longer asked for is told.
+pub(crate) fn recorded<T>(
+    ground: &Ground,
+    scope: &Scope,
+    card: &Device,
+    attach: impl FnOnce() -> Result<T, StepError>,
+) -> Result<(T, Vec<Tried>), StepError> {
+    let features = || ground.host.ethtool.features(&card.name);
+    let change = |were| Change::Offloads { device: card.name.clone(), index: card.index, were };
+    let before = features()?;
+    let all = before.iter().filter(|feature| feature.changeable);
+    let all = change(all.map(|feature| FeatureChange { name: feature.name.clone(), was: feature.wanted }).collect());
+    let attached = ground.change(scope, all.clone(), attach)?;
+    let (switched, tried) = switched(&before, &features()?);
+    if !switched.is_empty() {
+        ground.change(scope, change(switched), || Ok::<_, StepError>(()))?;
+    }
+    ground.forget(&all)?;
+    Ok((attached, tried))
+}
+
+/// What has changed, as it was before; and what of it is a wish that was taken back.
+fn switched(before: &FeatureSet, after: &FeatureSet) -> (Vec<FeatureChange>, Vec<Tried>) {
+    let (mut changes, mut tried) = (Vec::new(), Vec::new());
+    for old in before.iter().filter(|feature| feature.changeable) {
+        let Some(new) = after.feature(&old.name) else { continue };
+        if (new.active, new.wanted) != (old.active, old.wanted) {
+            changes.push(FeatureChange { name: old.name.clone(), was: old.wanted });
+        }
+        if new.wanted != old.wanted {
+            let now = if new.wanted { "on" } else { "off" };
+            let why = "switched with the program; set back when the card is given back".into();
+            tried.push(Tried { hook: "uplink", step: format!("{} {now}", old.name), errno: None, why });
+        }
+    }
+    (changes, tried)
+}
