@@ -797,7 +797,13 @@ test.serial('a card that is deleted is no uplink any more, and the daemon stays'
     hint: /Start the daemon again once the card is back/,
     details: { uplink: CARD },
   })
-  t.like(await net.status(), { uplinks: [], ports: 0 })
+  t.like(await net.status(), { uplinks: [], gone: [{ uplink: CARD }], ports: 0 })
+  await refused(t, net.openPort({ uplink: CARD, addresses: [portAddresses(0)[0]] }), {
+    code: 'ERR_XSKNET_UPLINK_CLOSED',
+    message: `the card ${CARD} is gone`,
+    hint: /Start the daemon again once the card is back/,
+    details: { uplink: CARD },
+  })
   await net.close()
   t.deepEqual(await daemon.stop(), { code: 0, signal: null })
 })

@@ -175,6 +175,7 @@ test('the status is a sentence and a table', (t) => {
     uptime: 93_784,
     clients: 1,
     ports: 2,
+    gone: [{ uplink: 'eth1', seconds: 125 }],
     uplinks: [uplink, { ...uplink, uplink: 'enp1s0', device: 'wan0', link: 'no-carrier' as const, tried: [refused] }],
   }
   t.is(
@@ -184,8 +185,15 @@ test('the status is a sentence and a table', (t) => {
       'uplink             link        mac                mtu   mode    refused',
       'eth0               up          02:00:00:00:00:01  1500  native',
       'enp1s0 (now wan0)  no-carrier  02:00:00:00:00:01  1500  native  hw EOPNOTSUPP',
+      'eth1 has been gone for 2 min 5 s: start the daemon again once the card is back',
     ].join('\n'),
   )
+  const lines = (changed: Partial<typeof status>) =>
+    statusReport({ ...status, ...changed })
+      .split('\n')
+      .slice(1)
+  t.deepEqual(lines({ uplinks: [] }), ['eth1 has been gone for 2 min 5 s: start the daemon again once the card is back'])
+  t.deepEqual(lines({ uplinks: [], gone: [] }), ['no uplinks that you may use'])
 })
 
 test('ports are a table', (t) => {

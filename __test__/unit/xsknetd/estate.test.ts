@@ -796,6 +796,25 @@ test('a conflict of the host with a port is told to its owner, and a program tha
   )
 })
 
+test('an offload that hides VLANs and was switched off again is in the log', async (t) => {
+  const { ground, record } = await setUp()
+  ground.change({ uplink: 'eth0', offload: 'rx-vlan-hw-parse' })
+  ground.change({ uplink: 'eth0', offload: 'rx-vlan-hw-parse', failure: 'not permitted' })
+  t.like(record.of('offload-put-back')[0], { uplink: 'eth0', offload: 'rx-vlan-hw-parse' })
+  t.like(record.of('offload-on')[0], { uplink: 'eth0', offload: 'rx-vlan-hw-parse', failure: 'not permitted' })
+})
+
+test('a card that is gone is told as that to who might have used it, and no port is opened on it', async (t) => {
+  const { ground, estate, alice } = await setUp()
+  t.deepEqual(estate.goneFor(ALICE), [])
+  ground.lose({ uplink: 'eth0' })
+  t.deepEqual(estate.uplinksFor(ALICE), [])
+  t.like(estate.goneFor(ALICE), [{ uplink: 'eth0', seconds: 0 }])
+  t.deepEqual(estate.goneFor({ ...ALICE, uid: 4711, gid: 4711, groups: [] }), [])
+  const error = await t.throwsAsync(estate.openPort(alice, port), { message: 'the card eth0 is gone' })
+  t.like(error, { code: 'ERR_XSKNET_UPLINK_CLOSED', hint: 'Start the daemon again once the card is back.' })
+})
+
 test('a port waits for its card if it is asked to, and is opened once frames can leave', async (t) => {
   const { ground, estate, owner, alice } = await setUp()
   const card = { device: 'eth0', mac: '02:00:00:00:00:01', mtu: 1500 } as const

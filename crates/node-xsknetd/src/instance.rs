@@ -567,6 +567,7 @@ fn heard(notice: Notice) -> Heard {
         address: None,
         program: None,
         device: None,
+        offload: None,
         failure: None,
     };
     Heard::Change(Box::new(match notice {
@@ -587,6 +588,7 @@ fn heard(notice: Notice) -> Heard {
             failure,
             ..change(uplink)
         },
+        Notice::Offload { uplink, offload, failure } => Change { offload: Some(offload), failure, ..change(uplink) },
     }))
 }
 

@@ -143,7 +143,8 @@ impl Instance {
     }
 
     /// Tells when others delete a card that is managed or a port's pair, do to the inner end of a pinned port what it does not
-    /// survive, or change a card; what is gone already is told, too. Programs that somebody takes off are put back. `hear` runs on a
+    /// survive, or change a card; what is gone already is told, too. Programs that somebody takes off are put back, and offloads that VLANs
+    /// are not kept apart with are switched off again. `hear` runs on a
     /// thread of its own.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What becomes of a card's offloads while it is an uplink.
 
-use xsknet_link::{Device, FeatureChange, FeatureSet, Offload};
+use xsknet_link::{Device, DeviceName, Feature, FeatureChange, FeatureSet, Offload};
 
 use crate::error::StepError;
 use crate::ground::Ground;
@@ -33,6 +33,21 @@ pub(crate) fn switch_off(
         })?;
     }
     Ok(kept)
+}
+
+/// Switches an offload of a card off that somebody has switched on meanwhile; as it was wanted before is in the journal, or was off. What
+/// the card keeps on regardless was told when it became an uplink.
+pub(crate) fn hold_off(ground: &Ground, card: &DeviceName, offload: Offload) -> Vec<(String, Result<(), StepError>)> {
+    let ethtool = &ground.host.ethtool;
+    // Gone, or renamed at this moment: there is an event for either.
+    let Ok(features) = ethtool.features(card) else { return Vec::new() };
+    let on = features.names(offload).into_iter().filter_map(|name| features.feature(name));
+    let on = on.filter(|feature| feature.active && feature.changeable);
+    on.map(|Feature { name, .. }| {
+        let off = ethtool.set_features(card, &[(name.as_str(), false)]);
+        (name.clone(), off.map(drop).map_err(StepError::from))
+    })
+    .collect()
 }
 
 /// Attaches a card's program. That switches offloads for good: the kernel takes LRO and GRO in hardware back for a program in skb

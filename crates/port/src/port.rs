@@ -336,7 +336,7 @@ impl Hold {
         let work = uplink.work();
         let turn = uplink.ground.turns.open(wanted.owner);
         uplink.check_link()?;
-        uplink.check_program().map_err(step)?;
+        uplink.check().map_err(step)?;
         let host = HostView::look(&uplink.ground, uplink.info.index).map_err(|cause| step(cause.into()))?;
         let (plan, claim, datapath) = uplink.claim(&host, wanted)?;
         let (id, key) = (plan.id, plan.key);

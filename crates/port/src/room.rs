@@ -20,7 +20,7 @@ use crate::plan::{HEADERS, Pair, Plan};
 use crate::port::{PortInfo, PortOptions};
 use crate::remains::Umem;
 use crate::tried::Tried;
-use crate::uplink::{Repair, UplinkState};
+use crate::uplink::{Part, Repair, UplinkState};
 
 /// The kernel's half of a port.
 #[derive(Debug)]
@@ -144,7 +144,8 @@ impl Member {
             let target = xsknet_bpf::Device { name: device.name.to_string(), index: index.get() };
             let mode = attachment.obtained().into();
             let outcome = site.run(|| attach(&target, mode)).and_then(|fresh| Ok(attachment.replace(fresh?)?));
-            repairs.push(Repair { key: Some(room.plan.key), program, device: device.name, outcome });
+            let part = Part::Program { key: Some(room.plan.key), program, device: device.name };
+            repairs.push(Repair { part, outcome });
         };
         if off(guard) {
             let attach = |target: &_, mode| read(datapath).attach_guard(target, mode);

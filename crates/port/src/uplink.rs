@@ -96,7 +96,7 @@ pub(crate) struct UplinkState {
     pub(crate) info: UplinkInfo,
     /// The card as it was last seen.
     card: Mutex<CardState>,
-    /// Programs that were put back, and of which nobody was told yet.
+    /// What was repaired, and nobody was told of yet.
     repaired: Mutex<Vec<Repair>>,
     /// The card's own losses before it was ours.
     baseline: CardLosses,
@@ -128,16 +128,26 @@ pub(crate) struct OpenUplink {
     attachment: Arc<Mutex<Attachment>>,
 }
 
-/// A program that somebody took off its device.
+/// What somebody had undone, and whether it is done again.
 #[derive(Debug)]
 pub(crate) struct Repair {
-    /// The port whose pair it is; `None` for the card's own.
-    pub(crate) key: Option<PortKey>,
-    /// `"uplink"`, `"guard"` or `"port"`.
-    pub(crate) program: &'static str,
-    pub(crate) device: DeviceName,
-    /// Whether it is back.
+    pub(crate) part: Part,
     pub(crate) outcome: Result<(), StepError>,
+}
+
+/// What can be repaired.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Part {
+    /// A program on its device.
+    Program {
+        /// The port whose pair it is; `None` for the card's own.
+        key: Option<PortKey>,
+        /// `"uplink"`, `"guard"` or `"port"`.
+        program: &'static str,
+        device: DeviceName,
+    },
+    /// An offload of the card that has to be off.
+    Offload { name: String },
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -432,16 +442,24 @@ impl UplinkState {
         }
     }
 
-    /// Whether frames that come in are seen: test frames would be seen without that, since they run the program wherever it is.
-    pub(crate) fn check_program(&self) -> Result<(), StepError> {
-        match self.repair_own() {
-            Some(Repair { outcome: Err(cause), .. }) => Err(cause),
-            Some(repair) => {
-                self.repaired.lock().unwrap_or_else(PoisonError::into_inner).push(repair);
-                Ok(())
-            }
-            None => Ok(()),
+    /// Whether frames that come in are seen, and as they came: test frames would be seen without that, since they run the program wherever
+    /// it is.
+    pub(crate) fn check(&self) -> Result<(), StepError> {
+        for repair in self.repair_own().into_iter().chain(self.hold_offloads()) {
+            repair.outcome?;
+            self.repaired.lock().unwrap_or_else(PoisonError::into_inner).push(Repair { outcome: Ok(()), ..repair });
         }
+        Ok(())
+    }
+
+    /// Switches off again what somebody has switched on, and without which frames of VLANs are not kept apart.
+    pub(crate) fn hold_offloads(&self) -> Vec<Repair> {
+        if !self.is_open() {
+            return Vec::new();
+        }
+        let Ok(card) = self.ground.host.links.by_index(self.info.index) else { return Vec::new() };
+        let held = offloads::hold_off(&self.ground, &card.name, Offload::VlanRx).into_iter();
+        held.map(|(name, outcome)| Repair { part: Part::Offload { name }, outcome }).collect()
     }
 
     /// Puts the program back that somebody took off the card.
@@ -460,13 +478,14 @@ impl UplinkState {
         let mode = self.info.mode.into();
         let fresh = self.ground.host.run(|| room::read(&datapath).attach_uplink(&target, mode));
         let outcome = fresh.and_then(|fresh| Ok(attachment.replace(fresh?)?));
-        Some(Repair { key: None, program: "uplink", device, outcome })
+        Some(Repair { part: Part::Program { key: None, program: "uplink", device }, outcome })
     }
 
-    /// Puts programs back that somebody took off the card or the pairs. Tells whose, and whether that could be done.
+    /// Does again what somebody has undone about the card or the pairs. Tells what, and whether that could be done.
     pub(crate) fn repair(&self) -> Vec<Repair> {
         let mut repairs = std::mem::take(&mut *self.repaired.lock().unwrap_or_else(PoisonError::into_inner));
         repairs.extend(self.repair_own());
+        repairs.extend(self.hold_offloads());
         let Some((datapath, rooms)) = self.rooms() else { return repairs };
         for room in rooms {
             // One that is being closed loses its programs.

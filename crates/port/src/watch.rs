@@ -19,7 +19,7 @@ use crate::client_end::{ClientEnd, ClientEnds};
 use crate::error::StepError;
 use crate::ground::Ground;
 use crate::port::PortKey;
-use crate::uplink::{CardState, Repair, UplinkState};
+use crate::uplink::{CardState, Part, Repair, UplinkState};
 
 /// What others did to the devices of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,16 @@ pub enum Notice {
         /// The device.
         device: DeviceName,
         /// Why it is not back.
+        failure: Option<String>,
+    },
+    /// Somebody switched an offload of a card on that keeps VLANs apart only while it is off, and it was switched off again. In the
+    /// meantime frames of any VLAN looked untagged. Where that fails, it is tried again.
+    Offload {
+        /// The card.
+        uplink: DeviceName,
+        /// The kernel's name of it.
+        offload: String,
+        /// Why it is still on.
         failure: Option<String>,
     },
 }
@@ -151,8 +161,8 @@ struct Watcher<H> {
     clients: BTreeMap<PortKey, Watched>,
     /// The cards as they were told last.
     cards: BTreeMap<IfIndex, CardState>,
-    /// The cards whose program cannot be put back.
-    failing: HashSet<IfIndex>,
+    /// What of which card cannot be repaired.
+    failing: HashSet<(IfIndex, Part)>,
     told: HashSet<Subject>,
     /// When to look at the programs next.
     round: Instant,
@@ -269,6 +279,10 @@ impl<H: FnMut(Notice)> Watcher<H> {
             if before.is_some_and(|before| before != card) {
                 (self.hear)(Notice::Changed { uplink: uplink.info.device.clone(), card });
             }
+            // At once: until then VLANs are not kept apart.
+            for repair in uplink.hold_offloads() {
+                self.tell_repair(&uplink, repair);
+            }
         }
     }
 
@@ -283,29 +297,34 @@ impl<H: FnMut(Notice)> Watcher<H> {
         }
     }
 
-    /// Puts programs back.
+    /// Does again what others have undone.
     fn repair(&mut self) {
         for uplink in open_uplinks(&self.uplinks) {
             let index = uplink.info.index;
             let repairs = uplink.repair();
-            if repairs.iter().all(|repair| repair.key.is_some()) {
-                self.failing.remove(&index);
-            }
-            for Repair { key, program, device, outcome } in repairs {
-                let uplink = uplink.info.device.clone();
-                let failure = outcome.err().map(|error| error.to_string());
-                match (key, failure) {
-                    (Some(key), Some(failure)) => {
-                        let what =
-                            format!("its {program} program was taken off {device} and cannot be put back: {failure}");
-                        self.tell(index, Loss::Port { uplink, key, change: Some(what) });
-                    }
-                    // Once: it is tried again in each round.
-                    (None, Some(_)) if !self.failing.insert(index) => {}
-                    (key, failure) => (self.hear)(Notice::Repaired { uplink, key, program, device, failure }),
-                }
+            self.failing.retain(|(its, part)| *its != index || repairs.iter().any(|repair| repair.part == *part));
+            for repair in repairs {
+                self.tell_repair(&uplink, repair);
             }
         }
+    }
+
+    fn tell_repair(&mut self, uplink: &UplinkState, Repair { part, outcome }: Repair) {
+        let (index, uplink) = (uplink.info.index, uplink.info.device.clone());
+        let failure = outcome.err().map(|error| error.to_string());
+        let notice = match (&part, &failure) {
+            (Part::Program { key: Some(key), program, device }, Some(failure)) => {
+                let what = format!("its {program} program was taken off {device} and cannot be put back: {failure}");
+                return self.tell(index, Loss::Port { uplink, key: *key, change: Some(what) });
+            }
+            // Once: it is tried again in each round.
+            (_, Some(_)) if !self.failing.insert((index, part.clone())) => return,
+            (Part::Program { key, program, device }, _) => {
+                Notice::Repaired { uplink, key: *key, program, device: device.clone(), failure }
+            }
+            (Part::Offload { name }, _) => Notice::Offload { uplink, offload: name.clone(), failure },
+        };
+        (self.hear)(notice);
     }
 
     /// Begins to watch the ends that came, and forgets those that went.

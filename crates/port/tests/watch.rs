@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Mode};
-use xsknet_link::{DeviceName, MacAddr, Netns};
+use xsknet_link::{DeviceName, Ethtool, MacAddr, Netns, Offload};
 use xsknet_port::{CardState, Instance, Loss, Notice, OpenPortError, Port, PortOptions, Watch};
 use xsknet_testkit::{CARD, Snapshot, device, on_fresh_mounts, port_addresses, wait_until};
 
@@ -338,6 +338,45 @@ fn a_program_that_somebody_takes_off_is_put_back(#[case] mode: Mode) {
             ping(&stage.lab, port_addresses(0)[0], 50);
         }
         close(finish(serving));
+        uplink.release().expect("releasing undoes everything");
+        instance.close().expect("closing undoes everything");
+        stage.assert_as_before(&before);
+    });
+}
+
+#[rstest]
+#[case::native(Mode::Native)]
+#[case::skb(Mode::Skb)]
+fn an_offload_that_hides_vlans_is_switched_off_again(#[case] mode: Mode) {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let before = stage.snapshot();
+        let instance = stage.open();
+        let uplink = manage(&instance, mode);
+        let (watch, told) = watch(&instance);
+        let ethtool = stage.lab.host.enter(|| Ethtool::here().expect("an ethtool socket"));
+        let hiding = || {
+            let features = ethtool.features(&device(CARD)).expect("features");
+            features.names(Offload::VlanRx).into_iter().filter(|name| features.is_active(name)).count()
+        };
+        for (word, name) in [("rxvlan", "rx-vlan-hw-parse"), ("rx-vlan-stag-hw-parse", "rx-vlan-stag-hw-parse")] {
+            stage.lab.host.run("ethtool", &["-K", CARD, word, "on"]).expect("ethtool");
+            let notice = loop {
+                let notice = next(&told);
+                if matches!(notice, Notice::Offload { .. }) {
+                    break notice;
+                }
+            };
+            assert_eq!(notice, Notice::Offload { uplink: device(CARD), offload: name.into(), failure: None });
+            assert_eq!(hiding(), 0);
+        }
+        // Nor is a port handed out while it is on, whoever watches.
+        drop(watch);
+        ethtool.set_features(&device(CARD), &[("rx-vlan-hw-parse", true)]).expect("on");
+        assert_eq!(hiding(), 1);
+        let port = port(&uplink, 0);
+        assert_eq!(hiding(), 0);
+        close(port);
         uplink.release().expect("releasing undoes everything");
         instance.close().expect("closing undoes everything");
         stage.assert_as_before(&before);

@@ -59,6 +59,13 @@ const bindMode = v.picklist(['copy', 'zero-copy'])
 /** How frames get from the driver into the UMEM. */
 export type BindMode = v.InferOutput<typeof bindMode>
 
+const goneUplink = v.strictObject({
+  /** The name that the card had when it was managed. */
+  uplink: deviceName,
+  /** How many seconds ago it went. */
+  seconds: count,
+})
+
 const uplinkInfo = v.strictObject({
   /** The name that the card had when it was managed, by which it is known here. */
   uplink: deviceName,
@@ -79,6 +86,7 @@ const uplinkInfo = v.strictObject({
 })
 /** A card that the daemon manages. */
 export type UplinkInfo = v.InferOutput<typeof uplinkInfo>
+export type GoneUplink = v.InferOutput<typeof goneUplink>
 
 const pair = v.strictObject({
   /** The device among the host's. */
@@ -298,6 +306,8 @@ const operations = {
       /** Seconds since it was ready. */
       uptime: count,
       uplinks: v.array(uplinkInfo),
+      /** Cards that were deleted or moved away while they were managed. */
+      gone: v.array(goneUplink),
       /** Open connections of this user, this one included; of everybody for root. */
       clients: u32,
       /** Open ports of this user; of everybody for root. */

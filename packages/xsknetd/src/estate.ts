@@ -1,5 +1,6 @@
 import { XsknetError } from 'xsknet'
 import type {
+  GoneUplink,
   Pinned,
   PinnedPortInfo,
   PinnedPortRequest,
@@ -108,6 +109,8 @@ export class Estate {
   readonly #log: Log
   readonly #owners = new Set<Owner>()
   readonly #uplinks = new Map<string, UplinkInfo>()
+  /** Cards that went, and when. */
+  readonly #gone = new Map<string, number>()
   readonly #ports = new Map<number, Held>()
   /** By user, ports that are being opened or closed included. */
   readonly #holdings = new Map<number, Holding>()
@@ -162,6 +165,12 @@ export class Estate {
   /** The uplinks that the user may know of. */
   uplinksFor(who: Credentials): UplinkInfo[] {
     return [...this.#uplinks.values()].filter(({ uplink }) => mayUse(this.#grants, who, uplink))
+  }
+
+  /** The cards that the user might have used and that are gone. */
+  goneFor(who: Credentials): GoneUplink[] {
+    const gone = [...this.#gone].filter(([uplink]) => mayUse(this.#grants, who, uplink))
+    return gone.map(([uplink, when]) => ({ uplink, seconds: Math.floor((performance.now() - when) / 1000) }))
   }
 
   async openPort(owner: Owner, request: PortRequest): Promise<GrantedPort> {
@@ -283,6 +292,7 @@ export class Estate {
     const terms = await this.#admit(owner, wish, umem)
     let opened: O
     try {
+      if (this.#gone.has(uplink)) throw goneUplink(uplink)
       if (whenDown === 'wait') await this.#linkUp(owner, uplink)
       opened = await make(ipsOf(wish), terms)
     } catch (error) {
@@ -382,7 +392,7 @@ export class Estate {
     return closing
   }
 
-  #follow({ uplink, port, card, address, program, device, failure }: Change): void {
+  #follow({ uplink, port, card, address, program, device, offload, failure }: Change): void {
     const known = this.#uplinks.get(uplink)
     if (!known) return
     if (card) {
@@ -402,6 +412,10 @@ export class Estate {
       const event = failure === undefined ? 'program-put-back' : 'program-missing'
       this.#log(event, { uplink, port, program, device, failure, why: 'somebody took it off' })
     }
+    if (offload !== undefined) {
+      const event = failure === undefined ? 'offload-put-back' : 'offload-on'
+      this.#log(event, { uplink, offload, failure, why: 'somebody switched it on: VLANs are kept apart only while it is off' })
+    }
   }
 
   #lose({ uplink, port, change }: Loss): void {
@@ -411,14 +425,11 @@ export class Estate {
       return
     }
     if (!this.#uplinks.delete(uplink)) return
+    this.#gone.set(uplink, performance.now())
     this.#log('uplink-gone', { uplink })
     this.#wake(() => true)
-    const why = `the card ${uplink} is gone`
-    for (const held of this.#ports.values()) if (held.info.uplink === uplink) this.#losePort(held, why)
-    const error = new XsknetError('ERR_XSKNET_UPLINK_CLOSED', why, {
-      hint: 'Start the daemon again once the card is back.',
-      details: { uplink },
-    })
+    const error = goneUplink(uplink)
+    for (const held of this.#ports.values()) if (held.info.uplink === uplink) this.#losePort(held, error.message)
     for (const owner of this.#owners) if (mayUse(this.#grants, owner.credentials, uplink)) owner.uplinkGone(uplink, error)
     const closing = Promise.all(this.#closing.keys())
       .then(() => this.#ground.release(uplink))
@@ -494,9 +505,7 @@ export class Estate {
   /** Waits until frames can leave by a card. */
   async #linkUp(owner: Owner, uplink: string): Promise<void> {
     while (this.#uplinks.get(uplink)?.link !== 'up') {
-      if (!this.#uplinks.has(uplink)) {
-        throw new XsknetError('ERR_XSKNET_UPLINK_CLOSED', `the card ${uplink} is gone`, { details: { uplink } })
-      }
+      if (!this.#uplinks.has(uplink)) throw goneUplink(uplink)
       await new Promise<void>((wake) => this.#waiting.add({ owner, wake }))
       this.#mustStay(owner)
     }
@@ -543,6 +552,13 @@ export class Estate {
     if (ports === 1) this.#holdings.delete(uid)
     else this.#holdings.set(uid, { ports: ports - 1, memory: umem.ports === 0 ? memory - umem.bytes : memory })
   }
+}
+
+function goneUplink(uplink: string): XsknetError {
+  return new XsknetError('ERR_XSKNET_UPLINK_CLOSED', `the card ${uplink} is gone`, {
+    hint: 'Start the daemon again once the card is back.',
+    details: { uplink },
+  })
 }
 
 function ipsOf({ addresses }: Wish): string[] {

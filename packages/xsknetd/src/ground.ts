@@ -38,6 +38,8 @@ export interface Change {
   /** The program that was taken off `device` and put back, unless there is a `failure`. */
   readonly program?: string
   readonly device?: string
+  /** An offload of the card that hides VLANs, which was switched on and off again, unless there is a `failure`. */
+  readonly offload?: string
   readonly failure?: string
 }
 

@@ -30,15 +30,18 @@ export function versionReport({ version, protocol, node, objects }: Version): st
   return [...lines, table(['BPF objects', 'SHA-256'], rows)].join('\n')
 }
 
-export function statusReport({ daemon, instance, pid, uptime, uplinks, clients, ports }: DaemonStatus): string {
+export function statusReport({ daemon, instance, pid, uptime, uplinks, gone, clients, ports }: DaemonStatus): string {
   const head = `${daemon}, instance ${instance}, process ${pid}, up ${duration(uptime)}: ${counted(clients, 'client')}, ${counted(ports, 'port')}`
-  if (uplinks.length === 0) return `${head}\nno uplinks that you may use`
+  const lost = gone.map(({ uplink, seconds }) => {
+    return `${uplink} has been gone for ${duration(seconds)}: start the daemon again once the card is back`
+  })
+  if (uplinks.length === 0) return [head, ...(lost.length > 0 ? lost : ['no uplinks that you may use'])].join('\n')
   const rows = uplinks.map(({ uplink, device, mac, mtu, link, mode, tried }) => {
     const refused = tried.flatMap(({ step, code }) => (code === null ? [] : [`${step} ${code}`]))
     const name = device === uplink ? uplink : `${uplink} (now ${device})`
     return [name, link, mac, `${mtu}`, mode, refused.join(', ')]
   })
-  return `${head}\n${table(['uplink', 'link', 'mac', 'mtu', 'mode', 'refused'], rows)}`
+  return [head, table(['uplink', 'link', 'mac', 'mtu', 'mode', 'refused'], rows), ...lost].join('\n')
 }
 
 export function portsReport(ports: readonly PortEntry[]): string {

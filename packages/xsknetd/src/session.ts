@@ -181,8 +181,8 @@ export class Session implements Owner {
         return this.#welcome(request)
       case 'status': {
         const { daemon, instance, uptime, clients } = this.#identity
-        const [uplinks, ports] = [this.#estate.uplinksFor(who), this.#estate.portCountFor(who)]
-        return { daemon, instance, pid: process.pid, uptime: uptime(), uplinks, clients: clients(who), ports }
+        const [uplinks, gone, ports] = [this.#estate.uplinksFor(who), this.#estate.goneFor(who), this.#estate.portCountFor(who)]
+        return { daemon, instance, pid: process.pid, uptime: uptime(), uplinks, gone, clients: clients(who), ports }
       }
       case 'uplinks':
         return { uplinks: this.#estate.uplinksFor(who) }
