@@ -787,13 +787,14 @@ test('a conflict of the host with a port is told to its owner, and a program tha
   ground.change({ uplink: 'eth0', port: info.port, address: '192.0.2.10' })
   t.deepEqual(alice.heard, [[info.port, 'conflict', '192.0.2.10']])
   t.deepEqual(root.heard, [])
-  ground.change({ uplink: 'eth0', port: info.port, program: 'guard', device: 'xsko7-1' })
+  ground.change({ uplink: 'eth0', port: info.port, program: 'guard', device: 'xsko7-1', why: 'somebody took it off' })
   ground.change({ uplink: 'eth0', program: 'uplink', device: 'eth0', failure: 'another program is there' })
   const told = record.lines.map(({ event }) => event)
   t.deepEqual(
     told.filter((event) => /conflict|program/.test(event)),
     ['address-conflict', 'program-put-back', 'program-missing'],
   )
+  t.like(record.of('program-put-back')[0], { program: 'guard', why: 'somebody took it off' })
 })
 
 test('an offload that hides VLANs and was switched off again is in the log', async (t) => {

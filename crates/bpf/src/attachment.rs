@@ -222,6 +222,19 @@ impl Attachment {
         Ok(sys::link_device(&self.link)? != 0)
     }
 
+    /// Takes the program off the device and leaves the pin, for another attachment to [take over](Self::replace).
+    ///
+    /// # Errors
+    ///
+    /// The kernel's. A device that is gone already is none.
+    pub fn take_off(&self) -> io::Result<()> {
+        // ENOLINK: the device is gone, and has taken the attachment with it.
+        match sys::detach(&self.link) {
+            Err(cause) if cause.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
+            answer => answer,
+        }
+    }
+
     /// Takes over from an attachment that [is over](Self::is_attached), and from its pin.
     ///
     /// # Errors
@@ -243,11 +256,7 @@ impl Attachment {
     ///
     /// The pin could not be removed, or the kernel refused.
     pub fn detach(mut self) -> io::Result<()> {
-        // ENOLINK: the device is gone, and has taken the attachment with it.
-        let detached = match sys::detach(&self.link) {
-            Err(cause) if cause.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
-            answer => answer,
-        };
+        let detached = self.take_off();
         let removed = match self.pin.take().map(fs::remove_file) {
             Some(Err(cause)) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
             _ => Ok(()),

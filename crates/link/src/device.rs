@@ -20,6 +20,8 @@ pub struct Device {
     pub up: bool,
     /// It has a carrier (`IFF_LOWER_UP`); for a veth end: both ends are up.
     pub lower_up: bool,
+    /// How often the carrier came or went since the device was made.
+    pub carrier_changes: u32,
     /// Somebody asked for promiscuous mode by flag, which is one bit for everybody. See `promiscuity` for who else.
     pub promiscuous: bool,
     /// How many users made it promiscuous: the flag, packet sockets, filters on a device without any.
@@ -100,6 +102,7 @@ const IFLA_STATS64: u16 = 23;
 const IFLA_PROMISCUITY: u16 = 30;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_CARRIER_CHANGES: u16 = 35;
 const IFLA_XDP: u16 = 43;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
@@ -134,6 +137,7 @@ impl Device {
             mtu: number(IFLA_MTU)?,
             up: header.flags.contains(LinkFlags::Up),
             lower_up: header.flags.contains(LinkFlags::LowerUp),
+            carrier_changes: number(IFLA_CARRIER_CHANGES).unwrap_or(0),
             promiscuous: header.flags.contains(LinkFlags::Promisc),
             promiscuity: number(IFLA_PROMISCUITY).unwrap_or(0),
             alias: text(IFLA_IFALIAS),

@@ -642,8 +642,8 @@ impl From<&xsknet_port::CardState> for Card {
     }
 }
 
-/// What others did that nothing was lost by: `card` has changed, the host has the port's `address`, a `program` was taken off a device
-/// and put back, or an `offload` was switched on and off again, unless there is a `failure`.
+/// What others did that nothing was lost by: `card` has changed, the host has the port's `address`, a `program` was put back on a device,
+/// `why` tells where from, or an `offload` was switched on and off again, unless there is a `failure`.
 #[napi(object, object_from_js = false)]
 pub struct Change {
     pub uplink: String,
@@ -652,6 +652,7 @@ pub struct Change {
     pub address: Option<String>,
     pub program: Option<String>,
     pub device: Option<String>,
+    pub why: Option<String>,
     pub offload: Option<String>,
     pub failure: Option<String>,
 }

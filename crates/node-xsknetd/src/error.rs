@@ -89,7 +89,7 @@ fn cause(error: &dyn Error, syscall: Option<&str>) -> Option<Value> {
 fn of_step(step: &StepError) -> &'static str {
     match step {
         StepError::Journal(cause) => of_journal(cause),
-        StepError::Load(_) | StepError::Attach(_) => "PROGRAM_REFUSED",
+        StepError::Load(_) | StepError::Attach(_) | StepError::Deaf { .. } => "PROGRAM_REFUSED",
         StepError::Link(_)
         | StepError::Offload(_)
         | StepError::Quiet(_)

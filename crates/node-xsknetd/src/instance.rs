@@ -567,6 +567,7 @@ fn heard(notice: Notice) -> Heard {
         address: None,
         program: None,
         device: None,
+        why: None,
         offload: None,
         failure: None,
     };
@@ -581,10 +582,11 @@ fn heard(notice: Notice) -> Heard {
         Notice::Conflict { uplink, key, address } => {
             Change { port: Some(key.number()), address: Some(address.to_string()), ..change(uplink) }
         }
-        Notice::Repaired { uplink, key, program, device, failure } => Change {
+        Notice::Repaired { uplink, key, program, device, why, failure } => Change {
             port: key.map(|key| key.number()),
             program: Some(program.into()),
             device: Some(device.to_string()),
+            why: Some(why),
             failure,
             ..change(uplink)
         },

@@ -485,6 +485,14 @@ pub enum StepError {
     /// The socket.
     #[error(transparent)]
     Socket(#[from] xsknet_xsk::SocketError),
+    /// A card's program sees nothing of what the card receives, although it was attached anew.
+    #[error("the driver of `{device}` still does not run it: {frames} frames came that it did not see")]
+    Deaf {
+        /// The card.
+        device: DeviceName,
+        /// Frames that the card has received since.
+        frames: u64,
+    },
     /// Anything else of the kernel's.
     #[error("cannot {attempt}")]
     Io {
@@ -508,6 +516,9 @@ impl StepError {
             Self::Attach(cause) => cause.hint(),
             Self::Pin(cause) => cause.hint(),
             Self::Io { cause, .. } => hint_of(cause),
+            Self::Deaf { .. } => {
+                Some("start the daemon in skb mode, where the kernel runs it instead of the driver".into())
+            }
             Self::Journal(_) | Self::Table(_) | Self::Map(_) | Self::Run(_) | Self::Socket(_) => {
                 remedy(self).map(Into::into)
             }

@@ -35,6 +35,7 @@ mod client_end;
 mod error;
 mod filters;
 mod ground;
+mod hearing;
 mod identity;
 mod instance;
 mod journal;

@@ -20,7 +20,7 @@ use crate::plan::{HEADERS, Pair, Plan};
 use crate::port::{PortInfo, PortOptions};
 use crate::remains::Umem;
 use crate::tried::Tried;
-use crate::uplink::{Part, Repair, UplinkState};
+use crate::uplink::{Part, Repair, TAKEN_OFF, UplinkState};
 
 /// The kernel's half of a port.
 #[derive(Debug)]
@@ -144,7 +144,8 @@ impl Member {
             let target = xsknet_bpf::Device { name: device.name.to_string(), index: index.get() };
             let mode = attachment.obtained().into();
             let outcome = site.run(|| attach(&target, mode)).and_then(|fresh| Ok(attachment.replace(fresh?)?));
-            let part = Part::Program { key: Some(room.plan.key), program, device: device.name };
+            let why = TAKEN_OFF.into();
+            let part = Part::Program { key: Some(room.plan.key), program, device: device.name, why };
             repairs.push(Repair { part, outcome });
         };
         if off(guard) {

@@ -16,6 +16,7 @@ use crate::claims::{Claim, Claims};
 use crate::error::{CloseError, ManageError, OpenPortError, StepError};
 use crate::filters::Filters;
 use crate::ground::Ground;
+use crate::hearing::{Deaf, Hearing, Round};
 use crate::journal::{Change, Scope};
 use crate::names::PinPath;
 use crate::offloads;
@@ -98,6 +99,8 @@ pub(crate) struct UplinkState {
     card: Mutex<CardState>,
     /// What was repaired, and nobody was told of yet.
     repaired: Mutex<Vec<Repair>>,
+    /// Whether its program hears.
+    hearing: Mutex<Hearing>,
     /// The card's own losses before it was ours.
     baseline: CardLosses,
     /// Held for moments alone: nobody who has it waits for more than one answer of the kernel.
@@ -145,10 +148,15 @@ pub(crate) enum Part {
         /// `"uplink"`, `"guard"` or `"port"`.
         program: &'static str,
         device: DeviceName,
+        /// What had become of it: `somebody took it off`.
+        why: String,
     },
     /// An offload of the card that has to be off.
     Offload { name: String },
 }
+
+/// What had become of a program that is off its device.
+pub(crate) const TAKEN_OFF: &str = "somebody took it off";
 
 #[derive(Debug, Clone, Copy, Default)]
 struct CardLosses {
@@ -185,7 +193,10 @@ impl Uplink {
                 let baseline = card_losses(&ground, info.index);
                 let seen = CardState::of(&card).expect("it has a MAC");
                 let (card, open, work) = (Mutex::new(seen), Mutex::new(Some(open)), RwLock::new(()));
-                let state = UplinkState { ground, info, card, repaired: Mutex::default(), baseline, open, work };
+                let (repaired, hearing) = Default::default();
+                let state = UplinkState { ground, info, card, repaired, hearing, baseline, open, work };
+                // The first look tells nothing; a link that goes away before the second is noticed by it.
+                let _ = state.listen();
                 Ok(Self { state: Arc::new(state) })
             }
             Err(error) => {
@@ -464,27 +475,56 @@ impl UplinkState {
 
     /// Puts the program back that somebody took off the card.
     fn repair_own(&self) -> Option<Repair> {
-        let (attachment, datapath) = match self.lock().as_ref() {
-            Some(card) => (Arc::clone(&card.attachment), Arc::clone(&card.datapath)),
-            None => return None,
-        };
+        let (attachment, datapath) = self.attached()?;
         let mut attachment = attachment.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(attachment.is_attached(), Ok(true)) {
             return None;
         }
+        self.attach_again(&mut attachment, &datapath, TAKEN_OFF.into())
+    }
+
+    fn attached(&self) -> Option<(Arc<Mutex<Attachment>>, SharedDatapath)> {
+        self.lock().as_ref().map(|card| (Arc::clone(&card.attachment), Arc::clone(&card.datapath)))
+    }
+
+    fn attach_again(&self, attachment: &mut Attachment, datapath: &RwLock<Datapath>, why: String) -> Option<Repair> {
         // Without the device it had to go.
         let device = self.ground.host.links.by_index(self.info.index).ok()?.name;
         let target = xsknet_bpf::Device { name: device.to_string(), index: self.info.index.get() };
         let mode = self.info.mode.into();
-        let fresh = self.ground.host.run(|| room::read(&datapath).attach_uplink(&target, mode));
+        let fresh = self.ground.host.run(|| room::read(datapath).attach_uplink(&target, mode));
         let outcome = fresh.and_then(|fresh| Ok(attachment.replace(fresh?)?));
-        Some(Repair { part: Part::Program { key: None, program: "uplink", device }, outcome })
+        Some(Repair { part: Part::Program { key: None, program: "uplink", device, why }, outcome })
+    }
+
+    /// Looks whether the program hears what the card receives, and attaches it anew where the driver has stopped running it. In skb mode it
+    /// is the stack that runs it, and that loses none; there a frame may come that the program is not to see.
+    fn listen(&self) -> Option<Repair> {
+        let (attachment, datapath) = self.attached().filter(|_| self.info.mode == Obtained::Native)?;
+        let card = self.ground.host.links.by_index(self.info.index).ok()?;
+        let (received, carrier, carrier_changes) = (card.stats.rx_packets, card.lower_up, card.carrier_changes);
+        let seen = room::read(&datapath).uplink_counters().ok()?.seen();
+        let mut hearing = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
+        let deaf = hearing.look(Round { received, seen, carrier, carrier_changes })?;
+        let why = |frames| format!("the driver had stopped running it: {frames} frames came that it did not see");
+        match deaf {
+            Deaf::Found(frames) => {
+                let mut attachment = attachment.lock().unwrap_or_else(PoisonError::into_inner);
+                // A refusal shows when it is attached again.
+                let _ = attachment.take_off();
+                self.attach_again(&mut attachment, &datapath, why(frames))
+            }
+            Deaf::Still(frames) => {
+                let part = Part::Program { key: None, program: "uplink", device: card.name.clone(), why: why(frames) };
+                Some(Repair { part, outcome: Err(StepError::Deaf { device: card.name, frames }) })
+            }
+        }
     }
 
     /// Does again what somebody has undone about the card or the pairs. Tells what, and whether that could be done.
     pub(crate) fn repair(&self) -> Vec<Repair> {
         let mut repairs = std::mem::take(&mut *self.repaired.lock().unwrap_or_else(PoisonError::into_inner));
-        repairs.extend(self.repair_own());
+        repairs.extend(self.repair_own().or_else(|| self.listen()));
         repairs.extend(self.hold_offloads());
         let Some((datapath, rooms)) = self.rooms() else { return repairs };
         for room in rooms {

@@ -42,8 +42,8 @@ pub enum Notice {
         /// The address.
         address: IpAddr,
     },
-    /// Somebody took a program off its device, and it was put back; frames of the meantime took the host's way. Where that fails, a
-    /// port is [`Lost`](Self::Lost), and a card is tried again.
+    /// Somebody took a program off its device, or a driver had stopped running a card's, and it was put back; frames of the meantime took
+    /// the host's way. Where that fails, a port is [`Lost`](Self::Lost), and a card is tried again.
     Repaired {
         /// The card.
         uplink: DeviceName,
@@ -53,6 +53,8 @@ pub enum Notice {
         program: &'static str,
         /// The device.
         device: DeviceName,
+        /// What had become of it: `somebody took it off`.
+        why: String,
         /// Why it is not back.
         failure: Option<String>,
     },
@@ -313,14 +315,14 @@ impl<H: FnMut(Notice)> Watcher<H> {
         let (index, uplink) = (uplink.info.index, uplink.info.device.clone());
         let failure = outcome.err().map(|error| error.to_string());
         let notice = match (&part, &failure) {
-            (Part::Program { key: Some(key), program, device }, Some(failure)) => {
+            (Part::Program { key: Some(key), program, device, .. }, Some(failure)) => {
                 let what = format!("its {program} program was taken off {device} and cannot be put back: {failure}");
                 return self.tell(index, Loss::Port { uplink, key: *key, change: Some(what) });
             }
             // Once: it is tried again in each round.
             (_, Some(_)) if !self.failing.insert((index, part.clone())) => return,
-            (Part::Program { key, program, device }, _) => {
-                Notice::Repaired { uplink, key: *key, program, device: device.clone(), failure }
+            (Part::Program { key, program, device, why }, _) => {
+                Notice::Repaired { uplink, key: *key, program, device: device.clone(), why: why.clone(), failure }
             }
             (Part::Offload { name }, _) => Notice::Offload { uplink, offload: name.clone(), failure },
         };

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 
+use crate::common::bypass::bypass;
 use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Mode};
 use xsknet_link::{DeviceName, Ethtool, MacAddr, Netns, Offload};
 use xsknet_port::{CardState, Instance, Loss, Notice, OpenPortError, Port, PortOptions, Watch};
-use xsknet_testkit::{CARD, Snapshot, device, on_fresh_mounts, port_addresses, wait_until};
+use xsknet_testkit::{CARD, HOST4, Snapshot, device, on_fresh_mounts, port_addresses, wait_until};
 
 fn watch(instance: &Instance) -> (Watch, Receiver<Notice>) {
     let (tell, told) = channel();
@@ -327,7 +328,14 @@ fn a_program_that_somebody_takes_off_is_put_back(#[case] mode: Mode) {
                 _ => members[0].inner.clone(),
             };
             let key = (program != "uplink").then_some(key);
-            let put_back = Notice::Repaired { uplink: device(CARD), key, program, device: on, failure: None };
+            let put_back = Notice::Repaired {
+                uplink: device(CARD),
+                key,
+                program,
+                device: on,
+                why: "somebody took it off".into(),
+                failure: None,
+            };
             let notice = loop {
                 let notice = next(&told);
                 if matches!(notice, Notice::Repaired { .. }) {
@@ -341,6 +349,56 @@ fn a_program_that_somebody_takes_off_is_put_back(#[case] mode: Mode) {
         uplink.release().expect("releasing undoes everything");
         instance.close().expect("closing undoes everything");
         stage.assert_as_before(&before);
+    });
+}
+
+/// The kernel shows the link attached all the while, as it does where a driver has lost the program.
+#[rstest]
+#[case::many_frames(false, 100, "0.01")]
+#[case::few_after_the_link_was_away(true, 8, "0.3")]
+fn a_program_that_is_attached_and_does_not_run_is_attached_anew(
+    #[case] link_away: bool,
+    #[case] frames: u32,
+    #[case] seconds: &str,
+) {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let before = stage.snapshot();
+        let instance = stage.open();
+        let uplink = manage(&instance, Mode::Native);
+        let (_watch, told) = watch(&instance);
+        let serving = serve(port(&uplink, 0));
+        ping(&stage.lab, port_addresses(0)[0], 20);
+        let pin = format!("/sys/fs/bpf/xsknet/{}/v1/{CARD}/uplink-link", stage.name());
+        bypass(Path::new(&pin)).expect("another program");
+        if link_away {
+            let (links, index) = (stage.lab.host.links(), uplink.info().index);
+            links.set_down(index).expect("down");
+            next_change(&told, |card| !card.up);
+            links.set_up(index).expect("up");
+            next_change(&told, |card| card.up && card.carrier);
+        }
+        let (count, host) = (frames.to_string(), HOST4.to_string());
+        stage.lab.remote.run("ping", &["-n", "-i", seconds, "-c", &count, &host]).expect("the host answers");
+        let notice = loop {
+            let notice = next(&told);
+            if matches!(notice, Notice::Repaired { .. }) {
+                break notice;
+            }
+        };
+        let Notice::Repaired { key: None, program: "uplink", failure: None, why, .. } = &notice else {
+            panic!("{notice:?}")
+        };
+        assert!(why.contains("frames came that it did not see"), "{why}");
+        ping(&stage.lab, port_addresses(0)[0], 50);
+        close(finish(serving));
+        assert!(!told.try_iter().any(|notice| matches!(notice, Notice::Repaired { .. })), "once");
+        uplink.release().expect("releasing undoes everything");
+        instance.close().expect("closing undoes everything");
+        // Down, the card loses its IPv6 addresses.
+        if !link_away {
+            stage.assert_as_before(&before);
+        }
     });
 }
 

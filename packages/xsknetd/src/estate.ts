@@ -392,7 +392,7 @@ export class Estate {
     return closing
   }
 
-  #follow({ uplink, port, card, address, program, device, offload, failure }: Change): void {
+  #follow({ uplink, port, card, address, program, device, why, offload, failure }: Change): void {
     const known = this.#uplinks.get(uplink)
     if (!known) return
     if (card) {
@@ -410,7 +410,7 @@ export class Estate {
     }
     if (program !== undefined) {
       const event = failure === undefined ? 'program-put-back' : 'program-missing'
-      this.#log(event, { uplink, port, program, device, failure, why: 'somebody took it off' })
+      this.#log(event, { uplink, port, program, device, failure, why })
     }
     if (offload !== undefined) {
       const event = failure === undefined ? 'offload-put-back' : 'offload-on'

@@ -35,9 +35,11 @@ export interface Change {
   readonly card?: Card
   /** An address of the port that the host has got, too. */
   readonly address?: string
-  /** The program that was taken off `device` and put back, unless there is a `failure`. */
+  /** The program that was put back on `device`, unless there is a `failure`. */
   readonly program?: string
   readonly device?: string
+  /** What had become of it: `somebody took it off`. */
+  readonly why?: string
   /** An offload of the card that hides VLANs, which was switched on and off again, unless there is a `failure`. */
   readonly offload?: string
   readonly failure?: string

@@ -1,6 +1,7 @@
 //! What all tests of this crate start from: a lab, an instance in it, and an uplink with ports.
 
 pub mod attack;
+pub mod bypass;
 pub mod child;
 pub mod numbered;
 

@@ -1,0 +1,241 @@
+//! Whether a card's program hears what the card receives.
+//!
+//! A driver can lose a native program and nobody is told: vmxnet3, once its link was down and up again, shows it attached and runs it no
+//! more. Then the card goes on counting frames, and the program sees none of them.
+
+/// Frames that a card has received and its program has not seen, before it is taken for deaf: it may hear the next.
+const MANY: u64 = 32;
+/// The same after the link was away, until the program has heard something.
+const FEW: u64 = 2;
+/// So many rounds after it was attached anew a link that goes away is another one than attaching took away.
+const SETTLED: u32 = 10;
+/// A program that sees one frame of so many hears. It sees frames that the card never received, too, such as those of self-tests, and a
+/// card may count some that it does not hand on.
+const ONE_OF: u64 = 8;
+
+/// What is asked of card and program once a round, in this order, so that what the card has counted may have been seen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Round {
+    /// Frames that the card has received.
+    pub(crate) received: u64,
+    /// Frames that its program has seen.
+    pub(crate) seen: u64,
+    /// It has a carrier.
+    pub(crate) carrier: bool,
+    /// How often the carrier came or went.
+    pub(crate) carrier_changes: u32,
+}
+
+/// A program that does not hear.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Deaf {
+    /// To be attached anew: it has missed so many frames.
+    Found(u64),
+    /// Attached anew, it still does not hear. That is told once, and not cured by more of the same: it may reset the card each time.
+    Still(u64),
+}
+
+/// What is remembered from round to round.
+#[derive(Debug, Default)]
+pub(crate) struct Hearing {
+    last: Option<Round>,
+    missed: u64,
+    /// The link was away.
+    suspect: bool,
+    attempt: Attempt,
+}
+
+/// Of attaching it anew, until it hears.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    #[default]
+    None,
+    /// So many rounds ago.
+    Made(u32),
+    Failed(u32),
+}
+
+impl Attempt {
+    /// A round later.
+    fn older(self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Made(rounds) => Self::Made(rounds.saturating_add(1)),
+            Self::Failed(rounds) => Self::Failed(rounds.saturating_add(1)),
+        }
+    }
+
+    fn is_settled(self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Made(rounds) | Self::Failed(rounds) => rounds > SETTLED,
+        }
+    }
+}
+
+impl Hearing {
+    /// One look more.
+    pub(crate) fn look(&mut self, now: Round) -> Option<Deaf> {
+        let last = self.last.replace(now)?;
+        self.attempt = self.attempt.older();
+        // Frames of this round may have come before, and gone with the link.
+        if !now.carrier || now.carrier_changes != last.carrier_changes {
+            let attempt = if self.attempt.is_settled() { Attempt::None } else { self.attempt };
+            *self = Self { last: self.last, missed: 0, suspect: true, attempt };
+            return None;
+        }
+        // A driver may begin anew.
+        let received = now.received.saturating_sub(last.received);
+        let seen = now.seen.saturating_sub(last.seen);
+        if received + self.missed == 0 {
+            return None;
+        }
+        if seen.saturating_mul(ONE_OF) >= received + self.missed {
+            *self = Self { last: self.last, ..Self::default() };
+            return None;
+        }
+        // What was counted just now may be seen a moment later.
+        let missed = self.missed.saturating_sub(seen);
+        self.missed += received.saturating_sub(seen);
+        if missed < if self.suspect { FEW } else { MANY } {
+            return None;
+        }
+        let (deaf, attempt) = match self.attempt {
+            Attempt::None => (Deaf::Found(missed), Attempt::Made(0)),
+            Attempt::Made(rounds) => (Deaf::Still(missed), Attempt::Failed(rounds)),
+            Attempt::Failed(_) => return None,
+        };
+        *self = Self { last: self.last, missed: 0, suspect: self.suspect, attempt };
+        Some(deaf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A card and its program, a round after the other: how many frames the one receives and the other sees.
+    struct Card {
+        hearing: Hearing,
+        now: Round,
+    }
+
+    impl Card {
+        fn new() -> Self {
+            let now = Round { received: 1000, seen: 40, carrier: true, carrier_changes: 2 };
+            let mut card = Self { hearing: Hearing::default(), now };
+            assert_eq!(card.hearing.look(now), None);
+            card
+        }
+
+        fn round(&mut self, received: u64, seen: u64) -> Option<Deaf> {
+            self.now.received += received;
+            self.now.seen += seen;
+            self.hearing.look(self.now)
+        }
+
+        fn link_down_and_up(&mut self) {
+            self.now.carrier = false;
+            self.now.carrier_changes += 1;
+            assert_eq!(self.round(0, 0), None);
+            self.now.carrier = true;
+            self.now.carrier_changes += 1;
+            assert_eq!(self.round(0, 0), None);
+        }
+    }
+
+    #[test]
+    fn one_that_hears_is_left_alone() {
+        let mut card = Card::new();
+        for (received, seen) in [(0, 0), (1_000_000, 1_000_000), (5, 4), (0, 1), (0, 3), (1000, 200), (40, 5)] {
+            assert_eq!(card.round(received, seen), None, "{received} {seen}");
+        }
+        card.link_down_and_up();
+        for _ in 0..100 {
+            assert_eq!(card.round(10, 10), None);
+        }
+    }
+
+    #[test]
+    fn one_that_misses_all_is_found_a_round_later() {
+        let mut card = Card::new();
+        assert_eq!(card.round(500, 0), None, "they may be seen a moment later");
+        assert_eq!(card.round(1, 0), Some(Deaf::Found(500)));
+    }
+
+    #[test]
+    fn what_is_counted_before_it_is_seen_is_not_missed() {
+        let mut card = Card::new();
+        assert_eq!(card.round(500, 0), None);
+        assert_eq!(card.round(0, 500), None);
+        assert_eq!(card.round(31, 0), None);
+        assert_eq!(card.round(0, 0), None, "too few to judge by");
+    }
+
+    #[test]
+    fn few_frames_are_enough_once_the_link_was_away_and_until_one_is_heard() {
+        let mut card = Card::new();
+        card.link_down_and_up();
+        assert_eq!(card.round(2, 0), None);
+        assert_eq!(card.round(0, 0), Some(Deaf::Found(2)));
+
+        let mut card = Card::new();
+        card.link_down_and_up();
+        assert_eq!(card.round(2, 2), None);
+        assert_eq!(card.round(2, 0), None);
+        assert_eq!(card.round(2, 0), None);
+    }
+
+    #[test]
+    fn a_link_that_was_away_between_two_looks_is_noticed() {
+        let mut card = Card::new();
+        card.now.carrier_changes += 2;
+        assert_eq!(card.round(0, 0), None);
+        assert_eq!(card.round(3, 0), None);
+        assert_eq!(card.round(0, 0), Some(Deaf::Found(3)));
+    }
+
+    #[test]
+    fn frames_of_self_tests_do_not_make_it_hear() {
+        let mut card = Card::new();
+        assert_eq!(card.round(400, 2), None);
+        assert_eq!(card.round(400, 2), Some(Deaf::Found(396)));
+    }
+
+    #[test]
+    fn it_is_attached_anew_once_and_told_once_if_that_was_no_use() {
+        let mut card = Card::new();
+        card.round(100, 0);
+        assert!(matches!(card.round(100, 0), Some(Deaf::Found(_))));
+        let told: Vec<_> = (0..10).filter_map(|_| card.round(100, 0)).collect();
+        assert!(matches!(told[..], [Deaf::Still(_)]), "{told:?}");
+        // It heard in between.
+        assert_eq!(card.round(100, 400), None);
+        card.round(100, 0);
+        assert!(matches!(card.round(100, 0), Some(Deaf::Found(_))));
+    }
+
+    #[test]
+    fn a_link_that_attaching_takes_away_is_no_reason_to_attach_again() {
+        let mut card = Card::new();
+        card.round(100, 0);
+        assert!(matches!(card.round(100, 0), Some(Deaf::Found(_))));
+        card.link_down_and_up();
+        card.round(100, 0);
+        assert!(matches!(card.round(100, 0), Some(Deaf::Still(_))));
+        card.link_down_and_up();
+        let told: Vec<_> = (0..10).filter_map(|_| card.round(100, 0)).collect();
+        assert_eq!(told, []);
+        card.link_down_and_up();
+        card.round(100, 0);
+        assert!(matches!(card.round(100, 0), Some(Deaf::Found(_))), "this link went by itself");
+    }
+
+    #[test]
+    fn counters_that_begin_anew_are_no_frames() {
+        let mut card = Card::new();
+        card.now.received = 3;
+        assert_eq!(card.round(0, 0), None);
+        assert_eq!(card.round(0, 0), None);
+    }
+}
