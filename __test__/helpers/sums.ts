@@ -31,7 +31,7 @@ export function uplinkSums(uplink: UplinkStatistics, ports: readonly PortStatist
   const { program, unattributed, transmitDrops, refusedRedirects, announced, closed } = uplink
   const wire = {
     left: program.toPort + unattributed.toPort + unattributed.toUplink + announced,
-    right: far + transmitDrops + refusedRedirects,
+    right: far + (transmitDrops ?? 0) + (refusedRedirects ?? 0),
   }
   for (const { guard, program, outerTransmitDrops, outerRefusedRedirects } of [...ports, closed]) {
     wire.left += guard.toPort + guard.toUplink
@@ -51,7 +51,7 @@ export function lostInward(
   if (!daemon) throw new Error('losses take the daemon’s counters')
   return {
     'dropped by the uplink program': dropped(program),
-    'refused by the outer end': refusedRedirects,
+    'refused by the outer end': refusedRedirects ?? 0,
     'no room at the inner end': daemon.outerTransmitDrops,
     'dropped by the port program': dropped(daemon.program),
     'no room in FILL': socket.rxDropped,
@@ -67,6 +67,6 @@ export function lostOutward({ socket, daemon }: PortStats, { transmitDrops }: Up
     'no room at the outer end': daemon.innerTransmitDrops,
     'dropped by the guard': dropped(daemon.guard),
     'refused by the card': daemon.outerRefusedRedirects,
-    'no room at the far end': transmitDrops,
+    'no room at the far end': transmitDrops ?? 0,
   }
 }

@@ -42,7 +42,7 @@ function ofCard({ program, unattributed, transmitDrops, refusedRedirects }: Upli
 /** What was counted in between. */
 function since<T extends object>(then: T, now: T): T {
   const difference = (key: keyof T, value: unknown) =>
-    typeof value === 'number' ? value - (then[key] as number) : since(then[key] as object, value as object)
+    typeof value === 'number' ? value - (then[key] as number) : value && since(then[key] as object, value)
   return Object.fromEntries(Object.entries(now).map(([key, value]) => [key, difference(key as keyof T, value)])) as T
 }
 

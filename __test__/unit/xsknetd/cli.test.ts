@@ -251,6 +251,9 @@ test('the statistics of a card hold those of its closed ports, once those had a 
   const report = of({ ...noStatistics.closed, guard: counters })
   t.regex(report, /^uplink eth0\n/)
   t.regex(report, /\n {2}card transmits +5 {2}no_room 5\n/)
+  const hidden = { ...noStatistics, transmitDrops: null, refusedRedirects: null }
+  const untold = statisticsReport({ uplinks: [{ uplink: 'eth0', statistics: hidden }], ports: [] })
+  t.regex(untold, /\n {2}redirect to ports +0 {2}refused not counted\n {2}card transmits +0 {2}no_room not counted\n/)
   t.regex(report, /\n {2}closed: guard/)
 })
 

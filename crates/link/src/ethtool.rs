@@ -16,6 +16,9 @@ pub struct Ethtool {
     socket: OwnedFd,
 }
 
+const ETHTOOL_GDRVINFO: u32 = 0x03;
+/// Length of `struct ethtool_drvinfo`.
+const DRIVER_INFO_LEN: usize = 196;
 const ETHTOOL_GSTRINGS: u32 = 0x1b;
 const ETHTOOL_GSTATS: u32 = 0x1d;
 const ETHTOOL_GSSET_INFO: u32 = 0x37;
@@ -49,6 +52,18 @@ impl Ethtool {
         netns.run(Self::here).map_err(|cause| LinkError::Unreachable { what: "open a socket for ethtool", cause })?
     }
 
+    /// The name of the device's driver: `igb`, `veth`.
+    ///
+    /// # Errors
+    /// [`LinkError::DeviceMissing`], [`LinkError::Refused`].
+    pub fn driver(&self, device: &DeviceName) -> Result<String, LinkError> {
+        let refused = |cause| LinkError::refused("ask for its driver", device, cause);
+        let mut command = GuardedBuffer::new(DRIVER_INFO_LEN).map_err(refused)?;
+        command[0..4].copy_from_slice(&ETHTOOL_GDRVINFO.to_ne_bytes());
+        self.run(device, &mut command).map_err(refused)?;
+        Ok(text(&command[4..36]))
+    }
+
     /// The driver's own counters; none for a driver that has none.
     ///
     /// # Errors
@@ -72,7 +87,7 @@ impl Ethtool {
                 return Ok(None);
             }
             let values = command[8..].as_chunks().0.iter().map(|value| u64::from_ne_bytes(*value));
-            Ok(Some(Statistics(names.into_iter().zip(values).collect())))
+            Ok(Some(names.into_iter().zip(values).collect()))
         })
     }
 
@@ -88,11 +103,8 @@ impl Ethtool {
             if command[8..12] != count(asked)? {
                 return Ok(None);
             }
-            let names = command[12..].as_chunks::<ETH_GSTRING_LEN>().0.iter().map(|name| {
-                let end = name.iter().position(|&byte| byte == 0).unwrap_or(ETH_GSTRING_LEN);
-                String::from_utf8_lossy(&name[..end]).into_owned()
-            });
-            Ok(Some(names.collect()))
+            let names = command[12..].as_chunks::<ETH_GSTRING_LEN>().0.iter();
+            Ok(Some(names.map(|name| text(name)).collect()))
         })
     }
 
@@ -111,6 +123,12 @@ impl Ethtool {
     pub(crate) fn run(&self, device: &DeviceName, command: &mut GuardedBuffer) -> io::Result<()> {
         sys::ethtool(self.socket.as_fd(), device, command)
     }
+}
+
+/// What stands before the first zero.
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -143,21 +161,30 @@ impl Statistics {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// The sum over all queues: of `tx_queue_0_xdp_xmit_errors`, `tx_queue_1_xdp_xmit_errors`, … for
-    /// `sum("tx", "xdp_xmit_errors")`; `None` if no queue has it.
-    pub fn sum(&self, direction: &str, counter: &str) -> Option<u64> {
-        let of_a_queue = |name: &str| {
-            let rest = name.strip_prefix(direction)?.strip_prefix("_queue_")?;
-            let (queue, rest) = rest.split_once('_')?;
-            (queue.parse::<u32>().is_ok() && rest == counter).then_some(())
+    /// The sum of all counters whose name is `pattern` with a queue's number at its `#`: of `tx_queue_0_xdp_xmit_errors`,
+    /// `tx_queue_1_xdp_xmit_errors`, … for `tx_queue_#_xdp_xmit_errors`. A driver may also have one name for all queues, and blanks before
+    /// it. `None` if there is no such counter.
+    pub fn sum(&self, pattern: &str) -> Option<u64> {
+        let fits = |name: &str| match pattern.split_once('#') {
+            Some((before, behind)) => {
+                let queue = name.strip_prefix(before).and_then(|rest| rest.strip_suffix(behind));
+                queue.is_some_and(|queue| queue.parse::<u32>().is_ok())
+            }
+            None => name.trim_start() == pattern,
         };
-        let values = self.iter().filter(|(name, _)| of_a_queue(name).is_some()).map(|(_, value)| value);
+        let values = self.iter().filter(|(name, _)| fits(name)).map(|(_, value)| value);
         values.reduce(u64::wrapping_add)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+}
+
+impl FromIterator<(String, u64)> for Statistics {
+    fn from_iter<T: IntoIterator<Item = (String, u64)>>(counters: T) -> Self {
+        Self(counters.into_iter().collect())
     }
 }
 
@@ -175,9 +202,16 @@ mod tests {
             of("rx_queue_11_drops", 2),
             of("tx_queue_0_drops", 4),
             of("rx_queue_x_drops", 8),
+            of("rx0_drops", 16),
+            of("rx1_drops", 32),
+            of("rx1_hw_drops", 64),
+            of("     xdp drops", 128),
+            of("     xdp drops", 256),
         ]);
-        assert_eq!(statistics.sum("rx", "drops"), Some(3));
-        assert_eq!(statistics.sum("rx", "errors"), None);
+        assert_eq!(statistics.sum("rx_queue_#_drops"), Some(3));
+        assert_eq!(statistics.sum("rx#_drops"), Some(48));
+        assert_eq!(statistics.sum("xdp drops"), Some(384));
+        assert_eq!(statistics.sum("rx_queue_#_errors"), None);
         assert_eq!(statistics.value("peer_ifindex"), Some(100));
     }
 

@@ -90,8 +90,8 @@ fn the_counters_of_a_veth_have_the_names_that_the_sums_rest_on() {
     for counter in ["tx_queue_0_xdp_xmit_errors", "rx_queue_0_drops", "rx_queue_0_xdp_packets"] {
         assert_eq!(statistics.value(counter), Some(0), "{counter}");
     }
-    assert_eq!((statistics.sum("tx", "xdp_xmit_errors"), statistics.sum("rx", "drops")), (Some(0), Some(0)));
-    assert_eq!(statistics.sum("rx", "no_such"), None);
+    assert_eq!((statistics.sum("tx_queue_#_xdp_xmit_errors"), statistics.sum("rx_queue_#_drops")), (Some(0), Some(0)));
+    assert_eq!(statistics.sum("rx_queue_#_no_such"), None);
 
     let lo = pair.outer.ethtool.statistics(&name("lo")).unwrap();
     assert_eq!(lo.iter().count(), 0);

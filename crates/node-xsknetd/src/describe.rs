@@ -587,8 +587,8 @@ impl From<xsknet_port::PortStatistics> for PortStatistics {
 pub struct UplinkStatistics {
     pub program: Counters,
     pub unattributed: Counters,
-    pub transmit_drops: i64,
-    pub refused_redirects: i64,
+    pub transmit_drops: Option<i64>,
+    pub refused_redirects: Option<i64>,
     pub announced: i64,
     pub closed: PortStatistics,
 }
@@ -598,8 +598,8 @@ impl From<xsknet_port::UplinkStatistics> for UplinkStatistics {
         Self {
             program: statistics.program.into(),
             unattributed: statistics.unattributed.into(),
-            transmit_drops: count(statistics.transmit_drops),
-            refused_redirects: count(statistics.refused_redirects),
+            transmit_drops: statistics.transmit_drops.map(count),
+            refused_redirects: statistics.refused_redirects.map(count),
             announced: count(statistics.announced),
             closed: xsknet_port::PortStatistics {
                 // A sum of none is 0, whether or not any was known.

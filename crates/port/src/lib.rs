@@ -32,6 +32,7 @@
 mod ability;
 mod claims;
 mod client_end;
+mod drivers;
 mod error;
 mod filters;
 mod ground;

@@ -129,6 +129,11 @@ impl Member {
         Ok(socket)
     }
 
+    /// Where its guard runs.
+    pub(crate) fn guard_mode(&self) -> Obtained {
+        self.attached().guard.obtained()
+    }
+
     fn attached(&self) -> MutexGuard<'_, Attachments> {
         self.attachments.lock().unwrap_or_else(PoisonError::into_inner)
     }

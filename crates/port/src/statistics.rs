@@ -38,12 +38,13 @@ pub struct UplinkStatistics {
     pub unattributed: Counters,
     /// Frames that the card would not take, since it is managed (`TX dropped` of `ip -s`). For a veth that is all of them:
     /// a full ring at the far end (also in `tx_queue_N_xdp_xmit_errors` of `ethtool -S`), a far end that is down and, by the
-    /// kernel's source, a full backlog in skb mode. The host's own frames that it would not take count too.
-    pub transmit_drops: u64,
+    /// kernel's source, a full backlog in skb mode. The host's own frames that it would not take count too. `None`: the card's driver
+    /// (`drivers.rs`) does not count what it does not take of redirected frames.
+    pub transmit_drops: Option<u64>,
     /// Redirects that the kernel refused after the uplink program had returned (`rx_queue_N_drops`): an outer end that is
-    /// down. Native mode only. By the kernel's source, a frame for which it found no memory in front of the program counts
-    /// here too, and was not seen.
-    pub refused_redirects: u64,
+    /// down. By the kernel's source, a frame for which it found no memory in front of the program counts here too, and was not seen.
+    /// `None`: nobody counts them, as in skb mode, or the card's driver does not.
+    pub refused_redirects: Option<u64>,
     /// Frames by which the daemon announced ports to the neighbours, from the ports' MACs: the card sent them, and no port did.
     pub announced: u64,
     /// The ports that were closed since, summed up.
@@ -78,11 +79,11 @@ impl UplinkStatistics {
     }
 
     /// The sum over an uplink and all its ports, of which `ports` are those that are open. `far` is how many frames from
-    /// ports arrived at the wire's far end, by somebody who looked there.
+    /// ports arrived at the wire's far end, by somebody who looked there. What a driver hides is missing on the right.
     pub fn wire_equality<'a>(&'a self, ports: impl IntoIterator<Item = &'a PortStatistics>, far: u64) -> Equality {
         let mut left =
             self.program.to_port() + self.unattributed.to_port() + self.unattributed.to_uplink() + self.announced;
-        let mut right = far + self.transmit_drops + self.refused_redirects;
+        let mut right = far + self.transmit_drops.unwrap_or(0) + self.refused_redirects.unwrap_or(0);
         for port in ports.into_iter().chain([&self.closed]) {
             left += port.guard.to_port() + port.guard.to_uplink();
             right += port.program.seen() + port.outer_transmit_drops + port.outer_refused_redirects;

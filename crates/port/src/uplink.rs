@@ -13,6 +13,7 @@ use xsknet_link::{Device, DeviceName, IfIndex, LinkError, MacAddr, Offload, XdpF
 use xsknet_xsk::SharedSocket;
 
 use crate::claims::{Claim, Claims};
+use crate::drivers::CardLosses;
 use crate::error::{CloseError, ManageError, OpenPortError, StepError};
 use crate::filters::Filters;
 use crate::ground::Ground;
@@ -25,7 +26,7 @@ use crate::pins;
 use crate::plan::{HostView, Plan, Wanted};
 use crate::port::{BrokeredPort, Port, PortKey, PortOptions};
 use crate::remains::Kept;
-use crate::room::{self, Room};
+use crate::room::{self, Member, Room};
 use crate::shared::{self, SharedUmem};
 use crate::statistics::{PortStatistics, UplinkStatistics};
 use crate::tried::Tried;
@@ -101,6 +102,8 @@ pub(crate) struct UplinkState {
     repaired: Mutex<Vec<Repair>>,
     /// Whether its program hears.
     hearing: Mutex<Hearing>,
+    /// The name of the card's driver.
+    driver: String,
     /// The card's own losses before it was ours.
     baseline: CardLosses,
     /// Held for moments alone: nobody who has it waits for more than one answer of the kernel.
@@ -158,12 +161,6 @@ pub(crate) enum Part {
 /// What had become of a program that is off its device.
 pub(crate) const TAKEN_OFF: &str = "somebody took it off";
 
-#[derive(Debug, Clone, Copy, Default)]
-struct CardLosses {
-    transmit_drops: u64,
-    refused_redirects: u64,
-}
-
 impl Uplink {
     pub(crate) fn open(ground: Arc<Ground>, options: &UplinkOptions) -> Result<Self, ManageError> {
         let device = options.device.clone();
@@ -190,11 +187,12 @@ impl Uplink {
         let opened = Self::attach(&ground, &scope, &card, mac, options);
         match opened {
             Ok((info, open)) => {
-                let baseline = card_losses(&ground, info.index);
+                let driver = ground.host.ethtool.driver(&info.device).unwrap_or_default();
+                let baseline = losses(&ground, info.index, &driver, info.mode, 0);
                 let seen = CardState::of(&card).expect("it has a MAC");
                 let (card, open, work) = (Mutex::new(seen), Mutex::new(Some(open)), RwLock::new(()));
                 let (repaired, hearing) = Default::default();
-                let state = UplinkState { ground, info, card, repaired, hearing, baseline, open, work };
+                let state = UplinkState { ground, info, card, repaired, hearing, driver, baseline, open, work };
                 // The first look tells nothing; a link that goes away before the second is noticed by it.
                 let _ = state.listen();
                 Ok(Self { state: Arc::new(state) })
@@ -686,7 +684,8 @@ impl UplinkState {
 
     /// Frames of a port's own that the kernel refused after its guard had let them go.
     pub(crate) fn refused(&self, room: &Room) -> u64 {
-        room.members.iter().map(|member| card_losses(&self.ground, member.outer_index).refused_redirects).sum()
+        let refused = |member: &Member| outer_losses(&self.ground, member).refused_redirects.unwrap_or(0);
+        room.members.iter().map(refused).sum()
     }
 
     fn statistics(&self) -> Result<UplinkStatistics, StepError> {
@@ -694,13 +693,15 @@ impl UplinkState {
             Some(open) => (Arc::clone(&open.datapath), open.closed, open.announced),
             None => return Ok(UplinkStatistics::default()),
         };
-        let now = card_losses(&self.ground, self.info.index);
         let datapath = room::read(&datapath);
+        let program = datapath.uplink_counters()?;
+        let now = losses(&self.ground, self.info.index, &self.driver, self.info.mode, program.dropped());
+        let since = |now: Option<u64>, before: Option<u64>| now.map(|now| now.saturating_sub(before.unwrap_or(0)));
         Ok(UplinkStatistics {
-            program: datapath.uplink_counters()?,
+            program,
             unattributed: datapath.unattributed_counters()?,
-            transmit_drops: now.transmit_drops.saturating_sub(self.baseline.transmit_drops),
-            refused_redirects: now.refused_redirects.saturating_sub(self.baseline.refused_redirects),
+            transmit_drops: since(now.transmit_drops, self.baseline.transmit_drops),
+            refused_redirects: since(now.refused_redirects, self.baseline.refused_redirects),
             announced,
             closed,
         })
@@ -731,7 +732,7 @@ impl UplinkState {
     fn pair_statistics(&self, room: &Room) -> Result<PortStatistics, StepError> {
         let mut sum = PortStatistics::default();
         for member in &room.members {
-            let outer = card_losses(&self.ground, member.outer_index);
+            let outer = outer_losses(&self.ground, member);
             // By its number: a client may rename its end.
             let inner = room.inner_site(&self.ground).links.by_index(member.inner_index);
             let socket = member.socket.lock().unwrap_or_else(PoisonError::into_inner);
@@ -741,8 +742,8 @@ impl UplinkState {
                 program: member.program.counters()?,
                 socket: socket.map_err(|cause| StepError::Io { attempt: "read a socket's statistics", cause })?,
                 inner_transmit_drops: inner.map_or(0, |inner| inner.stats.tx_dropped),
-                outer_transmit_drops: outer.transmit_drops,
-                outer_refused_redirects: outer.refused_redirects,
+                outer_transmit_drops: outer.transmit_drops.unwrap_or(0),
+                outer_refused_redirects: outer.refused_redirects.unwrap_or(0),
             };
         }
         Ok(sum)
@@ -766,13 +767,16 @@ fn random() -> u32 {
     u32::from_ne_bytes(bytes)
 }
 
-/// A device without such statistics, or that is gone, counts none.
-fn card_losses(ground: &Ground, index: IfIndex) -> CardLosses {
+/// Of a device with this driver, whose program runs in this mode and has dropped so many frames. One that is gone counts none.
+fn losses(ground: &Ground, index: IfIndex, driver: &str, mode: Obtained, dropped: u64) -> CardLosses {
     let Ok(device) = ground.host.links.by_index(index) else { return CardLosses::default() };
-    let transmit_drops = device.stats.tx_dropped;
-    let driver = ground.host.ethtool.statistics(&device.name).ok();
-    let refused_redirects = driver.and_then(|driver| driver.sum("rx", "drops")).unwrap_or(0);
-    CardLosses { transmit_drops, refused_redirects }
+    let Ok(own) = ground.host.ethtool.statistics(&device.name) else { return CardLosses::default() };
+    CardLosses::of(driver, mode, &device.stats, &own, dropped)
+}
+
+fn outer_losses(ground: &Ground, member: &Member) -> CardLosses {
+    // A veth counts apart what its program drops.
+    losses(ground, member.outer_index, "veth", member.guard_mode(), 0)
 }
 
 /// A pair hands a packet over as its sender's stack has left it, and that leaves checksums to the hardware, of which there is none.

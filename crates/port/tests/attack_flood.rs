@@ -79,7 +79,12 @@ fn broadcasts_keep_nobody_from_opening_and_cost_a_neighbour_nothing(#[case] mode
 
         let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         let (mut refused, mut took, mut looks) = (Vec::new(), Vec::new(), Vec::new());
-        let lost = || uplink.statistics().map(|now| now.transmit_drops + now.refused_redirects).expect("statistics");
+        let lost = || {
+            uplink
+                .statistics()
+                .map(|now| now.transmit_drops.unwrap_or(0) + now.refused_redirects.unwrap_or(0))
+                .expect("statistics")
+        };
         let lost_before = lost();
         std::thread::scope(|scope| {
             for flooder in &mut flooders {
@@ -140,7 +145,7 @@ fn losses_that_are_not_a_ports_own_keep_it_from_nothing() {
         let to_all = Ethernet::new(MacAddr::BROADCAST, stage.lab.card_mac());
         let long = to_all.udp(from, SocketAddr::new(Ipv4Addr::BROADCAST.into(), 9), &[0; 1_400]);
         let (stop, mut refused) = (AtomicBool::new(false), Vec::new());
-        let lost = || uplink.statistics().expect("statistics").transmit_drops;
+        let lost = || uplink.statistics().expect("statistics").transmit_drops.expect("a pair counts them");
         std::thread::scope(|scope| {
             // One on each CPU, so that losses meet every moment of a self-test.
             for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {

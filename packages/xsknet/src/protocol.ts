@@ -248,10 +248,10 @@ const uplinkStatistics = v.strictObject({
   program: counters,
   /** Frames from outer ends of ports that were just being opened or closed. */
   unattributed: counters,
-  /** Frames that the card would not take. */
-  transmitDrops: count,
-  /** Redirects that the kernel refused after the uplink program had returned. */
-  refusedRedirects: count,
+  /** Frames that the card would not take; `null` where its driver does not count them. */
+  transmitDrops: v.nullable(count),
+  /** Redirects that the kernel refused after the uplink program had returned; `null` where nobody counts them. */
+  refusedRedirects: v.nullable(count),
   /** Frames by which the daemon announced ports to the neighbours, from the ports' MACs. */
   announced: count,
   /** The ports that were closed since, summed up. `socket` counts those sockets that the daemon could ask. */

@@ -67,7 +67,8 @@ interface Hop {
   readonly hop: string
   readonly seen?: number
   readonly onward?: Record<string, number>
-  readonly lost: Record<string, number>
+  /** By reason; `null` is not counted by anybody. */
+  readonly lost: Record<string, number | null>
 }
 
 function program(hop: string, { seen, passed, toPort, toUplink, toSocket, dropped }: Counters): Hop {
@@ -126,12 +127,12 @@ function hops(all: readonly Hop[]): string {
   return table(['  hop', 'seen', 'onward', 'lost', 'of these'], rows, [1, 2, 3])
 }
 
-function parts(counts: Record<string, number>, before = ''): string[] {
-  return Object.entries(counts).flatMap(([what, count]) => (count === 0 ? [] : [`${before}${what} ${count}`]))
+function parts(counts: Record<string, number | null>, before = ''): string[] {
+  return Object.entries(counts).flatMap(([what, count]) => (count === 0 ? [] : [`${before}${what} ${count ?? 'not counted'}`]))
 }
 
-function sum(counts: Record<string, number>): number {
-  return Object.values(counts).reduce((sum, count) => sum + count, 0)
+function sum(counts: Record<string, number | null>): number {
+  return Object.values(counts).reduce<number>((sum, count) => sum + (count ?? 0), 0)
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[], right: readonly number[] = []): string {
