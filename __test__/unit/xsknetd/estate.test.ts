@@ -797,8 +797,12 @@ test('a conflict of the host with a port is told to its owner, and a program tha
   t.like(record.of('program-put-back')[0], { program: 'guard', why: 'somebody took it off' })
 })
 
-test('an offload that hides VLANs and was switched off again is in the log', async (t) => {
+test('an offload that hides VLANs and was switched off again is in the log, and a VLAN that is let in again', async (t) => {
   const { ground, record } = await setUp()
+  ground.change({ uplink: 'eth0', vlan: 42 })
+  ground.change({ uplink: 'eth0', vlan: 42, failure: 'no device' })
+  t.like(record.of('vlan-let-in')[0], { uplink: 'eth0', vlan: 42 })
+  t.like(record.of('vlan-shut-out')[0], { uplink: 'eth0', vlan: 42, failure: 'no device' })
   ground.change({ uplink: 'eth0', offload: 'rx-vlan-hw-parse' })
   ground.change({ uplink: 'eth0', offload: 'rx-vlan-hw-parse', failure: 'not permitted' })
   t.like(record.of('offload-put-back')[0], { uplink: 'eth0', offload: 'rx-vlan-hw-parse' })

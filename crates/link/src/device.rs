@@ -32,6 +32,10 @@ pub struct Device {
     pub kind: Option<String>,
     /// Why frames for other MACs than its own never come, whatever it says to filters and promiscuous mode; `None` where they may.
     pub deaf: Option<&'static str>,
+    /// The bridge, bond or the like whose port it is.
+    pub master: Option<IfIndex>,
+    /// Of a VLAN device (802.1Q) of a card in this namespace.
+    pub vlan: Option<VlanOf>,
     /// The other end of a veth pair, by its index in *its* namespace.
     pub peer_index: Option<IfIndex>,
     /// Queues to send on that were allocated.
@@ -42,6 +46,15 @@ pub struct Device {
     pub xdp: Vec<AttachedXdp>,
     /// Its counters.
     pub stats: LinkStats,
+}
+
+/// Which frames are a VLAN device's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VlanOf {
+    /// The card.
+    pub card: IfIndex,
+    /// The VLAN.
+    pub id: u16,
 }
 
 /// An XDP program on a device.
@@ -96,6 +109,7 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_STATS64: u16 = 23;
@@ -103,9 +117,12 @@ const IFLA_PROMISCUITY: u16 = 30;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_CARRIER_CHANGES: u16 = 35;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_VLAN_PROTOCOL: u16 = 5;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const MACVLAN_MODE_PASSTHRU: u32 = 8;
 const IFLA_XDP_DRV_PROG_ID: u16 = 5;
@@ -128,6 +145,10 @@ impl Device {
         let info = |wanted| find(IFLA_LINKINFO).and_then(|info| attributes(info).find(|&(kind, _)| kind == wanted));
         let kind = info(IFLA_INFO_KIND).and_then(|(_, value)| text_of(value)).map(str::to_owned);
         let deaf = deaf(kind.as_deref(), info(IFLA_INFO_DATA).map(|(_, data)| data));
+        let data = info(IFLA_INFO_DATA).map(|(_, data)| data).filter(|_| kind.as_deref() == Some("vlan"));
+        // A number of another namespace is none of here.
+        let card = number(IFLA_LINK).filter(|_| find(IFLA_LINK_NETNSID).is_none()).and_then(IfIndex::new);
+        let vlan = data.and_then(vlan_id).and_then(|id| Some(VlanOf { card: card?, id }));
         // For other kinds IFLA_LINK is the device below.
         let peer_index = number(IFLA_LINK).filter(|_| kind.as_deref() == Some("veth")).and_then(IfIndex::new);
         Some(Self {
@@ -143,6 +164,8 @@ impl Device {
             alias: text(IFLA_IFALIAS),
             kind,
             deaf,
+            master: number(IFLA_MASTER).and_then(IfIndex::new),
+            vlan,
             peer_index,
             tx_queues: number(IFLA_NUM_TX_QUEUES).unwrap_or(1),
             rx_queues: number(IFLA_NUM_RX_QUEUES).unwrap_or(1),
@@ -165,6 +188,18 @@ fn deaf(kind: Option<&str>, data: Option<&[u8]>) -> Option<&'static str> {
         "ipvlan" | "ipvtap" => Some("an ipvlan gets frames for its own IP addresses alone"),
         _ => None,
     }
+}
+
+/// Of a VLAN of 802.1Q; those of 802.1ad are others.
+fn vlan_id(data: &[u8]) -> Option<u16> {
+    let number = |wanted| {
+        let (_, value) = attributes(data).find(|&(kind, _)| kind == wanted)?;
+        value.try_into().ok()
+    };
+    let protocol =
+        number(IFLA_VLAN_PROTOCOL).map_or(libc::ETH_P_8021Q, |protocol| i32::from(u16::from_be_bytes(protocol)));
+    (protocol == libc::ETH_P_8021Q).then_some(())?;
+    number(IFLA_VLAN_ID).map(u16::from_ne_bytes)
 }
 
 fn attached(xdp: &[u8]) -> Vec<AttachedXdp> {
@@ -247,6 +282,37 @@ mod tests {
         let hardware = AttachedXdp { program_id: 12, mode: AttachedXdpMode::Hardware };
         assert_eq!(device.xdp, [native, hardware]);
         assert_eq!(device.stats, LinkStats { rx_packets: 1, tx_packets: 2, rx_bytes: 3, ..LinkStats::default() });
+    }
+
+    #[test]
+    fn a_vlan_device_is_known_by_its_card_and_id() {
+        let parse = |protocol: Option<u16>, more: &[LinkAttribute]| {
+            let short = |kind, value: [u8; 2]| DefaultNla::new(kind, value.to_vec());
+            let mut data = vec![short(IFLA_VLAN_ID, 42_u16.to_ne_bytes())];
+            data.extend(protocol.map(|protocol| short(IFLA_VLAN_PROTOCOL, protocol.to_be_bytes())));
+            let mut bytes = vec![0; data.as_slice().buffer_len()];
+            data.as_slice().emit(&mut bytes);
+            let kind = DefaultNla::new(IFLA_INFO_KIND, b"vlan\0".to_vec());
+            let mut message = LinkMessage::default();
+            message.header.index = 7;
+            message.attributes = vec![
+                LinkAttribute::IfName("eth0.42".to_owned()),
+                LinkAttribute::Mtu(1500),
+                LinkAttribute::Link(3),
+                nested(IFLA_LINKINFO, &[kind, DefaultNla::new(IFLA_INFO_DATA, bytes)]),
+            ];
+            message.attributes.extend_from_slice(more);
+            let mut bytes = vec![0; message.buffer_len()];
+            message.emit(&mut bytes);
+            Device::parse(&bytes).expect("a device")
+        };
+        let of = VlanOf { card: IfIndex::new(3).unwrap(), id: 42 };
+        assert_eq!(parse(Some(0x8100), &[]).vlan, Some(of));
+        assert_eq!(parse(None, &[]).vlan, Some(of));
+        assert_eq!(parse(Some(0x88a8), &[]).vlan, None, "a service VLAN");
+        assert_eq!(parse(Some(0x8100), &[LinkAttribute::Other(number(IFLA_LINK_NETNSID, 0))]).vlan, None);
+        let port = parse(None, &[LinkAttribute::Other(number(IFLA_MASTER, 9))]);
+        assert_eq!(port.master, IfIndex::new(9));
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub enum Offload {
     VlanTx,
     /// A received tag is taken out of the frame and travels beside it, where native XDP cannot see it.
     VlanRx,
+    /// The device drops the frames of VLANs (802.1Q) that nobody has asked it for.
+    VlanFilter,
     /// A frame is handed to the device in several pieces. Without it the kernel joins them first, so that an AF_XDP socket
     /// whose owner cuts a frame inside its Ethernet header (`XDP_PKT_CONTD` behind a few bytes) cannot bring such a frame to
     /// `eth_type_trans()` at the other end of a pair, which takes it for a bug of the kernel.
@@ -69,6 +71,7 @@ impl Offload {
             Self::Gro => name == "rx-gro",
             Self::VlanTx => matches!(name, "tx-vlan-hw-insert" | "tx-vlan-stag-hw-insert"),
             Self::VlanRx => matches!(name, "rx-vlan-hw-parse" | "rx-vlan-stag-hw-parse"),
+            Self::VlanFilter => name == "rx-vlan-filter",
             Self::ScatterGather => name == "tx-scatter-gather",
         }
     }

@@ -36,9 +36,10 @@ mod quiet;
 #[expect(unsafe_code, reason = "unshare, packet sockets, some ioctls and the memory that one of them writes to")]
 mod sys;
 mod veth;
+mod vlan;
 mod xdp_features;
 
-pub use device::{AttachedXdp, AttachedXdpMode, Device, LinkStats};
+pub use device::{AttachedXdp, AttachedXdpMode, Device, LinkStats, VlanOf};
 pub use device_name::{DeviceName, IfIndex, InvalidDeviceName};
 pub use ethtool::{Ethtool, Statistics};
 pub use features::{Feature, FeatureChange, FeatureSet, Names, Offload, OffloadError};

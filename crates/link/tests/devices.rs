@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::common::{Pair, name};
-use xsknet_link::{DeviceRef, End, IfIndex, LinkError, Links, MacAddr, Netns, VethPair};
+use xsknet_link::{DeviceRef, End, IfIndex, LinkError, Links, MacAddr, Netns, VethPair, VlanOf};
 
 #[test]
 fn one_message_makes_a_pair_across_two_namespaces() {
@@ -41,6 +41,34 @@ fn either_end_may_be_made_elsewhere() {
     let made = links.add_veth(&VethPair::new(End::new(name("a")).inside(&there), End::new(name("b")))).unwrap();
     assert_eq!(links.by_name(&name("b")).unwrap().index, made.inner);
     assert_eq!(Links::in_namespace(&there).unwrap().by_name(&name("a")).unwrap().index, made.outer);
+}
+
+/// Where the kernel has none it says so, and that is all that can be seen there.
+#[test]
+fn a_vlan_device_is_made_in_another_namespace_and_once() {
+    let (pair, elsewhere) = (Pair::new(), Netns::create().unwrap());
+    let (links, card) = (&pair.outer.links, pair.outer.index);
+    match links.add_vlan(card, 42, &name("v1.42"), &elsewhere) {
+        Ok(made) => {
+            assert!(made);
+            let device = Links::in_namespace(&elsewhere).unwrap().by_name(&name("v1.42")).unwrap();
+            assert_eq!(
+                (device.kind.as_deref(), device.up, device.vlan),
+                (Some("vlan"), false, None),
+                "of another namespace"
+            );
+            assert!(!links.add_vlan(card, 42, &name("again"), &elsewhere).unwrap(), "the card has one");
+            assert!(!links.add_vlan(card, 42, &name("here"), &pair.outer.netns).unwrap(), "wherever it is");
+            assert!(links.add_vlan(card, 43, &name("here"), &pair.outer.netns).unwrap());
+            let here = links.by_name(&name("here")).unwrap();
+            assert_eq!(here.vlan, Some(VlanOf { card, id: 43 }));
+        }
+        Err(error) => assert_eq!(error.errno(), Some(libc::EOPNOTSUPP), "{error}"),
+    }
+    assert!(matches!(
+        links.add_vlan(IfIndex::new(4711).unwrap(), 42, &name("none"), &elsewhere),
+        Err(LinkError::DeviceMissing { .. } | LinkError::Refused { .. })
+    ));
 }
 
 #[test]

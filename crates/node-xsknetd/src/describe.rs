@@ -643,7 +643,8 @@ impl From<&xsknet_port::CardState> for Card {
 }
 
 /// What others did that nothing was lost by: `card` has changed, the host has the port's `address`, a `program` was put back on a device,
-/// `why` tells where from, or an `offload` was switched on and off again, unless there is a `failure`.
+/// `why` tells where from, an `offload` was switched on and off again, or a `vlan` was shut out and
+/// let in again, unless there is a `failure`.
 #[napi(object, object_from_js = false)]
 pub struct Change {
     pub uplink: String,
@@ -654,6 +655,7 @@ pub struct Change {
     pub device: Option<String>,
     pub why: Option<String>,
     pub offload: Option<String>,
+    pub vlan: Option<u32>,
     pub failure: Option<String>,
 }
 

@@ -99,6 +99,7 @@ fn of_step(step: &StepError) -> &'static str {
         | StepError::Map(_)
         | StepError::Run(_)
         | StepError::Socket(_)
+        | StepError::VlanShut { .. }
         | StepError::Io { .. } => "KERNEL_REFUSED",
     }
 }

@@ -569,6 +569,7 @@ fn heard(notice: Notice) -> Heard {
         device: None,
         why: None,
         offload: None,
+        vlan: None,
         failure: None,
     };
     Heard::Change(Box::new(match notice {
@@ -590,6 +591,7 @@ fn heard(notice: Notice) -> Heard {
             failure,
             ..change(uplink)
         },
+        Notice::Vlan { uplink, vlan, failure } => Change { vlan: Some(vlan.into()), failure, ..change(uplink) },
         Notice::Offload { uplink, offload, failure } => Change { offload: Some(offload), failure, ..change(uplink) },
     }))
 }

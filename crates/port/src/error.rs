@@ -493,6 +493,14 @@ pub enum StepError {
         /// Frames that the card has received since.
         frames: u64,
     },
+    /// A card filters VLANs, and cannot be told of one.
+    #[error("nothing of VLAN {id} comes in: {why}")]
+    VlanShut {
+        /// The VLAN.
+        id: u16,
+        /// What was tried.
+        why: String,
+    },
     /// Anything else of the kernel's.
     #[error("cannot {attempt}")]
     Io {
@@ -518,6 +526,9 @@ impl StepError {
             Self::Io { cause, .. } => hint_of(cause),
             Self::Deaf { .. } => {
                 Some("start the daemon in skb mode, where the kernel runs it instead of the driver".into())
+            }
+            Self::VlanShut { id, .. } => {
+                Some(format!("make a device of VLAN {id} on the card: `ip link add … type vlan id {id}`"))
             }
             Self::Journal(_) | Self::Table(_) | Self::Map(_) | Self::Run(_) | Self::Socket(_) => {
                 remedy(self).map(Into::into)

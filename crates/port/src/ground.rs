@@ -135,7 +135,7 @@ impl Ground {
     }
 
     /// The name that the host's device of this number has now: a record tells the one that it had.
-    fn hosts(&self, index: IfIndex) -> Result<Option<DeviceName>, LinkError> {
+    pub(crate) fn card(&self, index: IfIndex) -> Result<Option<DeviceName>, LinkError> {
         if !self.host_is_meant {
             return Ok(None);
         }
@@ -271,26 +271,34 @@ impl Ground {
                 Ok(())
             }
             Change::Offload { index, feature, was, .. } => {
-                if let Some(device) = self.hosts(*index)? {
+                if let Some(device) = self.card(*index)? {
                     let change = FeatureChange { name: feature.clone(), was: *was };
                     self.host.ethtool.restore_features(&device, &[change])?;
                 }
                 Ok(())
             }
             Change::Offloads { index, were, .. } => {
-                if let Some(device) = self.hosts(*index)? {
+                if let Some(device) = self.card(*index)? {
                     self.host.ethtool.restore_features(&device, were)?;
                 }
                 Ok(())
             }
             Change::Filter { index, mac, .. } => {
-                if self.hosts(*index)?.is_some() {
+                if self.card(*index)?.is_some() {
                     self.host.links.remove_filter(*index, *mac)?;
                 }
                 Ok(())
             }
+            Change::Vlan { device, .. } => match self.ports.links.by_name(device) {
+                Ok(there) if there.kind.as_deref() == Some("vlan") => match self.ports.links.delete(there.index) {
+                    Err(LinkError::DeviceMissing { .. }) => Ok(()),
+                    other => Ok(other?),
+                },
+                Ok(_) | Err(LinkError::DeviceMissing { .. }) => Ok(()),
+                Err(error) => Err(error.into()),
+            },
             Change::Promiscuous { index, .. } => {
-                if self.hosts(*index)?.is_some() {
+                if self.card(*index)?.is_some() {
                     self.host.links.set_promiscuous(*index, false)?;
                 }
                 Ok(())

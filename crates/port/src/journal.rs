@@ -39,6 +39,8 @@ pub enum Change {
     Offloads { device: DeviceName, index: IfIndex, were: Vec<FeatureChange> },
     /// An address in a card's filter.
     Filter { device: DeviceName, index: IfIndex, mac: MacAddr },
+    /// A VLAN device of a card, among the ports' devices, so that the card's filter lets the VLAN in.
+    Vlan { device: DeviceName, id: u16 },
     /// A card put into promiscuous mode because it refused a filter.
     Promiscuous { device: DeviceName, index: IfIndex },
 }

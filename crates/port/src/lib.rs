@@ -58,6 +58,7 @@ mod statistics;
 mod tried;
 mod turns;
 mod uplink;
+mod vlans;
 mod watch;
 
 pub use ability::Ability;

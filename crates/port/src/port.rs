@@ -348,10 +348,11 @@ impl Hold {
                 let (mac, uplink) = (claim.mac, uplink.info.device.clone());
                 return Err(OpenPortError::MacTaken { mac, uplink, holder: "a neighbour".into() });
             }
-            let_in(&uplink, id, &claim).map_err(step)?;
+            let vlan = let_in(&uplink, id, &claim).map_err(step)?;
             // The port is built while the neighbours think.
             let question = Question::ask(&uplink, &claim);
             let (room, mut info, mut made) = build(plan, &uplink, &datapath, &uplink.port_scope(id))?;
+            info.tried.extend(vlan);
             match &question {
                 Ok(question) => question.answer(&uplink)?,
                 Err(tried) => info.tried.push(tried.clone()),

@@ -12,6 +12,7 @@ use xsknet_xsk::{Created, QueueId, Request, Socket, prefer_busy_poll};
 use crate::claims::Claim;
 use crate::client_end::ClientEnd;
 use crate::error::{OpenPortError, StepError};
+use crate::filters::Entry;
 use crate::ground::{Ground, Site};
 use crate::journal::{Change, Scope};
 use crate::names::PinPath;
@@ -21,6 +22,7 @@ use crate::port::{PortInfo, PortOptions};
 use crate::remains::Umem;
 use crate::tried::Tried;
 use crate::uplink::{Part, Repair, TAKEN_OFF, UplinkState};
+use crate::vlans;
 
 /// The kernel's half of a port.
 #[derive(Debug)]
@@ -353,18 +355,27 @@ impl Pair {
     }
 }
 
-/// Has the card take in the frames of what a port claims.
-pub(crate) fn let_in(uplink: &UplinkState, id: PortId, claim: &Claim) -> Result<(), StepError> {
-    for mac in filters_of(claim) {
+/// Has the card take in the frames of what a port claims. Tells what a VLAN took.
+pub(crate) fn let_in(uplink: &UplinkState, id: PortId, claim: &Claim) -> Result<Option<Tried>, StepError> {
+    let mut told = None;
+    for entry in filters_of(claim) {
         let mut open = uplink.lock();
-        let Some(card) = open.as_mut() else { return Ok(()) };
-        card.let_in.entry(id).or_default().push(mac);
-        if card.filters.need(mac) {
-            tell_card(uplink, mac)?;
+        let Some(card) = open.as_mut() else { return Ok(told) };
+        card.let_in.entry(id).or_default().push(entry);
+        let is_first = card.filters.need(entry);
+        match entry {
+            Entry::Mac(mac) if is_first => tell_card(uplink, mac)?,
+            Entry::Mac(_) => {}
+            // Each port is told.
+            Entry::Vlan(vlan) => {
+                let way = vlans::let_in(uplink, vlan)?;
+                told = way.tried(vlan);
+                card.ways.insert(vlan, way);
+            }
         }
     }
     uplink.ground.passed("the card lets the port's frames in");
-    Ok(())
+    Ok(told)
 }
 
 /// Takes back as much of that as was done.
@@ -372,22 +383,28 @@ pub(crate) fn let_out(uplink: &UplinkState, id: PortId) -> Result<(), StepError>
     let mut last = Ok(());
     let mut open = uplink.lock();
     let Some(card) = open.as_mut() else { return Ok(()) };
-    for mac in card.let_in.remove(&id).unwrap_or_default() {
-        if card.filters.release(mac)
-            && let Err(cause) = uplink.remove_filter(mac)
-        {
-            last = Err(cause);
+    for entry in card.let_in.remove(&id).unwrap_or_default() {
+        if !card.filters.release(entry) {
+            continue;
         }
+        let undone = match entry {
+            Entry::Mac(mac) => uplink.remove_filter(mac),
+            Entry::Vlan(vlan) => {
+                card.ways.remove(&vlan);
+                vlans::let_out(uplink, vlan)
+            }
+        };
+        last = undone.and(last);
     }
     last
 }
 
-fn filters_of(claim: &Claim) -> BTreeSet<MacAddr> {
+fn filters_of(claim: &Claim) -> BTreeSet<Entry> {
     let solicited = claim.addresses.iter().filter_map(|address| match address {
         IpAddr::V6(address) => Some(MacAddr::solicited_node(*address)),
         IpAddr::V4(_) => None,
     });
-    solicited.chain([claim.mac]).collect()
+    solicited.chain([claim.mac]).map(Entry::Mac).chain(claim.vlan.id().map(Entry::Vlan)).collect()
 }
 
 /// Has the uplink's program send frames to the port, and the guard let the port's frames out; then the port comes up. The outer ends come
@@ -419,13 +436,20 @@ fn tell_card(uplink: &UplinkState, mac: MacAddr) -> Result<(), StepError> {
         FilterAnswer::AlreadyThere => uplink.ground.forget(&change),
         FilterAnswer::Refused(_) => {
             uplink.ground.forget(&change)?;
-            if links.by_index(index)?.promiscuous {
-                return Ok(());
-            }
-            let change = Change::Promiscuous { device, index };
-            uplink.ground.change(&scope, change, || Ok(links.set_promiscuous(index, true)?))
+            make_promiscuous(uplink)
         }
     }
+}
+
+/// Unless somebody has asked for it already.
+pub(crate) fn make_promiscuous(uplink: &UplinkState) -> Result<(), StepError> {
+    let (device, index) = (uplink.info.device.clone(), uplink.info.index);
+    let links = &uplink.ground.host.links;
+    if links.by_index(index)?.promiscuous {
+        return Ok(());
+    }
+    let change = Change::Promiscuous { device, index };
+    uplink.ground.change(&uplink.scope(), change, || Ok(links.set_promiscuous(index, true)?))
 }
 
 /// A panic while it was written to leaves tables that the kernel holds all the same.

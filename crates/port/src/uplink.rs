@@ -15,7 +15,7 @@ use xsknet_xsk::SharedSocket;
 use crate::claims::{Claim, Claims};
 use crate::drivers::CardLosses;
 use crate::error::{CloseError, ManageError, OpenPortError, StepError};
-use crate::filters::Filters;
+use crate::filters::{Entry, Filters};
 use crate::ground::Ground;
 use crate::hearing::{Deaf, Hearing, Round};
 use crate::journal::{Change, Scope};
@@ -30,6 +30,7 @@ use crate::room::{self, Member, Room};
 use crate::shared::{self, SharedUmem};
 use crate::statistics::{PortStatistics, UplinkStatistics};
 use crate::tried::Tried;
+use crate::vlans::{self, Way};
 use crate::watch::Loss;
 
 /// The programs and tables of an uplink, read side by side, and written for moments.
@@ -117,10 +118,12 @@ pub(crate) struct UplinkState {
 pub(crate) struct OpenUplink {
     pub(crate) datapath: SharedDatapath,
     pub(crate) filters: Filters,
-    /// The addresses that the card lets in for each port.
-    pub(crate) let_in: BTreeMap<PortId, Vec<MacAddr>>,
+    /// What the card lets in for each port.
+    pub(crate) let_in: BTreeMap<PortId, Vec<Entry>>,
     /// What ports have, those included that are just being opened or closed.
     claims: Claims,
+    /// How the VLANs of ports get in.
+    pub(crate) ways: BTreeMap<u16, Way>,
     /// The ports that frames are steered to.
     rooms: BTreeMap<PortId, Arc<Room>>,
     /// What has frames come in at a card whose program runs in skb mode, once it was needed.
@@ -156,6 +159,8 @@ pub(crate) enum Part {
     },
     /// An offload of the card that has to be off.
     Offload { name: String },
+    /// A VLAN that the card has to let in.
+    Vlan { id: u16 },
 }
 
 /// What had become of a program that is off its device.
@@ -278,6 +283,7 @@ impl Uplink {
             datapath: Arc::new(RwLock::new(datapath)),
             filters: Filters::default(),
             let_in: BTreeMap::new(),
+            ways: BTreeMap::new(),
             claims: Claims::new(device.clone(), spoiled.collect()),
             rooms: BTreeMap::new(),
             injector: None,
@@ -519,11 +525,45 @@ impl UplinkState {
         }
     }
 
+    /// Lets VLANs of ports in again that somebody has shut out: a device of the host that asked for one is gone, or a filter was switched
+    /// on.
+    fn hold_vlans(&self) -> Vec<Repair> {
+        let Some(ids) = self.lock().as_ref().map(|card| card.filters.vlans()) else { return Vec::new() };
+        let again = |id: u16| {
+            // Held, so that the last port of it does not go meanwhile.
+            let mut open = self.lock();
+            let card = open.as_mut().filter(|card| card.filters.vlans().contains(&id))?;
+            let before = card.ways.get(&id).cloned();
+            // What was refused once would be each second.
+            if matches!(before, Some(Way::Promiscuous(_) | Way::Shut(_))) {
+                return None;
+            }
+            let way = vlans::let_in(self, id);
+            let outcome = match way {
+                Ok(way) => {
+                    card.ways.insert(id, way.clone());
+                    if let Way::Shut(why) = way {
+                        return Some(Repair { part: Part::Vlan { id }, outcome: Err(StepError::VlanShut { id, why }) });
+                    }
+                    if before.as_ref() == Some(&way) || matches!(way, Way::Open | Way::Theirs) {
+                        return None;
+                    }
+                    Ok(())
+                }
+                // A card that is gone is told of otherwise.
+                Err(_) => return None,
+            };
+            Some(Repair { part: Part::Vlan { id }, outcome })
+        };
+        ids.into_iter().filter_map(again).collect()
+    }
+
     /// Does again what somebody has undone about the card or the pairs. Tells what, and whether that could be done.
     pub(crate) fn repair(&self) -> Vec<Repair> {
         let mut repairs = std::mem::take(&mut *self.repaired.lock().unwrap_or_else(PoisonError::into_inner));
         repairs.extend(self.repair_own().or_else(|| self.listen()));
         repairs.extend(self.hold_offloads());
+        repairs.extend(self.hold_vlans());
         let Some((datapath, rooms)) = self.rooms() else { return repairs };
         for room in rooms {
             // One that is being closed loses its programs.

@@ -58,6 +58,16 @@ pub enum Notice {
         /// Why it is not back.
         failure: Option<String>,
     },
+    /// Somebody had a card shut out a VLAN of ports, by deleting the host's device of it for one, and it is let in again. Where that fails,
+    /// it is tried again.
+    Vlan {
+        /// The card.
+        uplink: DeviceName,
+        /// The VLAN.
+        vlan: u16,
+        /// Why nothing of it comes in.
+        failure: Option<String>,
+    },
     /// Somebody switched an offload of a card on that keeps VLANs apart only while it is off, and it was switched off again. In the
     /// meantime frames of any VLAN looked untagged. Where that fails, it is tried again.
     Offload {
@@ -324,6 +334,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
             (Part::Program { key, program, device, why }, _) => {
                 Notice::Repaired { uplink, key: *key, program, device: device.clone(), why: why.clone(), failure }
             }
+            (Part::Vlan { id }, _) => Notice::Vlan { uplink, vlan: *id, failure },
             (Part::Offload { name }, _) => Notice::Offload { uplink, offload: name.clone(), failure },
         };
         (self.hear)(notice);

@@ -392,7 +392,7 @@ export class Estate {
     return closing
   }
 
-  #follow({ uplink, port, card, address, program, device, why, offload, failure }: Change): void {
+  #follow({ uplink, port, card, address, program, device, why, offload, vlan, failure }: Change): void {
     const known = this.#uplinks.get(uplink)
     if (!known) return
     if (card) {
@@ -411,6 +411,9 @@ export class Estate {
     if (program !== undefined) {
       const event = failure === undefined ? 'program-put-back' : 'program-missing'
       this.#log(event, { uplink, port, program, device, failure, why })
+    }
+    if (vlan !== undefined) {
+      this.#log(failure === undefined ? 'vlan-let-in' : 'vlan-shut-out', { uplink, vlan, failure })
     }
     if (offload !== undefined) {
       const event = failure === undefined ? 'offload-put-back' : 'offload-on'

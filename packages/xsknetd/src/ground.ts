@@ -42,6 +42,8 @@ export interface Change {
   readonly why?: string
   /** An offload of the card that hides VLANs, which was switched on and off again, unless there is a `failure`. */
   readonly offload?: string
+  /** A VLAN of ports that the card was made to shut out, and lets in again, unless there is a `failure`. */
+  readonly vlan?: number
   readonly failure?: string
 }
 
