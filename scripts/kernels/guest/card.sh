@@ -1,0 +1,51 @@
+# Two cards of one driver in one guest, whose MACs tell which is which.
+HOST=
+remote() { nsenter --net=/run/netns/remote -- "$@"; }
+device_of() { ip -o link | mawk -v mac="$1" '$0 ~ mac { sub(/[:@].*/, "", $2); print $2 }'; }
+
+build() {
+  modprobe virtio_pci
+  modprobe "$MODULE"
+  both() { near=$(device_of 52:54:00:00:00:01); far=$(device_of 52:54:00:00:00:02); [ -n "$near" ] && [ -n "$far" ]; }
+  step 'wire: cards' wait_for 10 both || return
+  bus=$(basename "$(readlink -f "/sys/class/net/$near/device")")
+  bound=$(readlink -f "/sys/class/net/$near/device/driver")
+  ip netns add remote
+  ip link set "$far" netns remote
+  remote ip link set lo up
+  remote ip link set "$far" name far0
+  remote ip addr add 192.0.2.2/24 dev far0
+  remote ip addr add 2001:db8::2/64 dev far0 nodad
+  remote ip link set far0 up
+  name_card "$near"
+  ethtool -i card0 | head -n 2
+  ethtool -l card0
+  ethtool -k card0 | grep -E '^(generic-receive|large-receive|rx-gro-hw|rx-vlan|rx-checksumming)'
+  left > /tmp/left
+}
+
+name_card() {
+  ip link set "$1" down
+  ip link set "$1" name card0
+  ip addr add 192.0.2.1/24 dev card0
+  ip addr add 2001:db8::1/64 dev card0 nodad
+  ip link set card0 up
+}
+
+# The driver goes, as when a card is pulled out; the writer waits for as long as somebody holds the device.
+vanish() {
+  echo "$bus" > "$bound/unbind" &
+  wait_for 30 stopped $!
+}
+reappear() {
+  echo "$bus" > "$bound/bind"
+  back() { near=$(device_of 52:54:00:00:00:01); [ -n "$near" ]; }
+  wait_for 20 back && name_card "$near"
+}
+# What the driver does not do without us is not our fault.
+control() {
+  step 'wire: driver unbound' vanish
+  step 'wire: driver bound again' reappear
+  step 'wire: ping again' pings 192.0.2.1
+}
+demolish() { ip netns del remote; }
