@@ -73,6 +73,7 @@ export function unpack(folder, packages, { dependencies = false } = {}) {
   rmSync(unfinished, { recursive: true, force: true })
   for (const file of readdirSync(archives)) if (file.endsWith('.deb')) run('dpkg-deb', ['-x', `${archives}${file}`, unfinished])
   rmSync(archives, { recursive: true })
+  rmSync(folder, { recursive: true, force: true })
   renameSync(unfinished, folder)
 }
 

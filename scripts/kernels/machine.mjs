@@ -1,9 +1,10 @@
-// One virtual machine: QEMU in software, which works inside a virtual machine, too. It has a network namespace without a name, in which a bridge between two
-// taps is the wire, so that everything is gone with the process, and the process with this one.
+// One virtual machine: QEMU in software, which works inside a virtual machine, too. The wire between its two NICs is a hub of QEMU's own
+// where the host need not take part. All that it has of the host is gone with the process, and the process with this one.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createWriteStream, mkdirSync } from 'node:fs'
 import { createInterface } from 'node:readline'
+import { Stop } from '../lib/run.mjs'
 import { TOOLS_FOLDER, tool } from './image.mjs'
 import { place } from './place.mjs'
 
@@ -12,20 +13,23 @@ const MEMORY = 1536 // MiB; the system is in it
 const MINUTES = 30 // more than any run has taken, with a machine that is busy otherwise
 const QUEUES = 4 // virtio-net sends from XDP on queues of its own, one a processor
 
-const WIRE = `
+/**
+ * What only a tap of the host offers a guest, and virtio-net has: several queues, checksums and segments that are left to the receiver.
+ * The namespace of the taps and of the bridge between them has no name, so that it ends with QEMU.
+ */
+const TAPS = `
 ip link set lo up
 ip link add wire type bridge mcast_snooping 0
 echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 # nothing else is to speak on the wire
 ip link set wire up
 for tap in near far; do
-  ip tuntap add $tap mode tap vnet_hdr $1
+  ip tuntap add $tap mode tap vnet_hdr multi_queue
   ip link set $tap master wire up
 done
-shift
 exec "$@"`
 
 /** Runs the steps of a driver on a kernel; `onLine` gets the lines of the guest's console that begin with `@@`. */
-export async function runMachine({ kernel, folder }, { driver, module = '', device, modes }, onLine) {
+export async function runMachine({ kernel, folder }, { driver, module = '', device, taps = false, modes }, onLine) {
   mkdirSync(`${place}log`, { recursive: true })
   const log = createWriteStream(`${place}log/${kernel}-${driver}.log`)
   const [qemu, before] = tool('bin/qemu-system-x86_64')
@@ -38,33 +42,37 @@ export async function runMachine({ kernel, folder }, { driver, module = '', devi
     '-machine', 'q35,usb=off', '-accel', 'tcg', '-cpu', 'max', '-smp', `${PROCESSORS}`, '-m', `${MEMORY}`,
     '-kernel', `${folder}vmlinuz`, '-initrd', `${folder}initrd`, '-append', words,
     '-device', 'virtio-rng-pci',
-    ...(device ? ['near', 'far'].flatMap((name, index) => card(name, index + 1, device)) : []),
+    ...(device ? ['near', 'far'].flatMap((name, index) => card(name, index + 1, device, taps)) : []),
   ]
-  const manyQueues = device?.startsWith('virtio') ? 'multi_queue' : 'one_queue'
-  const namespace = ['--pdeathsig', 'KILL', 'unshare', '--net', 'sh', '-ec', WIRE, 'wire', manyQueues]
-  const environment = { ...process.env, QEMU_MODULE_DIR: `${TOOLS_FOLDER}/usr/lib/x86_64-linux-gnu/qemu` }
-  const child = spawn('setpriv', [...namespace, qemu, ...before, ...options], {
+  const surroundings = ['--pdeathsig', 'KILL', ...(taps ? ['unshare', '--net', 'sh', '-ec', TAPS, 'taps'] : [])]
+  const child = spawn('setpriv', [...surroundings, qemu, ...before, ...options], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: environment,
+    env: { ...process.env, QEMU_MODULE_DIR: `${TOOLS_FOLDER}/usr/lib/x86_64-linux-gnu/qemu` },
   })
-  const end = () => child.kill('SIGKILL')
-  const timer = setTimeout(end, MINUTES * 60_000)
+  let ending
+  const end = (why) => {
+    ending = why
+    child.kill('SIGKILL')
+  }
+  const timer = setTimeout(end, MINUTES * 60_000, 'late')
   process.on('SIGINT', end).on('SIGTERM', end)
   child.stderr.pipe(log, { end: false })
   child.stdout.pipe(log, { end: false })
   createInterface(child.stdout).on('line', (line) => line.startsWith('@@ ') && onLine(line.slice(3).trimEnd()))
-  const [code, signal] = await once(child, 'close')
+  await once(child, 'close')
   log.end()
   clearTimeout(timer)
   process.off('SIGINT', end).off('SIGTERM', end)
-  return { code, signal }
+  if (ending && ending !== 'late') throw new Stop(`ended by ${ending}`)
 }
 
-function card(name, number, device) {
-  const queues = device.startsWith('virtio') ? `,queues=${QUEUES}` : ''
-  // A port of its own: igb and e1000e are PCI Express devices, and do not mind; the others do not either.
+function card(name, number, device, taps) {
   return [
-    ...['-netdev', `tap,id=${name},ifname=${name},script=no,downscript=no,vhost=off${queues}`],
+    ...[
+      '-netdev',
+      taps ? `tap,id=${name},ifname=${name},script=no,downscript=no,vhost=off,queues=${QUEUES}` : `hubport,id=${name},hubid=1`,
+    ],
+    // Behind a PCI Express port of its own, which igb and e1000e are made for and the others do not mind.
     ...['-device', `pcie-root-port,id=slot${number},slot=${number},chassis=${number}`],
     ...['-device', `${device},netdev=${name},bus=slot${number},mac=52:54:00:00:00:0${number},romfile=`],
   ]

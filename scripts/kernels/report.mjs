@@ -1,5 +1,5 @@
 // What the runs come to: which failures are expected, and the table of all.
-import { expectations } from './table.mjs'
+import { quirks } from './table.mjs'
 
 /** What a step is about, in the order of the columns: the part of its name before the colon. */
 const COLUMNS = ['start', 'open', 'traffic', 'sums', 'vlan', 'mtu', 'link', 'refused', 'close', 'unchanged', 'gone', 'kernel']
@@ -16,8 +16,9 @@ export function judge(kernel, driver, steps) {
 }
 
 function reasonFor(step) {
-  const fits = (row) => ['kernel', 'driver', 'mode', 'step'].every((key) => row[key] === undefined || row[key] === step[key])
-  return expectations.find(fits)?.reason
+  const fits = ({ says = /(?:)/, ...row }) =>
+    says.test(step.text) && ['kernel', 'driver', 'mode', 'step'].every((key) => row[key] === undefined || row[key] === step[key])
+  return quirks.find(fits)?.reason
 }
 
 /** A row for each kernel, driver and mode; then what failed, and why, where that is known. */

@@ -9,7 +9,7 @@ step() { # NAME COMMAND…
   shift
   if "$@" > /tmp/step 2>&1; then verdict=pass; else verdict=fail; fi
   echo "@@ step|$MODE|$name|$verdict|$(cut -d. -f1 /proc/uptime) s|$(tail -n 1 /tmp/step)"
-  [ $verdict = pass ] || { sed 's/^/    /' /tmp/step; return 1; }
+  [ $verdict = pass ] || { mawk '{ print "    " $0 }' /tmp/step; return 1; }
 }
 
 wait_for() { # SECONDS COMMAND…
@@ -21,11 +21,11 @@ wait_for() { # SECONDS COMMAND…
   done
 }
 
-running() { [ -d "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status"; }
+running() { [ -d "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2> /dev/null; }
 stopped() { ! running "$1"; }
 log_has() { grep -q -- "$1" /tmp/daemon.log; }
 logged() { wait_for 30 log_has "$1" && grep -- "$1" /tmp/daemon.log | tail -n 1; }
-feature() { host ethtool -k card0 | grep -q "^$1\$"; }
+tags_visible() { host ethtool -k card0 | grep '^rx-vlan-offload' | tee /dev/stderr | grep -q ': off'; }
 last_change() { grep '"uplink-changed"' /tmp/daemon.log | tail -n 1; }
 last_mtu() { last_change | grep -q "\"mtu\":$1"; }
 last_link() { last_change | grep -q "\"link\":\"$1\""; }

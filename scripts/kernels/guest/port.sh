@@ -22,13 +22,6 @@ if step 'vlan: open' grep '^open v' /tmp/client.log; then
     host ip link del card7
   fi
   remote ip link del far7
-
-  # A tag that the card takes out of the frame is invisible to the programs: somebody switches that on.
-  if host ethtool -k card0 | grep -q '^rx-vlan-offload: off$'; then
-    host ethtool -K card0 rxvlan on
-    step 'vlan: rx-vlan-offload put back' wait_for 20 feature 'rx-vlan-offload: off'
-    host ethtool -K card0 rxvlan off
-  fi
 fi
 
 host ip link set card0 mtu 1400
@@ -59,4 +52,12 @@ if [ -n "$outer" ]; then
   step 'refused: ping after it' pings 192.0.2.10
   step 'refused: sums' sums || host ethtool -S card0 | grep -i -E 'xdp|drop|err' | grep -v ': 0$'
 fi
+
+# A tag that the card takes out of the frame is invisible to the programs: somebody switches that on.
+if host ethtool -k card0 | grep -q '^rx-vlan-offload: off$'; then
+  host ethtool -K card0 rxvlan on
+  step 'vlan: rx-vlan-offload put back' wait_for 20 tags_visible
+  host ethtool -K card0 rxvlan off
+fi
+
 step 'close: client' stop_client
