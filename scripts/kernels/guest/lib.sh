@@ -74,6 +74,7 @@ start_client() { # PORTS
   ready_or_over() { grep -q '^ready' /tmp/client.log || stopped $CLIENT; }
   wait_for 90 ready_or_over
   cat /tmp/client.log
+  grep '^refused' /tmp/client.log
   grep -q '^open a' /tmp/client.log
 }
 

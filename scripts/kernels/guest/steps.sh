@@ -30,7 +30,6 @@ control
 gone_in=
 for MODE in $(echo "$MODES" | tr , ' '); do
   state > /tmp/before
-  # What a driver does in answer to XDP and to a change of features can be a new link.
   if step 'start: daemon' start_daemon "$MODE"; then
     : "${gone_in:=$MODE}"
     if step 'open: client' start_client "$PORTS"; then . ./port.sh; fi
@@ -43,15 +42,19 @@ done
 # In one mode: what the daemon does then has nothing to do with where the programs run.
 if [ -n "$gone_in" ]; then
   MODE=$gone_in
-  if step 'gone: start' start_daemon "$MODE" && step 'gone: open' start_client "$PORTS"; then
-    step 'gone: device' vanish
-    step 'gone: followed' logged uplink-gone
-    step 'gone: client knows' lost
-    step 'gone: status' status_knows
-    step 'gone: client ends' stop_client
+  if step 'gone: start' start_daemon "$MODE"; then
+    if step 'gone: open' start_client "$PORTS"; then
+      step 'gone: device' vanish
+      step 'gone: followed' logged uplink-gone
+      step 'gone: client knows' lost
+      step 'gone: status' status_knows
+      step 'gone: client ends' stop_client
+    fi
     step 'gone: stop' stop_daemon
     step 'gone: nothing left' nothing_left
-    if [ "$DRIVER" != veth ] && step 'gone: device again' reappear; then step 'gone: ping host' pings 192.0.2.1; fi
+    if [ ! -e /sys/class/net/card0 ] && [ "$DRIVER" != veth ]; then
+      step 'gone: device again' reappear && step 'gone: ping host' pings 192.0.2.1
+    fi
   fi
   kernel_log
 fi
