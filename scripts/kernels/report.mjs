@@ -2,7 +2,7 @@
 import { quirks } from './table.mjs'
 
 /** What a step is about, in the order of the columns: the part of its name before the colon. */
-const COLUMNS = ['start', 'open', 'traffic', 'sums', 'vlan', 'mtu', 'link', 'refused', 'close', 'unchanged', 'gone', 'kernel']
+const COLUMNS = ['start', 'open', 'traffic', 'sums', 'vlan', 'mtu', 'link', 'refused', 'close', 'unchanged', 'gone', 'log']
 
 /** Steps of one kernel and driver, and what they say: each failed step with its reason, if the table has one. */
 export function judge(kernel, driver, steps) {

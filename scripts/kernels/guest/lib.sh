@@ -119,7 +119,7 @@ unchanged() { wait_for 10 same || { diff /tmp/before /tmp/after | grep '^[<>]' |
 nothing_left() { left > /tmp/left-after; diff /tmp/left /tmp/left-after; }
 
 kernel_log() {
-  step 'kernel: log' no_warnings
+  step 'log: kernel' no_warnings
   dmesg -c > /dev/null
 }
 no_warnings() { ! dmesg | grep -E -A 20 'BUG:|WARNING:|Oops|Call Trace|refcount_t|hung task'; }
