@@ -58,7 +58,10 @@ export async function runMachine({ kernel, folder }, { driver, module = '', devi
   process.on('SIGINT', end).on('SIGTERM', end)
   child.stderr.pipe(log, { end: false })
   child.stdout.pipe(log, { end: false })
-  createInterface(child.stdout).on('line', (line) => line.startsWith('@@ ') && onLine(line.slice(3).trimEnd()))
+  createInterface(child.stdout).on('line', (line) => {
+    if (line.startsWith('@@ ')) onLine(line.slice(3).trimEnd())
+    if (line.startsWith('@@ end')) child.kill('SIGKILL') // it has no disk, and a device that hangs would not let it power off
+  })
   await once(child, 'close')
   log.end()
   clearTimeout(timer)

@@ -38,7 +38,7 @@ vanish() {
   wait_for 30 stopped $!
 }
 reappear() {
-  echo "$bus" > "$bound/bind"
+  echo "$bus" > "$bound/bind" & # which waits, too, if the driver has not let go
   back() { near=$(device_of 52:54:00:00:00:01); [ -n "$near" ]; }
   wait_for 20 back && name_card "$near"
 }
