@@ -263,10 +263,10 @@ impl Ground {
                 .map_err(|cause| StepError::Io { attempt: "detach a program", cause }),
             Change::Pair { outer, inner, alias } => {
                 let _turn = self.turns.delete();
-                delete_named(&self.ports.links, inner, alias)?;
-                delete_named(&self.ports.links, outer, alias)?;
+                // In this namespace all devices are ours, the one included that was not marked yet.
+                delete_if(&self.ports.links, inner, |found| found.is_none_or(|found| found == alias))?;
                 if self.host_is_meant {
-                    delete_named(&self.host.links, outer, alias)?;
+                    delete_if(&self.host.links, outer, |found| found.is_some_and(|found| found == alias))?;
                 }
                 Ok(())
             }
@@ -316,9 +316,9 @@ impl Ground {
 }
 
 /// Deletes a device of this name if its alias says that it is ours. Its peer goes with it.
-fn delete_named(links: &Links, name: &DeviceName, alias: &str) -> Result<(), LinkError> {
+fn delete_if(links: &Links, name: &DeviceName, is_ours: impl Fn(Option<&str>) -> bool) -> Result<(), LinkError> {
     match links.by_name(name) {
-        Ok(device) if device.alias.as_deref() == Some(alias) => match links.delete(device.index) {
+        Ok(device) if is_ours(device.alias.as_deref()) => match links.delete(device.index) {
             Err(LinkError::DeviceMissing { .. }) => Ok(()),
             other => other,
         },

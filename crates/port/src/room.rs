@@ -313,23 +313,21 @@ impl Plan {
         ground.change(scope, change, || {
             let links = &ground.ports.links;
             let mtu = self.mtu;
+            // Each end is made where it belongs: moving it there would hold the lock of all network devices for some 20 ms.
             let pair = links.add_veth(&VethPair::new(
                 // The card's MAC, so that the host takes what is sent to it there.
-                End::new(names.outer.clone()).mac(uplink.card().mac).mtu(mtu),
+                End::new(names.outer.clone()).mac(uplink.card().mac).mtu(mtu).inside(&ground.host.namespace),
                 End::new(names.inner.clone()).mac(self.mac).mtu(mtu),
             ))?;
             ground.passed("the pair is made");
-            links.set_alias(pair.outer, &self.alias)?;
+            ground.host.links.set_alias(pair.outer, &self.alias)?;
             links.set_alias(pair.inner, &self.alias)?;
             ground.passed("the pair is marked");
             // Neither end may talk by itself, nor hand on frames that only a kernel's own stack could take.
-            ground.ports.run(|| quiet(&names.outer).and_then(|_| quiet(&names.inner)))??;
-            links.move_to(pair.outer, &ground.host.namespace)?;
-            ground.passed("the outer end is among the host's devices");
-            // The settings of IPv6 are the namespace's, not the device's: they do not travel with it.
             ground.host.run(|| quiet(&names.outer))??;
-            let outer = ground.host.links.by_name(&names.outer)?.index;
-            Ok((outer, pair.inner))
+            ground.ports.run(|| quiet(&names.inner))??;
+            ground.passed("the pair is quiet");
+            Ok((pair.outer, pair.inner))
         })
     }
 }

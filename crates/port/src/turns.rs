@@ -1,7 +1,7 @@
 //! Who may keep the kernel's lock of all network devices (RTNL) busy.
 //!
-//! Opening a port and deleting a pair each hold that lock for some 40 ms, waits for all CPUs included; side by side they take as long
-//! as one after the other. A user who opens or gives up many ports at once would have everybody wait. So the ports of one user are
+//! Opening a port holds that lock for 15 to 30 ms (attaching a program waits for all CPUs), and deleting a pair for some 40; side by
+//! side they take as long as one after the other. A user who opens or gives up many ports at once would have everybody wait. So the ports of one user are
 //! opened one by one, but for root's, and pairs are deleted one by one, when nobody opens a port: what is to be deleted can wait, since
 //! nothing is steered to it and its guard lets nothing out.
 
