@@ -77,14 +77,20 @@ export const nameReuse: Attack = {
   async prepare(field) {
     const { lab } = field
     let attacker: Client | undefined
+    let victim: Client | undefined
     let first: PortInfo | undefined
     let second: Try = { refused: 'nothing was tried' }
     return {
       async variant(random) {
         const name = random.pick(['web', 'db', `web.${random.u32()}`, 'A-b_c.', 'x'.repeat(64)])
         const end = random.pick(['closed', 'left', 'killed', 'kept'] as const)
-        const victim = await field.connected(VICTIM)
-        first = await victim.ask<PortInfo>({ do: 'open', uplink: CARD, name, addresses: portPrefixes(PORTS.victim) })
+        const owner = await field.connected(VICTIM)
+        victim = owner
+        await waitUntil('the port of the variant before is undone', async () => {
+          const opened = await tried(owner, { name, addresses: portPrefixes(PORTS.victim) })
+          first = 'info' in opened ? opened.info : undefined
+          return first !== undefined
+        })
         if (end === 'closed') await victim.ask({ do: 'close' })
         if (end === 'left') await victim.stop()
         if (end === 'killed') await victim.kill()
@@ -95,7 +101,6 @@ export const nameReuse: Attack = {
           second = await tried(attacker as Client, port)
           return end === 'kept' || 'info' in second
         })
-        if (end === 'closed') await victim.stop()
         return `the name ${name.slice(0, 20)}, whose port its owner has ${end}`
       },
       async judge() {
@@ -121,6 +126,7 @@ export const nameReuse: Attack = {
           if (stolen > 0) faults.push(`the attacker received ${stolen} of 200 frames for another user's port`)
         }
         await attacker.kill()
+        if (victim?.program.running) await victim.stop()
         return { saw, faults }
       },
     }
