@@ -40,7 +40,12 @@ async function cargo(tally) {
   let text = ''
   // One at a time: a kernel test builds devices and programs of its own and judges by their counters and by time.
   const args = ['test', '--workspace', '--no-fail-fast', ...release(), '--', '--test-threads=1']
-  const code = await run('cargo', args, { onStdout: (chunk) => (text += chunk) })
+  const code = await run('cargo', args, {
+    onStdout: (chunk) => {
+      text += chunk
+      tally.timings.hear(chunk)
+    },
+  })
   tally.add('cargo test', code, cargoTests(text))
 }
 
@@ -60,7 +65,12 @@ async function avaOn(node, version, files, tally) {
   let text = ''
   // One at a time: a kernel test judges by counters and by time.
   const args = [`${root}node_modules/ava/entrypoints/cli.mjs`, '--tap', '--serial', ...files]
-  const code = await run(node, args, { onStdout: (chunk) => (text += chunk) })
+  const code = await run(node, args, {
+    onStdout: (chunk) => {
+      text += chunk
+      tally.timings.hear(chunk)
+    },
+  })
   const seconds = Math.round((performance.now() - began) / 1000)
   tally.add(`ava ${files.length === 0 ? 'on' : 'with the binding on'} Node ${found.trim()}, ${seconds} s`, code, tapTests(text))
 }

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { cargoTests, tapTests } from '../../scripts/lib/tally.mjs'
+import { cargoTests, Timings, tapTests } from '../../scripts/lib/tally.mjs'
 
 const TAP = `TAP version 13
 ok 1 - a unit › left out # SKIP
@@ -58,4 +58,19 @@ test('what cargo prints is counted over all binaries, and a failed test keeps wh
     failures: ["b::c\nthread 'b::c' panicked at src/lib.rs:1:1:\nno", 'd - should panic\nnote: test did not panic as expected'],
     skipped: ['e'],
   })
+})
+
+test('the slowest tests are those that took longest since the one before', (t) => {
+  const timings = new Timings(0)
+  timings.hear('   Compiling\nrunning 2 tests\ntest a::b ... ', 60_000)
+  timings.hear('ok\ntest c - should panic ... o', 63_000)
+  timings.hear('k\n', 64_000)
+  timings.hear('TAP version 13\n', 90_000)
+  timings.hear('ok 1 - file › one\n', 92_000)
+  timings.hear('not ok 2 - file › two\n', 92_500)
+  t.deepEqual(timings.slowest(3), [
+    { name: 'a::b', seconds: 3 },
+    { name: 'file › one', seconds: 2 },
+    { name: 'c', seconds: 1 },
+  ])
 })

@@ -5,3 +5,8 @@ export interface Counted {
 }
 export function cargoTests(text: string): Counted
 export function tapTests(text: string): Counted
+export class Timings {
+  constructor(now?: number)
+  hear(chunk: string, now?: number): void
+  slowest(count: number): { name: string; seconds: number }[]
+}

@@ -3,10 +3,14 @@
 // Tests that may be skipped in CI, by name. Anything else that is skipped there fails the run.
 const EXPECTED_SKIPS = []
 
+/** So many of the slowest tests are told. */
+const SLOWEST = 20
+
 export class Tally {
   passed = 0
   failed = 0
   skipped = []
+  timings = new Timings()
   #parts = []
   #failures = []
 
@@ -26,14 +30,43 @@ export class Tally {
     this.failed += 1
   }
 
-  /** Prints what failed, again, because it stands thousands of lines above; then the sum as the last line. Returns the exit code. */
+  /** Prints which tests took longest, and what failed, again, because it stands thousands of lines above; then the sum as the last line. Returns the exit code. */
   end() {
+    for (const { name, seconds } of this.timings.slowest(SLOWEST)) console.log(`${seconds.toFixed(1).padStart(6)} s  ${name}`)
     const unexpected = this.skipped.filter((name) => !EXPECTED_SKIPS.includes(name))
     for (const name of unexpected) console.error(`skipped: ${name}`)
     for (const failure of this.#failures) console.log(`\nfailed: ${failure}`)
     console.log(`\n${this.#parts.join('\n')}`)
     console.log(`\n${this.passed} passed, ${this.failed} failed, ${this.skipped.length} skipped`)
     return this.failed > 0 || (process.env.CI && unexpected.length > 0) ? 1 : 0
+  }
+}
+
+/** How long tests take that run one after the other: each from the end of the one before, so that it has what was set up for it. */
+export class Timings {
+  #tests = []
+  #unfinished = ''
+  #last
+
+  constructor(now = performance.now()) {
+    this.#last = now
+  }
+
+  /** What is printed, as it comes. */
+  hear(chunk, now = performance.now()) {
+    const lines = (this.#unfinished + chunk).split('\n')
+    this.#unfinished = lines.pop()
+    for (const line of lines) {
+      const [, ava, cargo] = line.match(/^(?:not )?ok \d+ - (.*)$|^test (\S+)(?: - should panic)? \.\.\. \w+$/) ?? []
+      const name = ava ?? cargo
+      // What a program does before its first test is compiling, as a rule.
+      if (name) this.#tests.push({ name, seconds: (now - this.#last) / 1000 })
+      if (name || /^running \d+ tests?$|^TAP version/.test(line)) this.#last = now
+    }
+  }
+
+  slowest(count) {
+    return this.#tests.toSorted((one, other) => other.seconds - one.seconds).slice(0, count)
   }
 }
 
