@@ -32,7 +32,9 @@ serve({
     const { Queue } = (await import(pathToFileURL(`${packages}/xsknet/dist/queue.js`).href)) as { Queue: NewQueue }
     loopback = new Loopback(Buffer.from(packet, 'hex'), slots)
     const owner = { lost() {}, starved() {} }
-    const queue = new Queue(loopback.socket(), { name: 'loopback', uplink: 'memory' }, 0, owner, { spinMicroseconds: 0 })
+    const queue = new Queue(loopback.socket(), { name: 'loopback', uplink: 'memory', mtu: 1500 }, 0, owner, {
+      spinMicroseconds: 0,
+    })
     rings = new Rings(queue)
     taken = readBatch(rings, new Seen(), 0) // which also fills FILL
   },
