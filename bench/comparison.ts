@@ -5,6 +5,8 @@ import type { Undo } from './undo.js'
 /** A figure of both sides, and what it has to come to. */
 export interface Row {
   name: string
+  /** How both sides wait for the next packet, where the figure is about that. */
+  regime?: 'busy' | 'asleep'
   unit: string
   better: 'more' | 'less'
   /** The least ratio, and the one that we are after. None: it is shown for what it is. */
@@ -17,7 +19,7 @@ export interface Reading {
   aside?: Record<string, number>
 }
 
-/** Two programs that are ready. */
+/** A turn of either side. */
 export interface Contest {
   ours(): Promise<Reading>
   peer(): Promise<Reading>
@@ -38,7 +40,7 @@ export interface Claim {
 export interface Family {
   /** The first word of its rows' names. */
   rows: readonly Row[]
-  /** Sets up both sides. Each of them has shown by then that what it counts is whole. */
+  /** Sets up the place, and shows that what each side counts is whole. Their processes start with each turn. */
   prepare(settings: Settings): Promise<Contest>
 }
 
@@ -52,6 +54,8 @@ export interface Settings {
   rounds: number
   /** Of each side's part of a round. */
   seconds: number
+  /** Slots of each ring of both sides; what a port has by default unless set. */
+  ringSize?: number
   undo: Undo
 }
 

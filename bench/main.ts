@@ -1,6 +1,6 @@
 // npm run bench: both sides alternately, in one run, and the ratio of their medians with its interval.
 //
-//   npm run bench -- [NAME …] [--rounds 9] [--seconds 2] [--json FILE] [--markdown FILE] [--no-costs]
+//   npm run bench -- [NAME …] [--rounds 9] [--seconds 2] [--ring-size SLOTS] [--json FILE] [--markdown FILE] [--no-costs]
 //
 // NAME chooses all rows whose name is it or begins with it. Instructions and system calls are counted behind the
 // rounds, unless `--no-costs` is set. Nothing else must run meanwhile: it would move every figure.
@@ -8,6 +8,7 @@ import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { contest } from './comparison.js'
 import { lines, machine } from './machine.js'
+import { LEAST_RING, RING_SIZE } from './place.js'
 import { claimLine, figure, head, line, markdown, type Report, rowOf } from './report.js'
 import { checks, families } from './rows/index.js'
 import { Undo } from './undo.js'
@@ -16,6 +17,7 @@ const { values, positionals } = parseArgs({
   options: {
     rounds: { type: 'string', default: '9' },
     seconds: { type: 'string', default: '2' },
+    'ring-size': { type: 'string' },
     json: { type: 'string' },
     markdown: { type: 'string' },
     'no-costs': { type: 'boolean', default: false },
@@ -24,6 +26,10 @@ const { values, positionals } = parseArgs({
 })
 const [rounds, seconds] = [Number(values.rounds), Number(values.seconds)]
 if (!Number.isInteger(rounds) || rounds < 1 || !(seconds > 0)) throw new Error('--rounds and --seconds are numbers above 0')
+const ringSize = values['ring-size'] === undefined ? undefined : Number(values['ring-size'])
+if (ringSize !== undefined && !(ringSize >= LEAST_RING && Number.isInteger(Math.log2(ringSize))))
+  throw new Error(`--ring-size is a power of two, ${LEAST_RING} at least`)
+const settings = { rounds, seconds, ...(ringSize !== undefined && { ringSize }) }
 
 const isChosen = (name: string) =>
   positionals.length === 0 || positionals.some((word) => name === word || name.startsWith(`${word} `))
@@ -35,7 +41,9 @@ for (const word of positionals) {
 
 const report: Report = { benchmark: 'xsknet', rows: [], claims: [], machine: machine() }
 for (const text of lines(report.machine)) console.log(text)
-console.log(`${rounds} rounds of ${seconds} s a side; the ratio of the medians, above 1 where ours is better\n\n${head()}`)
+console.log(
+  `${rounds} rounds of ${seconds} s a side, rings of ${ringSize ?? RING_SIZE}; the ratio of the medians, above 1 where ours is better\n\n${head()}`,
+)
 
 const undo = new Undo()
 const failed: string[] = []
@@ -43,7 +51,7 @@ try {
   for (const family of families) {
     if (!family.rows.some(({ name }) => isChosen(name))) continue
     await attempt(family.rows[0]?.name ?? '', async () => {
-      const prepared = await family.prepare({ rounds, seconds, undo })
+      const prepared = await family.prepare({ ...settings, undo })
       const { measured, aside } = await contest(family, prepared, rounds, progress)
       for (const each of measured) {
         console.log(line(each))
@@ -58,7 +66,7 @@ try {
   for (const { name, measure } of checks) {
     if (!isChosen(name)) continue
     await attempt(name, async () => {
-      for (const claim of await measure({ rounds, seconds, undo })) {
+      for (const claim of await measure({ ...settings, undo })) {
         console.log(claimLine(claim))
         report.claims.push(claim)
       }

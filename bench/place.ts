@@ -15,11 +15,12 @@ import {
   type Target,
   type Traffic,
 } from '../__test__/helpers/lab.js'
-import { inside } from '../__test__/helpers/program.js'
+import { inside, type Program, waitUntil } from '../__test__/helpers/program.js'
 import { stagedProgram } from '../__test__/helpers/stage.js'
+import { RING_SIZE } from '../packages/xsknetd/src/estate.js'
+import type { Settings } from './comparison.js'
 import type { Order, Result } from './programs/watch.js'
 import { compiled } from './programs.js'
-import type { Undo } from './undo.js'
 
 /** The processors: the generator and all of the kernel's work on what it sends have the one, who is measured has the other. */
 export const GENERATOR = 0
@@ -31,11 +32,50 @@ export const PORT = 9
 /** One flow, whose numbers have no end. */
 export const FLOW = { flows: 1 }
 
-/** Sizes of both sides' sockets; bench/peer/xsk.h has the same. */
-export const SIZES = { frames: 4096, frameSize: 2048, ringSize: 2048 } as const
+/** `headroom` has so many frames in a ring before its clock runs. */
+export const LEAST_RING = 1024
+
+export { RING_SIZE }
+
+/** Where a side is, and how its sockets are to be. */
+export type Setting = Pick<Settings, 'undo' | 'ringSize'>
+
+/** The peer in C, with rings like ours. */
+export const xskpeer = (ringSize = RING_SIZE) => compiled('xskpeer', { RING: ringSize })
+
+/** Seconds of the same before what counts: JavaScript is compiled meanwhile, and nobody else has less. */
+const WARM_UP = 0.5
+
+/** Processes that are started for a turn. */
+export interface Fresh {
+  /** Settles once they are gone, and their ports are undone. */
+  end(): Promise<unknown>
+}
+
+/** Uses processes that nobody has used before: what a heap, a compiler or a driver has come to in earlier turns is not in the figures. */
+export async function afresh<S extends Fresh, R>(start: () => Promise<S>, use: (side: S) => Promise<R>): Promise<R> {
+  const side = await start()
+  try {
+    return await use(side)
+  } finally {
+    await side.end()
+  }
+}
+
+/** A turn: the same twice, of which the second counts. */
+export function turn<S extends Fresh, R>(
+  start: () => Promise<S>,
+  seconds: number,
+  run: (side: S, seconds: number) => Promise<R>,
+): Promise<R> {
+  return afresh(start, async (side) => {
+    await run(side, WARM_UP)
+    return run(side, seconds)
+  })
+}
 
 /** Whoever takes orders: a program in TypeScript or in C. */
-export interface Side {
+export interface Side extends Fresh {
   readonly pid: number
   readonly mac: string
   readonly address: string
@@ -46,21 +86,23 @@ export interface Side {
 export class Place {
   readonly lab: Lab
   readonly daemon: Daemon
-  private constructor(lab: Lab, daemon: Daemon) {
+  readonly #ringSize: number | undefined
+  private constructor(lab: Lab, daemon: Daemon, ringSize: number | undefined) {
     this.lab = lab
     this.daemon = daemon
+    this.#ringSize = ringSize
   }
 
-  static async open(undo: Undo): Promise<Place> {
+  static async open({ undo, ringSize }: Setting): Promise<Place> {
     const lab = await Lab.create(undo)
     await lab.sink(PORT, FLOW)
-    return new Place(lab, await Daemon.start(lab, { mode: 'native', config: `${GRANT}queues = 2\n` }))
+    return new Place(lab, await Daemon.start(lab, { mode: 'native', config: `${GRANT}queues = 2\n` }), ringSize)
   }
 
   /** A client without any right, which opens port `n` of the lab. */
   async client(n: number, options: Partial<PortOptions> = {}, nodeArgs: readonly string[] = []): Promise<TypeScript> {
     const client = Client.start(this.lab, 'bench/programs/hot.ts', { socket: this.daemon.socket, nodeArgs })
-    return TypeScript.opened(client, client.program.pid, n, options)
+    return TypeScript.opened(client, n, { ...sizes(this.#ringSize), ...options }, () => this.#gone(client.program))
   }
 
   /** The peer in C, on port `n` of the lab, in a network namespace of its own. */
@@ -75,7 +117,14 @@ export class Place {
 
   #pinned(how: 'pinned' | 'empty', n: number, options: Partial<PortOptions>): Promise<C> {
     const port = JSON.stringify({ uplink: CARD, addresses: portPrefixes(n).slice(0, 1), ...options })
-    return C.start(this.lab, ['unshare', '--net', '--', compiled('xskpeer'), how, this.daemon.socket, port], n)
+    const command = ['unshare', '--net', '--', xskpeer(this.#ringSize), how, this.daemon.socket, port]
+    return C.start(this.lab, command, n, (program) => this.#gone(program))
+  }
+
+  /** The kernel gives back what a port had some time after its client has ended. */
+  #gone({ pid }: Program): Promise<void> {
+    const isThere = (ports: { pid: number }[]) => ports.some((port) => port.pid === pid)
+    return waitUntil('without the port', async () => !isThere(await this.daemon.ask('ports')))
   }
 
   /** Numbered frames as fast as they go, as long as something takes. */
@@ -154,37 +203,47 @@ export function datagramOf(mac: string, address: string, toMac: string, to: stri
   return packet.memory
 }
 
+/** Nothing unless asked for: a port's own defaults. */
+const sizes = (ringSize: number | undefined) => (ringSize === undefined ? {} : { ringSize })
+
+type Asked = Pick<Conversation, 'ask' | 'program'>
+
 /** A program that takes orders as bench/programs/hot.ts does. */
 export class TypeScript implements Side {
   readonly pid: number
   readonly mac: string
   readonly address: string
-  readonly info: PortInfo
-  readonly #asked: Pick<Conversation, 'ask'>
+  readonly #asked: Asked
+  readonly #gone: () => Promise<void>
 
-  private constructor(asked: Pick<Conversation, 'ask'>, pid: number, info: PortInfo) {
+  private constructor(asked: Asked, info: PortInfo, gone: () => Promise<void>) {
     this.#asked = asked
-    this.pid = pid
-    this.info = info
+    this.#gone = gone
+    this.pid = asked.program.pid
     this.mac = info.mac
     this.address = (info.addresses[0] as string).split('/')[0] as string
   }
 
-  static async opened(asked: Pick<Conversation, 'ask'>, pid: number, n: number, options: Partial<PortOptions> = {}) {
-    pin(pid, MEASURED)
-    const info = await asked.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(n), ...SIZES, ...options })
-    return new TypeScript(asked, pid, info)
+  static async opened(asked: Asked, n: number, options: Partial<PortOptions>, gone: () => Promise<void>) {
+    pin(asked.program.pid, MEASURED)
+    const info = await asked.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(n), ...options })
+    return new TypeScript(asked, info, gone)
   }
 
   /** The same program as root, with the daemon inside it. The lab has no other on its card. */
-  static async embedded(lab: Lab, n: number): Promise<TypeScript> {
+  static async embedded(lab: Lab, n: number, ringSize?: number): Promise<TypeScript> {
     const script = stagedProgram(lab.folder, 'bench/programs/embedded.ts')
     const conversation = new Conversation(inside(lab.host.namespace, [process.execPath, script]), { cwd: lab.folder })
     lab.owner.teardown(async () => {
       if (conversation.program.running) await conversation.program.kill()
     })
     await conversation.ask({ do: 'start', options: { uplinks: [CARD], mode: 'native' } })
-    return TypeScript.opened(conversation, conversation.program.pid, n)
+    return TypeScript.opened(conversation, n, sizes(ringSize), async () => {})
+  }
+
+  async end(): Promise<void> {
+    await this.#asked.program.kill()
+    await this.#gone()
   }
 
   order(what: string, order: Order = {}): Promise<Result> {
@@ -196,6 +255,8 @@ export class TypeScript implements Side {
   }
 }
 
+type Identity = Pick<C, 'mac' | 'address' | 'device' | 'xsks'>
+
 /** bench/peer. */
 export class C implements Side {
   readonly pid: number
@@ -203,35 +264,50 @@ export class C implements Side {
   readonly address: string
   /** What its socket is bound to, or has to be. */
   readonly device: string
+  /** The path of its port's XSKMAP. */
+  readonly xsks: string
   readonly #conversation: Conversation
+  readonly #gone: (program: Program) => Promise<void>
 
-  private constructor(conversation: Conversation, mac: string, address: string, device: string) {
+  private constructor(conversation: Conversation, identity: Identity, gone: (program: Program) => Promise<void>) {
     this.#conversation = conversation
+    this.#gone = gone
     this.pid = conversation.program.pid
-    this.mac = mac
-    this.address = address
-    this.device = device
+    this.mac = identity.mac
+    this.address = identity.address
+    this.device = identity.device
+    this.xsks = identity.xsks
   }
 
   /** On the lab's card itself, which no daemon has, with the program of libxdp and nothing around it. */
-  static bare(lab: Lab): Promise<C> {
-    const command = ['env', 'LIBXDP_SKIP_DISPATCHER=1', compiled('xskpeer'), 'device', CARD]
+  static bare(lab: Lab, ringSize?: number): Promise<C> {
+    const command = ['env', 'LIBXDP_SKIP_DISPATCHER=1', xskpeer(ringSize), 'device', CARD]
     return C.start(lab, inside(lab.host.namespace, command))
   }
 
   /** `unshare` and `nsenter` do not fork, so the process is the program's own. */
-  static async start(lab: Lab, command: readonly string[], n = 0): Promise<C> {
+  static async start(
+    lab: Lab,
+    command: readonly string[],
+    n = 0,
+    gone: (program: Program) => Promise<void> = async () => {},
+  ): Promise<C> {
     const conversation = new Conversation(command)
     lab.owner.teardown(async () => {
       if (conversation.program.running) await conversation.program.endInput()
     })
-    const { mac, device } = await conversation.event<{ event: string; mac: string; device: string }>('open')
+    const { mac, ...said } = await conversation.event<{ event: string } & Omit<Identity, 'address'>>('open')
     pin(conversation.program.pid, MEASURED)
-    return new C(conversation, mac || lab.cardMac, portAddresses(n)[0], device)
+    return new C(conversation, { ...said, mac: mac || lab.cardMac, address: portAddresses(n)[0] }, gone)
   }
 
   order(what: string, order: Order = {}): Promise<Result> {
     return this.#conversation.ask({ do: what, ...order })
+  }
+
+  async end(): Promise<void> {
+    await this.#conversation.program.endInput()
+    await this.#gone(this.#conversation.program)
   }
 }
 

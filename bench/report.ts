@@ -6,6 +6,7 @@ import { compare, median, spread } from './statistics.js'
 /** A row as it stands in the JSON. */
 export interface ReportRow {
   name: string
+  regime?: 'busy' | 'asleep'
   ours: number
   peer: number
   unit: string
@@ -24,11 +25,14 @@ export interface Report {
 }
 
 export function rowOf({ row, ours, peer }: Measured): ReportRow {
-  const { name, unit, better } = row
-  return { name, ours: median(ours), peer: median(peer), unit, ...compare({ ours, peer }, better), rounds: ours.length }
+  const { name, regime, unit, better } = row
+  const figures = { ours: median(ours), peer: median(peer), unit, ...compare({ ours, peer }, better), rounds: ours.length }
+  return { name, ...(regime && { regime }), ...figures }
 }
 
-const WIDTHS = [17, 12, 12, 11, 7, 15, 14] as const
+const label = ({ name, regime }: ReportRow) => (regime ? `${name} (${regime})` : name)
+
+const WIDTHS = [20, 12, 12, 11, 7, 15, 14] as const
 
 export const head = () => cells('', 'ours', 'peer', 'unit', 'ratio', '95 %', 'least / goal')
 
@@ -37,7 +41,7 @@ export function line(measured: Measured): string {
   const row = rowOf(measured)
   const { bound } = measured.row
   const text = cells(
-    row.name,
+    label(row),
     figure(row.ours),
     figure(row.peer),
     row.unit,
@@ -61,7 +65,7 @@ export function markdown(report: Report, rows: readonly Row[]): string {
     const bound = bounds.get(row.name)
     const interval = `${row.low.toFixed(2)} – ${row.high.toFixed(2)}`
     const wanted = bound ? `${bound.least} / ${bound.goal}` : '–'
-    return `| ${row.name} | ${figure(row.ours)} | ${figure(row.peer)} | ${row.unit} | ${row.ratio.toFixed(2)} | ${interval} | ${wanted} |`
+    return `| ${label(row)} | ${figure(row.ours)} | ${figure(row.peer)} | ${row.unit} | ${row.ratio.toFixed(2)} | ${interval} | ${wanted} |`
   })
   return [
     '| row | ours | peer | unit | ratio | 95 % | least / goal |',

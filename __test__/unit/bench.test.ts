@@ -1,5 +1,6 @@
 import test from 'ava'
 import { type Contest, contest, type Family, type Reading } from '../../bench/comparison.js'
+import { turn } from '../../bench/place.js'
 import { line, markdown, type Report, rowOf } from '../../bench/report.js'
 import { checks, families } from '../../bench/rows/index.js'
 import { compare, median, quantile, spread } from '../../bench/statistics.js'
@@ -84,6 +85,25 @@ test('both sides take turns in beginning a round, and one round before does not 
   t.deepEqual(aside, { ours: { rounds: 6 }, peer: { rounds: 5 } })
 })
 
+test('each turn starts a process, lets it warm up, and ends it, even if it fails', async (t) => {
+  const log: string[] = []
+  let started = 0
+  const start = async () => {
+    const number = ++started
+    log.push(`start ${number}`)
+    return { number, end: async () => log.push(`end ${number}`) }
+  }
+  const run = async ({ number }: { number: number }, seconds: number) => {
+    if (seconds === 5) throw new Error('it broke')
+    log.push(`run ${number}`)
+    return seconds
+  }
+  t.is(await turn(start, 3, run), 3)
+  t.is(await turn(start, 4, run), 4)
+  await t.throwsAsync(turn(start, 5, run), { message: 'it broke' })
+  t.deepEqual(log, ['start 1', 'run 1', 'run 1', 'end 1', 'start 2', 'run 2', 'run 2', 'end 2', 'start 3', 'run 3', 'end 3'])
+})
+
 test('a report has a row each, with the fields that others read', async (t) => {
   const { measured } = await contest(family, rigged([]), 9, () => {})
   const rows = measured.map(rowOf)
@@ -112,6 +132,15 @@ test('a report has a row each, with the fields that others read', async (t) => {
   const text = markdown(report, family.rows)
   t.true(text.includes('| speed | 2 | 1 | packets/s | 2.00 | 2.00 – 2.00 | 1.5 / 3 |'))
   t.true(text.includes('- idle: 2 % of a core (at most 1)  MISSED'))
+})
+
+test('a row that has a regime says which', async (t) => {
+  const rows = [{ name: 'speed', regime: 'busy', unit: 'packets/s', better: 'more' }] as const
+  const { measured } = await contest({ ...family, rows }, rigged([]), 3, () => {})
+  t.regex(line(measured[0] as never), /^speed \(busy\) +2 /)
+  t.is(rowOf(measured[0] as never).regime, 'busy')
+  const regimes = families.flatMap(({ rows }) => rows.flatMap(({ name, regime }) => (regime ? [`${name}: ${regime}`] : [])))
+  t.deepEqual(regimes, ['latency p50: busy', 'latency p99: busy', 'wake-up p50: asleep'])
 })
 
 test('rows have the names by which they are known', (t) => {

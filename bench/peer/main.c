@@ -59,7 +59,7 @@ int main(int argc, char **argv)
 		open_device(&xsk, argv[2]);
 	else if (argc != 2 || strcmp(argv[1], "memory"))
 		errx(2, "xskpeer pinned|empty SOCKET PORT | xskpeer device NAME | xskpeer memory");
-	printf("{\"event\":\"open\",\"mac\":\"%s\",\"device\":\"%s\"}\n", xsk.mac, xsk.device);
+	printf("{\"event\":\"open\",\"mac\":\"%s\",\"device\":\"%s\",\"xsks\":\"%s\"}\n", xsk.mac, xsk.device, xsk.xsks);
 
 	while (fgets(line, sizeof(line), stdin)) {
 		struct order order = {

@@ -72,8 +72,7 @@ static void make(struct xsk *xsk, const char *device, uint32_t libxdp_flags)
 		xsk->free[xsk->frees++] = chunk * CHUNK;
 }
 
-/* Leaves the path of the port's XSKMAP. */
-static void open_port(struct xsk *xsk, const char *daemon, const char *port, char xsks[256])
+void open_pinned_empty(struct xsk *xsk, const char *daemon, const char *port)
 {
 	struct sockaddr_un path = { .sun_family = AF_UNIX };
 	char request[512];
@@ -84,25 +83,16 @@ static void open_port(struct xsk *xsk, const char *daemon, const char *port, cha
 	ask(xsk->daemon, "{\"version\":1,\"id\":1,\"operation\":\"hello\",\"client\":\"xskpeer\"}", -1);
 	snprintf(request, sizeof(request), "{\"version\":1,\"id\":2,\"operation\":\"openPinnedPort\",\"port\":%s}", port);
 	ask(xsk->daemon, request, open("/proc/self/ns/net", O_RDONLY));
-	if (sscanf(strstr(said, "\"xsks\":"), "\"xsks\":\"%255[^\"]\",\"device\":\"%15[^\"]", xsks, xsk->device) != 2 ||
+	if (sscanf(strstr(said, "\"xsks\":"), "\"xsks\":\"%255[^\"]\",\"device\":\"%15[^\"]", xsk->xsks, xsk->device) != 2 ||
 	    sscanf(strstr(said, "\"mac\":"), "\"mac\":\"%17[^\"]", xsk->mac) != 1)
 		errx(1, "%s", said);
 }
 
-void open_pinned_empty(struct xsk *xsk, const char *daemon, const char *port)
-{
-	char xsks[256];
-
-	open_port(xsk, daemon, port, xsks);
-}
-
 void open_pinned(struct xsk *xsk, const char *daemon, const char *port)
 {
-	char xsks[256];
-
-	open_port(xsk, daemon, port, xsks);
+	open_pinned_empty(xsk, daemon, port);
 	make(xsk, xsk->device, XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD);
-	MUST(xsk_socket__update_xskmap(xsk->socket, bpf_obj_get(xsks)) == 0);
+	MUST(xsk_socket__update_xskmap(xsk->socket, bpf_obj_get(xsk->xsks)) == 0);
 }
 
 void open_device(struct xsk *xsk, const char *device)

@@ -6,7 +6,8 @@
 #include <stdint.h>
 #include <xdp/xsk.h>
 
-enum { CHUNK = 2048, CHUNKS = 4096, RING = 2048, BATCH = 64, KICK = 128 };
+/* RING, the slots of each ring, comes from the command line of the compiler, so that it is what the other side has. */
+enum { CHUNK = 2048, CHUNKS = 2 * RING, BATCH = 64, KICK = 128 };
 
 struct xsk {
 	struct xsk_ring_cons rx, completion;
@@ -20,6 +21,7 @@ struct xsk {
 	uint32_t unsent; /* queued since the last kick */
 	uint64_t kicks;
 	char mac[18], device[16];
+	char xsks[256]; /* the path of the port's XSKMAP */
 };
 
 /* A pinned port of a daemon: its path, the uplink, the port's address with its prefix length. */

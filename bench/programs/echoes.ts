@@ -1,6 +1,7 @@
 // Questions and answers over UDP: the one end asks, one question at a time, the other answers.
 import type { Port } from 'xsknet'
 import { parseIpv4, parseMac, udp } from 'xsknet/headers'
+import { processorTime } from './watch.js'
 
 export interface Questions {
   /** Whom it asks. */
@@ -14,6 +15,14 @@ export interface Answers {
   times: number[]
   /** Answers that were not what was asked. */
   wrong: number
+  /** Of a core, what the thread that asked has used: 1 where it never slept. */
+  used: number
+}
+
+/** Measures that, from when it is called until what it returns is. */
+export function usage(): () => number {
+  const [processor, began] = [processorTime(), performance.now()]
+  return () => ((processorTime() - processor) * 1000) / (performance.now() - began)
 }
 
 /** Bytes of a question. */
@@ -41,6 +50,7 @@ export async function ask(port: Port, { to, count }: Questions): Promise<Answers
     sourcePort: 7777,
     destinationPort: to.port,
   }
+  const used = usage()
   let began = 0
   const question = () => {
     began = performance.now()
@@ -60,5 +70,5 @@ export async function ask(port: Port, { to, count }: Questions): Promise<Answers
       question()
     }
   }
-  return { times, wrong }
+  return { times, wrong, used: used() }
 }

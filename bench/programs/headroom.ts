@@ -67,5 +67,5 @@ function laps({
     time += (performance.now() - began) / 1000
   }
   if (marked > 0) mark()
-  return { ...seen, corrupt: 0, marked, calls, empty, seconds: time, processor: time }
+  return { ...seen, corrupt: 0, marked, calls, empty, seconds: time }
 }

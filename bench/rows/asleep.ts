@@ -1,7 +1,7 @@
 // What a packet costs at a rate at which everybody sleeps between batches: 300,000 a second, one every 3.3 us.
 import type { PortOptions } from 'xsknet'
 import type { Family, Reading } from '../comparison.js'
-import { Place, PORT, type Side, target } from '../place.js'
+import { Place, PORT, type Side, target, turn } from '../place.js'
 import { whole } from './frames.js'
 
 const RATE = 300_000
@@ -21,22 +21,25 @@ function family(
 ): Family {
   return {
     rows: [{ name, unit: 'ns/packet', better: 'less', ...(bound && { bound }) }],
-    async prepare({ undo, seconds }) {
-      const place = await Place.open(undo)
-      const [ours, peer] = [await place.client(0, options), await place.peer(1, options)]
-      const read = async (side: Side): Promise<Reading> => {
-        const what = side === peer ? 'asleep' : order
-        const result = await place.flooding(target(side), () => side.order(what, { port: PORT, seconds }), { rate: RATE })
-        whole(name, result)
-        return {
-          figures: { [name]: (result.processor / result.frames) * 1e9 },
-          aside: {
-            'packets/s': result.frames / result.seconds,
-            'packets a batch': result.frames / (result.calls - result.empty),
-          },
+    async prepare({ seconds, ...setting }) {
+      const place = await Place.open(setting)
+      const read =
+        (what: typeof order) =>
+        async (side: Side, seconds: number): Promise<Reading> => {
+          const result = await place.flooding(target(side), () => side.order(what, { port: PORT, seconds }), { rate: RATE })
+          whole(name, result)
+          return {
+            figures: { [name]: (result.processor / result.frames) * 1e9 },
+            aside: {
+              'packets/s': result.frames / result.seconds,
+              'packets a batch': result.frames / (result.calls - result.empty),
+            },
+          }
         }
+      return {
+        ours: () => turn(() => place.client(0, options), seconds, read(order)),
+        peer: () => turn(() => place.peer(1, options), seconds, read('asleep')),
       }
-      return { ours: () => read(ours), peer: () => read(peer) }
     },
   }
 }

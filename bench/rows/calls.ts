@@ -9,8 +9,8 @@ const APART = 20 / FRAMES
 
 export const calls: Check = {
   name: 'system calls',
-  async measure({ undo }) {
-    const place = await Place.open(undo)
+  async measure(settings) {
+    const place = await Place.open(settings)
     const client = await place.client(0)
     const sending = () => client.order('txonly', { ...place.frames(client, 64), frames: FRAMES })
     const receiving = () => place.flooding(target(client), () => client.order('rxdrop', { port: PORT, frames: FRAMES }))

@@ -1,7 +1,7 @@
 // What a side's result comes to: figures and what explains them.
 import type { Reading } from '../comparison.js'
 import { type Instructions, instructionsPerPacket, perPacket, systemCallsPerPacket } from '../costs.js'
-import type { Side } from '../place.js'
+import { afresh, type Side } from '../place.js'
 import type { Order, Result } from '../programs/watch.js'
 
 /** Frames a second, counted by whoever receives them. */
@@ -19,15 +19,26 @@ export function whole(what: string, { frames, datagrams, corrupt }: Result): voi
     throw new Error(`${what}: of ${frames} frames ${datagrams} were datagrams, ${corrupt} altered`)
 }
 
+/** How each side is started. */
+export type Sides<S extends Side = Side> = Record<'ours' | 'peer', () => Promise<S>>
+
+/** Both sides see frames that are whole, by a loop that looks at every byte. */
+export async function verified(name: string, sides: Sides, run: (side: Side, what: string, order: Order) => Promise<Result>) {
+  for (const [which, start] of Object.entries(sides))
+    whole(`${name}, ${which}`, await afresh(start, (side) => run(side, 'verify', { frames: 200_000 })))
+}
+
 /** Instructions and system calls a packet of both sides, each told in a line. */
-export async function costs(sides: Record<string, Side>, run: (side: Side, order: Order) => Promise<Result>): Promise<string[]> {
+export async function costs(sides: Sides, run: (side: Side, order: Order) => Promise<Result>): Promise<string[]> {
   const told: string[] = []
-  for (const [name, side] of Object.entries(sides)) {
-    const instructions = await instructionsPerPacket(side.pid, (order) => run(side, order))
-    const calls = await systemCallsPerPacket(side.pid, () => run(side, { frames: 500_000 }))
-    told.push(
-      `${name}: ${instructionsLine(instructions)}; system calls a packet: ${perPacket(calls.all)} (${calls.names || 'none'})`,
-    )
+  for (const [name, start] of Object.entries(sides)) {
+    await afresh(start, async (side) => {
+      const instructions = await instructionsPerPacket(side.pid, (order) => run(side, order))
+      const calls = await systemCallsPerPacket(side.pid, () => run(side, { frames: 500_000 }))
+      told.push(
+        `${name}: ${instructionsLine(instructions)}; system calls a packet: ${perPacket(calls.all)} (${calls.names || 'none'})`,
+      )
+    })
   }
   return told
 }

@@ -10,8 +10,8 @@ const NURSERY = ['--min-semi-space-size=512', '--max-semi-space-size=512']
 
 export const garbage: Check = {
   name: 'garbage',
-  async measure({ undo }) {
-    const place = await Place.open(undo)
+  async measure(settings) {
+    const place = await Place.open(settings)
     const client = await place.client(0, {}, NURSERY)
     const read = (level: 'rings' | 'batches', frames: number) =>
       place.flooding(target(client), () =>

@@ -3,9 +3,9 @@ import { Conversation } from '../../__test__/helpers/conversation.js'
 import { root } from '../../__test__/helpers/workspace.js'
 import type { Family, Reading } from '../comparison.js'
 import { instructionsPerPacket } from '../costs.js'
-import { datagramOf, GENERATOR, MEASURED, PORT, pin, SIZES } from '../place.js'
+import { afresh, datagramOf, type Fresh, GENERATOR, MEASURED, PORT, pin, RING_SIZE, turn, xskpeer } from '../place.js'
 import type { Order, Result } from '../programs/watch.js'
-import { built, compiled } from '../programs.js'
+import { built } from '../programs.js'
 import type { Undo } from '../undo.js'
 import { instructionsLine, whole } from './frames.js'
 
@@ -20,37 +20,44 @@ const [FROM, TO] = [
 
 export const headroom: Family = {
   rows: [{ name: 'headroom', unit: 'ns/packet', better: 'less' }],
-  async prepare({ undo, seconds }) {
+  async prepare({ undo, seconds, ringSize }) {
     const packet = Buffer.from(datagramOf(FROM.mac, FROM.address, TO.mac, TO.address, LENGTH)).toString('hex')
-    const ours = start(undo, [
-      ...[process.execPath, '--import=@oxc-node/core/register', 'bench/programs/headroom.ts'],
-      ...[`${built}/loopback.node`, `${root}packages`],
-    ])
-    // The thread that plays the kernel starts where the other core is.
-    pin(ours.program.pid, GENERATOR)
-    await ours.ask({ do: 'open', packet, slots: SIZES.ringSize })
-    const peer = start(undo, [compiled('xskpeer'), 'memory'])
-    await peer.event('open')
-    for (const { program } of [ours, peer]) pin(program.pid, MEASURED)
+    const ours = async () => {
+      const side = start(undo, [
+        ...[process.execPath, '--import=@oxc-node/core/register', 'bench/programs/headroom.ts'],
+        ...[`${built}/loopback.node`, `${root}packages`],
+      ])
+      // The thread that plays the kernel starts where the other core is.
+      pin(side.program.pid, GENERATOR)
+      await side.ask({ do: 'open', packet, slots: ringSize ?? RING_SIZE })
+      pin(side.program.pid, MEASURED)
+      return side
+    }
+    const peer = async () => {
+      const side = start(undo, [xskpeer(ringSize), 'memory'])
+      await side.event('open')
+      pin(side.program.pid, MEASURED)
+      return side
+    }
     const order: Order = { port: PORT, length: LENGTH, header: packet.slice(0, 84) }
     const run = async (side: Conversation, amount: Order) => {
       const result = await side.ask<Result>({ do: 'headroom', ...order, ...amount })
       whole('headroom', result)
       return result
     }
-    const read = async (side: Conversation): Promise<Reading> => {
-      const { processor, frames, calls, empty } = await run(side, { seconds })
-      return { figures: { headroom: (processor / frames) * 1e9 }, aside: { 'looks that found nothing': empty / calls } }
+    const read = async (side: Conversation, seconds: number): Promise<Reading> => {
+      const result = await run(side, { seconds })
+      const { frames, calls, empty } = result
+      return { figures: { headroom: (result.seconds / frames) * 1e9 }, aside: { 'looks that found nothing': empty / calls } }
     }
     return {
-      ours: () => read(ours),
-      peer: () => read(peer),
+      ours: () => turn(ours, seconds, read),
+      peer: () => turn(peer, seconds, read),
       afterwards: async () => {
         const told: string[] = []
         for (const [name, side] of Object.entries({ ours, peer })) {
-          told.push(
-            `${name}: ${instructionsLine(await instructionsPerPacket(side.program.pid, (order) => run(side, order), LAP))}`,
-          )
+          const counted = await afresh(side, (side) => instructionsPerPacket(side.program.pid, (order) => run(side, order), LAP))
+          told.push(`${name}: ${instructionsLine(counted)}`)
         }
         return told
       },
@@ -58,10 +65,10 @@ export const headroom: Family = {
   },
 }
 
-function start(undo: Undo, command: string[]): Conversation {
+function start(undo: Undo, command: string[]): Conversation & Fresh {
   const conversation = new Conversation(command, { cwd: root })
   undo.teardown(async () => {
     if (conversation.program.running) await conversation.program.kill()
   })
-  return conversation
+  return Object.assign(conversation, { end: () => conversation.program.kill() })
 }

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { CARD } from '../../__test__/helpers/lab.js'
 import type { Check } from '../comparison.js'
-import { Place, SIZES } from '../place.js'
+import { Place } from '../place.js'
 
 const PORTS = 10
 /** Seconds until nothing is left to be done of opening them. */
@@ -10,11 +10,11 @@ const REST = 2
 
 export const idle: Check = {
   name: 'idle',
-  async measure({ undo, seconds }) {
-    const place = await Place.open(undo)
+  async measure({ seconds, ...setting }) {
+    const place = await Place.open(setting)
     const client = await place.client(0)
     const addresses = Array.from({ length: PORTS - 1 }, (_, n) => [`2001:db8::${(0x100 + n).toString(16)}/64`])
-    await client.ask({ do: 'wait', ports: addresses.map((addresses) => ({ uplink: CARD, addresses, ...SIZES })) })
+    await client.ask({ do: 'wait', ports: addresses.map((addresses) => ({ uplink: CARD, addresses })) })
     await new Promise((settle) => setTimeout(settle, REST * 1000))
     const pids = { client: client.pid, daemon: place.daemon.program.pid }
     const used = () => Object.values(pids).map(processorOf)

@@ -1,5 +1,5 @@
 // A question and its answer over UDP. Ours: between two ports of one uplink. The peer: node:dgram in two namespaces with one veth pair
-// between them. Four programs, each of them on the processor of its end.
+// between them. Either all ends spin until the next packet, or all sleep; each is on the processor of its end.
 import { execFileSync } from 'node:child_process'
 import { readlinkSync } from 'node:fs'
 import type { PortOptions } from 'xsknet'
@@ -8,7 +8,7 @@ import type { Lab } from '../../__test__/helpers/lab.js'
 import { waitUntil } from '../../__test__/helpers/program.js'
 import { stagedProgram } from '../../__test__/helpers/stage.js'
 import type { Family, Reading } from '../comparison.js'
-import { GENERATOR, MEASURED, Place, pin } from '../place.js'
+import { type Fresh, GENERATOR, MEASURED, Place, pin, turn } from '../place.js'
 import type { Answers, Questions } from '../programs/echoes.js'
 import { quantile } from '../statistics.js'
 import type { Undo } from '../undo.js'
@@ -16,12 +16,13 @@ import type { Undo } from '../undo.js'
 const ECHO = 7
 /** Microseconds that a reader looks at its empty ring before it sleeps: longer than an answer takes. */
 const SPIN = 1000
-type Asker = Pick<Conversation, 'ask'>
+/** The port that asks. */
+const ASKING = 7777
 
 interface Kind {
   name: string
   quantiles: { part: number; suffix: string; bound?: { least: number; goal: number } }[]
-  busyPoll: boolean
+  regime: 'busy' | 'asleep'
   /** Questions of a second, at most. */
   perSecond: number
 }
@@ -29,62 +30,71 @@ interface Kind {
 export const latency = family({
   name: 'latency',
   quantiles: [
-    { part: 0.5, suffix: 'p50', bound: { least: 2.5, goal: 5 } },
-    { part: 0.99, suffix: 'p99', bound: { least: 2, goal: 5 } },
+    { part: 0.5, suffix: 'p50', bound: { least: 1.5, goal: 2 } },
+    { part: 0.99, suffix: 'p99', bound: { least: 1, goal: 2 } },
   ],
-  busyPoll: true,
+  regime: 'busy',
   perSecond: 10_000,
 })
 
 export const wakeUp = family({
   name: 'wake-up',
-  quantiles: [{ part: 0.5, suffix: 'p50', bound: { least: 1.3, goal: 2 } }],
-  busyPoll: false,
+  quantiles: [{ part: 0.5, suffix: 'p50', bound: { least: 1, goal: 1.2 } }],
+  regime: 'asleep',
   perSecond: 10_000,
 })
 
-function family({ name, quantiles, busyPoll, perSecond }: Kind): Family {
+function family({ name, quantiles, regime, perSecond }: Kind): Family {
   return {
     rows: quantiles.map(({ suffix, bound }) => ({
       name: `${name} ${suffix}`,
+      regime,
       unit: 'µs',
       better: 'less',
       ...(bound && { bound }),
     })),
-    async prepare({ undo, seconds }) {
-      const place = await Place.open(undo)
-      const ours = await ports(place, busyPoll)
-      const peer = await datagrams(undo, place.lab)
-      const read = async ({ asker, to }: Ends): Promise<Reading> => {
+    async prepare({ seconds, ...setting }) {
+      const place = await Place.open(setting)
+      const spins = regime === 'busy'
+      const read = async ({ asker, to }: Ends, seconds: number): Promise<Reading> => {
         const count = Math.max(10, Math.round(seconds * perSecond))
-        const { times, wrong } = await asker.ask<Answers>({ do: 'ask', to, count } satisfies Questions & { do: string })
+        const { times, wrong, used } = await asker.ask<Answers>({ do: 'ask', to, count } satisfies Questions & { do: string })
         if (wrong > 0) throw new Error(`${name}: ${wrong} of ${count} answers were wrong`)
         return {
           figures: Object.fromEntries(quantiles.map(({ part, suffix }) => [`${name} ${suffix}`, quantile(times, part)])),
-          aside: { 'p50 in µs': quantile(times, 0.5), 'p99 in µs': quantile(times, 0.99), 'p99.9 in µs': quantile(times, 0.999) },
+          aside: {
+            'p50 in µs': quantile(times, 0.5),
+            'p99 in µs': quantile(times, 0.99),
+            'p99.9 in µs': quantile(times, 0.999),
+            'cores used by who asks': used,
+          },
         }
       }
-      return { ours: () => read(ours), peer: () => read(peer) }
+      return {
+        ours: () => turn(() => ports(place, spins), seconds, read),
+        peer: () => turn(() => datagrams(setting.undo, place.lab, spins), seconds, read),
+      }
     },
   }
 }
 
-interface Ends {
-  asker: Asker
+interface Ends extends Fresh {
+  asker: Pick<Conversation, 'ask'>
   to: Questions['to']
 }
 
-async function ports(place: Place, busyPoll: boolean): Promise<Ends> {
-  const options = (busyPoll ? { busyPoll: { spinMicroseconds: SPIN } } : {}) as Partial<PortOptions>
+async function ports(place: Place, spins: boolean): Promise<Ends> {
+  const options = (spins ? { busyPoll: { spinMicroseconds: SPIN } } : {}) as Partial<PortOptions>
   const [asker, answerer] = [await place.client(0, options), await place.client(1, options)]
   pin(answerer.pid, GENERATOR)
   await answerer.ask({ do: 'echo' })
-  return { asker, to: { mac: answerer.mac, address: answerer.address, port: ECHO } }
+  const end = () => Promise.all([asker.end(), answerer.end()])
+  return { asker, to: { mac: answerer.mac, address: answerer.address, port: ECHO }, end }
 }
 
 const [ASKER, ANSWERER] = ['198.51.100.1', '198.51.100.2']
 
-async function datagrams(undo: Undo, lab: Lab): Promise<Ends> {
+async function datagrams(undo: Undo, lab: Lab, spins: boolean): Promise<Ends> {
   const script = stagedProgram(lab.folder, 'bench/programs/dgram.ts')
   const ends = [MEASURED, GENERATOR].map((processor) => {
     const conversation = new Conversation(['unshare', '--net', '--', process.execPath, script], { cwd: lab.folder })
@@ -106,10 +116,15 @@ async function datagrams(undo: Undo, lab: Lab): Promise<Ends> {
     within('link', 'set', 'bench0', 'up')
   }
   for (const { pid, processor } of ends) pin(pid, processor)
-  await asker.conversation.ask({ do: 'open', port: 7777, address: ASKER })
-  await answerer.conversation.ask({ do: 'open', port: ECHO, address: ANSWERER })
+  const [asking, answering] = [
+    { port: ASKING, address: ASKER },
+    { port: ECHO, address: ANSWERER },
+  ]
+  await asker.conversation.ask({ do: 'open', own: asking, other: answering, spins })
+  await answerer.conversation.ask({ do: 'open', own: answering, other: asking, spins })
   await answerer.conversation.ask({ do: 'echo' })
-  return { asker: asker.conversation, to: { mac: '', address: ANSWERER, port: ECHO } }
+  const end = () => Promise.all(ends.map(({ conversation }) => conversation.program.kill()))
+  return { asker: asker.conversation, to: { mac: '', ...answering }, end }
 }
 
 const namespaceOf = (pid: number | 'self') => readlinkSync(`/proc/${pid}/ns/net`)

@@ -2,7 +2,7 @@
 // one of the two threads, as there is no third.
 import { cpus } from 'node:os'
 import type { Family, Reading } from '../comparison.js'
-import { Place, PORT, type TypeScript, target } from '../place.js'
+import { Place, PORT, type TypeScript, target, turn } from '../place.js'
 import type { Result } from '../programs/watch.js'
 
 const NAME = 'members'
@@ -10,16 +10,15 @@ const FLOWS = 8
 
 export const members: Family = {
   rows: [{ name: NAME, unit: 'packets/s', better: 'more' }],
-  async prepare({ undo, seconds }) {
-    const place = await Place.open(undo)
+  async prepare({ seconds, ...setting }) {
+    const place = await Place.open(setting)
     const side = async (n: number, queues: number) => {
       const client = await place.client(n, { queues })
       const processors = Array.from({ length: queues }, (_, queue) => cpus().length - 1 - queue)
       await client.ask({ do: 'hand over', processors })
       return client
     }
-    const [ours, peer] = [await side(0, 2), await side(1, 1)]
-    const read = async (client: TypeScript): Promise<Reading> => {
+    const read = async (client: TypeScript, seconds: number): Promise<Reading> => {
       const order = { do: 'read in threads', port: PORT, seconds }
       const results = await place.flooding(target(client), () => client.ask<Result[]>(order), { flows: FLOWS })
       const came = results.filter(({ frames }) => frames > 0)
@@ -33,6 +32,6 @@ export const members: Family = {
         },
       }
     }
-    return { ours: () => read(ours), peer: () => read(peer) }
+    return { ours: () => turn(() => side(0, 2), seconds, read), peer: () => turn(() => side(1, 1), seconds, read) }
   },
 }

@@ -2,30 +2,36 @@
 import type { PortInfo } from 'xsknet'
 import { CARD, portPrefixes } from '../../__test__/helpers/lab.js'
 import type { Family } from '../comparison.js'
-import { Place, PORT, SIZES, type TypeScript, target } from '../place.js'
+import { type Fresh, Place, PORT, RING_SIZE, type TypeScript, target, turn } from '../place.js'
 import { perSecond } from './frames.js'
 
 const NAME = 'shared UMEM'
 
+interface Pair extends Fresh {
+  client: TypeScript
+  mac: string
+  address: string
+}
+
 export const shared: Family = {
   rows: [{ name: NAME, unit: 'packets/s', better: 'more' }],
-  async prepare({ undo, seconds }) {
-    const place = await Place.open(undo)
+  async prepare({ seconds, ...setting }) {
+    const place = await Place.open(setting)
+    const { ringSize = RING_SIZE } = setting
     // As many chunks altogether as the two UMEMs of the other side have.
     const pair = async (n: number, isShared: boolean) => {
-      const client = await place.client(n, isShared ? { frames: 2 * SIZES.frames } : {})
-      const sizes = isShared ? { ringSize: SIZES.ringSize } : SIZES
-      const order = { do: 'open beside', shared: isShared, uplink: CARD, addresses: portPrefixes(n + 1), ...sizes }
+      const client = await place.client(n, isShared ? { frames: 4 * ringSize } : {})
+      const order = { do: 'open beside', shared: isShared, uplink: CARD, addresses: portPrefixes(n + 1), ringSize }
       const info = await client.ask<PortInfo>(order)
-      return { client, mac: info.mac, address: (info.addresses[0] as string).split('/')[0] as string }
+      const address = (info.addresses[0] as string).split('/')[0] as string
+      return { client, mac: info.mac, address, end: () => client.end() }
     }
-    const [ours, peer] = [await pair(0, true), await pair(2, false)]
-    const read = async ({ client, mac, address }: { client: TypeScript; mac: string; address: string }) => {
+    const read = async ({ client, mac, address }: Pair, seconds: number) => {
       const run = () => place.flooding(target(client), () => client.order('forward', { port: PORT, seconds }), { from: address })
       const { came, result } = await place.arriving({ mac, address }, run)
       if (came === 0) throw new Error(`${NAME}: of ${result.sent} frames forwarded none came`)
       return perSecond(NAME, came, result)
     }
-    return { ours: () => read(ours), peer: () => read(peer) }
+    return { ours: () => turn(() => pair(0, true), seconds, read), peer: () => turn(() => pair(2, false), seconds, read) }
   },
 }

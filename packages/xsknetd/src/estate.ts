@@ -90,7 +90,7 @@ interface Waiting {
 
 /** What becomes of a request that does not say: the daemon's words, so that what the policy counts is what is made. */
 const QUEUES = 1
-const RING_SIZE = 4096
+export const RING_SIZE = 4096
 const FRAME_SIZE = 2048
 
 const NOTHING: Holding = { ports: 0, memory: 0 }
