@@ -1,5 +1,6 @@
 //! Network namespaces, held by descriptor.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -117,18 +118,15 @@ impl Netns {
     /// A namespace by its [cookie](Self::cookie), wherever this process can see it: a process is in it, or it is mounted. `id` is what
     /// it was told by when it was there. `None`: it is gone, or out of reach.
     pub fn find(id: NetnsId, cookie: u64) -> Option<Self> {
-        let name = format!("net:[{}]", id.ino);
-        let of_processes =
-            fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path().join("ns/net"));
-        let by_name = |path: &PathBuf| fs::read_link(path).is_ok_and(|target| target.as_os_str() == name.as_str());
-        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
-        // The root of such a mount is the namespace; its point is the next field.
-        let mounted = mounts.lines().filter_map(|line| {
-            let mut fields = line.split(' ').skip(3);
-            (fields.next()? == name).then(|| PathBuf::from(fields.next().unwrap_or_default()))
-        });
-        let mut candidates = mounted.chain(of_processes.filter(by_name)).filter_map(|path| Self::open(&path).ok());
-        candidates.find(|netns| netns.cookie().is_ok_and(|its| its == cookie))
+        let name = nsfs_name(id.ino);
+        let candidates = visible().filter(|(its, _)| *its == name).filter_map(|(_, path)| Self::open(&path).ok());
+        { candidates }.find(|netns| netns.cookie().is_ok_and(|its| its == cookie))
+    }
+
+    /// The namespaces that this process can see, each once: a process is in it, or it is mounted.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let mut seen = HashSet::new();
+        visible().filter(move |(name, _)| seen.insert(name.clone())).filter_map(|(_, path)| Self::open(&path).ok())
     }
 
     /// The user who made the user namespace that this one belongs to, who has every capability in it; root for all that belong to the
@@ -207,6 +205,28 @@ impl From<Netns> for OwnedFd {
     fn from(netns: Netns) -> Self {
         netns.fd
     }
+}
+
+/// As links to it and mounts of it call a namespace of this inode.
+fn nsfs_name(ino: u64) -> String {
+    format!("{NSFS_PREFIX}{ino}]")
+}
+
+const NSFS_PREFIX: &str = "net:[";
+
+/// Names and paths of network namespaces, some of them the same.
+fn visible() -> impl Iterator<Item = (String, PathBuf)> {
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    // The root of such a mount is the namespace; its point is the next field.
+    let mounted = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        let name = fields.next().filter(|name| name.starts_with(NSFS_PREFIX))?;
+        Some((name.to_owned(), PathBuf::from(fields.next().unwrap_or_default())))
+    });
+    let mounted: Vec<_> = mounted.collect();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path().join("ns/net"));
+    let entered = processes.filter_map(|path| Some((fs::read_link(&path).ok()?.to_str()?.to_owned(), path)));
+    mounted.into_iter().chain(entered)
 }
 
 /// Namespaces belong to threads: whatever changes one happens on a thread that ends with it.

@@ -1,18 +1,18 @@
 //! What uplinks and ports of an instance stand on: its namespaces, its journal, and the one way to change the host.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use xsknet_link::{DeviceName, Ethtool, FeatureChange, IfIndex, LinkError, Links, Netns, NetnsId};
+use xsknet_link::{Device, DeviceName, Ethtool, FeatureChange, IfIndex, LinkError, Links, Netns, NetnsId};
 
 use crate::client_end::ClientEnds;
 use crate::error::{CloseError, StepError};
 use crate::identity::Secret;
 use crate::journal::{Change, EntryId, Journal, Scope};
-use crate::names::Paths;
+use crate::names::{Paths, PinPath};
 use crate::pins;
 use crate::port::PortKey;
 use crate::remains::{Remains, UmemEnds};
@@ -32,6 +32,9 @@ pub enum Step {
     /// A step that leaves nothing on the host once the process has ended.
     Passed(&'static str),
 }
+
+/// The pin of a card's program, in the folder of its uplink.
+pub(crate) const UPLINK_LINK: &str = "uplink-link";
 
 /// Hears of every step.
 pub type Observer = Arc<dyn Fn(&Step) + Send + Sync>;
@@ -56,6 +59,8 @@ pub(crate) struct Ground {
     /// Which MACs ports get.
     pub(crate) secret: Secret,
     pub(crate) turns: Turns,
+    /// Cards that were found elsewhere, by the number that they had here.
+    moved: Mutex<HashMap<IfIndex, Arc<(Site, IfIndex)>>>,
     /// What earlier runs left and what could not be undone: the numbers of these ports are taken.
     pub(crate) left: Vec<Scope>,
     observer: Option<Observer>,
@@ -119,6 +124,7 @@ impl Ground {
             umem_ends: UmemEnds::default(),
             secret,
             turns,
+            moved: Mutex::default(),
             left,
             observer,
         }
@@ -144,6 +150,46 @@ impl Ground {
             Err(LinkError::DeviceMissing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Does something with a card, or nothing where it is gone.
+    fn at_card(
+        &self,
+        (device, index): (&DeviceName, IfIndex),
+        work: impl FnOnce(&Site, IfIndex, &DeviceName) -> Result<(), StepError>,
+    ) -> Result<(), StepError> {
+        if let Some(name) = self.card(index)? {
+            return work(&self.host, index, &name);
+        }
+        let Some(moved) = self.look_elsewhere(device, index) else { return Ok(()) };
+        let (site, index) = &*moved;
+        match site.links.by_index(*index) {
+            Ok(device) => work(site, *index, &device.name),
+            Err(LinkError::DeviceMissing { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Where a card is that is no longer among the host's devices. It takes its program along, and nothing else has that; offloads and
+    /// promiscuous mode go along as well.
+    fn look_elsewhere(&self, device: &DeviceName, index: IfIndex) -> Option<Arc<(Site, IfIndex)>> {
+        if !self.host_is_meant || !matches!(self.card(index), Ok(None)) {
+            return None;
+        }
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = moved.get(&index) {
+            return Some(Arc::clone(known));
+        }
+        let pin = self.paths.pin(&PinPath::uplink(device).file(UPLINK_LINK));
+        let program = xsknet_bpf::pinned_program(&pin).ok()??;
+        let found = Netns::all().find_map(|namespace| {
+            let devices = Links::in_namespace(&namespace).and_then(|links| links.list()).ok()?;
+            let runs = |device: &Device| device.xdp.iter().any(|attached| attached.program_id == program);
+            let card = devices.into_iter().find(runs)?;
+            Some(Arc::new((Site::new(namespace).ok()?, card.index)))
+        })?;
+        moved.insert(index, Arc::clone(&found));
+        Some(found)
     }
 
     /// A poisoned journal is still the truth about the host: a panic elsewhere must not keep it from being undone.
@@ -199,6 +245,12 @@ impl Ground {
     /// host's own stack.
     pub(crate) fn undo(&self, scope: &Scope) -> Result<(), CloseError> {
         let mut pending = self.journal().as_ref().map_or_else(Vec::new, |journal| journal.pending(scope));
+        // While their programs are attached, by which they are known elsewhere.
+        for (_, _, change) in &pending {
+            if let Some((device, index)) = change.card() {
+                self.look_elsewhere(device, index);
+            }
+        }
         pending.sort_by_key(|(_, _, change)| match change {
             Change::Pair { .. } => 0,
             Change::Attachment { .. } => 1,
@@ -270,19 +322,14 @@ impl Ground {
                 }
                 Ok(())
             }
-            Change::Offload { index, feature, was, .. } => {
-                if let Some(device) = self.card(*index)? {
-                    let change = FeatureChange { name: feature.clone(), was: *was };
-                    self.host.ethtool.restore_features(&device, &[change])?;
-                }
-                Ok(())
+            Change::Offload { device, index, feature, was } => self.at_card((device, *index), |site, _, name| {
+                let change = FeatureChange { name: feature.clone(), was: *was };
+                Ok(site.ethtool.restore_features(name, &[change])?)
+            }),
+            Change::Offloads { device, index, were } => {
+                self.at_card((device, *index), |site, _, name| Ok(site.ethtool.restore_features(name, were)?))
             }
-            Change::Offloads { index, were, .. } => {
-                if let Some(device) = self.card(*index)? {
-                    self.host.ethtool.restore_features(&device, were)?;
-                }
-                Ok(())
-            }
+            // A card that is moved loses them (`dev_uc_flush()`), and promiscuous mode that stands for them once it is up again.
             Change::Filter { index, mac, .. } => {
                 if self.card(*index)?.is_some() {
                     self.host.links.remove_filter(*index, *mac)?;
@@ -297,11 +344,8 @@ impl Ground {
                 Ok(_) | Err(LinkError::DeviceMissing { .. }) => Ok(()),
                 Err(error) => Err(error.into()),
             },
-            Change::Promiscuous { index, .. } => {
-                if self.card(*index)?.is_some() {
-                    self.host.links.set_promiscuous(*index, false)?;
-                }
-                Ok(())
+            Change::Promiscuous { device, index } => {
+                self.at_card((device, *index), |site, index, _| Ok(site.links.set_promiscuous(index, false)?))
             }
         }
     }

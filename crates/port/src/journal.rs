@@ -45,6 +45,18 @@ pub enum Change {
     Promiscuous { device: DeviceName, index: IfIndex },
 }
 
+impl Change {
+    /// The card that keeps it wherever it is moved, by its name and number when it became an uplink.
+    pub(crate) fn card(&self) -> Option<(&DeviceName, IfIndex)> {
+        match self {
+            Self::Offload { device, index, .. }
+            | Self::Offloads { device, index, .. }
+            | Self::Promiscuous { device, index } => Some((device, *index)),
+            _ => None,
+        }
+    }
+}
+
 /// What a change was made for. Closing a scope undoes its changes, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "scope", rename_all = "snake_case", deny_unknown_fields)]

@@ -16,7 +16,7 @@ use crate::claims::{Claim, Claims};
 use crate::drivers::CardLosses;
 use crate::error::{CloseError, ManageError, OpenPortError, StepError};
 use crate::filters::{Entry, Filters};
-use crate::ground::Ground;
+use crate::ground::{Ground, UPLINK_LINK};
 use crate::hearing::{Deaf, Hearing, Round};
 use crate::journal::{Change, Scope};
 use crate::names::PinPath;
@@ -240,7 +240,7 @@ impl Uplink {
 
         tried.extend(unfinished_checksums(card));
 
-        let pin = folder.file("uplink-link");
+        let pin = folder.file(UPLINK_LINK);
         let attach = || {
             ground.change(scope, Change::Attachment { pin: pin.clone() }, || {
                 let target = xsknet_bpf::Device { name: device.to_string(), index: card.index.get() };

@@ -12,6 +12,7 @@ mod common;
 mod devices;
 mod drops;
 mod errors;
+mod host_changes;
 mod jumbo;
 mod leftovers;
 mod losses;

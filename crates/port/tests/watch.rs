@@ -10,7 +10,7 @@ use rstest::rstest;
 use xsknet_bpf::{Counter, Mode};
 use xsknet_link::{DeviceName, Ethtool, MacAddr, Netns, Offload};
 use xsknet_port::{CardState, Instance, Loss, Notice, OpenPortError, Port, PortOptions, Watch};
-use xsknet_testkit::{CARD, HOST4, Snapshot, device, on_fresh_mounts, port_addresses, wait_until};
+use xsknet_testkit::{CARD, HOST4, Machine, Snapshot, device, on_fresh_mounts, port_addresses, wait_until};
 
 fn watch(instance: &Instance) -> (Watch, Receiver<Notice>) {
     let (tell, told) = channel();
@@ -77,6 +77,36 @@ fn a_card_that_is(#[case] mode: Mode, #[case] lose: fn(&Stage)) {
         if let Err(difference) = before.wait_for(PATIENCE, || ground(&nowhere)) {
             panic!("not as before:\n{difference}");
         }
+    });
+}
+
+#[rstest]
+#[case::native(Mode::Native)]
+#[case::skb(Mode::Skb)]
+fn a_card_that_is_moved_away_is_given_back_as_it_was(#[case] mode: Mode) {
+    on_fresh_mounts(|| {
+        let stage = Stage::plain();
+        let elsewhere = Machine::new("elsewhere").expect("a namespace");
+        // A namespace is found by those who are in it.
+        let resident = elsewhere.spawn("sleep", &["60"]);
+        let state = |machine: &Machine| {
+            let card = machine.links().by_name(&device(CARD)).expect("the card");
+            let ethtool = Ethtool::in_namespace(machine.namespace()).expect("ethtool");
+            (card.promiscuity, card.xdp, ethtool.features(&card.name).expect("features"))
+        };
+        let before = state(&stage.lab.host);
+        let instance = stage.open();
+        let uplink = manage(&instance, mode);
+        let open = port(&uplink, 0);
+        assert_ne!(state(&stage.lab.host).2, before.2, "offloads are switched off for as long");
+        stage.lab.host.links().move_to(uplink.info().index, elsewhere.namespace()).expect("moved");
+        close(open);
+        uplink.release().expect("releasing undoes everything");
+        instance.close().expect("closing undoes everything");
+        let links = elsewhere.links();
+        links.set_up(links.by_name(&device(CARD)).expect("the card").index).expect("up");
+        assert_eq!(state(&elsewhere), before);
+        resident.terminate();
     });
 }
 
