@@ -39,6 +39,7 @@ export function grant({
     vlans: ['untagged'],
     ports: 2,
     queues: 1,
+    ringSize: 4096,
     memory: 32 * MiB,
     pinned: false,
     innerTags: false,

@@ -16,6 +16,7 @@ use crate::error::OpenPortError;
 use crate::ground::Ground;
 use crate::identity::Identity;
 use crate::port::PortKey;
+use crate::turns::Said;
 use crate::uplink::UplinkState;
 
 /// Ethernet header and one VLAN tag: what a port's frames may be longer than its MTU.
@@ -131,6 +132,12 @@ impl Plan {
 }
 
 impl Wanted<'_> {
+    /// What opening it says to the neighbours: a question and an announcement for each address, its link-local one included.
+    pub(crate) fn said(&self) -> Said {
+        let addresses = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX).saturating_add(1);
+        Said { frames: addresses.saturating_mul(2), rate: self.rates.broadcast }
+    }
+
     /// Whether there can be such a port at all, whatever others have and whoever asks. Of the uplink nothing counts where it is not given. Returns
     /// the VLAN.
     pub(crate) fn check(&self, uplink: Option<&UplinkState>) -> Result<Vlan, OpenPortError> {

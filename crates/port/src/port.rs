@@ -334,7 +334,7 @@ impl Hold {
     ) -> Result<(Self, T), OpenPortError> {
         let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
         let work = uplink.work();
-        let turn = uplink.ground.turns.open(wanted.owner);
+        let turn = uplink.ground.turns.open(wanted.owner, wanted.said());
         uplink.check_link()?;
         uplink.check().map_err(step)?;
         let host = HostView::look(&uplink.ground, uplink.info.index).map_err(|cause| step(cause.into()))?;

@@ -4,15 +4,35 @@
 //! side they take as long as one after the other. A user who opens or gives up many ports at once would have everybody wait. So the ports of one user are
 //! opened one by one, but for root's, and pairs are deleted one by one, when nobody opens a port: what is to be deleted can wait, since
 //! nothing is steered to it and its guard lets nothing out.
+//!
+//! Each opening asks the neighbours and tells them, in frames of the card's own that no guard sees. Who opens and closes without end would
+//! send so many more broadcasts than its ports may, so that openings of a user wait once they have said too much.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::claims::ROOT;
 
 /// A deletion waits no longer for openings, of which there may always be some.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Frames a second that openings of a user may send at least, whatever its ports may: else none could be opened.
+const LEAST_A_SECOND: u32 = 100;
+/// What a user's openings may send at once.
+const AT_ONCE: u32 = 256;
+/// Users that are remembered before those who owe nothing are forgotten.
+const FEW_USERS: usize = 64;
+
+/// What an opening says to the neighbours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Said {
+    /// Frames, questions and announcements.
+    pub(crate) frames: u32,
+    /// The broadcasts a second that the port may send; `None`: as many as it likes.
+    pub(crate) rate: Option<u32>,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
@@ -27,6 +47,23 @@ struct State {
     /// Users other than root who open a port.
     users: BTreeSet<u32>,
     deleting: bool,
+    /// Until when what a user's openings have said is paid for.
+    said: BTreeMap<u32, Instant>,
+}
+
+impl State {
+    /// Counts what an opening says, and returns how long it has to wait before.
+    fn say(&mut self, owner: u32, Said { frames, rate }: Said, now: Instant) -> Duration {
+        let Some(rate) = rate.map(|rate| rate.max(LEAST_A_SECOND)) else { return Duration::ZERO };
+        if self.said.len() >= FEW_USERS {
+            self.said.retain(|_, until| *until > now);
+        }
+        let frame = Duration::from_secs(1) / rate;
+        let until = self.said.entry(owner).or_insert(now);
+        let wait = until.saturating_duration_since(now).saturating_sub(frame * AT_ONCE);
+        *until = (*until).max(now) + frame * frames;
+        wait
+    }
 }
 
 /// A port is being opened.
@@ -41,8 +78,9 @@ pub(crate) struct Opening<'a> {
 pub(crate) struct Deletion<'a>(&'a Turns);
 
 impl Turns {
-    /// Waits for another port of the same user that is being opened, and for the pair that is being deleted.
-    pub(crate) fn open(&self, owner: u32) -> Opening<'_> {
+    /// Waits for another port of the same user that is being opened, until what its openings said before is paid for, and for the pair
+    /// that is being deleted.
+    pub(crate) fn open(&self, owner: u32, said: Said) -> Opening<'_> {
         let wait = |state, until: &dyn Fn(&State) -> bool| {
             self.changed.wait_while(state, |state| !until(state)).unwrap_or_else(PoisonError::into_inner)
         };
@@ -50,6 +88,12 @@ impl Turns {
         if owner != ROOT {
             state = wait(state, &|state| !state.users.contains(&owner));
             state.users.insert(owner);
+            let pause = state.say(owner, said, Instant::now());
+            if !pause.is_zero() {
+                drop(state);
+                thread::sleep(pause);
+                state = self.lock();
+            }
         }
         state.openings += 1;
         drop(wait(state, &|state| !state.deleting));
@@ -100,11 +144,13 @@ mod tests {
 
     use super::*;
 
+    const NOTHING: Said = Said { frames: 0, rate: Some(0) };
+
     #[test]
     fn one_pair_is_deleted_at_a_time_and_after_those_who_open() {
         let (turns, deleted) = (Turns::default(), AtomicUsize::new(0));
         std::thread::scope(|scope| {
-            let opening = turns.open(1000);
+            let opening = turns.open(1000, NOTHING);
             for _ in 0..4 {
                 scope.spawn(|| {
                     let turn = turns.delete();
@@ -113,7 +159,7 @@ mod tests {
                 });
             }
             // Nobody waits for another user who opens one.
-            drop(turns.open(1001));
+            drop(turns.open(1001, NOTHING));
             assert_eq!(deleted.load(Ordering::SeqCst), 0);
             drop(opening);
         });
@@ -127,7 +173,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        let turn = turns.open(1000);
+                        let turn = turns.open(1000, NOTHING);
                         most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         std::thread::yield_now();
                         open.fetch_sub(1, Ordering::SeqCst);
@@ -137,14 +183,38 @@ mod tests {
             }
         });
         assert_eq!(most.load(Ordering::SeqCst), 1);
-        let roots = [turns.open(ROOT), turns.open(ROOT)];
+        let roots = [turns.open(ROOT, NOTHING), turns.open(ROOT, NOTHING)];
         drop(roots);
+    }
+
+    #[test]
+    fn who_has_said_too_much_waits_and_nobody_else_does() {
+        let (mut state, now) = (State::default(), Instant::now());
+        let many = |rate| Said { frames: 124, rate };
+        let waits = [(); 4].map(|()| state.say(1000, many(Some(1)), now));
+        assert_eq!(waits[..2], [Duration::ZERO; 2]);
+        let hundredths = |frames: u32| Duration::from_millis(10) * frames;
+        assert_eq!(waits[2..], [Duration::ZERO, hundredths(3 * 124 - 256)], "a hundred a second");
+        assert_eq!(state.say(1001, many(Some(1)), now), Duration::ZERO);
+        assert_eq!(state.say(1002, many(Some(1000)), now), Duration::ZERO);
+        assert_eq!(state.say(1000, many(None), now), Duration::ZERO, "one who may send what it likes");
+        assert_eq!(state.say(1000, many(Some(1)), now + Duration::from_secs(10)), Duration::ZERO);
+    }
+
+    #[test]
+    fn users_who_owe_nothing_are_forgotten() {
+        let (mut state, mut now) = (State::default(), Instant::now());
+        for user in 1..10_000 {
+            now += Duration::from_secs(1);
+            state.say(user, Said { frames: 1, rate: Some(1000) }, now);
+        }
+        assert!(state.said.len() <= FEW_USERS, "{}", state.said.len());
     }
 
     #[test]
     fn openings_without_an_end_keep_nothing_from_being_deleted() {
         let turns = Turns::default();
-        let opening = turns.open(0);
+        let opening = turns.open(0, NOTHING);
         let began = Instant::now();
         drop(turns.delete());
         assert!(began.elapsed() >= PATIENCE);

@@ -31,6 +31,7 @@ addresses = ["192.0.2.8/29", "2001:db8::10/124"]
 vlans = ["untagged"]        # or numbers
 ports = 1                   # the most of one user at once
 queues = 1                  # the most of one port, 1 to 8
+ringSize = 4096             # the most slots of each ring of a port
 memory = "16MiB"            # the most of one user's ports at once
 pinned = false              # may make the socket itself
 innerTags = false           # may send VLAN tags within its own

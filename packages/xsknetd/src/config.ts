@@ -9,7 +9,7 @@ import { Range } from './addresses.js'
 import type { UplinkMode } from './ground.js'
 import type { LogFormat } from './log.js'
 import type { MemoryBound } from './memory.js'
-import type { Grant, Rates } from './policy.js'
+import { type Grant, MAX_RING_SIZE, type Rates, RING_SIZE } from './policy.js'
 
 /** What a user, or a group, may have, as it is written down. */
 export interface GrantOptions {
@@ -27,6 +27,11 @@ export interface GrantOptions {
   ports?: number
   /** The most queues of one port, 1 to 8: 1 unless set. Each has an UMEM of its own, which counts in `memory`. */
   queues?: number
+  /**
+   * The most slots of each ring of their ports, a power of two: 4096 unless set. A client has the kernel send a whole ring in one call, and
+   * on a kernel that is not preemptible everybody's openings wait for that: 65,536 frames take some 0.2 s.
+   */
+  ringSize?: number
   /** The most memory of one user's ports at once, in bytes or like `64MiB`: 16 MiB unless set. */
   memory?: string | number
   /**
@@ -147,6 +152,7 @@ const vlan = v.custom<number | 'untagged'>(
 )
 const ports = v.custom<number>((value) => whole(value, 1, 0xffff), 'it has to be a number from 1 to 65535')
 const queues = v.custom<number>((value) => whole(value, 1, MAX_QUEUES), `it has to be a number from 1 to ${MAX_QUEUES}`)
+const ringSize = v.custom<number>((value) => whole(value, 1, MAX_RING_SIZE), `it has to be a number from 1 to ${MAX_RING_SIZE}`)
 const yes = v.boolean('it has to be true or false')
 /** Frames a second that a port may send of each kind, unless it is said. */
 const RATE = 1000
@@ -211,6 +217,7 @@ const grantSchema = (accounts: Accounts) => {
       vlans: v.optional(many(vlan, 'a list of VLANs, such as [42, "untagged"]'), ['untagged']),
       ports: v.optional(ports, 1),
       queues: v.optional(queues, 1),
+      ringSize: v.optional(ringSize, RING_SIZE),
       memory: v.optional(memory, 16 * 2 ** 20),
       pinned: v.optional(yes, false),
       innerTags: v.optional(yes, false),

@@ -16,7 +16,17 @@ import { type Address, readAddress, readHostAddress } from './addresses.js'
 import type { Change, Ground, Loss, OpenedPort, Terms, UplinkMode } from './ground.js'
 import type { Log, LogFields } from './log.js'
 import type { MemoryBound } from './memory.js'
-import { checkMemory, type Grant, type Holding, mayUse, permit, unknownUplink, type Vlan, type Wish } from './policy.js'
+import {
+  checkMemory,
+  type Grant,
+  type Holding,
+  mayUse,
+  permit,
+  RING_SIZE,
+  unknownUplink,
+  type Vlan,
+  type Wish,
+} from './policy.js'
 import type { Credentials, Descriptors } from './wire.js'
 
 /** A client, as far as ports are concerned. */
@@ -90,7 +100,6 @@ interface Waiting {
 
 /** What becomes of a request that does not say: the daemon's words, so that what the policy counts is what is made. */
 const QUEUES = 1
-export const RING_SIZE = 4096
 const FRAME_SIZE = 2048
 
 const NOTHING: Holding = { ports: 0, memory: 0 }
@@ -178,7 +187,7 @@ export class Estate {
     const { uplink, mac, whenDown, ...rest } = request
     const { queues, ringSize, frames, frameSize } = sizes(request, () => this.#ground.hugePageBytes())
     const memory = queues * frames * frameSize
-    const wish = wishOf(request, { queues, memory, pinned: false, ...burdensOf(request) })
+    const wish = wishOf(request, { queues, ringSize, memory, pinned: false, ...burdensOf(request) })
     const whole = { ...rest, queues, ringSize, frames, frameSize }
     this.#ground.checkPort(this.#known(owner, uplink), { ...whole, addresses: ipsOf(wish) })
     return this.#open(owner, wish, {
@@ -214,7 +223,7 @@ export class Estate {
       },
       hand: (opened: OpenedPort) => ({ sockets: [...opened.sockets], descriptors: opened.takeDescriptors() }),
     }
-    const wish = wishOf(request, { queues, memory: 0, pinned: false, ...burdensOf(request) })
+    const wish = wishOf(request, { queues, ringSize, memory: 0, pinned: false, ...burdensOf(request) })
     this.#ground.checkPort(this.#known(owner, uplink), { ...rest, queues, ringSize, addresses: ipsOf(wish) })
     return this.#open(owner, wish, way, held.umem)
   }
@@ -223,7 +232,7 @@ export class Estate {
   async openPinnedPort(owner: Owner, request: PinnedPortRequest, namespace: Descriptors): Promise<GrantedPinnedPort> {
     const { uplink, mac, whenDown, ...rest } = request
     // The client registers the UMEM, against its own limit of locked memory.
-    const costs = { queues: 1, memory: 0, pinned: true, busyPoll: false, hugePages: false }
+    const costs = { queues: 1, ringSize: 0, memory: 0, pinned: true, busyPoll: false, hugePages: false }
     const wish = wishOf(request, costs)
     this.#ground.checkPinnedPort(this.#known(owner, uplink), { ...rest, addresses: ipsOf(wish) })
     return this.#open(owner, wish, {

@@ -17,6 +17,11 @@ export interface Rights {
   readonly rates: Rates
 }
 
+/** Slots of each ring of a port unless asked for otherwise, and the most that a grant allows unless it says more. */
+export const RING_SIZE = 4096
+/** What `xsknet-xsk` takes. */
+export const MAX_RING_SIZE = 65_536
+
 /** The frames a second that it may send to the card of each kind that costs others; absent: not limited. */
 export interface Rates {
   readonly broadcast?: number
@@ -35,6 +40,8 @@ export interface Grant extends Rights {
   readonly ports: number
   /** The most queues of one port. */
   readonly queues: number
+  /** The most slots of each ring of a port. */
+  readonly ringSize: number
   /** The most bytes of UMEM of one user at once. */
   readonly memory: number
   /** Whether ports may be pinned: their inner end in the user's network namespace, their socket of the user's own making. */
@@ -56,6 +63,8 @@ export interface Wish {
   readonly addresses: readonly Address[]
   readonly vlan: Vlan
   readonly queues: number
+  /** Slots of each ring; 0 of a pinned port, whose rings its client makes. */
+  readonly ringSize: number
   /** Bytes of UMEM that the daemon registers, for all queues. */
   readonly memory: number
   readonly pinned: boolean
@@ -79,7 +88,7 @@ export function mayUse(grants: readonly Grant[], who: Credentials, uplink: strin
 }
 
 /**
- * Refuses a port, or returns what it may do. One grant has to allow all of it: card, every address, VLAN, queues, the way, what costs
+ * Refuses a port, or returns what it may do. One grant has to allow all of it: card, every address, VLAN, queues, rings, the way, what costs
  * the host, and the user's number of ports and bytes with it. Grants are not added up, because `ports` of one network must not serve to
  * fill another. Of several that allow it, the first one counts.
  *
@@ -155,13 +164,13 @@ function switchesOf(wish: Wish): Switch[] {
 
 /** A key of a grant that stands in the way, and what it would have to be. */
 interface Lack {
-  readonly key: 'uplinks' | 'addresses' | 'vlans' | 'queues' | Switch
+  readonly key: 'uplinks' | 'addresses' | 'vlans' | 'queues' | 'ringSize' | Switch
   readonly what: string
   readonly line: string
 }
 
 function lacks(grant: Grant, wish: Wish): Lack[] {
-  const { uplink, addresses, vlan, queues } = wish
+  const { uplink, addresses, vlan, queues, ringSize } = wish
   const found: Lack[] = []
   if (!grant.uplinks.includes(uplink)) {
     found.push({ key: 'uplinks', what: `the uplink ${uplink}`, line: list('uplinks', [...grant.uplinks, uplink]) })
@@ -176,12 +185,15 @@ function lacks(grant: Grant, wish: Wish): Lack[] {
     found.push({ key: 'vlans', what, line: list('vlans', [...grant.vlans, vlan]) })
   }
   if (queues > grant.queues) found.push({ key: 'queues', what: `${queues} queues`, line: `queues = ${queues}` })
+  if (ringSize > grant.ringSize) {
+    found.push({ key: 'ringSize', what: `rings of ${ringSize} slots`, line: `ringSize = ${ringSize}` })
+  }
   for (const key of switchesOf(wish)) if (!grant[key]) found.push({ key, what: SWITCHES[key], line: `${key} = true` })
   return found
 }
 
 function notPermitted(own: readonly Grant[], { uid }: Credentials, wish: Wish): XsknetError {
-  const { uplink, vlan, queues, pinned } = wish
+  const { uplink, vlan, queues, ringSize, pinned } = wish
   const switches = switchesOf(wish)
   const addresses = wish.addresses.map(({ ip }) => ip)
   // The grant that needs the fewest changes, and the fewest new addresses, is most likely the one that was meant.
@@ -194,6 +206,7 @@ function notPermitted(own: readonly Grant[], { uid }: Credentials, wish: Wish): 
     addresses,
     vlan,
     ...(queues > 1 && { queues }),
+    ...(ringSize > RING_SIZE && { ringSize }),
     ...Object.fromEntries(switches.map((key) => [key, true])),
   }
   if (nearest === undefined || nearest.lacking.some(({ key }) => key === 'uplinks')) {
@@ -204,6 +217,7 @@ function notPermitted(own: readonly Grant[], { uid }: Credentials, wish: Wish): 
       list('addresses', addresses),
       ...(vlan === 'untagged' ? [] : [list('vlans', [vlan])]),
       ...(queues > 1 ? [`queues = ${queues}`] : []),
+      ...(ringSize > RING_SIZE ? [`ringSize = ${ringSize}`] : []),
       ...switches.map((key) => `${key} = true`),
     ]
     return new XsknetError(
