@@ -583,7 +583,7 @@ impl From<xsknet_port::PortStatistics> for PortStatistics {
     }
 }
 
-#[napi(object, object_from_js = false)]
+#[napi(object, object_from_js = false, use_nullable = true)]
 pub struct UplinkStatistics {
     pub program: Counters,
     pub unattributed: Counters,

@@ -238,8 +238,6 @@ impl Uplink {
         // A card that strips tags would show a frame of some VLAN as an untagged one, and so to a port of none.
         let mut tried = offloads::switch_off(ground, scope, card, Offload::VlanRx).map_err(step)?;
 
-        tried.extend(unfinished_checksums(card));
-
         let pin = folder.file(UPLINK_LINK);
         let attach = || {
             ground.change(scope, Change::Attachment { pin: pin.clone() }, || {
@@ -266,6 +264,8 @@ impl Uplink {
 
         tried.extend(Tried::programs("uplink", attachment.tried()));
         tried.extend(switched);
+        let driver = ground.host.ethtool.driver(&card.name).unwrap_or_default();
+        tried.extend(unfinished_checksums(&driver, attachment.obtained()));
         let info = UplinkInfo {
             device: device.clone(),
             index,
@@ -819,10 +819,35 @@ fn outer_losses(ground: &Ground, member: &Member) -> CardLosses {
     losses(ground, member.outer_index, "veth", member.guard_mode(), 0)
 }
 
-/// A pair hands a packet over as its sender's stack has left it, and that leaves checksums to the hardware, of which there is none.
-fn unfinished_checksums(card: &Device) -> Option<Tried> {
-    let why = "not known: what a kernel sends at the other end of this pair comes with unfinished checksums, and looks damaged, unless \
-               `ethtool -K <that end> tx off` was run there";
-    let told = Tried { hook: "uplink", step: "whole checksums".into(), errno: None, why: why.into() };
-    (card.kind.as_deref() == Some("veth")).then_some(told)
+/// A sender's stack leaves checksums to its card. A pair and a hypervisor have none, and hand the packet on as it is.
+fn unfinished_checksums(driver: &str, mode: Obtained) -> Option<Tried> {
+    let sender = match (driver, mode) {
+        ("veth", _) => "a kernel sends at the other end of this pair",
+        // In native mode it is asked to finish them: virtnet_xdp_set() clears VIRTIO_NET_F_GUEST_CSUM.
+        ("virtio_net", Obtained::Skb) => "the hypervisor and its other guests send",
+        _ => return None,
+    };
+    let why = format!(
+        "not known: what {sender} comes with unfinished checksums, and looks damaged, unless `ethtool -K <that end> tx off` was run there"
+    );
+    Some(Tried { hook: "uplink", step: "whole checksums".into(), errno: None, why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_that_a_sender_may_leave_unfinished_are_told_with_what_mends_it() {
+        for (driver, mode, told) in [
+            ("veth", Obtained::Native, true),
+            ("veth", Obtained::Skb, true),
+            ("virtio_net", Obtained::Skb, true),
+            ("virtio_net", Obtained::Native, false),
+            ("igb", Obtained::Skb, false),
+        ] {
+            let tried = unfinished_checksums(driver, mode);
+            assert_eq!(tried.is_some_and(|tried| tried.why.contains("tx off")), told, "{driver} {mode:?}");
+        }
+    }
 }
