@@ -96,7 +96,7 @@ export class Place {
   static async open({ undo, ringSize }: Setting): Promise<Place> {
     const lab = await Lab.create(undo)
     await lab.sink(PORT, FLOW)
-    return new Place(lab, await Daemon.start(lab, { mode: 'native', config: `${GRANT}queues = 2\n` }), ringSize)
+    return new Place(lab, await Daemon.start(lab, { mode: 'native', config: `${GRANT}queues = 2\nringSize = 65536\n` }), ringSize)
   }
 
   /** A client without any right, which opens port `n` of the lab. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <bpf/bpf.h>
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/if_link.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "xsk.h"
 
@@ -52,14 +54,19 @@ static void make(struct xsk *xsk, const char *device, uint32_t libxdp_flags)
 		.bind_flags = XDP_COPY | XDP_USE_NEED_WAKEUP,
 	};
 	struct xsk_umem *umem;
-	int budget = RING;
+	int budget = RING, failure, patience = 200;
 	uint32_t slot;
 
 	xsk->memory = mmap(NULL, (size_t)CHUNKS * CHUNK, PROT_READ | PROT_WRITE,
 			   MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	MUST(xsk->memory != MAP_FAILED);
 	MUST(xsk_umem__create(&umem, xsk->memory, (size_t)CHUNKS * CHUNK, &xsk->fill, &xsk->completion, &chunks) == 0);
-	MUST(xsk_socket__create(&xsk->socket, device, 0, umem, &xsk->rx, &xsk->tx, &rings) == 0);
+	/* The socket of the turn before leaves its queue a moment after its process has ended (xp_release_deferred()). */
+	do
+		failure = xsk_socket__create(&xsk->socket, device, 0, umem, &xsk->rx, &xsk->tx, &rings);
+	while (failure == -EBUSY && patience-- > 0 && usleep(10000) == 0);
+	errno = -failure;
+	MUST(failure == 0);
 	xsk->fd = xsk_socket__fd(xsk->socket);
 	/* An older kernel takes 32 frames a kick, and a kick is repeated while it answers EAGAIN. */
 	(void)setsockopt(xsk->fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &budget, sizeof(budget));
