@@ -40,6 +40,14 @@ export const quirks = [
     source: 'net/core/filter.c: xdp_do_generic_redirect() frees the frame; docs/losses.md',
   },
   {
+    driver: 'igb',
+    mode: 'native',
+    step: 'refused: sums',
+    says: /"between the programs"/,
+    reason: 'the driver counts a redirect that the kernel refuses nowhere: the sum is null',
+    source: 'drivers/net/ethernet/intel/igb/igb_main.c: igb_run_xdp()',
+  },
+  {
     driver: 'e1000e',
     mode: 'unspecified',
     step: 'refused: sums',

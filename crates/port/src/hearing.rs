@@ -5,7 +5,7 @@
 
 /// Frames that a card has received and its program has not seen, before it is taken for deaf: it may hear the next.
 const MANY: u64 = 32;
-/// The same after the link was away, until the program has heard something.
+/// The same after the link was away or the MTU was changed, until the program has heard something.
 const FEW: u64 = 2;
 /// So many rounds after it was attached anew a link that goes away is another one than attaching took away.
 const SETTLED: u32 = 10;
@@ -24,6 +24,8 @@ pub(crate) struct Round {
     pub(crate) carrier: bool,
     /// How often the carrier came or went.
     pub(crate) carrier_changes: u32,
+    /// Its MTU: a driver sets its queues up anew for another one, as for a link that was away.
+    pub(crate) mtu: u32,
 }
 
 /// A program that does not hear.
@@ -40,7 +42,7 @@ pub(crate) enum Deaf {
 pub(crate) struct Hearing {
     last: Option<Round>,
     missed: u64,
-    /// The link was away.
+    /// The link was away, or the MTU was changed.
     suspect: bool,
     attempt: Attempt,
 }
@@ -79,7 +81,7 @@ impl Hearing {
         let last = self.last.replace(now)?;
         self.attempt = self.attempt.older();
         // Frames of this round may have come before, and gone with the link.
-        if !now.carrier || now.carrier_changes != last.carrier_changes {
+        if !now.carrier || (now.carrier_changes, now.mtu) != (last.carrier_changes, last.mtu) {
             let attempt = if self.attempt.is_settled() { Attempt::None } else { self.attempt };
             *self = Self { last: self.last, missed: 0, suspect: true, attempt };
             return None;
@@ -122,7 +124,7 @@ mod tests {
 
     impl Card {
         fn new() -> Self {
-            let now = Round { received: 1000, seen: 40, carrier: true, carrier_changes: 2 };
+            let now = Round { received: 1000, seen: 40, carrier: true, carrier_changes: 2, mtu: 1500 };
             let mut card = Self { hearing: Hearing::default(), now };
             assert_eq!(card.hearing.look(now), None);
             card
@@ -193,6 +195,15 @@ mod tests {
         assert_eq!(card.round(0, 0), None);
         assert_eq!(card.round(3, 0), None);
         assert_eq!(card.round(0, 0), Some(Deaf::Found(3)));
+    }
+
+    #[test]
+    fn few_frames_are_enough_once_the_mtu_was_changed() {
+        let mut card = Card::new();
+        card.now.mtu = 1400;
+        assert_eq!(card.round(0, 0), None);
+        assert_eq!(card.round(2, 0), None);
+        assert_eq!(card.round(0, 0), Some(Deaf::Found(2)));
     }
 
     #[test]

@@ -509,7 +509,7 @@ impl UplinkState {
         let (received, carrier, carrier_changes) = (card.stats.rx_packets, card.lower_up, card.carrier_changes);
         let seen = room::read(&datapath).uplink_counters().ok()?.seen();
         let mut hearing = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
-        let deaf = hearing.look(Round { received, seen, carrier, carrier_changes })?;
+        let deaf = hearing.look(Round { received, seen, carrier, carrier_changes, mtu: card.mtu })?;
         let why = |frames| format!("the driver had stopped running it: {frames} frames came that it did not see");
         match deaf {
             Deaf::Found(frames) => {
