@@ -19,7 +19,7 @@ int xsk_socket__create(struct xsk_socket **xsk, const char *device, __u32 queue,
 	int map, failure;
 
 	if (!create || !xsks)
-		errx(1, "there is no libxdp, or no XSKNET_XSKS");
+		errx(1, "libxdp or XSKNET_XSKS is missing");
 	without.libxdp_flags |= XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD;
 	failure = create(xsk, device, queue, umem, rx, tx, &without);
 	if (failure)

@@ -163,7 +163,7 @@ impl Statistics {
 
     /// The sum of all counters whose name is `pattern` with a queue's number at its `#`: of `tx_queue_0_xdp_xmit_errors`,
     /// `tx_queue_1_xdp_xmit_errors`, … for `tx_queue_#_xdp_xmit_errors`. A driver may also have one name for all queues, and blanks before
-    /// it. `None` if there is no such counter.
+    /// it. `None` if the counter does not exist.
     pub fn sum(&self, pattern: &str) -> Option<u64> {
         let fits = |name: &str| match pattern.split_once('#') {
             Some((before, behind)) => {

@@ -170,7 +170,7 @@ impl Ground {
         }
     }
 
-    /// Where a card is that is no longer among the host's devices. It takes its program along, and nothing else has that; offloads and
+    /// Where a card is that left the host's devices. It takes its program along, and nothing else has that; offloads and
     /// promiscuous mode go along as well.
     fn look_elsewhere(&self, device: &DeviceName, index: IfIndex) -> Option<Arc<(Site, IfIndex)>> {
         if !self.host_is_meant || !matches!(self.card(index), Ok(None)) {

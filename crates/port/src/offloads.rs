@@ -52,7 +52,7 @@ pub(crate) fn hold_off(ground: &Ground, card: &DeviceName, offload: Offload) -> 
 
 /// Attaches a card's program. That switches offloads for good: the kernel takes LRO and GRO in hardware back for a program in skb
 /// mode, and a driver what it has no use for. So all of them are in the journal meanwhile, and afterwards those that were switched,
-/// to be set back once the program is off. What is no longer asked for is told.
+/// to be set back once the program is off. Wishes that the kernel dropped are told.
 pub(crate) fn recorded<T>(
     ground: &Ground,
     scope: &Scope,

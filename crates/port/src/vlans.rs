@@ -80,7 +80,7 @@ fn told(error: &dyn std::error::Error) -> String {
 }
 
 impl Way {
-    /// For whoever opened the port; nothing where there was nothing to do.
+    /// What the port's owner is told; `None` where nothing was done.
     pub(crate) fn tried(&self, id: u16) -> Option<Tried> {
         let why = match self {
             Self::Open => return None,

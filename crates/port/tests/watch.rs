@@ -458,7 +458,7 @@ fn an_offload_that_hides_vlans_is_switched_off_again(#[case] mode: Mode) {
             assert_eq!(notice, Notice::Offload { uplink: device(CARD), offload: name.into(), failure: None });
             assert_eq!(hiding(), 0);
         }
-        // Nor is a port handed out while it is on, whoever watches.
+        // A port is not handed out while it is on, with or without a watch.
         drop(watch);
         ethtool.set_features(&device(CARD), &[("rx-vlan-hw-parse", true)]).expect("on");
         assert_eq!(hiding(), 1);
