@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import test from 'ava'
 import { npmManifest, root } from '../helpers/workspace.js'
 
@@ -30,3 +30,12 @@ for (const script of new Set(scripts)) {
     t.deepEqual(strangers, [])
   })
 }
+
+test('npm test runs every folder of tests', (t) => {
+  const script = readFileSync(`${root}scripts/test.mjs`, 'utf8')
+  const lists = [...script.matchAll(/^const (?:PURE|KERNEL) = \[(.*)\]$/gm)].map(([, list = '']) => list)
+  const named = lists.flatMap((list) => list.match(/__test__\/\w+/g) ?? [])
+  const folders = readdirSync(`${root}__test__`).filter((name) => name !== 'node_modules' && name !== 'helpers')
+  const withTests = folders.map((name) => `__test__/${name}`).filter((path) => statSync(`${root}${path}`).isDirectory())
+  t.deepEqual(named.toSorted(), withTests.toSorted())
+})

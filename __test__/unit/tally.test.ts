@@ -1,5 +1,5 @@
 import test from 'ava'
-import { cargoTests, Timings, tapTests } from '../../scripts/lib/tally.mjs'
+import { cargoTests, slowestOf, Timings, tapTests } from '../../scripts/lib/tally.mjs'
 
 const TAP = `TAP version 13
 ok 1 - a unit › left out # SKIP
@@ -68,7 +68,7 @@ test('the slowest tests are those that took longest since the one before', (t) =
   timings.hear('TAP version 13\n', 90_000)
   timings.hear('ok 1 - file › one\n', 92_000)
   timings.hear('not ok 2 - file › two\n', 92_500)
-  t.deepEqual(timings.slowest(3), [
+  t.deepEqual(slowestOf([timings], 3), [
     { name: 'a::b', seconds: 3 },
     { name: 'file › one', seconds: 2 },
     { name: 'c', seconds: 1 },

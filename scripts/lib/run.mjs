@@ -17,17 +17,21 @@ export class Stop extends Error {}
  * Runs a program to its end and returns its exit code.
  * @param {string} command
  * @param {string[]} args
- * @param {{ cwd?: string, env?: Record<string, string>, onStdout?: (text: string) => void }} options
- *   `onStdout` also gets what the program prints.
+ * @param {{ cwd?: string, env?: Record<string, string>, onStdout?: (text: string) => void, aside?: boolean }} options
+ *   `onStdout` also gets what the program prints. What a program prints `aside` of another one is shown when it has ended.
  * @returns {Promise<number>}
  */
-export async function run(command, args, { cwd = root, env = {}, onStdout } = {}) {
-  console.log(`\n$ ${[command.replace(root, ''), ...args].join(' ')}`)
-  const stdio = ['inherit', onStdout ? 'pipe' : 'inherit', 'inherit']
+export async function run(command, args, { cwd = root, env = {}, onStdout, aside = false } = {}) {
+  const line = `\n$ ${[command.replace(root, ''), ...args].join(' ')}\n`
+  process.stdout.write(aside ? `${line}(beside what follows; its output comes at its end)\n` : line)
+  const stdio = ['inherit', onStdout || aside ? 'pipe' : 'inherit', aside ? 'pipe' : 'inherit']
   const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio })
+  let kept = line
+  const show = aside ? (text) => (kept += text) : (text) => process.stdout.write(text)
+  child.stderr?.setEncoding('utf8').on('data', show)
   child.stdout?.setEncoding('utf8').on('data', (text) => {
-    process.stdout.write(text)
-    onStdout(text)
+    show(text)
+    onStdout?.(text)
   })
 
   // The program decides what a signal means, so that it can put its house in order; we wait for it.
@@ -41,6 +45,7 @@ export async function run(command, args, { cwd = root, env = {}, onStdout } = {}
     throw new Stop(`${command} cannot be started: ${cause.message}`)
   } finally {
     process.off('SIGINT', forward).off('SIGTERM', forward)
+    if (aside) process.stdout.write(kept)
   }
 }
 
@@ -55,6 +60,9 @@ export function output(command, args) {
   const { status, stdout } = spawnSync(command, args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
   return status === 0 ? stdout : undefined
 }
+
+/** Whole seconds since `began`, a time of `performance.now()`. */
+export const inSeconds = (began) => Math.round((performance.now() - began) / 1000)
 
 /** The path of a program that pnpm installed. */
 export const installed = (name) => `${root}node_modules/.bin/${name}`

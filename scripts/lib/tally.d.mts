@@ -8,5 +8,5 @@ export function tapTests(text: string): Counted
 export class Timings {
   constructor(now?: number)
   hear(chunk: string, now?: number): void
-  slowest(count: number): { name: string; seconds: number }[]
 }
+export function slowestOf(timings: Timings[], count: number): { name: string; seconds: number }[]

@@ -10,7 +10,9 @@ export class Tally {
   passed = 0
   failed = 0
   skipped = []
-  timings = new Timings()
+  /** Name and seconds of each stage of the run. */
+  stages = []
+  #timings = []
   #parts = []
   #failures = []
 
@@ -25,14 +27,26 @@ export class Tally {
     if (code === 0 && passed === 0) this.fail(`${name} ran no test`)
   }
 
+  /** For what one program prints. */
+  timings() {
+    const timings = new Timings()
+    this.#timings.push(timings)
+    return timings
+  }
+
   fail(why) {
     this.#failures.push(why)
     this.failed += 1
   }
 
-  /** Prints which tests took longest, and what failed, again, because it stands thousands of lines above; then the sum as the last line. Returns the exit code. */
+  /**
+   * Prints which tests took longest, and what failed, again, because it stands thousands of lines above; then the sum as the last
+   * line. Returns the exit code.
+   */
   end() {
-    for (const { name, seconds } of this.timings.slowest(SLOWEST)) console.log(`${seconds.toFixed(1).padStart(6)} s  ${name}`)
+    const slowest = slowestOf(this.#timings, SLOWEST)
+    for (const { name, seconds } of slowest) console.log(`${seconds.toFixed(1).padStart(6)} s  ${name}`)
+    console.log(this.stages.map(([name, seconds]) => `${name} ${seconds} s`).join(', '))
     const unexpected = this.skipped.filter((name) => !EXPECTED_SKIPS.includes(name))
     for (const name of unexpected) console.error(`skipped: ${name}`)
     for (const failure of this.#failures) console.log(`\nfailed: ${failure}`)
@@ -42,9 +56,9 @@ export class Tally {
   }
 }
 
-/** How long tests take that run one after the other: each from the end of the one before, so that it has what was set up for it. */
+/** How long tests take that run one after the other: each counts from the end of the one before, its set-up included. */
 export class Timings {
-  #tests = []
+  tests = []
   #unfinished = ''
   #last
 
@@ -60,14 +74,16 @@ export class Timings {
       const [, ava, cargo] = line.match(/^(?:not )?ok \d+ - (.*)$|^test (\S+)(?: - should panic)? \.\.\. \w+$/) ?? []
       const name = ava ?? cargo
       // What a program does before its first test is compiling, as a rule.
-      if (name) this.#tests.push({ name, seconds: (now - this.#last) / 1000 })
+      if (name) this.tests.push({ name, seconds: (now - this.#last) / 1000 })
       if (name || /^running \d+ tests?$|^TAP version/.test(line)) this.#last = now
     }
   }
+}
 
-  slowest(count) {
-    return this.#tests.toSorted((one, other) => other.seconds - one.seconds).slice(0, count)
-  }
+/** @param {Timings[]} timings */
+export function slowestOf(timings, count) {
+  const tests = timings.flatMap((each) => each.tests)
+  return tests.toSorted((one, other) => other.seconds - one.seconds).slice(0, count)
 }
 
 /** Each test binary of cargo ends with a line `test result:`, and before it shows what each failed test printed. */
