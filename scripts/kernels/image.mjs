@@ -80,6 +80,7 @@ export function makeSystem() {
   cpSync(`${root}scripts/kernels/guest`, `${steps}/xsknet`, { recursive: true })
   copyFileSync(`${root}__test__/helpers/sums.ts`, `${steps}/xsknet/sums.ts`)
   copyFileSync(`${root}scripts/kernels/guest/init`, `${steps}/init`)
+  run('clang', ['-O2', '-target', 'bpf', '-c', `${root}scripts/kernels/guest/pass.bpf.c`, '-o', `${steps}/xsknet/pass.o`])
   archive(steps, `${steps}.cpio`)
 }
 

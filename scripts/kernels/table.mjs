@@ -55,4 +55,12 @@ export const quirks = [
     reason: 'the same: without XDP in the driver, this mode is skb',
     source: 'drivers/net/ethernet/intel/e1000e/netdev.c: e1000e_netdev_ops has no ndo_bpf',
   },
+  ...['wire: driver with a foreign program unbound', 'gone: device', 'gone: device again'].map((step) => ({
+    driver: 'virtio-net',
+    step,
+    reason: 'the driver cannot be unbound while a native program is attached, whoever attached it',
+    source:
+      'drivers/net/virtio_net.c: virtnet_xdp_set() takes the queues for XDP away while the device is unregistered, and ' +
+      'net/core/dev.c: netif_set_real_num_rx_queues() then leaves their objects, which hold the device',
+  })),
 ]

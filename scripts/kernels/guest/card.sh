@@ -9,6 +9,7 @@ build() {
   both() { near=$(device_of 52:54:00:00:00:01); far=$(device_of 52:54:00:00:00:02); [ -n "$near" ] && [ -n "$far" ]; }
   step 'wire: cards' wait_for 10 both || return
   bus=$(basename "$(readlink -f "/sys/class/net/$near/device")")
+  far_bus=$(basename "$(readlink -f "/sys/class/net/$far/device")")
   bound=$(readlink -f "/sys/class/net/$near/device/driver")
   ip netns add remote
   ip link set "$far" netns remote
@@ -48,4 +49,13 @@ control() {
   step 'wire: driver bound again' reappear
   step 'wire: ping again' pings 192.0.2.1
 }
-demolish() { ip netns del remote; }
+# The far card, with a program that has nothing to do with us: a driver that cannot be unbound then has that fault by itself.
+foreign() {
+  remote ip link set dev far0 xdpdrv object pass.o section xdp || { echo 'the driver takes no program'; return 0; }
+  echo "$far_bus" > "$bound/unbind" &
+  wait_for 30 stopped $! || { dmesg | grep 'unregister_netdevice' | tail -n 1; return 1; }
+}
+demolish() {
+  step 'wire: driver with a foreign program unbound' foreign
+  ip netns del remote
+}

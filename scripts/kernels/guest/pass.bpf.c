@@ -1,0 +1,6 @@
+// The least that can be attached to a card.
+__attribute__((section("xdp"), used)) int pass(void *context)
+{
+	return 2; // XDP_PASS
+}
+char _license[] __attribute__((section("license"), used)) = "GPL";
