@@ -20,6 +20,7 @@ mod address;
 mod coalescing;
 mod device;
 mod device_name;
+mod drops;
 mod ethtool;
 mod features;
 mod filter;
@@ -41,6 +42,7 @@ mod xdp_features;
 
 pub use device::{AttachedXdp, AttachedXdpMode, Device, LinkStats, VlanOf};
 pub use device_name::{DeviceName, IfIndex, InvalidDeviceName};
+pub use drops::{DropReader, Drops};
 pub use ethtool::{Ethtool, Statistics};
 pub use features::{Feature, FeatureChange, FeatureSet, Names, Offload, OffloadError};
 pub use filter::FilterAnswer;

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::common::{Pair, name};
-use xsknet_link::{DeviceRef, End, IfIndex, LinkError, Links, MacAddr, Netns, VethPair, VlanOf};
+use xsknet_link::{
+    DeviceRef, DropReader, Drops, End, IfIndex, LinkError, Links, MacAddr, Netns, PacketSocket, VethPair, VlanOf,
+};
 
 #[test]
 fn one_message_makes_a_pair_across_two_namespaces() {
@@ -225,4 +227,29 @@ fn addresses_are_taken_told_and_given_back() {
     assert!(links.del_address(outer.index, four, 24).unwrap());
     assert!(!links.del_address(outer.index, four, 24).unwrap());
     assert!(!links.addresses(outer.index).unwrap().contains(&(four, 24)));
+}
+
+#[test]
+fn what_devices_dropped_is_told_by_index_whatever_they_are_called() {
+    let pair = Pair::new().up();
+    // A veth drops what is too long for its far end, and both count it.
+    pair.inner.links.set_mtu(pair.inner.index, 1000).unwrap();
+    let socket = PacketSocket::open(&pair.outer.netns, pair.outer.index).unwrap();
+    let mut frame = vec![0; 1400];
+    frame[..14].copy_from_slice(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5]);
+    for _ in 0..5 {
+        socket.send(&frame).unwrap();
+    }
+
+    let readers = [&pair.outer, &pair.inner].map(|side| DropReader::in_namespace(&side.netns).unwrap());
+    pair.inner.links.rename(pair.inner.index, &name("renamed")).unwrap();
+    let nowhere = IfIndex::new(4_000_000).unwrap();
+    let [outer, inner] = [(&readers[0], &pair.outer), (&readers[1], &pair.inner)].map(|(reader, side)| {
+        let drops = reader.of(&[nowhere, side.index]).unwrap();
+        assert_eq!(drops[0], None);
+        let told = side.links.by_index(side.index).unwrap().stats;
+        assert_eq!(drops[1], Some(Drops { received: told.rx_dropped, sent: told.tx_dropped }));
+        drops[1].unwrap()
+    });
+    assert_eq!((outer, inner), (Drops { received: 0, sent: 5 }, Drops { received: 5, sent: 0 }));
 }
