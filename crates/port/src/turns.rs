@@ -24,6 +24,9 @@ const LEAST_A_SECOND: u32 = 100;
 const AT_ONCE: u32 = 256;
 /// Users that are remembered before those who owe nothing are forgotten.
 const FEW_USERS: usize = 64;
+/// A user who opens more ports than this in a row, and more than one in each `REST`, lets others' openings end first.
+const MANY: u32 = 5;
+const REST: Duration = Duration::from_millis(200);
 
 /// What an opening says to the neighbours.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +49,11 @@ struct State {
     openings: usize,
     /// Users other than root who open a port.
     users: BTreeSet<u32>,
+    /// Those of them whose user has opened few ports of late, root's included.
+    rare: usize,
     deleting: bool,
+    /// Until when each user's openings of late count.
+    opened: BTreeMap<u32, Instant>,
     /// Until when what a user's openings have said is paid for.
     said: BTreeMap<u32, Instant>,
 }
@@ -64,6 +71,18 @@ impl State {
         *until = (*until).max(now) + frame * frames;
         wait
     }
+
+    /// Counts an opening, and returns whether its user has opened many ports of late.
+    fn is_busy(&mut self, owner: u32, now: Instant) -> bool {
+        if self.opened.len() >= FEW_USERS {
+            self.opened.retain(|_, until| *until > now);
+        }
+        let until = self.opened.entry(owner).or_insert(now);
+        let busy = until.saturating_duration_since(now) >= REST * MANY;
+        // Bounded, so that a user who rests for a second is like any other again.
+        *until = ((*until).max(now) + REST).min(now + REST * (MANY + 1));
+        busy
+    }
 }
 
 /// A port is being opened.
@@ -71,6 +90,7 @@ impl State {
 pub(crate) struct Opening<'a> {
     turns: &'a Turns,
     owner: u32,
+    busy: bool,
 }
 
 /// A pair is being deleted.
@@ -79,7 +99,8 @@ pub(crate) struct Deletion<'a>(&'a Turns);
 
 impl Turns {
     /// Waits for another port of the same user that is being opened, until what its openings said before is paid for, and for the pair
-    /// that is being deleted.
+    /// that is being deleted. Where the user has opened many ports of late, it also waits for the openings of users who have not, for a
+    /// while.
     pub(crate) fn open(&self, owner: u32, said: Said) -> Opening<'_> {
         let wait = |state, until: &dyn Fn(&State) -> bool| {
             self.changed.wait_while(state, |state| !until(state)).unwrap_or_else(PoisonError::into_inner)
@@ -95,9 +116,17 @@ impl Turns {
                 state = self.lock();
             }
         }
+        let busy = owner != ROOT && state.is_busy(owner, Instant::now());
+        if busy {
+            let rare = |state: &mut State| state.rare > 0;
+            let waited = self.changed.wait_timeout_while(state, PATIENCE, rare);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        } else {
+            state.rare += 1;
+        }
         state.openings += 1;
         drop(wait(state, &|state| !state.deleting));
-        Opening { turns: self, owner }
+        Opening { turns: self, owner, busy }
     }
 
     /// Waits for the ports that are being opened, for a while, and for the pair that is being deleted.
@@ -125,6 +154,7 @@ impl Drop for Opening<'_> {
     fn drop(&mut self) {
         let mut state = self.turns.lock();
         state.openings -= 1;
+        state.rare -= usize::from(!self.busy);
         state.users.remove(&self.owner);
         drop(state);
         self.turns.changed.notify_all();
@@ -185,6 +215,39 @@ mod tests {
         assert_eq!(most.load(Ordering::SeqCst), 1);
         let roots = [turns.open(ROOT, NOTHING), turns.open(ROOT, NOTHING)];
         drop(roots);
+    }
+
+    #[test]
+    fn a_user_who_opens_one_port_after_the_other_lets_another_one_end_first_for_a_while() {
+        let turns = Turns::default();
+        // In one moment: each of these is one more of a user who never rests.
+        for _ in 0..=MANY {
+            let began = Instant::now();
+            drop(turns.open(1000, NOTHING));
+            assert!(began.elapsed() < PATIENCE);
+        }
+        let rare = turns.open(1001, NOTHING);
+        let began = Instant::now();
+        drop(turns.open(1000, NOTHING));
+        assert!(began.elapsed() >= PATIENCE, "no longer than that either: it is opened while the other one still is");
+        drop(turns.open(1002, NOTHING));
+        assert!(began.elapsed() < 2 * PATIENCE, "nobody else waits");
+        drop(rare);
+        let state = turns.lock();
+        assert_eq!((state.openings, state.rare), (0, 0));
+    }
+
+    #[test]
+    fn a_user_who_rests_for_a_second_is_like_any_other_again() {
+        let (mut state, now) = (State::default(), Instant::now());
+        let busy: Vec<_> = (0..100).map(|_| state.is_busy(1000, now)).collect();
+        assert_eq!(busy.iter().filter(|busy| !**busy).count(), MANY as usize);
+        assert!(!state.is_busy(1000, now + REST * (MANY + 1)));
+        let mut now = now + Duration::from_secs(10);
+        for _ in 0..100 {
+            now += REST;
+            assert!(!state.is_busy(1000, now), "one in each {REST:?}");
+        }
     }
 
     #[test]
