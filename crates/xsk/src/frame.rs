@@ -43,7 +43,8 @@ impl Frame {
     /// Makes the frame `len` bytes long. Bytes that come into view are those that the chunk last held.
     ///
     /// # Errors
-    /// [`FrameTooLong`] beyond the capacity; the frame keeps its length. No frame longer than its chunk exists, so none can be sent.
+    /// [`FrameTooLong`] beyond the capacity; the frame keeps its length. No frame longer than its chunk exists, so none
+    /// can be sent.
     pub fn set_len(&mut self, len: usize) -> Result<(), FrameTooLong> {
         let capacity = self.capacity();
         match u16::try_from(len) {

@@ -1,5 +1,5 @@
-//! A socket without a kernel: its rings lie in plain memory, as the kernel lays them out, and a thread plays the kernel's part. For
-//! measuring what the user's side of the rings costs; no release has it.
+//! A socket without a kernel: its rings lie in plain memory, as the kernel lays them out, and a thread plays the
+//! kernel's part. For measuring what the user's side of the rings costs; no release has it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -50,7 +50,8 @@ pub enum LoopbackError {
 }
 
 impl Loopback {
-    /// A socket whose every received frame is `packet`, as fast as chunks come back; what it sends is completed at once. The thread spins.
+    /// A socket whose every received frame is `packet`, as fast as chunks come back; what it sends is completed at
+    /// once. The thread spins.
     ///
     /// # Errors
     /// [`LoopbackError`].
@@ -87,7 +88,7 @@ impl Loopback {
         let thread = thread::Builder::new().name("loopback".to_owned()).spawn(move || {
             while !seen.load(Ordering::Relaxed) {
                 let frames = kernel.turn().expect("both sides of the rings are ours");
-                // The only writer; whoever reads it only wants to know whether to go on.
+                // The only writer; the reader only needs to know whether to go on.
                 told.store(told.load(Ordering::Relaxed) + u64::from(frames), Ordering::Relaxed);
             }
         })?;

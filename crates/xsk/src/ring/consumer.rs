@@ -26,8 +26,8 @@ impl<M: RingMemory> Consumer<M> {
         Ok(ring)
     }
 
-    /// Takes up to `max` entries, as many as there are. The ring stays borrowed until the entries are dropped; those that were looked
-    /// at are given back then, the others stay for the next call.
+    /// Takes up to `max` entries, as many as there are. The ring stays borrowed until the entries are dropped; those
+    /// that were looked at are given back then, the others stay for the next call.
     ///
     /// # Errors
     /// [`RingBroken`] if the producer's index is impossible; nothing was touched.
@@ -120,7 +120,7 @@ impl<M: RingMemory> Drop for Taking<'_, M> {
     fn drop(&mut self) {
         if self.read > 0 {
             self.ring.consumed = self.ring.consumed.advanced(self.read);
-            // (D): whoever sees the index in (A) may overwrite the slots, which have been read.
+            // (D): a producer that sees the index in (A) may overwrite the slots, which have been read.
             self.ring.memory.consumer().store(self.ring.consumed.word(), Ordering::Release);
         }
     }
