@@ -1,7 +1,8 @@
 //! Closing what came from a peer, on threads of its own.
 //!
-//! A close can block for as long as whoever made the file likes: the flush of a FUSE file waits for its server, a TCP socket
-//! lingers, and what lies unread in a socket is closed with it. Those who wait for one user's things must be that user alone.
+//! A close can block for as long as the maker of the file likes: the flush of a FUSE file waits for its server, a TCP
+//! socket lingers, and what lies unread in a socket is closed with it. Those who wait for one user's things must be
+//! that user alone.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;

@@ -9,7 +9,8 @@ use crate::sys;
 /// Who the peer was when it connected (or, of a listening daemon, when it began to listen).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// Its process; 0 if that cannot be seen from this pid namespace. May belong to somebody else by now: for logs only.
+    /// Its process; 0 if that cannot be seen from this pid namespace. Another process may have it by now: for logs
+    /// only.
     pub pid: u32,
     /// Its effective user. A user that this user namespace does not know appears as the overflow uid, 65534.
     pub uid: u32,

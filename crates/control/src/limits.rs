@@ -139,8 +139,8 @@ impl Limits {
 
 /// A bucket of tokens that fills at a steady rate.
 ///
-/// Kept as the one instant until which the tokens taken would have to be waited for, were there no burst. Tokens that are not
-/// there yet may be taken: those who do so in turn are due in turn, so that nobody who waits is overtaken.
+/// Kept as the one instant until which the tokens taken would have to be waited for, were there no burst. Tokens that
+/// are not there yet may be taken: those who do so in turn are due in turn, so that nobody who waits is overtaken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     refill: Duration,
@@ -252,7 +252,7 @@ impl Account {
     }
 }
 
-/// Why somebody was not let in.
+/// Why a client was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// All places of this kind of users are taken.
@@ -335,8 +335,8 @@ impl Accounts {
         }
     }
 
-    /// Those who left and whose budget is whole again are as if they had never come. Looked for when the table has grown, so that
-    /// a look costs each newcomer the same, however many there are.
+    /// Those who left and whose budget is whole again are as if they had never come. Looked for when the table has
+    /// grown, so that a look costs each newcomer the same, however many there are.
     fn forget(&mut self, now: Instant) {
         if self.users.len() >= self.next_look {
             self.users.retain(|_, account| !account.is_untouched(now));
@@ -546,7 +546,8 @@ mod tests {
                 prop_assert!(taken as f64 <= f64::from(burst) + filled * 1.000_1, "{taken} of {burst} + {filled}");
                 if taken < 10_000 {
                     let due = bucket.due(now);
-                    prop_assert!(due > now && due <= now + Duration::from_secs(1), "the next one is at most a second away");
+                    let latest = now + Duration::from_secs(1);
+                    prop_assert!(due > now && due <= latest, "the next one is at most a second away");
                 }
             }
         }
@@ -576,7 +577,9 @@ mod tests {
             }
             let seconds = (now - start).as_secs_f64() * 1.000_1;
             let held = |count: usize, bytes: usize, rates: &Rates| {
-                let most = |rate: NonZeroU32, burst: NonZeroU32| f64::from(burst.get()) + seconds * f64::from(rate.get());
+                let most = |rate: NonZeroU32, burst: NonZeroU32| {
+                    f64::from(burst.get()) + seconds * f64::from(rate.get())
+                };
                 count as f64 <= most(rates.messages, rates.messages_at_once)
                     // The message that takes the last byte owes the rest of its own.
                     && bytes as f64 <= most(rates.bytes, rates.bytes_at_once) + 5_000.0
@@ -588,7 +591,8 @@ mod tests {
             prop_assert!(held(read.len(), read.iter().map(|(_, bytes)| bytes).sum(), &all));
             for uid in 1..6 {
                 let due = accounts.due(payer(Standing::Stranger, uid), now);
-                prop_assert!(due <= now + Duration::from_secs(2), "nobody is kept waiting longer than its own debt takes");
+                let latest = now + Duration::from_secs(2);
+                prop_assert!(due <= latest, "nobody is kept waiting longer than its own debt takes");
             }
         }
 
@@ -633,7 +637,10 @@ mod tests {
         }
 
         #[test]
-        fn a_quota_never_holds_more_than_its_bound(most in 1..50_u32, steps in vec((any::<bool>(), 0..60_usize), 0..100)) {
+        fn a_quota_never_holds_more_than_its_bound(
+            most in 1..50_u32,
+            steps in vec((any::<bool>(), 0..60_usize), 0..100),
+        ) {
             let mut quota = Quota::new(some(most));
             let mut used = 0;
             for (takes, amount) in steps {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,8 @@ use tokio::task::consume_budget;
 
 use crate::aside::Closers;
 use crate::connection::Connection;
-use crate::limits::{Accounts, Limits, Payer, Refusal, Standing, Trust};
+use crate::limits::{Accounts, Limits, Payer, Standing, Trust};
+use crate::place::Place;
 use crate::seqpacket::{MAX_PATH, Seqpacket, Unfit, address, new_socket};
 use crate::sys;
 
@@ -28,7 +29,7 @@ const BACKLOG: i32 = 128;
 /// How long to wait where the kernel gives no connection, for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Who may connect. What somebody may do then is the policy's question.
+/// Who can connect. What a client may do after that is up to the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// Everybody.
@@ -70,8 +71,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Makes the socket at `path` for those whom `reach` names, and listens. A socket that nobody listens to any more is replaced; that
-    /// two start at the same moment is the caller's to prevent. Needs a tokio runtime with its IO and time drivers.
+    /// Makes the socket at `path` for those whom `reach` names, and listens. A socket that nobody listens to any more
+    /// is replaced; that two start at the same moment is the caller's to prevent. Needs a tokio runtime with its IO and
+    /// time drivers.
     ///
     /// # Errors
     /// [`ListenError`].
@@ -111,7 +113,8 @@ impl Listener {
         &self.file.path
     }
 
-    /// The next client for whom there is a place. The future may be dropped at any time and loses nobody who was let in.
+    /// The next client for whom there is a place. The future may be dropped at any time and loses nobody who was let
+    /// in.
     ///
     /// Where the kernel gives no connection, for want of descriptors perhaps, clients wait in its queue until it does.
     pub async fn accept(&self) -> Connection {
@@ -137,7 +140,7 @@ impl Listener {
         }
     }
 
-    /// Lets a client in, or sees it off. Waits for nothing.
+    /// Admits a client or turns it away. Does not block.
     fn admit(&self, socket: OwnedFd) -> Option<Connection> {
         let socket = Seqpacket::accepted(socket);
         // Without credentials, as without memory, nobody is let in.
@@ -172,8 +175,8 @@ impl Listener {
     }
 }
 
-/// The mode is there from the first moment, whatever the umask of the process, so that no path needs to be changed afterwards:
-/// another file may have taken it.
+/// The mode is there from the first moment, whatever the umask of the process, so that no path needs to be changed
+/// afterwards: another file may have taken it.
 fn bind_with_mode(socket: &OwnedFd, address: &SocketAddrUnix, mode: Mode) -> rustix::io::Result<()> {
     let made = || -> io::Result<()> {
         sys::own_umask()?;
@@ -185,58 +188,6 @@ fn bind_with_mode(socket: &OwnedFd, address: &SocketAddrUnix, mode: Mode) -> rus
         maker.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
     });
     done.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-}
-
-/// A place of a user, given back when it is dropped; and the user's account.
-#[derive(Debug)]
-pub(crate) struct Place {
-    accounts: Arc<Mutex<Accounts>>,
-    closers: Closers,
-    payer: Payer,
-}
-
-impl Place {
-    fn take(accounts: &Arc<Mutex<Accounts>>, closers: &Closers, payer: Payer) -> Result<Self, Refusal> {
-        locked(accounts).admit(payer, Instant::now())?;
-        Ok(Self { accounts: Arc::clone(accounts), closers: closers.clone(), payer })
-    }
-
-    pub fn payer(&self) -> Payer {
-        self.payer
-    }
-
-    pub fn closers(&self) -> &Closers {
-        &self.closers
-    }
-
-    /// Whether a message may be read at once.
-    pub fn may_read(&self, now: Instant) -> bool {
-        locked(&self.accounts).due(self.payer, now) <= now
-    }
-
-    /// A message was read.
-    pub fn charge(&self, bytes: usize, now: Instant) {
-        locked(&self.accounts).charge(self.payer, bytes, now);
-    }
-
-    /// Charges for a message that waits to be read, and tells when it may be.
-    pub fn book(&self, bytes: usize, now: Instant) -> Instant {
-        let mut accounts = locked(&self.accounts);
-        let due = accounts.due(self.payer, now);
-        accounts.charge(self.payer, bytes, now);
-        due
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        locked(&self.accounts).leave(self.payer);
-    }
-}
-
-fn locked(accounts: &Mutex<Accounts>) -> MutexGuard<'_, Accounts> {
-    // It does nothing that could panic half way.
-    accounts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The socket as others find it; removed when this is dropped, if it still is the one that was made.
@@ -279,7 +230,7 @@ fn remove_dead(path: &Path) -> Result<(), ListenError> {
         Ok(_) => {}
     }
     match Seqpacket::connect(path) {
-        // EAGAIN: somebody does, and has more clients waiting than fit. EPROTOTYPE: a socket of another kind.
+        // EAGAIN: another program does, and has more clients waiting than fit. EPROTOTYPE: a socket of another kind.
         Ok(_) => Err(ListenError::Running { path: path.to_owned() }),
         Err(error) => match error.errno().map(Errno::from_raw_os_error) {
             Some(Errno::CONNREFUSED) => fs::remove_file(path).map_err(failed),
@@ -293,7 +244,11 @@ fn remove_dead(path: &Path) -> Result<(), ListenError> {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// No socket can have this path.
-    #[error("a UNIX socket's path has at most {MAX_PATH} bytes, this one has {}: {}", path.as_os_str().len(), path.display())]
+    #[error(
+        "a UNIX socket's path has at most {MAX_PATH} bytes, this one has {}: {}",
+        path.as_os_str().len(),
+        path.display()
+    )]
     PathTooLong {
         /// The path.
         path: PathBuf,
@@ -304,7 +259,7 @@ pub enum ListenError {
         /// The path.
         path: PathBuf,
     },
-    /// Something that is no socket is there. It is left alone.
+    /// Something other than a socket is there. It is left alone.
     #[error("{} exists and is not a socket", path.display())]
     NotASocket {
         /// The path.
@@ -351,7 +306,7 @@ impl ListenError {
             Self::Failed { cause, .. } => match Errno::from_io_error(cause)? {
                 Errno::NOENT => Some("the folder does not exist: make it"),
                 Errno::ACCESS | Errno::PERM => Some("this user may not make a socket in that folder"),
-                Errno::NOTDIR => Some("a part of that path is no folder"),
+                Errno::NOTDIR => Some("a part of that path is not a folder"),
                 Errno::ROFS => Some("that file system is mounted read-only: choose a path on another one"),
                 Errno::NOSPC => Some("that file system is full"),
                 Errno::MFILE => {
