@@ -60,7 +60,7 @@ pub enum Ended {
     /// The peer was cut off, because it sent nothing after it had connected.
     #[error("the client sent nothing within {within:?}")]
     Silent {
-        /// For so long.
+        /// The time that was allowed.
         within: Duration,
     },
     /// The socket failed.
@@ -139,8 +139,8 @@ struct Outgoing {
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     Open,
-    /// Closed by us, since so long it was silent perhaps. What is queued may still leave, for a while that begins when
-    /// that is tried.
+    /// Closed by us, perhaps because it was silent for that long. What is queued may still leave, for a while that
+    /// begins when that is tried.
     Closing {
         until: Option<Instant>,
         silent: Option<Duration>,
@@ -215,11 +215,11 @@ impl Connection {
         Handle(Arc::clone(&self.shared))
     }
 
-    /// What the client does next. Sends what is queued, too: nothing moves unless this is awaited. The future may
+    /// What the client does next. It also sends what is queued: nothing moves unless this is awaited. The future may
     /// be dropped at any time and loses nothing.
     ///
-    /// A client that goes is noticed at once, also while its messages are in flight. Those that could not be read until
-    /// then are dropped with it, since nobody waits for their answers.
+    /// A client that disconnects is noticed at once, also while its messages are in flight. Those that could not be
+    /// read until then are dropped with it, since nobody waits for their answers.
     pub async fn next(&mut self) -> Event {
         let event = self.drive().await;
         if matches!(event, Event::Ended(_)) {
@@ -321,7 +321,7 @@ async fn all_closed(closing: &mut Option<oneshot::Receiver<()>>) {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that panics leaves a state half made.
+        // Nothing panics while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -331,7 +331,7 @@ impl State {
     fn send_all(&mut self, socket: &Seqpacket, now: Instant) -> Result<Waiting, Ended> {
         let until = match &mut self.stage {
             Stage::Open => None,
-            // From the first attempt on: until then, the peer was not the one who was waited for.
+            // From the first attempt on: until then, nothing waited for the peer.
             Stage::Closing { until, .. } => Some(*until.get_or_insert(now + GRACE)),
             Stage::CutOff(messages, bytes) => return Err(Ended::NotReading { messages: *messages, bytes: *bytes }),
             Stage::Over => return Err(Ended::Gone),
@@ -367,7 +367,7 @@ impl State {
         }
     }
 
-    /// The peer has sent nothing: it is told so, and that is all.
+    /// The peer has sent nothing: tells it so, and closes.
     fn fall_silent(&mut self, within: Duration, words: Vec<u8>) {
         if matches!(self.stage, Stage::Open) {
             self.stage = Stage::Closing { until: None, silent: Some(within) };
@@ -413,7 +413,7 @@ impl State {
 
 impl Handle {
     /// Queues a message; its descriptors are closed here once it is sent, or not needed any more. False: the connection
-    /// is over, closed, or now cut off because its peer has let too much lie.
+    /// is over, closed, or now cut off because its peer has not read too much of it.
     ///
     /// # Errors
     /// [`Unfit`]; the connection is as before.

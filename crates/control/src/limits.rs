@@ -1,4 +1,4 @@
-//! What a client may cost. Time comes in as an argument, so that nothing here waits.
+//! What a client may use. Time is an argument, so that nothing here waits.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::credentials::Credentials;
 
 const ROOT: u32 = 0;
-/// Accounts that are kept before those with nothing left in them are looked for.
+/// Number of accounts from which on empty ones are looked for.
 const FEW_ACCOUNTS: usize = 64;
 
 /// The bounds that a [`Listener`](crate::Listener) keeps.
@@ -35,7 +35,7 @@ pub struct Limits {
     pub silence: Duration,
 }
 
-/// What one user may cost, over all its connections.
+/// What one user may use, over all its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Connections.
@@ -46,7 +46,7 @@ pub struct Bounds {
     pub rates: Rates,
 }
 
-/// What all users of one kind may cost together.
+/// What all users of one kind may use together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shared {
     /// Connections.
@@ -77,7 +77,7 @@ pub struct Party {
     pub gids: HashSet<u32>,
 }
 
-/// Whom the policy knows. Root need not be named.
+/// The users that the policy knows. Root need not be named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     /// Those who have anything to ask for.
@@ -86,7 +86,7 @@ pub struct Trust {
     pub descriptors: Party,
 }
 
-/// What the policy makes of a client.
+/// How the policy classifies a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Standing {
     Root,
@@ -276,7 +276,7 @@ impl Accounts {
         }
     }
 
-    /// Gives a place to a user's connection, or says why not. Each place is given back by [`leave`](Self::leave).
+    /// Admits a connection of a user, or returns why not. Each place is given back by [`leave`](Self::leave).
     ///
     /// # Errors
     /// [`Refusal`].
@@ -335,8 +335,8 @@ impl Accounts {
         }
     }
 
-    /// Those who left and whose budget is whole again are as if they had never come. Looked for when the table has
-    /// grown, so that a look costs each newcomer the same, however many there are.
+    /// Forgets users that left and whose budget is full again. It runs when the table has grown, so that its cost per
+    /// new user is constant.
     fn forget(&mut self, now: Instant) {
         if self.users.len() >= self.next_look {
             self.users.retain(|_, account| !account.is_untouched(now));

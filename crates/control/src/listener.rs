@@ -1,4 +1,4 @@
-//! The daemon's socket: who may come in.
+//! The daemon's socket: which clients are admitted.
 
 use std::fs;
 use std::io;
@@ -24,9 +24,9 @@ use crate::place::Place;
 use crate::seqpacket::{MAX_PATH, Seqpacket, Unfit, address, new_socket};
 use crate::sys;
 
-/// Connections that the kernel keeps until we take them.
+/// Connections that the kernel queues until they are accepted.
 const BACKLOG: i32 = 128;
-/// How long to wait where the kernel gives no connection, for want of descriptors or memory.
+/// How long to wait when the kernel gives no connection because descriptors or memory are short.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Who can connect. What a client may do after that is up to the policy.
@@ -72,7 +72,7 @@ pub struct Listener {
 
 impl Listener {
     /// Makes the socket at `path` for those whom `reach` names, and listens. A socket that nobody listens to any more
-    /// is replaced; that two start at the same moment is the caller's to prevent. Needs a tokio runtime with its IO and
+    /// is replaced; the caller must prevent that two start at the same moment. Needs a tokio runtime with its IO and
     /// time drivers.
     ///
     /// # Errors
@@ -113,13 +113,14 @@ impl Listener {
         &self.file.path
     }
 
-    /// The next client for whom there is a place. The future may be dropped at any time and loses nobody who was let
-    /// in.
+    /// The next client for whom there is a place. The future may be dropped at any time and loses no
+    /// admitted client.
     ///
-    /// Where the kernel gives no connection, for want of descriptors perhaps, clients wait in its queue until it does.
+    /// Where the kernel gives no connection, perhaps because descriptors are short, clients wait in its queue until it
+    /// does.
     pub async fn accept(&self) -> Connection {
         loop {
-            // Those who connect without end must not keep this thread.
+            // Clients that connect without end must not keep this thread.
             consume_budget().await;
             let accepted = match self.socket.readable().await {
                 Ok(mut ready) => {
@@ -143,7 +144,7 @@ impl Listener {
     /// Admits a client or turns it away. Does not block.
     fn admit(&self, socket: OwnedFd) -> Option<Connection> {
         let socket = Seqpacket::accepted(socket);
-        // Without credentials, as without memory, nobody is let in.
+        // Without credentials, as without memory, no client is admitted.
         let Ok(credentials) = socket.credentials() else {
             self.see_off(socket, Payer { standing: Standing::Stranger, uid: u32::MAX });
             return None;
@@ -155,7 +156,7 @@ impl Listener {
         };
         let sends_descriptors = self.trust.may_send_descriptors(&credentials);
         if self.guarded && sends_descriptors {
-            // It fails for want of the option alone, which is there.
+            // It fails only where the kernel lacks the option, and it has it.
             let _ = sys::take_descriptors(socket.as_fd(), true);
         }
         let may_block = sends_descriptors || !self.guarded;
@@ -206,7 +207,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
-            // Nobody is left to tell; the next start replaces what stays.
+            // There is nobody to report to; the next start replaces what is left.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -240,7 +241,7 @@ fn remove_dead(path: &Path) -> Result<(), ListenError> {
     }
 }
 
-/// How a daemon cannot begin to listen.
+/// Why a daemon cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// No socket can have this path.
@@ -271,7 +272,7 @@ pub enum ListenError {
         /// Why.
         unfit: Unfit,
     },
-    /// The kernel said no.
+    /// The kernel refused.
     #[error("cannot {what} {}", path.display())]
     Failed {
         /// What was attempted.
@@ -285,7 +286,7 @@ pub enum ListenError {
 }
 
 impl ListenError {
-    /// The kernel's errno, positive, or that which says the same.
+    /// The kernel's errno, positive, or the one with the same meaning.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::PathTooLong { .. } => Some(Errno::NAMETOOLONG.raw_os_error()),

@@ -1,4 +1,4 @@
-//! What arrived: decided from what one `recvmsg` told, without a descriptor in hand.
+//! Classifies what arrived from the results of one `recvmsg` alone.
 
 /// The longest message, in bytes.
 pub const MAX_MESSAGE: usize = 65_536;

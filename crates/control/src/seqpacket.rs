@@ -1,4 +1,4 @@
-//! One connected socket, never waiting.
+//! One connected socket that never blocks.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -210,7 +210,7 @@ pub enum ConnectError {
         /// The path.
         path: PathBuf,
     },
-    /// The kernel said no.
+    /// The kernel refused.
     #[error("cannot connect to {}", path.display())]
     Refused {
         /// The path.

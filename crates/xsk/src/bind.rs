@@ -19,10 +19,10 @@ use crate::request::{Attempt, BindRequest, Request};
 use crate::ring::RingName;
 use crate::sys;
 
-/// The kernel releases a queue some milliseconds after its last socket was closed, even after the end of a process.
-/// That long a bind is repeated while it answers EBUSY,
+/// How long a bind that returns EBUSY is repeated: the kernel releases a queue some milliseconds after its last socket
+/// was closed, also after the end of a process.
 pub(crate) const BUSY_PATIENCE: Duration = Duration::from_secs(1);
-/// at these intervals.
+/// The interval between these attempts.
 pub(crate) const BUSY_STEP: Duration = Duration::from_millis(10);
 
 /// Asks first, because libxdp's answer does not tell a missing device from a missing queue.
@@ -31,7 +31,7 @@ pub(crate) fn find_device(device: &str) -> Result<u32, CreateError> {
     let any = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).map_err(refused)?;
     match netdevice::name_to_index(&any, device) {
         Ok(index) => Ok(index),
-        // A name that no device can have, being too long, is refused before the kernel is asked.
+        // A name that is too long for any device is refused before the kernel is asked.
         Err(Errno::NODEV | Errno::INVAL | Errno::NAMETOOLONG) => {
             Err(CreateError::NoSuchDevice { device: device.into() })
         }
@@ -146,7 +146,7 @@ pub(crate) fn raise_tx_budget(xsk: &OwnedFd, layout: &Layout, tried: &mut Vec<At
         Err(cause) if is(&cause, Errno::NOPROTOOPT) => {
             (cause.raw_os_error(), "this kernel sends 32 frames a kick and has no option for more".to_owned())
         }
-        // The kernel takes 32 to the ring's slots, and answers EACCES otherwise.
+        // The kernel accepts 32 up to the number of the ring's slots, and returns EACCES otherwise.
         Err(cause) => (cause.raw_os_error(), format!("one kick sends up to 32 frames, not {frames}: {cause}")),
     };
     tried.push(Attempt { step: "XDP_MAX_TX_SKB_BUDGET", errno, why });

@@ -11,7 +11,7 @@ pub struct SocketCounters {
     pub received_continued: u64,
     /// Frames put into TX. A packet in several frames counts once per frame.
     pub sent: u64,
-    /// Those of `sent` after which the packet went on.
+    /// Those of `sent` after which the packet continued.
     pub sent_continued: u64,
     /// Frames that came back through COMPLETION: the kernel has no more use for them, whether or not a wire saw them.
     pub completed: u64,
@@ -19,7 +19,7 @@ pub struct SocketCounters {
     pub refused_rx: Refusals,
     /// Entries of COMPLETION that did not bring a chunk back.
     pub refused_completions: Refusals,
-    /// Packets that were to be sent by address and could not be: an address that was not lent, a length of none or
+    /// Packets that were to be sent by address and could not be: an address that was not lent, a length of 0 or
     /// beyond the chunk, too many parts, a last part that was missing. Their lent chunks were freed.
     pub refused_tx: u64,
     /// Packets that were to be sent by address, and that the device does not take: shorter than an Ethernet header, or
@@ -31,7 +31,7 @@ pub struct SocketCounters {
     /// released.
     pub fill_starved: u64,
     /// Refills that found the FILL ring empty: the reader was late, and the kernel had no chunk for what arrived in
-    /// between. Whether anything did, its own counts tell.
+    /// between. The kernel's own counters show whether anything arrived.
     pub fill_found_empty: u64,
     /// System calls that told the kernel to look at TX.
     pub kicks: u64,

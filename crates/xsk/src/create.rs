@@ -22,7 +22,7 @@ use crate::request::{Attempt, HugePages, Request};
 use crate::ring::RingName;
 use crate::socket::Socket;
 
-/// A socket, and how it came about.
+/// A socket, and how it was made.
 #[derive(Debug)]
 pub struct Created {
     /// The socket, bound and adopted.
@@ -50,7 +50,7 @@ pub fn create(request: &Request<'_>) -> Result<Created, CreateError> {
         HugePages::Require => Some(open_in_huge_pages(request, index, &mut tried)?),
         HugePages::Prefer => match open_in_huge_pages(request, index, &mut tried) {
             Ok(opened) => Some(opened),
-            // What else is wrong, other pages do not cure.
+            // Ordinary pages do not help against any other error.
             Err(CreateError::Umem { .. } | CreateError::HugePages { .. }) => None,
             Err(error) => return Err(error),
         },
@@ -104,7 +104,7 @@ fn open_in_huge_pages(
     opened.map(|opened| (layout, opened))
 }
 
-/// What the kernel takes for a huge page where nobody names a size.
+/// The kernel's default size of a huge page.
 fn huge_page_bytes() -> io::Result<u64> {
     let told = fs::read_to_string("/proc/meminfo")?;
     let kib = told
@@ -113,7 +113,7 @@ fn huge_page_bytes() -> io::Result<u64> {
     kib.map(|kib| kib * 1024).filter(|bytes| *bytes > 0).ok_or_else(|| Errno::OPNOTSUPP.into())
 }
 
-/// Makes the socket by xsk-rs, and keeps of it what outlives xsk-rs: both descriptors.
+/// Makes the socket by xsk-rs and keeps both descriptors, which outlive xsk-rs.
 fn open_by_xsk_rs(request: &Request<'_>, tried: &mut Vec<Attempt>) -> Result<Opened, CreateError> {
     let layout = &request.layout;
     let bytes = layout.umem_bytes();
@@ -167,8 +167,8 @@ fn umem_config(layout: &Layout) -> UmemConfig {
         .expect("a layout's headroom leaves room for a frame")
 }
 
-/// Opens the memory that xsk-rs mapped as a file: it is anonymous, but shared, and so has one. xsk-rs does not tell
-/// where its memory begins; the first frame does.
+/// Opens the memory that xsk-rs mapped as a file: it is anonymous, but shared, and so has one. xsk-rs does not
+/// tell where its memory begins; the address of the first frame does.
 fn umem_file(umem: &xsk_rs::Umem, first: &mut FrameDesc) -> io::Result<OwnedFd> {
     let offset = first.addr();
     // SAFETY: the frame is one of this UMEM, no ring has it, and only its address is taken.
@@ -183,7 +183,7 @@ fn umem_file(umem: &xsk_rs::Umem, first: &mut FrameDesc) -> io::Result<OwnedFd> 
     Err(io::ErrorKind::NotFound.into())
 }
 
-/// xsk-rs keeps the errno out of its Display, in the source.
+/// xsk-rs has the errno in the source of its error, not in its Display.
 fn cause_of(error: &(dyn Error + 'static)) -> io::Error {
     let errno = error.source().and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
     errno.map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)

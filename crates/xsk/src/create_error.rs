@@ -24,7 +24,7 @@ pub enum CreateError {
         #[source]
         cause: io::Error,
     },
-    /// The queue had a socket for all the time that a released one may take.
+    /// The queue still had a socket after the time that the kernel may take to release one.
     #[error("queue {queue} of {device} already has a socket")]
     QueueTaken {
         /// The device.
@@ -49,7 +49,7 @@ pub enum CreateError {
         #[source]
         cause: io::Error,
     },
-    /// The UMEM's memory could not be had or registered.
+    /// The UMEM's memory could not be allocated or registered.
     #[error("registering a UMEM of {bytes} bytes failed")]
     Umem {
         /// Bytes of the UMEM.

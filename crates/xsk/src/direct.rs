@@ -2,7 +2,7 @@
 //!
 //! xsk-rs maps the UMEM as anonymous memory. The one that adopts a socket needs a file of that memory, and an anonymous
 //! one's can be opened through /proc/self/map_files alone, which takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN. So
-//! where that is refused, the memory is a memfd from the first, and the few calls that libxdp would make are made here.
+//! where that is refused, the memory is a memfd from the start, and the few calls that libxdp would make are made here.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -40,8 +40,8 @@ pub struct Donation {
     pub in_fill: Vec<u32>,
     /// The mode that the kernel granted.
     pub bind: BindMode,
-    /// What has been counted so far. The new owner counts on from here, so that the sums with the kernel's counters go
-    /// on holding.
+    /// What has been counted so far. The new owner continues from here, so that the sums with the kernel's counters
+    /// still hold.
     pub counters: SocketCounters,
 }
 
@@ -66,7 +66,7 @@ pub enum AdoptError {
     /// The descriptor given as XSK is not one.
     #[error("adopting a socket: the descriptor given as XSK is not an AF_XDP socket")]
     NotXsk {
-        /// What the kernel answered to the question, if it refused it: ENOTSOCK for a file.
+        /// What the kernel returned, if it refused the call: ENOTSOCK for a file.
         #[source]
         cause: Option<io::Error>,
     },
@@ -116,13 +116,13 @@ pub enum AdoptError {
     /// A ring's indices cannot belong to one ring.
     #[error("adopting a socket found a broken ring")]
     RingBroken(#[from] RingBroken),
-    /// The socket is said to share another UMEM than the one that it was to join, or one of another shape.
+    /// The socket shares another UMEM than the one it was to join, or one of another shape.
     #[error("adopting a socket: it shares another UMEM, or its UMEM has another shape")]
     OtherUmem,
     /// Too many sockets share the UMEM.
     #[error("adopting a socket: {MAX_ENDPOINTS} sockets share its UMEM already")]
     TooManySockets,
-    /// TX or COMPLETION holds entries, whose chunks nobody announced.
+    /// TX or COMPLETION holds entries, whose chunks the donation does not name.
     #[error("adopting a socket: its {ring} ring still holds {entries} entries; a donor drains it first")]
     NotIdle {
         /// The ring.

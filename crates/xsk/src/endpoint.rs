@@ -20,11 +20,11 @@ use crate::ring::{RingBroken, RingLevel};
 use crate::rings::{Lengths, TransmitError, Transmitted, TxBatch};
 use crate::umem::{ReservedChunks, Umem};
 
-/// Kicks in a row that may move nothing before [`Endpoint::flush`] leaves the rest for later.
+/// The most kicks in a row that move nothing before [`Endpoint::flush`] leaves the rest for later.
 const FRUITLESS_KICKS: u32 = 16;
 
 /// An AF_XDP socket and its four rings, without the UMEM: several can share one, which is passed to each call. Frames
-/// that one of them received can be sent by any other, and no byte moves.
+/// that one of them received can be sent by any other, and no byte is copied.
 ///
 /// [`Socket`](crate::Socket) is one together with a UMEM of its own.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Endpoint {
     xsk: OwnedFd,
     layout: Layout,
     bind: BindMode,
-    /// The last sleep ended with frames, so that the device was there.
+    /// The last sleep ended with frames, so the device was there.
     woken_by_frames: bool,
 }
 
@@ -87,7 +87,7 @@ impl Endpoint {
         self.rings.multi_buffer
     }
 
-    /// Says what the device takes: packets of up to this many bytes behind the Ethernet header and one VLAN tag. What
+    /// Sets what the device accepts: packets of up to this many bytes behind the Ethernet header and one VLAN tag. What
     /// [`Endpoint::transmit_lent`] is given and is longer, or shorter than the header, is refused and counted
     /// ([`SocketCounters::refused_lengths`]). The kernel would complete such a packet like any other, and drop it at
     /// the pair.
@@ -310,13 +310,13 @@ impl Endpoint {
     fn wake_fill(&mut self) {
         if self.rings.fill.needs_wakeup() {
             self.rings.counters.fill_kicks += 1;
-            // Whatever it answers, the next receive asks again, and `wait` reports a device that has gone.
+            // The answer does not matter: the next receive asks again, and `wait` reports a device that has gone.
             let _ = self.device();
         }
     }
 
-    /// Asks how the device is: ENETDOWN while it is down, ENXIO once it is deleted (`__xsk_recvmsg`). A system call,
-    /// which also tells the driver to look at FILL if it sleeps.
+    /// Asks for the state of the device: ENETDOWN while it is down, ENXIO once it is deleted (`__xsk_recvmsg`). A
+    /// system call, which also tells the driver to look at FILL if it sleeps.
     #[must_use]
     pub fn device(&self) -> DeviceState {
         match recv(&self.xsk, &mut [0_u8; 0], RecvFlags::DONTWAIT) {
@@ -364,7 +364,7 @@ pub fn kernel_statistics(xsk: impl AsFd) -> io::Result<KernelStatistics> {
     })
 }
 
-/// How the device is that a socket is bound to.
+/// The state of the device that a socket is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceState {
     /// Up, as far as the kernel says.
@@ -375,7 +375,7 @@ pub enum DeviceState {
     Gone,
 }
 
-/// Why [`Socket::wait`] came back.
+/// Why [`Socket::wait`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// RX holds frames.
@@ -451,7 +451,7 @@ pub enum WaitError {
     },
 }
 
-/// Any of the ways in which using a socket fails, for those who do all of it.
+/// Any of the ways in which using a socket fails, for callers that do all of it.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// A ring is broken.

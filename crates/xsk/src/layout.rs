@@ -10,8 +10,8 @@ const MAX_FRAMES: u32 = 1 << 20;
 /// The most slots of a ring.
 const MAX_RING: u32 = 1 << 16;
 
-/// The shape of a UMEM and of a socket's four rings. Both sides of a hand-over must agree on it: the kernel does not
-/// tell.
+/// The shape of a UMEM and of a socket's four rings. Both sides of a hand-over must agree on it: the kernel
+/// does not report it.
 ///
 /// A value of this type is valid; [`Layout::builder`] makes one.
 ///
@@ -131,7 +131,7 @@ impl LayoutBuilder {
     /// Checks the settings.
     ///
     /// # Errors
-    /// The first setting that cannot be, with its numbers.
+    /// The first setting that is not valid, with its numbers.
     pub fn build(self) -> Result<Layout, LayoutError> {
         if self.frame_size != 2048 && self.frame_size != 4096 {
             return Err(LayoutError::FrameSize { frame_size: self.frame_size });
@@ -273,7 +273,7 @@ impl Layout {
     }
 }
 
-/// A [`Layout`] that cannot be.
+/// A [`Layout`] that is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// A chunk has another size than those that every kernel takes.

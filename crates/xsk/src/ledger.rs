@@ -12,7 +12,7 @@ pub enum Owner {
     Free,
     /// A [`Frame`](crate::Frame) of the user.
     Held,
-    /// The user too, who knows it by its address alone.
+    /// Lent to the user, who knows it by its address alone.
     Lent,
     /// Reception of a socket: in FILL, in the driver, or unread in RX.
     Fill(EndpointId),
@@ -20,8 +20,8 @@ pub enum Owner {
     Tx(EndpointId),
 }
 
-/// How many chunks each owner has. The parts add up to the total, but where several sockets share a UMEM: what the
-/// others have for reception and sending is missing then.
+/// How many chunks each owner has. The parts add up to the total, unless several sockets share a UMEM: then what
+/// the others have for reception and sending is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkCounts {
     /// Free chunks.
@@ -84,8 +84,7 @@ impl Tag {
 /// Who owns each chunk of a UMEM, and the free ones in the order to use them: last in, first out, because the last one
 /// is still in a cache.
 ///
-/// What a batch does, it does by [`Ledger::hand`] for each chunk and [`Ledger::counted`] once: in between the counts,
-/// and they alone, are behind.
+/// A batch calls [`Ledger::hand`] for each chunk and [`Ledger::counted`] once; in between, only the counts are behind.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     owners: Vec<Tag>,
@@ -109,7 +108,7 @@ impl Ledger {
         Some(EndpointId(free))
     }
 
-    /// The socket is not taken over after all: what it was to have for reception is `back`'s again.
+    /// The socket is not taken over after all: its chunks for reception return to `back`.
     pub(crate) fn undo_fill(&mut self, back: Tag, endpoint: EndpointId) {
         let chunks: Vec<u32> = self.owned_by(Tag::fill(endpoint)).collect();
         for chunk in chunks {
@@ -193,7 +192,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// The owner has let go of everything: what it had is free again.
+    /// Frees all chunks of an owner.
     pub(crate) fn reclaim(&mut self, from: Tag) {
         let chunks: Vec<u32> = self.owned_by(from).collect();
         for chunk in chunks {

@@ -1,4 +1,4 @@
-//! Frames that another language has: it knows them by their addresses, and nothing that it writes down is believed.
+//! Frames that another language has: it knows them by their addresses, and what it writes is checked.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

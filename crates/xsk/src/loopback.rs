@@ -35,7 +35,7 @@ pub struct Loopback {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Why there is no such socket.
+/// Why the socket could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum LoopbackError {
     /// A system call failed.
@@ -50,7 +50,7 @@ pub enum LoopbackError {
 }
 
 impl Loopback {
-    /// A socket whose every received frame is `packet`, as fast as chunks come back; what it sends is completed at
+    /// A socket on which every received frame is `packet`, as fast as chunks come back; what it sends is completed at
     /// once. The thread spins.
     ///
     /// # Errors
@@ -125,7 +125,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    /// Says how many frames it put into RX.
+    /// Returns how many frames it put into RX.
     fn turn(&mut self) -> Result<u32, RingBroken> {
         let mut received = self.rx.reserve(BATCH)?;
         for Address(chunk) in self.fill.take(received.slots())? {

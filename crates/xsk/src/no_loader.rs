@@ -1,7 +1,7 @@
 //! What libxdp wants for loading BPF programs, refused or left empty, so that it is not linked: libelf and zlib, with
 //! which libbpf reads object files and the kernel's configuration, and libxdp's own programs, which are GPL-2.0.
 //!
-//! No such thing happens here: libxdp makes sockets for us and is told to load nothing, and our programs come from
+//! Nothing is loaded here: libxdp makes sockets for us and is told to load nothing, and our programs come from
 //! `xsknet-bpf`, which has a loader of its own. With these in place the linker's `--as-needed` drops libelf.so and
 //! libz.so, so that a host needs neither, and takes no program out of libxdp's archive. Should libbpf come to an object
 //! all the same, `elf_version` tells it that no version is known, and it ends with `LIBBPF_ERRNO__LIBELF`: whatever
@@ -24,7 +24,7 @@ macro_rules! hide {
     };
 }
 
-/// One line a function: its name, what it takes, what it gives and which value of that says no.
+/// One line per function: its name, its arguments, its result, and the value that means refusal.
 macro_rules! refuse {
     ($($name:ident($($argument:ty),*) -> $answer:ty = $no:expr;)*) => {$(
         // SAFETY: libelf and zlib, whose names these are, are not linked beside it; and it does nothing.

@@ -27,7 +27,7 @@ pub(crate) struct Rings<A, D> {
     pub(crate) lengths: Lengths,
     pub(crate) counters: SocketCounters,
     pub(crate) last_refusal: Option<DescriptorRefused>,
-    /// Descriptors of a packet that is too long are passed over until its last.
+    /// Descriptors of a packet that is too long are skipped, up to its last one.
     skipping: bool,
     /// Chunks of the batch being written; kept for its memory. The slots themselves cannot tell: others may write them.
     batch: Vec<u32>,
@@ -355,7 +355,7 @@ where
     }
 }
 
-/// How far the descriptors of a packet go.
+/// Where the descriptors of a packet end.
 enum End {
     Found,
     /// The ring ends before the packet.
@@ -466,7 +466,7 @@ fn saturated(count: usize) -> u32 {
 }
 
 /// Slots of TX, to be filled with frames. [`TxBatch::commit`] shows them to the kernel, all at once; dropping the batch
-/// instead sends its frames.
+/// instead frees its frames.
 #[must_use = "frames are sent by `commit` alone; a batch that is dropped releases them"]
 #[derive(Debug)]
 pub struct TxBatch<'socket, D: RingMemory<Entry = Descriptor> = crate::ring::MappedRing<Descriptor>> {
@@ -578,7 +578,7 @@ pub enum FrameRefused {
     /// The frame was minted by another UMEM.
     #[error("the frame to send is of another UMEM; send it through the socket that it came from")]
     Foreign,
-    /// The packet goes on in another frame, and the socket is not of that kind, or the packet would have more frames
+    /// The packet goes on in another frame, and the socket has no multi-buffer, or the packet would have more frames
     /// than the kernel takes.
     #[error(
         "the packet goes on in another frame: the socket sends at most {MAX_PARTS_SENT} with multi-buffer, one without"

@@ -1,5 +1,5 @@
-//! Another socket on a UMEM that is in use already, and whose memory this process neither has nor wants: it is the
-//! client's.
+//! Another socket on a UMEM that is in use already, and whose memory belongs to the client: this process does not
+//! map it.
 //!
 //! The kernel takes the UMEM, its mode and its flags from the first socket (`XDP_SHARED_UMEM`, `xsk_bind`), and wants
 //! rings of the second one's own, FILL and COMPLETION included, because that is on another device or queue. What is
@@ -118,10 +118,10 @@ pub fn create_shared(request: &SharedRequest<'_>) -> Result<SharedSocket, Create
 
 impl SharedSocket {
     /// Takes what RX holds and lends its chunks to FILL again, so that the next owner finds the socket as if nothing
-    /// had come. Says of how many bytes each frame was; its bytes are out of reach here.
+    /// had arrived. Returns the length of each frame; its bytes cannot be reached here.
     ///
     /// # Errors
-    /// [`RingBroken`]. Nobody else has these rings yet, so only a broken kernel breaks them.
+    /// [`RingBroken`]. No other process has these rings yet, so only a broken kernel breaks them.
     pub fn turn_back(&mut self) -> Result<Vec<u32>, RingBroken> {
         let mut lengths = Vec::new();
         let mut chunks = Vec::new();

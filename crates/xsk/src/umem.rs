@@ -142,7 +142,7 @@ impl Umem {
     }
 
     /// Takes back chunks that were lent by address, wherever in the chunk it points. Says how many, and how many
-    /// addresses were none that had been lent; [`NOWHERE`] is neither.
+    /// addresses had not been lent; [`NOWHERE`] counts as neither.
     pub fn take_back(&mut self, table: &[LentDescriptor]) -> (usize, usize) {
         let (mut taken, mut refused) = (0, 0);
         for place in table {
@@ -157,7 +157,7 @@ impl Umem {
         (taken, refused)
     }
 
-    /// Takes back all that is lent by address: those who had it can reach the memory no longer.
+    /// Takes back all that is lent by address, once its borrowers can no longer reach the memory.
     pub fn take_all_back(&mut self) {
         self.ledger.reclaim(Tag::LENT);
     }
@@ -171,7 +171,7 @@ impl Umem {
         ReservedChunks { umem: self.id, chunks }
     }
 
-    /// Frees chunks that were reserved for nothing.
+    /// Frees reserved chunks that no socket took.
     ///
     /// # Panics
     /// If they are of another UMEM.
@@ -235,7 +235,7 @@ impl Umem {
         }
     }
 
-    /// Writes down where a frame is that has been lent by address.
+    /// Writes the place of a frame that has been lent by address.
     #[inline]
     pub(crate) fn note(shift: u32, place: &LentDescriptor, arrived: Arrived) {
         let more = if arrived.continues { CONTINUES } else { 0 };
@@ -313,7 +313,7 @@ impl Umem {
     }
 }
 
-/// What an RX descriptor tells of a chunk.
+/// What an RX descriptor says about a chunk.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Arrived {
     pub(crate) chunk: u32,

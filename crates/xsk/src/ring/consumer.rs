@@ -14,7 +14,7 @@ pub struct Consumer<M> {
 }
 
 impl<M: RingMemory> Consumer<M> {
-    /// Takes over the reading side of a ring where its words say it stands.
+    /// Takes over the reading side of a ring at the position that its words hold.
     ///
     /// # Errors
     /// [`RingBroken`] if the words cannot belong to one ring.
@@ -86,7 +86,7 @@ impl<M: RingMemory> Consumer<M> {
     }
 }
 
-/// Entries on their way out of a ring.
+/// Entries that are being taken out of a ring.
 #[derive(Debug)]
 pub struct Taking<'ring, M: RingMemory> {
     ring: &'ring mut Consumer<M>,

@@ -48,7 +48,7 @@ pub enum MapRingError {
         /// Slots that the layout promises.
         size: u32,
     },
-    /// The offsets that the kernel gave do not describe a ring: only a broken kernel gives such.
+    /// The offsets that the kernel gave do not describe a ring: only a broken kernel gives such offsets.
     #[error("the ring's offsets do not fit a ring of {size} slots")]
     Offsets {
         /// Slots that the layout promises.

@@ -18,7 +18,7 @@
 //! The kernel makes (A) a control dependency; Rust has none, so here it is an acquire load.
 //!
 //! A producer of TX or FILL may find that the kernel sleeps, and has to wake it. Each side writes one word and then
-//! reads the other's, where neither acquire nor release keeps the order, and where x86 turns it round, too:
+//! reads the other's, where neither acquire nor release keeps the order, and where x86 reorders them, too:
 //!
 //! ```text
 //! producer                           kernel, about to sleep
@@ -33,7 +33,7 @@
 //!
 //! Others who have the mapping may write anything into it at any time. Each side therefore reads its own index once,
 //! at [`Producer::open`] or [`Consumer::open`], keeps it to itself, and believes the peer's index only if both can
-//! belong to one ring ([`published`]). Otherwise the answer is [`RingBroken`], and nothing has been touched.
+//! belong to one ring ([`published`]). Otherwise the call returns [`RingBroken`] and has touched nothing.
 #![deny(clippy::arithmetic_side_effects)]
 
 mod consumer;

@@ -19,7 +19,7 @@ pub struct Producer<M> {
 }
 
 impl<M: RingMemory> Producer<M> {
-    /// Takes over the writing side of a ring where its words say it stands.
+    /// Takes over the writing side of a ring at the position that its words hold.
     ///
     /// # Errors
     /// [`RingBroken`] if the words cannot belong to one ring.
