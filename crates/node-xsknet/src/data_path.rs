@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use xsknet_xsk::ring::RingName;
 use xsknet_xsk::{
-    Census, Closed, DeviceState, Endpoint, FlushError, Frame, FrameTooLong, KernelStatistics, LentDescriptor,
+    ChunkCounts, Closed, DeviceState, Endpoint, FlushError, Frame, FrameTooLong, KernelStatistics, LentDescriptor,
     MAX_PARTS_RECEIVED, MAX_PARTS_SENT, Readiness, RingBroken, Socket, SocketCounters, TransmitError, Umem, UmemMemory,
     WaitError,
 };
@@ -329,8 +329,8 @@ impl DataPath {
         self.endpoint.counters()
     }
 
-    pub(crate) fn census(&self) -> Census {
-        self.endpoint.census(&self.commons.borrow().umem)
+    pub(crate) fn census(&self) -> ChunkCounts {
+        self.endpoint.chunks(&self.commons.borrow().umem)
     }
 
     pub(crate) fn statistics(&self) -> std::io::Result<KernelStatistics> {

@@ -27,9 +27,9 @@ pub struct Census {
 impl Census {
     pub(crate) fn of(path: &DataPath) -> Self {
         let census = path.census();
-        let xsknet_xsk::Census { home, held, fill, tx, total } = census;
+        let xsknet_xsk::ChunkCounts { free, held, fill, tx, total } = census;
         let kept = path.slate().get(Word::Kept).min(held);
-        Self { home, held: held - kept, kept, fill, tx, elsewhere: census.elsewhere(), total }
+        Self { home: free, held: held - kept, kept, fill, tx, elsewhere: census.elsewhere(), total }
     }
 }
 
