@@ -14,8 +14,8 @@ use xsknet_port::{
 };
 use xsknet_xsk::{CreateError, LayoutError};
 
-use crate::describe::bind_mode;
 use crate::errno;
+use crate::names::bind_mode;
 
 /// An error on its way to JavaScript.
 #[derive(Debug)]

@@ -15,14 +15,14 @@ use xsknet_bpf::Mode;
 use xsknet_control::Arrived;
 use xsknet_link::{DeviceName, Netns};
 use xsknet_port::{
-    BrokeredPort, Client, CloseError, InstanceName, Notice, OpenPortError, PinnedPort, PinnedPortOptions, Places,
-    PortOptions, StepError, Uplink, UplinkOptions, Watch,
+    BrokeredPort, Client, CloseError, InstanceName, Notice, OpenPortError, PinnedPort, Places, PortKind, StepError,
+    Uplink, UplinkOptions, Watch,
 };
 use xsknet_xsk::RingName;
 
 use crate::describe::{
-    Change, Loss, Owner, Pin, PinnedPortInfo, PinnedPortRequest, PortInfo, PortRequest, PortStatistics,
-    SocketDescription, Terms, UmemOf, UplinkInfo, UplinkStatistics,
+    Change, Loss, Owner, Pin, PortInfo, PortRequest, PortStatistics, SocketDescription, Terms, UmemOf, UplinkInfo,
+    UplinkStatistics,
 };
 use crate::descriptors::Descriptors;
 use crate::error::Failure;
@@ -274,20 +274,14 @@ impl Instance {
     /// given. At once: it asks the kernel nothing.
     #[napi]
     pub fn check_port(&self, uplink: Option<String>, mut request: PortRequest) -> napi::Result<()> {
-        let uplink = uplink.and_then(|uplink| self.0.uplink(&uplink).ok());
-        let uplink = uplink.as_deref();
-        let is_shared = request.umem_of.take().is_some();
-        let options = PortOptions::try_from(request)?;
-        let checked = if is_shared { options.check_shared(uplink) } else { options.check(uplink) };
-        Ok(checked.map_err(Failure::from)?)
+        let kind = if request.umem_of.take().is_some() { PortKind::Shared } else { PortKind::Brokered };
+        self.check(uplink, request, kind)
     }
 
     /// The same of a pinned port.
     #[napi]
-    pub fn check_pinned_port(&self, uplink: Option<String>, request: PinnedPortRequest) -> napi::Result<()> {
-        let uplink = uplink.and_then(|uplink| self.0.uplink(&uplink).ok());
-        let options = PinnedPortOptions::try_from(request)?;
-        Ok(options.check(uplink.as_deref()).map_err(Failure::from)?)
+    pub fn check_pinned_port(&self, uplink: Option<String>, request: PortRequest) -> napi::Result<()> {
+        self.check(uplink, request, PortKind::Pinned)
     }
 
     /// Opens a port and hands its sockets over.
@@ -304,9 +298,9 @@ impl Instance {
             if let Some(umem_of) = request.umem_of.take() {
                 return open_shared(domain, &uplink, request, terms, &umem_of);
             }
-            let options = terms.of_port(PortOptions::try_from(request)?);
+            let options = terms.of(request.spec()?);
             let (port, donations) = domain.uplink(&uplink)?.open_port(options)?.hand_over()?;
-            let info = PortInfo::new(&uplink, port.info(), donations[0].bind);
+            let info = PortInfo::new(&uplink, port.info());
             domain.keep(info.port, OpenPort::Brokered(port));
             let sockets = donations.iter().map(SocketDescription::from).collect();
             let descriptors = donations.into_iter().flat_map(|donation| [donation.xsk, donation.umem]).collect();
@@ -321,7 +315,7 @@ impl Instance {
         &self,
         env: &'env Env,
         uplink: String,
-        request: PinnedPortRequest,
+        request: PortRequest,
         owner: Owner,
         namespace: &mut Descriptors,
         own: &mut Descriptors,
@@ -333,9 +327,9 @@ impl Instance {
             let own = own.into_iter().next().map(Netns::from_fd).transpose().map_err(StepError::from)?;
             let Owner { terms, gid } = owner;
             let uid = terms.uid;
-            let options = terms.of_pinned_port(PinnedPortOptions::try_from(request)?);
-            let port = domain.uplink(&uplink)?.open_pinned(&options, Client { uid, gid, namespace, own })?;
-            let (info, pinned) = (PinnedPortInfo::new(&uplink, port.info()), Pin::from(port.pin()));
+            let options = terms.of(request.spec()?);
+            let port = domain.uplink(&uplink)?.open_pinned(options, Client { uid, gid, namespace, own })?;
+            let (info, pinned) = (PortInfo::new(&uplink, port.info()), Pin::from(port.pin()));
             domain.keep(info.port, OpenPort::Pinned(port));
             Ok(OpenedPinnedPort { info, pinned, domain })
         }))
@@ -434,6 +428,13 @@ impl Drop for Instance {
     }
 }
 
+impl Instance {
+    fn check(&self, uplink: Option<String>, request: PortRequest, kind: PortKind) -> napi::Result<()> {
+        let uplink = uplink.and_then(|uplink| self.0.uplink(&uplink).ok()).map(|uplink| uplink.mtu_limit());
+        Ok(request.spec()?.check(kind, uplink.as_ref()).map_err(Failure::from)?)
+    }
+}
+
 impl Domain {
     fn keep(&self, key: u32, port: OpenPort) {
         lock(&self.ports).insert(key, Arc::new(Mutex::new(Some(port))));
@@ -478,7 +479,7 @@ impl OpenedPort {
     }
 
     /// What became of the request.
-    #[napi(getter)]
+    #[napi(getter, ts_return_type = "PortInfo & { bindMode: 'copy' | 'zero-copy' }")]
     pub fn info(&self) -> PortInfo {
         self.info.clone()
     }
@@ -500,7 +501,7 @@ impl OpenedPort {
 /// A pinned port that was opened, on its way to its client.
 #[napi]
 pub struct OpenedPinnedPort {
-    info: PinnedPortInfo,
+    info: PortInfo,
     pinned: Pin,
     domain: Arc<Domain>,
 }
@@ -515,7 +516,7 @@ impl OpenedPinnedPort {
 
     /// What became of the request.
     #[napi(getter)]
-    pub fn info(&self) -> PinnedPortInfo {
+    pub fn info(&self) -> PortInfo {
         self.info.clone()
     }
 
@@ -540,7 +541,7 @@ fn open_shared(
     terms: Terms,
     umem_of: &UmemOf,
 ) -> Result<OpenedPort, Failure> {
-    let options = terms.of_port(PortOptions::try_from(request)?);
+    let options = terms.of(request.spec()?);
     let in_fill = umem_of.chunks(options.layout.ring(RingName::Fill))?;
     let first = lock(&domain.ports).get(&umem_of.port).cloned().ok_or_else(|| port_unknown(umem_of.port))?;
     let umem = match lock(&first).as_ref() {
@@ -548,7 +549,7 @@ fn open_shared(
         _ => return Err(port_unknown(umem_of.port)),
     };
     let (port, socket) = domain.uplink(uplink)?.open_shared(options, &umem, &in_fill)?;
-    let info = PortInfo::new(uplink, port.info(), socket.bind);
+    let info = PortInfo::new(uplink, port.info());
     domain.keep(info.port, OpenPort::Brokered(port));
     let sockets = vec![SocketDescription::of_shared(&socket, umem_of.port)];
     Ok(OpenedPort { info, sockets, descriptors: vec![socket.xsk], domain })
@@ -579,7 +580,7 @@ fn heard(notice: Notice) -> Heard {
         Notice::Lost(xsknet_port::Loss::Port { uplink, key, change }) => {
             return Heard::Loss(Loss { uplink: uplink.to_string(), port: Some(key.number()), change });
         }
-        Notice::Changed { uplink, card } => Change { card: Some((&card).into()), ..change(uplink) },
+        Notice::Changed { uplink, nic } => Change { card: Some((&nic).into()), ..change(uplink) },
         Notice::Conflict { uplink, key, address } => {
             Change { port: Some(key.number()), address: Some(address.to_string()), ..change(uplink) }
         }

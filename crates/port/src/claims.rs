@@ -10,9 +10,7 @@ use xsknet_bpf::{PortId, Vlan};
 use xsknet_link::{DeviceName, MacAddr};
 
 use crate::error::OpenPortError;
-
-/// Root, who may know everything.
-pub(crate) const ROOT: u32 = 0;
+use crate::ids::ROOT;
 
 /// What one port has.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,12 +8,10 @@ use std::path::PathBuf;
 
 use xsknet_bpf::{AttachError, LoadError, remedy};
 use xsknet_link::{AttachedXdpMode, DeviceName, LinkError, MacAddr, NetnsError, OffloadError, QuietError};
-use xsknet_xsk::RingBroken;
 
 use crate::ability::{Ability, kernel_release};
-use crate::identity::SecretError;
 use crate::journal::JournalError;
-use crate::port::Port;
+use crate::mac::SecretError;
 
 /// Why an instance did not open.
 #[derive(Debug, thiserror::Error)]
@@ -254,8 +252,8 @@ pub enum OpenPortError {
     /// An address that cannot be a host's.
     #[error("{address} cannot be a port's address: it is {what}")]
     AddressUnfit {
-        /// The address.
-        address: IpAddr,
+        /// The address, as it was given.
+        address: String,
         /// What it is.
         what: Cow<'static, str>,
     },
@@ -305,7 +303,7 @@ pub enum OpenPortError {
     #[error("{vlan} is no VLAN: they go from 1 to 4094")]
     VlanUnfit {
         /// The number.
-        vlan: u16,
+        vlan: u32,
     },
     /// A received frame would not fit.
     #[error(
@@ -573,25 +571,6 @@ impl ShareError {
             Self::PortClosed { .. } => None,
         }
     }
-}
-
-/// A port whose socket is in use cannot be handed over.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot hand over port `{}`: {held} of its frames are held and {tx} have not been completed; release the ones, flush and \
-     complete the others",
-    port.info().name
-)]
-pub struct HandOverError {
-    /// Frames that the caller holds.
-    pub held: u32,
-    /// Frames sent and not completed.
-    pub tx: u32,
-    /// COMPLETION could not be drained.
-    #[source]
-    pub broken: Option<RingBroken>,
-    /// The port, as it was.
-    pub port: Box<Port>,
 }
 
 /// What could not be undone. It stays in the journal, and the next start tries again.

@@ -12,15 +12,16 @@ use xsknet_bpf::bpffs;
 use xsknet_link::{Netns, NetnsId};
 
 use crate::ability::Ability;
+use crate::context::{Context, Observer, Step, delete_strays, unbind};
 use crate::error::{CloseError, ManageError, OpenError, StepError};
-use crate::ground::{Ground, Observer, Site, Step, delete_strays, unbind};
-use crate::identity::Secret;
+use crate::ids::PortKey;
 use crate::journal::{Change, Header, Journal, Scope};
 use crate::lock::Lock;
+use crate::mac::Secret;
 use crate::mounts;
-use crate::names::{InstanceName, Paths, Places};
+use crate::namespace::Namespace;
+use crate::paths::{InstanceName, Paths, Places};
 use crate::pins;
-use crate::port::PortKey;
 use crate::uplink::{Uplink, UplinkOptions};
 use crate::watch::{Notice, Uplinks, Watch};
 
@@ -48,7 +49,7 @@ static PRIVATE: AtomicU32 = AtomicU32::new(0);
 /// A running instance. Dropping it closes it; `close` also says what could not be undone.
 #[derive(Debug)]
 pub struct Instance {
-    ground: Arc<Ground>,
+    context: Arc<Context>,
     uplinks: Arc<Uplinks>,
     lock: Option<Lock>,
 }
@@ -95,7 +96,7 @@ impl Instance {
 
     /// Its name.
     pub fn name(&self) -> &InstanceName {
-        self.ground.paths.instance()
+        self.context.paths.instance()
     }
 
     fn begin(paths: &Paths, secret: Secret, observer: Option<Observer>) -> Result<Self, OpenError> {
@@ -105,21 +106,21 @@ impl Instance {
         passed(&observer, "the lock is held");
         let left = sweep(paths, observer.clone())?;
         passed(&observer, "what an earlier run left is gone");
-        let ground = mount_bpffs(paths, &observer)
-            .and_then(|()| break_ground(paths, secret, left, observer))
+        let context = mount_bpffs(paths, &observer)
+            .and_then(|()| begin_context(paths, secret, left, observer))
             .inspect_err(|_| drop(leave_bpffs(paths)))?;
-        ground.passed("the journal is begun");
+        context.passed("the journal is begun");
         // From here on a failure undoes what was done, by dropping the instance.
-        let instance = Self { ground: Arc::new(ground), uplinks: Arc::default(), lock: Some(lock) };
-        let ground = &instance.ground;
-        ground.umem_ends.begin();
-        ground.change(&Scope::Instance, Change::Namespace, || -> Result<(), StepError> {
-            let folder = DirBuilder::new().mode(0o700).create(ground.paths.folder());
+        let instance = Self { context: Arc::new(context), uplinks: Arc::default(), lock: Some(lock) };
+        let context = &instance.context;
+        context.umem_ends.begin();
+        context.change(&Scope::Instance, Change::Namespace, || -> Result<(), StepError> {
+            let folder = DirBuilder::new().mode(0o700).create(context.paths.folder());
             folder.map_err(|cause| StepError::Io { attempt: "make the instance's folder", cause })?;
-            Ok(ground.ports.namespace.bind_to(&ground.paths.namespace())?)
+            Ok(context.ports.netns.bind_to(&context.paths.namespace())?)
         })?;
         if !paths.may_be_hidden()
-            && let Some(path) = mounts::hidden(paths, ground.ports.identity)
+            && let Some(path) = mounts::hidden(paths, context.ports.identity)
         {
             return Err(OpenError::MountsHidden { path });
         }
@@ -134,10 +135,10 @@ impl Instance {
         let mut uplinks = self.uplinks.lock().unwrap_or_else(PoisonError::into_inner);
         uplinks.retain(|_, uplink| uplink.upgrade().is_some_and(|uplink| uplink.is_open()));
         if uplinks.contains_key(&options.device) {
-            let instance = self.ground.paths.instance().to_string();
+            let instance = self.context.paths.instance().to_string();
             return Err(ManageError::AlreadyManaged { device: options.device.clone(), instance });
         }
-        let uplink = Uplink::open(Arc::clone(&self.ground), options)?;
+        let uplink = Uplink::open(Arc::clone(&self.context), options)?;
         uplinks.insert(options.device.clone(), uplink.downgrade());
         Ok(uplink)
     }
@@ -150,14 +151,14 @@ impl Instance {
     /// # Errors
     /// The kernel's, for a netlink socket or a thread.
     pub fn watch(&self, hear: impl FnMut(Notice) + Send + 'static) -> Result<Watch, StepError> {
-        Watch::begin(&self.ground, Arc::clone(&self.uplinks), hear)
+        Watch::begin(&self.context, Arc::clone(&self.uplinks), hear)
     }
 
     /// Tells of each closed port, by its key, once nothing of it is left: its owner may keep descriptors, and with them rings and frames
     /// that count against nobody's limit. It tells of ports that were handed over or pinned, on a thread that `hear` must not keep; it may
     /// never tell. A second listener takes the place of the first.
     pub fn on_freed(&self, hear: impl FnMut(PortKey) + Send + 'static) {
-        self.ground.remains.listen(Box::new(hear));
+        self.context.lingering.listen(Box::new(hear));
     }
 
     /// Closes all uplinks and ports, and leaves the host as it was found. Sockets of ports that are still held stay
@@ -180,19 +181,19 @@ impl Instance {
         for uplink in uplinks.into_values().filter_map(|uplink| uplink.upgrade()) {
             uplink.let_go();
         }
-        self.ground.remains.end();
-        self.ground.umem_ends.end();
-        self.ground.undo(&Scope::Instance)?;
+        self.context.lingering.end();
+        self.context.umem_ends.end();
+        self.context.undo(&Scope::Instance)?;
         let own_files = |cause| CloseError { left: 1, what: "the instance's own files".into(), cause };
-        self.ground.finish().map_err(own_files)?;
-        self.ground.passed("the journal is gone");
-        remove_socket(&self.ground.paths).map_err(own_files)?;
-        leave_bpffs(&self.ground.paths).map_err(own_files)?;
-        self.ground.passed("bpffs is left");
+        self.context.finish().map_err(own_files)?;
+        self.context.passed("the journal is gone");
+        remove_socket(&self.context.paths).map_err(own_files)?;
+        leave_bpffs(&self.context.paths).map_err(own_files)?;
+        self.context.passed("bpffs is left");
         self.lock.take();
-        self.ground.passed("the lock is free");
+        self.context.passed("the lock is free");
         // Another instance may still be in there.
-        let _ = std::fs::remove_dir(self.ground.paths.run());
+        let _ = std::fs::remove_dir(self.context.paths.run());
         Ok(())
     }
 }
@@ -213,19 +214,19 @@ fn passed(observer: &Option<Observer>, step: &'static str) {
 }
 
 /// The namespaces and the journal of a new instance.
-fn break_ground(
+fn begin_context(
     paths: &Paths,
     secret: Secret,
     left: Vec<Scope>,
     observer: Option<Observer>,
-) -> Result<Ground, OpenError> {
-    let host = Site::new(Netns::current().map_err(StepError::from)?)?;
-    let ports = Site::new(Netns::create().map_err(StepError::from)?)?;
-    let header = Header::new(&paths.instance().to_string(), &boot_id(), &host);
+) -> Result<Context, OpenError> {
+    let host = Namespace::new(Netns::current().map_err(StepError::from)?)?;
+    let ports = Namespace::new(Netns::create().map_err(StepError::from)?)?;
+    let header = Header::new(&paths.instance().to_string(), &boot_id(), host.identity, host.cookie);
     let journal = Journal::create(&paths.journal(), header)?;
-    let mut ground = Ground::new(paths.clone(), host, ports, journal, secret, observer);
-    ground.left = left;
-    Ok(ground)
+    let mut context = Context::new(paths.clone(), host, ports, journal, secret, observer);
+    context.left = left;
+    Ok(context)
 }
 
 /// Undoes what runs of this name left, and forgets it. What cannot be undone is told and set aside for the next start: it is in the way
@@ -247,16 +248,16 @@ fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<Scope>, OpenEr
         let host = meant(journal.header(), paths)?;
         // Without its bind mount the ports' namespace is gone, or out of reach; an empty one stands in for it.
         let bound = Netns::open(&paths.namespace()).or_else(|_| Netns::create());
-        let ports = Site::new(bound.map_err(StepError::from)?)?;
-        let ground = Ground::new(paths.clone(), host, ports, journal, Secret::draw(), observer.clone());
-        match ground.undo(&Scope::Instance) {
+        let ports = Namespace::new(bound.map_err(StepError::from)?)?;
+        let context = Context::new(paths.clone(), host, ports, journal, Secret::draw(), observer.clone());
+        match context.undo(&Scope::Instance) {
             Ok(()) => {
-                ground.finish().map_err(failed)?;
-                ground.passed("the earlier run's journal is gone");
+                context.finish().map_err(failed)?;
+                context.passed("the earlier run's journal is gone");
             }
             Err(error) => {
                 eprintln!("xsknet: an earlier run of instance `{}`: {error}: {}", paths.instance(), error.cause);
-                left.extend(ground.scopes());
+                left.extend(context.scopes());
                 if path == paths.journal() {
                     let aside = paths.free_aside();
                     std::fs::rename(&path, &aside)
@@ -265,7 +266,7 @@ fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<Scope>, OpenEr
             }
         }
     }
-    let host = Site::new(Netns::current().map_err(StepError::from)?)?;
+    let host = Namespace::new(Netns::current().map_err(StepError::from)?)?;
     // By name: what a removed journal does not tell.
     delete_strays(&host.links, &paths.alias_prefix())?;
     unbind(paths).map_err(failed)?;
@@ -281,14 +282,14 @@ fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<Scope>, OpenEr
 }
 
 /// The namespace whose devices a journal tells of, wherever it is; where it cannot be found, this one, of whose devices none is meant.
-fn meant(header: &Header, paths: &Paths) -> Result<Site, StepError> {
-    let here = Site::new(Netns::current()?)?;
-    if header.is_of(&here) {
+fn meant(header: &Header, paths: &Paths) -> Result<Namespace, StepError> {
+    let here = Namespace::new(Netns::current()?)?;
+    if header.is_of(here.cookie) {
         return Ok(here);
     }
     let (dev, ino) = header.namespace;
     match Netns::find(NetnsId { dev, ino }, header.cookie) {
-        Some(there) => Site::new(there),
+        Some(there) => Namespace::new(there),
         None => {
             let instance = paths.instance();
             eprintln!(
@@ -378,8 +379,8 @@ fn sweep_if_dead_here(paths: &Paths) -> Result<bool, OpenError> {
 /// is finished, an instance has none.
 fn is_of_here(paths: &Paths) -> Result<bool, OpenError> {
     let Some(header) = Journal::header_at(&paths.journal())? else { return Ok(true) };
-    let here = Site::new(Netns::current().map_err(StepError::from)?)?;
-    Ok(header.boot != boot_id() || header.is_of(&here))
+    let here = Namespace::new(Netns::current().map_err(StepError::from)?)?;
+    Ok(header.boot != boot_id() || header.is_of(here.cookie))
 }
 
 /// The names of instances of which there is anything.

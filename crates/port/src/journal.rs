@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xsknet_link::{DeviceName, FeatureChange, IfIndex, MacAddr};
 
-use crate::ground::Site;
-use crate::names::PinPath;
+use crate::paths::PinPath;
 
 const VERSION: u32 = 1;
 /// Crossed-out records are dropped from the file once it has this many lines.
@@ -99,14 +98,13 @@ pub struct Header {
 }
 
 impl Header {
-    pub(crate) fn new(instance: &str, boot: &str, host: &Site) -> Self {
-        let (namespace, cookie) = (host.identity, host.cookie);
+    pub(crate) fn new(instance: &str, boot: &str, namespace: (u64, u64), cookie: u64) -> Self {
         Self { version: VERSION, instance: instance.into(), boot: boot.into(), namespace, cookie }
     }
 
-    /// Whether its devices are those of a namespace.
-    pub(crate) fn is_of(&self, host: &Site) -> bool {
-        self.cookie == host.cookie
+    /// Whether its devices are those of the namespace with this cookie.
+    pub(crate) fn is_of(&self, cookie: u64) -> bool {
+        self.cookie == cookie
     }
 }
 

@@ -2,32 +2,32 @@
 
 use xsknet_link::{Device, DeviceName, Feature, FeatureChange, FeatureSet, Offload};
 
+use crate::attempt::Attempt;
+use crate::context::Context;
 use crate::error::StepError;
-use crate::ground::Ground;
 use crate::journal::{Change, Scope};
-use crate::tried::Tried;
 
 /// Switches an offload of a card off, each of its features journaled with what was wanted before. What the card keeps on
 /// regardless is told.
 pub(crate) fn switch_off(
-    ground: &Ground,
+    context: &Context,
     scope: &Scope,
     card: &Device,
     offload: Offload,
-) -> Result<Vec<Tried>, StepError> {
-    let ethtool = &ground.host.ethtool;
+) -> Result<Vec<Attempt>, StepError> {
+    let ethtool = &context.host.ethtool;
     let features = ethtool.features(&card.name)?;
     let mut kept = Vec::new();
     for name in features.names(offload) {
         let Some(feature) = features.feature(name).filter(|feature| feature.active) else { continue };
         if !feature.changeable {
             let why = "the card keeps it on: frames of VLANs look untagged to its program".into();
-            kept.push(Tried { hook: "uplink", step: format!("{name} off"), errno: None, why });
+            kept.push(Attempt { hook: "uplink", step: format!("{name} off"), errno: None, why });
             continue;
         }
         let (device, index) = (card.name.clone(), card.index);
         let change = Change::Offload { device, index, feature: name.into(), was: feature.wanted };
-        ground.change(scope, change, || -> Result<(), StepError> {
+        context.change(scope, change, || -> Result<(), StepError> {
             ethtool.set_features(&card.name, &[(name, false)])?;
             Ok(())
         })?;
@@ -37,8 +37,8 @@ pub(crate) fn switch_off(
 
 /// Switches an offload of a card off that somebody has switched on meanwhile; as it was wanted before is in the journal, or was off. What
 /// the card keeps on regardless was told when it became an uplink.
-pub(crate) fn hold_off(ground: &Ground, card: &DeviceName, offload: Offload) -> Vec<(String, Result<(), StepError>)> {
-    let ethtool = &ground.host.ethtool;
+pub(crate) fn hold_off(context: &Context, card: &DeviceName, offload: Offload) -> Vec<(String, Result<(), StepError>)> {
+    let ethtool = &context.host.ethtool;
     // Gone, or renamed at this moment: there is an event for either.
     let Ok(features) = ethtool.features(card) else { return Vec::new() };
     let on = features.names(offload).into_iter().filter_map(|name| features.feature(name));
@@ -54,27 +54,27 @@ pub(crate) fn hold_off(ground: &Ground, card: &DeviceName, offload: Offload) -> 
 /// mode, and a driver what it has no use for. So all of them are in the journal meanwhile, and afterwards those that were switched,
 /// to be set back once the program is off. Wishes that the kernel dropped are told.
 pub(crate) fn recorded<T>(
-    ground: &Ground,
+    context: &Context,
     scope: &Scope,
     card: &Device,
     attach: impl FnOnce() -> Result<T, StepError>,
-) -> Result<(T, Vec<Tried>), StepError> {
-    let features = || ground.host.ethtool.features(&card.name);
+) -> Result<(T, Vec<Attempt>), StepError> {
+    let features = || context.host.ethtool.features(&card.name);
     let change = |were| Change::Offloads { device: card.name.clone(), index: card.index, were };
     let before = features()?;
     let all = before.iter().filter(|feature| feature.changeable);
     let all = change(all.map(|feature| FeatureChange { name: feature.name.clone(), was: feature.wanted }).collect());
-    let attached = ground.change(scope, all.clone(), attach)?;
+    let attached = context.change(scope, all.clone(), attach)?;
     let (switched, tried) = switched(&before, &features()?);
     if !switched.is_empty() {
-        ground.change(scope, change(switched), || Ok::<_, StepError>(()))?;
+        context.change(scope, change(switched), || Ok::<_, StepError>(()))?;
     }
-    ground.forget(&all)?;
+    context.forget(&all)?;
     Ok((attached, tried))
 }
 
 /// What has changed, as it was before; and what of it is a wish that was taken back.
-fn switched(before: &FeatureSet, after: &FeatureSet) -> (Vec<FeatureChange>, Vec<Tried>) {
+fn switched(before: &FeatureSet, after: &FeatureSet) -> (Vec<FeatureChange>, Vec<Attempt>) {
     let (mut changes, mut tried) = (Vec::new(), Vec::new());
     for old in before.iter().filter(|feature| feature.changeable) {
         let Some(new) = after.feature(&old.name) else { continue };
@@ -84,7 +84,7 @@ fn switched(before: &FeatureSet, after: &FeatureSet) -> (Vec<FeatureChange>, Vec
         if new.wanted != old.wanted {
             let now = if new.wanted { "on" } else { "off" };
             let why = "switched with the program; set back when the card is given back".into();
-            tried.push(Tried { hook: "uplink", step: format!("{} {now}", old.name), errno: None, why });
+            tried.push(Attempt { hook: "uplink", step: format!("{} {now}", old.name), errno: None, why });
         }
     }
     (changes, tried)

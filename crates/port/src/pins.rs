@@ -9,7 +9,7 @@ use xsknet_bpf::bpffs;
 
 use crate::error::StepError;
 use crate::lock::Lock;
-use crate::names::{Paths, PinPath};
+use crate::paths::{Paths, PinPath};
 
 /// What others need of a folder to reach what they know the name of.
 const SEARCH: u32 = 0o011;

@@ -16,10 +16,13 @@ use rustix::io::Errno;
 use xsknet_link::{DeviceName, IfIndex, LinkError, LinkEvent, Links, Monitor};
 
 use crate::client_end::{ClientEnd, ClientEnds};
+use crate::context::Context;
 use crate::error::StepError;
-use crate::ground::Ground;
-use crate::port::PortKey;
-use crate::uplink::{CardState, Part, Repair, UplinkState};
+use crate::ids::PortKey;
+use crate::info::NicState;
+use crate::loss::Loss;
+use crate::repair::{Part, Repair};
+use crate::uplink_state::UplinkState;
 
 /// What others did to the devices of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub enum Notice {
         /// The card, by the name that it had when it became an uplink.
         uplink: DeviceName,
         /// What it is now.
-        card: CardState,
+        nic: NicState,
     },
     /// The host has got an address that a port has, too: both answer for it.
     Conflict {
@@ -80,25 +83,6 @@ pub enum Notice {
     },
 }
 
-/// Something that is gone although nobody closed it here. What is left of it goes by closing it all the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Loss {
-    /// A card was deleted, or moved to another network namespace. All its ports are cut off; they are not told one by one.
-    Uplink {
-        /// The card.
-        device: DeviceName,
-    },
-    /// A port's pair was deleted, or the client of a pinned port did something else to its end.
-    Port {
-        /// The card it belongs to.
-        uplink: DeviceName,
-        /// The port.
-        key: PortKey,
-        /// What became of the inner end of a pinned port, in words: `its MTU was changed from 1500 to 1400`. `None` for other ports.
-        change: Option<String>,
-    },
-}
-
 /// Events of one namespace that are read before others have their turn.
 const EVENTS_A_TURN: usize = 64;
 /// How long a client's namespace that had a turn waits for the next.
@@ -123,20 +107,20 @@ pub struct Watch {
 
 impl Watch {
     pub(crate) fn begin(
-        ground: &Ground,
+        context: &Context,
         uplinks: Arc<Uplinks>,
         hear: impl FnMut(Notice) + Send + 'static,
     ) -> Result<Self, StepError> {
         let refused = |cause: io::Error| StepError::Io { attempt: "watch the devices", cause };
-        let host = Monitor::with_addresses(&ground.host.namespace)?;
+        let host = Monitor::with_addresses(&context.host.netns)?;
         let counter = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let end = Arc::new(counter().map_err(|errno| refused(errno.into()))?);
         let bell = Arc::new(counter().map_err(|errno| refused(errno.into()))?);
-        ground.client_ends.tell(&bell);
-        let (ends, clients, told) = (Arc::clone(&ground.client_ends), BTreeMap::new(), HashSet::new());
-        let (links, round) = (Links::in_namespace(&ground.host.namespace)?, Instant::now() + ROUND);
-        let (cards, failing) = (BTreeMap::new(), HashSet::new());
-        let mut watcher = Watcher { ends, uplinks, host, links, bell, clients, cards, failing, told, round, hear };
+        context.client_ends.tell(&bell);
+        let (ends, clients, told) = (Arc::clone(&context.client_ends), BTreeMap::new(), HashSet::new());
+        let (links, round) = (Links::in_namespace(&context.host.netns)?, Instant::now() + ROUND);
+        let (nics, failing) = (BTreeMap::new(), HashSet::new());
+        let mut watcher = Watcher { ends, uplinks, host, links, bell, clients, nics, failing, told, round, hear };
         let ended = Arc::clone(&end);
         let work = move || {
             if let Err(error) = watcher.watch(&ended) {
@@ -153,7 +137,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let told = rustix::io::write(&*self.end, &1_u64.to_ne_bytes());
-        debug_assert_eq!(told, Ok(8), "a counter of our own has room for one");
+        debug_assert_eq!(told, Ok(8), "a counter of our own has port for one");
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
         {
@@ -172,7 +156,7 @@ struct Watcher<H> {
     bell: Arc<OwnedFd>,
     clients: BTreeMap<PortKey, Watched>,
     /// The cards as they were told last.
-    cards: BTreeMap<IfIndex, CardState>,
+    nics: BTreeMap<IfIndex, NicState>,
     /// What of which card cannot be repaired.
     failing: HashSet<(IfIndex, Part)>,
     told: HashSet<Subject>,
@@ -281,15 +265,15 @@ impl<H: FnMut(Notice)> Watcher<H> {
     /// Looks what has changed about the cards that `suspect` picks.
     fn compare(&mut self, suspect: &dyn Fn(IfIndex) -> bool) {
         for uplink in open_uplinks(&self.uplinks) {
-            let index = uplink.info.index;
+            let index = uplink.nic.info.index;
             if !suspect(index) {
                 continue;
             }
-            let card = uplink.refresh();
+            let nic = uplink.refresh();
             // How it was at first is known to who managed it.
-            let before = self.cards.insert(index, card.clone());
-            if before.is_some_and(|before| before != card) {
-                (self.hear)(Notice::Changed { uplink: uplink.info.device.clone(), card });
+            let before = self.nics.insert(index, nic.clone());
+            if before.is_some_and(|before| before != nic) {
+                (self.hear)(Notice::Changed { uplink: uplink.nic.info.device.clone(), nic });
             }
             // At once: until then VLANs are not kept apart.
             for repair in uplink.hold_offloads() {
@@ -303,7 +287,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
         for uplink in open_uplinks(&self.uplinks) {
             for key in uplink.ports_with(address) {
                 if self.told.insert(Subject::Address(key, address)) {
-                    (self.hear)(Notice::Conflict { uplink: uplink.info.device.clone(), key, address });
+                    (self.hear)(Notice::Conflict { uplink: uplink.nic.info.device.clone(), key, address });
                 }
             }
         }
@@ -312,7 +296,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
     /// Does again what others have undone.
     fn repair(&mut self) {
         for uplink in open_uplinks(&self.uplinks) {
-            let index = uplink.info.index;
+            let index = uplink.nic.info.index;
             let repairs = uplink.repair();
             self.failing.retain(|(its, part)| *its != index || repairs.iter().any(|repair| repair.part == *part));
             for repair in repairs {
@@ -322,7 +306,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
     }
 
     fn tell_repair(&mut self, uplink: &UplinkState, Repair { part, outcome }: Repair) {
-        let (index, uplink) = (uplink.info.index, uplink.info.device.clone());
+        let (index, uplink) = (uplink.nic.info.index, uplink.nic.info.device.clone());
         let failure = outcome.err().map(|error| error.to_string());
         let notice = match (&part, &failure) {
             (Part::Program { key: Some(key), program, device, .. }, Some(failure)) => {
@@ -349,7 +333,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
                 continue;
             }
             let Some(end) = weak.upgrade() else { continue };
-            match Monitor::in_namespace(&end.site.namespace) {
+            match Monitor::in_namespace(&end.namespace.netns) {
                 Ok(monitor) => {
                     self.clients.insert(key, Watched { end: weak, index: end.index, monitor, rests_until: None });
                     drop(end);

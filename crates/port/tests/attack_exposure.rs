@@ -241,7 +241,7 @@ fn open_and_close_at(path: &Path, instance: &Instance) {
     let uplink = manage(instance, Mode::Native);
     let namespace = Netns::open(path).expect("the client's namespace");
     let client = client_with(NOBODY, &namespace, duplicate(&namespace));
-    let port = uplink.open_pinned(&pinned_options(0), client).expect("a pinned port");
+    let port = uplink.open_pinned(pinned_options(0), client).expect("a pinned port");
     port.close().expect("closing undoes everything");
 }
 

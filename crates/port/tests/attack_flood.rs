@@ -8,7 +8,7 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
 use xsknet_link::MacAddr;
-use xsknet_port::{Port, PortOptions};
+use xsknet_port::{Port, PortSpec};
 use xsknet_testkit::{
     Arp, Ethernet, FAR, HOST4, Lab, PacketSocket, REMOTE4, device, on_fresh_mounts, port_addresses, wait_until,
 };
@@ -97,7 +97,7 @@ fn broadcasts_keep_nobody_from_opening_and_cost_a_neighbour_nothing(#[case] mode
             let pings = scope.spawn(move || ping(lab, port_addresses(2)[0], 1_000));
             for _ in 0..OPENINGS {
                 let began = Instant::now();
-                let opened = uplink.open_port(PortOptions::new(port_addresses(3)));
+                let opened = uplink.open_port(PortSpec::new(port_addresses(3)));
                 took.push(began.elapsed());
                 let began = Instant::now();
                 uplink.statistics().expect("statistics");
@@ -157,7 +157,7 @@ fn losses_that_are_not_a_ports_own_keep_it_from_nothing() {
             }
             wait_until("losses of the card", 5 * SECOND, || lost() > 100);
             for _ in 0..OPENINGS {
-                match uplink.open_port(PortOptions::new(port_addresses(3))) {
+                match uplink.open_port(PortSpec::new(port_addresses(3))) {
                     Ok(port) => close(port),
                     Err(error) => refused.push(chain(&error).join(": ")),
                 }

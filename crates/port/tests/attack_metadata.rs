@@ -9,7 +9,7 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, VlanEdge};
 use xsknet_link::{Ethtool, IfIndex, MacAddr};
-use xsknet_port::PinnedPortOptions;
+use xsknet_port::PortSpec;
 use xsknet_testkit::{
     Arp, Captured, Checksum, Ethernet, FAR, MetadataSender, Offloaded, PacketSocket, REMOTE4, REMOTE6, Wire, device,
     on_fresh_mounts, port_addresses, wait_until,
@@ -237,8 +237,8 @@ fn metadata_changes_no_frame_after_the_guard(
         let before = stage.snapshot();
         let instance = stage.open();
         let (_watch, uplink) = (instance.watch(|_| ()).expect("a watch"), manage(&instance, mode));
-        let options = PinnedPortOptions { vlan, ..pinned_options(0) };
-        let Some(port) = open_or_unfit(&uplink, &options, client(&clients)) else {
+        let options = PortSpec { vlan: vlan.map(u32::from), ..pinned_options(0) };
+        let Some(port) = open_or_unfit(&uplink, options, client(&clients)) else {
             instance.close().expect("closing undoes everything");
             return stage.assert_as_before(&before);
         };

@@ -71,7 +71,7 @@ fn inside(namespace: &Netns) -> Vec<Device> {
 }
 
 fn try_in(uplink: &Uplink, uid: u32, own: &Netns, namespace: &Netns) -> Result<PinnedPort, OpenPortError> {
-    uplink.open_pinned(&pinned_options(0), client_with(uid, own, duplicate(namespace)))
+    uplink.open_pinned(pinned_options(0), client_with(uid, own, duplicate(namespace)))
 }
 
 #[test]

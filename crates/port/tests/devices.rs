@@ -8,7 +8,7 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
 use xsknet_link::{DeviceName, End, Ethtool, FilterAnswer, LinkStats, Links, MacAddr, Netns, Offload, VethPair};
-use xsknet_port::{Port, PortOptions, Uplink, UplinkOptions};
+use xsknet_port::{Port, PortSpec, Uplink, UplinkOptions};
 use xsknet_testkit::{CARD, device, on_fresh_mounts, port_addresses};
 
 /// What the card lets in, beside its own address.
@@ -32,7 +32,7 @@ fn and(before: &[MacAddr], more: &[MacAddr]) -> Vec<MacAddr> {
 
 fn port_at(uplink: &Uplink, addresses: &[&str]) -> Port {
     let addresses = addresses.iter().map(|address| address.parse::<IpAddr>().expect("an address"));
-    uplink.open_port(PortOptions::new(addresses)).expect("a port")
+    uplink.open_port(PortSpec::new(addresses)).expect("a port")
 }
 
 /// The group of a port's link-local address, which follows from its MAC.
@@ -92,7 +92,7 @@ fn a_filter_that_was_there_before_survives_the_port() {
     }
     let before = filters(&stage);
     let [v4, v6] = port_addresses(0);
-    let options = PortOptions { mac: Some(mac), ..PortOptions::new([v4, v6, mac.link_local_ipv6().into()]) };
+    let options = PortSpec { mac: Some(mac), ..PortSpec::new([v4, v6, mac.link_local_ipv6().into()]) };
     let port = uplink.open_port(options).expect("a port");
     assert_eq!(filters(&stage), and(&before, &[own_group(&port)]));
     close(port);
@@ -154,7 +154,11 @@ fn an_offload_that_attaching_switches_is_as_wanted_before_afterwards() {
         let options = UplinkOptions { device: device("mv0"), mode: Mode::Skb };
         let uplink = instance.manage(&options).expect("an uplink");
         assert!(!wanted().iter().any(|name| name == "rx-lro"), "the kernel takes it back");
-        assert!(uplink.info().tried.iter().any(|tried| tried.step == "rx-lro off"), "{:?}", uplink.info().tried);
+        assert!(
+            uplink.info().attempts.iter().any(|attempt| attempt.step == "rx-lro off"),
+            "{:?}",
+            uplink.info().attempts
+        );
         uplink.release().expect("releasing undoes everything");
         assert_eq!(wanted(), before);
         instance.close().expect("closing undoes everything");

@@ -336,7 +336,8 @@ fn an_unspecified_mode_takes_what_there_is_and_says_so() {
         let instance = stage.open();
         let uplink = instance.manage(&on("br0", Mode::Unspecified)).expect("an uplink");
         assert_eq!(uplink.info().mode, Obtained::Skb);
-        let told: Vec<_> = uplink.info().tried.iter().map(|tried| (tried.step.as_str(), tried.errno)).collect();
+        let told: Vec<_> =
+            uplink.info().attempts.iter().map(|attempt| (attempt.step.as_str(), attempt.errno)).collect();
         assert_eq!(told, [("native", Some(Errno::OPNOTSUPP.raw_os_error())), ("skb", None)]);
     });
 }

@@ -14,7 +14,7 @@ use proptest::sample::select;
 use proptest::test_runner::{RngSeed, TestRunner};
 use xsknet_bpf::Mode;
 use xsknet_link::{Device, DeviceName, Ethtool, FeatureSet, IfIndex, MacAddr};
-use xsknet_port::{PortOptions, UplinkOptions};
+use xsknet_port::{PortSpec, UplinkOptions};
 use xsknet_testkit::{CARD, HOST6, device, on_fresh_mounts, port_addresses, wait_until};
 
 /// Runs `test` on so many generated values.
@@ -188,7 +188,7 @@ fn changed_at_any_moment(mode: Mode, changes: &[(Change, u64)]) {
             administrator.make(change);
             traffic.terminate();
             wait_until("what the host changed is known", 2 * SECOND, || {
-                let (known, card) = (uplink.card(), administrator.card());
+                let (known, card) = (uplink.nic(), administrator.card());
                 known.name == card.name
                     && Some(known.mac) == card.mac
                     && (known.mtu, known.up, known.carrier) == (card.mtu, card.up, card.lower_up)
@@ -200,7 +200,7 @@ fn changed_at_any_moment(mode: Mode, changes: &[(Change, u64)]) {
             assert_accounted(&mut open);
         }
         // One that is opened now is as good as one that was there.
-        let serving = serve(uplink.open_port(PortOptions::new(port_addresses(1))).expect("a port"));
+        let serving = serve(uplink.open_port(PortSpec::new(port_addresses(1))).expect("a port"));
         ping(&stage.lab, port_addresses(1)[0], 20);
         close(finish(serving));
         close(open);
@@ -239,7 +239,7 @@ fn a_card_may_have_any_name_that_the_kernel_takes() {
             let instance = stage.open();
             let uplink =
                 instance.manage(&UplinkOptions { device: name.clone(), mode: Mode::Native }).expect("an uplink");
-            let serving = serve(uplink.open_port(PortOptions::new(port_addresses(0))).expect("a port"));
+            let serving = serve(uplink.open_port(PortSpec::new(port_addresses(0))).expect("a port"));
             ping(&stage.lab, port_addresses(0)[0], 5);
             let open = finish(serving);
             if released {

@@ -10,9 +10,7 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, PortProgram, bpffs};
 use xsknet_link::{End, Ethtool, MacAddr, Netns, VethPair};
-use xsknet_port::{
-    Instance, JournalError, OpenError, PortOptions, UplinkOptions, any_here, sweep_dead, sweep_dead_here,
-};
+use xsknet_port::{Instance, JournalError, OpenError, PortSpec, UplinkOptions, any_here, sweep_dead, sweep_dead_here};
 use xsknet_testkit::{CARD, Lab, Machine, Snapshot, Wire, device, on_fresh_mounts, port_addresses, wait_until};
 
 const BPFFS: &str = "/sys/fs/bpf";
@@ -253,7 +251,7 @@ fn a_foreign_device_of_a_ports_name_is_left_alone() {
         let instance = stage.open();
         let uplink = manage(&instance, Mode::Native);
         let managed = stage.snapshot();
-        let error = uplink.open_port(PortOptions::new(port_addresses(0))).expect_err("the name is taken");
+        let error = uplink.open_port(PortSpec::new(port_addresses(0))).expect_err("the name is taken");
         assert!(chain(&error).iter().any(|told| told.contains(&name)), "{error:?}");
         managed.wait_for(PATIENCE, || stage.snapshot()).unwrap_or_else(|difference| panic!("{difference}"));
         instance.close().expect("closing undoes everything");
@@ -358,7 +356,7 @@ fn a_neighbour_on_the_same_host_carries_on_while_an_instance_is_killed_and_swept
         let options = UplinkOptions { device: device("card1"), mode: Mode::Skb };
         let uplink = neighbour.manage(&options).expect("an uplink");
         let address = IpAddr::from([198, 51, 100, 10]);
-        let serving = serve(uplink.open_port(PortOptions::new([address])).expect("a port"));
+        let serving = serve(uplink.open_port(PortSpec::new([address])).expect("a port"));
         let with_neighbour = stage.snapshot();
 
         let mut ping = far.spawn("ping", &["-n", "-i", "0.005", "-W", "1", &address.to_string()]);

@@ -18,8 +18,8 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use xsknet_bpf::{Mode, Obtained, PinnedMapError, PinnedSocketMap, PortProgram, bpffs};
 use xsknet_link::{Device, DeviceName, End, Ethtool, IfIndex, LinkStats, Links, MacAddr, Netns, VethPair};
 use xsknet_port::{
-    Client, Equality, Instance, InstanceOptions, Loss, Observer, OpenPortError, PinnedPort, PinnedPortOptions,
-    ShareError, Step, Uplink, Watch,
+    Client, Equality, Instance, InstanceOptions, Loss, Observer, OpenPortError, PinnedPort, PortSpec, ShareError, Step,
+    Uplink, Watch,
 };
 use xsknet_testkit::{
     CARD, Machine, NumberedFrames, Responder, Wire, device, on_fresh_mounts, port_addresses, wait_until,
@@ -45,8 +45,8 @@ fn client(machine: &Machine) -> Client {
 }
 
 fn try_pinned(uplink: &Uplink, n: u8, machine: &Machine) -> Result<PinnedPort, OpenPortError> {
-    let options = PinnedPortOptions { name: Some(format!("pinned-{n}")), ..PinnedPortOptions::new(port_addresses(n)) };
-    uplink.open_pinned(&options, client(machine))
+    let options = PortSpec { name: Some(format!("pinned-{n}")), ..PortSpec::new(port_addresses(n)) };
+    uplink.open_pinned(options, client(machine))
 }
 
 fn pinned(uplink: &Uplink, n: u8, machine: &Machine) -> PinnedPort {
@@ -113,8 +113,8 @@ fn a_socket_of_the_clients_own_gets_all_frames_of_its_port_and_every_sum_holds()
         let uplink = manage(&instance, Mode::Native);
         let port = pinned(&uplink, 0, &clients);
         assert_eq!(port.info().bind_mode, None);
-        let honest = |tried: &&xsknet_port::Tried| tried.step == "self-test" && tried.why.contains("not done");
-        assert!(port.info().tried.iter().any(|tried| honest(&tried)), "{:?}", port.info().tried);
+        let honest = |attempt: &&xsknet_port::Attempt| attempt.step == "self-test" && attempt.why.contains("not done");
+        assert!(port.info().attempts.iter().any(|attempt| honest(&attempt)), "{:?}", port.info().attempts);
 
         // Before there is a socket, frames are counted and lost.
         let missed = stage.lab.remote.run("ping", &["-c", "1", "-W", "1", &port_addresses(0)[0].to_string()]);
@@ -433,8 +433,8 @@ fn a_namespace_that_cannot_have_the_end_is_refused_and_nothing_is_left() {
         let instance = stage.open();
         let uplink = manage(&instance, Mode::Native);
         let own = || Client { uid: NOBODY, gid: NOBODY, namespace: stage.inside(), own: Some(stage.inside()) };
-        let options = PinnedPortOptions::new(port_addresses(0));
-        let error = refused(&stage, || uplink.open_pinned(&options, own()));
+        let options = PortSpec::new(port_addresses(0));
+        let error = refused(&stage, || uplink.open_pinned(options, own()));
         assert!(matches!(error, OpenPortError::NamespaceUnfit { .. }), "{error:?}");
         assert_tells(&error, &["the instance's own network namespace"]);
         assert!(error.hint().is_some_and(|hint| hint.contains("/proc/self/ns/net")));
@@ -527,8 +527,8 @@ fn a_kill_at_any_step_leaves_nothing_in_the_clients_namespace_either() {
         let namespace = Netns::open(Path::new(KEPT)).expect("the client's namespace");
         let own = Netns::open(Path::new(KEPT)).ok();
         let client = Client { uid: NOBODY, gid: NOBODY, namespace, own };
-        let options = PinnedPortOptions::new(port_addresses(0));
-        let port = uplink.open_pinned(&options, client).expect("a pinned port");
+        let options = PortSpec::new(port_addresses(0));
+        let port = uplink.open_pinned(options, client).expect("a pinned port");
         port.close().expect("closing undoes everything");
         return instance.close().expect("closing undoes everything");
     }

@@ -7,16 +7,16 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Counters, Mode, VlanEdge};
 use xsknet_link::{Ethtool, MacAddr};
-use xsknet_port::{Port, PortOptions, Rights, Uplink};
+use xsknet_port::{Port, PortSpec, Rights, Uplink};
 use xsknet_testkit::{Ethernet, FAR, HOST4, Lab, REMOTE4, device, far_socket, port_addresses, wait_until};
 
 const VLAN: u16 = 42;
 const MAC: MacAddr = MacAddr::new([0x02, 0x42, 0, 0, 0, 0x01]);
 
 /// With the right to tags within its own.
-fn options(vlan: Option<u16>) -> PortOptions {
+fn options(vlan: Option<u16>) -> PortSpec {
     let rights = Rights { inner_tags: true, ..Rights::default() };
-    PortOptions { vlan, mac: Some(MAC), rights, ..PortOptions::new(port_addresses(0)) }
+    PortSpec { vlan: vlan.map(u32::from), mac: Some(MAC), rights, ..PortSpec::new(port_addresses(0)) }
 }
 
 fn port_in(uplink: &Uplink, vlan: Option<u16>) -> Port {
@@ -187,8 +187,7 @@ fn what_a_port_sends_into_another_vlan_is_dropped(#[case] mode: Mode) {
     let instance = stage.open();
     let uplink = manage(&instance, mode);
     let mut port = port_in(&uplink, Some(VLAN));
-    let neighbour =
-        uplink.open_port(PortOptions { vlan: Some(43), ..PortOptions::new(port_addresses(1)) }).expect("a port");
+    let neighbour = uplink.open_port(PortSpec { vlan: Some(43), ..PortSpec::new(port_addresses(1)) }).expect("a port");
     let (own, at) = (port_addresses(0)[0], port_addresses(1)[0]);
     let frame = Ethernet::new(neighbour.info().mac, MAC).echo(own, at, 1, 1, b"");
     let guard = |port: &Port| port.statistics().expect("statistics").guard;

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use xsknet_bpf::Mode;
 use xsknet_link::Netns;
 use xsknet_port::{
-    Equality, Instance, InstanceOptions, Loss, Notice, Places, Port, PortOptions, Uplink, UplinkOptions, sweep_dead,
+    Equality, Instance, InstanceOptions, Loss, Notice, Places, Port, PortSpec, Uplink, UplinkOptions, sweep_dead,
 };
 use xsknet_testkit::{
     CARD, Lab, Responder, Serving, Snapshot, Wire, device, on_fresh_mounts, port_addresses, wait_until,
@@ -116,7 +116,7 @@ pub fn manage(instance: &Instance, mode: Mode) -> Uplink {
 }
 
 pub fn port(uplink: &Uplink, n: u8) -> Port {
-    uplink.open_port(PortOptions::new(port_addresses(n))).expect("a port")
+    uplink.open_port(PortSpec::new(port_addresses(n))).expect("a port")
 }
 
 pub fn responder(port: &Port) -> Responder {

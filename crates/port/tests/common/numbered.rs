@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use xsknet_bpf::{Mode, Sink};
 use xsknet_link::MacAddr;
-use xsknet_port::{Equality, Instance, Port, PortOptions, Uplink};
+use xsknet_port::{Equality, Instance, Port, PortSpec, Uplink};
 use xsknet_testkit::{
     FAR, Lab, NUMBER_OFFSET, NumberedFrames, REMOTE4, Wire, device, port_addresses, send_all, wait_until,
 };
@@ -29,7 +29,7 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(mode: Mode) -> Self {
-        Self::with(mode, PortOptions::new([]).layout)
+        Self::with(mode, PortSpec::new([]).layout)
     }
 
     pub fn with(mode: Mode, layout: Layout) -> Self {
@@ -42,7 +42,7 @@ impl Scene {
         let uplink = manage(&instance, mode);
         let far = stage.lab.remote.links().by_name(&device(FAR)).expect("the wire's far end").index.get();
         let sink = stage.lab.remote.enter(|| Sink::attach(far, DISCARD, NUMBER_OFFSET, NUMBERS)).expect("a sink");
-        let options = PortOptions { layout, ..PortOptions::new(port_addresses(0)) };
+        let options = PortSpec { layout, ..PortSpec::new(port_addresses(0)) };
         let port = uplink.open_port(options).expect("a port");
         Self { port, sink, uplink, instance, stage }
     }

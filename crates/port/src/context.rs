@@ -1,4 +1,4 @@
-//! What uplinks and ports of an instance stand on: its namespaces, its journal, and the one way to change the host.
+//! What all uplinks and ports of an instance share: its namespaces, its journal, and the one way to change the host.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -6,17 +6,18 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use xsknet_link::{Device, DeviceName, Ethtool, FeatureChange, IfIndex, LinkError, Links, Netns, NetnsId};
+use xsknet_link::{Device, DeviceName, FeatureChange, IfIndex, LinkError, Links, Netns};
 
+use crate::admission::Admission;
 use crate::client_end::ClientEnds;
 use crate::error::{CloseError, StepError};
-use crate::identity::Secret;
+use crate::ids::PortKey;
 use crate::journal::{Change, EntryId, Journal, Scope};
-use crate::names::{Paths, PinPath};
+use crate::lingering::{Lingering, UmemEnds};
+use crate::mac::Secret;
+use crate::namespace::Namespace;
+use crate::paths::{Paths, PinPath};
 use crate::pins;
-use crate::port::PortKey;
-use crate::remains::{Remains, UmemEnds};
-use crate::turns::Turns;
 
 /// What an instance is about to do or has done; for logs, and for tests that end the process at each of them.
 #[derive(Debug, Clone)]
@@ -40,12 +41,12 @@ pub(crate) const UPLINK_LINK: &str = "uplink-link";
 pub type Observer = Arc<dyn Fn(&Step) + Send + Sync>;
 
 /// See the module.
-pub(crate) struct Ground {
+pub(crate) struct Context {
     pub(crate) paths: Paths,
     /// Where the cards are: the namespace of the thread that opened the instance.
-    pub(crate) host: Site,
+    pub(crate) host: Arc<Namespace>,
     /// Where the ports' inner ends are.
-    pub(crate) ports: Site,
+    pub(crate) ports: Namespace,
     journal: Mutex<Option<Journal>>,
     /// False where the journal was written in another network namespace that cannot be found: its devices are gone or out of reach, and
     /// those of the same number here are somebody else's.
@@ -54,76 +55,49 @@ pub(crate) struct Ground {
     /// Inner ends that are not among `ports`.
     pub(crate) client_ends: Arc<ClientEnds>,
     /// What owners keep of ports that are closed.
-    pub(crate) remains: Arc<Remains>,
+    pub(crate) lingering: Arc<Lingering>,
     pub(crate) umem_ends: UmemEnds,
     /// Which MACs ports get.
     pub(crate) secret: Secret,
-    pub(crate) turns: Turns,
+    pub(crate) admission: Admission,
     /// Cards that were found elsewhere, by the number that they had here.
-    moved: Mutex<HashMap<IfIndex, Arc<(Site, IfIndex)>>>,
+    moved: Mutex<HashMap<IfIndex, Arc<(Namespace, IfIndex)>>>,
     /// What earlier runs left and what could not be undone: the numbers of these ports are taken.
     pub(crate) left: Vec<Scope>,
     observer: Option<Observer>,
 }
 
-/// A namespace and the handles into it.
-pub(crate) struct Site {
-    pub(crate) namespace: Netns,
-    /// Device and inode of the namespace.
-    pub(crate) identity: (u64, u64),
-    /// What nothing else has that was ever a network namespace since boot.
-    pub(crate) cookie: u64,
-    pub(crate) links: Links,
-    pub(crate) ethtool: Ethtool,
-}
-
-impl Site {
-    pub(crate) fn new(namespace: Netns) -> Result<Self, StepError> {
-        let cause = |cause| StepError::Io { attempt: "look at a network namespace", cause };
-        let NetnsId { dev, ino } = namespace.identity().map_err(cause)?;
-        let cookie = namespace.cookie().map_err(cause)?;
-        let links = Links::in_namespace(&namespace)?;
-        let ethtool = Ethtool::in_namespace(&namespace)?;
-        Ok(Self { namespace, identity: (dev, ino), cookie, links, ethtool })
-    }
-
-    /// Runs a closure on a thread inside, for what resolves device numbers in the caller's namespace.
-    pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R, StepError> {
-        self.namespace.run(work).map_err(|cause| StepError::Io { attempt: "enter a network namespace", cause })
-    }
-}
-
-impl fmt::Debug for Ground {
+impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ground").field("paths", &self.paths).finish_non_exhaustive()
+        f.debug_struct("Context").field("paths", &self.paths).finish_non_exhaustive()
     }
 }
 
-impl Ground {
+impl Context {
     pub(crate) fn new(
         paths: Paths,
-        host: Site,
-        ports: Site,
+        host: Namespace,
+        ports: Namespace,
         journal: Journal,
         secret: Secret,
         observer: Option<Observer>,
     ) -> Self {
-        let host_is_meant = journal.header().is_of(&host);
+        let host_is_meant = journal.header().is_of(host.cookie);
         let (journal, ports_opened) = (Mutex::new(Some(journal)), AtomicU32::new(0));
-        let (client_ends, remains) = (Arc::default(), Arc::default());
-        let (turns, left) = (Turns::default(), Vec::new());
+        let (client_ends, lingering) = (Arc::default(), Arc::default());
+        let (admission, left) = (Admission::default(), Vec::new());
         Self {
             paths,
-            host,
+            host: Arc::new(host),
             ports,
             journal,
             host_is_meant,
             ports_opened,
             client_ends,
-            remains,
+            lingering,
             umem_ends: UmemEnds::default(),
             secret,
-            turns,
+            admission,
             moved: Mutex::default(),
             left,
             observer,
@@ -156,7 +130,7 @@ impl Ground {
     fn at_card(
         &self,
         (device, index): (&DeviceName, IfIndex),
-        work: impl FnOnce(&Site, IfIndex, &DeviceName) -> Result<(), StepError>,
+        work: impl FnOnce(&Namespace, IfIndex, &DeviceName) -> Result<(), StepError>,
     ) -> Result<(), StepError> {
         if let Some(name) = self.card(index)? {
             return work(&self.host, index, &name);
@@ -172,7 +146,7 @@ impl Ground {
 
     /// Where a card is that left the host's devices. It takes its program along, and nothing else has that; offloads and
     /// promiscuous mode go along as well.
-    fn look_elsewhere(&self, device: &DeviceName, index: IfIndex) -> Option<Arc<(Site, IfIndex)>> {
+    fn look_elsewhere(&self, device: &DeviceName, index: IfIndex) -> Option<Arc<(Namespace, IfIndex)>> {
         if !self.host_is_meant || !matches!(self.card(index), Ok(None)) {
             return None;
         }
@@ -186,7 +160,7 @@ impl Ground {
             let devices = Links::in_namespace(&namespace).and_then(|links| links.list()).ok()?;
             let runs = |device: &Device| device.xdp.iter().any(|attached| attached.program_id == program);
             let card = devices.into_iter().find(runs)?;
-            Some(Arc::new((Site::new(namespace).ok()?, card.index)))
+            Some(Arc::new((Namespace::new(namespace).ok()?, card.index)))
         })?;
         moved.insert(index, Arc::clone(&found));
         Some(found)
@@ -314,7 +288,7 @@ impl Ground {
             Change::Attachment { pin } => xsknet_bpf::remove_link_pin(&self.paths.pin(pin))
                 .map_err(|cause| StepError::Io { attempt: "detach a program", cause }),
             Change::Pair { outer, inner, alias } => {
-                let _turn = self.turns.delete();
+                let _turn = self.admission.delete();
                 // In this namespace all devices are ours, the one included that was not marked yet.
                 delete_if(&self.ports.links, inner, |found| found.is_none_or(|found| found == alias))?;
                 if self.host_is_meant {

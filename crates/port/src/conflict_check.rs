@@ -15,17 +15,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xsknet_bpf::Vlan;
 use xsknet_link::{Heard, MacAddr, PacketSocket};
 
+use crate::arp_nd::{self, ADVERTISEMENT, ARP, ICMPV6, IPV6, SOLICITATION, mac_at};
+use crate::attempt::Attempt;
 use crate::claims::Claim;
 use crate::error::OpenPortError;
-use crate::probe::{self, ADVERTISEMENT, ARP, ICMPV6, IPV6, SOLICITATION};
-use crate::tried::Tried;
-use crate::uplink::UplinkState;
+use crate::nic::Nic;
 
 /// How long an answer may take. A neighbour on the same wire takes less than a tenth of that, and a port takes more to be built.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Asked, and not answered yet.
-pub(crate) struct Question {
+pub(crate) struct ConflictCheck {
     /// `None` only while it is dropped.
     socket: Option<PacketSocket>,
     asked: Asked,
@@ -49,14 +49,14 @@ enum Conflict {
     Mac,
 }
 
-impl Question {
+impl ConflictCheck {
     /// Asks. Where the card is down there is nobody to ask: what was tried tells.
-    pub(crate) fn ask(uplink: &UplinkState, claim: &Claim) -> Result<Self, Tried> {
+    pub(crate) fn begin(nic: &Nic, claim: &Claim) -> Result<Self, Attempt> {
         let Claim { mac, vlan, addresses, .. } = claim;
         let asked =
-            Asked { card: uplink.card().mac, mac: *mac, vlan: *vlan, addresses: with_link_local(*mac, addresses) };
+            Asked { card: nic.state().mac, mac: *mac, vlan: *vlan, addresses: with_link_local(*mac, addresses) };
         const STEP: &str = "ask the neighbours";
-        let socket = PacketSocket::open(&uplink.ground.host.namespace, uplink.info.index)
+        let socket = PacketSocket::open(&nic.context.host.netns, nic.info.index)
             .map_err(|error| not_done(STEP, &error, error.errno()))?;
         let sent = asked.probes().try_for_each(|probe| socket.send(&probe));
         sent.map_err(|cause| not_done(STEP, &cause, cause.raw_os_error()))?;
@@ -64,7 +64,7 @@ impl Question {
     }
 
     /// Waits as long as an answer may take, and says what somebody else has.
-    pub(crate) fn answer(&self, uplink: &UplinkState) -> Result<(), OpenPortError> {
+    pub(crate) fn finish(&self, nic: &Nic) -> Result<(), OpenPortError> {
         let socket = self.socket();
         // A flood of answers that say nothing has no end.
         let enough = Instant::now().max(self.until) + PATIENCE;
@@ -73,7 +73,7 @@ impl Question {
                 Ok(Some(_)) if Instant::now() > enough => return Ok(()),
                 Ok(Some(heard)) => {
                     if let Some(conflict) = self.asked.conflict(&heard) {
-                        return Err(self.refusal(conflict, uplink));
+                        return Err(self.refusal(conflict, nic));
                     }
                 }
                 Ok(None) => {
@@ -92,16 +92,16 @@ impl Question {
     }
 
     /// Tells the neighbours that the port has its addresses now. Only for a port that works: who knew another MAC forgets it.
-    pub(crate) fn announce(&self, uplink: &UplinkState, addresses: &[IpAddr]) -> Result<(), Tried> {
+    pub(crate) fn announce(&self, nic: &Nic, addresses: &[IpAddr]) -> Result<(), Attempt> {
         let Asked { mac, vlan, .. } = self.asked;
-        let mut announcements = addresses.iter().map(|address| probe::announcement(*address, mac, vlan.id()));
+        let mut announcements = addresses.iter().map(|address| arp_nd::announcement(*address, mac, vlan.id()));
         let sent = announcements.try_for_each(|frame| {
             self.socket().send(&frame)?;
-            uplink.count_announcement();
+            nic.count_announcement();
             Ok::<_, io::Error>(())
         });
         sent.map_err(|cause| not_done("announce the port to the neighbours", &cause, cause.raw_os_error()))?;
-        uplink.ground.passed("the port is announced");
+        nic.context.passed("the port is announced");
         Ok(())
     }
 
@@ -109,8 +109,8 @@ impl Question {
         self.socket.as_ref().expect("it is not being dropped")
     }
 
-    fn refusal(&self, conflict: Conflict, uplink: &UplinkState) -> OpenPortError {
-        let uplink = uplink.info.device.clone();
+    fn refusal(&self, conflict: Conflict, nic: &Nic) -> OpenPortError {
+        let uplink = nic.info.device.clone();
         match conflict {
             Conflict::Address { address, holder } => {
                 OpenPortError::AddressTaken { address, uplink, holder: format!("a neighbour with the MAC {holder}") }
@@ -121,7 +121,7 @@ impl Question {
 }
 
 /// The kernel makes who closes a packet socket wait until no CPU looks at it any more (`packet_release()`): no port has to.
-impl Drop for Question {
+impl Drop for ConflictCheck {
     fn drop(&mut self) {
         let socket = self.socket.take();
         // Without a thread it is closed here.
@@ -129,8 +129,8 @@ impl Drop for Question {
     }
 }
 
-fn not_done(step: &str, why: &dyn Display, errno: Option<i32>) -> Tried {
-    Tried { hook: "uplink", step: step.into(), errno, why: format!("not done: {why}") }
+fn not_done(step: &str, why: &dyn Display, errno: Option<i32>) -> Attempt {
+    Attempt { hook: "uplink", step: step.into(), errno, why: format!("not done: {why}") }
 }
 
 /// Asked for even if the port does not have it: a neighbour who has it has the port's MAC.
@@ -143,7 +143,7 @@ fn with_link_local(mac: MacAddr, addresses: &[IpAddr]) -> Vec<IpAddr> {
 impl Asked {
     /// From the card: a switch must not look for the port's MAC here before it is known to be free. Answers go to the port's all the same.
     fn probes(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
-        self.addresses.iter().map(|address| probe::of(*address, self.mac, self.card, self.vlan.id()))
+        self.addresses.iter().map(|address| arp_nd::probe(*address, self.mac, self.card, self.vlan.id()))
     }
 
     /// What a frame says against it. What is cut short says nothing.
@@ -201,10 +201,6 @@ impl Asked {
     }
 }
 
-pub(crate) fn mac_at(bytes: &[u8], at: usize) -> Option<MacAddr> {
-    Some(MacAddr::new(bytes.get(at..at + 6)?.try_into().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,7 +216,7 @@ mod tests {
 
     /// The question as another host's, or what it answers.
     fn of(mac: MacAddr, target: &str) -> Vec<u8> {
-        probe::of(target.parse().unwrap(), mac, mac, None)
+        arp_nd::probe(target.parse().unwrap(), mac, mac, None)
     }
 
     fn heard(frame: Vec<u8>) -> Option<Conflict> {
@@ -280,7 +276,7 @@ mod tests {
     fn what_announces_an_address_has_it() {
         for (address, vlan) in [("192.0.2.10", None), ("2001:db8::10", Some(5)), ("fe80::ff:fe00:2", None)] {
             let address = address.parse().unwrap();
-            let mut frame = probe::announcement(address, OTHER, vlan);
+            let mut frame = arp_nd::announcement(address, OTHER, vlan);
             let asked = Asked { vlan: vlan.map_or(Vlan::UNTAGGED, |vlan| Vlan::tagged(vlan).unwrap()), ..asked() };
             // A packet socket has the tag beside the frame.
             if vlan.is_some() {

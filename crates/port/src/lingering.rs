@@ -11,8 +11,7 @@ use rustix::fs::fstat;
 use xsknet_bpf::{SocketWatch, UmemWatch, WatchedSocket, WatchedUmem, map_exists};
 
 use crate::error::StepError;
-use crate::port::PortKey;
-use crate::room::Room;
+use crate::ids::PortKey;
 
 /// Sockets that are watched at once. Whose socket finds no place counts as kept for as long as the instance runs.
 const PLACES: u32 = 16_384;
@@ -121,19 +120,20 @@ impl UmemFile {
 
 /// What the owner of a port may hold on to.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct Retained {
     /// Shared with other ports of the same owner, whose frames they are, too.
     pub(crate) umems: Vec<Arc<UmemFile>>,
     /// The kernel's id of an XSKMAP that was given away.
     pub(crate) map: Option<u32>,
 }
 
-struct Buried {
+/// A port that is closed, and of which something may be left.
+struct Closed {
     key: PortKey,
     sockets: Vec<WatchedSocket>,
     /// Sockets that nobody can watch.
     lost: bool,
-    kept: Kept,
+    kept: Retained,
     /// Processes that give memory back.
     giving: Vec<Child>,
 }
@@ -141,7 +141,7 @@ struct Buried {
 #[derive(Default)]
 struct State {
     watch: Option<SocketWatch>,
-    buried: Vec<Buried>,
+    closed: Vec<Closed>,
     listener: Option<Listener>,
     /// A thread looks after them.
     attended: bool,
@@ -150,41 +150,46 @@ struct State {
 
 /// Of all closed ports of an instance.
 #[derive(Default)]
-pub(crate) struct Remains {
+pub(crate) struct Lingering {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-impl Remains {
+impl Lingering {
     /// From now on `listener` hears of each port of which nothing is left, on a thread that it must not keep.
     pub(crate) fn listen(&self, listener: Listener) {
         self.lock().listener = Some(listener);
     }
 
     /// Watches what the owner of a port may keep, while the port's sockets are still open here.
-    pub(crate) fn bury(self: &Arc<Self>, room: &Room, kept: Kept) {
+    pub(crate) fn watch<'a>(
+        self: &Arc<Self>,
+        key: PortKey,
+        sockets: impl Iterator<Item = &'a Mutex<Option<OwnedFd>>>,
+        kept: Retained,
+    ) {
         let mut state = self.lock();
-        let mut buried = Buried { key: room.plan.key, sockets: Vec::new(), lost: false, kept, giving: Vec::new() };
-        for member in &room.members {
-            let socket = member.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut closed = Closed { key, sockets: Vec::new(), lost: false, kept, giving: Vec::new() };
+        for socket in sockets {
+            let socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(socket) = socket.as_ref() else { continue };
             // A pinned port's is its owner's own memory; the map in which it is stands for it.
-            if buried.kept.map.is_some() {
+            if closed.kept.map.is_some() {
                 continue;
             }
             match state.watch(socket) {
-                Some(watched) => buried.sockets.push(watched),
-                None => buried.lost = true,
+                Some(watched) => closed.sockets.push(watched),
+                None => closed.lost = true,
             }
         }
-        state.buried.push(buried);
+        state.closed.push(closed);
         self.attend(&mut state);
         drop(state);
         self.changed.notify_all();
     }
 
     /// Nothing of this port could be kept, or it cannot be told.
-    pub(crate) fn nothing_of(&self, key: PortKey) {
+    pub(crate) fn report_gone(&self, key: PortKey) {
         if let Some(listener) = &mut self.lock().listener {
             listener(key);
         }
@@ -195,7 +200,7 @@ impl Remains {
         let mut state = self.lock();
         state.over = true;
         state.listener = None;
-        state.buried.clear();
+        state.closed.clear();
         state.watch = None;
         drop(state);
         self.changed.notify_all();
@@ -205,8 +210,8 @@ impl Remains {
         if state.attended || state.over {
             return;
         }
-        let remains = Arc::clone(self);
-        let spawned = thread::Builder::new().name("xsknet remains".into()).spawn(move || remains.look_after());
+        let own = Arc::clone(self);
+        let spawned = thread::Builder::new().name("xsknet lingering".into()).spawn(move || own.look_after());
         match spawned {
             Ok(_) => state.attended = true,
             // The next port that is closed tries again.
@@ -219,14 +224,14 @@ impl Remains {
         let mut pause = SOON;
         let mut state = self.lock();
         loop {
-            let before = state.buried.len();
+            let before = state.closed.len();
             state.look();
-            if state.over || state.buried.is_empty() {
+            if state.over || state.closed.is_empty() {
                 state.watch = None;
                 state.attended = false;
                 return;
             }
-            pause = if state.buried.len() < before { SOON } else { (pause * 2).min(LATE) };
+            pause = if state.closed.len() < before { SOON } else { (pause * 2).min(LATE) };
             let (next, waited) = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner);
             state = next;
             if !waited.timed_out() {
@@ -251,8 +256,8 @@ impl State {
     }
 
     fn look(&mut self) {
-        let Self { watch, buried, listener, .. } = self;
-        buried.retain_mut(|port| {
+        let Self { watch, closed, listener, .. } = self;
+        closed.retain_mut(|port| {
             let sockets = std::mem::take(&mut port.sockets);
             port.sockets = match watch {
                 Some(watch) => sockets.into_iter().filter_map(|socket| watch.is_gone(socket).err()).collect(),
@@ -292,8 +297,8 @@ impl State {
     }
 }
 
-impl std::fmt::Debug for Remains {
+impl std::fmt::Debug for Lingering {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Remains").finish_non_exhaustive()
+        f.debug_struct("Lingering").finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use std::{fmt, fs, io};
 use serde::{Deserialize, Serialize};
 use xsknet_link::DeviceName;
 
-use crate::identity::{Secret, SecretError};
+use crate::mac::{Secret, SecretError};
 
 /// Where an instance keeps what must outlive its process.
 #[derive(Debug, Clone)]
@@ -218,10 +218,10 @@ impl PinPath {
     }
 
     /// The folder of one of a port's members, counted from 0.
-    pub(crate) fn member(device: &DeviceName, port: u32, member: usize) -> Self {
-        match member {
+    pub(crate) fn queue(device: &DeviceName, port: u32, queue: usize) -> Self {
+        match queue {
             0 => Self::port(device, port),
-            member => Self(format!("{}/port-{port}-{member}", on_bpffs(device))),
+            queue => Self(format!("{}/port-{port}-{queue}", on_bpffs(device))),
         }
     }
 
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(of("eth0"), "eth0/port-1");
         assert_eq!(of("eth0.100"), "eth0%2e100/port-1");
         assert_eq!(of("eth0%2e100"), "eth0%252e100/port-1");
-        assert_eq!(PinPath::member(&"a.b".parse().unwrap(), 2, 3).0, "a%2eb/port-2-3");
+        assert_eq!(PinPath::queue(&"a.b".parse().unwrap(), 2, 3).0, "a%2eb/port-2-3");
         assert_eq!(PinPath::uplink(&"..a".parse().unwrap()).0, "%2e%2ea");
     }
 

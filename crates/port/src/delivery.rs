@@ -15,7 +15,7 @@ const ONE_OF: u64 = 8;
 
 /// What is asked of card and program once a round, in this order, so that what the card has counted may have been seen.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Round {
+pub(crate) struct Sample {
     /// Frames that the card has received.
     pub(crate) received: u64,
     /// Frames that its program has seen.
@@ -30,7 +30,7 @@ pub(crate) struct Round {
 
 /// A program that does not hear.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Deaf {
+pub(crate) enum Stalled {
     /// To be attached anew: it has missed so many frames.
     Found(u64),
     /// Attached anew, it still does not hear. That is told once, and not cured by more of the same: it may reset the card each time.
@@ -39,17 +39,17 @@ pub(crate) enum Deaf {
 
 /// What is remembered from round to round.
 #[derive(Debug, Default)]
-pub(crate) struct Hearing {
-    last: Option<Round>,
+pub(crate) struct Delivery {
+    last: Option<Sample>,
     missed: u64,
     /// The link was away, or the MTU was changed.
     suspect: bool,
-    attempt: Attempt,
+    attempt: Reattached,
 }
 
 /// Of attaching it anew, until it hears.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Attempt {
+enum Reattached {
     #[default]
     None,
     /// So many rounds ago.
@@ -57,7 +57,7 @@ enum Attempt {
     Failed(u32),
 }
 
-impl Attempt {
+impl Reattached {
     /// A round later.
     fn older(self) -> Self {
         match self {
@@ -75,14 +75,14 @@ impl Attempt {
     }
 }
 
-impl Hearing {
+impl Delivery {
     /// One look more.
-    pub(crate) fn look(&mut self, now: Round) -> Option<Deaf> {
+    pub(crate) fn look(&mut self, now: Sample) -> Option<Stalled> {
         let last = self.last.replace(now)?;
         self.attempt = self.attempt.older();
         // Frames of this round may have come before, and gone with the link.
         if !now.carrier || (now.carrier_changes, now.mtu) != (last.carrier_changes, last.mtu) {
-            let attempt = if self.attempt.is_settled() { Attempt::None } else { self.attempt };
+            let attempt = if self.attempt.is_settled() { Reattached::None } else { self.attempt };
             *self = Self { last: self.last, missed: 0, suspect: true, attempt };
             return None;
         }
@@ -103,9 +103,9 @@ impl Hearing {
             return None;
         }
         let (deaf, attempt) = match self.attempt {
-            Attempt::None => (Deaf::Found(missed), Attempt::Made(0)),
-            Attempt::Made(rounds) => (Deaf::Still(missed), Attempt::Failed(rounds)),
-            Attempt::Failed(_) => return None,
+            Reattached::None => (Stalled::Found(missed), Reattached::Made(0)),
+            Reattached::Made(rounds) => (Stalled::Still(missed), Reattached::Failed(rounds)),
+            Reattached::Failed(_) => return None,
         };
         *self = Self { last: self.last, missed: 0, suspect: self.suspect, attempt };
         Some(deaf)
@@ -118,22 +118,22 @@ mod tests {
 
     /// A card and its program, a round after the other: how many frames the one receives and the other sees.
     struct Card {
-        hearing: Hearing,
-        now: Round,
+        delivery: Delivery,
+        now: Sample,
     }
 
     impl Card {
         fn new() -> Self {
-            let now = Round { received: 1000, seen: 40, carrier: true, carrier_changes: 2, mtu: 1500 };
-            let mut card = Self { hearing: Hearing::default(), now };
-            assert_eq!(card.hearing.look(now), None);
+            let now = Sample { received: 1000, seen: 40, carrier: true, carrier_changes: 2, mtu: 1500 };
+            let mut card = Self { delivery: Delivery::default(), now };
+            assert_eq!(card.delivery.look(now), None);
             card
         }
 
-        fn round(&mut self, received: u64, seen: u64) -> Option<Deaf> {
+        fn round(&mut self, received: u64, seen: u64) -> Option<Stalled> {
             self.now.received += received;
             self.now.seen += seen;
-            self.hearing.look(self.now)
+            self.delivery.look(self.now)
         }
 
         fn link_down_and_up(&mut self) {
@@ -162,7 +162,7 @@ mod tests {
     fn one_that_misses_all_is_found_a_round_later() {
         let mut card = Card::new();
         assert_eq!(card.round(500, 0), None, "they may be seen a moment later");
-        assert_eq!(card.round(1, 0), Some(Deaf::Found(500)));
+        assert_eq!(card.round(1, 0), Some(Stalled::Found(500)));
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
         let mut card = Card::new();
         card.link_down_and_up();
         assert_eq!(card.round(2, 0), None);
-        assert_eq!(card.round(0, 0), Some(Deaf::Found(2)));
+        assert_eq!(card.round(0, 0), Some(Stalled::Found(2)));
 
         let mut card = Card::new();
         card.link_down_and_up();
@@ -194,7 +194,7 @@ mod tests {
         card.now.carrier_changes += 2;
         assert_eq!(card.round(0, 0), None);
         assert_eq!(card.round(3, 0), None);
-        assert_eq!(card.round(0, 0), Some(Deaf::Found(3)));
+        assert_eq!(card.round(0, 0), Some(Stalled::Found(3)));
     }
 
     #[test]
@@ -203,43 +203,43 @@ mod tests {
         card.now.mtu = 1400;
         assert_eq!(card.round(0, 0), None);
         assert_eq!(card.round(2, 0), None);
-        assert_eq!(card.round(0, 0), Some(Deaf::Found(2)));
+        assert_eq!(card.round(0, 0), Some(Stalled::Found(2)));
     }
 
     #[test]
     fn frames_of_self_tests_do_not_make_it_hear() {
         let mut card = Card::new();
         assert_eq!(card.round(400, 2), None);
-        assert_eq!(card.round(400, 2), Some(Deaf::Found(396)));
+        assert_eq!(card.round(400, 2), Some(Stalled::Found(396)));
     }
 
     #[test]
     fn it_is_attached_anew_once_and_told_once_if_that_was_no_use() {
         let mut card = Card::new();
         card.round(100, 0);
-        assert!(matches!(card.round(100, 0), Some(Deaf::Found(_))));
+        assert!(matches!(card.round(100, 0), Some(Stalled::Found(_))));
         let told: Vec<_> = (0..10).filter_map(|_| card.round(100, 0)).collect();
-        assert!(matches!(told[..], [Deaf::Still(_)]), "{told:?}");
+        assert!(matches!(told[..], [Stalled::Still(_)]), "{told:?}");
         // It heard in between.
         assert_eq!(card.round(100, 400), None);
         card.round(100, 0);
-        assert!(matches!(card.round(100, 0), Some(Deaf::Found(_))));
+        assert!(matches!(card.round(100, 0), Some(Stalled::Found(_))));
     }
 
     #[test]
     fn a_link_that_attaching_takes_away_is_no_reason_to_attach_again() {
         let mut card = Card::new();
         card.round(100, 0);
-        assert!(matches!(card.round(100, 0), Some(Deaf::Found(_))));
+        assert!(matches!(card.round(100, 0), Some(Stalled::Found(_))));
         card.link_down_and_up();
         card.round(100, 0);
-        assert!(matches!(card.round(100, 0), Some(Deaf::Still(_))));
+        assert!(matches!(card.round(100, 0), Some(Stalled::Still(_))));
         card.link_down_and_up();
         let told: Vec<_> = (0..10).filter_map(|_| card.round(100, 0)).collect();
         assert_eq!(told, []);
         card.link_down_and_up();
         card.round(100, 0);
-        assert!(matches!(card.round(100, 0), Some(Deaf::Found(_))), "this link went by itself");
+        assert!(matches!(card.round(100, 0), Some(Stalled::Found(_))), "this link went by itself");
     }
 
     #[test]

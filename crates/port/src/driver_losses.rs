@@ -1,7 +1,9 @@
 //! Where a card's driver counts what it loses, each in its own words or not at all.
 
 use xsknet_bpf::Obtained;
-use xsknet_link::{LinkStats, Statistics};
+use xsknet_link::{IfIndex, LinkStats, Statistics};
+
+use crate::namespace::Namespace;
 
 /// What a driver calls the losses of a native program.
 struct Driver {
@@ -43,12 +45,20 @@ const DRIVERS: [Driver; 4] = [
 
 /// Losses of a card since it was made. What its driver hides is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct CardLosses {
+pub(crate) struct NicLosses {
     pub(crate) transmit_drops: Option<u64>,
     pub(crate) refused_redirects: Option<u64>,
 }
 
-impl CardLosses {
+impl NicLosses {
+    /// Of a device of the host with this driver, whose program runs in this mode and has dropped so many frames. One that is
+    /// gone counts none.
+    pub(crate) fn read(host: &Namespace, index: IfIndex, driver: &str, mode: Obtained, dropped: u64) -> Self {
+        let Ok(device) = host.links.by_index(index) else { return Self::default() };
+        let Ok(own) = host.ethtool.statistics(&device.name) else { return Self::default() };
+        Self::of(driver, mode, &device.stats, &own, dropped)
+    }
+
     /// `dropped` are the frames that the program has dropped.
     pub(crate) fn of(driver: &str, mode: Obtained, device: &LinkStats, own: &Statistics, dropped: u64) -> Self {
         // The stack hands an skb over as a sender's, and drops a redirect that it refuses without a word.
@@ -82,8 +92,8 @@ mod tests {
 
     fn native(driver: &str, own: &[(&str, u64)]) -> (Option<u64>, Option<u64>) {
         let device = LinkStats { tx_dropped: 1000, ..LinkStats::default() };
-        let CardLosses { transmit_drops, refused_redirects } =
-            CardLosses::of(driver, Obtained::Native, &device, &counted(own), 7);
+        let NicLosses { transmit_drops, refused_redirects } =
+            NicLosses::of(driver, Obtained::Native, &device, &counted(own), 7);
         (transmit_drops, refused_redirects)
     }
 
@@ -110,8 +120,8 @@ mod tests {
     fn in_skb_mode_the_stack_is_the_driver() {
         let device = LinkStats { tx_dropped: 4, ..LinkStats::default() };
         for driver in ["veth", "igb", "nobody_knows"] {
-            let losses = CardLosses::of(driver, Obtained::Skb, &device, &counted(&[("rx_queue_0_drops", 5)]), 0);
-            assert_eq!(losses, CardLosses { transmit_drops: Some(4), refused_redirects: None });
+            let losses = NicLosses::of(driver, Obtained::Skb, &device, &counted(&[("rx_queue_0_drops", 5)]), 0);
+            assert_eq!(losses, NicLosses { transmit_drops: Some(4), refused_redirects: None });
         }
     }
 }
