@@ -7,7 +7,8 @@ use napi::Either;
 use napi::bindgen_prelude::Null;
 use napi_derive::napi;
 use serde_json::json;
-use xsknet_port::{LayoutSpec, PortSpec, parse_addresses};
+use xsknet_link::DeviceName;
+use xsknet_port::{LayoutSpec, Notice, PortKey, PortSpec, parse_addresses};
 use xsknet_xsk::{BindMode, BindRequest, Donation, HugePages, Layout, RingName, SharedSocket, SocketCounters};
 
 use crate::errno;
@@ -137,7 +138,7 @@ pub struct PinnedSocketRequest {
     pub frames: Option<u32>,
     pub frame_size: Option<u32>,
     pub headroom: Option<u32>,
-    /// Of all four rings.
+    /// Of all four rings; 1024 unless given.
     pub ring_size: Option<u32>,
     #[napi(ts_type = "'require' | 'prefer' | 'never'")]
     pub huge_pages: Option<String>,
@@ -156,7 +157,7 @@ impl PinnedSocketRequest {
             frames,
             frame_size,
             headroom,
-            ring_size,
+            ring_size: LayoutSpec::of_client(ring_size).ring_size,
             huge_pages,
             multi_buffer,
             zero_copy,
@@ -545,6 +546,7 @@ impl From<&xsknet_port::NicState> for Card {
 /// `why` tells where from, an `offload` was switched on and off again, or a `vlan` was shut out and
 /// let in again, unless there is a `failure`.
 #[napi(object, object_from_js = false)]
+#[derive(Default)]
 pub struct Change {
     pub uplink: String,
     pub port: Option<u32>,
@@ -556,6 +558,42 @@ pub struct Change {
     pub offload: Option<String>,
     pub vlan: Option<u32>,
     pub failure: Option<String>,
+}
+
+impl From<xsknet_port::Loss> for Loss {
+    fn from(loss: xsknet_port::Loss) -> Self {
+        match loss {
+            xsknet_port::Loss::Uplink { device } => Self { uplink: device.to_string(), port: None, change: None },
+            xsknet_port::Loss::Port { uplink, key, change } => {
+                Self { uplink: uplink.to_string(), port: Some(key.number()), change }
+            }
+        }
+    }
+}
+
+impl Change {
+    /// `None` for a loss, which is told apart.
+    pub fn of(notice: Notice) -> Option<Self> {
+        let change = |uplink: DeviceName| Self { uplink: uplink.to_string(), ..Self::default() };
+        let change = match notice {
+            Notice::Lost(_) => return None,
+            Notice::Changed { uplink, nic } => Self { card: Some((&nic).into()), ..change(uplink) },
+            Notice::Conflict { uplink, key, address } => {
+                Self { port: Some(key.number()), address: Some(address.to_string()), ..change(uplink) }
+            }
+            Notice::Repaired { uplink, key, program, device, why, failure } => Self {
+                port: key.map(PortKey::number),
+                program: Some(program.into()),
+                device: Some(device.to_string()),
+                why: Some(why),
+                failure,
+                ..change(uplink)
+            },
+            Notice::Vlan { uplink, vlan, failure } => Self { vlan: Some(vlan.into()), failure, ..change(uplink) },
+            Notice::Offload { uplink, offload, failure } => Self { offload: Some(offload), failure, ..change(uplink) },
+        };
+        Some(change)
+    }
 }
 
 /// A count of frames has fewer than 63 bits.

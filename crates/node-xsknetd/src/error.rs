@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use xsknet_bpf::{AttachError, PinnedMapError};
 use xsknet_control::ListenError;
 use xsknet_port::{
-    CloseError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, ShareError, StepError,
+    CloseError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, ServiceError, ShareError, StepError,
 };
 use xsknet_xsk::{CreateError, LayoutError};
 
@@ -132,6 +132,25 @@ fn of_socket(error: &CreateError) -> Value {
         CreateError::FillTooSmall { chunks, slots } => json!({ "chunks": chunks, "slots": slots }),
         CreateError::Keep { what, .. } => json!({ "what": what }),
         CreateError::Adopt(_) | CreateError::Prime(_) => json!({}),
+    }
+}
+
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Self {
+        let message = error.to_string();
+        match error {
+            ServiceError::OpenedBefore | ServiceError::Closed => Self::new("INTERNAL", message, json!({})),
+            ServiceError::PortUnknown { key } => Self::new("PORT_UNKNOWN", message, json!({ "port": key.number() })),
+            ServiceError::UplinkMissing { uplink } => Self::new("UPLINK_MISSING", message, json!({ "uplink": uplink }))
+                .hint("`xsknetd status` lists the NICs; `--uplink` of `xsknetd run` adds one"),
+            ServiceError::Open(cause) => cause.into(),
+            ServiceError::Manage(cause) => cause.into(),
+            ServiceError::OpenPort(cause) => cause.into(),
+            ServiceError::HandOver(cause) => cause.into(),
+            ServiceError::Share(cause) => cause.into(),
+            ServiceError::Step(cause) => cause.into(),
+            ServiceError::Close(cause) => cause.into(),
+        }
     }
 }
 

@@ -10,7 +10,8 @@ pub(crate) const ROOT: u32 = 0;
 pub struct PortKey(u32);
 
 impl PortKey {
-    pub(crate) fn new(number: u32) -> Self {
+    /// The key with this number, as a daemon tells it to clients.
+    pub fn new(number: u32) -> Self {
         Self(number)
     }
 

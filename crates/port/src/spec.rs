@@ -137,6 +137,11 @@ impl PortSpec {
     }
 }
 
+/// The default of a client that makes its socket itself. Of its UMEM, twice as many frames of 2048 bytes: 4 MiB. Twice that
+/// would be the 8 MiB that most systems let a user lock, to the byte; but the io_uring of Node's own event loop counts
+/// against them, too.
+pub const CLIENT_RING_SIZE: u32 = 1024;
+
 /// Sizes of a UMEM and its rings, as a client gives them: what is left out has its default here.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LayoutSpec {
@@ -151,6 +156,11 @@ pub struct LayoutSpec {
 }
 
 impl LayoutSpec {
+    /// For a client that makes its socket itself.
+    pub fn of_client(ring_size: Option<u32>) -> Self {
+        Self { ring_size: Some(ring_size.unwrap_or(CLIENT_RING_SIZE)), ..Self::default() }
+    }
+
     /// The shape.
     ///
     /// # Errors
@@ -208,4 +218,93 @@ fn never_a_host(address: IpAddr) -> Option<&'static str> {
 
 fn is_mapped(address: Ipv6Addr) -> bool {
     address.to_ipv4_mapped().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> PortSpec {
+        PortSpec::new(["192.0.2.10".parse().unwrap(), "2001:db8::10".parse().unwrap()])
+    }
+
+    #[track_caller]
+    fn refused(spec: &PortSpec, message: &str) {
+        for kind in [PortKind::Brokered, PortKind::Shared, PortKind::Pinned] {
+            let error = spec.check(kind, None).unwrap_err();
+            assert!(error.to_string().contains(message), "{kind:?}: {error}");
+            assert!(error.hint().is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_options_themselves_is_found_for_every_kind_of_port() {
+        for kind in [PortKind::Brokered, PortKind::Shared, PortKind::Pinned] {
+            good().check(kind, None).unwrap();
+        }
+        for vlan in [0, 4095, 4096, 65_537, u32::MAX] {
+            refused(&PortSpec { vlan: Some(vlan), ..good() }, &format!("{vlan} is no"));
+        }
+        for queues in [0, MAX_MEMBERS + 1] {
+            refused(&PortSpec { queues, ..good() }, &format!("{queues} queues"));
+        }
+        for name in ["", "a b", "é", &"x".repeat(65)] {
+            refused(&PortSpec { name: Some(name.into()), ..good() }, "cannot name a port");
+        }
+        refused(&PortSpec { mtu: Some(67), ..good() }, "an MTU of 67 is less than 68");
+        refused(&PortSpec { addresses: Vec::new(), ..good() }, "at least one address");
+        for (address, what) in [
+            ("0.0.0.0", "the unspecified address"),
+            ("::", "the unspecified address"),
+            ("127.0.0.1", "a loopback address"),
+            ("ff02::1", "a multicast address"),
+            ("255.255.255.255", "the broadcast address"),
+            ("::ffff:192.0.2.9", "an IPv4-mapped IPv6 address"),
+            ("192.0.2.10", "listed twice"),
+        ] {
+            let mut spec = good();
+            spec.addresses.push(address.parse().unwrap());
+            refused(&spec, &format!("{address} cannot be a port's address: it is {what}"));
+        }
+    }
+
+    #[test]
+    fn frames_have_to_hold_the_mtu_where_the_daemon_makes_the_umem() {
+        let uplink = MtuLimit { uplink: "eth0".parse().unwrap(), mtu: 9000 };
+        let single = PortSpec { multi_buffer: Some(false), ..good() };
+        let error = single.check(PortKind::Brokered, Some(&uplink)).unwrap_err();
+        assert!(matches!(error, OpenPortError::MtuTooLarge { mtu: 9000, .. }), "{error}");
+        single.check(PortKind::Brokered, None).expect("the MTU is not known");
+        single.check(PortKind::Pinned, Some(&uplink)).expect("the frames are the client's");
+        single.check(PortKind::Shared, Some(&uplink)).expect("the frames are those of another port");
+        good().check(PortKind::Brokered, Some(&uplink)).expect("in several chunks");
+        let above = PortSpec { mtu: Some(9001), ..good() };
+        let error = above.check(PortKind::Pinned, Some(&uplink)).unwrap_err();
+        assert!(matches!(error, OpenPortError::MtuAboveUplink { mtu: 9001, uplink_mtu: 9000, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_umem_has_twice_as_many_frames_as_its_rings_have_slots_unless_told_otherwise() {
+        let shape = |spec: LayoutSpec| {
+            let layout = spec.layout().unwrap();
+            (layout.frames(), layout.frame_size(), layout.ring(RingName::Rx), layout.ring(RingName::Completion))
+        };
+        assert_eq!(shape(LayoutSpec::default()), (4096, 2048, 2048, 2048));
+        assert_eq!(shape(LayoutSpec { ring_size: Some(512), ..LayoutSpec::default() }), (1024, 2048, 512, 512));
+        let own = LayoutSpec { frames: Some(8192), frame_size: Some(4096), ..LayoutSpec::default() };
+        assert_eq!(shape(own), (8192, 4096, 2048, 2048));
+        assert_eq!(shape(LayoutSpec::of_client(None)), (2 * CLIENT_RING_SIZE, 2048, 1024, 1024));
+        assert_eq!(shape(LayoutSpec::of_client(Some(64))), (128, 2048, 64, 64));
+        assert!(LayoutSpec { ring_size: Some(u32::MAX), ..LayoutSpec::default() }.layout().is_err());
+    }
+
+    #[test]
+    fn the_first_text_that_is_not_an_address_is_named() {
+        let texts = ["192.0.2.10", "2001:db8::10"].map(str::to_owned);
+        assert_eq!(parse_addresses(&texts).unwrap(), good().addresses);
+        for bad in ["", "192.0.2.10/24", "192.0.2.300", "fe80::1%eth0", "card0"] {
+            let error = parse_addresses(&["192.0.2.10".to_owned(), bad.to_owned()]).unwrap_err();
+            assert_eq!(error.to_string(), format!("{bad} cannot be a port's address: it is not an IP address"));
+        }
+    }
 }
