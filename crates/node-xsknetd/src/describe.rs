@@ -82,7 +82,7 @@ impl UmemOf {
         let all: u64 = counts.map(|count| u64::from(*count)).sum();
         if all > u64::from(most) {
             let message = format!("{all} chunks were given for a FILL ring of {most} slots");
-            return Err(Failure::new("LAYOUT_UNFIT", message, json!({ "chunks": all, "slots": most })));
+            return Err(Failure::new("LAYOUT_INVALID", message, json!({ "chunks": all, "slots": most })));
         }
         let ranges = self.in_fill.iter().filter_map(|range| Some((*range.first()?, *range.get(1)?)));
         Ok(ranges.flat_map(|(first, count)| (0..count).map(move |n| first.saturating_add(n))).collect())
@@ -223,7 +223,7 @@ impl From<&xsknet_port::Attempt> for Attempt {
 pub struct UplinkInfo {
     pub uplink: String,
     pub index: u32,
-    /// The card's name now.
+    /// The NIC's name now.
     pub device: String,
     pub mac: String,
     pub mtu: u32,
@@ -511,7 +511,7 @@ impl From<xsknet_port::UplinkStatistics> for UplinkStatistics {
     }
 }
 
-/// Something that is gone although nobody closed it here: the port of this number, or without one the card.
+/// Something that is gone although nobody closed it here: the port of this number, or without one the NIC.
 #[napi(object, object_from_js = false)]
 pub struct Loss {
     pub uplink: String,
@@ -520,7 +520,7 @@ pub struct Loss {
     pub change: Option<String>,
 }
 
-/// What of a card others may change at any time.
+/// What of a NIC others may change at any time.
 #[napi(object, object_from_js = false)]
 pub struct Card {
     /// Its name now.
@@ -542,8 +542,8 @@ impl From<&xsknet_port::NicState> for Card {
     }
 }
 
-/// What others did that nothing was lost by: `card` has changed, the host has the port's `address`, a `program` was put back on a device,
-/// `why` tells where from, an `offload` was switched on and off again, or a `vlan` was shut out and
+/// What others did that nothing was lost by: `card` has changed, the host has the port's `address`, a `program` was put
+/// back on a device, `why` tells where from, an `offload` was switched on and off again, or a `vlan` was shut out and
 /// let in again, unless there is a `failure`.
 #[napi(object, object_from_js = false)]
 #[derive(Default)]

@@ -1,5 +1,5 @@
-//! How the errors of the crates below reach JavaScript: as an `Error` whose message is JSON, which the package turns into an
-//! `XsknetError`. Codes are those of `packages/xsknet/src/errors.ts`.
+//! How the errors of the crates below reach JavaScript: as an `Error` whose message is JSON, which the package turns
+//! into an `XsknetError`. Codes are those of `packages/xsknet/src/errors.ts`.
 
 use std::error::Error;
 use std::fmt;
@@ -169,7 +169,7 @@ impl From<OpenError> for Failure {
             OpenError::Sweep(CloseError { left, what, cause }) => {
                 (of_step(cause), json!({ "left": left, "what": what }))
             }
-            OpenError::Secret(cause) => ("SECRET_UNFIT", json!({ "attempt": cause.attempt, "path": cause.path })),
+            OpenError::Secret(cause) => ("SECRET_INVALID", json!({ "attempt": cause.attempt, "path": cause.path })),
             OpenError::MountsHidden { path } => ("MOUNTS_HIDDEN", json!({ "path": path })),
             OpenError::Io { attempt, path, .. } => ("KERNEL_REFUSED", json!({ "attempt": attempt, "path": path })),
             OpenError::Link(_) => ("KERNEL_REFUSED", json!({})),
@@ -213,20 +213,20 @@ impl From<OpenPortError> for Failure {
                 ("PORTS_EXHAUSTED", json!({ "uplink": uplink.as_str(), "limit": limit }))
             }
             // The protocol's schema has the same bounds.
-            E::QueuesUnfit { queues, limit } => ("INTERNAL", json!({ "queues": queues, "limit": limit })),
+            E::QueuesInvalid { queues, limit } => ("INTERNAL", json!({ "queues": queues, "limit": limit })),
             E::UmemNotShared { port, why } => ("NOT_SUPPORTED", json!({ "port": port, "why": why })),
             E::NoAddress => ("ADDRESS_MISSING", json!({})),
-            E::AddressUnfit { address, what } => ("ADDRESS_UNFIT", json!({ "address": address, "what": what })),
+            E::AddressInvalid { address, what } => ("ADDRESS_INVALID", json!({ "address": address, "what": what })),
             E::AddressTaken { address, uplink, holder } => {
                 ("ADDRESS_TAKEN", json!({ "address": address, "uplink": uplink.as_str(), "holder": holder }))
             }
-            E::MacUnfit { mac, what } => ("MAC_UNFIT", json!({ "mac": mac.to_string(), "what": what })),
+            E::MacInvalid { mac, what } => ("MAC_INVALID", json!({ "mac": mac.to_string(), "what": what })),
             E::MacTaken { mac, uplink, holder } => {
                 ("MAC_TAKEN", json!({ "mac": mac.to_string(), "uplink": uplink.as_str(), "holder": holder }))
             }
             E::NameTaken { name, uplink } => ("NAME_TAKEN", json!({ "name": name, "uplink": uplink.as_str() })),
-            E::NameUnfit { name } => ("NAME_UNFIT", json!({ "name": name })),
-            E::VlanUnfit { vlan } => ("VLAN_UNFIT", json!({ "vlan": vlan })),
+            E::NameInvalid { name } => ("NAME_INVALID", json!({ "name": name })),
+            E::VlanInvalid { vlan } => ("VLAN_INVALID", json!({ "vlan": vlan })),
             E::MtuTooLarge { mtu, needed, frame_size, capacity, most } => (
                 "MTU_TOO_LARGE",
                 json!({ "mtu": mtu, "needed": needed, "frameSize": frame_size, "capacity": capacity, "most": most }),
@@ -235,9 +235,9 @@ impl From<OpenPortError> for Failure {
             E::MtuAboveUplink { mtu, uplink_mtu, uplink } => {
                 ("MTU_ABOVE_UPLINK", json!({ "mtu": mtu, "uplinkMtu": uplink_mtu, "uplink": uplink.as_str() }))
             }
-            E::NamespaceUnfit { found } => ("NAMESPACE_UNFIT", json!({ "found": found })),
-            E::GuardUnfit { uplink, why } => ("GUARD_UNFIT", json!({ "uplink": uplink.as_str(), "why": why })),
-            E::ClientDeviceTaken { device } => ("NAMESPACE_UNFIT", json!({ "device": device.as_str() })),
+            E::NamespaceInvalid { found } => ("NAMESPACE_INVALID", json!({ "found": found })),
+            E::GuardInvalid { uplink, why } => ("GUARD_INVALID", json!({ "uplink": uplink.as_str(), "why": why })),
+            E::ClientDeviceTaken { device } => ("NAMESPACE_INVALID", json!({ "device": device.as_str() })),
             E::LinkDown { uplink, state } => ("LINK_DOWN", json!({ "uplink": uplink.as_str(), "state": state })),
             E::UplinkClosed { uplink } => ("UPLINK_CLOSED", json!({ "uplink": uplink.as_str() })),
             E::SelfTest { direction, waited_ms, seen } => {
@@ -301,7 +301,7 @@ impl From<LayoutError> for Failure {
             LayoutError::RingSize { ring, slots } => json!({ "ring": ring.to_string(), "slots": slots }),
             LayoutError::FillTarget { target, frames } => json!({ "target": target, "frames": frames }),
         };
-        Self::of("LAYOUT_UNFIT", &error, None, details)
+        Self::of("LAYOUT_INVALID", &error, None, details)
     }
 }
 

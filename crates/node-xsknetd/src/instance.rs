@@ -68,11 +68,11 @@ impl Instance {
                 bpffs: bpffs.map_or(defaults.bpffs, PathBuf::from),
                 ..defaults
             };
-            let unfit = |name: String| {
+            let invalid = |name: String| {
                 name.parse::<InstanceName>()
-                    .map_err(|error| Failure::new("INSTANCE_NAME_UNFIT", error.to_string(), json!({ "name": name })))
+                    .map_err(|error| Failure::new("INSTANCE_NAME_INVALID", error.to_string(), json!({ "name": name })))
             };
-            let name = name.map(unfit).transpose()?;
+            let name = name.map(invalid).transpose()?;
             Ok(service.open(|| match name {
                 None => xsknet_port::Instance::open_private(&places),
                 Some(name) => xsknet_port::Instance::open(xsknet_port::InstanceOptions {
@@ -84,7 +84,8 @@ impl Instance {
         }))
     }
 
-    /// Undoes what private instances left whose processes were killed and whose cards are those of this network namespace.
+    /// Undoes what private instances left whose processes were killed and whose NICs are those of this network
+    /// namespace.
     #[napi]
     pub async fn sweep_dead() -> napi::Result<Vec<Swept>> {
         blocking(|| {
@@ -113,8 +114,9 @@ impl Instance {
         Ok(self.0.on_loss(Box::new(tell)).map_err(Failure::from)?)
     }
 
-    /// Calls back when others change a NIC, give the host a port's address, or take a program off a device. Does not keep the
-    /// process alive; the last callback counts. What came before [`on_loss`](Self::on_loss) was called is not told.
+    /// Calls back when others change a NIC, give the host a port's address, or take a program off a device. Does not
+    /// keep the process alive; the last callback counts. What came before [`on_loss`](Self::on_loss) was called is not
+    /// told.
     #[napi]
     pub fn on_change(
         &self,
@@ -159,14 +161,14 @@ impl Instance {
                 Failure::new("INTERNAL", error.to_string(), json!({ "mode": mode }))
             })?;
             let device: DeviceName = device.parse().map_err(|error: xsknet_link::InvalidDeviceName| {
-                Failure::new("DEVICE_NAME_UNFIT", error.to_string(), json!({ "device": device }))
+                Failure::new("DEVICE_NAME_INVALID", error.to_string(), json!({ "device": device }))
             })?;
             Ok(UplinkInfo::from(&*service.manage(&UplinkOptions { device, mode })?))
         }))
     }
 
-    /// Throws where there can be no such port, whatever others have and whoever asks. Of the uplink only its MTU counts, and
-    /// not where it is not given. At once: it asks the kernel nothing.
+    /// Throws where there can be no such port, whatever others have and whoever asks. Of the uplink only its MTU
+    /// counts, and not where it is not given. At once: it asks the kernel nothing.
     #[napi]
     pub fn check_port(&self, uplink: Option<String>, mut request: PortRequest) -> napi::Result<()> {
         let kind = if request.umem_of.take().is_some() { PortKind::Shared } else { PortKind::Brokered };
@@ -201,8 +203,9 @@ impl Instance {
         }))
     }
 
-    /// Opens a port for a client that makes its socket itself, with the inner end in the network namespace that the only
-    /// descriptor is of; `own` is the one that the client's process is in. Both are taken over, also if this throws.
+    /// Opens a port for a client that makes its socket itself, with the inner end in the network namespace that the
+    /// only descriptor is of; `own` is the one that the client's process is in. Both are taken over, also if this
+    /// throws.
     #[napi(ts_return_type = "Promise<OpenedPinnedPort>")]
     pub fn open_pinned_port<'env>(
         &self,
@@ -225,8 +228,8 @@ impl Instance {
         }))
     }
 
-    /// Has the kernel's statistics of a pinned port read from a duplicate of its client's socket, the only descriptor. It is
-    /// taken over, also if this throws.
+    /// Has the kernel's statistics of a pinned port read from a duplicate of its client's socket, the only descriptor.
+    /// It is taken over, also if this throws.
     #[napi(ts_return_type = "Promise<void>")]
     pub fn share_socket<'env>(
         &self,
@@ -237,13 +240,14 @@ impl Instance {
         let service = Arc::clone(&self.0);
         let socket = socket.take_arrived();
         env.spawn_future(blocking(move || {
-            // A duplicate is kept, because closing what was sent may take its time, which whoever sent it shall not cost others.
+            // A duplicate is kept, because closing what was sent may take its time, which whoever sent it shall not
+            // cost others.
             let only = socket.only().ok_or_else(|| one_descriptor("the socket", socket.len()))?;
             Ok(service.share_socket(PortKey::new(key), only)?)
         }))
     }
 
-    /// Closes a port. Whoever holds its socket can neither send nor receive any more then.
+    /// Closes a port. A socket of it that is still held can neither send nor receive any more.
     #[napi(ts_return_type = "Promise<void>")]
     pub fn close_port<'env>(&self, env: &'env Env, key: u32) -> napi::Result<PromiseRaw<'env, ()>> {
         let service = Arc::clone(&self.0);
@@ -296,8 +300,8 @@ impl Instance {
     }
 }
 
-/// JavaScript's thread ends, a Worker's perhaps, and nobody has closed it. Ports that are being opened hold on to the service,
-/// so that dropping it would not do.
+/// JavaScript's thread ends, a Worker's perhaps, and nobody has closed it. Ports that are being opened hold on to the
+/// service, so that dropping it would not do.
 impl Drop for Instance {
     fn drop(&mut self) {
         if let Err(error) = self.0.close() {
@@ -335,7 +339,8 @@ impl OpenedPort {
         self.sockets.clone()
     }
 
-    /// Of each queue the XSK and the file of its UMEM, once. From now on a loss of the port is told, an earlier one included.
+    /// Of each queue the XSK and the file of its UMEM, once. From now on a loss of the port is told, an earlier one
+    /// included.
     #[napi]
     pub fn take_descriptors(&mut self) -> Descriptors {
         self.service.announce(PortKey::new(self.info.port));
@@ -398,7 +403,7 @@ fn open_shared(
 /// Looks before anything is done with what a client sent, which closes on a thread apart if it is none.
 fn network_namespace(sent: Arrived) -> Result<Netns, Failure> {
     let only = sent.only().ok_or_else(|| one_descriptor("the client's network namespace", sent.len()))?;
-    Netns::check(only).map_err(|error| OpenPortError::NamespaceUnfit { found: error.to_string() })?;
+    Netns::check(only).map_err(|error| OpenPortError::NamespaceInvalid { found: error.to_string() })?;
     let step = |cause| StepError::Io { attempt: "keep a network namespace", cause };
     let own = only.try_clone_to_owned().map_err(step)?;
     Ok(Netns::from_fd(own).map_err(StepError::from)?)

@@ -13,7 +13,7 @@ use crate::describe::{Attempt, PinnedSocketRequest, SocketDescription};
 use crate::error::Failure;
 use crate::instance::blocking;
 
-/// A socket that gets a pinned port's frames. Whoever has this owns both descriptors.
+/// A socket that gets a pinned port's frames. The receiver owns both descriptors.
 #[napi(object, object_from_js = false)]
 pub struct MadeSocket {
     /// Number of the XSK's descriptor.
@@ -26,8 +26,9 @@ pub struct MadeSocket {
     pub attempts: Vec<Attempt>,
 }
 
-/// Makes UMEM and socket for a pinned port whose device is in this process' network namespace, and puts the socket into the
-/// port's map. It takes CAP_NET_RAW, the rights on the pin, and room for the UMEM below RLIMIT_MEMLOCK (or CAP_IPC_LOCK).
+/// Makes UMEM and socket for a pinned port whose device is in this process' network namespace, and puts the socket into
+/// the port's map. It takes CAP_NET_RAW, the rights on the pin, and room for the UMEM below RLIMIT_MEMLOCK (or
+/// CAP_IPC_LOCK).
 #[napi]
 pub async fn make_pinned_socket(options: PinnedSocketRequest) -> napi::Result<MadeSocket> {
     blocking(move || make(options)).await

@@ -1,12 +1,14 @@
-//! Who may keep the kernel's lock of all network devices (RTNL) busy.
+//! Limits how much opening and closing ports keeps the kernel's lock of all network devices (RTNL) busy.
 //!
-//! Opening a port holds that lock for 15 to 30 ms (attaching a program waits for all CPUs), and deleting a pair for some 40; side by
-//! side they take as long as one after the other. A user who opens or gives up many ports at once would have everybody wait. So the ports of one user are
-//! opened one by one, but for root's, and pairs are deleted one by one, when nobody opens a port: what is to be deleted can wait, since
-//! nothing is steered to it and its guard lets nothing out.
+//! Opening a port holds that lock for 15 to 30 ms (attaching a program waits for all CPUs), and deleting a pair for
+//! some 40; side by side they take as long as one after the other. A user who opens or gives up many ports at once
+//! would have everybody wait. So the ports of one user are opened one by one, but for root's, and pairs are deleted one
+//! by one, when nobody opens a port: what is to be deleted can wait, since nothing is steered to it and its guard lets
+//! nothing out.
 //!
-//! Each opening asks the neighbours and tells them, in frames of the card's own that no guard sees. Who opens and closes without end would
-//! send so many more broadcasts than its ports may, so that openings of a user wait once they have said too much.
+//! Each opening asks the neighbours and tells them, in frames of the NIC's own that no guard sees. Who opens and closes
+//! without end would send so many more broadcasts than its ports may, so that openings of a user wait once they have
+//! said too much.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -78,8 +80,8 @@ pub(crate) struct Opening<'a> {
 pub(crate) struct Deletion<'a>(&'a Admission);
 
 impl Admission {
-    /// Waits for another port of the same user that is being opened, until what its openings said before is paid for, and for the pair
-    /// that is being deleted.
+    /// Waits for another port of the same user that is being opened, until what its openings said before is paid for,
+    /// and for the pair that is being deleted.
     pub(crate) fn open(&self, owner: u32, said: NeighbourTraffic) -> Opening<'_> {
         let wait = |state, until: &dyn Fn(&State) -> bool| {
             self.changed.wait_while(state, |state| !until(state)).unwrap_or_else(PoisonError::into_inner)

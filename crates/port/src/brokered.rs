@@ -1,8 +1,8 @@
-//! A port whose sockets were handed over, and what other ports of its client share with it: its UMEM, so that frames go from
-//! the one to the other and no byte moves.
+//! A port whose sockets were handed over, and what other ports of its client share with it: its UMEM, so that frames go
+//! from the one to the other and no byte moves.
 //!
-//! That UMEM is the client's, who may truncate its file at any time: here it is neither mapped nor touched. What is written is
-//! the new socket's FILL ring, with the chunks that the client has named.
+//! That UMEM is the client's, who may truncate its file at any time: here it is neither mapped nor touched. What is
+//! written is the new socket's FILL ring, with the chunks that the client has named.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,8 +24,8 @@ use crate::spec::PortSpec;
 use crate::statistics::PortStatistics;
 use crate::uplink_state::UplinkState;
 
-/// An open port whose sockets were handed over: its frames and rings are somebody else's, and this process has no mapping of
-/// them. Dropping it closes it; `close` also says what could not be undone.
+/// An open port whose sockets were handed over: its frames and rings are somebody else's, and this process has no
+/// mapping of them. Dropping it closes it; `close` also says what could not be undone.
 #[derive(Debug)]
 pub struct BrokeredPort {
     open: OpenPort,
@@ -57,8 +57,8 @@ impl BrokeredPort {
         Self { open, layout, bind }
     }
 
-    /// Opens a port with one queue on a UMEM that is in use. Of the spec's layout only the rings count, and nothing of how the
-    /// UMEM lies and is bound.
+    /// Opens a port with one queue on a UMEM that is in use. Of the spec's layout only the rings count, and nothing of
+    /// how the UMEM lies and is bound.
     pub(crate) fn open_shared(
         uplink: Arc<UplinkState>,
         spec: PortSpec,
@@ -89,8 +89,8 @@ impl BrokeredPort {
         &self.open.info
     }
 
-    /// The UMEM, for another port of the same client. It stays for as long as any socket on it is open, also when this port is
-    /// closed.
+    /// The UMEM, for another port of the same client. It stays for as long as any socket on it is open, also when this
+    /// port is closed.
     ///
     /// # Errors
     /// [`OpenPortError::UmemNotShared`] of a port with several queues, which has as many UMEMs, or one that is closed;
@@ -119,7 +119,8 @@ impl BrokeredPort {
         self.open.statistics()
     }
 
-    /// Closes the port. Whoever holds one of its sockets, or a copy, can neither send nor receive any more once this returns.
+    /// Closes the port. Whoever holds one of its sockets, or a copy, can neither send nor receive any more once this
+    /// returns.
     ///
     /// # Errors
     /// What could not be undone stays in the journal, and the next start tries again.

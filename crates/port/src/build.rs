@@ -23,8 +23,8 @@ use crate::pins;
 use crate::plan::Plan;
 use crate::spec::PortSpec;
 
-/// Builds everything up to the sockets, with the inner end in a client's namespace where one is given. The outer ends are
-/// still down. What a failure leaves is undone by the caller.
+/// Builds everything up to the sockets, with the inner end in a client's namespace where one is given. The outer ends
+/// are still down. What a failure leaves is undone by the caller.
 pub(crate) fn build(
     plan: Plan,
     nic: &Nic,
@@ -36,7 +36,7 @@ pub(crate) fn build(
     if client.is_some() && mode == Mode::Skb {
         let told = attempts.pop().map(|attempt| attempt.why);
         let why = told.unwrap_or_else(|| format!("the program of `{}` does", nic.info.device));
-        return Err(OpenPortError::GuardUnfit { uplink: nic.info.device.clone(), why });
+        return Err(OpenPortError::GuardInvalid { uplink: nic.info.device.clone(), why });
     }
     let builder = QueueBuilder { plan: &plan, nic, datapath, client: client.as_ref(), guard_mode: mode };
     let made = (0..plan.queue_pairs.len()).map(|at| builder.build_queue(at, &mut attempts));
@@ -120,8 +120,8 @@ pub(crate) fn connect(queue: &mut Queue, nic: &Nic, socket: &impl AsFd) -> Resul
     Ok(())
 }
 
-/// Has the uplink's program send frames to the port, and the guard let the port's frames out; then the port comes up. The
-/// outer ends come last: until then nothing leaves the pairs.
+/// Has the uplink's program send frames to the port, and the guard let the port's frames out; then the port comes up.
+/// The outer ends come last: until then nothing leaves the pairs.
 pub(crate) fn steer(nic: &Nic, datapath: &RwLock<Datapath>, port: &KernelPort) -> Result<(), StepError> {
     nic.context.host.run(|| write(datapath).add_port(&port.entry()))??;
     nic.context.passed("the port's map entries are set");
@@ -142,8 +142,8 @@ struct QueueBuilder<'a> {
 }
 
 impl QueueBuilder<'_> {
-    /// Both programs are on the pair while both its ends are down and out of everybody's reach; only then does the inner end
-    /// go to a client, who may set it up at once and send.
+    /// Both programs are on the pair while both its ends are down and out of everybody's reach; only then does the
+    /// inner end go to a client, who may set it up at once and send.
     fn build_queue(&self, at: usize, attempts: &mut Vec<Attempt>) -> Result<Queue, OpenPortError> {
         let Self { plan, nic, datapath, client, guard_mode } = *self;
         let context = &*nic.context;
@@ -211,15 +211,16 @@ impl QueueBuilder<'_> {
         Ok(Queue { pair, outer_index: outer, inner_index: inner, program, attachments, umem: None, socket })
     }
 
-    /// Both ends are born in the ports' namespace, down, and get their alias there, so that no device without our mark is
-    /// ever among the host's.
+    /// Both ends are born in the ports' namespace, down, and get their alias there, so that no device without our mark
+    /// is ever among the host's.
     fn make_pair(&self, names: &QueuePair) -> Result<(IfIndex, IfIndex), StepError> {
         let Self { plan, nic, .. } = *self;
         let (context, mtu, alias) = (&*nic.context, plan.mtu, &plan.alias);
         let change = Change::Pair { outer: names.outer.clone(), inner: names.inner.clone(), alias: alias.clone() };
         context.change(&nic.port_scope(plan.id), change, || {
             let links = &context.ports.links;
-            // Each end is made where it belongs: moving it there would hold the lock of all network devices for some 20 ms.
+            // Each end is made where it belongs: moving it there would hold the lock of all network devices for some 20
+            // ms.
             let pair = links.add_veth(&VethPair::new(
                 // The NIC's MAC, so that the host takes what is sent to it there.
                 End::new(names.outer.clone()).mac(nic.state().mac).mtu(mtu).inside(&context.host.netns),
@@ -274,7 +275,7 @@ fn port_mode(uplink: Obtained) -> Mode {
     }
 }
 
-/// The guard runs native only if the card can transmit what is redirected to it: for a veth that hangs on the wire's
+/// The guard runs native only if the NIC can transmit what is redirected to it: for a veth that hangs on the wire's
 /// far end, and a refused frame would vanish without an error.
 fn guard_mode(nic: &Nic, mtu: u32, attempts: &mut Vec<Attempt>) -> Mode {
     if nic.info.mode == Obtained::Skb {
@@ -283,12 +284,12 @@ fn guard_mode(nic: &Nic, mtu: u32, attempts: &mut Vec<Attempt>) -> Mode {
     let device = &nic.info.device;
     let why = match nic.context.host.links.xdp_features(nic.info.index) {
         Ok(Some(features)) if !features.contains(XdpFeatures::NDO_XMIT) => format!(
-            "not taken: {device} does not transmit redirected frames (no ndo-xmit); the far end of a veth needs GRO or a \
-             native program for that"
+            "not taken: {device} does not transmit redirected frames (no ndo-xmit); the far end of a veth needs GRO \
+             or a native program for that"
         ),
         Ok(Some(features)) if mtu > one_buffer() && !features.contains(XdpFeatures::NDO_XMIT_SG) => format!(
-            "not taken: {device} transmits no redirected frames in several buffers (no ndo-xmit-sg), which an MTU of {mtu} \
-             makes; up to {} it would be native",
+            "not taken: {device} transmits no redirected frames in several buffers (no ndo-xmit-sg), which an MTU of \
+             {mtu} makes; up to {} it would be native",
             one_buffer()
         ),
         _ => return Mode::Native,

@@ -1,4 +1,5 @@
-//! Inner ends that are in the namespaces of clients, who may do with them what they like. Not all of it leaves a port that works.
+//! Inner ends that are in the namespaces of clients, who may do with them what they like. Not all of it leaves a port
+//! that works.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +15,7 @@ use crate::namespace::Namespace;
 pub(crate) struct ClientEnd {
     /// Where its outer end is.
     pub(crate) host: Arc<Namespace>,
-    /// Those that hear of its end.
+    /// All of them, which are notified when it ends.
     pub(crate) all: Arc<ClientEnds>,
     pub(crate) uplink: DeviceName,
     pub(crate) key: PortKey,
@@ -120,7 +121,7 @@ impl ClientEnds {
             .collect()
     }
 
-    /// From now on an event counter hears of each that comes or goes.
+    /// From now on an event counter is notified of each that comes or goes.
     pub(crate) fn tell(&self, bell: &Arc<OwnedFd>) {
         lock(&self.bells).push(Arc::downgrade(bell));
     }

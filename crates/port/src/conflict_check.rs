@@ -1,9 +1,9 @@
-//! Is somebody else there? What a host asks its network before it takes an address (RFC 5227, RFC 4862), and tells it once it has the
-//! address, for a port that is being opened.
+//! Address conflict detection: what a host asks its network before it takes an address (RFC 5227, RFC 4862), and tells
+//! it once it has the address, for a port that is being opened.
 //!
-//! The daemon asks, on the card itself, so that it works for every way to open a port and before any frame is steered to it. Neighbours
-//! answer while the port is built, which takes longer than they do: the seconds that both documents prescribe are for networks that have
-//! just come up. Who answers later is seen by the port's owner.
+//! The daemon asks, on the NIC itself, so that it works for every way to open a port and before any frame is steered to
+//! it. Neighbours answer while the port is built, which takes longer than they do: the seconds that both documents
+//! prescribe are for networks that have just come up. Who answers later is seen by the port's owner.
 
 use std::fmt::Display;
 use std::io;
@@ -21,7 +21,8 @@ use crate::claims::Claim;
 use crate::error::OpenPortError;
 use crate::nic::Nic;
 
-/// How long an answer may take. A neighbour on the same wire takes less than a tenth of that, and a port takes more to be built.
+/// How long an answer may take. A neighbour on the same wire takes less than a tenth of that, and a port takes more to
+/// be built.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Asked, and not answered yet.
@@ -35,8 +36,8 @@ pub(crate) struct ConflictCheck {
 /// What nobody else may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Asked {
-    /// Of the card, which asks.
-    card: MacAddr,
+    /// Of the NIC, which asks.
+    nic: MacAddr,
     mac: MacAddr,
     vlan: Vlan,
     addresses: Vec<IpAddr>,
@@ -50,11 +51,10 @@ enum Conflict {
 }
 
 impl ConflictCheck {
-    /// Asks. Where the card is down there is nobody to ask: what was tried tells.
+    /// Asks. Where the NIC is down there is nobody to ask: the attempts tell.
     pub(crate) fn begin(nic: &Nic, claim: &Claim) -> Result<Self, Attempt> {
         let Claim { mac, vlan, addresses, .. } = claim;
-        let asked =
-            Asked { card: nic.state().mac, mac: *mac, vlan: *vlan, addresses: with_link_local(*mac, addresses) };
+        let asked = Asked { nic: nic.state().mac, mac: *mac, vlan: *vlan, addresses: with_link_local(*mac, addresses) };
         const STEP: &str = "ask the neighbours";
         let socket = PacketSocket::open(&nic.context.host.netns, nic.info.index)
             .map_err(|error| not_done(STEP, &error, error.errno()))?;
@@ -85,13 +85,14 @@ impl ConflictCheck {
                     // A signal only means that it looks once more.
                     let _ = poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&left));
                 }
-                // The card went down: nobody answers any more.
+                // The NIC went down: nobody answers any more.
                 Err(_) => return Ok(()),
             }
         }
     }
 
-    /// Tells the neighbours that the port has its addresses now. Only for a port that works: who knew another MAC forgets it.
+    /// Tells the neighbours that the port has its addresses now. Only for a port that works: who knew another MAC
+    /// forgets it.
     pub(crate) fn announce(&self, nic: &Nic, addresses: &[IpAddr]) -> Result<(), Attempt> {
         let Asked { mac, vlan, .. } = self.asked;
         let mut announcements = addresses.iter().map(|address| arp_nd::announcement(*address, mac, vlan.id()));
@@ -120,7 +121,8 @@ impl ConflictCheck {
     }
 }
 
-/// The kernel makes who closes a packet socket wait until no CPU looks at it any more (`packet_release()`): no port has to.
+/// The kernel makes who closes a packet socket wait until no CPU looks at it any more (`packet_release()`): no port has
+/// to.
 impl Drop for ConflictCheck {
     fn drop(&mut self) {
         let socket = self.socket.take();
@@ -141,9 +143,10 @@ fn with_link_local(mac: MacAddr, addresses: &[IpAddr]) -> Vec<IpAddr> {
 }
 
 impl Asked {
-    /// From the card: a switch must not look for the port's MAC here before it is known to be free. Answers go to the port's all the same.
+    /// From the card: a switch must not look for the port's MAC here before it is known to be free. Answers go to the
+    /// port's all the same.
     fn probes(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
-        self.addresses.iter().map(|address| arp_nd::probe(*address, self.mac, self.card, self.vlan.id()))
+        self.addresses.iter().map(|address| arp_nd::probe(*address, self.mac, self.nic, self.vlan.id()))
     }
 
     /// What a frame says against it. What is cut short says nothing.
@@ -153,7 +156,7 @@ impl Asked {
         }
         let source: MacAddr = mac_at(frame, 6)?;
         // Our own question, which some access points send back.
-        if source == self.card {
+        if source == self.nic {
             return None;
         }
         if source == self.mac {
@@ -192,7 +195,8 @@ impl Asked {
         if !(kind == ADVERTISEMENT || wants) || !self.addresses.contains(&target) {
             return None;
         }
-        // A neighbour who has the link-local address of the port's MAC has that MAC; without it, it is the address alone.
+        // A neighbour who has the link-local address of the port's MAC has that MAC; without it, it is the address
+        // alone.
         let holder = match message.get(24..26) {
             Some([2, 1]) => mac_at(message, 26)?,
             _ => source,
@@ -205,13 +209,13 @@ impl Asked {
 mod tests {
     use super::*;
 
-    const CARD: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+    const NIC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
     const PORT: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 2]);
     const OTHER: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 3]);
 
     fn asked() -> Asked {
         let addresses = with_link_local(PORT, &["192.0.2.10".parse().unwrap(), "2001:db8::10".parse().unwrap()]);
-        Asked { card: CARD, mac: PORT, vlan: Vlan::UNTAGGED, addresses }
+        Asked { nic: NIC, mac: PORT, vlan: Vlan::UNTAGGED, addresses }
     }
 
     /// The question as another host's, or what it answers.

@@ -34,22 +34,22 @@ pub enum Step {
     Passed(&'static str),
 }
 
-/// The pin of a card's program, in the folder of its uplink.
+/// The pin of a NIC's program, in the folder of its uplink.
 pub(crate) const UPLINK_LINK: &str = "uplink-link";
 
-/// Hears of every step.
+/// Is notified of every step.
 pub type Observer = Arc<dyn Fn(&Step) + Send + Sync>;
 
 /// See the module.
 pub(crate) struct Context {
     pub(crate) paths: Paths,
-    /// Where the cards are: the namespace of the thread that opened the instance.
+    /// Where the NICs are: the namespace of the thread that opened the instance.
     pub(crate) host: Arc<Namespace>,
     /// Where the ports' inner ends are.
     pub(crate) ports: Namespace,
     journal: Mutex<Option<Journal>>,
-    /// False where the journal was written in another network namespace that cannot be found: its devices are gone or out of reach, and
-    /// those of the same number here are somebody else's.
+    /// False where the journal was written in another network namespace that cannot be found: its devices are gone or
+    /// out of reach, and those of the same number here are somebody else's.
     host_is_meant: bool,
     ports_opened: AtomicU32,
     /// Inner ends that are not among `ports`.
@@ -60,7 +60,7 @@ pub(crate) struct Context {
     /// Which MACs ports get.
     pub(crate) secret: Secret,
     pub(crate) admission: Admission,
-    /// Cards that were found elsewhere, by the number that they had here.
+    /// NICs that were found elsewhere, by the number that they had here.
     moved: Mutex<HashMap<IfIndex, Arc<(Namespace, IfIndex)>>>,
     /// What earlier runs left and what could not be undone: the numbers of these ports are taken.
     pub(crate) left: Vec<Scope>,
@@ -115,7 +115,7 @@ impl Context {
     }
 
     /// The name that the host's device of this number has now: a record tells the one that it had.
-    pub(crate) fn card(&self, index: IfIndex) -> Result<Option<DeviceName>, LinkError> {
+    pub(crate) fn name_of(&self, index: IfIndex) -> Result<Option<DeviceName>, LinkError> {
         if !self.host_is_meant {
             return Ok(None);
         }
@@ -126,13 +126,13 @@ impl Context {
         }
     }
 
-    /// Does something with a card, or nothing where it is gone.
-    fn at_card(
+    /// Does something with a NIC, or nothing where it is gone.
+    fn at_nic(
         &self,
         (device, index): (&DeviceName, IfIndex),
         work: impl FnOnce(&Namespace, IfIndex, &DeviceName) -> Result<(), StepError>,
     ) -> Result<(), StepError> {
-        if let Some(name) = self.card(index)? {
+        if let Some(name) = self.name_of(index)? {
             return work(&self.host, index, &name);
         }
         let Some(moved) = self.look_elsewhere(device, index) else { return Ok(()) };
@@ -144,10 +144,10 @@ impl Context {
         }
     }
 
-    /// Where a card is that left the host's devices. It takes its program along, and nothing else has that; offloads and
+    /// Where a NIC is that left the host's devices. It takes its program along, and nothing else has that; offloads and
     /// promiscuous mode go along as well.
     fn look_elsewhere(&self, device: &DeviceName, index: IfIndex) -> Option<Arc<(Namespace, IfIndex)>> {
-        if !self.host_is_meant || !matches!(self.card(index), Ok(None)) {
+        if !self.host_is_meant || !matches!(self.name_of(index), Ok(None)) {
             return None;
         }
         let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
@@ -159,8 +159,8 @@ impl Context {
         let found = Netns::all().find_map(|namespace| {
             let devices = Links::in_namespace(&namespace).and_then(|links| links.list()).ok()?;
             let runs = |device: &Device| device.xdp.iter().any(|attached| attached.program_id == program);
-            let card = devices.into_iter().find(runs)?;
-            Some(Arc::new((Namespace::new(namespace).ok()?, card.index)))
+            let nic = devices.into_iter().find(runs)?;
+            Some(Arc::new((Namespace::new(namespace).ok()?, nic.index)))
         })?;
         moved.insert(index, Arc::clone(&found));
         Some(found)
@@ -214,14 +214,14 @@ impl Context {
         Ok(id)
     }
 
-    /// Undoes everything that was done for `scope`, pairs first, then programs, which may hold offloads off, then the newest first. What
-    /// fails does not keep the rest from being undone, but for a pair: while it is there without its guard, its owner would send into the
-    /// host's own stack.
+    /// Undoes everything that was done for `scope`, pairs first, then programs, which may hold offloads off, then the
+    /// newest first. What fails does not keep the rest from being undone, but for a pair: while it is there without its
+    /// guard, its owner would send into the host's own stack.
     pub(crate) fn undo(&self, scope: &Scope) -> Result<(), CloseError> {
         let mut pending = self.journal().as_ref().map_or_else(Vec::new, |journal| journal.pending(scope));
         // While their programs are attached, by which they are known elsewhere.
         for (_, _, change) in &pending {
-            if let Some((device, index)) = change.card() {
+            if let Some((device, index)) = change.nic() {
                 self.look_elsewhere(device, index);
             }
         }
@@ -296,16 +296,17 @@ impl Context {
                 }
                 Ok(())
             }
-            Change::Offload { device, index, feature, was } => self.at_card((device, *index), |site, _, name| {
+            Change::Offload { device, index, feature, was } => self.at_nic((device, *index), |site, _, name| {
                 let change = FeatureChange { name: feature.clone(), was: *was };
                 Ok(site.ethtool.restore_features(name, &[change])?)
             }),
             Change::Offloads { device, index, were } => {
-                self.at_card((device, *index), |site, _, name| Ok(site.ethtool.restore_features(name, were)?))
+                self.at_nic((device, *index), |site, _, name| Ok(site.ethtool.restore_features(name, were)?))
             }
-            // A card that is moved loses them (`dev_uc_flush()`), and promiscuous mode that stands for them once it is up again.
+            // A NIC that is moved loses them (`dev_uc_flush()`), and promiscuous mode that stands for them once it is
+            // up again.
             Change::Filter { index, mac, .. } => {
-                if self.card(*index)?.is_some() {
+                if self.name_of(*index)?.is_some() {
                     self.host.links.remove_filter(*index, *mac)?;
                 }
                 Ok(())
@@ -319,7 +320,7 @@ impl Context {
                 Err(error) => Err(error.into()),
             },
             Change::Promiscuous { device, index } => {
-                self.at_card((device, *index), |site, index, _| Ok(site.links.set_promiscuous(index, false)?))
+                self.at_nic((device, *index), |site, index, _| Ok(site.links.set_promiscuous(index, false)?))
             }
         }
     }

@@ -70,7 +70,8 @@ pub struct PortInfo {
     pub mtu: u32,
     /// The device at its outer end, among the host's: of its first queue.
     pub outer: DeviceName,
-    /// The device at its inner end, in the instance's namespace, or in the client's of a pinned port: of its first queue.
+    /// The device at its inner end, in the instance's namespace, or in the client's of a pinned port: of its first
+    /// queue.
     pub inner: DeviceName,
     /// The queue pair of each queue, in their order.
     pub queue_pairs: Vec<QueuePair>,

@@ -33,7 +33,7 @@ pub struct InstanceOptions {
     pub places: Places,
     /// Asks the kernel for an ability; `Ability::probe` unless a test wants another answer.
     pub probe: fn(Ability) -> io::Result<()>,
-    /// Hears of every change to the host, before and after it.
+    /// Is notified of every change to the host, before and after it.
     pub observer: Option<Observer>,
 }
 
@@ -55,7 +55,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Opens an instance whose cards are those of the calling thread's network namespace. What an earlier run of the
+    /// Opens an instance whose NICs are those of the calling thread's network namespace. What an earlier run of the
     /// same name left behind is undone first.
     ///
     /// # Errors
@@ -73,8 +73,8 @@ impl Instance {
         })
     }
 
-    /// Opens an instance under a name that nobody has, [`PRIVATE_PREFIX`] and then the process and a number: see [`open`](Self::open).
-    /// A name that something was left of, by a process of the same number, is passed over.
+    /// Opens an instance under a name that nobody has, [`PRIVATE_PREFIX`] and then the process and a number: see
+    /// [`open`](Self::open). A name that something was left of, by a process of the same number, is passed over.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -127,10 +127,10 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Makes a card an uplink of this instance.
+    /// Makes a NIC an uplink of this instance.
     ///
     /// # Errors
-    /// See [`ManageError`]; the card is then as it was.
+    /// See [`ManageError`]; the NIC is then as it was.
     pub fn manage(&self, options: &UplinkOptions) -> Result<Uplink, ManageError> {
         let mut uplinks = self.uplinks.lock().unwrap_or_else(PoisonError::into_inner);
         uplinks.retain(|_, uplink| uplink.upgrade().is_some_and(|uplink| uplink.is_open()));
@@ -143,10 +143,10 @@ impl Instance {
         Ok(uplink)
     }
 
-    /// Tells when others delete a card that is managed or a port's pair, do to the inner end of a pinned port what it does not
-    /// survive, or change a card; what is gone already is told, too. Programs that somebody takes off are put back, and offloads that VLANs
-    /// are not kept apart with are switched off again. `hear` runs on a
-    /// thread of its own.
+    /// Tells when others delete a NIC that is managed or a port's pair, do to the inner end of a pinned port what it
+    /// does not survive, or change a NIC; what is gone already is told, too. Programs that somebody takes off are put
+    /// back, and offloads that VLANs are not kept apart with are switched off again. `hear` runs on a thread of its
+    /// own.
     ///
     /// # Errors
     /// The kernel's, for a netlink socket or a thread.
@@ -154,9 +154,9 @@ impl Instance {
         Watch::begin(&self.context, Arc::clone(&self.uplinks), hear)
     }
 
-    /// Tells of each closed port, by its key, once nothing of it is left: its owner may keep descriptors, and with them rings and frames
-    /// that count against nobody's limit. It tells of ports that were handed over or pinned, on a thread that `hear` must not keep; it may
-    /// never tell. A second listener takes the place of the first.
+    /// Tells of each closed port, by its key, once nothing of it is left: its owner may keep descriptors, and with them
+    /// rings and frames that count against nobody's limit. It tells of ports that were handed over or pinned, on a
+    /// thread that `hear` must not keep; it may never tell. A second listener takes the place of the first.
     pub fn on_freed(&self, hear: impl FnMut(PortKey) + Send + 'static) {
         self.context.lingering.listen(Box::new(hear));
     }
@@ -229,8 +229,8 @@ fn begin_context(
     Ok(context)
 }
 
-/// Undoes what runs of this name left, and forgets it. What cannot be undone is told and set aside for the next start: it is in the way
-/// of nothing but what it is about, of which the scopes are returned. The caller holds the lock.
+/// Undoes what runs of this name left, and forgets it. What cannot be undone is told and set aside for the next start:
+/// it is in the way of nothing but what it is about, of which the scopes are returned. The caller holds the lock.
 fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<Scope>, OpenError> {
     let failed = |cause| OpenError::Sweep(CloseError { left: 1, what: "what was found by its name".into(), cause });
     let mut left = Vec::new();
@@ -281,7 +281,8 @@ fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<Scope>, OpenEr
     Ok(left)
 }
 
-/// The namespace whose devices a journal tells of, wherever it is; where it cannot be found, this one, of whose devices none is meant.
+/// The namespace whose devices a journal tells of, wherever it is; where it cannot be found, this one, of whose devices
+/// none is meant.
 fn meant(header: &Header, paths: &Paths) -> Result<Namespace, StepError> {
     let here = Namespace::new(Netns::current()?)?;
     if header.is_of(here.cookie) {
@@ -293,8 +294,8 @@ fn meant(header: &Header, paths: &Paths) -> Result<Namespace, StepError> {
         None => {
             let instance = paths.instance();
             eprintln!(
-                "xsknet: an earlier run of instance `{instance}` was in another network namespace, which is gone or out of reach: what \
-                 it changed about devices there is not undone"
+                "xsknet: an earlier run of instance `{instance}` was in another network namespace, which is gone or \
+                 out of reach: what it changed about devices there is not undone"
             );
             Ok(here)
         }
@@ -331,9 +332,9 @@ pub fn sweep_dead(places: &Places, prefix: &str) -> Result<usize, OpenError> {
     first.map_or(Ok(swept), Err)
 }
 
-/// Undoes what killed runs left whose name begins with `prefix`, that nobody runs any more, and whose cards are those of the
-/// calling thread's network namespace; and what is left from before a reboot. Those of other namespaces are not touched: their
-/// devices are out of reach, and a start over there puts back all of it. Tells what became of each.
+/// Undoes what killed runs left whose name begins with `prefix`, that nobody runs any more, and whose NICs are those of
+/// the calling thread's network namespace; and what is left from before a reboot. Those of other namespaces are not
+/// touched: their devices are out of reach, and a start over there puts back all of it. Tells what became of each.
 pub fn sweep_dead_here(places: &Places, prefix: &str) -> Vec<(InstanceName, Result<(), OpenError>)> {
     let swept = |name: InstanceName| match sweep_if_dead_here(&Paths::new(places.clone(), name.clone())) {
         Ok(false) => None,
@@ -342,8 +343,8 @@ pub fn sweep_dead_here(places: &Places, prefix: &str) -> Vec<(InstanceName, Resu
     names(places, prefix).into_iter().filter_map(swept).collect()
 }
 
-/// Whether there is anything, of the living or of the dead, of an instance whose name begins with `prefix` and whose cards are
-/// those of the calling thread's network namespace.
+/// Whether there is anything, of the living or of the dead, of an instance whose name begins with `prefix` and whose
+/// NICs are those of the calling thread's network namespace.
 ///
 /// # Errors
 /// A journal that cannot be read.
@@ -375,8 +376,8 @@ fn sweep_if_dead_here(paths: &Paths) -> Result<bool, OpenError> {
     Ok(true)
 }
 
-/// Whether an instance's cards are among the calling thread's devices, or nowhere: before its journal is begun, and after it
-/// is finished, an instance has none.
+/// Whether an instance's NICs are among the calling thread's devices, or nowhere: before its journal is begun, and
+/// after it is finished, an instance has none.
 fn is_of_here(paths: &Paths) -> Result<bool, OpenError> {
     let Some(header) = Journal::header_at(&paths.journal())? else { return Ok(true) };
     let here = Namespace::new(Netns::current().map_err(StepError::from)?)?;
@@ -439,8 +440,9 @@ fn leave_bpffs(paths: &Paths) -> Result<(), StepError> {
     std::fs::remove_file(paths.bpffs_marker()).map_err(refused)
 }
 
-/// Whether anything is pinned below a folder of bpffs. Folders and links are nobody's loss: iproute2 makes some wherever
-/// it finds a bpffs. Nor are the two iterators that the kernel itself puts into a new one (kernel/bpf/preload).
+/// Whether anything is pinned below a folder of bpffs. Folders and links are nobody's loss: iproute2 makes some
+/// wherever it finds a bpffs. Nor are the two iterators that the kernel itself puts into a new one
+/// (kernel/bpf/preload).
 fn holds_pins(folder: &Path) -> io::Result<bool> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

@@ -34,19 +34,19 @@ pub enum Change {
     Pair { outer: DeviceName, inner: DeviceName, alias: String },
     /// An offload of a device of the host.
     Offload { device: DeviceName, index: IfIndex, feature: String, was: bool },
-    /// What attaching a program may switch, or has switched, of a card's offloads, each as it was wanted before.
+    /// What attaching a program may switch, or has switched, of a NIC's offloads, each as it was wanted before.
     Offloads { device: DeviceName, index: IfIndex, were: Vec<FeatureChange> },
-    /// An address in a card's filter.
+    /// An address in a NIC's filter.
     Filter { device: DeviceName, index: IfIndex, mac: MacAddr },
-    /// A VLAN device of a card, among the ports' devices, so that the card's filter lets the VLAN in.
+    /// A VLAN device of a NIC, among the ports' devices, so that the NIC's filter lets the VLAN in.
     Vlan { device: DeviceName, id: u16 },
-    /// A card put into promiscuous mode because it refused a filter.
+    /// A NIC put into promiscuous mode because it refused a filter.
     Promiscuous { device: DeviceName, index: IfIndex },
 }
 
 impl Change {
-    /// The card that keeps it wherever it is moved, by its name and number when it became an uplink.
-    pub(crate) fn card(&self) -> Option<(&DeviceName, IfIndex)> {
+    /// The NIC that keeps it wherever it is moved, by its name and number when it became an uplink.
+    pub(crate) fn nic(&self) -> Option<(&DeviceName, IfIndex)> {
         match self {
             Self::Offload { device, index, .. }
             | Self::Offloads { device, index, .. }

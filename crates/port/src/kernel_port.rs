@@ -41,8 +41,8 @@ pub(crate) struct Queue {
     pub(crate) attachments: Mutex<Attachments>,
     /// That its socket was made with.
     pub(crate) umem: Option<Umem>,
-    /// Held for its statistics; `None` until its owner shares it. It must go with the port, or a dead owner's socket would stay
-    /// in the XSKMAP.
+    /// Held for its statistics; `None` until its owner shares it. It must go with the port, or a dead owner's socket
+    /// would stay in the XSKMAP.
     pub(crate) socket: Mutex<Option<OwnedFd>>,
 }
 

@@ -1,8 +1,25 @@
 //! Uplinks and ports: composes sockets, programs and devices, keeps the journal, and undoes what it did.
 //!
-//! An [`Instance`] is one process's hold on the host. It makes cards [`Uplink`]s; a [`Port`] of an uplink is a veth pair
-//! with a guard at its outer end and an AF_XDP socket at its inner end. Handing the socket over to somebody else leaves a
-//! [`BrokeredPort`]; a [`PinnedPort`] has its inner end in the client's namespace, who makes the socket himself. Everything blocks, and nothing here is on the path of a packet: frames go through the port's socket.
+//! An [`Instance`] is one process's hold on the host. It makes a NIC an [`Uplink`]; a [`Port`] of an uplink is a veth
+//! pair with a guard at its outer end and an AF_XDP socket at its inner end. Handing the socket over leaves a
+//! [`BrokeredPort`]; a [`PinnedPort`] has its inner end in the namespace of its client, which makes the socket itself.
+//! Everything blocks, and nothing here is on the path of a packet: frames go through the port's socket.
+//!
+//! The layers. A file imports from its own and from those above it, and never in a circle:
+//! - `ids`, `info`, `attempt`, `statistics`, `loss`: what ports and uplinks are, what they count, how they are lost
+//! - `paths`, `lock`, `mac`, `journal`, `ability`, `error`, `mounts`: what outlives a process, and how things fail
+//! - `admission`, `mtu`, `spec`, `claims`, `filters`, `repair`, `arp_nd`, `delivery`: rules, which ask the kernel
+//!   nothing
+//! - `namespace`, `pins`, `client_end`, `lingering`, `driver_losses`, `context`: what all uplinks of an instance share,
+//!   and the one way to change the host and to undo it
+//! - `nic`, `offloads`, `vlans`, `conflict_check`: a NIC by itself, what it lets in, and whether a neighbour has an
+//!   address
+//! - `plan`, `datapath`, `kernel_port`, `build`: a port that is possible, what the kernel has of it, how that is made
+//! - `uplink_state`, `receive_filters`, `upkeep`: a NIC with its ports, and what is done again when others have undone
+//!   it
+//! - `selftest`, `open_port`: the proof that a port works; opening and closing, which all kinds of ports share
+//! - `brokered`, `port`, `pinned`, `uplink`, `watch`, `instance`: the handles that this crate gives out
+//! - `port_table`, `service`: what a daemon keeps of an instance
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -19,14 +36,14 @@
 //!     port.socket().receive(64, &mut frames)?;
 //!     for frame in frames.drain(..) {
 //!         println!("{} bytes", port.socket().bytes(&frame).len());
-//!         port.socket().release(frame); // or `transmit` and `flush`: out of the card
+//!         port.socket().release(frame); // or `transmit` and `flush`: out of the NIC
 //!     }
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Closing (or dropping) the port, the uplink and the instance gives the host back as it was: devices, offloads, filters,
-//! mounts, pins. So does the next start after a crash.
+//! Closing (or dropping) the port, the uplink and the instance gives the host back as it was: devices, offloads,
+//! filters, mounts, pins. So does the next start after a crash.
 #![deny(unsafe_code)]
 
 mod ability;

@@ -1,5 +1,6 @@
-//! What a client keeps of a port that is closed: its sockets' rings and frames are the kernel's memory, which nobody's limit shows,
-//! for as long as it holds on to a descriptor, or has a socket of its own on the same UMEM. Here it is watched until it is gone.
+//! What a client keeps of a port that is closed: its sockets' rings and frames are the kernel's memory, which nobody's
+//! limit shows, for as long as it holds on to a descriptor, or has a socket of its own on the same UMEM. Here it is
+//! watched until it is gone.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +20,7 @@ const PLACES: u32 = 16_384;
 const SOON: Duration = Duration::from_millis(1);
 const LATE: Duration = Duration::from_millis(250);
 
-/// Hears of each port of which nothing is left.
+/// Is notified of each port of which nothing is left.
 type Listener = Box<dyn FnMut(PortKey) + Send>;
 
 /// The file of a UMEM that was handed over. Its owner can keep it, and its pages with it, when no socket is left.
@@ -94,10 +95,12 @@ impl UmemFile {
 const FALLOCATE: [&str; 2] = ["/usr/bin/fallocate", "/bin/fallocate"];
 
 impl UmemFile {
-    /// Gives the pages back to the machine. Who maps the file later reads zeros, and what is written then is the writer's own memory.
+    /// Gives the pages back to the machine. Who maps the file later reads zeros, and what is written then is the
+    /// writer's own memory.
     ///
-    /// By another process, and nothing here waits for it: whoever has the file can hold its lock for as long as they like (a `write` from
-    /// a page whose fault a FUSE server does not answer), and a thread of ours that waits for it could not even be killed.
+    /// By another process, and nothing here waits for it: whoever has the file can hold its lock for as long as they
+    /// like (a `write` from a page whose fault a FUSE server does not answer), and a thread of ours that waits for it
+    /// could not even be killed.
     fn give_back(self) -> Option<Child> {
         let size = fstat(&self.file).map_or(0, |stat| stat.st_size);
         // Truncated by its owner, it has nothing to give back.
@@ -156,7 +159,7 @@ pub(crate) struct Lingering {
 }
 
 impl Lingering {
-    /// From now on `listener` hears of each port of which nothing is left, on a thread that it must not keep.
+    /// From now on `listener` is notified of each port of which nothing is left, on a thread that it must not keep.
     pub(crate) fn listen(&self, listener: Listener) {
         self.lock().listener = Some(listener);
     }
@@ -268,7 +271,8 @@ impl State {
             if port.lost || !port.sockets.is_empty() || port.kept.map.is_some() {
                 return true;
             }
-            // Of those that no other port is on. Not before: while a port is taken away, its owner may still read frames in them.
+            // Of those that no other port is on. Not before: while a port is taken away, its owner may still read
+            // frames in them.
             for file in std::mem::take(&mut port.kept.umems).into_iter().filter_map(Arc::into_inner) {
                 if file.has_sockets() {
                     port.kept.umems.push(Arc::new(file));

@@ -9,7 +9,8 @@ use crate::ids::PortKey;
 /// Something that others took away. What is left of it goes by closing it all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Loss {
-    /// A NIC was deleted, or moved to another network namespace. All its ports are cut off; they are not told one by one.
+    /// A NIC was deleted, or moved to another network namespace. All its ports are cut off; they are not told one by
+    /// one.
     Uplink {
         /// The NIC.
         device: DeviceName,

@@ -20,15 +20,15 @@ pub struct MtuLimit {
     pub mtu: u32,
 }
 
-/// The shape with frames in several chunks where that is wanted; where nothing is said of it, where one chunk does not hold
-/// a frame of this MTU, in bytes.
+/// The shape with frames in several chunks where that is wanted; where nothing is said of it, where one chunk does not
+/// hold a frame of this MTU, in bytes.
 pub fn for_mtu(layout: Layout, mtu: u32, multi_buffer: Option<bool>) -> Layout {
     let needed = mtu.saturating_add(HEADERS) > layout.frame_capacity();
     layout.with_multi_buffer(multi_buffer.unwrap_or(needed))
 }
 
-/// Whether frames of a UMEM of this shape hold what a port of this MTU (in bytes) gets from the wire: one that does not fit
-/// is dropped by the kernel.
+/// Whether frames of a UMEM of this shape hold what a port of this MTU (in bytes) gets from the wire: one that does not
+/// fit is dropped by the kernel.
 ///
 /// # Errors
 /// [`OpenPortError::MtuTooLarge`].

@@ -73,8 +73,8 @@ impl Nic {
     pub(crate) fn add_filter(&self, mac: MacAddr) -> Result<(), StepError> {
         let (device, index) = (self.info.device.clone(), self.info.index);
         let links = &self.context.host.links;
-        // An entry that is there already is not ours to remove. Asked before the journal is written: a crash between the two
-        // would make it ours.
+        // An entry that is there already is not ours to remove. Asked before the journal is written: a crash between
+        // the two would make it ours.
         if links.filters(index)?.contains(&mac) {
             return Ok(());
         }

@@ -31,8 +31,8 @@ pub(crate) struct OpenPort {
 }
 
 impl OpenPort {
-    /// Builds a port by `build`, steers its frames to it, and has `prove` look whether that works. Others may do the same
-    /// meanwhile. `layout` is that of its UMEM, where it is known.
+    /// Builds a port by `build`, steers its frames to it, and has `prove` look whether that works. Others may do the
+    /// same meanwhile. `layout` is that of its UMEM, where it is known.
     pub(crate) fn open<T>(
         uplink: Arc<UplinkState>,
         spec: PortSpec,
@@ -81,8 +81,8 @@ impl OpenPort {
         // Undoing takes another one.
         drop(turn);
         let (info, made) = made.inspect_err(|_| {
-            // Before anybody else gets this number, and the names that go with it. What cannot be undone stays in the journal;
-            // the reason is the better story.
+            // Before anybody else gets this number, and the names that go with it. What cannot be undone stays in the
+            // journal; the reason is the better story.
             let _ = unmake(&uplink, id, key, None);
         })?;
         drop(work);
@@ -115,8 +115,8 @@ impl Drop for OpenPort {
     }
 }
 
-/// Undoes a port, whole or half made. The caller holds [`UplinkState::work`]. `retained` is what its owner may hold on to,
-/// where that is not this process.
+/// Undoes a port, whole or half made. The caller holds [`UplinkState::work`]. `retained` is what its owner may hold on
+/// to, where that is not this process.
 fn unmake(uplink: &UplinkState, id: PortId, key: PortKey, retained: Option<Retained>) -> Result<(), CloseError> {
     let context = &*uplink.nic.context;
     let (datapath, port) = match uplink.lock().as_mut() {

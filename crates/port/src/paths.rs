@@ -16,10 +16,12 @@ pub struct Places {
     pub run: PathBuf,
     /// The BPF file system; `/sys/fs/bpf`.
     pub bpffs: PathBuf,
-    /// Folder of the secret from which ports' MACs are made, which outlives everything else. `$STATE_DIRECTORY`, else `/var/lib/xsknet`.
-    /// `None`: each instance draws one of its own, and a port of the same name gets another MAC from the next.
+    /// Folder of the secret from which ports' MACs are made, which outlives everything else. `$STATE_DIRECTORY`, else
+    /// `/var/lib/xsknet`. `None`: each instance draws one of its own, and a port of the same name gets another MAC from
+    /// the next.
     pub state: Option<PathBuf>,
-    /// Whether process 1 need not see what is mounted there. Only where a later run is sure to share the mounts of this one.
+    /// Whether process 1 need not see what is mounted there. Only where a later run is sure to share the mounts of this
+    /// one.
     pub may_be_hidden: bool,
 }
 
@@ -231,7 +233,8 @@ impl PinPath {
     }
 }
 
-/// A device's name as bpffs takes it, which has no dots (`bpf_lookup()` in kernel/bpf/inode.c); those of VLAN devices have one.
+/// A device's name as bpffs takes it, which has no dots (`bpf_lookup()` in kernel/bpf/inode.c); those of VLAN devices
+/// have one.
 fn on_bpffs(device: &DeviceName) -> String {
     device.as_str().replace('%', "%25").replace('.', "%2e")
 }

@@ -1,5 +1,5 @@
-//! A port whose client makes the socket: the inner end is in the client's network namespace, and the pin of the port's map is
-//! the client's.
+//! A port whose client makes the socket: the inner end is in the client's network namespace, and the pin of the port's
+//! map is the client's.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -36,8 +36,8 @@ pub struct Client {
     pub uid: u32,
     /// Gets it as its group.
     pub gid: u32,
-    /// Gets the inner end. It is kept alive for as long as the port is open. It has to be the client's: that of its process, `own`, or
-    /// one of a user namespace that this user has made. Root may name any.
+    /// Gets the inner end. It is kept alive for as long as the port is open. It has to be the client's: that of its
+    /// process, `own`, or one of a user namespace that this user has made. Root may name any.
     pub namespace: Netns,
     /// Where the client's process is, if that is known.
     pub own: Option<Netns>,
@@ -54,10 +54,11 @@ pub struct Pin {
     pub queue: u32,
 }
 
-/// An open port that waits for its client's socket, or has it. Dropping it closes it; `close` also says what could not be undone.
+/// An open port that waits for its client's socket, or has it. Dropping it closes it; `close` also says what could not
+/// be undone.
 ///
-/// The inner end is its client's: deleted, moved, set down, with another MAC or MTU or with offloads switched on, it is lost, which
-/// [`Instance::watch`](crate::Instance::watch) tells.
+/// The inner end is its client's: deleted, moved, set down, with another MAC or MTU or with offloads switched on, it is
+/// lost, which [`Instance::watch`](crate::Instance::watch) tells.
 #[derive(Debug)]
 pub struct PinnedPort {
     open: OpenPort,
@@ -106,7 +107,8 @@ impl PinnedPort {
         &self.pin
     }
 
-    /// Takes a duplicate of the client's socket, from which its statistics are read from now on. It is believed to be this port's.
+    /// Takes a duplicate of the client's socket, from which its statistics are read from now on. It is believed to be
+    /// this port's.
     ///
     /// # Errors
     /// See [`ShareError`]; the descriptor is closed then, which may block for what its maker likes.
@@ -119,9 +121,9 @@ impl PinnedPort {
         }
     }
 
-    /// Whether a descriptor of a stranger's is a socket that could be this port's. Neither this nor reading the statistics of one
-    /// that passes can be made to wait: before it is bound, the registration of a UMEM may hold a socket's lock for as long as its
-    /// owner's page faults take.
+    /// Whether a descriptor of a stranger's is a socket that could be this port's. Neither this nor reading the
+    /// statistics of one that passes can be made to wait: before it is bound, the registration of a UMEM may hold a
+    /// socket's lock for as long as its owner's page faults take.
     ///
     /// # Errors
     /// [`ShareError::NotXsk`], [`ShareError::NotBound`].
@@ -147,8 +149,8 @@ impl PinnedPort {
         self.open.statistics()
     }
 
-    /// Closes the port. Its device is gone from the client's namespace once this returns, and with it all that the client's socket
-    /// could send to or receive from; the map that the client may still have open leads nowhere.
+    /// Closes the port. Its device is gone from the client's namespace once this returns, and with it all that the
+    /// client's socket could send to or receive from; the map that the client may still have open leads nowhere.
     ///
     /// # Errors
     /// What could not be undone stays in the journal, and the next start tries again.
@@ -160,14 +162,14 @@ impl PinnedPort {
 /// A device must not be put where somebody else is.
 fn check_namespace(nic: &Nic, client: &Client) -> Result<(), OpenPortError> {
     let Client { uid, namespace, own, .. } = client;
-    let unfit = |found: String| OpenPortError::NamespaceUnfit { found };
+    let invalid = |found: String| OpenPortError::NamespaceInvalid { found };
     let identity = |of: &Netns| match of.identity() {
         Ok(NetnsId { dev, ino }) => Ok((dev, ino)),
-        Err(cause) => Err(unfit(format!("it cannot be looked at ({cause})"))),
+        Err(cause) => Err(invalid(format!("it cannot be looked at ({cause})"))),
     };
     let wanted = identity(namespace)?;
     if wanted == nic.context.ports.identity {
-        return Err(unfit("it is the instance's own network namespace".into()));
+        return Err(invalid("it is the instance's own network namespace".into()));
     }
     if *uid == ROOT {
         return Ok(());
@@ -179,9 +181,9 @@ fn check_namespace(nic: &Nic, client: &Client) -> Result<(), OpenPortError> {
     }
     match namespace.owner() {
         Ok(owner) if owner == *uid => Ok(()),
-        Ok(_) => Err(unfit(format!(
+        Ok(_) => Err(invalid(format!(
             "it is neither the network namespace of the client's process nor one that user {uid} has made"
         ))),
-        Err(cause) => Err(unfit(format!("whose network namespace it is cannot be told ({cause})"))),
+        Err(cause) => Err(invalid(format!("whose network namespace it is cannot be told ({cause})"))),
     }
 }

@@ -39,26 +39,26 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct HostView {
     addresses: Vec<IpAddr>,
-    /// Those of the card, with the lengths of their prefixes: where untagged frames come from.
+    /// Those of the NIC, with the lengths of their prefixes: where untagged frames come from.
     networks: Vec<(IpAddr, u8)>,
     /// Of its devices, and of the hosts that it knows.
     macs: Vec<(MacAddr, String)>,
 }
 
 impl HostView {
-    pub(crate) fn look(context: &Context, card: IfIndex) -> Result<Self, LinkError> {
+    pub(crate) fn look(context: &Context, index: IfIndex) -> Result<Self, LinkError> {
         let links = &context.host.links;
         let devices = links.list()?.into_iter();
         let own = devices.filter_map(|device| Some((device.mac?, format!("the host's device `{}`", device.name))));
         let neighbours = links.neighbours()?.into_iter().map(|mac| (mac, "a neighbour".to_owned()));
-        let (addresses, networks) = (links.all_addresses()?, links.addresses(card)?);
+        let (addresses, networks) = (links.all_addresses()?, links.addresses(index)?);
         Ok(Self { addresses, networks, macs: own.chain(neighbours).collect() })
     }
 }
 
 impl Plan {
-    /// Takes what a port wants, where all of it can be had. Until it is given back nobody else gets any of it. `layout` is
-    /// that of its UMEM, where it is known: its frames have to hold what comes.
+    /// Takes what a port wants, where all of it can be had. Until it is given back nobody else gets any of it. `layout`
+    /// is that of its UMEM, where it is known: its frames have to hold what comes.
     pub(crate) fn new(
         nic: &Nic,
         claims: &mut Claims,
@@ -87,9 +87,9 @@ impl Plan {
         let (owner, queues) = (spec.owner, spec.queues);
         let claim = Claim { owner, name: name.clone(), mac, vlan, addresses: addresses.clone(), queues };
         claims.take(id, claim.clone())?;
-        let card = nic.info.index;
+        let index = nic.info.index;
         let names =
-            |queue| QueuePair { outer: device_name('o', card, id, queue), inner: device_name('i', card, id, queue) };
+            |queue| QueuePair { outer: device_name('o', index, id, queue), inner: device_name('i', index, id, queue) };
         let queue_pairs = (0..queues).map(names).collect();
         let alias = nic.context.paths.alias(&name);
         let key = nic.context.next_port();
@@ -99,14 +99,14 @@ impl Plan {
 
 fn check_mac(mac: MacAddr, nic: &Nic, host: &HostView) -> Result<(), OpenPortError> {
     if mac.is_multicast() {
-        return Err(OpenPortError::MacUnfit { mac, what: "a multicast address" });
+        return Err(OpenPortError::MacInvalid { mac, what: "a multicast address" });
     }
     if mac.octets() == [0; 6] {
-        return Err(OpenPortError::MacUnfit { mac, what: "all zeros" });
+        return Err(OpenPortError::MacInvalid { mac, what: "all zeros" });
     }
     let taken = |holder: String| OpenPortError::MacTaken { mac, uplink: nic.info.device.clone(), holder };
     if mac == nic.state().mac {
-        return Err(taken("the card itself".into()));
+        return Err(taken("the NIC itself".into()));
     }
     match host.macs.iter().find(|(its, _)| *its == mac) {
         Some((_, holder)) => Err(taken(holder.clone())),
@@ -120,9 +120,10 @@ fn check_addresses(addresses: &[IpAddr], vlan: Vlan, nic: &Nic, host: &HostView)
         // A VLAN is another network.
         let networks = if vlan == Vlan::UNTAGGED { host.networks.as_slice() } else { &[] };
         if let Some(what) = networks.iter().find_map(|(own, prefix)| edge_of(*address, *own, *prefix)) {
-            return Err(OpenPortError::AddressUnfit { address: address.to_string(), what });
+            return Err(OpenPortError::AddressInvalid { address: address.to_string(), what });
         }
-        // In a VLAN, too: the host may be there by a device that is not up yet, and who speaks for it may be believed elsewhere.
+        // In a VLAN, too: the host may be there by a device that is not up yet, and who speaks for it may be believed
+        // elsewhere.
         if host.addresses.contains(address) {
             let (address, uplink) = (*address, nic.info.device.clone());
             return Err(OpenPortError::AddressTaken { address, uplink, holder: "the host".into() });
@@ -131,8 +132,8 @@ fn check_addresses(addresses: &[IpAddr], vlan: Vlan, nic: &Nic, host: &HostView)
     Ok(())
 }
 
-/// What an address is in the network of another one where no single host can have it. Networks of two addresses have no such (RFC 3021,
-/// RFC 6164).
+/// What an address is in the network of another one where no single host can have it. Networks of two addresses have no
+/// such (RFC 3021, RFC 6164).
 fn edge_of(address: IpAddr, own: IpAddr, prefix: u8) -> Option<Cow<'static, str>> {
     let (bits, own, width) = match (address, own) {
         (IpAddr::V4(address), IpAddr::V4(own)) => (u128::from(address.to_bits()), u128::from(own.to_bits()), 32_u32),
@@ -145,19 +146,19 @@ fn edge_of(address: IpAddr, own: IpAddr, prefix: u8) -> Option<Cow<'static, str>
         return None;
     }
     let what = match bits & hosts {
-        0 if width == 32 => "the address of the card's network itself",
-        0 => "the address that all routers of the card's network have",
-        all if all == hosts && width == 32 => "the broadcast address of the card's network",
+        0 if width == 32 => "the address of the NIC's network itself",
+        0 => "the address that all routers of the NIC's network have",
+        all if all == hosts && width == 32 => "the broadcast address of the NIC's network",
         _ => return None,
     };
     Some(format!("{what}, a /{prefix}").into())
 }
 
-/// A device name of at most 15 bytes that no other uplink's port has: both numbers in hexadecimal. The second and further pairs of a
-/// port have their number in the place of the `k`, which costs no byte.
-fn device_name(end: char, card: IfIndex, id: PortId, queue: u32) -> DeviceName {
+/// A device name of at most 15 bytes that no other uplink's port has: both numbers in hexadecimal. The second and
+/// further pairs of a port have their number in the place of the `k`, which costs no byte.
+fn device_name(end: char, index: IfIndex, id: PortId, queue: u32) -> DeviceName {
     let mark = char::from_digit(queue, 10).filter(|_| queue > 0).unwrap_or('k');
-    let name = format!("xs{mark}{end}{:x}-{:x}", card.get(), id.number());
+    let name = format!("xs{mark}{end}{:x}-{:x}", index.get(), id.number());
     name.parse().expect("two numbers fit a device name")
 }
 
@@ -169,9 +170,9 @@ mod tests {
 
     #[test]
     fn every_pair_of_every_port_has_names_of_its_own_that_fit() {
-        let card = IfIndex::new(0xfff_ffff).unwrap();
+        let index = IfIndex::new(0xfff_ffff).unwrap();
         let id = PortId::new(MAX_PORTS).unwrap();
-        let names = (0..MAX_MEMBERS).flat_map(|queue| ['o', 'i'].map(|end| device_name(end, card, id, queue)));
+        let names = (0..MAX_MEMBERS).flat_map(|queue| ['o', 'i'].map(|end| device_name(end, index, id, queue)));
         let names: BTreeSet<_> = names.map(|name| name.to_string()).collect();
         assert_eq!(names.len(), 2 * MAX_MEMBERS as usize);
         assert!(names.contains("xskofffffff-400") && names.contains("xs7ifffffff-400"), "{names:?}");
@@ -182,9 +183,9 @@ mod tests {
         let edge = |address: &str, own: &str, prefix| {
             edge_of(address.parse().unwrap(), own.parse().unwrap(), prefix).map(Cow::into_owned)
         };
-        let network = |prefix| Some(format!("the address of the card's network itself, a /{prefix}"));
-        let broadcast = |prefix| Some(format!("the broadcast address of the card's network, a /{prefix}"));
-        let routers = |prefix| Some(format!("the address that all routers of the card's network have, a /{prefix}"));
+        let network = |prefix| Some(format!("the address of the NIC's network itself, a /{prefix}"));
+        let broadcast = |prefix| Some(format!("the broadcast address of the NIC's network, a /{prefix}"));
+        let routers = |prefix| Some(format!("the address that all routers of the NIC's network have, a /{prefix}"));
         assert_eq!(edge("192.0.2.0", "192.0.2.1", 24), network(24));
         assert_eq!(edge("192.0.2.255", "192.0.2.1", 24), broadcast(24));
         assert_eq!(edge("192.0.2.4", "192.0.2.6", 30), network(30));

@@ -1,5 +1,5 @@
-//! A port whose sockets this process has: a veth pair, a guard at its outer end, an AF_XDP socket at its inner end; and as
-//! often as it has queues.
+//! A port whose sockets this process has: a veth pair, a guard at its outer end, an AF_XDP socket at its inner end; and
+//! as often as it has queues.
 
 use std::sync::{Arc, RwLock};
 
@@ -30,8 +30,8 @@ pub struct Port {
 /// A port whose socket is in use cannot be handed over.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot hand over port `{}`: {held} of its frames are held and {tx} have not been completed; release the ones, flush and \
-     complete the others",
+    "cannot hand over port `{}`: {held} of its frames are held and {tx} have not been completed; release the ones, \
+     flush and complete the others",
     port.info().name
 )]
 pub struct HandOverError {
@@ -96,8 +96,9 @@ impl Port {
         Ok(self.statistics()?.equalities(&owners))
     }
 
-    /// Gives the sockets away, to another process perhaps, in the order of their queues, and keeps the port open. No mapping of the UMEM or of a ring stays
-    /// in this process: whoever has the UMEM's file may truncate it, and a touch of a mapping would then be the end.
+    /// Gives the sockets away, to another process perhaps, in the order of their queues, and keeps the port open. No
+    /// mapping of the UMEM or of a ring stays in this process: whoever has the UMEM's file may truncate it, and a touch
+    /// of a mapping would then be the end.
     ///
     /// # Errors
     /// [`HandOverError`] with the port in it, unless all frames are released and everything sent has been completed.
@@ -126,8 +127,8 @@ impl Port {
         Ok((BrokeredPort::new(open, layout, bind), donations))
     }
 
-    /// Closes the port: nothing is steered to it any more, its pairs are gone, and every frame is at home: the censuses are those of
-    /// its sockets.
+    /// Closes the port: nothing is steered to it any more, its pairs are gone, and every frame is at home: the censuses
+    /// are those of its sockets.
     ///
     /// # Errors
     /// What could not be undone stays in the journal, and the next start tries again.

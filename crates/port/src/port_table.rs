@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ids::PortKey;
 
-/// Ports, each with a lock of its own: who waits for one keeps nobody from the others. One that is being closed is not found
-/// any more, and closing it waits for those who use it.
+/// Ports, each with a lock of its own: who waits for one keeps nobody from the others. One that is being closed is not
+/// found any more, and closing it waits for those who use it.
 #[derive(Debug)]
 pub(crate) struct PortTable<P>(Mutex<HashMap<PortKey, Arc<Slot<P>>>>);
 

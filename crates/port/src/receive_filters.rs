@@ -13,7 +13,7 @@ use crate::filters::Entry;
 use crate::uplink_state::UplinkState;
 use crate::vlans;
 
-/// Has the card take in the frames of what a port claims. Tells what a VLAN took.
+/// Has the NIC take in the frames of what a port claims. Tells what a VLAN took.
 pub(crate) fn let_in(uplink: &UplinkState, id: PortId, claim: &Claim) -> Result<Option<Attempt>, StepError> {
     let mut told = None;
     for entry in filters_of(claim) {
@@ -32,7 +32,7 @@ pub(crate) fn let_in(uplink: &UplinkState, id: PortId, claim: &Claim) -> Result<
             }
         }
     }
-    uplink.nic.context.passed("the card lets the port's frames in");
+    uplink.nic.context.passed("the NIC lets the port's frames in");
     Ok(told)
 }
 

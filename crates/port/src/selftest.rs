@@ -49,7 +49,7 @@ fn to_the_port(trial: &Trial<'_>, queue: usize, socket: &mut Socket) -> Result<(
     let step = |cause: StepError| uplink.nic.step(cause);
     let mut frame = header(info, uplink.nic.state().mac);
     match queue {
-        // What is no IP is the first member's.
+        // What is not IP is for the first queue.
         0 => frame.extend(ETHER_TYPE),
         _ => frame.extend(packet_for(&read(datapath), queue as u32, info.queue_pairs.len() as u32)),
     }
@@ -62,8 +62,8 @@ fn to_the_port(trial: &Trial<'_>, queue: usize, socket: &mut Socket) -> Result<(
     let arrived = until(|| {
         socket.receive(64, &mut got)?;
         let mut found = false;
-        // Frames of others that were quicker than the port's owner are lost to it, and counted as received. Where they are so
-        // many that ours is lost among them, one that no other port can have sent came the same way: by the card.
+        // Frames of others that were quicker than the port's owner are lost to it, and counted as received. Where they
+        // are so many that ours is lost among them, one that no other port can have sent came the same way: by the NIC.
         let own = info.mac.octets();
         let of_a_port = |bytes: &[u8]| mac_at(bytes, 6).is_some_and(|mac| uplink.is_of_a_port(mac));
         for seen in got.drain(..) {
@@ -85,11 +85,12 @@ fn to_the_port(trial: &Trial<'_>, queue: usize, socket: &mut Socket) -> Result<(
     Err(OpenPortError::SelfTest { direction: "to the port", waited_ms: DEADLINE.as_millis() as u64, seen })
 }
 
-/// Has a frame come in at the card.
+/// Has a frame come in at the NIC.
 fn inject(trial: &Trial<'_>, frame: &[u8]) -> Result<(), StepError> {
     let Trial { uplink, datapath, .. } = *trial;
     let index = uplink.nic.info.index.get();
-    // Live frames enter the driver's own path; generic XDP sits behind it, where only a frame received by the stack comes.
+    // Live frames enter the driver's own path; generic XDP sits behind it, where only a frame received by the stack
+    // comes.
     uplink.nic.context.host.run(|| -> Result<(), StepError> {
         match uplink.nic.info.mode {
             Obtained::Native | Obtained::Hw => read(datapath).inject_at_uplink(frame, index, 1)?,
@@ -101,8 +102,8 @@ fn inject(trial: &Trial<'_>, frame: &[u8]) -> Result<(), StepError> {
     })?
 }
 
-/// For a socket whose memory is its client's: a frame to the port that the socket's RX ring tells of. How long it is, is all that can be
-/// seen of it.
+/// For a socket whose memory is its client's: a frame to the port that the socket's RX ring tells of. How long it is,
+/// is all that can be seen of it.
 pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Result<(), OpenPortError> {
     let Trial { uplink, port, info, .. } = *trial;
     if socket.in_fill.is_empty() {
@@ -136,7 +137,7 @@ pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Resul
 ///
 /// A port that may send no such frames, by its rates, shows as much by its guard dropping the probe.
 ///
-/// It is judged by what moves for this port alone: the card loses what others send to it, too, as often as they like.
+/// It is judged by what moves for this port alone: the NIC loses what others send to it, too, as often as they like.
 fn from_the_port(trial: &Trial<'_>, socket: &mut Socket) -> Result<(), OpenPortError> {
     let Trial { uplink, datapath, port, info } = *trial;
     let step = |cause: StepError| uplink.nic.step(cause);
@@ -147,7 +148,7 @@ fn from_the_port(trial: &Trial<'_>, socket: &mut Socket) -> Result<(), OpenPortE
         return Ok(());
     }
     let guard = read(datapath).guard_counters(info.id).map_err(|cause| step(cause.into()))?;
-    let seen = format!("guard {guard:?}; {refused} refused by the card");
+    let seen = format!("guard {guard:?}; {refused} refused by the NIC");
     Err(OpenPortError::SelfTest { direction: "from the port", waited_ms: DEADLINE.as_millis() as u64, seen })
 }
 
@@ -193,8 +194,8 @@ fn until(mut holds: impl FnMut() -> Result<bool, SocketError>) -> Result<bool, S
     }
 }
 
-/// The header of an IPv4 packet that the uplink's program gives to this member. Between two hosts, the flow is that of their
-/// addresses; so many pairs of them are tried that one is found, whatever the program's seed.
+/// The header of an IPv4 packet that the uplink's program gives to this member. Between two hosts, the flow is that of
+/// their addresses; so many pairs of them are tried that one is found, whatever the program's seed.
 fn packet_for(datapath: &Datapath, queue: u32, queues: u32) -> Vec<u8> {
     const LENGTH: u8 = 20 + 23; // with the text and the number behind it
     let host = |number| Ipv4Addr::new(TEST_NET[0], TEST_NET[1], TEST_NET[2], number);

@@ -65,12 +65,13 @@ pub enum ServiceError {
     Close(#[from] CloseError),
 }
 
-/// Hears of losses, on a thread that it must not keep.
+/// Is notified of losses, on a thread that it must not keep.
 pub type OnLoss = Box<dyn Fn(Loss) + Send + Sync>;
-/// Hears of everything else that others do, on a thread that it must not keep.
+/// Is notified of everything else that others do, on a thread that it must not keep.
 pub type OnNotice = Box<dyn Fn(Notice) + Send + Sync>;
 
-/// An instance with its uplinks and ports. Whoever drops it should have closed it: ports that are being opened hold on to it.
+/// An instance with its uplinks and ports. It has to be closed before it is dropped: ports that are being opened hold
+/// on to it.
 #[derive(Default)]
 pub struct Service {
     /// Before the instance, so that it ends first.
@@ -97,7 +98,7 @@ impl Service {
     /// # Errors
     /// [`ServiceError::OpenedBefore`], [`ServiceError::Open`].
     pub fn open(&self, open: impl FnOnce() -> Result<Instance, OpenError>) -> Result<String, ServiceError> {
-        // Held all the while, so that whoever closes waits for what is being made.
+        // Held all the while, so that closing waits for what is being made.
         let mut instance = lock(&self.instance);
         if instance.is_some() || self.over.load(Ordering::SeqCst) {
             return Err(ServiceError::OpenedBefore);
@@ -108,8 +109,8 @@ impl Service {
         Ok(name)
     }
 
-    /// Tells of losses, of those of a port from the moment that it is [announced](Self::announce). The last listener counts. The
-    /// first call for an open instance begins the watch that the other listener hears of, too.
+    /// Tells of losses, of those of a port from the moment that it is [announced](Self::announce). The last listener
+    /// counts. The first call for an open instance begins the watch that the other listener depends on, too.
     ///
     /// # Errors
     /// [`ServiceError::Step`].
@@ -231,7 +232,8 @@ impl Service {
     /// Has the statistics of a pinned port read from a duplicate of its client's socket.
     ///
     /// # Errors
-    /// [`ServiceError::PortUnknown`] where the port is not a pinned one, [`ServiceError::Share`], [`ServiceError::Step`].
+    /// [`ServiceError::PortUnknown`] where the port is not a pinned one, [`ServiceError::Share`],
+    /// [`ServiceError::Step`].
     pub fn share_socket(&self, key: PortKey, socket: BorrowedFd<'_>) -> Result<(), ServiceError> {
         let share = |port: &ServedPort| {
             let ServedPort::Pinned(port) = port else { return Err(ServiceError::PortUnknown { key }) };
@@ -262,7 +264,7 @@ impl Service {
         Ok(self.uplink(uplink)?.statistics()?)
     }
 
-    /// Closes a port. Whoever holds its socket can neither send nor receive any more then.
+    /// Closes a port. A socket of it that is still held can neither send nor receive any more.
     ///
     /// # Errors
     /// [`ServiceError::PortUnknown`], [`ServiceError::Close`].
@@ -286,7 +288,8 @@ impl Service {
         Ok(found.release()?)
     }
 
-    /// Closes everything and leaves the host as it was found. Waits for what is being opened. A second call does nothing.
+    /// Closes everything and leaves the host as it was found. Waits for what is being opened. A second call does
+    /// nothing.
     ///
     /// # Errors
     /// What could not be undone stays in the journal, and the next start tries again.

@@ -16,45 +16,47 @@ use crate::mtu::{MtuLimit, check_mtu, for_mtu};
 /// What a port is to be. `PortSpec::new` has the defaults.
 #[derive(Debug, Clone)]
 pub struct PortSpec {
-    /// The user whose it is: its name is one among this user's ports, and other users' ports are not told of in its errors.
-    /// Default: root.
+    /// The user whose it is: its name is one among this user's ports, and other users' ports are not told of in its
+    /// errors. Default: root.
     pub owner: u32,
-    /// Its name, unique on the uplink among the ports of its owner, of 1 to 64 letters, digits, `-`, `_` and `.`; made up
-    /// where there is none.
+    /// Its name, unique on the uplink among the ports of its owner, of 1 to 64 letters, digits, `-`, `_` and `.`; made
+    /// up where there is none.
     pub name: Option<String>,
     /// Its addresses on the uplink's network; at least one.
     pub addresses: Vec<IpAddr>,
-    /// Its MAC. Default: locally administered, and the same whenever its owner opens a port of this name on this NIC, or,
-    /// without a name, with these addresses; nobody can choose it by a name. A MAC that is given is good for no link-local
-    /// address by itself.
+    /// Its MAC. Default: locally administered, and the same whenever its owner opens a port of this name on this NIC,
+    /// or, without a name, with these addresses; nobody can choose it by a name. A MAC that is given is good for no
+    /// link-local address by itself.
     pub mac: Option<MacAddr>,
     /// Its VLAN, 1 to 4094: all its frames carry this tag. Default: none do.
     pub vlan: Option<u32>,
     /// Its MTU in bytes, at most the uplink's, which is the default.
     pub mtu: Option<u32>,
-    /// Its queues, 1 to 8: each is a queue pair with a socket, a UMEM and rings of its own. The uplink's program decides by
-    /// a frame's flow which of them gets it, the same for both directions; what is not IP is the first one's. A pinned port
-    /// has one, whatever this says.
+    /// Its queues, 1 to 8: each is a queue pair with a socket, a UMEM and rings of its own. The uplink's program
+    /// decides by a frame's flow which of them gets it, the same for both directions; what is not IP is the first
+    /// one's. A pinned port has one, whatever this says.
     pub queues: u32,
     /// What it may send that others may not. Default: nothing.
     pub rights: Rights,
-    /// How many frames a second it may send to the uplink of the kinds that reach everybody there. Default: as many as it
-    /// likes.
+    /// How many frames a second it may send to the uplink of the kinds that reach everybody there. Default: as many as
+    /// it likes.
     pub rates: Rates,
-    /// How long frames gather at each of its inner ends once some have been handled: fewer wake-ups, and each frame late by
-    /// so much at most. A refusal is told in `attempts`, and that skb mode has no such thing. Default: not at all.
+    /// How long frames gather at each of its inner ends once some have been handled: fewer wake-ups, and each frame
+    /// late by so much at most. A refusal is told in `attempts`, and that skb mode has no such thing. Default: not at
+    /// all.
     pub coalesce: Option<Duration>,
-    /// UMEM and rings, of each queue. This and what follows is about the port's sockets, and so not for a pinned port, whose
-    /// client makes its socket.
+    /// UMEM and rings, of each queue. This and what follows is about the port's sockets, and so not for a pinned port,
+    /// whose client makes its socket.
     pub layout: Layout,
     /// Whether each UMEM lies in huge pages. A fall-back is told in `attempts`.
     pub huge_pages: HugePages,
-    /// Whether a frame may take several chunks (`XDP_USE_SG`). Default: where the MTU asks for it. What the layout says is
-    /// not asked.
+    /// Whether a frame may take several chunks (`XDP_USE_SG`). Default: where the MTU asks for it. What the layout says
+    /// is not asked.
     pub multi_buffer: Option<bool>,
     /// How its sockets are bound.
     pub bind: BindRequest,
-    /// Whether its sockets prefer busy polling, which its owner may not be able to ask for. A refusal is told in `attempts`.
+    /// Whether its sockets prefer busy polling, which its owner may not be able to ask for. A refusal is told in
+    /// `attempts`.
     pub busy_poll: Option<BusyPoll>,
 }
 
@@ -91,8 +93,8 @@ impl PortSpec {
         }
     }
 
-    /// Whether there can be such a port at all, whatever others have and whoever asks: opening one refuses no other for such
-    /// a reason. It asks the kernel nothing. Of the uplink only its MTU counts, and not where it is not given.
+    /// Whether there can be such a port at all, whatever others have and whoever asks: opening one refuses no other for
+    /// such a reason. It asks the kernel nothing. Of the uplink only its MTU counts, and not where it is not given.
     ///
     /// # Errors
     /// [`OpenPortError`] for what is wrong with the options themselves.
@@ -108,7 +110,7 @@ impl PortSpec {
     /// The same, with frames of this shape, where it is known. Returns the VLAN.
     pub(crate) fn validated(&self, layout: Option<&Layout>, uplink: Option<&MtuLimit>) -> Result<Vlan, OpenPortError> {
         if !(1..=MAX_MEMBERS).contains(&self.queues) {
-            return Err(OpenPortError::QueuesUnfit { queues: self.queues, limit: MAX_MEMBERS });
+            return Err(OpenPortError::QueuesInvalid { queues: self.queues, limit: MAX_MEMBERS });
         }
         self.name.as_deref().map_or(Ok(()), check_name)?;
         let vlan = match self.vlan {
@@ -124,22 +126,23 @@ impl PortSpec {
         for (at, address) in self.addresses.iter().enumerate() {
             let twice = || self.addresses[..at].contains(address).then_some("listed twice");
             if let Some(what) = never_a_host(*address).or_else(twice) {
-                return Err(OpenPortError::AddressUnfit { address: address.to_string(), what: what.into() });
+                return Err(OpenPortError::AddressInvalid { address: address.to_string(), what: what.into() });
             }
         }
         Ok(vlan)
     }
 
-    /// What opening it sends to the neighbours: a question and an announcement for each address, its link-local one included.
+    /// What opening it sends to the neighbours: a question and an announcement for each address, its link-local one
+    /// included.
     pub(crate) fn neighbour_traffic(&self) -> NeighbourTraffic {
         let addresses = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX).saturating_add(1);
         NeighbourTraffic { frames: addresses.saturating_mul(2), rate: self.rates.broadcast }
     }
 }
 
-/// The default of a client that makes its socket itself. Of its UMEM, twice as many frames of 2048 bytes: 4 MiB. Twice that
-/// would be the 8 MiB that most systems let a user lock, to the byte; but the io_uring of Node's own event loop counts
-/// against them, too.
+/// The default of a client that makes its socket itself. Of its UMEM, twice as many frames of 2048 bytes: 4 MiB. Twice
+/// that would be the 8 MiB that most systems let a user lock, to the byte; but the io_uring of Node's own event loop
+/// counts against them, too.
 pub const CLIENT_RING_SIZE: u32 = 1024;
 
 /// Sizes of a UMEM and its rings, as a client gives them: what is left out has its default here.
@@ -181,18 +184,18 @@ impl LayoutSpec {
 /// The addresses in these texts, each without the length of its prefix.
 ///
 /// # Errors
-/// [`OpenPortError::AddressUnfit`] for the first that is not an address.
+/// [`OpenPortError::AddressInvalid`] for the first that is not an address.
 pub fn parse_addresses(texts: &[String]) -> Result<Vec<IpAddr>, OpenPortError> {
     let parse = |text: &String| {
         text.parse()
-            .map_err(|_| OpenPortError::AddressUnfit { address: text.clone(), what: "not an IP address".into() })
+            .map_err(|_| OpenPortError::AddressInvalid { address: text.clone(), what: "not an IP address".into() })
     };
     texts.iter().map(parse).collect()
 }
 
 /// The VLAN of this number.
 fn vlan_of(vlan: u32) -> Result<Vlan, OpenPortError> {
-    u16::try_from(vlan).ok().and_then(Vlan::tagged).ok_or(OpenPortError::VlanUnfit { vlan })
+    u16::try_from(vlan).ok().and_then(Vlan::tagged).ok_or(OpenPortError::VlanInvalid { vlan })
 }
 
 fn check_name(name: &str) -> Result<(), OpenPortError> {
@@ -200,7 +203,7 @@ fn check_name(name: &str) -> Result<(), OpenPortError> {
     if (1..=64).contains(&name.len()) && name.chars().all(fits) {
         Ok(())
     } else {
-        Err(OpenPortError::NameUnfit { name: name.into() })
+        Err(OpenPortError::NameInvalid { name: name.into() })
     }
 }
 
@@ -243,7 +246,7 @@ mod tests {
             good().check(kind, None).unwrap();
         }
         for vlan in [0, 4095, 4096, 65_537, u32::MAX] {
-            refused(&PortSpec { vlan: Some(vlan), ..good() }, &format!("{vlan} is no"));
+            refused(&PortSpec { vlan: Some(vlan), ..good() }, &format!("{vlan} is not a VLAN ID"));
         }
         for queues in [0, MAX_MEMBERS + 1] {
             refused(&PortSpec { queues, ..good() }, &format!("{queues} queues"));

@@ -14,8 +14,8 @@ use crate::uplink_state::UplinkState;
 use crate::vlans::{self, VlanAccess};
 
 impl UplinkState {
-    /// Whether frames that come in are seen, and as they came: test frames would be seen without that, since they run the
-    /// program wherever it is.
+    /// Whether frames that come in are seen, and as they came: test frames would be seen without that, since they run
+    /// the program wherever it is.
     pub(crate) fn check(&self) -> Result<(), StepError> {
         for repair in self.repair_own().into_iter().chain(self.hold_offloads()) {
             repair.outcome?;
@@ -75,8 +75,9 @@ impl UplinkState {
         Some(Repair { part: Part::Program { key: None, program: "uplink", device, why }, outcome })
     }
 
-    /// Looks whether the program sees what the NIC receives, and attaches it anew where the driver has stopped running it. In
-    /// skb mode it is the stack that runs it, and that loses none; there a frame may come that the program is not to see.
+    /// Looks whether the program sees what the NIC receives, and attaches it anew where the driver has stopped running
+    /// it. In skb mode it is the stack that runs it, and that loses none; there a frame may come that the program is
+    /// not to see.
     pub(crate) fn check_delivery(&self) -> Option<Repair> {
         let (attachment, datapath) = self.attached().filter(|_| self.nic.info.mode == Obtained::Native)?;
         let device = self.nic.context.host.links.by_index(self.nic.info.index).ok()?;
@@ -100,8 +101,8 @@ impl UplinkState {
         }
     }
 
-    /// Lets VLANs of ports in again that somebody has shut out: a device of the host that asked for one is gone, or a filter
-    /// was switched on.
+    /// Lets VLANs of ports in again that somebody has shut out: a device of the host that asked for one is gone, or a
+    /// filter was switched on.
     fn hold_vlans(&self) -> Vec<Repair> {
         let Some(ids) = self.lock().as_ref().map(|managed| managed.filters.vlans()) else { return Vec::new() };
         ids.into_iter().filter_map(|id| self.hold_vlan(id)).collect()

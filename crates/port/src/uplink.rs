@@ -42,17 +42,17 @@ pub struct Uplink {
 impl Uplink {
     pub(crate) fn open(context: Arc<Context>, options: &UplinkOptions) -> Result<Self, ManageError> {
         let device = options.device.clone();
-        let card = context.host.links.by_name(&device).map_err(|error| match error {
+        let nic = context.host.links.by_name(&device).map_err(|error| match error {
             LinkError::DeviceMissing { .. } => ManageError::DeviceMissing { device: device.clone() },
             other => ManageError::Step { device: device.clone(), cause: other.into() },
         })?;
         // The loopback device has six zeros.
-        let mac = card.mac.filter(|mac| mac.octets() != [0; 6]);
+        let mac = nic.mac.filter(|mac| mac.octets() != [0; 6]);
         let Some(mac) = mac else { return Err(ManageError::NotEthernet { device }) };
-        if let Some(why) = card.deaf {
+        if let Some(why) = nic.deaf {
             return Err(ManageError::Deaf { device, why });
         }
-        if let Some(there) = card.xdp.first() {
+        if let Some(there) = nic.xdp.first() {
             if let Some(instance) = pins::owner(&context.paths.all_pins(), there.program_id) {
                 return Err(ManageError::AlreadyManaged { device, instance });
             }
@@ -62,11 +62,11 @@ impl Uplink {
             return Err(ManageError::ForeignProgram { device, id, name, tag, mode });
         }
         let scope = Scope::Uplink { device };
-        let opened = attach(&context, &scope, &card, mac, options).inspect_err(|_| {
+        let opened = attach(&context, &scope, &nic, mac, options).inspect_err(|_| {
             let _ = context.undo(&scope);
         });
         let (info, managed) = opened?;
-        let seen = NicState::of(&card).expect("it has a MAC");
+        let seen = NicState::of(&nic).expect("it has a MAC");
         let state = UplinkState::new(Nic::new(context, info, seen), managed);
         // The first look tells nothing; a link that goes away before the second is noticed by it.
         let _ = state.check_delivery();
@@ -96,9 +96,10 @@ impl Uplink {
         Port::open(Arc::clone(&self.state), spec)
     }
 
-    /// Opens a port with one queue, on the UMEM of another port of the same client: of any uplink of the instance. `in_fill` are
-    /// the chunks for its FILL ring, which are the client's to give. The socket goes to that client; what of the UMEM this
-    /// process has is its socket alone. A self-test frame comes back as a descriptor, unread; none is sent.
+    /// Opens a port with one queue, on the UMEM of another port of the same client: of any uplink of the instance.
+    /// `in_fill` are the chunks for its FILL ring, which are the client's to give. The socket goes to that client; what
+    /// of the UMEM this process has is its socket alone. A self-test frame comes back as a descriptor, unread; none is
+    /// sent.
     ///
     /// # Errors
     /// See [`OpenPortError`]; nothing of the port is left.
@@ -111,8 +112,8 @@ impl Uplink {
         BrokeredPort::open_shared(Arc::clone(&self.state), spec, umem, in_fill)
     }
 
-    /// Opens a port whose inner end is in its client's namespace and whose socket the client makes. No self-test is possible.
-    /// Frames for the port that come before its socket are dropped, and counted as `no_socket`.
+    /// Opens a port whose inner end is in its client's namespace and whose socket the client makes. No self-test is
+    /// possible. Frames for the port that come before its socket are dropped, and counted as `no_socket`.
     ///
     /// # Errors
     /// See [`OpenPortError`]; nothing of the port is left.
@@ -153,13 +154,13 @@ impl Uplink {
 fn attach(
     context: &Context,
     scope: &Scope,
-    card: &Device,
+    nic: &Device,
     mac: MacAddr,
     options: &UplinkOptions,
 ) -> Result<(UplinkInfo, Managed), ManageError> {
     let device = &options.device;
     let step = |cause| ManageError::Step { device: device.clone(), cause };
-    let features = || context.host.links.xdp_features(card.index).ok().flatten();
+    let features = || context.host.links.xdp_features(nic.index).ok().flatten();
     let features_before = features();
 
     let folder = PinPath::uplink(device);
@@ -168,7 +169,7 @@ fn attach(
     pins::remove(&pins).map_err(step)?;
     let mut datapath = context
         .change(scope, Change::Pins { folder: folder.clone() }, || {
-            let options = DatapathOptions { uplink_mtu: card.mtu, flow_seed: random(), pins: Some(&pins) };
+            let options = DatapathOptions { uplink_mtu: nic.mtu, flow_seed: random(), pins: Some(&pins) };
             Ok(Datapath::load(options)?)
         })
         .map_err(|error| match error {
@@ -176,13 +177,13 @@ fn attach(
             other => step(other),
         })?;
 
-    // A card that strips tags would show a frame of some VLAN as an untagged one, and so to a port of none.
-    let mut attempts = offloads::switch_off(context, scope, card, Offload::VlanRx).map_err(step)?;
+    // A NIC that strips tags would show a frame of some VLAN as an untagged one, and so to a port of none.
+    let mut attempts = offloads::switch_off(context, scope, nic, Offload::VlanRx).map_err(step)?;
 
     let pin = folder.file(UPLINK_LINK);
     let attach = || {
         context.change(scope, Change::Attachment { pin: pin.clone() }, || {
-            let target = xsknet_bpf::Device { name: device.to_string(), index: card.index.get() };
+            let target = xsknet_bpf::Device { name: device.to_string(), index: nic.index.get() };
             context.host.run(|| {
                 let mut attachment = datapath.attach_uplink(&target, options.mode)?;
                 context.passed("the uplink's program is attached");
@@ -191,17 +192,17 @@ fn attach(
             })?
         })
     };
-    let (attachment, switched) = offloads::recorded(context, scope, card, attach).map_err(|error| match error {
+    let (attachment, switched) = offloads::recorded(context, scope, nic, attach).map_err(|error| match error {
         StepError::Attach(cause) => ManageError::Attach { device: device.clone(), cause },
         other => step(other),
     })?;
-    let index = card.index;
+    let index = nic.index;
     context.host.run(|| datapath.set_uplink(index.get())).and_then(|set| set.map_err(StepError::from)).map_err(step)?;
     context.passed("the uplink's slot is set");
 
     attempts.extend(Attempt::programs("uplink", attachment.tried()));
     attempts.extend(switched);
-    let driver = context.host.ethtool.driver(&card.name).unwrap_or_default();
+    let driver = context.host.ethtool.driver(&nic.name).unwrap_or_default();
     attempts.extend(unfinished_checksums(&driver, attachment.obtained()));
     let info = UplinkInfo {
         device: device.clone(),
@@ -228,7 +229,7 @@ fn random() -> u32 {
     u32::from_ne_bytes(bytes)
 }
 
-/// A sender's stack leaves checksums to its card. A pair and a hypervisor have none, and hand the packet on as it is.
+/// A sender's stack leaves checksums to its NIC. A pair and a hypervisor have none, and hand the packet on as it is.
 fn unfinished_checksums(driver: &str, mode: Obtained) -> Option<Attempt> {
     let sender = match (driver, mode) {
         ("veth", _) => "a kernel sends at the other end of this pair",
@@ -237,7 +238,8 @@ fn unfinished_checksums(driver: &str, mode: Obtained) -> Option<Attempt> {
         _ => return None,
     };
     let why = format!(
-        "not known: what {sender} comes with unfinished checksums, and looks damaged, unless `ethtool -K <that end> tx off` was run there"
+        "not known: what {sender} comes with unfinished checksums, and looks damaged, unless `ethtool -K <that end> \
+         tx off` was run there"
     );
     Some(Attempt { hook: "uplink", step: "whole checksums".into(), errno: None, why })
 }

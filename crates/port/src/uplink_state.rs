@@ -61,8 +61,8 @@ pub(crate) struct Managed {
     injector: Option<Arc<Injector>>,
     /// The last readings of the ports that were here.
     pub(crate) closed: PortStatistics,
-    /// Dropped, not detached: the pin keeps the program until the journal's undo removes it. With a lock of its own, since it may
-    /// have to wait for the kernel's of all devices (RTNL).
+    /// Dropped, not detached: the pin keeps the program until the journal's undo removes it. With a lock of its own,
+    /// since it may have to wait for the kernel's of all devices (RTNL).
     pub(crate) attachment: Arc<Mutex<Attachment>>,
 }
 
@@ -107,7 +107,8 @@ impl UplinkState {
         self.lock().is_some()
     }
 
-    /// Forgets the live objects, and leaves the undoing to the instance's own. Waits for those who make or unmake ports.
+    /// Forgets the live objects, and leaves the undoing to the instance's own. Waits for those who make or unmake
+    /// ports.
     pub(crate) fn let_go(&self) {
         let _alone = self.work.write().unwrap_or_else(PoisonError::into_inner);
         self.lock().take();

@@ -1,7 +1,9 @@
-//! Tells when others take away, spoil or change the devices that uplinks and ports are made of, and repairs what can be repaired.
+//! Tells when others take away, spoil or change the devices that uplinks and ports are made of, and repairs what can be
+//! repaired.
 //!
-//! One thread waits for the events of all namespaces. The owner of a namespace can make as many as it likes, so that no namespace
-//! gets more than a small share of the thread: it reads some of the events, looks once, and reads no more there for a while.
+//! One thread waits for the events of all namespaces. The owner of a namespace can make as many as it likes, so that no
+//! namespace gets more than a small share of the thread: it reads some of the events, looks once, and reads no more
+//! there for a while.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -29,28 +31,28 @@ use crate::uplink_state::UplinkState;
 pub enum Notice {
     /// Something is gone.
     Lost(Loss),
-    /// A card is not what it was. Guards and the MACs of outer ends have followed.
+    /// A NIC is not what it was. Guards and the MACs of outer ends have followed.
     Changed {
-        /// The card, by the name that it had when it became an uplink.
+        /// The NIC, by the name that it had when it became an uplink.
         uplink: DeviceName,
         /// What it is now.
         nic: NicState,
     },
     /// The host has got an address that a port has, too: both answer for it.
     Conflict {
-        /// The card of the port.
+        /// The NIC of the port.
         uplink: DeviceName,
         /// The port.
         key: PortKey,
         /// The address.
         address: IpAddr,
     },
-    /// Somebody took a program off its device, or a driver had stopped running a card's, and it was put back; frames of the meantime took
-    /// the host's way. Where that fails, a port is [`Lost`](Self::Lost), and a card is tried again.
+    /// Somebody took a program off its device, or a driver had stopped running a NIC's, and it was put back; frames of
+    /// the meantime took the host's way. Where that fails, a port is [`Lost`](Self::Lost), and a NIC is tried again.
     Repaired {
-        /// The card.
+        /// The NIC.
         uplink: DeviceName,
-        /// The port whose pair it is; `None` for the card's own program.
+        /// The port whose pair it is; `None` for the NIC's own program.
         key: Option<PortKey>,
         /// `"uplink"`, `"guard"` or `"port"`.
         program: &'static str,
@@ -61,20 +63,20 @@ pub enum Notice {
         /// Why it is not back.
         failure: Option<String>,
     },
-    /// Somebody had a card shut out a VLAN of ports, by deleting the host's device of it for one, and it is let in again. Where that fails,
-    /// it is tried again.
+    /// Somebody had a NIC shut out a VLAN of ports, by deleting the host's device of it for one, and it is let in
+    /// again. Where that fails, it is tried again.
     Vlan {
-        /// The card.
+        /// The NIC.
         uplink: DeviceName,
         /// The VLAN.
         vlan: u16,
         /// Why nothing of it comes in.
         failure: Option<String>,
     },
-    /// Somebody switched an offload of a card on that keeps VLANs apart only while it is off, and it was switched off again. In the
-    /// meantime frames of any VLAN looked untagged. Where that fails, it is tried again.
+    /// Somebody switched an offload of a NIC on that keeps VLANs apart only while it is off, and it was switched off
+    /// again. In the meantime frames of any VLAN looked untagged. Where that fails, it is tried again.
     Offload {
-        /// The card.
+        /// The NIC.
         uplink: DeviceName,
         /// The kernel's name of it.
         offload: String,
@@ -133,7 +135,7 @@ impl Watch {
     }
 }
 
-/// Whoever hears of a loss may drop the watch; it ends a moment later then.
+/// A listener may drop the watch; it ends a moment later then.
 impl Drop for Watch {
     fn drop(&mut self) {
         let told = rustix::io::write(&*self.end, &1_u64.to_ne_bytes());
@@ -155,9 +157,9 @@ struct Watcher<H> {
     /// Rings when an inner end in a client's namespace comes or goes.
     bell: Arc<OwnedFd>,
     clients: BTreeMap<PortKey, Watched>,
-    /// The cards as they were told last.
+    /// The NICs as they were told last.
     nics: BTreeMap<IfIndex, NicState>,
-    /// What of which card cannot be repaired.
+    /// What of which NIC cannot be repaired.
     failing: HashSet<(IfIndex, Part)>,
     told: HashSet<Subject>,
     /// When to look at the programs next.
@@ -176,7 +178,7 @@ struct Watched {
 /// What is lost once.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Subject {
-    Card(IfIndex),
+    Nic(IfIndex),
     Port(PortKey),
     Address(PortKey, IpAddr),
 }
@@ -262,7 +264,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
         Ok(())
     }
 
-    /// Looks what has changed about the cards that `suspect` picks.
+    /// Looks what has changed about the NICs that `suspect` picks.
     fn compare(&mut self, suspect: &dyn Fn(IfIndex) -> bool) {
         for uplink in open_uplinks(&self.uplinks) {
             let index = uplink.nic.info.index;
@@ -398,7 +400,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
     /// Once each.
     fn tell(&mut self, index: IfIndex, loss: Loss) {
         let subject = match &loss {
-            Loss::Uplink { .. } => Subject::Card(index),
+            Loss::Uplink { .. } => Subject::Nic(index),
             Loss::Port { key, .. } => {
                 self.clients.remove(key);
                 Subject::Port(*key)
@@ -409,7 +411,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
             if self.told.len() > FEW_TOLD {
                 let open = open_ports(&self.uplinks);
                 self.told.retain(|told| {
-                    matches!(told, Subject::Card(_))
+                    matches!(told, Subject::Nic(_))
                         || matches!(told, Subject::Port(key) | Subject::Address(key, _) if open.contains(key))
                 });
             }

@@ -1,5 +1,5 @@
-//! A client asks to be somebody else: by a MAC, by an address, by a name that is hashed to one. It becomes nobody that is there, and
-//! what it learns by a refusal names nobody else's ports.
+//! A client asks to be somebody else: by a MAC, by an address, by a name that is hashed to one. It becomes nobody that
+//! is there, and what it learns by a refusal names nobody else's ports.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -67,15 +67,15 @@ fn a_port_with_the_mac_of_a_neighbour_on_the_wire_is_refused(#[case] mode: Mode,
         let beside = serve(open(&uplink, of(ALICE, 5)));
         meet(&stage, known);
         let far = stage.lab.far_mac();
-        let unfit = |error: &OpenPortError| {
+        let invalid = |error: &OpenPortError| {
             assert!(matches!(error, OpenPortError::MacTaken { mac, .. } if *mac == far), "{error:?}");
             assert_tells(error, &[&far.to_string()]);
             assert!(error.hint().is_some());
         };
-        unfit(&refused(&stage, || uplink.open_port(PortSpec { mac: Some(far), ..of(BOB, 0) })));
+        invalid(&refused(&stage, || uplink.open_port(PortSpec { mac: Some(far), ..of(BOB, 0) })));
         let options = PortSpec { mac: Some(far), owner: NOBODY, ..pinned_options(0) };
         if mode == Mode::Native {
-            unfit(&refused(&stage, || uplink.open_pinned(options, client(&clients))));
+            invalid(&refused(&stage, || uplink.open_pinned(options, client(&clients))));
         }
         // A MAC that nobody has is nobody's affair.
         let free = MacAddr::random_local();
@@ -107,7 +107,7 @@ fn a_port_with_the_address_of_a_neighbour_on_the_wire_is_refused(#[case] address
         let instance = stage.open();
         let uplink = manage(&instance, mode);
         let far = stage.lab.far_mac().to_string();
-        let unfit = |error: &OpenPortError| {
+        let invalid = |error: &OpenPortError| {
             assert!(matches!(error, OpenPortError::AddressTaken { address: its, .. } if *its == address), "{error:?}");
             assert_tells(error, &[&address.to_string(), &far]);
             assert!(error.hint().is_some());
@@ -115,10 +115,10 @@ fn a_port_with_the_address_of_a_neighbour_on_the_wire_is_refused(#[case] address
         // Alone, and behind one that is free.
         for addresses in [vec![address], vec![port_addresses(0)[0], address]] {
             let options = || PortSpec { addresses: addresses.clone(), ..of(BOB, 0) };
-            unfit(&refused(&stage, || uplink.open_port(options())));
+            invalid(&refused(&stage, || uplink.open_port(options())));
             if mode == Mode::Native {
                 let options = PortSpec { addresses: addresses.clone(), owner: NOBODY, ..pinned_options(0) };
-                unfit(&refused(&stage, || uplink.open_pinned(options, client(&clients))));
+                invalid(&refused(&stage, || uplink.open_pinned(options, client(&clients))));
             }
         }
         close(open(&uplink, of(BOB, 0)));
@@ -195,7 +195,7 @@ fn the_mac_of_a_name_differs_from_machine_to_machine_and_stays_over_a_restart() 
         let [own, other] = ["/run/state-here", "/run/state-there"].map(Path::new);
         let first = mac_on(&here, own);
         assert_eq!(mac_on(&here, own), first, "after a restart");
-        // Another secret alone, another card alone, and both.
+        // Another secret alone, another NIC alone, and both.
         let all = [first, mac_on(&here, other), mac_on(&there, own), mac_on(&there, other)];
         for (at, mac) in all.iter().enumerate() {
             assert!(!all[..at].contains(mac), "{all:?}");

@@ -1,5 +1,5 @@
-//! Whatever the client of a pinned port does with what is its own (the map, its pin, the device, the namespace), its port is undone
-//! without its help: closed, or swept after a crash. Nobody else is kept from anything meanwhile.
+//! Whatever the client of a pinned port does with what is its own (the map, its pin, the device, the namespace), its
+//! port is undone without its help: closed, or swept after a crash. Nobody else is kept from anything meanwhile.
 
 use std::any::Any;
 use std::ffi::CString;

@@ -279,15 +279,15 @@ fn a_port_whose_pair_was_deleted_is_no_port(#[case] mode: Mode) {
 fn without_the_card_there_is_no_uplink(#[case] mode: Mode) {
     let mut scene = Scene::new(mode);
     let links = scene.lab().host.links();
-    links.delete(links.by_name(&device(CARD)).expect("the card").index).expect("deleted");
+    links.delete(links.by_name(&device(CARD)).expect("the NIC").index).expect("deleted");
     let good = scene.outward().frame(0);
     let before = guard(&scene);
     send(&mut scene.port, &good);
     wait_until("the guard's verdict", SECOND, || guard(&scene).seen() > before.seen());
-    assert_moved("out of a card that is gone", guard(&scene) - before, Counter::NoUplink);
+    assert_moved("out of a NIC that is gone", guard(&scene) - before, Counter::NoUplink);
     let Scene { port, uplink, instance, .. } = scene;
     close(port);
-    uplink.release().expect("a card that is gone needs no undoing");
+    uplink.release().expect("a NIC that is gone needs no undoing");
     instance.close().expect("closing undoes everything");
 }
 

@@ -1,5 +1,5 @@
-//! Names and changes of a host as nobody would think of them, each sequence generated: a card is called anything that the kernel takes,
-//! and changes at any moment while frames come and go.
+//! Names and changes of a host as nobody would think of them, each sequence generated: a NIC is called anything that
+//! the kernel takes, and changes at any moment while frames come and go.
 //!
 //! The sequences are the same in each run. Others: `PROPTEST_RNG_SEED=7 PROPTEST_CASES=100 cargo test … host_changes`.
 
@@ -81,7 +81,7 @@ fn changes() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// What the host's administrator does to the card.
+/// What the host's administrator does to the NIC.
 struct Administrator<'a> {
     stage: &'a Stage,
     index: IfIndex,
@@ -95,7 +95,7 @@ struct Administrator<'a> {
 
 impl<'a> Administrator<'a> {
     fn new(stage: &'a Stage) -> Self {
-        let was = stage.lab.host.links().by_name(&device(CARD)).expect("the card");
+        let was = stage.lab.host.links().by_name(&device(CARD)).expect("the NIC");
         let ethtool = Ethtool::in_namespace(stage.lab.host.namespace()).expect("ethtool");
         let features = ethtool.features(&was.name).expect("features");
         let (addresses, set) = (Vec::new(), BTreeSet::new());
@@ -103,7 +103,7 @@ impl<'a> Administrator<'a> {
     }
 
     fn card(&self) -> Device {
-        self.stage.lab.host.links().by_index(self.index).expect("the card")
+        self.stage.lab.host.links().by_index(self.index).expect("the NIC")
     }
 
     fn make(&mut self, change: &Change) {
@@ -233,7 +233,7 @@ fn a_card_may_have_any_name_that_the_kernel_takes() {
         on_fresh_mounts(|| {
             let stage = Stage::plain();
             let links = stage.lab.host.links();
-            let index = links.by_name(&device(CARD)).expect("the card").index;
+            let index = links.by_name(&device(CARD)).expect("the NIC").index;
             links.rename(index, &name).expect("the kernel takes it");
             let before = stage.snapshot();
             let instance = stage.open();

@@ -21,8 +21,8 @@ fn payload(number: u32, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Answers what a host is asked in one frame, and sends every packet in several frames back in these very frames. Returns how many of those
-/// there were and the most frames one had.
+/// Answers what a host is asked in one frame, and sends every packet in several frames back in these very frames.
+/// Returns how many of those there were and the most frames one had.
 fn echo_until(port: &mut Port, over: &AtomicBool) -> (u32, usize) {
     let responder = responder(port);
     let mut frames: Vec<Frame> = Vec::new();

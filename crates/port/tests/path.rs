@@ -1,4 +1,4 @@
-//! Frames along the whole path: wire, card, uplink program, DEVMAP, pair, XSKMAP, socket, and back out.
+//! Frames along the whole path: wire, NIC, uplink program, DEVMAP, pair, XSKMAP, socket, and back out.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use xsknet_port::PortSpec;
 use xsknet_testkit::{Asker, CARD, FAR, FarSource, HOST4, HOST6, NumberedFrames, REMOTE4, Wire, port_addresses};
 use xsknet_xsk::{BindMode, BindRequest, Layout};
 
-/// Whether the card said that it transmits redirected frames.
+/// Whether the NIC said that it transmits redirected frames.
 fn transmits(features: Option<XdpFeatures>) -> bool {
     features.expect("this kernel tells").contains(XdpFeatures::NDO_XMIT)
 }

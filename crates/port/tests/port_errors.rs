@@ -1,5 +1,5 @@
-//! Every way in which a port does not open is told by its own variant, with its nouns, and has changed nothing: neither the
-//! machine nor the port beside it.
+//! Every way in which a port does not open is told by its own variant, with its nouns, and has changed nothing: neither
+//! the machine nor the port beside it.
 //!
 //! A descriptor outside the UMEM, which only a broken kernel or another user of the rings could produce, is provoked in
 //! crates/xsk/tests/kernel.rs.
@@ -47,7 +47,7 @@ struct First {
 }
 
 fn addresses(first: &First) -> Vec<Row> {
-    const UNFIT: fn(&Is) -> bool = |error| matches!(error, Is::AddressUnfit { .. });
+    const INVALID: fn(&Is) -> bool = |error| matches!(error, Is::AddressInvalid { .. });
     const TAKEN: fn(&Is) -> bool = |error| matches!(error, Is::AddressTaken { .. });
     let at = |addresses: &[&str]| {
         let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
@@ -57,18 +57,18 @@ fn addresses(first: &First) -> Vec<Row> {
     let (v4, v6, link_local) = (first.v4.to_string(), first.v6.to_string(), first.link_local.to_string());
     vec![
         row(at(&[]), |error| matches!(error, Is::NoAddress), ["at least one address"]),
-        row(at(&["0.0.0.0"]), UNFIT, ["0.0.0.0", "unspecified"]),
-        row(at(&["::"]), UNFIT, ["::", "unspecified"]),
-        row(at(&["127.0.0.1"]), UNFIT, ["127.0.0.1", "loopback"]),
-        row(at(&["::1"]), UNFIT, ["::1", "loopback"]),
-        row(at(&["224.0.0.1"]), UNFIT, ["224.0.0.1", "multicast"]),
-        row(at(&["ff02::1"]), UNFIT, ["ff02::1", "multicast"]),
-        row(at(&["255.255.255.255"]), UNFIT, ["255.255.255.255", "broadcast"]),
-        row(at(&["::ffff:192.0.2.9"]), UNFIT, ["::ffff:192.0.2.9", "IPv4"]),
-        row(at(&["192.0.2.30", "192.0.2.30"]), UNFIT, ["192.0.2.30", "twice"]),
-        row(at(&["192.0.2.0"]), UNFIT, ["192.0.2.0", "the address of the card's network itself, a /24"]),
-        row(at(&["192.0.2.255"]), UNFIT, ["192.0.2.255", "the broadcast address of the card's network, a /24"]),
-        row(at(&["192.0.2.30", "2001:db8::"]), UNFIT, ["2001:db8::", "all routers", "a /64"]),
+        row(at(&["0.0.0.0"]), INVALID, ["0.0.0.0", "unspecified"]),
+        row(at(&["::"]), INVALID, ["::", "unspecified"]),
+        row(at(&["127.0.0.1"]), INVALID, ["127.0.0.1", "loopback"]),
+        row(at(&["::1"]), INVALID, ["::1", "loopback"]),
+        row(at(&["224.0.0.1"]), INVALID, ["224.0.0.1", "multicast"]),
+        row(at(&["ff02::1"]), INVALID, ["ff02::1", "multicast"]),
+        row(at(&["255.255.255.255"]), INVALID, ["255.255.255.255", "broadcast"]),
+        row(at(&["::ffff:192.0.2.9"]), INVALID, ["::ffff:192.0.2.9", "IPv4"]),
+        row(at(&["192.0.2.30", "192.0.2.30"]), INVALID, ["192.0.2.30", "twice"]),
+        row(at(&["192.0.2.0"]), INVALID, ["192.0.2.0", "the address of the NIC's network itself, a /24"]),
+        row(at(&["192.0.2.255"]), INVALID, ["192.0.2.255", "the broadcast address of the NIC's network, a /24"]),
+        row(at(&["192.0.2.30", "2001:db8::"]), INVALID, ["2001:db8::", "all routers", "a /64"]),
         taken(&v4, "port `first`"),
         taken(&v6, "port `first`"),
         taken(&link_local, "port `first`"),
@@ -79,22 +79,22 @@ fn addresses(first: &First) -> Vec<Row> {
 }
 
 fn macs(first: &First, lab: &Lab) -> Vec<Row> {
-    const UNFIT: fn(&Is) -> bool = |error| matches!(error, Is::MacUnfit { .. });
+    const INVALID: fn(&Is) -> bool = |error| matches!(error, Is::MacInvalid { .. });
     const TAKEN: fn(&Is) -> bool = |error| matches!(error, Is::MacTaken { .. });
     let with = |mac| PortSpec { mac: Some(mac), ..good() };
     let (card, group) = (lab.card_mac(), MacAddr::new([1, 0, 0x5e, 0, 0, 1]));
     vec![
         row(with(first.mac), TAKEN, [&first.mac.to_string(), CARD, "port `first`"]),
-        row(with(card), TAKEN, [&card.to_string(), CARD, "the card itself"]),
-        row(with(MacAddr::new([0; 6])), UNFIT, ["00:00:00:00:00:00", "all zeros"]),
-        row(with(MacAddr::BROADCAST), UNFIT, ["ff:ff:ff:ff:ff:ff", "multicast"]),
-        row(with(group), UNFIT, ["01:00:5e:00:00:01", "multicast"]),
+        row(with(card), TAKEN, [&card.to_string(), CARD, "the NIC itself"]),
+        row(with(MacAddr::new([0; 6])), INVALID, ["00:00:00:00:00:00", "all zeros"]),
+        row(with(MacAddr::BROADCAST), INVALID, ["ff:ff:ff:ff:ff:ff", "multicast"]),
+        row(with(group), INVALID, ["01:00:5e:00:00:01", "multicast"]),
     ]
 }
 
 fn the_rest() -> Vec<Row> {
-    const NAME: fn(&Is) -> bool = |error| matches!(error, Is::NameUnfit { .. });
-    const VLAN: fn(&Is) -> bool = |error| matches!(error, Is::VlanUnfit { .. });
+    const NAME: fn(&Is) -> bool = |error| matches!(error, Is::NameInvalid { .. });
+    const VLAN: fn(&Is) -> bool = |error| matches!(error, Is::VlanInvalid { .. });
     let named = |name: &str| PortSpec { name: Some(name.into()), ..good() };
     let in_vlan = |vlan| PortSpec { vlan: Some(vlan), ..good() };
     let with_mtu = |mtu| PortSpec { mtu, ..good() };
@@ -104,7 +104,7 @@ fn the_rest() -> Vec<Row> {
         row(named(""), NAME, ["1 to 64"]),
         row(named("a:b"), NAME, ["a:b"]),
         row(named(&long), NAME, [&long]),
-        row(in_vlan(0), VLAN, ["0 is no VLAN"]),
+        row(in_vlan(0), VLAN, ["0 is not a VLAN ID"]),
         row(in_vlan(4095), VLAN, ["4095", "1 to 4094"]),
         row(
             PortSpec { multi_buffer: Some(false), ..with_mtu(None) },

@@ -136,7 +136,7 @@ fn no_queue_and_nine_are_refused_before_anything_is_made() {
     for queues in [0, 9, u32::MAX] {
         let options = PortSpec { queues, ..PortSpec::new(port_addresses(0)) };
         let error = refused(&stage, || uplink.open_port(options));
-        assert!(matches!(error, OpenPortError::QueuesUnfit { limit: 8, .. }), "{error}");
+        assert!(matches!(error, OpenPortError::QueuesInvalid { limit: 8, .. }), "{error}");
         assert!(error.hint().is_some());
     }
 }
@@ -341,8 +341,9 @@ fn a_flow_keeps_its_queue_and_its_order_while_its_sender_changes_cpu() {
     close(port);
 }
 
-/// A frame in skb mode waits in the queue of the CPU that sent it (`softnet_data`), so that a sender who does not wait for the last
-/// one before it changes may overtake itself before any program sees a frame: that is the wire's affair, not the port's.
+/// A frame in skb mode waits in the queue of the CPU that sent it (`softnet_data`), so that a sender who does not wait
+/// for the last one before it changes may overtake itself before any program sees a frame: that is the wire's affair,
+/// not the port's.
 #[test]
 fn in_skb_mode_a_flow_keeps_its_queue_whatever_cpu_sends() {
     const FLOWS: u64 = 16;

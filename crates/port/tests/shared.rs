@@ -58,7 +58,8 @@ fn frames_pass_from_one_port_to_the_other_in_the_chunk_that_they_came_in(#[case]
 
     let from = (stage.lab.far_mac(), at(REMOTE4));
     let frames = NumberedFrames::new(from, (inward.info().mac, at(inward.info().addresses[0])));
-    // As if the first port had sent it to the remote host: both its MACs and addresses, and no checksum that would tell.
+    // As if the first port had sent it to the remote host: both its MACs and addresses, and no checksum that would
+    // tell.
     let onward = NumberedFrames::new((out.info().mac, at(out.info().addresses[0])), from).frame(0);
     let (mut moved, mut batch) = (0, Vec::new());
     stage.lab.remote.enter(|| {

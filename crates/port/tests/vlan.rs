@@ -136,7 +136,7 @@ fn a_kernel_in_the_same_vlan_talks_to_the_port(#[case] mode: Mode) {
         ping(&stage.lab, address, 200);
         assert_eq!(stage.lab.remote.udp_echo(address, b"through a VLAN").expect("an echo"), b"through a VLAN");
     }
-    // The card's own host is in no VLAN.
+    // The NIC's own host is in no VLAN.
     let host = HOST4.to_string();
     assert!(!stage.lab.remote.run("ping", &["-c", "2", "-i", "0.2", "-W", "1", &host]).status.success());
     let mut port = finish(serving);
@@ -206,9 +206,10 @@ fn what_a_port_sends_into_another_vlan_is_dropped(#[case] mode: Mode) {
     close(neighbour);
 }
 
-/// A limit, not a wish. A veth's far end may leave a tag beside the frame (`tx-vlan-hw-insert`, on by default), where no XDP
-/// program can see it: to a port in no VLAN it is a frame without a tag, and to a port in the VLAN it is none of its own.
-/// The near end cannot prevent it, so whoever owns the far end of a veth uplink must switch that off, as the lab does.
+/// A limit, not a wish. A veth's far end may leave a tag beside the frame (`tx-vlan-hw-insert`, on by default), where
+/// no XDP program can see it: to a port in no VLAN it is a frame without a tag, and to a port in the VLAN it is none of
+/// its own. The near end cannot prevent it, so whoever owns the far end of a veth uplink must switch that off, as the
+/// lab does.
 #[rstest]
 #[case::native(Mode::Native)]
 #[case::skb(Mode::Skb)]

@@ -1,6 +1,6 @@
-//! The lab for programs in other languages: builds it, says where it is, and takes orders, all in lines of JSON on standard
-//! input and output. It lives as long as its standard input, so that a test that is killed takes its lab along, and then
-//! removes what the test's daemons left behind.
+//! The lab for programs in other languages: builds it, says where it is, and takes orders, all in lines of JSON on
+//! standard input and output. It lives as long as its standard input, so that a test that is killed takes its lab
+//! along, and then removes what the test's daemons left behind.
 //!
 //! ```text
 //! lab --prefix lab- [--mtu 1500] [--no-far-gro]
@@ -9,8 +9,9 @@
 //! < {"id":1,"done":{"identical":2,"seconds":0.0004}}
 //! ```
 //!
-//! Orders are carried out side by side, each answered when it is done. Names of instances begin with `prefix`, the lab's
-//! process id and a dash; what an earlier lab of this prefix could not sweep, since it was killed itself, is swept first.
+//! Orders are carried out side by side, each answered when it is done. Names of instances begin with `prefix`, the
+//! lab's process id and a dash; what an earlier lab of this prefix could not sweep, since it was killed itself, is
+//! swept first.
 
 mod bench;
 mod orders;
@@ -110,7 +111,7 @@ fn sweep_own(Bench { lab, instances, .. }: &Bench) -> Result<()> {
     let places = Places::default();
     let end = Instant::now() + DYING;
     loop {
-        // Their journals name the lab's own card.
+        // Their journals name the lab's own NIC.
         lab.host.enter(|| sweep_dead(&places, instances))?;
         // Those that were opened without a name.
         for (_, swept) in lab.host.enter(|| sweep_dead_here(&places, PRIVATE_PREFIX)) {

@@ -63,8 +63,8 @@ impl<S> Flows<S> {
         Self(sources.into_iter().map(|source| (source, 0)).collect())
     }
 
-    /// `send` tells, for a source and the number that it goes on with, what number it goes on with after that. Returns how
-    /// many frames that were.
+    /// `send` tells, for a source and the number that it goes on with, what number it goes on with after that. Returns
+    /// how many frames that were.
     fn next(&mut self, send: impl FnOnce(&mut S, u64) -> Result<u64>) -> Result<u64> {
         self.0.rotate_left(1);
         let (source, next) = self.0.last_mut().expect("there is one flow at least");

@@ -1,5 +1,5 @@
-//! What attacks start from: clients with a network namespace of their own, frames that a port may not send, and the places where
-//! they would do harm.
+//! What attacks start from: clients with a network namespace of their own, frames that a port may not send, and the
+//! places where they would do harm.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -60,16 +60,16 @@ pub fn pinned(uplink: &Uplink, n: u8, machine: &Machine) -> PinnedPort {
 
 /// A pinned port; `None` where the uplink has none, because the guard would run in skb mode.
 #[track_caller]
-pub fn pinned_or_unfit(uplink: &Uplink, n: u8, machine: &Machine) -> Option<PinnedPort> {
-    open_or_unfit(uplink, pinned_options(n), client(machine))
+pub fn pinned_where_native(uplink: &Uplink, n: u8, machine: &Machine) -> Option<PinnedPort> {
+    open_where_native(uplink, pinned_options(n), client(machine))
 }
 
 /// The same, of any options and for any client.
 #[track_caller]
-pub fn open_or_unfit(uplink: &Uplink, spec: PortSpec, client: Client) -> Option<PinnedPort> {
+pub fn open_where_native(uplink: &Uplink, spec: PortSpec, client: Client) -> Option<PinnedPort> {
     match uplink.open_pinned(spec, client) {
         Ok(port) => Some(port),
-        Err(error) if format!("{error:?}").starts_with("GuardUnfit") => None,
+        Err(error) if format!("{error:?}").starts_with("GuardInvalid") => None,
         Err(error) => panic!("{error:?}"),
     }
 }
@@ -165,7 +165,8 @@ pub fn forged(lab: &Lab, own: MacAddr) -> Vec<Vec<u8>> {
     [own, far].into_iter().flat_map(of).collect()
 }
 
-/// Sends forged frames out of every device of a namespace that is not its loopback, whoever made it and however it stands.
+/// Sends forged frames out of every device of a namespace that is not its loopback, whoever made it and however it
+/// stands.
 pub struct Attacker {
     links: Links,
     socket: PacketSocket,

@@ -65,7 +65,8 @@ impl Scene {
         (self.lab().far_mac(), at(REMOTE4))
     }
 
-    /// What the uplink program saw of the test's frames: the remote kernel's own (its IPv6 talks by itself) are passed on.
+    /// What the uplink program saw of the test's frames: the remote kernel's own (its IPv6 talks by itself) are passed
+    /// on.
     pub fn seen_by_the_uplink(&self) -> u64 {
         let program = self.uplink.statistics().expect("statistics").program;
         program.seen() - program.passed()
@@ -135,8 +136,8 @@ pub fn assert_all_accounted(uplink: &Uplink, ports: &mut [&mut Port], sink: &Sin
     });
 }
 
-/// Keeps the calling thread where it is: veth's ring of 256 frames is emptied by the CPU that fills it, so a sender that
-/// stays on one loses nothing to it.
+/// Keeps the calling thread where it is: veth's ring of 256 frames is emptied by the CPU that fills it, so a sender
+/// that stays on one loses nothing to it.
 pub fn stay_on_one_cpu() {
     let mut here = CpuSet::new();
     here.set(sched_getcpu());
