@@ -16,29 +16,12 @@ use crate::journal::{Change, EntryId, Journal, Scope};
 use crate::lingering::{Lingering, UmemEnds};
 use crate::mac::Secret;
 use crate::namespace::Namespace;
+use crate::observer::{Observer, Step};
 use crate::paths::{Paths, PinPath};
 use crate::pins;
 
-/// What an instance is about to do or has done; for logs, and for tests that end the process at each of them.
-#[derive(Debug, Clone)]
-pub enum Step {
-    /// Written to the journal, not made yet.
-    Announced(Change),
-    /// Made.
-    Made(Change),
-    /// About to be undone.
-    Undoing(Change),
-    /// Undone, and crossed out in the journal.
-    Undone(Change),
-    /// A step that leaves nothing on the host once the process has ended.
-    Passed(&'static str),
-}
-
 /// The pin of a NIC's program, in the folder of its uplink.
 pub(crate) const UPLINK_LINK: &str = "uplink-link";
-
-/// Is notified of every step.
-pub type Observer = Arc<dyn Fn(&Step) + Send + Sync>;
 
 /// See the module.
 pub(crate) struct Context {

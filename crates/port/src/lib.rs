@@ -7,18 +7,16 @@
 //!
 //! The layers. A file imports from its own and from those above it, and never in a circle:
 //! - `ids`, `info`, `attempt`, `statistics`, `loss`: what ports and uplinks are, what they count, how they are lost
-//! - `paths`, `lock`, `mac`, `journal`, `ability`, `error`, `mounts`: what outlives a process, and how things fail
-//! - `admission`, `mtu`, `spec`, `claims`, `filters`, `repair`, `arp_nd`, `delivery`: rules, which ask the kernel
-//!   nothing
-//! - `namespace`, `pins`, `client_end`, `lingering`, `driver_losses`, `context`: what all uplinks of an instance share,
+//! - `paths`, `lock`, `mac`, `journal`, `observer`, `ability`, `error`, `mounts`: what outlives a process; how it fails
+//! - `admission`, `mtu`, `spec`, `claims`, `filters`, `repair`, `arp_nd`, `delivery`: rules that ask the kernel nothing
+//! - `namespace`, `pins`, `client_end`, `lingering`, `driver_losses`, `context`: what the uplinks of an instance share,
 //!   and the one way to change the host and to undo it
-//! - `nic`, `offloads`, `vlans`, `conflict_check`: a NIC by itself, what it lets in, and whether a neighbour has an
-//!   address
+//! - `nic`, `offloads`, `vlans`, `conflict_check`: a NIC by itself, what it lets in, whether a neighbour has an address
 //! - `plan`, `datapath`, `kernel_port`, `build`: a port that is possible, what the kernel has of it, how that is made
-//! - `uplink_state`, `receive_filters`, `upkeep`: a NIC with its ports, and what is done again when others have undone
-//!   it
+//! - `uplink_state`, `receive_filters`, `upkeep`: a NIC with its ports, and what is done again when others undid it
 //! - `selftest`, `open_port`: the proof that a port works; opening and closing, which all kinds of ports share
-//! - `brokered`, `port`, `pinned`, `uplink`, `watch`, `instance`: the handles that this crate gives out
+//! - `brokered`, `port`, `pinned`, `uplink`, `watch`: the handles of an uplink
+//! - `bpffs_mount`, `leftovers`, `instance`: what an instance finds on the host, makes there, and leaves as it was
 //! - `port_table`, `service`: what a daemon keeps of an instance
 //!
 //! ```no_run
@@ -50,6 +48,7 @@ mod ability;
 mod admission;
 mod arp_nd;
 mod attempt;
+mod bpffs_mount;
 mod brokered;
 mod build;
 mod claims;
@@ -66,6 +65,7 @@ mod info;
 mod instance;
 mod journal;
 mod kernel_port;
+mod leftovers;
 mod lingering;
 mod lock;
 mod loss;
@@ -74,6 +74,7 @@ mod mounts;
 mod mtu;
 mod namespace;
 mod nic;
+mod observer;
 mod offloads;
 mod open_port;
 mod paths;
@@ -97,15 +98,16 @@ mod watch;
 pub use ability::Ability;
 pub use attempt::Attempt;
 pub use brokered::{BrokeredPort, SharedUmem};
-pub use context::{Observer, Step};
 pub use error::{CloseError, ManageError, OpenError, OpenPortError, ShareError, StepError};
 pub use ids::PortKey;
 pub use info::{NicState, PortInfo, QueuePair, UplinkInfo};
-pub use instance::{Instance, InstanceOptions, any_here, sweep_dead, sweep_dead_here};
+pub use instance::{Instance, InstanceOptions, sweep_dead};
 pub use journal::{Change, JournalError};
+pub use leftovers::{any_here, sweep_dead_here};
 pub use loss::Loss;
 pub use mac::SecretError;
 pub use mtu::{MtuLimit, fits_frames, for_mtu};
+pub use observer::{Observer, Step};
 pub use paths::{InstanceName, InstanceNameError, PRIVATE_PREFIX, PinPath, Places};
 pub use pinned::{Client, Pin, PinnedPort};
 pub use port::{HandOverError, Port};
