@@ -98,8 +98,8 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
       { uplinks: ['lo'] },
       {
         code: 'ERR_XSKNET_DEVICE_NOT_ETHERNET',
-        message: '`lo` is no Ethernet device',
-        hint: /^Choose an Ethernet card\.$/,
+        message: '`lo` is not an Ethernet device',
+        hint: /^Choose an Ethernet interface\.$/,
         details: { device: 'lo' },
       },
     ],
@@ -142,7 +142,7 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
   await refused(t, start({}), {
     code: 'ERR_XSKNET_DEVICE_FOREIGN_PROGRAM',
     message: `\`${CARD}\` carries XDP program ${id} \`${name}\` (tag ${tag}, skb mode), which is not ours`,
-    hint: /`ip link set dev card0 xdp off`.*choose another card/,
+    hint: /`ip link set dev card0 xdp off`.*choose another NIC/,
     details: { device: CARD, id, name, tag, mode: 'skb' },
   })
   await takeOff()
@@ -162,7 +162,7 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
   await refused(t, start({}), {
     code: 'ERR_XSKNET_DEVICE_MANAGED',
     message: `\`${CARD}\` is already managed by instance \`${running.instance}\``,
-    hint: new RegExp(`a start of instance \`${running.instance}\` gives the card back`),
+    hint: new RegExp(`a start of instance \`${running.instance}\` gives the NIC back`),
     details: { device: CARD, instance: running.instance },
   })
   await refused(t, start({ instance: running.instance }), {
@@ -307,9 +307,9 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       { addresses: ['224.0.0.1'] },
       {
         code: 'ERR_XSKNET_ADDRESS_UNFIT',
-        message: "224.0.0.1 cannot be a port's address: it is a group's",
+        message: "224.0.0.1 cannot be a port's address: it is a multicast address",
         hint: /^Give it the address of one host/,
-        details: { address: '224.0.0.1', what: "a group's" },
+        details: { address: '224.0.0.1', what: 'a multicast address' },
       },
     ],
     [
@@ -398,7 +398,7 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       {
         code: 'ERR_XSKNET_MTU_TOO_LARGE',
         message:
-          'an MTU of 1500 needs 1518 bytes a frame, and with chunks of 2048 bytes a frame can have 1392: that is an MTU of 1374 at most',
+          'an MTU of 1500 needs 1518 bytes per frame, and with chunks of 2048 bytes a frame can have 1392: that is an MTU of 1374 at most',
         hint: /several chunks \(multi-buffer\)/,
         details: { mtu: 1500, needed: 1518, frameSize: 2048, capacity: 1392, most: 1374 },
       },
@@ -548,7 +548,7 @@ test.serial('what the policy does not grant is refused, with the lines that woul
   ]
   // What no grant would help is told as such, whatever the grants say of it.
   const unfit: [Partial<PortOptions>, XsknetErrorCode, RegExp][] = [
-    [{ addresses: ['224.0.0.1'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /it is a group's$/],
+    [{ addresses: ['224.0.0.1'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /it is a multicast address$/],
     [{ addresses: ['198.51.100.0/24'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /the address of the network itself$/],
     [{ addresses: ['198.51.100.255/24'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /the broadcast address of 198\.51\.100\.0\/24$/],
     [{ addresses: ['198.51.100.1', '198.51.100.1'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /listed twice$/],

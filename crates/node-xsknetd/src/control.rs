@@ -115,7 +115,7 @@ type OnConnection =
 #[napi]
 pub struct ControlServer(Arc<Mutex<Stage>>);
 
-/// Locked while the socket is made, so that whoever closes it meanwhile waits until there is something to remove.
+/// Locked while the socket is made, so that closing it meanwhile waits until there is something to remove.
 enum Stage {
     New,
     Running(Running),
@@ -136,10 +136,11 @@ impl ControlServer {
         Self(Arc::new(Mutex::new(Stage::New)))
     }
 
-    /// Makes the socket, for everybody or for this process's user alone, and listens, once. Calls back with each client that there
-    /// is room for.
+    /// Makes the socket, for everybody or for this process's user alone, and listens, once. Calls back with each client
+    /// that there is room for.
     #[napi(
-        ts_args_type = "path: string, everybody: boolean, limits: ControlLimits, onConnection: (connection: Connection) => void",
+        ts_args_type = "path: string, everybody: boolean, limits: ControlLimits, onConnection: (connection: \
+             Connection) => void",
         ts_return_type = "Promise<void>"
     )]
     pub fn listen<'env>(
@@ -191,7 +192,8 @@ impl ControlServer {
         let Stage::Running(Running { stop, stopped }) = mem::replace(&mut *lock(&self.0), Stage::Over) else {
             return None;
         };
-        // It fails only where the task has ended with its runtime, and the socket with it; so does waiting for the end then.
+        // It fails only where the task has ended with its runtime, and the socket with it; so does waiting for the end
+        // then.
         let _ = stop.send(());
         Some(stopped)
     }
@@ -276,11 +278,11 @@ impl From<ControlParty> for Party {
 }
 
 fn some(what: &str, number: u32) -> Result<NonZeroU32, Failure> {
-    let unfit = || {
+    let invalid = || {
         let message = format!("the limit `{what}` is 0, so that no client could be served");
         Failure::new("CONFIGURATION_INVALID", message, json!({ "limit": what }))
     };
-    NonZeroU32::new(number).ok_or_else(unfit)
+    NonZeroU32::new(number).ok_or_else(invalid)
 }
 
 /// A client's connection. It does not keep the process alive.
@@ -348,16 +350,18 @@ impl Connection {
                 _ => cause.to_string(),
             };
             let message = format!("the network namespace of process {pid} of user {uid} cannot be told: {why}");
-            Failure::new("NAMESPACE_UNFIT", message, json!({ "pid": pid, "uid": uid }))
+            Failure::new("NAMESPACE_INVALID", message, json!({ "pid": pid, "uid": uid }))
                 .hint("Connect from a process that lives as long as its ports; the daemon needs Linux 6.5 for this.")
         };
         Ok(Descriptors::new(vec![self.handle.namespace().map_err(untold)?]))
     }
 
     /// Begins to read, once. `onMessage` gets a message (`null` if it was longer than `longest`), its length, and the
-    /// descriptors that came with it; no other message is read until they are closed or handed on. `onEnd` gets the reason, once, last.
+    /// descriptors that came with it; no other message is read until they are closed or handed on. `onEnd` gets the
+    /// reason, once, last.
     #[napi(
-        ts_args_type = "onMessage: (message: Uint8Array | null, length: number, descriptors: Descriptors) => void, onEnd: (reason: string) => void"
+        ts_args_type = "onMessage: (message: Uint8Array | null, length: number, descriptors: Descriptors) => void, \
+             onEnd: (reason: string) => void"
     )]
     pub fn start(
         &self,
@@ -397,8 +401,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a message, with the descriptors, which are taken and closed here once it has left. False: the connection is
-    /// over, or is cut off now because too much waits for the client to read it.
+    /// Sends a message, with the descriptors, which are taken and closed here once it has left. False: the connection
+    /// is over, or is cut off now because too much waits for the client to read it.
     #[napi]
     pub fn send(&self, message: &[u8], descriptors: Option<&mut Descriptors>) -> napi::Result<bool> {
         let descriptors = descriptors.map(Descriptors::take).unwrap_or_default();

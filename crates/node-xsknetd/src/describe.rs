@@ -1,20 +1,23 @@
 //! What crosses to JavaScript: the shapes of `packages/xsknet/src/protocol.ts`, field by field.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
+use napi::Either;
+use napi::bindgen_prelude::Null;
 use napi_derive::napi;
 use serde_json::json;
-use xsknet_bpf::Obtained;
-use xsknet_port::{PinnedPortOptions, PortOptions};
+use xsknet_link::DeviceName;
+use xsknet_port::{LayoutSpec, Notice, PortKey, PortSpec, parse_addresses};
 use xsknet_xsk::{BindMode, BindRequest, Donation, HugePages, Layout, RingName, SharedSocket, SocketCounters};
 
 use crate::errno;
 use crate::error::Failure;
+use crate::names::bind_mode;
 
-/// What a port is to be.
+/// What a port is to be. Of a pinned port, sizes, `zeroCopy` and `busyPoll` are its client's affair.
 #[napi(object, object_to_js = false)]
+#[derive(Default)]
 pub struct PortRequest {
     pub name: Option<String>,
     /// Without prefix lengths.
@@ -41,6 +44,27 @@ pub struct PortRequest {
     pub umem_of: Option<UmemOf>,
 }
 
+impl PortRequest {
+    /// What is asked for, by root and without any limit: see [`Terms::of`].
+    pub fn spec(self) -> Result<PortSpec, Failure> {
+        let Self { name, addresses, vlan, mtu, queues, frames, frame_size, headroom, ring_size, .. } = self;
+        let defaults = PortSpec::new(parse_addresses(&addresses)?);
+        Ok(PortSpec {
+            name,
+            vlan,
+            mtu,
+            queues: queues.unwrap_or(defaults.queues),
+            coalesce: self.coalesce_microseconds.map(|count| Duration::from_micros(count.into())),
+            layout: LayoutSpec { frames, frame_size, headroom, ring_size }.layout()?,
+            huge_pages: huge_pages(self.huge_pages.as_deref())?,
+            multi_buffer: self.multi_buffer,
+            bind: bind_request(self.zero_copy.as_deref())?,
+            busy_poll: self.busy_poll.map(Into::into),
+            ..defaults
+        })
+    }
+}
+
 /// A UMEM that a client has already.
 #[napi(object, object_to_js = false)]
 pub struct UmemOf {
@@ -58,31 +82,10 @@ impl UmemOf {
         let all: u64 = counts.map(|count| u64::from(*count)).sum();
         if all > u64::from(most) {
             let message = format!("{all} chunks were given for a FILL ring of {most} slots");
-            return Err(Failure::new("LAYOUT_UNFIT", message, json!({ "chunks": all, "slots": most })));
+            return Err(Failure::new("LAYOUT_INVALID", message, json!({ "chunks": all, "slots": most })));
         }
         let ranges = self.in_fill.iter().filter_map(|range| Some((*range.first()?, *range.get(1)?)));
         Ok(ranges.flat_map(|(first, count)| (0..count).map(move |n| first.saturating_add(n))).collect())
-    }
-}
-
-/// What a pinned port is to be. UMEM and rings are its client's affair.
-#[napi(object, object_to_js = false)]
-pub struct PinnedPortRequest {
-    pub name: Option<String>,
-    /// Without prefix lengths.
-    pub addresses: Vec<String>,
-    pub vlan: Option<u32>,
-    pub mtu: Option<u32>,
-    pub coalesce_microseconds: Option<u32>,
-}
-
-impl TryFrom<PinnedPortRequest> for PinnedPortOptions {
-    type Error = Failure;
-
-    fn try_from(request: PinnedPortRequest) -> Result<Self, Failure> {
-        let PinnedPortRequest { name, addresses, vlan, mtu, coalesce_microseconds } = request;
-        let coalesce = coalesce_microseconds.map(microseconds);
-        Ok(Self { name, vlan: vlan_of(vlan)?, mtu, coalesce, ..Self::new(addresses_of(&addresses)?) })
     }
 }
 
@@ -104,21 +107,12 @@ pub struct Rates {
 }
 
 impl Terms {
-    /// The options with these terms.
-    pub fn of_port(self, options: PortOptions) -> PortOptions {
-        let (owner, rights, rates) = self.parts();
-        PortOptions { owner, rights, rates, ..options }
-    }
-
-    /// The options with these terms.
-    pub fn of_pinned_port(self, options: PinnedPortOptions) -> PinnedPortOptions {
-        let (owner, rights, rates) = self.parts();
-        PinnedPortOptions { owner, rights, rates, ..options }
-    }
-
-    fn parts(self) -> (u32, xsknet_bpf::Rights, xsknet_bpf::Rates) {
+    /// The spec on these terms.
+    pub fn of(self, spec: PortSpec) -> PortSpec {
         let Self { uid, inner_tags, routing, rates: Rates { broadcast, multicast, unknown_unicast } } = self;
-        (uid, xsknet_bpf::Rights { inner_tags, routing }, xsknet_bpf::Rates { broadcast, multicast, unknown_unicast })
+        let rights = xsknet_port::Rights { inner_tags, routing };
+        let rates = xsknet_port::Rates { broadcast, multicast, unknown_unicast };
+        PortSpec { owner: uid, rights, rates, ..spec }
     }
 }
 
@@ -144,7 +138,7 @@ pub struct PinnedSocketRequest {
     pub frames: Option<u32>,
     pub frame_size: Option<u32>,
     pub headroom: Option<u32>,
-    /// Of all four rings.
+    /// Of all four rings; 1024 unless given.
     pub ring_size: Option<u32>,
     #[napi(ts_type = "'require' | 'prefer' | 'never'")]
     pub huge_pages: Option<String>,
@@ -155,27 +149,29 @@ pub struct PinnedSocketRequest {
     pub busy_poll: Option<BusyPoll>,
 }
 
+impl PinnedSocketRequest {
+    /// What of a port's spec is about its sockets.
+    pub fn spec(self) -> Result<PortSpec, Failure> {
+        let Self { frames, frame_size, headroom, ring_size, huge_pages, multi_buffer, zero_copy, busy_poll, .. } = self;
+        let sockets = PortRequest {
+            frames,
+            frame_size,
+            headroom,
+            ring_size: LayoutSpec::of_client(ring_size).ring_size,
+            huge_pages,
+            multi_buffer,
+            zero_copy,
+            busy_poll,
+            ..PortRequest::default()
+        };
+        sockets.spec()
+    }
+}
+
 #[napi(object, object_to_js = false)]
 pub struct BusyPoll {
     pub microseconds: u32,
     pub budget: u32,
-}
-
-impl TryFrom<PortRequest> for PortOptions {
-    type Error = Failure;
-
-    fn try_from(request: PortRequest) -> Result<Self, Failure> {
-        let PortRequest { name, addresses, vlan, mtu, queues, frames, frame_size, headroom, ring_size, .. } = request;
-        let layout = layout_of(frames, frame_size, headroom, ring_size)?;
-        let huge_pages = huge_pages(request.huge_pages.as_deref())?;
-        let bind = bind_request(request.zero_copy.as_deref())?;
-        let (multi_buffer, busy_poll) = (request.multi_buffer, request.busy_poll.map(Into::into));
-        let coalesce = request.coalesce_microseconds.map(microseconds);
-        let vlan = vlan_of(vlan)?;
-        let defaults = Self::new(addresses_of(&addresses)?);
-        let queues = queues.unwrap_or(defaults.queues);
-        Ok(Self { name, vlan, mtu, queues, layout, huge_pages, multi_buffer, bind, busy_poll, coalesce, ..defaults })
-    }
 }
 
 impl From<BusyPoll> for xsknet_xsk::BusyPoll {
@@ -184,81 +180,41 @@ impl From<BusyPoll> for xsknet_xsk::BusyPoll {
     }
 }
 
-fn microseconds(count: u32) -> Duration {
-    Duration::from_micros(count.into())
-}
-
-fn addresses_of(texts: &[String]) -> Result<Vec<IpAddr>, Failure> {
-    texts.iter().map(|text| address(text)).collect()
-}
-
-fn vlan_of(vlan: Option<u32>) -> Result<Option<u16>, Failure> {
-    let unfit = |vlan| {
-        let message = format!("{vlan} is no VLAN: they go from 1 to 4094");
-        Failure::new("VLAN_UNFIT", message, json!({ "vlan": vlan }))
-    };
-    vlan.map(|vlan| u16::try_from(vlan).map_err(|_| unfit(vlan))).transpose()
-}
-
-pub(crate) fn layout_of(
-    frames: Option<u32>,
-    frame_size: Option<u32>,
-    headroom: Option<u32>,
-    ring_size: Option<u32>,
-) -> Result<Layout, Failure> {
-    let defaults = Layout::builder().build()?;
-    let ring_size = ring_size.unwrap_or(defaults.ring(RingName::Rx));
-    let layout = Layout::builder()
-        .frames(frames.unwrap_or(ring_size.saturating_mul(2)))
-        .frame_size(frame_size.unwrap_or(defaults.frame_size()))
-        .headroom(headroom.unwrap_or(defaults.headroom()))
-        .rings(ring_size);
-    Ok(layout.build()?)
-}
-
-pub(crate) fn huge_pages(wish: Option<&str>) -> Result<HugePages, Failure> {
+fn huge_pages(wish: Option<&str>) -> Result<HugePages, Failure> {
     match wish {
         Some("require") => Ok(HugePages::Require),
         Some("prefer") => Ok(HugePages::Prefer),
         None | Some("never") => Ok(HugePages::Never),
         Some(other) => {
-            let message = format!("`{other}` is no wish for huge pages: require, prefer or never");
+            let message = format!("`{other}` is not a choice for huge pages: require, prefer or never");
             Err(Failure::new("INTERNAL", message, json!({ "hugePages": other })))
         }
     }
 }
 
-pub(crate) fn bind_request(zero_copy: Option<&str>) -> Result<BindRequest, Failure> {
+fn bind_request(zero_copy: Option<&str>) -> Result<BindRequest, Failure> {
     match zero_copy {
         Some("require") => Ok(BindRequest::ZeroCopy),
         None | Some("prefer") => Ok(BindRequest::Automatic),
         Some("never") => Ok(BindRequest::Copy),
         Some(other) => {
-            let message = format!("`{other}` is no wish for zero-copy: require, prefer or never");
+            let message = format!("`{other}` is not a choice for zero-copy: require, prefer or never");
             Err(Failure::new("INTERNAL", message, json!({ "zeroCopy": other })))
         }
     }
 }
 
-fn address(text: &str) -> Result<IpAddr, Failure> {
-    text.parse().map_err(|_| {
-        let what = "no IP address";
-        let message = format!("`{text}` cannot be a port's address: it is {what}");
-        Failure::new("ADDRESS_UNFIT", message, json!({ "address": text, "what": what }))
-    })
-}
-
 #[napi(object, object_from_js = false, use_nullable = true)]
 #[derive(Clone)]
-pub struct Tried {
+pub struct Attempt {
     pub hook: String,
     pub step: String,
     pub code: Option<String>,
     pub why: String,
 }
 
-impl From<&xsknet_port::Tried> for Tried {
-    fn from(xsknet_port::Tried { hook, step, errno, why }: &xsknet_port::Tried) -> Self {
+impl From<&xsknet_port::Attempt> for Attempt {
+    fn from(xsknet_port::Attempt { hook, step, errno, why }: &xsknet_port::Attempt) -> Self {
         Self { hook: (*hook).into(), step: step.clone(), code: errno.map(errno::name), why: why.clone() }
     }
 }
@@ -267,7 +223,7 @@ impl From<&xsknet_port::Tried> for Tried {
 pub struct UplinkInfo {
     pub uplink: String,
     pub index: u32,
-    /// The card's name now.
+    /// The NIC's name now.
     pub device: String,
     pub mac: String,
     pub mtu: u32,
@@ -275,13 +231,13 @@ pub struct UplinkInfo {
     pub link: String,
     #[napi(ts_type = "'native' | 'skb' | 'hw'")]
     pub mode: String,
-    pub tried: Vec<Tried>,
+    pub attempts: Vec<Attempt>,
 }
 
 impl From<&xsknet_port::Uplink> for UplinkInfo {
     fn from(uplink: &xsknet_port::Uplink) -> Self {
         let info = uplink.info();
-        let Card { device, mac, mtu, link } = Card::from(&uplink.card());
+        let Card { device, mac, mtu, link } = Card::from(&uplink.nic());
         Self {
             uplink: info.device.to_string(),
             index: info.index.get(),
@@ -289,13 +245,14 @@ impl From<&xsknet_port::Uplink> for UplinkInfo {
             mac,
             mtu,
             link,
-            mode: mode(info.mode),
-            tried: info.tried.iter().map(Into::into).collect(),
+            mode: info.mode.to_string(),
+            attempts: info.attempts.iter().map(Into::into).collect(),
         }
     }
 }
 
-#[napi(object, object_from_js = false, use_nullable = true)]
+/// An open port.
+#[napi(object, object_from_js = false)]
 #[derive(Clone)]
 pub struct PortInfo {
     pub port: u32,
@@ -304,80 +261,22 @@ pub struct PortInfo {
     pub mac: String,
     /// Without prefix lengths.
     pub addresses: Vec<String>,
-    pub vlan: Option<u32>,
+    pub vlan: Either<u32, Null>,
     pub mtu: u32,
     pub outer: String,
     pub inner: String,
-    pub members: Vec<Pair>,
+    pub queue_pairs: Vec<QueuePair>,
     #[napi(ts_type = "'native' | 'skb' | 'hw'")]
     pub guard_mode: String,
     #[napi(ts_type = "'native' | 'skb' | 'hw'")]
     pub port_mode: String,
+    /// Absent where its client makes its socket.
     #[napi(ts_type = "'copy' | 'zero-copy'")]
-    pub bind_mode: String,
-    pub tried: Vec<Tried>,
+    pub bind_mode: Option<String>,
+    pub attempts: Vec<Attempt>,
 }
 
 impl PortInfo {
-    pub fn new(uplink: &str, info: &xsknet_port::PortInfo, bound: xsknet_xsk::BindMode) -> Self {
-        let PinnedPortInfo {
-            port,
-            name,
-            uplink,
-            mac,
-            addresses,
-            vlan,
-            mtu,
-            outer,
-            inner,
-            members,
-            guard_mode,
-            port_mode,
-            tried,
-        } = PinnedPortInfo::new(uplink, info);
-        let bind_mode = bind_mode(bound);
-        Self {
-            port,
-            name,
-            uplink,
-            mac,
-            addresses,
-            vlan,
-            mtu,
-            outer,
-            inner,
-            members,
-            guard_mode,
-            port_mode,
-            bind_mode,
-            tried,
-        }
-    }
-}
-
-/// What is known of a port before its client has made its socket.
-#[napi(object, object_from_js = false, use_nullable = true)]
-#[derive(Clone)]
-pub struct PinnedPortInfo {
-    pub port: u32,
-    pub name: String,
-    pub uplink: String,
-    pub mac: String,
-    /// Without prefix lengths.
-    pub addresses: Vec<String>,
-    pub vlan: Option<u32>,
-    pub mtu: u32,
-    pub outer: String,
-    pub inner: String,
-    pub members: Vec<Pair>,
-    #[napi(ts_type = "'native' | 'skb' | 'hw'")]
-    pub guard_mode: String,
-    #[napi(ts_type = "'native' | 'skb' | 'hw'")]
-    pub port_mode: String,
-    pub tried: Vec<Tried>,
-}
-
-impl PinnedPortInfo {
     pub fn new(uplink: &str, info: &xsknet_port::PortInfo) -> Self {
         Self {
             port: info.key.number(),
@@ -385,14 +284,15 @@ impl PinnedPortInfo {
             uplink: uplink.into(),
             mac: info.mac.to_string(),
             addresses: info.addresses.iter().map(ToString::to_string).collect(),
-            vlan: info.vlan.map(Into::into),
+            vlan: info.vlan.map_or(Either::B(Null), |vlan| Either::A(vlan.into())),
             mtu: info.mtu,
             outer: info.outer.to_string(),
             inner: info.inner.to_string(),
-            members: info.members.iter().map(Into::into).collect(),
-            guard_mode: mode(info.guard_mode),
-            port_mode: mode(info.port_mode),
-            tried: info.tried.iter().map(Into::into).collect(),
+            queue_pairs: info.queue_pairs.iter().map(Into::into).collect(),
+            guard_mode: info.guard_mode.to_string(),
+            port_mode: info.port_mode.to_string(),
+            bind_mode: info.bind_mode.map(bind_mode),
+            attempts: info.attempts.iter().map(Into::into).collect(),
         }
     }
 }
@@ -400,13 +300,13 @@ impl PinnedPortInfo {
 /// The devices of one queue.
 #[napi(object, object_from_js = false)]
 #[derive(Clone)]
-pub struct Pair {
+pub struct QueuePair {
     pub outer: String,
     pub inner: String,
 }
 
-impl From<&xsknet_port::Pair> for Pair {
-    fn from(xsknet_port::Pair { outer, inner }: &xsknet_port::Pair) -> Self {
+impl From<&xsknet_port::QueuePair> for QueuePair {
+    fn from(xsknet_port::QueuePair { outer, inner }: &xsknet_port::QueuePair) -> Self {
         Self { outer: outer.to_string(), inner: inner.to_string() }
     }
 }
@@ -611,7 +511,7 @@ impl From<xsknet_port::UplinkStatistics> for UplinkStatistics {
     }
 }
 
-/// Something that is gone although nobody closed it here: the port of this number, or without one the card.
+/// Something that is gone although nobody closed it here: the port of this number, or without one the NIC.
 #[napi(object, object_from_js = false)]
 pub struct Loss {
     pub uplink: String,
@@ -620,7 +520,7 @@ pub struct Loss {
     pub change: Option<String>,
 }
 
-/// What of a card others may change at any time.
+/// What of a NIC others may change at any time.
 #[napi(object, object_from_js = false)]
 pub struct Card {
     /// Its name now.
@@ -631,8 +531,8 @@ pub struct Card {
     pub link: String,
 }
 
-impl From<&xsknet_port::CardState> for Card {
-    fn from(card: &xsknet_port::CardState) -> Self {
+impl From<&xsknet_port::NicState> for Card {
+    fn from(card: &xsknet_port::NicState) -> Self {
         let link = match (card.up, card.carrier) {
             (false, _) => "down",
             (true, false) => "no-carrier",
@@ -642,10 +542,11 @@ impl From<&xsknet_port::CardState> for Card {
     }
 }
 
-/// What others did that nothing was lost by: `card` has changed, the host has the port's `address`, a `program` was put back on a device,
-/// `why` tells where from, an `offload` was switched on and off again, or a `vlan` was shut out and
+/// What others did that nothing was lost by: `card` has changed, the host has the port's `address`, a `program` was put
+/// back on a device, `why` tells where from, an `offload` was switched on and off again, or a `vlan` was shut out and
 /// let in again, unless there is a `failure`.
 #[napi(object, object_from_js = false)]
+#[derive(Default)]
 pub struct Change {
     pub uplink: String,
     pub port: Option<u32>,
@@ -659,19 +560,43 @@ pub struct Change {
     pub failure: Option<String>,
 }
 
+impl From<xsknet_port::Loss> for Loss {
+    fn from(loss: xsknet_port::Loss) -> Self {
+        match loss {
+            xsknet_port::Loss::Uplink { device } => Self { uplink: device.to_string(), port: None, change: None },
+            xsknet_port::Loss::Port { uplink, key, change } => {
+                Self { uplink: uplink.to_string(), port: Some(key.number()), change }
+            }
+        }
+    }
+}
+
+impl Change {
+    /// `None` for a loss, which is told apart.
+    pub fn of(notice: Notice) -> Option<Self> {
+        let change = |uplink: DeviceName| Self { uplink: uplink.to_string(), ..Self::default() };
+        let change = match notice {
+            Notice::Lost(_) => return None,
+            Notice::Changed { uplink, nic } => Self { card: Some((&nic).into()), ..change(uplink) },
+            Notice::Conflict { uplink, key, address } => {
+                Self { port: Some(key.number()), address: Some(address.to_string()), ..change(uplink) }
+            }
+            Notice::Repaired { uplink, key, program, device, why, failure } => Self {
+                port: key.map(PortKey::number),
+                program: Some(program.into()),
+                device: Some(device.to_string()),
+                why: Some(why),
+                failure,
+                ..change(uplink)
+            },
+            Notice::Vlan { uplink, vlan, failure } => Self { vlan: Some(vlan.into()), failure, ..change(uplink) },
+            Notice::Offload { uplink, offload, failure } => Self { offload: Some(offload), failure, ..change(uplink) },
+        };
+        Some(change)
+    }
+}
+
 /// A count of frames has fewer than 63 bits.
 fn count(frames: u64) -> i64 {
     i64::try_from(frames).unwrap_or(i64::MAX)
-}
-
-fn mode(mode: Obtained) -> String {
-    mode.to_string()
-}
-
-pub(crate) fn bind_mode(mode: xsknet_xsk::BindMode) -> String {
-    match mode {
-        xsknet_xsk::BindMode::Copy => "copy",
-        xsknet_xsk::BindMode::ZeroCopy => "zero-copy",
-    }
-    .into()
 }

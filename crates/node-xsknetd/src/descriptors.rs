@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use napi_derive::napi;
 use xsknet_control::Arrived;
 
-/// Descriptors that came with a message, or that one takes along. Whoever gets them empties this.
+/// Descriptors that came with a message, or that one takes along. Taking them empties this.
 #[napi]
 #[derive(Default)]
 pub struct Descriptors(Held);

@@ -1,5 +1,5 @@
-//! How the errors of the crates below reach JavaScript: as an `Error` whose message is JSON, which the package turns into an
-//! `XsknetError`. Codes are those of `packages/xsknet/src/errors.ts`.
+//! How the errors of the crates below reach JavaScript: as an `Error` whose message is JSON, which the package turns
+//! into an `XsknetError`. Codes are those of `packages/xsknet/src/errors.ts`.
 
 use std::error::Error;
 use std::fmt;
@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 use xsknet_bpf::{AttachError, PinnedMapError};
 use xsknet_control::ListenError;
 use xsknet_port::{
-    CloseError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, ShareError, StepError,
+    CloseError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, ServiceError, ShareError, StepError,
 };
 use xsknet_xsk::{CreateError, LayoutError};
 
-use crate::describe::bind_mode;
 use crate::errno;
+use crate::names::bind_mode;
 
 /// An error on its way to JavaScript.
 #[derive(Debug)]
@@ -135,6 +135,25 @@ fn of_socket(error: &CreateError) -> Value {
     }
 }
 
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Self {
+        let message = error.to_string();
+        match error {
+            ServiceError::OpenedBefore | ServiceError::Closed => Self::new("INTERNAL", message, json!({})),
+            ServiceError::PortUnknown { key } => Self::new("PORT_UNKNOWN", message, json!({ "port": key.number() })),
+            ServiceError::UplinkMissing { uplink } => Self::new("UPLINK_MISSING", message, json!({ "uplink": uplink }))
+                .hint("`xsknetd status` lists the NICs; `--uplink` of `xsknetd run` adds one"),
+            ServiceError::Open(cause) => cause.into(),
+            ServiceError::Manage(cause) => cause.into(),
+            ServiceError::OpenPort(cause) => cause.into(),
+            ServiceError::HandOver(cause) => cause.into(),
+            ServiceError::Share(cause) => cause.into(),
+            ServiceError::Step(cause) => cause.into(),
+            ServiceError::Close(cause) => cause.into(),
+        }
+    }
+}
+
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let (code, details) = match &error {
@@ -150,7 +169,7 @@ impl From<OpenError> for Failure {
             OpenError::Sweep(CloseError { left, what, cause }) => {
                 (of_step(cause), json!({ "left": left, "what": what }))
             }
-            OpenError::Secret(cause) => ("SECRET_UNFIT", json!({ "attempt": cause.attempt, "path": cause.path })),
+            OpenError::Secret(cause) => ("SECRET_INVALID", json!({ "attempt": cause.attempt, "path": cause.path })),
             OpenError::MountsHidden { path } => ("MOUNTS_HIDDEN", json!({ "path": path })),
             OpenError::Io { attempt, path, .. } => ("KERNEL_REFUSED", json!({ "attempt": attempt, "path": path })),
             OpenError::Link(_) => ("KERNEL_REFUSED", json!({})),
@@ -194,20 +213,20 @@ impl From<OpenPortError> for Failure {
                 ("PORTS_EXHAUSTED", json!({ "uplink": uplink.as_str(), "limit": limit }))
             }
             // The protocol's schema has the same bounds.
-            E::QueuesUnfit { queues, limit } => ("INTERNAL", json!({ "queues": queues, "limit": limit })),
+            E::QueuesInvalid { queues, limit } => ("INTERNAL", json!({ "queues": queues, "limit": limit })),
             E::UmemNotShared { port, why } => ("NOT_SUPPORTED", json!({ "port": port, "why": why })),
             E::NoAddress => ("ADDRESS_MISSING", json!({})),
-            E::AddressUnfit { address, what } => ("ADDRESS_UNFIT", json!({ "address": address, "what": what })),
+            E::AddressInvalid { address, what } => ("ADDRESS_INVALID", json!({ "address": address, "what": what })),
             E::AddressTaken { address, uplink, holder } => {
                 ("ADDRESS_TAKEN", json!({ "address": address, "uplink": uplink.as_str(), "holder": holder }))
             }
-            E::MacUnfit { mac, what } => ("MAC_UNFIT", json!({ "mac": mac.to_string(), "what": what })),
+            E::MacInvalid { mac, what } => ("MAC_INVALID", json!({ "mac": mac.to_string(), "what": what })),
             E::MacTaken { mac, uplink, holder } => {
                 ("MAC_TAKEN", json!({ "mac": mac.to_string(), "uplink": uplink.as_str(), "holder": holder }))
             }
             E::NameTaken { name, uplink } => ("NAME_TAKEN", json!({ "name": name, "uplink": uplink.as_str() })),
-            E::NameUnfit { name } => ("NAME_UNFIT", json!({ "name": name })),
-            E::VlanUnfit { vlan } => ("VLAN_UNFIT", json!({ "vlan": vlan })),
+            E::NameInvalid { name } => ("NAME_INVALID", json!({ "name": name })),
+            E::VlanInvalid { vlan } => ("VLAN_INVALID", json!({ "vlan": vlan })),
             E::MtuTooLarge { mtu, needed, frame_size, capacity, most } => (
                 "MTU_TOO_LARGE",
                 json!({ "mtu": mtu, "needed": needed, "frameSize": frame_size, "capacity": capacity, "most": most }),
@@ -216,9 +235,9 @@ impl From<OpenPortError> for Failure {
             E::MtuAboveUplink { mtu, uplink_mtu, uplink } => {
                 ("MTU_ABOVE_UPLINK", json!({ "mtu": mtu, "uplinkMtu": uplink_mtu, "uplink": uplink.as_str() }))
             }
-            E::NamespaceUnfit { found } => ("NAMESPACE_UNFIT", json!({ "found": found })),
-            E::GuardUnfit { uplink, why } => ("GUARD_UNFIT", json!({ "uplink": uplink.as_str(), "why": why })),
-            E::ClientDeviceTaken { device } => ("NAMESPACE_UNFIT", json!({ "device": device.as_str() })),
+            E::NamespaceInvalid { found } => ("NAMESPACE_INVALID", json!({ "found": found })),
+            E::GuardInvalid { uplink, why } => ("GUARD_INVALID", json!({ "uplink": uplink.as_str(), "why": why })),
+            E::ClientDeviceTaken { device } => ("NAMESPACE_INVALID", json!({ "device": device.as_str() })),
             E::LinkDown { uplink, state } => ("LINK_DOWN", json!({ "uplink": uplink.as_str(), "state": state })),
             E::UplinkClosed { uplink } => ("UPLINK_CLOSED", json!({ "uplink": uplink.as_str() })),
             E::SelfTest { direction, waited_ms, seen } => {
@@ -282,7 +301,7 @@ impl From<LayoutError> for Failure {
             LayoutError::RingSize { ring, slots } => json!({ "ring": ring.to_string(), "slots": slots }),
             LayoutError::FillTarget { target, frames } => json!({ "target": target, "frames": frames }),
         };
-        Self::of("LAYOUT_UNFIT", &error, None, details)
+        Self::of("LAYOUT_INVALID", &error, None, details)
     }
 }
 

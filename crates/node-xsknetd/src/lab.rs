@@ -24,7 +24,7 @@ pub struct Lab {
     /// Whether it was built just now, stood already, or was built in place of what remained of one.
     #[napi(ts_type = "'built' | 'rebuilt' | 'stood'")]
     pub raised: String,
-    /// The machine with the card.
+    /// The machine with the NIC.
     pub host: LabMachine,
     /// The machine at the wire's far end.
     pub remote: LabMachine,

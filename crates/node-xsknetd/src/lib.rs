@@ -8,6 +8,7 @@ mod errno;
 mod error;
 mod instance;
 mod lab;
+mod names;
 mod pinned;
 mod process;
 #[expect(unsafe_code, reason = "sigaction")]

@@ -36,7 +36,7 @@ fn copy(stream: BorrowedFd<'_>) -> io::Result<Stdio> {
     Ok(stream.try_clone_to_owned()?.into())
 }
 
-/// Has the process ignore SIGUSR1 where that would open Node's inspector; listeners of JavaScript hear it as before.
+/// Has the process ignore SIGUSR1 where that would open Node's inspector; listeners in JavaScript get it as before.
 #[napi]
 pub fn ignore_inspector_signal() -> napi::Result<()> {
     Ok(sys::ignore_inspector_signal().map_err(|cause| {

@@ -4,8 +4,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// Has the process ignore SIGUSR1 if it is Node's own handler that it would reach, which opens the inspector. A listener of
-/// JavaScript stays.
+/// Has the process ignore SIGUSR1 if it is Node's own handler that it would reach, which opens the inspector. A
+/// listener of JavaScript stays.
 ///
 /// # Errors
 /// Those of `sigaction(2)`.

@@ -65,8 +65,8 @@ pub(crate) fn kernel_release() -> String {
     uname().release().to_string_lossy().into_owned()
 }
 
-/// What is done for each queue of a port, on the smallest scale. A fresh namespace has a loopback device, and one that is down can be
-/// bound to.
+/// What is done for each queue of a port, on the smallest scale. A fresh namespace has a loopback device, and one that
+/// is down can be bound to.
 fn bind_and_map() -> Result<(), CreateError> {
     let layout = Layout::builder().frames(FEW).rings(FEW).build().expect("a small layout");
     xsknet_xsk::create(&Request {

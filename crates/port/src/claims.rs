@@ -1,6 +1,6 @@
 //! What the ports of an uplink have: from the moment that one is asked for until the last of it is undone.
 //!
-//! Nothing here asks the kernel, so that who looks or changes it keeps nobody waiting.
+//! Nothing here asks the kernel, so that reading or changing it keeps nobody waiting.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,9 +10,7 @@ use xsknet_bpf::{PortId, Vlan};
 use xsknet_link::{DeviceName, MacAddr};
 
 use crate::error::OpenPortError;
-
-/// Root, who may know everything.
-pub(crate) const ROOT: u32 = 0;
+use crate::ids::ROOT;
 
 /// What one port has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,10 +169,7 @@ mod tests {
         let mut claims = claims();
         claims.take(id(1), Claim { queues: MAX_PAIRS - 7, ..claim(0, "a", 1) }).unwrap();
         let error = claims.take(id(2), Claim { queues: 8, ..claim(0, "b", 2) }).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the ports of `card0` have 4096 queues together at most, and these would be more"
-        );
+        assert_eq!(error.to_string(), "the ports of `card0` can have 4096 queues in total, and these would be more");
         assert!(error.hint().is_some());
         claims.take(id(2), Claim { queues: 7, ..claim(0, "b", 2) }).unwrap();
     }
@@ -190,7 +185,7 @@ mod tests {
             claims.take(free, Claim { mac, addresses: Vec::new(), ..claim(0, &format!("n{number}"), 0) }).unwrap();
         }
         let error = claims.free_id().unwrap_err();
-        assert_eq!(error.to_string(), "`card0` has 1024 ports, more do not fit");
+        assert_eq!(error.to_string(), "`card0` already has 1024 ports, the most that it can have");
         assert!(matches!(error, OpenPortError::NoMorePorts { limit: 1024, .. }));
         assert!(error.hint().is_some());
 

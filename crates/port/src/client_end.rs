@@ -1,4 +1,5 @@
-//! Inner ends that are in the namespaces of clients, who may do with them what they like. Not all of it leaves a port that works.
+//! Inner ends that are in the namespaces of clients, who may do with them what they like. Not all of it leaves a port
+//! that works.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,39 +8,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use xsknet_link::{Device, DeviceName, FeatureSet, IfIndex, LinkError, MacAddr, Offload};
 
-use crate::ground::{Ground, Site};
-use crate::plan::Plan;
-use crate::port::PortKey;
-use crate::room::Member;
+use crate::ids::PortKey;
+use crate::namespace::Namespace;
 
 /// An inner end in a client's namespace, which exists for as long as somebody holds this.
 pub(crate) struct ClientEnd {
-    ground: Arc<Ground>,
+    /// Where its outer end is.
+    pub(crate) host: Arc<Namespace>,
+    /// All of them, which are notified when it ends.
+    pub(crate) all: Arc<ClientEnds>,
     pub(crate) uplink: DeviceName,
     pub(crate) key: PortKey,
-    pub(crate) site: Site,
+    pub(crate) namespace: Namespace,
     /// As it was made; its owner may call it otherwise.
     pub(crate) device: DeviceName,
     pub(crate) index: IfIndex,
-    outer: IfIndex,
-    mac: MacAddr,
-    mtu: u32,
+    pub(crate) outer: IfIndex,
+    pub(crate) mac: MacAddr,
+    pub(crate) mtu: u32,
 }
 
 /// A feature is read by the device's name, which may change at that very moment; so often it is tried.
 const LOOKS: usize = 3;
 
 impl ClientEnd {
-    pub(crate) fn new(ground: Arc<Ground>, uplink: DeviceName, plan: &Plan, member: &Member, site: Site) -> Self {
-        let (key, device, mac, mtu) = (plan.key, member.pair.inner.clone(), plan.mac, plan.mtu);
-        let (outer, index) = (member.outer_index, member.inner_index);
-        Self { ground, uplink, key, site, device, index, outer, mac, mtu }
-    }
-
     /// What its owner has done to it that a port does not survive, in words. Its name is the owner's own affair.
     pub(crate) fn change(&self) -> Option<String> {
         for _ in 0..LOOKS {
-            let device = match self.site.links.by_index(self.index) {
+            let device = match self.namespace.links.by_index(self.index) {
                 Ok(device) => device,
                 Err(LinkError::DeviceMissing { .. }) => return Some(self.missing()),
                 Err(error) => return Some(format!("its device `{}` can no longer be looked at: {error}", self.device)),
@@ -47,7 +43,7 @@ impl ClientEnd {
             if let Some(change) = self.settings(&device) {
                 return Some(change);
             }
-            match self.site.ethtool.features(&device.name) {
+            match self.namespace.ethtool.features(&device.name) {
                 Ok(features) => return self.offloads(&features),
                 Err(LinkError::DeviceMissing { .. }) => {}
                 Err(error) => return Some(format!("its device `{}` can no longer be looked at: {error}", self.device)),
@@ -59,7 +55,7 @@ impl ClientEnd {
 
     /// Why it is not where it was.
     pub(crate) fn missing(&self) -> String {
-        match self.ground.host.links.by_index(self.outer) {
+        match self.host.links.by_index(self.outer) {
             Ok(_) => format!("its device `{}` was moved to another network namespace", self.device),
             Err(_) => format!("its device `{}` was deleted", self.device),
         }
@@ -96,7 +92,7 @@ impl fmt::Debug for ClientEnd {
 
 impl Drop for ClientEnd {
     fn drop(&mut self) {
-        self.ground.client_ends.ring();
+        self.all.ring();
     }
 }
 
@@ -125,7 +121,7 @@ impl ClientEnds {
             .collect()
     }
 
-    /// From now on an event counter hears of each that comes or goes.
+    /// From now on an event counter is notified of each that comes or goes.
     pub(crate) fn tell(&self, bell: &Arc<OwnedFd>) {
         lock(&self.bells).push(Arc::downgrade(bell));
     }

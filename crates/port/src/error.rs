@@ -8,12 +8,10 @@ use std::path::PathBuf;
 
 use xsknet_bpf::{AttachError, LoadError, remedy};
 use xsknet_link::{AttachedXdpMode, DeviceName, LinkError, MacAddr, NetnsError, OffloadError, QuietError};
-use xsknet_xsk::RingBroken;
 
 use crate::ability::{Ability, kernel_release};
-use crate::identity::SecretError;
 use crate::journal::JournalError;
-use crate::port::Port;
+use crate::mac::SecretError;
 
 /// Why an instance did not open.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +51,8 @@ pub enum OpenError {
         #[source]
         cause: io::Error,
     },
-    /// The ports' namespace, or bpffs, is mounted for this process and those that share its mounts, and for nobody else: it
-    /// would be out of reach for the next run.
+    /// The ports' namespace, or bpffs, is mounted for this process and those that share its mounts, and for nobody
+    /// else: it would be out of reach for the next run.
     #[error("process 1 does not see the mount at {}: the mounts of this process are its own", path.display())]
     MountsHidden {
         /// What is mounted.
@@ -79,16 +77,16 @@ impl OpenError {
                 path.display()
             )),
             Self::AbilityMissing { cause, .. } if is_denied(cause) => Some(
-                "this needs root with CAP_NET_RAW, CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF: a container or a service may \
-                 have been started without some of them"
+                "this needs root with CAP_NET_RAW, CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF: a container or a service \
+                 may have been started without some of them"
                     .into(),
             ),
             Self::AbilityMissing { cause, .. } => {
                 Some(remedy(cause).unwrap_or("run Linux 6.6 or later, built with it").into())
             }
             Self::MountsHidden { .. } => Some(
-                "start it among the machine's own mounts: in a systemd unit without what gives it others (PrivateMounts=, \
-                 PrivateTmp=, ProtectSystem= and the like), by hand with `nsenter --target 1 --mount`"
+                "start it among the machine's own mounts: in a systemd unit without what gives it others \
+                 (PrivateMounts=, PrivateTmp=, ProtectSystem= and the like), by hand with `nsenter --target 1 --mount`"
                     .into(),
             ),
             Self::Io { cause, .. } => hint_of(cause),
@@ -116,7 +114,7 @@ fn is_denied(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
-/// Why a card did not become an uplink.
+/// Why a NIC did not become an uplink.
 #[derive(Debug, thiserror::Error)]
 pub enum ManageError {
     /// No such device in this network namespace.
@@ -125,18 +123,18 @@ pub enum ManageError {
         /// The name that was asked for.
         device: DeviceName,
     },
-    /// The card is an uplink already.
+    /// The NIC is an uplink already.
     #[error("`{device}` is already managed by instance `{instance}`")]
     AlreadyManaged {
-        /// The card.
+        /// The NIC.
         device: DeviceName,
         /// Whose it is.
         instance: String,
     },
-    /// Somebody else's XDP program is on the card. It is never replaced.
+    /// Somebody else's XDP program is on the NIC. It is never replaced.
     #[error("`{device}` carries XDP program {id} `{name}` (tag {tag}, {mode} mode), which is not ours")]
     ForeignProgram {
-        /// The card.
+        /// The NIC.
         device: DeviceName,
         /// The kernel's id of the program.
         id: u32,
@@ -147,8 +145,8 @@ pub enum ManageError {
         /// Where it runs.
         mode: AttachedXdpMode,
     },
-    /// The card has no Ethernet address.
-    #[error("`{device}` is no Ethernet device")]
+    /// The NIC has no Ethernet address.
+    #[error("`{device}` is not an Ethernet device")]
     NotEthernet {
         /// The device.
         device: DeviceName,
@@ -164,7 +162,7 @@ pub enum ManageError {
     /// The programs did not load.
     #[error("cannot load the programs of `{device}`")]
     Load {
-        /// The card.
+        /// The NIC.
         device: DeviceName,
         /// Why.
         #[source]
@@ -173,7 +171,7 @@ pub enum ManageError {
     /// The program was not attached: a foreign one sits there, or the mode was refused.
     #[error("cannot attach to `{device}`")]
     Attach {
-        /// The card.
+        /// The NIC.
         device: DeviceName,
         /// Why.
         #[source]
@@ -182,7 +180,7 @@ pub enum ManageError {
     /// Something around the programs failed.
     #[error("cannot make `{device}` an uplink")]
     Step {
-        /// The card.
+        /// The NIC.
         device: DeviceName,
         /// Why.
         #[source]
@@ -196,14 +194,14 @@ impl ManageError {
         let known = match self {
             Self::DeviceMissing { .. } => Some("`ip link` lists the devices of this network namespace".into()),
             Self::AlreadyManaged { instance, .. } => Some(format!(
-                "open the port on the uplink that is there; if its process was killed, a start of instance `{instance}` \
-                 gives the card back"
+                "open the port on the uplink that is there; if its process was killed, a start of instance \
+                 `{instance}` gives the NIC back"
             )),
             Self::ForeignProgram { device, .. } => Some(format!(
                 "stop its owner, or take it off with `ip link set dev {device} xdp off` (for a link: \
-                 `bpftool link show` tells who holds it), or choose another card"
+                 `bpftool link show` tells who holds it), or choose another NIC"
             )),
-            Self::NotEthernet { .. } => Some("choose an Ethernet card".into()),
+            Self::NotEthernet { .. } => Some("choose an Ethernet interface".into()),
             Self::Deaf { .. } => Some("choose the device below it, or a macvlan in mode passthru".into()),
             Self::Load { cause, .. } => cause.hint(),
             Self::Attach { cause, .. } => cause.hint(),
@@ -217,7 +215,7 @@ impl ManageError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenPortError {
     /// The uplink has as many ports as its maps hold.
-    #[error("`{uplink}` has {limit} ports, more do not fit")]
+    #[error("`{uplink}` already has {limit} ports, the most that it can have")]
     NoMorePorts {
         /// The uplink.
         uplink: DeviceName,
@@ -226,14 +224,14 @@ pub enum OpenPortError {
     },
     /// No port has so many queues, or none.
     #[error("a port cannot have {queues} queues: it has 1 to {limit}")]
-    QueuesUnfit {
+    QueuesInvalid {
         /// As asked for.
         queues: u32,
         /// The most.
         limit: u32,
     },
     /// The uplink's ports have as many queues together as its maps hold.
-    #[error("the ports of `{uplink}` have {limit} queues together at most, and these would be more")]
+    #[error("the ports of `{uplink}` can have {limit} queues in total, and these would be more")]
     NoMoreQueues {
         /// The uplink.
         uplink: DeviceName,
@@ -253,9 +251,9 @@ pub enum OpenPortError {
     NoAddress,
     /// An address that cannot be a host's.
     #[error("{address} cannot be a port's address: it is {what}")]
-    AddressUnfit {
-        /// The address.
-        address: IpAddr,
+    AddressInvalid {
+        /// The address, as it was given.
+        address: String,
         /// What it is.
         what: Cow<'static, str>,
     },
@@ -271,7 +269,7 @@ pub enum OpenPortError {
     },
     /// A MAC that cannot be a port's.
     #[error("{mac} cannot be a port's MAC: it is {what}")]
-    MacUnfit {
+    MacInvalid {
         /// The address.
         mac: MacAddr,
         /// What it is.
@@ -297,19 +295,20 @@ pub enum OpenPortError {
     },
     /// A name that would spoil an alias.
     #[error("`{name}` cannot name a port: it takes 1 to 64 letters, digits, `-`, `_` and `.`")]
-    NameUnfit {
+    NameInvalid {
         /// The name.
         name: String,
     },
     /// No VLAN has this number.
-    #[error("{vlan} is no VLAN: they go from 1 to 4094")]
-    VlanUnfit {
+    #[error("{vlan} is not a VLAN ID: they go from 1 to 4094")]
+    VlanInvalid {
         /// The number.
-        vlan: u16,
+        vlan: u32,
     },
     /// A received frame would not fit.
     #[error(
-        "an MTU of {mtu} needs {needed} bytes a frame, and with chunks of {frame_size} bytes a frame can have {capacity}: that is an MTU of {most} at most"
+        "an MTU of {mtu} needs {needed} bytes per frame, and with chunks of {frame_size} bytes a frame can have \
+         {capacity}: that is an MTU of {most} at most"
     )]
     MtuTooLarge {
         /// The port's MTU, in bytes.
@@ -343,14 +342,15 @@ pub enum OpenPortError {
     },
     /// What a client gave as its network namespace is none, or one that no client's end may be in.
     #[error("the port's device cannot go where its client wants it: {found}")]
-    NamespaceUnfit {
+    NamespaceInvalid {
         /// What it is instead.
         found: String,
     },
-    /// What leaves through a guard in skb mode can still be changed by what the frame's owner said beside it: checksums that are yet
-    /// to be filled in, VLAN tags that are yet to be put in. So nobody gets a port of whose device it is the owner.
+    /// What leaves through a guard in skb mode can still be changed by what the frame's owner said beside it: checksums
+    /// that are yet to be filled in, VLAN tags that are yet to be put in. So nobody gets a port of whose device it is
+    /// the owner.
     #[error("a pinned port of `{uplink}` is not possible, because its guard would run in skb mode: {why}")]
-    GuardUnfit {
+    GuardInvalid {
         /// The uplink.
         uplink: DeviceName,
         /// Why it would not run in native mode.
@@ -376,7 +376,7 @@ pub enum OpenPortError {
         /// Its name.
         uplink: DeviceName,
     },
-    /// A self-test frame did not arrive: the port would be deaf or dumb.
+    /// A self-test frame did not arrive: the port could not receive or not send.
     #[error("a self-test frame {direction} was lost after {waited_ms} ms: {seen}")]
     SelfTest {
         /// `to the port` or `from the port`.
@@ -406,7 +406,7 @@ impl OpenPortError {
         let known = match self {
             Self::NoMorePorts { .. } => Some("close a port, or open it on another uplink".into()),
             Self::NoMoreQueues { .. } => Some("ask for fewer queues, or open the port on another uplink".into()),
-            Self::QueuesUnfit { .. } => Some("a queue a core that reads it is enough".into()),
+            Self::QueuesInvalid { .. } => Some("one queue for each core that reads is enough".into()),
             Self::NoAddress => Some("give it an address of the uplink's network, such as 192.0.2.10".into()),
             Self::UmemNotShared { .. } => Some("share the UMEM of an open port with one queue".into()),
             Self::AddressTaken { .. } => Some("choose an address that nobody on this network has".into()),
@@ -416,31 +416,34 @@ impl OpenPortError {
                 "let a frame take several chunks (multi-buffer), or ask for larger chunks (4096) or a smaller MTU"
                     .into(),
             ),
-            Self::NamespaceUnfit { .. } => {
+            Self::NamespaceInvalid { .. } => {
                 Some("send a descriptor of the client's own network namespace: /proc/self/ns/net, opened".into())
             }
-            Self::GuardUnfit { .. } => Some(
-                "open a brokered port, whose device its client cannot reach; or have the daemon manage the card in native mode"
+            Self::GuardInvalid { .. } => Some(
+                "open a brokered port, whose device its client cannot reach; or have the daemon manage the NIC in \
+                 native mode"
                     .into(),
             ),
             Self::ClientDeviceTaken { .. } => Some("delete or rename that device: `ip link` lists them".into()),
-            Self::MtuTooSmall { .. } | Self::MtuAboveUplink { .. } => Some("leave the MTU out: the uplink's is taken".into()),
+            Self::MtuTooSmall { .. } | Self::MtuAboveUplink { .. } => {
+                Some("leave the MTU out: the uplink's is taken".into())
+            }
             Self::LinkDown { uplink, state: "is down" } => {
                 Some(format!("switch it on: `ip link set dev {uplink} up`; then open the port again"))
             }
             Self::LinkDown { .. } => Some("look at the cable and at its other end; then open the port again".into()),
             Self::SelfTest { .. } => Some(
-                "`tried` of the uplink tells which modes were taken; skb mode works where a card cannot transmit \
+                "`attempts` of the uplink tells which modes were granted; skb mode works where a NIC cannot transmit \
                  redirected frames"
                     .into(),
             ),
             Self::Socket(cause) => cause.hint().map(Into::into),
             Self::Step { cause, .. } => cause.hint(),
-            Self::AddressUnfit { .. } => Some("give it the address of one host, such as 192.0.2.10".into()),
-            Self::NameUnfit { .. } => Some("names have 1 to 64 letters, digits, `-`, `_` and `.`".into()),
-            Self::VlanUnfit { .. } => Some("VLANs are 1 to 4094; leave it out for untagged frames".into()),
-            Self::UplinkClosed { .. } => Some("start the daemon again once the card is back".into()),
-            Self::MacUnfit { .. } => Some("leave the MAC out: one is made up".into()),
+            Self::AddressInvalid { .. } => Some("give it the address of one host, such as 192.0.2.10".into()),
+            Self::NameInvalid { .. } => Some("names have 1 to 64 letters, digits, `-`, `_` and `.`".into()),
+            Self::VlanInvalid { .. } => Some("VLANs are 1 to 4094; leave it out for untagged frames".into()),
+            Self::UplinkClosed { .. } => Some("start the daemon again once the NIC is back".into()),
+            Self::MacInvalid { .. } => Some("leave the MAC out: one is made up".into()),
         };
         known.or_else(|| remedy(self).map(Into::into))
     }
@@ -485,16 +488,16 @@ pub enum StepError {
     /// The socket.
     #[error(transparent)]
     Socket(#[from] xsknet_xsk::SocketError),
-    /// A card's program sees nothing of what the card receives, although it was attached anew.
+    /// A NIC's program sees nothing of what the NIC receives, although it was attached anew.
     #[error("the driver of `{device}` still does not run it: {frames} frames came that it did not see")]
     Deaf {
-        /// The card.
+        /// The NIC.
         device: DeviceName,
-        /// Frames that the card has received since.
+        /// Frames that the NIC has received since.
         frames: u64,
     },
-    /// A card filters VLANs, and cannot be told of one.
-    #[error("nothing of VLAN {id} comes in: {why}")]
+    /// A NIC filters VLANs, and cannot be told of one.
+    #[error("frames of VLAN {id} do not come in: {why}")]
     VlanShut {
         /// The VLAN.
         id: u16,
@@ -542,7 +545,7 @@ impl StepError {
 #[derive(Debug, thiserror::Error)]
 pub enum ShareError {
     /// The descriptor is something else.
-    #[error("the descriptor shared for port `{port}` is no AF_XDP socket")]
+    #[error("the descriptor shared for port `{port}` is not an AF_XDP socket")]
     NotXsk {
         /// The port's name.
         port: String,
@@ -573,25 +576,6 @@ impl ShareError {
             Self::PortClosed { .. } => None,
         }
     }
-}
-
-/// A port whose socket is in use cannot be handed over.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot hand over port `{}`: {held} of its frames are held and {tx} have not been completed; release the ones, flush and \
-     complete the others",
-    port.info().name
-)]
-pub struct HandOverError {
-    /// Frames that the caller holds.
-    pub held: u32,
-    /// Frames sent and not completed.
-    pub tx: u32,
-    /// COMPLETION could not be drained.
-    #[source]
-    pub broken: Option<RingBroken>,
-    /// The port, as it was.
-    pub port: Box<Port>,
 }
 
 /// What could not be undone. It stays in the journal, and the next start tries again.

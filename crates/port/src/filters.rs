@@ -1,4 +1,4 @@
-//! Counts who needs which address or VLAN in a card's filters, since those do not.
+//! Counts who needs which address or VLAN in a NIC's filters, since those do not.
 //!
 //! A filter refuses a duplicate (EEXIST), and addresses whose last 24 bits are equal share one multicast group, so two
 //! ports may need the same entry: it is added for the first and removed with the last. An entry that stood there before
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use xsknet_link::MacAddr;
 
-/// What a card is to let in.
+/// What a NIC is to let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Entry {
     /// Frames for this address.
@@ -24,7 +24,7 @@ pub(crate) struct Filters {
 }
 
 impl Filters {
-    /// One more user of `entry`; true where the card has to be told.
+    /// One more user of `entry`; true where the NIC has to be told.
     pub(crate) fn need(&mut self, entry: Entry) -> bool {
         let users = self.users.entry(entry).or_default();
         *users += 1;
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_card_hears_of_an_address_once_and_again_when_the_last_user_leaves() {
+    fn the_nic_is_told_of_an_address_once_and_again_when_the_last_user_leaves() {
         let mac = Entry::Mac("33:33:ff:00:00:10".parse().unwrap());
         let other = Entry::Vlan(42);
         let mut filters = Filters::default();

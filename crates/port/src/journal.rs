@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use xsknet_link::{DeviceName, FeatureChange, IfIndex, MacAddr};
 
-use crate::ground::Site;
-use crate::names::PinPath;
+use crate::paths::PinPath;
 
 const VERSION: u32 = 1;
 /// Crossed-out records are dropped from the file once it has this many lines.
@@ -35,19 +34,19 @@ pub enum Change {
     Pair { outer: DeviceName, inner: DeviceName, alias: String },
     /// An offload of a device of the host.
     Offload { device: DeviceName, index: IfIndex, feature: String, was: bool },
-    /// What attaching a program may switch, or has switched, of a card's offloads, each as it was wanted before.
+    /// What attaching a program may switch, or has switched, of a NIC's offloads, each as it was wanted before.
     Offloads { device: DeviceName, index: IfIndex, were: Vec<FeatureChange> },
-    /// An address in a card's filter.
+    /// An address in a NIC's filter.
     Filter { device: DeviceName, index: IfIndex, mac: MacAddr },
-    /// A VLAN device of a card, among the ports' devices, so that the card's filter lets the VLAN in.
+    /// A VLAN device of a NIC, among the ports' devices, so that the NIC's filter lets the VLAN in.
     Vlan { device: DeviceName, id: u16 },
-    /// A card put into promiscuous mode because it refused a filter.
+    /// A NIC put into promiscuous mode because it refused a filter.
     Promiscuous { device: DeviceName, index: IfIndex },
 }
 
 impl Change {
-    /// The card that keeps it wherever it is moved, by its name and number when it became an uplink.
-    pub(crate) fn card(&self) -> Option<(&DeviceName, IfIndex)> {
+    /// The NIC that keeps it wherever it is moved, by its name and number when it became an uplink.
+    pub(crate) fn nic(&self) -> Option<(&DeviceName, IfIndex)> {
         match self {
             Self::Offload { device, index, .. }
             | Self::Offloads { device, index, .. }
@@ -99,14 +98,13 @@ pub struct Header {
 }
 
 impl Header {
-    pub(crate) fn new(instance: &str, boot: &str, host: &Site) -> Self {
-        let (namespace, cookie) = (host.identity, host.cookie);
+    pub(crate) fn new(instance: &str, boot: &str, namespace: (u64, u64), cookie: u64) -> Self {
         Self { version: VERSION, instance: instance.into(), boot: boot.into(), namespace, cookie }
     }
 
-    /// Whether its devices are those of a namespace.
-    pub(crate) fn is_of(&self, host: &Site) -> bool {
-        self.cookie == host.cookie
+    /// Whether its devices are those of the namespace with this cookie.
+    pub(crate) fn is_of(&self, cookie: u64) -> bool {
+        self.cookie == cookie
     }
 }
 

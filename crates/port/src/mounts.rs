@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use rustix::fs::{major, minor, stat};
 
-use crate::names::Paths;
+use crate::paths::Paths;
 
-/// The first mount of an instance that process 1 does not see. Without a look at its mounts, none: nothing is known then.
+/// The first mount of an instance that process 1 does not see. Without a look at its mounts, none: nothing is known
+/// then.
 pub(crate) fn hidden(paths: &Paths, ports: (u64, u64)) -> Option<PathBuf> {
     let seen = std::fs::read_to_string("/proc/1/mountinfo").ok()?;
     let (_, inode) = ports;

@@ -1,97 +1,33 @@
-//! A port whose client makes the socket: the inner end is in the client's network namespace, and the pin of the port's map is
-//! the client's.
+//! A port whose client makes the socket: the inner end is in the client's network namespace, and the pin of the port's
+//! map is the client's.
 
-use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, RecvFlags, recv};
-use xsknet_bpf::{Datapath, Rates, Rights};
-use xsknet_link::{DeviceName, MacAddr, Netns, NetnsId};
+use xsknet_bpf::Datapath;
+use xsknet_link::{DeviceName, Netns, NetnsId};
 
-use crate::claims::ROOT;
+use crate::attempt::Attempt;
+use crate::build::build;
 use crate::client_end::ClientEnd;
 use crate::error::{CloseError, OpenPortError, ShareError, StepError};
-use crate::ground::Site;
-use crate::journal::Scope;
-use crate::names::PinPath;
+use crate::ids::ROOT;
+use crate::info::PortInfo;
+use crate::lingering::Retained;
+use crate::namespace::Namespace;
+use crate::nic::Nic;
+use crate::open_port::OpenPort;
+use crate::paths::PinPath;
 use crate::pins;
-use crate::plan::{Plan, Wanted};
-use crate::port::{Hold, PortInfo};
-use crate::remains::Kept;
+use crate::plan::Plan;
 use crate::selftest::Trial;
+use crate::spec::PortSpec;
 use crate::statistics::PortStatistics;
-use crate::tried::Tried;
-use crate::uplink::{Uplink, UplinkState};
-
-/// What a pinned port is to be; its UMEM and rings are its client's affair. `PinnedPortOptions::new` has the defaults.
-#[derive(Debug, Clone)]
-pub struct PinnedPortOptions {
-    /// As [`PortOptions::owner`](crate::PortOptions::owner).
-    pub owner: u32,
-    /// As [`PortOptions::name`](crate::PortOptions::name).
-    pub name: Option<String>,
-    /// Its addresses on the uplink's network; at least one.
-    pub addresses: Vec<IpAddr>,
-    /// As [`PortOptions::mac`](crate::PortOptions::mac).
-    pub mac: Option<MacAddr>,
-    /// Its VLAN, 1 to 4094: all its frames carry this tag. Default: none do.
-    pub vlan: Option<u16>,
-    /// Its MTU in bytes, at most the uplink's, which is the default.
-    pub mtu: Option<u32>,
-    /// As [`PortOptions::rights`](crate::PortOptions::rights).
-    pub rights: Rights,
-    /// As [`PortOptions::rates`](crate::PortOptions::rates).
-    pub rates: Rates,
-    /// As [`PortOptions::coalesce`](crate::PortOptions::coalesce).
-    pub coalesce: Option<Duration>,
-}
-
-impl PinnedPortOptions {
-    /// A port with these addresses.
-    pub fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
-        Self {
-            owner: 0,
-            name: None,
-            addresses: addresses.into_iter().collect(),
-            mac: None,
-            vlan: None,
-            mtu: None,
-            rights: Rights::default(),
-            rates: Rates::UNLIMITED,
-            coalesce: None,
-        }
-    }
-
-    /// As [`PortOptions::check`](crate::PortOptions::check).
-    ///
-    /// # Errors
-    /// [`OpenPortError`] for what is wrong with the options themselves.
-    pub fn check(&self, uplink: Option<&Uplink>) -> Result<(), OpenPortError> {
-        self.wanted().check(uplink.map(Uplink::state)).map(drop)
-    }
-
-    fn wanted(&self) -> Wanted<'_> {
-        let Self { owner, name, addresses, mac, vlan, mtu, rights, rates, coalesce } = self;
-        Wanted {
-            owner: *owner,
-            name: name.as_deref(),
-            addresses,
-            mac: *mac,
-            vlan: *vlan,
-            mtu: *mtu,
-            queues: 1,
-            rights: *rights,
-            rates: *rates,
-            coalesce: *coalesce,
-            layout: None,
-        }
-    }
-}
+use crate::uplink_state::UplinkState;
 
 /// Who a pinned port is for.
 #[derive(Debug)]
@@ -100,8 +36,8 @@ pub struct Client {
     pub uid: u32,
     /// Gets it as its group.
     pub gid: u32,
-    /// Gets the inner end. It is kept alive for as long as the port is open. It has to be the client's: that of its process, `own`, or
-    /// one of a user namespace that this user has made. Root may name any.
+    /// Gets the inner end. It is kept alive for as long as the port is open. It has to be the client's: that of its
+    /// process, `own`, or one of a user namespace that this user has made. Root may name any.
     pub namespace: Netns,
     /// Where the client's process is, if that is known.
     pub own: Option<Netns>,
@@ -118,55 +54,52 @@ pub struct Pin {
     pub queue: u32,
 }
 
-/// An open port that waits for its client's socket, or has it. Dropping it closes it; `close` also says what could not be undone.
+/// An open port that waits for its client's socket, or has it. Dropping it closes it; `close` also says what could not
+/// be undone.
 ///
-/// The inner end is its client's: deleted, moved, set down, with another MAC or MTU or with offloads switched on, it is lost, which
-/// [`Instance::watch`](crate::Instance::watch) tells.
+/// The inner end is its client's: deleted, moved, set down, with another MAC or MTU or with offloads switched on, it is
+/// lost, which [`Instance::watch`](crate::Instance::watch) tells.
 #[derive(Debug)]
 pub struct PinnedPort {
-    hold: Hold,
+    open: OpenPort,
     pin: Pin,
 }
 
 impl PinnedPort {
-    pub(crate) fn open(
-        uplink: Arc<UplinkState>,
-        options: &PinnedPortOptions,
-        client: Client,
-    ) -> Result<Self, OpenPortError> {
-        let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
-        check_namespace(&uplink, &client)?;
+    /// Of the spec, what is about sockets does not count.
+    pub(crate) fn open(uplink: Arc<UplinkState>, spec: PortSpec, client: Client) -> Result<Self, OpenPortError> {
+        check_namespace(&uplink.nic, &client)?;
         let Client { uid, gid, namespace, .. } = client;
-        let site = Site::new(namespace).map_err(step)?;
-        let build = |plan: Plan, uplink: &UplinkState, datapath: &RwLock<Datapath>, scope: &Scope| {
-            let (room, mut info) = plan.build(uplink, datapath, Some(site), scope)?;
+        let namespace = Namespace::new(namespace).map_err(|cause| uplink.nic.step(cause))?;
+        let build = |plan: Plan, uplink: &UplinkState, datapath: &RwLock<Datapath>| {
+            let (port, mut info) = build(plan, &uplink.nic, datapath, Some(namespace))?;
             let why = "not done: the port's socket is its client's to make".to_owned();
-            info.tried.push(Tried { hook: "port", step: "self-test".into(), errno: None, why });
-            Ok((room, info, None))
+            info.attempts.push(Attempt { hook: "port", step: "self-test".into(), errno: None, why });
+            Ok((port, info, None))
         };
         // The client gets the pin of a port that nothing stands in the way of any more.
         let give = |trial: &Trial<'_>, given: &mut Option<(Pin, Arc<ClientEnd>, u32)>| {
-            let Trial { uplink, room, info, .. } = trial;
-            let folder = PinPath::port(&uplink.info.device, info.id.number());
-            let xsks = pins::give_away(&uplink.ground.paths, &folder, uid, gid)
-                .map_err(|cause| OpenPortError::Step { uplink: uplink.info.device.clone(), cause })?;
-            uplink.ground.passed("the pin is the client's");
-            let end = room.client.clone().expect("it was built in a client's namespace");
+            let Trial { uplink: UplinkState { nic, .. }, port, info, .. } = trial;
+            let folder = PinPath::port(&nic.info.device, info.id.number());
+            let xsks = pins::give_away(&nic.context.paths, &folder, uid, gid).map_err(|cause| nic.step(cause))?;
+            nic.context.passed("the pin is the client's");
+            let end = port.client.clone().expect("it was built in a client's namespace");
             let pin = Pin { xsks, device: info.inner.clone(), queue: 0 };
-            *given = Some((pin, end, room.members[0].program.socket_map_id()));
+            *given = Some((pin, end, port.queues[0].program.socket_map_id()));
             Ok(())
         };
-        let (mut hold, given) = Hold::open(Arc::clone(&uplink), &options.wanted(), build, give)?;
+        let spec = PortSpec { queues: 1, ..spec };
+        let (mut open, given) = OpenPort::open(uplink, spec, None, build, give)?;
         let (pin, end, map) = given.expect("a port that opened was given away");
         // Its memory is the client's own.
-        hold.kept = Some(Kept { umems: Vec::new(), map: Some(map) });
-        uplink.ground.client_ends.add(&end);
-        Ok(Self { hold, pin })
+        open.retained = Some(Retained { umems: Vec::new(), map: Some(map) });
+        open.uplink.nic.context.client_ends.add(&end);
+        Ok(Self { open, pin })
     }
 
     /// What became of the options.
     pub fn info(&self) -> &PortInfo {
-        &self.hold.info
+        &self.open.info
     }
 
     /// What the client needs for its socket.
@@ -174,27 +107,28 @@ impl PinnedPort {
         &self.pin
     }
 
-    /// Takes a duplicate of the client's socket, from which its statistics are read from now on. It is believed to be this port's.
+    /// Takes a duplicate of the client's socket, from which its statistics are read from now on. It is believed to be
+    /// this port's.
     ///
     /// # Errors
     /// See [`ShareError`]; the descriptor is closed then, which may block for what its maker likes.
     pub fn share_socket(&self, socket: OwnedFd) -> Result<(), ShareError> {
         self.check_socket(socket.as_fd())?;
-        if self.hold.uplink.share_socket(self.hold.info.id, socket) {
+        if self.open.uplink.share_socket(self.open.info.id, socket) {
             Ok(())
         } else {
-            Err(ShareError::PortClosed { port: self.hold.info.name.clone() })
+            Err(ShareError::PortClosed { port: self.open.info.name.clone() })
         }
     }
 
-    /// Whether a descriptor of a stranger's is a socket that could be this port's. Neither this nor reading the statistics of one
-    /// that passes can be made to wait: before it is bound, the registration of a UMEM may hold a socket's lock for as long as its
-    /// owner's page faults take.
+    /// Whether a descriptor of a stranger's is a socket that could be this port's. Neither this nor reading the
+    /// statistics of one that passes can be made to wait: before it is bound, the registration of a UMEM may hold a
+    /// socket's lock for as long as its owner's page faults take.
     ///
     /// # Errors
     /// [`ShareError::NotXsk`], [`ShareError::NotBound`].
     pub fn check_socket(&self, socket: BorrowedFd<'_>) -> Result<(), ShareError> {
-        let port = || self.hold.info.name.clone();
+        let port = || self.open.info.name.clone();
         match socket_domain(socket) {
             Ok(AddressFamily::XDP) => {}
             Ok(_) => return Err(ShareError::NotXsk { port: port(), cause: None }),
@@ -212,30 +146,30 @@ impl PinnedPort {
     /// # Errors
     /// The kernel's, for a map or a device.
     pub fn statistics(&self) -> Result<PortStatistics, StepError> {
-        self.hold.statistics()
+        self.open.statistics()
     }
 
-    /// Closes the port. Its device is gone from the client's namespace once this returns, and with it all that the client's socket
-    /// could send to or receive from; the map that the client may still have open leads nowhere.
+    /// Closes the port. Its device is gone from the client's namespace once this returns, and with it all that the
+    /// client's socket could send to or receive from; the map that the client may still have open leads nowhere.
     ///
     /// # Errors
     /// What could not be undone stays in the journal, and the next start tries again.
     pub fn close(self) -> Result<(), CloseError> {
-        self.hold.close()
+        self.open.close()
     }
 }
 
 /// A device must not be put where somebody else is.
-fn check_namespace(uplink: &UplinkState, client: &Client) -> Result<(), OpenPortError> {
+fn check_namespace(nic: &Nic, client: &Client) -> Result<(), OpenPortError> {
     let Client { uid, namespace, own, .. } = client;
-    let unfit = |found: String| OpenPortError::NamespaceUnfit { found };
+    let invalid = |found: String| OpenPortError::NamespaceInvalid { found };
     let identity = |of: &Netns| match of.identity() {
         Ok(NetnsId { dev, ino }) => Ok((dev, ino)),
-        Err(cause) => Err(unfit(format!("it cannot be looked at ({cause})"))),
+        Err(cause) => Err(invalid(format!("it cannot be looked at ({cause})"))),
     };
     let wanted = identity(namespace)?;
-    if wanted == uplink.ground.ports.identity {
-        return Err(unfit("it is the instance's own network namespace".into()));
+    if wanted == nic.context.ports.identity {
+        return Err(invalid("it is the instance's own network namespace".into()));
     }
     if *uid == ROOT {
         return Ok(());
@@ -247,9 +181,9 @@ fn check_namespace(uplink: &UplinkState, client: &Client) -> Result<(), OpenPort
     }
     match namespace.owner() {
         Ok(owner) if owner == *uid => Ok(()),
-        Ok(_) => Err(unfit(format!(
+        Ok(_) => Err(invalid(format!(
             "it is neither the network namespace of the client's process nor one that user {uid} has made"
         ))),
-        Err(cause) => Err(unfit(format!("whose network namespace it is cannot be told ({cause})"))),
+        Err(cause) => Err(invalid(format!("whose network namespace it is cannot be told ({cause})"))),
     }
 }

@@ -9,7 +9,7 @@ use xsknet_bpf::bpffs;
 
 use crate::error::StepError;
 use crate::lock::Lock;
-use crate::names::{Paths, PinPath};
+use crate::paths::{Paths, PinPath};
 
 /// What others need of a folder to reach what they know the name of.
 const SEARCH: u32 = 0o011;
@@ -18,8 +18,8 @@ const MODE: u32 = 0o7777;
 /// Where the map of a port's sockets is pinned in the port's folder.
 pub(crate) const SOCKETS: &str = "maps/xsks";
 
-/// Gives the map of a port's sockets to its client, who finds it by its path alone: the folders on the way can be passed
-/// through and not be read, and all else in them stays root's.
+/// Gives the map of a port's sockets to its client, who finds it by its path alone: the folders on the way can be
+/// passed through and not be read, and all else in them stays root's.
 pub(crate) fn give_away(paths: &Paths, port: &PinPath, uid: u32, gid: u32) -> Result<PathBuf, StepError> {
     let map = paths.pin(port).join(SOCKETS);
     let give = || -> io::Result<()> {
@@ -27,7 +27,7 @@ pub(crate) fn give_away(paths: &Paths, port: &PinPath, uid: u32, gid: u32) -> Re
         chown(&map, Some(uid), Some(gid))?;
         let inside = map.ancestors().skip(1).take_while(|folder| *folder != paths.bpffs());
         for folder in inside {
-            open_way(folder)?;
+            make_searchable(folder)?;
         }
         open_root(paths)
     };
@@ -35,22 +35,24 @@ pub(crate) fn give_away(paths: &Paths, port: &PinPath, uid: u32, gid: u32) -> Re
     Ok(map)
 }
 
-fn open_way(folder: &Path) -> io::Result<()> {
+fn make_searchable(folder: &Path) -> io::Result<()> {
     let mode = fs::metadata(folder)?.mode() & MODE;
     if mode & SEARCH == SEARCH { Ok(()) } else { fs::set_permissions(folder, Permissions::from_mode(mode | SEARCH)) }
 }
 
-/// The bpffs itself is the machine's: its mode before is kept beside the locks, and comes back with the last instance that leaves.
+/// The bpffs itself is the machine's: its mode before is kept beside the locks, and comes back with the last instance
+/// that leaves.
 fn open_root(paths: &Paths) -> io::Result<()> {
     let _held = Lock::wait(&paths.bpffs_lock())?;
     let mode = fs::metadata(paths.bpffs())?.mode() & MODE;
     if mode & SEARCH != SEARCH {
         fs::write(paths.bpffs_mode(), format!("{mode:o}"))?;
     }
-    open_way(paths.bpffs())
+    make_searchable(paths.bpffs())
 }
 
-/// Takes [`give_away`]'s change to the bpffs itself back, unless somebody has changed its mode since. The caller holds the lock.
+/// Takes [`give_away`]'s change to the bpffs itself back, unless somebody has changed its mode since. The caller holds
+/// the lock.
 pub(crate) fn close_root(paths: &Paths) -> io::Result<()> {
     let before = match fs::read_to_string(paths.bpffs_mode()) {
         Ok(before) => before,
@@ -69,10 +71,10 @@ pub(crate) fn close_root(paths: &Paths) -> io::Result<()> {
 
 /// Removes a folder of pins. Only bpffs is below it, so following it down leads nowhere else.
 ///
-/// Programs are taken off their devices first: the kernel ends a link some time after its last pin is gone (a work queue),
-/// and a card has to be free when this returns. What stays on its device keeps its pin. Sockets are taken out of their maps, or a client
-/// that still holds its own would keep the map alive; where a client has seen to it that this is not possible (it may freeze its own
-/// map), it keeps the map.
+/// Programs are taken off their devices first: the kernel ends a link some time after its last pin is gone (a work
+/// queue), and a NIC has to be free when this returns. What stays on its device keeps its pin. Sockets are taken out of
+/// their maps, or a client that still holds its own would keep the map alive; where a client has seen to it that this
+/// is not possible (it may freeze its own map), it keeps the map.
 pub(crate) fn remove(folder: &Path) -> Result<(), StepError> {
     let mut failed = None;
     for pin in below(folder) {

@@ -9,12 +9,12 @@ use xsknet_bpf::{Counter, Datapath, Obtained};
 use xsknet_link::MacAddr;
 use xsknet_xsk::{SharedSocket, Socket, SocketError};
 
+use crate::arp_nd::{self, mac_at};
+use crate::datapath::read;
 use crate::error::{OpenPortError, StepError};
-use crate::port::PortInfo;
-use crate::probe;
-use crate::question::mac_at;
-use crate::room::{Room, read};
-use crate::uplink::UplinkState;
+use crate::info::PortInfo;
+use crate::kernel_port::KernelPort;
+use crate::uplink_state::UplinkState;
 
 /// How long a frame may take that crosses two devices of one machine.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -31,27 +31,27 @@ const TEST_NET: [u8; 3] = [203, 0, 113];
 pub(crate) struct Trial<'a> {
     pub(crate) uplink: &'a UplinkState,
     pub(crate) datapath: &'a RwLock<Datapath>,
-    pub(crate) room: &'a Room,
+    pub(crate) port: &'a KernelPort,
     pub(crate) info: &'a PortInfo,
 }
 
 /// Sends a frame through the uplink's program to one of the port's members, and one from there to the wire.
-pub(crate) fn both_ways(trial: &Trial<'_>, member: usize, socket: &mut Socket) -> Result<(), OpenPortError> {
-    to_the_port(trial, member, socket)?;
-    trial.uplink.ground.passed("a self-test frame reached the port");
+pub(crate) fn both_ways(trial: &Trial<'_>, queue: usize, socket: &mut Socket) -> Result<(), OpenPortError> {
+    to_the_port(trial, queue, socket)?;
+    trial.uplink.nic.context.passed("a self-test frame reached the port");
     from_the_port(trial, socket)?;
-    trial.uplink.ground.passed("a self-test frame left the port");
+    trial.uplink.nic.context.passed("a self-test frame left the port");
     Ok(())
 }
 
-fn to_the_port(trial: &Trial<'_>, member: usize, socket: &mut Socket) -> Result<(), OpenPortError> {
-    let Trial { uplink, datapath, room, info } = *trial;
-    let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
-    let mut frame = header(info, uplink.card().mac);
-    match member {
-        // What is no IP is the first member's.
+fn to_the_port(trial: &Trial<'_>, queue: usize, socket: &mut Socket) -> Result<(), OpenPortError> {
+    let Trial { uplink, datapath, port, info } = *trial;
+    let step = |cause: StepError| uplink.nic.step(cause);
+    let mut frame = header(info, uplink.nic.state().mac);
+    match queue {
+        // What is not IP is for the first queue.
         0 => frame.extend(ETHER_TYPE),
-        _ => frame.extend(packet_for(&read(datapath), member as u32, info.members.len() as u32)),
+        _ => frame.extend(packet_for(&read(datapath), queue as u32, info.queue_pairs.len() as u32)),
     }
     frame.extend(b"xsknet self-test ");
     frame.extend(MacAddr::random_local().octets());
@@ -62,8 +62,8 @@ fn to_the_port(trial: &Trial<'_>, member: usize, socket: &mut Socket) -> Result<
     let arrived = until(|| {
         socket.receive(64, &mut got)?;
         let mut found = false;
-        // Frames of others that were quicker than the port's owner are lost to it, and counted as received. Where they are so
-        // many that ours is lost among them, one that no other port can have sent came the same way: by the card.
+        // Frames of others that were quicker than the port's owner are lost to it, and counted as received. Where they
+        // are so many that ours is lost among them, one that no other port can have sent came the same way: by the NIC.
         let own = info.mac.octets();
         let of_a_port = |bytes: &[u8]| mac_at(bytes, 6).is_some_and(|mac| uplink.is_of_a_port(mac));
         for seen in got.drain(..) {
@@ -80,18 +80,19 @@ fn to_the_port(trial: &Trial<'_>, member: usize, socket: &mut Socket) -> Result<
         return Ok(());
     }
     let uplink_program = read(datapath).uplink_counters().map_err(|cause| step(cause.into()))?;
-    let port_program = room.members[member].program.counters().map_err(|cause| step(cause.into()))?;
+    let port_program = port.queues[queue].program.counters().map_err(|cause| step(cause.into()))?;
     let seen = format!("uplink program {uplink_program:?}; port program {port_program:?}");
     Err(OpenPortError::SelfTest { direction: "to the port", waited_ms: DEADLINE.as_millis() as u64, seen })
 }
 
-/// Has a frame come in at the card.
+/// Has a frame come in at the NIC.
 fn inject(trial: &Trial<'_>, frame: &[u8]) -> Result<(), StepError> {
     let Trial { uplink, datapath, .. } = *trial;
-    let index = uplink.info.index.get();
-    // Live frames enter the driver's own path; generic XDP sits behind it, where only a frame received by the stack comes.
-    uplink.ground.host.run(|| -> Result<(), StepError> {
-        match uplink.info.mode {
+    let index = uplink.nic.info.index.get();
+    // Live frames enter the driver's own path; generic XDP sits behind it, where only a frame received by the stack
+    // comes.
+    uplink.nic.context.host.run(|| -> Result<(), StepError> {
+        match uplink.nic.info.mode {
             Obtained::Native | Obtained::Hw => read(datapath).inject_at_uplink(frame, index, 1)?,
             Obtained::Skb => {
                 uplink.injector()?.send(frame, 1)?;
@@ -101,15 +102,15 @@ fn inject(trial: &Trial<'_>, frame: &[u8]) -> Result<(), StepError> {
     })?
 }
 
-/// For a socket whose memory is its client's: a frame to the port that the socket's RX ring tells of. How long it is, is all that can be
-/// seen of it.
+/// For a socket whose memory is its client's: a frame to the port that the socket's RX ring tells of. How long it is,
+/// is all that can be seen of it.
 pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Result<(), OpenPortError> {
-    let Trial { uplink, room, info, .. } = *trial;
+    let Trial { uplink, port, info, .. } = *trial;
     if socket.in_fill.is_empty() {
         return Ok(());
     }
-    let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
-    let mut frame = header(info, uplink.card().mac);
+    let step = |cause: StepError| uplink.nic.step(cause);
+    let mut frame = header(info, uplink.nic.state().mac);
     frame.extend(ETHER_TYPE);
     frame.extend(b"xsknet self-test ");
     // Not the 60 of the shortest frames, of which others may come meanwhile.
@@ -120,7 +121,7 @@ pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Resul
     loop {
         let came = socket.turn_back().map_err(|cause| step(StepError::from(SocketError::from(cause))))?;
         if came.contains(&length) {
-            uplink.ground.passed("a self-test frame reached the port");
+            uplink.nic.context.passed("a self-test frame reached the port");
             return Ok(());
         }
         if Instant::now() >= end {
@@ -128,7 +129,7 @@ pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Resul
         }
         std::thread::yield_now();
     }
-    let seen = format!("port program {:?}", room.members[0].program.counters());
+    let seen = format!("port program {:?}", port.queues[0].program.counters());
     Err(OpenPortError::SelfTest { direction: "to the port", waited_ms: DEADLINE.as_millis() as u64, seen })
 }
 
@@ -136,18 +137,18 @@ pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Resul
 ///
 /// A port that may send no such frames, by its rates, shows as much by its guard dropping the probe.
 ///
-/// It is judged by what moves for this port alone: the card loses what others send to it, too, as often as they like.
+/// It is judged by what moves for this port alone: the NIC loses what others send to it, too, as often as they like.
 fn from_the_port(trial: &Trial<'_>, socket: &mut Socket) -> Result<(), OpenPortError> {
-    let Trial { uplink, datapath, room, info } = *trial;
-    let step = |cause: StepError| OpenPortError::Step { uplink: uplink.info.device.clone(), cause };
-    let before = uplink.refused(room);
+    let Trial { uplink, datapath, port, info } = *trial;
+    let step = |cause: StepError| uplink.nic.step(cause);
+    let before = port.refused(&uplink.nic.context);
     let left = probe_leaves(trial, socket).map_err(step)?;
-    let refused = uplink.refused(room) - before;
+    let refused = port.refused(&uplink.nic.context) - before;
     if left && refused == 0 {
         return Ok(());
     }
     let guard = read(datapath).guard_counters(info.id).map_err(|cause| step(cause.into()))?;
-    let seen = format!("guard {guard:?}; {refused} refused by the card");
+    let seen = format!("guard {guard:?}; {refused} refused by the NIC");
     Err(OpenPortError::SelfTest { direction: "from the port", waited_ms: DEADLINE.as_millis() as u64, seen })
 }
 
@@ -193,15 +194,15 @@ fn until(mut holds: impl FnMut() -> Result<bool, SocketError>) -> Result<bool, S
     }
 }
 
-/// The header of an IPv4 packet that the uplink's program gives to this member. Between two hosts, the flow is that of their
-/// addresses; so many pairs of them are tried that one is found, whatever the program's seed.
-fn packet_for(datapath: &Datapath, member: u32, members: u32) -> Vec<u8> {
+/// The header of an IPv4 packet that the uplink's program gives to this member. Between two hosts, the flow is that of
+/// their addresses; so many pairs of them are tried that one is found, whatever the program's seed.
+fn packet_for(datapath: &Datapath, queue: u32, queues: u32) -> Vec<u8> {
     const LENGTH: u8 = 20 + 23; // with the text and the number behind it
     let host = |number| Ipv4Addr::new(TEST_NET[0], TEST_NET[1], TEST_NET[2], number);
     let mut pairs = (0..=u8::MAX).flat_map(|from| (0..=u8::MAX).map(move |to| [host(from), host(to)]));
     let [from, to] = pairs
-        .find(|ends| datapath.member_of(*ends, IP_PROTOCOL, members) == member)
-        .expect("65,536 flows reach each of 8 members");
+        .find(|ends| datapath.member_of(*ends, IP_PROTOCOL, queues) == queue)
+        .expect("65,536 flows reach each of 8 queues");
     let mut packet = vec![0x08, 0x00, 0x45, 0, 0, LENGTH, 0, 0, 0, 0, 1, IP_PROTOCOL, 0, 0];
     packet.extend(from.octets());
     packet.extend(to.octets());
@@ -213,12 +214,12 @@ fn packet_for(datapath: &Datapath, member: u32, members: u32) -> Vec<u8> {
 }
 
 fn header(info: &PortInfo, source: MacAddr) -> Vec<u8> {
-    probe::header(info.mac, source, info.vlan)
+    arp_nd::header(info.mac, source, info.vlan)
 }
 
 /// For the first address, the IPv4 one where there is one.
 fn probe_for(info: &PortInfo) -> Vec<u8> {
     let v4 = info.addresses.iter().find(|address| address.is_ipv4());
     let target = v4.or(info.addresses.first()).expect("a port has at least one address");
-    probe::of(*target, info.mac, info.mac, info.vlan)
+    arp_nd::probe(*target, info.mac, info.mac, info.vlan)
 }

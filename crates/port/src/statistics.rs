@@ -1,10 +1,10 @@
 //! Every frame's whereabouts, and the sums that must hold at rest.
 //!
-//! Each term stands where a provoked loss was seen to move it (`tests/losses.rs`), unless it says "by the kernel's source".
-//! Two kinds of loss move nothing at all: in skb mode the kernel refuses a redirect to a device that is down
-//! (`xdp_do_generic_redirect`) without a word to any statistic, and an skb that was redirected before it reached the card
-//! (by tc at a veth's far end, say) goes past generic XDP (`skb_is_redirected`), so that the uplink program never sees it.
-//! In native mode the one is counted and the other seen.
+//! Each term stands where a provoked loss was seen to move it (`tests/losses.rs`), unless it says "by the kernel's
+//! source". Two kinds of loss move nothing at all: in skb mode the kernel refuses a redirect to a device that is down
+//! (`xdp_do_generic_redirect`) without a word to any statistic, and an skb that was redirected before it reached the
+//! NIC (by tc at a veth's far end, say) goes past generic XDP (`skb_is_redirected`), so that the uplink program never
+//! sees it. In native mode the one is counted and the other seen.
 
 use std::ops::AddAssign;
 
@@ -29,23 +29,24 @@ impl Equality {
     }
 }
 
-/// What an uplink's program and the card say.
+/// What an uplink's program and the NIC say.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UplinkStatistics {
     /// The uplink program's verdicts.
     pub program: Counters,
     /// Frames from outer ends of ports that were just being opened or closed.
     pub unattributed: Counters,
-    /// Frames that the card would not take, since it is managed (`TX dropped` of `ip -s`). For a veth that is all of them:
-    /// a full ring at the far end (also in `tx_queue_N_xdp_xmit_errors` of `ethtool -S`), a far end that is down and, by the
-    /// kernel's source, a full backlog in skb mode. The host's own frames that it would not take count too. `None`: the card's driver
-    /// (`drivers.rs`) does not count what it does not take of redirected frames.
+    /// Frames that the NIC would not take, since it is managed (`TX dropped` of `ip -s`). For a veth that is all of
+    /// them: a full ring at the far end (also in `tx_queue_N_xdp_xmit_errors` of `ethtool -S`), a far end that is down
+    /// and, by the kernel's source, a full backlog in skb mode. The host's own frames that it would not take count too.
+    /// `None`: the NIC's driver (`driver_losses.rs`) does not count what it does not take of redirected frames.
     pub transmit_drops: Option<u64>,
-    /// Redirects that the kernel refused after the uplink program had returned (`rx_queue_N_drops`): an outer end that is
-    /// down. By the kernel's source, a frame for which it found no memory in front of the program counts here too, and was not seen.
-    /// `None`: nobody counts them, as in skb mode, or the card's driver does not.
+    /// Redirects that the kernel refused after the uplink program had returned (`rx_queue_N_drops`): an outer end that
+    /// is down. By the kernel's source, a frame for which it found no memory in front of the program counts here too,
+    /// and was not seen. `None`: nobody counts them, as in skb mode, or the NIC's driver does not.
     pub refused_redirects: Option<u64>,
-    /// Frames by which the daemon announced ports to the neighbours, from the ports' MACs: the card sent them, and no port did.
+    /// Frames by which the daemon announced ports to the neighbours, from the ports' MACs: the NIC sent them, and no
+    /// port did.
     pub announced: u64,
     /// The ports that were closed since, summed up.
     pub closed: PortStatistics,
@@ -60,13 +61,13 @@ pub struct PortStatistics {
     pub program: Counters,
     /// XDP_STATISTICS of the port's socket; `None` for a pinned port whose client has not shared its socket.
     pub socket: Option<KernelStatistics>,
-    /// Frames that the port sent and that its own pair had no room for (`TX dropped` of `ip -s` at the inner end). The kernel
-    /// completes them like any other.
+    /// Frames that the port sent and that its own pair had no room for (`TX dropped` of `ip -s` at the inner end). The
+    /// kernel completes them like any other.
     pub inner_transmit_drops: u64,
     /// Frames for the port that its pair had no room for (`TX dropped` of the outer end, which holds
     /// `tx_queue_N_xdp_xmit_errors`).
     pub outer_transmit_drops: u64,
-    /// Redirects that the kernel refused after the guard had returned (`rx_queue_N_drops` of the outer end): the card is
+    /// Redirects that the kernel refused after the guard had returned (`rx_queue_N_drops` of the outer end): the NIC is
     /// down, or its far end stopped taking redirected frames (GRO switched off). Native mode only.
     pub outer_refused_redirects: u64,
 }
@@ -78,8 +79,9 @@ impl UplinkStatistics {
         Equality { what: "uplink program", left: program.seen(), right: program.total() }
     }
 
-    /// The sum over an uplink and all its ports, of which `ports` are those that are open. `far` is how many frames from
-    /// ports arrived at the wire's far end, by somebody who looked there. What a driver hides is missing on the right.
+    /// The sum over an uplink and all its ports, of which `ports` are those that are open. `far` is how many frames
+    /// from ports arrived at the wire's far end, by somebody who looked there. What a driver hides is missing on the
+    /// right.
     pub fn wire_equality<'a>(&'a self, ports: impl IntoIterator<Item = &'a PortStatistics>, far: u64) -> Equality {
         let mut left =
             self.program.to_port() + self.unattributed.to_port() + self.unattributed.to_uplink() + self.announced;
@@ -93,11 +95,11 @@ impl UplinkStatistics {
 }
 
 impl PortStatistics {
-    /// The sums of one port, with what its owners counted, each on one of its sockets. What the kernel counted on it is taken for nothing where
-    /// it is not known.
+    /// The sums of one port, with what its owners counted, each on one of its sockets. What the kernel counted on it is
+    /// taken for nothing where it is not known.
     ///
-    /// A descriptor that the kernel refuses is completed like any other (seen on 6.18.44). A `Socket` writes none; an owner
-    /// who writes his rings himself may.
+    /// A descriptor that the kernel refuses is completed like any other (seen on 6.18.44). A `Socket` writes none; an
+    /// owner that writes its rings itself may.
     pub fn equalities<'a>(&self, owners: impl IntoIterator<Item = &'a SocketCounters>) -> [Equality; 3] {
         let (mut completed, mut received) = (0, 0);
         for owner in owners {

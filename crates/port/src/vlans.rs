@@ -1,19 +1,21 @@
-//! Has a card that filters VLANs let in those of ports.
+//! Has a NIC that filters VLANs let in those of ports.
 //!
-//! A card with `rx-vlan-filter` drops the frames of VLANs that nobody asked it for. What asks is a VLAN device, from the moment that it is
-//! registered. So each VLAN of ports gets one, down, without an address, in the ports' namespace, unless the host has one itself.
+//! A NIC with `rx-vlan-filter` drops the frames of VLANs that nobody asked it for. What asks is a VLAN device, from the
+//! moment that it is registered. So each VLAN of ports gets one, down, without an address, in the ports' namespace,
+//! unless the host has one itself.
 
 use xsknet_link::{DeviceName, LinkError, Offload, VlanOf};
 
+use crate::attempt::Attempt;
 use crate::error::StepError;
 use crate::journal::Change;
-use crate::tried::Tried;
-use crate::uplink::UplinkState;
+use crate::nic::Nic;
+use crate::offloads;
 
 /// How a VLAN gets in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// The card filters none.
+pub(crate) enum VlanAccess {
+    /// The NIC filters none.
     Open,
     /// The host, or somebody else, has a device of it.
     Theirs,
@@ -21,13 +23,13 @@ pub(crate) enum Way {
     Ours,
     /// The filter was switched off, and why nothing less would do.
     Unfiltered(String),
-    /// In promiscuous mode a card lets in all VLANs as a rule; and why nothing less would do.
+    /// In promiscuous mode a NIC lets in all VLANs as a rule; and why nothing less would do.
     Promiscuous(String),
     /// Not at all.
     Shut(String),
 }
 
-/// What can be done about a card's filter.
+/// What can be done about a NIC's filter.
 pub(crate) trait VlanFilter {
     /// Whether it filters VLANs.
     fn is_on(&self) -> Result<bool, StepError>;
@@ -39,37 +41,37 @@ pub(crate) trait VlanFilter {
     fn spared(&self) -> Result<Option<String>, StepError>;
     /// Makes a device of ours; false: somebody else has one.
     fn ask(&self, id: u16) -> Result<bool, StepError>;
-    /// False: the card does not let it be switched off.
+    /// False: the NIC does not let it be switched off.
     fn switch_off(&self) -> Result<bool, StepError>;
     fn make_promiscuous(&self) -> Result<(), StepError>;
 }
 
 /// Lets a VLAN in, by what changes least. Doing it twice is doing it once.
-pub(crate) fn let_in(card: &impl VlanFilter, id: u16) -> Result<Way, StepError> {
-    if !card.is_on()? {
-        return Ok(Way::Open);
+pub(crate) fn let_in(nic: &impl VlanFilter, id: u16) -> Result<VlanAccess, StepError> {
+    if !nic.is_on()? {
+        return Ok(VlanAccess::Open);
     }
-    if card.we_ask(id)? {
-        return Ok(Way::Ours);
+    if nic.we_ask(id)? {
+        return Ok(VlanAccess::Ours);
     }
-    if card.host_asks(id)? {
-        return Ok(Way::Theirs);
+    if nic.host_asks(id)? {
+        return Ok(VlanAccess::Theirs);
     }
-    let refused = match card.spared()? {
+    let refused = match nic.spared()? {
         Some(why) => why,
-        None => match card.ask(id) {
-            Ok(true) => return Ok(Way::Ours),
-            Ok(false) => return Ok(Way::Theirs),
+        None => match nic.ask(id) {
+            Ok(true) => return Ok(VlanAccess::Ours),
+            Ok(false) => return Ok(VlanAccess::Theirs),
             Err(StepError::Link(cause @ LinkError::Refused { .. })) => told(&cause),
             Err(other) => return Err(other),
         },
     };
-    if card.switch_off()? {
-        return Ok(Way::Unfiltered(refused));
+    if nic.switch_off()? {
+        return Ok(VlanAccess::Unfiltered(refused));
     }
-    match card.make_promiscuous() {
-        Ok(()) => Ok(Way::Promiscuous(refused)),
-        Err(cause) => Ok(Way::Shut(format!("{refused}; {}", told(&cause)))),
+    match nic.make_promiscuous() {
+        Ok(()) => Ok(VlanAccess::Promiscuous(refused)),
+        Err(cause) => Ok(VlanAccess::Shut(format!("{refused}; {}", told(&cause)))),
     }
 }
 
@@ -79,32 +81,34 @@ fn told(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }
 
-impl Way {
+impl VlanAccess {
     /// What the port's owner is told; `None` where nothing was done.
-    pub(crate) fn tried(&self, id: u16) -> Option<Tried> {
+    pub(crate) fn attempt(&self, id: u16) -> Option<Attempt> {
         let why = match self {
             Self::Open => return None,
-            Self::Theirs => "the card filters VLANs, and somebody has a device of this one: it must stay".to_owned(),
-            Self::Ours => "the card filters VLANs, and a device of ours asks it for this one".to_owned(),
-            Self::Unfiltered(why) => format!("the card's filter is switched off: {why}"),
-            Self::Promiscuous(why) => format!("the card is in promiscuous mode, in which most let all VLANs in: {why}"),
+            Self::Theirs => "the NIC filters VLANs, and somebody has a device of this one: it must stay".to_owned(),
+            Self::Ours => "the NIC filters VLANs, and a device of ours asks it for this one".to_owned(),
+            Self::Unfiltered(why) => format!("the NIC's filter is switched off: {why}"),
+            Self::Promiscuous(why) => format!("the NIC is in promiscuous mode, in which most let all VLANs in: {why}"),
             Self::Shut(why) => {
-                format!("the card filters VLANs and cannot be told of this one, so that nothing of it comes: {why}")
+                format!(
+                    "the NIC filters VLANs and cannot be told of this one, so that none of its frames come in: {why}"
+                )
             }
         };
-        Some(Tried { hook: "uplink", step: format!("VLAN {id}"), errno: None, why })
+        Some(Attempt { hook: "uplink", step: format!("VLAN {id}"), errno: None, why })
     }
 }
 
-impl VlanFilter for UplinkState {
+impl VlanFilter for Nic {
     fn is_on(&self) -> Result<bool, StepError> {
-        let Some(name) = self.ground.card(self.info.index)? else { return Ok(false) };
-        let features = self.ground.host.ethtool.features(&name)?;
+        let Some(name) = self.context.name_of(self.info.index)? else { return Ok(false) };
+        let features = self.context.host.ethtool.features(&name)?;
         Ok(features.names(Offload::VlanFilter).into_iter().any(|name| features.is_active(name)))
     }
 
     fn we_ask(&self, id: u16) -> Result<bool, StepError> {
-        match self.ground.ports.links.by_name(&device_of(self, id)) {
+        match self.context.ports.links.by_name(&device_of(self, id)) {
             Ok(_) => Ok(true),
             Err(LinkError::DeviceMissing { .. }) => Ok(false),
             Err(error) => Err(error.into()),
@@ -113,50 +117,51 @@ impl VlanFilter for UplinkState {
 
     fn host_asks(&self, id: u16) -> Result<bool, StepError> {
         let wanted = VlanOf { card: self.info.index, id };
-        Ok(self.ground.host.links.list()?.iter().any(|device| device.vlan == Some(wanted)))
+        Ok(self.context.host.links.list()?.iter().any(|device| device.vlan == Some(wanted)))
     }
 
-    /// A VLAN device takes the frames of its VLAN that a program passes, and drops them while it is down: nobody misses them on a card, but
-    /// a bridge would.
+    /// A VLAN device takes the frames of its VLAN that a program passes, and drops them while it is down: nobody misses
+    /// them on a NIC, but a bridge would.
     fn spared(&self) -> Result<Option<String>, StepError> {
-        let master = self.ground.host.links.by_index(self.info.index)?.master;
-        Ok(master.map(|_| "a VLAN device would take frames of the bridge or bond that the card is a port of".into()))
+        let master = self.context.host.links.by_index(self.info.index)?.master;
+        Ok(master.map(|_| "a VLAN device would take frames of the bridge or bond that the NIC is a port of".into()))
     }
 
     fn ask(&self, id: u16) -> Result<bool, StepError> {
         let name = device_of(self, id);
-        let (links, inside) = (&self.ground.host.links, &self.ground.ports.namespace);
+        let (links, inside) = (&self.context.host.links, &self.context.ports.netns);
         let change = Change::Vlan { device: name.clone(), id };
         // One that somebody has taken away is made anew, and is in the journal already.
-        self.ground.forget(&change)?;
-        let made = self.ground.change(&self.scope(), change.clone(), || -> Result<_, StepError> {
+        self.context.forget(&change)?;
+        let made = self.context.change(&self.scope(), change.clone(), || -> Result<_, StepError> {
             Ok(links.add_vlan(self.info.index, id, &name, inside)?)
         })?;
         if !made {
-            self.ground.forget(&change)?;
+            self.context.forget(&change)?;
         }
         Ok(made)
     }
 
     fn switch_off(&self) -> Result<bool, StepError> {
-        let card = self.ground.host.links.by_index(self.info.index)?;
-        Ok(crate::offloads::switch_off(&self.ground, &self.scope(), &card, Offload::VlanFilter)?.is_empty())
+        let nic = self.context.host.links.by_index(self.info.index)?;
+        Ok(offloads::switch_off(&self.context, &self.scope(), &nic, Offload::VlanFilter)?.is_empty())
     }
 
     fn make_promiscuous(&self) -> Result<(), StepError> {
-        crate::room::make_promiscuous(self)
+        Self::make_promiscuous(self)
     }
 }
 
-/// Ends what [`let_in`] made for a VLAN alone. A filter that was switched off, and promiscuous mode, stay until the card is given back.
-pub(crate) fn let_out(uplink: &UplinkState, id: u16) -> Result<(), StepError> {
-    let ours = device_of(uplink, id);
-    uplink.ground.undo_one(|change| matches!(change, Change::Vlan { device, .. } if *device == ours))
+/// Ends what [`let_in`] made for a VLAN alone. A filter that was switched off, and promiscuous mode, stay until the NIC
+/// is given back.
+pub(crate) fn let_out(nic: &Nic, id: u16) -> Result<(), StepError> {
+    let ours = device_of(nic, id);
+    nic.context.undo_one(|change| matches!(change, Change::Vlan { device, .. } if *device == ours))
 }
 
 /// By which a start knows it: among the ports' devices all are ours.
-fn device_of(uplink: &UplinkState, id: u16) -> DeviceName {
-    format!("v{:x}.{id}", uplink.info.index.get()).parse().expect("eight hex digits and four more fit")
+fn device_of(nic: &Nic, id: u16) -> DeviceName {
+    format!("v{:x}.{id}", nic.info.index.get()).parse().expect("eight hex digits and four more fit")
 }
 
 #[cfg(test)]
@@ -166,8 +171,8 @@ mod tests {
 
     use super::*;
 
-    /// A card as it answers, and what was done to it.
-    struct Card {
+    /// A NIC as it answers, and what was done to it.
+    struct FakeNic {
         filters: bool,
         ours: bool,
         host: bool,
@@ -178,7 +183,7 @@ mod tests {
         done: RefCell<Vec<&'static str>>,
     }
 
-    impl Default for Card {
+    impl Default for FakeNic {
         fn default() -> Self {
             let done = RefCell::default();
             Self {
@@ -203,7 +208,7 @@ mod tests {
         LinkError::Refused { what, device, said: None, cause: io::Error::from_raw_os_error(95) }.into()
     }
 
-    impl VlanFilter for Card {
+    impl VlanFilter for FakeNic {
         fn is_on(&self) -> Result<bool, StepError> {
             Ok(self.filters)
         }
@@ -237,40 +242,44 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_way(card: Card, way: &str, done: &[&str]) {
-        let taken = let_in(&card, 42).expect("no error");
-        assert!(format!("{taken:?}").starts_with(way), "{taken:?}");
-        assert_eq!(*card.done.borrow(), done);
+    fn assert_access(nic: FakeNic, access: &str, done: &[&str]) {
+        let taken = let_in(&nic, 42).expect("no error");
+        assert!(format!("{taken:?}").starts_with(access), "{taken:?}");
+        assert_eq!(*nic.done.borrow(), done);
     }
 
     #[test]
-    fn a_card_is_changed_no_more_than_it_takes() {
-        assert_way(Card { filters: false, ..Card::default() }, "Open", &[]);
-        assert_way(Card { ours: true, ..Card::default() }, "Ours", &[]);
-        assert_way(Card { host: true, ..Card::default() }, "Theirs", &[]);
-        assert_way(Card::default(), "Ours", &["ask"]);
-        assert_way(Card { ask: || Ok(false), ..Card::default() }, "Theirs", &["ask"]);
-        let no_devices = || Card { ask: || Err(refused()), ..Card::default() };
-        assert_way(Card { fixed: false, ..no_devices() }, "Unfiltered", &["ask", "switch off"]);
-        assert_way(no_devices(), "Promiscuous", &["ask", "switch off", "make promiscuous"]);
-        assert_way(Card { promiscuous: false, ..no_devices() }, "Shut", &["ask", "switch off", "make promiscuous"]);
-        assert_way(Card { spared: true, fixed: false, ..Card::default() }, "Unfiltered", &["switch off"]);
+    fn a_nic_is_changed_no_more_than_it_takes() {
+        assert_access(FakeNic { filters: false, ..FakeNic::default() }, "Open", &[]);
+        assert_access(FakeNic { ours: true, ..FakeNic::default() }, "Ours", &[]);
+        assert_access(FakeNic { host: true, ..FakeNic::default() }, "Theirs", &[]);
+        assert_access(FakeNic::default(), "Ours", &["ask"]);
+        assert_access(FakeNic { ask: || Ok(false), ..FakeNic::default() }, "Theirs", &["ask"]);
+        let no_devices = || FakeNic { ask: || Err(refused()), ..FakeNic::default() };
+        assert_access(FakeNic { fixed: false, ..no_devices() }, "Unfiltered", &["ask", "switch off"]);
+        assert_access(no_devices(), "Promiscuous", &["ask", "switch off", "make promiscuous"]);
+        assert_access(
+            FakeNic { promiscuous: false, ..no_devices() },
+            "Shut",
+            &["ask", "switch off", "make promiscuous"],
+        );
+        assert_access(FakeNic { spared: true, fixed: false, ..FakeNic::default() }, "Unfiltered", &["switch off"]);
     }
 
     #[test]
     fn why_a_vlan_is_shut_out_is_told_with_its_number() {
-        let card = Card { ask: || Err(refused()), promiscuous: false, ..Card::default() };
-        let tried = let_in(&card, 42).expect("no error").tried(42).expect("something to tell");
-        assert_eq!(tried.step, "VLAN 42");
-        assert!(tried.why.contains("nothing of it comes") && tried.why.contains("eth0"), "{tried}");
-        assert_eq!(Way::Open.tried(42), None);
+        let nic = FakeNic { ask: || Err(refused()), promiscuous: false, ..FakeNic::default() };
+        let attempt = let_in(&nic, 42).expect("no error").attempt(42).expect("something to tell");
+        assert_eq!(attempt.step, "VLAN 42");
+        assert!(attempt.why.contains("none of its frames come in") && attempt.why.contains("eth0"), "{attempt}");
+        assert_eq!(VlanAccess::Open.attempt(42), None);
     }
 
     #[test]
-    fn a_card_that_is_gone_is_an_error_and_no_reason_to_try_more() {
+    fn a_nic_that_is_gone_is_an_error_and_no_reason_to_try_more() {
         let gone = || Err(LinkError::DeviceMissing { device: (&eth0()).into() }.into());
-        let card = Card { ask: gone, ..Card::default() };
-        assert!(let_in(&card, 42).is_err());
-        assert_eq!(*card.done.borrow(), ["ask"]);
+        let nic = FakeNic { ask: gone, ..FakeNic::default() };
+        assert!(let_in(&nic, 42).is_err());
+        assert_eq!(*nic.done.borrow(), ["ask"]);
     }
 }

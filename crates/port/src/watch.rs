@@ -1,7 +1,9 @@
-//! Tells when others take away, spoil or change the devices that uplinks and ports are made of, and repairs what can be repaired.
+//! Tells when others take away, spoil or change the devices that uplinks and ports are made of, and repairs what can be
+//! repaired.
 //!
-//! One thread waits for the events of all namespaces. The owner of a namespace can make as many as it likes, so that no namespace
-//! gets more than a small share of the thread: it reads some of the events, looks once, and reads no more there for a while.
+//! One thread waits for the events of all namespaces. The owner of a namespace can make as many as it likes, so that no
+//! namespace gets more than a small share of the thread: it reads some of the events, looks once, and reads no more
+//! there for a while.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -16,38 +18,41 @@ use rustix::io::Errno;
 use xsknet_link::{DeviceName, IfIndex, LinkError, LinkEvent, Links, Monitor};
 
 use crate::client_end::{ClientEnd, ClientEnds};
+use crate::context::Context;
 use crate::error::StepError;
-use crate::ground::Ground;
-use crate::port::PortKey;
-use crate::uplink::{CardState, Part, Repair, UplinkState};
+use crate::ids::PortKey;
+use crate::info::NicState;
+use crate::loss::Loss;
+use crate::repair::{Part, Repair};
+use crate::uplink_state::UplinkState;
 
 /// What others did to the devices of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// Something is gone.
     Lost(Loss),
-    /// A card is not what it was. Guards and the MACs of outer ends have followed.
+    /// A NIC is not what it was. Guards and the MACs of outer ends have followed.
     Changed {
-        /// The card, by the name that it had when it became an uplink.
+        /// The NIC, by the name that it had when it became an uplink.
         uplink: DeviceName,
         /// What it is now.
-        card: CardState,
+        nic: NicState,
     },
     /// The host has got an address that a port has, too: both answer for it.
     Conflict {
-        /// The card of the port.
+        /// The NIC of the port.
         uplink: DeviceName,
         /// The port.
         key: PortKey,
         /// The address.
         address: IpAddr,
     },
-    /// Somebody took a program off its device, or a driver had stopped running a card's, and it was put back; frames of the meantime took
-    /// the host's way. Where that fails, a port is [`Lost`](Self::Lost), and a card is tried again.
+    /// Somebody took a program off its device, or a driver had stopped running a NIC's, and it was put back; frames of
+    /// the meantime took the host's way. Where that fails, a port is [`Lost`](Self::Lost), and a NIC is tried again.
     Repaired {
-        /// The card.
+        /// The NIC.
         uplink: DeviceName,
-        /// The port whose pair it is; `None` for the card's own program.
+        /// The port whose pair it is; `None` for the NIC's own program.
         key: Option<PortKey>,
         /// `"uplink"`, `"guard"` or `"port"`.
         program: &'static str,
@@ -58,44 +63,25 @@ pub enum Notice {
         /// Why it is not back.
         failure: Option<String>,
     },
-    /// Somebody had a card shut out a VLAN of ports, by deleting the host's device of it for one, and it is let in again. Where that fails,
-    /// it is tried again.
+    /// Somebody had a NIC shut out a VLAN of ports, by deleting the host's device of it for one, and it is let in
+    /// again. Where that fails, it is tried again.
     Vlan {
-        /// The card.
+        /// The NIC.
         uplink: DeviceName,
         /// The VLAN.
         vlan: u16,
         /// Why nothing of it comes in.
         failure: Option<String>,
     },
-    /// Somebody switched an offload of a card on that keeps VLANs apart only while it is off, and it was switched off again. In the
-    /// meantime frames of any VLAN looked untagged. Where that fails, it is tried again.
+    /// Somebody switched an offload of a NIC on that keeps VLANs apart only while it is off, and it was switched off
+    /// again. In the meantime frames of any VLAN looked untagged. Where that fails, it is tried again.
     Offload {
-        /// The card.
+        /// The NIC.
         uplink: DeviceName,
         /// The kernel's name of it.
         offload: String,
         /// Why it is still on.
         failure: Option<String>,
-    },
-}
-
-/// Something that is gone although nobody closed it here. What is left of it goes by closing it all the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Loss {
-    /// A card was deleted, or moved to another network namespace. All its ports are cut off; they are not told one by one.
-    Uplink {
-        /// The card.
-        device: DeviceName,
-    },
-    /// A port's pair was deleted, or the client of a pinned port did something else to its end.
-    Port {
-        /// The card it belongs to.
-        uplink: DeviceName,
-        /// The port.
-        key: PortKey,
-        /// What became of the inner end of a pinned port, in words: `its MTU was changed from 1500 to 1400`. `None` for other ports.
-        change: Option<String>,
     },
 }
 
@@ -123,20 +109,20 @@ pub struct Watch {
 
 impl Watch {
     pub(crate) fn begin(
-        ground: &Ground,
+        context: &Context,
         uplinks: Arc<Uplinks>,
         hear: impl FnMut(Notice) + Send + 'static,
     ) -> Result<Self, StepError> {
         let refused = |cause: io::Error| StepError::Io { attempt: "watch the devices", cause };
-        let host = Monitor::with_addresses(&ground.host.namespace)?;
+        let host = Monitor::with_addresses(&context.host.netns)?;
         let counter = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let end = Arc::new(counter().map_err(|errno| refused(errno.into()))?);
         let bell = Arc::new(counter().map_err(|errno| refused(errno.into()))?);
-        ground.client_ends.tell(&bell);
-        let (ends, clients, told) = (Arc::clone(&ground.client_ends), BTreeMap::new(), HashSet::new());
-        let (links, round) = (Links::in_namespace(&ground.host.namespace)?, Instant::now() + ROUND);
-        let (cards, failing) = (BTreeMap::new(), HashSet::new());
-        let mut watcher = Watcher { ends, uplinks, host, links, bell, clients, cards, failing, told, round, hear };
+        context.client_ends.tell(&bell);
+        let (ends, clients, told) = (Arc::clone(&context.client_ends), BTreeMap::new(), HashSet::new());
+        let (links, round) = (Links::in_namespace(&context.host.netns)?, Instant::now() + ROUND);
+        let (nics, failing) = (BTreeMap::new(), HashSet::new());
+        let mut watcher = Watcher { ends, uplinks, host, links, bell, clients, nics, failing, told, round, hear };
         let ended = Arc::clone(&end);
         let work = move || {
             if let Err(error) = watcher.watch(&ended) {
@@ -149,11 +135,11 @@ impl Watch {
     }
 }
 
-/// Whoever hears of a loss may drop the watch; it ends a moment later then.
+/// A listener may drop the watch; it ends a moment later then.
 impl Drop for Watch {
     fn drop(&mut self) {
         let told = rustix::io::write(&*self.end, &1_u64.to_ne_bytes());
-        debug_assert_eq!(told, Ok(8), "a counter of our own has room for one");
+        debug_assert_eq!(told, Ok(8), "a counter of our own has port for one");
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
         {
@@ -171,9 +157,9 @@ struct Watcher<H> {
     /// Rings when an inner end in a client's namespace comes or goes.
     bell: Arc<OwnedFd>,
     clients: BTreeMap<PortKey, Watched>,
-    /// The cards as they were told last.
-    cards: BTreeMap<IfIndex, CardState>,
-    /// What of which card cannot be repaired.
+    /// The NICs as they were told last.
+    nics: BTreeMap<IfIndex, NicState>,
+    /// What of which NIC cannot be repaired.
     failing: HashSet<(IfIndex, Part)>,
     told: HashSet<Subject>,
     /// When to look at the programs next.
@@ -192,7 +178,7 @@ struct Watched {
 /// What is lost once.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Subject {
-    Card(IfIndex),
+    Nic(IfIndex),
     Port(PortKey),
     Address(PortKey, IpAddr),
 }
@@ -278,18 +264,18 @@ impl<H: FnMut(Notice)> Watcher<H> {
         Ok(())
     }
 
-    /// Looks what has changed about the cards that `suspect` picks.
+    /// Looks what has changed about the NICs that `suspect` picks.
     fn compare(&mut self, suspect: &dyn Fn(IfIndex) -> bool) {
         for uplink in open_uplinks(&self.uplinks) {
-            let index = uplink.info.index;
+            let index = uplink.nic.info.index;
             if !suspect(index) {
                 continue;
             }
-            let card = uplink.refresh();
+            let nic = uplink.refresh();
             // How it was at first is known to who managed it.
-            let before = self.cards.insert(index, card.clone());
-            if before.is_some_and(|before| before != card) {
-                (self.hear)(Notice::Changed { uplink: uplink.info.device.clone(), card });
+            let before = self.nics.insert(index, nic.clone());
+            if before.is_some_and(|before| before != nic) {
+                (self.hear)(Notice::Changed { uplink: uplink.nic.info.device.clone(), nic });
             }
             // At once: until then VLANs are not kept apart.
             for repair in uplink.hold_offloads() {
@@ -303,7 +289,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
         for uplink in open_uplinks(&self.uplinks) {
             for key in uplink.ports_with(address) {
                 if self.told.insert(Subject::Address(key, address)) {
-                    (self.hear)(Notice::Conflict { uplink: uplink.info.device.clone(), key, address });
+                    (self.hear)(Notice::Conflict { uplink: uplink.nic.info.device.clone(), key, address });
                 }
             }
         }
@@ -312,7 +298,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
     /// Does again what others have undone.
     fn repair(&mut self) {
         for uplink in open_uplinks(&self.uplinks) {
-            let index = uplink.info.index;
+            let index = uplink.nic.info.index;
             let repairs = uplink.repair();
             self.failing.retain(|(its, part)| *its != index || repairs.iter().any(|repair| repair.part == *part));
             for repair in repairs {
@@ -322,7 +308,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
     }
 
     fn tell_repair(&mut self, uplink: &UplinkState, Repair { part, outcome }: Repair) {
-        let (index, uplink) = (uplink.info.index, uplink.info.device.clone());
+        let (index, uplink) = (uplink.nic.info.index, uplink.nic.info.device.clone());
         let failure = outcome.err().map(|error| error.to_string());
         let notice = match (&part, &failure) {
             (Part::Program { key: Some(key), program, device, .. }, Some(failure)) => {
@@ -349,7 +335,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
                 continue;
             }
             let Some(end) = weak.upgrade() else { continue };
-            match Monitor::in_namespace(&end.site.namespace) {
+            match Monitor::in_namespace(&end.namespace.netns) {
                 Ok(monitor) => {
                     self.clients.insert(key, Watched { end: weak, index: end.index, monitor, rests_until: None });
                     drop(end);
@@ -414,7 +400,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
     /// Once each.
     fn tell(&mut self, index: IfIndex, loss: Loss) {
         let subject = match &loss {
-            Loss::Uplink { .. } => Subject::Card(index),
+            Loss::Uplink { .. } => Subject::Nic(index),
             Loss::Port { key, .. } => {
                 self.clients.remove(key);
                 Subject::Port(*key)
@@ -425,7 +411,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
             if self.told.len() > FEW_TOLD {
                 let open = open_ports(&self.uplinks);
                 self.told.retain(|told| {
-                    matches!(told, Subject::Card(_))
+                    matches!(told, Subject::Nic(_))
                         || matches!(told, Subject::Port(key) | Subject::Address(key, _) if open.contains(key))
                 });
             }

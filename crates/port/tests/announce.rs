@@ -10,8 +10,7 @@ use rstest::rstest;
 use xsknet_bpf::{Mode, PinnedSocketMap, VlanEdge};
 use xsknet_link::{Heard, Links, MacAddr, Netns, PacketSocket};
 use xsknet_port::{
-    Client, Instance, InstanceOptions, Observer, OpenPortError, PinnedPort, PinnedPortOptions, Port, PortOptions, Step,
-    Uplink,
+    Client, Instance, InstanceOptions, Observer, OpenPortError, PinnedPort, Port, PortSpec, Step, Uplink,
 };
 use xsknet_testkit::{FAR, Lab, Machine, Responder, device, on_fresh_mounts, port_addresses, wait_until};
 use xsknet_xsk::{Layout, QueueId, Request, Socket};
@@ -71,10 +70,14 @@ fn a_port_with_another_mac_is_reached_at_once(#[case] mode: Mode, #[case] vlan: 
         let far = far_index(&stage.lab).get();
         let _edge = vlan.map(|vlan| stage.lab.remote.enter(|| VlanEdge::attach(far, vlan)).expect("an edge"));
         restarts(&stage.lab, |name, pinged| {
-            let options = PortOptions { name: name.map(str::to_owned), vlan, ..PortOptions::new(port_addresses(0)) };
+            let options = PortSpec {
+                name: name.map(str::to_owned),
+                vlan: vlan.map(u32::from),
+                ..PortSpec::new(port_addresses(0))
+            };
             let port = uplink.open_port(options).expect("a port");
-            let told = &port.info().tried;
-            assert!(told.iter().all(|tried| !tried.step.contains("neighbours")), "{told:?}");
+            let told = &port.info().attempts;
+            assert!(told.iter().all(|attempt| !attempt.step.contains("neighbours")), "{told:?}");
             let mac = port.info().mac;
             let serving = serve(port);
             pinged(mac);
@@ -110,8 +113,8 @@ fn pinned(uplink: &Uplink, name: Option<&str>, machine: &Machine) -> PinnedPort 
         Netns::from_fd(own).expect("a namespace")
     };
     let client = Client { uid: 65_534, gid: 65_534, namespace: namespace(), own: Some(namespace()) };
-    let options = PinnedPortOptions { name: name.map(str::to_owned), ..PinnedPortOptions::new(port_addresses(0)) };
-    uplink.open_pinned(&options, client).expect("a pinned port")
+    let options = PortSpec { name: name.map(str::to_owned), ..PortSpec::new(port_addresses(0)) };
+    uplink.open_pinned(options, client).expect("a pinned port")
 }
 
 /// The client's own socket, put into the map.
@@ -201,7 +204,7 @@ fn a_port_that_fails_its_self_test_is_not_announced() {
         let options = InstanceOptions { observer: Some(observer), ..stage.options() };
         let instance = stage.lab.host.enter(|| Instance::open(options)).expect("an instance");
         let uplink = manage(&instance, Mode::Native);
-        let error = uplink.open_port(PortOptions::new(port_addresses(0))).expect_err("a refusal");
+        let error = uplink.open_port(PortSpec::new(port_addresses(0))).expect_err("a refusal");
         assert!(matches!(&error, OpenPortError::SelfTest { .. }), "{error:?}");
         assert!(!announced.load(Ordering::SeqCst));
         let port: Port = port(&uplink, 0);

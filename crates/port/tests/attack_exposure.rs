@@ -1,5 +1,6 @@
-//! A pinned client sends forged frames from the first instant that it has a device: while its port is opened and closed, where opening
-//! fails, and where the process ends in the middle of either. The host's own stack must not get one of them, nor the wire.
+//! A pinned client sends forged frames from the first instant that it has a device: while its port is opened and
+//! closed, where opening fails, and where the process ends in the middle of either. The host's own stack must not get
+//! one of them, nor the wire.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -15,7 +16,7 @@ use xsknet_link::{End, Netns, VethPair};
 use xsknet_port::{Instance, InstanceOptions, Observer, Step};
 use xsknet_testkit::{Machine, Snapshot, Wire, device, on_fresh_mounts, wait_until};
 
-/// A wire whose card transmits no redirected frames: the guard runs in skb mode below a native program.
+/// A wire whose NIC transmits no redirected frames: the guard runs in skb mode below a native program.
 const WITHOUT_XMIT: Wire = Wire { mtu: 1500, far_gro: false };
 const WITH_XMIT: Wire = Wire { mtu: 1500, far_gro: true };
 
@@ -110,7 +111,7 @@ fn no_step_of_opening_or_closing_lets_a_forged_frame_through(#[case] wire: Wire,
         let siege = Siege::new(wire);
         let instance = siege.open(siege.observer());
         let uplink = manage(&instance, mode);
-        let Some(port) = pinned_or_unfit(&uplink, 0, &siege.clients) else {
+        let Some(port) = pinned_where_native(&uplink, 0, &siege.clients) else {
             // A port that was refused must not have been there for a moment either.
             instance.close().expect("closing undoes everything");
             return siege.assert_harmless("a refused port");
@@ -157,7 +158,7 @@ fn a_flood_from_the_first_instant_on_gets_nowhere_in_many_openings(#[case] wire:
             scope.spawn(|| siege.attacker.flood(|| !ends.load(Ordering::Relaxed)));
             for opening in 0..OPENINGS {
                 let before = siege.attacker.tried();
-                let Some(port) = pinned_or_unfit(&uplink, 0, &siege.clients) else { break };
+                let Some(port) = pinned_where_native(&uplink, 0, &siege.clients) else { break };
                 wait_until("a flood", 5 * SECOND, || siege.attacker.tried() > before + 200);
                 port.close().expect("closing undoes everything");
                 siege.look(&format!("opening {opening}"));
@@ -203,7 +204,7 @@ fn fail_at(siege: &Arc<Siege>, mode: Mode, at: usize) -> bool {
     let instance = siege.open(observer);
     let uplink = manage(&instance, mode);
     counts.store(true, Ordering::SeqCst);
-    let opened = catch_unwind(AssertUnwindSafe(|| pinned_or_unfit(&uplink, 0, &siege.clients)));
+    let opened = catch_unwind(AssertUnwindSafe(|| pinned_where_native(&uplink, 0, &siege.clients)));
     counts.store(false, Ordering::SeqCst);
     let failed = opened.is_err();
     drop(opened);
@@ -241,11 +242,12 @@ fn open_and_close_at(path: &Path, instance: &Instance) {
     let uplink = manage(instance, Mode::Native);
     let namespace = Netns::open(path).expect("the client's namespace");
     let client = client_with(NOBODY, &namespace, duplicate(&namespace));
-    let port = uplink.open_pinned(&pinned_options(0), client).expect("a pinned port");
+    let port = uplink.open_pinned(pinned_options(0), client).expect("a pinned port");
     port.close().expect("closing undoes everything");
 }
 
-/// The instance is killed at each step at which the client has a device; the attack goes on through the next start, which sweeps.
+/// The instance is killed at each step at which the client has a device; the attack goes on through the next start,
+/// which sweeps.
 #[test]
 fn a_kill_at_any_step_and_the_sweep_let_nothing_through() {
     if let Some(role) = Role::mine() {

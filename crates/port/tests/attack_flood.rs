@@ -1,4 +1,5 @@
-//! Ports that broadcast as fast as they can, into a wire that drops much of it: others open their ports and lose nothing.
+//! Ports that broadcast as fast as they can, into a wire that drops much of it: others open their ports and lose
+//! nothing.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +9,7 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
 use xsknet_link::MacAddr;
-use xsknet_port::{Port, PortOptions};
+use xsknet_port::{Port, PortSpec};
 use xsknet_testkit::{
     Arp, Ethernet, FAR, HOST4, Lab, PacketSocket, REMOTE4, device, on_fresh_mounts, port_addresses, wait_until,
 };
@@ -28,7 +29,7 @@ fn broadcasts(port: &Port) -> [Vec<u8>; 2] {
     ]
 }
 
-/// Frames longer than this are refused where the card hands them over: losses of the card that never end.
+/// Frames longer than this are refused where the NIC hands them over: losses of the NIC that never end.
 fn make_lossy(lab: &Lab) {
     let links = lab.remote.links();
     // IPv6 takes no less than 1280.
@@ -91,13 +92,13 @@ fn broadcasts_keep_nobody_from_opening_and_cost_a_neighbour_nothing(#[case] mode
                 let (stop, sent) = (&stop, &sent);
                 scope.spawn(move || flood(flooder, stop, sent));
             }
-            wait_until("losses of the card", 5 * SECOND, || lost() > lost_before + 100);
+            wait_until("losses of the NIC", 5 * SECOND, || lost() > lost_before + 100);
             // One that is lost is told by a panic; the flood ends then, too.
             let lab = &stage.lab;
             let pings = scope.spawn(move || ping(lab, port_addresses(2)[0], 1_000));
             for _ in 0..OPENINGS {
                 let began = Instant::now();
-                let opened = uplink.open_port(PortOptions::new(port_addresses(3)));
+                let opened = uplink.open_port(PortSpec::new(port_addresses(3)));
                 took.push(began.elapsed());
                 let began = Instant::now();
                 uplink.statistics().expect("statistics");
@@ -112,7 +113,7 @@ fn broadcasts_keep_nobody_from_opening_and_cost_a_neighbour_nothing(#[case] mode
             took.sort();
             let (lost, sent) = (lost() - lost_before, sent.load(Ordering::Relaxed));
             eprintln!(
-                "{sent} broadcasts, {lost} lost by the card; openings took {:?} to {:?}",
+                "{sent} broadcasts, {lost} lost by the NIC; openings took {:?} to {:?}",
                 took[0],
                 took[OPENINGS - 1]
             );
@@ -130,7 +131,7 @@ fn broadcasts_keep_nobody_from_opening_and_cost_a_neighbour_nothing(#[case] mode
     });
 }
 
-/// The card's losses are anybody's: here those of what the host itself sends, which no rate of a port bounds.
+/// The NIC's losses are anybody's: here those of what the host itself sends, which no rate of a port bounds.
 #[test]
 fn losses_that_are_not_a_ports_own_keep_it_from_nothing() {
     on_fresh_mounts(|| {
@@ -155,16 +156,16 @@ fn losses_that_are_not_a_ports_own_keep_it_from_nothing() {
                     }
                 });
             }
-            wait_until("losses of the card", 5 * SECOND, || lost() > 100);
+            wait_until("losses of the NIC", 5 * SECOND, || lost() > 100);
             for _ in 0..OPENINGS {
-                match uplink.open_port(PortOptions::new(port_addresses(3))) {
+                match uplink.open_port(PortSpec::new(port_addresses(3))) {
                     Ok(port) => close(port),
                     Err(error) => refused.push(chain(&error).join(": ")),
                 }
             }
             stop.store(true, Ordering::Relaxed);
         });
-        eprintln!("{} lost by the card", lost());
+        eprintln!("{} lost by the NIC", lost());
         assert!(refused.is_empty(), "{} of {OPENINGS} are refused: {:?}", refused.len(), refused.first());
         instance.close().expect("closing undoes everything");
         stage.assert_as_before(&before);

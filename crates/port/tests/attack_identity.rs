@@ -1,5 +1,5 @@
-//! A client asks to be somebody else: by a MAC, by an address, by a name that is hashed to one. It becomes nobody that is there, and
-//! what it learns by a refusal names nobody else's ports.
+//! A client asks to be somebody else: by a MAC, by an address, by a name that is hashed to one. It becomes nobody that
+//! is there, and what it learns by a refusal names nobody else's ports.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
 use xsknet_link::MacAddr;
-use xsknet_port::{Instance, InstanceOptions, OpenPortError, PinnedPortOptions, Places, Port, PortOptions, Uplink};
+use xsknet_port::{Instance, InstanceOptions, OpenPortError, Places, Port, PortSpec, Uplink};
 use xsknet_testkit::{CARD, FAR, Lab, REMOTE4, REMOTE6, device, on_fresh_mounts, port_addresses};
 
 /// Two users.
@@ -19,15 +19,15 @@ const BOB: u32 = 1_002;
 /// The names of Alice's ports, which are nobody else's business.
 const SECRET: &str = "alices-own";
 
-fn of(owner: u32, n: u8) -> PortOptions {
-    PortOptions { owner, ..PortOptions::new(port_addresses(n)) }
+fn of(owner: u32, n: u8) -> PortSpec {
+    PortSpec { owner, ..PortSpec::new(port_addresses(n)) }
 }
 
-fn named(owner: u32, n: u8, name: &str) -> PortOptions {
-    PortOptions { name: Some(name.into()), ..of(owner, n) }
+fn named(owner: u32, n: u8, name: &str) -> PortSpec {
+    PortSpec { name: Some(name.into()), ..of(owner, n) }
 }
 
-fn open(uplink: &Uplink, options: PortOptions) -> Port {
+fn open(uplink: &Uplink, options: PortSpec) -> Port {
     uplink.open_port(options).expect("a port")
 }
 
@@ -67,19 +67,19 @@ fn a_port_with_the_mac_of_a_neighbour_on_the_wire_is_refused(#[case] mode: Mode,
         let beside = serve(open(&uplink, of(ALICE, 5)));
         meet(&stage, known);
         let far = stage.lab.far_mac();
-        let unfit = |error: &OpenPortError| {
+        let invalid = |error: &OpenPortError| {
             assert!(matches!(error, OpenPortError::MacTaken { mac, .. } if *mac == far), "{error:?}");
             assert_tells(error, &[&far.to_string()]);
             assert!(error.hint().is_some());
         };
-        unfit(&refused(&stage, || uplink.open_port(PortOptions { mac: Some(far), ..of(BOB, 0) })));
-        let options = PinnedPortOptions { mac: Some(far), owner: NOBODY, ..pinned_options(0) };
+        invalid(&refused(&stage, || uplink.open_port(PortSpec { mac: Some(far), ..of(BOB, 0) })));
+        let options = PortSpec { mac: Some(far), owner: NOBODY, ..pinned_options(0) };
         if mode == Mode::Native {
-            unfit(&refused(&stage, || uplink.open_pinned(&options, client(&clients))));
+            invalid(&refused(&stage, || uplink.open_pinned(options, client(&clients))));
         }
         // A MAC that nobody has is nobody's affair.
         let free = MacAddr::random_local();
-        let port = open(&uplink, PortOptions { mac: Some(free), ..of(BOB, 0) });
+        let port = open(&uplink, PortSpec { mac: Some(free), ..of(BOB, 0) });
         assert_eq!(port.info().mac, free);
         close(port);
         close(finish(beside));
@@ -107,18 +107,18 @@ fn a_port_with_the_address_of_a_neighbour_on_the_wire_is_refused(#[case] address
         let instance = stage.open();
         let uplink = manage(&instance, mode);
         let far = stage.lab.far_mac().to_string();
-        let unfit = |error: &OpenPortError| {
+        let invalid = |error: &OpenPortError| {
             assert!(matches!(error, OpenPortError::AddressTaken { address: its, .. } if *its == address), "{error:?}");
             assert_tells(error, &[&address.to_string(), &far]);
             assert!(error.hint().is_some());
         };
         // Alone, and behind one that is free.
         for addresses in [vec![address], vec![port_addresses(0)[0], address]] {
-            let options = || PortOptions { addresses: addresses.clone(), ..of(BOB, 0) };
-            unfit(&refused(&stage, || uplink.open_port(options())));
+            let options = || PortSpec { addresses: addresses.clone(), ..of(BOB, 0) };
+            invalid(&refused(&stage, || uplink.open_port(options())));
             if mode == Mode::Native {
-                let options = PinnedPortOptions { addresses: addresses.clone(), owner: NOBODY, ..pinned_options(0) };
-                unfit(&refused(&stage, || uplink.open_pinned(&options, client(&clients))));
+                let options = PortSpec { addresses: addresses.clone(), owner: NOBODY, ..pinned_options(0) };
+                invalid(&refused(&stage, || uplink.open_pinned(options, client(&clients))));
             }
         }
         close(open(&uplink, of(BOB, 0)));
@@ -143,7 +143,7 @@ fn the_link_local_address_of_a_neighbour_on_the_wire_is_refused() {
         let instance = stage.open();
         let uplink = manage(&instance, Mode::Native);
         let its = stage.lab.far_mac().link_local_ipv6().into();
-        let error = refused(&stage, || uplink.open_port(PortOptions { addresses: vec![its], ..of(BOB, 0) }));
+        let error = refused(&stage, || uplink.open_port(PortSpec { addresses: vec![its], ..of(BOB, 0) }));
         assert!(matches!(error, OpenPortError::AddressTaken { address, .. } if address == its), "{error:?}");
         instance.close().expect("closing undoes everything");
         stage.assert_as_before(&before);
@@ -195,7 +195,7 @@ fn the_mac_of_a_name_differs_from_machine_to_machine_and_stays_over_a_restart() 
         let [own, other] = ["/run/state-here", "/run/state-there"].map(Path::new);
         let first = mac_on(&here, own);
         assert_eq!(mac_on(&here, own), first, "after a restart");
-        // Another secret alone, another card alone, and both.
+        // Another secret alone, another NIC alone, and both.
         let all = [first, mac_on(&here, other), mac_on(&there, own), mac_on(&there, other)];
         for (at, mac) in all.iter().enumerate() {
             assert!(!all[..at].contains(mac), "{all:?}");
@@ -245,7 +245,7 @@ fn a_mac_that_was_asked_for_brings_no_link_local_address_along() {
         let instance = stage.open();
         let uplink = manage(&instance, Mode::Native);
         let mac = MacAddr::random_local();
-        let asked = open(&uplink, PortOptions { mac: Some(mac), ..of(BOB, 0) });
+        let asked = open(&uplink, PortSpec { mac: Some(mac), ..of(BOB, 0) });
         assert_eq!(asked.info().addresses, port_addresses(0));
         close(asked);
         // One that was drawn does.
@@ -268,11 +268,11 @@ fn a_refusal_names_no_port_of_another_user() {
         let instance = stage.open();
         let uplink = manage(&instance, Mode::Native);
         let mac = MacAddr::random_local();
-        let alices = open(&uplink, PortOptions { mac: Some(mac), ..named(ALICE, 0, SECRET) });
+        let alices = open(&uplink, PortSpec { mac: Some(mac), ..named(ALICE, 0, SECRET) });
         let asks = |owner| {
             [
                 uplink.open_port(of(owner, 0)).expect_err("the address is taken"),
-                uplink.open_port(PortOptions { mac: Some(mac), ..of(owner, 1) }).expect_err("the MAC is taken"),
+                uplink.open_port(PortSpec { mac: Some(mac), ..of(owner, 1) }).expect_err("the MAC is taken"),
             ]
         };
         for error in asks(BOB) {

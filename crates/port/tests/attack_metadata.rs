@@ -1,5 +1,6 @@
-//! A pinned client sends frames that are its own when the guard looks at them, with metadata that has a device change them later: a
-//! checksum written over an address, segments, a VLAN tag beside the frame. What leaves the card must be the port's all the same.
+//! A pinned client sends frames that are its own when the guard looks at them, with metadata that has a device change
+//! them later: a checksum written over an address, segments, a VLAN tag beside the frame. What leaves the NIC must be
+//! the port's all the same.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,7 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, VlanEdge};
 use xsknet_link::{Ethtool, IfIndex, MacAddr};
-use xsknet_port::PinnedPortOptions;
+use xsknet_port::PortSpec;
 use xsknet_testkit::{
     Arp, Captured, Checksum, Ethernet, FAR, MetadataSender, Offloaded, PacketSocket, REMOTE4, REMOTE6, Wire, device,
     on_fresh_mounts, port_addresses, wait_until,
@@ -237,8 +238,8 @@ fn metadata_changes_no_frame_after_the_guard(
         let before = stage.snapshot();
         let instance = stage.open();
         let (_watch, uplink) = (instance.watch(|_| ()).expect("a watch"), manage(&instance, mode));
-        let options = PinnedPortOptions { vlan, ..pinned_options(0) };
-        let Some(port) = open_or_unfit(&uplink, &options, client(&clients)) else {
+        let options = PortSpec { vlan: vlan.map(u32::from), ..pinned_options(0) };
+        let Some(port) = open_where_native(&uplink, options, client(&clients)) else {
             instance.close().expect("closing undoes everything");
             return stage.assert_as_before(&before);
         };
@@ -323,7 +324,7 @@ fn metadata_of_a_umem_changes_no_frame_after_the_guard(#[case] wire: Wire, #[cas
         let before = stage.snapshot();
         let instance = stage.open();
         let uplink = manage(&instance, mode);
-        let Some(port) = pinned_or_unfit(&uplink, 0, &clients) else {
+        let Some(port) = pinned_where_native(&uplink, 0, &clients) else {
             instance.close().expect("closing undoes everything");
             return stage.assert_as_before(&before);
         };

@@ -1,5 +1,5 @@
-//! A client names the namespace that its port's device is to be in. It may name one that is its own: another would get a device, with
-//! an address and somebody else's traffic, that nobody there has asked for.
+//! A client names the namespace that its port's device is to be in. It may name one that is its own: another would get
+//! a device, with an address and somebody else's traffic, that nobody there has asked for.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -18,7 +18,8 @@ use xsknet_testkit::{Machine, on_fresh_mounts};
 /// Another user than the client's.
 const SOMEBODY: u32 = 65_533;
 
-/// A process of a user that has made itself a user namespace, and a network namespace inside. It ends with what holds it.
+/// A process of a user that has made itself a user namespace, and a network namespace inside. It ends with what holds
+/// it.
 struct Inhabitant(Child);
 
 impl Inhabitant {
@@ -71,7 +72,7 @@ fn inside(namespace: &Netns) -> Vec<Device> {
 }
 
 fn try_in(uplink: &Uplink, uid: u32, own: &Netns, namespace: &Netns) -> Result<PinnedPort, OpenPortError> {
-    uplink.open_pinned(&pinned_options(0), client_with(uid, own, duplicate(namespace)))
+    uplink.open_pinned(pinned_options(0), client_with(uid, own, duplicate(namespace)))
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn a_namespace_that_is_not_the_clients_is_refused_and_gets_no_device() {
                     port.close().expect("closing undoes everything");
                 }
                 Err(error) => {
-                    assert!(matches!(error, OpenPortError::NamespaceUnfit { .. }), "{what}: {error:?}");
+                    assert!(matches!(error, OpenPortError::NamespaceInvalid { .. }), "{what}: {error:?}");
                     assert_tells(&error, &["namespace"]);
                     assert!(error.hint().is_some_and(|hint| hint.contains("/proc/self/ns/net")), "{what}: {error:?}");
                     assert_eq!(inside(namespace).len(), devices_before, "{what}");

@@ -1,5 +1,5 @@
-//! Whatever the client of a pinned port does with what is its own (the map, its pin, the device, the namespace), its port is undone
-//! without its help: closed, or swept after a crash. Nobody else is kept from anything meanwhile.
+//! Whatever the client of a pinned port does with what is its own (the map, its pin, the device, the namespace), its
+//! port is undone without its help: closed, or swept after a crash. Nobody else is kept from anything meanwhile.
 
 use std::any::Any;
 use std::ffi::CString;
@@ -291,7 +291,7 @@ fn a_client_keeps_its_port_from_being_undone_by_nothing_it_does(#[case] deed: De
         let uplink = manage(&instance, Mode::Native);
         let namespace = Netns::open(Path::new(KEPT)).expect("the client's namespace");
         let client = client_with(NOBODY, &namespace, duplicate(&namespace));
-        let _port = uplink.open_pinned(&pinned_options(0), client).expect("a pinned port");
+        let _port = uplink.open_pinned(pinned_options(0), client).expect("a pinned port");
         kill_at("work");
     }
     side_by_side(2, |ending| [close_it, crash_and_sweep][ending](deed));
@@ -318,7 +318,7 @@ fn close_it(deed: Deed) {
     assert!(!has_device(&stage.lab.host.links(), &info.outer), "{} is there after {closed:?}", info.outer);
     // Another user gets the same number, and with it the same names.
     let client = client_with(OTHER, others.namespace(), duplicate(others.namespace()));
-    let again = uplink.open_pinned(&pinned_options(0), client).expect("a pinned port of another user");
+    let again = uplink.open_pinned(pinned_options(0), client).expect("a pinned port of another user");
     assert_eq!(again.pin().xsks, pin.xsks);
     let serving = pinned_responder(&again).start(Box::new(attach(&again, &others)));
     for address in [port_addresses(0)[0], port_addresses(1)[0]] {
@@ -360,7 +360,7 @@ fn crash_and_sweep(deed: Deed) {
     assert!(!has_device(&stage.lab.host.links(), &outer), "{outer} is there");
     let uplink = manage(&instance, Mode::Native);
     let client = client_with(OTHER, others.namespace(), duplicate(others.namespace()));
-    let again = uplink.open_pinned(&pinned_options(0), client).expect("a pinned port of another user");
+    let again = uplink.open_pinned(pinned_options(0), client).expect("a pinned port of another user");
     again.close().expect("closing undoes everything");
     instance.close().expect("closing undoes everything");
     assert_eq!(pins(&stage).len(), 0, "{:?}", pins(&stage));

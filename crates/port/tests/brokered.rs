@@ -10,7 +10,7 @@ use rstest::rstest;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with};
 use xsknet_bpf::Mode;
-use xsknet_port::{Equality, PortInfo, PortOptions};
+use xsknet_port::{Equality, PortInfo, PortSpec};
 use xsknet_testkit::{Responder, far_socket, on_fresh_mounts, port_addresses, send_all, wait_until};
 use xsknet_xsk::{BusyPoll, Readiness, Socket};
 
@@ -61,7 +61,7 @@ fn a_socket_that_was_handed_over_answers_until_its_port_is_closed(#[case] mode: 
             // The self-test's frames, which were the donor's, included.
             now.equalities([&own]).iter().all(Equality::holds)
         });
-        uplink.open_port(PortOptions::new(port_addresses(0))).expect_err("the addresses are still taken");
+        uplink.open_port(PortSpec::new(port_addresses(0))).expect_err("the addresses are still taken");
 
         brokered.close().expect("closing undoes everything");
         assert_eq!(socket.wait(SECOND).expect("an answer"), Readiness::DeviceGone);
@@ -108,25 +108,26 @@ fn busy_polling_is_set_before_the_hand_over_and_a_refusal_is_told() {
     let uplink = manage(&instance, Mode::Native);
     let open = |n, microseconds, budget| {
         let busy_poll = Some(BusyPoll { microseconds, budget });
-        let options = PortOptions { busy_poll, ..PortOptions::new(port_addresses(n)) };
+        let options = PortSpec { busy_poll, ..PortSpec::new(port_addresses(n)) };
         uplink.open_port(options).expect("a port").hand_over().expect("an idle port")
     };
-    let tried = |info: &PortInfo| info.tried.iter().find(|tried| tried.step == "busy-poll").cloned().expect("told");
+    let attempt =
+        |info: &PortInfo| info.attempts.iter().find(|attempt| attempt.step == "busy-poll").cloned().expect("told");
 
     let (granted, donations) = open(0, 50, 128);
     let socket = Socket::adopt(only(donations)).expect("what was handed over");
     // The kernel does not tell the budget.
     assert_eq!([libc::SO_PREFER_BUSY_POLL, libc::SO_BUSY_POLL].map(|name| option(&socket, name)), [1, 50]);
-    let told = tried(granted.info());
+    let told = attempt(granted.info());
     assert_eq!((told.hook, told.errno), ("bind", None), "{told}");
 
     let (refused, _donation) = open(1, 50, 65_536);
-    let told = tried(refused.info());
+    let told = attempt(refused.info());
     assert_eq!(told.errno, Some(Errno::INVAL.raw_os_error()), "{told}");
     assert!(told.why.contains("SO_BUSY_POLL_BUDGET") && told.why.contains("65536"), "{told}");
 
     let plain = port(&uplink, 2);
-    assert!(plain.info().tried.iter().all(|tried| tried.step != "busy-poll"));
+    assert!(plain.info().attempts.iter().all(|attempt| attempt.step != "busy-poll"));
 }
 
 #[test]
@@ -135,9 +136,9 @@ fn frames_gather_at_the_inner_end_where_that_is_asked_for() {
     let stage = Stage::plain();
     let instance = stage.open();
     let uplink = manage(&instance, Mode::Native);
-    let options = PortOptions { coalesce: Some(GATHERING), ..PortOptions::new(port_addresses(0)) };
+    let options = PortSpec { coalesce: Some(GATHERING), ..PortSpec::new(port_addresses(0)) };
     let mut port = uplink.open_port(options).expect("a port");
-    let told = port.info().tried.iter().find(|tried| tried.step == "coalesce").expect("told");
+    let told = port.info().attempts.iter().find(|attempt| attempt.step == "coalesce").expect("told");
     assert_eq!((told.hook, told.errno), ("port", None), "{told}");
     assert!(told.why.contains("1000000 us"), "{told}");
 
@@ -174,9 +175,9 @@ fn where_there_is_nothing_to_let_frames_gather_it_is_told() {
     let stage = Stage::plain();
     let instance = stage.open();
     let uplink = manage(&instance, Mode::Skb);
-    let options = PortOptions { coalesce: Some(SECOND / 1000), ..PortOptions::new(port_addresses(0)) };
+    let options = PortSpec { coalesce: Some(SECOND / 1000), ..PortSpec::new(port_addresses(0)) };
     let port = uplink.open_port(options).expect("a port");
-    let told = port.info().tried.iter().find(|tried| tried.step == "coalesce").expect("told");
+    let told = port.info().attempts.iter().find(|attempt| attempt.step == "coalesce").expect("told");
     assert!(told.errno.is_none() && told.why.starts_with("not done"), "{told}");
     close(port);
 }

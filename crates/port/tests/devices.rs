@@ -1,4 +1,4 @@
-//! What the devices are told: the card's filters, and a pair's offloads and silence.
+//! What the devices are told: the NIC's filters, and a pair's offloads and silence.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
@@ -8,19 +8,19 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
 use xsknet_link::{DeviceName, End, Ethtool, FilterAnswer, LinkStats, Links, MacAddr, Netns, Offload, VethPair};
-use xsknet_port::{Port, PortOptions, Uplink, UplinkOptions};
+use xsknet_port::{Port, PortSpec, Uplink, UplinkOptions};
 use xsknet_testkit::{CARD, device, on_fresh_mounts, port_addresses};
 
-/// What the card lets in, beside its own address.
+/// What the NIC lets in, beside its own address.
 fn filters(stage: &Stage) -> Vec<MacAddr> {
     let links = stage.lab.host.links();
-    let mut filters = links.filters(links.by_name(&device(CARD)).expect("the card").index).expect("its filters");
+    let mut filters = links.filters(links.by_name(&device(CARD)).expect("the NIC").index).expect("its filters");
     filters.sort();
     filters
 }
 
 fn promiscuity(stage: &Stage) -> u32 {
-    stage.lab.host.links().by_name(&device(CARD)).expect("the card").promiscuity
+    stage.lab.host.links().by_name(&device(CARD)).expect("the NIC").promiscuity
 }
 
 /// `before` and these.
@@ -32,7 +32,7 @@ fn and(before: &[MacAddr], more: &[MacAddr]) -> Vec<MacAddr> {
 
 fn port_at(uplink: &Uplink, addresses: &[&str]) -> Port {
     let addresses = addresses.iter().map(|address| address.parse::<IpAddr>().expect("an address"));
-    uplink.open_port(PortOptions::new(addresses)).expect("a port")
+    uplink.open_port(PortSpec::new(addresses)).expect("a port")
 }
 
 /// The group of a port's link-local address, which follows from its MAC.
@@ -85,14 +85,14 @@ fn a_filter_that_was_there_before_survives_the_port() {
     let instance = stage.open();
     let uplink = manage(&instance, Mode::Native);
     let links = stage.lab.host.links();
-    let card = links.by_name(&device(CARD)).expect("the card").index;
+    let card = links.by_name(&device(CARD)).expect("the NIC").index;
     let (mac, shared) = (MacAddr::new([2, 0, 0, 0, 0, 7]), group("2001:db8::10"));
     for foreign in [mac, shared] {
         assert!(matches!(links.add_filter(card, foreign), Ok(FilterAnswer::Added)));
     }
     let before = filters(&stage);
     let [v4, v6] = port_addresses(0);
-    let options = PortOptions { mac: Some(mac), ..PortOptions::new([v4, v6, mac.link_local_ipv6().into()]) };
+    let options = PortSpec { mac: Some(mac), ..PortSpec::new([v4, v6, mac.link_local_ipv6().into()]) };
     let port = uplink.open_port(options).expect("a port");
     assert_eq!(filters(&stage), and(&before, &[own_group(&port)]));
     close(port);
@@ -127,7 +127,8 @@ fn a_card_may_have_a_dot_in_its_name() {
     });
 }
 
-/// As the kernel does with LRO where a program in skb mode is attached: of all devices here a macvlan alone lets it be wanted.
+/// As the kernel does with LRO where a program in skb mode is attached: of all devices here a macvlan alone lets it be
+/// wanted.
 #[test]
 fn an_offload_that_attaching_switches_is_as_wanted_before_afterwards() {
     if let Some(role) = Role::mine() {
@@ -154,7 +155,11 @@ fn an_offload_that_attaching_switches_is_as_wanted_before_afterwards() {
         let options = UplinkOptions { device: device("mv0"), mode: Mode::Skb };
         let uplink = instance.manage(&options).expect("an uplink");
         assert!(!wanted().iter().any(|name| name == "rx-lro"), "the kernel takes it back");
-        assert!(uplink.info().tried.iter().any(|tried| tried.step == "rx-lro off"), "{:?}", uplink.info().tried);
+        assert!(
+            uplink.info().attempts.iter().any(|attempt| attempt.step == "rx-lro off"),
+            "{:?}",
+            uplink.info().attempts
+        );
         uplink.release().expect("releasing undoes everything");
         assert_eq!(wanted(), before);
         instance.close().expect("closing undoes everything");
@@ -187,7 +192,7 @@ fn both_ends_of_a_pair_have_no_offload_that_a_wire_could_not_carry() {
         let device = Links::in_namespace(namespace).expect("a netlink socket").by_name(&end).expect("the device");
         assert_eq!((device.mtu, device.up, device.tx_queues, device.rx_queues), (1500, true, 1, 1), "{end}");
     }
-    // A card that took tags out of frames would hide them.
+    // A NIC that took tags out of frames would hide them.
     let card = stage.lab.host.enter(|| Ethtool::here().expect("an ethtool socket").features(&device(CARD)));
     let card = card.expect("features");
     assert!(card.names(Offload::VlanRx).iter().all(|name| !card.is_active(name)));

@@ -7,7 +7,7 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Counters, Mode};
 use xsknet_link::MacAddr;
-use xsknet_port::{Port, PortOptions, Rates};
+use xsknet_port::{Port, PortSpec, Rates};
 use xsknet_testkit::{Arp, CARD, Ethernet, HOST4, REMOTE4, REMOTE6, device, far_socket, port_addresses, wait_until};
 
 /// The neighbour's MTU, smaller than the uplink's.
@@ -145,7 +145,7 @@ impl Sender {
 /// A scene with a neighbour, whose MTU is smaller.
 fn with_neighbour(mode: Mode) -> (Scene, Port) {
     let scene = Scene::new(mode);
-    let options = PortOptions { mtu: Some(SMALL), ..PortOptions::new(port_addresses(1)) };
+    let options = PortSpec { mtu: Some(SMALL), ..PortSpec::new(port_addresses(1)) };
     let neighbour = scene.uplink.open_port(options).expect("a port");
     (scene, neighbour)
 }
@@ -196,7 +196,7 @@ fn what_a_port_may_not_send_gets_nowhere_and_moves_its_own_counter(#[case] mode:
 fn what_is_more_than_a_port_may_send_a_second_moves_its_own_counter(#[case] mode: Mode) {
     let scene = Scene::new(mode);
     let rates = Rates { broadcast: Some(2), multicast: Some(1), unknown_unicast: Some(1) };
-    let options = PortOptions { rates, ..PortOptions::new(port_addresses(1)) };
+    let options = PortSpec { rates, ..PortSpec::new(port_addresses(1)) };
     let mut port = scene.uplink.open_port(options).expect("a port");
     let (own, mac) = (v4(&port), port.info().mac);
     let counters = |port: &Port| port.statistics().expect("statistics").guard;
@@ -220,7 +220,7 @@ fn what_is_more_than_a_port_may_send_a_second_moves_its_own_counter(#[case] mode
     close(port);
     // Who may send none of it has a port all the same.
     let rates = Rates { broadcast: Some(0), multicast: Some(0), unknown_unicast: Some(0) };
-    let silent = scene.uplink.open_port(PortOptions { rates, ..PortOptions::new(port_addresses(1)) }).expect("a port");
+    let silent = scene.uplink.open_port(PortSpec { rates, ..PortSpec::new(port_addresses(1)) }).expect("a port");
     assert_eq!((counters(&silent).to_uplink(), counters(&silent)[Counter::Rate]), (0, 1), "its self-test");
     close(silent);
     scene.close();
@@ -279,15 +279,15 @@ fn a_port_whose_pair_was_deleted_is_no_port(#[case] mode: Mode) {
 fn without_the_card_there_is_no_uplink(#[case] mode: Mode) {
     let mut scene = Scene::new(mode);
     let links = scene.lab().host.links();
-    links.delete(links.by_name(&device(CARD)).expect("the card").index).expect("deleted");
+    links.delete(links.by_name(&device(CARD)).expect("the NIC").index).expect("deleted");
     let good = scene.outward().frame(0);
     let before = guard(&scene);
     send(&mut scene.port, &good);
     wait_until("the guard's verdict", SECOND, || guard(&scene).seen() > before.seen());
-    assert_moved("out of a card that is gone", guard(&scene) - before, Counter::NoUplink);
+    assert_moved("out of a NIC that is gone", guard(&scene) - before, Counter::NoUplink);
     let Scene { port, uplink, instance, .. } = scene;
     close(port);
-    uplink.release().expect("a card that is gone needs no undoing");
+    uplink.release().expect("a NIC that is gone needs no undoing");
     instance.close().expect("closing undoes everything");
 }
 

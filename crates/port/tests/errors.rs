@@ -1,5 +1,5 @@
-//! Every way in which an instance does not open, or a card does not become an uplink, is told by its own variant, with its
-//! nouns, and has changed nothing. Ports: port_errors.rs.
+//! Every way in which an instance does not open, or a NIC does not become an uplink, is told by its own variant, with
+//! its nouns, and has changed nothing. Ports: port_errors.rs.
 
 use std::fs;
 use std::io;
@@ -39,12 +39,24 @@ fn an_instance_that_runs_already() {
 }
 
 #[rstest]
-#[case(Ability::AfXdp, "AF_XDP", |ability| if ability == Ability::AfXdp { Err(Errno::AFNOSUPPORT.into()) } else { Ok(()) })]
-#[case(Ability::Bpffs, "BPF file system", |ability| if ability == Ability::Bpffs { Err(Errno::NODEV.into()) } else { Ok(()) })]
+#[case(
+    Ability::AfXdp,
+    "AF_XDP",
+    |ability| if ability == Ability::AfXdp { Err(Errno::AFNOSUPPORT.into()) } else { Ok(()) }
+)]
+#[case(
+    Ability::Bpffs,
+    "BPF file system",
+    |ability| if ability == Ability::Bpffs { Err(Errno::NODEV.into()) } else { Ok(()) }
+)]
 #[case(Ability::NetworkNamespaces, "network namespaces", |ability| {
     if ability == Ability::NetworkNamespaces { Err(Errno::INVAL.into()) } else { Ok(()) }
 })]
-#[case(Ability::BoundRings, "rings can be mapped", |ability| if ability == Ability::BoundRings { Err(Errno::BUSY.into()) } else { Ok(()) })]
+#[case(
+    Ability::BoundRings,
+    "rings can be mapped",
+    |ability| if ability == Ability::BoundRings { Err(Errno::BUSY.into()) } else { Ok(()) }
+)]
 fn a_kernel_without(#[case] missing: Ability, #[case] noun: &str, #[case] probe: fn(Ability) -> io::Result<()>) {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
@@ -291,7 +303,7 @@ fn a_card_that_an_instance_manages_already() {
 fn a_card_with_a_foreign_program(#[case] mode: Mode, #[case] there: AttachedXdpMode) {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
-        let card = stage.lab.host.links().by_name(&device(CARD)).expect("the card").index;
+        let card = stage.lab.host.links().by_name(&device(CARD)).expect("the NIC").index;
         let foreign = PortProgram::load(None).expect("a program of somebody's");
         let target = xsknet_bpf::Device { name: CARD.into(), index: card.get() };
         let attached = stage.lab.host.enter(|| foreign.attach(&target, mode)).expect("attached");
@@ -302,10 +314,10 @@ fn a_card_with_a_foreign_program(#[case] mode: Mode, #[case] there: AttachedXdpM
             assert_eq!((device.as_str(), *id, *mode), (CARD, attached.program_id(), there));
             assert_eq!((name.as_str(), tag.len()), ("port", 16));
             assert_tells(&error, &[CARD, &id.to_string(), "port", tag, &there.to_string()]);
-            assert!(error.hint().expect("a hint").contains("another card"));
+            assert!(error.hint().expect("a hint").contains("another NIC"));
         }
         attached.detach().expect("still attached");
-        manage(&instance, mode).release().expect("the card is free");
+        manage(&instance, mode).release().expect("the NIC is free");
     });
 }
 
@@ -336,7 +348,8 @@ fn an_unspecified_mode_takes_what_there_is_and_says_so() {
         let instance = stage.open();
         let uplink = instance.manage(&on("br0", Mode::Unspecified)).expect("an uplink");
         assert_eq!(uplink.info().mode, Obtained::Skb);
-        let told: Vec<_> = uplink.info().tried.iter().map(|tried| (tried.step.as_str(), tried.errno)).collect();
+        let told: Vec<_> =
+            uplink.info().attempts.iter().map(|attempt| (attempt.step.as_str(), attempt.errno)).collect();
         assert_eq!(told, [("native", Some(Errno::OPNOTSUPP.raw_os_error())), ("skb", None)]);
     });
 }

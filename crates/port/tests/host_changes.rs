@@ -1,5 +1,5 @@
-//! Names and changes of a host as nobody would think of them, each sequence generated: a card is called anything that the kernel takes,
-//! and changes at any moment while frames come and go.
+//! Names and changes of a host as nobody would think of them, each sequence generated: a NIC is called anything that
+//! the kernel takes, and changes at any moment while frames come and go.
 //!
 //! The sequences are the same in each run. Others: `PROPTEST_RNG_SEED=7 PROPTEST_CASES=100 cargo test … host_changes`.
 
@@ -14,7 +14,7 @@ use proptest::sample::select;
 use proptest::test_runner::{RngSeed, TestRunner};
 use xsknet_bpf::Mode;
 use xsknet_link::{Device, DeviceName, Ethtool, FeatureSet, IfIndex, MacAddr};
-use xsknet_port::{PortOptions, UplinkOptions};
+use xsknet_port::{PortSpec, UplinkOptions};
 use xsknet_testkit::{CARD, HOST6, device, on_fresh_mounts, port_addresses, wait_until};
 
 /// Runs `test` on so many generated values.
@@ -81,7 +81,7 @@ fn changes() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// What the host's administrator does to the card.
+/// What the host's administrator does to the NIC.
 struct Administrator<'a> {
     stage: &'a Stage,
     index: IfIndex,
@@ -95,7 +95,7 @@ struct Administrator<'a> {
 
 impl<'a> Administrator<'a> {
     fn new(stage: &'a Stage) -> Self {
-        let was = stage.lab.host.links().by_name(&device(CARD)).expect("the card");
+        let was = stage.lab.host.links().by_name(&device(CARD)).expect("the NIC");
         let ethtool = Ethtool::in_namespace(stage.lab.host.namespace()).expect("ethtool");
         let features = ethtool.features(&was.name).expect("features");
         let (addresses, set) = (Vec::new(), BTreeSet::new());
@@ -103,7 +103,7 @@ impl<'a> Administrator<'a> {
     }
 
     fn card(&self) -> Device {
-        self.stage.lab.host.links().by_index(self.index).expect("the card")
+        self.stage.lab.host.links().by_index(self.index).expect("the NIC")
     }
 
     fn make(&mut self, change: &Change) {
@@ -188,7 +188,7 @@ fn changed_at_any_moment(mode: Mode, changes: &[(Change, u64)]) {
             administrator.make(change);
             traffic.terminate();
             wait_until("what the host changed is known", 2 * SECOND, || {
-                let (known, card) = (uplink.card(), administrator.card());
+                let (known, card) = (uplink.nic(), administrator.card());
                 known.name == card.name
                     && Some(known.mac) == card.mac
                     && (known.mtu, known.up, known.carrier) == (card.mtu, card.up, card.lower_up)
@@ -200,7 +200,7 @@ fn changed_at_any_moment(mode: Mode, changes: &[(Change, u64)]) {
             assert_accounted(&mut open);
         }
         // One that is opened now is as good as one that was there.
-        let serving = serve(uplink.open_port(PortOptions::new(port_addresses(1))).expect("a port"));
+        let serving = serve(uplink.open_port(PortSpec::new(port_addresses(1))).expect("a port"));
         ping(&stage.lab, port_addresses(1)[0], 20);
         close(finish(serving));
         close(open);
@@ -233,13 +233,13 @@ fn a_card_may_have_any_name_that_the_kernel_takes() {
         on_fresh_mounts(|| {
             let stage = Stage::plain();
             let links = stage.lab.host.links();
-            let index = links.by_name(&device(CARD)).expect("the card").index;
+            let index = links.by_name(&device(CARD)).expect("the NIC").index;
             links.rename(index, &name).expect("the kernel takes it");
             let before = stage.snapshot();
             let instance = stage.open();
             let uplink =
                 instance.manage(&UplinkOptions { device: name.clone(), mode: Mode::Native }).expect("an uplink");
-            let serving = serve(uplink.open_port(PortOptions::new(port_addresses(0))).expect("a port"));
+            let serving = serve(uplink.open_port(PortSpec::new(port_addresses(0))).expect("a port"));
             ping(&stage.lab, port_addresses(0)[0], 5);
             let open = finish(serving);
             if released {

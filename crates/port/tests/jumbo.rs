@@ -7,7 +7,7 @@ use std::thread;
 use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, Obtained};
-use xsknet_port::{Port, PortOptions};
+use xsknet_port::{Port, PortSpec};
 use xsknet_testkit::{ECHO_PORT, REMOTE4, REMOTE6, Wire, port_addresses};
 use xsknet_xsk::{Frame, Layout};
 
@@ -21,8 +21,8 @@ fn payload(number: u32, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Answers what a host is asked in one frame, and sends every packet in several frames back in these very frames. Returns how many of those
-/// there were and the most frames one had.
+/// Answers what a host is asked in one frame, and sends every packet in several frames back in these very frames.
+/// Returns how many of those there were and the most frames one had.
 fn echo_until(port: &mut Port, over: &AtomicBool) -> (u32, usize) {
     let responder = responder(port);
     let mut frames: Vec<Frame> = Vec::new();
@@ -78,7 +78,7 @@ fn packets_of_9000_bytes_go_both_ways_and_come_back_identical(
     let instance = stage.open();
     let uplink = manage(&instance, mode);
     let layout = Layout::builder().frame_size(frame_size).build().expect("a layout");
-    let mut port = uplink.open_port(PortOptions { layout, ..PortOptions::new(port_addresses(0)) }).expect("a port");
+    let mut port = uplink.open_port(PortSpec { layout, ..PortSpec::new(port_addresses(0)) }).expect("a port");
     assert_eq!((port.info().mtu, port.info().guard_mode, port.info().port_mode), (MTU, obtained, obtained));
     assert!(port.socket().layout().multi_buffer(), "the MTU asks for it");
 
@@ -118,7 +118,7 @@ fn a_port_without_several_chunks_says_what_mtu_it_can_have() {
     let stage = Stage::new(Wire { mtu: MTU, ..Wire::default() });
     let instance = stage.open();
     let uplink = manage(&instance, Mode::Native);
-    let with = |mtu| PortOptions { mtu, multi_buffer: Some(false), ..PortOptions::new(port_addresses(0)) };
+    let with = |mtu| PortSpec { mtu, multi_buffer: Some(false), ..PortSpec::new(port_addresses(0)) };
     let error = uplink.open_port(with(None)).expect_err("one chunk holds 1,792 bytes");
     assert!(error.to_string().ends_with("an MTU of 1774 at most"), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("multi-buffer")));

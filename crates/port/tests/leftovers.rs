@@ -10,9 +10,7 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, PortProgram, bpffs};
 use xsknet_link::{End, Ethtool, MacAddr, Netns, VethPair};
-use xsknet_port::{
-    Instance, JournalError, OpenError, PortOptions, UplinkOptions, any_here, sweep_dead, sweep_dead_here,
-};
+use xsknet_port::{Instance, JournalError, OpenError, PortSpec, UplinkOptions, any_here, sweep_dead, sweep_dead_here};
 use xsknet_testkit::{CARD, Lab, Machine, Snapshot, Wire, device, on_fresh_mounts, port_addresses, wait_until};
 
 const BPFFS: &str = "/sys/fs/bpf";
@@ -27,7 +25,7 @@ fn line(json: &str) -> String {
     format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()))
 }
 
-/// What only a journal knows: offloads and filters of the card.
+/// What only a journal knows: offloads and filters of the NIC.
 #[derive(Debug, PartialEq, Eq)]
 struct Settings {
     offloads: Vec<(String, bool)>,
@@ -37,7 +35,7 @@ struct Settings {
 impl Settings {
     fn of(lab: &Lab) -> Self {
         let (links, card) = (lab.host.links(), device(CARD));
-        let index = links.by_name(&card).expect("the card").index;
+        let index = links.by_name(&card).expect("the NIC").index;
         let features = Ethtool::in_namespace(lab.host.namespace()).expect("ethtool").features(&card).expect("features");
         let offloads = features.iter().filter(|feature| feature.changeable);
         Self {
@@ -53,9 +51,9 @@ impl Settings {
     /// Brings them back by hand.
     fn restore(&self, lab: &Lab) {
         let (links, card) = (lab.host.links(), device(CARD));
-        let index = links.by_name(&card).expect("the card").index;
+        let index = links.by_name(&card).expect("the NIC").index;
         for mac in Self::of(lab).filters.iter().filter(|mac| !self.filters.contains(mac)) {
-            assert!(links.remove_filter(index, *mac).expect("the card"));
+            assert!(links.remove_filter(index, *mac).expect("the NIC"));
         }
         let wishes: Vec<_> = self.offloads.iter().map(|(name, on)| (name.as_str(), *on)).collect();
         let ethtool = Ethtool::in_namespace(lab.host.namespace()).expect("ethtool");
@@ -120,13 +118,13 @@ fn a_journal_of_another_boot_is_not_followed() {
         let header = line(&header[9..].replace(boot.trim_end(), "00000000-0000-0000-0000-000000000000"));
         fs::write(journal(&stage), header + rest).expect("a journal");
         stage.open().close().expect("closing undoes everything");
-        assert!(!Settings::of(&stage.lab).is_on(STRIPPED), "the card of this boot was not touched");
+        assert!(!Settings::of(&stage.lab).is_on(STRIPPED), "the NIC of this boot was not touched");
         settings.restore(&stage.lab);
         stage.assert_as_before(&before);
     });
 }
 
-/// The other namespace has a card of the same name and number, set as ours was, and a device of the name of a port's.
+/// The other namespace has a NIC of the same name and number, set as ours was, and a device of the name of a port's.
 #[test]
 fn a_journal_of_another_namespace_touches_no_device_of_the_same_name() {
     if let Some(role) = Role::mine() {
@@ -139,8 +137,8 @@ fn a_journal_of_another_namespace_touches_no_device_of_the_same_name() {
         Role::new(ours.name()).crash(&ours.lab.host);
         let set = Settings::of(&ours.lab);
         let links = other.host.links();
-        let card = links.by_name(&device(CARD)).expect("a card").index;
-        assert_eq!(card, ours.lab.host.links().by_name(&device(CARD)).expect("the card").index);
+        let card = links.by_name(&device(CARD)).expect("a NIC").index;
+        assert_eq!(card, ours.lab.host.links().by_name(&device(CARD)).expect("the NIC").index);
         for mac in set.filters.iter().filter(|mac| !settings.filters.contains(mac)) {
             links.add_filter(card, *mac).expect("a filter");
         }
@@ -153,8 +151,8 @@ fn a_journal_of_another_namespace_touches_no_device_of_the_same_name() {
         let instance = other.host.enter(|| Instance::open(ours.options())).expect("an instance");
         // What the pins and the ports' namespace reach is gone from the old one all the same.
         let links = ours.lab.host.links();
-        assert_eq!(links.by_name(&device(CARD)).expect("the card").xdp, []);
-        assert_eq!(links.list().expect("a list").len(), 2, "lo and the card");
+        assert_eq!(links.by_name(&device(CARD)).expect("the NIC").xdp, []);
+        assert_eq!(links.list().expect("a list").len(), 2, "lo and the NIC");
         instance.close().expect("closing undoes everything");
         before.wait_for(PATIENCE, look).unwrap_or_else(|difference| panic!("the other namespace:\n{difference}"));
     });
@@ -236,7 +234,7 @@ fn a_foreign_device_of_a_ports_name_is_left_alone() {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
         let links = stage.lab.host.links();
-        let card = links.by_name(&device(CARD)).expect("the card").index;
+        let card = links.by_name(&device(CARD)).expect("the NIC").index;
         let name = format!("xsko{card}-1");
         // Instead of the port's own, which somebody deleted after the process was killed.
         Role::new(stage.name()).crash(&stage.lab.host);
@@ -253,7 +251,7 @@ fn a_foreign_device_of_a_ports_name_is_left_alone() {
         let instance = stage.open();
         let uplink = manage(&instance, Mode::Native);
         let managed = stage.snapshot();
-        let error = uplink.open_port(PortOptions::new(port_addresses(0))).expect_err("the name is taken");
+        let error = uplink.open_port(PortSpec::new(port_addresses(0))).expect_err("the name is taken");
         assert!(chain(&error).iter().any(|told| told.contains(&name)), "{error:?}");
         managed.wait_for(PATIENCE, || stage.snapshot()).unwrap_or_else(|difference| panic!("{difference}"));
         instance.close().expect("closing undoes everything");
@@ -326,7 +324,7 @@ fn a_bpffs_of_ours_stays_as_long_as_others_have_pins_there() {
     });
 }
 
-/// A second card of the lab's host, with a machine of its own at the far end.
+/// A second NIC of the lab's host, with a machine of its own at the far end.
 fn second_card(host: &Machine) -> Machine {
     let far = Machine::new("second remote").expect("a machine");
     let end = |name| End::new(device(name));
@@ -335,10 +333,10 @@ fn second_card(host: &Machine) -> Machine {
     host.links().set_up(pair.outer).expect("up");
     far.links().set_up(pair.inner).expect("up");
     far.links().add_address(pair.inner, Ipv4Addr::new(198, 51, 100, 2).into(), 24).expect("an address");
-    // The kernel gives the card a link-local address a moment later; its group would look like somebody's change.
-    let mac = host.links().by_index(pair.outer).expect("the card").mac.expect("an Ethernet device");
+    // The kernel gives the NIC a link-local address a moment later; its group would look like somebody's change.
+    let mac = host.links().by_index(pair.outer).expect("the NIC").mac.expect("an Ethernet device");
     let group = MacAddr::solicited_node(mac.link_local_ipv6());
-    wait_until("the group of the card's own address", 5 * SECOND, || {
+    wait_until("the group of the NIC's own address", 5 * SECOND, || {
         host.links().filters(pair.outer).expect("filters").contains(&group)
     });
     far
@@ -358,7 +356,7 @@ fn a_neighbour_on_the_same_host_carries_on_while_an_instance_is_killed_and_swept
         let options = UplinkOptions { device: device("card1"), mode: Mode::Skb };
         let uplink = neighbour.manage(&options).expect("an uplink");
         let address = IpAddr::from([198, 51, 100, 10]);
-        let serving = serve(uplink.open_port(PortOptions::new([address])).expect("a port"));
+        let serving = serve(uplink.open_port(PortSpec::new([address])).expect("a port"));
         let with_neighbour = stage.snapshot();
 
         let mut ping = far.spawn("ping", &["-n", "-i", "0.005", "-W", "1", &address.to_string()]);

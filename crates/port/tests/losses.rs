@@ -20,8 +20,8 @@ fn of(scene: &Scene) -> PortStatistics {
     scene.port.statistics().expect("statistics")
 }
 
-/// Hands a device's reception to a kernel thread of lowest priority on the calling thread's CPU: nobody empties its ring
-/// while that thread is in the kernel.
+/// Hands a device's reception to a kernel thread of lowest priority on the calling thread's CPU: nobody empties its
+/// ring while that thread is in the kernel.
 fn starve(namespace: &Netns, device: &DeviceName) {
     stay_on_one_cpu();
     // sysfs shows the network namespace of whoever mounted it.
@@ -204,7 +204,7 @@ fn an_outer_end_that_is_down_refuses_what_the_uplink_sends_there(#[case] mode: M
 fn a_card_that_is_down_refuses_what_the_guard_sends_there(#[case] mode: Mode) {
     let mut scene = Scene::new(mode);
     let links = scene.lab().host.links();
-    links.set_down(links.by_name(&device(CARD)).expect("the card").index).expect("down");
+    links.set_down(links.by_name(&device(CARD)).expect("the NIC").index).expect("down");
     send_from_the_port(&mut scene, 0, MANY);
     wait_until("the guard's verdicts", SECOND, || of(&scene).guard.to_uplink() == u64::from(MANY) + 1);
     assert_refused(&mut scene, mode, |scene| of(scene).outer_refused_redirects);
@@ -227,14 +227,15 @@ fn a_far_end_that_is_down_makes_transmit_drops_of_the_card(#[case] mode: Mode) {
     scene.close();
 }
 
-/// Only somebody who writes his TX ring himself can do it: a second `Socket` on the same rings, which believes in chunks
-/// of twice the size.
+/// Only somebody who writes his TX ring himself can do it: a second `Socket` on the same rings, which believes in
+/// chunks of twice the size.
 #[test]
 fn an_invalid_descriptor_is_completed_and_sent_by_nobody() {
     let narrow = Layout::builder().fill_target(1).build().expect("a layout");
     let wide = Layout::builder().frame_size(4096).frames(narrow.frames() / 2).fill_target(1).build().expect("a layout");
     let mut scene = Scene::with(Mode::Native, narrow);
-    // The self-test's frame came in chunk 0, this one in chunk 1: now chunk 0 is in FILL again, the first in either view.
+    // The self-test's frame came in chunk 0, this one in chunk 1: now chunk 0 is in FILL again, the first in either
+    // view.
     let mut source = FarSource::skb(scene.lab(), &scene.inward());
     send_from_the_far_end(&scene, &mut source, 1);
     assert_eq!(drain(&mut scene), 1);
@@ -276,7 +277,7 @@ fn an_skb_that_was_redirected_on_its_way_is_seen_by_a_native_uplink_only(#[case]
     let options = InjectOptions { target, number_offset: Some(NUMBER_OFFSET) };
     let injector = Injector::load(options, Direction::Egress).expect("an injector");
     let frame = scene.inward().frame(0);
-    let card = || scene.lab().host.links().by_name(&device(CARD)).expect("the card").stats;
+    let card = || scene.lab().host.links().by_name(&device(CARD)).expect("the NIC").stats;
     let (seen_before, stack_before) = (scene.seen_by_the_uplink(), card().rx_otherhost_dropped);
     let refused = scene.lab().remote.enter(|| injector.send(&frame, MANY)).expect("clones of a frame");
     assert_eq!(refused, 0);

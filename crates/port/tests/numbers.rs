@@ -7,7 +7,7 @@ use crate::common::numbered::*;
 use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::Mode;
-use xsknet_port::PortOptions;
+use xsknet_port::PortSpec;
 use xsknet_testkit::{Arrived, FarSource, Inspector, NumberedFrames, Wire, wait_until};
 use xsknet_xsk::{Layout, RingName};
 
@@ -74,7 +74,7 @@ fn a_million_frames_come_in_and_none_is_missing(#[case] mode: Mode, #[case] outs
 #[case::skb(Mode::Skb, true)]
 #[case::guard_in_skb_mode_alone(Mode::Native, false)]
 fn a_million_frames_go_out_and_none_is_missing(#[case] mode: Mode, #[case] far_gro: bool) {
-    let mut scene = Scene::on(Wire { far_gro, ..Wire::default() }, mode, PortOptions::new([]).layout);
+    let mut scene = Scene::on(Wire { far_gro, ..Wire::default() }, mode, PortSpec::new([]).layout);
     let frames = scene.outward();
     let Scene { port, sink, .. } = &mut scene;
 
@@ -165,7 +165,7 @@ fn what_is_missing_of_a_flood_inward_is_counted(#[case] mode: Mode, #[case] burs
 #[case::skb(Mode::Skb, true)]
 #[case::guard_in_skb_mode_alone(Mode::Native, false)]
 fn what_is_missing_of_a_flood_outward_is_counted(#[case] mode: Mode, #[case] far_gro: bool) {
-    let mut scene = Scene::on(Wire { far_gro, ..Wire::default() }, mode, PortOptions::new([]).layout);
+    let mut scene = Scene::on(Wire { far_gro, ..Wire::default() }, mode, PortSpec::new([]).layout);
     let frames = scene.outward();
     let end = Instant::now() + FLOOD;
     let mut next = 0;

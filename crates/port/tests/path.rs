@@ -1,4 +1,4 @@
-//! Frames along the whole path: wire, card, uplink program, DEVMAP, pair, XSKMAP, socket, and back out.
+//! Frames along the whole path: wire, NIC, uplink program, DEVMAP, pair, XSKMAP, socket, and back out.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -10,11 +10,11 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, Obtained};
 use xsknet_link::XdpFeatures;
-use xsknet_port::PortOptions;
+use xsknet_port::PortSpec;
 use xsknet_testkit::{Asker, CARD, FAR, FarSource, HOST4, HOST6, NumberedFrames, REMOTE4, Wire, port_addresses};
 use xsknet_xsk::{BindMode, BindRequest, Layout};
 
-/// Whether the card said that it transmits redirected frames.
+/// Whether the NIC said that it transmits redirected frames.
 fn transmits(features: Option<XdpFeatures>) -> bool {
     features.expect("this kernel tells").contains(XdpFeatures::NDO_XMIT)
 }
@@ -80,7 +80,7 @@ fn larger_frames_carry_a_larger_mtu(#[case] mode: Mode) {
     let instance = stage.open();
     let uplink = manage(&instance, mode);
     let layout = Layout::builder().frame_size(4096).build().expect("a layout");
-    let port = uplink.open_port(PortOptions { layout, ..PortOptions::new(port_addresses(0)) }).expect("a port");
+    let port = uplink.open_port(PortSpec { layout, ..PortSpec::new(port_addresses(0)) }).expect("a port");
     assert_eq!(port.info().mtu, 3500);
     let serving = serve(port);
     for address in port_addresses(0) {
@@ -207,7 +207,7 @@ fn a_far_end_that_takes_no_redirects_is_reached_all_the_same() {
     let port = port(&uplink, 0);
     assert_eq!(port.info().guard_mode, Obtained::Skb);
     assert_eq!(port.info().port_mode, Obtained::Native);
-    let told = port.info().tried.iter().find(|tried| tried.hook == "guard").expect("the guard's story");
+    let told = port.info().attempts.iter().find(|attempt| attempt.hook == "guard").expect("the guard's story");
     assert!(told.step == "native" && told.why.contains("ndo-xmit") && told.why.contains(CARD), "{told}");
     let serving = serve(port);
     for address in port_addresses(0) {
@@ -225,12 +225,12 @@ fn zero_copy_falls_back_to_copy_on_a_pair_and_says_why() {
     let uplink = manage(&instance, Mode::Native);
     let port = port(&uplink, 0);
     assert_eq!(port.info().bind_mode, Some(BindMode::Copy));
-    let bound: Vec<_> = port.info().tried.iter().filter(|tried| tried.hook == "bind").collect();
+    let bound: Vec<_> = port.info().attempts.iter().filter(|attempt| attempt.hook == "bind").collect();
     assert_eq!(bound[0].errno, Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()), "{bound:?}");
-    assert!(bound.iter().any(|tried| tried.errno.is_none()), "{bound:?}");
+    assert!(bound.iter().any(|attempt| attempt.errno.is_none()), "{bound:?}");
     close(port);
 
-    let options = PortOptions { bind: BindRequest::ZeroCopy, ..PortOptions::new(port_addresses(0)) };
+    let options = PortSpec { bind: BindRequest::ZeroCopy, ..PortSpec::new(port_addresses(0)) };
     let error = uplink.open_port(options).expect_err("veth has no zero-copy");
     assert!(chain(&error).iter().any(|told| told.contains("zero-copy")), "{error:?}");
 }
@@ -240,8 +240,7 @@ fn a_port_in_a_vlan_speaks_tagged_frames_and_sees_no_others() {
     let stage = Stage::plain();
     let instance = stage.open();
     let uplink = manage(&instance, Mode::Native);
-    let tagged =
-        uplink.open_port(PortOptions { vlan: Some(42), ..PortOptions::new(port_addresses(0)) }).expect("a port");
+    let tagged = uplink.open_port(PortSpec { vlan: Some(42), ..PortSpec::new(port_addresses(0)) }).expect("a port");
     assert_eq!(tagged.statistics().expect("statistics").program.seen(), 1, "its own self-test frame, tagged");
     // Untagged, nobody has its addresses.
     let address = port_addresses(0)[0].to_string();
@@ -262,7 +261,7 @@ fn a_port_opens_although_more_frames_come_for_it_than_it_can_hold(#[case] mode: 
     let uplink = manage(&instance, mode);
     let layout = Layout::builder().rx(64).build().expect("a layout");
     let name = Some("under-fire".into()); // and so the same MAC each time
-    let asked = PortOptions { name, layout, ..PortOptions::new(port_addresses(0)) };
+    let asked = PortSpec { name, layout, ..PortSpec::new(port_addresses(0)) };
     let first = uplink.open_port(asked.clone()).expect("a port");
     let from = (stage.lab.far_mac(), SocketAddr::new(REMOTE4.into(), 9));
     let frames = NumberedFrames::new(from, end(&first));

@@ -1,5 +1,5 @@
-//! Ports whose client makes the socket: the inner end is in the client's network namespace, and the client may do with it what it
-//! likes. Whatever that is, nothing but its own port suffers.
+//! Ports whose client makes the socket: the inner end is in the client's network namespace, and the client may do with
+//! it what it likes. Whatever that is, nothing but its own port suffers.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -18,8 +18,8 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use xsknet_bpf::{Mode, Obtained, PinnedMapError, PinnedSocketMap, PortProgram, bpffs};
 use xsknet_link::{Device, DeviceName, End, Ethtool, IfIndex, LinkStats, Links, MacAddr, Netns, VethPair};
 use xsknet_port::{
-    Client, Equality, Instance, InstanceOptions, Loss, Observer, OpenPortError, PinnedPort, PinnedPortOptions,
-    ShareError, Step, Uplink, Watch,
+    Client, Equality, Instance, InstanceOptions, Loss, Observer, OpenPortError, PinnedPort, PortSpec, ShareError, Step,
+    Uplink, Watch,
 };
 use xsknet_testkit::{
     CARD, Machine, NumberedFrames, Responder, Wire, device, on_fresh_mounts, port_addresses, wait_until,
@@ -45,8 +45,8 @@ fn client(machine: &Machine) -> Client {
 }
 
 fn try_pinned(uplink: &Uplink, n: u8, machine: &Machine) -> Result<PinnedPort, OpenPortError> {
-    let options = PinnedPortOptions { name: Some(format!("pinned-{n}")), ..PinnedPortOptions::new(port_addresses(n)) };
-    uplink.open_pinned(&options, client(machine))
+    let options = PortSpec { name: Some(format!("pinned-{n}")), ..PortSpec::new(port_addresses(n)) };
+    uplink.open_pinned(options, client(machine))
 }
 
 fn pinned(uplink: &Uplink, n: u8, machine: &Machine) -> PinnedPort {
@@ -113,8 +113,8 @@ fn a_socket_of_the_clients_own_gets_all_frames_of_its_port_and_every_sum_holds()
         let uplink = manage(&instance, Mode::Native);
         let port = pinned(&uplink, 0, &clients);
         assert_eq!(port.info().bind_mode, None);
-        let honest = |tried: &&xsknet_port::Tried| tried.step == "self-test" && tried.why.contains("not done");
-        assert!(port.info().tried.iter().any(|tried| honest(&tried)), "{:?}", port.info().tried);
+        let honest = |attempt: &&xsknet_port::Attempt| attempt.step == "self-test" && attempt.why.contains("not done");
+        assert!(port.info().attempts.iter().any(|attempt| honest(&attempt)), "{:?}", port.info().attempts);
 
         // Before there is a socket, frames are counted and lost.
         let missed = stage.lab.remote.run("ping", &["-c", "1", "-W", "1", &port_addresses(0)[0].to_string()]);
@@ -288,7 +288,7 @@ fn no_port_is_pinned_whose_guard_would_run_in_skb_mode(#[case] mode: Mode, #[cas
         let instance = stage.open();
         let uplink = manage(&instance, mode);
         let error = refused(&stage, || try_pinned(&uplink, 0, &clients));
-        assert!(matches!(error, OpenPortError::GuardUnfit { .. }), "{error:?}");
+        assert!(matches!(error, OpenPortError::GuardInvalid { .. }), "{error:?}");
         assert_tells(&error, &["`card0`", "skb mode", why]);
         assert!(error.hint().is_some_and(|hint| hint.contains("brokered")));
         assert_devices_as_before(&clients_before, &clients);
@@ -433,9 +433,9 @@ fn a_namespace_that_cannot_have_the_end_is_refused_and_nothing_is_left() {
         let instance = stage.open();
         let uplink = manage(&instance, Mode::Native);
         let own = || Client { uid: NOBODY, gid: NOBODY, namespace: stage.inside(), own: Some(stage.inside()) };
-        let options = PinnedPortOptions::new(port_addresses(0));
-        let error = refused(&stage, || uplink.open_pinned(&options, own()));
-        assert!(matches!(error, OpenPortError::NamespaceUnfit { .. }), "{error:?}");
+        let options = PortSpec::new(port_addresses(0));
+        let error = refused(&stage, || uplink.open_pinned(options, own()));
+        assert!(matches!(error, OpenPortError::NamespaceInvalid { .. }), "{error:?}");
         assert_tells(&error, &["the instance's own network namespace"]);
         assert!(error.hint().is_some_and(|hint| hint.contains("/proc/self/ns/net")));
 
@@ -527,8 +527,8 @@ fn a_kill_at_any_step_leaves_nothing_in_the_clients_namespace_either() {
         let namespace = Netns::open(Path::new(KEPT)).expect("the client's namespace");
         let own = Netns::open(Path::new(KEPT)).ok();
         let client = Client { uid: NOBODY, gid: NOBODY, namespace, own };
-        let options = PinnedPortOptions::new(port_addresses(0));
-        let port = uplink.open_pinned(&options, client).expect("a pinned port");
+        let options = PortSpec::new(port_addresses(0));
+        let port = uplink.open_pinned(options, client).expect("a pinned port");
         port.close().expect("closing undoes everything");
         return instance.close().expect("closing undoes everything");
     }
@@ -618,24 +618,24 @@ fn what_is_pinned_is_looked_at_before_it_is_trusted() {
         let uplink = manage(&instance, Mode::Native);
         let port = pinned(&uplink, 0, &clients);
         let xsks = &port.pin().xsks;
-        let unfit = |path: &Path, queue| PinnedSocketMap::open(path, queue).expect_err("no map for a socket");
+        let invalid = |path: &Path, queue| PinnedSocketMap::open(path, queue).expect_err("no map for a socket");
 
-        let error = unfit(xsks, 1);
+        let error = invalid(xsks, 1);
         assert!(matches!(error, PinnedMapError::NotASocketMap { found: Some(_), queue: 1, .. }), "{error:?}");
-        let error = unfit(&xsks.with_file_name("port_counters"), 0);
+        let error = invalid(&xsks.with_file_name("port_counters"), 0);
         assert!(matches!(error, PinnedMapError::NotASocketMap { found: Some(_), .. }), "{error:?}");
         assert_tells(&error, &["port_counters", "no XSKMAP", "type 6"]);
         for other in ["../programs/port", "../port-link"] {
-            let error = unfit(&xsks.parent().expect("a folder").join(other), 0);
+            let error = invalid(&xsks.parent().expect("a folder").join(other), 0);
             assert!(matches!(error, PinnedMapError::NotASocketMap { .. }), "{other}: {error:?}");
         }
-        let error = unfit(&xsks.with_file_name("nothing"), 0);
+        let error = invalid(&xsks.with_file_name("nothing"), 0);
         assert!(matches!(error, PinnedMapError::NotThere { .. }), "{error:?}");
         assert_eq!(errno(&error), Some(Errno::NOENT));
         assert!(error.hint().is_some_and(|hint| hint.contains("mount namespace")));
         // What the path leads to in a container that has a folder of this name, and no bpffs.
         fs::write("/run/xsks", "").expect("a file");
-        let error = unfit(Path::new("/run/xsks"), 0);
+        let error = invalid(Path::new("/run/xsks"), 0);
         assert!(matches!(error, PinnedMapError::NotThere { .. }), "{error:?}");
 
         let mut map = PinnedSocketMap::open(xsks, 0).expect("the port's map");
@@ -671,8 +671,8 @@ fn a_map_that_an_earlier_port_left_is_not_used_again() {
 /// What a client that is another process is told in its environment.
 const CLIENT: &str = "XSKNET_LAB_CLIENT";
 
-/// A client of a process of its own, with CAP_NET_RAW and nothing else: what it is told is the pin, the device, the MAC and the
-/// addresses.
+/// A client of a process of its own, with CAP_NET_RAW and nothing else: what it is told is the pin, the device, the MAC
+/// and the addresses.
 fn play_client(told: &str) -> ! {
     let mut told = told.split(' ');
     let mut next = || told.next().expect("one more word");

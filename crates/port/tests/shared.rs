@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Mode, Sink};
-use xsknet_port::{BrokeredPort, OpenPortError, PortOptions, Uplink};
+use xsknet_port::{BrokeredPort, OpenPortError, PortSpec, Uplink};
 use xsknet_testkit::{FAR, FarSource, NUMBER_OFFSET, NumberedFrames, REMOTE4, device, port_addresses, wait_until};
 use xsknet_xsk::{Endpoint, EndpointDonation, Layout, RingName, Socket, SocketCounters, Umem};
 
@@ -20,7 +20,7 @@ fn at(address: impl Into<IpAddr>) -> SocketAddr {
 /// As a client does that has a port and wants another one on its UMEM.
 fn join(uplink: &Uplink, n: u8, first: &BrokeredPort, umem: &mut Umem, chunks: u32) -> (BrokeredPort, Endpoint) {
     let in_fill = umem.reserve_chunks(chunks);
-    let options = PortOptions { layout: rings(), ..PortOptions::new(port_addresses(n)) };
+    let options = PortSpec { layout: rings(), ..PortSpec::new(port_addresses(n)) };
     let shared = first.share_umem().expect("an open port");
     let (port, socket) = uplink.open_shared(options, &shared, in_fill.chunks()).expect("a port on that UMEM");
     let counters = SocketCounters { received: socket.turned_back(), ..SocketCounters::default() };
@@ -49,13 +49,17 @@ fn frames_pass_from_one_port_to_the_other_in_the_chunk_that_they_came_in(#[case]
     let (out, mut donations) = port(&uplink, 0).hand_over().expect("an idle port");
     let (mut sender, mut umem, _file) = Socket::adopt(donations.remove(0)).expect("a socket").into_parts();
     let (inward, mut receiver) = join(&uplink, 1, &out, &mut umem, 512);
-    let told: Vec<_> = inward.info().tried.iter().filter(|tried| tried.hook != "guard").collect();
-    assert!(told.iter().any(|tried| tried.step == "shared-umem" && tried.errno.is_none()), "{told:?}");
-    assert!(told.iter().any(|tried| tried.step == "self-test" && tried.why.contains("from the port")), "{told:?}");
+    let told: Vec<_> = inward.info().attempts.iter().filter(|attempt| attempt.hook != "guard").collect();
+    assert!(told.iter().any(|attempt| attempt.step == "shared-umem" && attempt.errno.is_none()), "{told:?}");
+    assert!(
+        told.iter().any(|attempt| attempt.step == "self-test" && attempt.why.contains("from the port")),
+        "{told:?}"
+    );
 
     let from = (stage.lab.far_mac(), at(REMOTE4));
     let frames = NumberedFrames::new(from, (inward.info().mac, at(inward.info().addresses[0])));
-    // As if the first port had sent it to the remote host: both its MACs and addresses, and no checksum that would tell.
+    // As if the first port had sent it to the remote host: both its MACs and addresses, and no checksum that would
+    // tell.
     let onward = NumberedFrames::new((out.info().mac, at(out.info().addresses[0])), from).frame(0);
     let (mut moved, mut batch) = (0, Vec::new());
     stage.lab.remote.enter(|| {
@@ -112,7 +116,7 @@ fn a_umem_that_cannot_be_shared_is_named() {
     let stage = Stage::plain();
     let instance = stage.open();
     let uplink = manage(&instance, Mode::Native);
-    let two = PortOptions { queues: 2, ..PortOptions::new(port_addresses(0)) };
+    let two = PortSpec { queues: 2, ..PortSpec::new(port_addresses(0)) };
     let (several, _donations) = uplink.open_port(two).expect("a port").hand_over().expect("idle");
     let error = several.share_umem().expect_err("it has two");
     assert!(matches!(error, OpenPortError::UmemNotShared { .. }) && error.hint().is_some(), "{error}");
@@ -122,18 +126,18 @@ fn a_umem_that_cannot_be_shared_is_named() {
     let shared = first.share_umem().expect("an open port");
     let open = |options, in_fill: &[u32]| uplink.open_shared(options, &shared, in_fill).map(|(port, _)| port);
     for in_fill in [&[4096][..], &[7, 7], &[0; 2049]] {
-        let error = open(PortOptions::new(port_addresses(1)), in_fill).expect_err("no such chunks");
+        let error = open(PortSpec::new(port_addresses(1)), in_fill).expect_err("no such chunks");
         assert!(matches!(error, OpenPortError::Socket(_)), "{error}");
     }
-    let two = PortOptions { queues: 2, ..PortOptions::new(port_addresses(1)) };
+    let two = PortSpec { queues: 2, ..PortSpec::new(port_addresses(1)) };
     assert!(matches!(open(two, &[]), Err(OpenPortError::UmemNotShared { .. })));
     // Nothing of those is left, and one without a chunk is not tested.
-    let none = open(PortOptions::new(port_addresses(1)), &[]).expect("a port");
-    assert!(none.info().tried.iter().any(|tried| tried.why.contains("no chunk")), "{:?}", none.info().tried);
+    let none = open(PortSpec::new(port_addresses(1)), &[]).expect("a port");
+    assert!(none.info().attempts.iter().any(|attempt| attempt.why.contains("no chunk")), "{:?}", none.info().attempts);
     none.close().expect("closed");
     drop(donations);
     first.close().expect("closed");
-    let error = open(PortOptions::new(port_addresses(1)), &[1]).expect_err("that one is closed");
+    let error = open(PortSpec::new(port_addresses(1)), &[1]).expect_err("that one is closed");
     assert!(error.hint().is_some(), "{error}");
     instance.close().expect("closing undoes everything");
 }

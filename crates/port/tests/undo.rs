@@ -32,11 +32,11 @@ fn open_and_close(instance: Instance) {
     instance.close().expect("closing undoes everything");
 }
 
-/// A card with a filter that somebody else set, and that a port needs too.
+/// A NIC with a filter that somebody else set, and that a port needs too.
 fn stage() -> Stage {
     let stage = Stage::plain();
     let links = stage.lab.host.links();
-    let card = links.by_name(&device(CARD)).expect("the card").index;
+    let card = links.by_name(&device(CARD)).expect("the NIC").index;
     let solicited = MacAddr::solicited_node(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10));
     links.add_filter(card, solicited).expect("a filter");
     stage

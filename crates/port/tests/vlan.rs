@@ -7,16 +7,16 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Counters, Mode, VlanEdge};
 use xsknet_link::{Ethtool, MacAddr};
-use xsknet_port::{Port, PortOptions, Rights, Uplink};
+use xsknet_port::{Port, PortSpec, Rights, Uplink};
 use xsknet_testkit::{Ethernet, FAR, HOST4, Lab, REMOTE4, device, far_socket, port_addresses, wait_until};
 
 const VLAN: u16 = 42;
 const MAC: MacAddr = MacAddr::new([0x02, 0x42, 0, 0, 0, 0x01]);
 
 /// With the right to tags within its own.
-fn options(vlan: Option<u16>) -> PortOptions {
+fn options(vlan: Option<u16>) -> PortSpec {
     let rights = Rights { inner_tags: true, ..Rights::default() };
-    PortOptions { vlan, mac: Some(MAC), rights, ..PortOptions::new(port_addresses(0)) }
+    PortSpec { vlan: vlan.map(u32::from), mac: Some(MAC), rights, ..PortSpec::new(port_addresses(0)) }
 }
 
 fn port_in(uplink: &Uplink, vlan: Option<u16>) -> Port {
@@ -136,7 +136,7 @@ fn a_kernel_in_the_same_vlan_talks_to_the_port(#[case] mode: Mode) {
         ping(&stage.lab, address, 200);
         assert_eq!(stage.lab.remote.udp_echo(address, b"through a VLAN").expect("an echo"), b"through a VLAN");
     }
-    // The card's own host is in no VLAN.
+    // The NIC's own host is in no VLAN.
     let host = HOST4.to_string();
     assert!(!stage.lab.remote.run("ping", &["-c", "2", "-i", "0.2", "-W", "1", &host]).status.success());
     let mut port = finish(serving);
@@ -187,8 +187,7 @@ fn what_a_port_sends_into_another_vlan_is_dropped(#[case] mode: Mode) {
     let instance = stage.open();
     let uplink = manage(&instance, mode);
     let mut port = port_in(&uplink, Some(VLAN));
-    let neighbour =
-        uplink.open_port(PortOptions { vlan: Some(43), ..PortOptions::new(port_addresses(1)) }).expect("a port");
+    let neighbour = uplink.open_port(PortSpec { vlan: Some(43), ..PortSpec::new(port_addresses(1)) }).expect("a port");
     let (own, at) = (port_addresses(0)[0], port_addresses(1)[0]);
     let frame = Ethernet::new(neighbour.info().mac, MAC).echo(own, at, 1, 1, b"");
     let guard = |port: &Port| port.statistics().expect("statistics").guard;
@@ -207,9 +206,10 @@ fn what_a_port_sends_into_another_vlan_is_dropped(#[case] mode: Mode) {
     close(neighbour);
 }
 
-/// A limit, not a wish. A veth's far end may leave a tag beside the frame (`tx-vlan-hw-insert`, on by default), where no XDP
-/// program can see it: to a port in no VLAN it is a frame without a tag, and to a port in the VLAN it is none of its own.
-/// The near end cannot prevent it, so whoever owns the far end of a veth uplink must switch that off, as the lab does.
+/// A limit, not a wish. A veth's far end may leave a tag beside the frame (`tx-vlan-hw-insert`, on by default), where
+/// no XDP program can see it: to a port in no VLAN it is a frame without a tag, and to a port in the VLAN it is none of
+/// its own. The near end cannot prevent it, so whoever owns the far end of a veth uplink must switch that off, as the
+/// lab does.
 #[rstest]
 #[case::native(Mode::Native)]
 #[case::skb(Mode::Skb)]

@@ -9,7 +9,7 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Mode};
 use xsknet_link::{DeviceName, Ethtool, MacAddr, Netns, Offload};
-use xsknet_port::{CardState, Instance, Loss, Notice, OpenPortError, Port, PortOptions, Watch};
+use xsknet_port::{Instance, Loss, NicState, Notice, OpenPortError, Port, PortSpec, Watch};
 use xsknet_testkit::{CARD, HOST4, Machine, Snapshot, device, on_fresh_mounts, port_addresses, wait_until};
 
 fn watch(instance: &Instance) -> (Watch, Receiver<Notice>) {
@@ -48,7 +48,7 @@ fn delete_card(stage: &Stage) {
 
 fn move_card(stage: &Stage) {
     let links = stage.lab.host.links();
-    let card = links.by_name(&device(CARD)).expect("the card").index;
+    let card = links.by_name(&device(CARD)).expect("the NIC").index;
     links.move_to(card, stage.lab.remote.namespace()).expect("moved");
 }
 
@@ -68,7 +68,7 @@ fn a_card_that_is(#[case] mode: Mode, #[case] lose: fn(&Stage)) {
         lose(&stage);
         assert_eq!(next_loss(&told), Loss::Uplink { device: device(CARD) });
         close(lost);
-        let error = uplink.open_port(xsknet_port::PortOptions::new(port_addresses(2))).expect_err("a port of no card");
+        let error = uplink.open_port(xsknet_port::PortSpec::new(port_addresses(2))).expect_err("a port of no NIC");
         assert!(chain(&error).iter().any(|text| text.contains("does not exist")), "{:?}", chain(&error));
         uplink.release().expect("releasing undoes everything");
         close(left);
@@ -90,7 +90,7 @@ fn a_card_that_is_moved_away_is_given_back_as_it_was(#[case] mode: Mode) {
         // A namespace is found by those who are in it.
         let resident = elsewhere.spawn("sleep", &["60"]);
         let state = |machine: &Machine| {
-            let card = machine.links().by_name(&device(CARD)).expect("the card");
+            let card = machine.links().by_name(&device(CARD)).expect("the NIC");
             let ethtool = Ethtool::in_namespace(machine.namespace()).expect("ethtool");
             (card.promiscuity, card.xdp, ethtool.features(&card.name).expect("features"))
         };
@@ -104,7 +104,7 @@ fn a_card_that_is_moved_away_is_given_back_as_it_was(#[case] mode: Mode) {
         uplink.release().expect("releasing undoes everything");
         instance.close().expect("closing undoes everything");
         let links = elsewhere.links();
-        links.set_up(links.by_name(&device(CARD)).expect("the card").index).expect("up");
+        links.set_up(links.by_name(&device(CARD)).expect("the NIC").index).expect("up");
         assert_eq!(state(&elsewhere), before);
         resident.terminate();
     });
@@ -158,14 +158,14 @@ fn a_loss_before_the_watch_is_told_and_each_is_told_once() {
     });
 }
 
-/// What changed about the card, once it is as `wanted`.
+/// What changed about the NIC, once it is as `wanted`.
 #[track_caller]
-fn next_change(told: &Receiver<Notice>, wanted: impl Fn(&CardState) -> bool) -> CardState {
+fn next_change(told: &Receiver<Notice>, wanted: impl Fn(&NicState) -> bool) -> NicState {
     loop {
-        if let Notice::Changed { uplink, card } = next(told) {
+        if let Notice::Changed { uplink, nic } = next(told) {
             assert_eq!(uplink, device(CARD));
-            if wanted(&card) {
-                return card;
+            if wanted(&nic) {
+                return nic;
             }
         }
     }
@@ -186,15 +186,15 @@ fn a_card_whose_mtu_changes_is_followed(#[case] mode: Mode) {
         let index = uplink.info().index;
         let too_long = |port: &Port| port.statistics().expect("statistics").guard[Counter::TooLong];
 
-        // Nothing arrives that the card cannot send, and each such frame is counted.
+        // Nothing arrives that the NIC cannot send, and each such frame is counted.
         links.set_mtu(index, 1400).expect("set");
         next_change(&told, |card| card.mtu == 1400);
-        assert_eq!(uplink.card().mtu, 1400);
+        assert_eq!(uplink.nic().mtu, 1400);
         let dropped = too_long(&sender);
         let sent = send_padded(&mut sender, 1400 + 14 + 1);
         assert_eq!(too_long(&sender) - dropped, sent);
-        let refusal = PortOptions { mtu: Some(1401), ..PortOptions::new(port_addresses(1)) };
-        let error = uplink.open_port(refusal).expect_err("more than the card has");
+        let refusal = PortSpec { mtu: Some(1401), ..PortSpec::new(port_addresses(1)) };
+        let error = uplink.open_port(refusal).expect_err("more than the NIC has");
         assert!(matches!(error, OpenPortError::MtuAboveUplink { mtu: 1401, uplink_mtu: 1400, .. }), "{error}");
 
         links.set_mtu(index, 1500).expect("set");
@@ -210,7 +210,8 @@ fn a_card_whose_mtu_changes_is_followed(#[case] mode: Mode) {
     });
 }
 
-/// Sends four datagrams of so many bytes, header included, to nobody in particular; returns how many the guard has seen.
+/// Sends four datagrams of so many bytes, header included, to nobody in particular; returns how many the guard has
+/// seen.
 fn send_padded(port: &mut Port, length: usize) -> u64 {
     let before = port.statistics().expect("statistics").guard[Counter::Seen];
     let mac = port.info().mac;
@@ -279,7 +280,7 @@ fn ports_live_through_down_up_and_another_mac_of_their_card(#[case] mode: Mode) 
         ping(&stage.lab, port_addresses(0)[0], 50);
         links.set_down(index).expect("down");
         next_change(&told, |card| !card.up);
-        let error = uplink.open_port(PortOptions::new(port_addresses(1))).expect_err("nothing can leave");
+        let error = uplink.open_port(PortSpec::new(port_addresses(1))).expect_err("nothing can leave");
         assert!(matches!(error, OpenPortError::LinkDown { state: "is down", .. }), "{error}");
         let mac = MacAddr::new([2, 0, 0, 0, 0x10, 0x77]);
         links.set_mac(index, mac).expect("set");
@@ -344,7 +345,7 @@ fn a_program_that_somebody_takes_off_is_put_back(#[case] mode: Mode) {
         let uplink = manage(&instance, mode);
         let (_watch, told) = watch(&instance);
         let open = port(&uplink, 0);
-        let (key, members) = (open.info().key, open.info().members.clone());
+        let (key, queue_pairs) = (open.info().key, open.info().queue_pairs.clone());
         let serving = serve(open);
         let folder = Path::new("/sys/fs/bpf/xsknet").join(stage.name()).join("v1");
         let links = links_below(&folder);
@@ -354,8 +355,8 @@ fn a_program_that_somebody_takes_off_is_put_back(#[case] mode: Mode) {
             finished.expect("bpftool");
             let on = match program {
                 "uplink" => device(CARD),
-                "guard" => members[0].outer.clone(),
-                _ => members[0].inner.clone(),
+                "guard" => queue_pairs[0].outer.clone(),
+                _ => queue_pairs[0].inner.clone(),
             };
             let key = (program != "uplink").then_some(key);
             let put_back = Notice::Repaired {
@@ -425,7 +426,7 @@ fn a_program_that_is_attached_and_does_not_run_is_attached_anew(
         assert!(!told.try_iter().any(|notice| matches!(notice, Notice::Repaired { .. })), "once");
         uplink.release().expect("releasing undoes everything");
         instance.close().expect("closing undoes everything");
-        // Down, the card loses its IPv6 addresses.
+        // Down, the NIC loses its IPv6 addresses.
         if !link_away {
             stage.assert_as_before(&before);
         }

@@ -173,7 +173,7 @@ class NativeGround implements Ground {
 
   checkPinnedPort(...[uplink, request]: Parameters<Ground['checkPinnedPort']>): void {
     try {
-      this.#instance.checkPinnedPort(uplink, request as binding.PinnedPortRequest)
+      this.#instance.checkPinnedPort(uplink, request as binding.PortRequest)
     } catch (error) {
       throw typedError(error)
     }
@@ -189,7 +189,7 @@ class NativeGround implements Ground {
     return typed(() =>
       this.#instance.openPinnedPort(
         uplink,
-        request as binding.PinnedPortRequest,
+        request as binding.PortRequest,
         { terms, gid },
         namespace as binding.Descriptors,
         own as binding.Descriptors,

@@ -108,7 +108,7 @@ fn sweep_own(Bench { lab, instances, .. }: &Bench) -> Result<()> {
     let places = Places::default();
     let end = Instant::now() + DYING;
     loop {
-        // Their journals name the lab's own interface.
+        // Their journals name the lab's own NIC.
         lab.host.enter(|| sweep_dead(&places, instances))?;
         // Those that were opened without a name.
         for (_, swept) in lab.host.enter(|| sweep_dead_here(&places, PRIVATE_PREFIX)) {

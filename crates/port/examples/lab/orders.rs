@@ -36,7 +36,7 @@ pub enum Order {
         amount: Amount,
         /// Frames a second; as fast as it goes unless set.
         rate: Option<f64>,
-        /// As XDP frames, which need a native program on the near end, rather than as skbs.
+        /// As XDP frames, which need a native program on the NIC, rather than as skbs.
         #[serde(default)]
         live: bool,
         /// To this many ports in turn, each with numbers of its own, without end; 0: to one, whose numbers end.

@@ -1,5 +1,5 @@
-//! What attacks start from: clients with a network namespace of their own, frames that a port may not send, and the places where
-//! they would do harm.
+//! What attacks start from: clients with a network namespace of their own, frames that a port may not send, and the
+//! places where they would do harm.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use xsknet_bpf::PinnedSocketMap;
 use xsknet_link::{Device, DeviceName, IfIndex, LinkStats, Links, MacAddr, Netns};
-use xsknet_port::{Client, OpenPortError, PinnedPort, PinnedPortOptions, Uplink};
+use xsknet_port::{Client, OpenPortError, PinnedPort, PortSpec, Uplink};
 use xsknet_testkit::{
     Arp, Ethernet, FAR, HOST4, HOST6, Lab, Machine, PacketSocket, REMOTE4, REMOTE6, Responder, device, port_addresses,
 };
@@ -45,12 +45,12 @@ pub fn client(machine: &Machine) -> Client {
     client_with(NOBODY, machine.namespace(), duplicate(machine.namespace()))
 }
 
-pub fn pinned_options(n: u8) -> PinnedPortOptions {
-    PinnedPortOptions { name: Some(format!("pinned-{n}")), ..PinnedPortOptions::new(port_addresses(n)) }
+pub fn pinned_options(n: u8) -> PortSpec {
+    PortSpec { name: Some(format!("pinned-{n}")), ..PortSpec::new(port_addresses(n)) }
 }
 
 pub fn try_pinned(uplink: &Uplink, n: u8, machine: &Machine) -> Result<PinnedPort, OpenPortError> {
-    uplink.open_pinned(&pinned_options(n), client(machine))
+    uplink.open_pinned(pinned_options(n), client(machine))
 }
 
 #[track_caller]
@@ -60,16 +60,16 @@ pub fn pinned(uplink: &Uplink, n: u8, machine: &Machine) -> PinnedPort {
 
 /// A pinned port; `None` where the uplink has none, because the guard would run in skb mode.
 #[track_caller]
-pub fn pinned_or_unfit(uplink: &Uplink, n: u8, machine: &Machine) -> Option<PinnedPort> {
-    open_or_unfit(uplink, &pinned_options(n), client(machine))
+pub fn pinned_where_native(uplink: &Uplink, n: u8, machine: &Machine) -> Option<PinnedPort> {
+    open_where_native(uplink, pinned_options(n), client(machine))
 }
 
 /// The same, of any options and for any client.
 #[track_caller]
-pub fn open_or_unfit(uplink: &Uplink, options: &PinnedPortOptions, client: Client) -> Option<PinnedPort> {
-    match uplink.open_pinned(options, client) {
+pub fn open_where_native(uplink: &Uplink, spec: PortSpec, client: Client) -> Option<PinnedPort> {
+    match uplink.open_pinned(spec, client) {
         Ok(port) => Some(port),
-        Err(error) if format!("{error:?}").starts_with("GuardUnfit") => None,
+        Err(error) if format!("{error:?}").starts_with("GuardInvalid") => None,
         Err(error) => panic!("{error:?}"),
     }
 }
@@ -165,7 +165,8 @@ pub fn forged(lab: &Lab, own: MacAddr) -> Vec<Vec<u8>> {
     [own, far].into_iter().flat_map(of).collect()
 }
 
-/// Sends forged frames out of every device of a namespace that is not its loopback, whoever made it and however it stands.
+/// Sends forged frames out of every device of a namespace that is not its loopback, whoever made it and however it
+/// stands.
 pub struct Attacker {
     links: Links,
     socket: PacketSocket,

@@ -1,5 +1,5 @@
-//! Has a card run another program than the kernel shows the daemon's link to be of, as a driver does that lost it: what comes is passed
-//! to the host, and the daemon's program sees none of it.
+//! Has a NIC run another program than the kernel shows the daemon's link to be of, as a driver does that lost it: what
+//! comes is passed to the host, and the daemon's program sees none of it.
 
 use std::ffi::{CString, c_long};
 use std::io;
@@ -25,8 +25,8 @@ impl Attribute {
     }
 
     fn call(&self, command: c_long) -> io::Result<RawFd> {
-        // SAFETY: the kernel reads the attribute, which is as long as it is said to be, and what its pointers lead to, which their
-        // callers keep.
+        // SAFETY: the kernel reads the attribute, which is as long as it is said to be, and what its pointers lead to,
+        // which their callers keep.
         let answer = unsafe { libc::syscall(libc::SYS_bpf, command, self, size_of::<Self>()) };
         if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer as RawFd) }
     }

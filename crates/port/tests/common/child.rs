@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Signal, getpid, kill_process};
 use xsknet_bpf::Mode;
-use xsknet_port::{Instance, InstanceOptions, Observer, Port, PortOptions, Step, Uplink};
+use xsknet_port::{Instance, InstanceOptions, Observer, Port, PortSpec, Step, Uplink};
 use xsknet_testkit::{Machine, Running, port_addresses};
 
 use super::{manage, options};
@@ -114,8 +114,8 @@ impl Role {
 
 /// A port in a VLAN, and one without and with two queues, of both IP versions, whose MACs are the same in every run.
 pub fn two_ports(uplink: &Uplink) -> [Port; 2] {
-    let options = |name: &str, n| PortOptions { name: Some(name.into()), ..PortOptions::new(port_addresses(n)) };
-    [PortOptions { vlan: Some(42), ..options("tagged", 0) }, PortOptions { queues: 2, ..options("plain", 1) }]
+    let options = |name: &str, n| PortSpec { name: Some(name.into()), ..PortSpec::new(port_addresses(n)) };
+    [PortSpec { vlan: Some(42), ..options("tagged", 0) }, PortSpec { queues: 2, ..options("plain", 1) }]
         .map(|options| uplink.open_port(options).expect("a port"))
 }
 

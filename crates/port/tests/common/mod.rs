@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use xsknet_bpf::Mode;
 use xsknet_link::Netns;
 use xsknet_port::{
-    Equality, Instance, InstanceOptions, Loss, Notice, Places, Port, PortOptions, Uplink, UplinkOptions, sweep_dead,
+    Equality, Instance, InstanceOptions, Loss, Notice, Places, Port, PortSpec, Uplink, UplinkOptions, sweep_dead,
 };
 use xsknet_testkit::{
     CARD, Lab, Responder, Serving, Snapshot, Wire, device, on_fresh_mounts, port_addresses, wait_until,
@@ -95,7 +95,8 @@ pub fn places() -> Places {
     Places { may_be_hidden: true, state: None, ..Places::default() }
 }
 
-/// Runs `work` several times at once, each on mounts of its own and with its number: most of the time the kernel is being waited for.
+/// Runs `work` several times at once, each on mounts of its own and with its number: most of the time the kernel is
+/// being waited for.
 pub fn side_by_side(workers: usize, work: impl Fn(usize) + Sync) {
     // A child finds its role by the name of its parent's thread.
     let test = std::thread::current().name().expect("the thread of a test").to_owned();
@@ -116,7 +117,7 @@ pub fn manage(instance: &Instance, mode: Mode) -> Uplink {
 }
 
 pub fn port(uplink: &Uplink, n: u8) -> Port {
-    uplink.open_port(PortOptions::new(port_addresses(n))).expect("a port")
+    uplink.open_port(PortSpec::new(port_addresses(n))).expect("a port")
 }
 
 pub fn responder(port: &Port) -> Responder {
@@ -177,7 +178,8 @@ pub fn only<T>(all: Vec<T>) -> T {
     }
 }
 
-/// Pings beyond those that are judged: ping waits no longer for its last answer than its interval, or twice the longest time so far.
+/// Pings beyond those that are judged: ping waits no longer for its last answer than its interval, or twice the longest
+/// time so far.
 const UNJUDGED: u32 = 64;
 
 /// `count` pings, one a millisecond; panics where one is lost.

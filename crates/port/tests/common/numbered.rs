@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use xsknet_bpf::{Mode, Sink};
 use xsknet_link::MacAddr;
-use xsknet_port::{Equality, Instance, Port, PortOptions, Uplink};
+use xsknet_port::{Equality, Instance, Port, PortSpec, Uplink};
 use xsknet_testkit::{
     FAR, Lab, NUMBER_OFFSET, NumberedFrames, REMOTE4, Wire, device, port_addresses, send_all, wait_until,
 };
@@ -29,7 +29,7 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(mode: Mode) -> Self {
-        Self::with(mode, PortOptions::new([]).layout)
+        Self::with(mode, PortSpec::new([]).layout)
     }
 
     pub fn with(mode: Mode, layout: Layout) -> Self {
@@ -42,7 +42,7 @@ impl Scene {
         let uplink = manage(&instance, mode);
         let far = stage.lab.remote.links().by_name(&device(FAR)).expect("the wire's far end").index.get();
         let sink = stage.lab.remote.enter(|| Sink::attach(far, DISCARD, NUMBER_OFFSET, NUMBERS)).expect("a sink");
-        let options = PortOptions { layout, ..PortOptions::new(port_addresses(0)) };
+        let options = PortSpec { layout, ..PortSpec::new(port_addresses(0)) };
         let port = uplink.open_port(options).expect("a port");
         Self { port, sink, uplink, instance, stage }
     }
@@ -65,7 +65,8 @@ impl Scene {
         (self.lab().far_mac(), at(REMOTE4))
     }
 
-    /// What the uplink program saw of the test's frames: the remote kernel's own (its IPv6 talks by itself) are passed on.
+    /// What the uplink program saw of the test's frames: the remote kernel's own (its IPv6 talks by itself) are passed
+    /// on.
     pub fn seen_by_the_uplink(&self) -> u64 {
         let program = self.uplink.statistics().expect("statistics").program;
         program.seen() - program.passed()
@@ -135,8 +136,8 @@ pub fn assert_all_accounted(uplink: &Uplink, ports: &mut [&mut Port], sink: &Sin
     });
 }
 
-/// Keeps the calling thread where it is: veth's ring of 256 frames is emptied by the CPU that fills it, so a sender that
-/// stays on one loses nothing to it.
+/// Keeps the calling thread where it is: veth's ring of 256 frames is emptied by the CPU that fills it, so a sender
+/// that stays on one loses nothing to it.
 pub fn stay_on_one_cpu() {
     let mut here = CpuSet::new();
     here.set(sched_getcpu());

@@ -1,5 +1,6 @@
-//! What a client keeps of a port that is closed: its sockets' rings and frames are the kernel's memory, which nobody's limit shows,
-//! for as long as it holds on to a descriptor, or has a socket of its own on the same UMEM. Here it is watched until it is gone.
+//! What a client keeps of a port that is closed: its sockets' rings and frames are the kernel's memory, which nobody's
+//! limit shows, for as long as it holds on to a descriptor, or has a socket of its own on the same UMEM. Here it is
+//! watched until it is gone.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};
@@ -11,8 +12,7 @@ use rustix::fs::fstat;
 use xsknet_bpf::{SocketWatch, UmemWatch, WatchedSocket, WatchedUmem, map_exists};
 
 use crate::error::StepError;
-use crate::port::PortKey;
-use crate::room::Room;
+use crate::ids::PortKey;
 
 /// Sockets that are watched at once. Whose socket finds no place counts as kept for as long as the instance runs.
 const PLACES: u32 = 16_384;
@@ -20,7 +20,7 @@ const PLACES: u32 = 16_384;
 const SOON: Duration = Duration::from_millis(1);
 const LATE: Duration = Duration::from_millis(250);
 
-/// Hears of each port of which nothing is left.
+/// Is notified of each port of which nothing is left.
 type Listener = Box<dyn FnMut(PortKey) + Send>;
 
 /// The file of a UMEM that was handed over. Its owner can keep it, and its pages with it, when no socket is left.
@@ -95,10 +95,12 @@ impl UmemFile {
 const FALLOCATE: [&str; 2] = ["/usr/bin/fallocate", "/bin/fallocate"];
 
 impl UmemFile {
-    /// Gives the pages back to the machine. Who maps the file later reads zeros, and what is written then is the writer's own memory.
+    /// Gives the pages back to the machine. Who maps the file later reads zeros, and what is written then is the
+    /// writer's own memory.
     ///
-    /// By another process, and nothing here waits for it: whoever has the file can hold its lock for as long as they like (a `write` from
-    /// a page whose fault a FUSE server does not answer), and a thread of ours that waits for it could not even be killed.
+    /// By another process, and nothing here waits for it: whoever has the file can hold its lock for as long as they
+    /// like (a `write` from a page whose fault a FUSE server does not answer), and a thread of ours that waits for it
+    /// could not even be killed.
     fn give_back(self) -> Option<Child> {
         let size = fstat(&self.file).map_or(0, |stat| stat.st_size);
         // Truncated by its owner, it has nothing to give back.
@@ -121,19 +123,20 @@ impl UmemFile {
 
 /// What the owner of a port may hold on to.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct Retained {
     /// Shared with other ports of the same owner, whose frames they are, too.
     pub(crate) umems: Vec<Arc<UmemFile>>,
     /// The kernel's id of an XSKMAP that was given away.
     pub(crate) map: Option<u32>,
 }
 
-struct Buried {
+/// A port that is closed, and of which something may be left.
+struct Closed {
     key: PortKey,
     sockets: Vec<WatchedSocket>,
     /// Sockets that nobody can watch.
     lost: bool,
-    kept: Kept,
+    kept: Retained,
     /// Processes that give memory back.
     giving: Vec<Child>,
 }
@@ -141,7 +144,7 @@ struct Buried {
 #[derive(Default)]
 struct State {
     watch: Option<SocketWatch>,
-    buried: Vec<Buried>,
+    closed: Vec<Closed>,
     listener: Option<Listener>,
     /// A thread looks after them.
     attended: bool,
@@ -150,41 +153,46 @@ struct State {
 
 /// Of all closed ports of an instance.
 #[derive(Default)]
-pub(crate) struct Remains {
+pub(crate) struct Lingering {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-impl Remains {
-    /// From now on `listener` hears of each port of which nothing is left, on a thread that it must not keep.
+impl Lingering {
+    /// From now on `listener` is notified of each port of which nothing is left, on a thread that it must not keep.
     pub(crate) fn listen(&self, listener: Listener) {
         self.lock().listener = Some(listener);
     }
 
     /// Watches what the owner of a port may keep, while the port's sockets are still open here.
-    pub(crate) fn bury(self: &Arc<Self>, room: &Room, kept: Kept) {
+    pub(crate) fn watch<'a>(
+        self: &Arc<Self>,
+        key: PortKey,
+        sockets: impl Iterator<Item = &'a Mutex<Option<OwnedFd>>>,
+        kept: Retained,
+    ) {
         let mut state = self.lock();
-        let mut buried = Buried { key: room.plan.key, sockets: Vec::new(), lost: false, kept, giving: Vec::new() };
-        for member in &room.members {
-            let socket = member.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut closed = Closed { key, sockets: Vec::new(), lost: false, kept, giving: Vec::new() };
+        for socket in sockets {
+            let socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(socket) = socket.as_ref() else { continue };
             // A pinned port's is its owner's own memory; the map in which it is stands for it.
-            if buried.kept.map.is_some() {
+            if closed.kept.map.is_some() {
                 continue;
             }
             match state.watch(socket) {
-                Some(watched) => buried.sockets.push(watched),
-                None => buried.lost = true,
+                Some(watched) => closed.sockets.push(watched),
+                None => closed.lost = true,
             }
         }
-        state.buried.push(buried);
+        state.closed.push(closed);
         self.attend(&mut state);
         drop(state);
         self.changed.notify_all();
     }
 
     /// Nothing of this port could be kept, or it cannot be told.
-    pub(crate) fn nothing_of(&self, key: PortKey) {
+    pub(crate) fn report_gone(&self, key: PortKey) {
         if let Some(listener) = &mut self.lock().listener {
             listener(key);
         }
@@ -195,7 +203,7 @@ impl Remains {
         let mut state = self.lock();
         state.over = true;
         state.listener = None;
-        state.buried.clear();
+        state.closed.clear();
         state.watch = None;
         drop(state);
         self.changed.notify_all();
@@ -205,8 +213,8 @@ impl Remains {
         if state.attended || state.over {
             return;
         }
-        let remains = Arc::clone(self);
-        let spawned = thread::Builder::new().name("xsknet remains".into()).spawn(move || remains.look_after());
+        let own = Arc::clone(self);
+        let spawned = thread::Builder::new().name("xsknet lingering".into()).spawn(move || own.look_after());
         match spawned {
             Ok(_) => state.attended = true,
             // The next port that is closed tries again.
@@ -219,14 +227,14 @@ impl Remains {
         let mut pause = SOON;
         let mut state = self.lock();
         loop {
-            let before = state.buried.len();
+            let before = state.closed.len();
             state.look();
-            if state.over || state.buried.is_empty() {
+            if state.over || state.closed.is_empty() {
                 state.watch = None;
                 state.attended = false;
                 return;
             }
-            pause = if state.buried.len() < before { SOON } else { (pause * 2).min(LATE) };
+            pause = if state.closed.len() < before { SOON } else { (pause * 2).min(LATE) };
             let (next, waited) = self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner);
             state = next;
             if !waited.timed_out() {
@@ -251,8 +259,8 @@ impl State {
     }
 
     fn look(&mut self) {
-        let Self { watch, buried, listener, .. } = self;
-        buried.retain_mut(|port| {
+        let Self { watch, closed, listener, .. } = self;
+        closed.retain_mut(|port| {
             let sockets = std::mem::take(&mut port.sockets);
             port.sockets = match watch {
                 Some(watch) => sockets.into_iter().filter_map(|socket| watch.is_gone(socket).err()).collect(),
@@ -263,7 +271,8 @@ impl State {
             if port.lost || !port.sockets.is_empty() || port.kept.map.is_some() {
                 return true;
             }
-            // Of those that no other port is on. Not before: while a port is taken away, its owner may still read frames in them.
+            // Of those that no other port is on. Not before: while a port is taken away, its owner may still read
+            // frames in them.
             for file in std::mem::take(&mut port.kept.umems).into_iter().filter_map(Arc::into_inner) {
                 if file.has_sockets() {
                     port.kept.umems.push(Arc::new(file));
@@ -292,8 +301,8 @@ impl State {
     }
 }
 
-impl std::fmt::Debug for Remains {
+impl std::fmt::Debug for Lingering {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Remains").finish_non_exhaustive()
+        f.debug_struct("Lingering").finish_non_exhaustive()
     }
 }

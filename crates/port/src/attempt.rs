@@ -1,15 +1,14 @@
-//! What was tried on the way to a working port, and what came of it.
+//! What was attempted on the way to a working port, and what came of it.
 
 use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
-use xsknet_bpf::Attempt;
 use xsknet_link::LinkError;
 
-/// One thing that was tried.
+/// One thing that was attempted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tried {
+pub struct Attempt {
     /// Where: `uplink`, `guard`, `port` (programs), `bind` (the socket).
     pub hook: &'static str,
     /// What: `native`, `skb`, `zero-copy`, …
@@ -20,10 +19,10 @@ pub struct Tried {
     pub why: String,
 }
 
-impl Tried {
+impl Attempt {
     /// The steps of attaching a program.
-    pub(crate) fn programs(hook: &'static str, attempts: &[Attempt]) -> Vec<Self> {
-        let told = attempts.iter().map(|Attempt { mode, errno, why }| Self {
+    pub(crate) fn programs(hook: &'static str, attempts: &[xsknet_bpf::Attempt]) -> Vec<Self> {
+        let told = attempts.iter().map(|xsknet_bpf::Attempt { mode, errno, why }| Self {
             hook,
             step: mode.to_string(),
             errno: *errno,
@@ -52,7 +51,7 @@ impl Tried {
     }
 }
 
-impl fmt::Display for Tried {
+impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.hook, self.step, self.why)?;
         match self.errno {

@@ -1,7 +1,8 @@
-//! Which MAC a port gets: always the same one for the same user, card and name, and nobody can choose it.
+//! Which MAC a port gets: always the same one for the same user, NIC and name, and nobody can choose it.
 //!
-//! A MAC is an identity: a switch sends frames where it was seen last, and an IPv6 link-local address follows from it. So it comes
-//! out of a keyed hash, whose key no client knows: no name leads to a wanted MAC but by trying 2^46 of them, each with an opening.
+//! A MAC is an identity: a switch sends frames where it was seen last, and an IPv6 link-local address follows from it.
+//! So it comes out of a keyed hash, whose key no client knows: no name leads to a wanted MAC but by trying 2^46 of
+//! them, each with an opening.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::Hasher as _;
@@ -22,7 +23,7 @@ const LENGTH: usize = 16;
 #[derive(Clone)]
 pub(crate) struct Secret([u8; LENGTH]);
 
-/// What tells a port from others of the same user and card.
+/// What tells a port from others of the same user and NIC.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Identity<'a> {
     /// Chosen by the user.
@@ -82,17 +83,17 @@ impl Secret {
     }
 
     fn read(path: &Path) -> io::Result<Self> {
-        let unfit = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
         let found = fs::symlink_metadata(path)?;
         let own = rustix::process::geteuid().as_raw();
         if !found.is_file() || found.mode() & 0o077 != 0 || found.uid() != own {
-            return Err(unfit(format!("it is not a file of user {own} alone, with mode 0600")));
+            return Err(invalid(format!("it is not a file of user {own} alone, with mode 0600")));
         }
         let bytes = fs::read(path)?;
         bytes
             .try_into()
             .map(Self)
-            .map_err(|bytes: Vec<u8>| unfit(format!("it has {} bytes, not {LENGTH}", bytes.len())))
+            .map_err(|bytes: Vec<u8>| invalid(format!("it has {} bytes, not {LENGTH}", bytes.len())))
     }
 
     /// Whole or not at all; one that is there stays.
@@ -113,10 +114,10 @@ impl Secret {
     }
 
     /// A unicast, locally administered address.
-    pub(crate) fn mac(&self, uid: u32, card: MacAddr, identity: Identity<'_>) -> MacAddr {
+    pub(crate) fn mac(&self, uid: u32, nic: MacAddr, identity: Identity<'_>) -> MacAddr {
         let mut hasher = SipHasher24::new_with_key(&self.0);
         hasher.write(&uid.to_le_bytes());
-        hasher.write(&card.octets());
+        hasher.write(&nic.octets());
         // Each part has a length of its own, or is the last: no two inputs make the same bytes.
         match identity {
             Identity::Name(name) => {
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn another_user_card_name_secret_vlan_or_address_makes_another_mac() {
+    fn another_user_nic_name_secret_vlan_or_address_makes_another_mac() {
         let (secret, other) = (Secret::draw(), Secret::draw());
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let (a, b) = ([ip("192.0.2.10")], [ip("192.0.2.10"), ip("2001:db8::10")]);

@@ -10,7 +10,7 @@ use rstest::rstest;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use xsknet_bpf::{Mode, Obtained};
 use xsknet_link::MacAddr;
-use xsknet_port::{Equality, Loss, OpenPortError, Port, PortOptions, Uplink};
+use xsknet_port::{Equality, Loss, OpenPortError, Port, PortSpec, Uplink};
 use xsknet_testkit::{
     Ethernet, FarSource, NUMBER_OFFSET, NumberedFrames, REMOTE4, far_socket, numbered, on_fresh_mounts, port_addresses,
     send_all, wait_until,
@@ -20,7 +20,7 @@ use xsknet_xsk::{BusyPoll, Socket};
 const SERVED: u16 = 9;
 
 fn queues(uplink: &Uplink, n: u8, queues: u32) -> Port {
-    uplink.open_port(PortOptions { queues, ..PortOptions::new(port_addresses(n)) }).expect("a port")
+    uplink.open_port(PortSpec { queues, ..PortSpec::new(port_addresses(n)) }).expect("a port")
 }
 
 fn ip4(port: &Port) -> Ipv4Addr {
@@ -94,19 +94,19 @@ fn eight_queues_are_eight_pairs_each_proven_and_all_gone_in_the_end(#[case] mode
         let uplink = manage(&instance, mode);
         let mut port = queues(&uplink, 0, 8);
         let info = port.info().clone();
-        assert_eq!((info.guard_mode, info.port_mode, info.members.len()), (obtained, obtained, 8));
-        assert_eq!((&info.outer, &info.inner), (&info.members[0].outer, &info.members[0].inner));
+        assert_eq!((info.guard_mode, info.port_mode, info.queue_pairs.len()), (obtained, obtained, 8));
+        assert_eq!((&info.outer, &info.inner), (&info.queue_pairs[0].outer, &info.queue_pairs[0].inner));
         let [host, inside] = [stage.lab.host.namespace(), &stage.inside()].map(|namespace| {
             let links = xsknet_link::Links::in_namespace(namespace).expect("a socket");
             links.list().expect("devices")
         });
-        for pair in &info.members {
+        for pair in &info.queue_pairs {
             assert!(host.iter().any(|device| device.name == pair.outer && device.up), "{pair:?}");
             let inner = inside.iter().find(|device| device.name == pair.inner).expect("the inner end");
             assert_eq!((inner.mac, inner.up), (Some(info.mac), true));
         }
         // What was tried for all is told once.
-        let told: Vec<String> = info.tried.iter().map(ToString::to_string).collect();
+        let told: Vec<String> = info.attempts.iter().map(ToString::to_string).collect();
         assert!(told.iter().enumerate().all(|(at, one)| !told[..at].contains(one)), "{told:#?}");
 
         for (queue, socket) in port.sockets().iter().enumerate() {
@@ -119,7 +119,7 @@ fn eight_queues_are_eight_pairs_each_proven_and_all_gone_in_the_end(#[case] mode
         assert!(uplink.statistics().expect("statistics").equality().holds());
 
         // The addresses, the MAC and the name are one port's.
-        let error = uplink.open_port(PortOptions::new(port_addresses(0))).expect_err("taken");
+        let error = uplink.open_port(PortSpec::new(port_addresses(0))).expect_err("taken");
         assert!(matches!(error, OpenPortError::AddressTaken { .. }), "{error}");
         close(port);
         close(queues(&uplink, 0, 3));
@@ -134,9 +134,9 @@ fn no_queue_and_nine_are_refused_before_anything_is_made() {
     let instance = stage.open();
     let uplink = manage(&instance, Mode::Native);
     for queues in [0, 9, u32::MAX] {
-        let options = PortOptions { queues, ..PortOptions::new(port_addresses(0)) };
+        let options = PortSpec { queues, ..PortSpec::new(port_addresses(0)) };
         let error = refused(&stage, || uplink.open_port(options));
-        assert!(matches!(error, OpenPortError::QueuesUnfit { limit: 8, .. }), "{error}");
+        assert!(matches!(error, OpenPortError::QueuesInvalid { limit: 8, .. }), "{error}");
         assert!(error.hint().is_some());
     }
 }
@@ -341,8 +341,9 @@ fn a_flow_keeps_its_queue_and_its_order_while_its_sender_changes_cpu() {
     close(port);
 }
 
-/// A frame in skb mode waits in the queue of the CPU that sent it (`softnet_data`), so that a sender who does not wait for the last
-/// one before it changes may overtake itself before any program sees a frame: that is the wire's affair, not the port's.
+/// A frame in skb mode waits in the queue of the CPU that sent it (`softnet_data`), so that a sender who does not wait
+/// for the last one before it changes may overtake itself before any program sees a frame: that is the wire's affair,
+/// not the port's.
 #[test]
 fn in_skb_mode_a_flow_keeps_its_queue_whatever_cpu_sends() {
     const FLOWS: u64 = 16;
@@ -401,7 +402,7 @@ fn all_sockets_are_handed_over_or_none() {
     let instance = stage.open();
     let uplink = manage(&instance, Mode::Native);
     let busy_poll = Some(BusyPoll { microseconds: 30, budget: 32 });
-    let options = PortOptions { queues: 4, busy_poll, ..PortOptions::new(port_addresses(0)) };
+    let options = PortSpec { queues: 4, busy_poll, ..PortSpec::new(port_addresses(0)) };
     let mut port = uplink.open_port(options).expect("a port");
     let held = port.sockets()[3].allocate().expect("a free frame");
     let mut error = port.hand_over().expect_err("a frame of the last queue is held");
@@ -450,12 +451,12 @@ fn a_port_that_loses_one_of_its_pairs_is_lost() {
     let (tell, told) = std::sync::mpsc::channel();
     let _watch = instance.watch(losses(tell)).expect("a watch");
     let links = stage.lab.host.links();
-    links.delete(links.by_name(&port.info().members[2].outer).expect("the pair").index).expect("deleted");
+    links.delete(links.by_name(&port.info().queue_pairs[2].outer).expect("the pair").index).expect("deleted");
     let key = port.info().key;
     let lost = told.recv_timeout(2 * SECOND).expect("a loss is told");
     assert!(matches!(lost, Loss::Port { key: its, change: None, .. } if its == key), "{lost:?}");
-    let members = port.info().members.clone();
+    let queue_pairs = port.info().queue_pairs.clone();
     close(port);
-    assert!(members.iter().all(|pair| links.by_name(&pair.outer).is_err()));
+    assert!(queue_pairs.iter().all(|pair| links.by_name(&pair.outer).is_err()));
     close(queues(&uplink, 0, 4));
 }

@@ -29,7 +29,7 @@ pub(crate) fn header(destination: MacAddr, source: MacAddr, vlan: Option<u16>) -
 }
 
 /// Whether somebody else has `target`, asked by a host with this MAC. The frame may come from another one, `source`.
-pub(crate) fn of(target: IpAddr, mac: MacAddr, source: MacAddr, vlan: Option<u16>) -> Vec<u8> {
+pub(crate) fn probe(target: IpAddr, mac: MacAddr, source: MacAddr, vlan: Option<u16>) -> Vec<u8> {
     match target {
         IpAddr::V4(target) => arp_request(Ipv4Addr::UNSPECIFIED, target, mac, source, vlan),
         IpAddr::V6(target) => solicitation(target, source, vlan),
@@ -101,4 +101,8 @@ fn icmpv6<const LENGTH: usize>(source: Ipv6Addr, destination: Ipv6Addr, mut mess
     packet.extend(addresses);
     packet.extend(message);
     packet
+}
+
+pub(crate) fn mac_at(bytes: &[u8], at: usize) -> Option<MacAddr> {
+    Some(MacAddr::new(bytes.get(at..at + 6)?.try_into().ok()?))
 }

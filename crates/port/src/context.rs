@@ -1,4 +1,4 @@
-//! What uplinks and ports of an instance stand on: its namespaces, its journal, and the one way to change the host.
+//! What all uplinks and ports of an instance share: its namespaces, its journal, and the one way to change the host.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -6,124 +6,81 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use xsknet_link::{Device, DeviceName, Ethtool, FeatureChange, IfIndex, LinkError, Links, Netns, NetnsId};
+use xsknet_link::{Device, DeviceName, FeatureChange, IfIndex, LinkError, Links, Netns};
 
+use crate::admission::Admission;
 use crate::client_end::ClientEnds;
 use crate::error::{CloseError, StepError};
-use crate::identity::Secret;
+use crate::ids::PortKey;
 use crate::journal::{Change, EntryId, Journal, Scope};
-use crate::names::{Paths, PinPath};
+use crate::lingering::{Lingering, UmemEnds};
+use crate::mac::Secret;
+use crate::namespace::Namespace;
+use crate::observer::{Observer, Step};
+use crate::paths::{Paths, PinPath};
 use crate::pins;
-use crate::port::PortKey;
-use crate::remains::{Remains, UmemEnds};
-use crate::turns::Turns;
 
-/// What an instance is about to do or has done; for logs, and for tests that end the process at each of them.
-#[derive(Debug, Clone)]
-pub enum Step {
-    /// Written to the journal, not made yet.
-    Announced(Change),
-    /// Made.
-    Made(Change),
-    /// About to be undone.
-    Undoing(Change),
-    /// Undone, and crossed out in the journal.
-    Undone(Change),
-    /// A step that leaves nothing on the host once the process has ended.
-    Passed(&'static str),
-}
-
-/// The pin of a card's program, in the folder of its uplink.
+/// The pin of a NIC's program, in the folder of its uplink.
 pub(crate) const UPLINK_LINK: &str = "uplink-link";
 
-/// Hears of every step.
-pub type Observer = Arc<dyn Fn(&Step) + Send + Sync>;
-
 /// See the module.
-pub(crate) struct Ground {
+pub(crate) struct Context {
     pub(crate) paths: Paths,
-    /// Where the cards are: the namespace of the thread that opened the instance.
-    pub(crate) host: Site,
+    /// Where the NICs are: the namespace of the thread that opened the instance.
+    pub(crate) host: Arc<Namespace>,
     /// Where the ports' inner ends are.
-    pub(crate) ports: Site,
+    pub(crate) ports: Namespace,
     journal: Mutex<Option<Journal>>,
-    /// False where the journal was written in another network namespace that cannot be found: its devices are gone or out of reach, and
-    /// those of the same number here are somebody else's.
+    /// False where the journal was written in another network namespace that cannot be found: its devices are gone or
+    /// out of reach, and those of the same number here are somebody else's.
     host_is_meant: bool,
     ports_opened: AtomicU32,
     /// Inner ends that are not among `ports`.
     pub(crate) client_ends: Arc<ClientEnds>,
     /// What owners keep of ports that are closed.
-    pub(crate) remains: Arc<Remains>,
+    pub(crate) lingering: Arc<Lingering>,
     pub(crate) umem_ends: UmemEnds,
     /// Which MACs ports get.
     pub(crate) secret: Secret,
-    pub(crate) turns: Turns,
-    /// Cards that were found elsewhere, by the number that they had here.
-    moved: Mutex<HashMap<IfIndex, Arc<(Site, IfIndex)>>>,
+    pub(crate) admission: Admission,
+    /// NICs that were found elsewhere, by the number that they had here.
+    moved: Mutex<HashMap<IfIndex, Arc<(Namespace, IfIndex)>>>,
     /// What earlier runs left and what could not be undone: the numbers of these ports are taken.
     pub(crate) left: Vec<Scope>,
     observer: Option<Observer>,
 }
 
-/// A namespace and the handles into it.
-pub(crate) struct Site {
-    pub(crate) namespace: Netns,
-    /// Device and inode of the namespace.
-    pub(crate) identity: (u64, u64),
-    /// What nothing else has that was ever a network namespace since boot.
-    pub(crate) cookie: u64,
-    pub(crate) links: Links,
-    pub(crate) ethtool: Ethtool,
-}
-
-impl Site {
-    pub(crate) fn new(namespace: Netns) -> Result<Self, StepError> {
-        let cause = |cause| StepError::Io { attempt: "look at a network namespace", cause };
-        let NetnsId { dev, ino } = namespace.identity().map_err(cause)?;
-        let cookie = namespace.cookie().map_err(cause)?;
-        let links = Links::in_namespace(&namespace)?;
-        let ethtool = Ethtool::in_namespace(&namespace)?;
-        Ok(Self { namespace, identity: (dev, ino), cookie, links, ethtool })
-    }
-
-    /// Runs a closure on a thread inside, for what resolves device numbers in the caller's namespace.
-    pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R, StepError> {
-        self.namespace.run(work).map_err(|cause| StepError::Io { attempt: "enter a network namespace", cause })
-    }
-}
-
-impl fmt::Debug for Ground {
+impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ground").field("paths", &self.paths).finish_non_exhaustive()
+        f.debug_struct("Context").field("paths", &self.paths).finish_non_exhaustive()
     }
 }
 
-impl Ground {
+impl Context {
     pub(crate) fn new(
         paths: Paths,
-        host: Site,
-        ports: Site,
+        host: Namespace,
+        ports: Namespace,
         journal: Journal,
         secret: Secret,
         observer: Option<Observer>,
     ) -> Self {
-        let host_is_meant = journal.header().is_of(&host);
+        let host_is_meant = journal.header().is_of(host.cookie);
         let (journal, ports_opened) = (Mutex::new(Some(journal)), AtomicU32::new(0));
-        let (client_ends, remains) = (Arc::default(), Arc::default());
-        let (turns, left) = (Turns::default(), Vec::new());
+        let (client_ends, lingering) = (Arc::default(), Arc::default());
+        let (admission, left) = (Admission::default(), Vec::new());
         Self {
             paths,
-            host,
+            host: Arc::new(host),
             ports,
             journal,
             host_is_meant,
             ports_opened,
             client_ends,
-            remains,
+            lingering,
             umem_ends: UmemEnds::default(),
             secret,
-            turns,
+            admission,
             moved: Mutex::default(),
             left,
             observer,
@@ -141,7 +98,7 @@ impl Ground {
     }
 
     /// The name that the host's device of this number has now: a record tells the one that it had.
-    pub(crate) fn card(&self, index: IfIndex) -> Result<Option<DeviceName>, LinkError> {
+    pub(crate) fn name_of(&self, index: IfIndex) -> Result<Option<DeviceName>, LinkError> {
         if !self.host_is_meant {
             return Ok(None);
         }
@@ -152,13 +109,13 @@ impl Ground {
         }
     }
 
-    /// Does something with a card, or nothing where it is gone.
-    fn at_card(
+    /// Does something with a NIC, or nothing where it is gone.
+    fn at_nic(
         &self,
         (device, index): (&DeviceName, IfIndex),
-        work: impl FnOnce(&Site, IfIndex, &DeviceName) -> Result<(), StepError>,
+        work: impl FnOnce(&Namespace, IfIndex, &DeviceName) -> Result<(), StepError>,
     ) -> Result<(), StepError> {
-        if let Some(name) = self.card(index)? {
+        if let Some(name) = self.name_of(index)? {
             return work(&self.host, index, &name);
         }
         let Some(moved) = self.look_elsewhere(device, index) else { return Ok(()) };
@@ -170,10 +127,10 @@ impl Ground {
         }
     }
 
-    /// Where a card is that left the host's devices. It takes its program along, and nothing else has that; offloads and
+    /// Where a NIC is that left the host's devices. It takes its program along, and nothing else has that; offloads and
     /// promiscuous mode go along as well.
-    fn look_elsewhere(&self, device: &DeviceName, index: IfIndex) -> Option<Arc<(Site, IfIndex)>> {
-        if !self.host_is_meant || !matches!(self.card(index), Ok(None)) {
+    fn look_elsewhere(&self, device: &DeviceName, index: IfIndex) -> Option<Arc<(Namespace, IfIndex)>> {
+        if !self.host_is_meant || !matches!(self.name_of(index), Ok(None)) {
             return None;
         }
         let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,8 +142,8 @@ impl Ground {
         let found = Netns::all().find_map(|namespace| {
             let devices = Links::in_namespace(&namespace).and_then(|links| links.list()).ok()?;
             let runs = |device: &Device| device.xdp.iter().any(|attached| attached.program_id == program);
-            let card = devices.into_iter().find(runs)?;
-            Some(Arc::new((Site::new(namespace).ok()?, card.index)))
+            let nic = devices.into_iter().find(runs)?;
+            Some(Arc::new((Namespace::new(namespace).ok()?, nic.index)))
         })?;
         moved.insert(index, Arc::clone(&found));
         Some(found)
@@ -240,14 +197,14 @@ impl Ground {
         Ok(id)
     }
 
-    /// Undoes everything that was done for `scope`, pairs first, then programs, which may hold offloads off, then the newest first. What
-    /// fails does not keep the rest from being undone, but for a pair: while it is there without its guard, its owner would send into the
-    /// host's own stack.
+    /// Undoes everything that was done for `scope`, pairs first, then programs, which may hold offloads off, then the
+    /// newest first. What fails does not keep the rest from being undone, but for a pair: while it is there without its
+    /// guard, its owner would send into the host's own stack.
     pub(crate) fn undo(&self, scope: &Scope) -> Result<(), CloseError> {
         let mut pending = self.journal().as_ref().map_or_else(Vec::new, |journal| journal.pending(scope));
         // While their programs are attached, by which they are known elsewhere.
         for (_, _, change) in &pending {
-            if let Some((device, index)) = change.card() {
+            if let Some((device, index)) = change.nic() {
                 self.look_elsewhere(device, index);
             }
         }
@@ -314,7 +271,7 @@ impl Ground {
             Change::Attachment { pin } => xsknet_bpf::remove_link_pin(&self.paths.pin(pin))
                 .map_err(|cause| StepError::Io { attempt: "detach a program", cause }),
             Change::Pair { outer, inner, alias } => {
-                let _turn = self.turns.delete();
+                let _turn = self.admission.delete();
                 // In this namespace all devices are ours, the one included that was not marked yet.
                 delete_if(&self.ports.links, inner, |found| found.is_none_or(|found| found == alias))?;
                 if self.host_is_meant {
@@ -322,16 +279,17 @@ impl Ground {
                 }
                 Ok(())
             }
-            Change::Offload { device, index, feature, was } => self.at_card((device, *index), |site, _, name| {
+            Change::Offload { device, index, feature, was } => self.at_nic((device, *index), |site, _, name| {
                 let change = FeatureChange { name: feature.clone(), was: *was };
                 Ok(site.ethtool.restore_features(name, &[change])?)
             }),
             Change::Offloads { device, index, were } => {
-                self.at_card((device, *index), |site, _, name| Ok(site.ethtool.restore_features(name, were)?))
+                self.at_nic((device, *index), |site, _, name| Ok(site.ethtool.restore_features(name, were)?))
             }
-            // A card that is moved loses them (`dev_uc_flush()`), and promiscuous mode that stands for them once it is up again.
+            // A NIC that is moved loses them (`dev_uc_flush()`), and promiscuous mode that stands for them once it is
+            // up again.
             Change::Filter { index, mac, .. } => {
-                if self.card(*index)?.is_some() {
+                if self.name_of(*index)?.is_some() {
                     self.host.links.remove_filter(*index, *mac)?;
                 }
                 Ok(())
@@ -345,7 +303,7 @@ impl Ground {
                 Err(error) => Err(error.into()),
             },
             Change::Promiscuous { device, index } => {
-                self.at_card((device, *index), |site, index, _| Ok(site.links.set_promiscuous(index, false)?))
+                self.at_nic((device, *index), |site, index, _| Ok(site.links.set_promiscuous(index, false)?))
             }
         }
     }

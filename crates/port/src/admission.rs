@@ -1,19 +1,21 @@
-//! Who may keep the kernel's lock of all network devices (RTNL) busy.
+//! Limits how much opening and closing ports keeps the kernel's lock of all network devices (RTNL) busy.
 //!
-//! Opening a port holds that lock for 15 to 30 ms (attaching a program waits for all CPUs), and deleting a pair for some 40; side by
-//! side they take as long as one after the other. A user who opens or gives up many ports at once would have everybody wait. So the ports of one user are
-//! opened one by one, but for root's, and pairs are deleted one by one, when nobody opens a port: what is to be deleted can wait, since
-//! nothing is steered to it and its guard lets nothing out.
+//! Opening a port holds that lock for 15 to 30 ms (attaching a program waits for all CPUs), and deleting a pair for
+//! some 40; side by side they take as long as one after the other. A user who opens or gives up many ports at once
+//! would have everybody wait. So the ports of one user are opened one by one, but for root's, and pairs are deleted one
+//! by one, when nobody opens a port: what is to be deleted can wait, since nothing is steered to it and its guard lets
+//! nothing out.
 //!
-//! Each opening asks the neighbours and tells them, in frames of the card's own that no guard sees. Who opens and closes without end would
-//! send so many more broadcasts than its ports may, so that openings of a user wait once they have said too much.
+//! Each opening asks the neighbours and tells them, in frames of the NIC's own that no guard sees. Who opens and closes
+//! without end would send so many more broadcasts than its ports may, so that openings of a user wait once they have
+//! said too much.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::claims::ROOT;
+use crate::ids::ROOT;
 
 /// A deletion waits no longer for openings, of which there may always be some.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -30,7 +32,7 @@ const REST: Duration = Duration::from_millis(200);
 
 /// What an opening says to the neighbours.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Said {
+pub(crate) struct NeighbourTraffic {
     /// Frames, questions and announcements.
     pub(crate) frames: u32,
     /// The broadcasts a second that the port may send; `None`: as many as it likes.
@@ -38,7 +40,7 @@ pub(crate) struct Said {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub(crate) struct Admission {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -60,7 +62,7 @@ struct State {
 
 impl State {
     /// Counts what an opening says, and returns how long it has to wait before.
-    fn say(&mut self, owner: u32, Said { frames, rate }: Said, now: Instant) -> Duration {
+    fn say(&mut self, owner: u32, NeighbourTraffic { frames, rate }: NeighbourTraffic, now: Instant) -> Duration {
         let Some(rate) = rate.map(|rate| rate.max(LEAST_A_SECOND)) else { return Duration::ZERO };
         if self.said.len() >= FEW_USERS {
             self.said.retain(|_, until| *until > now);
@@ -88,20 +90,20 @@ impl State {
 /// A port is being opened.
 #[derive(Debug)]
 pub(crate) struct Opening<'a> {
-    turns: &'a Turns,
+    admission: &'a Admission,
     owner: u32,
     busy: bool,
 }
 
 /// A pair is being deleted.
 #[derive(Debug)]
-pub(crate) struct Deletion<'a>(&'a Turns);
+pub(crate) struct Deletion<'a>(&'a Admission);
 
-impl Turns {
-    /// Waits for another port of the same user that is being opened, until what its openings said before is paid for, and for the pair
-    /// that is being deleted. Where the user has opened many ports of late, it also waits for the openings of users who have not, for a
-    /// while.
-    pub(crate) fn open(&self, owner: u32, said: Said) -> Opening<'_> {
+impl Admission {
+    /// Waits for another port of the same user that is being opened, until what its openings said before is paid for,
+    /// and for the pair that is being deleted. Where the user has opened many ports of late, it also waits for the
+    /// openings of users who have not, for a while.
+    pub(crate) fn open(&self, owner: u32, said: NeighbourTraffic) -> Opening<'_> {
         let wait = |state, until: &dyn Fn(&State) -> bool| {
             self.changed.wait_while(state, |state| !until(state)).unwrap_or_else(PoisonError::into_inner)
         };
@@ -126,7 +128,7 @@ impl Turns {
         }
         state.openings += 1;
         drop(wait(state, &|state| !state.deleting));
-        Opening { turns: self, owner, busy }
+        Opening { admission: self, owner, busy }
     }
 
     /// Waits for the ports that are being opened, for a while, and for the pair that is being deleted.
@@ -152,12 +154,12 @@ impl Turns {
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        let mut state = self.turns.lock();
+        let mut state = self.admission.lock();
         state.openings -= 1;
         state.rare -= usize::from(!self.busy);
         state.users.remove(&self.owner);
         drop(state);
-        self.turns.changed.notify_all();
+        self.admission.changed.notify_all();
     }
 }
 
@@ -174,22 +176,22 @@ mod tests {
 
     use super::*;
 
-    const NOTHING: Said = Said { frames: 0, rate: Some(0) };
+    const NOTHING: NeighbourTraffic = NeighbourTraffic { frames: 0, rate: Some(0) };
 
     #[test]
     fn one_pair_is_deleted_at_a_time_and_after_those_who_open() {
-        let (turns, deleted) = (Turns::default(), AtomicUsize::new(0));
+        let (admission, deleted) = (Admission::default(), AtomicUsize::new(0));
         std::thread::scope(|scope| {
-            let opening = turns.open(1000, NOTHING);
+            let opening = admission.open(1000, NOTHING);
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let turn = turns.delete();
+                    let turn = admission.delete();
                     deleted.fetch_add(1, Ordering::SeqCst);
                     drop(turn);
                 });
             }
             // Nobody waits for another user who opens one.
-            drop(turns.open(1001, NOTHING));
+            drop(admission.open(1001, NOTHING));
             assert_eq!(deleted.load(Ordering::SeqCst), 0);
             drop(opening);
         });
@@ -198,12 +200,12 @@ mod tests {
 
     #[test]
     fn the_ports_of_a_user_are_opened_one_by_one_and_roots_side_by_side() {
-        let (turns, open, most) = (Turns::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+        let (admission, open, most) = (Admission::default(), AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        let turn = turns.open(1000, NOTHING);
+                        let turn = admission.open(1000, NOTHING);
                         most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         std::thread::yield_now();
                         open.fetch_sub(1, Ordering::SeqCst);
@@ -213,27 +215,27 @@ mod tests {
             }
         });
         assert_eq!(most.load(Ordering::SeqCst), 1);
-        let roots = [turns.open(ROOT, NOTHING), turns.open(ROOT, NOTHING)];
+        let roots = [admission.open(ROOT, NOTHING), admission.open(ROOT, NOTHING)];
         drop(roots);
     }
 
     #[test]
     fn a_user_who_opens_one_port_after_the_other_lets_another_one_end_first_for_a_while() {
-        let turns = Turns::default();
+        let admission = Admission::default();
         // In one moment: each of these is one more of a user who never rests.
         for _ in 0..=MANY {
             let began = Instant::now();
-            drop(turns.open(1000, NOTHING));
+            drop(admission.open(1000, NOTHING));
             assert!(began.elapsed() < PATIENCE);
         }
-        let rare = turns.open(1001, NOTHING);
+        let rare = admission.open(1001, NOTHING);
         let began = Instant::now();
-        drop(turns.open(1000, NOTHING));
+        drop(admission.open(1000, NOTHING));
         assert!(began.elapsed() >= PATIENCE, "no longer than that either: it is opened while the other one still is");
-        drop(turns.open(1002, NOTHING));
+        drop(admission.open(1002, NOTHING));
         assert!(began.elapsed() < 2 * PATIENCE, "nobody else waits");
         drop(rare);
-        let state = turns.lock();
+        let state = admission.lock();
         assert_eq!((state.openings, state.rare), (0, 0));
     }
 
@@ -253,7 +255,7 @@ mod tests {
     #[test]
     fn who_has_said_too_much_waits_and_nobody_else_does() {
         let (mut state, now) = (State::default(), Instant::now());
-        let many = |rate| Said { frames: 124, rate };
+        let many = |rate| NeighbourTraffic { frames: 124, rate };
         let waits = [(); 4].map(|()| state.say(1000, many(Some(1)), now));
         assert_eq!(waits[..2], [Duration::ZERO; 2]);
         let hundredths = |frames: u32| Duration::from_millis(10) * frames;
@@ -269,17 +271,17 @@ mod tests {
         let (mut state, mut now) = (State::default(), Instant::now());
         for user in 1..10_000 {
             now += Duration::from_secs(1);
-            state.say(user, Said { frames: 1, rate: Some(1000) }, now);
+            state.say(user, NeighbourTraffic { frames: 1, rate: Some(1000) }, now);
         }
         assert!(state.said.len() <= FEW_USERS, "{}", state.said.len());
     }
 
     #[test]
     fn openings_without_an_end_keep_nothing_from_being_deleted() {
-        let turns = Turns::default();
-        let opening = turns.open(0, NOTHING);
+        let admission = Admission::default();
+        let opening = admission.open(0, NOTHING);
         let began = Instant::now();
-        drop(turns.delete());
+        drop(admission.delete());
         assert!(began.elapsed() >= PATIENCE);
         drop(opening);
     }

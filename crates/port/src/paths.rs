@@ -7,7 +7,7 @@ use std::{fmt, fs, io};
 use serde::{Deserialize, Serialize};
 use xsknet_link::DeviceName;
 
-use crate::identity::{Secret, SecretError};
+use crate::mac::{Secret, SecretError};
 
 /// Where an instance keeps what must outlive its process.
 #[derive(Debug, Clone)]
@@ -16,10 +16,12 @@ pub struct Places {
     pub run: PathBuf,
     /// The BPF file system; `/sys/fs/bpf`.
     pub bpffs: PathBuf,
-    /// Folder of the secret from which ports' MACs are made, which outlives everything else. `$STATE_DIRECTORY`, else `/var/lib/xsknet`.
-    /// `None`: each instance draws one of its own, and a port of the same name gets another MAC from the next.
+    /// Folder of the secret from which ports' MACs are made, which outlives everything else. `$STATE_DIRECTORY`, else
+    /// `/var/lib/xsknet`. `None`: each instance draws one of its own, and a port of the same name gets another MAC from
+    /// the next.
     pub state: Option<PathBuf>,
-    /// Whether process 1 need not see what is mounted there. Only where a later run is sure to share the mounts of this one.
+    /// Whether process 1 need not see what is mounted there. Only where a later run is sure to share the mounts of this
+    /// one.
     pub may_be_hidden: bool,
 }
 
@@ -218,10 +220,10 @@ impl PinPath {
     }
 
     /// The folder of one of a port's members, counted from 0.
-    pub(crate) fn member(device: &DeviceName, port: u32, member: usize) -> Self {
-        match member {
+    pub(crate) fn queue(device: &DeviceName, port: u32, queue: usize) -> Self {
+        match queue {
             0 => Self::port(device, port),
-            member => Self(format!("{}/port-{port}-{member}", on_bpffs(device))),
+            queue => Self(format!("{}/port-{port}-{queue}", on_bpffs(device))),
         }
     }
 
@@ -231,7 +233,8 @@ impl PinPath {
     }
 }
 
-/// A device's name as bpffs takes it, which has no dots (`bpf_lookup()` in kernel/bpf/inode.c); those of VLAN devices have one.
+/// A device's name as bpffs takes it, which has no dots (`bpf_lookup()` in kernel/bpf/inode.c); those of VLAN devices
+/// have one.
 fn on_bpffs(device: &DeviceName) -> String {
     device.as_str().replace('%', "%25").replace('.', "%2e")
 }
@@ -275,7 +278,7 @@ mod tests {
         assert_eq!(of("eth0"), "eth0/port-1");
         assert_eq!(of("eth0.100"), "eth0%2e100/port-1");
         assert_eq!(of("eth0%2e100"), "eth0%252e100/port-1");
-        assert_eq!(PinPath::member(&"a.b".parse().unwrap(), 2, 3).0, "a%2eb/port-2-3");
+        assert_eq!(PinPath::queue(&"a.b".parse().unwrap(), 2, 3).0, "a%2eb/port-2-3");
         assert_eq!(PinPath::uplink(&"..a".parse().unwrap()).0, "%2e%2ea");
     }
 

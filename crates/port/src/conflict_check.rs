@@ -1,9 +1,9 @@
-//! Is somebody else there? What a host asks its network before it takes an address (RFC 5227, RFC 4862), and tells it once it has the
-//! address, for a port that is being opened.
+//! Address conflict detection: what a host asks its network before it takes an address (RFC 5227, RFC 4862), and tells
+//! it once it has the address, for a port that is being opened.
 //!
-//! The daemon asks, on the card itself, so that it works for every way to open a port and before any frame is steered to it. Neighbours
-//! answer while the port is built, which takes longer than they do: the seconds that both documents prescribe are for networks that have
-//! just come up. Who answers later is seen by the port's owner.
+//! The daemon asks, on the NIC itself, so that it works for every way to open a port and before any frame is steered to
+//! it. Neighbours answer while the port is built, which takes longer than they do: the seconds that both documents
+//! prescribe are for networks that have just come up. Who answers later is seen by the port's owner.
 
 use std::fmt::Display;
 use std::io;
@@ -15,17 +15,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xsknet_bpf::Vlan;
 use xsknet_link::{Heard, MacAddr, PacketSocket};
 
+use crate::arp_nd::{self, ADVERTISEMENT, ARP, ICMPV6, IPV6, SOLICITATION, mac_at};
+use crate::attempt::Attempt;
 use crate::claims::Claim;
 use crate::error::OpenPortError;
-use crate::probe::{self, ADVERTISEMENT, ARP, ICMPV6, IPV6, SOLICITATION};
-use crate::tried::Tried;
-use crate::uplink::UplinkState;
+use crate::nic::Nic;
 
-/// How long an answer may take. A neighbour on the same wire takes less than a tenth of that, and a port takes more to be built.
+/// How long an answer may take. A neighbour on the same wire takes less than a tenth of that, and a port takes more to
+/// be built.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Asked, and not answered yet.
-pub(crate) struct Question {
+pub(crate) struct ConflictCheck {
     /// `None` only while it is dropped.
     socket: Option<PacketSocket>,
     asked: Asked,
@@ -35,8 +36,8 @@ pub(crate) struct Question {
 /// What nobody else may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Asked {
-    /// Of the card, which asks.
-    card: MacAddr,
+    /// Of the NIC, which asks.
+    nic: MacAddr,
     mac: MacAddr,
     vlan: Vlan,
     addresses: Vec<IpAddr>,
@@ -49,14 +50,13 @@ enum Conflict {
     Mac,
 }
 
-impl Question {
-    /// Asks. Where the card is down there is nobody to ask: what was tried tells.
-    pub(crate) fn ask(uplink: &UplinkState, claim: &Claim) -> Result<Self, Tried> {
+impl ConflictCheck {
+    /// Asks. Where the NIC is down there is nobody to ask: the attempts tell.
+    pub(crate) fn begin(nic: &Nic, claim: &Claim) -> Result<Self, Attempt> {
         let Claim { mac, vlan, addresses, .. } = claim;
-        let asked =
-            Asked { card: uplink.card().mac, mac: *mac, vlan: *vlan, addresses: with_link_local(*mac, addresses) };
+        let asked = Asked { nic: nic.state().mac, mac: *mac, vlan: *vlan, addresses: with_link_local(*mac, addresses) };
         const STEP: &str = "ask the neighbours";
-        let socket = PacketSocket::open(&uplink.ground.host.namespace, uplink.info.index)
+        let socket = PacketSocket::open(&nic.context.host.netns, nic.info.index)
             .map_err(|error| not_done(STEP, &error, error.errno()))?;
         let sent = asked.probes().try_for_each(|probe| socket.send(&probe));
         sent.map_err(|cause| not_done(STEP, &cause, cause.raw_os_error()))?;
@@ -64,7 +64,7 @@ impl Question {
     }
 
     /// Waits as long as an answer may take, and says what somebody else has.
-    pub(crate) fn answer(&self, uplink: &UplinkState) -> Result<(), OpenPortError> {
+    pub(crate) fn finish(&self, nic: &Nic) -> Result<(), OpenPortError> {
         let socket = self.socket();
         // A flood of answers that say nothing has no end.
         let enough = Instant::now().max(self.until) + PATIENCE;
@@ -73,7 +73,7 @@ impl Question {
                 Ok(Some(_)) if Instant::now() > enough => return Ok(()),
                 Ok(Some(heard)) => {
                     if let Some(conflict) = self.asked.conflict(&heard) {
-                        return Err(self.refusal(conflict, uplink));
+                        return Err(self.refusal(conflict, nic));
                     }
                 }
                 Ok(None) => {
@@ -85,23 +85,24 @@ impl Question {
                     // A signal only means that it looks once more.
                     let _ = poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&left));
                 }
-                // The card went down: nobody answers any more.
+                // The NIC went down: nobody answers any more.
                 Err(_) => return Ok(()),
             }
         }
     }
 
-    /// Tells the neighbours that the port has its addresses now. Only for a port that works: who knew another MAC forgets it.
-    pub(crate) fn announce(&self, uplink: &UplinkState, addresses: &[IpAddr]) -> Result<(), Tried> {
+    /// Tells the neighbours that the port has its addresses now. Only for a port that works: who knew another MAC
+    /// forgets it.
+    pub(crate) fn announce(&self, nic: &Nic, addresses: &[IpAddr]) -> Result<(), Attempt> {
         let Asked { mac, vlan, .. } = self.asked;
-        let mut announcements = addresses.iter().map(|address| probe::announcement(*address, mac, vlan.id()));
+        let mut announcements = addresses.iter().map(|address| arp_nd::announcement(*address, mac, vlan.id()));
         let sent = announcements.try_for_each(|frame| {
             self.socket().send(&frame)?;
-            uplink.count_announcement();
+            nic.count_announcement();
             Ok::<_, io::Error>(())
         });
         sent.map_err(|cause| not_done("announce the port to the neighbours", &cause, cause.raw_os_error()))?;
-        uplink.ground.passed("the port is announced");
+        nic.context.passed("the port is announced");
         Ok(())
     }
 
@@ -109,8 +110,8 @@ impl Question {
         self.socket.as_ref().expect("it is not being dropped")
     }
 
-    fn refusal(&self, conflict: Conflict, uplink: &UplinkState) -> OpenPortError {
-        let uplink = uplink.info.device.clone();
+    fn refusal(&self, conflict: Conflict, nic: &Nic) -> OpenPortError {
+        let uplink = nic.info.device.clone();
         match conflict {
             Conflict::Address { address, holder } => {
                 OpenPortError::AddressTaken { address, uplink, holder: format!("a neighbour with the MAC {holder}") }
@@ -120,8 +121,9 @@ impl Question {
     }
 }
 
-/// The kernel makes who closes a packet socket wait until no CPU looks at it any more (`packet_release()`): no port has to.
-impl Drop for Question {
+/// The kernel makes who closes a packet socket wait until no CPU looks at it any more (`packet_release()`): no port has
+/// to.
+impl Drop for ConflictCheck {
     fn drop(&mut self) {
         let socket = self.socket.take();
         // Without a thread it is closed here.
@@ -129,8 +131,8 @@ impl Drop for Question {
     }
 }
 
-fn not_done(step: &str, why: &dyn Display, errno: Option<i32>) -> Tried {
-    Tried { hook: "uplink", step: step.into(), errno, why: format!("not done: {why}") }
+fn not_done(step: &str, why: &dyn Display, errno: Option<i32>) -> Attempt {
+    Attempt { hook: "uplink", step: step.into(), errno, why: format!("not done: {why}") }
 }
 
 /// Asked for even if the port does not have it: a neighbour who has it has the port's MAC.
@@ -141,9 +143,10 @@ fn with_link_local(mac: MacAddr, addresses: &[IpAddr]) -> Vec<IpAddr> {
 }
 
 impl Asked {
-    /// From the card: a switch must not look for the port's MAC here before it is known to be free. Answers go to the port's all the same.
+    /// From the card: a switch must not look for the port's MAC here before it is known to be free. Answers go to the
+    /// port's all the same.
     fn probes(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
-        self.addresses.iter().map(|address| probe::of(*address, self.mac, self.card, self.vlan.id()))
+        self.addresses.iter().map(|address| arp_nd::probe(*address, self.mac, self.nic, self.vlan.id()))
     }
 
     /// What a frame says against it. What is cut short says nothing.
@@ -153,7 +156,7 @@ impl Asked {
         }
         let source: MacAddr = mac_at(frame, 6)?;
         // Our own question, which some access points send back.
-        if source == self.card {
+        if source == self.nic {
             return None;
         }
         if source == self.mac {
@@ -192,7 +195,8 @@ impl Asked {
         if !(kind == ADVERTISEMENT || wants) || !self.addresses.contains(&target) {
             return None;
         }
-        // A neighbour who has the link-local address of the port's MAC has that MAC; without it, it is the address alone.
+        // A neighbour who has the link-local address of the port's MAC has that MAC; without it, it is the address
+        // alone.
         let holder = match message.get(24..26) {
             Some([2, 1]) => mac_at(message, 26)?,
             _ => source,
@@ -201,26 +205,22 @@ impl Asked {
     }
 }
 
-pub(crate) fn mac_at(bytes: &[u8], at: usize) -> Option<MacAddr> {
-    Some(MacAddr::new(bytes.get(at..at + 6)?.try_into().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CARD: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+    const NIC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
     const PORT: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 2]);
     const OTHER: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 3]);
 
     fn asked() -> Asked {
         let addresses = with_link_local(PORT, &["192.0.2.10".parse().unwrap(), "2001:db8::10".parse().unwrap()]);
-        Asked { card: CARD, mac: PORT, vlan: Vlan::UNTAGGED, addresses }
+        Asked { nic: NIC, mac: PORT, vlan: Vlan::UNTAGGED, addresses }
     }
 
     /// The question as another host's, or what it answers.
     fn of(mac: MacAddr, target: &str) -> Vec<u8> {
-        probe::of(target.parse().unwrap(), mac, mac, None)
+        arp_nd::probe(target.parse().unwrap(), mac, mac, None)
     }
 
     fn heard(frame: Vec<u8>) -> Option<Conflict> {
@@ -280,7 +280,7 @@ mod tests {
     fn what_announces_an_address_has_it() {
         for (address, vlan) in [("192.0.2.10", None), ("2001:db8::10", Some(5)), ("fe80::ff:fe00:2", None)] {
             let address = address.parse().unwrap();
-            let mut frame = probe::announcement(address, OTHER, vlan);
+            let mut frame = arp_nd::announcement(address, OTHER, vlan);
             let asked = Asked { vlan: vlan.map_or(Vlan::UNTAGGED, |vlan| Vlan::tagged(vlan).unwrap()), ..asked() };
             // A packet socket has the tag beside the frame.
             if vlan.is_some() {

@@ -1,15 +1,17 @@
-//! Where a card's driver counts what it loses, each in its own words or not at all.
+//! Where a NIC's driver counts what it loses, each in its own words or not at all.
 
 use xsknet_bpf::Obtained;
-use xsknet_link::{LinkStats, Statistics};
+use xsknet_link::{IfIndex, LinkStats, Statistics};
+
+use crate::namespace::Namespace;
 
 /// What a driver calls the losses of a native program.
 struct Driver {
     /// As `ethtool -i` has it.
     name: &'static str,
-    /// Redirects that the kernel refused after the card's program had returned.
+    /// Redirects that the kernel refused after the NIC's program had returned.
     refused: Source,
-    /// Frames that were redirected to the card and that it did not take (`ndo_xdp_xmit`).
+    /// Frames that were redirected to the NIC and that it did not take (`ndo_xdp_xmit`).
     untaken: Source,
 }
 
@@ -27,28 +29,39 @@ enum Source {
 
 /// Others' drivers are not known, and take their losses with them as far as we can tell.
 const DRIVERS: [Driver; 4] = [
-    // veth_xdp_rcv_one() and veth_xdp_rcv_skb(): `rx_drops`; veth_get_stats64(): `peer_tq_xdp_xmit_err` in tx_dropped. Both seen.
+    // veth_xdp_rcv_one() and veth_xdp_rcv_skb(): `rx_drops`; veth_get_stats64(): `peer_tq_xdp_xmit_err` in tx_dropped.
+    // Both seen.
     Driver { name: "veth", refused: Source::Counter(&["rx_queue_#_drops"]), untaken: Source::Device },
-    // receive_small_xdp() and receive_mergeable_xdp(): err_xdp, for XDP_DROP, too; virtnet_xdp_xmit(). Names since 6.10, and before.
+    // receive_small_xdp() and receive_mergeable_xdp(): err_xdp, for XDP_DROP, too; virtnet_xdp_xmit(). Names since
+    // 6.10, and before.
     Driver {
         name: "virtio_net",
         refused: Source::WithDrops(&["rx#_xdp_drops", "rx_queue_#_xdp_drops"]),
         untaken: Source::Counter(&["tx#_xdp_tx_drops", "tx_queue_#_xdp_tx_drops"]),
     },
-    // vmxnet3_run_xdp(): `xdp_drops`, for XDP_DROP, too. vmxnet3_xdp_xmit() counts a batch that was cut short, not its frames.
+    // vmxnet3_run_xdp(): `xdp_drops`, for XDP_DROP, too. vmxnet3_xdp_xmit() counts a batch that was cut short, not its
+    // frames.
     Driver { name: "vmxnet3", refused: Source::WithDrops(&["xdp drops"]), untaken: Source::Hidden },
     // igb_run_xdp() and igb_xdp_xmit() count neither.
     Driver { name: "igb", refused: Source::Hidden, untaken: Source::Hidden },
 ];
 
-/// Losses of a card since it was made. What its driver hides is `None`.
+/// Losses of a NIC since it was made. What its driver hides is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct CardLosses {
+pub(crate) struct NicLosses {
     pub(crate) transmit_drops: Option<u64>,
     pub(crate) refused_redirects: Option<u64>,
 }
 
-impl CardLosses {
+impl NicLosses {
+    /// Of a device of the host with this driver, whose program runs in this mode and has dropped so many frames. One
+    /// that is gone counts none.
+    pub(crate) fn read(host: &Namespace, index: IfIndex, driver: &str, mode: Obtained, dropped: u64) -> Self {
+        let Ok(device) = host.links.by_index(index) else { return Self::default() };
+        let Ok(own) = host.ethtool.statistics(&device.name) else { return Self::default() };
+        Self::of(driver, mode, &device.stats, &own, dropped)
+    }
+
     /// `dropped` are the frames that the program has dropped.
     pub(crate) fn of(driver: &str, mode: Obtained, device: &LinkStats, own: &Statistics, dropped: u64) -> Self {
         // The stack hands an skb over as a sender's, and drops a redirect that it refuses without a word.
@@ -82,8 +95,8 @@ mod tests {
 
     fn native(driver: &str, own: &[(&str, u64)]) -> (Option<u64>, Option<u64>) {
         let device = LinkStats { tx_dropped: 1000, ..LinkStats::default() };
-        let CardLosses { transmit_drops, refused_redirects } =
-            CardLosses::of(driver, Obtained::Native, &device, &counted(own), 7);
+        let NicLosses { transmit_drops, refused_redirects } =
+            NicLosses::of(driver, Obtained::Native, &device, &counted(own), 7);
         (transmit_drops, refused_redirects)
     }
 
@@ -110,8 +123,8 @@ mod tests {
     fn in_skb_mode_the_stack_is_the_driver() {
         let device = LinkStats { tx_dropped: 4, ..LinkStats::default() };
         for driver in ["veth", "igb", "nobody_knows"] {
-            let losses = CardLosses::of(driver, Obtained::Skb, &device, &counted(&[("rx_queue_0_drops", 5)]), 0);
-            assert_eq!(losses, CardLosses { transmit_drops: Some(4), refused_redirects: None });
+            let losses = NicLosses::of(driver, Obtained::Skb, &device, &counted(&[("rx_queue_0_drops", 5)]), 0);
+            assert_eq!(losses, NicLosses { transmit_drops: Some(4), refused_redirects: None });
         }
     }
 }

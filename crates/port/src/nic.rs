@@ -1,0 +1,118 @@
+//! The NIC of an uplink, by itself: where it is, what it is now, and what it lets in.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use xsknet_bpf::PortId;
+use xsknet_link::{FilterAnswer, MacAddr};
+
+use crate::context::Context;
+use crate::error::{OpenPortError, StepError};
+use crate::info::{NicState, UplinkInfo};
+use crate::journal::{Change, Scope};
+use crate::mtu::MtuLimit;
+
+/// A NIC that is managed.
+pub(crate) struct Nic {
+    pub(crate) context: Arc<Context>,
+    pub(crate) info: UplinkInfo,
+    /// As it was last seen.
+    state: Mutex<NicState>,
+    /// Frames that announced ports.
+    announced: AtomicU64,
+}
+
+impl Nic {
+    pub(crate) fn new(context: Arc<Context>, info: UplinkInfo, state: NicState) -> Self {
+        Self { context, info, state: Mutex::new(state), announced: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn scope(&self) -> Scope {
+        Scope::Uplink { device: self.info.device.clone() }
+    }
+
+    pub(crate) fn port_scope(&self, port: PortId) -> Scope {
+        Scope::Port { device: self.info.device.clone(), port: port.number() }
+    }
+
+    /// As it was last seen.
+    pub(crate) fn state(&self) -> NicState {
+        self.seen().clone()
+    }
+
+    pub(crate) fn set_state(&self, now: NicState) {
+        *self.seen() = now;
+    }
+
+    fn seen(&self) -> MutexGuard<'_, NicState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The MTU that it had when it was last seen.
+    pub(crate) fn mtu_limit(&self) -> MtuLimit {
+        MtuLimit { uplink: self.info.device.clone(), mtu: self.seen().mtu }
+    }
+
+    /// A step of opening one of its ports that did not work out.
+    pub(crate) fn step(&self, cause: impl Into<StepError>) -> OpenPortError {
+        OpenPortError::Step { uplink: self.info.device.clone(), cause: cause.into() }
+    }
+
+    /// One frame more that announced a port.
+    pub(crate) fn count_announcement(&self) {
+        self.announced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Frames that announced ports.
+    pub(crate) fn announced(&self) -> u64 {
+        self.announced.load(Ordering::Relaxed)
+    }
+
+    /// Lets `mac` in: by a filter, or in promiscuous mode where it takes none.
+    pub(crate) fn add_filter(&self, mac: MacAddr) -> Result<(), StepError> {
+        let (device, index) = (self.info.device.clone(), self.info.index);
+        let links = &self.context.host.links;
+        // An entry that is there already is not ours to remove. Asked before the journal is written: a crash between
+        // the two would make it ours.
+        if links.filters(index)?.contains(&mac) {
+            return Ok(());
+        }
+        let change = Change::Filter { device, index, mac };
+        let add = || Ok::<_, StepError>(links.add_filter(index, mac)?);
+        let answer = self.context.change(&self.scope(), change.clone(), add)?;
+        match answer {
+            FilterAnswer::Added => Ok(()),
+            FilterAnswer::AlreadyThere => self.context.forget(&change),
+            FilterAnswer::Refused(_) => {
+                self.context.forget(&change)?;
+                self.make_promiscuous()
+            }
+        }
+    }
+
+    /// Takes a filter back that [`add_filter`](Self::add_filter) has added.
+    pub(crate) fn remove_filter(&self, mac: MacAddr) -> Result<(), StepError> {
+        let ours = self.info.index;
+        self.context.undo_one(
+            |change| matches!(change, Change::Filter { index, mac: its, .. } if *its == mac && *index == ours),
+        )
+    }
+
+    /// Unless somebody has asked for it already.
+    pub(crate) fn make_promiscuous(&self) -> Result<(), StepError> {
+        let (device, index) = (self.info.device.clone(), self.info.index);
+        let links = &self.context.host.links;
+        if links.by_index(index)?.promiscuous {
+            return Ok(());
+        }
+        let change = Change::Promiscuous { device, index };
+        self.context.change(&self.scope(), change, || Ok(links.set_promiscuous(index, true)?))
+    }
+}
+
+impl fmt::Debug for Nic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nic").field("info", &self.info).finish_non_exhaustive()
+    }
+}

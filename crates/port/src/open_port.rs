@@ -1,0 +1,166 @@
+//! Opens a port, step by step, and closes it: what all kinds of ports have in common.
+
+use std::sync::{Arc, RwLock};
+
+use xsknet_bpf::{Datapath, PortId};
+use xsknet_xsk::Layout;
+
+use crate::build::steer;
+use crate::conflict_check::ConflictCheck;
+use crate::datapath::{read, write};
+use crate::error::{CloseError, OpenPortError, StepError};
+use crate::ids::PortKey;
+use crate::info::PortInfo;
+use crate::kernel_port::KernelPort;
+use crate::lingering::Retained;
+use crate::plan::{HostView, Plan};
+use crate::receive_filters::{let_in, let_out};
+use crate::selftest::Trial;
+use crate::spec::PortSpec;
+use crate::statistics::PortStatistics;
+use crate::uplink_state::UplinkState;
+
+/// A port that is open until this is closed or dropped.
+#[derive(Debug)]
+pub(crate) struct OpenPort {
+    pub(crate) uplink: Arc<UplinkState>,
+    pub(crate) info: PortInfo,
+    /// What somebody else may keep of it.
+    pub(crate) retained: Option<Retained>,
+    is_open: bool,
+}
+
+impl OpenPort {
+    /// Builds a port by `build`, steers its frames to it, and has `prove` look whether that works. Others may do the
+    /// same meanwhile. `layout` is that of its UMEM, where it is known.
+    pub(crate) fn open<T>(
+        uplink: Arc<UplinkState>,
+        spec: PortSpec,
+        layout: Option<&Layout>,
+        build: impl FnOnce(Plan, &UplinkState, &RwLock<Datapath>) -> Result<(KernelPort, PortInfo, T), OpenPortError>,
+        prove: impl FnOnce(&Trial<'_>, &mut T) -> Result<(), OpenPortError>,
+    ) -> Result<(Self, T), OpenPortError> {
+        let nic = &uplink.nic;
+        let step = |cause: StepError| nic.step(cause);
+        let work = uplink.work();
+        let turn = nic.context.admission.open(spec.owner, spec.neighbour_traffic());
+        uplink.check_link()?;
+        uplink.check().map_err(step)?;
+        let host = HostView::look(&nic.context, nic.info.index).map_err(|cause| nic.step(cause))?;
+        // One that the daemon drew is nobody's.
+        let is_mac_given = spec.mac.is_some();
+        let (plan, claim, datapath) = uplink.claim(&host, spec, layout)?;
+        let (id, key) = (plan.id, plan.key);
+        let make = || -> Result<_, OpenPortError> {
+            if is_mac_given
+                && read(&datapath).has_heard(claim.mac.octets(), claim.vlan).map_err(|cause| nic.step(cause))?
+            {
+                let (mac, uplink) = (claim.mac, nic.info.device.clone());
+                return Err(OpenPortError::MacTaken { mac, uplink, holder: "a neighbour".into() });
+            }
+            let vlan = let_in(&uplink, id, &claim).map_err(step)?;
+            // The port is built while the neighbours think.
+            let conflicts = ConflictCheck::begin(nic, &claim);
+            let (port, mut info, mut made) = build(plan, &uplink, &datapath)?;
+            info.attempts.extend(vlan);
+            match &conflicts {
+                Ok(conflicts) => conflicts.finish(nic)?,
+                Err(attempt) => info.attempts.push(attempt.clone()),
+            }
+            let port = Arc::new(port);
+            uplink.publish(&port);
+            steer(nic, &datapath, &port).map_err(step)?;
+            let trial = Trial { uplink: &uplink, datapath: &datapath, port: &port, info: &info };
+            prove(&trial, &mut made)?;
+            if let Ok(conflicts) = conflicts {
+                info.attempts.extend(conflicts.announce(nic, &info.addresses).err());
+            }
+            Ok((info, made))
+        };
+        let made = make();
+        // Undoing takes another one.
+        drop(turn);
+        let (info, made) = made.inspect_err(|_| {
+            // Before anybody else gets this number, and the names that go with it. What cannot be undone stays in the
+            // journal; the reason is the better story.
+            let _ = unmake(&uplink, id, key, None);
+        })?;
+        drop(work);
+        Ok((Self { uplink, info, retained: None, is_open: true }, made))
+    }
+
+    pub(crate) fn statistics(&self) -> Result<PortStatistics, StepError> {
+        self.uplink.statistics_of(self.info.id)
+    }
+
+    pub(crate) fn close(mut self) -> Result<(), CloseError> {
+        self.end()
+    }
+
+    /// Once: another port may have the number afterwards.
+    fn end(&mut self) -> Result<(), CloseError> {
+        if !std::mem::take(&mut self.is_open) {
+            return Ok(());
+        }
+        let _work = self.uplink.work();
+        unmake(&self.uplink, self.info.id, self.info.key, self.retained.take())
+    }
+}
+
+impl Drop for OpenPort {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("xsknet: port `{}`: {error}: {}", self.info.name, error.cause);
+        }
+    }
+}
+
+/// Undoes a port, whole or half made. The caller holds [`UplinkState::work`]. `retained` is what its owner may hold on
+/// to, where that is not this process.
+fn unmake(uplink: &UplinkState, id: PortId, key: PortKey, retained: Option<Retained>) -> Result<(), CloseError> {
+    let context = &*uplink.nic.context;
+    let (datapath, port) = match uplink.lock().as_mut() {
+        // It went with its uplink.
+        None => {
+            context.lingering.report_gone(key);
+            return Ok(());
+        }
+        Some(managed) => (Arc::clone(&managed.datapath), managed.ports.remove(&id)),
+    };
+    let mut failed = None;
+    // First nothing more is steered to the port, then nothing more comes from it, then it goes.
+    if let Some(port) = port {
+        let removed = write(&datapath).remove_port(&port.entry());
+        context.passed("the port's map entries are gone");
+        // What cannot be read any more is no reason to keep the port.
+        let last = port.statistics(context).unwrap_or_default();
+        match removed {
+            Ok(guard) => {
+                if let Some(managed) = uplink.lock().as_mut() {
+                    managed.closed += PortStatistics { guard, ..last };
+                }
+            }
+            Err(cause) => failed = Some(StepError::from(cause)),
+        }
+        let sockets = port.queues.iter().map(|queue| &queue.socket);
+        match retained {
+            Some(retained) => context.lingering.watch(key, sockets, retained),
+            None => context.lingering.report_gone(key),
+        }
+    }
+    if let Err(cause) = let_out(uplink, id) {
+        failed = Some(cause);
+    }
+    let undone = context.undo(&uplink.nic.port_scope(id));
+    if let Some(managed) = uplink.lock().as_mut() {
+        match &undone {
+            Ok(()) => managed.claims.give_back(id),
+            Err(_) => managed.claims.spoil(id),
+        }
+    }
+    undone?;
+    match failed {
+        None => Ok(()),
+        Some(cause) => Err(CloseError { left: 1, what: "a map entry or a filter of the NIC".into(), cause }),
+    }
+}

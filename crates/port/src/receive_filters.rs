@@ -1,0 +1,66 @@
+//! Has a NIC let in the frames of a port: for its MAC, for the groups of its IPv6 addresses, and of its VLAN.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use xsknet_bpf::PortId;
+use xsknet_link::MacAddr;
+
+use crate::attempt::Attempt;
+use crate::claims::Claim;
+use crate::error::StepError;
+use crate::filters::Entry;
+use crate::uplink_state::UplinkState;
+use crate::vlans;
+
+/// Has the NIC take in the frames of what a port claims. Tells what a VLAN took.
+pub(crate) fn let_in(uplink: &UplinkState, id: PortId, claim: &Claim) -> Result<Option<Attempt>, StepError> {
+    let mut told = None;
+    for entry in filters_of(claim) {
+        let mut open = uplink.lock();
+        let Some(managed) = open.as_mut() else { return Ok(told) };
+        managed.let_in.entry(id).or_default().push(entry);
+        let is_first = managed.filters.need(entry);
+        match entry {
+            Entry::Mac(mac) if is_first => uplink.nic.add_filter(mac)?,
+            Entry::Mac(_) => {}
+            // Each port is told.
+            Entry::Vlan(vlan) => {
+                let access = vlans::let_in(&uplink.nic, vlan)?;
+                told = access.attempt(vlan);
+                managed.vlan_access.insert(vlan, access);
+            }
+        }
+    }
+    uplink.nic.context.passed("the NIC lets the port's frames in");
+    Ok(told)
+}
+
+/// Takes back as much of that as was done.
+pub(crate) fn let_out(uplink: &UplinkState, id: PortId) -> Result<(), StepError> {
+    let mut last = Ok(());
+    let mut open = uplink.lock();
+    let Some(managed) = open.as_mut() else { return Ok(()) };
+    for entry in managed.let_in.remove(&id).unwrap_or_default() {
+        if !managed.filters.release(entry) {
+            continue;
+        }
+        let undone = match entry {
+            Entry::Mac(mac) => uplink.nic.remove_filter(mac),
+            Entry::Vlan(vlan) => {
+                managed.vlan_access.remove(&vlan);
+                vlans::let_out(&uplink.nic, vlan)
+            }
+        };
+        last = undone.and(last);
+    }
+    last
+}
+
+fn filters_of(claim: &Claim) -> BTreeSet<Entry> {
+    let solicited = claim.addresses.iter().filter_map(|address| match address {
+        IpAddr::V6(address) => Some(MacAddr::solicited_node(*address)),
+        IpAddr::V4(_) => None,
+    });
+    solicited.chain([claim.mac]).map(Entry::Mac).chain(claim.vlan.id().map(Entry::Vlan)).collect()
+}
