@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { steering } from '../../packages/xsknetd/src/steering.js'
+import { steering } from '../../packages/xsknetd/src/runtime/node-environment.js'
 
 /** How a program ended. */
 export interface Ended {

@@ -12,7 +12,7 @@ import { type Batch, connect, type Network, type PortEntry, type PortOptions, ty
 import { RELEASE } from 'xsknet/protocol'
 import type { DaemonOptions } from 'xsknetd'
 import { native } from '../../packages/xsknet/src/native.js'
-import { thisMachine } from '../../packages/xsknetd/src/native.js'
+import { thisMachine } from '../../packages/xsknetd/src/platform/native.js'
 import { withRightsOf } from '../helpers/client.js'
 import { Conversation } from '../helpers/conversation.js'
 import { Daemon, GRANT, NOBODY, STATE } from '../helpers/daemon.js'

@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { own } from 'xsknet/internal'
 import { native } from '../../packages/xsknet/src/native.js'
-import { thisMachine } from '../../packages/xsknetd/src/native.js'
-import { wireLimits } from '../../packages/xsknetd/src/server.js'
+import { thisMachine } from '../../packages/xsknetd/src/platform/native.js'
+import { wireLimits } from '../../packages/xsknetd/src/server/server.js'
 
 const open = () => openSync('/proc/self/ns/net', 'r')
 const target = (fd: number) => readlinkSync(`/proc/self/fd/${fd}`)

@@ -1,7 +1,7 @@
 import { BlockList } from 'node:net'
 import test from 'ava'
 import { XsknetError } from 'xsknet'
-import { Range, readAddress, readHostAddress } from '../../../packages/xsknetd/src/addresses.js'
+import { Range, readAddress, readHostAddress } from '../../../packages/xsknetd/src/policy/address.js'
 
 const good: [text: string, ip: string, prefix: number][] = [
   ['192.0.2.10', '192.0.2.10', 32],
@@ -46,7 +46,11 @@ for (const [text, why] of bad) {
 
 for (const [text, why, hint] of [
   ['192.0.2.0/24', /the address of the network itself/, 'Hosts of 192.0.2.0/24 have 192.0.2.1 to 192.0.2.254.'],
-  ['192.0.2.255/24', /the broadcast address of 192\.0\.2\.0\/24/, 'Hosts of 192.0.2.0/24 have 192.0.2.1 to 192.0.2.254.'],
+  [
+    '192.0.2.255/24',
+    /the broadcast address of 192\.0\.2\.0\/24/,
+    'Hosts of 192.0.2.0/24 have 192.0.2.1 to 192.0.2.254.',
+  ],
   ['192.0.2.7/30', /the broadcast address of 192\.0\.2\.4\/30/, 'Hosts of 192.0.2.4/30 have 192.0.2.5 to 192.0.2.6.'],
   ['2001:db8::/64', /all routers of 2001:db8::\/64 have it/, 'The first one of a host is 2001:db8::1.'],
 ] as const) {

@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import test from 'ava'
 import { type UplinkStatistics, XsknetError } from 'xsknet'
 import { PROTOCOL_VERSION } from 'xsknet/protocol'
-import { type Command, readCommandLine } from '../../../packages/xsknetd/src/command-line.js'
-import { bpfObjects } from '../../../packages/xsknetd/src/native.js'
-import { portsReport, statisticsReport, statusReport } from '../../../packages/xsknetd/src/report.js'
-import { steering } from '../../../packages/xsknetd/src/steering.js'
+import { type Command, readCommandLine } from '../../../packages/xsknetd/src/cli/command-line.js'
+import { portsReport, statisticsReport, statusReport } from '../../../packages/xsknetd/src/cli/report.js'
+import { bpfObjects } from '../../../packages/xsknetd/src/platform/native.js'
+import { steering } from '../../../packages/xsknetd/src/runtime/node-environment.js'
 import { npmManifest, root } from '../../helpers/workspace.js'
 import { noStatistics } from './fakes.js'
 
@@ -29,7 +29,11 @@ const good: [line: string, command: Command][] = [
   ],
   [
     'run --config x.toml --mode skb --instance a --socket /tmp/a --log json',
-    { command: 'run', config: 'x.toml', settings: { ...settings, mode: 'skb', instance: 'a', socket: '/tmp/a', log: 'json' } },
+    {
+      command: 'run',
+      config: 'x.toml',
+      settings: { ...settings, mode: 'skb', instance: 'a', socket: '/tmp/a', log: 'json' },
+    },
   ],
   ['lab', { command: 'lab', name: 'lab', down: false }],
   ['lab --down --name a-b_7', { command: 'lab', name: 'a-b_7', down: true }],
@@ -192,7 +196,9 @@ test('the status is a sentence and a table', (t) => {
     statusReport({ ...status, ...changed })
       .split('\n')
       .slice(1)
-  t.deepEqual(lines({ uplinks: [] }), ['eth1 has been gone for 2 min 5 s: start the daemon again once the card is back'])
+  t.deepEqual(lines({ uplinks: [] }), [
+    'eth1 has been gone for 2 min 5 s: start the daemon again once the card is back',
+  ])
   t.deepEqual(lines({ uplinks: [], gone: [] }), ['no uplinks that you may use'])
 })
 
@@ -258,8 +264,22 @@ test('the statistics of a card hold those of its closed ports, once those had a 
 })
 
 test('what steers Node is known by its name, and nothing else is', (t) => {
-  const steers = ['NODE_OPTIONS', 'NODE_REPL_EXTERNAL_MODULE', 'NODE_EXTRA_CA_CERTS', 'NODE_V8_COVERAGE', 'NODE_PATH', 'NODE_NEW']
-  const others = ['OPENSSL_CONF', 'OPENSSL_MODULES', 'SSL_CERT_FILE', 'SSL_CERT_DIR', 'SSLKEYLOGFILE', 'UV_THREADPOOL_SIZE']
+  const steers = [
+    'NODE_OPTIONS',
+    'NODE_REPL_EXTERNAL_MODULE',
+    'NODE_EXTRA_CA_CERTS',
+    'NODE_V8_COVERAGE',
+    'NODE_PATH',
+    'NODE_NEW',
+  ]
+  const others = [
+    'OPENSSL_CONF',
+    'OPENSSL_MODULES',
+    'SSL_CERT_FILE',
+    'SSL_CERT_DIR',
+    'SSLKEYLOGFILE',
+    'UV_THREADPOOL_SIZE',
+  ]
   const harmless = ['NODE', 'NODE_ENV', 'PATH', 'HOME', 'XSKNET_SOCKET', 'STATE_DIRECTORY', 'MY_NODE_OPTIONS', 'LANG']
   const environment = Object.fromEntries([...steers, ...others, ...harmless].map((name) => [name, 'x']))
   t.deepEqual(steering(environment).sort(), [...steers, ...others].sort())
@@ -280,7 +300,11 @@ test('the daemon starts anew without what steers Node, with its words and all el
     NODE_OPTIONS: `--require=${steer}`,
   }
   const command = ['--require', look, `${root}packages/xsknetd/dist/cli.js`, ...words]
-  const { status, stdout, stderr, pid } = spawnSync(process.execPath, command, { encoding: 'utf8', env, timeout: 20_000 })
+  const { status, stdout, stderr, pid } = spawnSync(process.execPath, command, {
+    encoding: 'utf8',
+    env,
+    timeout: 20_000,
+  })
   t.is(status, 2)
   t.regex(stderr, /^xsknetd: the configuration .*none\.toml cannot be read\n/)
   const [steered, first = '', second = '', ...more] = stdout.trim().split('\n')
@@ -291,10 +315,14 @@ test('the daemon starts anew without what steers Node, with its words and all el
 })
 
 test('the daemon does not run while Node’s inspector is open', (t) => {
-  const { status, stderr } = spawnSync(process.execPath, ['--inspect=0', `${root}packages/xsknetd/dist/cli.js`, 'run'], {
-    encoding: 'utf8',
-    timeout: 20_000,
-  })
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ['--inspect=0', `${root}packages/xsknetd/dist/cli.js`, 'run'],
+    {
+      encoding: 'utf8',
+      timeout: 20_000,
+    },
+  )
   t.is(status, 2)
   t.regex(stderr, /xsknetd: the daemon does not run while Node’s inspector is open at ws:\/\/127\.0\.0\.1:\d+/)
   t.regex(stderr, /\n {2}hint: `--inspect=0` opens it: start Node without\.\n/)
@@ -303,5 +331,8 @@ test('the daemon does not run while Node’s inspector is open', (t) => {
 test('where NODE_OPTIONS opens the inspector, the refusal names that', (t) => {
   const { status, stderr } = cli(['run'], { NODE_OPTIONS: '--no-warnings --inspect=0' })
   t.is(status, 2)
-  t.regex(stderr, /\n {2}hint: NODE_OPTIONS opens it: start the daemon without .* It is `--no-warnings --inspect=0`\.\n/)
+  t.regex(
+    stderr,
+    /\n {2}hint: NODE_OPTIONS opens it: start the daemon without .* It is `--no-warnings --inspect=0`\.\n/,
+  )
 })

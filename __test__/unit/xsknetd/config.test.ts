@@ -3,9 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { XsknetError } from 'xsknet'
-import { systemAccounts } from '../../../packages/xsknetd/src/accounts.js'
-import { exampleConfiguration, usage } from '../../../packages/xsknetd/src/command-line.js'
-import { checkConfiguration, readConfiguration, type Settings } from '../../../packages/xsknetd/src/config.js'
+import { exampleConfiguration, usage } from '../../../packages/xsknetd/src/cli/command-line.js'
+import { systemAccounts } from '../../../packages/xsknetd/src/configuration/accounts.js'
+import {
+  checkConfiguration,
+  readConfiguration,
+  type Settings,
+} from '../../../packages/xsknetd/src/configuration/configuration.js'
 import { root } from '../../helpers/workspace.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'xsknetd-config-'))
@@ -110,13 +114,19 @@ for (const [memory, bytes] of [
   ['"3 KiB"', 3072],
   ['"7B"', 7],
 ] as const) {
-  test(`memory = ${memory} is ${bytes} bytes`, (t) => t.is(read(`${GRANT}memory = ${memory}\n`).grants[0]?.memory, bytes))
+  test(`memory = ${memory} is ${bytes} bytes`, (t) =>
+    t.is(read(`${GRANT}memory = ${memory}\n`).grants[0]?.memory, bytes))
 }
 
 const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   ['no TOML', '[daemon]\nuplinks = [eth0]\n', /\.toml:2 is no TOML: /, { line: 2 }],
   ['a key twice', '[daemon]\nlog = "text"\nlog = "json"\n', /\.toml:3 is no TOML/, { line: 3 }],
-  ['an unknown table', '[deamon]\n', /:1: `deamon`: there is no such key; did you mean `daemon`\?$/, { key: 'deamon', line: 1 }],
+  [
+    'an unknown table',
+    '[deamon]\n',
+    /:1: `deamon`: there is no such key; did you mean `daemon`\?$/,
+    { key: 'deamon', line: 1 },
+  ],
   [
     'an unknown key',
     '[daemon]\n\nuplink = ["eth0"]\n',
@@ -131,9 +141,21 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
     { key: 'grant[0].adresses', line: 4 },
   ],
   ['a key in other letters', `${GRANT}innertags = true\n`, /:5: `innertags` of .*; did you mean `innerTags`\?$/],
-  ['a key that resembles none', `${GRANT}colour = "red"\n`, /:5: `colour` of the 1st \[\[grant\]\]: there is no such key$/],
-  ['a card twice', '[daemon]\nuplinks = ["eth0", "eth1", "eth0"]\n', /:2: `daemon.uplinks`: it names the card eth0 twice$/],
-  ['no memory', `${GRANT}memory = 0\n`, /:5: `memory` of .*: it has to be a number of bytes from 1 on, or one like "64MiB"/],
+  [
+    'a key that resembles none',
+    `${GRANT}colour = "red"\n`,
+    /:5: `colour` of the 1st \[\[grant\]\]: there is no such key$/,
+  ],
+  [
+    'a card twice',
+    '[daemon]\nuplinks = ["eth0", "eth1", "eth0"]\n',
+    /:2: `daemon.uplinks`: it names the card eth0 twice$/,
+  ],
+  [
+    'no memory',
+    `${GRANT}memory = 0\n`,
+    /:5: `memory` of .*: it has to be a number of bytes from 1 on, or one like "64MiB"/,
+  ],
   ...(
     [
       ['127.0.0.1', 'loopback'],
@@ -150,9 +172,17 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
     GRANT.replace('192.0.2.8/29', address),
     new RegExp(`:4: \`addresses\\[0\\]\` of the 1st [^:]*: \`${address}\` is ${what}, which no port may have: grant`),
   ]),
-  ['no list of cards', '[daemon]\nuplinks = "eth0"\n', /:2: `daemon.uplinks`: it has to be a list of cards, such as \["eth0"\]/],
+  [
+    'no list of cards',
+    '[daemon]\nuplinks = "eth0"\n',
+    /:2: `daemon.uplinks`: it has to be a list of cards, such as \["eth0"\]/,
+  ],
   ['an empty list of cards', '[daemon]\nuplinks = []\n', /`daemon.uplinks`: .* not empty/],
-  ['a card that is none', '[daemon]\nuplinks = ["eth0", "eth0/1"]\n', /:2: `daemon.uplinks\[1\]`: it has to be a card's name/],
+  [
+    'a card that is none',
+    '[daemon]\nuplinks = ["eth0", "eth0/1"]\n',
+    /:2: `daemon.uplinks\[1\]`: it has to be a card's name/,
+  ],
   ['a mode', '[daemon]\nmode = "fast"\n', /:2: `daemon.mode`: it has to be "unspecified" or "native" or "skb" or "hw"/],
   ['a format', '[daemon]\nlog = "xml"\n', /`daemon.log`: it has to be "text" or "json"/],
   [
@@ -220,16 +250,28 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   ],
   ['more memory than there is', `${GRANT}memory = "999999999999GiB"\n`, /`memory` of the 1st \[\[grant\]\]/],
   ['half a right', `${GRANT}routing = 1\n`, /:5: `routing` of the 1st \[\[grant\]\]: it has to be true or false/],
-  ['tags by name', `${GRANT}innerTags = "yes"\n`, /:5: `innerTags` of the 1st \[\[grant\]\]: it has to be true or false/],
+  [
+    'tags by name',
+    `${GRANT}innerTags = "yes"\n`,
+    /:5: `innerTags` of the 1st \[\[grant\]\]: it has to be true or false/,
+  ],
   ['a wait', `${GRANT}busyPoll = 50\n`, /:5: `busyPoll` of the 1st \[\[grant\]\]: it has to be true or false/],
   ['pages', `${GRANT}hugePages = "prefer"\n`, /:5: `hugePages` of the 1st \[\[grant\]\]: it has to be true or false/],
-  ['one rate', `${GRANT}rates = 1000\n`, /:5: `rates` of the 1st \[\[grant\]\]: it has to be a table: \{ broadcast = 1000 \}/],
+  [
+    'one rate',
+    `${GRANT}rates = 1000\n`,
+    /:5: `rates` of the 1st \[\[grant\]\]: it has to be a table: \{ broadcast = 1000 \}/,
+  ],
   [
     'a rate below none',
     `${GRANT}rates = { broadcast = -1 }\n`,
     /:5: `rates.broadcast` of the 1st \[\[grant\]\]: it has to be a number of frames a second from 0 to 4294967295, or "unlimited"/,
   ],
-  ['a rate too high', `${GRANT}rates = { multicast = 4294967296 }\n`, /`rates.multicast` of the 1st \[\[grant\]\]: it has to be/],
+  [
+    'a rate too high',
+    `${GRANT}rates = { multicast = 4294967296 }\n`,
+    /`rates.multicast` of the 1st \[\[grant\]\]: it has to be/,
+  ],
   ['half a frame', `${GRANT}rates = { multicast = 0.5 }\n`, /`rates.multicast` of the 1st \[\[grant\]\]: it has to be/],
   [
     'a rate in words',
@@ -333,7 +375,9 @@ test('a program gives the same as objects, and gets the same errors', (t) => {
   t.is(grants[0]?.pinned, false)
   const wrong = { user: 'alice', uplinks: ['eth0'], addresses: ['192.0.2.1'], port: 3 }
   t.throws(() => checkConfiguration({ uplinks: ['eth0'], mode: 'fast' as never }), { message: /^`mode`: it has to be/ })
-  t.throws(() => checkConfiguration({ uplinks: ['eth0'], port: 3 } as never), { message: /^`port`: there is no such key/ })
+  t.throws(() => checkConfiguration({ uplinks: ['eth0'], port: 3 } as never), {
+    message: /^`port`: there is no such key/,
+  })
   t.throws(() => checkConfiguration({ uplinks: ['eth0'], grants: [wrong] }, accounts), {
     message: /`grants\[0\].port`: there is no such key/,
   })

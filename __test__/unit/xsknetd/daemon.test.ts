@@ -1,11 +1,15 @@
 import test from 'ava'
 import { XsknetError } from 'xsknet'
-import { type Configuration, checkConfiguration, readConfiguration } from '../../../packages/xsknetd/src/config.js'
-import { launch, regrant } from '../../../packages/xsknetd/src/daemon.js'
-import type { Swept } from '../../../packages/xsknetd/src/ground.js'
-import type { Machine } from '../../../packages/xsknetd/src/native.js'
-import { reloader } from '../../../packages/xsknetd/src/reload.js'
-import type { Wire } from '../../../packages/xsknetd/src/wire.js'
+import { reloader } from '../../../packages/xsknetd/src/cli/reloader.js'
+import {
+  type Configuration,
+  checkConfiguration,
+  readConfiguration,
+} from '../../../packages/xsknetd/src/configuration/configuration.js'
+import { launch, regrant } from '../../../packages/xsknetd/src/daemon/daemon.js'
+import type { Swept } from '../../../packages/xsknetd/src/platform/instance.js'
+import type { Machine } from '../../../packages/xsknetd/src/platform/native.js'
+import type { Wire } from '../../../packages/xsknetd/src/platform/transport.js'
 import { ALICE, BOB, FakeGround, FakeWire, grant, Record, ROOT, refusal } from './fakes.js'
 
 function setUp() {
@@ -28,14 +32,24 @@ function setUp() {
       closeNow: () => void did.push('unlistenNow'),
     }),
   }
-  const configuration = { ...readConfiguration({ uplinks: ['eth0', 'eth1'], instance: 'lab', mode: 'skb' }), grants: [grant()] }
+  const configuration = {
+    ...readConfiguration({ uplinks: ['eth0', 'eth1'], instance: 'lab', mode: 'skb' }),
+    grants: [grant()],
+  }
   const client = async (who = ALICE) => {
     const wire = new FakeWire(who)
     connect(wire)
     await wire.result('hello', { client: 'test' })
     return wire
   }
-  return { did, ground, record, machine, client, start: async () => (await launch(configuration, record.log, machine)).unref() }
+  return {
+    did,
+    ground,
+    record,
+    machine,
+    client,
+    start: async () => (await launch(configuration, record.log, machine)).unref(),
+  }
 }
 
 test('the socket comes last, and then the daemon is ready', async (t) => {
@@ -150,25 +164,28 @@ test('what was left by the dead is told, and what could not be undone of it keep
   t.deepEqual(record.of('sweep-failed'), [{ instance: 'embedded-3-0', message: 'it is busy' }])
 })
 
-test.serial('an exit closes what is open, at once and the socket first, and nothing that was closed before', async (t) => {
-  const listeners = process.listenerCount('exit')
-  const { did, record, machine, start } = setUp()
-  await (await start()).close()
-  machine.refuses = refusal('ERR_XSKNET_INSTANCE_RUNNING')
-  await t.throwsAsync(start())
-  t.is(process.listenerCount('exit'), listeners)
+test.serial(
+  'an exit closes what is open, at once and the socket first, and nothing that was closed before',
+  async (t) => {
+    const listeners = process.listenerCount('exit')
+    const { did, record, machine, start } = setUp()
+    await (await start()).close()
+    machine.refuses = refusal('ERR_XSKNET_INSTANCE_RUNNING')
+    await t.throwsAsync(start())
+    t.is(process.listenerCount('exit'), listeners)
 
-  delete machine.refuses
-  const open = [await start(), await start()]
-  t.is(process.listenerCount('exit'), listeners + 1)
-  did.length = 0
-  const [undoAll] = process.listeners('exit').slice(-1) as [() => void]
-  undoAll()
-  t.deepEqual(did, ['unlistenNow', 'closeNow', 'unlistenNow', 'closeNow'])
-  for (const daemon of open) await daemon.close()
-  t.is(process.listenerCount('exit'), listeners)
-  t.deepEqual(record.of('undo-failed').length, 0)
-})
+    delete machine.refuses
+    const open = [await start(), await start()]
+    t.is(process.listenerCount('exit'), listeners + 1)
+    did.length = 0
+    const [undoAll] = process.listeners('exit').slice(-1) as [() => void]
+    undoAll()
+    t.deepEqual(did, ['unlistenNow', 'closeNow', 'unlistenNow', 'closeNow'])
+    for (const daemon of open) await daemon.close()
+    t.is(process.listenerCount('exit'), listeners)
+    t.deepEqual(record.of('undo-failed').length, 0)
+  },
+)
 
 test('other grants take the place of a daemon’s own: open ports stay, and the socket is made anew where others may come', async (t) => {
   const { did, record, machine, client, start } = setUp()
@@ -176,7 +193,10 @@ test('other grants take the place of a daemon’s own: open ports stay, and the 
   const alice = await client()
   await alice.result('openPort', { port: { uplink: 'eth0', addresses: ['192.0.2.10'] } })
   const bob = await client(BOB)
-  t.is(await bob.refusal('openPort', { port: { uplink: 'eth0', addresses: ['192.0.2.11'] } }), 'ERR_XSKNET_NOT_PERMITTED')
+  t.is(
+    await bob.refusal('openPort', { port: { uplink: 'eth0', addresses: ['192.0.2.11'] } }),
+    'ERR_XSKNET_NOT_PERMITTED',
+  )
   did.length = 0
 
   await regrant(daemon, [grant({ holder: { uid: BOB.uid }, uplinks: ['eth0', 'eth9'] })])
@@ -184,7 +204,10 @@ test('other grants take the place of a daemon’s own: open ports stay, and the 
   t.deepEqual(machine.trusted, [BOB.uid])
   t.deepEqual(record.of('grant-without-uplink').at(-1), { grant: 'the 1st [[grant]] of test.toml', uplinks: ['eth9'] })
   await bob.result('openPort', { port: { uplink: 'eth0', addresses: ['192.0.2.11'] } })
-  t.is(await alice.refusal('openPort', { port: { uplink: 'eth0', addresses: ['192.0.2.12'] } }), 'ERR_XSKNET_NOT_PERMITTED')
+  t.is(
+    await alice.refusal('openPort', { port: { uplink: 'eth0', addresses: ['192.0.2.12'] } }),
+    'ERR_XSKNET_NOT_PERMITTED',
+  )
   t.deepEqual(alice.events, [])
   t.false(alice.closed)
 
@@ -212,7 +235,10 @@ test('a configuration is read again: a bad one changes nothing, and what only a 
 
   configurations.push(refusal('ERR_XSKNET_CONFIGURATION_INVALID', 'x.toml:3: `daemon.mode`: wrong'))
   await reload()
-  t.like(record.of('reload-refused')[0], { code: 'ERR_XSKNET_CONFIGURATION_INVALID', message: 'x.toml:3: `daemon.mode`: wrong' })
+  t.like(record.of('reload-refused')[0], {
+    code: 'ERR_XSKNET_CONFIGURATION_INVALID',
+    message: 'x.toml:3: `daemon.mode`: wrong',
+  })
   const alice = await client()
   await alice.result('openPort', { port: { uplink: 'eth0', addresses: ['192.0.2.10'] } })
 

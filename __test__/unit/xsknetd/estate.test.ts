@@ -2,8 +2,8 @@ import { mock } from 'node:test'
 import test, { type ExecutionContext } from 'ava'
 import { XsknetError } from 'xsknet'
 import type { UplinkInfo } from 'xsknet/protocol'
-import { Estate, type Owner } from '../../../packages/xsknetd/src/estate.js'
-import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
+import type { Credentials } from '../../../packages/xsknetd/src/platform/transport.js'
+import { Estate, type Owner } from '../../../packages/xsknetd/src/ports/port-manager.js'
 import {
   ALICE,
   BOB,
@@ -98,7 +98,10 @@ test('addresses come back with the prefix that was asked for, and link-local one
     const opened = await openPort(uplink, request, terms)
     return { ...opened, info: { ...opened.info, addresses: [...request.addresses, 'fe80::ff:fe00:10'] } }
   }
-  const { info } = await estate.openPort(alice, { uplink: 'eth0', addresses: ['192.0.2.10/24', '2001:DB8:0::10', '192.0.2.11'] })
+  const { info } = await estate.openPort(alice, {
+    uplink: 'eth0',
+    addresses: ['192.0.2.10/24', '2001:DB8:0::10', '192.0.2.11'],
+  })
   t.deepEqual(info.addresses, ['192.0.2.10/24', '2001:db8::10/128', '192.0.2.11/32', 'fe80::ff:fe00:10/64'])
 })
 
@@ -133,14 +136,22 @@ test('what cannot be is refused before what may not be, and tells nothing of a c
   }
   const pinned = estate.openPinnedPort(alice, foreign, new FakeDescriptors(1))
   t.is(await codeOf(t, pinned), 'ERR_XSKNET_LAYOUT_UNFIT')
-  t.like(ground.checked[1]?.[1], { ringSize: 100, frames: 2 ** 20, frameSize: 2048, addresses: ['192.0.2.10'] } as never)
+  t.like(ground.checked[1]?.[1], {
+    ringSize: 100,
+    frames: 2 ** 20,
+    frameSize: 2048,
+    addresses: ['192.0.2.10'],
+  } as never)
   t.deepEqual(ground.checked.map(([uplink]) => uplink), ['eth0', 'eth0', 'eth0', 'eth0']) // biome-ignore format: one line
   for (const uplink of ['eth1', 'eth2']) await codeOf(t, estate.openPort(alice, { ...port, uplink }))
   await codeOf(t, estate.openPort(owner(ROOT), { ...port, uplink: 'eth1' }))
   t.deepEqual(ground.checked.slice(4).map(([uplink]) => uplink), [undefined, undefined, 'eth1']) // biome-ignore format: one line
   // A grant for an address that no host can have would not help.
   ground.failures.clear()
-  t.is(await codeOf(t, estate.openPort(alice, { ...port, addresses: ['198.51.100.255/24'] })), 'ERR_XSKNET_ADDRESS_UNFIT')
+  t.is(
+    await codeOf(t, estate.openPort(alice, { ...port, addresses: ['198.51.100.255/24'] })),
+    'ERR_XSKNET_ADDRESS_UNFIT',
+  )
   t.deepEqual(ground.requests, [])
 })
 
@@ -181,14 +192,18 @@ test('all ports together take no more than the daemon may, root’s included, an
   const [root, bob] = [owner(ROOT), owner(BOB)]
   const huge = estate.openPort(root, { ...port, frames: 2 ** 20, frameSize: 4096, queues: 8 })
   const error = await t.throwsAsync<XsknetError>(huge, { code: 'ERR_XSKNET_LIMIT_REACHED' })
-  t.is(error?.message, 'all ports together have 0 bytes of UMEM and may have 50331648, and 34359738368 more would be beyond that')
+  t.is(
+    error?.message,
+    'all ports together have 0 bytes of UMEM and may have 50331648, and 34359738368 more would be beyond that',
+  )
   t.is(error?.hint, 'Ask for fewer queues, or fewer or smaller frames, close a port, or raise `memory` under [daemon].')
   t.deepEqual(error?.details, { uid: 0, limit: 'memory of all ports', asked: 2 ** 35, most: 48 * MiB, has: 0 })
   t.deepEqual(ground.requests, [])
   await estate.openPort(alice, port)
   await estate.openPort(root, port)
   const { info } = await estate.openPort(bob, port)
-  for (const asks of [owner(ROOT), alice]) t.is(await codeOf(t, estate.openPort(asks, port)), 'ERR_XSKNET_LIMIT_REACHED')
+  for (const asks of [owner(ROOT), alice])
+    t.is(await codeOf(t, estate.openPort(asks, port)), 'ERR_XSKNET_LIMIT_REACHED')
   // What others have is told to root alone.
   const refused = await t.throwsAsync<XsknetError>(estate.openPort(alice, port))
   t.is(refused?.message, 'all ports together may have 50331648 bytes of UMEM, and 16777216 more would be beyond that')
@@ -284,7 +299,10 @@ test('what was closed counts until it is undone, and then no more', async (t) =>
 test('the grant says on what terms a port is opened, for root there are none', async (t) => {
   const rates = { broadcast: 5 }
   const { ground, estate, alice, owner } = await setUp({
-    grants: [grant({ ports: 9, routing: true, busyPoll: true, hugePages: true, rates }), grant({ ports: 9, innerTags: true })],
+    grants: [
+      grant({ ports: 9, routing: true, busyPoll: true, hugePages: true, rates }),
+      grant({ ports: 9, innerTags: true }),
+    ],
   })
   await estate.openPort(alice, { ...port, busyPoll: { microseconds: 1, budget: 1 }, hugePages: 'prefer' })
   const { info } = await estate.openPort(owner(ROOT), port)
@@ -348,23 +366,32 @@ test.serial('what a closed port has counts until its sockets are gone, and who n
   t.is(ground.requests.length, 3)
 })
 
-test.serial('who waits for the sockets of closed ports is refused after two seconds, and told what is held', async (t) => {
-  withTimers(t)
-  const { ground, estate, alice } = await withRemains()
-  const refused = t.throwsAsync<XsknetError>(estate.openPort(alice, port))
-  await rest()
-  mock.timers.tick(1999)
-  await rest()
-  t.is(ground.requests.length, 2)
-  mock.timers.tick(1)
-  const error = await refused
-  t.is(error?.code, 'ERR_XSKNET_LIMIT_REACHED')
-  t.like(error?.details, { limit: 'ports', has: 2, lingering: 32 * MiB })
-  t.regex(error?.message ?? '', /; 33554432 bytes are still held by 2 closed ports whose descriptors were not closed$/)
-  t.regex(error?.hint ?? '', /^Close the descriptors of closed ports in every process that has them, or raise `ports`/)
-  ground.free(2)
-  await t.notThrowsAsync(estate.openPort(alice, port))
-})
+test.serial(
+  'who waits for the sockets of closed ports is refused after two seconds, and told what is held',
+  async (t) => {
+    withTimers(t)
+    const { ground, estate, alice } = await withRemains()
+    const refused = t.throwsAsync<XsknetError>(estate.openPort(alice, port))
+    await rest()
+    mock.timers.tick(1999)
+    await rest()
+    t.is(ground.requests.length, 2)
+    mock.timers.tick(1)
+    const error = await refused
+    t.is(error?.code, 'ERR_XSKNET_LIMIT_REACHED')
+    t.like(error?.details, { limit: 'ports', has: 2, lingering: 32 * MiB })
+    t.regex(
+      error?.message ?? '',
+      /; 33554432 bytes are still held by 2 closed ports whose descriptors were not closed$/,
+    )
+    t.regex(
+      error?.hint ?? '',
+      /^Close the descriptors of closed ports in every process that has them, or raise `ports`/,
+    )
+    ground.free(2)
+    await t.notThrowsAsync(estate.openPort(alice, port))
+  },
+)
 
 test.serial('a port that needs all that is held waits until the last of it is gone', async (t) => {
   withTimers(t)
@@ -435,7 +462,8 @@ test('a shared UMEM counts until the last socket on it is gone, and is held by c
   ground.keeps = true
   const first = await estate.openPort(alice, port)
   const second = await estate.openPort(alice, { ...port, umemOf: { port: first.info.port, inFill: [] } })
-  const refused = async () => (await t.throwsAsync<XsknetError>(estate.openPort(alice, { ...port, frames: 8193 })))?.details
+  const refused = async () =>
+    (await t.throwsAsync<XsknetError>(estate.openPort(alice, { ...port, frames: 8193 })))?.details
   await estate.closePort(alice, first.info.port)
   t.like(await refused(), { has: 16 * MiB, lingering: 0 })
   await estate.closePort(alice, second.info.port)

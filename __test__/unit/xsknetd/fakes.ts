@@ -9,18 +9,30 @@ import {
   type UplinkInfo,
   type UplinkStatistics,
 } from 'xsknet/protocol'
-import { Range } from '../../../packages/xsknetd/src/addresses.js'
-import type { Change, Ground, Loss, OpenedPinnedPort, OpenedPort, Terms } from '../../../packages/xsknetd/src/ground.js'
-import type { Log, LogFields } from '../../../packages/xsknetd/src/log.js'
-import type { Grant, Rates } from '../../../packages/xsknetd/src/policy.js'
-import type { Credentials, Descriptors, Wire } from '../../../packages/xsknetd/src/wire.js'
+import type { Log, LogFields } from '../../../packages/xsknetd/src/log/log.js'
+import type {
+  Change,
+  Ground,
+  Loss,
+  OpenedPinnedPort,
+  OpenedPort,
+  Terms,
+} from '../../../packages/xsknetd/src/platform/instance.js'
+import type { Credentials, Descriptors, Wire } from '../../../packages/xsknetd/src/platform/transport.js'
+import { Range } from '../../../packages/xsknetd/src/policy/address.js'
+import type { Grant, Rates } from '../../../packages/xsknetd/src/policy/policy.js'
 
 export const MiB = 2 ** 20
 
 /** More memory than any test asks for. */
 export const PLENTY = { most: 2 ** 40, key: '`memory` under [daemon]' }
 
-export const user = (uid: number, gid = uid, groups: number[] = []): Credentials => ({ pid: 1000 + uid, uid, gid, groups })
+export const user = (uid: number, gid = uid, groups: number[] = []): Credentials => ({
+  pid: 1000 + uid,
+  uid,
+  gid,
+  groups,
+})
 export const ROOT = user(0)
 export const ALICE = user(1001)
 export const BOB = user(1002)
@@ -94,7 +106,14 @@ export class FakeDescriptors implements Descriptors {
 }
 
 const counters = { seen: 0, passed: 0, toPort: 0, toUplink: 0, toSocket: 0, dropped: {} }
-const socket = { rxDropped: 0, rxInvalidDescs: 0, txInvalidDescs: 0, rxRingFull: 0, rxFillRingEmptyDescs: 0, txRingEmptyDescs: 0 }
+const socket = {
+  rxDropped: 0,
+  rxInvalidDescs: 0,
+  txInvalidDescs: 0,
+  rxRingFull: 0,
+  rxFillRingEmptyDescs: 0,
+  txRingEmptyDescs: 0,
+}
 const pair = { innerTransmitDrops: 0, outerTransmitDrops: 0, outerRefusedRedirects: 0 }
 export const noStatistics: UplinkStatistics = {
   program: counters,
@@ -433,4 +452,5 @@ export async function until(what: string, holds: () => boolean): Promise<void> {
   throw new Error(`it did not come to ${what}`)
 }
 
-export const refusal = (code: ConstructorParameters<typeof XsknetError>[0], message = 'no') => new XsknetError(code, message)
+export const refusal = (code: ConstructorParameters<typeof XsknetError>[0], message = 'no') =>
+  new XsknetError(code, message)

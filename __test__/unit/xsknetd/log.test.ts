@@ -1,5 +1,5 @@
 import test from 'ava'
-import { Damper, type LogFields, lineLog } from '../../../packages/xsknetd/src/log.js'
+import { Damper, type LogFields, lineLog } from '../../../packages/xsknetd/src/log/log.js'
 
 const at = () => new Date('2026-11-22T12:00:00.000Z')
 function written(format: 'text' | 'json', event: string, fields: LogFields): string {

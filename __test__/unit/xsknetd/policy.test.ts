@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { XsknetError, type XsknetErrorCode } from 'xsknet'
-import { readAddress } from '../../../packages/xsknetd/src/addresses.js'
-import { readConfiguration } from '../../../packages/xsknetd/src/config.js'
-import { type Grant, type Holding, mayUse, permit, type Wish } from '../../../packages/xsknetd/src/policy.js'
-import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
+import { readConfiguration } from '../../../packages/xsknetd/src/configuration/configuration.js'
+import type { Credentials } from '../../../packages/xsknetd/src/platform/transport.js'
+import { readAddress } from '../../../packages/xsknetd/src/policy/address.js'
+import { type Grant, type Holding, mayUse, permit, type Wish } from '../../../packages/xsknetd/src/policy/policy.js'
 import { ALICE, BOB, grant, MiB, ROOT, user } from './fakes.js'
 
 const wish = ({
@@ -143,7 +143,11 @@ const rows: Row[] = [
   },
   { what: 'the longest rings for root', grants: [], who: ROOT, wish: wish({ ringSize: 65_536 }) },
   { what: 'eight queues for root', grants: [], who: ROOT, wish: wish({ queues: 8 }) },
-  { what: 'a pinned port that was granted', grants: [grant({ pinned: true })], wish: wish({ pinned: true, memory: 0 }) },
+  {
+    what: 'a pinned port that was granted',
+    grants: [grant({ pinned: true })],
+    wish: wish({ pinned: true, memory: 0 }),
+  },
   { what: 'a brokered port where pinned ones were granted', grants: [grant({ pinned: true })] },
   { what: 'a pinned port for root', grants: [], who: ROOT, wish: wish({ pinned: true, memory: 0 }) },
   {
@@ -161,10 +165,20 @@ const rows: Row[] = [
     details: { limit: 'ports' },
   },
   { what: 'busy polling that was granted', grants: [grant({ busyPoll: true })], wish: wish({ busyPoll: true }) },
-  { what: 'busy polling that was not', wish: wish({ busyPoll: true }), refused: NOT_PERMITTED, details: { busyPoll: true } },
+  {
+    what: 'busy polling that was not',
+    wish: wish({ busyPoll: true }),
+    refused: NOT_PERMITTED,
+    details: { busyPoll: true },
+  },
   { what: 'busy polling for root', grants: [], who: ROOT, wish: wish({ busyPoll: true, hugePages: true }) },
   { what: 'huge pages that were granted', grants: [grant({ hugePages: true })], wish: wish({ hugePages: true }) },
-  { what: 'huge pages that were not', wish: wish({ hugePages: true }), refused: NOT_PERMITTED, details: { hugePages: true } },
+  {
+    what: 'huge pages that were not',
+    wish: wish({ hugePages: true }),
+    refused: NOT_PERMITTED,
+    details: { hugePages: true },
+  },
   {
     what: 'busy polling by one grant and huge pages by another',
     grants: [grant({ busyPoll: true }), grant({ hugePages: true })],

@@ -1,10 +1,10 @@
 import { mock } from 'node:test'
 import test from 'ava'
 import { type Failure, RELEASE, type Result, readReply } from 'xsknet/protocol'
-import { Estate } from '../../../packages/xsknetd/src/estate.js'
-import { Server, wireLimits } from '../../../packages/xsknetd/src/server.js'
-import { speakerOf, trustOf } from '../../../packages/xsknetd/src/trust.js'
-import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
+import type { Credentials } from '../../../packages/xsknetd/src/platform/transport.js'
+import { speakerOf, trustOf } from '../../../packages/xsknetd/src/policy/trust.js'
+import { Estate } from '../../../packages/xsknetd/src/ports/port-manager.js'
+import { Server, wireLimits } from '../../../packages/xsknetd/src/server/server.js'
 import { ALICE, FakeGround, FakeWire, grant, MiB, PLENTY, Record, ROOT, refusal, until, user } from './fakes.js'
 
 async function setUp() {
@@ -61,7 +61,10 @@ test('every operation is answered', async (t) => {
   t.is((await wire.result<Result<'ports'>>('ports')).ports.length, 1)
   t.deepEqual((await wire.result<Result<'ports'>>('ports', { after: 1 })).ports, [])
   t.is((await wire.result<Result<'portStatistics'>>('portStatistics', { port: 1 })).statistics.guard.seen, 0)
-  t.is((await wire.result<Result<'uplinkStatistics'>>('uplinkStatistics', { uplink: 'eth0' })).statistics.program.seen, 0)
+  t.is(
+    (await wire.result<Result<'uplinkStatistics'>>('uplinkStatistics', { uplink: 'eth0' })).statistics.program.seen,
+    0,
+  )
   t.deepEqual(await wire.result('closePort', { port: 1 }), {})
   const pinned = await wire.result<Result<'openPinnedPort'>>('openPinnedPort', { port }, 1)
   t.like(pinned, { info: { port: 2 }, pinned: { device: 'i2', queue: 0 } })
@@ -73,8 +76,15 @@ test('every operation is answered', async (t) => {
 
 const utf8 = new TextEncoder()
 const UNEXPECTED = 'ERR_XSKNET_UNEXPECTED_DESCRIPTORS'
-const pinnedRequest = '{"version":1,"id":7,"operation":"openPinnedPort","port":{"uplink":"eth0","addresses":["192.0.2.10"]}}'
-const violations: [what: string, message: string | Uint8Array | null, code: string, id: number | null, descriptors?: number][] = [
+const pinnedRequest =
+  '{"version":1,"id":7,"operation":"openPinnedPort","port":{"uplink":"eth0","addresses":["192.0.2.10"]}}'
+const violations: [
+  what: string,
+  message: string | Uint8Array | null,
+  code: string,
+  id: number | null,
+  descriptors?: number,
+][] = [
   ['no JSON', '{', 'ERR_XSKNET_MESSAGE_MALFORMED', null],
   ['no UTF-8', Uint8Array.of(0xff, 0xfe), 'ERR_XSKNET_MESSAGE_MALFORMED', null],
   ['no object', '[1]', 'ERR_XSKNET_MESSAGE_MALFORMED', null],
@@ -89,7 +99,13 @@ const violations: [what: string, message: string | Uint8Array | null, code: stri
   ['a pinned port without its namespace', pinnedRequest, UNEXPECTED, 7],
   ['a pinned port with two', pinnedRequest, UNEXPECTED, 7, 2],
   ['a pinned port with all that fit', pinnedRequest, UNEXPECTED, 7, 253],
-  ['a port with one', '{"version":1,"id":7,"operation":"openPort","port":{"uplink":"eth0","addresses":[]}}', UNEXPECTED, 7, 1],
+  [
+    'a port with one',
+    '{"version":1,"id":7,"operation":"openPort","port":{"uplink":"eth0","addresses":[]}}',
+    UNEXPECTED,
+    7,
+    1,
+  ],
   ['too long, with a descriptor', null, 'ERR_XSKNET_MESSAGE_TOO_LONG', null, 1],
   ['no JSON, with a descriptor', '{', 'ERR_XSKNET_MESSAGE_MALFORMED', null, 1],
   ['a second hello', '{"version":1,"id":7,"operation":"hello","client":"x"}', 'ERR_XSKNET_HELLO_MISSING', 7],
@@ -260,7 +276,9 @@ for (const [theirs, client, older, update] of [
     t.is(code, 'ERR_XSKNET_PROTOCOL_VERSION')
     t.regex(
       message,
-      new RegExp(`^the client speaks version ${theirs} .* this daemon \\(release ${RELEASE}\\) version 1: the ${older} is`),
+      new RegExp(
+        `^the client speaks version ${theirs} .* this daemon \\(release ${RELEASE}\\) version 1: the ${older} is`,
+      ),
     )
     t.is(hint, update)
     t.deepEqual(details, { theirs, ours: 1, older, release: RELEASE })
@@ -305,7 +323,10 @@ test('a list of ports too long for a message comes in pages, complete and in ord
   const { greeted } = await setUp()
   const wire = await greeted(user(0))
   // 64 long addresses and a long name a port: each takes about 3 kB of the 64 KiB.
-  const addresses = Array.from({ length: 64 }, (_, at) => `2001:db8:1111:2222:3333:4444:5555:${(0x1000 + at).toString(16)}`)
+  const addresses = Array.from(
+    { length: 64 },
+    (_, at) => `2001:db8:1111:2222:3333:4444:5555:${(0x1000 + at).toString(16)}`,
+  )
   for (let at = 0; at < 60; at++)
     await wire.result('openPort', { port: { uplink: 'eth0', addresses, name: `${at}`.padEnd(64, '-') } })
   const seen: number[] = []
@@ -396,7 +417,10 @@ test('of a message that is too long, the most is told that this client may send'
   wire.longest = 4096
   wire.deliver(null, 5000)
   const answer = await wire.answer(null)
-  t.like('error' in answer && answer.error, { code: 'ERR_XSKNET_MESSAGE_TOO_LONG', details: { length: 5000, most: 4096 } })
+  t.like('error' in answer && answer.error, {
+    code: 'ERR_XSKNET_MESSAGE_TOO_LONG',
+    details: { length: 5000, most: 4096 },
+  })
   t.true(wire.closed)
 })
 
@@ -457,6 +481,9 @@ for (const [who, speaker] of [
       grant({ pinned: true }),
     ]
     t.is(speakerOf(trustOf(grants), who), speaker)
-    t.deepEqual(trustOf(grants), { trusted: { uids: [1001], gids: [70, 71] }, descriptors: { uids: [1001], gids: [70] } })
+    t.deepEqual(trustOf(grants), {
+      trusted: { uids: [1001], gids: [70, 71] },
+      descriptors: { uids: [1001], gids: [70] },
+    })
   })
 }

@@ -4,4 +4,4 @@
 // Node opens its inspector at SIGUSR1 unless somebody listens: any user of the machine could then run code as root by it.
 process.on('SIGUSR1', () => {})
 
-import('./main.js').then(({ main }) => main())
+import('./cli/main.js').then(({ main }) => main())

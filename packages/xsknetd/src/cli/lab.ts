@@ -4,9 +4,9 @@
  * @module
  */
 import { existsSync, realpathSync } from 'node:fs'
-import { socketOf } from './config.js'
-import { isSea } from './sea.js'
-import { quoted } from './shell.js'
+import { socketOf } from '../configuration/configuration.js'
+import { quoted } from '../runtime/shell.js'
+import { isSea } from '../runtime/single-executable.js'
 
 /** A machine of a lab, and its end of the wire. */
 export interface LabMachine {

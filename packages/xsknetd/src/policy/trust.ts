@@ -1,5 +1,5 @@
+import type { Credentials } from '../platform/transport.js'
 import type { Grant } from './policy.js'
-import type { Credentials } from './wire.js'
 
 /** Users, by their ids and by groups that they are in. */
 export interface Party {

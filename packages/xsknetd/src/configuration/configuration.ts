@@ -4,12 +4,12 @@ import * as v from 'valibot'
 import { XsknetError } from 'xsknet'
 import { slipIn } from 'xsknet/internal'
 import { MAX_QUEUES } from 'xsknet/protocol'
+import type { LogFormat } from '../log/log.js'
+import type { UplinkMode } from '../platform/instance.js'
+import { Range } from '../policy/address.js'
+import type { MemoryBound } from '../policy/memory-limit.js'
+import { type Grant, MAX_RING_SIZE, type Rates, RING_SIZE } from '../policy/policy.js'
 import { type Accounts, systemAccounts } from './accounts.js'
-import { Range } from './addresses.js'
-import type { UplinkMode } from './ground.js'
-import type { LogFormat } from './log.js'
-import type { MemoryBound } from './memory.js'
-import { type Grant, MAX_RING_SIZE, type Rates, RING_SIZE } from './policy.js'
 
 /** What a user, or a group, may have, as it is written down. */
 export interface GrantOptions {
@@ -152,7 +152,10 @@ const vlan = v.custom<number | 'untagged'>(
 )
 const ports = v.custom<number>((value) => whole(value, 1, 0xffff), 'it has to be a number from 1 to 65535')
 const queues = v.custom<number>((value) => whole(value, 1, MAX_QUEUES), `it has to be a number from 1 to ${MAX_QUEUES}`)
-const ringSize = v.custom<number>((value) => whole(value, 1, MAX_RING_SIZE), `it has to be a number from 1 to ${MAX_RING_SIZE}`)
+const ringSize = v.custom<number>(
+  (value) => whole(value, 1, MAX_RING_SIZE),
+  `it has to be a number from 1 to ${MAX_RING_SIZE}`,
+)
 const yes = v.boolean('it has to be true or false')
 /** Frames a second that a port may send of each kind, unless it is said. */
 const RATE = 1000
@@ -165,7 +168,10 @@ const rate = v.optional(
 )
 const rates = v.pipe(
   v.optional(
-    v.strictObject({ broadcast: rate, multicast: rate, unknownUnicast: rate }, 'it has to be a table: { broadcast = 1000 }'),
+    v.strictObject(
+      { broadcast: rate, multicast: rate, unknownUnicast: rate },
+      'it has to be a table: { broadcast = 1000 }',
+    ),
     {},
   ),
   v.transform((rates): Rates => Object.fromEntries(Object.entries(rates).filter(([, value]) => value !== 'unlimited'))),
@@ -226,7 +232,10 @@ const grantSchema = (accounts: Accounts) => {
       hugePages: v.optional(yes, false),
       rates,
     }),
-    v.check(({ user, group }) => (user === undefined) !== (group === undefined), 'it has to name either a `user` or a `group`'),
+    v.check(
+      ({ user, group }) => (user === undefined) !== (group === undefined),
+      'it has to name either a `user` or a `group`',
+    ),
   )
 }
 
@@ -235,7 +244,11 @@ const grantSchema = (accounts: Accounts) => {
  *
  * @throws {XsknetError} `ERR_XSKNET_CONFIGURATION_INVALID`, with file, line and key.
  */
-export function readConfiguration(above: Settings, file?: string, accounts: Accounts = systemAccounts()): Configuration {
+export function readConfiguration(
+  above: Settings,
+  file?: string,
+  accounts: Accounts = systemAccounts(),
+): Configuration {
   const source = file === undefined ? undefined : readSource(file)
   const schema = v.strictObject({
     daemon: v.optional(settings, {}),
@@ -386,7 +399,10 @@ function nthGrant(at: number): string {
 
 /** `grant[0].addresses[1]`. */
 function keyOf(path: (string | number)[]): string {
-  return path.reduce<string>((key, next) => (typeof next === 'number' ? `${key}[${next}]` : key ? `${key}.${next}` : next), '')
+  return path.reduce<string>(
+    (key, next) => (typeof next === 'number' ? `${key}[${next}]` : key ? `${key}.${next}` : next),
+    '',
+  )
 }
 
 /**

@@ -1,10 +1,10 @@
 import { XsknetError } from 'xsknet'
 import { encode, MESSAGE_LIMIT, PROTOCOL_VERSION, toFailure } from 'xsknet/protocol'
-import type { Estate } from './estate.js'
-import { Damper, type Log } from './log.js'
+import { Damper, type Log } from '../log/log.js'
+import type { Bounds, Wire, WireLimits } from '../platform/transport.js'
+import { speakerOf, type Trust, trustOf } from '../policy/trust.js'
+import type { Estate } from '../ports/port-manager.js'
 import { helloMissing, type Identity, Session } from './session.js'
-import { speakerOf, type Trust, trustOf } from './trust.js'
-import type { Bounds, Wire, WireLimits } from './wire.js'
 
 const KiB = 1024
 const CONNECTIONS = { root: 64, granted: 16, members: 128, stranger: 4, strangers: 64 }
@@ -78,7 +78,12 @@ export class Server {
   readonly #damper = new Damper()
   readonly #sessions = new Set<Session>()
 
-  constructor(estate: Estate, { daemon, instance }: Pick<Identity, 'daemon' | 'instance'>, log: Log, trust: Trust = trustOf([])) {
+  constructor(
+    estate: Estate,
+    { daemon, instance }: Pick<Identity, 'daemon' | 'instance'>,
+    log: Log,
+    trust: Trust = trustOf([]),
+  ) {
     const ready = performance.now()
     this.#estate = estate
     this.#log = log
@@ -87,7 +92,8 @@ export class Server {
       daemon,
       instance,
       uptime: () => Math.floor((performance.now() - ready) / 1000),
-      clients: ({ uid }) => [...this.#sessions].filter(({ credentials }) => uid === 0 || credentials.uid === uid).length,
+      clients: ({ uid }) =>
+        [...this.#sessions].filter(({ credentials }) => uid === 0 || credentials.uid === uid).length,
     }
   }
 

@@ -4,9 +4,9 @@
  * @module
  */
 import { XsknetError } from 'xsknet'
-import type { Address, Range } from './addresses.js'
-import type { MemoryBound } from './memory.js'
-import type { Credentials } from './wire.js'
+import type { Credentials } from '../platform/transport.js'
+import type { Address, Range } from './address.js'
+import type { MemoryBound } from './memory-limit.js'
 
 /** What a port may do that a grant has to say, and how often. */
 export interface Rights {
@@ -145,7 +145,8 @@ export function unknownUplink(who: Credentials, uplink: string): XsknetError {
 }
 
 function grantsOf(grants: readonly Grant[], { uid, gid, groups }: Credentials): Grant[] {
-  const of = ({ holder }: Grant) => ('uid' in holder ? holder.uid === uid : holder.gid === gid || groups.includes(holder.gid))
+  const of = ({ holder }: Grant) =>
+    'uid' in holder ? holder.uid === uid : holder.gid === gid || groups.includes(holder.gid)
   return grants.filter(of)
 }
 
@@ -175,10 +176,16 @@ function lacks(grant: Grant, wish: Wish): Lack[] {
   if (!grant.uplinks.includes(uplink)) {
     found.push({ key: 'uplinks', what: `the uplink ${uplink}`, line: list('uplinks', [...grant.uplinks, uplink]) })
   }
-  const strange = addresses.filter((address) => !grant.addresses.some((range) => range.has(address))).map(({ ip }) => ip)
+  const strange = addresses
+    .filter((address) => !grant.addresses.some((range) => range.has(address)))
+    .map(({ ip }) => ip)
   if (strange.length > 0) {
     const line = list('addresses', [...grant.addresses.map(String), ...strange])
-    found.push({ key: 'addresses', what: `the ${strange.length === 1 ? 'address' : 'addresses'} ${strange.join(', ')}`, line })
+    found.push({
+      key: 'addresses',
+      what: `the ${strange.length === 1 ? 'address' : 'addresses'} ${strange.join(', ')}`,
+      line,
+    })
   }
   if (!grant.vlans.includes(vlan)) {
     const what = vlan === 'untagged' ? 'untagged frames' : `VLAN ${vlan}`

@@ -1,6 +1,6 @@
 import { readdirSync, statSync } from 'node:fs'
-import { isSea } from './sea.js'
 import { quoted } from './shell.js'
+import { isSea } from './single-executable.js'
 
 /** Where `ip netns` keeps the namespaces that it names. */
 const NAMED = '/run/netns'

@@ -9,8 +9,8 @@ import type {
   UplinkInfo,
   UplinkStatistics,
 } from 'xsknet/protocol'
-import type { Rights } from './policy.js'
-import type { Descriptors } from './wire.js'
+import type { Rights } from '../policy/policy.js'
+import type { Descriptors } from './transport.js'
 
 /** The mode that a card's program is asked for; `unspecified` is the best that the kernel grants. */
 export type UplinkMode = 'native' | 'skb' | 'hw' | 'unspecified'

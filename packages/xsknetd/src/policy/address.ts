@@ -42,7 +42,11 @@ export function readHostAddress(text: string): Address {
     if (bits === first) throw unfit(text, 'it is the address of the network itself', hint)
     if (bits === first + last) throw unfit(text, `it is the broadcast address of ${block}`, hint)
   } else if (bits === first) {
-    throw unfit(text, `all routers of ${block} have it (RFC 4291)`, `The first one of a host is ${write(first + 1n, width)}.`)
+    throw unfit(
+      text,
+      `all routers of ${block} have it (RFC 4291)`,
+      `The first one of a host is ${write(first + 1n, width)}.`,
+    )
   }
   return { ip, prefix }
 }
@@ -155,7 +159,10 @@ function toBits(ip: string, width: number): bigint {
 function write(bits: bigint, width: number): string {
   const size = width === 32 ? 8n : 16n
   const count = width === 32 ? 4 : 8
-  const parts = Array.from({ length: count }, (_, at) => (bits >> (size * BigInt(count - 1 - at))) & ((1n << size) - 1n))
+  const parts = Array.from(
+    { length: count },
+    (_, at) => (bits >> (size * BigInt(count - 1 - at))) & ((1n << size) - 1n),
+  )
   return width === 32 ? parts.join('.') : canonical(parts.map((part) => part.toString(16)).join(':'), width)
 }
 

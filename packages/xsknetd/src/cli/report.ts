@@ -26,7 +26,10 @@ export interface Version {
 export function versionReport({ version, protocol, node, objects }: Version): string {
   const lines = [`xsknetd ${version}`, `protocol ${protocol}`, `node ${node}`]
   if (objects instanceof Error) return [...lines, `BPF objects are not at hand: ${objects.message}`].join('\n')
-  const rows = objects.map(({ name, bytes }) => [`  ${name}`, createHash('sha256').update(bytes).digest('hex').slice(0, 12)])
+  const rows = objects.map(({ name, bytes }) => [
+    `  ${name}`,
+    createHash('sha256').update(bytes).digest('hex').slice(0, 12),
+  ])
   return [...lines, table(['BPF objects', 'SHA-256'], rows)].join('\n')
 }
 
@@ -75,7 +78,13 @@ function program(hop: string, { seen, passed, toPort, toUplink, toSocket, droppe
   return { hop, seen, onward: { host: passed, port: toPort, uplink: toUplink, socket: toSocket }, lost: dropped }
 }
 
-function uplinkHops({ program: counters, unattributed, transmitDrops, refusedRedirects, closed }: UplinkStatistics): Hop[] {
+function uplinkHops({
+  program: counters,
+  unattributed,
+  transmitDrops,
+  refusedRedirects,
+  closed,
+}: UplinkStatistics): Hop[] {
   const gone = portHops(closed).map((hop) => ({ ...hop, hop: `closed: ${hop.hop}` }))
   return [
     program('uplink program', counters),
@@ -128,7 +137,9 @@ function hops(all: readonly Hop[]): string {
 }
 
 function parts(counts: Record<string, number | null>, before = ''): string[] {
-  return Object.entries(counts).flatMap(([what, count]) => (count === 0 ? [] : [`${before}${what} ${count ?? 'not counted'}`]))
+  return Object.entries(counts).flatMap(([what, count]) =>
+    count === 0 ? [] : [`${before}${what} ${count ?? 'not counted'}`],
+  )
 }
 
 function sum(counts: Record<string, number | null>): number {

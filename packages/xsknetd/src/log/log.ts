@@ -91,6 +91,8 @@ function shorten(text: string): string {
 /** Part of what is logged was chosen by clients: nothing in it may move a terminal's cursor or turn its text around. */
 function plain(json: string): string {
   return json.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (hidden) =>
-    Array.from({ length: hidden.length }, (_, at) => `\\u${hidden.charCodeAt(at).toString(16).padStart(4, '0')}`).join(''),
+    Array.from({ length: hidden.length }, (_, at) => `\\u${hidden.charCodeAt(at).toString(16).padStart(4, '0')}`).join(
+      '',
+    ),
   )
 }

@@ -1,7 +1,7 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import { XsknetError } from 'xsknet'
 import { nearest } from 'xsknet/internal'
-import { type Settings, socketOf } from './config.js'
+import { type Settings, socketOf } from '../configuration/configuration.js'
 import { DEFAULT_LAB } from './lab.js'
 
 /** What somebody wants of the executable. */
@@ -111,7 +111,8 @@ export function readCommandLine(words: readonly string[]): Command {
   }
   if (command === 'lab') {
     const { name = DEFAULT_LAB, down = false } = values as LabValues
-    if (!/^[\w-]{1,32}$/.test(name)) throw wrong(`\`${name}\` is no name for a lab: 1 to 32 letters, digits, \`-\` and \`_\``)
+    if (!/^[\w-]{1,32}$/.test(name))
+      throw wrong(`\`${name}\` is no name for a lab: 1 to 32 letters, digits, \`-\` and \`_\``)
     return { command, name, down }
   }
   const { socket, instance, json = false } = values as AskingValues
@@ -119,7 +120,11 @@ export function readCommandLine(words: readonly string[]): Command {
   const asked = { socket: socket ?? (instance === undefined ? undefined : socketOf(instance)), json }
   if (command !== 'stats') return { command, ...asked }
   const [of] = positionals
-  return { command, ...asked, of: of === undefined ? undefined : /^\d{1,10}$/.test(of) ? { port: Number(of) } : { name: of } }
+  return {
+    command,
+    ...asked,
+    of: of === undefined ? undefined : /^\d{1,10}$/.test(of) ? { port: Number(of) } : { name: of },
+  }
 }
 
 /** The values are not checked here, but with those of the file. */

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { failed } from 'xsknet/internal'
 import type { Failure, UplinkStatistics } from 'xsknet/protocol'
-import { type Binding, type binding, loadBinding } from './binding.js'
-import type { Change, Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './ground.js'
-import type { Lab } from './lab.js'
-import { hintOnMounts } from './mounts.js'
-import { checkStateFolder } from './state.js'
-import type { Party } from './trust.js'
-import type { Credentials, Descriptors, Listener, Wire } from './wire.js'
+import { type Binding, type binding, loadBinding } from '../binding.js'
+import type { Lab } from '../cli/lab.js'
+import type { Party } from '../policy/trust.js'
+import { hintOnMounts } from '../runtime/mount-hint.js'
+import { checkStateFolder } from '../runtime/state-folder.js'
+import type { Change, Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './instance.js'
+import type { Credentials, Descriptors, Listener, Wire } from './transport.js'
 
 export type PinnedSocketRequest = binding.PinnedSocketRequest
 
@@ -67,7 +67,9 @@ class NativeListener implements Listener {
   listen(...[path, everybody, limits, onConnection]: Parameters<Listener['listen']>) {
     const { trusted, descriptors } = limits
     const copied = { ...limits, trusted: copyOf(trusted), descriptors: copyOf(descriptors) }
-    return typed(() => this.#server.listen(path, everybody, copied, (connection) => onConnection(new NativeWire(connection))))
+    return typed(() =>
+      this.#server.listen(path, everybody, copied, (connection) => onConnection(new NativeWire(connection))),
+    )
   }
 
   close() {

@@ -12,10 +12,11 @@ import type {
   UplinkInfo,
   UplinkStatistics,
 } from 'xsknet/protocol'
-import { type Address, readAddress, readHostAddress } from './addresses.js'
-import type { Change, Ground, Loss, OpenedPort, Terms, UplinkMode } from './ground.js'
-import type { Log, LogFields } from './log.js'
-import type { MemoryBound } from './memory.js'
+import type { Log, LogFields } from '../log/log.js'
+import type { Change, Ground, Loss, OpenedPort, Terms, UplinkMode } from '../platform/instance.js'
+import type { Credentials, Descriptors } from '../platform/transport.js'
+import { type Address, readAddress, readHostAddress } from '../policy/address.js'
+import type { MemoryBound } from '../policy/memory-limit.js'
 import {
   checkMemory,
   type Grant,
@@ -26,8 +27,7 @@ import {
   unknownUplink,
   type Vlan,
   type Wish,
-} from './policy.js'
-import type { Credentials, Descriptors } from './wire.js'
+} from '../policy/policy.js'
 
 /** A client, as far as ports are concerned. */
 export interface Owner {
@@ -203,10 +203,14 @@ export class Estate {
     if (held?.owner !== owner || held.wish.pinned) throw unknownPort(first, 'this client')
     const { uplink, mac, whenDown, queues = QUEUES, ringSize = RING_SIZE, ...rest } = request
     if (queues !== 1) {
-      throw new XsknetError('ERR_XSKNET_NOT_SUPPORTED', `a port on the UMEM of another one cannot have ${queues} queues`, {
-        hint: 'Open as many ports with one queue each.',
-        details: { queues, umemOf: first },
-      })
+      throw new XsknetError(
+        'ERR_XSKNET_NOT_SUPPORTED',
+        `a port on the UMEM of another one cannot have ${queues} queues`,
+        {
+          hint: 'Open as many ports with one queue each.',
+          details: { queues, umemOf: first },
+        },
+      )
     }
     const settled = UMEM_OPTIONS.filter((option) => request[option] !== undefined)
     if (settled.length > 0) {
@@ -426,7 +430,12 @@ export class Estate {
     }
     if (offload !== undefined) {
       const event = failure === undefined ? 'offload-put-back' : 'offload-on'
-      this.#log(event, { uplink, offload, failure, why: 'somebody switched it on: VLANs are kept apart only while it is off' })
+      this.#log(event, {
+        uplink,
+        offload,
+        failure,
+        why: 'somebody switched it on: VLANs are kept apart only while it is off',
+      })
     }
   }
 
@@ -442,7 +451,8 @@ export class Estate {
     this.#wake(() => true)
     const error = goneUplink(uplink)
     for (const held of this.#ports.values()) if (held.info.uplink === uplink) this.#losePort(held, error.message)
-    for (const owner of this.#owners) if (mayUse(this.#grants, owner.credentials, uplink)) owner.uplinkGone(uplink, error)
+    for (const owner of this.#owners)
+      if (mayUse(this.#grants, owner.credentials, uplink)) owner.uplinkGone(uplink, error)
     const closing = Promise.all(this.#closing.keys())
       .then(() => this.#ground.release(uplink))
       .catch((error) => this.#log('uplink-release-failed', { uplink, ...reasonOf(error) }))
@@ -526,7 +536,8 @@ export class Estate {
   /** What may have changed while the kernel was at work. */
   #mustStay(owner: Owner): void {
     if (this.#closed) throw new XsknetError('ERR_XSKNET_UPLINK_CLOSED', 'the daemon is shutting down')
-    if (!this.#owners.has(owner)) throw new XsknetError('ERR_XSKNET_PORT_UNKNOWN', 'the client left before its port was open')
+    if (!this.#owners.has(owner))
+      throw new XsknetError('ERR_XSKNET_PORT_UNKNOWN', 'the client left before its port was open')
   }
 
   #holding(uid: number): Holding {
@@ -608,7 +619,13 @@ function wishOf(request: PinnedPortRequest, costs: Omit<Wish, 'uplink' | 'addres
 
 /** With huge pages, chunks for all of the last one, also where ordinary pages take their place. */
 function sizes(request: PortRequest, hugePageBytes: () => number) {
-  const { queues = QUEUES, ringSize = RING_SIZE, frames = 2 * ringSize, frameSize = FRAME_SIZE, hugePages = 'never' } = request
+  const {
+    queues = QUEUES,
+    ringSize = RING_SIZE,
+    frames = 2 * ringSize,
+    frameSize = FRAME_SIZE,
+    hugePages = 'never',
+  } = request
   if (hugePages === 'never') return { queues, ringSize, frames, frameSize }
   const step = Math.max(1, hugePageBytes() / Math.max(1, frameSize))
   return { queues, ringSize, frames: Math.ceil(frames / step) * step, frameSize }
@@ -627,7 +644,9 @@ function withPrefixes<I extends PinnedPortInfo>(info: I, asked: readonly Address
 /** @param change What its owner did to the port's inner end. */
 function lost({ port, name, uplink, inner }: PinnedPortInfo, why: string, change?: string): XsknetError {
   return new XsknetError('ERR_XSKNET_PORT_LOST', `port ${port} \`${name}\` on ${uplink} was taken away: ${why}`, {
-    hint: change ? `Leave ${inner} as the daemon made it, and open a new port.` : 'Open a new port once the cause is gone.',
+    hint: change
+      ? `Leave ${inner} as the daemon made it, and open a new port.`
+      : 'Open a new port once the cause is gone.',
     details: { port, name, uplink, why, ...(change && { change }) },
   })
 }

@@ -16,9 +16,9 @@ import {
   toFailure,
   type UplinkInfo,
 } from 'xsknet/protocol'
-import { type Estate, type Owner, reasonOf } from './estate.js'
-import type { Log } from './log.js'
-import type { Credentials, Descriptors, Wire } from './wire.js'
+import type { Log } from '../log/log.js'
+import type { Credentials, Descriptors, Wire } from '../platform/transport.js'
+import { type Estate, type Owner, reasonOf } from '../ports/port-manager.js'
 
 /** What a session tells of the daemon that it belongs to. */
 export interface Identity {
@@ -174,14 +174,21 @@ export class Session implements Owner {
     return request
   }
 
-  async #perform(request: Exclude<Request, { operation: 'openPort' }>, descriptors: Descriptors): Promise<Result<Operation>> {
+  async #perform(
+    request: Exclude<Request, { operation: 'openPort' }>,
+    descriptors: Descriptors,
+  ): Promise<Result<Operation>> {
     const who = this.credentials
     switch (request.operation) {
       case 'hello':
         return this.#welcome(request)
       case 'status': {
         const { daemon, instance, uptime, clients } = this.#identity
-        const [uplinks, gone, ports] = [this.#estate.uplinksFor(who), this.#estate.goneFor(who), this.#estate.portCountFor(who)]
+        const [uplinks, gone, ports] = [
+          this.#estate.uplinksFor(who),
+          this.#estate.goneFor(who),
+          this.#estate.portCountFor(who),
+        ]
         return { daemon, instance, pid: process.pid, uptime: uptime(), uplinks, gone, clients: clients(who), ports }
       }
       case 'uplinks':

@@ -1,9 +1,9 @@
 import { closeSync, openSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
-import type { Configuration } from './config.js'
-import { type Daemon, regrant } from './daemon.js'
-import { reasonOf } from './estate.js'
-import type { Log } from './log.js'
+import type { Configuration } from '../configuration/configuration.js'
+import { type Daemon, regrant } from '../daemon/daemon.js'
+import type { Log } from '../log/log.js'
+import { reasonOf } from '../ports/port-manager.js'
 
 /** What only a start can change. */
 const FIXED = ['uplinks', 'mode', 'instance', 'socket', 'log'] as const

@@ -5,9 +5,9 @@
  */
 import { isMainThread } from 'node:worker_threads'
 import { XsknetError } from 'xsknet'
+import { steering } from '../runtime/node-environment.js'
+import { isSea } from '../runtime/single-executable.js'
 import { ignoreInspectorSignal, startAnew } from './native.js'
-import { isSea } from './sea.js'
-import { steering } from './steering.js'
 
 /**
  * Starts this program anew, in the same process, if its environment steers Node. Node has read it by now, so that taking the

@@ -1,15 +1,21 @@
 import { isDeepStrictEqual } from 'node:util'
-import { type Configuration, checkConfiguration, type GrantOptions, type Settings, socketOf } from './config.js'
-import { Estate, reasonOf } from './estate.js'
-import type { Log } from './log.js'
-import { usualMemory } from './memory.js'
-import { type Machine, thisMachine } from './native.js'
-import type { Grant } from './policy.js'
-import { Server, wireLimits } from './server.js'
-import { ignoreSignal, inspectorUrl } from './surroundings.js'
-import { type Trust, trustOf } from './trust.js'
-import { version } from './version.js'
-import type { Listener } from './wire.js'
+import {
+  type Configuration,
+  checkConfiguration,
+  type GrantOptions,
+  type Settings,
+  socketOf,
+} from '../configuration/configuration.js'
+import type { Log } from '../log/log.js'
+import { type Machine, thisMachine } from '../platform/native.js'
+import { ignoreSignal, inspectorUrl } from '../platform/process-hardening.js'
+import type { Listener } from '../platform/transport.js'
+import { usualMemory } from '../policy/memory-limit.js'
+import type { Grant } from '../policy/policy.js'
+import { type Trust, trustOf } from '../policy/trust.js'
+import { Estate, reasonOf } from '../ports/port-manager.js'
+import { version } from '../runtime/version.js'
+import { Server, wireLimits } from '../server/server.js'
 
 /** What {@link startDaemon} is told: the same as the configuration file says, but for what is said here. */
 export interface DaemonOptions extends Omit<Settings, 'log'> {
@@ -121,7 +127,8 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
   /** Whom the socket was told to trust; `undefined` while there is none. */
   let trust: Trust | undefined = trustOf(grants)
   const everybody = configuration.instance !== undefined || grants.length > 0
-  const listen = (trust: Trust) => listener.listen(socket, everybody, { ...wireLimits, ...trust }, (wire) => server.accept(wire))
+  const listen = (trust: Trust) =>
+    listener.listen(socket, everybody, { ...wireLimits, ...trust }, (wire) => server.accept(wire))
   try {
     instance = await ground.begin(configuration.instance)
     socket = configuration.socket ?? socketOf(instance)

@@ -20,15 +20,23 @@ export function checkStateFolder(): void {
   const mode = (found.mode & 0o7777).toString(8)
   const details = { folder, mode, uid: found.uid }
   if (found.uid !== user) {
-    throw new XsknetError('ERR_XSKNET_SECRET_UNFIT', `the state folder ${folder} is user ${found.uid}'s, not user ${user}'s`, {
-      hint: `Its owner could take the secret away that ports' MACs are made with: \`chown ${user} ${folder}\`, once nothing of others is in it.`,
-      details,
-    })
+    throw new XsknetError(
+      'ERR_XSKNET_SECRET_UNFIT',
+      `the state folder ${folder} is user ${found.uid}'s, not user ${user}'s`,
+      {
+        hint: `Its owner could take the secret away that ports' MACs are made with: \`chown ${user} ${folder}\`, once nothing of others is in it.`,
+        details,
+      },
+    )
   }
   if ((found.mode & 0o022) !== 0) {
-    throw new XsknetError('ERR_XSKNET_SECRET_UNFIT', `others may write to the state folder ${folder}: it has mode ${mode}`, {
-      hint: `They could take the secret away that ports' MACs are made with: \`chmod go-w ${folder}\`.`,
-      details,
-    })
+    throw new XsknetError(
+      'ERR_XSKNET_SECRET_UNFIT',
+      `others may write to the state folder ${folder}: it has mode ${mode}`,
+      {
+        hint: `They could take the secret away that ports' MACs are made with: \`chmod go-w ${folder}\`.`,
+        details,
+      },
+    )
   }
 }

@@ -1,7 +1,7 @@
 import { closeSync, openSync } from 'node:fs'
 import { connect, type Network, type Port, type PortOptions, XsknetError } from 'xsknet'
 import { checkOptions, checkSignal, type MakeSocket, openPinnedPort, own, wrongType } from 'xsknet/internal'
-import { makePinnedSocket, type PinnedSocketRequest } from './native.js'
+import { makePinnedSocket, type PinnedSocketRequest } from '../platform/native.js'
 
 /** What {@link openPinned} is told. */
 export interface PinnedOptions {
@@ -56,7 +56,9 @@ export async function openPinned(options: PinnedOptions): Promise<Port> {
 
   const net = network ?? (await connect({ signal: either }))
   try {
-    const opened = await inThisNamespace((namespace) => openPinnedPort(net, { ...port, signal: either }, namespace, make))
+    const opened = await inThisNamespace((namespace) =>
+      openPinnedPort(net, { ...port, signal: either }, namespace, make),
+    )
     if (!network) {
       const leave = () => void net.close().catch(() => {}) // there is no other port on it that could fail to close
       opened.closed.then(leave, leave)
@@ -78,11 +80,15 @@ async function inThisNamespace<T>(use: (namespace: number) => Promise<T>): Promi
   try {
     namespace = openSync(NAMESPACE, 'r')
   } catch (cause) {
-    throw new XsknetError('ERR_XSKNET_KERNEL_REFUSED', `this process cannot open its own network namespace, ${NAMESPACE}`, {
-      hint: 'A pinned port takes a /proc that shows this process.',
-      details: { path: NAMESPACE },
-      cause,
-    })
+    throw new XsknetError(
+      'ERR_XSKNET_KERNEL_REFUSED',
+      `this process cannot open its own network namespace, ${NAMESPACE}`,
+      {
+        hint: 'A pinned port takes a /proc that shows this process.',
+        details: { path: NAMESPACE },
+        cause,
+      },
+    )
   }
   try {
     return await use(namespace)

@@ -2,17 +2,17 @@ import { writeSync } from 'node:fs'
 import { connect, type Network, XsknetError } from 'xsknet'
 import { nearest } from 'xsknet/internal'
 import { PROTOCOL_VERSION } from 'xsknet/protocol'
+import { readConfiguration } from '../configuration/configuration.js'
+import { type Daemon, launch } from '../daemon/daemon.js'
+import { lineLog } from '../log/log.js'
+import { bpfObjects, labs } from '../platform/native.js'
+import { inspectorUrl, leaveEnvironment, mustNotBeInspected } from '../platform/process-hardening.js'
+import { reasonOf } from '../ports/port-manager.js'
+import { version } from '../runtime/version.js'
 import { type Command, readCommandLine, type Subject, usage } from './command-line.js'
-import { readConfiguration } from './config.js'
-import { type Daemon, launch } from './daemon.js'
-import { reasonOf } from './estate.js'
 import { labReport, removedReport, thisInstallation } from './lab.js'
-import { lineLog } from './log.js'
-import { bpfObjects, labs } from './native.js'
-import { hasTerminal, reloader } from './reload.js'
+import { hasTerminal, reloader } from './reloader.js'
 import { portsReport, type Statistics, statisticsReport, statusReport, type Version, versionReport } from './report.js'
-import { inspectorUrl, leaveEnvironment, mustNotBeInspected } from './surroundings.js'
-import { version } from './version.js'
 
 /** What the command line wants; the process ends with it, or stays as the daemon. */
 export async function main(): Promise<void> {
@@ -27,7 +27,9 @@ async function obey(): Promise<void> {
     case 'help':
       return print(usage)
     case 'version':
-      return print(versionReport({ version, protocol: PROTOCOL_VERSION, node: process.versions.node, objects: objectsAtHand() }))
+      return print(
+        versionReport({ version, protocol: PROTOCOL_VERSION, node: process.versions.node, objects: objectsAtHand() }),
+      )
     case 'run':
       return run(command)
     case 'lab':
@@ -109,7 +111,8 @@ async function lab({ name, down }: Extract<Command, { command: 'lab' }>): Promis
 
 function mustBeRoot(what: string, hint: string): void {
   const user = process.geteuid?.()
-  if (user !== 0) throw new XsknetError('ERR_XSKNET_NOT_PERMITTED', `${what} needs root, this is user ${user}`, { hint })
+  if (user !== 0)
+    throw new XsknetError('ERR_XSKNET_NOT_PERMITTED', `${what} needs root, this is user ${user}`, { hint })
 }
 
 async function ask<T>(
@@ -135,9 +138,11 @@ async function statistics(network: Network, of: Subject | undefined): Promise<St
   const isAsked = (name: string) => of === undefined || of.name === name
   const cards = (await network.uplinks()).map(({ uplink }) => uplink)
   const uplinks: Statistics['uplinks'][number][] = []
-  for (const uplink of cards.filter(isAsked)) uplinks.push({ uplink, statistics: await network.uplinkStatistics(uplink) })
+  for (const uplink of cards.filter(isAsked))
+    uplinks.push({ uplink, statistics: await network.uplinkStatistics(uplink) })
   const asked = all.filter(({ name }) => isAsked(name))
-  if (of && uplinks.length === 0 && asked.length === 0) throw unknownName(of.name, [...cards, ...all.map(({ name }) => name)])
+  if (of && uplinks.length === 0 && asked.length === 0)
+    throw unknownName(of.name, [...cards, ...all.map(({ name }) => name)])
   const ports: Statistics['ports'][number][] = []
   for (const entry of asked) {
     try {
@@ -153,10 +158,14 @@ async function statistics(network: Network, of: Subject | undefined): Promise<St
 function unknownName(name: string, known: readonly string[]): XsknetError {
   const meant = nearest(name, known)
   const message = `\`${name}\` is neither a card nor an open port that you may ask about`
-  return new XsknetError('ERR_XSKNET_UPLINK_MISSING', meant === undefined ? message : `${message}; did you mean \`${meant}\`?`, {
-    hint: '`xsknetd status` lists the cards, `xsknetd ports` the ports with their numbers and names.',
-    details: { name },
-  })
+  return new XsknetError(
+    'ERR_XSKNET_UPLINK_MISSING',
+    meant === undefined ? message : `${message}; did you mean \`${meant}\`?`,
+    {
+      hint: '`xsknetd status` lists the cards, `xsknetd ports` the ports with their numbers and names.',
+      details: { name },
+    },
+  )
 }
 
 function print(text: string): void {

@@ -1,4 +1,4 @@
-import type { Trust } from './trust.js'
+import type { Trust } from '../policy/trust.js'
 
 /** Who is at the other end, as the kernel tells it. */
 export interface Credentials {
