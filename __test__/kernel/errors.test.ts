@@ -12,7 +12,7 @@ import { type Batch, connect, type Network, type PortEntry, type PortOptions, ty
 import { RELEASE } from 'xsknet/protocol'
 import type { DaemonOptions } from 'xsknetd'
 import { native } from '../../packages/xsknet/src/native.js'
-import { thisMachine } from '../../packages/xsknetd/src/platform/native.js'
+import { thisPlatform } from '../../packages/xsknetd/src/platform/native.js'
 import { withRightsOf } from '../helpers/client.js'
 import { Conversation } from '../helpers/conversation.js'
 import { Daemon, GRANT, NOBODY, STATE } from '../helpers/daemon.js'
@@ -198,7 +198,7 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
 
   // The configuration has a word for this first.
   const unfit = `${lab.instances}${'x'.repeat(32)}`
-  await refused(t, thisMachine.instance().begin(unfit), {
+  await refused(t, thisPlatform.instance().begin(unfit), {
     code: 'ERR_XSKNET_INSTANCE_NAME_UNFIT',
     message: new RegExp(`${unfit}.*1 to 32`),
     details: { name: unfit },
@@ -289,7 +289,7 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       { addresses: [] },
       {
         code: 'ERR_XSKNET_ADDRESS_MISSING',
-        message: `a port on ${CARD} was asked for without an address`,
+        message: `the request for a port on ${CARD} has no address`,
         hint: /such as 192\.0\.2\.10\/24/,
         details: { uplink: CARD },
       },
@@ -298,8 +298,8 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       { addresses: ['192.0.2.300'] },
       {
         code: 'ERR_XSKNET_ADDRESS_UNFIT',
-        message: '`192.0.2.300` cannot be used as an address: it is no address',
-        hint: /Write it like 192\.0\.2\.10/,
+        message: 'invalid address `192.0.2.300`: it is not an IP address',
+        hint: /Write an address such as 192\.0\.2\.10/,
         details: { address: '192.0.2.300' },
       },
     ],
@@ -370,8 +370,8 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       { vlan: 4095 },
       {
         code: 'ERR_XSKNET_VLAN_UNFIT',
-        message: '4095 is no VLAN',
-        hint: /1 to 4094; leave `vlan` out/,
+        message: 'invalid VLAN ID 4095',
+        hint: /1 to 4094; omit `vlan`/,
         details: { vlan: 4095 },
       },
     ],
@@ -433,8 +433,8 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       { mac: 'uplink' },
       {
         code: 'ERR_XSKNET_NOT_SUPPORTED',
-        message: 'a port cannot share the MAC of its uplink yet',
-        hint: /ask for 'own'/,
+        message: "a port cannot share its uplink's MAC yet",
+        hint: /use 'own'/,
         details: { mac: 'uplink' },
       },
     ],
@@ -540,7 +540,7 @@ test.serial('what the policy does not grant is refused, with the lines that woul
       { frames: 8192 },
       {
         code: 'ERR_XSKNET_LIMIT_REACHED',
-        message: `user ${NOBODY} has 16777216 bytes of UMEM and asks for 16777216 more, but may have 25165824`,
+        message: `user ${NOBODY} has 16777216 bytes of UMEM and requests 16777216 more; the limit is 25165824`,
         hint: new RegExp(`or raise \`memory\` in ${escaped(origin)}\\.$`),
         details: { uid: NOBODY, limit: 'memory', has: 2 ** 24, asked: 2 ** 24, most: 24 * 2 ** 20 },
       },
@@ -563,7 +563,7 @@ test.serial('what the policy does not grant is refused, with the lines that woul
   await open({ ringSize: 64 })
   await refused(t, open({ ringSize: 64 }), {
     code: 'ERR_XSKNET_LIMIT_REACHED',
-    message: `user ${NOBODY} has 2 ports and asks for 1 more, but may have 2`,
+    message: `user ${NOBODY} has 2 ports and requests 1 more; the limit is 2`,
     hint: new RegExp(`or raise \`ports\` in ${escaped(origin)}\\.$`),
     details: { uid: NOBODY, limit: 'ports', has: 2, asked: 1, most: 2 },
   })
@@ -590,7 +590,7 @@ test.serial('no user, not even root, gets more memory than all ports together ma
     net.openPort({ uplink: CARD, addresses: portPrefixes(n), ...options })
   const told = (asked: number, has: number): Told => ({
     code: 'ERR_XSKNET_LIMIT_REACHED',
-    message: `all ports together have ${has} bytes of UMEM and may have ${memory}, and ${asked} more would be beyond that`,
+    message: `${asked} more bytes of UMEM would exceed the limit of ${memory} bytes for all ports together, of which ${has} are in use`,
     hint: /raise `memory` under \[daemon\] of the configuration\.$/,
     details: { uid: 0, limit: 'memory of all ports', asked, most: memory, has },
   })
@@ -625,8 +625,8 @@ test.serial('one user’s connections and one connection’s requests have a bou
   const others = await Promise.all(Array.from({ length: 63 }, () => connect({ socket: daemon.socket })))
   await refused(t, connect({ socket: daemon.socket }), {
     code: 'ERR_XSKNET_LIMIT_REACHED',
-    message: 'there are too many connections to the daemon',
-    hint: /^It takes 16 of a user with a grant; 4 of any other, and 64 of all these together/,
+    message: 'too many connections to the daemon',
+    hint: /^The limit is 16 for a user with a grant, 4 for any other user, and 64 for all of these together/,
     details: { limit: 'connections', mostOfUser: 16, mostOfStranger: 4, mostOfStrangers: 64 },
   })
   await scene.client()
@@ -755,7 +755,7 @@ test.serial('a port that is taken away tells those who wait for it, and so does 
   await lab.host.deleteLink(outer)
   const lost: Told = {
     code: 'ERR_XSKNET_PORT_LOST',
-    message: `port ${number} \`${name}\` on ${CARD} was taken away: its devices were deleted`,
+    message: `port ${number} \`${name}\` on ${CARD} is lost: its devices were deleted`,
     hint: /Open a new port/,
     details: { port: number, name, uplink: CARD, why: 'its devices were deleted' },
   }
@@ -793,15 +793,15 @@ test.serial('a card that is deleted is no uplink any more, and the daemon stays'
   t.is(uplink, CARD)
   tells(t, error, {
     code: 'ERR_XSKNET_UPLINK_CLOSED',
-    message: `the card ${CARD} is gone`,
-    hint: /Start the daemon again once the card is back/,
+    message: `the uplink ${CARD} is gone`,
+    hint: /Restart the daemon once the interface is back/,
     details: { uplink: CARD },
   })
   t.like(await net.status(), { uplinks: [], gone: [{ uplink: CARD }], ports: 0 })
   await refused(t, net.openPort({ uplink: CARD, addresses: [portAddresses(0)[0]] }), {
     code: 'ERR_XSKNET_UPLINK_CLOSED',
-    message: `the card ${CARD} is gone`,
-    hint: /Start the daemon again once the card is back/,
+    message: `the uplink ${CARD} is gone`,
+    hint: /Restart the daemon once the interface is back/,
     details: { uplink: CARD },
   })
   await net.close()
@@ -926,7 +926,7 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
       [{ version: 1, id: 1, operation: 'uplinks' }],
       {
         code: 'ERR_XSKNET_HELLO_MISSING',
-        message: '`hello` has to be the first message, and the only one of its kind: came before `uplinks`',
+        message: '`hello` must be the first message and be sent once: `uplinks` came first',
         hint: /docs\/protocol\.md/,
       },
     ],
@@ -934,7 +934,7 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
       [hello, hello],
       {
         code: 'ERR_XSKNET_HELLO_MISSING',
-        message: '`hello` has to be the first message, and the only one of its kind: came a second time',
+        message: '`hello` must be the first message and be sent once: it came a second time',
         hint: /docs\/protocol\.md/,
       },
     ],
@@ -966,7 +966,7 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
     const expected = operation.operation === 'openPort' ? 0 : 1
     tells(t, raw.heard.at(-1)?.error, {
       code: 'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
-      message: `${fds.length} file descriptors came with \`${operation.operation}\`, which takes ${expected}`,
+      message: `\`${operation.operation}\` came with ${fds.length} file descriptors instead of ${expected}`,
       hint: /docs\/protocol\.md/,
       details: { came: fds.length, expected, operation: operation.operation },
     })
@@ -1002,12 +1002,12 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
 
   tells(t, await hostile(t, lab, daemon, 'oversized'), {
     code: 'ERR_XSKNET_MESSAGE_TOO_LONG',
-    message: 'the message has 65537 bytes, the most are 65536',
+    message: 'the message has 65537 bytes; the maximum is 65536',
     details: { length: 65_537, most: 65_536 },
   })
   tells(t, await hostile(t, lab, daemon, 'descriptors'), {
     code: 'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
-    message: '200 file descriptors came with `status`, which takes 0',
+    message: '`status` came with 200 file descriptors instead of 0',
     hint: /docs\/protocol\.md/,
     details: { came: 200, expected: 0, operation: 'status' },
   })
@@ -1015,7 +1015,7 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
   await silent.ended
   tells(t, silent.heard[0]?.error, {
     code: 'ERR_XSKNET_HELLO_MISSING',
-    message: '`hello` has to be the first message, and the only one of its kind: nothing came within 2 s',
+    message: '`hello` must be the first message and be sent once: nothing was received within 2 s',
     hint: /docs\/protocol\.md/,
   })
   // This one, and the two that did nothing wrong.

@@ -11,21 +11,22 @@ import {
 } from 'xsknet/protocol'
 import type { Log, LogFields } from '../../../packages/xsknetd/src/log/log.js'
 import type {
-  Change,
-  Ground,
+  HostChange,
+  Instance,
   Loss,
   OpenedPinnedPort,
   OpenedPort,
-  Terms,
+  PortTerms,
 } from '../../../packages/xsknetd/src/platform/instance.js'
-import type { Credentials, Descriptors, Wire } from '../../../packages/xsknetd/src/platform/transport.js'
-import { Range } from '../../../packages/xsknetd/src/policy/address.js'
-import type { Grant, Rates } from '../../../packages/xsknetd/src/policy/policy.js'
+import type { Connection, Descriptors } from '../../../packages/xsknetd/src/platform/transport.js'
+import { AddressRange } from '../../../packages/xsknetd/src/policy/address.js'
+import type { Credentials } from '../../../packages/xsknetd/src/policy/credentials.js'
+import type { FrameRates, Grant } from '../../../packages/xsknetd/src/policy/grant.js'
 
 export const MiB = 2 ** 20
 
 /** More memory than any test asks for. */
-export const PLENTY = { most: 2 ** 40, key: '`memory` under [daemon]' }
+export const PLENTY = { bytes: 2 ** 40, key: '`memory` under [daemon]' }
 
 export const user = (uid: number, gid = uid, groups: number[] = []): Credentials => ({
   pid: 1000 + uid,
@@ -38,7 +39,7 @@ export const ALICE = user(1001)
 export const BOB = user(1002)
 
 /** What is not said of rates in a grant. */
-export const RATES: Rates = { broadcast: 1000, multicast: 1000, unknownUnicast: 1000 }
+export const RATES: FrameRates = { broadcast: 1000, multicast: 1000, unknownUnicast: 1000 }
 
 /** A full grant for {@link ALICE}; a test changes what it is about. */
 export function grant({
@@ -61,7 +62,7 @@ export function grant({
     rates: RATES,
     origin: 'the 1st [[grant]] of test.toml',
     ...changed,
-    addresses: addresses.map((text) => new Range(text)),
+    addresses: addresses.map((text) => new AddressRange(text)),
   }
 }
 
@@ -124,20 +125,20 @@ export const noStatistics: UplinkStatistics = {
   closed: { guard: counters, program: counters, socket, ...pair },
 }
 
-type GroundRequest = Parameters<Ground['openPort']>[1]
-type PinnedGroundRequest = Parameters<Ground['openPinnedPort']>[1]
+type InstanceRequest = Parameters<Instance['openPort']>[1]
+type PinnedInstanceRequest = Parameters<Instance['openPinnedPort']>[1]
 
 /** A host in memory. Whatever is opened or closed waits at the gate while that is shut. */
-export class FakeGround implements Ground {
+export class FakeInstance implements Instance {
   readonly did: string[] = []
-  readonly requests: GroundRequest[] = []
+  readonly requests: InstanceRequest[] = []
   /** Of all ports, pinned ones too, in the order in which they were asked for. */
-  readonly terms: Terms[] = []
+  readonly terms: PortTerms[] = []
   readonly handedOut: FakeDescriptors[] = []
   readonly open = new Set<number>()
   /** Pinned ports, and for whom. */
   readonly pinned: {
-    request: PinnedGroundRequest
+    request: PinnedInstanceRequest
     owner: { uid: number; gid: number }
     own: FakeDescriptors
     announced: boolean
@@ -152,7 +153,7 @@ export class FakeGround implements Ground {
   /** The next call of this name fails with it. */
   readonly failures = new Map<string, unknown>()
   /** What the kernel tells that nothing is lost by. */
-  change: (change: Change) => void = () => {}
+  change: (change: HostChange) => void = () => {}
   #lose: (loss: Loss) => void = () => {}
   #next = 1
   #gate: Promise<void> = Promise.resolve()
@@ -171,7 +172,7 @@ export class FakeGround implements Ground {
     this.#lose(loss)
   }
 
-  onChange(listener: (change: Change) => void): void {
+  onChange(listener: (change: HostChange) => void): void {
     this.change = listener
   }
 
@@ -211,7 +212,7 @@ export class FakeGround implements Ground {
     this.checkPort(uplink, request)
   }
 
-  async openPort(uplink: string, request: GroundRequest, terms: Terms): Promise<OpenedPort> {
+  async openPort(uplink: string, request: InstanceRequest, terms: PortTerms): Promise<OpenedPort> {
     this.requests.push(request)
     this.terms.push(terms)
     await this.#do('openPort', uplink)
@@ -241,7 +242,7 @@ export class FakeGround implements Ground {
   }
 
   async openPinnedPort(
-    ...[uplink, request, terms, gid, namespace, own]: Parameters<Ground['openPinnedPort']>
+    ...[uplink, request, terms, gid, namespace, own]: Parameters<Instance['openPinnedPort']>
   ): Promise<OpenedPinnedPort> {
     for (const descriptors of [namespace, own] as FakeDescriptors[]) {
       const taken = descriptors.take()
@@ -270,7 +271,7 @@ export class FakeGround implements Ground {
     this.shared.push(port)
   }
 
-  #made(uplink: string, { name, addresses, vlan }: PinnedGroundRequest): { key: number; info: PinnedPortInfo } {
+  #made(uplink: string, { name, addresses, vlan }: PinnedInstanceRequest): { key: number; info: PinnedPortInfo } {
     const key = this.#next++
     this.open.add(key)
     const info: PinnedPortInfo = {
@@ -345,7 +346,7 @@ export class FakeGround implements Ground {
 }
 
 /** A connection in memory. */
-export class FakeWire implements Wire {
+export class FakeConnection implements Connection {
   readonly credentials: Credentials
   longest = 65_536
   sendsDescriptors = true
@@ -358,15 +359,15 @@ export class FakeWire implements Wire {
   /** False: the client does not read and is cut off. */
   takes = true
   dealtWith = 0
-  #onMessage: Parameters<Wire['start']>[0] = () => {}
-  #onEnd: Parameters<Wire['start']>[1] = () => {}
+  #onMessage: Parameters<Connection['start']>[0] = () => {}
+  #onEnd: Parameters<Connection['start']>[1] = () => {}
   #id = 0
 
   constructor(credentials: Credentials) {
     this.credentials = credentials
   }
 
-  start(...[onMessage, onEnd]: Parameters<Wire['start']>): void {
+  start(...[onMessage, onEnd]: Parameters<Connection['start']>): void {
     this.#onMessage = onMessage
     this.#onEnd = onEnd
   }

@@ -4,23 +4,23 @@ import { nearest } from 'xsknet/internal'
 import { PROTOCOL_VERSION } from 'xsknet/protocol'
 import { readConfiguration } from '../configuration/configuration.js'
 import { type Daemon, launch } from '../daemon/daemon.js'
-import { lineLog } from '../log/log.js'
+import { errorFields, lineLog } from '../log/log.js'
 import { bpfObjects, labs } from '../platform/native.js'
-import { inspectorUrl, leaveEnvironment, mustNotBeInspected } from '../platform/process-hardening.js'
-import { reasonOf } from '../ports/port-manager.js'
+import { inspectorUrl, refuseInspector, restartWithoutNodeVariables } from '../platform/process-hardening.js'
 import { version } from '../runtime/version.js'
-import { type Command, readCommandLine, type Subject, usage } from './command-line.js'
-import { labReport, removedReport, thisInstallation } from './lab.js'
+import { type Command, readCommandLine, type StatisticsTarget } from './command-line.js'
+import { usage } from './help.js'
+import { labReport, removedReport, thisInstallation } from './lab-report.js'
 import { hasTerminal, reloader } from './reloader.js'
 import { portsReport, type Statistics, statisticsReport, statusReport, type Version, versionReport } from './report.js'
 
-/** What the command line wants; the process ends with it, or stays as the daemon. */
+/** Runs the command of the command line. For `run`, the process stays as the daemon. */
 export async function main(): Promise<void> {
-  await obey().catch(fail)
+  await runCommand().catch(fail)
 }
 
-async function obey(): Promise<void> {
-  // Whoever reads may stop: `xsknetd ports | head` is no failure, and a daemon outlives the reader of its log.
+async function runCommand(): Promise<void> {
+  // A closed pipe is not a failure: `xsknetd ports | head`, or a daemon whose log reader has exited.
   process.stdout.on('error', () => {})
   const command = readCommandLine(process.argv.slice(2))
   switch (command.command) {
@@ -28,23 +28,23 @@ async function obey(): Promise<void> {
       return print(usage)
     case 'version':
       return print(
-        versionReport({ version, protocol: PROTOCOL_VERSION, node: process.versions.node, objects: objectsAtHand() }),
+        versionReport({ version, protocol: PROTOCOL_VERSION, node: process.versions.node, objects: embeddedObjects() }),
       )
     case 'run':
       return run(command)
     case 'lab':
       return lab(command)
     case 'status':
-      return ask(command, (network) => network.status(), statusReport)
+      return query(command, (network) => network.status(), statusReport)
     case 'ports':
-      return ask(command, (network) => network.ports(), portsReport)
+      return query(command, (network) => network.ports(), portsReport)
     case 'stats':
-      return ask(command, (network) => statistics(network, command.of), statisticsReport)
+      return query(command, (network) => statistics(network, command.target), statisticsReport)
   }
 }
 
-/** Somebody may ask on a machine that no binding is made for. */
-function objectsAtHand(): Version['objects'] {
+/** The version can be shown on a machine for which there is no binding. */
+function embeddedObjects(): Version['objects'] {
   try {
     return bpfObjects()
   } catch (error) {
@@ -53,12 +53,12 @@ function objectsAtHand(): Version['objects'] {
   }
 }
 
-/** Stays until a signal ends it. */
+/** Runs the daemon until a signal ends it. */
 async function run({ config, settings }: Extract<Command, { command: 'run' }>): Promise<void> {
-  mustNotBeInspected()
-  leaveEnvironment()
+  refuseInspector()
+  restartWithoutNodeVariables()
   const configuration = readConfiguration(settings, config)
-  mustBeRoot('the daemon', 'Start it with sudo or as a service. Programs that only use its ports need no rights.')
+  requireRoot('the daemon', 'Start it with sudo or as a service. Programs that only use its ports need no privileges.')
   const log = lineLog(configuration.log, (line) => process.stdout.write(line))
 
   const starting = launch(configuration, log)
@@ -67,7 +67,7 @@ async function run({ config, settings }: Extract<Command, { command: 'run' }>): 
     ending ??= starting.then((daemon) => quit(daemon, status))
     ending.catch(fail)
   }
-  // A second signal finds the handler still there, so that it does not break off what the first began.
+  // The handlers stay, so that a second signal does not interrupt what the first one started.
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
       log('signal', { signal })
@@ -83,13 +83,13 @@ async function run({ config, settings }: Extract<Command, { command: 'run' }>): 
   const hadTerminal = hasTerminal()
   process.on('SIGHUP', () => {
     log('signal', { signal: 'SIGHUP' })
-    // Of a terminal that was closed, nobody is there any more who could end it.
+    // If the terminal was closed, nobody is left to stop the daemon.
     if (hadTerminal && !hasTerminal()) end(0)
     else if (!ending) void reload()
   })
   process.on('SIGUSR1', () => log('signal-ignored', { signal: 'SIGUSR1' }))
   process.on('uncaughtException', (error) => {
-    log('uncaught', { ...reasonOf(error), stack: error?.stack })
+    log('uncaught', { ...errorFields(error), stack: error?.stack })
     end(1)
   })
 
@@ -98,24 +98,24 @@ async function run({ config, settings }: Extract<Command, { command: 'run' }>): 
     process.exit(status)
   }
   await starting
-  // A signal that came before anybody listened opens it late.
+  // A SIGUSR1 that arrived before the handler was installed opens the inspector later.
   if (inspectorUrl() !== undefined) await starting.then((daemon) => daemon.close())
-  mustNotBeInspected()
+  refuseInspector()
 }
 
 async function lab({ name, down }: Extract<Command, { command: 'lab' }>): Promise<void> {
-  mustBeRoot('a lab', 'It makes network namespaces and devices: call it with sudo.')
+  requireRoot('a lab', 'It creates network namespaces and devices: run it with sudo.')
   if (down) print(removedReport(name, await labs.remove(name)))
   else print(labReport(await labs.raise(name), thisInstallation()))
 }
 
-function mustBeRoot(what: string, hint: string): void {
+function requireRoot(what: string, hint: string): void {
   const user = process.geteuid?.()
   if (user !== 0)
-    throw new XsknetError('ERR_XSKNET_NOT_PERMITTED', `${what} needs root, this is user ${user}`, { hint })
+    throw new XsknetError('ERR_XSKNET_NOT_PERMITTED', `${what} needs root privileges; this is user ${user}`, { hint })
 }
 
-async function ask<T>(
+async function query<T>(
   { socket, json }: { socket: string | undefined; json: boolean },
   question: (network: Network) => Promise<T>,
   report: (answer: T) => string,
@@ -129,26 +129,27 @@ async function ask<T>(
   }
 }
 
-async function statistics(network: Network, of: Subject | undefined): Promise<Statistics> {
+async function statistics(network: Network, target: StatisticsTarget | undefined): Promise<Statistics> {
   const all = await network.ports()
-  if (of && 'port' in of) {
-    const statistics = await network.portStatistics(of.port)
-    return { uplinks: [], ports: all.flatMap((entry) => (entry.port === of.port ? [{ ...entry, statistics }] : [])) }
+  if (target && 'port' in target) {
+    const { port } = target
+    const statistics = await network.portStatistics(port)
+    return { uplinks: [], ports: all.flatMap((entry) => (entry.port === port ? [{ ...entry, statistics }] : [])) }
   }
-  const isAsked = (name: string) => of === undefined || of.name === name
-  const cards = (await network.uplinks()).map(({ uplink }) => uplink)
+  const isMeant = (name: string) => target === undefined || target.name === name
+  const interfaces = (await network.uplinks()).map(({ uplink }) => uplink)
   const uplinks: Statistics['uplinks'][number][] = []
-  for (const uplink of cards.filter(isAsked))
+  for (const uplink of interfaces.filter(isMeant))
     uplinks.push({ uplink, statistics: await network.uplinkStatistics(uplink) })
-  const asked = all.filter(({ name }) => isAsked(name))
-  if (of && uplinks.length === 0 && asked.length === 0)
-    throw unknownName(of.name, [...cards, ...all.map(({ name }) => name)])
+  const meant = all.filter(({ name }) => isMeant(name))
+  if (target && uplinks.length === 0 && meant.length === 0)
+    throw unknownName(target.name, [...interfaces, ...all.map(({ name }) => name)])
   const ports: Statistics['ports'][number][] = []
-  for (const entry of asked) {
+  for (const entry of meant) {
     try {
       ports.push({ ...entry, statistics: await network.portStatistics(entry.port) })
     } catch (error) {
-      // Closed since it was listed; the uplink's sums have it.
+      // It was closed after it was listed; its uplink's sums include it.
       if (!(error instanceof XsknetError) || error.code !== 'ERR_XSKNET_PORT_UNKNOWN') throw error
     }
   }
@@ -157,12 +158,12 @@ async function statistics(network: Network, of: Subject | undefined): Promise<St
 
 function unknownName(name: string, known: readonly string[]): XsknetError {
   const meant = nearest(name, known)
-  const message = `\`${name}\` is neither a card nor an open port that you may ask about`
+  const message = `\`${name}\` is not an uplink or an open port that you may query`
   return new XsknetError(
     'ERR_XSKNET_UPLINK_MISSING',
     meant === undefined ? message : `${message}; did you mean \`${meant}\`?`,
     {
-      hint: '`xsknetd status` lists the cards, `xsknetd ports` the ports with their numbers and names.',
+      hint: '`xsknetd status` lists the uplinks, `xsknetd ports` the ports with their numbers and names.',
       details: { name },
     },
   )
@@ -175,7 +176,7 @@ function print(text: string): void {
 function fail(error: unknown): never {
   const { code, message, hint, cause, stack } = error as Partial<XsknetError>
   const lines = [`xsknetd: ${code === undefined ? (stack ?? String(error)) : message}`]
-  if (cause instanceof Error) lines.push(`  because: ${cause.message}`)
+  if (cause instanceof Error) lines.push(`  cause: ${cause.message}`)
   if (hint) lines.push(...hint.split('\n').map((line, at) => (at === 0 ? `  hint: ${line}` : `    ${line}`)))
   if (code) lines.push(`  (${code})`)
   writeSync(2, `${lines.join('\n')}\n`)

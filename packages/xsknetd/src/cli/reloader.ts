@@ -1,23 +1,22 @@
 import { closeSync, openSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import type { Configuration } from '../configuration/configuration.js'
-import { type Daemon, regrant } from '../daemon/daemon.js'
-import type { Log } from '../log/log.js'
-import { reasonOf } from '../ports/port-manager.js'
+import { type Daemon, replaceGrants } from '../daemon/daemon.js'
+import { errorFields, type Log } from '../log/log.js'
 
-/** What only a start can change. */
+/** Settings that only a restart can change. */
 const FIXED = ['uplinks', 'mode', 'instance', 'socket', 'log'] as const
 
 /**
- * Returns what reads the configuration again and puts its grants in the place of the daemon's. A file that cannot be followed changes
- * nothing. Several calls follow one another.
+ * Returns a function that reads the configuration again and replaces the daemon's grants. An invalid file changes
+ * nothing. Concurrent calls run one after the other.
  *
- * @param begun What the daemon was started with.
- * @param read Reads it again; `undefined` where there is no file.
+ * @param initial The configuration that the daemon was started with.
+ * @param read Reads it again; `undefined` if there is no file.
  */
 export function reloader(
   starting: Promise<Daemon>,
-  begun: Configuration,
+  initial: Configuration,
   read: (() => Configuration) | undefined,
   log: Log,
 ): () => Promise<void> {
@@ -28,21 +27,21 @@ export function reloader(
     try {
       configuration = read()
     } catch (error) {
-      return log('reload-refused', reasonOf(error))
+      return log('reload-refused', errorFields(error))
     }
     const { grants } = configuration
-    const later = FIXED.filter((key) => !isDeepStrictEqual(configuration[key], begun[key]))
-    await regrant(daemon, grants)
-    log('reloaded', { grants: grants.length, ...(later.length > 0 && { atNextStart: later }) })
+    const atNextStart = FIXED.filter((key) => !isDeepStrictEqual(configuration[key], initial[key]))
+    await replaceGrants(daemon, grants)
+    log('reloaded', { grants: grants.length, ...(atNextStart.length > 0 && { atNextStart }) })
   }
-  let turn = Promise.resolve()
+  let last = Promise.resolve()
   return () => {
-    turn = turn.then(reload).catch((error) => log('reload-failed', reasonOf(error)))
-    return turn
+    last = last.then(reload).catch((error) => log('reload-failed', errorFields(error)))
+    return last
   }
 }
 
-/** Whether this process has a terminal, whose end is told by SIGHUP too. */
+/** Whether this process has a controlling terminal; when that is closed, the kernel sends SIGHUP too. */
 export function hasTerminal(): boolean {
   try {
     closeSync(openSync('/dev/tty', 'r'))

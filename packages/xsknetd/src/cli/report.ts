@@ -1,31 +1,31 @@
 /**
- * What `xsknetd status`, `ports` and `stats` print for people.
+ * The text output of `xsknetd status`, `ports`, `stats` and `--version`.
  *
  * @module
  */
 import { createHash } from 'node:crypto'
 import type { Counters, DaemonStatus, KernelStatistics, PortEntry, PortStatistics, UplinkStatistics } from 'xsknet'
 
-/** Everything that `stats` was asked for. */
+/** The statistics that `stats` shows. */
 export interface Statistics {
   readonly uplinks: readonly { readonly uplink: string; readonly statistics: UplinkStatistics }[]
   readonly ports: readonly (PortEntry & { readonly statistics: PortStatistics })[]
 }
 
-/** What a program was built of. */
+/** What `--version` shows. */
 export interface Version {
   readonly version: string
   /** Of the control protocol. */
   readonly protocol: number
   readonly node: string
-  /** Or why they are not at hand. */
+  /** The BPF objects, or why the binding does not load. */
   readonly objects: readonly { readonly name: string; readonly bytes: Uint8Array }[] | Error
 }
 
-/** A BPF object is known by the first 12 hex digits of the SHA-256 of its bytes. */
+/** A BPF object is identified by the first 12 hex digits of its SHA-256. */
 export function versionReport({ version, protocol, node, objects }: Version): string {
   const lines = [`xsknetd ${version}`, `protocol ${protocol}`, `node ${node}`]
-  if (objects instanceof Error) return [...lines, `BPF objects are not at hand: ${objects.message}`].join('\n')
+  if (objects instanceof Error) return [...lines, `BPF objects unavailable: ${objects.message}`].join('\n')
   const rows = objects.map(({ name, bytes }) => [
     `  ${name}`,
     createHash('sha256').update(bytes).digest('hex').slice(0, 12),
@@ -34,9 +34,10 @@ export function versionReport({ version, protocol, node, objects }: Version): st
 }
 
 export function statusReport({ daemon, instance, pid, uptime, uplinks, gone, clients, ports }: DaemonStatus): string {
-  const head = `${daemon}, instance ${instance}, process ${pid}, up ${duration(uptime)}: ${counted(clients, 'client')}, ${counted(ports, 'port')}`
+  const open = `${counted(clients, 'client')}, ${counted(ports, 'port')}`
+  const head = `${daemon}, instance ${instance}, process ${pid}, up ${duration(uptime)}: ${open}`
   const lost = gone.map(({ uplink, seconds }) => {
-    return `${uplink} has been gone for ${duration(seconds)}: start the daemon again once the card is back`
+    return `${uplink} has been gone for ${duration(seconds)}: restart the daemon once the interface is back`
   })
   if (uplinks.length === 0) return [head, ...(lost.length > 0 ? lost : ['no uplinks that you may use'])].join('\n')
   const rows = uplinks.map(({ uplink, device, mac, mtu, link, mode, tried }) => {
@@ -62,15 +63,15 @@ export function statisticsReport({ uplinks, ports }: Statistics): string {
       return [`port ${port} \`${name}\` on ${uplink}, user ${uid}, process ${pid}`, hops(portHops(statistics))]
     }),
   ]
-  return blocks.length === 0 ? 'no uplinks and no ports that you may ask about' : blocks.flat().join('\n')
+  return blocks.length === 0 ? 'no uplinks or ports that you may query' : blocks.flat().join('\n')
 }
 
-/** A place that frames pass. Where only losses are counted, `seen` is unknown. */
+/** A hop of the packet path. Without `seen`, only losses are counted there. */
 interface Hop {
   readonly hop: string
   readonly seen?: number
   readonly onward?: Record<string, number>
-  /** By reason; `null` is not counted by anybody. */
+  /** By reason; `null` if it is not counted. */
   readonly lost: Record<string, number | null>
 }
 
@@ -89,13 +90,13 @@ function uplinkHops({
   return [
     program('uplink program', counters),
     { hop: 'redirect to ports', lost: { refused: refusedRedirects } },
-    { hop: 'card transmits', lost: { no_room: transmitDrops } },
+    { hop: 'uplink transmits', lost: { no_room: transmitDrops } },
     program('guard, no port', unattributed),
     ...(gone.some(hasCounted) ? gone : []),
   ]
 }
 
-/** Where no port was closed, or none of them ever saw a frame, there is nothing to tell of them. */
+/** Whether any frame was counted: closed ports without one are not shown. */
 function hasCounted({ seen = 0, onward = {}, lost }: Hop): boolean {
   return seen > 0 || sum(onward) > 0 || sum(lost) > 0
 }

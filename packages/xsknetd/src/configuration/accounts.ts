@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 
-/** The machine's users and groups, by name. Only its own files are read: directory services have to be given by number. */
+/** User and group IDs by name. Only the local files are read; accounts of directory services need numeric IDs. */
 export interface Accounts {
   user(name: string): number | undefined
   group(name: string): number | undefined
@@ -18,7 +18,7 @@ export function systemAccounts(folder = '/etc'): Accounts {
   return { user: file('passwd'), group: file('group') }
 }
 
-/** Both files have the name in the first column and the number in the third. */
+/** Both files have the name in the first field and the ID in the third. */
 function idsOf(text: string): Map<string, number> {
   const ids = new Map<string, number>()
   for (const line of text.split('\n')) {

@@ -1,172 +1,183 @@
 import { isDeepStrictEqual } from 'node:util'
-import {
-  type Configuration,
-  checkConfiguration,
-  type GrantOptions,
-  type Settings,
-  socketOf,
-} from '../configuration/configuration.js'
-import type { Log } from '../log/log.js'
-import { type Machine, thisMachine } from '../platform/native.js'
-import { ignoreSignal, inspectorUrl } from '../platform/process-hardening.js'
+import { type Configuration, checkConfiguration, socketOf } from '../configuration/configuration.js'
+import type { DaemonSettings } from '../configuration/daemon-settings.js'
+import type { GrantOptions } from '../configuration/grant-options.js'
+import { errorFields, type Log } from '../log/log.js'
+import { thisPlatform } from '../platform/native.js'
+import type { Platform } from '../platform/platform.js'
+import { disableInspectorSignal, inspectorUrl } from '../platform/process-hardening.js'
 import type { Listener } from '../platform/transport.js'
-import { usualMemory } from '../policy/memory-limit.js'
-import type { Grant } from '../policy/policy.js'
-import { type Trust, trustOf } from '../policy/trust.js'
-import { Estate, reasonOf } from '../ports/port-manager.js'
+import type { Grant } from '../policy/grant.js'
+import { defaultMemoryLimit } from '../policy/memory-limit.js'
+import { type TrustedUsers, trustedUsers } from '../policy/trusted-users.js'
+import { PortManager } from '../ports/port-manager.js'
 import { version } from '../runtime/version.js'
-import { Server, wireLimits } from '../server/server.js'
+import { connectionLimits, Server } from '../server/server.js'
 
-/** What {@link startDaemon} is told: the same as the configuration file says, but for what is said here. */
-export interface DaemonOptions extends Omit<Settings, 'log'> {
-  /** The cards to be managed. */
+/**
+ * Options of {@link startDaemon}: the settings of the configuration file, with other defaults where a field says so.
+ */
+export interface DaemonOptions extends Omit<DaemonSettings, 'log'> {
+  /** Names of the interfaces to manage, each 1 to 15 characters. At least one. */
   uplinks: string[]
   /**
-   * Tells several daemons of one machine apart: 1 to 32 letters, digits, `-` and `_`. Default: a name of its own,
-   * `embedded-<process>-<number>`, so that any number of them run side by side, each on cards of its own.
+   * Name of the instance: 1 to 32 letters, digits, `-` and `_`. Default: a unique name, `embedded-<process>-<number>`,
+   * so that any number of daemons can run side by side, each with uplinks of its own.
    */
   instance?: string | undefined
   /**
-   * Where clients connect, a path from the root. Default: `/run/xsknet/<instance>.sock`. Every user may connect if `instance` or
-   * `grants` are given, as with `xsknetd run`; without them only this process's user and root may.
+   * Absolute path of the control socket. Default: `/run/xsknet/<instance>.sock`. If `instance` or `grants` are given,
+   * every user may connect, as with `xsknetd run`; otherwise only root and this process's user may.
    */
   socket?: string | undefined
-  /** Who may have what, beside root. Default: nobody. */
+  /** What users other than root may have. Default: nothing. */
   grants?: GrantOptions[] | undefined
-  /** Hears of what happens. Default: nothing is written. */
+  /** Called for each event of the daemon. Default: nothing is logged. */
   log?: Log | undefined
 }
 
 /** A running daemon. */
 export interface Daemon {
-  /** Where clients connect. */
+  /** Path of the control socket. */
   readonly socket: string
+  /** Name of the instance. */
   readonly instance: string
-  /** The cards that it was told to manage. */
+  /** Names of the interfaces that it was started with. */
   readonly uplinks: readonly string[]
-  /** Settles with {@link close}. */
+  /** Settles like {@link close}. */
   readonly closed: Promise<void>
-  /** Has the process, or the Worker, live as long as the daemon is open. That is so unless {@link unref} was called. */
+  /** Keeps the process or the Worker alive while the daemon is open. This is the default. */
   ref(): this
-  /** Lets the process end although the daemon is open: it is closed then. */
+  /** Lets the process exit while the daemon is open, which closes it. */
   unref(): this
   /**
-   * Tells all clients that their ports go, closes them, and leaves the host as it was found. Every call returns the same promise;
-   * it rejects where something could not be undone, which the next start then tries again.
+   * Notifies all clients that their ports are lost, closes the ports, and restores the host. Every call returns the
+   * same promise. It rejects if something could not be undone; the next start tries again.
    */
   close(): Promise<void>
 }
 
 /**
- * Starts a daemon inside this process, which needs root. When it fails, nothing of it is left.
+ * Starts a daemon inside this process, which needs root privileges. If it fails, everything is undone.
  *
- * It is closed by {@link Daemon.close}, and by the end of its thread: the process's, by `process.exit()`, by an exception that
- * nobody catches, or because nothing is left to do; or the Worker's, `terminate()` included. A signal that nobody handles, SIGTERM
- * and SIGINT among them, kills the process on the spot, as SIGKILL does: its clients' ports go on until the next daemon that is
- * started in this network namespace puts back what was left, if it has the same instance or this one had a name of its own.
- * To close on a signal:
+ * The daemon is closed by {@link Daemon.close}, and when its thread ends: the process by `process.exit()`, by an
+ * uncaught exception or because nothing is left to do; a Worker also by `terminate()`. A signal without a handler, such
+ * as SIGTERM or SIGINT, kills the process at once, like SIGKILL: the ports of its clients stay until the next daemon in
+ * this network namespace cleans up, if it has the same instance name or if this one had a generated name. To close on a
+ * signal:
  *
  * ```ts
  * process.once('SIGTERM', () => void daemon.close())
  * process.once('SIGINT', () => void daemon.close())
  * ```
  *
- * SIGUSR1 does not open Node's inspector any more once this was called, since any user of the machine could then run code as root;
- * listeners for it hear it. An inspector that is open already is told to `log`.
+ * From the first call on, SIGUSR1 no longer opens Node's inspector, which any local user could use to run code as root.
+ * Listeners for SIGUSR1 are still called. An inspector that is already open is reported to `log`.
  *
- * Packets never pass this process's JavaScript: a blocked event loop delays requests for ports, and nothing else.
+ * Packets never pass through JavaScript of this process: a blocked event loop delays only requests of clients.
  *
- * @throws {XsknetError} `ERR_XSKNET_CONFIGURATION_INVALID`, `ERR_XSKNET_NOT_PERMITTED` and others that say what a card, the kernel
- * or another instance refused.
+ * @throws {XsknetError} `ERR_XSKNET_CONFIGURATION_INVALID`, `ERR_XSKNET_NOT_PERMITTED`, and others for what an
+ * interface, the kernel or another instance refused.
  */
 export async function startDaemon({ log = () => {}, ...options }: DaemonOptions): Promise<Daemon> {
-  ignoreSignal()
+  disableInspectorSignal()
   const url = inspectorUrl()
   if (url !== undefined) log('inspector-open', { url })
   return launch(checkConfiguration(options), log)
 }
 
-/** What puts other grants in the place of a daemon's own. */
-const regrants = new WeakMap<Daemon, (grants: readonly Grant[]) => Promise<void>>()
+const grantReplacers = new WeakMap<Daemon, (grants: readonly Grant[]) => Promise<void>>()
 
 /**
- * Puts other grants in the place of a daemon's own. Open ports stay. Where others may connect or send descriptors by them, the control
- * socket is made anew, since it was told at its beginning whom to trust; connections live on.
+ * Replaces the grants of a daemon. Open ports and connections stay. If other users may now connect or send descriptors,
+ * the control socket is created anew, because its trusted users are fixed when it is created.
  */
-export async function regrant(daemon: Daemon, grants: readonly Grant[]): Promise<void> {
-  await regrants.get(daemon)?.(grants)
+export async function replaceGrants(daemon: Daemon, grants: readonly Grant[]): Promise<void> {
+  await grantReplacers.get(daemon)?.(grants)
 }
 
-/** Tells of what is nearly always a slip. */
-function tellUnmanaged(grants: readonly Grant[], uplinks: readonly string[], log: Log): void {
+/** Logs grants for interfaces that the daemon does not manage, which are usually mistakes. */
+function logUnmanaged(grants: readonly Grant[], uplinks: readonly string[], log: Log): void {
   for (const { origin, uplinks: granted } of grants) {
     const unmanaged = granted.filter((uplink) => !uplinks.includes(uplink))
     if (unmanaged.length > 0) log('grant-without-uplink', { grant: origin, uplinks: unmanaged })
   }
 }
 
-/** Starts a daemon on a machine. */
-export async function launch(configuration: Configuration, log: Log, machine: Machine = thisMachine): Promise<Daemon> {
+/** Starts a daemon with a validated configuration. */
+export async function launch(
+  configuration: Configuration,
+  log: Log,
+  platform: Platform = thisPlatform,
+): Promise<Daemon> {
   const { uplinks, mode, grants } = configuration
-  const memory = { most: usualMemory(), ...configuration.memory }
-  tellUnmanaged(grants, uplinks, log)
-  const ground = machine.instance()
-  const estate = new Estate(ground, grants, memory, log)
-  let listener = machine.listener()
-  const outlived = beforeExit(() => {
+  const memory = { bytes: defaultMemoryLimit(), ...configuration.memory }
+  logUnmanaged(grants, uplinks, log)
+  const instance = platform.instance()
+  const portManager = new PortManager(instance, grants, memory, log)
+  let listener = platform.listener()
+  const cancelExit = beforeExit(() => {
     listener.closeNow()
     try {
-      ground.closeNow()
+      instance.closeNow()
     } catch (error) {
-      log('undo-failed', reasonOf(error))
+      log('undo-failed', errorFields(error))
     }
   })
-  let instance: string
+  let name: string
   let socket: string
   let server: Server
-  /** Whom the socket was told to trust; `undefined` while there is none. */
-  let trust: Trust | undefined = trustOf(grants)
+  /** The users that the control socket trusts; `undefined` while there is no socket. */
+  let trusted: TrustedUsers | undefined = trustedUsers(grants)
   const everybody = configuration.instance !== undefined || grants.length > 0
-  const listen = (trust: Trust) =>
-    listener.listen(socket, everybody, { ...wireLimits, ...trust }, (wire) => server.accept(wire))
+  const listen = (users: TrustedUsers) =>
+    listener.listen(socket, everybody, { ...connectionLimits, ...users }, (connection) => server.accept(connection))
   try {
-    instance = await ground.begin(configuration.instance)
-    socket = configuration.socket ?? socketOf(instance)
-    for (const { instance, failure } of await machine.sweepDead()) {
+    name = await instance.begin(configuration.instance)
+    socket = configuration.socket ?? socketOf(name)
+    for (const { instance, failure } of await platform.sweepDead()) {
       if (failure === undefined) log('instance-swept', { instance })
       else log('sweep-failed', { instance, message: failure })
     }
-    await estate.manage(uplinks, mode)
-    server = new Server(estate, { daemon: `xsknetd ${version}`, instance }, log, trust)
-    await listen(trust)
+    await portManager.manage(uplinks, mode)
+    server = new Server(portManager, { daemon: `xsknetd ${version}`, instance: name }, log, trusted)
+    await listen(trusted)
   } catch (error) {
-    await estate.close().catch((undoing) => log('undo-failed', reasonOf(undoing)))
-    outlived()
+    await portManager.close().catch((undoing) => log('undo-failed', errorFields(undoing)))
+    cancelExit()
     throw error
   }
-  log('ready', { socket, instance, uplinks, grants: grants.length, memory: memory.most, pid: process.pid, version })
+  log('ready', {
+    socket,
+    instance: name,
+    uplinks,
+    grants: grants.length,
+    memory: memory.bytes,
+    pid: process.pid,
+    version,
+  })
 
-  const running = { listener: () => listener, estate, server }
-  // Neither the listener nor anything else of it keeps the thread.
+  const running = { listener: () => listener, portManager, server }
+  // Nothing else of the daemon keeps the thread alive, the listener included.
   const alive = setInterval(() => {}, 2 ** 31 - 1)
   let ending: Promise<void> | undefined
   let settle: (end: Promise<void>) => void
   const closed = new Promise<void>((resolve) => {
     settle = resolve
   })
-  // Whoever only calls `close()` has the error from there.
+  // A caller that only uses `close()` gets the error from there.
   closed.catch(() => {})
   const close = () => {
     ending ??= end(running, log).finally(() => {
       clearInterval(alive)
-      outlived()
+      cancelExit()
     })
     settle(ending)
     return ending
   }
   const daemon: Daemon = {
     socket,
-    instance,
+    instance: name,
     uplinks,
     closed,
     close,
@@ -179,46 +190,48 @@ export async function launch(configuration: Configuration, log: Log, machine: Ma
       return daemon
     },
   }
-  regrants.set(daemon, async (grants) => {
+  grantReplacers.set(daemon, async (grants) => {
     if (ending) return
-    tellUnmanaged(grants, uplinks, log)
-    estate.regrant(grants)
-    const next = trustOf(grants)
-    if (isDeepStrictEqual(next, trust)) return
-    server.retrust(next)
-    trust = undefined
+    logUnmanaged(grants, uplinks, log)
+    portManager.replaceGrants(grants)
+    const next = trustedUsers(grants)
+    if (isDeepStrictEqual(next, trusted)) return
+    server.setTrustedUsers(next)
+    trusted = undefined
     await listener.close()
-    listener = machine.listener()
-    // Whoever ends the daemon from here on ends this listener.
+    listener = platform.listener()
+    // From here on, closing the daemon closes this listener.
     if (ending) return
     await listen(next)
-    trust = next
+    trusted = next
   })
   return daemon
 }
 
 interface Running {
-  /** The one of this moment. */
+  /** The current listener; replacing the grants may replace it. */
   readonly listener: () => Listener
-  readonly estate: Estate
+  readonly portManager: PortManager
   readonly server: Server
 }
 
-/** The socket goes first: with it, the instance's folder may be empty. Clients hear why their ports go before they are cut off. */
-async function end({ listener, estate, server }: Running, log: Log): Promise<void> {
+/**
+ * The socket goes first, since it may be in the instance's folder. Clients are notified before they are disconnected.
+ */
+async function end({ listener, portManager, server }: Running, log: Log): Promise<void> {
   log('closing')
   await listener()
     .close()
-    .catch((error) => log('socket-close-failed', reasonOf(error)))
+    .catch((error) => log('socket-close-failed', errorFields(error)))
   try {
-    await estate.close()
+    await portManager.close()
   } finally {
     server.close()
   }
   log('closed')
 }
 
-/** What this thread has to undo before it exits. It also keeps daemons that their owner has forgotten from being collected. */
+/** What this thread has to undo before it exits. It also keeps unreferenced daemons from being garbage-collected. */
 const pending = new Set<() => void>()
 
 function undoAll(): void {
@@ -226,9 +239,9 @@ function undoAll(): void {
 }
 
 /**
- * Has something undone when the thread exits: Node runs no finalizer then, but for a Worker that is terminated.
+ * Undoes something when the thread exits, because Node runs finalizers then only for a Worker that is terminated.
  *
- * @returns To be called when there is nothing left to undo.
+ * @returns Cancels it, once there is nothing left to undo.
  */
 function beforeExit(undo: () => void): () => void {
   if (pending.size === 0) process.on('exit', undoAll)

@@ -9,124 +9,132 @@ import type {
   UplinkInfo,
   UplinkStatistics,
 } from 'xsknet/protocol'
-import type { Rights } from '../policy/policy.js'
+import type { Rights } from '../policy/grant.js'
 import type { Descriptors } from './transport.js'
 
-/** The mode that a card's program is asked for; `unspecified` is the best that the kernel grants. */
+/** The requested XDP mode of an uplink; `unspecified` is the best mode that the kernel grants. */
 export type UplinkMode = 'native' | 'skb' | 'hw' | 'unspecified'
 
-/** What was taken away by others: a port's devices, or, without a port, the card. */
+/** A port, or without `port` an uplink, whose devices were deleted, moved or changed by others. */
 export interface Loss {
   readonly uplink: string
   readonly port?: number
-  /** What the port's owner did to its own end: `its MAC was changed from … to …`. */
+  /** What the client changed at the port's inner end: `its MAC was changed from … to …`. */
   readonly change?: string
 }
 
-/** What of a card others may change at any time. */
-export type Card = Pick<UplinkInfo, 'device' | 'mac' | 'mtu' | 'link'>
+/** The properties of an uplink that others may change at any time. */
+export type UplinkState = Pick<UplinkInfo, 'device' | 'mac' | 'mtu' | 'link'>
 
-/** What others did that nothing was lost by. */
-export interface Change {
+/** A change to the host by others that does not end a port. */
+export interface HostChange {
   readonly uplink: string
-  /** The port that it is about; without one it is about the card. */
+  /** The port concerned; absent if the change concerns the uplink. */
   readonly port?: number
-  /** What the card is now. */
-  readonly card?: Card
-  /** An address of the port that the host has got, too. */
+  /** The uplink's new state. */
+  readonly card?: UplinkState
+  /** An address of the port that the host now has too. */
   readonly address?: string
-  /** The program that was put back on `device`, unless there is a `failure`. */
+  /** The program that was reattached to `device`, unless there is a `failure`. */
   readonly program?: string
   readonly device?: string
-  /** What had become of it: `somebody took it off`. */
+  /** How the program was lost: `somebody took it off`. */
   readonly why?: string
-  /** An offload of the card that hides VLANs, which was switched on and off again, unless there is a `failure`. */
+  /** An offload that hides VLAN tags, which was switched on and then off again, unless there is a `failure`. */
   readonly offload?: string
-  /** A VLAN of ports that the card was made to shut out, and lets in again, unless there is a `failure`. */
+  /** A VLAN of ports that the uplink filtered out and now accepts again, unless there is a `failure`. */
   readonly vlan?: number
   readonly failure?: string
 }
 
-/** On what terms a port is opened: whose it is, and what its guard lets pass. */
-export interface Terms extends Rights {
+/** A port's owner, and what its guard lets pass. */
+export interface PortTerms extends Rights {
   readonly uid: number
 }
 
-/** A port that was made and not yet handed over. */
+/** A port that has been built but not yet handed to its client. */
 export interface OpenedPort {
+  /** Its number. */
   readonly key: number
   readonly info: PortInfo
-  /** Of each queue, in their order. */
+  /** The socket of each queue, in order. */
   readonly sockets: readonly SocketDescription[]
-  /** Of each queue the XSK and the file of its UMEM. From now on a loss of the port is told, an earlier one included. */
+  /** The XSK and the UMEM file of each queue. From now on a loss of the port is reported, an earlier one included. */
   takeDescriptors(): Descriptors
 }
 
-/** A port whose socket its client makes, made and not yet told of. */
+/** A pinned port that has been built but not yet announced to its client. */
 export interface OpenedPinnedPort {
+  /** Its number. */
   readonly key: number
   readonly info: PinnedPortInfo
   readonly pinned: Pinned
-  /** From now on a loss of the port is told, an earlier one included. */
+  /** From now on a loss of the port is reported, an earlier one included. */
   announce(): void
 }
 
-/** All that the daemon does to the host: an instance, its uplinks and ports. It rejects with {@link XsknetError}s. */
-export interface Ground {
+/**
+ * An instance with its uplinks and ports: everything that the daemon does to the host. Rejects with {@link
+ * XsknetError}s.
+ */
+export interface Instance {
   /**
-   * Opens the instance, once, after undoing what an earlier run of its name left; without a name it gets one that nobody has.
+   * Opens the instance, once, after undoing what an earlier run of the same name left. Without a name it gets a unique
+   * one.
    *
    * @returns Its name.
    */
   begin(name: string | undefined): Promise<string>
   onLoss(listener: (loss: Loss) => void): void
   /** To be called before {@link onLoss}. */
-  onChange(listener: (change: Change) => void): void
+  onChange(listener: (change: HostChange) => void): void
   manage(uplink: string, mode: UplinkMode): Promise<UplinkInfo>
-  /** Bytes of a huge page, of which a UMEM in such pages fills whole ones; 0 where the kernel has none. */
+  /** Bytes of a huge page; a UMEM in huge pages fills whole pages. 0 if the kernel has none. */
   hugePageBytes(): number
   /**
-   * Throws where there can be no such port, whatever others have and whoever asks. It asks the kernel nothing.
+   * Throws if no such port is possible, regardless of other ports and of the user. Makes no system call.
    *
-   * @param uplink Whose MTU counts; absent where it may not be told.
+   * @param uplink The uplink whose MTU is checked; absent if the user may not know of it.
    */
   checkPort(uplink: string | undefined, request: Omit<PortRequest, 'uplink' | 'mac'>): void
-  /** The same of a pinned port. */
+  /** Does the same for a pinned port. */
   checkPinnedPort(uplink: string | undefined, request: Omit<PinnedPortRequest, 'uplink' | 'mac'>): void
-  openPort(uplink: string, request: Omit<PortRequest, 'uplink' | 'mac'>, terms: Terms): Promise<OpenedPort>
+  openPort(uplink: string, request: Omit<PortRequest, 'uplink' | 'mac'>, terms: PortTerms): Promise<OpenedPort>
   /**
-   * The inner end goes to the namespace, the pin to the user of the terms and the group. Takes both descriptors over.
+   * Opens a port with its inner end in `namespace` and its pin accessible to the user of the terms and to `gid`. Takes
+   * over both descriptors.
    *
-   * @param own The network namespace that the owner's process is in, which is good enough.
+   * @param own The network namespace of the client's process, which is always accepted.
    */
   openPinnedPort(
     uplink: string,
     request: Omit<PinnedPortRequest, 'uplink' | 'mac'>,
-    terms: Terms,
+    terms: PortTerms,
     gid: number,
     namespace: Descriptors,
     own: Descriptors,
   ): Promise<OpenedPinnedPort>
-  /** The port's statistics are those of this socket from now on. Takes the descriptor over. */
+  /** Reports this socket's statistics as the port's from now on. Takes over the descriptor. */
   shareSocket(port: number, socket: Descriptors): Promise<void>
   closePort(port: number): Promise<void>
   /**
-   * Asked once, right after {@link closePort} was called: resolves when the kernel has nothing left of the port's sockets and their memory,
-   * which takes as long as anybody has a descriptor of them, perhaps for ever. Never rejects.
+   * Resolves when the kernel has freed the port's sockets and their memory, which it does once every descriptor of them
+   * is closed, possibly never. To be called once, right after {@link closePort}. Never rejects.
    */
   freed(port: number): Promise<void>
   portStatistics(port: number): Promise<PortStatistics>
   uplinkStatistics(uplink: string): Promise<UplinkStatistics>
+  /** Closes all ports of an uplink and restores the interface. */
   release(uplink: string): Promise<void>
   /** Undoes everything, open ports included. */
   close(): Promise<void>
-  /** The same before it returns, for a process that is about to exit; also while it is being opened. */
+  /** Does the same synchronously, for a process that is about to exit; also while the instance is being opened. */
   closeNow(): void
 }
 
-/** What became of an instance that a killed process had left. */
-export interface Swept {
+/** The result of cleaning up an instance whose process was killed. */
+export interface SweptInstance {
   readonly instance: string
-  /** Why something of it is still there. */
+  /** Why part of it is still there. */
   readonly failure?: string | undefined
 }

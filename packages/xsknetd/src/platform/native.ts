@@ -2,37 +2,29 @@ import { readFileSync } from 'node:fs'
 import { failed } from 'xsknet/internal'
 import type { Failure, UplinkStatistics } from 'xsknet/protocol'
 import { type Binding, type binding, loadBinding } from '../binding.js'
-import type { Lab } from '../cli/lab.js'
-import type { Party } from '../policy/trust.js'
-import { hintOnMounts } from '../runtime/mount-hint.js'
+import type { Credentials } from '../policy/credentials.js'
+import type { UserSet } from '../policy/trusted-users.js'
+import { mountHint } from '../runtime/mount-hint.js'
 import { checkStateFolder } from '../runtime/state-folder.js'
-import type { Change, Ground, Loss, OpenedPinnedPort, OpenedPort, Swept, UplinkMode } from './instance.js'
-import type { Credentials, Descriptors, Listener, Wire } from './transport.js'
+import type { HostChange, Instance, Loss, OpenedPinnedPort, OpenedPort, UplinkMode } from './instance.js'
+import type { Lab } from './lab.js'
+import type { Platform } from './platform.js'
+import type { Connection, Descriptors, Listener } from './transport.js'
 
 export type PinnedSocketRequest = binding.PinnedSocketRequest
 
-/** What the daemon needs of the machine. */
-export interface Machine {
-  /** An instance that is not open yet. */
-  instance(): Ground
-  /** Undoes what instances without a name of their own left in this network namespace when their processes were killed. */
-  sweepDead(): Promise<Swept[]>
-  /** A control socket that does not listen yet. */
-  listener(): Listener
-}
-
 /** The machine that this process runs on. */
-export const thisMachine: Machine = {
-  instance: () => new NativeGround(new (native().Instance)()),
+export const thisPlatform: Platform = {
+  instance: () => new NativeInstance(new (native().Instance)()),
   sweepDead: () => typed(() => native().Instance.sweepDead()),
   listener: () => new NativeListener(new (native().ControlServer)()),
 }
 
-/** The BPF objects inside the binding, as they were compiled. */
+/** The BPF objects in the binding, as compiled. */
 export const bpfObjects = (): { name: string; bytes: Uint8Array }[] => native().bpfObjects()
 
-/** Starts a program anew in this process. Returns only by throwing. */
-export function startAnew(file: string, words: string[], environment: [name: string, value: string][]): void {
+/** Replaces this process by a program, as execve(2) does. Returns only by throwing. */
+export function replaceProcess(file: string, words: string[], environment: [name: string, value: string][]): void {
   try {
     native().startAnew(file, words, environment)
   } catch (error) {
@@ -40,7 +32,7 @@ export function startAnew(file: string, words: string[], environment: [name: str
   }
 }
 
-/** Has SIGUSR1 not open Node's inspector, whichever thread calls it. Listeners hear it as before. */
+/** Keeps SIGUSR1 from opening Node's inspector, whichever thread calls it. Listeners are still called. */
 export function ignoreInspectorSignal(): void {
   try {
     native().ignoreInspectorSignal()
@@ -49,11 +41,11 @@ export function ignoreInspectorSignal(): void {
   }
 }
 
-/** Labs by their names; all of this machine, whoever built them. */
+/** The labs of this machine, by name. */
 export const labs = {
-  /** Builds it unless it stands. */
+  /** Builds it unless it exists. */
   raise: (name: string): Promise<Lab> => typed(async () => (await native().raiseLab(name)) as Lab),
-  /** The paths of its namespaces; none where there was no lab. */
+  /** Removes it; resolves with the paths of its namespaces, none if there was no such lab. */
   remove: (name: string): Promise<string[]> => typed(() => native().removeLab(name)),
 }
 
@@ -68,7 +60,7 @@ class NativeListener implements Listener {
     const { trusted, descriptors } = limits
     const copied = { ...limits, trusted: copyOf(trusted), descriptors: copyOf(descriptors) }
     return typed(() =>
-      this.#server.listen(path, everybody, copied, (connection) => onConnection(new NativeWire(connection))),
+      this.#server.listen(path, everybody, copied, (connection) => onConnection(new NativeConnection(connection))),
     )
   }
 
@@ -81,9 +73,9 @@ class NativeListener implements Listener {
   }
 }
 
-const copyOf = ({ uids, gids }: Party) => ({ uids: [...uids], gids: [...gids] })
+const copyOf = ({ uids, gids }: UserSet) => ({ uids: [...uids], gids: [...gids] })
 
-class NativeWire implements Wire {
+class NativeConnection implements Connection {
   readonly #connection: binding.Connection
   readonly credentials: Credentials
   readonly longest: number
@@ -96,7 +88,7 @@ class NativeWire implements Wire {
     this.sendsDescriptors = connection.sendsDescriptors
   }
 
-  start(...how: Parameters<Wire['start']>): void {
+  start(...how: Parameters<Connection['start']>): void {
     this.#connection.start(...how)
   }
 
@@ -121,9 +113,9 @@ class NativeWire implements Wire {
   }
 }
 
-class NativeGround implements Ground {
+class NativeInstance implements Instance {
   readonly #instance: binding.Instance
-  /** Those who wait until nothing is left of a port. */
+  /** Callbacks for ports that have been closed but not yet freed by the kernel. */
   readonly #waiting = new Map<number, () => void>()
 
   constructor(instance: binding.Instance) {
@@ -140,7 +132,7 @@ class NativeGround implements Ground {
     return begun
   }
 
-  onChange(listener: (change: Change) => void): void {
+  onChange(listener: (change: HostChange) => void): void {
     try {
       this.#instance.onChange(listener)
     } catch (error) {
@@ -165,7 +157,7 @@ class NativeGround implements Ground {
     return Number(kib ?? 0) * 1024
   }
 
-  checkPort(...[uplink, request]: Parameters<Ground['checkPort']>): void {
+  checkPort(...[uplink, request]: Parameters<Instance['checkPort']>): void {
     try {
       this.#instance.checkPort(uplink, request as binding.PortRequest)
     } catch (error) {
@@ -173,7 +165,7 @@ class NativeGround implements Ground {
     }
   }
 
-  checkPinnedPort(...[uplink, request]: Parameters<Ground['checkPinnedPort']>): void {
+  checkPinnedPort(...[uplink, request]: Parameters<Instance['checkPinnedPort']>): void {
     try {
       this.#instance.checkPinnedPort(uplink, request as binding.PinnedPortRequest)
     } catch (error) {
@@ -181,12 +173,12 @@ class NativeGround implements Ground {
     }
   }
 
-  openPort(...[uplink, request, terms]: Parameters<Ground['openPort']>): Promise<OpenedPort> {
+  openPort(...[uplink, request, terms]: Parameters<Instance['openPort']>): Promise<OpenedPort> {
     return typed(() => this.#instance.openPort(uplink, request as binding.PortRequest, terms))
   }
 
   openPinnedPort(
-    ...[uplink, request, terms, gid, namespace, own]: Parameters<Ground['openPinnedPort']>
+    ...[uplink, request, terms, gid, namespace, own]: Parameters<Instance['openPinnedPort']>
   ): Promise<OpenedPinnedPort> {
     return typed(() =>
       this.#instance.openPinnedPort(
@@ -207,7 +199,7 @@ class NativeGround implements Ground {
     return typed(() => this.#instance.closePort(port))
   }
 
-  /** Asked before the kernel's side can have told: that comes by a turn of the event loop. */
+  /** Is called before `onFreed` can report the port, which happens in a later turn of the event loop. */
   freed(port: number): Promise<void> {
     return new Promise((resolve) => this.#waiting.set(port, resolve))
   }
@@ -217,7 +209,7 @@ class NativeGround implements Ground {
   }
 
   async uplinkStatistics(uplink: string) {
-    // Its `closed` is a sum, which always has a socket's part.
+    // `closed` is a sum, which always contains socket statistics.
     return (await typed(() => this.#instance.uplinkStatistics(uplink))) as UplinkStatistics
   }
 
@@ -238,7 +230,9 @@ class NativeGround implements Ground {
   }
 }
 
-/** Makes the socket of a pinned port, in this process and its network namespace, and puts it into the port's XSKMAP. */
+/**
+ * Creates the socket of a pinned port, in this process and its network namespace, and puts it into the port's XSKMAP.
+ */
 export function makePinnedSocket(options: PinnedSocketRequest): Promise<binding.MadeSocket> {
   return typed(() => native().makePinnedSocket(options))
 }
@@ -251,11 +245,11 @@ async function typed<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The binding writes its errors down as JSON in the message of an `Error`. */
+/** The binding encodes its errors as JSON in the message of an `Error`. */
 function typedError(error: unknown): unknown {
   if (!(error instanceof Error) || !/^\{.*"code":"ERR_XSKNET_/s.test(error.message)) return error
   const failure = JSON.parse(error.message) as Failure
-  const hint = failure.code === 'ERR_XSKNET_MOUNTS_HIDDEN' ? hintOnMounts() : undefined
+  const hint = failure.code === 'ERR_XSKNET_MOUNTS_HIDDEN' ? mountHint() : undefined
   return failed(hint === undefined ? failure : { ...failure, hint })
 }
 

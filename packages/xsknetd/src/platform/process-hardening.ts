@@ -1,68 +1,68 @@
 /**
- * What Node lets others do to a process with root's rights, from outside of it: its environment, and its inspector.
+ * Closes the ways in which Node lets others control a process that runs as root: its environment and its inspector.
  *
  * @module
  */
 import { isMainThread } from 'node:worker_threads'
 import { XsknetError } from 'xsknet'
-import { steering } from '../runtime/node-environment.js'
-import { isSea } from '../runtime/single-executable.js'
-import { ignoreInspectorSignal, startAnew } from './native.js'
+import { nodeVariables } from '../runtime/node-environment.js'
+import { isSingleExecutable } from '../runtime/single-executable.js'
+import { ignoreInspectorSignal, replaceProcess } from './native.js'
 
 /**
- * Starts this program anew, in the same process, if its environment steers Node. Node has read it by now, so that taking the
- * variables away is not enough. Returns where there is nothing to take away.
+ * Executes this program again, in the same process, without the environment variables that configure Node. Node has
+ * already read them, so deleting them is not enough. Returns if there are none.
  *
  * @throws {XsknetError} `ERR_XSKNET_KERNEL_REFUSED`.
  */
-export function leaveEnvironment(): void {
-  const names = steering(process.env)
+export function restartWithoutNodeVariables(): void {
+  const names = nodeVariables(process.env)
   if (names.length === 0) return
   const kept = Object.entries(process.env).flatMap(([name, value]): [string, string][] =>
     value === undefined || names.includes(name) ? [] : [[name, value]],
   )
-  // One executable brings its own words for Node along, and its second word is itself.
+  // The single executable has built-in options for Node, and its second argument is its own path.
   const [, script = '', ...words] = process.argv
-  const command = isSea() ? words : [...process.execArgv, script, ...words]
-  startAnew(process.execPath, [process.argv0, ...command], kept)
+  const command = isSingleExecutable() ? words : [...process.execArgv, script, ...words]
+  replaceProcess(process.execPath, [process.argv0, ...command], kept)
 }
 
-/** Where Node's inspector can be reached by anybody on this machine; `undefined` while it is closed. */
+/** The URL at which any local user can reach Node's inspector; `undefined` while it is closed. */
 export function inspectorUrl(): string | undefined {
   try {
     return process.getBuiltinModule('node:inspector').url()
   } catch {
-    return undefined // this Node has none
+    return undefined // built without the inspector
   }
 }
 
-/** @throws {XsknetError} `ERR_XSKNET_CONFIGURATION_INVALID` while Node's inspector is open. */
-export function mustNotBeInspected(): void {
+/** @throws {XsknetError} `ERR_XSKNET_CONFIGURATION_INVALID` if Node's inspector is open. */
+export function refuseInspector(): void {
   const url = inspectorUrl()
   if (url === undefined) return
   throw new XsknetError(
     'ERR_XSKNET_CONFIGURATION_INVALID',
-    `the daemon does not run while Node’s inspector is open at ${url}: every user of this machine could run code as root by it`,
-    { hint: howToCloseInspector(process.env.NODE_OPTIONS ?? '', process.execArgv), details: { url } },
+    `the daemon does not run while Node's inspector is open at ${url}: any local user could use it to run code as root`,
+    { hint: inspectorHint(process.env.NODE_OPTIONS ?? '', process.execArgv), details: { url } },
   )
 }
 
-function howToCloseInspector(options: string, words: readonly string[]): string {
+function inspectorHint(options: string, words: readonly string[]): string {
   const opens = /^--(inspect|debug)/
-  // Node takes both for the same option.
+  // Node accepts underscores in place of dashes.
   if (options.split(/\s+/).some((word) => opens.test(word.replaceAll('_', '-').replace(/^"/, ''))))
-    return `NODE_OPTIONS opens it: start the daemon without that variable, by \`env --unset=NODE_OPTIONS\` for example. It is \`${options}\`.`
+    return `NODE_OPTIONS (\`${options}\`) opens it: unset it, for example with \`env -u NODE_OPTIONS xsknetd …\`.`
   const word = words.find((word) => opens.test(word.replaceAll('_', '-')))
-  if (word !== undefined) return `\`${word}\` opens it: start Node without.`
-  return 'SIGUSR1 opened it: send the daemon none while it starts.'
+  if (word !== undefined) return `\`${word}\` opens it: start Node without this option.`
+  return 'SIGUSR1 opened it: do not send that signal while the daemon starts.'
 }
 
 /**
- * Keeps SIGUSR1 from opening the inspector of this process, for good: without its last listener, the signal would end the
- * process. Listeners of the program, before or later, hear it as ever.
+ * Keeps SIGUSR1 from opening the inspector of this process, permanently: the listener is never removed, because without
+ * any listener the signal would end the process. Other listeners of the program are still called.
  */
-export function ignoreSignal(): void {
-  // In a Worker, signals have no listeners.
+export function disableInspectorSignal(): void {
+  // Signals cannot be handled in a Worker.
   if (!isMainThread) ignoreInspectorSignal()
   else if (!process.listeners('SIGUSR1').includes(ignore)) process.on('SIGUSR1', ignore)
 }

@@ -1,101 +1,105 @@
-import type { Trust } from '../policy/trust.js'
+import type { Credentials } from '../policy/credentials.js'
+import type { TrustedUsers } from '../policy/trusted-users.js'
 
-/** Who is at the other end, as the kernel tells it. */
-export interface Credentials {
-  readonly pid: number
-  readonly uid: number
-  readonly gid: number
-  /** Supplementary groups. */
-  readonly groups: readonly number[]
-}
-
-/** File descriptors on their way in or out. Whoever takes them over leaves none here. */
+/** File descriptors that are received or about to be sent. Passing them on leaves none here. */
 export interface Descriptors {
   readonly length: number
   close(): void
 }
 
-/** One connection of a client: whole messages both ways. */
-export interface Wire {
+/** A client's connection, which carries whole messages in both directions. */
+export interface Connection {
   readonly credentials: Credentials
   /** The longest message that the client may send, in bytes. */
   readonly longest: number
-  /** Whether the client's messages may bring descriptors. Where the kernel can, it lets none of any other client through. */
+  /** Whether the client's messages may carry descriptors. From other clients the kernel rejects them, where it can. */
   readonly sendsDescriptors: boolean
   /**
-   * Begins to read.
+   * Starts reading.
    *
-   * @param onMessage `message` is `null` where it had more than `longest` bytes; `descriptors` came with it, none perhaps, and whoever
-   * is called has to close them.
+   * @param onMessage Called for each message; `message` is `null` if it was longer than `longest` bytes. `descriptors`
+   * are those that came with the message, possibly none; the callee has to close them.
    * @param onEnd Called once, last.
    */
   start(
     onMessage: (message: Uint8Array | null, length: number, descriptors: Descriptors) => void,
     onEnd: (reason: string) => void,
   ): void
-  /** Takes the descriptors. False: the client is cut off or gone. */
+  /**
+   * Sends a message and takes over the descriptors.
+   *
+   * @returns Whether it was queued; `false` if the client is gone or was disconnected because it does not read.
+   */
   send(message: Uint8Array, descriptors?: Descriptors): boolean
   /**
-   * The network namespace that the client's process is in at this moment.
+   * Opens the network namespace that the client's process is in at this moment.
    *
-   * @throws {XsknetError} `ERR_XSKNET_NAMESPACE_UNFIT` if the process has ended, or for a client that may not send descriptors.
+   * @throws {XsknetError} `ERR_XSKNET_NAMESPACE_UNFIT` if the process has ended, or if the client may not send
+   * descriptors.
    */
   namespace(): Descriptors
-  /** A message has been dealt with, so that one more may be read. */
+  /** Reports that a message has been handled, so that another one may be read. */
   done(): void
-  /** What was sent may still leave, within a second. */
+  /** Closes the connection. Queued messages may still be sent, for up to a second. */
   close(): void
 }
 
-/** The socket that clients connect to. */
+/** The control socket, to which clients connect. */
 export interface Listener {
-  /** Makes the socket, for every user, or for this process's user and root alone. Once. */
-  listen(path: string, everybody: boolean, limits: WireLimits, onConnection: (wire: Wire) => void): Promise<void>
-  /** Nothing is left to do where it never listened. */
+  /** Creates the socket, for all users or only for root and this process's user. To be called once. */
+  listen(
+    path: string,
+    everybody: boolean,
+    limits: ConnectionLimits,
+    onConnection: (connection: Connection) => void,
+  ): Promise<void>
+  /** Stops listening and removes the socket. Does nothing if it never listened. */
   close(): Promise<void>
-  /** The same before it returns, for a process that is about to exit; also while the socket is being made. */
+  /** Does the same synchronously, for a process that is about to exit; also while the socket is being created. */
   closeNow(): void
 }
 
-/** What is read, in the long run and at once after a quiet time. What is beyond it waits in the socket. */
-export interface Rates {
-  /** Messages a second. A new connection counts as one. */
+/** Token-bucket limits on what is read. Anything beyond them stays in the socket. */
+export interface MessageRates {
+  /** Messages per second. A new connection counts as one. */
   readonly messages: number
+  /** Burst: messages that are read at once after an idle period. */
   readonly messagesAtOnce: number
-  /** Bytes a second. */
+  /** Bytes per second. */
   readonly bytes: number
+  /** Burst: bytes that are read at once after an idle period. */
   readonly bytesAtOnce: number
 }
 
-/** What one user may cost, over all its connections. */
-export interface Bounds {
+/** The limits of one user, over all of its connections. */
+export interface UserLimits {
   readonly connections: number
   /** The longest message, in bytes. */
   readonly longest: number
-  readonly rates: Rates
+  readonly rates: MessageRates
 }
 
-/** What the transport holds every client to, and who is who. */
-export interface WireLimits extends Trust {
-  readonly root: Bounds
-  /** Users whom a grant names. */
-  readonly holders: Bounds
-  /** Those who have a grant by a group alone; */
-  readonly members: Bounds
-  /** and all these together. */
-  readonly allMembers: Omit<Bounds, 'longest'>
-  /** Those without a grant; */
-  readonly strangers: Bounds
-  /** and all these together. */
-  readonly allStrangers: Omit<Bounds, 'longest'>
-  /** Messages of one client that were read and not yet answered. */
+/** The limits of all clients, and which users belong to which class. */
+export interface ConnectionLimits extends TrustedUsers {
+  readonly root: UserLimits
+  /** Each user that a grant names. */
+  readonly holders: UserLimits
+  /** Each user that has a grant only through a group. */
+  readonly members: UserLimits
+  /** All `members` together. */
+  readonly allMembers: Omit<UserLimits, 'longest'>
+  /** Each user without a grant. */
+  readonly strangers: UserLimits
+  /** All `strangers` together. */
+  readonly allStrangers: Omit<UserLimits, 'longest'>
+  /** Messages of one client that have been read but not yet answered. */
   readonly inFlight: number
-  /** Messages to one client that it has not read; one more, and it is cut off. */
+  /** Messages that are queued for one client; when one more is sent, the client is disconnected. */
   readonly queuedMessages: number
-  /** Milliseconds that a client may take until its first message. One that waits to be read has come. */
+  /** Milliseconds that a client may take until its first message. A message that waits to be read counts. */
   readonly silence: number
-  /** What a client is told that comes when there are too many. */
+  /** The answer to a connection beyond the limit. */
   readonly refusal: Uint8Array
-  /** What a client is told from which nothing came in time. */
+  /** The answer to a client that sent nothing in time. */
   readonly silenceRefusal: Uint8Array
 }

@@ -3,50 +3,47 @@ import { XsknetError } from 'xsknet'
 
 /** An address of a port. */
 export interface Address {
-  /** In the one way of writing it that this daemon uses. */
+  /** In canonical notation. */
   readonly ip: string
-  /** How many of its leading bits its network has. It decides nothing here; the port's info gives it back. */
+  /** Prefix length of its network. No decision depends on it; the port's info returns it. */
   readonly prefix: number
 }
 
 interface Parsed extends Address {
   readonly width: number
   readonly bits: bigint
-  /** The prefix was written down. */
+  /** Whether the text contained a prefix length. */
   readonly explicit: boolean
 }
 
 /**
- * Reads `192.0.2.10/24` or `2001:db8::10`.
+ * Parses `192.0.2.10/24` or `2001:db8::10`.
  *
  * @throws {XsknetError} `ERR_XSKNET_ADDRESS_UNFIT`.
  */
-export function readAddress(text: string): Address {
+export function parseAddress(text: string): Address {
   const { ip, prefix } = parse(text)
   return { ip, prefix }
 }
 
 /**
- * The same of an address that one host is to have. Networks of one or two addresses have no others (RFC 3021, RFC 6164).
+ * Parses an address for a single host. Networks of one or two addresses have no others (RFC 3021, RFC 6164).
  *
  * @throws {XsknetError} `ERR_XSKNET_ADDRESS_UNFIT`.
  */
-export function readHostAddress(text: string): Address {
+export function parseHostAddress(text: string): Address {
   const { ip, prefix, width, bits } = parse(text)
   const free = BigInt(width - prefix)
   if (free < 2n) return { ip, prefix }
   const last = (1n << free) - 1n
   const [first, block] = [bits & ~last, `${write(bits & ~last, width)}/${prefix}`]
   if (width === 32) {
-    const hint = `Hosts of ${block} have ${write(first + 1n, width)} to ${write(first + last - 1n, width)}.`
-    if (bits === first) throw unfit(text, 'it is the address of the network itself', hint)
-    if (bits === first + last) throw unfit(text, `it is the broadcast address of ${block}`, hint)
+    const hint = `Host addresses in ${block} are ${write(first + 1n, width)} to ${write(first + last - 1n, width)}.`
+    if (bits === first) throw invalid(text, `it is the network address of ${block}`, hint)
+    if (bits === first + last) throw invalid(text, `it is the broadcast address of ${block}`, hint)
   } else if (bits === first) {
-    throw unfit(
-      text,
-      `all routers of ${block} have it (RFC 4291)`,
-      `The first one of a host is ${write(first + 1n, width)}.`,
-    )
+    const why = `it is the subnet-router anycast address of ${block} (RFC 4291)`
+    throw invalid(text, why, `The first host address is ${write(first + 1n, width)}.`)
   }
   return { ip, prefix }
 }
@@ -54,7 +51,7 @@ export function readHostAddress(text: string): Address {
 const linkLocal = 0xfe80n << 112n
 const mapped = 0xffffn
 
-/** The addresses that begin with the same bits. */
+/** A network prefix. */
 interface Block {
   readonly width: number
   readonly bits: bigint
@@ -67,10 +64,10 @@ function within({ width, bits, prefix }: Block, other: bigint): boolean {
 }
 
 /**
- * What the core refuses as the address of any port. A grant of nothing else is a slip; one that has them among others, such as
- * `0.0.0.0/0`, is not: it says that any address will do.
+ * Addresses that the core refuses for every port. A grant of nothing else is a mistake; one that contains them among
+ * others, such as `0.0.0.0/0`, is not: it allows any address.
  */
-const nobodys: readonly (Block & { why: string })[] = (
+const UNUSABLE: readonly (Block & { why: string })[] = (
   [
     ['127.0.0.0/8', 'loopback'],
     ['::1/128', 'loopback'],
@@ -82,8 +79,8 @@ const nobodys: readonly (Block & { why: string })[] = (
   ] as const
 ).map(([text, why]) => ({ ...parse(text), why }))
 
-/** A block of addresses that a grant allows, such as `192.0.2.8/29`, or a single one. */
-export class Range {
+/** A range of addresses that a grant allows, such as `192.0.2.8/29`, or a single address. */
+export class AddressRange {
   readonly #block: Parsed
 
   /** @throws {XsknetError} `ERR_XSKNET_ADDRESS_UNFIT`. */
@@ -94,16 +91,16 @@ export class Range {
     const free = BigInt(width - prefix)
     const first = (bits >> free) << free
     if (first !== bits) {
-      const right = `${write(first, width)}/${prefix}`
-      throw unfit(text, `it has bits set behind its prefix of ${prefix}`, `The range that it lies in is ${right}.`)
+      const why = `host bits are set after its /${prefix} prefix`
+      throw invalid(text, why, `Did you mean ${write(first, width)}/${prefix}?`)
     }
     this.#block = { ...block, prefix }
   }
 
-  /** The kind of address, such as `loopback`, if it has no other: the core refuses those to every port. */
-  get useless(): string | undefined {
+  /** The kind of its addresses, such as `loopback`, if no port can have any of them. */
+  get unusable(): string | undefined {
     const { width, bits, prefix } = this.#block
-    return nobodys.find((other) => other.width === width && prefix >= other.prefix && within(other, bits))?.why
+    return UNUSABLE.find((other) => other.width === width && prefix >= other.prefix && within(other, bits))?.why
   }
 
   has(address: Address): boolean {
@@ -118,23 +115,24 @@ export class Range {
   }
 }
 
-// The arithmetic is our own, because node:net's BlockList takes IPv4 rules for IPv4-mapped IPv6 addresses too and says
-// nothing of bits behind a prefix.
+// Not node:net's BlockList, because it applies IPv4 rules to IPv4-mapped IPv6 addresses too, and ignores bits after a
+// prefix.
 function parse(text: string): Parsed {
   const [, written = '', length] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(text) ?? []
   const version = isIP(written)
   if (version === 0 || written.includes('%')) {
-    throw unfit(text, 'it is no address', 'Write it like 192.0.2.10, 192.0.2.10/24 or 2001:db8::10/64, without a zone.')
+    const hint = 'Write an address such as 192.0.2.10, 192.0.2.10/24 or 2001:db8::10/64, without a zone ID.'
+    throw invalid(text, 'it is not an IP address', hint)
   }
   const width = version === 4 ? 32 : 128
   const ip = canonical(written, width)
   const bits = toBits(ip, width)
   if (width === 128 && bits >> 32n === mapped) {
-    throw unfit(text, 'it is an IPv4-mapped IPv6 address', `Write ${write(bits & 0xffff_ffffn, 32)}.`)
+    throw invalid(text, 'it is an IPv4-mapped IPv6 address', `Use ${write(bits & 0xffff_ffffn, 32)}.`)
   }
   const usual = width === 128 && bits >> 64n === linkLocal >> 64n ? 64 : width
   const prefix = length === undefined ? usual : Number(length)
-  if (prefix > width) throw unfit(text, `its prefix is longer than its ${width} bits`, `The longest is /${width}.`)
+  if (prefix > width) throw invalid(text, `its prefix length is greater than ${width}`, `The maximum is /${width}.`)
   return { ip, prefix, width, bits, explicit: length !== undefined }
 }
 
@@ -166,9 +164,9 @@ function write(bits: bigint, width: number): string {
   return width === 32 ? parts.join('.') : canonical(parts.map((part) => part.toString(16)).join(':'), width)
 }
 
-function unfit(text: string, why: string, hint: string): XsknetError {
+function invalid(text: string, why: string, hint: string): XsknetError {
   const address = text.slice(0, 64)
-  return new XsknetError('ERR_XSKNET_ADDRESS_UNFIT', `\`${address}\` cannot be used as an address: ${why}`, {
+  return new XsknetError('ERR_XSKNET_ADDRESS_UNFIT', `invalid address \`${address}\`: ${why}`, {
     hint,
     details: { address },
   })

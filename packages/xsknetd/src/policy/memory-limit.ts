@@ -1,19 +1,18 @@
 import { freemem } from 'node:os'
 
-/** The most memory of all ports together, and where it is set, for people. */
-export interface MemoryBound {
-  /** Bytes. */
-  readonly most: number
-  /** `` `memory` under [daemon] of the configuration ``. */
+/** The maximum UMEM of all ports together. */
+export interface MemoryLimit {
+  readonly bytes: number
+  /** Where it is set, for messages: `` `memory` under [daemon] of the configuration ``. */
   readonly key: string
 }
 
 /**
- * Bytes that all ports may take together unless it is said: half of what is available now, on the machine (`MemAvailable`) or in the
- * control group of this process, whichever has less.
+ * The limit unless one is configured, in bytes: half of the memory that is available now, on the host (`MemAvailable`)
+ * or in this process's control group, whichever is less.
  */
-export function usualMemory(): number {
-  // Of Node 20, the first versions do not know what a control group has.
+export function defaultMemoryLimit(): number {
+  // The first releases of Node 20 do not report the memory of the control group.
   const available = Math.min(freemem(), process.availableMemory?.() ?? Number.POSITIVE_INFINITY)
   return Math.floor(available / 2)
 }

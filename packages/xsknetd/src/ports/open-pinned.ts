@@ -2,47 +2,43 @@ import { closeSync, openSync } from 'node:fs'
 import { connect, type Network, type Port, type PortOptions, XsknetError } from 'xsknet'
 import { checkOptions, checkSignal, type MakeSocket, openPinnedPort, own, wrongType } from 'xsknet/internal'
 import { makePinnedSocket, type PinnedSocketRequest } from '../platform/native.js'
+import { DEFAULT_PINNED_RING_SIZE } from '../policy/limits.js'
 
-/** What {@link openPinned} is told. */
+/** Options of {@link openPinned}. */
 export interface PinnedOptions {
   /**
-   * What the port is to be, as for `network.openPort()`. Sizes, `zeroCopy` and `busyPoll` are for the socket that is made here, and
-   * the default of `ringSize` is 1024.
+   * The port, as for `network.openPort()`. This process creates the socket, so `frames`, `frameSize`, `headroom`,
+   * `ringSize`, `zeroCopy`, `hugePages` and `busyPoll` apply here. Default of `ringSize`: 1024 slots.
    */
   port: PortOptions
-  /** The connection that opens it. Default: one of its own, as `connect()` makes it, which ends with the port. */
+  /** The connection that opens the port. Default: a new one, as `connect()` makes it, which is closed with the port. */
   network?: Network | undefined
-  /** Gives up waiting: rejects with the signal's reason, and whatever is open by then is closed. */
+  /** Aborts the opening: the promise rejects with the signal's reason, and whatever is open by then is closed. */
   signal?: AbortSignal | undefined
 }
 
-/**
- * Of its UMEM, twice as many frames of 2048 bytes. Twice that would be the 8 MiB that most systems let a user lock, to the byte; but
- * the io_uring of Node's own event loop counts against them, too.
- */
-const RING_SIZE = 1024
-
-/** Where the kernel shows this process its network namespace. */
+/** The network namespace of this process. */
 const NAMESPACE = '/proc/self/ns/net'
 
 /**
- * Opens a pinned port: its inner end is made in this process's network namespace, and this process makes the AF_XDP socket and puts
- * it into the port's XSKMAP, which the daemon has pinned for this user. What resolves is a {@link Port} like any other.
+ * Opens a pinned port: the daemon puts its inner end into this process's network namespace and pins its XSKMAP for this
+ * user; this process creates the AF_XDP socket and puts it into the map. The resulting {@link Port} works like any
+ * other.
  *
- * It takes
+ * Requirements:
  * - a grant with `pinned = true`, or root;
  * - the capability CAP_NET_RAW;
- * - the host's bpffs visible in this mount namespace (the daemon lets this user alone open the pin);
- * - RLIMIT_MEMLOCK for the UMEM, 4 MiB for the default of 2048 frames of 2048 bytes: it is this process that registers it, and the
- *   kernel counts all that a user has registered together.
+ * - the host's bpffs, visible in this mount namespace (the daemon allows only this user to open the pin);
+ * - RLIMIT_MEMLOCK for the UMEM, 4 MiB for the default of 2048 frames of 2048 bytes: this process registers the UMEM,
+ *   and the kernel counts all memory that a user has registered.
  *
- * The port's end in the namespace has to stay as the daemon made it. If its MAC, MTU, state or offloads are changed, or it is deleted
- * or moved, the port is lost, and the error says what was changed.
+ * The inner end has to stay as the daemon created it. If its MAC, MTU, state or offloads are changed, or if it is
+ * deleted or moved, the port is lost, and the error says what was changed.
  *
- * @throws {XsknetError} What `connect()` and `network.openPort()` reject with, `ERR_XSKNET_NOT_PERMITTED` without the grant (its
- * hint has the line that is missing), `ERR_XSKNET_SOCKET_REFUSED` where the socket cannot be made or the map not be opened, with the
- * kernel's `errno` in the cause, `ERR_XSKNET_MTU_TOO_LARGE` where a frame does not hold the port's MTU, or
- * `ERR_XSKNET_PORT_LOST` if the port was taken away meanwhile.
+ * @throws {XsknetError} What `connect()` and `network.openPort()` reject with; `ERR_XSKNET_NOT_PERMITTED` without the
+ * grant (its hint has the missing line); `ERR_XSKNET_SOCKET_REFUSED` if the socket cannot be created or the map cannot
+ * be opened, with the kernel's `errno` in the cause; `ERR_XSKNET_MTU_TOO_LARGE` if a frame cannot hold the port's MTU;
+ * or `ERR_XSKNET_PORT_LOST` if the port was lost meanwhile.
  */
 export async function openPinned(options: PinnedOptions): Promise<Port> {
   checkOptions(options, ['port', 'network', 'signal'])
@@ -60,17 +56,17 @@ export async function openPinned(options: PinnedOptions): Promise<Port> {
       openPinnedPort(net, { ...port, signal: either }, namespace, make),
     )
     if (!network) {
-      const leave = () => void net.close().catch(() => {}) // there is no other port on it that could fail to close
+      const leave = () => void net.close().catch(() => {}) // it has no other port that could fail to close
       opened.closed.then(leave, leave)
     }
     return opened
   } catch (error) {
-    if (!network) await net.close().catch(() => {}) // what failed first is what is told
+    if (!network) await net.close().catch(() => {}) // report the first failure
     throw error
   }
 }
 
-const make: MakeSocket = async (place, { ringSize = RING_SIZE, ...wishes }) => {
+const make: MakeSocket = async (place, { ringSize = DEFAULT_PINNED_RING_SIZE, ...wishes }) => {
   const { xsk, umem, socket, tried } = await makePinnedSocket({ ...place, ...wishes, ringSize } as PinnedSocketRequest)
   return { xsk, descriptors: own([xsk, umem]), description: socket, tried }
 }
@@ -84,7 +80,7 @@ async function inThisNamespace<T>(use: (namespace: number) => Promise<T>): Promi
       'ERR_XSKNET_KERNEL_REFUSED',
       `this process cannot open its own network namespace, ${NAMESPACE}`,
       {
-        hint: 'A pinned port takes a /proc that shows this process.',
+        hint: 'A pinned port needs /proc to be mounted and to show this process.',
         details: { path: NAMESPACE },
         cause,
       },

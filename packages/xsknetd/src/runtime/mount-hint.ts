@@ -1,37 +1,38 @@
 import { readdirSync, statSync } from 'node:fs'
-import { quoted } from './shell.js'
-import { isSea } from './single-executable.js'
+import { shellQuoted } from './shell.js'
+import { isSingleExecutable } from './single-executable.js'
 
-/** Where `ip netns` keeps the namespaces that it names. */
+/** Where `ip netns` mounts named network namespaces. */
 const NAMED = '/run/netns'
 
 /**
- * What to do where the mounts of this process are its own because `ip netns exec` started it: that gives a program the network namespace,
- * and mounts of its own with it, in which the daemon's would be lost at its end. `undefined` where it was not that.
+ * A hint for a process with a mount namespace of its own because `ip netns exec` started it: mounts that the daemon
+ * makes there are lost when it exits. `undefined` if `ip netns exec` is not the cause.
  */
-export function hintOnMounts(): string | undefined {
+export function mountHint(): string | undefined {
   const name = namespaceName()
   if (name === undefined) return undefined
-  const [node, ...words] = isSea()
+  const [node, ...words] = isSingleExecutable()
     ? [process.execPath, ...process.argv.slice(2)]
     : [process.execPath, ...process.execArgv, ...process.argv.slice(1)]
-  const command = [node, ...words].map((word) => quoted(word ?? '')).join(' ')
-  return `Under \`ip netns exec\`, enter the network namespace alone instead: \`nsenter --net=${NAMED}/${name} -- ${command}\`.`
+  const command = [node, ...words].map((word) => shellQuoted(word ?? '')).join(' ')
+  const nsenter = `nsenter --net=${NAMED}/${name} -- ${command}`
+  return `Instead of \`ip netns exec\`, enter only the network namespace: \`${nsenter}\`.`
 }
 
-/** What `ip netns` calls the network namespace of this process, unless that is the machine's own. */
+/** The name that `ip netns` gave to the network namespace of this process, unless that is the machine's initial one. */
 function namespaceName(): string | undefined {
   const own = identityOf('/proc/self/ns/net')
-  // Not every root may look at process 1; hardly anybody names its namespace.
+  // Root in a container may be unable to read the namespace of process 1, which is rarely a named one.
   if (own === undefined || own === identityOf('/proc/1/ns/net')) return undefined
   try {
     return readdirSync(NAMED).find((name) => identityOf(`${NAMED}/${name}`) === own)
   } catch {
-    return undefined // nobody ever named one
+    return undefined // no namespace was ever named
   }
 }
 
-/** `undefined` where there is none that this process may look at. */
+/** `undefined` if the file does not exist or this process may not access it. */
 function identityOf(path: string): string | undefined {
   try {
     const { dev, ino } = statSync(path)

@@ -1,4 +1,4 @@
-/** A word that a shell leaves as it is. */
-export function quoted(word: string): string {
+/** Quotes a word for a POSIX shell, if needed. */
+export function shellQuoted(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }

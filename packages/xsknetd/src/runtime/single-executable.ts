@@ -1,5 +1,8 @@
-/** Whether this is the one executable. Not by an import: other runtimes than Node have no such module, and could not even import this. */
-export function isSea(): boolean {
+/**
+ * Whether this is the single executable. Not by an import: runtimes other than Node lack the module, and would fail to
+ * import this file.
+ */
+export function isSingleExecutable(): boolean {
   try {
     return process.getBuiltinModule('node:sea')?.isSea() ?? false
   } catch {

@@ -2,29 +2,30 @@ import { type Stats, statSync } from 'node:fs'
 import { XsknetError } from 'xsknet'
 
 /**
- * Refuses a state folder that others may write to: they could remove the secret in it, and all ports would get other MACs. The core
- * looks at the file itself, and makes the folder for root alone where there is none.
+ * Refuses a state folder that other users may write to: they could remove the secret in it, which would change the MACs
+ * of all ports. The core checks the file itself, and creates a missing folder for root alone.
  *
  * @throws {XsknetError} `ERR_XSKNET_SECRET_UNFIT`.
  */
 export function checkStateFolder(): void {
-  // As the core has it: systemd names several folders with colons between them.
+  // As the core does: systemd separates several folders by colons.
   const folder = process.env.STATE_DIRECTORY?.split(':')[0] || '/var/lib/xsknet'
   let found: Stats
   try {
     found = statSync(folder)
   } catch {
-    return // there is none yet; whatever else it is, the core says
+    return // it does not exist yet; the core reports any other problem
   }
   const user = process.geteuid?.()
   const mode = (found.mode & 0o7777).toString(8)
   const details = { folder, mode, uid: found.uid }
+  const risk = 'could remove the secret that the MACs of ports are derived from'
   if (found.uid !== user) {
     throw new XsknetError(
       'ERR_XSKNET_SECRET_UNFIT',
-      `the state folder ${folder} is user ${found.uid}'s, not user ${user}'s`,
+      `the state folder ${folder} is owned by user ${found.uid}, not by user ${user}`,
       {
-        hint: `Its owner could take the secret away that ports' MACs are made with: \`chown ${user} ${folder}\`, once nothing of others is in it.`,
+        hint: `Its owner ${risk}: remove the files of others from it, then run \`chown ${user} ${folder}\`.`,
         details,
       },
     )
@@ -32,11 +33,8 @@ export function checkStateFolder(): void {
   if ((found.mode & 0o022) !== 0) {
     throw new XsknetError(
       'ERR_XSKNET_SECRET_UNFIT',
-      `others may write to the state folder ${folder}: it has mode ${mode}`,
-      {
-        hint: `They could take the secret away that ports' MACs are made with: \`chmod go-w ${folder}\`.`,
-        details,
-      },
+      `the state folder ${folder} is writable by other users (mode ${mode})`,
+      { hint: `They ${risk}: run \`chmod go-w ${folder}\`.`, details },
     )
   }
 }

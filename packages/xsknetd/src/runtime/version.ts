@@ -1,4 +1,4 @@
 import { RELEASE } from 'xsknet/protocol'
 
-/** Of this package: both are always of one release. */
+/** The version of this package, which is always that of `xsknet`. */
 export const version = RELEASE

@@ -1,29 +1,30 @@
 import { XsknetError } from 'xsknet'
 import { encode, MESSAGE_LIMIT, PROTOCOL_VERSION, toFailure } from 'xsknet/protocol'
-import { Damper, type Log } from '../log/log.js'
-import type { Bounds, Wire, WireLimits } from '../platform/transport.js'
-import { speakerOf, type Trust, trustOf } from '../policy/trust.js'
-import type { Estate } from '../ports/port-manager.js'
-import { helloMissing, type Identity, Session } from './session.js'
+import type { Log } from '../log/log.js'
+import { LogLimiter } from '../log/log-limiter.js'
+import type { Connection, ConnectionLimits, UserLimits } from '../platform/transport.js'
+import { logSourceOf, type TrustedUsers, trustedUsers } from '../policy/trusted-users.js'
+import type { PortManager } from '../ports/port-manager.js'
+import { type DaemonIdentity, helloMissing, Session } from './session.js'
 
 const KiB = 1024
 const CONNECTIONS = { root: 64, granted: 16, members: 128, stranger: 4, strangers: 64 }
-const HELLO_WITHIN_MS = 2000
+const HELLO_TIMEOUT_MS = 2000
 
 /**
- * What costs is the work in JavaScript: a small request takes up to 0.2 ms, and a long one up to 55 us a KiB. So a user with a
- * grant takes 4 % of the event loop for small requests and 3 % for long ones, whatever it sends over however many connections.
+ * The cost is the work in JavaScript: a small request takes up to 0.2 ms, a long one up to 55 us per KiB. So a user
+ * with a grant can use 4 % of the event loop for small requests and 3 % for long ones, over any number of connections.
  */
-const granted: Bounds = {
+const granted: UserLimits = {
   connections: CONNECTIONS.granted,
   longest: MESSAGE_LIMIT,
   rates: { messages: 200, messagesAtOnce: 200, bytes: 512 * KiB, bytesAtOnce: 256 * KiB },
 }
 
-/** What every client is held to. Who is what comes from the grants. */
-export const wireLimits: WireLimits = {
-  ...trustOf([]),
-  // Nobody shares with root, who is held to what keeps a slip from stopping the daemon.
+/** The limits of all clients. The daemon adds the users that its grants name. */
+export const connectionLimits: ConnectionLimits = {
+  ...trustedUsers([]),
+  // Root shares with no one; its limits only keep a mistake from stopping the daemon.
   root: {
     connections: CONNECTIONS.root,
     longest: MESSAGE_LIMIT,
@@ -35,8 +36,8 @@ export const wireLimits: WireLimits = {
     connections: CONNECTIONS.members,
     rates: { messages: 500, messagesAtOnce: 500, bytes: 1024 * KiB, bytesAtOnce: 512 * KiB },
   },
-  // For `status`, and for the refusal that says which grant is missing. A stranger has a tenth of what all have, so that one of them,
-  // or a few, leave room for others.
+  // Enough for `status`, and for the refusal that says which grant is missing. Each user has a tenth of what all have
+  // together, so that a few of them leave room for others.
   strangers: {
     connections: CONNECTIONS.stranger,
     longest: 4 * KiB,
@@ -48,12 +49,12 @@ export const wireLimits: WireLimits = {
   },
   inFlight: 8,
   queuedMessages: 64,
-  silence: HELLO_WITHIN_MS,
+  silence: HELLO_TIMEOUT_MS,
   refusal: refusal(
-    new XsknetError('ERR_XSKNET_LIMIT_REACHED', 'there are too many connections to the daemon', {
+    new XsknetError('ERR_XSKNET_LIMIT_REACHED', 'too many connections to the daemon', {
       hint:
-        `It takes ${CONNECTIONS.granted} of a user with a grant; ${CONNECTIONS.stranger} of any other, and ` +
-        `${CONNECTIONS.strangers} of all these together: close some, share one, or connect less often.`,
+        `The limit is ${CONNECTIONS.granted} for a user with a grant, ${CONNECTIONS.stranger} for any other user, ` +
+        `and ${CONNECTIONS.strangers} for all of these together: close or share connections, or connect less often.`,
       details: {
         limit: 'connections',
         mostOfUser: CONNECTIONS.granted,
@@ -62,32 +63,32 @@ export const wireLimits: WireLimits = {
       },
     }),
   ),
-  silenceRefusal: refusal(helloMissing(`nothing came within ${HELLO_WITHIN_MS / 1000} s`)),
+  silenceRefusal: refusal(helloMissing(`nothing was received within ${HELLO_TIMEOUT_MS / 1000} s`)),
 }
 
 function refusal(error: XsknetError): Uint8Array {
   return encode({ version: PROTOCOL_VERSION, id: null, error: toFailure(error) })
 }
 
-/** All connections of a daemon. */
+/** Serves all connections of a daemon. */
 export class Server {
-  readonly #estate: Estate
-  readonly #identity: Identity
+  readonly #portManager: PortManager
+  readonly #identity: DaemonIdentity
   readonly #log: Log
-  #trust: Trust
-  readonly #damper = new Damper()
+  #trustedUsers: TrustedUsers
+  readonly #limiter = new LogLimiter()
   readonly #sessions = new Set<Session>()
 
   constructor(
-    estate: Estate,
-    { daemon, instance }: Pick<Identity, 'daemon' | 'instance'>,
+    portManager: PortManager,
+    { daemon, instance }: Pick<DaemonIdentity, 'daemon' | 'instance'>,
     log: Log,
-    trust: Trust = trustOf([]),
+    users: TrustedUsers = trustedUsers([]),
   ) {
     const ready = performance.now()
-    this.#estate = estate
+    this.#portManager = portManager
     this.#log = log
-    this.#trust = trust
+    this.#trustedUsers = users
     this.#identity = {
       daemon,
       instance,
@@ -97,22 +98,24 @@ export class Server {
     }
   }
 
-  /** Of those who connect from now on. */
-  retrust(trust: Trust): void {
-    this.#trust = trust
+  /** Applies to connections that are accepted from now on. */
+  setTrustedUsers(users: TrustedUsers): void {
+    this.#trustedUsers = users
   }
 
-  accept(wire: Wire): void {
-    const speaker = speakerOf(this.#trust, wire.credentials)
+  accept(connection: Connection): void {
+    const source = logSourceOf(this.#trustedUsers, connection.credentials)
     const log: Log = (event, fields) => {
-      const heldBack = this.#damper.pass(speaker)
-      if (heldBack !== undefined) this.#log(event, { ...fields, ...(heldBack > 0 && { heldBack }) })
+      const suppressed = this.#limiter.pass(source)
+      if (suppressed !== undefined) this.#log(event, { ...fields, ...(suppressed > 0 && { suppressed }) })
     }
-    const session: Session = new Session(wire, this.#estate, this.#identity, log, () => this.#sessions.delete(session))
+    const session: Session = new Session(connection, this.#portManager, this.#identity, log, () =>
+      this.#sessions.delete(session),
+    )
     this.#sessions.add(session)
   }
 
-  /** Ends all connections. Events that were sent before still leave. */
+  /** Closes all connections. Events that were sent before are still delivered. */
   close(): void {
     for (const session of this.#sessions) session.close()
   }

@@ -16,12 +16,14 @@ import {
   toFailure,
   type UplinkInfo,
 } from 'xsknet/protocol'
-import type { Log } from '../log/log.js'
-import type { Credentials, Descriptors, Wire } from '../platform/transport.js'
-import { type Estate, type Owner, reasonOf } from '../ports/port-manager.js'
+import { errorFields, type Log } from '../log/log.js'
+import type { Connection, Descriptors } from '../platform/transport.js'
+import type { Credentials } from '../policy/credentials.js'
+import type { Client } from '../ports/client.js'
+import type { PortManager } from '../ports/port-manager.js'
 
-/** What a session tells of the daemon that it belongs to. */
-export interface Identity {
+/** What a session reports about its daemon. */
+export interface DaemonIdentity {
   /** Its name and version. */
   readonly daemon: string
   readonly instance: string
@@ -31,61 +33,63 @@ export interface Identity {
   readonly clients: (who: Credentials) => number
 }
 
-/** What changes nothing: those who do no more than ask, as `xsknetd status` does, are not in the log. */
-const ASKING: readonly Operation[] = ['hello', 'status', 'uplinks', 'ports', 'portStatistics', 'uplinkStatistics']
-/** How the wire calls the end of a client that left by itself. */
-const LEFT = 'the client has gone'
+/** Operations that change nothing. Clients that use no others, such as `xsknetd status`, are not logged. */
+const READ_ONLY: readonly Operation[] = ['hello', 'status', 'uplinks', 'ports', 'portStatistics', 'uplinkStatistics']
+/** The reason that the transport gives when a client has closed its connection. */
+const DISCONNECTED = 'the client has gone'
 
-/** Room for everything of an answer that is not a list. */
+/** Bytes that are reserved for everything in an answer except its list. */
 const ENVELOPE = 1024
 
-/** One client's connection: reads its requests, one after the other, and answers them. */
-export class Session implements Owner {
-  readonly #wire: Wire
-  readonly #estate: Estate
-  readonly #identity: Identity
+/** A client's connection: reads its requests and answers them, one after the other. */
+export class Session implements Client {
+  readonly #connection: Connection
+  readonly #portManager: PortManager
+  readonly #identity: DaemonIdentity
   readonly #log: Log
   readonly #onEnd: () => void
-  /** Its own name, once it said hello. */
-  #client: string | undefined
-  /** The log has it. */
+  /** The name that the client gave in `hello`. */
+  #clientName: string | undefined
+  /** Whether `client-connected` has been logged. */
   #logged = false
   #ended = false
-  #turn: Promise<void> = Promise.resolve()
+  /** The last request that is being handled. */
+  #last: Promise<void> = Promise.resolve()
 
-  /** @param log What this client causes is written there; it may hold lines back. */
-  constructor(wire: Wire, estate: Estate, identity: Identity, log: Log, onEnd: () => void) {
-    this.#wire = wire
-    this.#estate = estate
+  /** @param log The log for what this client causes; it may suppress lines. */
+  constructor(connection: Connection, portManager: PortManager, identity: DaemonIdentity, log: Log, onEnd: () => void) {
+    this.#connection = connection
+    this.#portManager = portManager
     this.#identity = identity
     this.#log = log
     this.#onEnd = onEnd
-    wire.start(
+    connection.start(
       (message, length, descriptors) => {
-        const came = descriptors.length
-        // No request takes more than one: those of a hostile client do not wait for their turn.
-        if (came > 1) descriptors.close()
-        this.#turn = this.#turn
-          .then(() => this.#serve(message, length, came, descriptors))
+        const received = descriptors.length
+        // No request takes more than one, so those of a hostile client are closed at once.
+        if (received > 1) descriptors.close()
+        this.#last = this.#last
+          .then(() => this.#serve(message, length, received, descriptors))
           .catch((error) => this.#refuse(null, internal(error), true))
           .finally(() => {
             descriptors.close()
-            wire.done()
+            connection.done()
           })
       },
       (reason) => {
-        if (!this.#ended && (this.#logged || reason !== LEFT)) this.#log('client-ended', { ...this.#who(), reason })
+        if (!this.#ended && (this.#logged || reason !== DISCONNECTED))
+          this.#log('client-ended', { ...this.#who(), reason })
         this.#end()
       },
     )
   }
 
   get credentials(): Credentials {
-    return this.#wire.credentials
+    return this.#connection.credentials
   }
 
   namespace(): Descriptors {
-    return this.#wire.namespace()
+    return this.#connection.namespace()
   }
 
   portLost(port: number, error: XsknetError): void {
@@ -104,36 +108,36 @@ export class Session implements Owner {
     this.#send({ version: PROTOCOL_VERSION, event: 'uplinkGone', uplink, error: toFailure(error) })
   }
 
-  /** What was sent still leaves; nothing more is read. */
+  /** Closes the connection. Queued messages are still sent; nothing more is read. */
   close(): void {
-    this.#wire.close()
+    this.#connection.close()
     this.#end()
   }
 
   #end(): void {
     if (this.#ended) return
     this.#ended = true
-    void this.#estate.leave(this)
+    void this.#portManager.leave(this)
     this.#onEnd()
   }
 
-  async #serve(message: Uint8Array | null, length: number, came: number, descriptors: Descriptors): Promise<void> {
+  async #serve(message: Uint8Array | null, length: number, received: number, descriptors: Descriptors): Promise<void> {
     if (this.#ended) return
     let request: Request
     try {
-      request = this.#read(message, length, came)
+      request = this.#read(message, length, received)
     } catch (error) {
       const id = message && requestId(message)
       const { code } = error as XsknetError
-      // A newer client may ask for what this daemon does not have; all else is no client of this protocol.
-      this.#refuse(id, error, code !== 'ERR_XSKNET_OPERATION_UNKNOWN' || id === null || this.#client === undefined)
+      // A newer client may use operations that this daemon lacks; anything else violates the protocol.
+      this.#refuse(id, error, code !== 'ERR_XSKNET_OPERATION_UNKNOWN' || id === null || this.#clientName === undefined)
       return
     }
     const { id, operation } = request
-    if (!ASKING.includes(operation)) this.#logOnce()
+    if (!READ_ONLY.includes(operation)) this.#logOnce()
     try {
       if (request.operation === 'openPort') {
-        const { descriptors, ...result } = await this.#estate.openPort(this, request.port)
+        const { descriptors, ...result } = await this.#portManager.openPort(this, request.port)
         this.#answer(id, result, descriptors)
       } else {
         this.#answer(id, await this.#perform(request, descriptors))
@@ -143,34 +147,39 @@ export class Session implements Owner {
     }
   }
 
-  /** A request in its place. */
-  #read(message: Uint8Array | null, length: number, came: number): Request {
+  /** Decodes a request and checks that it is allowed at this point. */
+  #read(message: Uint8Array | null, length: number, received: number): Request {
     if (message === null) {
-      const { longest } = this.#wire
-      const granted = longest < MESSAGE_LIMIT && { hint: `Users with a grant may send ${MESSAGE_LIMIT}.` }
-      throw new XsknetError('ERR_XSKNET_MESSAGE_TOO_LONG', `the message has ${length} bytes, the most are ${longest}`, {
-        ...granted,
-        details: { length, most: longest },
-      })
+      const { longest } = this.#connection
+      const granted = longest < MESSAGE_LIMIT && { hint: `Users with a grant may send ${MESSAGE_LIMIT} bytes.` }
+      throw new XsknetError(
+        'ERR_XSKNET_MESSAGE_TOO_LONG',
+        `the message has ${length} bytes; the maximum is ${longest}`,
+        {
+          ...granted,
+          details: { length, most: longest },
+        },
+      )
     }
     const request = readRequest(message)
     const { operation } = request
     const takes = descriptorsOf(operation)
-    // Whose descriptors the kernel keeps away may ask without them: the policy then says what is missing.
-    const keptAway = came === 0 && !this.#wire.sendsDescriptors
-    if (came !== takes && !keptAway) {
+    // If the kernel rejects a client's descriptors, the request arrives without them: the policy then says what is
+    // missing.
+    const rejected = received === 0 && !this.#connection.sendsDescriptors
+    if (received !== takes && !rejected) {
       throw new XsknetError(
         'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
-        `${came} file descriptors came with \`${operation}\`, which takes ${takes}`,
+        `\`${operation}\` came with ${received} file descriptors instead of ${takes}`,
         {
-          hint: 'See docs/protocol.md of the package xsknet: it says which requests take descriptors.',
-          details: { came, expected: takes, operation },
+          hint: 'docs/protocol.md of the package xsknet lists the requests that take descriptors.',
+          details: { came: received, expected: takes, operation },
         },
       )
     }
     const isHello = operation === 'hello'
-    if (isHello === (this.#client !== undefined))
-      throw helloMissing(isHello ? 'came a second time' : `came before \`${operation}\``)
+    if (isHello === (this.#clientName !== undefined))
+      throw helloMissing(isHello ? 'it came a second time' : `\`${operation}\` came first`)
     return request
   }
 
@@ -185,34 +194,34 @@ export class Session implements Owner {
       case 'status': {
         const { daemon, instance, uptime, clients } = this.#identity
         const [uplinks, gone, ports] = [
-          this.#estate.uplinksFor(who),
-          this.#estate.goneFor(who),
-          this.#estate.portCountFor(who),
+          this.#portManager.uplinksFor(who),
+          this.#portManager.goneFor(who),
+          this.#portManager.portCountFor(who),
         ]
         return { daemon, instance, pid: process.pid, uptime: uptime(), uplinks, gone, clients: clients(who), ports }
       }
       case 'uplinks':
-        return { uplinks: this.#estate.uplinksFor(who) }
+        return { uplinks: this.#portManager.uplinksFor(who) }
       case 'openPinnedPort':
-        return this.#estate.openPinnedPort(this, request.port, descriptors)
+        return this.#portManager.openPinnedPort(this, request.port, descriptors)
       case 'shareSocket':
-        await this.#estate.shareSocket(this, request.port, descriptors)
+        await this.#portManager.shareSocket(this, request.port, descriptors)
         return {}
       case 'closePort':
-        await this.#estate.closePort(this, request.port)
+        await this.#portManager.closePort(this, request.port)
         return {}
       case 'ports':
-        return page(this.#estate.portsFor(who), request.after ?? -1)
+        return page(this.#portManager.portsFor(who), request.after ?? -1)
       case 'portStatistics':
-        return { statistics: await this.#estate.portStatistics(who, request.port) }
+        return { statistics: await this.#portManager.portStatistics(who, request.port) }
       case 'uplinkStatistics':
-        return { statistics: await this.#estate.uplinkStatistics(who, request.uplink) }
+        return { statistics: await this.#portManager.uplinkStatistics(who, request.uplink) }
     }
   }
 
   #welcome({ client }: Parameters<'hello'>): Result<'hello'> {
-    this.#client = client
-    this.#estate.join(this)
+    this.#clientName = client
+    this.#portManager.join(this)
     const { uid, gid } = this.credentials
     const { daemon, instance } = this.#identity
     return { daemon, instance, uid, gid }
@@ -226,7 +235,7 @@ export class Session implements Owner {
     if (this.#ended) return
     const error = thrown instanceof XsknetError ? thrown : internal(thrown)
     this.#logOnce()
-    this.#log('client-refused', { ...this.#who(), operation, ...reasonOf(error) })
+    this.#log('client-refused', { ...this.#who(), operation, ...errorFields(error) })
     this.#send({ version: PROTOCOL_VERSION, id, error: toFailure(error) })
     if (ends) this.close()
   }
@@ -234,18 +243,18 @@ export class Session implements Owner {
   #send(message: Answer | Event, descriptors?: Descriptors): void {
     let sent = false
     try {
-      // Who does not read is cut off by the wire, which then tells the end.
-      sent = !this.#ended && this.#wire.send(encode(message), descriptors)
+      // A client that does not read is disconnected by the transport, which then reports the end.
+      sent = !this.#ended && this.#connection.send(encode(message), descriptors)
     } finally {
       if (!sent) descriptors?.close()
     }
   }
 
-  /** Who it is, before the first line about what it does. */
+  /** Logs the client before the first line about what it does. */
   #logOnce(): void {
-    if (this.#logged || this.#client === undefined) return
+    if (this.#logged || this.#clientName === undefined) return
     this.#logged = true
-    this.#log('client-connected', { ...this.#who(), client: this.#client })
+    this.#log('client-connected', { ...this.#who(), client: this.#clientName })
   }
 
   #who(): { uid: number; pid: number } {
@@ -254,7 +263,7 @@ export class Session implements Owner {
   }
 }
 
-/** As many ports behind `after` as fit one message. */
+/** The ports after number `after`, as many as fit into one message. */
 function page(ports: PortEntry[], after: number): Result<'ports'> {
   const rest = ports.filter(({ port }) => port > after)
   let room = MESSAGE_LIMIT - ENVELOPE
@@ -265,20 +274,16 @@ function page(ports: PortEntry[], after: number): Result<'ports'> {
   return fitting === -1 ? { ports: rest, more: false } : { ports: rest.slice(0, fitting), more: true }
 }
 
-/** A client that does not begin as it has to. */
+/** The error for a client that does not start with `hello`. */
 export function helloMissing(what: string): XsknetError {
-  return new XsknetError(
-    'ERR_XSKNET_HELLO_MISSING',
-    `\`hello\` has to be the first message, and the only one of its kind: ${what}`,
-    {
-      hint: 'See docs/protocol.md of the package xsknet: it shows how a connection begins.',
-    },
-  )
+  return new XsknetError('ERR_XSKNET_HELLO_MISSING', `\`hello\` must be the first message and be sent once: ${what}`, {
+    hint: 'docs/protocol.md of the package xsknet describes how a connection starts.',
+  })
 }
 
 function internal(cause: unknown): XsknetError {
-  return new XsknetError('ERR_XSKNET_INTERNAL', 'the daemon failed at this in a way that it does not know', {
-    hint: 'Please report it, with the daemon’s log.',
+  return new XsknetError('ERR_XSKNET_INTERNAL', 'internal error of the daemon', {
+    hint: "This is a bug: please report it with the daemon's log.",
     cause,
   })
 }

@@ -1,7 +1,7 @@
 import { BlockList } from 'node:net'
 import test from 'ava'
 import { XsknetError } from 'xsknet'
-import { Range, readAddress, readHostAddress } from '../../../packages/xsknetd/src/policy/address.js'
+import { AddressRange, parseAddress, parseHostAddress } from '../../../packages/xsknetd/src/policy/address.js'
 
 const good: [text: string, ip: string, prefix: number][] = [
   ['192.0.2.10', '192.0.2.10', 32],
@@ -16,28 +16,28 @@ const good: [text: string, ip: string, prefix: number][] = [
   ['64:ff9b::192.0.2.1', '64:ff9b::c000:201', 128],
 ]
 for (const [text, ip, prefix] of good) {
-  test(`${text} is ${ip} of a network of ${prefix} bits`, (t) => t.deepEqual(readAddress(text), { ip, prefix }))
+  test(`${text} is ${ip} of a network of ${prefix} bits`, (t) => t.deepEqual(parseAddress(text), { ip, prefix }))
 }
 
 const bad: [text: string, why: RegExp][] = [
-  ['', /no address/],
-  ['card0', /no address/],
-  ['192.0.2', /no address/],
-  ['192.0.2.010', /no address/],
-  ['192.0.2.10/', /no address/],
-  ['192.0.2.10/-1', /no address/],
-  ['192.0.2.10/24/8', /no address/],
-  ['192.0.2.10/33', /longer than its 32/],
-  ['2001:db8::1/129', /longer than its 128/],
-  ['fe80::1%eth0', /no address/],
+  ['', /it is not an IP address/],
+  ['card0', /it is not an IP address/],
+  ['192.0.2', /it is not an IP address/],
+  ['192.0.2.010', /it is not an IP address/],
+  ['192.0.2.10/', /it is not an IP address/],
+  ['192.0.2.10/-1', /it is not an IP address/],
+  ['192.0.2.10/24/8', /it is not an IP address/],
+  ['192.0.2.10/33', /its prefix length is greater than 32/],
+  ['2001:db8::1/129', /its prefix length is greater than 128/],
+  ['fe80::1%eth0', /it is not an IP address/],
   ['::ffff:192.0.2.10', /IPv4-mapped IPv6 address/],
   ['::ffff:c000:20a/128', /IPv4-mapped IPv6 address/],
-  [' 192.0.2.10', /no address/],
-  [`1${'0'.repeat(5000)}`, /no address/],
+  [' 192.0.2.10', /it is not an IP address/],
+  [`1${'0'.repeat(5000)}`, /it is not an IP address/],
 ]
 for (const [text, why] of bad) {
   test(`${text.slice(0, 40) || 'nothing'} is refused`, (t) => {
-    const error = t.throws(() => readAddress(text), { instanceOf: XsknetError, message: why })
+    const error = t.throws(() => parseAddress(text), { instanceOf: XsknetError, message: why })
     t.is(error?.code, 'ERR_XSKNET_ADDRESS_UNFIT')
     t.true((error?.message.length ?? 0) < 200)
     t.truthy(error?.hint)
@@ -45,17 +45,25 @@ for (const [text, why] of bad) {
 }
 
 for (const [text, why, hint] of [
-  ['192.0.2.0/24', /the address of the network itself/, 'Hosts of 192.0.2.0/24 have 192.0.2.1 to 192.0.2.254.'],
+  [
+    '192.0.2.0/24',
+    /the network address of 192\.0\.2\.0\/24/,
+    'Host addresses in 192.0.2.0/24 are 192.0.2.1 to 192.0.2.254.',
+  ],
   [
     '192.0.2.255/24',
     /the broadcast address of 192\.0\.2\.0\/24/,
-    'Hosts of 192.0.2.0/24 have 192.0.2.1 to 192.0.2.254.',
+    'Host addresses in 192.0.2.0/24 are 192.0.2.1 to 192.0.2.254.',
   ],
-  ['192.0.2.7/30', /the broadcast address of 192\.0\.2\.4\/30/, 'Hosts of 192.0.2.4/30 have 192.0.2.5 to 192.0.2.6.'],
-  ['2001:db8::/64', /all routers of 2001:db8::\/64 have it/, 'The first one of a host is 2001:db8::1.'],
+  [
+    '192.0.2.7/30',
+    /the broadcast address of 192\.0\.2\.4\/30/,
+    'Host addresses in 192.0.2.4/30 are 192.0.2.5 to 192.0.2.6.',
+  ],
+  ['2001:db8::/64', /the subnet-router anycast address of 2001:db8::\/64/, 'The first host address is 2001:db8::1.'],
 ] as const) {
   test(`no host has ${text}`, (t) => {
-    const error = t.throws(() => readHostAddress(text), { instanceOf: XsknetError, message: why })
+    const error = t.throws(() => parseHostAddress(text), { instanceOf: XsknetError, message: why })
     t.deepEqual([error?.code, error?.hint], ['ERR_XSKNET_ADDRESS_UNFIT', hint])
   })
 }
@@ -70,31 +78,31 @@ test('networks of one or two addresses have no others, and without a prefix noth
     '2001:db8::/127',
     '2001:db8::/128',
   ]) {
-    t.deepEqual(readHostAddress(text), readAddress(text))
+    t.deepEqual(parseHostAddress(text), parseAddress(text))
   }
-  t.deepEqual(readHostAddress('192.0.2.10/24'), { ip: '192.0.2.10', prefix: 24 })
-  t.deepEqual(readHostAddress('2001:db8::ffff:ffff:ffff:ffff/64'), { ip: '2001:db8::ffff:ffff:ffff:ffff', prefix: 64 })
+  t.deepEqual(parseHostAddress('192.0.2.10/24'), { ip: '192.0.2.10', prefix: 24 })
+  t.deepEqual(parseHostAddress('2001:db8::ffff:ffff:ffff:ffff/64'), { ip: '2001:db8::ffff:ffff:ffff:ffff', prefix: 64 })
 })
 
 test('a mapped address is told its real name', (t) => {
-  t.is(t.throws(() => readAddress('::ffff:192.0.2.10'), { instanceOf: XsknetError })?.hint, 'Write 192.0.2.10.')
+  t.is(t.throws(() => parseAddress('::ffff:192.0.2.10'), { instanceOf: XsknetError })?.hint, 'Use 192.0.2.10.')
 })
 
 test('a range with bits behind its prefix is refused, and the right one named', (t) => {
-  const hint = (text: string) => t.throws(() => new Range(text), { instanceOf: XsknetError })?.hint
-  t.is(hint('192.0.2.9/29'), 'The range that it lies in is 192.0.2.8/29.')
-  t.is(hint('2001:db8::1/64'), 'The range that it lies in is 2001:db8::/64.')
+  const hint = (text: string) => t.throws(() => new AddressRange(text), { instanceOf: XsknetError })?.hint
+  t.is(hint('192.0.2.9/29'), 'Did you mean 192.0.2.8/29?')
+  t.is(hint('2001:db8::1/64'), 'Did you mean 2001:db8::/64?')
 })
 
 test('a single address is a range, a link-local one too', (t) => {
-  t.is(`${new Range('192.0.2.8')}`, '192.0.2.8')
-  t.true(new Range('fe80::1').has(readAddress('fe80::1')))
-  t.false(new Range('fe80::1').has(readAddress('fe80::2')))
+  t.is(`${new AddressRange('192.0.2.8')}`, '192.0.2.8')
+  t.true(new AddressRange('fe80::1').has(parseAddress('fe80::1')))
+  t.false(new AddressRange('fe80::1').has(parseAddress('fe80::2')))
 })
 
 test('a range of one family has no address of the other', (t) => {
-  t.false(new Range('0.0.0.0/0').has(readAddress('::1')))
-  t.false(new Range('::/0').has(readAddress('0.0.0.1')))
+  t.false(new AddressRange('0.0.0.0/0').has(parseAddress('::1')))
+  t.false(new AddressRange('::/0').has(parseAddress('0.0.0.1')))
 })
 
 test('ranges agree with those of node:net', (t) => {
@@ -120,7 +128,7 @@ test('ranges agree with those of node:net', (t) => {
     if (family === 'ipv6' && near.slice(0, 10).every((byte) => byte === 0)) continue
     const list = new BlockList()
     list.addSubnet(write(network), prefix, family)
-    const ours = new Range(`${write(network)}/${prefix}`).has(readAddress(write(near)))
+    const ours = new AddressRange(`${write(network)}/${prefix}`).has(parseAddress(write(near)))
     t.is(ours, list.check(write(near), family), `${write(network)}/${prefix} and ${write(near)}`)
     inside[ours ? 'yes' : 'no'] += 1
   }
