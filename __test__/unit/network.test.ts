@@ -3,17 +3,15 @@ import { mock } from 'node:test'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import test from 'ava'
-import { connectOver } from '../../packages/xsknet/src/connect.js'
-import type { Descriptors, Dial, Transport } from '../../packages/xsknet/src/conversation.js'
-import { XsknetError } from '../../packages/xsknet/src/errors.js'
+import { connectOver } from '../../packages/xsknet/src/connection/connect.js'
+import type { Descriptors, Dial, Transport } from '../../packages/xsknet/src/connection/conversation.js'
 import {
   type MakePort,
   type MakeSocket,
   type Network,
   type OwnSocket,
   openPinnedPort,
-} from '../../packages/xsknet/src/network.js'
-import { type News, news, type Port, type PortControl } from '../../packages/xsknet/src/port.js'
+} from '../../packages/xsknet/src/connection/network.js'
 import {
   type Answer,
   type Event,
@@ -23,7 +21,9 @@ import {
   type PortInfo,
   type Request,
   readRequest,
-} from '../../packages/xsknet/src/protocol.js'
+} from '../../packages/xsknet/src/connection/protocol.js'
+import { XsknetError } from '../../packages/xsknet/src/errors.js'
+import { type News, news, type Port, type PortControl } from '../../packages/xsknet/src/port/port.js'
 import { example } from '../helpers/examples.js'
 
 const SOCKET = '/run/xsknet/lab-h5.sock'

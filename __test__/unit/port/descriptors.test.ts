@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
-import type { Batch } from '../../../packages/xsknet/src/batch.js'
-import type { DescriptorBatch } from '../../../packages/xsknet/src/descriptors.js'
-import type { KeptFrame } from '../../../packages/xsknet/src/frame.js'
+import type { Batch } from '../../../packages/xsknet/src/frames/batch.js'
+import type { DescriptorBatch } from '../../../packages/xsknet/src/frames/descriptors.js'
+import type { KeptFrame } from '../../../packages/xsknet/src/frames/frame.js'
 import { frame, port, Socket } from './socket.js'
 
 const ended = { code: 'ERR_XSKNET_LEASE_ENDED' }

@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
-import type { Batch } from '../../../packages/xsknet/src/batch.js'
-import type { Frame } from '../../../packages/xsknet/src/frame.js'
+import type { Batch } from '../../../packages/xsknet/src/frames/batch.js'
+import type { Frame } from '../../../packages/xsknet/src/frames/frame.js'
 import { frame, port, Socket } from './socket.js'
 
 const ended = { code: 'ERR_XSKNET_LEASE_ENDED' }

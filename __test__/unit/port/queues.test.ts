@@ -1,11 +1,11 @@
 import { once } from 'node:events'
 import { setImmediate as turn } from 'node:timers/promises'
 import test from 'ava'
-import { adoptQueue } from '../../../packages/xsknet/src/adopt-queue.js'
+import { toFailure } from '../../../packages/xsknet/src/connection/protocol.js'
 import { XsknetError } from '../../../packages/xsknet/src/errors.js'
-import type { KeptFrame } from '../../../packages/xsknet/src/frame.js'
-import { news, type Port } from '../../../packages/xsknet/src/port.js'
-import { toFailure } from '../../../packages/xsknet/src/protocol.js'
+import type { KeptFrame } from '../../../packages/xsknet/src/frames/frame.js'
+import { news, type Port } from '../../../packages/xsknet/src/port/port.js'
+import { adoptQueue } from '../../../packages/xsknet/src/queue/adopt-queue.js'
 import { frame, portOf, Socket } from './socket.js'
 
 const closed = { code: 'ERR_XSKNET_PORT_CLOSED' }

@@ -1,6 +1,6 @@
-import type { AdoptedSocket } from '../../../packages/xsknet/src/native.js'
-import { Port, type PortControl } from '../../../packages/xsknet/src/port.js'
-import type { PortInfo } from '../../../packages/xsknet/src/protocol.js'
+import type { PortInfo } from '../../../packages/xsknet/src/connection/protocol.js'
+import type { AdoptedSocket } from '../../../packages/xsknet/src/platform/native.js'
+import { Port, type PortControl } from '../../../packages/xsknet/src/port/port.js'
 
 const FRAME_SIZE = 2048
 const HEADROOM = 256

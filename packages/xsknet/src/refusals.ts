@@ -1,6 +1,6 @@
 import { outOfRange } from './arguments.js'
+import type { PortInfo } from './connection/protocol.js'
 import { XsknetError } from './errors.js'
-import type { PortInfo } from './protocol.js'
 
 /** Bytes of an Ethernet header. */
 export const ETHERNET = 14

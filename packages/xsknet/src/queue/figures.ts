@@ -1,5 +1,5 @@
-import type { AdoptedSocket } from './native.js'
-import type { KernelStatistics } from './protocol.js'
+import type { KernelStatistics } from '../connection/protocol.js'
+import type { AdoptedSocket } from '../platform/native.js'
 import type { Slate } from './slate.js'
 
 /** What this end has counted since the port was opened. */

@@ -1,9 +1,9 @@
-import { checkOptions, checkSignal, WAITING, wrongType } from './arguments.js'
+import { checkOptions, checkSignal, WAITING, wrongType } from '../arguments.js'
+import type { AdoptedSocket, HotPath } from '../platform/native.js'
+import { Alarm, pause } from '../platform/timers.js'
+import { ETHERNET, frameTooLong, lengthRefused, type Member, TAG } from '../refusals.js'
 import type { Census } from './figures.js'
-import type { AdoptedSocket, HotPath } from './native.js'
-import { ETHERNET, frameTooLong, lengthRefused, type Member, TAG } from './refusals.js'
 import type { Slate } from './slate.js'
-import { Alarm, pause } from './timers.js'
 
 export interface SendOptions {
   /** Gives up waiting for a slot: rejects with the signal's reason. */

@@ -1,7 +1,7 @@
-import { type DescriptorBatch, fill, make, numberOf } from './descriptors.js'
-import type { Frame } from './frame.js'
-import type { HotPath } from './native.js'
-import { type Member, TAG } from './refusals.js'
+import { type DescriptorBatch, fill, make, numberOf } from '../frames/descriptors.js'
+import type { Frame } from '../frames/frame.js'
+import type { HotPath } from '../platform/native.js'
+import { type Member, TAG } from '../refusals.js'
 
 /** The words in front of the tables; crates/node-xsknet/src/slate.rs has the same list. */
 const QUEUED = 0

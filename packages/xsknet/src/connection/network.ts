@@ -1,10 +1,11 @@
 import { EventEmitter } from 'node:events'
-import { checkOptions, checkSignal, noOption, outOfRange, WAITING, wrongArgument, wrongType, wrongValue } from './arguments.js'
+import { checkOptions, checkSignal, noOption, outOfRange, WAITING, wrongArgument, wrongType, wrongValue } from '../arguments.js'
+import { XsknetError } from '../errors.js'
+import type { Reservation } from '../platform/native.js'
+import { news, type Port, type PortControl } from '../port/port.js'
+import type { QueueSettings } from '../queue/inside.js'
+import { inside } from '../queue/queue.js'
 import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
-import { XsknetError } from './errors.js'
-import type { QueueSettings } from './inside.js'
-import type { Reservation } from './native.js'
-import { news, type Port, type PortControl } from './port.js'
 import {
   type Event,
   faultIn,
@@ -22,7 +23,6 @@ import {
   type UplinkInfo,
   type UplinkStatistics,
 } from './protocol.js'
-import { inside } from './queue.js'
 
 /** What a port is to be. Only `uplink` and `addresses` must be given. */
 export interface PortOptions {

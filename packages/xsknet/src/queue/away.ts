@@ -1,12 +1,12 @@
-import type { XsknetError } from './errors.js'
+import { type Failure, fromFailure, type PortInfo, toFailure } from '../connection/protocol.js'
+import type { XsknetError } from '../errors.js'
+import { type AdoptedSocket, type Letter, typed } from '../platform/native.js'
+import { pause } from '../platform/timers.js'
+import { portClosed } from '../refusals.js'
 import type { QueueStats } from './figures.js'
 import type { QueueSettings } from './inside.js'
 import type { Ending } from './life.js'
-import { type AdoptedSocket, type Letter, typed } from './native.js'
-import { type Failure, fromFailure, type PortInfo, toFailure } from './protocol.js'
-import { portClosed } from './refusals.js'
 import { DRAIN } from './sending.js'
-import { pause } from './timers.js'
 
 /**
  * A queue on its way to another thread of this process: `postMessage()` takes it, and {@link adoptQueue} makes a queue of it, once. It

@@ -5,7 +5,7 @@
  * @module
  */
 import * as v from 'valibot'
-import { XsknetError, type XsknetErrorCode } from './errors.js'
+import { XsknetError, type XsknetErrorCode } from '../errors.js'
 import { slipIn } from './slips.js'
 
 /** The version that this file describes. It stands in every message. */
