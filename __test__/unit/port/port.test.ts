@@ -412,9 +412,9 @@ test('a port whose daemon is gone goes on, and looks after its device itself', a
   const socket = new Socket()
   const one = port(socket)
   let times = 0
-  one.on('alone', () => times++)
-  one[news].alone()
-  one[news].alone()
+  one.on('detached', () => times++)
+  one[news].detached()
+  one[news].detached()
   t.is(times, 1)
   const loop = read(one)
   socket.arrive(frame(1))

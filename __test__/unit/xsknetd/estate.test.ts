@@ -104,10 +104,10 @@ test('addresses come back with the prefix that was asked for, and link-local one
 
 for (const [what, request, code] of [
   ['no address', { addresses: [] }, 'ERR_XSKNET_ADDRESS_MISSING'],
-  ['no address at all', { addresses: ['card0'] }, 'ERR_XSKNET_ADDRESS_UNFIT'],
+  ['no address at all', { addresses: ['card0'] }, 'ERR_XSKNET_ADDRESS_INVALID'],
   ['the card’s MAC', { mac: 'uplink' }, 'ERR_XSKNET_NOT_SUPPORTED'],
-  ['VLAN 0', { vlan: 0 }, 'ERR_XSKNET_VLAN_UNFIT'],
-  ['VLAN 4095', { vlan: 4095 }, 'ERR_XSKNET_VLAN_UNFIT'],
+  ['VLAN 0', { vlan: 0 }, 'ERR_XSKNET_VLAN_INVALID'],
+  ['VLAN 4095', { vlan: 4095 }, 'ERR_XSKNET_VLAN_INVALID'],
   ['another card', { uplink: 'eth1' }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['a foreign address', { addresses: ['198.51.100.1'] }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['too much memory', { frames: 2 ** 20 }, 'ERR_XSKNET_LIMIT_REACHED'],
@@ -125,14 +125,14 @@ for (const [what, request, code] of [
 
 test('what cannot be is refused before what may not be, and tells nothing of a card that the user may not know of', async (t) => {
   const { ground, estate, owner, alice } = await setUp({ uplinks: ['eth0', 'eth1'] })
-  ground.failures.set('check', refusal('ERR_XSKNET_LAYOUT_UNFIT'))
+  ground.failures.set('check', refusal('ERR_XSKNET_LAYOUT_INVALID'))
   const foreign = { ...port, addresses: ['198.51.100.1'] }
   const huge = { ...port, frames: 2 ** 20, ringSize: 100 }
   for (const request of [foreign, huge, { ...port, queues: 8 }]) {
-    t.is(await codeOf(t, estate.openPort(alice, request)), 'ERR_XSKNET_LAYOUT_UNFIT')
+    t.is(await codeOf(t, estate.openPort(alice, request)), 'ERR_XSKNET_LAYOUT_INVALID')
   }
   const pinned = estate.openPinnedPort(alice, foreign, new FakeDescriptors(1))
-  t.is(await codeOf(t, pinned), 'ERR_XSKNET_LAYOUT_UNFIT')
+  t.is(await codeOf(t, pinned), 'ERR_XSKNET_LAYOUT_INVALID')
   t.like(ground.checked[1]?.[1], { ringSize: 100, frames: 2 ** 20, frameSize: 2048, addresses: ['192.0.2.10'] } as never)
   t.deepEqual(ground.checked.map(([uplink]) => uplink), ['eth0', 'eth0', 'eth0', 'eth0']) // biome-ignore format: one line
   for (const uplink of ['eth1', 'eth2']) await codeOf(t, estate.openPort(alice, { ...port, uplink }))
@@ -140,7 +140,7 @@ test('what cannot be is refused before what may not be, and tells nothing of a c
   t.deepEqual(ground.checked.slice(4).map(([uplink]) => uplink), [undefined, undefined, 'eth1']) // biome-ignore format: one line
   // A grant for an address that no host can have would not help.
   ground.failures.clear()
-  t.is(await codeOf(t, estate.openPort(alice, { ...port, addresses: ['198.51.100.255/24'] })), 'ERR_XSKNET_ADDRESS_UNFIT')
+  t.is(await codeOf(t, estate.openPort(alice, { ...port, addresses: ['198.51.100.255/24'] })), 'ERR_XSKNET_ADDRESS_INVALID')
   t.deepEqual(ground.requests, [])
 })
 
@@ -243,10 +243,10 @@ test('ports on one UMEM count as ports, and their memory once, until the last is
 })
 
 for (const [what, changed, code] of [
-  ['another size of frames', { frameSize: 4096 }, 'ERR_XSKNET_LAYOUT_UNFIT'],
-  ['more frames', { frames: 64 }, 'ERR_XSKNET_LAYOUT_UNFIT'],
-  ['huge pages', { hugePages: 'prefer' }, 'ERR_XSKNET_LAYOUT_UNFIT'],
-  ['several chunks a frame', { multiBuffer: true }, 'ERR_XSKNET_LAYOUT_UNFIT'],
+  ['another size of frames', { frameSize: 4096 }, 'ERR_XSKNET_LAYOUT_INVALID'],
+  ['more frames', { frames: 64 }, 'ERR_XSKNET_LAYOUT_INVALID'],
+  ['huge pages', { hugePages: 'prefer' }, 'ERR_XSKNET_LAYOUT_INVALID'],
+  ['several chunks a frame', { multiBuffer: true }, 'ERR_XSKNET_LAYOUT_INVALID'],
   ['several queues', { queues: 2 }, 'ERR_XSKNET_NOT_SUPPORTED'],
 ] as const) {
   test(`a port on another's UMEM cannot have ${what}`, async (t) => {

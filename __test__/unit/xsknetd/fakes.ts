@@ -173,7 +173,7 @@ export class FakeGround implements Ground {
   async manage(uplink: string, mode: string): Promise<UplinkInfo> {
     await this.#do('manage', `${uplink} ${mode}`)
     const mac = '02:00:00:00:00:01'
-    return { uplink, device: uplink, index: 7, mac, mtu: 1500, link: 'up', mode: 'native', tried: [] }
+    return { uplink, device: uplink, index: 7, mac, mtu: 1500, link: 'up', mode: 'native', attempts: [] }
   }
 
   hugePageBytes(): number {
@@ -217,8 +217,8 @@ export class FakeGround implements Ground {
       return descriptors
     }
     const each = Array.from({ length: queues }, (_, at) => at)
-    const members = each.map((at) => ({ outer: `o${key}-${at}`, inner: `i${key}-${at}` }))
-    return { key, info: { ...info, members, bindMode: 'copy' }, sockets: each.map(() => socket), takeDescriptors }
+    const queuePairs = each.map((at) => ({ outer: `o${key}-${at}`, inner: `i${key}-${at}` }))
+    return { key, info: { ...info, queuePairs, bindMode: 'copy' }, sockets: each.map(() => socket), takeDescriptors }
   }
 
   async openPinnedPort(
@@ -264,10 +264,10 @@ export class FakeGround implements Ground {
       mtu: 1500,
       outer: `o${key}`,
       inner: `i${key}`,
-      members: [{ outer: `o${key}`, inner: `i${key}` }],
+      queuePairs: [{ outer: `o${key}`, inner: `i${key}` }],
       guardMode: 'native',
       portMode: 'native',
-      tried: [],
+      attempts: [],
     }
     return { key, info }
   }

@@ -1,13 +1,14 @@
 export { type ConnectOptions, connect } from './connection/connect.js'
 export type { DaemonStatus, Network, NetworkEvents, PortOptions, RequestOptions } from './connection/network.js'
 export type {
+  Attempt,
   BindMode,
   Counters,
   KernelStatistics,
   PortEntry,
   PortInfo,
   PortStatistics,
-  Tried,
+  QueuePair,
   UplinkInfo,
   UplinkStatistics,
   XdpMode,
@@ -21,7 +22,7 @@ export { pinThread } from './platform/pin.js'
 export type { Port, PortEvents, PortStats } from './port/port.js'
 export { adoptQueue } from './queue/adopt-queue.js'
 export type { QueueToken } from './queue/away.js'
-export type { Census, ClientCounters, QueueStats } from './queue/figures.js'
+export type { ChunkCounts, ClientCounters, QueueStats } from './queue/figures.js'
 export type { ReadableOptions } from './queue/outlook.js'
 export type { Queue } from './queue/queue.js'
 export type { BatchesOptions } from './queue/reader.js'

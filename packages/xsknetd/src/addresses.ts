@@ -19,7 +19,7 @@ interface Parsed extends Address {
 /**
  * Reads `192.0.2.10/24` or `2001:db8::10`.
  *
- * @throws {XsknetError} `ERR_XSKNET_ADDRESS_UNFIT`.
+ * @throws {XsknetError} `ERR_XSKNET_ADDRESS_INVALID`.
  */
 export function readAddress(text: string): Address {
   const { ip, prefix } = parse(text)
@@ -29,7 +29,7 @@ export function readAddress(text: string): Address {
 /**
  * The same of an address that one host is to have. Networks of one or two addresses have no others (RFC 3021, RFC 6164).
  *
- * @throws {XsknetError} `ERR_XSKNET_ADDRESS_UNFIT`.
+ * @throws {XsknetError} `ERR_XSKNET_ADDRESS_INVALID`.
  */
 export function readHostAddress(text: string): Address {
   const { ip, prefix, width, bits } = parse(text)
@@ -82,7 +82,7 @@ const nobodys: readonly (Block & { why: string })[] = (
 export class Range {
   readonly #block: Parsed
 
-  /** @throws {XsknetError} `ERR_XSKNET_ADDRESS_UNFIT`. */
+  /** @throws {XsknetError} `ERR_XSKNET_ADDRESS_INVALID`. */
   constructor(text: string) {
     const block = parse(text)
     const { width, bits } = block
@@ -161,7 +161,7 @@ function write(bits: bigint, width: number): string {
 
 function unfit(text: string, why: string, hint: string): XsknetError {
   const address = text.slice(0, 64)
-  return new XsknetError('ERR_XSKNET_ADDRESS_UNFIT', `\`${address}\` cannot be used as an address: ${why}`, {
+  return new XsknetError('ERR_XSKNET_ADDRESS_INVALID', `\`${address}\` cannot be used as an address: ${why}`, {
     hint,
     details: { address },
   })

@@ -211,7 +211,7 @@ export class Estate {
     const settled = UMEM_OPTIONS.filter((option) => request[option] !== undefined)
     if (settled.length > 0) {
       throw new XsknetError(
-        'ERR_XSKNET_LAYOUT_UNFIT',
+        'ERR_XSKNET_LAYOUT_INVALID',
         `a port on the UMEM of port ${first} was asked for with ${settled.join(', ')}, which that UMEM has already`,
         { hint: `Leave out ${settled.join(', ')}.`, details: { umemOf: first, options: settled } },
       )
@@ -336,9 +336,9 @@ export class Estate {
   portsFor({ uid }: Credentials): PortEntry[] {
     return [...this.#ports.values()]
       .filter(({ owner }) => uid === 0 || owner.credentials.uid === uid)
-      .map(({ info: { port, name, uplink, mac, addresses, vlan, members }, owner: { credentials } }) => {
+      .map(({ info: { port, name, uplink, mac, addresses, vlan, queuePairs }, owner: { credentials } }) => {
         const { uid, pid } = credentials
-        return { port, name, uplink, mac, addresses, vlan, queues: members.length, uid, pid }
+        return { port, name, uplink, mac, addresses, vlan, queues: queuePairs.length, uid, pid }
       })
       .sort((a, b) => a.port - b.port)
   }
@@ -598,7 +598,7 @@ function wishOf(request: PinnedPortRequest, costs: Omit<Wish, 'uplink' | 'addres
     })
   }
   if (vlan !== undefined && (vlan < 1 || vlan > 4094)) {
-    throw new XsknetError('ERR_XSKNET_VLAN_UNFIT', `${vlan} is no VLAN`, {
+    throw new XsknetError('ERR_XSKNET_VLAN_INVALID', `${vlan} is no VLAN`, {
       hint: 'VLANs are 1 to 4094; leave `vlan` out for untagged frames.',
       details: { vlan },
     })

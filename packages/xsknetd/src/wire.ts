@@ -38,7 +38,7 @@ export interface Wire {
   /**
    * The network namespace that the client's process is in at this moment.
    *
-   * @throws {XsknetError} `ERR_XSKNET_NAMESPACE_UNFIT` if the process has ended, or for a client that may not send descriptors.
+   * @throws {XsknetError} `ERR_XSKNET_NAMESPACE_INVALID` if the process has ended, or for a client that may not send descriptors.
    */
   namespace(): Descriptors
   /** A message has been dealt with, so that one more may be read. */

@@ -56,7 +56,7 @@ function follow(queue: Queue, order: Order | undefined): void {
   } else if ('report' in order) {
     life.tellFigures()
   } else {
-    life.alone()
+    life.detached()
   }
 }
 

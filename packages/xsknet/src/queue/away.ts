@@ -24,7 +24,7 @@ export type Order =
   /** The port is over. */
   | { over: { failure?: Failure; drain: boolean } }
   /** The daemon is gone, so nobody will tell if the device goes, too. */
-  | { alone: true }
+  | { detached: true }
   | { report: true }
 
 /** What the thread that has a queue tells the one that opened the port. */
@@ -76,8 +76,8 @@ export class Away {
   }
 
   /** The daemon is gone: whoever has the queue looks after its device. */
-  alone(): void {
-    this.#order({ alone: true })
+  detached(): void {
+    this.#order({ detached: true })
   }
 
   /**

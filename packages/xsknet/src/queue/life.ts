@@ -48,7 +48,7 @@ export class Life {
   readonly #hurry = new AbortController()
   #settle!: { resolve(): void; reject(reason: Error): void }
   /** The daemon is gone. */
-  #alone = false
+  #detached = false
   /** The figures that were told last. */
   #told: QueueStats | undefined
 
@@ -114,10 +114,10 @@ export class Life {
   }
 
   /** The daemon is gone: the device is looked at now and then, and the owner told if that is gone, too. */
-  alone(): void {
-    this.#alone = true
-    if (this.#away) this.#away.alone()
-    else if (!this.#over) this.#parts.watch.alone()
+  detached(): void {
+    this.#detached = true
+    if (this.#away) this.#away.detached()
+    else if (!this.#over) this.#parts.watch.detached()
   }
 
   /** Gives it to another thread, and says by which key; it ends when that has closed it. */
@@ -136,7 +136,7 @@ export class Life {
       if (!this.#over) owner.lost(error)
     })
     this.#away = away
-    if (this.#alone) away.alone()
+    if (this.#detached) away.detached()
     this.#rest()
     sending.refuse(() => this.#closedError())
     void away.released.then(() => this.end({}))

@@ -186,10 +186,10 @@ export class Queue implements Outlet {
   }
 
   /** Gives the frames of the batch back and has received ones in their place: {@link recycle} and {@link receive} in one call. */
-  renew(batch: DescriptorBatch, sleepMicroseconds = 0): number {
+  recycleAndReceive(batch: DescriptorBatch, sleepMicroseconds = 0): number {
     if (this.#claimed) this.#refuseReading()
     if (sleepMicroseconds !== 0) checkSleep(sleepMicroseconds)
-    const received = this.#slate.renewInto(batch, sleepMicroseconds)
+    const received = this.#slate.recycleAndReceiveInto(batch, sleepMicroseconds)
     if (this.#slate.starved !== this.#starvedTold) this.#tellStarved()
     return received
   }
@@ -320,7 +320,7 @@ export class Queue implements Outlet {
     reserve: (most) => {
       queue.#life.checkOpen()
       try {
-        return queue.#socket.reserve(Math.min(most, queue.#socket.census().home >>> 1))
+        return queue.#socket.reserve(Math.min(most, queue.#socket.chunks().free >>> 1))
       } catch (error) {
         throw queue.#life.failed(error)
       }

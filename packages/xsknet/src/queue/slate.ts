@@ -279,14 +279,14 @@ export class Slate {
   }
 
   /** Gives the frames of the batch back, and has received ones in their place, as {@link receiveInto}. */
-  renewInto(batch: DescriptorBatch, microseconds: number): number {
+  recycleAndReceiveInto(batch: DescriptorBatch, microseconds: number): number {
     const { length } = batch
     const words = this.#words
     words[ARGUMENT] = numberOf(batch, this.umem)
     words[LENGTH] = length
     words[END] = microseconds
     try {
-      this.#path.renewInto()
+      this.#path.recycleAndReceiveInto()
     } catch (error) {
       fill(batch, 0)
       throw this.#surroundings.failed(error)

@@ -88,7 +88,7 @@ export class Watch {
   }
 
   /** Nobody will tell if the device goes: looks now and then. */
-  alone(): void {
+  detached(): void {
     this.#checks ??= setInterval(() => this.#check(), CHECK).unref()
   }
 
