@@ -205,7 +205,7 @@ test.serial('a state folder that others may write to, or own, is refused, and no
     const { code, said } = await refused(lab, {})
     t.is(code, 1)
     t.regex(said, says)
-    t.regex(said, /\(ERR_XSKNET_SECRET_UNFIT\)$/)
+    t.regex(said, /\(ERR_XSKNET_SECRET_INVALID\)$/)
     t.deepEqual(readdirSync(state), [])
     await asBefore(t, lab)
   }
@@ -363,7 +363,7 @@ memory = "24MiB"
   t.is((await code(open({ addresses: ['192.0.2.10', '2001:db8::10'] })))[0], NOT_PERMITTED)
   t.is((await code(open({ vlan: 8 })))[0], NOT_PERMITTED)
   t.is((await code(open({ uplink: 'lo' })))[0], NOT_PERMITTED)
-  t.is((await code(open({ addresses: ['::ffff:192.0.2.10'] })))[0], 'ERR_XSKNET_ADDRESS_UNFIT')
+  t.is((await code(open({ addresses: ['::ffff:192.0.2.10'] })))[0], 'ERR_XSKNET_ADDRESS_INVALID')
   t.deepEqual(await code(open({ frames: 16_384 })), [
     'ERR_XSKNET_LIMIT_REACHED',
     { uid: NOBODY, limit: 'memory', has: 0, asked: 2 ** 25, most: 24 * 2 ** 20 },

@@ -67,7 +67,7 @@ async function daemon(
   return socket
 }
 
-const answer = (wire: Connection, { id }: Request, result: unknown) => wire.send(encode({ version: 1, id, result }))
+const answer = (wire: Connection, { id }: Request, result: unknown) => wire.send(encode({ version: 2, id, result }))
 const silent = () => {}
 
 test('a control socket that is closed while it is made is not left behind', async (t) => {
@@ -95,8 +95,8 @@ test('requests cross a real socket and back', async (t) => {
 
 test('a daemon of another release is told from one that is gone: which side is older, and what to update', async (t) => {
   for (const [theirs, release, hint] of [
-    [2, '0.2.0', 'Update the package xsknet to release 0.2.0 or a later one.'],
-    [0, '0.0.9', `Update the package xsknetd to release ${RELEASE} or a later one.`],
+    [3, '0.2.0', 'Update the package xsknet to release 0.2.0 or a later one.'],
+    [1, '0.0.9', `Update the package xsknetd to release ${RELEASE} or a later one.`],
   ] as const) {
     const socket = join(folder(t), 'daemon.sock')
     const listener = thisPlatform.listener()
@@ -104,7 +104,7 @@ test('a daemon of another release is told from one that is gone: which side is o
       const refusal = {
         version: theirs,
         id: null,
-        error: { code: 'ERR_XSKNET_PROTOCOL_VERSION', message: 'no', details: { theirs: 1, ours: theirs, release } },
+        error: { code: 'ERR_XSKNET_PROTOCOL_VERSION', message: 'no', details: { theirs: 2, ours: theirs, release } },
       }
       wire.start(
         () => {
@@ -117,7 +117,7 @@ test('a daemon of another release is told from one that is gone: which side is o
     t.teardown(() => listener.close())
     const error = await t.throwsAsync(connect({ socket }), { instanceOf: XsknetError, code: 'ERR_XSKNET_PROTOCOL_VERSION' })
     t.is(error?.hint, hint)
-    t.like(error?.details, { theirs, ours: 1 })
+    t.like(error?.details, { theirs, ours: 2 })
   }
 })
 
@@ -174,7 +174,7 @@ test.serial('a client that sends a descriptor although it may not hears from the
   t.teardown(() => listener.close())
   await listener.listen(socket, true, { ...connectionLimits, trusted: { uids: [uid], gids: [] } }, (wire) => {
     t.deepEqual([wire.credentials.uid, wire.sendsDescriptors], [uid, false])
-    t.throws(() => wire.namespace(), { code: 'ERR_XSKNET_NAMESPACE_UNFIT' })
+    t.throws(() => wire.namespace(), { code: 'ERR_XSKNET_NAMESPACE_INVALID' })
     wire.start(
       (message, _, descriptors) => {
         wire.done()
@@ -183,7 +183,7 @@ test.serial('a client that sends a descriptor although it may not hears from the
         descriptors.close()
         const error = { code: 'ERR_XSKNET_NOT_PERMITTED', message: 'no', hint: 'pinned = true' } as const
         const told = request.operation === 'hello' ? { result: example('hello.answer').result } : { error }
-        wire.send(encode({ version: 1, id: request.id, ...told } as Answer))
+        wire.send(encode({ version: 2, id: request.id, ...told } as Answer))
       },
       () => {},
     )
@@ -234,7 +234,7 @@ test('a client that may send descriptors is known by the network namespace of it
       wire.namespace().close()
       return false
     } catch (error) {
-      t.is((error as XsknetError).code, 'ERR_XSKNET_NAMESPACE_UNFIT')
+      t.is((error as XsknetError).code, 'ERR_XSKNET_NAMESPACE_INVALID')
       return true
     }
   })

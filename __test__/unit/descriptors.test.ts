@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { own } from 'xsknet/internal'
-import { native } from '../../packages/xsknet/src/native.js'
+import { native } from '../../packages/xsknet/src/platform/native.js'
 import { thisPlatform } from '../../packages/xsknetd/src/platform/native.js'
 import { connectionLimits } from '../../packages/xsknetd/src/server/server.js'
 

@@ -38,7 +38,7 @@ const bad: [text: string, why: RegExp][] = [
 for (const [text, why] of bad) {
   test(`${text.slice(0, 40) || 'nothing'} is refused`, (t) => {
     const error = t.throws(() => parseAddress(text), { instanceOf: XsknetError, message: why })
-    t.is(error?.code, 'ERR_XSKNET_ADDRESS_UNFIT')
+    t.is(error?.code, 'ERR_XSKNET_ADDRESS_INVALID')
     t.true((error?.message.length ?? 0) < 200)
     t.truthy(error?.hint)
   })
@@ -64,7 +64,7 @@ for (const [text, why, hint] of [
 ] as const) {
   test(`no host has ${text}`, (t) => {
     const error = t.throws(() => parseHostAddress(text), { instanceOf: XsknetError, message: why })
-    t.deepEqual([error?.code, error?.hint], ['ERR_XSKNET_ADDRESS_UNFIT', hint])
+    t.deepEqual([error?.code, error?.hint], ['ERR_XSKNET_ADDRESS_INVALID', hint])
   })
 }
 

@@ -156,7 +156,7 @@ const uplink = {
   mtu: 1500,
   link: 'up' as const,
   mode: 'native' as const,
-  tried: [],
+  attempts: [],
 }
 const entry = {
   port: 12,
@@ -180,7 +180,10 @@ test('the status is a sentence and a table', (t) => {
     clients: 1,
     ports: 2,
     gone: [{ uplink: 'eth1', seconds: 125 }],
-    uplinks: [uplink, { ...uplink, uplink: 'enp1s0', device: 'wan0', link: 'no-carrier' as const, tried: [refused] }],
+    uplinks: [
+      uplink,
+      { ...uplink, uplink: 'enp1s0', device: 'wan0', link: 'no-carrier' as const, attempts: [refused] },
+    ],
   }
   t.is(
     statusReport(status),

@@ -193,7 +193,7 @@ export class FakeInstance implements Instance {
   async manage(uplink: string, mode: string): Promise<UplinkInfo> {
     await this.#do('manage', `${uplink} ${mode}`)
     const mac = '02:00:00:00:00:01'
-    return { uplink, device: uplink, index: 7, mac, mtu: 1500, link: 'up', mode: 'native', tried: [] }
+    return { uplink, device: uplink, index: 7, mac, mtu: 1500, link: 'up', mode: 'native', attempts: [] }
   }
 
   hugePageBytes(): number {
@@ -237,8 +237,8 @@ export class FakeInstance implements Instance {
       return descriptors
     }
     const each = Array.from({ length: queues }, (_, at) => at)
-    const members = each.map((at) => ({ outer: `o${key}-${at}`, inner: `i${key}-${at}` }))
-    return { key, info: { ...info, members, bindMode: 'copy' }, sockets: each.map(() => socket), takeDescriptors }
+    const queuePairs = each.map((at) => ({ outer: `o${key}-${at}`, inner: `i${key}-${at}` }))
+    return { key, info: { ...info, queuePairs, bindMode: 'copy' }, sockets: each.map(() => socket), takeDescriptors }
   }
 
   async openPinnedPort(
@@ -284,10 +284,10 @@ export class FakeInstance implements Instance {
       mtu: 1500,
       outer: `o${key}`,
       inner: `i${key}`,
-      members: [{ outer: `o${key}`, inner: `i${key}` }],
+      queuePairs: [{ outer: `o${key}`, inner: `i${key}` }],
       guardMode: 'native',
       portMode: 'native',
-      tried: [],
+      attempts: [],
     }
     return { key, info }
   }

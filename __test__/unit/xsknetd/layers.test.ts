@@ -28,17 +28,3 @@ test('a folder of the daemon imports only from those below it', (t) => {
   )
   t.deepEqual(upward, [])
 })
-
-test('no files of the daemon import each other in a circle', (t) => {
-  const done = new Set<string>()
-  const circles: string[] = []
-  const visit = (file: string, path: readonly string[]): void => {
-    if (path.includes(file)) circles.push([...path.slice(path.indexOf(file)), file].join(' → '))
-    if (done.has(file) || path.includes(file)) return
-    for (const imported of imports.get(file) ?? []) visit(imported, [...path, file])
-    done.add(file)
-  }
-  for (const file of files) visit(file, [])
-  t.deepEqual(circles, [])
-  t.true(done.size >= files.length && done.has('ports/port-manager.ts'))
-})

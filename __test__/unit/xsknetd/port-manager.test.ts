@@ -108,10 +108,10 @@ test('addresses come back with the prefix that was asked for, and link-local one
 
 for (const [what, request, code] of [
   ['no address', { addresses: [] }, 'ERR_XSKNET_ADDRESS_MISSING'],
-  ['no address at all', { addresses: ['card0'] }, 'ERR_XSKNET_ADDRESS_UNFIT'],
+  ['no address at all', { addresses: ['card0'] }, 'ERR_XSKNET_ADDRESS_INVALID'],
   ['the card’s MAC', { mac: 'uplink' }, 'ERR_XSKNET_NOT_SUPPORTED'],
-  ['VLAN 0', { vlan: 0 }, 'ERR_XSKNET_VLAN_UNFIT'],
-  ['VLAN 4095', { vlan: 4095 }, 'ERR_XSKNET_VLAN_UNFIT'],
+  ['VLAN 0', { vlan: 0 }, 'ERR_XSKNET_VLAN_INVALID'],
+  ['VLAN 4095', { vlan: 4095 }, 'ERR_XSKNET_VLAN_INVALID'],
   ['another card', { uplink: 'eth1' }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['a foreign address', { addresses: ['198.51.100.1'] }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['too much memory', { frames: 2 ** 20 }, 'ERR_XSKNET_LIMIT_REACHED'],
@@ -129,14 +129,14 @@ for (const [what, request, code] of [
 
 test('what cannot be is refused before what may not be, and tells nothing of a card that the user may not know of', async (t) => {
   const { instance, portManager, client, alice } = await setUp({ uplinks: ['eth0', 'eth1'] })
-  instance.failures.set('check', refusal('ERR_XSKNET_LAYOUT_UNFIT'))
+  instance.failures.set('check', refusal('ERR_XSKNET_LAYOUT_INVALID'))
   const foreign = { ...port, addresses: ['198.51.100.1'] }
   const huge = { ...port, frames: 2 ** 20, ringSize: 100 }
   for (const request of [foreign, huge, { ...port, queues: 8 }]) {
-    t.is(await codeOf(t, portManager.openPort(alice, request)), 'ERR_XSKNET_LAYOUT_UNFIT')
+    t.is(await codeOf(t, portManager.openPort(alice, request)), 'ERR_XSKNET_LAYOUT_INVALID')
   }
   const pinned = portManager.openPinnedPort(alice, foreign, new FakeDescriptors(1))
-  t.is(await codeOf(t, pinned), 'ERR_XSKNET_LAYOUT_UNFIT')
+  t.is(await codeOf(t, pinned), 'ERR_XSKNET_LAYOUT_INVALID')
   t.like(instance.checked[1]?.[1], {
     ringSize: 100,
     frames: 2 ** 20,
@@ -151,7 +151,7 @@ test('what cannot be is refused before what may not be, and tells nothing of a c
   instance.failures.clear()
   t.is(
     await codeOf(t, portManager.openPort(alice, { ...port, addresses: ['198.51.100.255/24'] })),
-    'ERR_XSKNET_ADDRESS_UNFIT',
+    'ERR_XSKNET_ADDRESS_INVALID',
   )
   t.deepEqual(instance.requests, [])
 })
@@ -263,10 +263,10 @@ test('ports on one UMEM count as ports, and their memory once, until the last is
 })
 
 for (const [what, changed, code] of [
-  ['another size of frames', { frameSize: 4096 }, 'ERR_XSKNET_LAYOUT_UNFIT'],
-  ['more frames', { frames: 64 }, 'ERR_XSKNET_LAYOUT_UNFIT'],
-  ['huge pages', { hugePages: 'prefer' }, 'ERR_XSKNET_LAYOUT_UNFIT'],
-  ['several chunks a frame', { multiBuffer: true }, 'ERR_XSKNET_LAYOUT_UNFIT'],
+  ['another size of frames', { frameSize: 4096 }, 'ERR_XSKNET_LAYOUT_INVALID'],
+  ['more frames', { frames: 64 }, 'ERR_XSKNET_LAYOUT_INVALID'],
+  ['huge pages', { hugePages: 'prefer' }, 'ERR_XSKNET_LAYOUT_INVALID'],
+  ['several chunks a frame', { multiBuffer: true }, 'ERR_XSKNET_LAYOUT_INVALID'],
   ['several queues', { queues: 2 }, 'ERR_XSKNET_NOT_SUPPORTED'],
 ] as const) {
   test(`a port on another's UMEM cannot have ${what}`, async (t) => {

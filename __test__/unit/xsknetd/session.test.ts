@@ -48,7 +48,7 @@ test('a port of several queues comes with two descriptors for each, and is liste
   const connection = await greeted(ROOT)
   const { info, sockets } = await connection.result<Result<'openPort'>>('openPort', { port: { ...port, queues: 8 } })
   t.is(instance.requests[0]?.queues, 8)
-  t.deepEqual([info.members.length, sockets.length], [8, 8])
+  t.deepEqual([info.queuePairs.length, sockets.length], [8, 8])
   t.is(connection.descriptors.at(-1)?.length, 16)
   t.is((await connection.result<Result<'ports'>>('ports')).ports[0]?.queues, 8)
 })
@@ -83,7 +83,7 @@ test('every operation is answered', async (t) => {
 const utf8 = new TextEncoder()
 const UNEXPECTED = 'ERR_XSKNET_UNEXPECTED_DESCRIPTORS'
 const pinnedRequest =
-  '{"version":1,"id":7,"operation":"openPinnedPort","port":{"uplink":"eth0","addresses":["192.0.2.10"]}}'
+  '{"version":2,"id":7,"operation":"openPinnedPort","port":{"uplink":"eth0","addresses":["192.0.2.10"]}}'
 const violations: [
   what: string,
   message: string | Uint8Array | null,
@@ -94,28 +94,28 @@ const violations: [
   ['no JSON', '{', 'ERR_XSKNET_MESSAGE_MALFORMED', null],
   ['no UTF-8', Uint8Array.of(0xff, 0xfe), 'ERR_XSKNET_MESSAGE_MALFORMED', null],
   ['no object', '[1]', 'ERR_XSKNET_MESSAGE_MALFORMED', null],
-  ['no operation', '{"version":1,"id":7}', 'ERR_XSKNET_MESSAGE_MALFORMED', 7],
-  ['a number that is none', '{"version":1,"id":-7,"operation":"status"}', 'ERR_XSKNET_MESSAGE_MALFORMED', null],
-  ['a key too many', '{"version":1,"id":7,"operation":"status","more":1}', 'ERR_XSKNET_MESSAGE_MALFORMED', 7],
-  ['another version', '{"version":2,"id":7,"operation":"status"}', 'ERR_XSKNET_PROTOCOL_VERSION', null],
+  ['no operation', '{"version":2,"id":7}', 'ERR_XSKNET_MESSAGE_MALFORMED', 7],
+  ['a number that is none', '{"version":2,"id":-7,"operation":"status"}', 'ERR_XSKNET_MESSAGE_MALFORMED', null],
+  ['a key too many', '{"version":2,"id":7,"operation":"status","more":1}', 'ERR_XSKNET_MESSAGE_MALFORMED', 7],
+  ['another version', '{"version":3,"id":7,"operation":"status"}', 'ERR_XSKNET_PROTOCOL_VERSION', null],
   ['too long', null, 'ERR_XSKNET_MESSAGE_TOO_LONG', null],
-  ['descriptors', '{"version":1,"id":7,"operation":"status"}', UNEXPECTED, 7, 1],
-  ['a socket without its descriptor', '{"version":1,"id":7,"operation":"shareSocket","port":1}', UNEXPECTED, 7],
-  ['a socket with two', '{"version":1,"id":7,"operation":"shareSocket","port":1}', UNEXPECTED, 7, 2],
+  ['descriptors', '{"version":2,"id":7,"operation":"status"}', UNEXPECTED, 7, 1],
+  ['a socket without its descriptor', '{"version":2,"id":7,"operation":"shareSocket","port":1}', UNEXPECTED, 7],
+  ['a socket with two', '{"version":2,"id":7,"operation":"shareSocket","port":1}', UNEXPECTED, 7, 2],
   ['a pinned port without its namespace', pinnedRequest, UNEXPECTED, 7],
   ['a pinned port with two', pinnedRequest, UNEXPECTED, 7, 2],
   ['a pinned port with all that fit', pinnedRequest, UNEXPECTED, 7, 253],
   [
     'a port with one',
-    '{"version":1,"id":7,"operation":"openPort","port":{"uplink":"eth0","addresses":[]}}',
+    '{"version":2,"id":7,"operation":"openPort","port":{"uplink":"eth0","addresses":[]}}',
     UNEXPECTED,
     7,
     1,
   ],
   ['too long, with a descriptor', null, 'ERR_XSKNET_MESSAGE_TOO_LONG', null, 1],
   ['no JSON, with a descriptor', '{', 'ERR_XSKNET_MESSAGE_MALFORMED', null, 1],
-  ['a second hello', '{"version":1,"id":7,"operation":"hello","client":"x"}', 'ERR_XSKNET_HELLO_MISSING', 7],
-  ['a nameless operation that nobody knows', '{"version":1,"operation":"fly"}', 'ERR_XSKNET_OPERATION_UNKNOWN', null],
+  ['a second hello', '{"version":2,"id":7,"operation":"hello","client":"x"}', 'ERR_XSKNET_HELLO_MISSING', 7],
+  ['a nameless operation that nobody knows', '{"version":2,"operation":"fly"}', 'ERR_XSKNET_OPERATION_UNKNOWN', null],
 ]
 for (const [what, message, code, id, descriptors = 0] of violations) {
   test(`${what}: ${code}, and the connection ends with its ports`, async (t) => {
@@ -237,8 +237,8 @@ test('descriptors that came are closed or handed down, whatever becomes of their
   const connection = await greeted(ALICE)
   t.is(await connection.refusal('openPinnedPort', { port: { ...port, uplink: 'eth1' } }, 1), 'ERR_XSKNET_NOT_PERMITTED')
   t.is(await connection.refusal('shareSocket', { port: 9 }, 1), 'ERR_XSKNET_PORT_UNKNOWN')
-  instance.failures.set('openPinnedPort', refusal('ERR_XSKNET_NAMESPACE_UNFIT'))
-  t.is(await connection.refusal('openPinnedPort', { port }, 1), 'ERR_XSKNET_NAMESPACE_UNFIT')
+  instance.failures.set('openPinnedPort', refusal('ERR_XSKNET_NAMESPACE_INVALID'))
+  t.is(await connection.refusal('openPinnedPort', { port }, 1), 'ERR_XSKNET_NAMESPACE_INVALID')
   await connection.result('openPinnedPort', { port }, 1)
   t.is(await connection.refusal('fly', {}, 1), 'ERR_XSKNET_OPERATION_UNKNOWN')
   await until('all to be dealt with', () => connection.dealtWith === connection.replies.length)
@@ -269,9 +269,9 @@ test('descriptors that wait their turn are closed when their client goes, and to
 })
 
 for (const [theirs, client, older, update] of [
-  [2, 'xsknet/0.9.3 node/30.0.0', 'daemon', `Update the package xsknetd to release 0.9.3 or a later one.`],
-  [2, 'my own program', 'daemon', 'Update the package xsknetd to the release that the client is of.'],
-  [0, 'xsknet/0.0.9 node/20.19.0', 'client', `Update the package xsknet to release ${RELEASE} or a later one.`],
+  [3, 'xsknet/0.9.3 node/30.0.0', 'daemon', `Update the package xsknetd to release 0.9.3 or a later one.`],
+  [3, 'my own program', 'daemon', 'Update the package xsknetd to the release that the client is of.'],
+  [1, 'xsknet/0.0.9 node/20.19.0', 'client', `Update the package xsknet to release ${RELEASE} or a later one.`],
 ] as const) {
   test(`a client of version ${theirs}, ${client}, is told that the ${older} is older, and what to update`, async (t) => {
     const { connect } = await setUp()
@@ -283,11 +283,11 @@ for (const [theirs, client, older, update] of [
     t.regex(
       message,
       new RegExp(
-        `^the client speaks version ${theirs} .* this daemon \\(release ${RELEASE}\\) version 1: the ${older} is`,
+        `^the client speaks version ${theirs} .* this daemon \\(release ${RELEASE}\\) version 2: the ${older} is`,
       ),
     )
     t.is(hint, update)
-    t.deepEqual(details, { theirs, ours: 1, older, release: RELEASE })
+    t.deepEqual(details, { theirs, ours: 2, older, release: RELEASE })
     t.true(connection.closed)
   })
 }

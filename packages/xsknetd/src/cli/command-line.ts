@@ -3,6 +3,7 @@ import { XsknetError } from 'xsknet'
 import { nearest } from 'xsknet/internal'
 import { socketOf } from '../configuration/configuration.js'
 import type { DaemonSettings } from '../configuration/daemon-settings.js'
+import { NAME, NAME_RULE } from '../configuration/rules.js'
 import { DEFAULT_LAB } from './lab-report.js'
 
 /** A parsed command line. */
@@ -57,8 +58,7 @@ export function readCommandLine(words: readonly string[]): Command {
   }
   if (command === 'lab') {
     const { name = DEFAULT_LAB, down = false } = values as LabValues
-    if (!/^[\w-]{1,32}$/.test(name))
-      throw invalid(`invalid lab name \`${name}\`: it must be 1 to 32 letters, digits, \`-\` and \`_\``)
+    if (!NAME.test(name)) throw invalid(`invalid lab name \`${name}\`: it must be ${NAME_RULE}`)
     return { command, name, down }
   }
   const { socket, instance, json = false } = values as QueryValues

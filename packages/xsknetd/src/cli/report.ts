@@ -40,8 +40,8 @@ export function statusReport({ daemon, instance, pid, uptime, uplinks, gone, cli
     return `${uplink} has been gone for ${duration(seconds)}: restart the daemon once the interface is back`
   })
   if (uplinks.length === 0) return [head, ...(lost.length > 0 ? lost : ['no uplinks that you may use'])].join('\n')
-  const rows = uplinks.map(({ uplink, device, mac, mtu, link, mode, tried }) => {
-    const refused = tried.flatMap(({ step, code }) => (code === null ? [] : [`${step} ${code}`]))
+  const rows = uplinks.map(({ uplink, device, mac, mtu, link, mode, attempts }) => {
+    const refused = attempts.flatMap(({ step, code }) => (code === null ? [] : [`${step} ${code}`]))
     const name = device === uplink ? uplink : `${uplink} (now ${device})`
     return [name, link, mac, `${mtu}`, mode, refused.join(', ')]
   })

@@ -1,7 +1,7 @@
 import * as v from 'valibot'
 import type { LogFormat } from '../log/log.js'
 import type { UplinkMode } from '../platform/instance.js'
-import { interfaces, memory, oneOf } from './rules.js'
+import { interfaces, memory, NAME, NAME_RULE, oneOf } from './rules.js'
 
 /** The keys of `[daemon]` in the configuration file. All but `memory` are options of the command line too. */
 export interface DaemonSettings {
@@ -26,12 +26,7 @@ export interface DaemonSettings {
 export const daemonSettings = v.strictObject({
   uplinks: v.optional(interfaces),
   mode: v.optional(oneOf('unspecified', 'native', 'skb', 'hw')),
-  instance: v.optional(
-    v.pipe(
-      v.string('must be a name in quotes'),
-      v.regex(/^[\w-]{1,32}$/, 'must be 1 to 32 letters, digits, `-` and `_`'),
-    ),
-  ),
+  instance: v.optional(v.pipe(v.string('must be a name in quotes'), v.regex(NAME, `must be ${NAME_RULE}`))),
   socket: v.optional(
     v.pipe(
       v.string('must be a path in quotes'),

@@ -1,5 +1,10 @@
 import * as v from 'valibot'
 
+/** What names an instance or a lab. */
+export const NAME = /^[\w-]{1,32}$/
+/** {@link NAME} in words. */
+export const NAME_RULE = '1 to 32 letters, digits, `-` and `_`'
+
 /** Whether a value is an integer from `least` to `most`. */
 export const isWhole = (value: unknown, least: number, most: number): value is number =>
   Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most

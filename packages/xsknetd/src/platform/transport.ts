@@ -34,7 +34,7 @@ export interface Connection {
   /**
    * Opens the network namespace that the client's process is in at this moment.
    *
-   * @throws {XsknetError} `ERR_XSKNET_NAMESPACE_UNFIT` if the process has ended, or if the client may not send
+   * @throws {XsknetError} `ERR_XSKNET_NAMESPACE_INVALID` if the process has ended, or if the client may not send
    * descriptors.
    */
   namespace(): Descriptors

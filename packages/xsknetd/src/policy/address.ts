@@ -19,7 +19,7 @@ interface Parsed extends Address {
 /**
  * Parses `192.0.2.10/24` or `2001:db8::10`.
  *
- * @throws {XsknetError} `ERR_XSKNET_ADDRESS_UNFIT`.
+ * @throws {XsknetError} `ERR_XSKNET_ADDRESS_INVALID`.
  */
 export function parseAddress(text: string): Address {
   const { ip, prefix } = parse(text)
@@ -29,7 +29,7 @@ export function parseAddress(text: string): Address {
 /**
  * Parses an address for a single host. Networks of one or two addresses have no others (RFC 3021, RFC 6164).
  *
- * @throws {XsknetError} `ERR_XSKNET_ADDRESS_UNFIT`.
+ * @throws {XsknetError} `ERR_XSKNET_ADDRESS_INVALID`.
  */
 export function parseHostAddress(text: string): Address {
   const { ip, prefix, width, bits } = parse(text)
@@ -83,7 +83,7 @@ const UNUSABLE: readonly (Block & { why: string })[] = (
 export class AddressRange {
   readonly #block: Parsed
 
-  /** @throws {XsknetError} `ERR_XSKNET_ADDRESS_UNFIT`. */
+  /** @throws {XsknetError} `ERR_XSKNET_ADDRESS_INVALID`. */
   constructor(text: string) {
     const block = parse(text)
     const { width, bits } = block
@@ -166,7 +166,7 @@ function write(bits: bigint, width: number): string {
 
 function invalid(text: string, why: string, hint: string): XsknetError {
   const address = text.slice(0, 64)
-  return new XsknetError('ERR_XSKNET_ADDRESS_UNFIT', `invalid address \`${address}\`: ${why}`, {
+  return new XsknetError('ERR_XSKNET_ADDRESS_INVALID', `invalid address \`${address}\`: ${why}`, {
     hint,
     details: { address },
   })

@@ -67,8 +67,12 @@ export async function openPinned(options: PinnedOptions): Promise<Port> {
 }
 
 const make: MakeSocket = async (place, { ringSize = DEFAULT_PINNED_RING_SIZE, ...wishes }) => {
-  const { xsk, umem, socket, tried } = await makePinnedSocket({ ...place, ...wishes, ringSize } as PinnedSocketRequest)
-  return { xsk, descriptors: own([xsk, umem]), description: socket, tried }
+  const { xsk, umem, socket, attempts } = await makePinnedSocket({
+    ...place,
+    ...wishes,
+    ringSize,
+  } as PinnedSocketRequest)
+  return { xsk, descriptors: own([xsk, umem]), description: socket, attempts }
 }
 
 async function inThisNamespace<T>(use: (namespace: number) => Promise<T>): Promise<T> {

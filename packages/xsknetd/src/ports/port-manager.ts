@@ -305,9 +305,9 @@ export class PortManager {
   portsFor({ uid }: Credentials): PortEntry[] {
     return [...this.#ports.values()]
       .filter(({ client }) => uid === 0 || client.credentials.uid === uid)
-      .map(({ info: { port, name, uplink, mac, addresses, vlan, members }, client: { credentials } }) => {
+      .map(({ info: { port, name, uplink, mac, addresses, vlan, queuePairs }, client: { credentials } }) => {
         const { uid, pid } = credentials
-        return { port, name, uplink, mac, addresses, vlan, queues: members.length, uid, pid }
+        return { port, name, uplink, mac, addresses, vlan, queues: queuePairs.length, uid, pid }
       })
       .sort((a, b) => a.port - b.port)
   }

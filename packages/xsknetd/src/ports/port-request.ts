@@ -45,7 +45,7 @@ const UMEM_OPTIONS = ['frames', 'frameSize', 'headroom', 'hugePages', 'multiBuff
 /**
  * The sizes of a port that shares the UMEM of port `first`.
  *
- * @throws {XsknetError} `ERR_XSKNET_NOT_SUPPORTED` or `ERR_XSKNET_LAYOUT_UNFIT`.
+ * @throws {XsknetError} `ERR_XSKNET_NOT_SUPPORTED` or `ERR_XSKNET_LAYOUT_INVALID`.
  */
 export function sharedSizesOf(request: PortRequest, first: number): Pick<PortSizes, 'queues' | 'ringSize'> {
   const { queues = DEFAULT_QUEUES, ringSize = DEFAULT_RING_SIZE } = request
@@ -59,7 +59,7 @@ export function sharedSizesOf(request: PortRequest, first: number): Pick<PortSiz
   const options = UMEM_OPTIONS.filter((option) => request[option] !== undefined)
   if (options.length > 0) {
     throw new XsknetError(
-      'ERR_XSKNET_LAYOUT_UNFIT',
+      'ERR_XSKNET_LAYOUT_INVALID',
       `a port that shares the UMEM of port ${first} cannot set ${options.join(', ')}: the UMEM determines it`,
       { hint: `Remove ${options.join(', ')} from the request.`, details: { umemOf: first, options } },
     )
@@ -78,8 +78,8 @@ export function featuresOf({
 /**
  * What the policy has to know of a request.
  *
- * @throws {XsknetError} `ERR_XSKNET_NOT_SUPPORTED`, `ERR_XSKNET_ADDRESS_MISSING`, `ERR_XSKNET_ADDRESS_UNFIT` or
- * `ERR_XSKNET_VLAN_UNFIT`.
+ * @throws {XsknetError} `ERR_XSKNET_NOT_SUPPORTED`, `ERR_XSKNET_ADDRESS_MISSING`, `ERR_XSKNET_ADDRESS_INVALID` or
+ * `ERR_XSKNET_VLAN_INVALID`.
  */
 export function requestedPort(
   request: PinnedPortRequest,
@@ -99,7 +99,7 @@ export function requestedPort(
     })
   }
   if (vlan !== undefined && !isVlanId(vlan)) {
-    throw new XsknetError('ERR_XSKNET_VLAN_UNFIT', `invalid VLAN ID ${vlan}`, {
+    throw new XsknetError('ERR_XSKNET_VLAN_INVALID', `invalid VLAN ID ${vlan}`, {
       hint: `VLAN IDs are ${MIN_VLAN} to ${MAX_VLAN}; omit \`vlan\` for untagged frames.`,
       details: { vlan },
     })

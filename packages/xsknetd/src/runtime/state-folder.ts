@@ -5,7 +5,7 @@ import { XsknetError } from 'xsknet'
  * Refuses a state folder that other users may write to: they could remove the secret in it, which would change the MACs
  * of all ports. The core checks the file itself, and creates a missing folder for root alone.
  *
- * @throws {XsknetError} `ERR_XSKNET_SECRET_UNFIT`.
+ * @throws {XsknetError} `ERR_XSKNET_SECRET_INVALID`.
  */
 export function checkStateFolder(): void {
   // As the core does: systemd separates several folders by colons.
@@ -22,7 +22,7 @@ export function checkStateFolder(): void {
   const risk = 'could remove the secret that the MACs of ports are derived from'
   if (found.uid !== user) {
     throw new XsknetError(
-      'ERR_XSKNET_SECRET_UNFIT',
+      'ERR_XSKNET_SECRET_INVALID',
       `the state folder ${folder} is owned by user ${found.uid}, not by user ${user}`,
       {
         hint: `Its owner ${risk}: remove the files of others from it, then run \`chown ${user} ${folder}\`.`,
@@ -32,7 +32,7 @@ export function checkStateFolder(): void {
   }
   if ((found.mode & 0o022) !== 0) {
     throw new XsknetError(
-      'ERR_XSKNET_SECRET_UNFIT',
+      'ERR_XSKNET_SECRET_INVALID',
       `the state folder ${folder} is writable by other users (mode ${mode})`,
       { hint: `They ${risk}: run \`chmod go-w ${folder}\`.`, details },
     )

@@ -1,9 +1,9 @@
+import type { AdoptedSocket, HotPath } from '../platform/native.js'
+import { Alarm } from '../platform/timers.js'
+import { deviceDeleted, type Member } from '../refusals.js'
 import type { Owner } from './inside.js'
-import type { AdoptedSocket, HotPath } from './native.js'
 import type { Waiter } from './reader.js'
-import { deviceDeleted, type Member } from './refusals.js'
 import type { Sending } from './sending.js'
-import { Alarm } from './timers.js'
 
 const READABLE = 1
 const WRITABLE = 2
@@ -88,7 +88,7 @@ export class Watch {
   }
 
   /** Nobody will tell if the device goes: looks now and then. */
-  alone(): void {
+  detached(): void {
     this.#checks ??= setInterval(() => this.#check(), CHECK).unref()
   }
 

@@ -1,5 +1,5 @@
-import type { AdoptedSocket } from './native.js'
-import type { KernelStatistics } from './protocol.js'
+import type { KernelStatistics } from '../connection/protocol.js'
+import type { AdoptedSocket } from '../platform/native.js'
 import type { Slate } from './slate.js'
 
 /** What this end has counted since the port was opened. */
@@ -48,9 +48,9 @@ export interface ClientCounters {
 }
 
 /** Where the chunks of the UMEM are. The parts add up to `total`. */
-export interface Census {
+export interface ChunkCounts {
   /** Free. */
-  home: number
+  free: number
   /** In the batch being read, and in batches of descriptors. */
   held: number
   /** In frames that are kept. */
@@ -68,12 +68,12 @@ export interface Census {
 export interface QueueStats {
   client: ClientCounters
   socket: KernelStatistics
-  census: Census
+  chunks: ChunkCounts
 }
 
 /** A queue's figures as they are now. A system call. */
 export function figuresOf(socket: AdoptedSocket, slate: Slate, refusedSends: number): QueueStats {
   const { refusedKeeps, forwarded, forwardedByCopy } = slate
   const client = { ...socket.counters(), refusedSends, refusedKeeps, forwarded, forwardedByCopy }
-  return { client, socket: socket.statistics(), census: socket.census() }
+  return { client, socket: socket.statistics(), chunks: socket.chunks() }
 }

@@ -1,7 +1,7 @@
-import { outOfRange, wrongType } from './arguments.js'
-import { XsknetError } from './errors.js'
-import { ETHERNET, lengthRefused } from './refusals.js'
-import { NOWHERE, type Outlet, outlet, type Slate } from './slate.js'
+import { outOfRange, wrongType } from '../arguments.js'
+import { XsknetError } from '../errors.js'
+import { NOWHERE, type Outlet, outlet, type Slate } from '../queue/slate.js'
+import { ETHERNET, lengthRefused } from '../refusals.js'
 
 /** Lets a batch, and nobody else, move a frame of its own to a place of its lease, and says whether a frame is there; */
 export let move: (frame: Frame, place: number) => boolean

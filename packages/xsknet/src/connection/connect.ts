@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { checkOptions, checkSignal, wrongType, wrongValue } from './arguments.js'
+import { checkOptions, checkSignal, wrongType, wrongValue } from '../arguments.js'
+import { XsknetError } from '../errors.js'
+import { adopt, adoptBeside, native } from '../platform/native.js'
+import { Port } from '../port/port.js'
 import type { Dial } from './conversation.js'
-import { XsknetError } from './errors.js'
-import { adopt, adoptBeside, native } from './native.js'
 import { type MakePort, Network, sayHello } from './network.js'
-import { Port } from './port.js'
 import { DEFAULT_SOCKET } from './protocol.js'
 
 export interface ConnectOptions {

@@ -1,4 +1,4 @@
-import { XsknetError } from './errors.js'
+import { XsknetError } from '../errors.js'
 
 /** What decides whether a binding loads. */
 export interface System {
@@ -65,7 +65,7 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
   /** Whether this code is in its package, rather than in a bundle. */
   function isAtHome(): boolean {
     try {
-      return (load('../package.json') as { name?: unknown }).name === owner
+      return (load(built.replace(/native\/[^/]+$/, 'package.json')) as { name?: unknown }).name === owner
     } catch {
       return false
     }

@@ -5,11 +5,11 @@
  * @module
  */
 import * as v from 'valibot'
-import { XsknetError, type XsknetErrorCode } from './errors.js'
+import { XsknetError, type XsknetErrorCode } from '../errors.js'
 import { slipIn } from './slips.js'
 
 /** The version that this file describes. It stands in every message. */
-export const PROTOCOL_VERSION = 1
+export const PROTOCOL_VERSION = 2
 /** The release of `xsknet` and `xsknetd` that this file is a part of. */
 export const RELEASE = '0.1.0'
 /** The longest message, in bytes. */
@@ -38,8 +38,8 @@ const version = v.literal(PROTOCOL_VERSION)
 const id = u32
 const port = u32
 
-/** The step of a way that was tried, and what came of it. */
-const tried = v.strictObject({
+/** One step that was attempted while a program was attached or a socket bound, and its result. */
+const attempt = v.strictObject({
   /** Where: `uplink`, `guard`, `port` (programs), `bind` (the socket). */
   hook: text(32),
   /** What: `native`, `skb`, `zero-copy`, … */
@@ -49,7 +49,7 @@ const tried = v.strictObject({
   /** In plain words. */
   why: v.pipe(v.string(), v.maxLength(1024)),
 })
-export type Tried = v.InferOutput<typeof tried>
+export type Attempt = v.InferOutput<typeof attempt>
 
 const xdpMode = v.picklist(['native', 'skb', 'hw'])
 /** Where an XDP program runs. */
@@ -81,21 +81,21 @@ const uplinkInfo = v.strictObject({
   link: v.picklist(['up', 'no-carrier', 'down']),
   /** The mode that the kernel granted. */
   mode: xdpMode,
-  /** What was tried on the way. */
-  tried: v.array(tried),
+  /** The modes and settings that were attempted, in order, with their results. */
+  attempts: v.array(attempt),
 })
 /** A card that the daemon manages. */
 export type UplinkInfo = v.InferOutput<typeof uplinkInfo>
 export type GoneUplink = v.InferOutput<typeof goneUplink>
 
-const pair = v.strictObject({
+const queuePair = v.strictObject({
   /** The device among the host's. */
   outer: deviceName,
   /** The device in the instance's namespace, or, of a pinned port, in its client's. */
   inner: deviceName,
 })
 /** The two devices of one queue. */
-export type Pair = v.InferOutput<typeof pair>
+export type QueuePair = v.InferOutput<typeof queuePair>
 
 const pinnedPortInfo = v.strictObject({
   /** Its number, unique in the daemon's life. */
@@ -117,13 +117,13 @@ const pinnedPortInfo = v.strictObject({
   /** The device at its inner end, in the instance's namespace, or, of a pinned port, in its client's: of its first queue. */
   inner: deviceName,
   /** The pair of each queue, in their order. */
-  members: v.pipe(v.array(pair), v.minLength(1)),
+  queuePairs: v.pipe(v.array(queuePair), v.minLength(1)),
   /** Where its guard runs. */
   guardMode: xdpMode,
   /** Where the program at its inner end runs. */
   portMode: xdpMode,
-  /** What was tried on the way. */
-  tried: v.array(tried),
+  /** The modes and settings that were attempted, in order, with their results. */
+  attempts: v.array(attempt),
 })
 /** An open port whose socket its client makes. */
 export type PinnedPortInfo = v.InferOutput<typeof pinnedPortInfo>
@@ -358,7 +358,9 @@ export type Parameters<O extends Operation> = v.InferOutput<(typeof operations)[
 /** What a good answer holds. */
 export type Result<O extends Operation> = v.InferOutput<(typeof operations)[O]['result']>
 /** A request, as the daemon reads it. */
-export type Request = { [O in Operation]: { version: 1; id: number; operation: O } & Parameters<O> }[Operation]
+export type Request = {
+  [O in Operation]: { version: typeof PROTOCOL_VERSION; id: number; operation: O } & Parameters<O>
+}[Operation]
 
 const failure = v.strictObject({
   code: v.pipe(v.string(), v.regex(/^ERR_XSKNET_[A-Z_]{1,64}$/)),

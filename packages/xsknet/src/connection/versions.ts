@@ -1,4 +1,4 @@
-import { native } from './native.js'
+import { native } from '../platform/native.js'
 
 /** What the native half of this package was built as. */
 export interface Versions {

@@ -1,7 +1,7 @@
-import { checkOptions, checkSignal, outOfRange, wrongType } from './arguments.js'
-import type { Batch } from './batch.js'
+import { checkOptions, checkSignal, outOfRange, wrongType } from '../arguments.js'
+import type { Batch } from '../frames/batch.js'
+import { beingRead } from '../refusals.js'
 import { Pace } from './pace.js'
-import { beingRead } from './refusals.js'
 
 export interface BatchesOptions {
   /** The most frames of a batch; the port's rings bound it, too. Default: 64. */

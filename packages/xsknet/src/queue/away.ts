@@ -1,12 +1,12 @@
-import type { XsknetError } from './errors.js'
+import { type Failure, fromFailure, type PortInfo, toFailure } from '../connection/protocol.js'
+import type { XsknetError } from '../errors.js'
+import { type AdoptedSocket, type Letter, typed } from '../platform/native.js'
+import { pause } from '../platform/timers.js'
+import { portClosed } from '../refusals.js'
 import type { QueueStats } from './figures.js'
 import type { QueueSettings } from './inside.js'
 import type { Ending } from './life.js'
-import { type AdoptedSocket, type Letter, typed } from './native.js'
-import { type Failure, fromFailure, type PortInfo, toFailure } from './protocol.js'
-import { portClosed } from './refusals.js'
 import { DRAIN } from './sending.js'
-import { pause } from './timers.js'
 
 /**
  * A queue on its way to another thread of this process: `postMessage()` takes it, and {@link adoptQueue} makes a queue of it, once. It
@@ -24,7 +24,7 @@ export type Order =
   /** The port is over. */
   | { over: { failure?: Failure; drain: boolean } }
   /** The daemon is gone, so nobody will tell if the device goes, too. */
-  | { alone: true }
+  | { detached: true }
   | { report: true }
 
 /** What the thread that has a queue tells the one that opened the port. */
@@ -76,8 +76,8 @@ export class Away {
   }
 
   /** The daemon is gone: whoever has the queue looks after its device. */
-  alone(): void {
-    this.#order({ alone: true })
+  detached(): void {
+    this.#order({ detached: true })
   }
 
   /**

@@ -1,4 +1,4 @@
-import type * as binding from '../native/binding.d.ts'
+import type * as binding from '../../native/binding.d.ts'
 import { requireBinding } from './platform.js'
 
 export type { binding }
@@ -12,7 +12,7 @@ export type Binding = typeof binding
 export function loadBinding(): Binding {
   return requireBinding(requireHere, {
     owner: 'xsknet',
-    built: '../native/xsknet.linux-x64-gnu.node',
+    built: '../../native/xsknet.linux-x64-gnu.node',
     carrier: '@xsknet/client-linux-x64-gnu',
   }) as Binding
 }

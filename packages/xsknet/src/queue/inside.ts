@@ -1,6 +1,6 @@
-import type { XsknetError } from './errors.js'
+import type { XsknetError } from '../errors.js'
+import type { Reservation } from '../platform/native.js'
 import type { Life } from './life.js'
-import type { Reservation } from './native.js'
 import type { QueueSource } from './reader.js'
 
 /** What a queue is told beside what the daemon says of it. */

@@ -1,4 +1,4 @@
-import { XsknetError } from './errors.js'
+import { XsknetError } from '../errors.js'
 import {
   type Answer,
   descriptorsBeside,

@@ -1,11 +1,11 @@
-import { wrongType } from './arguments.js'
+import { wrongType } from '../arguments.js'
+import { fromFailure } from '../connection/protocol.js'
+import { takeOver } from '../platform/native.js'
+import { openerEnded, tokenVoid } from '../refusals.js'
 import type { Order, QueueToken } from './away.js'
 import { forgotten } from './forgotten.js'
 import type { Owner } from './inside.js'
-import { takeOver } from './native.js'
-import { fromFailure } from './protocol.js'
 import { inside, Queue } from './queue.js'
-import { openerEnded, tokenVoid } from './refusals.js'
 
 /**
  * Takes over a queue that another thread of this process has given away by {@link Queue.token}. It belongs to this thread from now on:
@@ -56,7 +56,7 @@ function follow(queue: Queue, order: Order | undefined): void {
   } else if ('report' in order) {
     life.tellFigures()
   } else {
-    life.alone()
+    life.detached()
   }
 }
 

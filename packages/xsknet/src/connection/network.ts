@@ -1,11 +1,13 @@
 import { EventEmitter } from 'node:events'
-import { checkOptions, checkSignal, noOption, outOfRange, WAITING, wrongArgument, wrongType, wrongValue } from './arguments.js'
+import { checkOptions, checkSignal, noOption, outOfRange, WAITING, wrongArgument, wrongType, wrongValue } from '../arguments.js'
+import { XsknetError } from '../errors.js'
+import type { Reservation } from '../platform/native.js'
+import { news, type Port, type PortControl } from '../port/port.js'
+import type { QueueSettings } from '../queue/inside.js'
+import { inside } from '../queue/queue.js'
 import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
-import { XsknetError } from './errors.js'
-import type { QueueSettings } from './inside.js'
-import type { Reservation } from './native.js'
-import { news, type Port, type PortControl } from './port.js'
 import {
+  type Attempt,
   type Event,
   faultIn,
   fromFailure,
@@ -18,11 +20,9 @@ import {
   type PortStatistics,
   type Result,
   type SocketDescription,
-  type Tried,
   type UplinkInfo,
   type UplinkStatistics,
 } from './protocol.js'
-import { inside } from './queue.js'
 
 /** What a port is to be. Only `uplink` and `addresses` must be given. */
 export interface PortOptions {
@@ -64,7 +64,7 @@ export interface PortOptions {
   ringSize?: number | undefined
   /**
    * Whether the UMEM lies in huge pages, which the operator has to reserve (`vm.nr_hugepages`). `frames` is rounded up to fill them; all of
-   * them count against the memory granted. `port.info.tried` tells of a fall-back. All but `'never'` takes a grant with `hugePages = true`.
+   * them count against the memory granted. `port.info.attempts` tells of a fall-back. All but `'never'` takes a grant with `hugePages = true`.
    * Default: `'never'`.
    */
   hugePages?: 'require' | 'prefer' | 'never' | undefined
@@ -77,14 +77,14 @@ export interface PortOptions {
   /**
    * Buys latency with a processor. A reader that finds no frame looks on for up to so many microseconds before it sleeps, though other
    * work of the event loop gets its turn each millisecond; the kernel is told to poll the card for as long and for up to `budget`
-   * frames (default: 64) a call, instead of waiting for interrupts. Whether it will is in `port.info.tried`. It takes a grant with
+   * frames (default: 64) a call, instead of waiting for interrupts. Whether it will is in `port.info.attempts`. It takes a grant with
    * `busyPoll = true`, but for a pinned port. Default: neither.
    */
   busyPoll?: { spinMicroseconds: number; budget?: number | undefined } | undefined
   /**
    * Buys processor time with latency, 1 to 1,000 µs: once the kernel has handled some frames for a queue, those that follow gather for so
    * long, and arrive together. A frame after a rest is not late, so that only who is busy waits. Longer than the pair's 256 places last
-   * at the rate of arrival, and frames are lost (and counted). It takes a native program and Linux 6.13; `port.info.tried` tells. Default:
+   * at the rate of arrival, and frames are lost (and counted). It takes a native program and Linux 6.13; `port.info.attempts` tells. Default:
    * not at all.
    */
   coalesceMicroseconds?: number | undefined
@@ -111,7 +111,7 @@ export interface RequestOptions {
 
 /** What a {@link Network} emits. Nothing here must be listened to: the same errors reach whoever waits for something. */
 export interface NetworkEvents {
-  /** The connection has ended, and not by `close()`. Open ports go on, and emit `alone`. */
+  /** The connection has ended, and not by `close()`. Open ports go on, and emit `detached`. */
   daemonGone: [error: XsknetError]
   /** A card is gone. Each port on it is lost, which the port tells itself. */
   uplinkGone: [gone: { uplink: string; error: XsknetError }]
@@ -145,7 +145,7 @@ export interface OwnSocket {
   /** The XSK and the file of its UMEM, in this order. */
   descriptors: Descriptors
   description: SocketDescription
-  tried: Tried[]
+  attempts: Attempt[]
 }
 
 /** Makes the socket of a pinned port: where it belongs, the port's MTU, and what the caller wants of it. */
@@ -350,8 +350,8 @@ export class Network extends EventEmitter<NetworkEvents> {
       throw signal?.aborted ? error : (held.lost ?? error)
     }
     const { description, descriptors } = made
-    const tried = [...info.tried, ...made.tried]
-    return this.#take({ ...info, bindMode: description.bindMode, tried }, [description], descriptors, settings)
+    const attempts = [...info.attempts, ...made.attempts]
+    return this.#take({ ...info, bindMode: description.bindMode, attempts }, [description], descriptors, settings)
   }
 
   async #ask<O extends Operation>(operation: O, parameters: Parameters<O>, options: RequestOptions): Promise<Result<O>> {
@@ -438,7 +438,7 @@ export class Network extends EventEmitter<NetworkEvents> {
 
   #daemonGone(error: XsknetError): void {
     // Each for itself: what a listener of one port throws must not keep the others from hearing of it.
-    for (const port of this.#openPorts()) queueMicrotask(() => port[news].alone())
+    for (const port of this.#openPorts()) queueMicrotask(() => port[news].detached())
     if (this.#closing) return
     this.#settle.reject(error)
     this.emit('daemonGone', error)
@@ -521,7 +521,7 @@ async function unless<T>(signal: AbortSignal, opening: Promise<T>, leave: (late:
 }
 
 function nothingFree({ name, uplink, port }: PortInfo): XsknetError {
-  return new XsknetError('ERR_XSKNET_LAYOUT_UNFIT', `port ${name} on ${uplink} has no free chunk for another port`, {
+  return new XsknetError('ERR_XSKNET_LAYOUT_INVALID', `port ${name} on ${uplink} has no free chunk for another port`, {
     hint: 'Open it with more `frames`.',
     details: { port, uplink },
   })

@@ -1,9 +1,9 @@
-import { checkOptions, checkSignal, WAITING, wrongType } from './arguments.js'
-import type { Census } from './figures.js'
-import type { AdoptedSocket, HotPath } from './native.js'
-import { ETHERNET, frameTooLong, lengthRefused, type Member, TAG } from './refusals.js'
+import { checkOptions, checkSignal, WAITING, wrongType } from '../arguments.js'
+import type { AdoptedSocket, HotPath } from '../platform/native.js'
+import { Alarm, pause } from '../platform/timers.js'
+import { ETHERNET, frameTooLong, lengthRefused, type Member, TAG } from '../refusals.js'
+import type { ChunkCounts } from './figures.js'
 import type { Slate } from './slate.js'
-import { Alarm, pause } from './timers.js'
 
 export interface SendOptions {
   /** Gives up waiting for a slot: rejects with the signal's reason. */
@@ -153,14 +153,14 @@ export class Sending {
     const deadline = performance.now() + DRAIN
     for (let after = RETRY.first; !hurry.aborted && performance.now() < deadline; after = Math.min(after * 2, 16)) {
       this.#pump()
-      let census: Census
+      let chunks: ChunkCounts
       try {
         this.#path.flush()
-        census = this.#socket.census()
+        chunks = this.#socket.chunks()
       } catch {
         return // the device is gone, and the frames with it
       }
-      if (census.tx === 0 && this.#senders.length === 0) return
+      if (chunks.tx === 0 && this.#senders.length === 0) return
       await pause(after, hurry)
     }
   }

@@ -1,18 +1,18 @@
-import { checkOptions, checkSignal, outOfRange, WAITING, wrongType } from './arguments.js'
+import { checkOptions, checkSignal, outOfRange, WAITING, wrongType } from '../arguments.js'
+import type { PortInfo } from '../connection/protocol.js'
+import { Batch, end } from '../frames/batch.js'
+import type { DescriptorBatch } from '../frames/descriptors.js'
+import { type AdoptedSocket, type HotPath, typed } from '../platform/native.js'
+import { Alarm } from '../platform/timers.js'
+import { beingRead, nameOf } from '../refusals.js'
 import type { QueueToken } from './away.js'
-import { Batch, end } from './batch.js'
-import type { DescriptorBatch } from './descriptors.js'
 import type { QueueStats } from './figures.js'
 import type { Inside, Owner, QueueSettings } from './inside.js'
 import { Life } from './life.js'
-import { type AdoptedSocket, type HotPath, typed } from './native.js'
 import { Outlook, type ReadableOptions, SOMETHING } from './outlook.js'
-import type { PortInfo } from './protocol.js'
 import { type BatchesOptions, read } from './reader.js'
-import { beingRead, nameOf } from './refusals.js'
 import { Sending, type SendOptions } from './sending.js'
 import { type Outlet, outlet, Slate } from './slate.js'
-import { Alarm } from './timers.js'
 import { Watch } from './watch.js'
 
 /** Milliseconds between `starved` events. */
@@ -186,10 +186,10 @@ export class Queue implements Outlet {
   }
 
   /** Gives the frames of the batch back and has received ones in their place: {@link recycle} and {@link receive} in one call. */
-  renew(batch: DescriptorBatch, sleepMicroseconds = 0): number {
+  recycleAndReceive(batch: DescriptorBatch, sleepMicroseconds = 0): number {
     if (this.#claimed) this.#refuseReading()
     if (sleepMicroseconds !== 0) checkSleep(sleepMicroseconds)
-    const received = this.#slate.renewInto(batch, sleepMicroseconds)
+    const received = this.#slate.recycleAndReceiveInto(batch, sleepMicroseconds)
     if (this.#slate.starved !== this.#starvedTold) this.#tellStarved()
     return received
   }
@@ -320,7 +320,7 @@ export class Queue implements Outlet {
     reserve: (most) => {
       queue.#life.checkOpen()
       try {
-        return queue.#socket.reserve(Math.min(most, queue.#socket.census().home >>> 1))
+        return queue.#socket.reserve(Math.min(most, queue.#socket.chunks().free >>> 1))
       } catch (error) {
         throw queue.#life.failed(error)
       }

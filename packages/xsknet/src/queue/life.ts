@@ -1,11 +1,11 @@
+import { toFailure } from '../connection/protocol.js'
+import { XsknetError } from '../errors.js'
+import { type AdoptedSocket, type HotPath, typed } from '../platform/native.js'
+import { beingRead, handedOver, type Member, nameOf, portClosed } from '../refusals.js'
 import { Away, type QueueToken, type Report } from './away.js'
-import { XsknetError } from './errors.js'
 import { figuresOf, type QueueStats } from './figures.js'
 import { forgotten } from './forgotten.js'
 import type { Owner } from './inside.js'
-import { type AdoptedSocket, type HotPath, typed } from './native.js'
-import { toFailure } from './protocol.js'
-import { beingRead, handedOver, type Member, nameOf, portClosed } from './refusals.js'
 import type { Sending } from './sending.js'
 import type { Slate } from './slate.js'
 import type { Watch } from './watch.js'
@@ -48,7 +48,7 @@ export class Life {
   readonly #hurry = new AbortController()
   #settle!: { resolve(): void; reject(reason: Error): void }
   /** The daemon is gone. */
-  #alone = false
+  #detached = false
   /** The figures that were told last. */
   #told: QueueStats | undefined
 
@@ -114,10 +114,10 @@ export class Life {
   }
 
   /** The daemon is gone: the device is looked at now and then, and the owner told if that is gone, too. */
-  alone(): void {
-    this.#alone = true
-    if (this.#away) this.#away.alone()
-    else if (!this.#over) this.#parts.watch.alone()
+  detached(): void {
+    this.#detached = true
+    if (this.#away) this.#away.detached()
+    else if (!this.#over) this.#parts.watch.detached()
   }
 
   /** Gives it to another thread, and says by which key; it ends when that has closed it. */
@@ -136,7 +136,7 @@ export class Life {
       if (!this.#over) owner.lost(error)
     })
     this.#away = away
-    if (this.#alone) away.alone()
+    if (this.#detached) away.detached()
     this.#rest()
     sending.refuse(() => this.#closedError())
     void away.released.then(() => this.end({}))

@@ -1,18 +1,18 @@
 import { EventEmitter } from 'node:events'
-import { outOfRange } from './arguments.js'
-import type { Batch } from './batch.js'
-import type { XsknetError } from './errors.js'
-import type { Census, ClientCounters, QueueStats } from './figures.js'
-import { forgotten } from './forgotten.js'
-import type { Owner, QueueSettings } from './inside.js'
-import type { Ending } from './life.js'
-import type { AdoptedSocket } from './native.js'
-import type { KernelStatistics, PortInfo, PortStatistics } from './protocol.js'
-import { checkBatches, inside, Queue } from './queue.js'
-import { type BatchesOptions, read } from './reader.js'
-import { portClosed } from './refusals.js'
-import type { SendOptions } from './sending.js'
-import { type Outlet, outlet, type Slate } from './slate.js'
+import { outOfRange } from '../arguments.js'
+import type { KernelStatistics, PortInfo, PortStatistics } from '../connection/protocol.js'
+import type { XsknetError } from '../errors.js'
+import type { Batch } from '../frames/batch.js'
+import type { AdoptedSocket } from '../platform/native.js'
+import type { ChunkCounts, ClientCounters, QueueStats } from '../queue/figures.js'
+import { forgotten } from '../queue/forgotten.js'
+import type { Owner, QueueSettings } from '../queue/inside.js'
+import type { Ending } from '../queue/life.js'
+import { checkBatches, inside, Queue } from '../queue/queue.js'
+import { type BatchesOptions, read } from '../queue/reader.js'
+import type { SendOptions } from '../queue/sending.js'
+import { type Outlet, outlet, type Slate } from '../queue/slate.js'
+import { portClosed } from '../refusals.js'
 
 /** What the daemon does for a port. */
 export interface PortControl {
@@ -30,7 +30,7 @@ export interface News {
   /** The daemon says that the port is gone. */
   lost(error: XsknetError): void
   /** The daemon is gone, so nobody will tell if the device goes, too. */
-  alone(): void
+  detached(): void
 }
 
 /** What a {@link Port} emits. Nothing here must be listened to: whoever reads or sends is told the same. */
@@ -38,7 +38,7 @@ export interface PortEvents {
   /** The port was taken away; `close` follows. */
   lost: [error: XsknetError]
   /** The daemon is gone. The port goes on without it. */
-  alone: []
+  detached: []
   /** Reception found no free chunk, so many times since the last event: frames may have been dropped. At most once a second and queue. */
   starved: [times: number]
   /** It is over, whichever way. */
@@ -51,7 +51,7 @@ export interface PortStats {
   socket: KernelStatistics
   /** `undefined` once the daemon is gone. */
   daemon: PortStatistics | undefined
-  census: Census
+  chunks: ChunkCounts
   /**
    * In the order of {@link Port.queues}. Of a queue that another thread has, or that is over, what was told last: that thread is asked,
    * and given a fifth of a second to answer.
@@ -74,7 +74,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
 
   readonly #control: PortControl
   #settle!: { resolve(): void; reject(reason: Error): void }
-  #alone = false
+  #detached = false
   readonly #settings: QueueSettings
   /** Set by whatever ends the port first. */
   #over = false
@@ -154,7 +154,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
     return {
       client: sum(known.map(({ client }) => client)),
       socket: sum(known.map(({ socket }) => socket)),
-      census: sum(known.map(({ census }) => census)),
+      chunks: sum(known.map(({ chunks }) => chunks)),
       daemon,
       queues,
     }
@@ -200,7 +200,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
 
   /** @internal */
   get [news](): News {
-    return { lost: (error) => this.#lose(error), alone: () => this.#goOnAlone() }
+    return { lost: (error) => this.#lose(error), detached: () => this.#detach() }
   }
 
   #lose(error: XsknetError): void {
@@ -212,11 +212,11 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
     this.emit('lost', error)
   }
 
-  #goOnAlone(): void {
-    if (this.#over || this.#alone) return
-    this.#alone = true
-    for (const queue of this.queues) inside(queue).life.alone()
-    this.emit('alone')
+  #detach(): void {
+    if (this.#over || this.#detached) return
+    this.#detached = true
+    for (const queue of this.queues) inside(queue).life.detached()
+    this.emit('detached')
   }
 
   #hurry(reason?: Error): void {

@@ -24,9 +24,9 @@ for (const mode of ['native', 'skb'] as const) {
     async (t) => {
       const scene = await Scene.open(t, { mode, config: `${GRANT}queues = 8\n` })
       const port = await scene.answering(0, {}, eight)
-      const { members, outer, inner } = port.info as PortInfo
-      t.is(new Set(members.flatMap((pair) => [pair.outer, pair.inner])).size, 16)
-      t.deepEqual(members[0], { outer, inner })
+      const { queuePairs, outer, inner } = port.info as PortInfo
+      t.is(new Set(queuePairs.flatMap((pair) => [pair.outer, pair.inner])).size, 16)
+      t.deepEqual(queuePairs[0], { outer, inner })
       t.true(held(port.client.program.pid) >= 16)
 
       const [v4, v6] = portAddresses(0)

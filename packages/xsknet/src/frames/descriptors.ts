@@ -1,4 +1,4 @@
-import { outOfRange, wrongType, wrongValue } from './arguments.js'
+import { outOfRange, wrongType, wrongValue } from '../arguments.js'
 
 /** Lets a slate, and nobody else, make a batch, */
 export let make: (memory: Uint8Array, umem: number, number: number, table: Uint32Array) => DescriptorBatch

@@ -1,4 +1,4 @@
-import { outOfRange, wrongType } from './arguments.js'
+import { outOfRange, wrongType } from '../arguments.js'
 import { pin } from './native.js'
 
 /** The most processors that the kernel counts. */

@@ -1,6 +1,6 @@
-import { outOfRange } from './arguments.js'
+import { outOfRange } from '../arguments.js'
+import type { Slate } from '../queue/slate.js'
 import { Frame, leaseEnded, move, moveAway } from './frame.js'
-import type { Slate } from './slate.js'
 
 /** Lets a port, and nobody else, end the lease. */
 export let end: (batch: Batch) => void

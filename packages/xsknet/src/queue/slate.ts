@@ -1,7 +1,7 @@
-import { type DescriptorBatch, fill, make, numberOf } from './descriptors.js'
-import type { Frame } from './frame.js'
-import type { HotPath } from './native.js'
-import { type Member, TAG } from './refusals.js'
+import { type DescriptorBatch, fill, make, numberOf } from '../frames/descriptors.js'
+import type { Frame } from '../frames/frame.js'
+import type { HotPath } from '../platform/native.js'
+import { type Member, TAG } from '../refusals.js'
 
 /** The words in front of the tables; crates/node-xsknet/src/slate.rs has the same list. */
 const QUEUED = 0
@@ -279,14 +279,14 @@ export class Slate {
   }
 
   /** Gives the frames of the batch back, and has received ones in their place, as {@link receiveInto}. */
-  renewInto(batch: DescriptorBatch, microseconds: number): number {
+  recycleAndReceiveInto(batch: DescriptorBatch, microseconds: number): number {
     const { length } = batch
     const words = this.#words
     words[ARGUMENT] = numberOf(batch, this.umem)
     words[LENGTH] = length
     words[END] = microseconds
     try {
-      this.#path.renewInto()
+      this.#path.recycleAndReceiveInto()
     } catch (error) {
       fill(batch, 0)
       throw this.#surroundings.failed(error)

@@ -1,7 +1,7 @@
+import { type Failure, fromFailure } from '../connection/protocol.js'
+import { sentence } from '../connection/slips.js'
+import { XsknetError } from '../errors.js'
 import { type Binding, type binding, loadBinding } from './binding.js'
-import { XsknetError } from './errors.js'
-import { type Failure, fromFailure } from './protocol.js'
-import { sentence } from './slips.js'
 
 export type AdoptedSocket = binding.AdoptedSocket
 export type HotPath = binding.HotPath
