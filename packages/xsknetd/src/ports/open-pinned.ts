@@ -53,7 +53,7 @@ export async function openPinned(options: PinnedOptions): Promise<Port> {
   const net = network ?? (await connect({ signal: either }))
   try {
     const opened = await inThisNamespace((namespace) =>
-      openPinnedPort(net, { ...port, signal: either }, namespace, make),
+      openPinnedPort(net, { ...port, signal: either }, namespace, createSocket),
     )
     if (!network) {
       const leave = () => void net.close().catch(() => {}) // it has no other port that could fail to close
@@ -66,7 +66,7 @@ export async function openPinned(options: PinnedOptions): Promise<Port> {
   }
 }
 
-const make: MakeSocket = async (place, { ringSize = DEFAULT_PINNED_RING_SIZE, ...wishes }) => {
+const createSocket: MakeSocket = async (place, { ringSize = DEFAULT_PINNED_RING_SIZE, ...wishes }) => {
   const { xsk, umem, socket, attempts } = await makePinnedSocket({
     ...place,
     ...wishes,

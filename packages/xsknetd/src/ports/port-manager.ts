@@ -118,8 +118,8 @@ export class PortManager {
   }
 
   async manage(uplinks: readonly string[], mode: UplinkMode): Promise<void> {
-    this.#instance.onChange((change) => this.#follow(change))
-    this.#instance.onLoss((loss) => this.#lose(loss))
+    this.#instance.onChange((change) => this.#applyChange(change))
+    this.#instance.onLoss((loss) => this.#handleLoss(loss))
     for (const uplink of uplinks) {
       const info = await this.#instance.manage(uplink, mode)
       this.#uplinks.set(uplink, info)
@@ -186,7 +186,7 @@ export class PortManager {
     umem?: UmemUsage,
   ): Promise<GrantedPort> {
     const { uplink } = requested
-    this.#instance.checkPort(this.#known(client, uplink), { ...request, addresses: ipsOf(requested) })
+    this.#instance.checkPort(this.#visibleUplink(client, uplink), { ...request, addresses: ipsOf(requested) })
     const steps: OpeningSteps<OpenedPort, Pick<GrantedPort, 'sockets' | 'descriptors'>> = {
       whenDown,
       build: (addresses, terms) => this.#instance.openPort(uplink, { ...request, addresses }, terms),
@@ -201,7 +201,7 @@ export class PortManager {
     // The client registers the UMEM, within its own RLIMIT_MEMLOCK.
     const costs = { queues: 1, ringSize: 0, memory: 0, pinned: true, busyPoll: false, hugePages: false }
     const requested = requestedPort(request, costs)
-    this.#instance.checkPinnedPort(this.#known(client, uplink), { ...rest, addresses: ipsOf(requested) })
+    this.#instance.checkPinnedPort(this.#visibleUplink(client, uplink), { ...rest, addresses: ipsOf(requested) })
     return this.#open(client, requested, {
       whenDown,
       build: (addresses, terms) => {
@@ -220,7 +220,7 @@ export class PortManager {
    * The uplink, if the client may know of it. A request is checked before the policy is asked, and the check must not
    * reveal the properties of other uplinks.
    */
-  #known({ credentials }: Client, uplink: string): string | undefined {
+  #visibleUplink({ credentials }: Client, uplink: string): string | undefined {
     return this.#uplinks.has(uplink) && mayUse(this.#grants, credentials, uplink) ? uplink : undefined
   }
 
@@ -244,7 +244,7 @@ export class PortManager {
     steps: OpeningSteps<C, H>,
     umem: UmemUsage = { bytes: requested.memory, ports: 0, open: 0 },
   ): Promise<H & Pick<C, 'info'>> {
-    const opening = this.#opened(client, requested, steps, umem)
+    const opening = this.#openOnce(client, requested, steps, umem)
     this.#opening.set(opening, client)
     try {
       return await opening
@@ -253,7 +253,7 @@ export class PortManager {
     }
   }
 
-  async #opened<C extends CreatedPort, H extends HandOver>(
+  async #openOnce<C extends CreatedPort, H extends HandOver>(
     client: Client,
     requested: RequestedPort,
     { build, handOver, whenDown }: OpeningSteps<C, H>,
@@ -270,7 +270,7 @@ export class PortManager {
     let created: C
     try {
       if (this.#gone.has(uplink)) throw goneUplink(uplink)
-      if (whenDown === 'wait') await this.#linkUp(client, uplink)
+      if (whenDown === 'wait') await this.#waitForLink(client, uplink)
       created = await build(ipsOf(requested), terms)
     } catch (error) {
       umem.open -= 1
@@ -283,7 +283,7 @@ export class PortManager {
     const handed = handOver(created)
     try {
       this.#checkStillWanted(client)
-      if (!this.#uplinks.has(uplink)) throw lost(info, `the uplink ${uplink} is gone`)
+      if (!this.#uplinks.has(uplink)) throw portLost(info, `the uplink ${uplink} is gone`)
     } catch (error) {
       if ('descriptors' in handed) handed.descriptors.close()
       await this.#close(openPort, (error as XsknetError).message)
@@ -373,7 +373,7 @@ export class PortManager {
     return closing
   }
 
-  #follow({ uplink, port, card, address, program, device, why, offload, vlan, failure }: HostChange): void {
+  #applyChange({ uplink, port, card, address, program, device, why, offload, vlan, failure }: HostChange): void {
     const known = this.#uplinks.get(uplink)
     if (!known) return
     const failed = failure !== undefined
@@ -407,7 +407,7 @@ export class PortManager {
     return [...this.#clients].filter(({ credentials }) => mayUse(this.#grants, credentials, uplink))
   }
 
-  #lose({ uplink, port, change }: Loss): void {
+  #handleLoss({ uplink, port, change }: Loss): void {
     if (port !== undefined) {
       const openPort = this.#ports.get(port)
       if (openPort) this.#losePort(openPort, change ?? 'its devices were deleted', change)
@@ -429,7 +429,7 @@ export class PortManager {
   }
 
   #losePort(openPort: OpenPort, why: string, change?: string): void {
-    openPort.client.portLost(openPort.info.port, lost(openPort.info, why, change))
+    openPort.client.portLost(openPort.info.port, portLost(openPort.info, why, change))
     void this.#close(openPort, why)
   }
 
@@ -493,7 +493,7 @@ export class PortManager {
   }
 
   /** Waits until the link of an uplink is up. */
-  async #linkUp(client: Client, uplink: string): Promise<void> {
+  async #waitForLink(client: Client, uplink: string): Promise<void> {
     while (this.#uplinks.get(uplink)?.link !== 'up') {
       if (!this.#uplinks.has(uplink)) throw goneUplink(uplink)
       await new Promise<void>((wake) => this.#waiting.add({ client, wake }))
@@ -509,7 +509,7 @@ export class PortManager {
   }
 
   #usageOf(uid: number): Usage {
-    return this.#with(
+    return this.#withLingering(
       this.#usageByUser.get(uid) ?? NOTHING,
       [...this.#lingering].filter((port) => port.uid === uid),
     )
@@ -517,11 +517,11 @@ export class PortManager {
 
   #totalUsage(): Usage {
     const sum = (a: Usage, b: Usage) => ({ ports: a.ports + b.ports, memory: a.memory + b.memory })
-    return this.#with([...this.#usageByUser.values()].reduce(sum, NOTHING), [...this.#lingering])
+    return this.#withLingering([...this.#usageByUser.values()].reduce(sum, NOTHING), [...this.#lingering])
   }
 
   /** @param lingering The lingering ports that the usage includes. */
-  #with(usage: Usage, lingering: readonly LingeringPort[]): Usage {
+  #withLingering(usage: Usage, lingering: readonly LingeringPort[]): Usage {
     if (lingering.length === 0) return usage
     const umems = new Set(lingering.map(({ umem }) => umem).filter(({ open }) => open === 0))
     const memory = [...umems].reduce((sum, { bytes }) => sum + bytes, 0)
@@ -563,7 +563,7 @@ function withPrefixes<I extends PinnedPortInfo>(info: I, requested: readonly Add
 }
 
 /** @param change What the client changed at the port's inner end. */
-function lost({ port, name, uplink, inner }: PinnedPortInfo, why: string, change?: string): XsknetError {
+function portLost({ port, name, uplink, inner }: PinnedPortInfo, why: string, change?: string): XsknetError {
   return new XsknetError('ERR_XSKNET_PORT_LOST', `port ${port} \`${name}\` on ${uplink} is lost: ${why}`, {
     hint: change ? `Do not change ${inner}, and open a new port.` : 'Open a new port once the cause is resolved.',
     details: { port, name, uplink, why, ...(change && { change }) },
