@@ -33,7 +33,6 @@ const optionsOf = {
  * Parses the command line.
  *
  * @param words The arguments after `node` and the script.
- *
  * @throws {XsknetError} `ERR_XSKNET_CONFIGURATION_INVALID`.
  */
 export function readCommandLine(words: readonly string[]): Command {

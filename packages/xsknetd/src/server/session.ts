@@ -53,7 +53,7 @@ export class Session implements Client {
   /** Whether `client-connected` has been logged. */
   #logged = false
   #ended = false
-  /** The last request that is being handled. */
+  /** Settles once the last request that was received has been handled. */
   #last: Promise<void> = Promise.resolve()
 
   /** @param log The log for what this client causes; it may suppress lines. */
