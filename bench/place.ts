@@ -17,7 +17,7 @@ import {
 } from '../__test__/helpers/lab.js'
 import { inside, type Program, waitUntil } from '../__test__/helpers/program.js'
 import { stagedProgram } from '../__test__/helpers/stage.js'
-import { RING_SIZE } from '../packages/xsknetd/src/policy.js'
+import { DEFAULT_RING_SIZE as RING_SIZE } from '../packages/xsknetd/src/policy/limits.js'
 import type { Settings } from './comparison.js'
 import type { Order, Result } from './programs/watch.js'
 import { compiled } from './programs.js'

@@ -37,6 +37,6 @@ async function answer() {
 function echo(frame: Frame, port: Port): boolean {
   const question = udp(frame)
   if (question?.destinationPort !== 7 || !question.checksumOk) return false
-  // Not udp.turn(): what comes from a port below 1024 may be another echo, and the two would answer each other for ever.
+  // Not udp.reply(): what comes from a port below 1024 may be another echo, and the two would answer each other for ever.
   return udp.answer(frame, port, question.payloadLength)
 }

@@ -79,12 +79,12 @@ async function bundled(digestOf) {
   const loader = (name) => `
     import { loadAsset } from ${JSON.stringify(`${root}scripts/executable/assets.ts`)}
     export const loadBinding = () => loadAsset('${name}', '${digestOf(name)}')`
-  const replaced = new Map(products.map(({ name, folder }) => [`${folder}/dist/binding.js`, loader(name)]))
+  const replaced = new Map(products.map(({ name, folder }) => [bindingModule(folder), loader(name)]))
   const unused = new Set(replaced.keys())
   const replacing = {
     name: 'replacing',
     setup({ onLoad }) {
-      onLoad({ filter: /\/packages\/[^/]+\/dist\/[^/]+\.js$/ }, ({ path }) => {
+      onLoad({ filter: /\/packages\/[^/]+\/dist\/.+\.js$/ }, ({ path }) => {
         const module = path.slice(root.length)
         if (!unused.delete(module)) return undefined
         return { contents: replaced.get(module), loader: 'js', resolveDir: dirname(path) }
@@ -108,6 +108,14 @@ async function bundled(digestOf) {
   if (unused.size > 0) throw new Stop(`the executable’s bundle lacks ${[...unused].join(', ')}`)
   if (warnings.length > 0) throw new Stop('the executable’s bundle is not clean')
   return outputFiles[0].text
+}
+
+/** The built module of a package that loads its binding. */
+function bindingModule(folder) {
+  const sources = readdirSync(`${root}${folder}/src`, { recursive: true, encoding: 'utf8' })
+  const source = sources.find((file) => basename(file) === 'binding.ts')
+  if (source === undefined) throw new Stop(`${folder} has no binding.ts`)
+  return `${folder}/dist/${source.replace(/\.ts$/, '.js')}`
 }
 
 /** The files with licences in a package, and in what travels inside it. */

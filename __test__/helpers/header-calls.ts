@@ -195,19 +195,19 @@ export const answers: readonly HeaderCalls[] = [
     }
     return done
   }),
-  answer('udp.turn, IPv4', packets.udp4, (times) => {
+  answer('udp.reply, IPv4', packets.udp4, (times) => {
     let done = 0
     for (let i = 0; i < times; i++) {
       refill(packets.udp4)
-      if (udp.turn(held, PAYLOAD)) done++
+      if (udp.reply(held, PAYLOAD)) done++
     }
     return done
   }),
-  answer('udp.turn, IPv6', packets.udp6, (times) => {
+  answer('udp.reply, IPv6', packets.udp6, (times) => {
     let done = 0
     for (let i = 0; i < times; i++) {
       refill(packets.udp6)
-      if (udp.turn(held, PAYLOAD)) done++
+      if (udp.reply(held, PAYLOAD)) done++
     }
     return done
   }),
@@ -222,12 +222,12 @@ export const builders: readonly HeaderCalls[] = [
   }),
   builder('ipv4.write', (times) => {
     let done = 0
-    for (let i = 0; i < times; i++) if (ipv4.write(held, held.offset + 14, over4, PAYLOAD) > 0) done++
+    for (let i = 0; i < times; i++) if (ipv4.write(held, 14, over4, PAYLOAD) > 0) done++
     return done
   }),
   builder('ipv6.write', (times) => {
     let done = 0
-    for (let i = 0; i < times; i++) if (ipv6.write(held, held.offset + 14, over6, PAYLOAD) > 0) done++
+    for (let i = 0; i < times; i++) if (ipv6.write(held, 14, over6, PAYLOAD) > 0) done++
     return done
   }),
   builder('arp.request', (times) => {

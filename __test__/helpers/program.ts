@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { steering } from '../../packages/xsknetd/src/steering.js'
+import { nodeVariables } from '../../packages/xsknetd/src/runtime/node-environment.js'
 
 /** How a program ended. */
 export interface Ended {
@@ -43,7 +43,7 @@ function launch(command: readonly string[], { env, cwd, immortal }: LaunchOption
 
 /** This environment without what would have each daemon start twice: once more without it. */
 const ambient = { ...process.env }
-for (const name of steering(ambient)) delete ambient[name]
+for (const name of nodeVariables(ambient)) delete ambient[name]
 
 interface LaunchOptions {
   env?: NodeJS.ProcessEnv

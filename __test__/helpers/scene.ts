@@ -93,8 +93,8 @@ export async function accounted(
     })
     const total = far.reduce((sum, frames) => sum + frames, 0)
     sums = [...all.flatMap(portSums), ...uplinkSums(await uplink(), daemons, total)]
-    const home = all.every(({ census: { home, held, fill, tx, total } }) => held + tx === 0 && home + fill === total)
-    return home && sums.every(({ left, right }) => left === right)
+    const reclaimed = all.every(({ chunks: { free, held, fill, tx, total } }) => held + tx === 0 && free + fill === total)
+    return reclaimed && sums.every(({ left, right }) => left === right)
   }
   try {
     await waitUntil('accounted for', holds, 5000)

@@ -63,7 +63,7 @@ class Full {
       read = await this.#client.ask({ do: 'readSome', frames: RING - 64, back, level })
     })
     if (!read) throw new Error('nothing was read')
-    await waitUntil('sent', async () => (await this.stats()).census.tx === 0)
+    await waitUntil('sent', async () => (await this.stats()).chunks.tx === 0)
     const { kicks, kickRetries, fillKicks } = (await this.stats()).client
     return {
       frames: read.distinct,

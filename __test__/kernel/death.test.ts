@@ -74,7 +74,7 @@ test.serial('packets go on while the daemon is stopped, and so does everything e
 })
 
 test.serial(
-  'the client of a killed daemon learns that it is alone, goes on, and sees its port lost when the next daemon cleans up',
+  'the client of a killed daemon learns that it is detached, goes on, and sees its port lost when the next daemon cleans up',
   async (t) => {
     const scene = await Scene.open(t)
     const { lab } = scene
@@ -82,7 +82,7 @@ test.serial(
     const loop = lab.closedLoop(port.target(), {})
     await waitUntil('answered', async () => (await loop.progress()).answered > 1000)
     t.like(await scene.daemon.kill(), { signal: 'SIGKILL' })
-    await port.client.event('alone')
+    await port.client.event('detached')
     t.like(await port.client.event('daemonGone'), { code: 'ERR_XSKNET_DAEMON_GONE' })
     const { answered } = await loop.progress()
     await waitUntil('answered without a daemon', async () => (await loop.progress()).answered > answered + 50_000)

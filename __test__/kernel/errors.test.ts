@@ -11,8 +11,8 @@ import test, { type ExecutionContext } from 'ava'
 import { type Batch, connect, type Network, type PortEntry, type PortOptions, type XsknetErrorCode } from 'xsknet'
 import { RELEASE } from 'xsknet/protocol'
 import type { DaemonOptions } from 'xsknetd'
-import { native } from '../../packages/xsknet/src/native.js'
-import { thisMachine } from '../../packages/xsknetd/src/native.js'
+import { native } from '../../packages/xsknet/src/platform/native.js'
+import { thisPlatform } from '../../packages/xsknetd/src/platform/native.js'
 import { withRightsOf } from '../helpers/client.js'
 import { Conversation } from '../helpers/conversation.js'
 import { Daemon, GRANT, NOBODY, STATE } from '../helpers/daemon.js'
@@ -89,7 +89,7 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
     [
       { uplinks: ['all'] },
       {
-        code: 'ERR_XSKNET_DEVICE_NAME_UNFIT',
+        code: 'ERR_XSKNET_DEVICE_NAME_INVALID',
         message: /^"all" is not a device name: 1 to 15 bytes/,
         details: { device: 'all' },
       },
@@ -117,7 +117,7 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
       { grants: [{ user: NOBODY, uplinks: [CARD], addresses: ['192.0.2.9/29'] }] },
       {
         code: 'ERR_XSKNET_CONFIGURATION_INVALID',
-        message: /`grants\[0\]\.addresses\[0\]`: `192\.0\.2\.9\/29` .* The range that it lies in is 192\.0\.2\.8\/29\.$/,
+        message: /`grants\[0\]\.addresses\[0\]`: invalid address `192\.0\.2\.9\/29`: .* Did you mean 192\.0\.2\.8\/29\?$/,
         hint: /`xsknetd --help`/,
         details: { key: 'grants[0].addresses[0]' },
       },
@@ -186,7 +186,7 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
   const kept = readFileSync(secret)
   writeFileSync(secret, 'short')
   await refused(t, start({}), {
-    code: 'ERR_XSKNET_SECRET_UNFIT',
+    code: 'ERR_XSKNET_SECRET_INVALID',
     message: `cannot read the secret ${secret}`,
     hint: new RegExp(`^Remove ${secret}`),
     details: { attempt: 'read', path: secret },
@@ -197,11 +197,11 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
   await running.stop()
 
   // The configuration has a word for this first.
-  const unfit = `${lab.instances}${'x'.repeat(32)}`
-  await refused(t, thisMachine.instance().begin(unfit), {
-    code: 'ERR_XSKNET_INSTANCE_NAME_UNFIT',
-    message: new RegExp(`${unfit}.*1 to 32`),
-    details: { name: unfit },
+  const invalid = `${lab.instances}${'x'.repeat(32)}`
+  await refused(t, thisPlatform.instance().begin(invalid), {
+    code: 'ERR_XSKNET_INSTANCE_NAME_INVALID',
+    message: new RegExp(`${invalid}.*1 to 32`),
+    details: { name: invalid },
   })
 
   await start({})
@@ -289,7 +289,7 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       { addresses: [] },
       {
         code: 'ERR_XSKNET_ADDRESS_MISSING',
-        message: `a port on ${CARD} was asked for without an address`,
+        message: `the request for a port on ${CARD} has no address`,
         hint: /such as 192\.0\.2\.10\/24/,
         details: { uplink: CARD },
       },
@@ -297,16 +297,16 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
     [
       { addresses: ['192.0.2.300'] },
       {
-        code: 'ERR_XSKNET_ADDRESS_UNFIT',
-        message: '`192.0.2.300` cannot be used as an address: it is no address',
-        hint: /Write it like 192\.0\.2\.10/,
+        code: 'ERR_XSKNET_ADDRESS_INVALID',
+        message: 'invalid address `192.0.2.300`: it is not an IP address',
+        hint: /Write an address such as 192\.0\.2\.10/,
         details: { address: '192.0.2.300' },
       },
     ],
     [
       { addresses: ['224.0.0.1'] },
       {
-        code: 'ERR_XSKNET_ADDRESS_UNFIT',
+        code: 'ERR_XSKNET_ADDRESS_INVALID',
         message: "224.0.0.1 cannot be a port's address: it is a multicast address",
         hint: /^Give it the address of one host/,
         details: { address: '224.0.0.1', what: 'a multicast address' },
@@ -351,7 +351,7 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
     [
       { name: 'a:b' },
       {
-        code: 'ERR_XSKNET_NAME_UNFIT',
+        code: 'ERR_XSKNET_NAME_INVALID',
         message: '`a:b` cannot name a port: it takes 1 to 64 letters, digits, `-`, `_` and `.`',
         hint: /^Names have 1 to 64 letters/,
         details: { name: 'a:b' },
@@ -369,9 +369,9 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
     [
       { vlan: 4095 },
       {
-        code: 'ERR_XSKNET_VLAN_UNFIT',
-        message: '4095 is no VLAN',
-        hint: /1 to 4094; leave `vlan` out/,
+        code: 'ERR_XSKNET_VLAN_INVALID',
+        message: 'invalid VLAN ID 4095',
+        hint: /1 to 4094; omit `vlan`/,
         details: { vlan: 4095 },
       },
     ],
@@ -406,7 +406,7 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
     [
       { ringSize: 100 },
       {
-        code: 'ERR_XSKNET_LAYOUT_UNFIT',
+        code: 'ERR_XSKNET_LAYOUT_INVALID',
         message: '100 slots were asked for the RX ring; it can have a power of two up to 65536',
         details: { ring: 'RX', slots: 100 },
       },
@@ -414,7 +414,7 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
     [
       { frameSize: 1000 },
       {
-        code: 'ERR_XSKNET_LAYOUT_UNFIT',
+        code: 'ERR_XSKNET_LAYOUT_INVALID',
         message: 'a chunk of 1000 bytes was asked for; it can have 2048 or 4096',
         details: { frameSize: 1000 },
       },
@@ -433,8 +433,8 @@ test.serial('a port that cannot be is refused with what stands in its way, and t
       { mac: 'uplink' },
       {
         code: 'ERR_XSKNET_NOT_SUPPORTED',
-        message: 'a port cannot share the MAC of its uplink yet',
-        hint: /ask for 'own'/,
+        message: "a port cannot share its uplink's MAC yet",
+        hint: /use 'own'/,
         details: { mac: 'uplink' },
       },
     ],
@@ -540,30 +540,30 @@ test.serial('what the policy does not grant is refused, with the lines that woul
       { frames: 8192 },
       {
         code: 'ERR_XSKNET_LIMIT_REACHED',
-        message: `user ${NOBODY} has 16777216 bytes of UMEM and asks for 16777216 more, but may have 25165824`,
+        message: `user ${NOBODY} has 16777216 bytes of UMEM and requests 16777216 more; the limit is 25165824`,
         hint: new RegExp(`or raise \`memory\` in ${escaped(origin)}\\.$`),
         details: { uid: NOBODY, limit: 'memory', has: 2 ** 24, asked: 2 ** 24, most: 24 * 2 ** 20 },
       },
     ],
   ]
   // What no grant would help is told as such, whatever the grants say of it.
-  const unfit: [Partial<PortOptions>, XsknetErrorCode, RegExp][] = [
-    [{ addresses: ['224.0.0.1'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /it is a multicast address$/],
-    [{ addresses: ['198.51.100.0/24'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /the address of the network itself$/],
-    [{ addresses: ['198.51.100.255/24'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /the broadcast address of 198\.51\.100\.0\/24$/],
-    [{ addresses: ['198.51.100.1', '198.51.100.1'] }, 'ERR_XSKNET_ADDRESS_UNFIT', /listed twice$/],
-    [{ ringSize: 100, frames: 2 ** 20 }, 'ERR_XSKNET_LAYOUT_UNFIT', /^100 slots were asked for the RX ring/],
+  const invalid: [Partial<PortOptions>, XsknetErrorCode, RegExp][] = [
+    [{ addresses: ['224.0.0.1'] }, 'ERR_XSKNET_ADDRESS_INVALID', /it is a multicast address$/],
+    [{ addresses: ['198.51.100.0/24'] }, 'ERR_XSKNET_ADDRESS_INVALID', /the network address of 198\.51\.100\.0\/24$/],
+    [{ addresses: ['198.51.100.255/24'] }, 'ERR_XSKNET_ADDRESS_INVALID', /the broadcast address of 198\.51\.100\.0\/24$/],
+    [{ addresses: ['198.51.100.1', '198.51.100.1'] }, 'ERR_XSKNET_ADDRESS_INVALID', /listed twice$/],
+    [{ ringSize: 100, frames: 2 ** 20 }, 'ERR_XSKNET_LAYOUT_INVALID', /^100 slots were asked for the RX ring/],
     [{ mtu: 1501, vlan: 7 }, 'ERR_XSKNET_MTU_ABOVE_UPLINK', /^an MTU of 1501/],
     // Of a card that the user may not know of, nothing is told.
     [{ mtu: 1501, uplink: FAR }, 'ERR_XSKNET_NOT_PERMITTED', /^user 65534 may not open a port/],
   ]
   const open = (options: Partial<PortOptions>) => client.ask({ do: 'open', uplink: CARD, addresses: ['192.0.2.11'], ...options })
   for (const [options, told] of rows) await refused(t, open(options), told)
-  for (const [options, code, message] of unfit) await t.throwsAsync(open(options), { code, message })
+  for (const [options, code, message] of invalid) await t.throwsAsync(open(options), { code, message })
   await open({ ringSize: 64 })
   await refused(t, open({ ringSize: 64 }), {
     code: 'ERR_XSKNET_LIMIT_REACHED',
-    message: `user ${NOBODY} has 2 ports and asks for 1 more, but may have 2`,
+    message: `user ${NOBODY} has 2 ports and requests 1 more; the limit is 2`,
     hint: new RegExp(`or raise \`ports\` in ${escaped(origin)}\\.$`),
     details: { uid: NOBODY, limit: 'ports', has: 2, asked: 1, most: 2 },
   })
@@ -590,7 +590,7 @@ test.serial('no user, not even root, gets more memory than all ports together ma
     net.openPort({ uplink: CARD, addresses: portPrefixes(n), ...options })
   const told = (asked: number, has: number): Told => ({
     code: 'ERR_XSKNET_LIMIT_REACHED',
-    message: `all ports together have ${has} bytes of UMEM and may have ${memory}, and ${asked} more would be beyond that`,
+    message: `${asked} more bytes of UMEM would exceed the limit of ${memory} bytes for all ports together, of which ${has} are in use`,
     hint: /raise `memory` under \[daemon\] of the configuration\.$/,
     details: { uid: 0, limit: 'memory of all ports', asked, most: memory, has },
   })
@@ -625,8 +625,8 @@ test.serial('one user’s connections and one connection’s requests have a bou
   const others = await Promise.all(Array.from({ length: 63 }, () => connect({ socket: daemon.socket })))
   await refused(t, connect({ socket: daemon.socket }), {
     code: 'ERR_XSKNET_LIMIT_REACHED',
-    message: 'there are too many connections to the daemon',
-    hint: /^It takes 16 of a user with a grant; 4 of any other, and 64 of all these together/,
+    message: 'too many connections to the daemon',
+    hint: /^The limit is 16 for a user with a grant, 4 for any other user, and 64 for all of these together/,
     details: { limit: 'connections', mostOfUser: 16, mostOfStranger: 4, mostOfStrangers: 64 },
   })
   await scene.client()
@@ -704,7 +704,7 @@ test.serial('a port that is used in ways that cannot be says so, and goes on', a
   const { client: before } = await port.stats()
   t.is(port.queue(0).transmit(descriptors), 2)
   port.queue(0).kick()
-  await waitUntil('both are sent', async () => (await port.stats()).census.tx === 0)
+  await waitUntil('both are sent', async () => (await port.stats()).chunks.tx === 0)
   const { client, daemon: told } = await port.stats()
   t.deepEqual([client.refusedLengths - before.refusedLengths, client.sent - before.sent, client.refusedQueued], [2, 2, 0])
   t.is(told?.innerTransmitDrops, 0)
@@ -755,7 +755,7 @@ test.serial('a port that is taken away tells those who wait for it, and so does 
   await lab.host.deleteLink(outer)
   const lost: Told = {
     code: 'ERR_XSKNET_PORT_LOST',
-    message: `port ${number} \`${name}\` on ${CARD} was taken away: its devices were deleted`,
+    message: `port ${number} \`${name}\` on ${CARD} is lost: its devices were deleted`,
     hint: /Open a new port/,
     details: { port: number, name, uplink: CARD, why: 'its devices were deleted' },
   }
@@ -793,15 +793,15 @@ test.serial('a card that is deleted is no uplink any more, and the daemon stays'
   t.is(uplink, CARD)
   tells(t, error, {
     code: 'ERR_XSKNET_UPLINK_CLOSED',
-    message: `the card ${CARD} is gone`,
-    hint: /Start the daemon again once the card is back/,
+    message: `the uplink ${CARD} is gone`,
+    hint: /Restart the daemon once the interface is back/,
     details: { uplink: CARD },
   })
   t.like(await net.status(), { uplinks: [], gone: [{ uplink: CARD }], ports: 0 })
   await refused(t, net.openPort({ uplink: CARD, addresses: [portAddresses(0)[0]] }), {
     code: 'ERR_XSKNET_UPLINK_CLOSED',
-    message: `the card ${CARD} is gone`,
-    hint: /Start the daemon again once the card is back/,
+    message: `the uplink ${CARD} is gone`,
+    hint: /Restart the daemon once the interface is back/,
     details: { uplink: CARD },
   })
   await net.close()
@@ -869,13 +869,13 @@ test.serial('a pinned port whose guard would run in skb mode is refused, and a b
   const namespace = openSync('/proc/self/ns/net', 'r')
   t.teardown(async () => closeSync(namespace))
   const raw = new Raw(t, scene.daemon.socket)
-  raw.say({ version: 1, id: 1, operation: 'hello', client: 'raw' })
+  raw.say({ version: 2, id: 1, operation: 'hello', client: 'raw' })
   await waitUntil('greeted', () => raw.heard.length === 1)
-  raw.say({ version: 1, id: 2, operation: 'openPinnedPort', port }, [namespace])
+  raw.say({ version: 2, id: 2, operation: 'openPinnedPort', port }, [namespace])
   await waitUntil('answered', () => raw.heard.length === 2)
   const why = `the program of \`${CARD}\` does`
   tells(t, raw.heard[1]?.error, {
-    code: 'ERR_XSKNET_GUARD_UNFIT',
+    code: 'ERR_XSKNET_GUARD_INVALID',
     message: `a pinned port of \`${CARD}\` is not possible, because its guard would run in skb mode: ${why}`,
     hint: /^Open a brokered port/,
     details: { uplink: CARD, why },
@@ -893,7 +893,7 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
   const net = await connected(t, daemon)
   const silent = new Raw(t, daemon.socket)
 
-  const hello = { version: 1, id: 1, operation: 'hello', client: 'raw' }
+  const hello = { version: 2, id: 1, operation: 'hello', client: 'raw' }
   const rows: [unknown[], Told][] = [
     [
       ['hello?'],
@@ -914,19 +914,19 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
       },
     ],
     [
-      [{ ...hello, version: 2, client: 'xsknet/0.2.0 node/30.0.0' }],
+      [{ ...hello, version: 3, client: 'xsknet/0.2.0 node/30.0.0' }],
       {
         code: 'ERR_XSKNET_PROTOCOL_VERSION',
-        message: `the client speaks version 2 of the protocol, this daemon (release ${RELEASE}) version 1: the daemon is the older one`,
+        message: `the client speaks version 3 of the protocol, this daemon (release ${RELEASE}) version 2: the daemon is the older one`,
         hint: /^Update the package xsknetd to release 0\.2\.0 or a later one\.$/,
-        details: { theirs: 2, ours: 1, older: 'daemon', release: RELEASE },
+        details: { theirs: 3, ours: 2, older: 'daemon', release: RELEASE },
       },
     ],
     [
-      [{ version: 1, id: 1, operation: 'uplinks' }],
+      [{ version: 2, id: 1, operation: 'uplinks' }],
       {
         code: 'ERR_XSKNET_HELLO_MISSING',
-        message: '`hello` has to be the first message, and the only one of its kind: came before `uplinks`',
+        message: '`hello` must be the first message and be sent once: `uplinks` came first',
         hint: /docs\/protocol\.md/,
       },
     ],
@@ -934,7 +934,7 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
       [hello, hello],
       {
         code: 'ERR_XSKNET_HELLO_MISSING',
-        message: '`hello` has to be the first message, and the only one of its kind: came a second time',
+        message: '`hello` must be the first message and be sent once: it came a second time',
         hint: /docs\/protocol\.md/,
       },
     ],
@@ -961,35 +961,35 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
     raw.say(hello)
     // Before, the kernel lets no descriptor through.
     await waitUntil('greeted', () => raw.heard.length === 1)
-    raw.say({ version: 1, id: 2, ...operation }, fds)
+    raw.say({ version: 2, id: 2, ...operation }, fds)
     await raw.ended
     const expected = operation.operation === 'openPort' ? 0 : 1
     tells(t, raw.heard.at(-1)?.error, {
       code: 'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
-      message: `${fds.length} file descriptors came with \`${operation.operation}\`, which takes ${expected}`,
+      message: `\`${operation.operation}\` came with ${fds.length} file descriptors instead of ${expected}`,
       hint: /docs\/protocol\.md/,
       details: { came: fds.length, expected, operation: operation.operation },
     })
   }
-  const unfit = new Raw(t, daemon.socket)
-  unfit.say(hello)
-  await waitUntil('greeted', () => unfit.heard.length === 1)
-  unfit.say({ version: 1, id: 2, operation: 'openPinnedPort', port }, [file])
-  unfit.say({ version: 1, id: 3, operation: 'uplinks' })
-  await waitUntil('answered', () => unfit.heard.length === 3)
-  tells(t, unfit.heard[1]?.error, {
-    code: 'ERR_XSKNET_NAMESPACE_UNFIT',
+  const invalid = new Raw(t, daemon.socket)
+  invalid.say(hello)
+  await waitUntil('greeted', () => invalid.heard.length === 1)
+  invalid.say({ version: 2, id: 2, operation: 'openPinnedPort', port }, [file])
+  invalid.say({ version: 2, id: 3, operation: 'uplinks' })
+  await waitUntil('answered', () => invalid.heard.length === 3)
+  tells(t, invalid.heard[1]?.error, {
+    code: 'ERR_XSKNET_NAMESPACE_INVALID',
     message: /not a network namespace: a namespace of type 0x20000/,
     hint: /\/proc\/self\/ns\/net/,
     details: { found: 'not a network namespace: a namespace of type 0x20000' },
   })
-  t.like(unfit.heard[2], { id: 3, result: { uplinks: [{ uplink: CARD }] } })
+  t.like(invalid.heard[2], { id: 3, result: { uplinks: [{ uplink: CARD }] } })
 
   // A newer client may ask for what this daemon does not have.
   const newer = new Raw(t, daemon.socket)
   newer.say(hello)
-  newer.say({ version: 1, id: 2, operation: 'dance' })
-  newer.say({ version: 1, id: 3, operation: 'uplinks' })
+  newer.say({ version: 2, id: 2, operation: 'dance' })
+  newer.say({ version: 2, id: 3, operation: 'uplinks' })
   await waitUntil('answered', () => newer.heard.length === 3)
   t.is(newer.heard[1]?.id, 2)
   tells(t, newer.heard[1]?.error, {
@@ -1002,12 +1002,12 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
 
   tells(t, await hostile(t, lab, daemon, 'oversized'), {
     code: 'ERR_XSKNET_MESSAGE_TOO_LONG',
-    message: 'the message has 65537 bytes, the most are 65536',
+    message: 'the message has 65537 bytes; the maximum is 65536',
     details: { length: 65_537, most: 65_536 },
   })
   tells(t, await hostile(t, lab, daemon, 'descriptors'), {
     code: 'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
-    message: '200 file descriptors came with `status`, which takes 0',
+    message: '`status` came with 200 file descriptors instead of 0',
     hint: /docs\/protocol\.md/,
     details: { came: 200, expected: 0, operation: 'status' },
   })
@@ -1015,7 +1015,7 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
   await silent.ended
   tells(t, silent.heard[0]?.error, {
     code: 'ERR_XSKNET_HELLO_MISSING',
-    message: '`hello` has to be the first message, and the only one of its kind: nothing came within 2 s',
+    message: '`hello` must be the first message and be sent once: nothing was received within 2 s',
     hint: /docs\/protocol\.md/,
   })
   // This one, and the two that did nothing wrong.

@@ -97,7 +97,7 @@ test('what else steers Node does not reach the daemon in it', (t) => {
   // The second start finds the words as they were.
   const refused = bare([executable, 'run', '--config', config], { OPENSSL_CONF: '/dev/null', NODE_EXTRA_CA_CERTS: '/dev/null' })
   t.is(refused.status, 2)
-  t.regex(refused.stderr, /^xsknetd: the configuration .*none\.toml cannot be read\n/)
+  t.regex(refused.stderr, /^xsknetd: cannot read the configuration file .*none\.toml\n/)
   t.deepEqual(refused.stderr, bare([executable, 'run', '--config', config]).stderr)
 })
 

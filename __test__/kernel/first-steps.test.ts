@@ -173,7 +173,7 @@ for (const way of ways) {
     }
     await waitUntil('closed by the daemon', async () => JSON.parse(await xsk('ports', '--json', '--instance', name)).length === 0)
     t.deepEqual(await daemon.stop(), { code: 0, signal: null }, daemon.lines.join('\n'))
-    t.regex(await xsk('lab', '--down', '--name', name), / is gone: /)
+    t.regex(await xsk('lab', '--down', '--name', name), / was removed: /)
     t.deepEqual(look(), before)
     t.deepEqual(
       readdirSync(newcomer.place.home).filter((file) => file !== '.npm'),

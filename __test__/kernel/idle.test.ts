@@ -92,7 +92,7 @@ test.serial('ports without a daemon cost nothing, and neither does one whose pai
   const scene = await Scene.open(t)
   const { client, infos } = await waiting(scene)
   await calmly(t, 'the daemon is killed', client, () => scene.daemon.kill())
-  for (let n = 0; n < PORTS; n++) await client.event('alone')
+  for (let n = 0; n < PORTS; n++) await client.event('detached')
   await idle(t, 'the daemon is dead', { client: client.program.pid })
   const [first] = infos as [PortInfo]
   await calmly(t, 'a pair is deleted without a daemon', client, () => scene.lab.host.deleteLink(first.outer))
@@ -133,7 +133,7 @@ test.serial('a reader that spins before it sleeps sleeps', async (t) => {
   const busyPoll = { spinMicroseconds: 500 }
   const port = await scene.answering(0, {}, { busyPoll })
   t.like(
-    port.info.tried.find(({ step }) => step === 'busy-poll'),
+    port.info.attempts.find(({ step }) => step === 'busy-poll'),
     { hook: 'bind', code: null },
   )
   const looped = await scene.lab.closedLoop(port.target(), { frames: 5000, outstanding: 1 }).done

@@ -81,16 +81,16 @@ test.serial('on this machine, a lab is built once, can be entered by its names, 
   const paths = ['host', 'remote'].map((machine) => `/run/netns/xsknet-${name}-${machine}`)
   const identities = () => paths.map((path) => statSync(path).ino)
 
-  t.regex(`${await lab()}`, new RegExp(`^The lab \`${name}\` is built: `))
+  t.regex(`${await lab()}`, new RegExp(`^The lab \`${name}\` was built: `))
   const built = identities()
   const named = execFileSync('ip', ['netns'], { encoding: 'utf8' })
   for (const path of paths) t.regex(named, new RegExp(`^${path.replace(/.*\//, '')}\\b`, 'm'))
   const [, remote] = paths
   execFileSync('nsenter', [`--net=${remote}`, '--', 'ping', '-c', '1', '-W', '2', '192.0.2.1'])
-  t.regex(`${await lab()}`, new RegExp(`^The lab \`${name}\` stands already: `))
+  t.regex(`${await lab()}`, new RegExp(`^The lab \`${name}\` already exists: `))
   t.deepEqual(identities(), built)
 
-  t.is(`${await lab('--down')}`, `The lab \`${name}\` is gone: ${paths.join(', ')}, with all that was in there.\n`)
+  t.is(`${await lab('--down')}`, `The lab \`${name}\` was removed: ${paths.join(', ')}, with all devices in them.\n`)
   t.deepEqual(look(), before)
   t.is(`${await lab('--down')}`, `There is no lab \`${name}\`.\n`)
 })
@@ -138,7 +138,7 @@ test.serial('what it tells to try works, in that order', async (t) => {
     await terminal.end()
   }
   t.is(terminals[1]?.lines.at(-1)?.replace(/\d+/, 'some'), 'some frames answered')
-  t.regex(await bench.output(...shell(down)), /^The lab `lab` is gone: /)
+  t.regex(await bench.output(...shell(down)), /^The lab `lab` was removed: /)
 })
 
 test.serial('a lab that is not whole is built anew', async (t) => {
@@ -155,16 +155,16 @@ test.serial('a lab that is not whole is built anew', async (t) => {
   await bench.lab()
   for (const damage of damages) {
     await bench.output('sh', '-c', damage)
-    t.regex(await bench.lab(), /^The lab `lab` was not whole, and is built anew: /, damage)
+    t.regex(await bench.lab(), /^The lab `lab` was incomplete and has been rebuilt: /, damage)
     await bench.assertCarries(t)
-    t.regex(await bench.lab(), /^The lab `lab` stands already: /, damage)
+    t.regex(await bench.lab(), /^The lab `lab` already exists: /, damage)
   }
-  t.regex(await bench.lab('--down'), / is gone: /)
+  t.regex(await bench.lab('--down'), / was removed: /)
   t.is(await bench.look(), before)
 
   await bench.lab()
   await bench.output('sh', '-c', damages[0] as string)
-  t.regex(await bench.lab('--down'), /^The lab `lab` is gone: \/run\/netns\/xsknet-lab-host, /)
+  t.regex(await bench.lab('--down'), /^The lab `lab` was removed: \/run\/netns\/xsknet-lab-host, /)
   t.is(await bench.look(), before)
 })
 
@@ -182,7 +182,7 @@ test.serial('whenever somebody is killed who builds or removes a lab, the next o
       const late = setTimeout(() => killGroup(victim), (whole * step) / steps)
       await victim.ended
       clearTimeout(late)
-      t.regex(await bench.lab(), /^The lab `lab` (is built|was not whole, and is built anew|stands already): /)
+      t.regex(await bench.lab(), /^The lab `lab` (was built|was incomplete and has been rebuilt|already exists): /)
       await bench.assertCarries(t)
       await bench.lab('--down')
       t.is(await bench.look(), before)
@@ -202,9 +202,9 @@ function killGroup({ pid }: Program): void {
 test.serial('of several at once one builds it', async (t) => {
   const bench = await Bench.start(t)
   const told = await Promise.all([1, 2, 3, 4].map(() => bench.lab()))
-  t.deepEqual(told.map((line) => /is built|stands already/.exec(line)?.[0]).sort(), [
-    'is built',
-    ...Array(3).fill('stands already'),
+  t.deepEqual(told.map((line) => /was built|already exists/.exec(line)?.[0]).sort(), [
+    'was built',
+    ...Array(3).fill('already exists'),
   ])
   await bench.assertCarries(t)
 })
@@ -293,7 +293,7 @@ test.serial('a lab in which somebody works is neither removed nor built anew', a
   const [, pid] = /\bkill (\d+)/.exec((await bench.run(...cli, 'lab', '--down')).stderr) ?? []
   await bench.output('kill', pid as string)
   await guest.end()
-  t.regex(await bench.lab('--down'), / is gone: /)
+  t.regex(await bench.lab('--down'), / was removed: /)
 })
 
 test.serial('it says where no lab can be built, and with which right missing', async (t) => {

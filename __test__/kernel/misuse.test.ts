@@ -23,8 +23,8 @@ for (const level of ['batches', 'descriptors'] as const) {
     await flood.stop()
     t.log(`seed ${seed}: ${JSON.stringify(tried)}`)
     t.deepEqual(faults, [])
-    const { client: counted, census } = await port.stats()
-    t.log(`${JSON.stringify(counted)}, ${JSON.stringify(census)}`)
+    const { client: counted, chunks } = await port.stats()
+    t.log(`${JSON.stringify(counted)}, ${JSON.stringify(chunks)}`)
     if (level === 'descriptors') t.true(counted.refusedQueued > 0, 'nothing was refused')
 
     // It goes on as if nothing had been: what is there still is swallowed, then all that comes is sent back.

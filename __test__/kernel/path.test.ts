@@ -56,11 +56,11 @@ test.serial(
   },
 )
 
-test.serial('a far end without GRO is answered all the same, by a guard in skb mode, and `tried` says why', async (t) => {
+test.serial('a far end without GRO is answered all the same, by a guard in skb mode, and `attempts` says why', async (t) => {
   const scene = await Scene.open(t, { farGro: false })
   const port = await scene.answering()
   t.is(port.info.guardMode, 'skb')
-  t.regex(port.info.tried.find(({ hook, step }) => hook === 'guard' && step === 'native')?.why ?? '', /ndo-xmit|GRO/)
+  t.regex(port.info.attempts.find(({ hook, step }) => hook === 'guard' && step === 'native')?.why ?? '', /ndo-xmit|GRO/)
   await pings(t, scene, portAddresses(0)[0], 100)
   await scene.end(t)
 })

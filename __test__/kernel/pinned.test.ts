@@ -71,13 +71,13 @@ test.serial(
     t.not(network, readlinkSync(lab.host.namespace))
     t.regex(await homeOf(port).output('ip', 'link', 'show', port.info.inner), /LOWER_UP/)
 
-    const { bindMode, tried } = port.info
+    const { bindMode, attempts } = port.info
     t.is(bindMode, 'copy')
     t.true(
-      tried.some(({ hook, step, code }) => hook === 'bind' && step === 'copy' && code === null),
-      JSON.stringify(tried),
+      attempts.some(({ hook, step, code }) => hook === 'bind' && step === 'copy' && code === null),
+      JSON.stringify(attempts),
     )
-    t.true(tried.some(({ hook }) => hook === 'guard'))
+    t.true(attempts.some(({ hook }) => hook === 'guard'))
 
     const [v4, v6] = portAddresses(0)
     await pings(t, scene, v4, 200)
@@ -242,10 +242,10 @@ test.serial('options are for the socket that is made, and what cannot be is refu
     client.ask<PortInfo>({ do: 'openPinned', as, uplink: CARD, addresses: portPrefixes(0), ...options })
   await t.throwsAsync(open('none', { zeroCopy: 'require' }), { code: 'ERR_XSKNET_SOCKET_REFUSED' })
   await t.throwsAsync(open('none', { headroom: 1000, multiBuffer: false }), { code: 'ERR_XSKNET_MTU_TOO_LARGE' })
-  await t.throwsAsync(open('none', { ringSize: 3 }), { code: 'ERR_XSKNET_LAYOUT_UNFIT' })
+  await t.throwsAsync(open('none', { ringSize: 3 }), { code: 'ERR_XSKNET_LAYOUT_INVALID' })
   await open('small', { ringSize: 64, frames: 256, frameSize: 4096 })
-  const { census } = await client.ask<PortStats>({ do: 'stats', as: 'small' })
-  t.is(census.total, 256)
+  const { chunks } = await client.ask<PortStats>({ do: 'stats', as: 'small' })
+  t.is(chunks.total, 256)
   await scene.end(t)
 })
 

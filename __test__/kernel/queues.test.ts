@@ -46,13 +46,13 @@ test.serial('queues that worker threads have: they carry frames, are of no use e
   const all = { trySend: refused, stats: refused, token: refused, send: refused, batches: refused }
   t.deepEqual(await client.ask({ do: 'refusals' }), all)
   const settled = async () => {
-    const { client: own, census, daemon, queues } = await client.ask<PortStats>({ do: 'stats' })
+    const { client: own, chunks, daemon, queues } = await client.ask<PortStats>({ do: 'stats' })
     const { received, completed, sent } = own
     return (
       received >= 20_000 &&
       sent >= 20_000 &&
       completed === sent &&
-      census.held + census.tx === 0 &&
+      chunks.held + chunks.tx === 0 &&
       daemon?.program.toSocket === received &&
       daemon.guard.seen === sent &&
       isDeepStrictEqual(queues[0]?.client, own)
@@ -114,7 +114,7 @@ for (const how of ['numbered', 'explicit']) {
     const scene = await Scene.open(t, { config: GRANT.replace('ports = 64', 'ports = 64\nqueues = 4') })
     const client = await start(scene)
     const info = await client.ask<PortInfo>({ do: 'open', ...PORT, queues: 2 })
-    t.is(info.members.length, 2)
+    t.is(info.queuePairs.length, 2)
     const names = ['left', 'right']
     for (const [queue, name] of names.entries()) {
       const token = await client.ask<number>({ do: 'token', queue })
@@ -171,11 +171,11 @@ test.serial('two ports on one memory: what is forwarded is not copied, and eithe
   const { sent } = await scene.lab.flood(one.target(), { frames: 50_000, rate: 50_000 }).done
   const arrived = async () => (await scene.lab.framesFrom(second.mac)) - before
   await waitUntil('all that came has been passed on', async () => {
-    const { client: counted, census } = await stats('first')
-    return counted.forwarded > 0 && (await arrived()) === counted.forwarded && census.held === 0
+    const { client: counted, chunks } = await stats('first')
+    return counted.forwarded > 0 && (await arrived()) === counted.forwarded && chunks.held === 0
   })
-  const { client: counted, census } = await stats('first')
-  t.log(`${counted.forwarded} of ${sent} frames forwarded; ${JSON.stringify(census)}`)
+  const { client: counted, chunks } = await stats('first')
+  t.log(`${counted.forwarded} of ${sent} frames forwarded; ${JSON.stringify(chunks)}`)
   t.true(counted.forwarded > 10_000)
   t.is(counted.forwardedByCopy, 0)
   const looped = await scene.lab.closedLoop(other.target(), { frames: 20_000 }).done
@@ -184,8 +184,8 @@ test.serial('two ports on one memory: what is forwarded is not copied, and eithe
   t.is(await client.ask({ do: 'forwarded' }), counted.forwarded)
   const again = await scene.lab.closedLoop(other.target(), { frames: 20_000 }).done
   t.true(whole(again), JSON.stringify(again))
-  const left = (await stats('second')).census
-  t.is(left.home + left.fill, left.total, JSON.stringify(left))
+  const left = (await stats('second')).chunks
+  t.is(left.free + left.fill, left.total, JSON.stringify(left))
   await client.ask({ do: 'close', as: 'second' })
 
   const codeOf = (error: Error & { code?: string }) => error.code

@@ -79,7 +79,7 @@ test.serial('a port that nobody reads, and one whose reader never comes back, co
   await waitUntil('going on', async () => (await loop.progress()).answered > answered + 5000)
   const done = await loop.stop()
   t.deepEqual([done.answered, done.lost, done.late, done.corrupt], [done.sent, 0, 0, 0])
-  const { held: holds } = (await held.stats()).census
+  const { held: holds } = (await held.stats()).chunks
   t.true(holds > 0)
 
   // Both read on: what their rings had room for is still there, and all chunks come home.

@@ -18,7 +18,7 @@ for (const mtu of [1500, 9000]) {
       t.is(echoed.identical, lengths.length, way)
       const stats = () => client.ask<PortStats>({ do: 'stats', as: way })
       const atRest = async () => {
-        const { held, kept, tx } = (await stats()).census
+        const { held, kept, tx } = (await stats()).chunks
         return held + kept + tx === 0
       }
       await waitUntil('at rest', atRest, 2000)

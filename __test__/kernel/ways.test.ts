@@ -83,7 +83,7 @@ for (const mode of ['native', 'skb'] as const) {
         [counted.client.received, counted.program.seen, counted.client.sent, counted.client.completed, counted.guard.seen],
         [all, all, all + SENT, all + SENT, all + SENT],
       )
-      const counters = { counted, sink: await lab.sink(DISCARD), census: stats.census }
+      const counters = { counted, sink: await lab.sink(DISCARD), chunks: stats.chunks }
       t.deepEqual(first.get(mode) ?? counters, counters)
       first.set(mode, counters)
       await end()

@@ -185,7 +185,7 @@ export async function serve(options: DaemonOptions, signal: AbortSignal): Promis
   return undefined
 }
 
-export const version: 1 = PROTOCOL_VERSION
+export const version: 2 = PROTOCOL_VERSION
 `
 const misuse = `
 import { connect, XsknetError } from 'xsknet'

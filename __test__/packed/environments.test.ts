@@ -198,7 +198,7 @@ const typed = `
   for await (const frames of port.batches()) {
     for (const frame of frames) if (arp.answer(frame, port)) frame.send()
   }
-  encode({ version: 1, id: 1, operation: 'status' })
+  encode({ version: 2, id: 1, operation: 'status' })
   await net.close()`
 
 for (const [version, compiler] of [

@@ -44,9 +44,10 @@ exactly<Neighbour | undefined>()(ndp(frame))
 exactly<Udp | undefined>()(udp(frame))
 exactly<number | undefined>()(udp(frame)?.destinationPort)
 exactly<string | undefined>()(udp(frame)?.sourceAddress)
+exactly<Uint8Array | undefined>()(udp(frame)?.payload)
 exactly<number | undefined>()(arp(frame)?.senderMac)
 exactly<number>()(checksum(frame.memory, frame.offset, frame.length))
-exactly<boolean>()(udp.turn(frame, 100))
+exactly<boolean>()(udp.reply(frame, 100))
 exactly<boolean>()(udp.answer(frame, port, 100))
 
 const to = { sourcePort: 1, destinationMac: parseMac('02:00:00:00:00:14'), destinationPort: 2 }
@@ -64,7 +65,7 @@ arp.request(frame, port, '192.0.2.20')
 // @ts-expect-error a flyweight is got from `udp()`
 new Udp()
 const query = udp(frame)
-// @ts-expect-error lengths follow from `udp.turn`
+// @ts-expect-error lengths follow from `udp.reply`
 if (query) query.payloadLength = 3
 // @ts-expect-error what could not be read is undefined
 query.destinationPort

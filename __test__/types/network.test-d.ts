@@ -49,7 +49,7 @@ exactly<PortInfo>()(port.info)
 // @ts-expect-error what the daemon says is not for others to tell
 port.lost(new XsknetError('ERR_XSKNET_PORT_LOST', 'gone'))
 // @ts-expect-error nor that it is gone
-port.alone()
+port.detached()
 await net.openPort({
   uplink: 'eth0',
   addresses: ['192.0.2.10/24', '2001:db8::10/64'] as const,
@@ -88,7 +88,7 @@ await net.openPort({ uplink: 'eth0', addresses: [], busyPoll: { budget: 64 } })
 
 exactly<number | null>()(port.info.vlan)
 exactly<'copy' | 'zero-copy'>()(port.info.bindMode)
-exactly<string | null | undefined>()(port.info.tried[0]?.code)
+exactly<string | null | undefined>()(port.info.attempts[0]?.code)
 const { dropped } = (await net.portStatistics(port.info.port)).guard
 exactly<number | undefined>()(dropped.source_mac)
 

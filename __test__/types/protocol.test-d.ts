@@ -31,14 +31,14 @@ exactly<{ port: number }>()({ port: 1 } as Parameters<'closePort'>)
 // @ts-expect-error no such operation
 readResult('destroy', {})
 
-exactly<Uint8Array>()(encode({ version: 1, id: 1, operation: 'status' }))
-encode({ version: 1, event: 'uplinkGone', uplink: 'eth0', error: { code: 'ERR_XSKNET_UPLINK_CLOSED', message: 'gone' } })
+exactly<Uint8Array>()(encode({ version: 2, id: 1, operation: 'status' }))
+encode({ version: 2, event: 'uplinkGone', uplink: 'eth0', error: { code: 'ERR_XSKNET_UPLINK_CLOSED', message: 'gone' } })
 // @ts-expect-error the version that this side speaks
-encode({ version: 2, id: 1, operation: 'status' })
+encode({ version: 1, id: 1, operation: 'status' })
 // @ts-expect-error hello says who asks
-encode({ version: 1, id: 1, operation: 'hello' })
+encode({ version: 2, id: 1, operation: 'hello' })
 // @ts-expect-error an operation with an operation's keys
-encode({ version: 1, id: 1, operation: 'closePort', uplink: 'eth0' })
+encode({ version: 2, id: 1, operation: 'closePort', uplink: 'eth0' })
 
 declare const error: XsknetError
 exactly<Failure>()(toFailure(error))

@@ -45,7 +45,7 @@ exactly<DescriptorBatch>()(batch)
 exactly<Uint32Array>()(batch.descriptors)
 exactly<number>()(queue.receive(batch))
 exactly<number>()(queue.receive(batch, 100_000))
-exactly<number>()(queue.renew(batch, 100_000))
+exactly<number>()(queue.recycleAndReceive(batch, 100_000))
 // @ts-expect-error microseconds
 queue.receive(batch, '1')
 exactly<number>()(queue.allocate(batch))

@@ -19,9 +19,9 @@ import test, { type ExecutionContext } from 'ava'
 import { connect, XsknetError } from 'xsknet'
 import { openPinnedPort } from 'xsknet/internal'
 import { type Answer, encode, RELEASE, type Request, readRequest } from 'xsknet/protocol'
-import { thisMachine } from '../../packages/xsknetd/src/native.js'
-import { wireLimits } from '../../packages/xsknetd/src/server.js'
-import type { Wire } from '../../packages/xsknetd/src/wire.js'
+import { thisPlatform } from '../../packages/xsknetd/src/platform/native.js'
+import type { Connection } from '../../packages/xsknetd/src/platform/transport.js'
+import { connectionLimits } from '../../packages/xsknetd/src/server/server.js'
 import { example } from '../helpers/examples.js'
 import { waitUntil } from '../helpers/program.js'
 import { root } from '../helpers/workspace.js'
@@ -47,12 +47,12 @@ function folder(t: ExecutionContext): string {
 /** The transport of the real daemon, over which `serve` answers everything but `hello`. */
 async function daemon(
   t: ExecutionContext,
-  serve: (request: Request, wire: Wire) => void,
-  limits: Partial<typeof wireLimits> = {},
+  serve: (request: Request, wire: Connection) => void,
+  limits: Partial<typeof connectionLimits> = {},
 ) {
   const socket = join(folder(t), 'daemon.sock')
-  const listener = thisMachine.listener()
-  await listener.listen(socket, true, { ...wireLimits, ...limits }, (wire) => {
+  const listener = thisPlatform.listener()
+  await listener.listen(socket, true, { ...connectionLimits, ...limits }, (wire) => {
     wire.start(
       (message) => {
         wire.done()
@@ -67,14 +67,14 @@ async function daemon(
   return socket
 }
 
-const answer = (wire: Wire, { id }: Request, result: unknown) => wire.send(encode({ version: 1, id, result }))
+const answer = (wire: Connection, { id }: Request, result: unknown) => wire.send(encode({ version: 2, id, result }))
 const silent = () => {}
 
 test('a control socket that is closed while it is made is not left behind', async (t) => {
   for (let spin = 0; spin < 100; spin++) {
     const socket = join(folder(t), 'daemon.sock')
-    const listener = thisMachine.listener()
-    const listening = listener.listen(socket, true, wireLimits, silent)
+    const listener = thisPlatform.listener()
+    const listening = listener.listen(socket, true, connectionLimits, silent)
     const until = performance.now() + spin / 200
     while (performance.now() < until);
     listener.closeNow()
@@ -95,16 +95,16 @@ test('requests cross a real socket and back', async (t) => {
 
 test('a daemon of another release is told from one that is gone: which side is older, and what to update', async (t) => {
   for (const [theirs, release, hint] of [
-    [2, '0.2.0', 'Update the package xsknet to release 0.2.0 or a later one.'],
-    [0, '0.0.9', `Update the package xsknetd to release ${RELEASE} or a later one.`],
+    [3, '0.2.0', 'Update the package xsknet to release 0.2.0 or a later one.'],
+    [1, '0.0.9', `Update the package xsknetd to release ${RELEASE} or a later one.`],
   ] as const) {
     const socket = join(folder(t), 'daemon.sock')
-    const listener = thisMachine.listener()
-    await listener.listen(socket, true, wireLimits, (wire) => {
+    const listener = thisPlatform.listener()
+    await listener.listen(socket, true, connectionLimits, (wire) => {
       const refusal = {
         version: theirs,
         id: null,
-        error: { code: 'ERR_XSKNET_PROTOCOL_VERSION', message: 'no', details: { theirs: 1, ours: theirs, release } },
+        error: { code: 'ERR_XSKNET_PROTOCOL_VERSION', message: 'no', details: { theirs: 2, ours: theirs, release } },
       }
       wire.start(
         () => {
@@ -117,7 +117,7 @@ test('a daemon of another release is told from one that is gone: which side is o
     t.teardown(() => listener.close())
     const error = await t.throwsAsync(connect({ socket }), { instanceOf: XsknetError, code: 'ERR_XSKNET_PROTOCOL_VERSION' })
     t.is(error?.hint, hint)
-    t.like(error?.details, { theirs, ours: 1 })
+    t.like(error?.details, { theirs, ours: 2 })
   }
 })
 
@@ -157,7 +157,7 @@ test('a connection keeps the process only while something waits, or after ref()'
 })
 
 test('one connection too many is told so, every time', async (t) => {
-  const bounds = { ...wireLimits.root, connections: 1 }
+  const bounds = { ...connectionLimits.root, connections: 1 }
   const socket = await daemon(t, silent, { root: bounds, strangers: bounds })
   const net = await connect({ socket })
   for (let times = 0; times < 20; times++) await t.throwsAsync(connect({ socket }), { code: 'ERR_XSKNET_LIMIT_REACHED' })
@@ -170,11 +170,11 @@ test.serial('a client that sends a descriptor although it may not hears from the
   const came: [operation: string, descriptors: number][] = []
   const socket = join(folder(t), 'daemon.sock')
   chmodSync(dirname(socket), 0o755)
-  const listener = thisMachine.listener()
+  const listener = thisPlatform.listener()
   t.teardown(() => listener.close())
-  await listener.listen(socket, true, { ...wireLimits, trusted: { uids: [uid], gids: [] } }, (wire) => {
+  await listener.listen(socket, true, { ...connectionLimits, trusted: { uids: [uid], gids: [] } }, (wire) => {
     t.deepEqual([wire.credentials.uid, wire.sendsDescriptors], [uid, false])
-    t.throws(() => wire.namespace(), { code: 'ERR_XSKNET_NAMESPACE_UNFIT' })
+    t.throws(() => wire.namespace(), { code: 'ERR_XSKNET_NAMESPACE_INVALID' })
     wire.start(
       (message, _, descriptors) => {
         wire.done()
@@ -183,7 +183,7 @@ test.serial('a client that sends a descriptor although it may not hears from the
         descriptors.close()
         const error = { code: 'ERR_XSKNET_NOT_PERMITTED', message: 'no', hint: 'pinned = true' } as const
         const told = request.operation === 'hello' ? { result: example('hello.answer').result } : { error }
-        wire.send(encode({ version: 1, id: request.id, ...told } as Answer))
+        wire.send(encode({ version: 2, id: request.id, ...told } as Answer))
       },
       () => {},
     )
@@ -208,11 +208,11 @@ test.serial('a client that sends a descriptor although it may not hears from the
 
 test('a client that may send descriptors is known by the network namespace of its process', async (t) => {
   const socket = join(folder(t), 'daemon.sock')
-  const listener = thisMachine.listener()
+  const listener = thisPlatform.listener()
   t.teardown(() => listener.close())
-  const wires: Wire[] = []
+  const wires: Connection[] = []
   const own = { uids: [process.geteuid?.() ?? 0], gids: [] }
-  await listener.listen(socket, true, { ...wireLimits, trusted: own, descriptors: own }, (wire) => {
+  await listener.listen(socket, true, { ...connectionLimits, trusted: own, descriptors: own }, (wire) => {
     wires.push(wire)
     wire.start(
       (message) => answer(wire, readRequest(message ?? new Uint8Array()), example('hello.answer').result),
@@ -222,7 +222,7 @@ test('a client that may send descriptors is known by the network namespace of it
   const links = () => readdirSync('/proc/self/fd').map((fd) => linkOf(`/proc/self/fd/${fd}`))
   const namespaces = () => links().filter((link) => link === readlinkSync('/proc/self/ns/net')).length
   const net = await connect({ socket })
-  const [wire] = wires as [Wire]
+  const [wire] = wires as [Connection]
   const before = namespaces()
   const namespace = wire.namespace()
   t.deepEqual([namespace.length, namespaces()], [1, before + 1])
@@ -234,7 +234,7 @@ test('a client that may send descriptors is known by the network namespace of it
       wire.namespace().close()
       return false
     } catch (error) {
-      t.is((error as XsknetError).code, 'ERR_XSKNET_NAMESPACE_UNFIT')
+      t.is((error as XsknetError).code, 'ERR_XSKNET_NAMESPACE_INVALID')
       return true
     }
   })

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { own } from 'xsknet/internal'
-import { native } from '../../packages/xsknet/src/native.js'
-import { thisMachine } from '../../packages/xsknetd/src/native.js'
-import { wireLimits } from '../../packages/xsknetd/src/server.js'
+import { native } from '../../packages/xsknet/src/platform/native.js'
+import { thisPlatform } from '../../packages/xsknetd/src/platform/native.js'
+import { connectionLimits } from '../../packages/xsknetd/src/server/server.js'
 
 const open = () => openSync('/proc/self/ns/net', 'r')
 const target = (fd: number) => readlinkSync(`/proc/self/fd/${fd}`)
@@ -40,13 +40,13 @@ async function connection(t: ExecutionContext) {
   const socket = join(folder, 'daemon.sock')
   const came: number[] = []
   let told = () => {}
-  const listener = thisMachine.listener()
+  const listener = thisPlatform.listener()
   let admit = () => {}
   // Before the daemon knows who connects, the kernel lets no descriptor through.
   const admitted = new Promise<void>((resolve) => {
     admit = resolve
   })
-  await listener.listen(socket, true, wireLimits, (wire) => {
+  await listener.listen(socket, true, connectionLimits, (wire) => {
     wire.start(
       (_, __, descriptors) => {
         came.push(descriptors.length)

@@ -20,7 +20,7 @@ const elsewhere: Partial<Record<XsknetErrorCode, [why: string, file: string, tes
     'a token is good once, and as long as its port',
   ],
   ERR_XSKNET_INTERNAL: ['it takes a bug', '__test__/unit/xsknetd/session.test.ts', 'a bug of the daemon is told as one'],
-  ERR_XSKNET_MAC_UNFIT: ['no client can choose a MAC yet', 'crates/port/tests/port_errors.rs', 'fn macs('],
+  ERR_XSKNET_MAC_INVALID: ['no client can choose a MAC yet', 'crates/port/tests/port_errors.rs', 'fn macs('],
   ERR_XSKNET_LAB_BUSY: [
     'it takes a lab with a name',
     '__test__/kernel/lab-command.test.ts',

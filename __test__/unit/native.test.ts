@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { versions } from 'xsknet'
 import { XsknetError } from '../../packages/xsknet/src/errors.js'
-import { requireBinding, type System } from '../../packages/xsknet/src/platform.js'
+import { requireBinding, type System } from '../../packages/xsknet/src/platform/platform.js'
 import { crates, npmManifest, root } from '../helpers/workspace.js'
 
 const crate = crates().find(({ name }) => name === 'xsknet-node')
@@ -33,7 +33,7 @@ test('without a binding the package can be imported, and the first native call t
   const script = `
     import { connect, versions } from './dist/index.js'
     import './dist/headers/index.js'
-    import './dist/protocol.js'
+    import './dist/connection/protocol.js'
     const tell = ({ code, hint, details, cause }) => console.log(JSON.stringify({ code, hint, problem: details.problem, cause: cause.code }))
     try { versions() } catch (error) { tell(error) }
     await connect().catch(tell)`

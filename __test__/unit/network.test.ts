@@ -3,17 +3,15 @@ import { mock } from 'node:test'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import test from 'ava'
-import { connectOver } from '../../packages/xsknet/src/connect.js'
-import type { Descriptors, Dial, Transport } from '../../packages/xsknet/src/conversation.js'
-import { XsknetError } from '../../packages/xsknet/src/errors.js'
+import { connectOver } from '../../packages/xsknet/src/connection/connect.js'
+import type { Descriptors, Dial, Transport } from '../../packages/xsknet/src/connection/conversation.js'
 import {
   type MakePort,
   type MakeSocket,
   type Network,
   type OwnSocket,
   openPinnedPort,
-} from '../../packages/xsknet/src/network.js'
-import { type News, news, type Port, type PortControl } from '../../packages/xsknet/src/port.js'
+} from '../../packages/xsknet/src/connection/network.js'
 import {
   type Answer,
   type Event,
@@ -23,7 +21,9 @@ import {
   type PortInfo,
   type Request,
   readRequest,
-} from '../../packages/xsknet/src/protocol.js'
+} from '../../packages/xsknet/src/connection/protocol.js'
+import { XsknetError } from '../../packages/xsknet/src/errors.js'
+import { type News, news, type Port, type PortControl } from '../../packages/xsknet/src/port/port.js'
 import { example } from '../helpers/examples.js'
 
 const SOCKET = '/run/xsknet/lab-h5.sock'
@@ -57,7 +57,7 @@ class Daemon implements Transport {
     this.asked.push(request)
     this.fds.push(fds)
     if (request.operation === 'hello' && this.greets) this.later(() => this.answer('hello', example('hello.answer').result))
-    if (request.operation === 'closePort' && this.undoes) this.later(() => this.say({ version: 1, id: request.id, result: {} }))
+    if (request.operation === 'closePort' && this.undoes) this.later(() => this.say({ version: 2, id: request.id, result: {} }))
     return true
   }
 
@@ -89,11 +89,11 @@ class Daemon implements Transport {
   }
 
   answer(operation: Request['operation'], result: unknown, descriptors: Descriptors | null = null) {
-    this.say({ version: 1, id: this.last(operation).id, result }, descriptors)
+    this.say({ version: 2, id: this.last(operation).id, result }, descriptors)
   }
 
   refuse(operation: Request['operation'], error: Failure) {
-    this.say({ version: 1, id: this.last(operation).id, error })
+    this.say({ version: 2, id: this.last(operation).id, error })
   }
 
   say(message: Answer | Event, descriptors: Descriptors | null = null) {
@@ -143,8 +143,8 @@ class FakePort {
       this.told.push(`${code}, ${hint}`)
       void this.control.close().then(this.#ends)
     },
-    alone: () => {
-      this.told.push('alone')
+    detached: () => {
+      this.told.push('detached')
     },
   }
 }
@@ -177,7 +177,7 @@ const refusal = (code: string) => Object.assign(new Error(`connect ${code}`), { 
 test('connecting says hello, and holds the process no longer than that', async (t) => {
   const daemon = new Daemon()
   const network = await connectOver(SOCKET, daemon.dial, makePort, 'xsknet/0.1.0')
-  t.deepEqual(daemon.asked, [{ version: 1, id: 1, operation: 'hello', client: 'xsknet/0.1.0' }])
+  t.deepEqual(daemon.asked, [{ version: 2, id: 1, operation: 'hello', client: 'xsknet/0.1.0' }])
   t.false(daemon.held)
   await network.close()
 })
@@ -282,7 +282,7 @@ test('a daemon of another version is told from one that lies', async (t) => {
   daemon.greets = false
   const connecting = connectOver(SOCKET, daemon.dial, makePort, 'test')
   await settled()
-  daemon.sayBytes(new TextEncoder().encode('{"version":2,"id":1,"result":{}}'))
+  daemon.sayBytes(new TextEncoder().encode('{"version":3,"id":1,"result":{}}'))
   const error = await t.throwsAsync(connecting, { code: 'ERR_XSKNET_PROTOCOL_VERSION', instanceOf: XsknetError })
   t.like(error?.details, { theirs: 2, ours: 1, older: 'client' })
 })
@@ -456,7 +456,7 @@ for (const [title, given, code, message] of wrong) {
 test('options that are undefined are not asked for', async (t) => {
   const { daemon, network } = await connected()
   network.openPort({ ...options, vlan: undefined, signal: undefined, zeroCopy: undefined }).catch(() => {})
-  t.deepEqual(daemon.asked, [{ version: 1, id: 2, operation: 'openPort', port: options }])
+  t.deepEqual(daemon.asked, [{ version: 2, id: 2, operation: 'openPort', port: options }])
 })
 
 test('wrong arguments of the other methods reject too', async (t) => {
@@ -476,7 +476,7 @@ test('a port is made of its answer before the next message is read', async (t) =
   const opening = opened.cast(network.openPort(options))
   const { info } = example('open-port.answer').result as { info: PortInfo }
   daemon.answer('openPort', example('open-port.answer').result, descriptors)
-  daemon.say({ version: 1, event: 'portLost', port: info.port, error: lost })
+  daemon.say({ version: 2, event: 'portLost', port: info.port, error: lost })
   const port = await opening
   t.deepEqual(port.info, info)
   t.deepEqual(port.told, ['ERR_XSKNET_PORT_LOST, put it back'])
@@ -489,7 +489,7 @@ test('a port that is closed or lost hears no more', async (t) => {
   const { daemon, network, port } = await opened()
   await port.close()
   t.like(daemon.last('closePort'), { port: port.info.port })
-  daemon.say({ version: 1, event: 'portLost', port: port.info.port, error: lost })
+  daemon.say({ version: 2, event: 'portLost', port: port.info.port, error: lost })
   daemon.hangUp()
   await network.close()
   t.deepEqual(port.told, ['close'])
@@ -529,7 +529,7 @@ test('a port that everybody has forgotten is not held by the network', async (t)
     gc()
   }
   t.is(port.deref(), undefined)
-  daemon.say({ version: 1, event: 'portLost', port: 1, error: lost })
+  daemon.say({ version: 2, event: 'portLost', port: 1, error: lost })
   await network.close()
   t.true(daemon.closed)
 })
@@ -634,8 +634,8 @@ function maker({ fails }: { fails?: Error } = {}) {
     const descriptors = new FakeDescriptors()
     made.push(descriptors)
     const [description] = (example('open-port.answer').result as { sockets: [OwnSocket['description']] }).sockets
-    const tried = [{ hook: 'bind', step: 'copy', code: null, why: 'every device has it' }]
-    return { xsk: XSK, descriptors, description, tried }
+    const attempts = [{ hook: 'bind', step: 'copy', code: null, why: 'every device has it' }]
+    return { xsk: XSK, descriptors, description, attempts }
   }
   return { make, made, places, letGo }
 }
@@ -656,22 +656,22 @@ async function pinning({ signal, fails }: { signal?: AbortSignal; fails?: Error 
 test('a pinned port: the namespace goes out, the socket is made where the daemon says, shared, and all is told', async (t) => {
   const { daemon, opening, made, places, letGo } = await pinning()
   const { info, pinned } = pinnedAnswer()
-  t.deepEqual(daemon.asked, [{ version: 1, id: 2, operation: 'openPinnedPort', port: { ...options, mtu: 1400 } }])
+  t.deepEqual(daemon.asked, [{ version: 2, id: 2, operation: 'openPinnedPort', port: { ...options, mtu: 1400 } }])
   t.deepEqual(daemon.fds.slice(1), [[NAMESPACE]])
   t.like(places, [[{ ...pinned, mtu: info.mtu }, { frames: 64 }]] as never)
   letGo()
   await settled()
-  t.deepEqual(daemon.asked[1], { version: 1, id: 3, operation: 'shareSocket', port: info.port })
+  t.deepEqual(daemon.asked[1], { version: 2, id: 3, operation: 'shareSocket', port: info.port })
   t.deepEqual(daemon.fds.slice(2), [[XSK]])
   daemon.answer('shareSocket', {})
   const port = await opened.cast(opening)
   t.deepEqual(port.info, {
     ...info,
     bindMode: 'copy',
-    tried: [...info.tried, { hook: 'bind', step: 'copy', code: null, why: 'every device has it' }],
+    attempts: [...info.attempts, { hook: 'bind', step: 'copy', code: null, why: 'every device has it' }],
   })
   t.is(made[0]?.closed, 0)
-  daemon.say({ version: 1, event: 'portLost', port: info.port, error: lost })
+  daemon.say({ version: 2, event: 'portLost', port: info.port, error: lost })
   t.deepEqual(port.told, ['ERR_XSKNET_PORT_LOST, put it back'])
 })
 
@@ -696,7 +696,7 @@ test('a pinned port whose socket the daemon does not take is given back, with it
 
 test('a pinned port that is lost before it is there tells why, and is not given back', async (t) => {
   const { daemon, opening, made, letGo, port } = await pinning()
-  daemon.say({ version: 1, event: 'portLost', port, error: lost })
+  daemon.say({ version: 2, event: 'portLost', port, error: lost })
   letGo()
   await settled()
   daemon.refuse('shareSocket', { code: 'ERR_XSKNET_PORT_UNKNOWN', message: 'no such port' })
@@ -782,13 +782,13 @@ const lies: [title: string, lie: (daemon: Daemon, descriptors: FakeDescriptors) 
   ['a result of another shape', (daemon, fds) => daemon.answer('openPort', { info: {} }, fds), 'ERR_XSKNET_MESSAGE_MALFORMED', 2],
   [
     'an answer to what was never asked',
-    (daemon, fds) => daemon.say({ version: 1, id: 999, result: {} }, fds),
+    (daemon, fds) => daemon.say({ version: 2, id: 999, result: {} }, fds),
     'ERR_XSKNET_MESSAGE_MALFORMED',
     2,
   ],
   [
     'an answer to what was answered',
-    (daemon, fds) => daemon.say({ version: 1, id: 1, result: {} }, fds),
+    (daemon, fds) => daemon.say({ version: 2, id: 1, result: {} }, fds),
     'ERR_XSKNET_MESSAGE_MALFORMED',
     2,
   ],
@@ -812,13 +812,13 @@ const lies: [title: string, lie: (daemon: Daemon, descriptors: FakeDescriptors) 
   ],
   [
     'a refusal with two',
-    (daemon, fds) => daemon.say({ version: 1, id: daemon.last('openPort').id, error: lost }, fds),
+    (daemon, fds) => daemon.say({ version: 2, id: daemon.last('openPort').id, error: lost }, fds),
     'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
     2,
   ],
   [
     'an event with one',
-    (daemon, fds) => daemon.say({ version: 1, event: 'portLost', port: 1, error: lost }, fds),
+    (daemon, fds) => daemon.say({ version: 2, event: 'portLost', port: 1, error: lost }, fds),
     'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
     1,
   ],
@@ -828,7 +828,7 @@ const lies: [title: string, lie: (daemon: Daemon, descriptors: FakeDescriptors) 
     'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
     1,
   ],
-  ['an event that is none', (daemon) => daemon.say({ version: 1, event: 'rain' } as never), 'ERR_XSKNET_MESSAGE_MALFORMED', 0],
+  ['an event that is none', (daemon) => daemon.say({ version: 2, event: 'rain' } as never), 'ERR_XSKNET_MESSAGE_MALFORMED', 0],
 ]
 for (const [title, lie, cause, count] of lies) {
   test(`${title} from the daemon: connection and descriptors closed, ports alone`, async (t) => {
@@ -841,7 +841,7 @@ for (const [title, lie, cause, count] of lies) {
     t.is(descriptors.closed, count > 0 ? 1 : 0)
     t.true(daemon.closed)
     await settled()
-    t.deepEqual(port.told, ['alone'])
+    t.deepEqual(port.told, ['detached'])
     const error = await t.throwsAsync(opening, { code: 'ERR_XSKNET_DAEMON_GONE' })
     t.is((error?.cause as XsknetError | undefined)?.code as string, cause)
     t.deepEqual(await gone, [error])
@@ -857,9 +857,9 @@ test('when the daemon ends: what waits rejects, ports go on alone, events and cl
   await t.throwsAsync(waiting, { code: 'ERR_XSKNET_DAEMON_GONE', message: /ECONNRESET/ })
   await t.throwsAsync(network.closed, { code: 'ERR_XSKNET_DAEMON_GONE' })
   await t.throwsAsync(network.status(), { code: 'ERR_XSKNET_DAEMON_GONE' })
-  t.deepEqual(port.told, ['alone'])
+  t.deepEqual(port.told, ['detached'])
   await network.close()
-  t.deepEqual(port.told, ['alone', 'close'])
+  t.deepEqual(port.told, ['detached', 'close'])
   await t.throwsAsync(network.status(), { code: 'ERR_XSKNET_NETWORK_CLOSED' })
   t.deepEqual(told, ['ERR_XSKNET_DAEMON_GONE', 'close'])
 })
@@ -899,7 +899,7 @@ test('requests that the kernel takes later are sent later, in order, and no more
     daemon.asked.map((request) => (request as { port: number }).port),
     waiting.map((_, port) => port),
   )
-  for (const { id } of daemon.asked) daemon.say({ version: 1, id, error: lost })
+  for (const { id } of daemon.asked) daemon.say({ version: 2, id, error: lost })
   for (const { status } of await Promise.allSettled(waiting)) t.is(status, 'rejected')
 })
 
@@ -931,7 +931,7 @@ test('close() while a port is being opened: rejected at once, and given back if 
   daemon.answer('openPort', { info: { ...info, port: 77 }, sockets }, descriptors)
   t.is(descriptors.closed, 1)
   t.like(daemon.last('closePort'), { port: 77 })
-  for (const { id, operation } of [...daemon.asked]) if (operation === 'closePort') daemon.say({ version: 1, id, result: {} })
+  for (const { id, operation } of [...daemon.asked]) if (operation === 'closePort') daemon.say({ version: 2, id, result: {} })
   await closing
   t.deepEqual(port.told, ['close'])
 })
@@ -943,7 +943,7 @@ test('close() while a port is closing by itself waits for both', async (t) => {
   const closing = network.close()
   await settled()
   t.false(daemon.closed)
-  for (const { id, operation } of [...daemon.asked]) if (operation === 'closePort') daemon.say({ version: 1, id, result: {} })
+  for (const { id, operation } of [...daemon.asked]) if (operation === 'closePort') daemon.say({ version: 2, id, result: {} })
   await Promise.all([first, closing])
   t.true(daemon.closed)
 })

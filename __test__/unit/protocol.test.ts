@@ -28,7 +28,7 @@ const bytesOf = (message: unknown) => new TextEncoder().encode(typeof message ==
 /** Every operation, as the error for an unknown one lists them, so that this list cannot fall behind. */
 const operations = (() => {
   try {
-    readRequest(bytesOf({ version: 1, id: 1, operation: '' }))
+    readRequest(bytesOf({ version: 2, id: 1, operation: '' }))
   } catch (error) {
     return ((error as XsknetError).hint ?? '').replace(/^Operations are |\.$/g, '').split(', ') as Operation[]
   }
@@ -108,7 +108,7 @@ test('a key that the protocol does not have is named, with the one that was mean
   const [what, hint = ''] = told({ ...open, port: { ...rest, adresses: addresses } })
   t.is(what, '`port.adresses` of the message is not in the protocol; did you mean `addresses`?')
   t.regex(hint, /^The protocol has the keys uplink, addresses, name, .* there\.$/)
-  t.deepEqual(told({ version: 1, id: 1, operation: 'status', verbose: true }), [
+  t.deepEqual(told({ version: 2, id: 1, operation: 'status', verbose: true }), [
     '`verbose` of the message is not in the protocol',
     'The protocol has the keys version, id, operation there.',
   ])
@@ -119,7 +119,7 @@ const MALFORMED = 'ERR_XSKNET_MESSAGE_MALFORMED'
 const badRequests: [title: string, message: unknown, code?: string, path?: string][] = [
   ['nothing', ''],
   ['no JSON', '{'],
-  ['two messages', '{"version":1}{"version":1}'],
+  ['two messages', '{"version":2}{"version":2}'],
   ['a byte order mark', `\ufeff${JSON.stringify(open)}`],
   ['a number', 7],
   ['null', 'null'],
@@ -128,29 +128,29 @@ const badRequests: [title: string, message: unknown, code?: string, path?: strin
   ['a version in text', { ...open, version: '1' }, MALFORMED, 'version'],
   ['half a version', { ...open, version: 1.5 }, MALFORMED, 'version'],
   ['an infinite version', '{"version":1e999}', MALFORMED, 'version'],
-  ['version 2', { ...open, version: 2 }, 'ERR_XSKNET_PROTOCOL_VERSION'],
-  ['version 0', { ...open, version: 0 }, 'ERR_XSKNET_PROTOCOL_VERSION'],
-  ['version 2 with an unknown operation', { version: 2, id: {}, operation: 3 }, 'ERR_XSKNET_PROTOCOL_VERSION'],
-  ['no id', { version: 1, operation: 'status' }, MALFORMED, 'id'],
-  ['an id of null', { version: 1, id: null, operation: 'status' }, MALFORMED, 'id'],
-  ['a negative id', { version: 1, id: -1, operation: 'status' }, MALFORMED, 'id'],
-  ['an id of 2 ** 32', { version: 1, id: 2 ** 32, operation: 'status' }, MALFORMED, 'id'],
-  ['half an id', { version: 1, id: 0.5, operation: 'status' }, MALFORMED, 'id'],
-  ['no operation', { version: 1, id: 1 }, MALFORMED, 'operation'],
-  ['an operation that is none', { version: 1, id: 1, operation: 'destroy' }, 'ERR_XSKNET_OPERATION_UNKNOWN'],
-  ['an operation that every object has', { version: 1, id: 1, operation: 'toString' }, 'ERR_XSKNET_OPERATION_UNKNOWN'],
-  ['__proto__ as an operation', { version: 1, id: 1, operation: '__proto__' }, 'ERR_XSKNET_OPERATION_UNKNOWN'],
-  ['an extra key', { version: 1, id: 1, operation: 'status', verbose: true }, MALFORMED, 'verbose'],
-  ['an extra key that every object has', '{"version":1,"id":1,"operation":"status","constructor":1}', MALFORMED, 'constructor'],
-  ['__proto__ as a key', '{"version":1,"id":1,"operation":"status","__proto__":{}}', MALFORMED, '__proto__'],
+  ['version 3', { ...open, version: 3 }, 'ERR_XSKNET_PROTOCOL_VERSION'],
+  ['version 1', { ...open, version: 1 }, 'ERR_XSKNET_PROTOCOL_VERSION'],
+  ['version 3 with an unknown operation', { version: 3, id: {}, operation: 3 }, 'ERR_XSKNET_PROTOCOL_VERSION'],
+  ['no id', { version: 2, operation: 'status' }, MALFORMED, 'id'],
+  ['an id of null', { version: 2, id: null, operation: 'status' }, MALFORMED, 'id'],
+  ['a negative id', { version: 2, id: -1, operation: 'status' }, MALFORMED, 'id'],
+  ['an id of 2 ** 32', { version: 2, id: 2 ** 32, operation: 'status' }, MALFORMED, 'id'],
+  ['half an id', { version: 2, id: 0.5, operation: 'status' }, MALFORMED, 'id'],
+  ['no operation', { version: 2, id: 1 }, MALFORMED, 'operation'],
+  ['an operation that is none', { version: 2, id: 1, operation: 'destroy' }, 'ERR_XSKNET_OPERATION_UNKNOWN'],
+  ['an operation that every object has', { version: 2, id: 1, operation: 'toString' }, 'ERR_XSKNET_OPERATION_UNKNOWN'],
+  ['__proto__ as an operation', { version: 2, id: 1, operation: '__proto__' }, 'ERR_XSKNET_OPERATION_UNKNOWN'],
+  ['an extra key', { version: 2, id: 1, operation: 'status', verbose: true }, MALFORMED, 'verbose'],
+  ['an extra key that every object has', '{"version":2,"id":1,"operation":"status","constructor":1}', MALFORMED, 'constructor'],
+  ['__proto__ as a key', '{"version":2,"id":1,"operation":"status","__proto__":{}}', MALFORMED, '__proto__'],
   ['an extra key of the port', portWith({ rings: 2 }), MALFORMED, 'port.rings'],
   ['no queue', portWith({ queues: 0 }), MALFORMED, 'port.queues'],
   ['nine queues', portWith({ queues: 9 }), MALFORMED, 'port.queues'],
   ['half a queue', portWith({ queues: 1.5 }), MALFORMED, 'port.queues'],
   ['queues for a pinned port', { ...openPinned, port: { ...openPinned.port, queues: 2 } }, MALFORMED, 'port.queues'],
-  ['hello without a client', { version: 1, id: 1, operation: 'hello' }, MALFORMED, 'client'],
-  ['hello of an empty client', { version: 1, id: 1, operation: 'hello', client: '' }, MALFORMED, 'client'],
-  ['hello of a long client', { version: 1, id: 1, operation: 'hello', client: 'x'.repeat(65) }, MALFORMED, 'client'],
+  ['hello without a client', { version: 2, id: 1, operation: 'hello' }, MALFORMED, 'client'],
+  ['hello of an empty client', { version: 2, id: 1, operation: 'hello', client: '' }, MALFORMED, 'client'],
+  ['hello of a long client', { version: 2, id: 1, operation: 'hello', client: 'x'.repeat(65) }, MALFORMED, 'client'],
   ['a port of null', { ...open, port: null }, MALFORMED, 'port'],
   ['an uplink of 16 characters', portWith({ uplink: 'e'.repeat(16) }), MALFORMED, 'port.uplink'],
   ['an address that is a number', portWith({ addresses: ['192.0.2.1', 1] }), MALFORMED, 'port.addresses.1'],
@@ -161,21 +161,21 @@ const badRequests: [title: string, message: unknown, code?: string, path?: strin
   ['a VLAN of null', portWith({ vlan: null }), MALFORMED, 'port.vlan'],
   [
     'more frames than 2 ** 53',
-    '{"version":1,"id":1,"operation":"openPort","port":{"uplink":"a","addresses":[],"frames":9007199254740993}}',
+    '{"version":2,"id":1,"operation":"openPort","port":{"uplink":"a","addresses":[],"frames":9007199254740993}}',
     MALFORMED,
     'port.frames',
   ],
   [
     'an infinite number',
-    '{"version":1,"id":1,"operation":"openPort","port":{"uplink":"a","addresses":[],"frames":1e999}}',
+    '{"version":2,"id":1,"operation":"openPort","port":{"uplink":"a","addresses":[],"frames":1e999}}',
     MALFORMED,
     'port.frames',
   ],
   ['frames for a pinned port', { ...openPinned, port: { ...openPinned.port, frames: 64 } }, MALFORMED, 'port.frames'],
   ['a pinned port without its card', { ...openPinned, port: { addresses: [] } }, MALFORMED, 'port.uplink'],
   ['a namespace in words', { ...openPinned, namespace: '/proc/1/ns/net' }, MALFORMED, 'namespace'],
-  ['a socket of no port', { version: 1, id: 1, operation: 'shareSocket' }, MALFORMED, 'port'],
-  ['a socket by its number', { version: 1, id: 1, operation: 'shareSocket', port: 1, socket: 7 }, MALFORMED, 'socket'],
+  ['a socket of no port', { version: 2, id: 1, operation: 'shareSocket' }, MALFORMED, 'port'],
+  ['a socket by its number', { version: 2, id: 1, operation: 'shareSocket', port: 1, socket: 7 }, MALFORMED, 'socket'],
   ['half of busyPoll', portWith({ busyPoll: { budget: 1 } }), MALFORMED, 'port.busyPoll.microseconds'],
   ['frames that gather for ever', portWith({ coalesceMicroseconds: 1001 }), MALFORMED, 'port.coalesceMicroseconds'],
   ['zeroCopy: true', portWith({ zeroCopy: true }), MALFORMED, 'port.zeroCopy'],
@@ -185,10 +185,10 @@ const badRequests: [title: string, message: unknown, code?: string, path?: strin
   ['a tower of lists', portWith({ name: nested(NESTING_LIMIT) }), MALFORMED],
   [
     'as many brackets as fit',
-    `{"version":1,"id":1,"operation":"status","x":${'['.repeat(32_000)}${']'.repeat(32_000)}}`,
+    `{"version":2,"id":1,"operation":"status","x":${'['.repeat(32_000)}${']'.repeat(32_000)}}`,
     MALFORMED,
   ],
-  ['as many braces as fit', `{"version":1,"x":${'{"a":'.repeat(9000)}1${'}'.repeat(9000)}}`, MALFORMED],
+  ['as many braces as fit', `{"version":2,"x":${'{"a":'.repeat(9000)}1${'}'.repeat(9000)}}`, MALFORMED],
 ]
 for (const [title, message, code = MALFORMED, path] of badRequests) {
   test(`a request with ${title} is refused with ${code}`, (t) => {
@@ -197,8 +197,8 @@ for (const [title, message, code = MALFORMED, path] of badRequests) {
     t.true(error.message.length <= 512)
     t.truthy(error.hint)
     t.deepEqual(
-      readReply(encode({ version: 1, id: null, error: toFailure(error) })),
-      { version: 1, id: null, error: toFailure(error) },
+      readReply(encode({ version: 2, id: null, error: toFailure(error) })),
+      { version: 2, id: null, error: toFailure(error) },
       'the refusal can be sent, and read at the other side',
     )
   })
@@ -213,26 +213,26 @@ test('bytes that are no UTF-8 are refused', (t) => {
 const error: Failure = { code: 'ERR_XSKNET_INTERNAL', message: 'a bug' }
 const badReplies: [title: string, message: unknown, code?: string][] = [
   ['no JSON', 'no'],
-  ['neither result nor error', { version: 1, id: 1 }],
-  ['both', { version: 1, id: 1, result: {}, error }],
-  ['an event and an id', { version: 1, id: 1, event: 'portLost', port: 1, error }],
-  ['a result for nobody', { version: 1, id: null, result: {} }],
-  ['no id', { version: 1, error }],
-  ['version 2', { version: 2, id: 1, result: {} }, 'ERR_XSKNET_PROTOCOL_VERSION'],
-  ['an unknown event', { version: 1, event: 'rain' }],
-  ['an event without its port', { version: 1, event: 'portLost', error }],
-  ['an event with more than it has', { version: 1, event: 'portLost', port: 1, uplink: 'eth0', error }],
-  ['an error that is a text', { version: 1, id: 1, error: 'no' }],
-  ['a code of somebody else', { version: 1, id: 1, error: { ...error, code: 'EPERM' } }],
-  ['an error without a message', { version: 1, id: 1, error: { ...error, message: '' } }],
-  ['a stack', { version: 1, id: 1, error: { ...error, stack: 'at …' } }],
-  ['a positive errno', { version: 1, id: 1, error: { ...error, cause: { message: 'no', errno: 16 } } }],
-  ['details in a list', { version: 1, id: 1, error: { ...error, details: [1] } }],
-  ['a tower in details', { version: 1, id: 1, error: { ...error, details: { tower: nested(NESTING_LIMIT - 2) } } }],
-  ['half a character in details', { version: 1, id: 1, error: { ...error, details: { of: ['\ud83d'] } } }],
+  ['neither result nor error', { version: 2, id: 1 }],
+  ['both', { version: 2, id: 1, result: {}, error }],
+  ['an event and an id', { version: 2, id: 1, event: 'portLost', port: 1, error }],
+  ['a result for nobody', { version: 2, id: null, result: {} }],
+  ['no id', { version: 2, error }],
+  ['version 3', { version: 3, id: 1, result: {} }, 'ERR_XSKNET_PROTOCOL_VERSION'],
+  ['an unknown event', { version: 2, event: 'rain' }],
+  ['an event without its port', { version: 2, event: 'portLost', error }],
+  ['an event with more than it has', { version: 2, event: 'portLost', port: 1, uplink: 'eth0', error }],
+  ['an error that is a text', { version: 2, id: 1, error: 'no' }],
+  ['a code of somebody else', { version: 2, id: 1, error: { ...error, code: 'EPERM' } }],
+  ['an error without a message', { version: 2, id: 1, error: { ...error, message: '' } }],
+  ['a stack', { version: 2, id: 1, error: { ...error, stack: 'at …' } }],
+  ['a positive errno', { version: 2, id: 1, error: { ...error, cause: { message: 'no', errno: 16 } } }],
+  ['details in a list', { version: 2, id: 1, error: { ...error, details: [1] } }],
+  ['a tower in details', { version: 2, id: 1, error: { ...error, details: { tower: nested(NESTING_LIMIT - 2) } } }],
+  ['half a character in details', { version: 2, id: 1, error: { ...error, details: { of: ['\ud83d'] } } }],
   [
     'an infinite number in details',
-    '{"version":1,"id":1,"error":{"code":"ERR_XSKNET_INTERNAL","message":"x","details":{"n":-1e999}}}',
+    '{"version":2,"id":1,"error":{"code":"ERR_XSKNET_INTERNAL","message":"x","details":{"n":-1e999}}}',
   ],
 ]
 for (const [title, message, code = MALFORMED] of badReplies) {
@@ -242,7 +242,7 @@ for (const [title, message, code = MALFORMED] of badReplies) {
 }
 
 test('details may stand in each other as deep as the limit says', (t) => {
-  const message = { version: 1, id: 1, error: { ...error, details: { tower: nested(NESTING_LIMIT - 3) } } }
+  const message = { version: 2, id: 1, error: { ...error, details: { tower: nested(NESTING_LIMIT - 3) } } }
   t.deepEqual(readReply(bytesOf(message)) as unknown, message)
 })
 
@@ -295,25 +295,25 @@ test('the release is that of the packages', (t) => {
 const versions: [title: string, reply: object, older: string, hint: string][] = [
   [
     'a newer daemon that says its release',
-    refusalOf(2, { release: '0.3.0' }),
+    refusalOf(3, { release: '0.3.0' }),
     'client',
     'Update the package xsknet to release 0.3.0 or a later one.',
   ],
   [
     'a newer daemon of a release that is none',
-    refusalOf(2, { release: 'new!' }),
+    refusalOf(3, { release: 'new!' }),
     'client',
     'Update the package xsknet to the release that the daemon is of.',
   ],
   [
     'a newer daemon that says nothing',
-    { version: 2, error: null },
+    { version: 3, error: null },
     'client',
     'Update the package xsknet to the release that the daemon is of.',
   ],
   [
     'an older daemon',
-    refusalOf(0, { release: '0.0.1' }),
+    refusalOf(1, { release: '0.0.1' }),
     'daemon',
     `Update the package xsknetd to release ${RELEASE} or a later one.`,
   ],
@@ -322,9 +322,9 @@ for (const [title, reply, older, hint] of versions) {
   test(`a client that reads ${title} is told that the ${older} is older, and what to update`, (t) => {
     const error = t.throws(() => readReply(bytesOf(reply)), { code: 'ERR_XSKNET_PROTOCOL_VERSION' }) as XsknetError
     const { version } = reply as { version: number }
-    t.regex(error.message, new RegExp(`^the daemon speaks version ${version} .* this client .* version 1: the ${older} is`))
+    t.regex(error.message, new RegExp(`^the daemon speaks version ${version} .* this client .* version 2: the ${older} is`))
     t.is(error.hint, hint)
-    t.deepEqual(error.details, { theirs: version, ours: 1, older, release: RELEASE })
+    t.deepEqual(error.details, { theirs: version, ours: 2, older, release: RELEASE })
   })
 }
 function refusalOf(version: number, details: object): object {
@@ -332,13 +332,13 @@ function refusalOf(version: number, details: object): object {
 }
 
 test('the id of a bad request is found where it can be', (t) => {
-  t.is(requestId(bytesOf({ version: 1, id: 7, operation: 'destroy' })), 7)
-  for (const message of ['{', '7', '{"version":1}', '{"version":1,"id":-1}', '{"version":2,"id":1}'])
+  t.is(requestId(bytesOf({ version: 2, id: 7, operation: 'destroy' })), 7)
+  for (const message of ['{', '7', '{"version":2}', '{"version":2,"id":-1}', '{"version":3,"id":1}'])
     t.is(requestId(bytesOf(message)), null)
 })
 
 test('a message that is too long is not sent', (t) => {
-  const client = (length: number): Request => ({ version: 1, id: 1, operation: 'hello', client: 'x'.repeat(length) })
+  const client = (length: number): Request => ({ version: 2, id: 1, operation: 'hello', client: 'x'.repeat(length) })
   const frame = encode(client(0)).length
   t.is(encode(client(MESSAGE_LIMIT - frame)).length, MESSAGE_LIMIT)
   t.throws(() => encode(client(MESSAGE_LIMIT - frame + 1)), { code: 'ERR_XSKNET_MESSAGE_TOO_LONG', message: /65537 bytes/ })
@@ -347,7 +347,7 @@ test('a message that is too long is not sent', (t) => {
 test('an error arrives as it was, with its hint, details and cause', (t) => {
   const cause = Object.assign(new Error('bind: Device or resource busy'), { errno: -16, code: 'EBUSY', syscall: 'bind' })
   const before = new XsknetError('ERR_XSKNET_SOCKET_REFUSED', 'no socket', { hint: 'retry', details: { queue: 0 }, cause })
-  const { error } = readReply(encode({ version: 1, id: 1, error: toFailure(before) })) as { error: Failure }
+  const { error } = readReply(encode({ version: 2, id: 1, error: toFailure(before) })) as { error: Failure }
   const after = fromFailure(error)
   t.deepEqual([after.code, after.message, after.hint, after.details], [before.code, 'no socket', 'retry', { queue: 0 }])
   t.like(after.cause, { message: 'bind: Device or resource busy', errno: -16, code: 'EBUSY', syscall: 'bind' })
@@ -378,7 +378,7 @@ const awkward: [title: string, error: XsknetError][] = [
 ]
 for (const [title, error] of awkward) {
   test(`an error with ${title} can be sent and read`, (t) => {
-    const reply = readReply(encode({ version: 1, id: 1, error: toFailure(error) })) as Extract<Answer, { error: unknown }>
+    const reply = readReply(encode({ version: 2, id: 1, error: toFailure(error) })) as Extract<Answer, { error: unknown }>
     t.is(fromFailure(reply.error).code, error.code)
   })
 }

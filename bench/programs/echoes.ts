@@ -64,7 +64,7 @@ export async function ask(port: Port, { to, count }: Questions): Promise<Answers
       const datagram = udp(frame)
       if (datagram?.sourcePort !== to.port) continue
       const ended = performance.now()
-      if (!datagram.checksumOk || frame.uint32(datagram.payloadOffset - frame.offset) !== times.length) wrong++
+      if (!datagram.checksumOk || frame.uint32(datagram.payloadOffset) !== times.length) wrong++
       times.push((ended - began) * 1000)
       if (times.length === count) break loop
       question()

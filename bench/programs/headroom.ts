@@ -29,7 +29,7 @@ serve({
     const { Loopback } = createRequire(import.meta.url)(binding) as {
       Loopback: new (packet: Uint8Array, slots: number) => Loopback
     }
-    const { Queue } = (await import(pathToFileURL(`${packages}/xsknet/dist/queue.js`).href)) as { Queue: NewQueue }
+    const { Queue } = (await import(pathToFileURL(`${packages}/xsknet/dist/queue/queue.js`).href)) as { Queue: NewQueue }
     loopback = new Loopback(Buffer.from(packet, 'hex'), slots)
     const owner = { lost() {}, starved() {} }
     const queue = new Queue(loopback.socket(), { name: 'loopback', uplink: 'memory', mtu: 1500 }, 0, owner, {

@@ -22,7 +22,7 @@ export class Rings {
 /** Gives back what was read before, and reads what is there, a batch at most. Says how many frames it is. */
 export function readBatch({ queue, batch, view }: Rings, seen: Seen, port: number): number {
   const { descriptors } = batch
-  const received = queue.renew(batch)
+  const received = queue.recycleAndReceive(batch)
   for (let i = 0; i < 2 * received; i += 2) parse(seen, view, descriptors[i] as number, descriptors[i + 1] as number, port)
   return received
 }
@@ -46,7 +46,7 @@ export function asleep({ queue, batch, view }: Rings, order: Order): Result {
   const watch = new Watch(order)
   const { seen } = watch
   while (!watch.isOver(seen.frames)) {
-    const received = queue.renew(batch, 100_000)
+    const received = queue.recycleAndReceive(batch, 100_000)
     if (received === 0) watch.foundNothing()
     else if (!watch.hasBegun) watch.begin()
     for (let i = 0; i < 2 * received; i += 2) parse(seen, view, descriptors[i] as number, descriptors[i + 1] as number, port)

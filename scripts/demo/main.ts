@@ -4,7 +4,7 @@
 //
 // `npm start -- --help` tells the options.
 import { readlinkSync } from 'node:fs'
-import type { PortInfo, PortStats, Tried, UplinkInfo } from 'xsknet'
+import type { Attempt, PortInfo, PortStats, UplinkInfo } from 'xsknet'
 import { Client, rightsOf } from '../../__test__/helpers/client.js'
 import { Daemon, NOBODY } from '../../__test__/helpers/daemon.js'
 import { CARD, FAR, HOST, Lab, portAddresses, portPrefixes, REMOTE } from '../../__test__/helpers/lab.js'
@@ -131,10 +131,10 @@ async function introduce(lab: Lab, daemon: Daemon, third: PortInfo, { ports }: S
   )
   for (const { name, mac, addresses } of ports) report.line(`port ${name.padEnd(6)} ${mac}  ${addresses.join('  ')}`)
   report.line('tried on the way:')
-  for (const step of [...uplinks.flatMap((uplink) => uplink.tried), ...third.tried]) report.line(`  ${tried(step)}`)
+  for (const step of [...uplinks.flatMap((uplink) => uplink.attempts), ...third.attempts]) report.line(`  ${tried(step)}`)
 }
 
-function tried({ hook, step, code, why }: Tried): string {
+function tried({ hook, step, code, why }: Attempt): string {
   return `${hook} ${step}: ${code === null ? '' : `${code}, `}${why}`
 }
 
@@ -221,8 +221,8 @@ async function account(
         uplinkSums(statistics, ofPorts, far).map((sum) => ({ whose: uplink, ...sum })),
       ),
     ]
-    const homes = clients.map(({ census }, n) => ({ name: NAMES[n] ?? '', census, home: census.home + census.fill }))
-    const rest = sums.every(({ left, right }) => left === right) && homes.every(({ home, census }) => home === census.total)
+    const homes = clients.map(({ chunks }, n) => ({ name: NAMES[n] ?? '', chunks, home: chunks.free + chunks.fill }))
+    const rest = sums.every(({ left, right }) => left === right) && homes.every(({ home, chunks }) => home === chunks.total)
     return { sums, homes, rest }
   }
   const deadline = performance.now() + REST
@@ -232,9 +232,9 @@ async function account(
   for (const { whose, what, left, right } of seen.sums) {
     report.tell(left === right, `${whose.padEnd(6)} ${what.padEnd(22)} ${thousands(left).padStart(12)} = ${thousands(right)}`)
   }
-  for (const { name, census, home } of seen.homes) {
-    const where = `${census.home} free, ${census.fill} lent to reception`
-    report.tell(home === census.total, `${name.padEnd(6)} ${home} of ${census.total} frames at home: ${where}`)
+  for (const { name, chunks, home } of seen.homes) {
+    const where = `${chunks.free} free, ${chunks.fill} lent to reception`
+    report.tell(home === chunks.total, `${name.padEnd(6)} ${home} of ${chunks.total} frames at home: ${where}`)
   }
 }
 

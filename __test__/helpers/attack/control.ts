@@ -19,14 +19,14 @@ const BUSY = 0.75
 /** Lines of the log that those without a grant may cause during one variant, whatever their number. */
 const LINES = 128
 
-const UPLINKS = JSON.stringify({ version: 1, id: 2, operation: 'uplinks' })
+const UPLINKS = JSON.stringify({ version: 2, id: 2, operation: 'uplinks' })
 const PINNED = JSON.stringify({
-  version: 1,
+  version: 2,
   id: 2,
   operation: 'openPinnedPort',
   port: { uplink: CARD, addresses: ['192.0.2.12'] },
 })
-const HELLO = JSON.stringify({ version: 1, id: 1, operation: 'hello', client: 'attacker' })
+const HELLO = JSON.stringify({ version: 2, id: 1, operation: 'hello', client: 'attacker' })
 
 /** What the daemon has and how root fares, sampled while something goes on. */
 class Watch {
@@ -180,7 +180,7 @@ const manyDescriptors = watched(
 function large(random: Random, id: number): string {
   // What a newer client may ask for does not end the connection.
   const operation = random.pick(['later', 'later', 'later', 'uplinks'])
-  const envelope = (rest: object) => JSON.stringify({ version: 1, id, operation, ...rest })
+  const envelope = (rest: object) => JSON.stringify({ version: 2, id, operation, ...rest })
   // Some cost fifty times as much to read as others.
   const shapes = [
     () => envelope({ x: Array.from({ length: 2900 }, () => [[[[[[[[[[]]]]]]]]]]) }),
@@ -193,7 +193,7 @@ function large(random: Random, id: number): string {
     () => envelope({}).padEnd(64_000, ' '),
     () => {
       const addresses = Array.from({ length: 4000 }, () => '192.0.2.12')
-      return JSON.stringify({ version: 1, id, operation: 'openPort', port: { uplink: CARD, addresses } })
+      return JSON.stringify({ version: 2, id, operation: 'openPort', port: { uplink: CARD, addresses } })
     },
   ]
   return random.pick(random.chance(0.5) ? shapes.slice(0, 3) : shapes)()
@@ -227,7 +227,7 @@ const restlessConnections = watched(
     const [what, messages, each] = random.pick([
       ['hang up at once', [], 0],
       ['never say hello', [], 1],
-      ['send half a message', ['{"version":1,"id":1,"oper'], 1],
+      ['send half a message', ['{"version":2,"id":1,"oper'], 1],
       ['send a byte at a time', [...HELLO], 1_000_000],
       ['say hello and hang up', [HELLO], 1],
       ['ask without end', [HELLO, ...Array.from({ length: 199 }, () => UPLINKS)], 1_000_000],

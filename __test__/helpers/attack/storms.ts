@@ -63,6 +63,6 @@ export const storms: Attack = {
 
 /** Waits until the kernel has sent what was queued. */
 async function settled(client: Client): Promise<void> {
-  const left = async () => (await client.ask<{ census: { tx: number } }>({ do: 'stats' })).census.tx
+  const left = async () => (await client.ask<{ chunks: { tx: number } }>({ do: 'stats' })).chunks.tx
   for (const deadline = performance.now() + 2000; (await left()) > 0 && performance.now() < deadline; );
 }

@@ -280,10 +280,10 @@ class Life {
     await within('sent', Promise.allSettled(this.#sends))
     let left = ''
     await until('at home', async () => {
-      const { census } = await this.#port.stats()
-      const { home, held, fill, tx, total } = census
-      left = JSON.stringify(census)
-      return held === 0 && tx === 0 && home + fill === total
+      const { chunks } = await this.#port.stats()
+      const { free, held, fill, tx, total } = chunks
+      left = JSON.stringify(chunks)
+      return held === 0 && tx === 0 && free + fill === total
     }).catch((error: Error) => {
       throw new Fault(`${error.message}: ${left}`)
     })

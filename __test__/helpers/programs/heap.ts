@@ -87,7 +87,7 @@ function readDescriptors(frames: number, stretches: number): Omit<Stretches, 'co
     const before = heapUsed()
     const end = (n + 1) * frames
     while (read < end) {
-      const received = queue.renew(batch)
+      const received = queue.recycleAndReceive(batch)
       for (let i = 0; i < received; i++) {
         const at = descriptors[2 * i] as number
         // Ethernet's type, and the number at its place behind IPv4 and UDP.

@@ -133,7 +133,7 @@ export async function misuseDescriptors(port: Port, random: Random, rounds: numb
   }
   queue.kick()
   // What went astray meanwhile: every chunk that is held by nobody else comes home.
-  const frameSize = size / queue.stats().census.total
+  const frameSize = size / queue.stats().chunks.total
   for (let chunk = 0; chunk < size / frameSize; chunk++) {
     batch.descriptors.set([chunk * frameSize, 0], 2 * batch.length++)
     if (batch.length === batch.capacity) queue.recycle(batch)

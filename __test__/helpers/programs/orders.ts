@@ -97,7 +97,7 @@ export async function open({ as = 'port', ...order }: Opening, how: (options: Po
   const { id, do: _, ...options } = order
   const port = await how(options, net)
   port.on('lost', ({ code, message, details }) => say('lost', { port: as, code, message, details }))
-  port.on('alone', () => say('alone', { port: as }))
+  port.on('detached', () => say('detached', { port: as }))
   port.on('starved', () => say('starved', { port: as }))
   held.set(as, {
     port,

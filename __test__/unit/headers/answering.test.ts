@@ -243,7 +243,7 @@ for (const [name, answer, bytes] of unanswered) {
 
 const echo: Answer = icmp.echo
 const answerUdp: Answer = (packet, station) => udp(packet) !== undefined && udp.answer(packet, station, 31)
-const turnUdp: Answer = (packet) => udp(packet) !== undefined && udp.turn(packet, 31)
+const replyUdp: Answer = (packet) => udp(packet) !== undefined && udp.reply(packet, 31)
 
 /** Frames that say to come from what cannot have sent them; the sender stands in the frame, in the IP header, or in ARP. */
 const groupMacs = ['ff:ff:ff:ff:ff:ff', '01:00:5e:00:00:01', '33:33:00:00:00:01', '03:00:00:00:00:14']
@@ -285,18 +285,18 @@ const forged: [what: string, answers: Answer[], bytes: Buffer][] = [
         [ndp.answer],
         p.solicitation({ source: p.UNSPECIFIED, options: Buffer.alloc(0) }, { from }),
       ],
-      [`a datagram from the MAC ${text}`, [answerUdp, turnUdp], p.udp4({}, { from })],
-      [`an IPv6 datagram from the MAC ${text}`, [answerUdp, turnUdp], p.udp6({}, { from })],
-      [`a datagram to the MAC ${text}`, [answerUdp, turnUdp], p.udp4({}, { to: from })],
-      [`an IPv6 datagram to the MAC ${text}`, [answerUdp, turnUdp], p.udp6({}, { to: from })],
+      [`a datagram from the MAC ${text}`, [answerUdp, replyUdp], p.udp4({}, { from })],
+      [`an IPv6 datagram from the MAC ${text}`, [answerUdp, replyUdp], p.udp6({}, { from })],
+      [`a datagram to the MAC ${text}`, [answerUdp, replyUdp], p.udp4({}, { to: from })],
+      [`an IPv6 datagram to the MAC ${text}`, [answerUdp, replyUdp], p.udp6({}, { to: from })],
     ]
   }),
   ...['0.0.0.0', ...noSenders4].flatMap((text): [string, Answer[], Buffer][] => {
     const source = p.ip4Address(text)
     return [
       [`an echo request from ${text}`, [echo], p.echoRequest4({ source })],
-      [`a datagram from ${text}`, [answerUdp, turnUdp], p.udp4({ source })],
-      [`a datagram to ${text}`, [answerUdp, turnUdp], p.udp4({ destination: source })],
+      [`a datagram from ${text}`, [answerUdp, replyUdp], p.udp4({ source })],
+      [`a datagram to ${text}`, [answerUdp, replyUdp], p.udp4({ destination: source })],
     ]
   }),
   ...[...noSenders4, ...ownOrBroadcast4].map((text): [string, Answer[], Buffer] => {
@@ -315,8 +315,8 @@ const forged: [what: string, answers: Answer[], bytes: Buffer][] = [
     return [
       ofNoDuplicate,
       [`an echo request from ${text}`, [echo], p.echoRequest6({ source })],
-      [`a datagram from ${text}`, [answerUdp, turnUdp], p.udp6({ source })],
-      [`a datagram to ${text}`, [answerUdp, turnUdp], p.udp6({ destination: source })],
+      [`a datagram from ${text}`, [answerUdp, replyUdp], p.udp6({ source })],
+      [`a datagram to ${text}`, [answerUdp, replyUdp], p.udp6({ destination: source })],
     ]
   }),
   ...own6.flatMap((text): [string, Answer[], Buffer][] => {
@@ -331,9 +331,9 @@ const forged: [what: string, answers: Answer[], bytes: Buffer][] = [
   ['an echo request from the own MAC', [echo], p.echoRequest4({}, { from: p.OWN_MAC })],
   ['an IPv6 echo request from the own MAC', [echo], p.echoRequest6({}, { from: p.OWN_MAC })],
   ['a solicitation of the own MAC', [ndp.answer], p.solicitation({ options: Buffer.concat([p.hex('01 01'), p.OWN_MAC]) })],
-  ['a datagram from the own MAC', [answerUdp, turnUdp], p.udp4({}, { from: p.OWN_MAC })],
-  ['a datagram from its own receiver', [answerUdp, turnUdp], p.udp4({ source: p.OWN4 })],
-  ['an IPv6 datagram from its own receiver', [answerUdp, turnUdp], p.udp6({ source: p.OWN6 })],
+  ['a datagram from the own MAC', [answerUdp, replyUdp], p.udp4({}, { from: p.OWN_MAC })],
+  ['a datagram from its own receiver', [answerUdp, replyUdp], p.udp4({ source: p.OWN4 })],
+  ['an IPv6 datagram from its own receiver', [answerUdp, replyUdp], p.udp6({ source: p.OWN6 })],
   ['a datagram to another MAC', [answerUdp], p.udp4({}, { to: strangerMac })],
   ['a datagram to another address', [answerUdp], p.udp4({ destination: stranger4 })],
   ['an IPv6 datagram to another address', [answerUdp], p.udp6({ destination: stranger6 })],
@@ -360,11 +360,11 @@ for (const [version, datagram] of [
   [4, p.udp4],
   [6, p.udp6],
 ] as const) {
-  test(`a client's datagram is answered over IPv${version} as it is turned`, (t) => {
+  test(`a client's datagram is answered over IPv${version} as udp.reply does`, (t) => {
     for (const sourcePort of [1024, 40_000, 65_535]) {
       const [answered, turned] = [p.held(datagram({ sourcePort })), p.held(datagram({ sourcePort }))]
       t.true(udp.answer(answered, p.STATION, 20))
-      t.true(udp.turn(turned, 20))
+      t.true(udp.reply(turned, 20))
       t.deepEqual(answered.bytes, turned.bytes)
       t.like(udp(answered), { sourcePort: 53, destinationPort: sourcePort, checksumOk: true, payloadLength: 20 })
     }

@@ -11,14 +11,14 @@ for (const [version, query] of [
   [4, p.udp4],
   [6, p.udp6],
 ] as const) {
-  test(`udp.turn sends a datagram back over IPv${version}, with a payload of any length`, (t) => {
+  test(`udp.reply sends a datagram back over IPv${version}, with a payload of any length`, (t) => {
     const lengths = [0, 1, 2, 30, 31, 32, 500, 1400]
     for (const asked of lengths) {
       for (const answered of lengths) {
         const packet = p.held(query({ payload: p.payloadOf(asked) }, { tags: p.VLAN_42_AND_7 }))
         const offset = p.some(udp(packet)).payloadOffset
-        packet.memory.set(p.payloadOf(answered), offset)
-        udp.turn(packet, answered)
+        packet.memory.set(p.payloadOf(answered), packet.offset + offset)
+        udp.reply(packet, answered)
         const reply = p.some(udp(packet))
         t.like(reply, {
           sourcePort: 53,
@@ -28,29 +28,29 @@ for (const [version, query] of [
           checksumOk: true,
         })
         t.like(ethernet(packet), { destination: peerMac, source: parseMac('02:00:00:00:00:0a'), vlan: 42, tags: 2 })
-        t.is(packet.length, offset - packet.offset + answered)
+        t.is(packet.length, offset + answered)
         t.deepEqual(packet.bytes.subarray(-answered || packet.length), p.payloadOf(answered))
         t.true(packet.marginsAreWhole)
       }
     }
   })
 
-  test(`udp.turn twice over IPv${version} asks again`, (t) => {
+  test(`udp.reply twice over IPv${version} asks again`, (t) => {
     const packet = p.held(query({ padding: 6 }))
-    udp.turn(packet, 31)
+    udp.reply(packet, 31)
     t.like(ipv4(packet) ?? ipv6(packet), version === 4 ? { ttl: 64 } : { hopLimit: 64, flowLabel: 0 })
-    udp.turn(packet, 31)
+    udp.reply(packet, 31)
     // Hops, ECN and the flow label are not as they were.
     const again = p.held(query())
     t.deepEqual(packet.bytes.subarray(0, 14), again.bytes.subarray(0, 14))
     t.deepEqual(packet.bytes.subarray(version === 4 ? 26 : 22), again.bytes.subarray(version === 4 ? 26 : 22))
   })
 
-  test(`udp.turn over IPv${version} writes a checksum of zero as its other name`, (t) => {
+  test(`udp.reply over IPv${version} writes a checksum of zero as its other name`, (t) => {
     let zeros = 0
     for (let word = 0; word < 0x1_0000; word++) {
       const packet = p.held(query({ payload: p.u16(word) }), { capacity: 80 })
-      udp.turn(packet, 2)
+      udp.reply(packet, 2)
       const stored = packet.bytes.readUInt16BE(packet.length - 4)
       if (stored === 0xffff) zeros++
       if (stored === 0 || !p.some(udp(packet)).checksumOk) t.fail(`word ${word}`)
@@ -59,37 +59,37 @@ for (const [version, query] of [
     t.is(zeros, 1)
   })
 
-  test(`udp.turn over IPv${version} refuses more than the packet or a datagram holds, and leaves the packet`, (t) => {
+  test(`udp.reply over IPv${version} refuses more than the packet or a datagram holds, and leaves the packet`, (t) => {
     const bytes = query()
     const headers = bytes.length - 31
     const packet = p.held(bytes, { capacity: headers + 100 })
-    const error = t.throws(() => udp.turn(packet, 101), { code: 'ERR_XSKNET_FRAME_TOO_LONG' })
+    const error = t.throws(() => udp.reply(packet, 101), { code: 'ERR_XSKNET_FRAME_TOO_LONG' })
     t.deepEqual((error as Error & { details: unknown }).details, { length: headers + 101, capacity: headers + 100 })
     for (const length of [-1, 0.5, Number.NaN, 65_528]) {
-      t.throws(() => udp.turn(packet, length), { instanceOf: RangeError, code: 'ERR_OUT_OF_RANGE' })
+      t.throws(() => udp.reply(packet, length), { instanceOf: RangeError, code: 'ERR_OUT_OF_RANGE' })
     }
     t.deepEqual(packet.bytes, bytes)
-    udp.turn(packet, 100)
+    udp.reply(packet, 100)
     t.is(packet.length, headers + 100)
   })
 }
 
-test('udp.turn leaves IP options and extension headers out, and the payload moves', (t) => {
+test('udp.reply leaves IP options and extension headers out, and the payload moves', (t) => {
   for (const bytes of [p.udp4({ options: p.hex('94040000') }), p.udp6({ extensions: [p.HOP_BY_HOP, p.DESTINATION_OPTIONS] })]) {
     const packet = p.held(bytes)
     const before = p.some(udp(packet)).payloadOffset
-    packet.memory.set(p.payloadOf(60), before)
-    udp.turn(packet, 60)
+    packet.memory.set(p.payloadOf(60), packet.offset + before)
+    udp.reply(packet, 60)
     t.like(udp(packet), { sourcePort: 53, payloadLength: 60, checksumOk: true })
     t.true(p.some(udp(packet)).payloadOffset < before)
     t.deepEqual(packet.bytes.subarray(-60), p.payloadOf(60))
   }
 })
 
-test('udp.turn refuses what is no datagram', (t) => {
+test('udp.reply refuses what is no datagram', (t) => {
   for (const bytes of [p.arpFrame(), p.echoRequest4(), p.udp4({ flags: 0x2000 }), p.udp4().subarray(0, 60)]) {
     const packet = p.held(bytes)
-    const error = t.throws(() => udp.turn(packet, 1), { instanceOf: TypeError, code: 'ERR_INVALID_ARG_VALUE' })
+    const error = t.throws(() => udp.reply(packet, 1), { instanceOf: TypeError, code: 'ERR_INVALID_ARG_VALUE' })
     t.true(error.message.includes(`${bytes.length} bytes`))
     t.deepEqual(packet.bytes, bytes)
   }
@@ -243,7 +243,7 @@ test('what does not fit is refused before anything is written beyond the packet'
 test('headers are written one behind the other, for protocols of your own', (t) => {
   const over4 = empty()
   const ip4 = ethernet.write(over4, { destination: peerMac, source: 2, vlan: 42, etherType: 0x0800 })
-  t.is(ip4, over4.offset + 18)
+  t.is(ip4, 18)
   const body4 = ipv4.write(
     over4,
     ip4,
@@ -254,7 +254,7 @@ test('headers are written one behind the other, for protocols of your own', (t) 
 
   const over6 = empty()
   const ip6 = ethernet.write(over6, { destination: peerMac, source: 2, etherType: 0x86dd })
-  t.is(ip6, over6.offset + 14)
+  t.is(ip6, 14)
   const fields = { source: parseIpv6('2001:db8::10'), destination: parseIpv6('2001:db8::20'), protocol: 253 }
   const body6 = ipv6.write(over6, ip6, fields, 10)
   t.like(ipv6(over6), { protocol: 253, hopLimit: 64, payloadOffset: body6, payloadLength: 10, trafficClass: 0, flowLabel: 0 })

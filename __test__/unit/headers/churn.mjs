@@ -1,4 +1,4 @@
-// Run with --expose-gc: reads, answers and turns packets, and prints how far the heap grew meanwhile.
+// Run with --expose-gc: reads and answers packets, and prints how far the heap grew meanwhile.
 // Usage: churn.mjs <packets> <hexadecimal packet>...
 
 import { arp, checksum, icmp, ndp, parseIpv4, parseIpv6, udp } from 'xsknet/headers'
@@ -9,7 +9,7 @@ const station = { info: { mac: '02:00:00:00:00:0a', addresses: ['192.0.2.10/24',
 const frame = { memory: new Uint8Array(1 << 20), offset: 4096 + 256, length: 0, capacity: 1792 }
 const stranger4 = parseIpv4('192.0.2.99')
 const stranger6 = parseIpv6('2001:db8::63')
-const seen = { answered: 0, turned: 0, sum: 0 }
+const seen = { answered: 0, replied: 0, sum: 0 }
 
 function round(rounds) {
   for (let i = 0; i < rounds; i++) {
@@ -24,8 +24,8 @@ function round(rounds) {
       const query = udp(frame)
       if (query === undefined || query.destinationPort !== 53 || !query.checksumOk) continue
       if (query.isFrom(stranger4) || query.isTo(stranger6)) continue
-      seen.sum = (seen.sum + checksum(frame.memory, query.payloadOffset, query.payloadLength)) | 0
-      if (udp.answer(frame, station, query.payloadLength)) seen.turned++
+      seen.sum = (seen.sum + checksum(frame.memory, frame.offset + query.payloadOffset, query.payloadLength)) | 0
+      if (udp.answer(frame, station, query.payloadLength)) seen.replied++
     }
   }
 }

@@ -51,10 +51,10 @@ test('100,000 hostile packets: nothing throws, nothing outside is written, and w
       t.fail(`changed without an answer: ${before.toString('hex')}`)
     } else if (udp(packet)) {
       const length = random() % 20
-      const turned = random() % 2 === 0 ? udp.turn(packet, length) : udp.answer(packet, station, length)
+      const turned = random() % 2 === 0 ? udp.reply(packet, length) : udp.answer(packet, station, length)
       if (turned) {
         seen.turned++
-        if (udp(packet)?.checksumOk !== true) t.fail(`a broken turn of ${before.toString('hex')}`)
+        if (udp(packet)?.checksumOk !== true) t.fail(`a broken reply to ${before.toString('hex')}`)
       } else if (!packet.bytes.equals(before)) {
         t.fail(`changed and not turned: ${before.toString('hex')}`)
       }

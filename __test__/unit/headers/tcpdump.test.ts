@@ -39,8 +39,8 @@ function answered(
 }
 function turned(name: string, length: number, bytes: (link: object) => Buffer, ...words: string[]) {
   const turn = (packet: p.Held) => {
-    packet.memory.set(p.payloadOf(length), p.some(udp(packet)).payloadOffset)
-    udp.turn(packet, length)
+    packet.memory.set(p.payloadOf(length), packet.offset + p.some(udp(packet)).payloadOffset)
+    udp.reply(packet, length)
   }
   made.push([name, turn, ({ info }) => bytes({ tags: info.vlan === null ? [] : p.VLAN_42_AND_7 }), words])
 }
@@ -84,20 +84,20 @@ answered(
 for (const length of [0, 1, 31, 600]) {
   const ports = `[udp sum ok] UDP, length ${length}`
   turned(
-    `udp.turn with ${length} bytes`,
+    `udp.reply with ${length} bytes`,
     length,
     (on) => p.udp4({ destinationPort: 5000 }, on),
     '192.0.2.10.5000 > 192.0.2.20.40000',
     ports,
   )
   turned(
-    `udp.turn with ${length} bytes and options`,
+    `udp.reply with ${length} bytes and options`,
     length,
     (on) => p.udp4({ destinationPort: 5000, options: p.hex('94040000') }, on),
     ports,
   )
   turned(
-    `udp.turn with ${length} bytes over IPv6`,
+    `udp.reply with ${length} bytes over IPv6`,
     length,
     (on) => p.udp6({ destinationPort: 5000 }, on),
     '2001:db8::10.5000 > 2001:db8::20.40000',

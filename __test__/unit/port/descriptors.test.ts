@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
-import type { Batch } from '../../../packages/xsknet/src/batch.js'
-import type { DescriptorBatch } from '../../../packages/xsknet/src/descriptors.js'
-import type { KeptFrame } from '../../../packages/xsknet/src/frame.js'
+import type { Batch } from '../../../packages/xsknet/src/frames/batch.js'
+import type { DescriptorBatch } from '../../../packages/xsknet/src/frames/descriptors.js'
+import type { KeptFrame } from '../../../packages/xsknet/src/frames/frame.js'
 import { frame, port, Socket } from './socket.js'
 
 const ended = { code: 'ERR_XSKNET_LEASE_ENDED' }
@@ -56,9 +56,9 @@ test('how long a thread may sleep for a frame is passed on, once, and what is no
   t.is(socket.slept, 1_000_000)
   queue.receive(batch)
   t.is(socket.slept, 0)
-  queue.renew(batch, 20)
+  queue.recycleAndReceive(batch, 20)
   t.is(socket.slept, 20)
-  for (const call of [queue.receive, queue.renew]) {
+  for (const call of [queue.receive, queue.recycleAndReceive]) {
     for (const time of [-1, 0.5, 1_000_001, Number.NaN]) t.throws(() => call.call(queue, batch, time), outside)
     t.throws(() => call.call(queue, batch, '1' as never), { code: 'ERR_INVALID_ARG_TYPE' })
   }
@@ -68,14 +68,14 @@ test('what is renewed goes back, and what arrived stands in its place', (t) => {
   const { socket, queue } = opened(t)
   const batch = queue.batch(4)
   socket.arrive(frame(1), frame(2), frame(3))
-  t.is(queue.renew(batch), 3)
+  t.is(queue.recycleAndReceive(batch), 3)
   socket.arrive(frame(4))
-  t.deepEqual([queue.renew(batch), batch.length, frameOf(batch, 0), socket.held], [1, 1, [4, 60], 1])
-  t.deepEqual([queue.renew(batch), batch.length, socket.held], [0, 0, 0])
+  t.deepEqual([queue.recycleAndReceive(batch), batch.length, frameOf(batch, 0), socket.held], [1, 1, [4, 60], 1])
+  t.deepEqual([queue.recycleAndReceive(batch), batch.length, socket.held], [0, 0, 0])
   socket.arrive(frame(5))
   queue.receive(batch)
   socket.failure = { code: 'ERR_XSKNET_RING_BROKEN', message: 'RX' }
-  t.throws(() => queue.renew(batch), { code: 'ERR_XSKNET_RING_BROKEN' })
+  t.throws(() => queue.recycleAndReceive(batch), { code: 'ERR_XSKNET_RING_BROKEN' })
   t.is(batch.length, 0)
 })
 
@@ -120,7 +120,7 @@ test('when the port ends, batches are empty, their frames are given back, and ca
   socket.arrive(frame(1), frame(2))
   queue.receive(batch)
   await one.close()
-  t.deepEqual([batch.length, socket.held, socket.home], [0, 0, 32])
+  t.deepEqual([batch.length, socket.held, socket.free], [0, 0, 32])
   t.throws(() => queue.receive(batch), { code: 'ERR_XSKNET_PORT_CLOSED' })
   t.throws(() => queue.batch(4), { code: 'ERR_XSKNET_PORT_CLOSED' })
 })
@@ -132,7 +132,7 @@ test('a kept frame outlives its lease until it is sent or dropped, and counts me
   const second = batch.at(2).keep() as KeptFrame
   t.is(second.keep(), second)
   await reader.return?.()
-  t.deepEqual([socket.held, (await one.stats()).census.kept], [2, 2])
+  t.deepEqual([socket.held, (await one.stats()).chunks.kept], [2, 2])
   t.deepEqual([kept.length, kept.uint8(0), second.uint8(59)], [60, 2, 3])
   kept.length = 30
   t.true(kept.send())
@@ -144,7 +144,7 @@ test('a kept frame outlives its lease until it is sent or dropped, and counts me
   one.trySend(frame(9))
   await null
   await one.batches().return?.()
-  t.is((await one.stats()).census.kept, 0)
+  t.is((await one.stats()).chunks.kept, 0)
 })
 
 test('no more frames are kept than may be, and those that are forgotten end with the port', async (t) => {

@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
-import type { Batch } from '../../../packages/xsknet/src/batch.js'
-import type { Frame } from '../../../packages/xsknet/src/frame.js'
+import type { Batch } from '../../../packages/xsknet/src/frames/batch.js'
+import type { Frame } from '../../../packages/xsknet/src/frames/frame.js'
 import { frame, port, Socket } from './socket.js'
 
 const ended = { code: 'ERR_XSKNET_LEASE_ENDED' }
@@ -73,7 +73,7 @@ test('the frame moves: at() and the loop return one object, allocate() another',
   for (const index of [3, -1, 0.5]) t.throws(() => batch.at(index), outside)
 })
 
-test('frames leave in the order of send(), the rest goes home, and nothing is held when the lease ends', async (t) => {
+test('frames leave in the order of send(), the rest is reclaimed, and nothing is held when the lease ends', async (t) => {
   const { batch, reader, socket } = await lease(t, [frame(1), frame(2), frame(3), frame(4)])
   t.true(batch.at(3).send())
   const reply = batch.allocate() as Frame
@@ -93,7 +93,7 @@ test('frames leave in the order of send(), the rest goes home, and nothing is he
     [9, 61],
     [1, 30],
   ])
-  t.deepEqual([socket.held, socket.home], [0, 32])
+  t.deepEqual([socket.held, socket.free], [0, 32])
 })
 
 test('flush() lets frames leave in the middle of a lease', async (t) => {
@@ -215,7 +215,7 @@ test('allocate() fetches frames by the batch and ends with undefined when no chu
   t.is(fresh, 31)
   t.is(socket.calls.filter((call) => call === 'allocate').length, 3)
   await reader.return?.()
-  t.is(socket.home, 32)
+  t.is(socket.free, 32)
 })
 
 test('a packet costs no call', async (t) => {

@@ -3,10 +3,10 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import test from 'ava'
-import type { Batch } from '../../../packages/xsknet/src/batch.js'
 import { XsknetError } from '../../../packages/xsknet/src/errors.js'
-import type { Frame } from '../../../packages/xsknet/src/frame.js'
-import { news, type Port } from '../../../packages/xsknet/src/port.js'
+import type { Batch } from '../../../packages/xsknet/src/frames/batch.js'
+import type { Frame } from '../../../packages/xsknet/src/frames/frame.js'
+import { news, type Port } from '../../../packages/xsknet/src/port/port.js'
 import { frame, port, Socket } from './socket.js'
 
 const closed = { code: 'ERR_XSKNET_PORT_CLOSED' }
@@ -412,9 +412,9 @@ test('a port whose daemon is gone goes on, and looks after its device itself', a
   const socket = new Socket()
   const one = port(socket)
   let times = 0
-  one.on('alone', () => times++)
-  one[news].alone()
-  one[news].alone()
+  one.on('detached', () => times++)
+  one[news].detached()
+  one[news].detached()
   t.is(times, 1)
   const loop = read(one)
   socket.arrive(frame(1))

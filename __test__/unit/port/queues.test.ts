@@ -1,11 +1,11 @@
 import { once } from 'node:events'
 import { setImmediate as turn } from 'node:timers/promises'
 import test from 'ava'
-import { adoptQueue } from '../../../packages/xsknet/src/adopt-queue.js'
+import { toFailure } from '../../../packages/xsknet/src/connection/protocol.js'
 import { XsknetError } from '../../../packages/xsknet/src/errors.js'
-import type { KeptFrame } from '../../../packages/xsknet/src/frame.js'
-import { news, type Port } from '../../../packages/xsknet/src/port.js'
-import { toFailure } from '../../../packages/xsknet/src/protocol.js'
+import type { KeptFrame } from '../../../packages/xsknet/src/frames/frame.js'
+import { news, type Port } from '../../../packages/xsknet/src/port/port.js'
+import { adoptQueue } from '../../../packages/xsknet/src/queue/adopt-queue.js'
 import { frame, portOf, Socket } from './socket.js'
 
 const closed = { code: 'ERR_XSKNET_PORT_CLOSED' }
@@ -45,8 +45,8 @@ test('a port reads all its queues in turn, sends by the first, and sums their fi
   t.deepEqual(seen, [1, 1, 2, 3, 4])
   await port.send(frame(9))
   t.deepEqual([left.sent.length, right.sent.length], [1, 0])
-  const { client, census, queues } = await port.stats()
-  t.deepEqual([client.sent, census.total, queues.length], [1, 64, 2])
+  const { client, chunks, queues } = await port.stats()
+  t.deepEqual([client.sent, chunks.total, queues.length], [1, 64, 2])
   await port.close()
   await loop
   t.true(left.closed && right.closed)
@@ -236,7 +236,7 @@ test('figures of a queue elsewhere are what its thread answers, or said last', a
   t.deepEqual(socket.posted, [{ report: true }])
   const { queues } = await asked
   const [before] = queues
-  t.is(before?.census.total, 32)
+  t.is(before?.chunks.total, 32)
   const again = port.stats()
   const stats = { ...before, client: { ...before?.client, received: 42 } }
   socket.letter(JSON.stringify({ stats }))
@@ -246,17 +246,17 @@ test('figures of a queue elsewhere are what its thread answers, or said last', a
   await port.close()
 })
 
-test('a port is lost when a thread finds that its queue is; alone, threads are told to look', async (t) => {
+test('a port is lost when a thread finds that its queue is; detached, threads are told to look', async (t) => {
   const socket = new Socket()
   const port = portOf([socket])
   port.queue(0).token()
-  port[news].alone()
-  t.deepEqual(socket.posted, [{ alone: true }])
+  port[news].detached()
+  t.deepEqual(socket.posted, [{ detached: true }])
   const later = new Socket()
   const other = portOf([later])
-  other[news].alone()
+  other[news].detached()
   other.queue(0).token()
-  t.deepEqual(later.posted, [{ alone: true }])
+  t.deepEqual(later.posted, [{ detached: true }])
   const told = once(port, 'lost')
   socket.letter(JSON.stringify({ lost: toFailure(new XsknetError('ERR_XSKNET_PORT_LOST', 'gone')) }))
   const [loss] = await told

@@ -1,6 +1,6 @@
-import type { AdoptedSocket } from '../../../packages/xsknet/src/native.js'
-import { Port, type PortControl } from '../../../packages/xsknet/src/port.js'
-import type { PortInfo } from '../../../packages/xsknet/src/protocol.js'
+import type { PortInfo } from '../../../packages/xsknet/src/connection/protocol.js'
+import type { AdoptedSocket } from '../../../packages/xsknet/src/platform/native.js'
+import { Port, type PortControl } from '../../../packages/xsknet/src/port/port.js'
 
 const FRAME_SIZE = 2048
 const HEADROOM = 256
@@ -33,7 +33,7 @@ export class Socket {
   shared = false
 
   readonly #slots: number
-  readonly #home: number[]
+  readonly #free: number[]
   readonly #rx: Uint8Array[] = []
   readonly #tx: number[] = []
   readonly #lengths: number[] = []
@@ -54,7 +54,7 @@ export class Socket {
     this.memory = new Uint8Array(frames * FRAME_SIZE)
     this.slate = new Uint32Array(HEAD + 2 * (frames + slots + frames))
     this.#slots = slots
-    this.#home = Array.from({ length: frames }, (_, chunk) => chunk)
+    this.#free = Array.from({ length: frames }, (_, chunk) => chunk)
     this.#publish()
   }
 
@@ -71,8 +71,8 @@ export class Socket {
     return this.#lent.size
   }
 
-  get home(): number {
-    return this.#home.length
+  get free(): number {
+    return this.#free.length
   }
 
   /** Frames come in. */
@@ -136,11 +136,11 @@ export class Socket {
       }),
       trySend: call('trySend', (bytes: Uint8Array) => {
         this.#transmitOutbox()
-        const chunk = this.#home[0]
+        const chunk = this.#free[0]
         if (chunk === undefined || this.#tx.length >= this.#slots) return false
         this.memory.set(bytes, chunk * FRAME_SIZE + HEADROOM)
         this.#lengths[chunk] = bytes.length
-        this.#tx.push(this.#home.shift() as number)
+        this.#tx.push(this.#free.shift() as number)
         return true
       }),
       makeTable: call('makeTable', (capacity: number) => {
@@ -152,7 +152,7 @@ export class Socket {
         this.slept = microseconds
         return this.#receive(this.#table(table).subarray(2 * length))
       }),
-      renewInto: inWords('renewInto', (table, length, microseconds) => {
+      recycleAndReceiveInto: inWords('recycleAndReceiveInto', (table, length, microseconds) => {
         this.#recycle(this.#table(table), length)
         this.slept = microseconds
         return this.#receive(this.#table(table))
@@ -182,10 +182,10 @@ export class Socket {
     return this.device
   }
 
-  census() {
-    const { held, home } = this
+  chunks() {
+    const { held, free } = this
     const kept = this.slate[KEPT] as number
-    return { home, held: held - kept, kept, fill: 0, tx: this.#tx.length, elsewhere: 0, total: this.places }
+    return { free, held: held - kept, kept, fill: 0, tx: this.#tx.length, elsewhere: 0, total: this.places }
   }
 
   counters() {
@@ -246,7 +246,7 @@ export class Socket {
   /** Writes received frames down; with multi-buffer, the bytes after the first chunk follow in others. */
   #receive(table: Uint32Array): number {
     let received = 0
-    while (this.#rx.length > 0 && 2 * received < table.length && this.#home.length > 0) {
+    while (this.#rx.length > 0 && 2 * received < table.length && this.#free.length > 0) {
       const bytes = this.#rx.shift() as Uint8Array
       for (let at = 0; at < bytes.length; at += FRAME_SIZE - HEADROOM) {
         const part = bytes.subarray(at, at + FRAME_SIZE - HEADROOM)
@@ -260,12 +260,12 @@ export class Socket {
 
   #allocate(table: Uint32Array): number {
     let place = 0
-    while (2 * place < table.length && this.#home.length > 0) this.#lend(table, place++, 0)
+    while (2 * place < table.length && this.#free.length > 0) this.#lend(table, place++, 0)
     return place
   }
 
   #lend(table: Uint32Array, place: number, length: number): number {
-    const chunk = this.#home.shift() as number
+    const chunk = this.#free.shift() as number
     this.#lent.add(chunk)
     table[2 * place] = chunk * FRAME_SIZE + HEADROOM
     table[2 * place + 1] = length
@@ -299,7 +299,7 @@ export class Socket {
       for (const chunk of this.#tx.splice(0)) {
         const start = chunk * FRAME_SIZE + HEADROOM
         this.sent.push(this.memory.slice(start, start + ((this.#lengths[chunk] as number) & 0x7fff_ffff)))
-        this.#home.push(chunk)
+        this.#free.push(chunk)
       }
     }
     this.slate[WAITING] = this.#tx.length
@@ -312,7 +312,7 @@ export class Socket {
       if (offset === NOWHERE) continue
       const chunk = Math.floor(offset / FRAME_SIZE)
       if (!this.#lent.delete(chunk)) throw new Error(`${offset} is given back twice, or is no frame`)
-      this.#home.push(chunk)
+      this.#free.push(chunk)
       recycled++
     }
     return recycled
@@ -341,11 +341,11 @@ const info: PortInfo = {
   mtu: 1500,
   outer: 'outer0',
   inner: 'inner0',
-  members: [{ outer: 'outer0', inner: 'inner0' }],
+  queuePairs: [{ outer: 'outer0', inner: 'inner0' }],
   guardMode: 'native',
   portMode: 'native',
   bindMode: 'copy',
-  tried: [],
+  attempts: [],
 }
 
 /** A port on a socket in memory, whose daemon agrees to everything unless told otherwise. */

@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import test from 'ava'
 import { type UplinkStatistics, XsknetError } from 'xsknet'
 import { PROTOCOL_VERSION } from 'xsknet/protocol'
-import { type Command, readCommandLine } from '../../../packages/xsknetd/src/command-line.js'
-import { bpfObjects } from '../../../packages/xsknetd/src/native.js'
-import { portsReport, statisticsReport, statusReport } from '../../../packages/xsknetd/src/report.js'
-import { steering } from '../../../packages/xsknetd/src/steering.js'
+import { type Command, readCommandLine } from '../../../packages/xsknetd/src/cli/command-line.js'
+import { portsReport, statisticsReport, statusReport } from '../../../packages/xsknetd/src/cli/report.js'
+import { bpfObjects } from '../../../packages/xsknetd/src/platform/native.js'
+import { nodeVariables } from '../../../packages/xsknetd/src/runtime/node-environment.js'
 import { npmManifest, root } from '../../helpers/workspace.js'
 import { noStatistics } from './fakes.js'
 
@@ -29,41 +29,45 @@ const good: [line: string, command: Command][] = [
   ],
   [
     'run --config x.toml --mode skb --instance a --socket /tmp/a --log json',
-    { command: 'run', config: 'x.toml', settings: { ...settings, mode: 'skb', instance: 'a', socket: '/tmp/a', log: 'json' } },
+    {
+      command: 'run',
+      config: 'x.toml',
+      settings: { ...settings, mode: 'skb', instance: 'a', socket: '/tmp/a', log: 'json' },
+    },
   ],
   ['lab', { command: 'lab', name: 'lab', down: false }],
   ['lab --down --name a-b_7', { command: 'lab', name: 'a-b_7', down: true }],
   ['status', { command: 'status', ...asking }],
   ['status --json --socket /tmp/a', { command: 'status', socket: '/tmp/a', json: true }],
   ['ports --instance lab', { command: 'ports', socket: '/run/xsknet/lab.sock', json: false }],
-  ['stats', { command: 'stats', ...asking, of: undefined }],
-  ['stats 7', { command: 'stats', ...asking, of: { port: 7 } }],
-  ['stats --json eth0', { command: 'stats', socket: undefined, json: true, of: { name: 'eth0' } }],
+  ['stats', { command: 'stats', ...asking, target: undefined }],
+  ['stats 7', { command: 'stats', ...asking, target: { port: 7 } }],
+  ['stats --json eth0', { command: 'stats', socket: undefined, json: true, target: { name: 'eth0' } }],
 ]
 for (const [line, command] of good) {
   test(`xsknetd ${line}`, (t) => t.deepEqual(readCommandLine(line.split(' ').filter(Boolean)), command))
 }
 
 const bad: [line: string, says: RegExp][] = [
-  ['start', /no command `start`/],
-  ['stat', /no command `stat`; did you mean `stat(us|s)`\?$/],
-  ['constructor', /no command `constructor`/],
+  ['start', /unknown command `start`/],
+  ['stat', /unknown command `stat`; did you mean `stat(us|s)`\?$/],
+  ['constructor', /unknown command `constructor`/],
   ['--uplink eth0', /option '--uplink'/],
   ['run --card eth0', /unknown option '--card' for `run`$/],
   ['run --uplnik eth0', /unknown option '--uplnik' for `run`; did you mean `--uplink`\?$/],
   ['status --jsno', /unknown option '--jsno' for `status`; did you mean `--json`\?$/],
   ['run --json', /option '--json' for `run`/],
   ['run --uplink', /'--uplink <value>' argument missing/],
-  ['run eth0', /`eth0` is one word too many for `run`/],
-  ['lab eth0', /`eth0` is one word too many for `lab`/],
-  ['lab --name a/b', /`a\/b` is no name for a lab: 1 to 32/],
-  ['lab --name=', /`` is no name for a lab/],
+  ['run eth0', /unexpected argument `eth0` for `run`/],
+  ['lab eth0', /unexpected argument `eth0` for `lab`/],
+  ['lab --name a/b', /invalid lab name `a\/b`: it must be 1 to 32/],
+  ['lab --name=', /invalid lab name ``/],
   ['lab --up', /unknown option '--up' for `lab`/],
-  ['status eth0', /`eth0` is one word too many/],
+  ['status eth0', /unexpected argument `eth0` for `status`/],
   ['status --uplink eth0', /option '--uplink' for `status`/],
-  ['stats 1 2', /`2` is one word too many/],
+  ['stats 1 2', /unexpected argument `2` for `stats`/],
   ['ports --json=yes', /'--json' does not take an argument/],
-  ['ports --socket /a --instance b', /both name a daemon/],
+  ['ports --socket /a --instance b', /--socket and --instance cannot be used together/],
 ]
 for (const [line, says] of bad) {
   test(`refused: xsknetd ${line}`, (t) => {
@@ -111,7 +115,7 @@ test('without a binding it tells its version all the same', (t) => {
   const told = spawnSync(process.execPath, [join(modules, 'xsknetd/dist/cli.js'), '--version'], { encoding: 'utf8' })
   t.like(told, { status: 0, stderr: '' })
   t.true(told.stdout.startsWith(`xsknetd ${version}\nprotocol ${PROTOCOL_VERSION}\nnode `), told.stdout)
-  t.regex(told.stdout, /\nBPF objects are not at hand: .*is not installed\n$/)
+  t.regex(told.stdout, /\nBPF objects unavailable: .*is not installed\n$/)
 })
 
 test('the executable tells how it is used', (t) => {
@@ -152,7 +156,7 @@ const uplink = {
   mtu: 1500,
   link: 'up' as const,
   mode: 'native' as const,
-  tried: [],
+  attempts: [],
 }
 const entry = {
   port: 12,
@@ -176,7 +180,10 @@ test('the status is a sentence and a table', (t) => {
     clients: 1,
     ports: 2,
     gone: [{ uplink: 'eth1', seconds: 125 }],
-    uplinks: [uplink, { ...uplink, uplink: 'enp1s0', device: 'wan0', link: 'no-carrier' as const, tried: [refused] }],
+    uplinks: [
+      uplink,
+      { ...uplink, uplink: 'enp1s0', device: 'wan0', link: 'no-carrier' as const, attempts: [refused] },
+    ],
   }
   t.is(
     statusReport(status),
@@ -185,14 +192,16 @@ test('the status is a sentence and a table', (t) => {
       'uplink             link        mac                mtu   mode    refused',
       'eth0               up          02:00:00:00:00:01  1500  native',
       'enp1s0 (now wan0)  no-carrier  02:00:00:00:00:01  1500  native  hw EOPNOTSUPP',
-      'eth1 has been gone for 2 min 5 s: start the daemon again once the card is back',
+      'eth1 has been gone for 2 min 5 s: restart the daemon once the interface is back',
     ].join('\n'),
   )
   const lines = (changed: Partial<typeof status>) =>
     statusReport({ ...status, ...changed })
       .split('\n')
       .slice(1)
-  t.deepEqual(lines({ uplinks: [] }), ['eth1 has been gone for 2 min 5 s: start the daemon again once the card is back'])
+  t.deepEqual(lines({ uplinks: [] }), [
+    'eth1 has been gone for 2 min 5 s: restart the daemon once the interface is back',
+  ])
   t.deepEqual(lines({ uplinks: [], gone: [] }), ['no uplinks that you may use'])
 })
 
@@ -250,19 +259,33 @@ test('the statistics of a card hold those of its closed ports, once those had a 
   const counters = { ...noStatistics.program, seen: 3, toUplink: 3 }
   const report = of({ ...noStatistics.closed, guard: counters })
   t.regex(report, /^uplink eth0\n/)
-  t.regex(report, /\n {2}card transmits +5 {2}no_room 5\n/)
+  t.regex(report, /\n {2}uplink transmits +5 {2}no_room 5\n/)
   const hidden = { ...noStatistics, transmitDrops: null, refusedRedirects: null }
   const untold = statisticsReport({ uplinks: [{ uplink: 'eth0', statistics: hidden }], ports: [] })
-  t.regex(untold, /\n {2}redirect to ports +0 {2}refused not counted\n {2}card transmits +0 {2}no_room not counted\n/)
+  t.regex(untold, /\n {2}redirect to ports +0 {2}refused not counted\n {2}uplink transmits +0 {2}no_room not counted\n/)
   t.regex(report, /\n {2}closed: guard/)
 })
 
 test('what steers Node is known by its name, and nothing else is', (t) => {
-  const steers = ['NODE_OPTIONS', 'NODE_REPL_EXTERNAL_MODULE', 'NODE_EXTRA_CA_CERTS', 'NODE_V8_COVERAGE', 'NODE_PATH', 'NODE_NEW']
-  const others = ['OPENSSL_CONF', 'OPENSSL_MODULES', 'SSL_CERT_FILE', 'SSL_CERT_DIR', 'SSLKEYLOGFILE', 'UV_THREADPOOL_SIZE']
+  const steers = [
+    'NODE_OPTIONS',
+    'NODE_REPL_EXTERNAL_MODULE',
+    'NODE_EXTRA_CA_CERTS',
+    'NODE_V8_COVERAGE',
+    'NODE_PATH',
+    'NODE_NEW',
+  ]
+  const others = [
+    'OPENSSL_CONF',
+    'OPENSSL_MODULES',
+    'SSL_CERT_FILE',
+    'SSL_CERT_DIR',
+    'SSLKEYLOGFILE',
+    'UV_THREADPOOL_SIZE',
+  ]
   const harmless = ['NODE', 'NODE_ENV', 'PATH', 'HOME', 'XSKNET_SOCKET', 'STATE_DIRECTORY', 'MY_NODE_OPTIONS', 'LANG']
   const environment = Object.fromEntries([...steers, ...others, ...harmless].map((name) => [name, 'x']))
-  t.deepEqual(steering(environment).sort(), [...steers, ...others].sort())
+  t.deepEqual(nodeVariables(environment).sort(), [...steers, ...others].sort())
 })
 
 test('the daemon starts anew without what steers Node, with its words and all else as it was', (t) => {
@@ -280,9 +303,13 @@ test('the daemon starts anew without what steers Node, with its words and all el
     NODE_OPTIONS: `--require=${steer}`,
   }
   const command = ['--require', look, `${root}packages/xsknetd/dist/cli.js`, ...words]
-  const { status, stdout, stderr, pid } = spawnSync(process.execPath, command, { encoding: 'utf8', env, timeout: 20_000 })
+  const { status, stdout, stderr, pid } = spawnSync(process.execPath, command, {
+    encoding: 'utf8',
+    env,
+    timeout: 20_000,
+  })
   t.is(status, 2)
-  t.regex(stderr, /^xsknetd: the configuration .*none\.toml cannot be read\n/)
+  t.regex(stderr, /^xsknetd: cannot read the configuration file .*none\.toml\n/)
   const [steered, first = '', second = '', ...more] = stdout.trim().split('\n')
   t.deepEqual([steered, more], [`steered ${pid}`, []])
   t.deepEqual(JSON.parse(first), [pid, words, env])
@@ -291,17 +318,21 @@ test('the daemon starts anew without what steers Node, with its words and all el
 })
 
 test('the daemon does not run while Node’s inspector is open', (t) => {
-  const { status, stderr } = spawnSync(process.execPath, ['--inspect=0', `${root}packages/xsknetd/dist/cli.js`, 'run'], {
-    encoding: 'utf8',
-    timeout: 20_000,
-  })
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    ['--inspect=0', `${root}packages/xsknetd/dist/cli.js`, 'run'],
+    {
+      encoding: 'utf8',
+      timeout: 20_000,
+    },
+  )
   t.is(status, 2)
-  t.regex(stderr, /xsknetd: the daemon does not run while Node’s inspector is open at ws:\/\/127\.0\.0\.1:\d+/)
-  t.regex(stderr, /\n {2}hint: `--inspect=0` opens it: start Node without\.\n/)
+  t.regex(stderr, /xsknetd: the daemon does not run while Node's inspector is open at ws:\/\/127\.0\.0\.1:\d+/)
+  t.regex(stderr, /\n {2}hint: `--inspect=0` opens it: start Node without this option\.\n/)
 })
 
 test('where NODE_OPTIONS opens the inspector, the refusal names that', (t) => {
   const { status, stderr } = cli(['run'], { NODE_OPTIONS: '--no-warnings --inspect=0' })
   t.is(status, 2)
-  t.regex(stderr, /\n {2}hint: NODE_OPTIONS opens it: start the daemon without .* It is `--no-warnings --inspect=0`\.\n/)
+  t.regex(stderr, /\n {2}hint: NODE_OPTIONS \(`--no-warnings --inspect=0`\) opens it: unset it, .*\.\n/)
 })

@@ -9,24 +9,37 @@ import {
   type UplinkInfo,
   type UplinkStatistics,
 } from 'xsknet/protocol'
-import { Range } from '../../../packages/xsknetd/src/addresses.js'
-import type { Change, Ground, Loss, OpenedPinnedPort, OpenedPort, Terms } from '../../../packages/xsknetd/src/ground.js'
-import type { Log, LogFields } from '../../../packages/xsknetd/src/log.js'
-import type { Grant, Rates } from '../../../packages/xsknetd/src/policy.js'
-import type { Credentials, Descriptors, Wire } from '../../../packages/xsknetd/src/wire.js'
+import type { Log, LogFields } from '../../../packages/xsknetd/src/log/log.js'
+import type {
+  HostChange,
+  Instance,
+  Loss,
+  OpenedPinnedPort,
+  OpenedPort,
+  PortTerms,
+} from '../../../packages/xsknetd/src/platform/instance.js'
+import type { Connection, Descriptors } from '../../../packages/xsknetd/src/platform/transport.js'
+import { AddressRange } from '../../../packages/xsknetd/src/policy/address.js'
+import type { Credentials } from '../../../packages/xsknetd/src/policy/credentials.js'
+import type { FrameRates, Grant } from '../../../packages/xsknetd/src/policy/grant.js'
 
 export const MiB = 2 ** 20
 
 /** More memory than any test asks for. */
-export const PLENTY = { most: 2 ** 40, key: '`memory` under [daemon]' }
+export const PLENTY = { bytes: 2 ** 40, key: '`memory` under [daemon]' }
 
-export const user = (uid: number, gid = uid, groups: number[] = []): Credentials => ({ pid: 1000 + uid, uid, gid, groups })
+export const user = (uid: number, gid = uid, groups: number[] = []): Credentials => ({
+  pid: 1000 + uid,
+  uid,
+  gid,
+  groups,
+})
 export const ROOT = user(0)
 export const ALICE = user(1001)
 export const BOB = user(1002)
 
 /** What is not said of rates in a grant. */
-export const RATES: Rates = { broadcast: 1000, multicast: 1000, unknownUnicast: 1000 }
+export const RATES: FrameRates = { broadcast: 1000, multicast: 1000, unknownUnicast: 1000 }
 
 /** A full grant for {@link ALICE}; a test changes what it is about. */
 export function grant({
@@ -49,7 +62,7 @@ export function grant({
     rates: RATES,
     origin: 'the 1st [[grant]] of test.toml',
     ...changed,
-    addresses: addresses.map((text) => new Range(text)),
+    addresses: addresses.map((text) => new AddressRange(text)),
   }
 }
 
@@ -94,7 +107,14 @@ export class FakeDescriptors implements Descriptors {
 }
 
 const counters = { seen: 0, passed: 0, toPort: 0, toUplink: 0, toSocket: 0, dropped: {} }
-const socket = { rxDropped: 0, rxInvalidDescs: 0, txInvalidDescs: 0, rxRingFull: 0, rxFillRingEmptyDescs: 0, txRingEmptyDescs: 0 }
+const socket = {
+  rxDropped: 0,
+  rxInvalidDescs: 0,
+  txInvalidDescs: 0,
+  rxRingFull: 0,
+  rxFillRingEmptyDescs: 0,
+  txRingEmptyDescs: 0,
+}
 const pair = { innerTransmitDrops: 0, outerTransmitDrops: 0, outerRefusedRedirects: 0 }
 export const noStatistics: UplinkStatistics = {
   program: counters,
@@ -105,20 +125,20 @@ export const noStatistics: UplinkStatistics = {
   closed: { guard: counters, program: counters, socket, ...pair },
 }
 
-type GroundRequest = Parameters<Ground['openPort']>[1]
-type PinnedGroundRequest = Parameters<Ground['openPinnedPort']>[1]
+type InstanceRequest = Parameters<Instance['openPort']>[1]
+type PinnedInstanceRequest = Parameters<Instance['openPinnedPort']>[1]
 
 /** A host in memory. Whatever is opened or closed waits at the gate while that is shut. */
-export class FakeGround implements Ground {
+export class FakeInstance implements Instance {
   readonly did: string[] = []
-  readonly requests: GroundRequest[] = []
+  readonly requests: InstanceRequest[] = []
   /** Of all ports, pinned ones too, in the order in which they were asked for. */
-  readonly terms: Terms[] = []
+  readonly terms: PortTerms[] = []
   readonly handedOut: FakeDescriptors[] = []
   readonly open = new Set<number>()
   /** Pinned ports, and for whom. */
   readonly pinned: {
-    request: PinnedGroundRequest
+    request: PinnedInstanceRequest
     owner: { uid: number; gid: number }
     own: FakeDescriptors
     announced: boolean
@@ -133,7 +153,7 @@ export class FakeGround implements Ground {
   /** The next call of this name fails with it. */
   readonly failures = new Map<string, unknown>()
   /** What the kernel tells that nothing is lost by. */
-  change: (change: Change) => void = () => {}
+  change: (change: HostChange) => void = () => {}
   #lose: (loss: Loss) => void = () => {}
   #next = 1
   #gate: Promise<void> = Promise.resolve()
@@ -152,7 +172,7 @@ export class FakeGround implements Ground {
     this.#lose(loss)
   }
 
-  onChange(listener: (change: Change) => void): void {
+  onChange(listener: (change: HostChange) => void): void {
     this.change = listener
   }
 
@@ -173,7 +193,7 @@ export class FakeGround implements Ground {
   async manage(uplink: string, mode: string): Promise<UplinkInfo> {
     await this.#do('manage', `${uplink} ${mode}`)
     const mac = '02:00:00:00:00:01'
-    return { uplink, device: uplink, index: 7, mac, mtu: 1500, link: 'up', mode: 'native', tried: [] }
+    return { uplink, device: uplink, index: 7, mac, mtu: 1500, link: 'up', mode: 'native', attempts: [] }
   }
 
   hugePageBytes(): number {
@@ -192,7 +212,7 @@ export class FakeGround implements Ground {
     this.checkPort(uplink, request)
   }
 
-  async openPort(uplink: string, request: GroundRequest, terms: Terms): Promise<OpenedPort> {
+  async openPort(uplink: string, request: InstanceRequest, terms: PortTerms): Promise<OpenedPort> {
     this.requests.push(request)
     this.terms.push(terms)
     await this.#do('openPort', uplink)
@@ -217,12 +237,12 @@ export class FakeGround implements Ground {
       return descriptors
     }
     const each = Array.from({ length: queues }, (_, at) => at)
-    const members = each.map((at) => ({ outer: `o${key}-${at}`, inner: `i${key}-${at}` }))
-    return { key, info: { ...info, members, bindMode: 'copy' }, sockets: each.map(() => socket), takeDescriptors }
+    const queuePairs = each.map((at) => ({ outer: `o${key}-${at}`, inner: `i${key}-${at}` }))
+    return { key, info: { ...info, queuePairs, bindMode: 'copy' }, sockets: each.map(() => socket), takeDescriptors }
   }
 
   async openPinnedPort(
-    ...[uplink, request, terms, gid, namespace, own]: Parameters<Ground['openPinnedPort']>
+    ...[uplink, request, terms, gid, namespace, own]: Parameters<Instance['openPinnedPort']>
   ): Promise<OpenedPinnedPort> {
     for (const descriptors of [namespace, own] as FakeDescriptors[]) {
       const taken = descriptors.take()
@@ -251,7 +271,7 @@ export class FakeGround implements Ground {
     this.shared.push(port)
   }
 
-  #made(uplink: string, { name, addresses, vlan }: PinnedGroundRequest): { key: number; info: PinnedPortInfo } {
+  #made(uplink: string, { name, addresses, vlan }: PinnedInstanceRequest): { key: number; info: PinnedPortInfo } {
     const key = this.#next++
     this.open.add(key)
     const info: PinnedPortInfo = {
@@ -264,10 +284,10 @@ export class FakeGround implements Ground {
       mtu: 1500,
       outer: `o${key}`,
       inner: `i${key}`,
-      members: [{ outer: `o${key}`, inner: `i${key}` }],
+      queuePairs: [{ outer: `o${key}`, inner: `i${key}` }],
       guardMode: 'native',
       portMode: 'native',
-      tried: [],
+      attempts: [],
     }
     return { key, info }
   }
@@ -326,7 +346,7 @@ export class FakeGround implements Ground {
 }
 
 /** A connection in memory. */
-export class FakeWire implements Wire {
+export class FakeConnection implements Connection {
   readonly credentials: Credentials
   longest = 65_536
   sendsDescriptors = true
@@ -339,15 +359,15 @@ export class FakeWire implements Wire {
   /** False: the client does not read and is cut off. */
   takes = true
   dealtWith = 0
-  #onMessage: Parameters<Wire['start']>[0] = () => {}
-  #onEnd: Parameters<Wire['start']>[1] = () => {}
+  #onMessage: Parameters<Connection['start']>[0] = () => {}
+  #onEnd: Parameters<Connection['start']>[1] = () => {}
   #id = 0
 
   constructor(credentials: Credentials) {
     this.credentials = credentials
   }
 
-  start(...[onMessage, onEnd]: Parameters<Wire['start']>): void {
+  start(...[onMessage, onEnd]: Parameters<Connection['start']>): void {
     this.#onMessage = onMessage
     this.#onEnd = onEnd
   }
@@ -433,4 +453,5 @@ export async function until(what: string, holds: () => boolean): Promise<void> {
   throw new Error(`it did not come to ${what}`)
 }
 
-export const refusal = (code: ConstructorParameters<typeof XsknetError>[0], message = 'no') => new XsknetError(code, message)
+export const refusal = (code: ConstructorParameters<typeof XsknetError>[0], message = 'no') =>
+  new XsknetError(code, message)

@@ -1,5 +1,6 @@
 import test from 'ava'
-import { Damper, type LogFields, lineLog } from '../../../packages/xsknetd/src/log.js'
+import { type LogFields, lineLog } from '../../../packages/xsknetd/src/log/log.js'
+import { LogLimiter } from '../../../packages/xsknetd/src/log/log-limiter.js'
 
 const at = () => new Date('2026-11-22T12:00:00.000Z')
 function written(format: 'text' | 'json', event: string, fields: LogFields): string {
@@ -9,7 +10,7 @@ function written(format: 'text' | 'json', event: string, fields: LogFields): str
 }
 
 test('a line of text has time, event and fields; what is undefined is left out', (t) => {
-  const fields = { port: 3, name: 'my port', mac: '02:00:00:00:00:01', addresses: ['192.0.2.1/24'], because: undefined }
+  const fields = { port: 3, name: 'my port', mac: '02:00:00:00:00:01', addresses: ['192.0.2.1/24'], cause: undefined }
   t.is(
     written('text', 'port-opened', fields),
     '2026-11-22T12:00:00.000Z port-opened port=3 name="my port" mac=02:00:00:00:00:01 addresses=["192.0.2.1/24"]\n',
@@ -52,32 +53,32 @@ for (const format of ['text', 'json'] as const) {
   })
 }
 
-test('a user is held to 20 lines at once and one a second, and what was held back is told', (t) => {
+test('a user is limited to 20 lines at once and one a second, and the number of suppressed lines is logged', (t) => {
   let now = 0
-  const damper = new Damper(() => now)
+  const limiter = new LogLimiter(() => now)
   const passed = (uid: string, times: number) =>
-    Array.from({ length: times }, () => damper.pass(uid)).filter((held) => held !== undefined)
+    Array.from({ length: times }, () => limiter.pass(uid)).filter((suppressed) => suppressed !== undefined)
   t.deepEqual(passed('a', 50), Array(20).fill(0))
   t.deepEqual(passed('b', 1), [0])
   now = 999
-  t.is(damper.pass('a'), undefined)
+  t.is(limiter.pass('a'), undefined)
   now = 1000
-  t.is(damper.pass('a'), 31)
-  t.is(damper.pass('a'), undefined)
+  t.is(limiter.pass('a'), 31)
+  t.is(limiter.pass('a'), undefined)
   now = 1_000_000
   t.deepEqual(passed('a', 50), [1, ...Array(19).fill(0)])
 })
 
-test('who may say all again is forgotten, and what was held back of it is told all the same', (t) => {
+test('a source with a full bucket is forgotten, and its suppressed lines are counted all the same', (t) => {
   let now = 0
-  const damper = new Damper(() => now)
-  for (let line = 0; line < 25; line++) damper.pass('talker')
+  const limiter = new LogLimiter(() => now)
+  for (let line = 0; line < 25; line++) limiter.pass('talker')
   let told = 0
   for (let speaker = 0; speaker < 100_000; speaker++) {
     now += 1
-    told += damper.pass(`speaker ${speaker}`) ?? 0
+    told += limiter.pass(`speaker ${speaker}`) ?? 0
   }
   // Each is remembered for the second until its line is given back.
-  t.true(damper.size < 4000, `${damper.size} are remembered`)
+  t.true(limiter.size < 4000, `${limiter.size} are remembered`)
   t.is(told, 5)
 })

@@ -3,16 +3,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { XsknetError, type XsknetErrorCode } from 'xsknet'
-import { readAddress } from '../../../packages/xsknetd/src/addresses.js'
-import { readConfiguration } from '../../../packages/xsknetd/src/config.js'
-import { type Grant, type Holding, mayUse, permit, type Wish } from '../../../packages/xsknetd/src/policy.js'
-import type { Credentials } from '../../../packages/xsknetd/src/wire.js'
+import { readConfiguration } from '../../../packages/xsknetd/src/configuration/configuration.js'
+import { parseAddress } from '../../../packages/xsknetd/src/policy/address.js'
+import type { Credentials } from '../../../packages/xsknetd/src/policy/credentials.js'
+import type { Grant } from '../../../packages/xsknetd/src/policy/grant.js'
+import { mayUse, permit, type RequestedPort, type Usage } from '../../../packages/xsknetd/src/policy/policy.js'
 import { ALICE, BOB, grant, MiB, ROOT, user } from './fakes.js'
 
-const wish = ({
+const requested = ({
   addresses = ['192.0.2.10'],
   ...changed
-}: Partial<Omit<Wish, 'addresses'>> & { addresses?: string[] } = {}): Wish => ({
+}: Partial<Omit<RequestedPort, 'addresses'>> & { addresses?: string[] } = {}): RequestedPort => ({
   uplink: 'eth0',
   vlan: 'untagged',
   queues: 1,
@@ -22,16 +23,16 @@ const wish = ({
   busyPoll: false,
   hugePages: false,
   ...changed,
-  addresses: addresses.map(readAddress),
+  addresses: addresses.map(parseAddress),
 })
-const nothing: Holding = { ports: 0, memory: 0 }
+const nothing: Usage = { ports: 0, memory: 0 }
 
 interface Row {
   what: string
   grants?: Grant[]
   who?: Credentials
-  wish?: Wish
-  has?: Holding
+  requested?: RequestedPort
+  has?: Usage
   refused?: XsknetErrorCode
   details?: object
 }
@@ -45,7 +46,7 @@ const rows: Row[] = [
     what: 'root has all without a grant',
     grants: [],
     who: ROOT,
-    wish: wish({ uplink: 'any', vlan: 9 }),
+    requested: requested({ uplink: 'any', vlan: 9 }),
     has: { ports: 999, memory: 2 ** 50 },
   },
   { what: 'nobody has anything by default', grants: [], refused: NOT_PERMITTED },
@@ -60,21 +61,35 @@ const rows: Row[] = [
   { what: 'a primary group counts', grants: [grant({ holder: { gid: 50 } })], who: user(7, 50) },
   { what: 'a supplementary group counts', grants: [grant({ holder: { gid: 50 } })], who: user(7, 7, [3, 50]) },
   { what: 'group 0 makes no root', grants: [], who: user(7, 0, [0]), refused: NOT_PERMITTED },
-  { what: 'another card', wish: wish({ uplink: 'eth1' }), refused: NOT_PERMITTED, details: { uplink: 'eth1' } },
-  { what: 'the first address of a range', wish: wish({ addresses: ['192.0.2.8'] }) },
-  { what: 'the last address of a range', wish: wish({ addresses: ['192.0.2.15'] }) },
-  { what: 'the address before a range', wish: wish({ addresses: ['192.0.2.7'] }), refused: NOT_PERMITTED },
-  { what: 'the address behind a range', wish: wish({ addresses: ['192.0.2.16'] }), refused: NOT_PERMITTED },
-  { what: 'the prefix asked for decides nothing', wish: wish({ addresses: ['192.0.2.10/0'] }) },
-  { what: 'an IPv6 address of a range', wish: wish({ addresses: ['2001:DB8::1'] }) },
-  { what: 'an IPv6 address of no range', wish: wish({ addresses: ['2001:db8:0:1::1'] }), refused: NOT_PERMITTED },
   {
-    what: 'one address of several is not granted',
-    wish: wish({ addresses: ['192.0.2.10', '192.0.2.99'] }),
+    what: 'another card',
+    requested: requested({ uplink: 'eth1' }),
+    refused: NOT_PERMITTED,
+    details: { uplink: 'eth1' },
+  },
+  { what: 'the first address of a range', requested: requested({ addresses: ['192.0.2.8'] }) },
+  { what: 'the last address of a range', requested: requested({ addresses: ['192.0.2.15'] }) },
+  { what: 'the address before a range', requested: requested({ addresses: ['192.0.2.7'] }), refused: NOT_PERMITTED },
+  { what: 'the address behind a range', requested: requested({ addresses: ['192.0.2.16'] }), refused: NOT_PERMITTED },
+  { what: 'the prefix asked for decides nothing', requested: requested({ addresses: ['192.0.2.10/0'] }) },
+  { what: 'an IPv6 address of a range', requested: requested({ addresses: ['2001:DB8::1'] }) },
+  {
+    what: 'an IPv6 address of no range',
+    requested: requested({ addresses: ['2001:db8:0:1::1'] }),
     refused: NOT_PERMITTED,
   },
-  { what: 'a VLAN that was not granted', wish: wish({ vlan: 42 }), refused: NOT_PERMITTED, details: { vlan: 42 } },
-  { what: 'a VLAN that was granted', grants: [grant({ vlans: [42] })], wish: wish({ vlan: 42 }) },
+  {
+    what: 'one address of several is not granted',
+    requested: requested({ addresses: ['192.0.2.10', '192.0.2.99'] }),
+    refused: NOT_PERMITTED,
+  },
+  {
+    what: 'a VLAN that was not granted',
+    requested: requested({ vlan: 42 }),
+    refused: NOT_PERMITTED,
+    details: { vlan: 42 },
+  },
+  { what: 'a VLAN that was granted', grants: [grant({ vlans: [42] })], requested: requested({ vlan: 42 }) },
   {
     what: 'untagged frames where only a VLAN was granted',
     grants: [grant({ vlans: [42] })],
@@ -84,13 +99,13 @@ const rows: Row[] = [
   {
     what: 'two grants that cover it only together',
     grants: [grant({ addresses: ['192.0.2.10'] }), grant({ addresses: ['192.0.2.11'] })],
-    wish: wish({ addresses: ['192.0.2.10', '192.0.2.11'] }),
+    requested: requested({ addresses: ['192.0.2.10', '192.0.2.11'] }),
     refused: NOT_PERMITTED,
   },
   {
     what: 'either of two grants',
     grants: [grant({ addresses: ['192.0.2.10'] }), grant({ addresses: ['192.0.2.11'] })],
-    wish: wish({ addresses: ['192.0.2.11'] }),
+    requested: requested({ addresses: ['192.0.2.11'] }),
   },
   { what: 'the last port', has: { ports: 1, memory: 0 } },
   {
@@ -125,50 +140,76 @@ const rows: Row[] = [
     refused: LIMIT_REACHED,
     details: { most: 1 },
   },
-  { what: 'as many queues as were granted', grants: [grant({ queues: 4 })], wish: wish({ queues: 4 }) },
+  { what: 'as many queues as were granted', grants: [grant({ queues: 4 })], requested: requested({ queues: 4 }) },
   {
     what: 'one queue too many',
     grants: [grant({ queues: 4 })],
-    wish: wish({ queues: 5 }),
+    requested: requested({ queues: 5 }),
     refused: NOT_PERMITTED,
     details: { queues: 5 },
   },
-  { what: 'two queues where nothing was said of them', wish: wish({ queues: 2 }), refused: NOT_PERMITTED },
-  { what: 'rings as long as were granted', grants: [grant({ ringSize: 65_536 })], wish: wish({ ringSize: 65_536 }) },
+  { what: 'two queues where nothing was said of them', requested: requested({ queues: 2 }), refused: NOT_PERMITTED },
+  {
+    what: 'rings as long as were granted',
+    grants: [grant({ ringSize: 65_536 })],
+    requested: requested({ ringSize: 65_536 }),
+  },
   {
     what: 'rings longer than a grant that says nothing of them',
-    wish: wish({ ringSize: 8192 }),
+    requested: requested({ ringSize: 8192 }),
     refused: NOT_PERMITTED,
     details: { ringSize: 8192 },
   },
-  { what: 'the longest rings for root', grants: [], who: ROOT, wish: wish({ ringSize: 65_536 }) },
-  { what: 'eight queues for root', grants: [], who: ROOT, wish: wish({ queues: 8 }) },
-  { what: 'a pinned port that was granted', grants: [grant({ pinned: true })], wish: wish({ pinned: true, memory: 0 }) },
+  { what: 'the longest rings for root', grants: [], who: ROOT, requested: requested({ ringSize: 65_536 }) },
+  { what: 'eight queues for root', grants: [], who: ROOT, requested: requested({ queues: 8 }) },
+  {
+    what: 'a pinned port that was granted',
+    grants: [grant({ pinned: true })],
+    requested: requested({ pinned: true, memory: 0 }),
+  },
   { what: 'a brokered port where pinned ones were granted', grants: [grant({ pinned: true })] },
-  { what: 'a pinned port for root', grants: [], who: ROOT, wish: wish({ pinned: true, memory: 0 }) },
+  { what: 'a pinned port for root', grants: [], who: ROOT, requested: requested({ pinned: true, memory: 0 }) },
   {
     what: 'a pinned port that was not granted',
-    wish: wish({ pinned: true, memory: 0 }),
+    requested: requested({ pinned: true, memory: 0 }),
     refused: NOT_PERMITTED,
     details: { pinned: true },
   },
   {
     what: 'a pinned port is a port',
     grants: [grant({ pinned: true })],
-    wish: wish({ pinned: true, memory: 0 }),
+    requested: requested({ pinned: true, memory: 0 }),
     has: { ports: 2, memory: 0 },
     refused: LIMIT_REACHED,
     details: { limit: 'ports' },
   },
-  { what: 'busy polling that was granted', grants: [grant({ busyPoll: true })], wish: wish({ busyPoll: true }) },
-  { what: 'busy polling that was not', wish: wish({ busyPoll: true }), refused: NOT_PERMITTED, details: { busyPoll: true } },
-  { what: 'busy polling for root', grants: [], who: ROOT, wish: wish({ busyPoll: true, hugePages: true }) },
-  { what: 'huge pages that were granted', grants: [grant({ hugePages: true })], wish: wish({ hugePages: true }) },
-  { what: 'huge pages that were not', wish: wish({ hugePages: true }), refused: NOT_PERMITTED, details: { hugePages: true } },
+  {
+    what: 'busy polling that was granted',
+    grants: [grant({ busyPoll: true })],
+    requested: requested({ busyPoll: true }),
+  },
+  {
+    what: 'busy polling that was not',
+    requested: requested({ busyPoll: true }),
+    refused: NOT_PERMITTED,
+    details: { busyPoll: true },
+  },
+  { what: 'busy polling for root', grants: [], who: ROOT, requested: requested({ busyPoll: true, hugePages: true }) },
+  {
+    what: 'huge pages that were granted',
+    grants: [grant({ hugePages: true })],
+    requested: requested({ hugePages: true }),
+  },
+  {
+    what: 'huge pages that were not',
+    requested: requested({ hugePages: true }),
+    refused: NOT_PERMITTED,
+    details: { hugePages: true },
+  },
   {
     what: 'busy polling by one grant and huge pages by another',
     grants: [grant({ busyPoll: true }), grant({ hugePages: true })],
-    wish: wish({ busyPoll: true, hugePages: true }),
+    requested: requested({ busyPoll: true, hugePages: true }),
     refused: NOT_PERMITTED,
     details: { busyPoll: true, hugePages: true },
   },
@@ -178,10 +219,18 @@ const rows: Row[] = [
     refused: LIMIT_REACHED,
     details: { limit: 'ports', has: 2, lingering: 0 },
   },
-  { what: 'more memory than can be', wish: wish({ memory: 2 ** 64 }), refused: LIMIT_REACHED },
+  { what: 'more memory than can be', requested: requested({ memory: 2 ** 64 }), refused: LIMIT_REACHED },
 ]
 
-for (const { what, grants = [grant()], who = ALICE, wish: wanted = wish(), has = nothing, refused, details } of rows) {
+for (const {
+  what,
+  grants = [grant()],
+  who = ALICE,
+  requested: wanted = requested(),
+  has = nothing,
+  refused,
+  details,
+} of rows) {
   test(`${what}: ${refused ?? 'allowed'}`, (t) => {
     const judge = () => permit(grants, who, wanted, has)
     if (refused === undefined) {
@@ -196,7 +245,7 @@ for (const { what, grants = [grant()], who = ALICE, wish: wanted = wish(), has =
 }
 
 /** The TOML lines of a hint. */
-const lines = (grants: Grant[], wanted: Wish) =>
+const lines = (grants: Grant[], wanted: RequestedPort) =>
   (refused(() => permit(grants, ALICE, wanted, nothing)).hint ?? '').split('\n').slice(1)
 
 /** What the daemon makes of these lines. */
@@ -218,7 +267,7 @@ function refused(call: () => void): XsknetError {
 }
 
 test('who has no grant is told a whole one, which is enough', (t) => {
-  const wanted = wish({ addresses: ['192.0.2.10/24', '2001:db8::1'], vlan: 42 })
+  const wanted = requested({ addresses: ['192.0.2.10/24', '2001:db8::1'], vlan: 42 })
   const toml = lines([], wanted)
   t.deepEqual(toml, [
     '[[grant]]',
@@ -231,20 +280,20 @@ test('who has no grant is told a whole one, which is enough', (t) => {
 })
 
 test('who lacks an address is told the line to change, with what it has already', (t) => {
-  t.deepEqual(lines([grant()], wish({ addresses: ['192.0.2.10', '192.0.2.99'] })), [
+  t.deepEqual(lines([grant()], requested({ addresses: ['192.0.2.10', '192.0.2.99'] })), [
     'addresses = ["192.0.2.8/29", "2001:db8::/64", "192.0.2.99"]',
   ])
 })
 
 test('who lacks a VLAN too is told both lines', (t) => {
-  t.deepEqual(lines([grant()], wish({ addresses: ['192.0.2.99'], vlan: 42 })), [
+  t.deepEqual(lines([grant()], requested({ addresses: ['192.0.2.99'], vlan: 42 })), [
     'addresses = ["192.0.2.8/29", "2001:db8::/64", "192.0.2.99"]',
     'vlans = ["untagged", 42]',
   ])
 })
 
 test('who may have the port, but not pinned, is told that line, and it is enough', (t) => {
-  const wanted = wish({ pinned: true })
+  const wanted = requested({ pinned: true })
   const missing = lines([grant()], wanted)
   t.deepEqual(missing, ['pinned = true'])
   const error = refused(() => permit([grant()], ALICE, wanted, nothing))
@@ -258,7 +307,7 @@ test('who may have the port, but not pinned, is told that line, and it is enough
 
 for (const key of ['busyPoll', 'hugePages'] as const) {
   test(`who may have the port, but not ${key}, is told that line, and it is enough`, (t) => {
-    const wanted = wish({ [key]: true })
+    const wanted = requested({ [key]: true })
     const missing = lines([grant()], wanted)
     t.deepEqual(missing, [`${key} = true`])
     const toml = ['[[grant]]', `user = ${ALICE.uid}`, 'uplinks = ["eth0"]', 'addresses = ["192.0.2.8/29"]', ...missing]
@@ -270,7 +319,7 @@ for (const key of ['busyPoll', 'hugePages'] as const) {
 }
 
 test('who lacks all that has to be switched on is told every line, and they are enough', (t) => {
-  const wanted = wish({ pinned: true, busyPoll: true, hugePages: true })
+  const wanted = requested({ pinned: true, busyPoll: true, hugePages: true })
   const toml = lines([], wanted)
   t.deepEqual(toml.slice(-3), ['pinned = true', 'busyPoll = true', 'hugePages = true'])
   t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
@@ -280,42 +329,43 @@ test('the first grant of the file that allows all of a port says what it may do'
   const elsewhere = grant({ uplinks: ['eth1'] })
   const small = grant({ ports: 1, routing: true })
   const [first, second] = [grant({ innerTags: true }), grant({ ports: 9 })]
-  t.is(permit([elsewhere, small, first, second], ALICE, wish(), nothing), small)
-  t.is(permit([elsewhere, small, first, second], ALICE, wish(), { ports: 1, memory: 0 }), first)
-  t.is(permit([elsewhere, small, second, first], ALICE, wish(), { ports: 1, memory: 0 }), second)
-  t.is(permit([elsewhere, small, first, second], ALICE, wish(), { ports: 2, memory: 0 }), second)
+  t.is(permit([elsewhere, small, first, second], ALICE, requested(), nothing), small)
+  t.is(permit([elsewhere, small, first, second], ALICE, requested(), { ports: 1, memory: 0 }), first)
+  t.is(permit([elsewhere, small, second, first], ALICE, requested(), { ports: 1, memory: 0 }), second)
+  t.is(permit([elsewhere, small, first, second], ALICE, requested(), { ports: 2, memory: 0 }), second)
 })
 
 test('root may do all, whatever a grant says', (t) => {
-  const rights = permit([grant({ holder: { uid: 0 }, rates: { broadcast: 0 } })], ROOT, wish(), nothing)
+  const rights = permit([grant({ holder: { uid: 0 }, rates: { broadcast: 0 } })], ROOT, requested(), nothing)
   t.deepEqual(rights, { innerTags: true, routing: true, rates: {} })
 })
 
 test('of what closed ports hold, a refusal tells the bytes, the ports and what to do', (t) => {
   const has = { ports: 3, memory: 32 * MiB, lingering: { ports: 2, memory: 16 * MiB } }
-  const error = refused(() => permit([grant({ ports: 4 })], ALICE, wish(), has))
+  const error = refused(() => permit([grant({ ports: 4 })], ALICE, requested(), has))
   t.is(
     error.message,
-    `user ${ALICE.uid} has 33554432 bytes of UMEM and asks for 8388608 more, but may have 33554432; 16777216 bytes are still held by 2 closed ports whose descriptors were not closed`,
+    `user ${ALICE.uid} has 33554432 bytes of UMEM and requests 8388608 more; the limit is 33554432; 16777216 bytes are still held by 2 closed ports whose descriptors were not closed`,
   )
   t.regex(
     error.hint ?? '',
-    /^Close the descriptors of closed ports .*, close a port, ask for fewer queues, .*, or raise `memory` in/,
+    /^Close the descriptors of closed ports .*, close a port, request fewer queues, .*, or raise `memory` in/,
   )
 })
 
 test('who has no port is not told to close one', (t) => {
-  const hint = (has: Holding, wanted = wish()) => refused(() => permit([grant({ ports: 9 })], ALICE, wanted, has)).hint
+  const hint = (has: Usage, wanted = requested()) =>
+    refused(() => permit([grant({ ports: 9 })], ALICE, wanted, has)).hint
   t.is(
-    hint(nothing, wish({ memory: 64 * MiB })),
-    'Ask for fewer queues, or fewer or smaller frames, or raise `memory` in the 1st [[grant]] of test.toml.',
+    hint(nothing, requested({ memory: 64 * MiB })),
+    'Request fewer queues, or fewer or smaller frames, or raise `memory` in the 1st [[grant]] of test.toml.',
   )
   const remains = hint({ ports: 1, memory: 32 * MiB, lingering: { ports: 1, memory: 32 * MiB } })
-  t.regex(remains ?? '', /^Close the descriptors of closed ports [^,]*, ask for fewer/)
+  t.regex(remains ?? '', /^Close the descriptors of closed ports [^,]*, request fewer/)
 })
 
 test('who may have the port, but not so many queues, is told that line, and it is enough', (t) => {
-  const wanted = wish({ queues: 4 })
+  const wanted = requested({ queues: 4 })
   const missing = lines([grant()], wanted)
   t.deepEqual(missing, ['queues = 4'])
   const error = refused(() => permit([grant()], ALICE, wanted, nothing))
@@ -332,7 +382,7 @@ test('of several grants, the one that lacks least is named', (t) => {
     permit(
       [grant({ vlans: [7], origin: 'far' }), grant({ origin: 'near' })],
       ALICE,
-      wish({ addresses: ['192.0.2.99'] }),
+      requested({ addresses: ['192.0.2.99'] }),
       nothing,
     ),
   )
@@ -340,14 +390,14 @@ test('of several grants, the one that lacks least is named', (t) => {
 })
 
 test('the lines to change are enough', (t) => {
-  const wanted = wish({ addresses: ['192.0.2.99', '2001:db9::1'], vlan: 42 })
+  const wanted = requested({ addresses: ['192.0.2.99', '2001:db9::1'], vlan: 42 })
   const toml = ['[[grant]]', `user = ${ALICE.uid}`, 'uplinks = ["eth0"]', ...lines([grant()], wanted)]
   t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
 })
 
 test('the grants of others are not shown', (t) => {
   const secret = grant({ holder: { uid: BOB.uid }, addresses: ['198.51.100.0/24'], origin: 'secret' })
-  const error = refused(() => permit([secret], ALICE, wish(), nothing))
+  const error = refused(() => permit([secret], ALICE, requested(), nothing))
   t.notRegex(JSON.stringify([error.message, error.hint, error.details]), /secret|198\.51/)
 })
 

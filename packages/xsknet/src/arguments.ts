@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
-import type { Fault } from './protocol.js'
-import { nearest } from './slips.js'
+import type { Fault } from './connection/protocol.js'
+import { nearest } from './connection/slips.js'
 
 /** Errors about wrong arguments, with the codes and in the words of Node's own. */
 type Code = 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE' | 'ERR_OUT_OF_RANGE'

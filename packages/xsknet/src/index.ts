@@ -1,28 +1,29 @@
-export { adoptQueue } from './adopt-queue.js'
-export type { QueueToken } from './away.js'
-export type { Batch } from './batch.js'
-export { type ConnectOptions, connect } from './connect.js'
-export type { DescriptorBatch } from './descriptors.js'
-export { errorCodes, XsknetError, type XsknetErrorCode, type XsknetErrorOptions } from './errors.js'
-export type { Census, ClientCounters, QueueStats } from './figures.js'
-export type { Frame, KeptFrame } from './frame.js'
-export type { DaemonStatus, Network, NetworkEvents, PortOptions, RequestOptions } from './network.js'
-export type { ReadableOptions } from './outlook.js'
-export { pinThread } from './pin.js'
-export type { Port, PortEvents, PortStats } from './port.js'
+export { type ConnectOptions, connect } from './connection/connect.js'
+export type { DaemonStatus, Network, NetworkEvents, PortOptions, RequestOptions } from './connection/network.js'
 export type {
+  Attempt,
   BindMode,
   Counters,
   KernelStatistics,
   PortEntry,
   PortInfo,
   PortStatistics,
-  Tried,
+  QueuePair,
   UplinkInfo,
   UplinkStatistics,
   XdpMode,
-} from './protocol.js'
-export type { Queue } from './queue.js'
-export type { BatchesOptions } from './reader.js'
-export type { SendOptions } from './sending.js'
-export { type Versions, versions } from './versions.js'
+} from './connection/protocol.js'
+export { type Versions, versions } from './connection/versions.js'
+export { errorCodes, XsknetError, type XsknetErrorCode, type XsknetErrorOptions } from './errors.js'
+export type { Batch } from './frames/batch.js'
+export type { DescriptorBatch } from './frames/descriptors.js'
+export type { Frame, KeptFrame } from './frames/frame.js'
+export { pinThread } from './platform/pin.js'
+export type { Port, PortEvents, PortStats } from './port/port.js'
+export { adoptQueue } from './queue/adopt-queue.js'
+export type { QueueToken } from './queue/away.js'
+export type { ChunkCounts, ClientCounters, QueueStats } from './queue/figures.js'
+export type { ReadableOptions } from './queue/outlook.js'
+export type { Queue } from './queue/queue.js'
+export type { BatchesOptions } from './queue/reader.js'
+export type { SendOptions } from './queue/sending.js'

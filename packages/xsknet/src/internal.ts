@@ -4,14 +4,14 @@
  *
  * @module
  */
-import type { Descriptors } from './conversation.js'
-import { native } from './native.js'
+import type { Descriptors } from './connection/conversation.js'
+import { native } from './platform/native.js'
 
 export { checkOptions, checkSignal, wrongType } from './arguments.js'
-export { failed } from './native.js'
-export { type MakeSocket, type OwnSocket, openPinnedPort } from './network.js'
-export { type BindingPlace, requireBinding } from './platform.js'
-export { nearest, slipIn } from './slips.js'
+export { type MakeSocket, type OwnSocket, openPinnedPort } from './connection/network.js'
+export { nearest, slipIn } from './connection/slips.js'
+export { failed } from './platform/native.js'
+export { type BindingPlace, requireBinding } from './platform/platform.js'
 
 /** Takes descriptors over, so that they are closed with what is returned, or by whoever it is given to. */
 export function own(fds: number[]): Descriptors {

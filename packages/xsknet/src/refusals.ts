@@ -1,6 +1,6 @@
 import { outOfRange } from './arguments.js'
+import type { PortInfo } from './connection/protocol.js'
 import { XsknetError } from './errors.js'
-import type { PortInfo } from './protocol.js'
 
 /** Bytes of an Ethernet header. */
 export const ETHERNET = 14
@@ -15,7 +15,7 @@ export interface Member {
 
 /** The queue, or the port if that is the same, for messages. */
 export function nameOf({ info, index }: Member): string {
-  return info.members.length > 1 ? `queue ${index} of port ${info.name}` : `port ${info.name}`
+  return info.queuePairs.length > 1 ? `queue ${index} of port ${info.name}` : `port ${info.name}`
 }
 
 /** What everything throws once the port was closed by its user. */
@@ -36,10 +36,10 @@ export function handedOver(queue: Member): XsknetError {
 }
 
 export function deviceDeleted({ info, index }: Member): XsknetError {
-  const { port, name, uplink, members } = info
+  const { port, name, uplink, queuePairs } = info
   return new XsknetError('ERR_XSKNET_PORT_LOST', `the device of port ${name} on ${uplink} was deleted`, {
     hint: 'Open another port.',
-    details: { port, uplink, inner: members[index]?.inner },
+    details: { port, uplink, inner: queuePairs[index]?.inner },
   })
 }
 

@@ -5,9 +5,9 @@ export type { binding }
 export type Binding = typeof binding
 
 /**
- * Loads the binding of this clone, or of the platform package.
+ * Loads the native binding from this clone or from the platform package.
  *
- * @throws {XsknetError} `ERR_XSKNET_UNSUPPORTED_PLATFORM` where none loads.
+ * @throws {XsknetError} `ERR_XSKNET_UNSUPPORTED_PLATFORM` if none loads.
  */
 export function loadBinding(): Binding {
   return requireBinding(requireHere, {
@@ -17,8 +17,8 @@ export function loadBinding(): Binding {
   }) as Binding
 }
 
-/** Not by an import of `createRequire`: webpack puts `undefined` in its place. */
+/** Does not import `createRequire`, because webpack replaces it by `undefined`. */
 function requireHere(id: string): unknown {
-  // What esbuild makes as CommonJS has no URL, but the name of its file.
+  // A CommonJS bundle of esbuild has no URL, only a file name.
   return process.getBuiltinModule('node:module').createRequire(import.meta.url ?? __filename)(id)
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// Nothing is imported here: what follows has to be in place before the rest is read, which takes a while.
+// Nothing is imported statically: the handler has to be in place before the rest is loaded, which takes a while.
 
-// Node opens its inspector at SIGUSR1 unless somebody listens: any user of the machine could then run code as root by it.
+// Without a handler, Node opens its inspector on SIGUSR1, which any local user could use to run code as root.
 process.on('SIGUSR1', () => {})
 
-import('./main.js').then(({ main }) => main())
+import('./cli/main.js').then(({ main }) => main())

@@ -62,13 +62,17 @@ export class Ethernet {
   get etherType(): number {
     return this.#etherType
   }
-  /** Where in the packet's `memory` that begins. */
+  /** Offset of the payload from the packet's first byte, in bytes. */
   get payloadOffset(): number {
-    return this.#payload
+    return this.#payload - this.#start
   }
-  /** Its bytes, with what pads a short packet to Ethernet's 60. */
+  /** Bytes of the payload, including the padding of a short packet to Ethernet's 60. */
   get payloadLength(): number {
     return this.#end - this.#payload
+  }
+  /** A view of the payload's bytes, in the packet's `memory`. Allocates. */
+  get payload(): Uint8Array {
+    return this.#memory.subarray(this.#payload, this.#end)
   }
 }
 
@@ -84,7 +88,7 @@ export interface EthernetHeaders {
   /**
    * Begins a packet: writes its header and sets its length to that.
    *
-   * @returns Where in the packet's `memory` the next header goes.
+   * @returns The offset of the next header from the packet's first byte.
    * @throws {RangeError} `ERR_OUT_OF_RANGE` where a field cannot hold its number.
    * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it.
    */
@@ -104,12 +108,14 @@ function write(packet: Packet, fields: EthernetFields): number {
   const { memory, offset } = packet
   setUint16(memory, offset + 6, sourceHigh)
   setUint32(memory, offset + 8, source | 0)
-  return next
+  return next - offset
 }
 
 /**
- * As `ethernet.write`, from a station in its VLAN, to the MAC whose first 16 bits are `high` and whose last 32 are `low`. Neither
- * is a number that V8 would have to put into an object to hand it over, as one of 48 bits is.
+ * As `ethernet.write`, from a station in its VLAN, to the MAC whose first 16 bits are `high` and whose last 32 are `low`.
+ * V8 keeps both numbers unboxed; it would allocate an object to pass one of 48 bits.
+ *
+ * @returns Where in the packet's `memory` the next header goes.
  */
 export function writeFrom(packet: Packet, host: Host, high: number, low: number, etherType: number): number {
   const next = begin(packet, high, low, host.vlan, etherType)
@@ -124,7 +130,7 @@ export function isMac(mac: number, high: number): boolean {
   return high >= 0 && high <= 0xffff && mac === high * 0x1_0000_0000 + (mac >>> 0)
 }
 
-/** All but the source. */
+/** Writes all but the source. Returns where in the packet's `memory` the next header goes. */
 function begin(packet: Packet, high: number, low: number, vlan: number, etherType: number): number {
   if (vlan !== UNTAGGED) mustFit('vlan', vlan, 0xfff)
   mustFit('etherType', etherType, 0xffff)

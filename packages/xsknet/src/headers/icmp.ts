@@ -1,6 +1,6 @@
 import { setUint16, uint8, uint16 } from './bytes.js'
 import { sum, update } from './checksum.js'
-import { pseudoSum, turn } from './ip.js'
+import { pseudoSum, reply } from './ip.js'
 import { at, PROTOCOL_ICMP, PROTOCOL_ICMPV6, readIp } from './layers.js'
 import type { Packet, Station } from './packet.js'
 import { hostOf } from './station.js'
@@ -16,6 +16,7 @@ const ECHO_REPLY_V6 = 129
 /** An ICMP or ICMPv6 message in the packet of the last call of `icmp()`. */
 export class Icmp {
   #memory: Uint8Array = new Uint8Array()
+  #start = 0
   #version = 0
   #network = 0
   #at = 0
@@ -24,6 +25,7 @@ export class Icmp {
   static read(packet: Packet): Icmp | undefined {
     if (!readIcmp(packet)) return undefined
     one.#memory = at.memory
+    one.#start = at.start
     one.#version = at.version
     one.#network = at.network
     one.#at = at.transport
@@ -53,13 +55,17 @@ export class Icmp {
   get checksumOk(): boolean {
     return isIntact(this.#memory, this.#version, this.#network, this.#at, this.#end)
   }
-  /** Where in the packet's `memory` begins what follows the first 8 bytes. */
+  /** Offset of the payload, which follows the first 8 bytes of the message, from the packet's first byte, in bytes. */
   get payloadOffset(): number {
-    return this.#at + ICMP_LENGTH
+    return this.#at + ICMP_LENGTH - this.#start
   }
-  /** Bytes of that. */
+  /** Bytes of the payload. */
   get payloadLength(): number {
     return this.#end - this.#at - ICMP_LENGTH
+  }
+  /** A view of the payload's bytes, in the packet's `memory`. Allocates. */
+  get payload(): Uint8Array {
+    return this.#memory.subarray(this.#at + ICMP_LENGTH, this.#end)
   }
 }
 
@@ -74,11 +80,11 @@ export interface IcmpMessages {
   (packet: Packet): Icmp | undefined
   /**
    * Turns an echo request to the station's MAC and address, in its VLAN, into the reply: 64 hops, without IP options and
-   * extension headers, and without what padded the request. Requests to a group, in fragments, with a source route, or with a
-   * wrong checksum get none, nor do those from what cannot be a sender: a group's MAC or address, a broadcast, `0.0.0.0`,
-   * `::`, a loopback address, or the station's own MAC or address.
+   * extension headers, and without the request's padding. There is no reply to a request that is broadcast, multicast or
+   * fragmented, that has a source route or a wrong checksum, or whose sender is not valid: a broadcast or multicast MAC or
+   * address, `0.0.0.0`, `::`, a loopback address, or the station's own MAC or address. Allocates nothing.
    *
-   * @returns Whether the packet is now a reply to be sent; else it is as before. Allocates nothing.
+   * @returns Whether the packet is now a reply that can be sent; if not, it is unchanged.
    */
   echo(packet: Packet, station: Station): boolean
 }
@@ -108,13 +114,13 @@ function echo(packet: Packet, station: Station): boolean {
   const { memory, version, network, transport, transportEnd } = at
   const request = version === 4 ? ECHO_REQUEST : ECHO_REQUEST_V6
   if (uint8(memory, transport) !== request || uint8(memory, transport + 1) !== 0) return false
-  // RFC 1122, section 3.2.2.6, lets a host ignore requests to a group: their answers would all come at once.
+  // RFC 1122, section 3.2.2.6, lets a host ignore broadcast and multicast requests: all replies would come at once.
   if (!hostOf(station).isAsked()) return false
   if (!isIntact(memory, version, network, transport, transportEnd)) return false
 
   const before = uint16(memory, transport)
   memory[transport] = version === 4 ? ECHO_REPLY : ECHO_REPLY_V6
   setUint16(memory, transport + 2, update(uint16(memory, transport + 2), before, uint16(memory, transport)))
-  turn(packet, transportEnd - transport)
+  reply(packet, transportEnd - transport)
   return true
 }

@@ -19,11 +19,11 @@ export function stampIpv4(memory: Uint8Array, network: number, length: number): 
 }
 
 /**
- * Sends the packet that was read last back to where it came from, with the first `length` bytes of what IP carries: swaps MACs
- * and addresses, sets lengths and hop limit. Options and extension headers were meant for the way here, so they go, and what
- * follows them moves; so `at.transport` may move.
+ * Turns the packet that was read last into a reply with the first `length` bytes of its IP payload: swaps MACs and addresses,
+ * sets lengths and hop limit. Options and extension headers belong to the request, so they are removed and the payload moves
+ * forward; `at.transport` is updated.
  */
-export function turn(packet: Packet, length: number): void {
+export function reply(packet: Packet, length: number): void {
   const { memory, start, network, version } = at
   const headerLength = version === 4 ? IPV4_LENGTH : IPV6_LENGTH
   const transport = network + headerLength

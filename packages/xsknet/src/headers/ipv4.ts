@@ -21,6 +21,7 @@ export interface Ipv4Fields {
 /** An IPv4 header in the packet of the last call of `ipv4()`. */
 export class Ipv4 {
   #memory: Uint8Array = new Uint8Array()
+  #start = 0
   #at = 0
   #payload = 0
   #end = 0
@@ -28,6 +29,7 @@ export class Ipv4 {
   static read(packet: Packet): Ipv4 | undefined {
     if (!readIpv4(packet)) return undefined
     one.#memory = at.memory
+    one.#start = at.start
     one.#at = at.network
     one.#payload = at.transport
     one.#end = at.transportEnd
@@ -87,13 +89,17 @@ export class Ipv4 {
   get checksumOk(): boolean {
     return sum(this.#memory, this.#at, this.headerLength) === 0xffff
   }
-  /** Where in the packet's `memory` that begins what it carries. */
+  /** Offset of the payload from the packet's first byte, in bytes. */
   get payloadOffset(): number {
-    return this.#payload
+    return this.#payload - this.#start
   }
-  /** Bytes of what it carries, without what pads a short packet. */
+  /** Bytes of the payload, without the padding of a short packet. */
   get payloadLength(): number {
     return this.#end - this.#payload
+  }
+  /** A view of the payload's bytes, in the packet's `memory`. Allocates. */
+  get payload(): Uint8Array {
+    return this.#memory.subarray(this.#payload, this.#end)
   }
 }
 
@@ -107,11 +113,12 @@ export interface Ipv4Headers {
    */
   (packet: Packet): Ipv4 | undefined
   /**
-   * Writes a header without options at `offset` of the packet's `memory`, where `ethernet.write` ended, and sets the packet's
-   * length to what it announces. It may not be fragmented on its way (RFC 6864: an atomic datagram).
+   * Writes a header without options and sets the packet's length to header and payload. The packet must not be fragmented on
+   * its path (RFC 6864: an atomic datagram).
    *
-   * @param payloadLength Bytes that follow.
-   * @returns Where in the packet's `memory` these go.
+   * @param offset The header's offset from the packet's first byte: what `ethernet.write` returned.
+   * @param payloadLength Bytes of the payload that follows.
+   * @returns The offset of the payload from the packet's first byte.
    * @throws {RangeError} `ERR_OUT_OF_RANGE` where a field cannot hold its number.
    * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold header and payload.
    */
@@ -127,10 +134,14 @@ function write(packet: Packet, offset: number, fields: Ipv4Fields, payloadLength
   if (source >>> 0 !== source) mustFit('source', source, 0xffff_ffff)
   if (destination >>> 0 !== destination) mustFit('destination', destination, 0xffff_ffff)
   mustFit('protocol', protocol, 0xff)
-  return writeBetween(packet, offset, source | 0, destination | 0, protocol, ttl, payloadLength)
+  const start = packet.offset
+  return writeBetween(packet, start + offset, source | 0, destination | 0, protocol, ttl, payloadLength) - start
 }
 
-/** As `ipv4.write`, with addresses that fit, signed: such numbers V8 keeps unboxed. */
+/**
+ * As `ipv4.write`, with valid addresses as signed numbers, which V8 keeps unboxed. `offset` and the result are positions in the
+ * packet's `memory`.
+ */
 export function writeBetween(
   packet: Packet,
   offset: number,

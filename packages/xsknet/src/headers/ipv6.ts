@@ -20,6 +20,7 @@ export interface Ipv6Fields {
 /** An IPv6 header in the packet of the last call of `ipv6()`. */
 export class Ipv6 {
   #memory: Uint8Array = new Uint8Array()
+  #start = 0
   #at = 0
   #protocol = 0
   #fragment = false
@@ -29,6 +30,7 @@ export class Ipv6 {
   static read(packet: Packet): Ipv6 | undefined {
     if (!readIpv6(packet)) return undefined
     one.#memory = at.memory
+    one.#start = at.start
     one.#at = at.network
     one.#protocol = at.protocol
     one.#fragment = at.fragment
@@ -76,13 +78,17 @@ export class Ipv6 {
   get destinationAddress(): string {
     return textAt(this.#memory, this.#at + 24)
   }
-  /** Where in the packet's `memory` that begins what it carries, behind the extension headers. */
+  /** Offset of the payload, which follows the extension headers, from the packet's first byte, in bytes. */
   get payloadOffset(): number {
-    return this.#payload
+    return this.#payload - this.#start
   }
-  /** Bytes of what it carries, without what pads a short packet. */
+  /** Bytes of the payload, without the padding of a short packet. */
   get payloadLength(): number {
     return this.#end - this.#payload
+  }
+  /** A view of the payload's bytes, in the packet's `memory`. Allocates. */
+  get payload(): Uint8Array {
+    return this.#memory.subarray(this.#payload, this.#end)
   }
 }
 
@@ -98,11 +104,11 @@ export interface Ipv6Headers {
    */
   (packet: Packet): Ipv6 | undefined
   /**
-   * Writes a header at `offset` of the packet's `memory`, where `ethernet.write` ended, and sets the packet's length to what it
-   * announces.
+   * Writes a header without extension headers and sets the packet's length to header and payload.
    *
-   * @param payloadLength Bytes that follow.
-   * @returns Where in the packet's `memory` these go.
+   * @param offset The header's offset from the packet's first byte: what `ethernet.write` returned.
+   * @param payloadLength Bytes of the payload that follows.
+   * @returns The offset of the payload from the packet's first byte.
    * @throws {RangeError} `ERR_OUT_OF_RANGE` where a field cannot hold its number.
    * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold header and payload.
    */
@@ -114,13 +120,15 @@ export const ipv6: Ipv6Headers = Object.assign(Ipv6.read, { write })
 
 function write(packet: Packet, offset: number, fields: Ipv6Fields, payloadLength: number): number {
   const { source, destination, protocol, hopLimit = HOP_LIMIT } = fields
-  const next = writeBeside(packet, offset, protocol, hopLimit, payloadLength)
-  setWords(packet.memory, offset + 8, source)
-  setWords(packet.memory, offset + 24, destination)
-  return next
+  const start = packet.offset
+  const header = start + offset
+  const next = writeBeside(packet, header, protocol, hopLimit, payloadLength)
+  setWords(packet.memory, header + 8, source)
+  setWords(packet.memory, header + 24, destination)
+  return next - start
 }
 
-/** As `ipv6.write`, all but the addresses. */
+/** As `ipv6.write`, without the addresses. `offset` and the result are positions in the packet's `memory`. */
 export function writeBeside(packet: Packet, offset: number, protocol: number, hopLimit: number, payloadLength: number): number {
   mustFit('protocol', protocol, 0xff)
   mustFit('hopLimit', hopLimit, 0xff)

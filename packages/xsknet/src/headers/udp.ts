@@ -3,7 +3,7 @@ import { formatIpv4, type Ipv6Words } from './address.js'
 import { int32, setUint16, swap, uint16, uint32 } from './bytes.js'
 import { sum, update } from './checksum.js'
 import { isMac, LAST_MAC, writeFrom } from './ethernet.js'
-import { HOP_LIMIT, pseudoSum, turn as turnIp } from './ip.js'
+import { HOP_LIMIT, pseudoSum, reply as replyIp } from './ip.js'
 import { writeBetween } from './ipv4.js'
 import { setWords, textAt, writeBeside } from './ipv6.js'
 import { at, IPV4_LENGTH, IPV6_LENGTH, PROTOCOL_UDP, readIp, TYPE_IPV4, TYPE_IPV6 } from './layers.js'
@@ -33,6 +33,7 @@ export interface UdpFields {
 /** A UDP datagram in the packet of the last call of `udp()`. */
 export class Udp {
   #memory: Uint8Array = new Uint8Array()
+  #start = 0
   #version = 0
   #network = 0
   #at = 0
@@ -41,6 +42,7 @@ export class Udp {
   static read(packet: Packet): Udp | undefined {
     if (!readUdp(packet)) return undefined
     one.#memory = at.memory
+    one.#start = at.start
     one.#version = at.version
     one.#network = at.network
     one.#at = at.transport
@@ -114,13 +116,17 @@ export class Udp {
     if (uint16(memory, this.#at + 6) === 0) return this.#version === 4
     return sum(memory, this.#at, length, pseudoSum(memory, this.#network, this.#version, PROTOCOL_UDP, length)) === 0xffff
   }
-  /** Where in the packet's `memory` the payload begins. */
+  /** Offset of the payload from the packet's first byte, in bytes. */
   get payloadOffset(): number {
-    return this.#at + UDP_LENGTH
+    return this.#at + UDP_LENGTH - this.#start
   }
-  /** Bytes of the payload, without what pads a short packet. */
+  /** Bytes of the payload, without the padding of a short packet. */
   get payloadLength(): number {
     return this.#end - this.#at - UDP_LENGTH
+  }
+  /** A view of the payload's bytes, in the packet's `memory`. Allocates. */
+  get payload(): Uint8Array {
+    return this.#memory.subarray(this.#at + UDP_LENGTH, this.#end)
   }
 
   #is(address: number | Ipv6Words, offset: number): boolean {
@@ -143,7 +149,7 @@ export class Udp {
 
 const one = new Udp()
 
-/** Reads, answers, turns and builds. */
+/** Reads, answers and builds. */
 export interface UdpDatagrams {
   /**
    * The packet's UDP datagram, over IPv4 or IPv6, in up to two VLAN tags; `undefined` where it has none, it is cut, is a
@@ -152,32 +158,32 @@ export interface UdpDatagrams {
    */
   (packet: Packet): Udp | undefined
   /**
-   * Turns a client's datagram to the station's MAC and address, in its VLAN, into the answer, as `turn` does. A datagram from a
-   * port below 1024, or from the port that it is for, gets none: a server may have sent it, of whose answer to the answer, and so
-   * on, there would be no end. One forged datagram is enough for that. Nor does one from what cannot be a sender (see `turn`), or
-   * from the station's own MAC or address. The checksum is not looked at: see `checksumOk`.
+   * Turns a client's datagram to the station's MAC and address, in its VLAN, into the reply, as {@link UdpDatagrams.reply}
+   * does. There is no reply to a datagram from a port below 1024 or from its own destination port: a server may have sent it,
+   * and two servers would reply to each other for ever. One forged datagram is enough to start that. Nor is there one to a sender
+   * that is not valid (see `reply`) or that has the station's own MAC or address. The checksum is not verified: see `checksumOk`.
+   * Allocates nothing.
    *
-   * @returns Whether the packet is now an answer to be sent; else it is as before. Allocates nothing.
-   * @throws What `turn` throws, for what it would answer.
+   * @returns Whether the packet is now a reply that can be sent; if not, it is unchanged.
+   * @throws What `reply` throws.
    */
   answer(packet: Packet, station: Station, payloadLength: number): boolean
   /**
-   * Makes a datagram the answer to itself: swaps MACs, addresses and ports, and sets lengths, hop limit (64) and checksums for
-   * the `payloadLength` bytes that now stand where its payload stood. It does not pad. It does not know whose answer that is, and
-   * looks at no port; `answer` does.
+   * Turns a datagram into its reply: swaps MACs, addresses and ports, and sets lengths, hop limit (64) and checksums for a
+   * payload of `payloadLength` bytes, which must already stand in place of the old one. It does not pad. It does not check to
+   * which station or ports the datagram was sent; `answer` does.
    *
-   * What goes to a group, has a source route, or says to come from what cannot be a sender, is not turned: a group's MAC or
-   * address, a broadcast, `0.0.0.0`, `::`, a loopback address, or the receiver's own MAC or address.
+   * There is no reply to a datagram that is broadcast or multicast, that has a source route, or whose sender is not valid: a
+   * broadcast or multicast MAC or address, `0.0.0.0`, `::`, a loopback address, or the receiver's own MAC or address.
    *
-   * IP options and extension headers are left out, so with those the payload moves: `payloadOffset` is another afterwards.
-   * Allocates nothing.
+   * IP options and extension headers are removed. The payload then moves, and `payloadOffset` changes. Allocates nothing.
    *
-   * @returns Whether the packet was turned; else it is as before.
-   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where the packet holds no datagram.
-   * @throws {RangeError} `ERR_OUT_OF_RANGE` where no datagram can carry so much.
+   * @returns Whether the packet is now a reply; if not, it is unchanged.
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where the packet does not hold a whole UDP datagram.
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` where the payload is longer than a datagram can carry.
    * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it.
    */
-  turn(packet: Packet, payloadLength: number): boolean
+  reply(packet: Packet, payloadLength: number): boolean
   /**
    * Makes the packet a datagram of the station, from Ethernet header to payload, checksums included. Allocates nothing where all
    * `fields` that a program gives it have one shape: the same fields, in the same order. V8 takes 16 bytes for each number above 2^31
@@ -193,8 +199,8 @@ export interface UdpDatagrams {
   build(packet: Packet, station: Station, fields: UdpFields, payload: Uint8Array | number): void
 }
 
-/** Reads, answers, turns and builds UDP datagrams (RFC 768). */
-export const udp: UdpDatagrams = Object.assign(Udp.read, { answer, turn, build })
+/** Reads, answers and builds UDP datagrams (RFC 768). */
+export const udp: UdpDatagrams = Object.assign(Udp.read, { answer, reply, build })
 
 /** Of the IPv6 address that stands for an IPv4 address: the words before it (RFC 4291, section 2.5.5.2). */
 function mappedWord(word: number): number {
@@ -215,19 +221,19 @@ function answer(packet: Packet, station: Station, payloadLength: number): boolea
   if (!readUdp(packet) || !hostOf(station).isAsked()) return false
   const sourcePort = uint16(at.memory, at.transport)
   if (sourcePort < FIRST_CLIENT_PORT || sourcePort === uint16(at.memory, at.transport + 2)) return false
-  turnRead(packet, lengthOf(packet, payloadLength))
+  replyToRead(packet, lengthOf(packet, payloadLength))
   return true
 }
 
-function turn(packet: Packet, payloadLength: number): boolean {
+function reply(packet: Packet, payloadLength: number): boolean {
   if (!readUdp(packet)) throw wrongValue('packet', 'must hold a whole UDP datagram', `${packet.length} bytes`)
   const length = lengthOf(packet, payloadLength)
   if (!isBetweenStations()) return false
-  turnRead(packet, length)
+  replyToRead(packet, length)
   return true
 }
 
-/** Of the datagram that was read last, with this payload. Refuses what it or the packet cannot hold. */
+/** The length of a UDP header and this payload, for the datagram that was read last. Throws if it or the packet cannot hold it. */
 function lengthOf(packet: Packet, payloadLength: number): number {
   mustFit('payloadLength', payloadLength, longestPayload(at.version))
   const length = UDP_LENGTH + payloadLength
@@ -235,10 +241,10 @@ function lengthOf(packet: Packet, payloadLength: number): number {
   return length
 }
 
-/** Turns the datagram that was read last. */
-function turnRead(packet: Packet, length: number): void {
+/** Turns the datagram that was read last into its reply. */
+function replyToRead(packet: Packet, length: number): void {
   swap(at.memory, at.transport, at.transport + 2, 2)
-  turnIp(packet, length)
+  replyIp(packet, length)
   finish(at.memory, at.network, at.version, at.transport, length)
 }
 

@@ -1,0 +1,888 @@
+import { mock } from 'node:test'
+import test, { type ExecutionContext } from 'ava'
+import { XsknetError } from 'xsknet'
+import type { UplinkInfo } from 'xsknet/protocol'
+import type { Credentials } from '../../../packages/xsknetd/src/policy/credentials.js'
+import type { Client } from '../../../packages/xsknetd/src/ports/client.js'
+import { PortManager } from '../../../packages/xsknetd/src/ports/port-manager.js'
+import {
+  ALICE,
+  BOB,
+  FakeDescriptors,
+  FakeInstance,
+  grant,
+  MiB,
+  PLENTY,
+  RATES,
+  Record,
+  ROOT,
+  refusal,
+  rest,
+  until,
+  user,
+} from './fakes.js'
+
+class FakeOwner implements Client {
+  readonly credentials: Credentials
+  readonly heard: [what: string | number, code: string, message: string][] = []
+  readonly namespaces: FakeDescriptors[] = []
+
+  constructor(credentials: Credentials) {
+    this.credentials = credentials
+  }
+
+  namespace(): FakeDescriptors {
+    const namespace = new FakeDescriptors(1)
+    this.namespaces.push(namespace)
+    return namespace
+  }
+
+  portLost(port: number, error: XsknetError): void {
+    this.heard.push([port, error.code, error.message])
+  }
+
+  uplinkGone(uplink: string, error: XsknetError): void {
+    this.heard.push([uplink, error.code, error.message])
+  }
+
+  uplinkChanged({ uplink, device, link, mtu }: UplinkInfo): void {
+    this.heard.push([uplink, device, `${link} ${mtu}`])
+  }
+
+  addressConflict(port: number, address: string): void {
+    this.heard.push([port, 'conflict', address])
+  }
+}
+
+async function setUp({ grants = [grant()], uplinks = ['eth0'], memory = PLENTY.bytes } = {}) {
+  const instance = new FakeInstance()
+  const record = new Record()
+  const portManager = new PortManager(instance, grants, { ...PLENTY, bytes: memory }, record.log)
+  await portManager.manage(uplinks, 'unspecified')
+  const client = (who: Credentials) => {
+    const client = new FakeOwner(who)
+    portManager.join(client)
+    return client
+  }
+  return { instance, record, portManager, client, alice: client(ALICE) }
+}
+
+const port = { uplink: 'eth0', addresses: ['192.0.2.10/24'] }
+const codeOf = async (t: ExecutionContext, promise: Promise<unknown>) =>
+  (await t.throwsAsync(promise, { instanceOf: XsknetError }))?.code
+
+test('what the policy counts is what is made: the daemon fills in sizes', async (t) => {
+  const { instance, portManager, alice } = await setUp()
+  await portManager.openPort(alice, port)
+  await portManager.openPort(alice, { ...port, ringSize: 512, frameSize: 4096, name: 'b', vlan: undefined as never })
+  t.like(instance.requests[0], { addresses: ['192.0.2.10'], ringSize: 4096, frames: 8192, frameSize: 2048 })
+  t.like(instance.requests[1], { name: 'b', ringSize: 512, frames: 1024, frameSize: 4096 })
+})
+
+test('a UMEM in huge pages fills them, and all of it counts', async (t) => {
+  const { instance, portManager, client } = await setUp()
+  const root = client({ ...ALICE, uid: 0 })
+  for (const hugePages of ['prefer', 'require'] as const) {
+    await portManager.openPort(root, { ...port, hugePages, frames: 1000 })
+    await portManager.openPort(root, { ...port, hugePages, frames: 1025, frameSize: 4096 })
+  }
+  t.deepEqual(
+    instance.requests.map(({ frames }) => frames),
+    [1024, 1536, 1024, 1536],
+  )
+})
+
+test('addresses come back with the prefix that was asked for, and link-local ones with /64', async (t) => {
+  const { instance, portManager, alice } = await setUp()
+  const openPort = instance.openPort.bind(instance)
+  instance.openPort = async (uplink, request, terms) => {
+    const opened = await openPort(uplink, request, terms)
+    return { ...opened, info: { ...opened.info, addresses: [...request.addresses, 'fe80::ff:fe00:10'] } }
+  }
+  const { info } = await portManager.openPort(alice, {
+    uplink: 'eth0',
+    addresses: ['192.0.2.10/24', '2001:DB8:0::10', '192.0.2.11'],
+  })
+  t.deepEqual(info.addresses, ['192.0.2.10/24', '2001:db8::10/128', '192.0.2.11/32', 'fe80::ff:fe00:10/64'])
+})
+
+for (const [what, request, code] of [
+  ['no address', { addresses: [] }, 'ERR_XSKNET_ADDRESS_MISSING'],
+  ['no address at all', { addresses: ['card0'] }, 'ERR_XSKNET_ADDRESS_INVALID'],
+  ['the card’s MAC', { mac: 'uplink' }, 'ERR_XSKNET_NOT_SUPPORTED'],
+  ['VLAN 0', { vlan: 0 }, 'ERR_XSKNET_VLAN_INVALID'],
+  ['VLAN 4095', { vlan: 4095 }, 'ERR_XSKNET_VLAN_INVALID'],
+  ['another card', { uplink: 'eth1' }, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['a foreign address', { addresses: ['198.51.100.1'] }, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['too much memory', { frames: 2 ** 20 }, 'ERR_XSKNET_LIMIT_REACHED'],
+  ['more queues than were granted', { queues: 2 }, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['busy polling', { busyPoll: { microseconds: 1, budget: 1 } }, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['huge pages', { hugePages: 'require' }, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['huge pages perhaps', { hugePages: 'prefer' }, 'ERR_XSKNET_NOT_PERMITTED'],
+] as const) {
+  test(`${what}: ${code}, and nothing was touched`, async (t) => {
+    const { instance, portManager, alice } = await setUp()
+    t.is(await codeOf(t, portManager.openPort(alice, { ...port, ...request } as never)), code)
+    t.deepEqual(instance.requests, [])
+  })
+}
+
+test('what cannot be is refused before what may not be, and tells nothing of a card that the user may not know of', async (t) => {
+  const { instance, portManager, client, alice } = await setUp({ uplinks: ['eth0', 'eth1'] })
+  instance.failures.set('check', refusal('ERR_XSKNET_LAYOUT_INVALID'))
+  const foreign = { ...port, addresses: ['198.51.100.1'] }
+  const huge = { ...port, frames: 2 ** 20, ringSize: 100 }
+  for (const request of [foreign, huge, { ...port, queues: 8 }]) {
+    t.is(await codeOf(t, portManager.openPort(alice, request)), 'ERR_XSKNET_LAYOUT_INVALID')
+  }
+  const pinned = portManager.openPinnedPort(alice, foreign, new FakeDescriptors(1))
+  t.is(await codeOf(t, pinned), 'ERR_XSKNET_LAYOUT_INVALID')
+  t.like(instance.checked[1]?.[1], {
+    ringSize: 100,
+    frames: 2 ** 20,
+    frameSize: 2048,
+    addresses: ['192.0.2.10'],
+  } as never)
+  t.deepEqual(instance.checked.map(([uplink]) => uplink), ['eth0', 'eth0', 'eth0', 'eth0']) // biome-ignore format: one line
+  for (const uplink of ['eth1', 'eth2']) await codeOf(t, portManager.openPort(alice, { ...port, uplink }))
+  await codeOf(t, portManager.openPort(client(ROOT), { ...port, uplink: 'eth1' }))
+  t.deepEqual(instance.checked.slice(4).map(([uplink]) => uplink), [undefined, undefined, 'eth1']) // biome-ignore format: one line
+  // A grant for an address that no host can have would not help.
+  instance.failures.clear()
+  t.is(
+    await codeOf(t, portManager.openPort(alice, { ...port, addresses: ['198.51.100.255/24'] })),
+    'ERR_XSKNET_ADDRESS_INVALID',
+  )
+  t.deepEqual(instance.requests, [])
+})
+
+test('requests at the same time cannot pass the limit together', async (t) => {
+  const { instance, portManager, alice } = await setUp()
+  const letGo = instance.hold()
+  const opening = Array.from({ length: 5 }, () => portManager.openPort(alice, port))
+  await until('two openings', () => instance.waiting === 2)
+  letGo()
+  const ends = await Promise.allSettled(opening)
+  t.deepEqual(
+    ends.map(({ status }) => status),
+    ['fulfilled', 'fulfilled', 'rejected', 'rejected', 'rejected'],
+  )
+})
+
+test('connections of one user share its limit, those of others do not', async (t) => {
+  const { portManager, alice, client } = await setUp({ grants: [grant(), grant({ holder: { uid: BOB.uid } })] })
+  const [second, bob] = [client(user(ALICE.uid)), client(BOB)]
+  await portManager.openPort(alice, port)
+  await portManager.openPort(second, port)
+  t.is(await codeOf(t, portManager.openPort(second, port)), 'ERR_XSKNET_LIMIT_REACHED')
+  await t.notThrowsAsync(portManager.openPort(bob, port))
+})
+
+test('the memory of every queue counts', async (t) => {
+  const { instance, portManager, alice } = await setUp({ grants: [grant({ queues: 4, memory: 48 * MiB })] })
+  t.is(await codeOf(t, portManager.openPort(alice, { ...port, queues: 4 })), 'ERR_XSKNET_LIMIT_REACHED')
+  const { sockets } = await portManager.openPort(alice, { ...port, queues: 3 })
+  t.is(sockets.length, 3)
+  t.is(instance.handedOut[0]?.length, 6)
+  t.is(await codeOf(t, portManager.openPort(alice, port)), 'ERR_XSKNET_LIMIT_REACHED')
+})
+
+test('all ports together take no more than the daemon may, root’s included, and nothing is touched beyond that', async (t) => {
+  const grants = [grant({ ports: 9, memory: 2 ** 40 }), grant({ holder: { uid: BOB.uid }, memory: 2 ** 40 })]
+  const { instance, portManager, client, alice } = await setUp({ grants, memory: 48 * MiB })
+  const [root, bob] = [client(ROOT), client(BOB)]
+  const huge = portManager.openPort(root, { ...port, frames: 2 ** 20, frameSize: 4096, queues: 8 })
+  const error = await t.throwsAsync<XsknetError>(huge, { code: 'ERR_XSKNET_LIMIT_REACHED' })
+  t.is(
+    error?.message,
+    '34359738368 more bytes of UMEM would exceed the limit of 50331648 bytes for all ports together, of which 0 are in use',
+  )
+  t.is(error?.hint, 'Request fewer queues, or fewer or smaller frames, close a port, or raise `memory` under [daemon].')
+  t.deepEqual(error?.details, { uid: 0, limit: 'memory of all ports', asked: 2 ** 35, most: 48 * MiB, has: 0 })
+  t.deepEqual(instance.requests, [])
+  await portManager.openPort(alice, port)
+  await portManager.openPort(root, port)
+  const { info } = await portManager.openPort(bob, port)
+  for (const asks of [client(ROOT), alice])
+    t.is(await codeOf(t, portManager.openPort(asks, port)), 'ERR_XSKNET_LIMIT_REACHED')
+  // What others have is told to root alone.
+  const refused = await t.throwsAsync<XsknetError>(portManager.openPort(alice, port))
+  t.is(refused?.message, '16777216 more bytes of UMEM would exceed the limit of 50331648 bytes for all ports together')
+  t.deepEqual(refused?.details, { uid: ALICE.uid, limit: 'memory of all ports', asked: 16 * MiB, most: 48 * MiB })
+  await portManager.closePort(bob, info.port)
+  await t.notThrowsAsync(portManager.openPort(alice, port))
+})
+
+test('requests at the same time cannot pass the daemon’s memory together', async (t) => {
+  const { instance, portManager, client } = await setUp({ memory: 40 * MiB })
+  const letGo = instance.hold()
+  const opening = Array.from({ length: 4 }, () => portManager.openPort(client(ROOT), port))
+  await until('two openings', () => instance.waiting === 2)
+  letGo()
+  const ends = (await Promise.allSettled(opening)).map(({ status }) => status)
+  t.deepEqual(ends, ['fulfilled', 'fulfilled', 'rejected', 'rejected'])
+})
+
+test('what closed ports of another user have still counts, and is waited for', async (t) => {
+  const { instance, portManager, client, alice } = await setUp({ memory: 24 * MiB })
+  instance.keeps = true
+  const root = client(ROOT)
+  const { info } = await portManager.openPort(root, port)
+  await portManager.closePort(root, info.port)
+  const waiting = portManager.openPort(alice, port)
+  await rest()
+  t.is(instance.requests.length, 1, 'it waits')
+  instance.kept.get(info.port)?.()
+  await t.notThrowsAsync(waiting)
+})
+
+test('ports on one UMEM count as ports, and their memory once, until the last is closed', async (t) => {
+  const { instance, portManager, alice, client } = await setUp({ grants: [grant({ ports: 3, memory: 16 * MiB })] })
+  const first = await portManager.openPort(alice, port)
+  const onto = { ...port, umemOf: { port: first.info.port, inFill: [[0, 64]] as [number, number][] } }
+  const second = await portManager.openPort(alice, onto)
+  const third = await portManager.openPort(alice, { ...onto, ringSize: 512 })
+  t.like(instance.requests[1], { umemOf: onto.umemOf, queues: 1, ringSize: 4096, frames: undefined })
+  t.deepEqual(
+    instance.handedOut.map(({ length }) => length),
+    [2, 1, 1],
+  )
+  t.is(await codeOf(t, portManager.openPort(alice, onto)), 'ERR_XSKNET_LIMIT_REACHED', 'a fourth port')
+  await portManager.closePort(alice, first.info.port)
+  t.is(await codeOf(t, portManager.openPort(alice, port)), 'ERR_XSKNET_LIMIT_REACHED', 'the memory is still in use')
+  t.is(await codeOf(t, portManager.openPort(alice, onto)), 'ERR_XSKNET_PORT_UNKNOWN')
+  const byTheSecond = { ...onto, umemOf: { ...onto.umemOf, port: second.info.port } }
+  const fourth = await portManager.openPort(alice, byTheSecond)
+  t.is(
+    await codeOf(t, portManager.openPort(client(ALICE), byTheSecond)),
+    'ERR_XSKNET_PORT_UNKNOWN',
+    'another connection',
+  )
+  for (const { info } of [second, third, fourth]) await portManager.closePort(alice, info.port)
+  await t.notThrowsAsync(portManager.openPort(alice, port))
+})
+
+for (const [what, changed, code] of [
+  ['another size of frames', { frameSize: 4096 }, 'ERR_XSKNET_LAYOUT_INVALID'],
+  ['more frames', { frames: 64 }, 'ERR_XSKNET_LAYOUT_INVALID'],
+  ['huge pages', { hugePages: 'prefer' }, 'ERR_XSKNET_LAYOUT_INVALID'],
+  ['several chunks a frame', { multiBuffer: true }, 'ERR_XSKNET_LAYOUT_INVALID'],
+  ['several queues', { queues: 2 }, 'ERR_XSKNET_NOT_SUPPORTED'],
+] as const) {
+  test(`a port on another's UMEM cannot have ${what}`, async (t) => {
+    const { instance, portManager, alice } = await setUp()
+    const { info } = await portManager.openPort(alice, port)
+    const onto = { ...port, umemOf: { port: info.port, inFill: [] }, ...changed }
+    t.is(await codeOf(t, portManager.openPort(alice, onto)), code)
+    t.is(instance.requests.length, 1)
+  })
+}
+
+test('what failed to open counts no more', async (t) => {
+  const { instance, portManager, alice } = await setUp({ grants: [grant({ ports: 1, memory: 16 * MiB })] })
+  for (let round = 0; round < 3; round++) {
+    instance.failures.set('openPort', refusal('ERR_XSKNET_ADDRESS_TAKEN'))
+    t.is(await codeOf(t, portManager.openPort(alice, port)), 'ERR_XSKNET_ADDRESS_TAKEN')
+  }
+  await t.notThrowsAsync(portManager.openPort(alice, port))
+})
+
+test('what was closed counts until it is undone, and then no more', async (t) => {
+  const { instance, portManager, alice } = await setUp({ grants: [grant({ ports: 1 })] })
+  const { info } = await portManager.openPort(alice, port)
+  const letGo = instance.hold()
+  const closing = portManager.closePort(alice, info.port)
+  // Not refused: it waits for the room that is about to be free.
+  const opening = portManager.openPort(alice, port)
+  await until('the closing', () => instance.waiting === 1)
+  t.is(instance.requests.length, 1)
+  letGo()
+  await closing
+  t.is((await opening).info.port, 2)
+})
+
+test('the grant says on what terms a port is opened, for root there are none', async (t) => {
+  const rates = { broadcast: 5 }
+  const { instance, portManager, alice, client } = await setUp({
+    grants: [
+      grant({ ports: 9, routing: true, busyPoll: true, hugePages: true, rates }),
+      grant({ ports: 9, innerTags: true }),
+    ],
+  })
+  await portManager.openPort(alice, { ...port, busyPoll: { microseconds: 1, budget: 1 }, hugePages: 'prefer' })
+  const { info } = await portManager.openPort(client(ROOT), port)
+  t.is(info.port, 2)
+  t.deepEqual(instance.terms, [
+    { uid: ALICE.uid, innerTags: false, routing: true, rates },
+    { uid: 0, innerTags: true, routing: true, rates: {} },
+  ])
+})
+
+test('a port on the UMEM of another one has terms too, and needs the grant for busy polling', async (t) => {
+  const { instance, portManager, alice } = await setUp({ grants: [grant({ routing: true })] })
+  const first = await portManager.openPort(alice, port)
+  const onto = { ...port, umemOf: { port: first.info.port, inFill: [] } }
+  await portManager.openPort(alice, onto)
+  t.deepEqual(instance.terms[1], { uid: ALICE.uid, innerTags: false, routing: true, rates: RATES })
+  const polling = { ...onto, busyPoll: { microseconds: 1, budget: 1 } }
+  t.is(await codeOf(t, portManager.openPort(alice, polling)), 'ERR_XSKNET_NOT_PERMITTED')
+})
+
+test('a client whose namespace cannot be told gets no pinned port, and has room as before', async (t) => {
+  const { instance, portManager, alice } = await setUp({ grants: [grant({ pinned: true, ports: 1 })] })
+  const namespace = new FakeDescriptors(1)
+  const own = alice.namespace
+  alice.namespace = () => {
+    throw refusal('ERR_XSKNET_KERNEL_REFUSED')
+  }
+  t.is(await codeOf(t, portManager.openPinnedPort(alice, port, namespace)), 'ERR_XSKNET_KERNEL_REFUSED')
+  t.is(namespace.fate, 'open')
+  t.deepEqual(instance.pinned, [])
+  alice.namespace = own
+  await t.notThrowsAsync(portManager.openPinnedPort(alice, port, namespace))
+})
+
+/** Closed ports whose sockets somebody keeps. */
+async function withRemains({ grants = [grant({ ports: 2, memory: 32 * MiB })], ports = 2 } = {}) {
+  const scene = await setUp({ grants })
+  const { instance, portManager, alice } = scene
+  instance.keeps = true
+  const opened = []
+  for (let n = 0; n < ports; n++) opened.push((await portManager.openPort(alice, port)).info.port)
+  for (const key of opened) await portManager.closePort(alice, key)
+  return scene
+}
+
+/** For serial tests, which are over before others of the file begin. */
+function withTimers(t: ExecutionContext) {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+}
+
+test.serial('what a closed port has counts until its sockets are gone, and who needs it waits for that', async (t) => {
+  withTimers(t)
+  const { instance, portManager, alice } = await withRemains()
+  t.is(portManager.portCountFor(ROOT), 0)
+  const opening = portManager.openPort(alice, port)
+  await rest()
+  t.is(instance.requests.length, 2)
+  instance.free(1)
+  t.is((await opening).info.port, 3)
+  t.is(instance.requests.length, 3)
+})
+
+test.serial(
+  'who waits for the sockets of closed ports is refused after two seconds, and told what is held',
+  async (t) => {
+    withTimers(t)
+    const { instance, portManager, alice } = await withRemains()
+    const refused = t.throwsAsync<XsknetError>(portManager.openPort(alice, port))
+    await rest()
+    mock.timers.tick(1999)
+    await rest()
+    t.is(instance.requests.length, 2)
+    mock.timers.tick(1)
+    const error = await refused
+    t.is(error?.code, 'ERR_XSKNET_LIMIT_REACHED')
+    t.like(error?.details, { limit: 'ports', has: 2, lingering: 32 * MiB })
+    t.regex(
+      error?.message ?? '',
+      /; 33554432 bytes are still held by 2 closed ports whose descriptors were not closed$/,
+    )
+    t.regex(
+      error?.hint ?? '',
+      /^Close the descriptors of closed ports in every process that has them, or raise `ports`/,
+    )
+    instance.free(2)
+    await t.notThrowsAsync(portManager.openPort(alice, port))
+  },
+)
+
+test.serial('a port that needs all that is held waits until the last of it is gone', async (t) => {
+  withTimers(t)
+  const { instance, portManager, alice } = await withRemains()
+  const opening = portManager.openPort(alice, { ...port, frames: 16_384 })
+  await rest()
+  instance.free(2)
+  await rest()
+  t.is(instance.requests.length, 2)
+  instance.free(1)
+  t.is((await opening).info.port, 3)
+})
+
+test('what would be refused all the same is refused at once', async (t) => {
+  const { instance, portManager, alice } = await withRemains({ ports: 1 })
+  const error = await t.throwsAsync<XsknetError>(portManager.openPort(alice, { ...port, frames: 16_385 }))
+  t.like(error?.details, { limit: 'memory', has: 16 * MiB, lingering: 16 * MiB })
+  t.regex(error?.message ?? '', /; 16777216 bytes are still held by 1 closed port whose/)
+  t.is(
+    await codeOf(t, portManager.openPort(alice, { ...port, addresses: ['198.51.100.1'] })),
+    'ERR_XSKNET_NOT_PERMITTED',
+  )
+  t.is(instance.requests.length, 1)
+})
+
+test('what remains of a user counts for no other one, and beyond the connection', async (t) => {
+  const grants = [grant({ ports: 1 }), grant({ holder: { uid: BOB.uid } })]
+  const { instance, portManager, alice, client } = await setUp({ grants })
+  instance.keeps = true
+  await portManager.openPort(alice, port)
+  await portManager.leave(alice)
+  const error = await t.throwsAsync<XsknetError>(portManager.openPort(client(BOB), { ...port, frames: 2 ** 20 }))
+  t.false('lingering' in (error?.details ?? {}))
+  await t.notThrowsAsync(portManager.openPort(client(BOB), port))
+  const again = client(ALICE)
+  const opening = portManager.openPort(again, port)
+  await rest()
+  t.is(instance.requests.length, 2)
+  instance.free(1)
+  await t.notThrowsAsync(opening)
+})
+
+test('a lost port counts until its sockets are gone', async (t) => {
+  const { instance, record, portManager, alice } = await setUp({ grants: [grant({ ports: 1 })] })
+  instance.keeps = true
+  await portManager.openPort(alice, port)
+  instance.lose({ uplink: 'eth0', port: 1 })
+  await until('the cleaning', () => record.of('port-closed').length === 1)
+  const opening = portManager.openPort(alice, port)
+  await rest()
+  t.is(instance.requests.length, 1)
+  instance.free(1)
+  await t.notThrowsAsync(opening)
+})
+
+test('a port that cannot be undone counts until its sockets are gone', async (t) => {
+  const { instance, portManager, alice } = await setUp({ grants: [grant({ ports: 1 })] })
+  instance.keeps = true
+  const { info } = await portManager.openPort(alice, port)
+  instance.failures.set('closePort', refusal('ERR_XSKNET_KERNEL_REFUSED'))
+  await portManager.closePort(alice, info.port)
+  const opening = portManager.openPort(alice, port)
+  await rest()
+  t.is(instance.requests.length, 1)
+  instance.free(1)
+  await t.notThrowsAsync(opening)
+})
+
+test('a shared UMEM counts until the last socket on it is gone, and is held by closed ports from the last close on', async (t) => {
+  const { instance, portManager, alice } = await setUp({ grants: [grant({ ports: 9, memory: 16 * MiB })] })
+  instance.keeps = true
+  const first = await portManager.openPort(alice, port)
+  const second = await portManager.openPort(alice, { ...port, umemOf: { port: first.info.port, inFill: [] } })
+  const refused = async () =>
+    (await t.throwsAsync<XsknetError>(portManager.openPort(alice, { ...port, frames: 8193 })))?.details
+  await portManager.closePort(alice, first.info.port)
+  t.like(await refused(), { has: 16 * MiB, lingering: 0 })
+  await portManager.closePort(alice, second.info.port)
+  t.like(await refused(), { has: 16 * MiB, lingering: 16 * MiB })
+  instance.free(first.info.port)
+  await rest()
+  const opening = portManager.openPort(alice, port)
+  await rest()
+  t.is(instance.requests.length, 2)
+  instance.free(second.info.port)
+  await t.notThrowsAsync(opening)
+  t.like(await refused(), { has: 16 * MiB })
+})
+
+test('who waits for remains and leaves, or whose daemon closes, waits no longer', async (t) => {
+  const { instance, portManager, alice, client } = await withRemains()
+  const [first, second] = [alice, client(ALICE)].map((who) => codeOf(t, portManager.openPort(who, port)))
+  await rest()
+  await portManager.leave(alice)
+  t.is(await first, 'ERR_XSKNET_PORT_UNKNOWN')
+  const closing = portManager.close()
+  t.is(await second, 'ERR_XSKNET_UPLINK_CLOSED')
+  await closing
+  t.is(instance.requests.length, 2)
+})
+
+test('what remains admits one of those who wait for it, not all', async (t) => {
+  const { instance, portManager, alice } = await withRemains({ ports: 1, grants: [grant({ ports: 1 })] })
+  const opening = [0, 1, 2].map(() => portManager.openPort(alice, port))
+  await rest()
+  instance.keeps = false
+  instance.free(1)
+  const ends = await Promise.allSettled(opening)
+  t.deepEqual(
+    ends.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'rejected'],
+  )
+})
+
+test('a port is closed by its own connection alone', async (t) => {
+  const { portManager, alice, client } = await setUp()
+  const { info } = await portManager.openPort(alice, port)
+  for (const other of [client(ALICE), client(BOB), client(ROOT)]) {
+    t.is(await codeOf(t, portManager.closePort(other, info.port)), 'ERR_XSKNET_PORT_UNKNOWN')
+  }
+  await portManager.closePort(alice, info.port)
+  t.is(await codeOf(t, portManager.closePort(alice, info.port)), 'ERR_XSKNET_PORT_UNKNOWN')
+})
+
+test('two closings at once close once', async (t) => {
+  const { instance, record, portManager, alice } = await setUp()
+  const { info } = await portManager.openPort(alice, port)
+  const ends = await Promise.allSettled([
+    portManager.closePort(alice, info.port),
+    portManager.closePort(alice, info.port),
+  ])
+  t.deepEqual(
+    ends.map(({ status }) => status),
+    ['fulfilled', 'rejected'],
+  )
+  t.deepEqual(
+    instance.did.filter((did) => did.startsWith('closePort')),
+    ['closePort 1'],
+  )
+  t.is(record.of('port-closed').length, 1)
+})
+
+test('a port that cannot be undone is told in the log, and holds nobody up', async (t) => {
+  const { instance, record, portManager, alice } = await setUp({ grants: [grant({ ports: 1 })] })
+  const { info } = await portManager.openPort(alice, port)
+  instance.failures.set('closePort', refusal('ERR_XSKNET_KERNEL_REFUSED', 'the veth stayed'))
+  await portManager.closePort(alice, info.port)
+  t.like(record.of('port-close-failed')[0], { port: 1, message: 'the veth stayed' })
+  await t.notThrowsAsync(portManager.openPort(alice, port))
+})
+
+test('who leaves loses all its ports and no other', async (t) => {
+  const { instance, portManager, alice, client } = await setUp()
+  const other = client(ALICE)
+  await portManager.openPort(alice, port)
+  await portManager.openPort(other, port)
+  await portManager.leave(alice)
+  t.deepEqual([...instance.open], [2])
+  t.deepEqual(
+    portManager.portsFor(ALICE).map((entry) => entry.port),
+    [2],
+  )
+})
+
+test('who leaves while its port is being opened: it is closed when it is ready, descriptors too', async (t) => {
+  const { instance, portManager, alice } = await setUp({ grants: [grant({ ports: 1 })] })
+  const letGo = instance.hold()
+  const opening = portManager.openPort(alice, port)
+  await until('the opening', () => instance.waiting === 1)
+  await portManager.leave(alice)
+  letGo()
+  t.is(await codeOf(t, opening), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.deepEqual([...instance.open], [])
+  t.true(instance.handedOut[0]?.closed)
+  const again = new FakeOwner(ALICE)
+  portManager.join(again)
+  await t.notThrowsAsync(portManager.openPort(again, port))
+})
+
+test('who comes again while the port of its dead self is still being opened finds its room free', async (t) => {
+  const { instance, portManager, alice } = await setUp({ grants: [grant({ ports: 1 })] })
+  const letGo = instance.hold()
+  const abandoned = portManager.openPort(alice, port)
+  await until('the opening', () => instance.waiting === 1)
+  await portManager.leave(alice)
+  const again = new FakeOwner(ALICE)
+  portManager.join(again)
+  const opening = portManager.openPort(again, port)
+  letGo()
+  t.is(await codeOf(t, abandoned), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.is((await opening).info.port, 2)
+  t.deepEqual([...instance.open], [2])
+})
+
+test('who has not joined opens nothing', async (t) => {
+  const { instance, portManager } = await setUp()
+  await t.throwsAsync(portManager.openPort(new FakeOwner(ROOT), port))
+  t.deepEqual(instance.requests, [])
+})
+
+test('a lost port is told to its client and cleaned up; others go on', async (t) => {
+  const { instance, record, portManager, alice, client } = await setUp()
+  const root = client(ROOT)
+  await portManager.openPort(alice, port)
+  await portManager.openPort(root, port)
+  instance.lose({ uplink: 'eth0', port: 1 })
+  t.like(alice.heard, [[1, 'ERR_XSKNET_PORT_LOST']] as never)
+  t.deepEqual(root.heard, [])
+  await until('the cleaning', () => record.of('port-closed').length === 1)
+  t.deepEqual([...instance.open], [2])
+  // What the kernel says twice is told once.
+  instance.lose({ uplink: 'eth0', port: 1 })
+  t.is(alice.heard.length, 1)
+})
+
+const pinnedGrant = { grants: [grant({ pinned: true, memory: 1 })] }
+
+test('a pinned port goes to the namespace, its pin to the client, and its memory counts nothing', async (t) => {
+  const { instance, record, portManager, alice } = await setUp(pinnedGrant)
+  const namespace = new FakeDescriptors(1)
+  const granted = await portManager.openPinnedPort(alice, { ...port, name: 'p', mtu: 1400 }, namespace)
+  t.deepEqual(granted.pinned, { xsks: '/sys/fs/bpf/xsknet/lab/v1/eth0/port-1/xsks', device: 'i1', queue: 0 })
+  t.like(granted.info, { port: 1, name: 'p', addresses: ['192.0.2.10/24'] })
+  t.false('bindMode' in granted.info)
+  t.is(namespace.fate, 'taken')
+  t.like(instance.pinned[0], { owner: { uid: ALICE.uid, gid: ALICE.gid }, announced: true })
+  t.deepEqual(instance.terms, [{ uid: ALICE.uid, innerTags: false, routing: false, rates: RATES }])
+  t.deepEqual(instance.pinned[0]?.own, alice.namespaces[0])
+  t.is(alice.namespaces[0]?.fate, 'taken')
+  t.deepEqual(instance.pinned[0]?.request, { addresses: ['192.0.2.10'], name: 'p', mtu: 1400 })
+  t.like(record.of('port-opened')[0], { port: 1, pinned: true })
+  await portManager.closePort(alice, 1)
+  t.deepEqual([...instance.open], [])
+})
+
+for (const [what, request, code] of [
+  ['no grant for it', {}, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['no address', { addresses: [] }, 'ERR_XSKNET_ADDRESS_MISSING'],
+] as const) {
+  test(`a pinned port with ${what}: ${code}, and the namespace is the caller’s still`, async (t) => {
+    const { instance, portManager, alice } = await setUp()
+    const namespace = new FakeDescriptors(1)
+    t.is(await codeOf(t, portManager.openPinnedPort(alice, { ...port, ...request } as never, namespace)), code)
+    t.is(namespace.fate, 'open')
+    t.deepEqual(instance.pinned, [])
+  })
+}
+
+test('who leaves while its pinned port is being opened: it is closed when it is ready', async (t) => {
+  const { instance, portManager, alice } = await setUp(pinnedGrant)
+  const letGo = instance.hold()
+  const opening = portManager.openPinnedPort(alice, port, new FakeDescriptors(1))
+  await until('the opening', () => instance.waiting === 1)
+  await portManager.leave(alice)
+  letGo()
+  t.is(await codeOf(t, opening), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.deepEqual([...instance.open], [])
+})
+
+test('a socket is shared by the connection of its port alone, and only for a pinned one', async (t) => {
+  const { instance, portManager, alice, client } = await setUp({ grants: [grant({ pinned: true })] })
+  await portManager.openPinnedPort(alice, port, new FakeDescriptors(1))
+  await portManager.openPort(alice, port)
+  const socket = new FakeDescriptors(1)
+  t.is(await codeOf(t, portManager.shareSocket(client(ALICE), 1, socket)), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.is(await codeOf(t, portManager.shareSocket(alice, 9, socket)), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.is(await codeOf(t, portManager.shareSocket(alice, 2, socket)), 'ERR_XSKNET_SOCKET_REFUSED')
+  t.is(socket.fate, 'open')
+  await portManager.shareSocket(alice, 1, socket)
+  t.is(socket.fate, 'taken')
+  t.deepEqual(instance.shared, [1])
+})
+
+test('a pinned port whose client changed its end is lost with that reason', async (t) => {
+  const { instance, record, portManager, alice } = await setUp(pinnedGrant)
+  await portManager.openPinnedPort(alice, port, new FakeDescriptors(1))
+  const lost: XsknetError[] = []
+  alice.portLost = (_, error) => void lost.push(error)
+  const change = 'its MTU was changed from 1500 to 1400'
+  instance.lose({ uplink: 'eth0', port: 1, change })
+  t.is(lost[0]?.message, `port 1 \`port-1\` on eth0 is lost: ${change}`)
+  t.like(lost[0]?.details, { port: 1, change })
+  t.regex(lost[0]?.hint ?? '', /^Do not change i1, and open a new port/)
+  await until('the cleaning', () => record.of('port-closed').length === 1)
+  t.like(record.of('port-closed')[0], { why: change })
+})
+
+test('a loss that comes while the port is being closed is nobody’s', async (t) => {
+  const { instance, portManager, alice } = await setUp()
+  const { info } = await portManager.openPort(alice, port)
+  const closing = portManager.closePort(alice, info.port)
+  instance.lose({ uplink: 'eth0', port: info.port })
+  await closing
+  t.deepEqual(alice.heard, [])
+})
+
+test('a card that goes takes its ports along, tells who may know of it, and is let go after them', async (t) => {
+  const both = [grant({ uplinks: ['eth0', 'eth1'] }), grant({ holder: { uid: BOB.uid }, uplinks: ['eth1'] })]
+  const { instance, portManager, alice, client } = await setUp({ grants: both, uplinks: ['eth0', 'eth1'] })
+  const [bob, root] = [client(BOB), client(ROOT)]
+  await portManager.openPort(alice, port)
+  await portManager.openPort(alice, { ...port, uplink: 'eth1' })
+  instance.lose({ uplink: 'eth0' })
+  instance.lose({ uplink: 'eth0' })
+  t.deepEqual(
+    alice.heard.map(([what, code]) => [what, code]),
+    [
+      [1, 'ERR_XSKNET_PORT_LOST'],
+      ['eth0', 'ERR_XSKNET_UPLINK_CLOSED'],
+    ],
+  )
+  t.deepEqual(bob.heard, [])
+  t.deepEqual(
+    root.heard.map(([what]) => what),
+    ['eth0'],
+  )
+  t.deepEqual(
+    portManager.uplinksFor(ROOT).map(({ uplink }) => uplink),
+    ['eth1'],
+  )
+  await until('the release', () => instance.did.includes('release eth0'))
+  t.deepEqual(instance.did.slice(-2), ['closePort 1', 'release eth0'])
+  await portManager.close()
+  t.is(instance.did.filter((did) => did === 'release eth0').length, 1)
+})
+
+test('a card that goes while a port is being opened on it', async (t) => {
+  const { instance, portManager, alice } = await setUp()
+  const letGo = instance.hold()
+  const opening = portManager.openPort(alice, port)
+  await until('the opening', () => instance.waiting === 1)
+  instance.lose({ uplink: 'eth0' })
+  letGo()
+  t.is(await codeOf(t, opening), 'ERR_XSKNET_PORT_LOST')
+  t.deepEqual([...instance.open], [])
+  t.true(instance.handedOut[0]?.closed)
+})
+
+test('ports are counted for their user, and all for root', async (t) => {
+  const { portManager, alice, client } = await setUp()
+  await portManager.openPort(client(ROOT), port)
+  await portManager.openPort(alice, port)
+  t.deepEqual(
+    [ROOT, ALICE, BOB].map((who) => portManager.portCountFor(who)),
+    [2, 1, 0],
+  )
+})
+
+test('ports are listed for their user, and all for root', async (t) => {
+  const { portManager, alice, client } = await setUp()
+  await portManager.openPort(client(ROOT), { ...port, name: 'roots' })
+  await portManager.openPort(alice, { ...port, name: 'hers' })
+  t.deepEqual(
+    portManager.portsFor(ROOT).map(({ port, name, uid, pid }) => [port, name, uid, pid]),
+    [
+      [1, 'roots', 0, 1000],
+      [2, 'hers', 1001, 2001],
+    ],
+  )
+  t.deepEqual(
+    portManager.portsFor(ALICE).map(({ name }) => name),
+    ['hers'],
+  )
+  t.deepEqual(portManager.portsFor(BOB), [])
+})
+
+test('statistics of a port are for its user and root, those of a card for who may use it', async (t) => {
+  const { portManager, alice } = await setUp()
+  await portManager.openPort(alice, port)
+  await t.notThrowsAsync(portManager.portStatistics(ALICE, 1))
+  await t.notThrowsAsync(portManager.portStatistics(ROOT, 1))
+  t.is(await codeOf(t, portManager.portStatistics(BOB, 1)), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.is(await codeOf(t, portManager.portStatistics(ROOT, 2)), 'ERR_XSKNET_PORT_UNKNOWN')
+  await t.notThrowsAsync(portManager.uplinkStatistics(ALICE, 'eth0'))
+  t.is(await codeOf(t, portManager.uplinkStatistics(BOB, 'eth0')), 'ERR_XSKNET_NOT_PERMITTED')
+})
+
+test('closing tells owners first, then closes ports, cards and the rest, once', async (t) => {
+  const { instance, portManager, alice } = await setUp({ uplinks: ['eth0', 'eth1'] })
+  await portManager.openPort(alice, port)
+  const closing = portManager.close()
+  t.regex(alice.heard[0]?.[2] ?? '', /shutting down/)
+  t.deepEqual([...instance.did.slice(-1)], ['openPort eth0'])
+  t.is(portManager.close(), closing)
+  await closing
+  t.deepEqual(instance.did.slice(3), ['closePort 1', 'release eth0', 'release eth1', 'close'])
+  t.is(await codeOf(t, portManager.openPort(alice, port)), 'ERR_XSKNET_UPLINK_CLOSED')
+})
+
+test('closing waits for ports that are being opened, and closes them before the cards', async (t) => {
+  const { instance, portManager, alice } = await setUp()
+  const letGo = instance.hold()
+  const opening = portManager.openPort(alice, port)
+  await until('the opening', () => instance.waiting === 1)
+  const closing = portManager.close()
+  letGo()
+  t.is(await codeOf(t, opening), 'ERR_XSKNET_UPLINK_CLOSED')
+  await closing
+  t.deepEqual(instance.did.slice(1), ['openPort eth0', 'closePort 1', 'release eth0', 'close'])
+})
+
+test('a card that cannot be given back keeps nothing from being undone', async (t) => {
+  const { instance, record, portManager } = await setUp({ uplinks: ['eth0', 'eth1'] })
+  instance.failures.set('release', refusal('ERR_XSKNET_KERNEL_REFUSED'))
+  await portManager.close()
+  t.deepEqual(instance.did.slice(-3), ['release eth0', 'release eth1', 'close'])
+  t.like(record.of('uplink-release-failed')[0], { uplink: 'eth0' })
+})
+
+test('what others change about a card is told to all who may use it, and to the log', async (t) => {
+  const { instance, record, portManager, client, alice } = await setUp()
+  const stranger = client({ ...ALICE, uid: 4711, gid: 4711, groups: [] })
+  const card = { device: 'wan0', mac: '02:00:00:00:00:02', mtu: 1400, link: 'no-carrier' } as const
+  instance.change({ uplink: 'eth0', card })
+  t.deepEqual(alice.heard, [['eth0', 'wan0', 'no-carrier 1400']])
+  t.deepEqual(stranger.heard, [])
+  t.like(portManager.uplinksFor(ALICE)[0], { uplink: 'eth0', index: 7, ...card })
+  t.true(record.of('uplink-changed').some(({ mtu }) => mtu === 1400))
+  instance.change({ uplink: 'eth9', card })
+  t.is(alice.heard.length, 1)
+})
+
+test('a conflict of the host with a port is told to its client, and a program that is put back to the log', async (t) => {
+  const { instance, record, portManager, client, alice } = await setUp()
+  const root = client({ ...ALICE, uid: 0 })
+  const { info } = await portManager.openPort(alice, port)
+  instance.change({ uplink: 'eth0', port: info.port, address: '192.0.2.10' })
+  t.deepEqual(alice.heard, [[info.port, 'conflict', '192.0.2.10']])
+  t.deepEqual(root.heard, [])
+  instance.change({ uplink: 'eth0', port: info.port, program: 'guard', device: 'xsko7-1', why: 'somebody took it off' })
+  instance.change({ uplink: 'eth0', program: 'uplink', device: 'eth0', failure: 'another program is there' })
+  const told = record.lines.map(({ event }) => event)
+  t.deepEqual(
+    told.filter((event) => /conflict|program/.test(event)),
+    ['address-conflict', 'program-reattached', 'program-missing'],
+  )
+  t.like(record.of('program-reattached')[0], { program: 'guard', why: 'somebody took it off' })
+})
+
+test('an offload that hides VLANs and was switched off again is in the log, and a VLAN that is let in again', async (t) => {
+  const { instance, record } = await setUp()
+  instance.change({ uplink: 'eth0', vlan: 42 })
+  instance.change({ uplink: 'eth0', vlan: 42, failure: 'no device' })
+  t.like(record.of('vlan-restored')[0], { uplink: 'eth0', vlan: 42 })
+  t.like(record.of('vlan-blocked')[0], { uplink: 'eth0', vlan: 42, failure: 'no device' })
+  instance.change({ uplink: 'eth0', offload: 'rx-vlan-hw-parse' })
+  instance.change({ uplink: 'eth0', offload: 'rx-vlan-hw-parse', failure: 'not permitted' })
+  t.like(record.of('offload-disabled')[0], { uplink: 'eth0', offload: 'rx-vlan-hw-parse' })
+  t.like(record.of('offload-enabled')[0], { uplink: 'eth0', offload: 'rx-vlan-hw-parse', failure: 'not permitted' })
+})
+
+test('a card that is gone is told as that to who might have used it, and no port is opened on it', async (t) => {
+  const { instance, portManager, alice } = await setUp()
+  t.deepEqual(portManager.goneFor(ALICE), [])
+  instance.lose({ uplink: 'eth0' })
+  t.deepEqual(portManager.uplinksFor(ALICE), [])
+  t.like(portManager.goneFor(ALICE), [{ uplink: 'eth0', seconds: 0 }])
+  t.deepEqual(portManager.goneFor({ ...ALICE, uid: 4711, gid: 4711, groups: [] }), [])
+  const error = await t.throwsAsync(portManager.openPort(alice, port), { message: 'the uplink eth0 is gone' })
+  t.like(error, { code: 'ERR_XSKNET_UPLINK_CLOSED', hint: 'Restart the daemon once the interface is back.' })
+})
+
+test('a port waits for its card if it is asked to, and is opened once frames can leave', async (t) => {
+  const { instance, portManager, client, alice } = await setUp()
+  const card = { device: 'eth0', mac: '02:00:00:00:00:01', mtu: 1500 } as const
+  instance.change({ uplink: 'eth0', card: { ...card, link: 'down' } })
+  let opened = false
+  const opening = portManager.openPort(alice, { ...port, whenDown: 'wait' }).then(() => {
+    opened = true
+  })
+  instance.change({ uplink: 'eth0', card: { ...card, link: 'no-carrier' } })
+  await new Promise(setImmediate)
+  t.false(opened)
+  t.is(instance.requests.length, 0)
+  instance.change({ uplink: 'eth0', card: { ...card, link: 'up' } })
+  await opening
+  t.false('whenDown' in (instance.requests[0] as object))
+
+  instance.change({ uplink: 'eth0', card: { ...card, link: 'down' } })
+  const leaver = client(ALICE)
+  const left = portManager.openPort(leaver, { ...port, name: 'b', addresses: ['192.0.2.11/24'], whenDown: 'wait' })
+  await new Promise(setImmediate)
+  await portManager.leave(leaver)
+  t.is(await codeOf(t, left), 'ERR_XSKNET_PORT_UNKNOWN')
+  const lost = portManager.openPort(alice, { ...port, name: 'c', addresses: ['192.0.2.12/24'], whenDown: 'wait' })
+  await new Promise(setImmediate)
+  instance.lose({ uplink: 'eth0' })
+  t.is(await codeOf(t, lost), 'ERR_XSKNET_UPLINK_CLOSED')
+})

@@ -1,0 +1,138 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { checkOptions, checkSignal, wrongType, wrongValue } from '../arguments.js'
+import { XsknetError } from '../errors.js'
+import { adopt, adoptBeside, native } from '../platform/native.js'
+import { Port } from '../port/port.js'
+import type { Dial } from './conversation.js'
+import { type MakePort, Network, sayHello } from './network.js'
+import { DEFAULT_SOCKET } from './protocol.js'
+
+export interface ConnectOptions {
+  /** The daemon's socket. Default: `$XSKNET_SOCKET`, else `/run/xsknet/default.sock`. */
+  socket?: string | undefined
+  /** Gives up connecting; rejects with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+/** Milliseconds for the daemon to make room for one more connection, and those between two tries. */
+const CROWDED = { patience: 1000, retry: 20 }
+/** Milliseconds for the daemon to answer `hello`. */
+const HELLO_PATIENCE = 5000
+
+/**
+ * Connects to the daemon.
+ *
+ * @throws {XsknetError} `ERR_XSKNET_DAEMON_ABSENT`, `ERR_XSKNET_NOT_PERMITTED`, `ERR_XSKNET_LIMIT_REACHED`,
+ * `ERR_XSKNET_PROTOCOL_VERSION`, `ERR_XSKNET_UNSUPPORTED_PLATFORM` or whatever else the daemon says.
+ */
+export async function connect(options: ConnectOptions = {}): Promise<Network> {
+  checkOptions(options, ['socket', 'signal'])
+  const { socket = process.env.XSKNET_SOCKET || DEFAULT_SOCKET, signal } = options
+  if (typeof socket !== 'string') throw wrongType('options.socket', 'of type string', socket)
+  if (socket === '' || socket.includes('\0')) throw wrongValue('options.socket', 'must be a path', socket)
+  checkSignal(signal)
+  signal?.throwIfAborted()
+
+  const binding = native()
+  const dial: Dial = (onMessage, onEnd) => binding.Control.connect(socket, onMessage, onEnd)
+  const makePort: MakePort = (files, descriptions, info, control, { reservation, ...settings }) => {
+    const descriptors = files as Parameters<typeof adopt>[0]
+    const [description] = descriptions
+    const beside = reservation && description && [adoptBeside(reservation, descriptors, description)]
+    return new Port(beside ?? adopt(descriptors, descriptions), info, control, settings)
+  }
+  return connectOver(socket, dial, makePort, `xsknet/${binding.versions().binding} node/${process.versions.node}`, signal)
+}
+
+/** What {@link connect} does, over whatever carries the messages. */
+export async function connectOver(
+  socket: string,
+  dial: Dial,
+  makePort: MakePort,
+  client: string,
+  signal?: AbortSignal,
+): Promise<Network> {
+  const network = await dialled(socket, () => new Network(socket, dial, makePort), signal)
+  const late = new AbortController()
+  const timer = setTimeout(() => late.abort(silent(socket)), HELLO_PATIENCE)
+  try {
+    await sayHello(network, client, signal ? AbortSignal.any([signal, late.signal]) : late.signal)
+    return network
+  } catch (error) {
+    await network.close()
+    // A daemon that turns a client away says why, and then it is gone.
+    const why = error instanceof XsknetError && error.code === 'ERR_XSKNET_DAEMON_GONE' && error.cause
+    throw why instanceof XsknetError ? why : error
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Tries for a bounded while, because a daemon whose queue of new connections is full (`EAGAIN`) is about to empty it. */
+async function dialled(socket: string, dial: () => Network, signal?: AbortSignal): Promise<Network> {
+  for (let waited = 0; ; waited += CROWDED.retry) {
+    try {
+      return dial()
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code !== 'EAGAIN' || waited >= CROWDED.patience) throw refused(socket, error as NodeJS.ErrnoException)
+    }
+    await sleep(CROWDED.retry, undefined, { ...(signal && { signal }) }).catch(() => signal?.throwIfAborted())
+  }
+}
+
+function refused(socket: string, cause: NodeJS.ErrnoException): XsknetError {
+  const details = { socket }
+  switch (cause.code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+    case 'ECONNREFUSED':
+      return new XsknetError('ERR_XSKNET_DAEMON_ABSENT', `no daemon listens on ${socket}`, {
+        hint: `Start one (\`xsknetd run --uplink <card>\`, as root), or name its socket in $XSKNET_SOCKET.`,
+        details,
+        cause,
+      })
+    case 'EPROTOTYPE':
+      return new XsknetError('ERR_XSKNET_DAEMON_ABSENT', `what listens on ${socket} is no SOCK_SEQPACKET socket, so no daemon`, {
+        hint: 'Name the socket of xsknetd in $XSKNET_SOCKET.',
+        details,
+        cause,
+      })
+    case 'EAGAIN':
+      return new XsknetError(
+        'ERR_XSKNET_DAEMON_ABSENT',
+        `the daemon on ${socket} took no new connection for ${CROWDED.patience} ms`,
+        { hint: 'It hangs, or very many clients connect at once: look at its log.', details, cause },
+      )
+    case 'EACCES':
+    case 'EPERM':
+      return new XsknetError('ERR_XSKNET_NOT_PERMITTED', `this user may not reach the socket ${socket}`, {
+        hint: 'Each folder on the way to it must be searchable (x), and the socket writable, for this user.',
+        details,
+        cause,
+      })
+    default:
+      return new XsknetError('ERR_XSKNET_KERNEL_REFUSED', `connecting to ${socket} failed: ${cause.message}`, {
+        hint: hints[cause.code ?? ''],
+        details,
+        cause,
+      })
+  }
+}
+
+/** What a process can do about refusals that have nothing to do with the daemon. */
+const hints: Record<string, string> = {
+  EMFILE: 'This process has as many files open as it may: close some, or raise the limit (`ulimit -n`, LimitNOFILE=).',
+  ENFILE: 'The machine has as many files open as it may: `fs.file-max` raises the limit.',
+  ENAMETOOLONG: 'A socket has a path of at most 107 bytes: put it where its path is shorter.',
+  ELOOP: 'Links on the way to the socket lead in a circle: name it by another path.',
+  ENOMEM: 'The machine, or the control group of this process, has no memory left.',
+  ENOBUFS: 'The machine, or the control group of this process, has no memory left.',
+}
+
+function silent(socket: string): XsknetError {
+  return new XsknetError('ERR_XSKNET_DAEMON_ABSENT', `what listens on ${socket} did not answer for ${HELLO_PATIENCE} ms`, {
+    hint: 'Either it is no xsknetd, or it hangs: look at its log.',
+    details: { socket },
+  })
+}

@@ -1,0 +1,112 @@
+import { outOfRange } from '../arguments.js'
+import type { Slate } from '../queue/slate.js'
+import { Frame, leaseEnded, move, moveAway } from './frame.js'
+
+/** Lets a port, and nobody else, end the lease. */
+export let end: (batch: Batch) => void
+
+/**
+ * Received frames, lent to you until the next turn of the loop: what is neither sent nor copied then goes back to the kernel. Every
+ * access after that throws `ERR_XSKNET_LEASE_ENDED`.
+ */
+export class Batch {
+  static {
+    end = (batch) => batch.#end()
+  }
+
+  readonly #slate: Slate
+  readonly #frame: Frame
+  #fresh: Frame | undefined
+  /** Packets received; -1 once the lease has ended. */
+  #length: number
+
+  /** @internal */
+  constructor(slate: Slate, length: number) {
+    this.#slate = slate
+    this.#frame = new Frame(slate)
+    this.#length = length
+  }
+
+  /** How many packets were received: at least 1. */
+  get length(): number {
+    if (this.#length < 0) throw leaseEnded('batch')
+    return this.#length
+  }
+
+  /** The UMEM, in which all frames lie. */
+  get memory(): Uint8Array {
+    if (this.#length < 0) throw leaseEnded('batch')
+    return this.#slate.memory
+  }
+
+  /** Moves the batch's frame to the packet at `index`, and returns it. */
+  at(index: number): Frame {
+    if (this.#length < 0) throw leaseEnded('batch')
+    if (index >>> 0 !== index || index >= this.#length)
+      throw outOfRange('index', `an integer from 0 to ${this.#length - 1}`, index)
+    move(this.#frame, this.#slate.placeOf(index))
+    return this.#frame
+  }
+
+  /**
+   * An empty frame: give it a length, write it, send it. The next call moves the same object to another one; a frame that was not sent
+   * by then goes back with the lease.
+   *
+   * @returns `undefined` where no chunk is free: all are received, queued or on their way out.
+   */
+  allocate(): Frame | undefined {
+    if (this.#length < 0) throw leaseEnded('batch')
+    const place = this.#slate.allocate()
+    if (place === undefined) return undefined
+    this.#fresh ??= new Frame(this.#slate)
+    move(this.#fresh, place)
+    return this.#fresh
+  }
+
+  /** Lets what is queued leave now. A system call. */
+  flush(): void {
+    if (this.#length < 0) throw leaseEnded('batch')
+    this.#slate.flush()
+  }
+
+  /** Moves the batch's frame along all received frames that have not been sent or dropped. */
+  [Symbol.iterator](): IterableIterator<Frame> {
+    if (this.#length < 0) throw leaseEnded('batch')
+    return new Frames(this, this.#frame, this.#slate)
+  }
+
+  #end(): void {
+    this.#length = -1
+    moveAway(this.#frame)
+    if (this.#fresh) moveAway(this.#fresh)
+  }
+}
+
+/** An iterator that is its own result, so that a step allocates nothing. */
+class Frames implements IterableIterator<Frame> {
+  done = false
+  readonly value: Frame
+
+  readonly #batch: Batch
+  readonly #slate: Slate
+  #next = 0
+
+  constructor(batch: Batch, frame: Frame, slate: Slate) {
+    this.value = frame
+    this.#batch = batch
+    this.#slate = slate
+  }
+
+  next(): this {
+    const { length } = this.#batch
+    let next = this.#next
+    while (next < length && !move(this.value, this.#slate.placeOf(next))) next++
+    this.done = next >= length
+    this.#next = next + 1
+    return this
+  }
+
+  [Symbol.iterator](): this {
+    return this
+  }
+}

@@ -1,0 +1,320 @@
+import { outOfRange, wrongType } from '../arguments.js'
+import { XsknetError } from '../errors.js'
+import { NOWHERE, type Outlet, outlet, type Slate } from '../queue/slate.js'
+import { ETHERNET, lengthRefused } from '../refusals.js'
+
+/** Lets a batch, and nobody else, move a frame of its own to a place of its lease, and says whether a frame is there; */
+export let move: (frame: Frame, place: number) => boolean
+/** and to no place. */
+export let moveAway: (frame: Frame) => void
+
+/** The highest bit of a length: the packet goes on. */
+const CONTINUES = 0x8000_0000
+
+/**
+ * One packet of a batch, from its Ethernet header on; multi-byte values are in network byte order.
+ *
+ * A batch has one object of this class for the packets that it was given, and moves it along: `at(2)` moves what `at(1)` returned. It has
+ * another for the frames that it allocates. Once the lease has ended, or the frame has been sent, forwarded, kept or dropped, every access
+ * throws `ERR_XSKNET_LEASE_ENDED`.
+ *
+ * A packet that is longer than a chunk of the UMEM takes several {@link buffers}, on ports with multi-buffer alone. What reads and
+ * writes bytes then means the first; what sends, forwards, keeps, drops or copies means them all.
+ */
+export class Frame {
+  static {
+    // In one piece and short, so that it is inlined wherever a batch is read.
+    move = (frame, place) => {
+      const at = 2 * place
+      const length = frame.#table[at + 1] as number
+      if (length >= CONTINUES) return frame.#moveToParts(at, length)
+      frame.#at = at
+      frame.#offset = frame.#table[at] as number
+      frame.#length = length
+      frame.#parts = 1
+      return true
+    }
+    moveAway = (frame) => {
+      frame.#at = -1
+      frame.#length = 0
+    }
+  }
+
+  readonly #slate: Slate
+  readonly #memory: Uint8Array
+  /** Where the frame's descriptors are, */
+  readonly #table: Uint32Array
+  readonly #isKept: boolean
+  /** from this word on; -1: nowhere. Then `#length` is 0, so that the bounds check of an access is the only check it needs. */
+  #at = -1
+  #offset = 0
+  #length = 0
+  #parts = 1
+
+  /** @internal `kept`: the descriptors of a frame that is kept beyond its lease. */
+  constructor(slate: Slate, kept?: Uint32Array) {
+    this.#slate = slate
+    this.#memory = slate.memory
+    this.#table = kept ?? slate.descriptors
+    this.#isKept = kept !== undefined
+    if (kept) move(this, 0)
+  }
+
+  /** The memory that the frame lies in: the whole UMEM. */
+  get memory(): Uint8Array {
+    if (this.#at < 0) throw leaseEnded('frame')
+    return this.#memory
+  }
+
+  /** Where in {@link memory} the frame begins, in bytes. */
+  get offset(): number {
+    if (this.#at < 0) throw leaseEnded('frame')
+    return this.#offset
+  }
+
+  /** Bytes of the frame; settable up to {@link capacity}. Bytes that come into view so are those that the chunk last held. */
+  get length(): number {
+    if (this.#at < 0) throw leaseEnded('frame')
+    return this.#length
+  }
+
+  set length(length: number) {
+    if (this.#at < 0) throw leaseEnded('frame')
+    if (length >>> 0 !== length || length > this.capacity)
+      throw outOfRange('length', `an integer from 0 to ${this.capacity}`, length)
+    this.#table[this.#at + 1] = this.#parts === 1 ? length : length | CONTINUES
+    this.#length = length
+  }
+
+  /** The most bytes that the frame can have. */
+  get capacity(): number {
+    if (this.#at < 0) throw leaseEnded('frame')
+    return this.#slate.capacityAt(this.#offset)
+  }
+
+  /** The byte at `index`. Throws a `RangeError` beyond the frame's length, as all of these do. */
+  uint8(index: number): number {
+    if (index >>> 0 !== index || index >= this.#length) throw this.#outside(index, 1)
+    return this.#memory[this.#offset + index] as number
+  }
+
+  /** The two bytes from `index` on. */
+  uint16(index: number): number {
+    if (index >>> 0 !== index || index + 2 > this.#length) throw this.#outside(index, 2)
+    const at = this.#offset + index
+    const memory = this.#memory
+    return ((memory[at] as number) << 8) | (memory[at + 1] as number)
+  }
+
+  /** The four bytes from `index` on. */
+  uint32(index: number): number {
+    if (index >>> 0 !== index || index + 4 > this.#length) throw this.#outside(index, 4)
+    const at = this.#offset + index
+    const memory = this.#memory
+    const high = ((memory[at] as number) << 8) | (memory[at + 1] as number)
+    return ((high << 16) | ((memory[at + 2] as number) << 8) | (memory[at + 3] as number)) >>> 0
+  }
+
+  /** Writes the byte at `index`: the low 8 bits of `value`, as in a Uint8Array. */
+  setUint8(index: number, value: number): void {
+    if (index >>> 0 !== index || index >= this.#length) throw this.#outside(index, 1)
+    this.#memory[this.#offset + index] = value
+  }
+
+  /** Writes the two bytes from `index` on: the low 16 bits of `value`. */
+  setUint16(index: number, value: number): void {
+    if (index >>> 0 !== index || index + 2 > this.#length) throw this.#outside(index, 2)
+    const at = this.#offset + index
+    this.#memory[at] = value >>> 8
+    this.#memory[at + 1] = value
+  }
+
+  /** Writes the four bytes from `index` on: the low 32 bits of `value`. */
+  setUint32(index: number, value: number): void {
+    if (index >>> 0 !== index || index + 4 > this.#length) throw this.#outside(index, 4)
+    const at = this.#offset + index
+    const memory = this.#memory
+    memory[at] = value >>> 24
+    memory[at + 1] = value >>> 16
+    memory[at + 2] = value >>> 8
+    memory[at + 3] = value
+  }
+
+  /** A view of the frame's bytes. It costs an allocation, and stays a view of the chunk when the frame is long another one. */
+  bytes(): Uint8Array {
+    if (this.#at < 0) throw leaseEnded('frame')
+    return this.#memory.subarray(this.#offset, this.#offset + this.#length)
+  }
+
+  /** The packet's bytes, those of all its buffers, to be kept. */
+  copy(): Uint8Array {
+    if (this.#at < 0) throw leaseEnded('frame')
+    if (this.#parts === 1) return this.#memory.slice(this.#offset, this.#offset + this.#length)
+    const packet = new Uint8Array(this.packetLength)
+    let at = 0
+    for (let index = 0; index < this.#parts; index++) {
+      const offset = this.bufferOffset(index)
+      const length = this.bufferLength(index)
+      packet.set(this.#memory.subarray(offset, offset + length), at)
+      at += length
+    }
+    return packet
+  }
+
+  /** In how many buffers the packet lies: 1 unless it is longer than a chunk. */
+  get buffers(): number {
+    if (this.#at < 0) throw leaseEnded('frame')
+    return this.#parts
+  }
+
+  /** Bytes of the packet: of all its buffers. */
+  get packetLength(): number {
+    if (this.#at < 0) throw leaseEnded('frame')
+    let length = this.#length
+    for (let index = 1; index < this.#parts; index++) length += this.bufferLength(index)
+    return length
+  }
+
+  /** Where in {@link memory} a buffer of the packet begins, in bytes. */
+  bufferOffset(index: number): number {
+    return this.#table[this.#buffer(index)] as number
+  }
+
+  /** Bytes of a buffer of the packet. */
+  bufferLength(index: number): number {
+    return (this.#table[this.#buffer(index) + 1] as number) & ~CONTINUES
+  }
+
+  /**
+   * Queues the packet; it leaves with the others at the end of the lease, or at {@link Batch.flush}. It cannot be touched any more then.
+   * Throws if it is shorter than an Ethernet header, or longer than the MTU, that header and a VLAN tag; the frame stays yours.
+   *
+   * @returns `false` where there is no slot: the frame stays yours.
+   */
+  send(): boolean {
+    this.#checkSendable(this.#slate)
+    const queued = this.#isKept
+      ? this.#slate.queueFromElsewhere(this.#table, this.#at, this.#parts)
+      : this.#slate.queue(this.#table, this.#at, this.#parts)
+    if (queued) this.#leave()
+    return queued
+  }
+
+  /**
+   * Sends the packet through another port or queue. Where both have the same UMEM the chunk itself goes there, and no byte moves; else
+   * the packet is copied. It cannot be touched any more then. Throws if the packet is longer than the other port's MTU allows; the frame
+   * stays yours.
+   *
+   * @returns `false` where there is no slot, or no chunk for a copy: the frame stays yours.
+   */
+  forward(to: Outlet): boolean {
+    if (this.#at < 0) throw leaseEnded('frame')
+    if (typeof to?.[outlet] !== 'function') throw wrongType('to', 'an instance of Port or Queue', to)
+    const slate = to[outlet]()
+    this.#checkSendable(slate)
+    if (slate.umem === this.#slate.umem) {
+      if (!slate.queueFromElsewhere(this.#table, this.#at, this.#parts)) return false
+      this.#slate.forwarded++
+      this.#leave()
+      return true
+    }
+    if (!slate.queueCopy(this.#parts === 1 ? this.bytes() : this.copy())) return false
+    this.#slate.forwardedByCopy++
+    this.drop()
+    return true
+  }
+
+  /**
+   * Keeps the packet beyond its lease, where it is: the chunk is yours until you send, forward or drop what this returns. It cannot be
+   * touched through the batch any more.
+   *
+   * @returns `undefined` where as many chunks are kept as the port's `maxKept` says: the frame stays in its lease.
+   */
+  keep(): KeptFrame | undefined {
+    if (this.#at < 0) throw leaseEnded('frame')
+    if (this.#isKept) return this
+    if (!this.#slate.mayKeep(this.#parts)) return undefined
+    const kept = new KeptFrame(this.#slate, this.#table.slice(this.#at, this.#at + 2 * this.#parts))
+    this.#slate.kept(kept)
+    this.#leave()
+    return kept
+  }
+
+  /** Gives the packet up: it goes back to the kernel with the lease, as what is neither sent nor dropped does; or soon, if it was kept. */
+  drop(): void {
+    if (this.#at < 0) throw leaseEnded('frame')
+    if (this.#isKept) {
+      this.#slate.giveBack(this.#table, this.#parts)
+      this.#leave()
+      return
+    }
+    for (let part = 0; part < this.#parts; part++) this.#table[this.#at + 2 * part + 1] = NOWHERE
+    moveAway(this)
+  }
+
+  /** The frame's chunks are no longer its own, nor the lease's. */
+  #leave(): void {
+    const table = this.#table
+    for (let word = this.#at; word < this.#at + 2 * this.#parts; word++) table[word] = NOWHERE
+    moveAway(this)
+    if (this.#isKept) this.#slate.noLongerKept(this, this.#parts)
+  }
+
+  /** To a packet in several buffers, or to none. */
+  #moveToParts(at: number, length: number): boolean {
+    if (length === NOWHERE) {
+      moveAway(this)
+      return false
+    }
+    this.#at = at
+    this.#offset = this.#table[at] as number
+    this.#length = length & ~CONTINUES
+    this.#parts = 1
+    while ((this.#table[at + 2 * this.#parts - 1] as number) >= CONTINUES) this.#parts++
+    return true
+  }
+
+  /**
+   * Throws unless the packet can be sent by the slate's socket: less than a header wraps, so that one comparison does. A VLAN tag is free
+   * whether or not there is one, since a packet as long as that can come in: nobody out there can make an answer throw.
+   */
+  #checkSendable(slate: Slate): void {
+    if (this.#at < 0) throw leaseEnded('frame')
+    const length = this.#parts === 1 ? this.#length : this.packetLength
+    if ((length - ETHERNET) >>> 0 > slate.behind) throw lengthRefused(slate.member, 'packetLength', length, true)
+  }
+
+  /** The first word of a buffer's descriptor. */
+  #buffer(index: number): number {
+    if (this.#at < 0) throw leaseEnded('frame')
+    if (index >>> 0 !== index || index >= this.#parts) throw outOfRange('index', `an integer from 0 to ${this.#parts - 1}`, index)
+    return this.#at + 2 * index
+  }
+
+  #outside(index: number, bytes: number): Error {
+    if (this.#at < 0) return leaseEnded('frame')
+    const last = this.#length - bytes
+    return outOfRange('index', last < 0 ? `of a frame of at least ${bytes} bytes` : `an integer from 0 to ${last}`, index)
+  }
+}
+
+/**
+ * A packet that is kept beyond its lease, by {@link Frame.keep}: the same, and yours until you send, forward or drop it, or the port is
+ * closed. One that is forgotten counts against the port's `maxKept` until then.
+ */
+export class KeptFrame extends Frame {}
+
+/** What a batch or frame throws whose time has passed. */
+export function leaseEnded(noun: 'batch' | 'frame'): XsknetError {
+  return noun === 'batch'
+    ? new XsknetError('ERR_XSKNET_LEASE_ENDED', 'the batch was used after its turn of the loop', {
+        hint: 'Copy what must live longer, by `frame.copy()`.',
+      })
+    : new XsknetError(
+        'ERR_XSKNET_LEASE_ENDED',
+        'the frame was used after its turn of the loop, or after it was sent or dropped',
+        {
+          hint: 'Copy what must live longer, by `frame.copy()`.',
+        },
+      )
+}

@@ -1,0 +1,172 @@
+import * as v from 'valibot'
+import type { XsknetError } from 'xsknet'
+import { MAX_QUEUES } from 'xsknet/protocol'
+import { AddressRange } from '../policy/address.js'
+import type { FrameRates } from '../policy/grant.js'
+import {
+  DEFAULT_FRAME_RATE,
+  DEFAULT_MEMORY,
+  DEFAULT_PORTS,
+  DEFAULT_QUEUES,
+  DEFAULT_RING_SIZE,
+  isVlanId,
+  MAX_FRAME_RATE,
+  MAX_PORTS,
+  MAX_RING_SIZE,
+  MAX_VLAN,
+  MIN_VLAN,
+} from '../policy/limits.js'
+import type { Accounts } from './accounts.js'
+import { interfaces, isWhole, listOf, memory, whole } from './rules.js'
+
+/** What a user, or each member of a group, may have: a `[[grant]]` of the configuration file. */
+export interface GrantOptions {
+  /** User name or ID. Either this or `group`. */
+  user?: string | number
+  /** Group name or ID; supplementary groups count. */
+  group?: string | number
+  /** Interfaces on which ports may be opened. At least one. */
+  uplinks: string[]
+  /** Addresses and ranges that ports may have, such as `192.0.2.8/29`. At least one. */
+  addresses: string[]
+  /** VLAN IDs, 1 to 4094, or `untagged`. Default: `['untagged']`. */
+  vlans?: (number | 'untagged')[]
+  /** Maximum number of open ports of one user, 1 to 65,535. Default: 1. */
+  ports?: number
+  /**
+   * Maximum number of queues of one port, 1 to 8. Default: 1. Each queue has a UMEM of its own, which counts towards
+   * `memory`.
+   */
+  queues?: number
+  /**
+   * Maximum number of slots of each ring of a port, 1 to 65,536. Default: 4096. A client can make the kernel send a
+   * whole ring in one system call. On a kernel without preemption, the opening of other ports waits for that: 65,536
+   * frames take about 0.2 s.
+   */
+  ringSize?: number
+  /** Maximum UMEM of one user's ports together: a number of bytes, or a size such as `64MiB`. Default: 16 MiB. */
+  memory?: string | number
+  /**
+   * Whether these users may open pinned ports, whose sockets their own programs create. Default: false. The memory of
+   * such a port is locked by the user's program and does not count towards `memory`.
+   */
+  pinned?: boolean
+  /**
+   * Whether ports may send frames with VLAN tags inside the port's own tag, or with a tag if the port is untagged.
+   * Default: false. A switch whose native VLAN is the port's removes the outer tag and forwards the frame in the VLAN
+   * of the inner one.
+   */
+  innerTags?: boolean
+  /**
+   * Whether ports may send frames that affect the routing of others: IP source routing options and routing headers,
+   * VRRP, OSPF, IGMP and MLD queries, multicast router discovery. Default: false.
+   */
+  routing?: boolean
+  /** Whether ports may use `busyPoll`, which spends the host's CPU time. Default: false. */
+  busyPoll?: boolean
+  /** Whether ports may use `hugePages`, which are scarce and which other services may need. Default: false. */
+  hugePages?: boolean
+  /**
+   * Limits on what each port sends, in frames per second, 0 to 4,294,967,295, or `unlimited`. A burst may be as large
+   * as one second's worth.
+   */
+  rates?: {
+    /** Broadcast frames. Default: 1000. */
+    broadcast?: number | 'unlimited'
+    /** Multicast frames. Default: 1000. */
+    multicast?: number | 'unlimited'
+    /**
+     * Frames to MACs that have sent nothing for five minutes, which switches flood to all their ports. Default: 1000.
+     */
+    unknownUnicast?: number | 'unlimited'
+  }
+}
+
+const account = v.custom<string | number>(
+  (value) => (typeof value === 'string' && value !== '') || isWhole(value, 0, 0xffff_fffe),
+  'must be a name in quotes or a numeric ID',
+)
+
+const vlan = v.custom<number | 'untagged'>(
+  (value) => value === 'untagged' || isVlanId(value as number),
+  `must be "untagged" or a VLAN ID from ${MIN_VLAN} to ${MAX_VLAN}`,
+)
+
+const flag = v.boolean('must be true or false')
+
+const rate = v.optional(
+  v.custom<number | 'unlimited'>(
+    (value) => value === 'unlimited' || isWhole(value, 0, MAX_FRAME_RATE),
+    `must be a number of frames per second from 0 to ${MAX_FRAME_RATE}, or "unlimited"`,
+  ),
+  DEFAULT_FRAME_RATE,
+)
+
+const rates = v.pipe(
+  v.optional(
+    v.strictObject(
+      { broadcast: rate, multicast: rate, unknownUnicast: rate },
+      'must be a table, such as { broadcast = 1000 }',
+    ),
+    {},
+  ),
+  v.transform(
+    (rates): FrameRates => Object.fromEntries(Object.entries(rates).filter(([, value]) => value !== 'unlimited')),
+  ),
+)
+
+const range = v.pipe(
+  v.string('must be an address or a range in quotes, such as "192.0.2.8/29"'),
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    try {
+      const range = new AddressRange(dataset.value)
+      if (range.unusable === undefined) return range
+      const why = `\`${dataset.value}\` is ${range.unusable}, which no port can use`
+      addIssue({ message: `${why}: grant addresses of the interface's network` })
+      return NEVER
+    } catch (error) {
+      const { message, hint } = error as XsknetError
+      addIssue({ message: `${message}. ${hint}` })
+      return NEVER
+    }
+  }),
+)
+
+/**
+ * Resolves names and parses addresses while it validates, so that every error is reported with its place in the file.
+ */
+export const grantSchema = (accounts: Accounts) => {
+  const named = (kind: 'user' | 'group', file: string) =>
+    v.pipe(
+      account,
+      v.rawTransform(({ dataset, addIssue, NEVER }) => {
+        const id = typeof dataset.value === 'number' ? dataset.value : accounts[kind](dataset.value)
+        if (id !== undefined) return id
+        const unknown = `unknown ${kind} \`${dataset.value}\`: it is not in ${file}`
+        addIssue({ message: `${unknown}; use the numeric ID of a ${kind} from a directory service` })
+        return NEVER
+      }),
+    )
+  return v.pipe(
+    v.strictObject({
+      user: v.optional(named('user', '/etc/passwd')),
+      group: v.optional(named('group', '/etc/group')),
+      uplinks: interfaces,
+      addresses: listOf(range, 'a list of addresses and ranges, such as ["192.0.2.8/29"]'),
+      vlans: v.optional(listOf(vlan, 'a list of VLANs, such as [42, "untagged"]'), ['untagged']),
+      ports: v.optional(whole(1, MAX_PORTS), DEFAULT_PORTS),
+      queues: v.optional(whole(1, MAX_QUEUES), DEFAULT_QUEUES),
+      ringSize: v.optional(whole(1, MAX_RING_SIZE), DEFAULT_RING_SIZE),
+      memory: v.optional(memory, DEFAULT_MEMORY),
+      pinned: v.optional(flag, false),
+      innerTags: v.optional(flag, false),
+      routing: v.optional(flag, false),
+      busyPoll: v.optional(flag, false),
+      hugePages: v.optional(flag, false),
+      rates,
+    }),
+    v.check(({ user, group }) => (user === undefined) !== (group === undefined), 'must have either `user` or `group`'),
+  )
+}
+
+export type CheckedGrant = v.InferOutput<ReturnType<typeof grantSchema>>

@@ -1,0 +1,140 @@
+import type {
+  Pinned,
+  PinnedPortInfo,
+  PinnedPortRequest,
+  PortInfo,
+  PortRequest,
+  PortStatistics,
+  SocketDescription,
+  UplinkInfo,
+  UplinkStatistics,
+} from 'xsknet/protocol'
+import type { Rights } from '../policy/grant.js'
+import type { Descriptors } from './transport.js'
+
+/** The requested XDP mode of an uplink; `unspecified` is the best mode that the kernel grants. */
+export type UplinkMode = 'native' | 'skb' | 'hw' | 'unspecified'
+
+/** A port, or without `port` an uplink, whose devices were deleted, moved or changed by others. */
+export interface Loss {
+  readonly uplink: string
+  readonly port?: number
+  /** What the client changed at the port's inner end: `its MAC was changed from … to …`. */
+  readonly change?: string
+}
+
+/** The properties of an uplink that others may change at any time. */
+export type UplinkState = Pick<UplinkInfo, 'device' | 'mac' | 'mtu' | 'link'>
+
+/** A change to the host by others that does not end a port. */
+export interface HostChange {
+  readonly uplink: string
+  /** The port concerned; absent if the change concerns the uplink. */
+  readonly port?: number
+  /** The uplink's new state. */
+  readonly card?: UplinkState
+  /** An address of the port that the host now has too. */
+  readonly address?: string
+  /** The program that was reattached to `device`, unless there is a `failure`. */
+  readonly program?: string
+  readonly device?: string
+  /** How the program was lost: `somebody took it off`. */
+  readonly why?: string
+  /** An offload that hides VLAN tags, which was switched on and then off again, unless there is a `failure`. */
+  readonly offload?: string
+  /** A VLAN of ports that the uplink filtered out and now accepts again, unless there is a `failure`. */
+  readonly vlan?: number
+  readonly failure?: string
+}
+
+/** A port's owner, and what its guard lets pass. */
+export interface PortTerms extends Rights {
+  readonly uid: number
+}
+
+/** A port that has been built but not yet handed to its client. */
+export interface OpenedPort {
+  /** Its number. */
+  readonly key: number
+  readonly info: PortInfo
+  /** The socket of each queue, in order. */
+  readonly sockets: readonly SocketDescription[]
+  /** The XSK and the UMEM file of each queue. From now on a loss of the port is reported, an earlier one included. */
+  takeDescriptors(): Descriptors
+}
+
+/** A pinned port that has been built but not yet announced to its client. */
+export interface OpenedPinnedPort {
+  /** Its number. */
+  readonly key: number
+  readonly info: PinnedPortInfo
+  readonly pinned: Pinned
+  /** From now on a loss of the port is reported, an earlier one included. */
+  announce(): void
+}
+
+/**
+ * An instance with its uplinks and ports: everything that the daemon does to the host. Rejects with {@link
+ * XsknetError}s.
+ */
+export interface Instance {
+  /**
+   * Opens the instance, once, after undoing what an earlier run of the same name left. Without a name it gets a unique
+   * one.
+   *
+   * @returns Its name.
+   */
+  begin(name: string | undefined): Promise<string>
+  onLoss(listener: (loss: Loss) => void): void
+  /** To be called before {@link onLoss}. */
+  onChange(listener: (change: HostChange) => void): void
+  manage(uplink: string, mode: UplinkMode): Promise<UplinkInfo>
+  /** Bytes of a huge page; a UMEM in huge pages fills whole pages. 0 if the kernel has none. */
+  hugePageBytes(): number
+  /**
+   * Throws if no such port is possible, regardless of other ports and of the user. Makes no system call.
+   *
+   * @param uplink The uplink whose MTU is checked; absent if the user may not know of it.
+   */
+  checkPort(uplink: string | undefined, request: Omit<PortRequest, 'uplink' | 'mac'>): void
+  /** Does the same for a pinned port. */
+  checkPinnedPort(uplink: string | undefined, request: Omit<PinnedPortRequest, 'uplink' | 'mac'>): void
+  openPort(uplink: string, request: Omit<PortRequest, 'uplink' | 'mac'>, terms: PortTerms): Promise<OpenedPort>
+  /**
+   * Opens a port with its inner end in `namespace` and its pin accessible to the user of the terms and to `gid`. Takes
+   * over both descriptors.
+   *
+   * @param own The network namespace of the client's process, which is always accepted.
+   */
+  openPinnedPort(
+    uplink: string,
+    request: Omit<PinnedPortRequest, 'uplink' | 'mac'>,
+    terms: PortTerms,
+    gid: number,
+    namespace: Descriptors,
+    own: Descriptors,
+  ): Promise<OpenedPinnedPort>
+  /** Reports this socket's statistics as the port's from now on. Takes over the descriptor. */
+  shareSocket(port: number, socket: Descriptors): Promise<void>
+  closePort(port: number): Promise<void>
+  /**
+   * Resolves when the kernel has freed the port's sockets and their memory, which it does once every descriptor of them
+   * is closed, possibly never. To be called once, right after {@link closePort}. Never rejects.
+   */
+  freed(port: number): Promise<void>
+  portStatistics(port: number): Promise<PortStatistics>
+  uplinkStatistics(uplink: string): Promise<UplinkStatistics>
+  /** Closes all ports of an uplink and restores the interface. */
+  release(uplink: string): Promise<void>
+  /** Undoes everything, open ports included. */
+  close(): Promise<void>
+  /** Does the same synchronously, for a process that is about to exit; also while the instance is being opened. */
+  closeNow(): void
+}
+
+/** The result of cleaning up an instance whose process was killed. */
+export interface SweptInstance {
+  readonly instance: string
+  /** Why part of it is still there. */
+  readonly failure?: string | undefined
+}

@@ -1,0 +1,48 @@
+import type { AddressRange } from './address.js'
+
+/** A VLAN ID from 1 to 4094, or frames without a tag. */
+export type Vlan = number | 'untagged'
+
+/** Limits on what a port sends to the uplink, in frames per second. An absent limit means unlimited. */
+export interface FrameRates {
+  readonly broadcast?: number
+  readonly multicast?: number
+  /** Unicast to a MAC address from which no frame has arrived. */
+  readonly unknownUnicast?: number
+}
+
+/** What the guard lets a port send beyond ordinary frames, and at what rate. */
+export interface Rights {
+  /** Frames with VLAN tags inside the port's own tag. */
+  readonly innerTags: boolean
+  /** Frames that affect the routing of others: source routes, VRRP, OSPF, and IGMP and MLD queries. */
+  readonly routing: boolean
+  readonly rates: FrameRates
+}
+
+/** What a user, or each member of a group, may have. */
+export interface Grant extends Rights {
+  readonly holder: { readonly uid: number } | { readonly gid: number }
+  /** Interfaces on which ports may be opened. */
+  readonly uplinks: readonly string[]
+  readonly addresses: readonly AddressRange[]
+  readonly vlans: readonly Vlan[]
+  /** Maximum number of open ports of one user. */
+  readonly ports: number
+  /** Maximum number of queues of one port. */
+  readonly queues: number
+  /** Maximum number of slots of each ring of a port. */
+  readonly ringSize: number
+  /** Maximum UMEM of one user's ports together, in bytes. */
+  readonly memory: number
+  /**
+   * Whether ports may be pinned: inner end in the user's network namespace, socket created by the user's own program.
+   */
+  readonly pinned: boolean
+  /** Whether sockets may use busy polling. */
+  readonly busyPoll: boolean
+  /** Whether UMEMs may use the host's huge pages. */
+  readonly hugePages: boolean
+  /** Where the grant was defined, for messages: `the 2nd [[grant]] of /etc/xsknetd.toml`. */
+  readonly origin: string
+}
