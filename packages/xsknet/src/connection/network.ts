@@ -2,9 +2,9 @@ import { EventEmitter } from 'node:events'
 import { checkOptions, checkSignal, noOption, outOfRange, WAITING, wrongArgument, wrongType, wrongValue } from '../arguments.js'
 import { XsknetError } from '../errors.js'
 import type { Reservation } from '../platform/native.js'
-import { news, type Port, type PortControl } from '../port/port.js'
-import type { QueueSettings } from '../queue/inside.js'
-import { inside } from '../queue/queue.js'
+import { notify, type Port, type PortControl } from '../port/port.js'
+import { internalsOf } from '../queue/queue.js'
+import type { QueueSettings } from '../queue/types.js'
 import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
 import {
   type Attempt,
@@ -158,8 +158,8 @@ export type MakeSocket = (
 ) => Promise<OwnSocket>
 
 /** A port that the daemon has opened. `port` is missing as long as its socket is being made. */
-interface Held {
-  /** Held weakly, so that a port that everybody has forgotten can say so. */
+interface PortRecord {
+  /** A weak reference, so that a leaked port can be collected and warn of it. */
   port?: WeakRef<Port>
   /** Why the daemon knows nothing more of it. */
   lost?: XsknetError
@@ -190,7 +190,7 @@ export class Network extends EventEmitter<NetworkEvents> {
 
   readonly #conversation: Conversation
   readonly #makePort: MakePort
-  readonly #ports = new Map<number, Held>()
+  readonly #ports = new Map<number, PortRecord>()
   #settle!: { resolve: () => void; reject: (error: XsknetError) => void }
   #closing: Promise<void> | undefined
 
@@ -301,7 +301,7 @@ export class Network extends EventEmitter<NetworkEvents> {
       throw wrongValue('options.umemOf', 'must be an open port of this network', first)
     signal?.throwIfAborted()
     const { ringSize = RING } = port
-    const reservation = inside(first.queue(0)).reserve(ringSize)
+    const reservation = internalsOf(first.queue(0)).reserve(ringSize)
     const inFill = reservation.ranges
     if (inFill.length === 0) throw nothingFree(first.info)
     const opening = this.#request(
@@ -328,7 +328,7 @@ export class Network extends EventEmitter<NetworkEvents> {
       {
         fds: [namespace],
         take: ({ info, pinned }) => {
-          const held: Held = {}
+          const held: PortRecord = {}
           this.#ports.set(info.port, held)
           return { info, pinned, held }
         },
@@ -367,7 +367,7 @@ export class Network extends EventEmitter<NetworkEvents> {
   }
 
   #take(info: PortInfo, sockets: readonly SocketDescription[], descriptors: Descriptors, settings: PortSettings): Port {
-    const held: Held = {}
+    const held: PortRecord = {}
     let port: Port
     try {
       const control: PortControl = {
@@ -433,12 +433,12 @@ export class Network extends EventEmitter<NetworkEvents> {
     const held = this.#ports.get(event.port)
     if (!held) return
     held.lost = error
-    held.port?.deref()?.[news].lost(error)
+    held.port?.deref()?.[notify].lost(error)
   }
 
   #daemonGone(error: XsknetError): void {
     // Each for itself: what a listener of one port throws must not keep the others from hearing of it.
-    for (const port of this.#openPorts()) queueMicrotask(() => port[news].detached())
+    for (const port of this.#openPorts()) queueMicrotask(() => port[notify].detached())
     if (this.#closing) return
     this.#settle.reject(error)
     this.emit('daemonGone', error)
