@@ -899,7 +899,7 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
       ['hello?'],
       {
         code: 'ERR_XSKNET_MESSAGE_MALFORMED',
-        message: 'the message is no JSON',
+        message: 'the message is not valid JSON',
         hint: /docs\/protocol\.md/,
         details: { path: '' },
       },
@@ -908,7 +908,7 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
       [{ ...hello, client: 7 }],
       {
         code: 'ERR_XSKNET_MESSAGE_MALFORMED',
-        message: '`client` of the message is not as the protocol has it: Invalid type: Expected string but received 7',
+        message: '`client` of the message is not valid: Invalid type: Expected string but received 7',
         hint: /docs\/protocol\.md/,
         details: { path: 'client' },
       },
@@ -917,7 +917,7 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
       [{ ...hello, version: 3, client: 'xsknet/0.2.0 node/30.0.0' }],
       {
         code: 'ERR_XSKNET_PROTOCOL_VERSION',
-        message: `the client speaks version 3 of the protocol, this daemon (release ${RELEASE}) version 2: the daemon is the older one`,
+        message: `the client speaks version 3 of the protocol, this daemon (release ${RELEASE}) version 2: the daemon is older`,
         hint: /^Update the package xsknetd to release 0\.2\.0 or a later one\.$/,
         details: { theirs: 3, ours: 2, older: 'daemon', release: RELEASE },
       },

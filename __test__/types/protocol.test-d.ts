@@ -1,5 +1,5 @@
 // Compiled, never run: every @ts-expect-error is a use that must not compile.
-import type { XsknetError } from 'xsknet'
+import type { PortOptions, XsknetError } from 'xsknet'
 import {
   type Answer,
   type Event,
@@ -7,6 +7,11 @@ import {
   type Failure,
   fromFailure,
   type Parameters,
+  type PinnedPortInfo,
+  type PinnedPortRequest,
+  type PortEntry,
+  type PortInfo,
+  type PortRequest,
   type Request,
   type Result,
   readReply,
@@ -30,6 +35,23 @@ exactly<Result<'uplinks'>>()(readResult('uplinks', {}))
 exactly<{ port: number }>()({ port: 1 } as Parameters<'closePort'>)
 // @ts-expect-error no such operation
 readResult('destroy', {})
+
+// The options of a port are those of the request, but for a signal, what the client keeps to itself, and what it converts.
+type Converted = 'addresses' | 'busyPoll' | 'umemOf'
+type SameKeys = { [K in Exclude<keyof PortOptions, Converted | 'maxKept' | 'signal'>]: PortOptions[K] }
+declare const sameOptions: { [K in Exclude<keyof PortRequest, Converted>]: PortRequest[K] }
+exactly<SameKeys>()(sameOptions)
+declare const options: PortOptions
+exactly<readonly PortRequest['addresses'][number][]>()(options.addresses)
+exactly<keyof PortRequest>()({} as Exclude<keyof PortOptions, 'maxKept' | 'signal'>)
+
+// A pinned port and an entry of the list say the same of a port.
+exactly<PinnedPortRequest>()({} as Pick<PortRequest, keyof PinnedPortRequest>)
+exactly<PinnedPortInfo>()({} as Omit<PortInfo, 'bindMode'>)
+declare const entry: PortEntry
+exactly<Pick<PortInfo, 'port' | 'name' | 'uplink' | 'mac' | 'addresses' | 'vlan'>>()(
+  entry as Omit<PortEntry, 'queues' | 'uid' | 'pid'>,
+)
 
 exactly<Uint8Array>()(encode({ version: 2, id: 1, operation: 'status' }))
 encode({ version: 2, event: 'uplinkGone', uplink: 'eth0', error: { code: 'ERR_XSKNET_UPLINK_CLOSED', message: 'gone' } })

@@ -23,7 +23,7 @@ import {
   readRequest,
 } from '../../packages/xsknet/src/connection/protocol.js'
 import { XsknetError } from '../../packages/xsknet/src/errors.js'
-import { type News, news, type Port, type PortControl } from '../../packages/xsknet/src/port/port.js'
+import { notify, type Port, type PortControl, type PortNotifications } from '../../packages/xsknet/src/port/port.js'
 import { example } from '../helpers/examples.js'
 
 const SOCKET = '/run/xsknet/lab-h5.sock'
@@ -138,7 +138,7 @@ class FakePort {
     await this.control.close()
     this.#ends()
   }
-  readonly [news]: News = {
+  readonly [notify]: PortNotifications = {
     lost: ({ code, hint }) => {
       this.told.push(`${code}, ${hint}`)
       void this.control.close().then(this.#ends)
@@ -284,7 +284,7 @@ test('a daemon of another version is told from one that lies', async (t) => {
   await settled()
   daemon.sayBytes(new TextEncoder().encode('{"version":3,"id":1,"result":{}}'))
   const error = await t.throwsAsync(connecting, { code: 'ERR_XSKNET_PROTOCOL_VERSION', instanceOf: XsknetError })
-  t.like(error?.details, { theirs: 2, ours: 1, older: 'client' })
+  t.like(error?.details, { theirs: 3, ours: 2, older: 'client' })
 })
 
 test('an aborted signal ends connecting with its reason', async (t) => {

@@ -303,13 +303,13 @@ const versions: [title: string, reply: object, older: string, hint: string][] = 
     'a newer daemon of a release that is none',
     refusalOf(3, { release: 'new!' }),
     'client',
-    'Update the package xsknet to the release that the daemon is of.',
+    'Update the package xsknet to the release of the daemon.',
   ],
   [
     'a newer daemon that says nothing',
     { version: 3, error: null },
     'client',
-    'Update the package xsknet to the release that the daemon is of.',
+    'Update the package xsknet to the release of the daemon.',
   ],
   [
     'an older daemon',

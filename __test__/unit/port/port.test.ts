@@ -6,7 +6,7 @@ import test from 'ava'
 import { XsknetError } from '../../../packages/xsknet/src/errors.js'
 import type { Batch } from '../../../packages/xsknet/src/frames/batch.js'
 import type { Frame } from '../../../packages/xsknet/src/frames/frame.js'
-import { news, type Port } from '../../../packages/xsknet/src/port/port.js'
+import { notify, type Port } from '../../../packages/xsknet/src/port/port.js'
 import { frame, port, Socket } from './socket.js'
 
 const closed = { code: 'ERR_XSKNET_PORT_CLOSED' }
@@ -356,8 +356,8 @@ test('a lost port ends its loop and its senders with the loss, and can still be 
   const [loop, sends] = [read(one), Promise.allSettled([one.send(frame(1)), one.send(frame(2))])]
   const told = once(one, 'lost')
   const loss = new XsknetError('ERR_XSKNET_PORT_LOST', 'the card is gone')
-  one[news].lost(loss)
-  one[news].lost(new XsknetError('ERR_XSKNET_PORT_LOST', 'told twice'))
+  one[notify].lost(loss)
+  one[notify].lost(new XsknetError('ERR_XSKNET_PORT_LOST', 'told twice'))
   t.deepEqual(await told, [loss])
   await t.throwsAsync(loop, { is: loss })
   const [, second] = await sends
@@ -413,8 +413,8 @@ test('a port whose daemon is gone goes on, and looks after its device itself', a
   const one = port(socket)
   let times = 0
   one.on('detached', () => times++)
-  one[news].detached()
-  one[news].detached()
+  one[notify].detached()
+  one[notify].detached()
   t.is(times, 1)
   const loop = read(one)
   socket.arrive(frame(1))
@@ -467,7 +467,7 @@ test('nothing that nobody waits for becomes an unhandled rejection', async (t) =
   process.on('unhandledRejection', note)
   t.teardown(() => process.off('unhandledRejection', note))
   const refusing = { close: () => Promise.reject(new Error('the daemon refuses')) }
-  port(new Socket(), refusing)[news].lost(new XsknetError('ERR_XSKNET_PORT_LOST', 'gone'))
+  port(new Socket(), refusing)[notify].lost(new XsknetError('ERR_XSKNET_PORT_LOST', 'gone'))
   void port().destroy(new Error('enough'))
   const socket = new Socket()
   const one = port(socket)

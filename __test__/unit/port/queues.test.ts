@@ -4,7 +4,7 @@ import test from 'ava'
 import { toFailure } from '../../../packages/xsknet/src/connection/protocol.js'
 import { XsknetError } from '../../../packages/xsknet/src/errors.js'
 import type { KeptFrame } from '../../../packages/xsknet/src/frames/frame.js'
-import { news, type Port } from '../../../packages/xsknet/src/port/port.js'
+import { notify, type Port } from '../../../packages/xsknet/src/port/port.js'
 import { adoptQueue } from '../../../packages/xsknet/src/queue/adopt-queue.js'
 import { frame, portOf, Socket } from './socket.js'
 
@@ -250,11 +250,11 @@ test('a port is lost when a thread finds that its queue is; detached, threads ar
   const socket = new Socket()
   const port = portOf([socket])
   port.queue(0).token()
-  port[news].detached()
+  port[notify].detached()
   t.deepEqual(socket.posted, [{ detached: true }])
   const later = new Socket()
   const other = portOf([later])
-  other[news].detached()
+  other[notify].detached()
   other.queue(0).token()
   t.deepEqual(later.posted, [{ detached: true }])
   const told = once(port, 'lost')
@@ -333,7 +333,7 @@ test('the end of a port ends the wait of who reads explicitly', async (t) => {
   await calmly.close()
   t.false(await waits[0])
   const loss = new XsknetError('ERR_XSKNET_PORT_LOST', 'gone')
-  lost[news].lost(loss)
+  lost[notify].lost(loss)
   await t.throwsAsync(waits[1], { is: loss })
   await t.throwsAsync(lost.queue(0).readable(), { is: loss })
 })

@@ -1,17 +1,29 @@
 import type { PortInfo } from '../../../packages/xsknet/src/connection/protocol.js'
+import {
+  ARGUMENT,
+  END,
+  HEAD,
+  KEPT,
+  LENGTH,
+  NOWHERE,
+  QUEUED,
+  RESULT,
+  RETURNED,
+  SECOND,
+  SLOTS,
+  STARVED,
+  WAITING,
+} from '../../../packages/xsknet/src/frames/layout.js'
 import type { AdoptedSocket } from '../../../packages/xsknet/src/platform/native.js'
 import { Port, type PortControl } from '../../../packages/xsknet/src/port/port.js'
 
 const FRAME_SIZE = 2048
 const HEADROOM = 256
-const [HEAD, QUEUED, SLOTS, WAITING, STARVED, RETURNED, SECOND, KEPT] = [16, 0, 1, 2, 3, 4, 5, 6]
-const [ARGUMENT, LENGTH, END, RESULT] = [8, 9, 10, 11]
-const NOWHERE = 0xffff_ffff
 
 let umems = 0
 
 /**
- * A socket in memory: the binding's side of the slate, and a kernel that takes what is flushed unless it is `stuck`. Frames are what
+ * A socket in memory: the binding's side of the shared words, and a kernel that takes what is flushed unless it is `stuck`. Frames are what
  * they are for the real one: a chunk is free, held by the lease, or in TX.
  */
 export class Socket {

@@ -270,7 +270,7 @@ test('descriptors that wait their turn are closed when their client goes, and to
 
 for (const [theirs, client, older, update] of [
   [3, 'xsknet/0.9.3 node/30.0.0', 'daemon', `Update the package xsknetd to release 0.9.3 or a later one.`],
-  [3, 'my own program', 'daemon', 'Update the package xsknetd to the release that the client is of.'],
+  [3, 'my own program', 'daemon', 'Update the package xsknetd to the release of the client.'],
   [1, 'xsknet/0.0.9 node/20.19.0', 'client', `Update the package xsknet to release ${RELEASE} or a later one.`],
 ] as const) {
   test(`a client of version ${theirs}, ${client}, is told that the ${older} is older, and what to update`, async (t) => {

@@ -2,12 +2,14 @@ import { EventEmitter } from 'node:events'
 import { checkOptions, checkSignal, noOption, outOfRange, WAITING, wrongArgument, wrongType, wrongValue } from '../arguments.js'
 import { XsknetError } from '../errors.js'
 import type { Reservation } from '../platform/native.js'
-import { news, type Port, type PortControl } from '../port/port.js'
-import type { QueueSettings } from '../queue/inside.js'
-import { inside } from '../queue/queue.js'
+import { notify, type Port, type PortControl } from '../port/port.js'
+import { internalsOf } from '../queue/queue.js'
+import type { QueueSettings } from '../queue/types.js'
 import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
 import {
   type Attempt,
+  DEFAULT_BUSY_POLL_BUDGET,
+  DEFAULT_RING_SIZE,
   type Event,
   faultIn,
   fromFailure,
@@ -24,112 +26,134 @@ import {
   type UplinkStatistics,
 } from './protocol.js'
 
-/** What a port is to be. Only `uplink` and `addresses` must be given. */
+/**
+ * The options of a port. `uplink` and `addresses` are required. The daemon's policy may allow less than the limits that are given
+ * here: it then answers `ERR_XSKNET_NOT_PERMITTED`.
+ */
 export interface PortOptions {
-  /** The card, by its name: one of {@link Network.uplinks}. */
+  /** The name of the interface: one of {@link Network.uplinks}. `ERR_XSKNET_UPLINK_MISSING` where there is no such uplink. */
   uplink: string
   /**
-   * IPv4 and IPv6 addresses, 1 to 64, such as `'192.0.2.10/24'` or `'2001:db8::10/64'`. The prefix length is /32 or
-   * /128 (/64 for a link-local one) unless given; the daemon only carries it to `port.info.addresses`. With an IPv6 address the port also gets its link-local one.
+   * IPv4 and IPv6 addresses, 1 to 64, such as `'192.0.2.10/24'` or `'2001:db8::10/64'`. Default of the prefix length: /32, /128, or
+   * /64 for a link-local address. The daemon only copies it to `port.info.addresses`. With an IPv6 address the port also gets a
+   * link-local one. `ERR_XSKNET_ADDRESS_INVALID` or `ERR_XSKNET_ADDRESS_TAKEN` where an address cannot be used.
    */
   addresses: readonly string[]
   /**
-   * Unique on the uplink: 1 to 64 of `A`-`Z`, `a`-`z`, `0`-`9`, `-`, `_` and `.`. A named port has the same MAC each time.
-   * Default: a name that is free, with a MAC that follows from the addresses.
+   * A name that is unique on the uplink: 1 to 64 of `A`-`Z`, `a`-`z`, `0`-`9`, `-`, `_` and `.`. A named port has the same MAC each
+   * time. Default: a free name, with a MAC derived from the addresses. `ERR_XSKNET_NAME_INVALID` or `ERR_XSKNET_NAME_TAKEN` where the
+   * name cannot be used.
    */
   name?: string | undefined
-  /** A MAC of the port's own, or the card's (not built yet: `ERR_XSKNET_NOT_SUPPORTED`). Default: `'own'`. */
+  /**
+   * `'own'`: the port has a MAC of its own. `'uplink'`: it has the uplink's, which is not implemented yet
+   * (`ERR_XSKNET_NOT_SUPPORTED`). Default: `'own'`.
+   */
   mac?: 'own' | 'uplink' | undefined
-  /** Frames of this VLAN only, 1 to 4094, received and sent with their tag. Default: untagged frames only. */
+  /**
+   * A VLAN ID, 1 to 4094: the port receives and sends only frames of this VLAN, with their tag. Default: only untagged frames.
+   * `ERR_XSKNET_VLAN_INVALID` for another number.
+   */
   vlan?: number | undefined
-  /** Bytes of the longest packet without its Ethernet header, 68 to the uplink's. Default: the uplink's. */
+  /**
+   * The MTU in bytes: the longest packet without its Ethernet header, from 68 to the uplink's MTU. Default: the uplink's.
+   * `ERR_XSKNET_MTU_TOO_SMALL`, `ERR_XSKNET_MTU_ABOVE_UPLINK`, or `ERR_XSKNET_MTU_TOO_LARGE` for the chunk size.
+   */
   mtu?: number | undefined
   /**
-   * What becomes of the request while the card is switched off or has no carrier: `'refuse'` it with `ERR_XSKNET_LINK_DOWN`, or `'wait'`
-   * until frames can leave, as long as the daemon lives and `signal` does not end it. Default: `'refuse'`.
+   * What happens while the uplink is down or has no carrier: `'refuse'` rejects with `ERR_XSKNET_LINK_DOWN`; `'wait'` waits until
+   * frames can be sent, `signal` aborts or the daemon ends. Default: `'refuse'`.
    */
   whenDown?: 'refuse' | 'wait' | undefined
   /**
-   * How many queues: 1 to 8. Each is a socket with rings and memory of its own, all of the sizes below, so that as many threads can share
-   * the port: all frames of a flow, in either direction, come to the same queue. Default: 1.
+   * The number of queues, 1 to 8. Each queue has a socket, rings and a UMEM of its own, of the sizes below, so that several threads
+   * can share the port. All frames of a flow arrive by the same queue, in both directions. Default: 1.
    */
   queues?: number | undefined
-  /** Chunks of the UMEM, for reception and sending together: 1 to 1,048,576. Default: twice `ringSize`. */
+  /**
+   * Chunks of each UMEM, for reception and sending together: 1 to 1,048,576. Default: twice `ringSize`.
+   * `ERR_XSKNET_LAYOUT_INVALID` for other sizes of UMEM and rings, `ERR_XSKNET_LIMIT_REACHED` where they exceed the memory granted.
+   */
   frames?: number | undefined
-  /** Bytes of a chunk: 2048 or 4096. 256 of them and `headroom` are not for the frame. Default: 2048. */
+  /** Bytes of a chunk: 2048 or 4096. 256 of them, and those of `headroom`, cannot hold frame bytes. Default: 2048. */
   frameSize?: number | undefined
-  /** Bytes left free in front of each received frame, beside the kernel's 256. Default: 0. */
+  /** Bytes left free in front of each received frame, in addition to the kernel's 256. Default: 0. */
   headroom?: number | undefined
-  /** Slots of each of the four rings: a power of two, at most 65,536. Default: 4096. */
+  /** Slots of each of the four rings: a power of two, at most 65,536. Default: 4096, or 1024 for a pinned port. */
   ringSize?: number | undefined
   /**
-   * Whether the UMEM lies in huge pages, which the operator has to reserve (`vm.nr_hugepages`). `frames` is rounded up to fill them; all of
-   * them count against the memory granted. `port.info.attempts` tells of a fall-back. All but `'never'` takes a grant with `hugePages = true`.
-   * Default: `'never'`.
+   * Whether the UMEM lies in huge pages, which the operator must reserve (`vm.nr_hugepages`). `frames` is rounded up to fill them, and
+   * all of them count against the memory granted. `port.info.attempts` reports a fall-back. All values but `'never'` require a grant
+   * with `hugePages = true`. Default: `'never'`.
    */
   hugePages?: 'require' | 'prefer' | 'never' | undefined
   /**
-   * Whether a frame may take several chunks, 18 at most. Default: true exactly where one chunk does not hold a frame of the port's MTU.
+   * Whether a frame may take several chunks, at most 18. Default: `true` if one chunk cannot hold a frame of the port's MTU, else
+   * `false`.
    */
   multiBuffer?: boolean | undefined
-  /** Whether frames are to be written into the UMEM by the card itself. `port.info.bindMode` tells what came of it. Default: `'prefer'`. */
+  /**
+   * Whether the NIC may write frames into the UMEM itself. `port.info.bindMode` has the result. `'require'` rejects with
+   * `ERR_XSKNET_SOCKET_REFUSED` where the driver cannot. Default: `'prefer'`.
+   */
   zeroCopy?: 'require' | 'prefer' | 'never' | undefined
   /**
-   * Buys latency with a processor. A reader that finds no frame looks on for up to so many microseconds before it sleeps, though other
-   * work of the event loop gets its turn each millisecond; the kernel is told to poll the card for as long and for up to `budget`
-   * frames (default: 64) a call, instead of waiting for interrupts. Whether it will is in `port.info.attempts`. It takes a grant with
-   * `busyPoll = true`, but for a pinned port. Default: neither.
+   * Trades CPU time for latency. A reader that finds no frame polls for up to `spinMicroseconds` before it sleeps; the event loop still
+   * turns each millisecond. The kernel is told to poll the driver for as long, and for up to `budget` frames per call (default: 64),
+   * instead of waiting for interrupts; `port.info.attempts` reports whether it does. Requires a grant with `busyPoll = true`, except
+   * for a pinned port. Default: off.
    */
   busyPoll?: { spinMicroseconds: number; budget?: number | undefined } | undefined
   /**
-   * Buys processor time with latency, 1 to 1,000 µs: once the kernel has handled some frames for a queue, those that follow gather for so
-   * long, and arrive together. A frame after a rest is not late, so that only who is busy waits. Longer than the pair's 256 places last
-   * at the rate of arrival, and frames are lost (and counted). It takes a native program and Linux 6.13; `port.info.attempts` tells. Default:
-   * not at all.
+   * Trades latency for CPU time: microseconds, 1 to 1,000. After the kernel has processed frames of a queue, further ones are collected
+   * for this long and arrive together. A frame after an idle period is not delayed. A queue pair buffers 256 frames; at a higher rate of
+   * arrival frames are dropped and counted. Requires a native program and Linux 6.13; `port.info.attempts` reports the result.
+   * Default: off.
    */
   coalesceMicroseconds?: number | undefined
   /**
-   * The most frames that `frame.keep()` keeps beyond their leases, in chunks and for each queue. Default: a quarter of the chunks that
-   * reception has no claim to.
+   * The most chunks that frames of a queue may hold beyond their leases, by `frame.keep()`; an integer from 0. Default: a quarter of the
+   * chunks that reception cannot hold.
    */
   maxKept?: number | undefined
   /**
-   * On the memory of another port of this network, open in this thread and of one queue: `frame.forward()` between the two moves no byte.
-   * Up to half of its free chunks, and no more than `ringSize`, go to the reception of this one, so open it with `frames` for both. Sizes of
-   * the memory and `zeroCopy` are those of the other port. The ports may be closed in any order.
+   * A port whose UMEM the new one shares, so that `frame.forward()` between the two copies no byte. It must be of this network, open in
+   * this thread, and have one queue. Up to half of its free chunks, at most `ringSize`, are used for the reception of the new port, so
+   * open it with `frames` for both. The sizes of the UMEM and `zeroCopy` are those of the other port. The ports may be closed in any
+   * order. Default: a UMEM of its own.
    */
   umemOf?: Port | undefined
-  /** Gives up waiting; a port that is opened nevertheless is given back. */
+  /** Stops waiting; the call rejects with the signal's reason. A port that is opened nevertheless is closed again. */
   signal?: AbortSignal | undefined
 }
 
-/** A request that can be given up. */
+/** Options of a request. */
 export interface RequestOptions {
-  /** Rejects with the signal's reason. */
+  /** Stops waiting for the answer; the call rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }
 
-/** What a {@link Network} emits. Nothing here must be listened to: the same errors reach whoever waits for something. */
+/** The events of a {@link Network}. They need no listener: calls that wait reject with the same errors. */
 export interface NetworkEvents {
-  /** The connection has ended, and not by `close()`. Open ports go on, and emit `detached`. */
+  /** The connection has ended, but not by `close()`. Open ports go on, and emit `detached`. */
   daemonGone: [error: XsknetError]
-  /** A card is gone. Each port on it is lost, which the port tells itself. */
+  /** An uplink was deleted or moved to another namespace. Each port on it is lost and emits `lost`. */
   uplinkGone: [gone: { uplink: string; error: XsknetError }]
-  /** A card that this user may use has another MTU, MAC, name or link state. What is on it goes on. */
+  /** The MTU, MAC, name or link state of an uplink that this user may use has changed. Its ports go on. */
   uplinkChanged: [uplink: UplinkInfo]
-  /** The host has got an address that one of this connection's ports has: both answer for it, and neither can be relied on. */
+  /** The host was given an address of one of this connection's ports. Both answer for it, so neither works reliably. */
   addressConflict: [conflict: { port: number; address: string }]
-  /** The connection has ended, either way. */
+  /** The connection has ended, in whatever way. */
   close: []
 }
 
-/** The daemon, as {@link Network.status} has it. */
+/** The daemon's state: the result of {@link Network.status}. */
 export type DaemonStatus = Result<'status'>
 
-/** What a port is made of beside what the daemon says; with a reservation its one socket is on the memory of another. */
+/** Settings of a port that the daemon does not know of. With a reservation its only socket shares the UMEM of another one. */
 export type PortSettings = QueueSettings & { reservation?: Reservation }
 
-/** Makes a port of an answer's descriptors, which are its own from then on, also when it throws. */
+/** Makes a port of an answer's descriptors. It owns them from then on, also when it throws. */
 export type MakePort = (
   descriptors: Descriptors,
   sockets: readonly SocketDescription[],
@@ -138,9 +162,9 @@ export type MakePort = (
   settings: PortSettings,
 ) => Port
 
-/** A socket that was made in this process for a pinned port, and put into the port's XSKMAP. */
+/** A socket that this process made for a pinned port and put into the port's XSKMAP. */
 export interface OwnSocket {
-  /** The XSK. `descriptors` has it; this is for sending it to the daemon. */
+  /** The XSK, which is one of `descriptors`; this number is for sending it to the daemon. */
   xsk: number
   /** The XSK and the file of its UMEM, in this order. */
   descriptors: Descriptors
@@ -148,7 +172,7 @@ export interface OwnSocket {
   attempts: Attempt[]
 }
 
-/** Makes the socket of a pinned port: where it belongs, the port's MTU, and what the caller wants of it. */
+/** Makes the socket of a pinned port for a place, the port's MTU, and the caller's options. */
 export type MakeSocket = (
   place: Pinned & { mtu: number },
   wishes: Pick<
@@ -157,40 +181,40 @@ export type MakeSocket = (
   >,
 ) => Promise<OwnSocket>
 
-/** A port that the daemon has opened. `port` is missing as long as its socket is being made. */
-interface Held {
-  /** Held weakly, so that a port that everybody has forgotten can say so. */
+/** A port that the daemon has opened. `port` is missing while its socket is being made. */
+interface PortRecord {
+  /** A weak reference, so that a leaked port can be collected and warn of it. */
   port?: WeakRef<Port>
-  /** Why the daemon knows nothing more of it. */
+  /** Why the daemon has closed it. */
   lost?: XsknetError
 }
 
-/** Milliseconds that {@link Network.close} waits for a daemon that does not answer. Ending the connection closes its ports all the same. */
+/** Milliseconds that {@link Network.close} waits for the daemon's answers. The connection's end closes all ports anyway. */
 const PATIENCE = 5000
 
-/** Says hello: what `connect()` does first, and nobody else. */
+/** Sends `hello`. For `connect()` only. */
 export let sayHello: (network: Network, client: string, signal: AbortSignal) => Promise<void>
 /**
- * Opens a port whose inner end is made in the network namespace that the descriptor `namespace` stands for, and whose socket `make`
- * makes. On failure nothing stays open. What `openPinned()` of xsknetd does, and nobody else.
+ * Opens a port whose inner device is created in the network namespace of the descriptor `namespace`, and whose socket `make` makes. On
+ * failure nothing stays open. For `openPinned()` of xsknetd only.
  */
 export let openPinnedPort: (network: Network, options: PortOptions, namespace: number, make: MakeSocket) => Promise<Port>
 
 /**
- * The connection to a daemon, made by `connect()`. Ports are opened through it, and closed by the daemon when it ends.
+ * A connection to a daemon, made by `connect()`. It opens ports; the daemon closes them when the connection ends.
  *
- * It keeps the process alive only while a request waits for its answer; each port has a `ref()` of its own.
+ * It keeps the process alive only while a request waits for its answer. Each port has a `ref()` of its own.
  */
 export class Network extends EventEmitter<NetworkEvents> {
   /**
-   * Resolves when {@link close} is done; rejects with `ERR_XSKNET_DAEMON_GONE` if the daemon ended the connection before. Waiting
-   * for it does not keep the process alive: {@link ref} does.
+   * Resolves when {@link close} is done; rejects with `ERR_XSKNET_DAEMON_GONE` if the daemon ended the connection before. Waiting for it
+   * does not keep the process alive; {@link ref} does.
    */
   readonly closed: Promise<void>
 
   readonly #conversation: Conversation
   readonly #makePort: MakePort
-  readonly #ports = new Map<number, Held>()
+  readonly #ports = new Map<number, PortRecord>()
   #settle!: { resolve: () => void; reject: (error: XsknetError) => void }
   #closing: Promise<void> | undefined
 
@@ -201,7 +225,7 @@ export class Network extends EventEmitter<NetworkEvents> {
     openPinnedPort = (network, options, namespace, make) => network.#openPinned(options, namespace, make)
   }
 
-  /** By `connect()` only. */
+  /** @internal Called by `connect()`. */
   constructor(socket: string, dial: Dial, makePort: MakePort) {
     super()
     this.#makePort = makePort
@@ -217,17 +241,21 @@ export class Network extends EventEmitter<NetworkEvents> {
     )
   }
 
-  /** The cards on which this user may open ports. */
+  /**
+   * The uplinks on which this user may open ports.
+   *
+   * @throws {XsknetError} `ERR_XSKNET_DAEMON_GONE` or `ERR_XSKNET_NETWORK_CLOSED`, as every request.
+   */
   async uplinks(options: RequestOptions = {}): Promise<UplinkInfo[]> {
     return (await this.#ask('uplinks', {}, options)).uplinks
   }
 
-  /** The daemon: its version, its instance, its cards, and how many clients and ports this user has, or, for root, it has. */
+  /** The daemon's state: release, instance, uplinks, and the numbers of clients and ports of this user, or of all for root. */
   async status(options: RequestOptions = {}): Promise<DaemonStatus> {
     return this.#ask('status', {}, options)
   }
 
-  /** The open ports of this user; root sees everybody's. */
+  /** The open ports of this user, or of all users for root. */
   async ports(options: RequestOptions = {}): Promise<PortEntry[]> {
     const ports: PortEntry[] = []
     for (;;) {
@@ -237,21 +265,31 @@ export class Network extends EventEmitter<NetworkEvents> {
     }
   }
 
-  /** The kernel's counters of a card, since it was managed. */
+  /**
+   * The kernel's counters of an uplink, since the daemon began to manage it.
+   *
+   * @throws {XsknetError} `ERR_XSKNET_UPLINK_MISSING` where there is no such uplink for this user.
+   */
   async uplinkStatistics(uplink: string, options: RequestOptions = {}): Promise<UplinkStatistics> {
     return (await this.#ask('uplinkStatistics', { uplink }, options)).statistics
   }
 
-  /** The kernel's counters of a port of this user, by its number; root may ask for any port. */
+  /**
+   * The kernel's counters of a port of this user, by its number. Root may ask for any port.
+   *
+   * @throws {XsknetError} `ERR_XSKNET_PORT_UNKNOWN` where there is no such port for this user.
+   */
   async portStatistics(port: number, options: RequestOptions = {}): Promise<PortStatistics> {
     return (await this.#ask('portStatistics', { port }, options)).statistics
   }
 
   /**
-   * Opens a port. It is ready when the promise resolves: a frame has gone through it each way.
+   * Opens a port. It is ready when the promise resolves: a test frame has passed through it in each direction.
    *
-   * Rejects with an {@link XsknetError} whose `code` says which of the options cannot be followed, with Node's
-   * `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` or `ERR_OUT_OF_RANGE`, or with the reason of `signal`.
+   * @throws {XsknetError} A `code` for the option that cannot be met, see {@link PortOptions}; `ERR_XSKNET_NOT_PERMITTED` or
+   * `ERR_XSKNET_LIMIT_REACHED` where the policy refuses it.
+   * @throws {TypeError} `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` for an option of a wrong type, or an unknown one.
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` for a number outside of its range.
    */
   async openPort(options: PortOptions): Promise<Port> {
     checkOptions(options)
@@ -271,8 +309,8 @@ export class Network extends EventEmitter<NetworkEvents> {
   }
 
   /**
-   * Closes all its ports as `port.close()` does, then the connection. Every call returns the same promise. It rejects if a port
-   * could not be closed properly, after everything else was.
+   * Closes all ports, as `port.close()` does, then the connection. Every call returns the same promise. It rejects if a port could not
+   * be closed properly, after everything else was closed.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()
@@ -283,13 +321,13 @@ export class Network extends EventEmitter<NetworkEvents> {
     return this.close()
   }
 
-  /** Keeps the process alive as long as the connection, to wait for events. */
+  /** Keeps the process alive while the connection is open, to wait for events. */
   ref(): this {
     this.#conversation.keepAlive(true)
     return this
   }
 
-  /** Keeps the process alive only while a request waits for its answer: as it is from the start. */
+  /** Keeps the process alive only while a request waits for its answer. This is the default. */
   unref(): this {
     this.#conversation.keepAlive(false)
     return this
@@ -300,8 +338,8 @@ export class Network extends EventEmitter<NetworkEvents> {
     if (this.#ports.get(number)?.port?.deref() !== first)
       throw wrongValue('options.umemOf', 'must be an open port of this network', first)
     signal?.throwIfAborted()
-    const { ringSize = RING } = port
-    const reservation = inside(first.queue(0)).reserve(ringSize)
+    const { ringSize = DEFAULT_RING_SIZE } = port
+    const reservation = internalsOf(first.queue(0)).reserve(ringSize)
     const inFill = reservation.ranges
     if (inFill.length === 0) throw nothingFree(first.info)
     const opening = this.#request(
@@ -310,7 +348,7 @@ export class Network extends EventEmitter<NetworkEvents> {
       { take: ({ info, sockets }, descriptors) => this.#take(info, sockets, descriptors, { ...settings, reservation }) },
     )
     opening.catch(() => reservation.release())
-    // The chunks are the daemon's until it has answered, so a port that nobody waits for any more is taken first and closed then.
+    // The daemon has the chunks until it has answered. So a port that is no longer wanted is taken first and closed then.
     return signal ? unless(signal, opening, (late) => late.destroy()) : opening
   }
 
@@ -318,7 +356,7 @@ export class Network extends EventEmitter<NetworkEvents> {
     checkOptions(options)
     const { signal, umemOf, ...all } = options
     checkSignal(signal)
-    if (umemOf !== undefined) throw notPinned('a pinned port has memory of its own, not that of another port', {})
+    if (umemOf !== undefined) throw notPinned('a pinned port cannot share the UMEM of another port', {})
     const { port: request, settings } = checkedPort(all)
     const { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, whenDown, queues = 1, ...wishes } = request
     if (queues !== 1) throw notPinned(`a pinned port has one queue, not ${queues}`, { queues })
@@ -328,7 +366,7 @@ export class Network extends EventEmitter<NetworkEvents> {
       {
         fds: [namespace],
         take: ({ info, pinned }) => {
-          const held: Held = {}
+          const held: PortRecord = {}
           this.#ports.set(info.port, held)
           return { info, pinned, held }
         },
@@ -346,7 +384,7 @@ export class Network extends EventEmitter<NetworkEvents> {
       made?.descriptors.close()
       this.#ports.delete(port)
       if (!held.lost) this.#giveBack(port)
-      // What cannot be done with a lost port is not the reason.
+      // The loss of the port is the reason, not what fails because of it.
       throw signal?.aborted ? error : (held.lost ?? error)
     }
     const { description, descriptors } = made
@@ -367,7 +405,7 @@ export class Network extends EventEmitter<NetworkEvents> {
   }
 
   #take(info: PortInfo, sockets: readonly SocketDescription[], descriptors: Descriptors, settings: PortSettings): Port {
-    const held: Held = {}
+    const held: PortRecord = {}
     let port: Port
     try {
       const control: PortControl = {
@@ -389,12 +427,12 @@ export class Network extends EventEmitter<NetworkEvents> {
     return port
   }
 
-  /** For a port that nobody will hold: whether the daemon could close it is in the daemon's log. */
+  /** Closes a port that nothing refers to. If the daemon cannot close it, its log says so. */
   #giveBack(port: number): void {
     this.#closePort(port).catch(() => {})
   }
 
-  /** Resolves when the daemon has undone the port, or will never hear of it because the connection's end does that. */
+  /** Resolves when the daemon has closed the port, or the connection has ended, which closes it too. */
   async #closePort(port: number): Promise<void> {
     if (this.#conversation.ended) return
     try {
@@ -433,12 +471,12 @@ export class Network extends EventEmitter<NetworkEvents> {
     const held = this.#ports.get(event.port)
     if (!held) return
     held.lost = error
-    held.port?.deref()?.[news].lost(error)
+    held.port?.deref()?.[notify].lost(error)
   }
 
   #daemonGone(error: XsknetError): void {
-    // Each for itself: what a listener of one port throws must not keep the others from hearing of it.
-    for (const port of this.#openPorts()) queueMicrotask(() => port[news].detached())
+    // In separate microtasks: an error thrown by a listener of one port must not affect the others.
+    for (const port of this.#openPorts()) queueMicrotask(() => port[notify].detached())
     if (this.#closing) return
     this.#settle.reject(error)
     this.emit('daemonGone', error)
@@ -462,12 +500,7 @@ export class Network extends EventEmitter<NetworkEvents> {
   }
 }
 
-/** Slots of a ring, unless the caller says so. */
-const RING = 4096
-/** Frames a call that the kernel is to poll a card for, unless the caller says so. */
-const BUDGET = 64
-
-/** A port's options as the daemon would have them and what is left, or the error of an argument. */
+/** Splits the options into the request and the settings that stay here. Throws the error of an argument that is not valid. */
 function checkedPort({ busyPoll, maxKept, ...others }: Omit<PortOptions, 'signal'>): {
   port: PortRequest
   settings: QueueSettings
@@ -486,7 +519,7 @@ function checkMaxKept(maxKept: unknown): void {
 
 function kernelBusyPoll(busyPoll: NonNullable<PortOptions['busyPoll']>): unknown {
   if (typeof busyPoll !== 'object' || busyPoll === null) return busyPoll
-  const { spinMicroseconds, budget = BUDGET, ...others } = busyPoll
+  const { spinMicroseconds, budget = DEFAULT_BUSY_POLL_BUDGET, ...others } = busyPoll
   if ('microseconds' in others) throw noOption('options.busyPoll.microseconds', others.microseconds, 'spinMicroseconds')
   return { ...others, ...(spinMicroseconds !== undefined && { microseconds: spinMicroseconds }), budget }
 }
@@ -505,7 +538,7 @@ function notPinned(message: string, details: Record<string, unknown>): XsknetErr
   return new XsknetError('ERR_XSKNET_NOT_SUPPORTED', message, { hint, details })
 }
 
-/** What is opened, unless the signal is aborted before; what comes later is given to `leave`. */
+/** What `opening` resolves to, unless the signal aborts before; a later result is passed to `leave`. */
 async function unless<T>(signal: AbortSignal, opening: Promise<T>, leave: (late: T) => Promise<unknown>): Promise<T> {
   let abort!: () => void
   const aborted = new Promise<never>((_, reject) => {
@@ -521,7 +554,7 @@ async function unless<T>(signal: AbortSignal, opening: Promise<T>, leave: (late:
 }
 
 function nothingFree({ name, uplink, port }: PortInfo): XsknetError {
-  return new XsknetError('ERR_XSKNET_LAYOUT_INVALID', `port ${name} on ${uplink} has no free chunk for another port`, {
+  return new XsknetError('ERR_XSKNET_LAYOUT_INVALID', `port ${name} on ${uplink} has no free chunks for another port`, {
     hint: 'Open it with more `frames`.',
     details: { port, uplink },
   })

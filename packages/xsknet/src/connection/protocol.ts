@@ -1,58 +1,65 @@
 /**
- * The control protocol: one JSON message a packet on a SOCK_SEQPACKET socket, checked against these schemas by both sides.
- * docs/protocol.md describes it for other languages; its examples are run through what stands here.
+ * The control protocol: one JSON message per packet on a SOCK_SEQPACKET socket. Both sides check each message against these
+ * schemas. docs/protocol.md describes the protocol for other languages; its examples are tested against this file.
  *
  * @module
  */
 import * as v from 'valibot'
 import { XsknetError, type XsknetErrorCode } from '../errors.js'
+import { MAX_ADDRESSES, MAX_COALESCE, MAX_NAME_LENGTH, MAX_QUEUES } from './limits.js'
 import { slipIn } from './slips.js'
 
-/** The version that this file describes. It stands in every message. */
+export * from './limits.js'
+
+/** The version of the protocol that this file defines. Every message carries it. */
 export const PROTOCOL_VERSION = 2
-/** The release of `xsknet` and `xsknetd` that this file is a part of. */
+/** The release of `xsknet` and `xsknetd` that this file belongs to. */
 export const RELEASE = '0.1.0'
 /** The longest message, in bytes. */
 export const MESSAGE_LIMIT = 65_536
-/** The most arrays and objects that stand in each other, the message itself included. */
+/** The deepest nesting of arrays and objects in a message, the message itself included. */
 export const NESTING_LIMIT = 16
-/** The most queues of one port. */
-export const MAX_QUEUES = 8
-/** The longest that frames may gather, in microseconds. A pair of devices holds 256 frames meanwhile. */
-export const MAX_COALESCE = 1000
-/** Where the daemon of the default instance listens. */
+/** The path of the default instance's control socket. */
 export const DEFAULT_SOCKET = '/run/xsknet/default.sock'
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const u32 = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(0xffff_ffff))
+const upTo = (most: number) => v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(most))
 const text = (longest: number) => v.pipe(v.string(), v.minLength(1), v.maxLength(longest))
-/** Not `v.record` alone, which takes a list for an object with numbers as keys. */
+/** `v.record` alone accepts an array as an object with numeric keys. */
 const record = <V>(value: v.GenericSchema<V>) =>
   v.pipe(
-    v.custom<Record<string, unknown>>((input) => !Array.isArray(input), 'Invalid type: Expected Object but received Array'),
+    v.custom<Record<string, unknown>>(
+      (input) => !Array.isArray(input),
+      'Invalid type: Expected Object but received Array',
+    ),
     v.record(v.string(), value),
   )
 const deviceName = text(15)
+const portName = text(MAX_NAME_LENGTH)
 const address = text(64)
+const mac = text(17)
 const version = v.literal(PROTOCOL_VERSION)
 const id = u32
 const port = u32
+/** Ranges of chunks: the first chunk and the number of chunks of each. */
+const chunkRanges = v.array(v.strictTuple([u32, u32]))
 
-/** One step that was attempted while a program was attached or a socket bound, and its result. */
 const attempt = v.strictObject({
-  /** Where: `uplink`, `guard`, `port` (programs), `bind` (the socket). */
+  /** What was set up: the program of the `uplink`, the `guard` or the `port`, or the `bind` of the socket. */
   hook: text(32),
-  /** What: `native`, `skb`, `zero-copy`, … */
+  /** The mode or setting that was attempted: `native`, `skb`, `zero-copy`, `busy-poll`, … */
   step: text(64),
-  /** The kernel's refusal, such as `EOPNOTSUPP`; `null` where it went well or the kernel was not asked. */
+  /** The kernel's error, such as `EOPNOTSUPP`; `null` where it succeeded or the kernel was not asked. */
   code: v.nullable(text(32)),
-  /** In plain words. */
+  /** The reason in plain words. */
   why: v.pipe(v.string(), v.maxLength(1024)),
 })
+/** A mode or setting that was attempted while a program was attached or a socket bound, with its result. */
 export type Attempt = v.InferOutput<typeof attempt>
 
 const xdpMode = v.picklist(['native', 'skb', 'hw'])
-/** Where an XDP program runs. */
+/** Where an XDP program runs: in the driver, in the kernel's generic path, or on the NIC. */
 export type XdpMode = v.InferOutput<typeof xdpMode>
 
 const bindMode = v.picklist(['copy', 'zero-copy'])
@@ -60,69 +67,75 @@ const bindMode = v.picklist(['copy', 'zero-copy'])
 export type BindMode = v.InferOutput<typeof bindMode>
 
 const goneUplink = v.strictObject({
-  /** The name that the card had when it was managed. */
+  /** The name that the interface had when the daemon began to manage it. */
   uplink: deviceName,
-  /** How many seconds ago it went. */
+  /** Seconds since it is gone. */
   seconds: count,
 })
-
-const uplinkInfo = v.strictObject({
-  /** The name that the card had when it was managed, by which it is known here. */
-  uplink: deviceName,
-  /** Its name now. */
-  device: deviceName,
-  /** Its interface index. */
-  index: u32,
-  /** Its MAC. */
-  mac: text(17),
-  /** Its MTU in bytes. */
-  mtu: u32,
-  /** Whether frames can leave: it may be switched off, or have no carrier. */
-  link: v.picklist(['up', 'no-carrier', 'down']),
-  /** The mode that the kernel granted. */
-  mode: xdpMode,
-  /** The modes and settings that were attempted, in order, with their results. */
-  attempts: v.array(attempt),
-})
-/** A card that the daemon manages. */
-export type UplinkInfo = v.InferOutput<typeof uplinkInfo>
+/** An uplink that was deleted or moved to another namespace. */
 export type GoneUplink = v.InferOutput<typeof goneUplink>
 
+const uplinkInfo = v.strictObject({
+  /** The name that the interface had when the daemon began to manage it. All requests use this name. */
+  uplink: deviceName,
+  /** The interface's current name. */
+  device: deviceName,
+  /** The interface's index. */
+  index: u32,
+  /** The interface's MAC, such as `02:00:00:00:00:01`. */
+  mac,
+  /** The interface's MTU in bytes. */
+  mtu: u32,
+  /** Whether frames can be sent: the interface may be down or have no carrier. */
+  link: v.picklist(['up', 'no-carrier', 'down']),
+  /** The mode in which the uplink's XDP program runs. */
+  mode: xdpMode,
+  /** The modes that were attempted for the uplink's program, in order. */
+  attempts: v.array(attempt),
+})
+/** An interface that the daemon manages. */
+export type UplinkInfo = v.InferOutput<typeof uplinkInfo>
+
 const queuePair = v.strictObject({
-  /** The device among the host's. */
+  /** The name of the outer device, in the host's network namespace. */
   outer: deviceName,
-  /** The device in the instance's namespace, or, of a pinned port, in its client's. */
+  /** The name of the inner device, in the instance's namespace or, for a pinned port, in its client's. */
   inner: deviceName,
 })
-/** The two devices of one queue. */
+/** The veth pair of one queue. */
 export type QueuePair = v.InferOutput<typeof queuePair>
 
-const pinnedPortInfo = v.strictObject({
-  /** Its number, unique in the daemon's life. */
+/** What identifies an open port. */
+const portIdentity = {
+  /** The port's number, unique during the daemon's life. */
   port,
-  /** Its name, unique on the uplink. */
-  name: text(64),
-  /** The card it belongs to. */
+  /** The port's name, unique on the uplink. */
+  name: portName,
+  /** The name of its uplink. */
   uplink: deviceName,
-  /** Its MAC. */
-  mac: text(17),
-  /** Its addresses with their prefix lengths; with an IPv6 address among them, the link-local one comes last. */
+  /** Its MAC, such as `02:00:00:00:00:01`. */
+  mac,
+  /** Its addresses with their prefix lengths. If there is an IPv6 address, the link-local one comes last. */
   addresses: v.array(address),
-  /** Its VLAN; `null` is untagged frames only. */
+  /** Its VLAN ID; `null` for untagged frames only. */
   vlan: v.nullable(u32),
+}
+
+const pinnedPortInfo = v.strictObject({
+  ...portIdentity,
   /** Its MTU in bytes. */
   mtu: u32,
-  /** The device at its outer end, among the host's: of its first queue. */
+  /** The outer device of its first queue pair. */
   outer: deviceName,
-  /** The device at its inner end, in the instance's namespace, or, of a pinned port, in its client's: of its first queue. */
+  /** The inner device of its first queue pair. */
   inner: deviceName,
-  /** The pair of each queue, in their order. */
+  /** The queue pair of each queue, by the queue's index. */
   queuePairs: v.pipe(v.array(queuePair), v.minLength(1)),
-  /** Where its guard runs. */
+  /** The mode in which its guard runs. */
   guardMode: xdpMode,
-  /** Where the program at its inner end runs. */
+  /** The mode in which the program at its inner end runs. */
   portMode: xdpMode,
-  /** The modes and settings that were attempted, in order, with their results. */
+  /** The modes and settings that were attempted for the port, in order. */
   attempts: v.array(attempt),
 })
 /** An open port whose socket its client makes. */
@@ -130,7 +143,7 @@ export type PinnedPortInfo = v.InferOutput<typeof pinnedPortInfo>
 
 const portInfo = v.strictObject({
   ...pinnedPortInfo.entries,
-  /** How its first socket is bound. */
+  /** The bind mode of its first socket. */
   bindMode,
 })
 /** An open port. */
@@ -141,23 +154,19 @@ const pinned = v.strictObject({
   xsks: text(4095),
   /** The device to bind the socket to, in the namespace that came with the request. */
   device: deviceName,
-  /** The queue to bind it to, and the key of the map to put it at. */
+  /** The queue to bind it to, which is also its key in the map. */
   queue: u32,
 })
-/** Where the socket of a pinned port belongs. */
+/** Where a client puts the socket of a pinned port. */
 export type Pinned = v.InferOutput<typeof pinned>
 
 const portEntry = v.strictObject({
-  port,
-  name: text(64),
-  uplink: deviceName,
-  mac: text(17),
-  addresses: v.array(address),
-  vlan: v.nullable(u32),
-  /** How many queues it has. */
+  ...portIdentity,
+  /** The number of its queues. */
   queues: u32,
-  /** Who holds it. */
+  /** The user ID of its client. */
   uid: u32,
+  /** The process ID of its client. */
   pid: u32,
 })
 /** An open port in the daemon's list. */
@@ -168,49 +177,52 @@ const socketDescription = v.strictObject({
   frameSize: u32,
   /** Chunks of the UMEM. */
   frames: u32,
-  /** Bytes left free in front of each frame, beside the kernel's own 256. */
+  /** Bytes left free in front of each frame, in addition to the kernel's 256. */
   headroom: u32,
-  /** Slots of the four rings. */
+  /** Slots of the RX ring. */
   rx: u32,
+  /** Slots of the TX ring. */
   tx: u32,
+  /** Slots of the FILL ring. */
   fill: u32,
+  /** Slots of the COMPLETION ring. */
   completion: u32,
   /** The most chunks that reception may hold. */
   fillTarget: u32,
-  /** The chunks lent to reception: ranges of first chunk and number. */
-  inFill: v.array(v.strictTuple([u32, u32])),
-  /** Whether a frame may take several chunks: `XDP_PKT_CONTD` in a descriptor's options says that it goes on in the next one. */
+  /** The chunks lent to reception. */
+  inFill: chunkRanges,
+  /** Whether a frame may take several chunks: `XDP_PKT_CONTD` in a descriptor's options says that the next one continues it. */
   multiBuffer: v.boolean(),
   /** Whether the UMEM lies in huge pages. */
   hugePages: v.boolean(),
-  /** The port whose UMEM it is on, which the client has already: then no file of a UMEM comes beside the XSK. */
+  /** The port whose UMEM this socket shares, which the client has already: only the XSK comes with the answer then. */
   umemOf: v.optional(port),
   bindMode,
-  /** Frames that the daemon took out of RX, put into TX and took out of COMPLETION before: the self-test's, and what came meanwhile. */
+  /** Frames that the daemon took out of RX, put into TX and took out of COMPLETION before the hand-over, for the self-test. */
   counted: v.strictObject({ received: u32, sent: u32, completed: u32 }),
 })
-/** What a socket's two descriptors cannot tell. */
+/** What a client cannot learn from a socket's two descriptors. */
 export type SocketDescription = v.InferOutput<typeof socketDescription>
 
 const counters = v.strictObject({
-  /** Frames that reached the program. Each left through exactly one of the others. */
+  /** Frames that reached the program. Each is counted in exactly one of the others. */
   seen: count,
-  /** Left to the host. */
+  /** Frames passed to the host's stack. */
   passed: count,
-  /** Redirected to a port. */
+  /** Frames redirected to a port. */
   toPort: count,
-  /** Redirected to the uplink. */
+  /** Frames redirected to the uplink. */
   toUplink: count,
-  /** Redirected to the port's socket. */
+  /** Frames redirected to the port's socket. */
   toSocket: count,
-  /** Dropped, by reason. */
+  /** Frames dropped, by reason. */
   dropped: record(count),
 })
-/** The verdicts of one XDP program. */
+/** The verdicts of one XDP program, in frames. */
 export type Counters = v.InferOutput<typeof counters>
 
 const kernelStatistics = v.strictObject({
-  /** Frames dropped for other reasons than those below, an empty FILL ring in copy mode among them. */
+  /** Frames dropped for another reason than those below, such as an empty FILL ring in copy mode. */
   rxDropped: count,
   /** Entries of FILL that the kernel refused. */
   rxInvalidDescs: count,
@@ -218,64 +230,65 @@ const kernelStatistics = v.strictObject({
   txInvalidDescs: count,
   /** Frames dropped because RX was full. */
   rxRingFull: count,
-  /** Times the kernel wanted a chunk and FILL was empty. */
+  /** Times that the kernel needed a chunk and FILL was empty. */
   rxFillRingEmptyDescs: count,
-  /** Times the kernel looked at TX and found it empty: no loss. */
+  /** Times that the kernel found TX empty; not a loss. */
   txRingEmptyDescs: count,
 })
-/** What the kernel has counted for a socket (`XDP_STATISTICS`). */
+/** The kernel's counters of a socket (`XDP_STATISTICS`). */
 export type KernelStatistics = v.InferOutput<typeof kernelStatistics>
 
 const portStatistics = v.strictObject({
-  /** The guard's verdicts on what the port sent. */
+  /** The guard's verdicts on frames that the port sent. */
   guard: counters,
-  /** The port program's verdicts on what came for it. */
+  /** The port program's verdicts on frames for the port. */
   program: counters,
-  /** `null`: a pinned port whose client has not shared its socket. */
+  /** The socket's counters; `null` for a pinned port whose client has not shared its socket. */
   socket: v.nullable(kernelStatistics),
-  /** Frames that the port sent and that its own pair had no room for. */
+  /** Frames that the port sent and that its queue pairs had no room for. */
   innerTransmitDrops: count,
-  /** Frames for the port that its pair had no room for. */
+  /** Frames for the port that its queue pairs had no room for. */
   outerTransmitDrops: count,
   /** Redirects that the kernel refused after the guard had returned. */
   outerRefusedRedirects: count,
 })
-/** What the kernel says of a port. docs/losses.md says how the numbers add up. */
+/** The kernel's counters of a port. docs/losses.md says how they add up. */
 export type PortStatistics = v.InferOutput<typeof portStatistics>
 
 const uplinkStatistics = v.strictObject({
   /** The uplink program's verdicts. */
   program: counters,
-  /** Frames from outer ends of ports that were just being opened or closed. */
+  /** Frames from outer devices of ports that were being opened or closed. */
   unattributed: counters,
-  /** Frames that the card would not take; `null` where its driver does not count them. */
+  /** Frames that the NIC did not accept; `null` where its driver does not count them. */
   transmitDrops: v.nullable(count),
-  /** Redirects that the kernel refused after the uplink program had returned; `null` where nobody counts them. */
+  /** Redirects that the kernel refused after the uplink program had returned; `null` where they are not counted. */
   refusedRedirects: v.nullable(count),
-  /** Frames by which the daemon announced ports to the neighbours, from the ports' MACs. */
+  /** Frames that the daemon sent to announce ports to the neighbours, with the ports' MACs. */
   announced: count,
-  /** The ports that were closed since, summed up. `socket` counts those sockets that the daemon could ask. */
+  /** The sums of the ports that were closed. `socket` has those sockets whose counters the daemon could read. */
   closed: v.strictObject({ ...portStatistics.entries, socket: kernelStatistics }),
 })
-/** What the kernel says of an uplink. */
+/** The kernel's counters of an uplink, since the daemon began to manage it. */
 export type UplinkStatistics = v.InferOutput<typeof uplinkStatistics>
 
+// The options of a port. `PortOptions` of network.ts documents them for users; a type test holds the two together.
 const pinnedPortRequest = v.strictObject({
   uplink: deviceName,
-  addresses: v.pipe(v.array(address), v.maxLength(64)),
-  name: v.optional(text(64)),
+  addresses: v.pipe(v.array(address), v.maxLength(MAX_ADDRESSES)),
+  name: v.optional(portName),
   mac: v.optional(v.picklist(['own', 'uplink'])),
   vlan: v.optional(u32),
   mtu: v.optional(u32),
-  coalesceMicroseconds: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_COALESCE))),
+  coalesceMicroseconds: v.optional(upTo(MAX_COALESCE)),
   whenDown: v.optional(v.picklist(['refuse', 'wait'])),
 })
-/** What a port is to be whose socket its client makes. */
+/** The options of a port whose socket its client makes. */
 export type PinnedPortRequest = v.InferOutput<typeof pinnedPortRequest>
 
 const portRequest = v.strictObject({
   ...pinnedPortRequest.entries,
-  queues: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(MAX_QUEUES))),
+  queues: v.optional(upTo(MAX_QUEUES)),
   frames: v.optional(u32),
   frameSize: v.optional(u32),
   headroom: v.optional(u32),
@@ -283,79 +296,100 @@ const portRequest = v.strictObject({
   hugePages: v.optional(v.picklist(['require', 'prefer', 'never'])),
   multiBuffer: v.optional(v.boolean()),
   zeroCopy: v.optional(v.picklist(['require', 'prefer', 'never'])),
+  /** What the kernel is told: microseconds to poll, and frames per call. */
   busyPoll: v.optional(v.strictObject({ microseconds: u32, budget: u32 })),
-  /** On the UMEM of another port of this connection, with these of its chunks for reception: ranges of first chunk and number. */
-  umemOf: v.optional(v.strictObject({ port, inFill: v.array(v.strictTuple([u32, u32])) })),
+  /** Shares the UMEM of another port of this connection; `inFill` are the chunks of it for this port's reception. */
+  umemOf: v.optional(v.strictObject({ port, inFill: chunkRanges })),
 })
-/** What a port is to be. */
+/** The options of a port. */
 export type PortRequest = v.InferOutput<typeof portRequest>
 
-/** Every operation: what a request says beside `version`, `id` and `operation`, and what a good answer's `result` holds. */
+const empty = v.strictObject({})
+
+/** Every operation: a request's fields beside `version`, `id` and `operation`, and those of a successful answer's `result`. */
 const operations = {
   /** The first message of a connection. */
   hello: {
     request: v.strictObject({ client: text(64) }),
     result: v.strictObject({ daemon: text(64), instance: text(32), uid: u32, gid: u32 }),
   },
+  /** The daemon's state. */
   status: {
-    request: v.strictObject({}),
+    request: empty,
     result: v.strictObject({
+      /** The daemon's name and release, such as `xsknetd/0.1.0`. */
       daemon: text(64),
+      /** The name of the daemon's instance. */
       instance: text(32),
+      /** The daemon's process ID. */
       pid: u32,
-      /** Seconds since it was ready. */
+      /** Seconds since the daemon was ready. */
       uptime: count,
+      /** The uplinks that the user may use. */
       uplinks: v.array(uplinkInfo),
-      /** Cards that were deleted or moved away while they were managed. */
+      /** Uplinks that were deleted or moved to another namespace. */
       gone: v.array(goneUplink),
-      /** Open connections of this user, this one included; of everybody for root. */
+      /** Open connections of this user, this one included; for root, of all users. */
       clients: u32,
-      /** Open ports of this user; of everybody for root. */
+      /** Open ports of this user; for root, of all users. */
       ports: u32,
     }),
   },
-  uplinks: { request: v.strictObject({}), result: v.strictObject({ uplinks: v.array(uplinkInfo) }) },
-  /** Two descriptors come with the answer for each socket: the XSK and the file of its UMEM, in this order. */
+  /** The uplinks that the user may use. */
+  uplinks: { request: empty, result: v.strictObject({ uplinks: v.array(uplinkInfo) }) },
+  /** The answer carries two descriptors for each socket: the XSK, then the file of its UMEM. */
   openPort: {
     request: v.strictObject({ port: portRequest }),
-    /** The sockets are those of its queues, in their order. */
+    /** `sockets` are those of the port's queues, in their order. */
     result: v.strictObject({ info: portInfo, sockets: v.pipe(v.array(socketDescription), v.minLength(1)) }),
   },
-  /** One descriptor comes with the request: the network namespace in which the port's inner end is to be. */
+  /** The request carries one descriptor: the network namespace for the port's inner device. */
   openPinnedPort: {
     request: v.strictObject({ port: pinnedPortRequest }),
     result: v.strictObject({ info: pinnedPortInfo, pinned }),
   },
-  /** One descriptor comes with the request: the socket of a pinned port, whose statistics the daemon tells from now on. */
-  shareSocket: { request: v.strictObject({ port }), result: v.strictObject({}) },
-  closePort: { request: v.strictObject({ port }), result: v.strictObject({}) },
-  /** All ports for root, their own for others, in the order of their numbers, behind `after`; `more` says that a message did not hold them all. */
+  /** The request carries one descriptor: the socket of a pinned port, whose statistics the daemon reports from then on. */
+  shareSocket: { request: v.strictObject({ port }), result: empty },
+  /** Closes a port. */
+  closePort: { request: v.strictObject({ port }), result: empty },
+  /**
+   * Open ports whose number is greater than `after`, in ascending order: those of the user, or all for root. `more` says that not all
+   * of them fit into one message.
+   */
   ports: {
     request: v.strictObject({ after: v.optional(port) }),
     result: v.strictObject({ ports: v.array(portEntry), more: v.boolean() }),
   },
-  portStatistics: { request: v.strictObject({ port }), result: v.strictObject({ statistics: portStatistics }) },
-  uplinkStatistics: { request: v.strictObject({ uplink: deviceName }), result: v.strictObject({ statistics: uplinkStatistics }) },
+  /** The kernel's counters of a port. */
+  portStatistics: {
+    request: v.strictObject({ port }),
+    result: v.strictObject({ statistics: portStatistics }),
+  },
+  /** The kernel's counters of an uplink. */
+  uplinkStatistics: {
+    request: v.strictObject({ uplink: deviceName }),
+    result: v.strictObject({ statistics: uplinkStatistics }),
+  },
 } as const
 
 /** The name of an operation. */
 export type Operation = keyof typeof operations
 
-/** How many file descriptors come beside the requests of those operations that take any. */
+/** File descriptors that the requests of an operation carry, where there are any. */
 const descriptors: { readonly [O in Operation]?: number } = { openPinnedPort: 1, shareSocket: 1 }
-/** How many file descriptors come beside a request. */
+/** The number of file descriptors that a request of this operation carries. */
 export function descriptorsOf(operation: Operation): number {
   return descriptors[operation] ?? 0
 }
-/** How many file descriptors come beside a good answer: those of the sockets that it describes. */
+/** The number of file descriptors that a successful answer carries: those of the sockets that it describes. */
 export function descriptorsBeside(result: Result<Operation>): number {
   if (!('sockets' in result)) return 0
   return result.sockets.reduce((count, { umemOf }) => count + (umemOf === undefined ? 2 : 1), 0)
 }
 
-/** What a request says beside `version`, `id` and `operation`. */
+/** The fields of a request beside `version`, `id` and `operation`. */
 export type Parameters<O extends Operation> = v.InferOutput<(typeof operations)[O]['request']>
-/** What a good answer holds. */
+/** The result of a successful answer. */
 export type Result<O extends Operation> = v.InferOutput<(typeof operations)[O]['result']>
 /** A request, as the daemon reads it. */
 export type Request = {
@@ -377,7 +411,7 @@ const failure = v.strictObject({
     }),
   ),
 })
-/** An {@link XsknetError} on its way. */
+/** An {@link XsknetError} in a message. */
 export type Failure = v.InferOutput<typeof failure>
 
 const event = v.variant('event', [
@@ -386,13 +420,13 @@ const event = v.variant('event', [
   v.strictObject({ version, event: v.literal('uplinkChanged'), uplink: uplinkInfo }),
   v.strictObject({ version, event: v.literal('addressConflict'), port, address: text(45) }),
 ])
-/** What the daemon says unasked. */
+/** An event: a message of the daemon that answers no request. */
 export type Event = v.InferOutput<typeof event>
 
 const good = v.strictObject({ version, id, result: v.unknown() })
-/** `id` is `null` where the daemon could not read which request it was. The daemon closes the connection after such an answer. */
+/** `id` is `null` if the daemon could not read the request's. The daemon closes the connection after such an answer. */
 const refusal = v.strictObject({ version, id: v.nullable(id), error: failure })
-/** What the daemon answers. A `result` is read once it is known what was asked, by {@link readResult}. */
+/** An answer. Its `result` is read by {@link readResult}, which needs to know the operation. */
 export type Answer = v.InferOutput<typeof good> | v.InferOutput<typeof refusal>
 
 const requests = Object.fromEntries(
@@ -403,37 +437,37 @@ const requests = Object.fromEntries(
 ) as unknown as Record<string, v.GenericSchema<unknown, Request>>
 
 /**
- * A message to be sent.
+ * Encodes a message.
  *
- * @throws {XsknetError} `ERR_XSKNET_MESSAGE_TOO_LONG`.
+ * @throws {XsknetError} `ERR_XSKNET_MESSAGE_TOO_LONG` where it has more than {@link MESSAGE_LIMIT} bytes.
  */
 export function encode(message: Request | Answer | Event): Uint8Array {
   const bytes = utf8.encode(JSON.stringify(message))
   if (bytes.length <= MESSAGE_LIMIT) return bytes
   throw new XsknetError(
     'ERR_XSKNET_MESSAGE_TOO_LONG',
-    `a message of ${bytes.length} bytes cannot be sent, only ${MESSAGE_LIMIT}`,
+    `a message of ${bytes.length} bytes cannot be sent: the limit is ${MESSAGE_LIMIT}`,
     {
       details: { length: bytes.length, most: MESSAGE_LIMIT },
     },
   )
 }
 
-/** What the protocol would refuse in a request's parameters. */
+/** A violation of the schema in a request's parameters. */
 export interface Fault {
-  /** Where, such as `port.addresses.0`. */
+  /** The path of the value, such as `port.addresses.0`. */
   path: string
-  /** The rule, as valibot calls it, or `text` for a string that is no Unicode. */
+  /** The rule, by valibot's name, or `text` for a string that is not valid Unicode. */
   rule: string
-  /** What the rule wants. */
+  /** What the rule expects. */
   expected: string
-  /** What stands there. */
+  /** The value found. */
   value: unknown
-  /** What an unknown key was probably meant to be. */
+  /** The key that was probably meant, for an unknown key. */
   meant?: string | undefined
 }
 
-/** The first fault of parameters that are about to be sent, so that a wrong argument is told to the caller and not to the daemon. */
+/** The first violation in parameters that are about to be sent. The caller gets it as an error of an argument. */
 export function faultIn<O extends Operation>(operation: O, parameters: unknown): Fault | undefined {
   const schema = operations[operation].request
   const { success, issues } = v.safeParse(schema, parameters, { abortEarly: true })
@@ -455,7 +489,7 @@ export function faultIn<O extends Operation>(operation: O, parameters: unknown):
 export function readRequest(bytes: Uint8Array): Request {
   const message = parse(bytes, 'daemon')
   const { operation } = message
-  if (typeof operation !== 'string') throw malformed('the request names no operation', 'operation')
+  if (typeof operation !== 'string') throw malformed('the request has no operation', 'operation')
   if (!Object.hasOwn(requests, operation)) {
     const known = Object.keys(operations)
     throw new XsknetError('ERR_XSKNET_OPERATION_UNKNOWN', `there is no operation ${quote(operation)}`, {
@@ -466,7 +500,7 @@ export function readRequest(bytes: Uint8Array): Request {
   return check(requests[operation] as v.GenericSchema<unknown, Request>, message)
 }
 
-/** The number of a request that could not be read otherwise, for the answer. */
+/** The `id` of a request that is not valid otherwise, for the answer; `null` if it cannot be read. */
 export function requestId(bytes: Uint8Array): number | null {
   try {
     return v.parse(id, parse(bytes, 'daemon').id)
@@ -495,7 +529,7 @@ export function readResult<O extends Operation>(operation: O, result: unknown): 
   return check(operations[operation].result as unknown as v.GenericSchema<unknown, Result<O>>, result)
 }
 
-/** An error, written down for the other side. */
+/** Converts an error for a message. */
 export function toFailure(error: XsknetError): Failure {
   const { code, message, hint, details, cause } = error
   return {
@@ -516,7 +550,7 @@ function toCause({ message, errno, code, syscall }: NodeJS.ErrnoException): NonN
   }
 }
 
-/** The error that the other side wrote down. */
+/** Converts an error of a message back. */
 export function fromFailure({ code, message, hint, details, cause }: Failure): XsknetError {
   const underneath = cause && Object.assign(new Error(cause.message), { ...cause })
   return new XsknetError(code as XsknetErrorCode, message, { hint, details, ...(underneath && { cause: underneath }) })
@@ -535,26 +569,27 @@ function parse(bytes: Uint8Array, reader: Side): Record<string, unknown> {
   try {
     message = JSON.parse(fromUtf8.decode(bytes))
   } catch (cause) {
-    throw malformed('the message is no JSON', '', cause)
+    throw malformed('the message is not valid JSON', '', cause)
   }
-  if (typeof message !== 'object' || message === null || Array.isArray(message)) throw malformed('the message is no object', '')
+  if (typeof message !== 'object' || message === null || Array.isArray(message)) throw malformed('the message is not an object', '')
   const said = (message as Record<string, unknown>).version
-  if (!Number.isSafeInteger(said)) throw malformed('the message names no version', 'version')
+  if (!Number.isSafeInteger(said)) throw malformed('the message has no version', 'version')
   if (said !== PROTOCOL_VERSION) throw otherVersion(reader, said as number, message)
   const flaw = flawIn(message)
   if (flaw) throw malformed(flaw.message, flaw.path)
   return message as Record<string, unknown>
 }
 
-/** Only the newer side knows what the older one lacks, so its release is what the older one should become. */
+/** Only the newer side knows the newer release, so it is named to the older one as the release to update to. */
 function otherVersion(reader: Side, theirs: number, message: object): XsknetError {
   const writer = reader === 'client' ? 'daemon' : 'client'
   const older = theirs < PROTOCOL_VERSION ? writer : reader
   const release = older === writer ? RELEASE : releaseIn(message)
-  const to = release === undefined ? `the release that the ${writer} is of` : `release ${release} or a later one`
+  const to = release === undefined ? `the release of the ${writer}` : `release ${release} or a later one`
   return new XsknetError(
     'ERR_XSKNET_PROTOCOL_VERSION',
-    `the ${writer} speaks version ${theirs} of the protocol, this ${reader} (release ${RELEASE}) version ${PROTOCOL_VERSION}: the ${older} is the older one`,
+    `the ${writer} speaks version ${theirs} of the protocol, this ${reader} (release ${RELEASE}) version ${PROTOCOL_VERSION}: ` +
+      `the ${older} is older`,
     {
       hint: `Update the package ${older === 'client' ? 'xsknet' : 'xsknetd'} to ${to}.`,
       details: { theirs, ours: PROTOCOL_VERSION, older, release: RELEASE },
@@ -562,7 +597,7 @@ function otherVersion(reader: Side, theirs: number, message: object): XsknetErro
   )
 }
 
-/** The release of whoever wrote a message of another version, of which little can be relied on: a client's `hello`, or a daemon's refusal. */
+/** The release in a message of another version, which may have any shape: a client's `hello` or a daemon's refusal. */
 function releaseIn(message: object): string | undefined {
   const { client, error } = message as { client?: unknown; error?: { details?: { release?: unknown } | null } | null }
   const said = typeof client === 'string' ? /^xsknet\/(\S+)/.exec(client)?.[1] : error?.details?.release
@@ -570,19 +605,19 @@ function releaseIn(message: object): string | undefined {
 }
 
 /**
- * What JSON can say and no message may: a tower of arrays, half a character (`"\ud800"` alone), a number beyond all numbers.
- * The schemas would let them pass in `details`, and whoever writes such a value out again writes something else.
+ * What JSON allows and a message must not contain: deep nesting, a lone surrogate (`"\ud800"`), a number beyond the range of a
+ * double. The schemas would accept them in `details`, where they do not survive being encoded again.
  */
 function flawIn(value: unknown, depth = 0): { path: string; message: string } | undefined {
   if (typeof value === 'string') {
-    return LONE_SURROGATE.test(value) ? { path: '', message: 'a text holds half of a surrogate pair' } : undefined
+    return LONE_SURROGATE.test(value) ? { path: '', message: 'a string has a lone surrogate' } : undefined
   }
   if (typeof value === 'number') return Number.isFinite(value) ? undefined : { path: '', message: 'a number is too large' }
   if (typeof value !== 'object' || value === null) return undefined
   if (depth === NESTING_LIMIT) {
-    return { path: '', message: `more than ${NESTING_LIMIT} arrays and objects stand in each other` }
+    return { path: '', message: `arrays and objects are nested more than ${NESTING_LIMIT} deep` }
   }
-  // The longest message has some 30,000 values, and whoever sends many of these must not keep the daemon busy with them.
+  // The longest message has some 30,000 values; a client that sends many of these must not keep the daemon busy.
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) {
       const flaw = flawIn(value[i], depth + 1)
@@ -591,7 +626,7 @@ function flawIn(value: unknown, depth = 0): { path: string; message: string } | 
     return undefined
   }
   for (const key of Object.keys(value)) {
-    if (LONE_SURROGATE.test(key)) return { path: '', message: 'a key holds half of a surrogate pair' }
+    if (LONE_SURROGATE.test(key)) return { path: '', message: 'a key has a lone surrogate' }
     const flaw = flawIn((value as Record<string, unknown>)[key], depth + 1)
     if (flaw) return under(key, flaw)
   }
@@ -603,7 +638,7 @@ function under(key: string | number, { path, message }: { path: string; message:
 }
 
 function check<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
-  if (Array.isArray(value)) throw malformed('the message holds a list where the protocol has an object', '')
+  if (Array.isArray(value)) throw malformed('the message is an array, not an object', '')
   const { success, output, issues } = v.safeParse(schema, value, { abortEarly: true })
   if (success) return output
   const [issue] = issues
@@ -616,7 +651,7 @@ function check<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
   }
   const path = v.getDotPath(issue) ?? ''
   const where = path ? `${quote(path)} of the message` : 'the message'
-  const why = issue.input === undefined && path ? 'is missing' : `is not as the protocol has it: ${issue.message}`
+  const why = issue.input === undefined && path ? 'is missing' : `is not valid: ${issue.message}`
   throw malformed(`${where} ${why}`, path)
 }
 
@@ -632,7 +667,7 @@ function quote(text: string): string {
   return `\`${text.length > 64 ? `${cut(text, 64)}…` : text}\``
 }
 
-/** The beginning of a text, in whole characters: {@link flawIn} of the other side would refuse half of one. */
+/** The beginning of a text, in whole characters: the other side refuses a lone surrogate. */
 function cut(text: string, longest: number): string {
   return text.slice(0, longest).replace(new RegExp(LONE_SURROGATE, 'gu'), '\ufffd')
 }

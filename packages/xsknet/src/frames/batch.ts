@@ -1,8 +1,8 @@
 import { outOfRange } from '../arguments.js'
-import type { Slate } from '../queue/slate.js'
+import type { DataPath } from './data-path.js'
 import { Frame, leaseEnded, move, moveAway } from './frame.js'
 
-/** Lets a port, and nobody else, end the lease. */
+/** Ends the lease of a batch. For queues only. */
 export let end: (batch: Batch) => void
 
 /**
@@ -14,16 +14,16 @@ export class Batch {
     end = (batch) => batch.#end()
   }
 
-  readonly #slate: Slate
+  readonly #dataPath: DataPath
   readonly #frame: Frame
   #fresh: Frame | undefined
   /** Packets received; -1 once the lease has ended. */
   #length: number
 
   /** @internal */
-  constructor(slate: Slate, length: number) {
-    this.#slate = slate
-    this.#frame = new Frame(slate)
+  constructor(dataPath: DataPath, length: number) {
+    this.#dataPath = dataPath
+    this.#frame = new Frame(dataPath)
     this.#length = length
   }
 
@@ -36,7 +36,7 @@ export class Batch {
   /** The UMEM, in which all frames lie. */
   get memory(): Uint8Array {
     if (this.#length < 0) throw leaseEnded('batch')
-    return this.#slate.memory
+    return this.#dataPath.memory
   }
 
   /** Moves the batch's frame to the packet at `index`, and returns it. */
@@ -44,7 +44,7 @@ export class Batch {
     if (this.#length < 0) throw leaseEnded('batch')
     if (index >>> 0 !== index || index >= this.#length)
       throw outOfRange('index', `an integer from 0 to ${this.#length - 1}`, index)
-    move(this.#frame, this.#slate.placeOf(index))
+    move(this.#frame, this.#dataPath.placeOf(index))
     return this.#frame
   }
 
@@ -56,9 +56,9 @@ export class Batch {
    */
   allocate(): Frame | undefined {
     if (this.#length < 0) throw leaseEnded('batch')
-    const place = this.#slate.allocate()
+    const place = this.#dataPath.allocate()
     if (place === undefined) return undefined
-    this.#fresh ??= new Frame(this.#slate)
+    this.#fresh ??= new Frame(this.#dataPath)
     move(this.#fresh, place)
     return this.#fresh
   }
@@ -66,13 +66,13 @@ export class Batch {
   /** Lets what is queued leave now. A system call. */
   flush(): void {
     if (this.#length < 0) throw leaseEnded('batch')
-    this.#slate.flush()
+    this.#dataPath.flush()
   }
 
   /** Moves the batch's frame along all received frames that have not been sent or dropped. */
   [Symbol.iterator](): IterableIterator<Frame> {
     if (this.#length < 0) throw leaseEnded('batch')
-    return new Frames(this, this.#frame, this.#slate)
+    return new Frames(this, this.#frame, this.#dataPath)
   }
 
   #end(): void {
@@ -88,19 +88,19 @@ class Frames implements IterableIterator<Frame> {
   readonly value: Frame
 
   readonly #batch: Batch
-  readonly #slate: Slate
+  readonly #dataPath: DataPath
   #next = 0
 
-  constructor(batch: Batch, frame: Frame, slate: Slate) {
+  constructor(batch: Batch, frame: Frame, dataPath: DataPath) {
     this.value = frame
     this.#batch = batch
-    this.#slate = slate
+    this.#dataPath = dataPath
   }
 
   next(): this {
     const { length } = this.#batch
     let next = this.#next
-    while (next < length && !move(this.value, this.#slate.placeOf(next))) next++
+    while (next < length && !move(this.value, this.#dataPath.placeOf(next))) next++
     this.done = next >= length
     this.#next = next + 1
     return this

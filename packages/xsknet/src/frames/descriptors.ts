@@ -1,10 +1,10 @@
 import { outOfRange, wrongType, wrongValue } from '../arguments.js'
 
-/** Lets a slate, and nobody else, make a batch, */
+/** Makes a batch. For the data path only, as the two below. */
 export let make: (memory: Uint8Array, umem: number, number: number, table: Uint32Array) => DescriptorBatch
-/** set its length to what it knows to be right, */
+/** Sets the length of a batch, without a check. */
 export let fill: (batch: DescriptorBatch, length: number) => void
-/** and ask for the number of its table, if its frames are of this UMEM. */
+/** The number of the batch's table. Throws if its frames are not of this UMEM. */
 export let numberOf: (batch: DescriptorBatch, umem: number) => number
 
 /**

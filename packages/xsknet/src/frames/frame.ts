@@ -1,15 +1,13 @@
 import { outOfRange, wrongType } from '../arguments.js'
 import { XsknetError } from '../errors.js'
-import { NOWHERE, type Outlet, outlet, type Slate } from '../queue/slate.js'
-import { ETHERNET, lengthRefused } from '../refusals.js'
+import { ETHERNET, lengthRefused } from '../queue-errors.js'
+import { type DataPath, type ForwardTarget, forwardTarget } from './data-path.js'
+import { CONTINUES, NOWHERE } from './layout.js'
 
-/** Lets a batch, and nobody else, move a frame of its own to a place of its lease, and says whether a frame is there; */
+/** Moves a frame to a place of its lease; returns whether a frame is there. For batches only. */
 export let move: (frame: Frame, place: number) => boolean
-/** and to no place. */
+/** Moves a frame to no place. For batches only. */
 export let moveAway: (frame: Frame) => void
-
-/** The highest bit of a length: the packet goes on. */
-const CONTINUES = 0x8000_0000
 
 /**
  * One packet of a batch, from its Ethernet header on; multi-byte values are in network byte order.
@@ -40,22 +38,22 @@ export class Frame {
     }
   }
 
-  readonly #slate: Slate
+  readonly #dataPath: DataPath
   readonly #memory: Uint8Array
-  /** Where the frame's descriptors are, */
+  /** The table that holds the frame's descriptors. */
   readonly #table: Uint32Array
   readonly #isKept: boolean
-  /** from this word on; -1: nowhere. Then `#length` is 0, so that the bounds check of an access is the only check it needs. */
+  /** Index of its first word in the table; -1: none. `#length` is then 0, so that the bounds check of an access is enough. */
   #at = -1
   #offset = 0
   #length = 0
   #parts = 1
 
   /** @internal `kept`: the descriptors of a frame that is kept beyond its lease. */
-  constructor(slate: Slate, kept?: Uint32Array) {
-    this.#slate = slate
-    this.#memory = slate.memory
-    this.#table = kept ?? slate.descriptors
+  constructor(dataPath: DataPath, kept?: Uint32Array) {
+    this.#dataPath = dataPath
+    this.#memory = dataPath.memory
+    this.#table = kept ?? dataPath.descriptors
     this.#isKept = kept !== undefined
     if (kept) move(this, 0)
   }
@@ -89,7 +87,7 @@ export class Frame {
   /** The most bytes that the frame can have. */
   get capacity(): number {
     if (this.#at < 0) throw leaseEnded('frame')
-    return this.#slate.capacityAt(this.#offset)
+    return this.#dataPath.capacityAt(this.#offset)
   }
 
   /** The byte at `index`. Throws a `RangeError` beyond the frame's length, as all of these do. */
@@ -192,10 +190,10 @@ export class Frame {
    * @returns `false` where there is no slot: the frame stays yours.
    */
   send(): boolean {
-    this.#checkSendable(this.#slate)
+    this.#checkSendable(this.#dataPath)
     const queued = this.#isKept
-      ? this.#slate.queueFromElsewhere(this.#table, this.#at, this.#parts)
-      : this.#slate.queue(this.#table, this.#at, this.#parts)
+      ? this.#dataPath.queueFromElsewhere(this.#table, this.#at, this.#parts)
+      : this.#dataPath.queue(this.#table, this.#at, this.#parts)
     if (queued) this.#leave()
     return queued
   }
@@ -207,19 +205,19 @@ export class Frame {
    *
    * @returns `false` where there is no slot, or no chunk for a copy: the frame stays yours.
    */
-  forward(to: Outlet): boolean {
+  forward(to: ForwardTarget): boolean {
     if (this.#at < 0) throw leaseEnded('frame')
-    if (typeof to?.[outlet] !== 'function') throw wrongType('to', 'an instance of Port or Queue', to)
-    const slate = to[outlet]()
-    this.#checkSendable(slate)
-    if (slate.umem === this.#slate.umem) {
-      if (!slate.queueFromElsewhere(this.#table, this.#at, this.#parts)) return false
-      this.#slate.forwarded++
+    if (typeof to?.[forwardTarget] !== 'function') throw wrongType('to', 'an instance of Port or Queue', to)
+    const target = to[forwardTarget]()
+    this.#checkSendable(target)
+    if (target.umem === this.#dataPath.umem) {
+      if (!target.queueFromElsewhere(this.#table, this.#at, this.#parts)) return false
+      this.#dataPath.forwarded++
       this.#leave()
       return true
     }
-    if (!slate.queueCopy(this.#parts === 1 ? this.bytes() : this.copy())) return false
-    this.#slate.forwardedByCopy++
+    if (!target.queueCopy(this.#parts === 1 ? this.bytes() : this.copy())) return false
+    this.#dataPath.forwardedByCopy++
     this.drop()
     return true
   }
@@ -233,9 +231,9 @@ export class Frame {
   keep(): KeptFrame | undefined {
     if (this.#at < 0) throw leaseEnded('frame')
     if (this.#isKept) return this
-    if (!this.#slate.mayKeep(this.#parts)) return undefined
-    const kept = new KeptFrame(this.#slate, this.#table.slice(this.#at, this.#at + 2 * this.#parts))
-    this.#slate.kept(kept)
+    if (!this.#dataPath.mayKeep(this.#parts)) return undefined
+    const kept = new KeptFrame(this.#dataPath, this.#table.slice(this.#at, this.#at + 2 * this.#parts))
+    this.#dataPath.kept(kept)
     this.#leave()
     return kept
   }
@@ -244,7 +242,7 @@ export class Frame {
   drop(): void {
     if (this.#at < 0) throw leaseEnded('frame')
     if (this.#isKept) {
-      this.#slate.giveBack(this.#table, this.#parts)
+      this.#dataPath.giveBack(this.#table, this.#parts)
       this.#leave()
       return
     }
@@ -257,7 +255,7 @@ export class Frame {
     const table = this.#table
     for (let word = this.#at; word < this.#at + 2 * this.#parts; word++) table[word] = NOWHERE
     moveAway(this)
-    if (this.#isKept) this.#slate.noLongerKept(this, this.#parts)
+    if (this.#isKept) this.#dataPath.noLongerKept(this, this.#parts)
   }
 
   /** To a packet in several buffers, or to none. */
@@ -275,13 +273,13 @@ export class Frame {
   }
 
   /**
-   * Throws unless the packet can be sent by the slate's socket: less than a header wraps, so that one comparison does. A VLAN tag is free
-   * whether or not there is one, since a packet as long as that can come in: nobody out there can make an answer throw.
+   * Throws unless the target's socket can send the packet. A length below that of a header wraps, so one comparison is enough. The limit
+   * always includes a VLAN tag, because a packet of that length can be received: no sender can make a reply throw.
    */
-  #checkSendable(slate: Slate): void {
+  #checkSendable(target: DataPath): void {
     if (this.#at < 0) throw leaseEnded('frame')
     const length = this.#parts === 1 ? this.#length : this.packetLength
-    if ((length - ETHERNET) >>> 0 > slate.behind) throw lengthRefused(slate.member, 'packetLength', length, true)
+    if ((length - ETHERNET) >>> 0 > target.maxPayload) throw lengthRefused(target.queueId, 'packetLength', length, true)
   }
 
   /** The first word of a buffer's descriptor. */

@@ -1,8 +1,8 @@
 import { copy, int32, setUint16, setUint32, uint8, uint16, uint32, uint48 } from './bytes.js'
+import { mustFit, mustHold } from './checks.js'
 import { writeFrom } from './ethernet.js'
 import { at, readEthernet, TYPE_ARP, TYPE_IPV4 } from './layers.js'
 import type { Packet, Station } from './packet.js'
-import { mustFit, mustHold } from './refusals.js'
 import { isFromGroupMac, isToGroupMac } from './senders.js'
 import { hostOf } from './station.js'
 

@@ -1,7 +1,7 @@
 import { setUint16, setUint32, setUint48, uint48 } from './bytes.js'
+import { mustFit, mustHold } from './checks.js'
 import { at, ETHERNET_LENGTH, readEthernet, TAG_LENGTH, TYPE_VLAN, UNTAGGED } from './layers.js'
 import type { Packet } from './packet.js'
-import { mustFit, mustHold } from './refusals.js'
 import type { Host } from './station.js'
 
 /** What an Ethernet header is written from. */

@@ -1,10 +1,10 @@
 import { formatIpv4 } from './address.js'
 import { setUint16, setUint32, uint8, uint16, uint32 } from './bytes.js'
+import { mustFit, mustHold } from './checks.js'
 import { sum, update } from './checksum.js'
 import { HOP_LIMIT, stampIpv4 } from './ip.js'
 import { at, IPV4_LENGTH, readIpv4 } from './layers.js'
 import type { Packet } from './packet.js'
-import { mustFit, mustHold } from './refusals.js'
 
 /** What an IPv4 header is written from. */
 export interface Ipv4Fields {

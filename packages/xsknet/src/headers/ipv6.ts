@@ -1,9 +1,9 @@
 import { formatIpv6, type Ipv6Words } from './address.js'
 import { setUint16, setUint32, uint8, uint16, uint32 } from './bytes.js'
+import { mustFit, mustHold } from './checks.js'
 import { HOP_LIMIT } from './ip.js'
 import { at, IPV6_LENGTH, readIpv6 } from './layers.js'
 import type { Packet } from './packet.js'
-import { mustFit, mustHold } from './refusals.js'
 
 /** What an IPv6 header is written from. */
 export interface Ipv6Fields {

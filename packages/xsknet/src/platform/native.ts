@@ -68,7 +68,7 @@ export function takeOver(key: readonly number[], onLetter: Letter): AdoptedSocke
 }
 
 /** Lets the calling thread run on these processors alone. */
-export function pin(cpus: readonly number[]): void {
+export function setThreadAffinity(cpus: readonly number[]): void {
   try {
     native().pinThread([...cpus])
   } catch (error) {

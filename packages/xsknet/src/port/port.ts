@@ -3,16 +3,15 @@ import { outOfRange } from '../arguments.js'
 import type { KernelStatistics, PortInfo, PortStatistics } from '../connection/protocol.js'
 import type { XsknetError } from '../errors.js'
 import type { Batch } from '../frames/batch.js'
+import { type DataPath, type ForwardTarget, forwardTarget } from '../frames/data-path.js'
 import type { AdoptedSocket } from '../platform/native.js'
-import type { ChunkCounts, ClientCounters, QueueStats } from '../queue/figures.js'
-import { forgotten } from '../queue/forgotten.js'
-import type { Owner, QueueSettings } from '../queue/inside.js'
-import type { Ending } from '../queue/life.js'
-import { checkBatches, inside, Queue } from '../queue/queue.js'
-import { type BatchesOptions, read } from '../queue/reader.js'
+import { leakWarnings } from '../queue/leak-warnings.js'
+import { internalsOf, Queue } from '../queue/queue.js'
+import { type BatchesOptions, checkBatches, read } from '../queue/reader.js'
 import type { SendOptions } from '../queue/sending.js'
-import { type Outlet, outlet, type Slate } from '../queue/slate.js'
-import { portClosed } from '../refusals.js'
+import type { ChunkCounts, ClientCounters, QueueStats } from '../queue/statistics.js'
+import type { CloseOptions, QueueOwner, QueueSettings } from '../queue/types.js'
+import { portClosed } from '../queue-errors.js'
 
 /** What the daemon does for a port. */
 export interface PortControl {
@@ -22,11 +21,11 @@ export interface PortControl {
   statistics(): Promise<PortStatistics | undefined>
 }
 
-/** Where a port hears what the daemon says of it. */
-export const news = Symbol('xsknet.news')
+/** The key of the property by which the network notifies a port. */
+export const notify = Symbol('xsknet.notify')
 
-/** What the network, and nobody else, tells a port. */
-export interface News {
+/** What the network notifies a port of. */
+export interface PortNotifications {
   /** The daemon says that the port is gone. */
   lost(error: XsknetError): void
   /** The daemon is gone, so nobody will tell if the device goes, too. */
@@ -64,7 +63,7 @@ export interface PortStats {
  *
  * It keeps the process alive only while a reader or a sender waits for it, and not even then after {@link unref}.
  */
-export class Port extends EventEmitter<PortEvents> implements Outlet {
+export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   /** What the daemon granted. */
   readonly info: PortInfo
   /** Its queues: a socket with rings and memory of its own each. All frames of a flow arrive by the same one. */
@@ -93,7 +92,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
     this.info = info
     this.#settings = settings
     this.#control = control
-    const owner: Owner = {
+    const owner: QueueOwner = {
       lost: (error) => this.#lose(error),
       starved: (times) => this.emit('starved', times),
     }
@@ -102,7 +101,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
       this.#settle = { resolve, reject }
     })
     this.closed.catch(() => {}) // nobody has to listen
-    forgotten.register(this, `port ${info.name} on ${info.uplink}`, this)
+    leakWarnings.register(this, `port ${info.name} on ${info.uplink}`, this)
   }
 
   /**
@@ -125,7 +124,11 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
    */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
     checkBatches(options)
-    return read(this.queues.map(inside), options, this.#settings.spinMicroseconds)
+    return read(
+      this.queues.map((queue) => internalsOf(queue).source),
+      options,
+      this.#settings.spinMicroseconds,
+    )
   }
 
   /**
@@ -147,7 +150,7 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
   /** Counters of this end, of the kernel and of the daemon, and where all chunks are. */
   async stats(): Promise<PortStats> {
     if (this.#over) throw this.#loss ?? portClosed(this.info, this.#reason)
-    const reports = Promise.all(this.queues.map((queue) => inside(queue).life.report()))
+    const reports = Promise.all(this.queues.map((queue) => internalsOf(queue).lifecycle.report()))
     const [queues, daemon] = await Promise.all([reports, this.#control.statistics()])
     const known = queues.filter((stats) => stats !== undefined)
     if (known.length === 0) throw portClosed(this.info, this.#reason) // its queues were, each by itself, and could not tell
@@ -182,24 +185,24 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
   }
 
   /** @internal */
-  [outlet](): Slate {
-    return this.queue(0)[outlet]()
+  [forwardTarget](): DataPath {
+    return this.queue(0)[forwardTarget]()
   }
 
   /** Lets the port keep the process alive while a reader or sender waits for it, as it does from the start. */
   ref(): this {
-    for (const queue of this.queues) inside(queue).reference(true)
+    for (const queue of this.queues) internalsOf(queue).reference(true)
     return this
   }
 
   /** Lets the process end although a reader or sender waits for the port. */
   unref(): this {
-    for (const queue of this.queues) inside(queue).reference(false)
+    for (const queue of this.queues) internalsOf(queue).reference(false)
     return this
   }
 
   /** @internal */
-  get [news](): News {
+  get [notify](): PortNotifications {
     return { lost: (error) => this.#lose(error), detached: () => this.#detach() }
   }
 
@@ -215,23 +218,23 @@ export class Port extends EventEmitter<PortEvents> implements Outlet {
   #detach(): void {
     if (this.#over || this.#detached) return
     this.#detached = true
-    for (const queue of this.queues) inside(queue).life.detached()
+    for (const queue of this.queues) internalsOf(queue).lifecycle.detached()
     this.emit('detached')
   }
 
   #hurry(reason?: Error): void {
-    for (const queue of this.queues) inside(queue).life.hurry(reason)
+    for (const queue of this.queues) internalsOf(queue).lifecycle.hurry(reason)
   }
 
-  async #end(ending: Ending): Promise<void> {
+  async #end(ending: CloseOptions): Promise<void> {
     this.#over = true
     this.#reason = ending.reason
-    forgotten.unregister(this)
-    await Promise.all(this.queues.map((queue) => inside(queue).life.end(ending)))
+    leakWarnings.unregister(this)
+    await Promise.all(this.queues.map((queue) => internalsOf(queue).lifecycle.end(ending)))
     try {
       await this.#control.close()
     } finally {
-      for (const queue of this.queues) inside(queue).reclaim()
+      for (const queue of this.queues) internalsOf(queue).reclaim()
       if (this.#reason) this.#settle.reject(this.#reason)
       else this.#settle.resolve()
       this.emit('close')
@@ -245,7 +248,7 @@ function opened(sockets: readonly AdoptedSocket[], open: (socket: AdoptedSocket,
   try {
     for (const [index, socket] of sockets.entries()) queues.push(open(socket, index))
   } catch (error) {
-    for (const queue of queues) void inside(queue).life.end({})
+    for (const queue of queues) void internalsOf(queue).lifecycle.end({})
     for (const socket of sockets.slice(queues.length + 1)) socket.close(() => {})
     throw error
   }

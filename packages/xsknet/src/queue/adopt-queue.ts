@@ -1,17 +1,17 @@
 import { wrongType } from '../arguments.js'
 import { fromFailure } from '../connection/protocol.js'
 import { takeOver } from '../platform/native.js'
-import { openerEnded, tokenVoid } from '../refusals.js'
-import type { Order, QueueToken } from './away.js'
-import { forgotten } from './forgotten.js'
-import type { Owner } from './inside.js'
-import { inside, Queue } from './queue.js'
+import { openerEnded, tokenVoid } from '../queue-errors.js'
+import { leakWarnings } from './leak-warnings.js'
+import { internalsOf, Queue } from './queue.js'
+import type { OpenerMessage, QueueOwner, QueueToken } from './types.js'
 
 /**
- * Takes over a queue that another thread of this process has given away by {@link Queue.token}. It belongs to this thread from now on:
- * it is read and sent by here, and released when it is closed, when its port is, or when this thread ends, however that comes about.
+ * Takes over a queue that another thread of this process has handed over by {@link Queue.token}. From then on this thread reads it and
+ * sends by it. It is released when it or its port is closed, or when this thread ends, in whatever way.
  *
- * @throws {XsknetError} `ERR_XSKNET_TOKEN_VOID` where the token was adopted before, its port has ended, or it is of another process.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE` where `token` is not what `queue.token()` returned.
+ * @throws {XsknetError} `ERR_XSKNET_TOKEN_VOID` where the token was adopted before, its port was closed, or another process made it.
  */
 export function adoptQueue(token: QueueToken): Queue {
   if (typeof token !== 'object' || token === null || !isKey(token.key) || !token.info || !token.settings) {
@@ -19,44 +19,44 @@ export function adoptQueue(token: QueueToken): Queue {
   }
   const { key, index, info, settings } = token
   let self: WeakRef<Queue> | undefined
-  const early: (Order | undefined)[] = []
-  const obey = (order: Order | undefined) => {
+  const early: (OpenerMessage | undefined)[] = []
+  const obey = (message: OpenerMessage | undefined) => {
     const queue = self?.deref()
-    if (queue) follow(queue, order)
-    else if (!self) early.push(order)
+    if (queue) follow(queue, message)
+    else if (!self) early.push(message)
   }
   const socket = takeOver(key, (letter) => obey(letter === null ? undefined : JSON.parse(letter)))
   if (!socket) throw tokenVoid(token)
-  const owner: Owner = {
+  const owner: QueueOwner = {
     lost: (error) => {
-      void inside(queue).life.end({ reason: error, loss: error })
+      void internalsOf(queue).lifecycle.end({ reason: error, loss: error })
     },
     starved: () => {}, // `stats().client.fillStarved` counts them
   }
   const queue = new Queue(socket, info, index, owner, settings)
   self = new WeakRef(queue)
-  for (const order of early) follow(queue, order)
-  forgotten.register(queue, `queue ${index} of port ${info.name} on ${info.uplink}`, queue)
+  for (const message of early) follow(queue, message)
+  leakWarnings.register(queue, `queue ${index} of port ${info.name} on ${info.uplink}`, queue)
   return queue
 }
 
-/** Does what the thread says that opened the port; `undefined`: that is gone. */
-function follow(queue: Queue, order: Order | undefined): void {
-  const { life } = inside(queue)
-  if (order && 'over' in order) {
-    const { failure, drain } = order.over
+/** Handles a message of the thread that opened the port; `undefined`: that thread has ended. */
+function follow(queue: Queue, message: OpenerMessage | undefined): void {
+  const { lifecycle } = internalsOf(queue)
+  if (message && 'over' in message) {
+    const { failure, drain } = message.over
     const error = failure && fromFailure(failure)
-    if (!drain) life.hurry()
-    void life.end({ reason: error, loss: error, drain })
-  } else if (life.isOver) {
+    if (!drain) lifecycle.hurry()
+    void lifecycle.end({ reason: error, loss: error, drain })
+  } else if (lifecycle.isOver) {
     return
-  } else if (!order) {
+  } else if (!message) {
     const error = openerEnded(queue.info)
-    void life.end({ reason: error, loss: error })
-  } else if ('report' in order) {
-    life.tellFigures()
+    void lifecycle.end({ reason: error, loss: error })
+  } else if ('report' in message) {
+    lifecycle.reportStats()
   } else {
-    life.detached()
+    lifecycle.detached()
   }
 }
 

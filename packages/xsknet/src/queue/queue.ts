@@ -1,68 +1,63 @@
-import { checkOptions, checkSignal, outOfRange, WAITING, wrongType } from '../arguments.js'
+import { outOfRange } from '../arguments.js'
 import type { PortInfo } from '../connection/protocol.js'
-import { Batch, end } from '../frames/batch.js'
+import type { Batch } from '../frames/batch.js'
+import { DataPath, type ForwardTarget, forwardTarget } from '../frames/data-path.js'
 import type { DescriptorBatch } from '../frames/descriptors.js'
-import { type AdoptedSocket, type HotPath, typed } from '../platform/native.js'
-import { Alarm } from '../platform/timers.js'
-import { beingRead, nameOf } from '../refusals.js'
-import type { QueueToken } from './away.js'
-import type { QueueStats } from './figures.js'
-import type { Inside, Owner, QueueSettings } from './inside.js'
-import { Life } from './life.js'
-import { Outlook, type ReadableOptions, SOMETHING } from './outlook.js'
-import { type BatchesOptions, read } from './reader.js'
+import { type AdoptedSocket, type HotPath, type Reservation, typed } from '../platform/native.js'
+import { Lifecycle } from './lifecycle.js'
+import type { ReadableOptions } from './readable.js'
+import { type BatchesOptions, checkBatches, type QueueSource, read } from './reader.js'
+import { Readiness } from './readiness.js'
+import { Reception } from './reception.js'
 import { Sending, type SendOptions } from './sending.js'
-import { type Outlet, outlet, Slate } from './slate.js'
-import { Watch } from './watch.js'
+import type { QueueStats } from './statistics.js'
+import type { QueueOwner, QueueSettings, QueueToken } from './types.js'
 
-/** Milliseconds between `starved` events. */
-const STARVED = 1000
-/** The most microseconds that a thread sleeps for a frame. */
-const LONGEST_SLEEP = 1_000_000
+/** What the owner of a queue can do with it beside its public methods. */
+export interface QueueInternals {
+  readonly source: QueueSource
+  readonly lifecycle: Lifecycle
+  reference(referenced: boolean): void
+  /** Sets free chunks aside for the reception of another socket: `most`, but not more than half of the free ones. */
+  reserve(most: number): Reservation
+  /** The daemon has closed its copy of the socket, so its chunks are free for other sockets of the UMEM. */
+  reclaim(): void
+}
 
-/** Lets the owner of a queue, and nobody else, do what nobody else may. */
-export let inside: (queue: Queue) => Inside
+/** The internals of a queue, for its owner alone. */
+export let internalsOf: (queue: Queue) => QueueInternals
 
-/** One socket of a port: its rings, who reads it, and who waits to send. */
-export class Queue implements Outlet {
+/** One queue of a port: a socket with its rings. */
+export class Queue implements ForwardTarget {
   static {
-    inside = (queue) => queue.#inside
+    internalsOf = (queue) => queue.#internals
   }
 
   /** What the daemon granted to the port. */
   readonly info: PortInfo
-  /** The queue's number within its port, from 0 on. */
+  /** The queue's index within its port, from 0. */
   readonly index: number
   /**
-   * Settles when the queue is over, in whichever thread it is: resolves after its own `close()` or `destroy()` or its port's, rejects
-   * with the reason if the port was lost, or one of them destroyed for a reason.
+   * Settles when the queue is closed, in whichever thread it is: resolves after its own or its port's `close()` or `destroy()`, rejects
+   * with the reason if the port was lost, or if one of them was destroyed with a reason.
    */
   readonly closed: Promise<void>
 
   readonly #socket: AdoptedSocket
-  readonly #owner: Owner
   readonly #settings: QueueSettings
   readonly #path: HotPath
-  readonly #slate: Slate
+  readonly #dataPath: DataPath
   readonly #sending: Sending
-  readonly #watch: Watch
-  readonly #life: Life
+  readonly #readiness: Readiness
+  readonly #lifecycle: Lifecycle
+  readonly #reception: Reception
+  readonly #internals: QueueInternals
 
-  /** A loop reads. */
-  #claimed = false
-  #outlook: Outlook | undefined
-  #batch: Batch | undefined
-  /** Of the times that reception found no chunk, those that have been told. */
-  #starvedTold = 0
-  /** The owner was told of some a short while ago. */
-  readonly #quiet = new Alarm()
-
-  /** By a port, or by {@link adoptQueue}. The socket is the queue's own from here on. */
-  constructor(socket: AdoptedSocket, info: PortInfo, index: number, owner: Owner, settings: QueueSettings) {
+  /** @internal Called by a port or by {@link adoptQueue}. The queue owns the socket from here on, also when this throws. */
+  constructor(socket: AdoptedSocket, info: PortInfo, index: number, owner: QueueOwner, settings: QueueSettings) {
     this.info = info
     this.index = index
     this.#socket = socket
-    this.#owner = owner
     this.#settings = settings
     try {
       this.#path = socket.open(Queue.#listener(new WeakRef(this)), info.mtu)
@@ -70,33 +65,37 @@ export class Queue implements Outlet {
       socket.close(() => {})
       throw typed(error)
     }
-    this.#slate = new Slate(this.#path, {
-      failed: (error) => this.#life.failed(error),
+    this.#dataPath = new DataPath(this.#path, {
+      failed: (error) => this.#lifecycle.failed(error),
       queued: () => void this.#sending.kickSoon(),
       maxKept: settings.maxKept,
-      member: { info, index },
+      queue: { info, index },
     })
-    const sends = { info, index, checkOpen: () => this.#life.checkOpen(), wait: () => this.#watch.arm() }
-    this.#sending = new Sending(sends, socket, this.#path, this.#slate)
-    this.#watch = new Watch(this, owner, socket, this.#path, this.#sending)
-    this.#life = new Life({
-      queue: this,
-      owner,
-      socket,
-      path: this.#path,
-      slate: this.#slate,
-      sending: this.#sending,
-      watch: this.#watch,
-      endLease: () => this.#endLease(),
+    const sends = { info, index, checkOpen: () => this.#lifecycle.checkOpen(), wait: () => this.#readiness.arm() }
+    this.#sending = new Sending(sends, socket, this.#path, this.#dataPath)
+    this.#readiness = new Readiness(this, owner, socket, this.#path, this.#sending)
+    const parts = { queue: this, path: this.#path, dataPath: this.#dataPath, sending: this.#sending, readiness: this.#readiness }
+    this.#lifecycle = new Lifecycle({ ...parts, owner, socket, endLease: () => this.#reception.endLease() })
+    this.#reception = new Reception({
+      ...parts,
+      lifecycle: this.#lifecycle,
+      spin: settings.spinMicroseconds / 1000,
+      starved: (times) => owner.starved(times),
     })
-    this.closed = this.#life.closed
-    this.#quiet.reference(false)
+    this.closed = this.#lifecycle.closed
+    this.#internals = {
+      source: this.#reception,
+      lifecycle: this.#lifecycle,
+      reference: (referenced) => this.#reference(referenced),
+      reserve: (most) => this.#reserve(most),
+      reclaim: () => this.#socket.reclaim(),
+    }
   }
 
-  /** As {@link Port.batches}, from this queue alone. */
+  /** As {@link Port.batches}, from this queue only. */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
     checkBatches(options)
-    return read([this.#inside], options, this.#settings.spinMicroseconds)
+    return read([this.#reception], options, this.#settings.spinMicroseconds)
   }
 
   /** As {@link Port.send}, by this queue. */
@@ -109,258 +108,153 @@ export class Queue implements Outlet {
     return this.#sending.trySend(bytes)
   }
 
-  /** Counters of this end and of the kernel, and where the chunks are. A system call. */
+  /**
+   * The counters of this process and of the kernel, and how many chunks each owner has. One system call.
+   *
+   * @throws {XsknetError} `ERR_XSKNET_PORT_CLOSED`, `ERR_XSKNET_PORT_LOST` or `ERR_XSKNET_QUEUE_HANDED_OVER`.
+   */
   stats(): QueueStats {
-    return this.#life.stats()
+    return this.#lifecycle.stats()
   }
 
   /**
-   * Gives the queue to another thread of this process: what is queued leaves, senders that wait for a slot are refused, views of the
-   * memory become empty, and all that can be done with the queue here is to wait for its end by {@link closed}, or to bring that about
-   * by closing the port. A token that nobody adopts is void when the port ends.
+   * Hands the queue over to another thread of this process. Queued frames are sent, calls of `send()` that wait for a slot reject, and
+   * views of the memory become empty. From then on the queue can only be awaited here, by {@link closed}, or closed with its port. A
+   * token that is not adopted becomes void when the port is closed.
    *
-   * @throws {XsknetError} `ERR_XSKNET_READER_BUSY` while the queue is being read; `ERR_XSKNET_NOT_SUPPORTED` where its memory is shared.
+   * @throws {XsknetError} `ERR_XSKNET_READER_BUSY` while the queue is being read; `ERR_XSKNET_NOT_SUPPORTED` where its UMEM is shared.
    */
   token(): QueueToken {
-    const key = this.#life.giveAway()
+    const key = this.#lifecycle.handOver()
     return { key, index: this.index, info: this.info, settings: this.#settings }
   }
 
   /**
-   * Ends the reader's loop, lets queued frames leave (for a second at most), then closes the queue's socket: what arrives for it from
-   * now on is dropped, and counted. The port and its other queues go on. Every call returns the same promise.
+   * Ends the reader's loop, lets queued frames leave, for at most one second, then closes the queue's socket. Frames that arrive for it
+   * from then on are dropped and counted. The port and its other queues go on. Every call returns the same promise.
    */
   close(): Promise<void> {
-    return this.#life.end({ drain: true })
+    return this.#lifecycle.end({ drain: true })
   }
 
-  /** Closes the socket now; a `close()` that still waits settles with it. The reader's loop throws `reason`, if there is one. */
+  /** Closes the socket at once; a `close()` in progress settles with it. The reader's loop throws `reason`, if there is one. */
   destroy(reason?: Error): Promise<void> {
-    this.#life.hurry(reason)
-    return this.#life.end({ reason })
+    this.#lifecycle.hurry(reason)
+    return this.#lifecycle.end({ reason })
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
 
-  /** Lets the queue keep the process, or the worker, alive while a reader or sender waits for it, as it does from the start. */
+  /** Lets the queue keep the process or worker alive while a reader or sender waits for it. This is the default. */
   ref(): this {
-    this.#inside.reference(true)
+    this.#reference(true)
     return this
   }
 
-  /** Lets the process, or the worker, end although a reader or sender waits for the queue. */
+  /** Lets the process or worker end although a reader or sender waits for the queue. */
   unref(): this {
-    this.#inside.reference(false)
+    this.#reference(false)
     return this
   }
 
   // Frames by their descriptors
 
   /**
-   * A batch for up to `capacity` descriptors, good for as long as the queue: make it once. With multi-buffer, have room for 64, or a long
-   * packet may never come.
+   * Makes a batch for up to `capacity` descriptors. It lasts as long as the queue: make it once. With multi-buffer use a capacity of at
+   * least 64, or a long packet may never fit.
+   *
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` where `capacity` is less than 1 or more than the queue's rings allow.
    */
   batch(capacity: number): DescriptorBatch {
     if (!Number.isInteger(capacity) || capacity < 1 || capacity > this.#path.places)
       throw outOfRange('capacity', `an integer from 1 to ${this.#path.places}`, capacity)
-    this.#life.checkOpen()
-    return this.#slate.batch(capacity)
+    this.#lifecycle.checkOpen()
+    return this.#dataPath.batch(capacity)
   }
 
   /**
-   * Adds received frames behind those that the batch has, as many as there is room for, and says how many: at once, and 0 if there are
-   * none. Frames that were sent and wait for a kick get it when there are none, or when it is worth it.
+   * Appends received frames to the batch, as many as it has room for, and returns how many; 0 if there are none. Frames that were sent
+   * and not announced to the kernel yet are announced when there are none to receive, or when enough wait.
    *
-   * @param sleepMicroseconds For a thread that does nothing else: where there are none, it sleeps until some come, for so long at most, up
-   * to 1,000,000. Nothing else of the thread runs meanwhile: no timer, no promise, and not what another thread wants, such as the end of
-   * the port, so let the event loop turn now and then. A signal may cut it short.
+   * @param sleepMicroseconds For a dedicated thread: if there are no frames, the thread sleeps until one arrives, for up to this many
+   * microseconds, at most 1,000,000. Meanwhile nothing else of the thread runs: no timer, no promise, and no message of another thread,
+   * such as the end of the port. Return to the event loop from time to time. A signal may end the sleep early. Default: 0.
+   * @throws {XsknetError} `ERR_XSKNET_READER_BUSY` while a loop reads the queue.
    */
   receive(batch: DescriptorBatch, sleepMicroseconds = 0): number {
-    if (this.#claimed) this.#refuseReading()
-    if (sleepMicroseconds !== 0) checkSleep(sleepMicroseconds)
-    const received = this.#slate.receiveInto(batch, sleepMicroseconds)
-    if (this.#slate.starved !== this.#starvedTold) this.#tellStarved()
-    return received
+    return this.#reception.receiveInto(batch, sleepMicroseconds)
   }
 
-  /** Gives the frames of the batch back and has received ones in their place: {@link recycle} and {@link receive} in one call. */
+  /** Recycles the frames of the batch and receives others in their place: {@link recycle} and {@link receive} in one call. */
   recycleAndReceive(batch: DescriptorBatch, sleepMicroseconds = 0): number {
-    if (this.#claimed) this.#refuseReading()
-    if (sleepMicroseconds !== 0) checkSleep(sleepMicroseconds)
-    const received = this.#slate.recycleAndReceiveInto(batch, sleepMicroseconds)
-    if (this.#slate.starved !== this.#starvedTold) this.#tellStarved()
-    return received
+    return this.#reception.recycleAndReceiveInto(batch, sleepMicroseconds)
   }
 
   /**
-   * For who reads by {@link receive}: resolves to `true` when there is something to receive, at once if there is, and to `false` when
-   * the queue is closed. Until then nothing is spent, but what `busyPoll` asks for. Asked before each `receive()`, it also sees to it
-   * that timers and other ports get their turn about once a millisecond. Rejects as a reader's loop throws.
+   * For programs that read by {@link receive}: resolves to `true` when there are frames to receive, at once if there are some, and to
+   * `false` when the queue is closed. Waiting costs no CPU time, except what `busyPoll` asks for. If it is called before each
+   * `receive()`, timers and other ports run about once per millisecond. Rejects with what a reader's loop throws.
    */
   readable(options: ReadableOptions = {}): Promise<boolean> {
-    try {
-      checkOptions(options, WAITING)
-      const { signal } = options
-      checkSignal(signal)
-      signal?.throwIfAborted()
-      if (this.#life.hasEnded()) return Promise.resolve(false)
-      if (this.#watch.reader) throw beingRead(`${nameOf(this)} is being read already`)
-      this.#outlook ??= new Outlook(this.#settings.spinMicroseconds / 1000, () => this.#look())
-      if (this.#outlook.sees()) return SOMETHING
-      this.#slate.finish()
-      this.#sending.retrySoon()
-      const outlook = this.#outlook
-      this.#watch.reader = outlook
-      return outlook.wait(
-        signal,
-        () => {
-          if (this.#watch.reader === outlook) this.#watch.reader = undefined
-        },
-        () => this.#watch.arm(),
-      )
-    } catch (error) {
-      return Promise.reject(error)
-    }
+    return this.#reception.readable(options)
   }
 
-  #look(): true | undefined {
-    if (!this.#path.isReadable()) return undefined
-    this.#watch.fruitless = 0
-    return true
-  }
-
-  #refuseReading(): never {
-    this.#life.checkOpen()
-    throw beingRead(`${nameOf(this)} is being read by a loop`)
-  }
-
-  /** Adds empty frames behind those that the batch has, up to its capacity or `count` of them, as many as are free; says how many. */
+  /** Appends empty frames to the batch, as many as are free, up to `count` or the batch's capacity; returns how many. */
   allocate(batch: DescriptorBatch, count: number = batch.capacity): number {
-    return this.#slate.allocateInto(batch, Math.min(batch.capacity, batch.length + count))
+    return this.#dataPath.allocateInto(batch, Math.min(batch.capacity, batch.length + count))
   }
 
   /**
-   * Sends the frames of the batch, from the first on, and says how many. Those that found no slot have moved to its front, and are all that
-   * it has then. What cannot be sent, because it is no frame of yours or has no byte, is dropped and counted in `refusedQueued`; what is
-   * shorter than an Ethernet header, or longer than the MTU allows, in `refusedLengths`.
+   * Sends the frames of the batch in order, and returns how many. Frames that found no free slot are moved to the front of the batch;
+   * its `length` is their number. A frame that cannot be sent, because it is not yours or is empty, is dropped and counted in
+   * `refusedQueued`; one that is shorter than an Ethernet header or longer than the MTU allows, in `refusedLengths`.
    *
-   * The kernel is told of them when 128 wait or there are no slots left; or by the next `receive()` that finds nothing, or by {@link kick}.
+   * The kernel is notified when 128 frames wait or no slot is left; or by the next `receive()` that finds no frame, or by {@link kick}.
    */
   transmit(batch: DescriptorBatch): number {
-    const sent = this.#slate.transmitFrom(batch)
-    if (this.#slate.waiting > 0) this.#sending.retrySoon()
+    const sent = this.#dataPath.transmitFrom(batch)
+    if (this.#dataPath.waiting > 0) this.#sending.retrySoon()
     return sent
   }
 
-  /** Gives the frames of the batch back, which is empty then. Says how many they were; what was none of yours is counted. */
+  /** Gives the frames of the batch back and empties it. Returns how many were yours; others are counted in `refusedRecycled`. */
   recycle(batch: DescriptorBatch): number {
-    return this.#slate.recycleFrom(batch)
+    return this.#dataPath.recycleFrom(batch)
   }
 
-  /** Tells the kernel of all that was sent. A system call, if there is anything to tell. */
+  /** Notifies the kernel of all frames that were sent. A system call, if there are any. */
   kick(): void {
-    this.#slate.flush()
+    this.#dataPath.flush()
     this.#sending.retrySoon()
   }
 
   /** @internal */
-  [outlet](): Slate {
-    this.#life.checkOpen()
-    return this.#slate
+  [forwardTarget](): DataPath {
+    this.#lifecycle.checkOpen()
+    return this.#dataPath
   }
 
-  // For the owner
+  #reference(referenced: boolean): void {
+    this.#sending.reference(referenced)
+    this.#readiness.reference(referenced)
+  }
 
-  readonly #inside: Inside = ((queue: Queue): Inside => ({
-    get places() {
-      return queue.#path.places
-    },
-    get here() {
-      return queue.#life.isHere
-    },
-    get life() {
-      return queue.#life
-    },
-    claim: (reader) => {
-      queue.#life.checkOpen()
-      if (queue.#watch.reader) throw beingRead(`${nameOf(queue)} is being read already`)
-      queue.#watch.reader = reader
-      queue.#claimed = true
-    },
-    release: (reader) => {
-      if (queue.#watch.reader !== reader) return
-      queue.#claimed = false
-      queue.#watch.release()
-    },
-    receive: (max) => {
-      queue.#endLease()
-      const received = queue.#slate.receive(max)
-      if (queue.#slate.starved !== queue.#starvedTold) queue.#tellStarved()
-      if (received === 0) return undefined
-      queue.#watch.fruitless = 0
-      queue.#batch = new Batch(queue.#slate, received)
-      return queue.#batch
-    },
-    finish: () => {
-      queue.#endLease()
-      if (queue.#life.isOver) return
-      queue.#slate.finish()
-      queue.#sending.retrySoon()
-    },
-    wait: () => {
-      queue.#sending.retrySoon()
-      queue.#watch.arm()
-    },
-    reference: (referenced) => {
-      queue.#sending.reference(referenced)
-      queue.#watch.reference(referenced)
-    },
-    reserve: (most) => {
-      queue.#life.checkOpen()
-      try {
-        return queue.#socket.reserve(Math.min(most, queue.#socket.chunks().free >>> 1))
-      } catch (error) {
-        throw queue.#life.failed(error)
-      }
-    },
-    reclaim: () => queue.#socket.reclaim(),
-  }))(this)
-
-  /** Of a scope of its own, without the queue: what the socket holds must not keep a forgotten port from being noticed. */
-  static #listener(self: WeakRef<Queue>): (events: number) => void {
-    return (events) => {
-      const queue = self.deref()
-      if (queue) queue.#watch.wake(events)
+  #reserve(most: number): Reservation {
+    this.#lifecycle.checkOpen()
+    try {
+      return this.#socket.reserve(Math.min(most, this.#socket.chunks().free >>> 1))
+    } catch (error) {
+      throw this.#lifecycle.failed(error)
     }
   }
 
-  // Reading
-
-  #endLease(): void {
-    if (this.#batch) end(this.#batch)
-    this.#batch = undefined
+  /** In a scope without the queue: the socket holds this function, and must not keep a leaked port from being collected. */
+  static #listener(self: WeakRef<Queue>): (events: number) => void {
+    return (events) => {
+      const queue = self.deref()
+      if (queue) queue.#readiness.wake(events)
+    }
   }
-
-  /** Called for each batch while there is something to tell: by a timer, because a look at the clock puts a number on the heap. */
-  #tellStarved(): void {
-    if (this.#quiet.isSet) return
-    this.#quiet.set(STARVED, () => {})
-    const { starved } = this.#slate
-    const times = (starved - this.#starvedTold) >>> 0
-    this.#starvedTold = starved
-    process.nextTick(() => this.#owner.starved(times))
-  }
-}
-
-/** The reader itself checks the values. */
-export function checkBatches(options: BatchesOptions): void {
-  checkOptions(options, ['max', 'signal'])
-}
-
-function checkSleep(microseconds: number): void {
-  if (typeof microseconds !== 'number') throw wrongType('sleepMicroseconds', 'of type number', microseconds)
-  if (!Number.isInteger(microseconds) || microseconds < 0 || microseconds > LONGEST_SLEEP)
-    throw outOfRange('sleepMicroseconds', `an integer from 0 to ${LONGEST_SLEEP}`, microseconds)
 }

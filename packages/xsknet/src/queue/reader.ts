@@ -1,31 +1,31 @@
 import { checkOptions, checkSignal, outOfRange, wrongType } from '../arguments.js'
 import type { Batch } from '../frames/batch.js'
-import { beingRead } from '../refusals.js'
+import { beingRead } from '../queue-errors.js'
 import { Pace } from './pace.js'
 
 export interface BatchesOptions {
-  /** The most frames of a batch; the port's rings bound it, too. Default: 64. */
+  /** The most frames of a batch, from 1. The size of the port's rings is another limit. Default: 64. */
   max?: number | undefined
-  /** Ends the loop: it throws the signal's reason. */
+  /** Ends the loop, which throws the signal's reason. */
   signal?: AbortSignal | undefined
 }
 
-/** Who waits for a queue to become readable. */
+/** A reader that waits for a queue to become readable. */
 export interface Waiter {
-  /** Whether it waits at this moment. */
+  /** Whether it waits now. */
   readonly waits: boolean
-  /** A frame may be there; says whether that was so, or nobody waits any more. */
+  /** A frame may have arrived. Returns whether there was one, or nothing waits any more. */
   wake(): boolean
-  /** The wait is over for good: with an error, or calmly. */
+  /** Ends the reader, with an error or without. */
   stop(error?: unknown): void
 }
 
 /** What a reader needs of its queue, or of the queues that it reads in turn. */
 export interface Source {
-  /** Takes note of who reads; throws if somebody else does. */
+  /** Registers the reader; throws if there is another one. */
   claim(reader: Waiter): void
   release(reader: Waiter): void
-  /** Ends the lease and begins the next; `undefined` where no frame is there, and where `max` is 0. */
+  /** Ends the lease and begins the next; `undefined` if no frame is there, or if `max` is 0. */
   receive(max: number): Batch | undefined
   /** Ends the lease. */
   finish(): void
@@ -33,11 +33,11 @@ export interface Source {
   wait(): void
 }
 
-/** A queue, as what is read. */
+/** A queue as a source of frames. */
 export interface QueueSource extends Source {
   /** The most frames of a batch. */
   readonly places: number
-  /** Whether this thread has it, and it is not over. */
+  /** Whether the queue is open in this thread. */
   readonly here: boolean
 }
 
@@ -159,11 +159,11 @@ export class Reader implements AsyncIterableIterator<Batch>, Waiter {
   }
 }
 
-/** Batches in a row from one queue while others may have frames, too: to go on to the next costs a kick. */
+/** Batches in a row from one queue before the next is asked: to switch costs a kick. */
 const ROUND = 8
 
-/** Several queues, read in turn as if they were one. */
-export class InTurn implements Source {
+/** Several queues, read in turn like one. */
+export class RoundRobin implements Source {
   readonly #queues: readonly Source[]
   #at = 0
   /** Batches in a row from the queue at `#at`. */
@@ -218,7 +218,12 @@ export class InTurn implements Source {
   }
 }
 
-/** A reader of queues, as if they were one. */
+/** Refuses unknown options; {@link read} checks the values. */
+export function checkBatches(options: BatchesOptions): void {
+  checkOptions(options, ['max', 'signal'])
+}
+
+/** A reader of all these queues. */
 export function read(
   queues: readonly QueueSource[],
   options: BatchesOptions,
@@ -232,5 +237,10 @@ export function read(
   const open = queues.filter(({ here }) => here)
   const sources = open.length > 0 ? open : queues.slice(0, 1) // which then says why it cannot be read
   const most = Math.min(max, ...sources.map(({ places }) => places))
-  return new Reader(sources.length === 1 ? (sources[0] as Source) : new InTurn(sources), most, signal, spinMicroseconds / 1000)
+  return new Reader(
+    sources.length === 1 ? (sources[0] as Source) : new RoundRobin(sources),
+    most,
+    signal,
+    spinMicroseconds / 1000,
+  )
 }

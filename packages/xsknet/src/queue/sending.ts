@@ -1,31 +1,31 @@
 import { checkOptions, checkSignal, WAITING, wrongType } from '../arguments.js'
+import type { DataPath } from '../frames/data-path.js'
 import type { AdoptedSocket, HotPath } from '../platform/native.js'
 import { Alarm, pause } from '../platform/timers.js'
-import { ETHERNET, frameTooLong, lengthRefused, type Member, TAG } from '../refusals.js'
-import type { ChunkCounts } from './figures.js'
-import type { Slate } from './slate.js'
+import { ETHERNET, frameTooLong, lengthRefused, type QueueId, TAG } from '../queue-errors.js'
+import type { ChunkCounts } from './statistics.js'
 
 export interface SendOptions {
-  /** Gives up waiting for a slot: rejects with the signal's reason. */
+  /** Stops waiting for a slot; the call rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }
 
-/** Whether a frame that is long enough for it has a VLAN tag: 802.1Q's or 802.1ad's. */
+/** Whether a frame has a VLAN tag, of 802.1Q or 802.1ad. */
 function hasTag(bytes: Uint8Array): boolean {
   const kind = ((bytes[12] ?? 0) << 8) | (bytes[13] ?? 0)
   return kind === 0x8100 || kind === 0x88a8
 }
 
-/** Milliseconds that `close()` gives queued frames to leave. */
+/** Milliseconds that `close()` waits for queued frames to be sent. */
 export const DRAIN = 1000
-/** Milliseconds until frames that the kernel did not take are tried again: doubled each time that none moves. */
+/** Milliseconds until the kernel is notified again of frames that it did not take: doubled each time that none moves. */
 const RETRY = { first: 1, last: 128 }
 
 /** What sending needs of its queue. */
-export interface Sends extends Member {
-  /** Throws where nothing can be sent any more. */
+export interface SendingQueue extends QueueId {
+  /** Throws if nothing can be sent any more. */
   checkOpen(): void
-  /** Somebody waits for a slot. */
+  /** Called when a sender waits for a slot. */
   wait(): void
 }
 
@@ -36,15 +36,15 @@ interface Sender {
   refused(error: Error): void
 }
 
-/** Frames that leave by copy, those who wait for a slot, and all that the kernel has not been told of, or did not take. */
+/** The sending half of a queue: copies into TX, calls that wait for a slot, and notifications of the kernel with retries. */
 export class Sending {
-  /** Frames that {@link trySend} did not take. */
+  /** Frames that {@link trySend} refused. */
   refused = 0
 
-  readonly #queue: Sends
+  readonly #queue: SendingQueue
   readonly #socket: AdoptedSocket
   readonly #path: HotPath
-  readonly #slate: Slate
+  readonly #dataPath: DataPath
   readonly #senders: Sender[] = []
   /** The kick at the end of this turn of the microtask queue. */
   #kick: Promise<void> | undefined
@@ -52,11 +52,11 @@ export class Sending {
   #retryAfter = RETRY.first
   #over = false
 
-  constructor(queue: Sends, socket: AdoptedSocket, path: HotPath, slate: Slate) {
+  constructor(queue: SendingQueue, socket: AdoptedSocket, path: HotPath, dataPath: DataPath) {
     this.#queue = queue
     this.#socket = socket
     this.#path = path
-    this.#slate = slate
+    this.#dataPath = dataPath
   }
 
   async send(bytes: Uint8Array, options: SendOptions): Promise<void> {
@@ -98,23 +98,23 @@ export class Sending {
     return sent
   }
 
-  /** Whether somebody waits for a slot while TX is more than half full: the kernel tells when it is not. */
+  /** Whether a sender waits for a slot while TX is more than half full: the kernel signals when it is not. */
   get isCongested(): boolean {
-    return this.#senders.length > 0 && this.#slate.slots < this.#path.slots / 2
+    return this.#senders.length > 0 && this.#dataPath.slots < this.#path.slots / 2
   }
 
-  /** There may be slots. */
+  /** Called when slots may be free. */
   wake(): void {
     if (this.#senders.length > 0) this.#pump()
   }
 
-  /** One kick for all that is sent in this turn of the microtask queue. */
+  /** Makes one kick for all that is sent in this turn of the microtask queue. */
   kickSoon(): Promise<void> {
     if (!this.#kick) {
       this.#kick = Promise.resolve().then(() => {
         this.#kick = undefined
         if (this.#over) return // which has flushed
-        this.#slate.flush()
+        this.#dataPath.flush()
         this.retrySoon()
       })
       this.#kick.catch(() => {}) // trySend() waits for nothing
@@ -122,9 +122,9 @@ export class Sending {
     return this.#kick
   }
 
-  /** Sees to what the kernel did not take, and to who waits for a slot, if there is any. */
+  /** Schedules a retry, if the kernel did not take all frames or a sender waits for a slot. */
   retrySoon(): void {
-    if (this.#retry.isSet || this.#over || (this.#slate.waiting === 0 && this.#senders.length === 0)) return
+    if (this.#retry.isSet || this.#over || (this.#dataPath.waiting === 0 && this.#senders.length === 0)) return
     this.#retry.set(this.#retryAfter, () => {
       this.#pump()
       this.#queue.wait()
@@ -132,23 +132,23 @@ export class Sending {
     })
   }
 
-  /** Whether what is tried again keeps the process alive. */
+  /** Whether a scheduled retry keeps the process alive. */
   reference(referenced: boolean): void {
     this.#retry.reference(referenced)
   }
 
-  /** Nothing leaves any more, but by {@link drain}. */
+  /** Stops sending; only {@link drain} sends from then on. */
   stop(): void {
     this.#over = true
     this.#retry.clear()
   }
 
-  /** Nobody who waits for a slot will get one. */
+  /** Rejects all calls that wait for a slot. */
   refuse(why: () => Error): void {
     for (const sender of this.#senders.splice(0)) sender.refused(why())
   }
 
-  /** Waits until the kernel has sent everything, somebody is in a hurry, or the time is over. */
+  /** Waits until the kernel has sent everything, `hurry` aborts, or the time is over. */
   async drain(hurry: AbortSignal): Promise<void> {
     const deadline = performance.now() + DRAIN
     for (let after = RETRY.first; !hurry.aborted && performance.now() < deadline; after = Math.min(after * 2, 16)) {
@@ -178,32 +178,32 @@ export class Sending {
     if (length > capacity) throw frameTooLong(this.#queue, length, capacity)
   }
 
-  /** Into TX, if there is room, or room can be made. */
+  /** Puts a copy into TX, if there is room or a kick makes some. */
   #put(bytes: Uint8Array): boolean {
-    if (this.#slate.trySend(bytes)) return true
+    if (this.#dataPath.trySend(bytes)) return true
     if (!this.#kick) return false
-    this.#slate.flush() // there is something to make room with
-    return this.#slate.trySend(bytes)
+    this.#dataPath.flush() // there is something to make room with
+    return this.#dataPath.trySend(bytes)
   }
 
-  /** Tries again what the kernel did not take, and those who wait for a slot. */
+  /** Notifies the kernel again of what it did not take, and serves the calls that wait for a slot. */
   #pump(): void {
-    const before = this.#slate.waiting
+    const before = this.#dataPath.waiting
     const sent: Sender[] = []
     let kicked = Promise.resolve()
     try {
-      this.#slate.flush()
+      this.#dataPath.flush()
       for (let sender = this.#senders[0]; sender && this.#put(sender.bytes); sender = this.#senders[0]) {
         sent.push(sender)
         this.#senders.shift()
       }
-      if (sent.length > 0) this.#slate.flush()
+      if (sent.length > 0) this.#dataPath.flush()
     } catch (error) {
       kicked = Promise.reject(error)
       kicked.catch(() => {})
     }
     for (const sender of sent) sender.sent(kicked)
-    const moved = sent.length > 0 || this.#slate.waiting < before
+    const moved = sent.length > 0 || this.#dataPath.waiting < before
     this.#retryAfter = moved ? RETRY.first : Math.min(this.#retryAfter * 2, RETRY.last)
   }
 }

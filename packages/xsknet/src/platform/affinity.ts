@@ -1,5 +1,5 @@
 import { outOfRange, wrongType } from '../arguments.js'
-import { pin } from './native.js'
+import { setThreadAffinity } from './native.js'
 
 /** The most processors that the kernel counts. */
 const PROCESSORS = 1024
@@ -18,5 +18,5 @@ export function pinThread(cpus: readonly number[]): void {
     if (!Number.isInteger(cpu) || cpu < 0 || cpu >= PROCESSORS)
       throw outOfRange('cpus', `integers from 0 to ${PROCESSORS - 1}`, cpu)
   }
-  pin(cpus)
+  setThreadAffinity(cpus)
 }

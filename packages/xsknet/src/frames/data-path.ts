@@ -1,103 +1,89 @@
-import { type DescriptorBatch, fill, make, numberOf } from '../frames/descriptors.js'
-import type { Frame } from '../frames/frame.js'
 import type { HotPath } from '../platform/native.js'
-import { type Member, TAG } from '../refusals.js'
+import { type QueueId, TAG } from '../queue-errors.js'
+import { type DescriptorBatch, fill, make, numberOf } from './descriptors.js'
+import { ARGUMENT, END, HEAD, KEPT, LENGTH, QUEUED, RESULT, RETURNED, SECOND, SLOTS, STARVED, WAITING } from './layout.js'
 
-/** The words in front of the tables; crates/node-xsknet/src/slate.rs has the same list. */
-const QUEUED = 0
-const SLOTS = 1
-const WAITING = 2
-const STARVED = 3
-const RETURNED = 4
-const SECOND = 5
-const KEPT = 6
-const ARGUMENT = 8
-const LENGTH = 9
-const END = 10
-const RESULT = 11
-const HEAD = 16
-
-/** Both words of a descriptor that is none: what was there has been sent or kept. As a length alone: it was dropped. */
-export const NOWHERE = 0xffff_ffff
-
-/** Frames that one call fetches for {@link Slate.allocate}. What is not used goes back with the lease. */
+/** Frames that one call fetches for {@link DataPath.allocate}. Unused ones are reclaimed at the end of the lease. */
 const FETCH = 16
 
-/** What a slate needs of whom it belongs to. */
-export interface Surroundings {
-  /** Is told what the socket throws, and says what to throw instead. */
+/** What the data path needs of its queue. */
+export interface DataPathOwner {
+  /** Receives what the socket threw, and returns what to throw instead. */
   failed(error: unknown): unknown
-  /** Something was queued outside of a lease, or found no slot there: it is to be kicked for soon. */
+  /** Frames were queued outside of a lease, or found no slot there: the kernel is to be notified soon. */
   queued(): void
-  /** The most chunks of kept frames. Default: a quarter of those that sending has. */
+  /** The most chunks of kept frames. Default: a quarter of those that reception cannot hold. */
   maxKept?: number | undefined
-  /** Whose packets these are. */
-  member: Member
+  queue: QueueId
 }
 
-/** Names what a {@link Outlet} does for frames. */
-export const outlet = Symbol('xsknet.outlet')
+/** A frame that is kept beyond its lease. */
+interface Kept {
+  drop(): void
+}
 
-/** A port or queue, as something that frames can be forwarded to. */
-export interface Outlet {
+/** The key of the method by which a {@link ForwardTarget} takes frames. */
+export const forwardTarget = Symbol('xsknet.forwardTarget')
+
+/** A port or queue that frames can be forwarded to. */
+export interface ForwardTarget {
   /** @internal */
-  [outlet](): Slate
+  [forwardTarget](): DataPath
 }
 
 /**
- * The socket's hot path, and what it shares with JavaScript about the frames of a lease so that a packet costs no call: where each frame
- * is, how long it is, and which are to be sent in which order. The socket checks whatever is written here.
+ * The data path of a queue: the socket's hot calls, and the tables that it shares with JavaScript so that a packet costs no call. They
+ * hold the address and length of each frame, and the frames to be sent in their order. The socket checks whatever is written there.
  */
-export class Slate {
+export class DataPath {
   /** The UMEM. */
   readonly memory: Uint8Array
-  /** A number that all slates of one UMEM have, and no other. */
+  /** A number that identifies the UMEM in this process. */
   readonly umem: number
-  /** The lease: two words for each place, where the frame is and how long. The highest bit of a length: the packet goes on. */
+  /** The lease: two words for each place, the frame's address and its length, which may have {@link CONTINUES}. */
   readonly descriptors: Uint32Array
-  /** Frames that were not kept, because as many were already as may be. */
+  /** Frames that were not kept, because `maxKept` was reached. */
   refusedKeeps = 0
-  /** Packets that {@link Frame.forward} passed to another socket of the same UMEM, */
+  /** Packets that `frame.forward()` passed to another socket of the same UMEM. */
   forwarded = 0
-  /** and that it copied to one of another UMEM. */
+  /** Packets that `frame.forward()` copied to a socket of another UMEM. */
   forwardedByCopy = 0
 
-  /** Whose it is, */
-  readonly member: Member
-  /** and the most bytes that the kernel takes of a packet behind its Ethernet header. */
-  readonly behind: number
+  readonly queueId: QueueId
+  /** The most bytes that a packet may have after its Ethernet header: the MTU and a VLAN tag. */
+  readonly maxPayload: number
 
   readonly #path: HotPath
-  readonly #surroundings: Surroundings
+  readonly #owner: DataPathOwner
   readonly #maxKept: number
   readonly #words: Uint32Array
   readonly #outbox: Uint32Array
   readonly #returns: Uint32Array
   readonly #chunkMask: number
-  readonly #kept = new Set<Frame>()
+  readonly #kept = new Set<Kept>()
   readonly #batches: DescriptorBatch[] = []
   /** Places in use. */
   #count = 0
-  /** The first fresh frame that {@link allocate} has not given out; the last is at `#count - 1`. */
+  /** The place of the first fetched frame that {@link allocate} has not returned; the last is at `#count - 1`. */
   #fresh = 0
   /** The places of the packets received; `undefined` while each packet is one frame. */
   #starts: Uint32Array | undefined
-  /** Their memory. */
+  /** Backing array of `#starts`; empty without multi-buffer. */
   readonly #startsOf: Uint32Array
-  /** A kick found no room in this lease, and is not tried again for each frame. */
+  /** A kick freed no slot in this lease, and is not repeated for each frame. */
   #full = false
 
-  constructor(path: HotPath, surroundings: Surroundings) {
+  constructor(path: HotPath, owner: DataPathOwner) {
     const { memory, slate, places, slots, frameSize } = path
     const table = (from: number, count: number) => slate.subarray(HEAD + 2 * from, HEAD + 2 * (from + count))
     this.memory = memory
     this.umem = path.umem
-    this.member = surroundings.member
-    this.behind = surroundings.member.info.mtu + TAG
+    this.queueId = owner.queue
+    this.maxPayload = owner.queue.info.mtu + TAG
     this.descriptors = table(0, places)
     this.#path = path
-    this.#surroundings = surroundings
-    this.#maxKept = surroundings.maxKept ?? Math.floor(path.spare / 4)
+    this.#owner = owner
+    this.#maxKept = owner.maxKept ?? Math.floor(path.spare / 4)
     this.#words = slate
     this.#outbox = table(places, slots)
     this.#returns = table(places + slots, places)
@@ -120,14 +106,14 @@ export class Slate {
     return this.#words[STARVED] as number
   }
 
-  /** Ends the lease and begins the next with up to `max` received frames; says how many packets they are. */
+  /** Ends the lease and begins the next with up to `max` received frames; returns how many packets they are. */
   receive(max: number): number {
     const words = this.#words
     words[ARGUMENT] = max
     try {
       this.#path.receive()
     } catch (error) {
-      throw this.#surroundings.failed(error)
+      throw this.#owner.failed(error)
     }
     const received = words[RESULT] as number
     this.#count = this.#fresh = received
@@ -135,33 +121,33 @@ export class Slate {
     return this.#startsOf.length === 0 ? received : this.#packets(received)
   }
 
-  /** Ends the lease: what is queued leaves, the rest goes back to the kernel. */
+  /** Ends the lease: queued frames are sent, the others are given back to the kernel. */
   finish(): void {
     this.#count = this.#fresh = 0
     this.#full = false
     try {
       this.#path.finish()
     } catch (error) {
-      throw this.#surroundings.failed(error)
+      throw this.#owner.failed(error)
     }
   }
 
-  /** Lets what is queued leave; the lease goes on. */
+  /** Sends what is queued; the lease goes on. */
   flush(): void {
     this.#full = false
     try {
       this.#path.flush()
     } catch (error) {
-      throw this.#surroundings.failed(error)
+      throw this.#owner.failed(error)
     }
   }
 
-  /** Queues a copy behind all that is queued. `false`: no chunk or no slot is free. */
+  /** Queues a copy of the bytes. `false`: no chunk or no slot is free. */
   trySend(bytes: Uint8Array): boolean {
     try {
       return this.#path.trySend(bytes)
     } catch (error) {
-      throw this.#surroundings.failed(error)
+      throw this.#owner.failed(error)
     }
   }
 
@@ -171,7 +157,7 @@ export class Slate {
       try {
         this.#count += this.#path.allocate(FETCH)
       } catch (error) {
-        throw this.#surroundings.failed(error)
+        throw this.#owner.failed(error)
       }
       if (this.#fresh === this.#count) return undefined
     }
@@ -183,7 +169,7 @@ export class Slate {
     return this.#starts === undefined ? packet : (this.#starts[packet] as number)
   }
 
-  /** Takes note that the packet of these descriptors is to be sent; `false` where there are no slots. */
+  /** Queues the packet of these descriptors; `false` where there are not enough slots. */
   queue(table: Uint32Array, at: number, parts: number): boolean {
     const words = this.#words
     if ((words[QUEUED] as number) + parts > (words[SLOTS] as number) && !this.#makeRoom(parts)) return false
@@ -196,21 +182,21 @@ export class Slate {
     return true
   }
 
-  /** As {@link queue}, for what comes from elsewhere: nobody but us will kick for it. */
+  /** As {@link queue}, for a packet that is not of the current lease: the kernel is notified of it soon. */
   queueFromElsewhere(table: Uint32Array, at: number, parts: number): boolean {
     const queued = this.queue(table, at, parts)
-    this.#surroundings.queued()
+    this.#owner.queued()
     return queued
   }
 
-  /** Queues a copy of what another UMEM holds. */
+  /** Queues a copy of a packet of another UMEM. */
   queueCopy(bytes: Uint8Array): boolean {
     const queued = this.trySend(bytes)
-    this.#surroundings.queued()
+    this.#owner.queued()
     return queued
   }
 
-  /** Whether so many more chunks may be kept beyond their lease; counts them, or that they may not. */
+  /** Whether this many more chunks may be kept beyond their lease. Counts them, or the refusal. */
   mayKeep(parts: number): boolean {
     const kept = this.#words[KEPT] as number
     if (kept + parts > this.#maxKept) {
@@ -221,16 +207,16 @@ export class Slate {
     return true
   }
 
-  kept(frame: Frame): void {
+  kept(frame: Kept): void {
     this.#kept.add(frame)
   }
 
-  /** The frame is kept no longer. */
-  noLongerKept(frame: Frame, parts: number): void {
+  /** Removes a frame from the kept ones. */
+  noLongerKept(frame: Kept, parts: number): void {
     if (this.#kept.delete(frame)) this.#words[KEPT] = (this.#words[KEPT] as number) - parts
   }
 
-  /** The chunks of a kept frame go back with the next call. */
+  /** Gives the chunks of a kept frame back with the next call. */
   giveBack(table: Uint32Array, parts: number): void {
     const words = this.#words
     if (2 * ((words[RETURNED] as number) + parts) > this.#returns.length) this.flush()
@@ -254,13 +240,13 @@ export class Slate {
       this.#batches.push(batch)
       return batch
     } catch (error) {
-      throw this.#surroundings.failed(error)
+      throw this.#owner.failed(error)
     }
   }
 
   /**
-   * Adds received frames behind those of the batch, as many as it has room for; says how many. Where there is none, the thread sleeps until
-   * one comes, for so many microseconds at most.
+   * Appends received frames to the batch, as many as it has room for; returns how many. If there is none, the thread sleeps until one
+   * arrives, for at most this many microseconds.
    */
   receiveInto(batch: DescriptorBatch, microseconds: number): number {
     const { length } = batch
@@ -271,14 +257,14 @@ export class Slate {
     try {
       this.#path.receiveInto()
     } catch (error) {
-      throw this.#surroundings.failed(error)
+      throw this.#owner.failed(error)
     }
     const received = words[RESULT] as number
     if (received > 0) fill(batch, length + received)
     return received
   }
 
-  /** Gives the frames of the batch back, and has received ones in their place, as {@link receiveInto}. */
+  /** Gives the frames of the batch back, and receives others in their place, as {@link receiveInto}. */
   recycleAndReceiveInto(batch: DescriptorBatch, microseconds: number): number {
     const { length } = batch
     const words = this.#words
@@ -289,14 +275,14 @@ export class Slate {
       this.#path.recycleAndReceiveInto()
     } catch (error) {
       fill(batch, 0)
-      throw this.#surroundings.failed(error)
+      throw this.#owner.failed(error)
     }
     const received = words[RESULT] as number
     fill(batch, received)
     return received
   }
 
-  /** Adds empty frames behind those of the batch, up to `end`; says how many. */
+  /** Appends empty frames to the batch, up to the length `end`; returns how many. */
   allocateInto(batch: DescriptorBatch, end: number): number {
     const { length } = batch
     const words = this.#words
@@ -306,14 +292,14 @@ export class Slate {
     try {
       this.#path.allocateInto()
     } catch (error) {
-      throw this.#surroundings.failed(error)
+      throw this.#owner.failed(error)
     }
     const allocated = words[RESULT] as number
     if (allocated > 0) fill(batch, length + allocated)
     return allocated
   }
 
-  /** Sends the frames of the batch, from the first on; those that found no slot are all that it has then. Says how many were sent. */
+  /** Sends the frames of the batch in order; those that found no slot remain in it. Returns how many were sent. */
   transmitFrom(batch: DescriptorBatch): number {
     const { length } = batch
     if (length === 0) return 0
@@ -323,13 +309,13 @@ export class Slate {
     try {
       this.#path.transmitFrom()
     } catch (error) {
-      throw this.#surroundings.failed(error)
+      throw this.#owner.failed(error)
     }
     fill(batch, words[SECOND] as number)
     return words[RESULT] as number
   }
 
-  /** Gives the frames of the batch back; it is empty then. Says how many they were. */
+  /** Gives the frames of the batch back and empties it. Returns how many there were. */
   recycleFrom(batch: DescriptorBatch): number {
     const { length } = batch
     if (length === 0) return 0
@@ -339,13 +325,13 @@ export class Slate {
     try {
       this.#path.recycleFrom()
     } catch (error) {
-      throw this.#surroundings.failed(error)
+      throw this.#owner.failed(error)
     }
     fill(batch, 0)
     return words[RESULT] as number
   }
 
-  /** The socket is about to be closed, or handed over: what is kept or in batches of descriptors is given back, and can be reached no more. */
+  /** Called before the socket is closed or handed over: gives back kept frames and those in batches of descriptors. */
   close(): void {
     try {
       for (const frame of this.#kept) frame.drop()
@@ -356,7 +342,7 @@ export class Slate {
     for (const batch of this.#batches.splice(0)) fill(batch, 0)
   }
 
-  /** Finds the packets among the received frames, and says how many they are. */
+  /** Finds the first frame of each received packet; returns how many packets there are. */
   #packets(received: number): number {
     const { descriptors } = this
     const starts = this.#startsOf

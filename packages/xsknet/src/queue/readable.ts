@@ -2,15 +2,15 @@ import { Pace } from './pace.js'
 import type { Waiter } from './reader.js'
 
 export interface ReadableOptions {
-  /** Ends the wait: rejects with the signal's reason. */
+  /** Ends the wait; the call rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }
 
-/** The answer to all who ask when there is something. */
-export const SOMETHING = Promise.resolve(true)
+/** What `readable()` returns when there is a frame. */
+export const READABLE_NOW = Promise.resolve(true)
 
-/** Waits until a ring has something, for who takes it out without a loop of ours. */
-export class Outlook implements Waiter {
+/** Waits until RX has an entry, for programs that read without a reader's loop. */
+export class ReadableWaiter implements Waiter {
   readonly #pace: Pace
   readonly #find: () => true | undefined
   #pending: { resolve: (something: boolean) => void; reject: (error: unknown) => void } | undefined
@@ -21,13 +21,13 @@ export class Outlook implements Waiter {
     this.#find = find
   }
 
-  /** Whether there is something, and nobody else is kept waiting. If not, {@link wait} is next. */
+  /** Whether RX has an entry and the event loop need not turn first. If not, call {@link wait}. */
   sees(): boolean {
     this.#due = this.#pace.isOver()
     return !this.#due && this.#pace.look(this.#find) !== undefined
   }
 
-  /** Waits for something. `over` is called when that is over, and `sleep` when {@link wake} is to be called as soon as something comes. */
+  /** Waits for an entry. Calls `over` when the wait has ended, and `sleep` when {@link wake} is to be called by the event loop. */
   wait(signal: AbortSignal | undefined, over: () => void, sleep: () => void): Promise<boolean> {
     return new Promise((resolve, reject) => {
       const settled = () => {

@@ -8,13 +8,13 @@ export const ETHERNET = 14
 export const TAG = 4
 
 /** Which queue, and of which port. */
-export interface Member {
+export interface QueueId {
   readonly info: PortInfo
   readonly index: number
 }
 
 /** The queue, or the port if that is the same, for messages. */
-export function nameOf({ info, index }: Member): string {
+export function nameOf({ info, index }: QueueId): string {
   return info.queuePairs.length > 1 ? `queue ${index} of port ${info.name}` : `port ${info.name}`
 }
 
@@ -27,7 +27,7 @@ export function portClosed({ name, uplink, port }: PortInfo, reason: Error | und
 }
 
 /** What everything throws once another thread has the queue. */
-export function handedOver(queue: Member): XsknetError {
+export function handedOver(queue: QueueId): XsknetError {
   const { port, uplink } = queue.info
   return new XsknetError('ERR_XSKNET_QUEUE_HANDED_OVER', `${nameOf(queue)} was handed over to another thread`, {
     hint: 'Use it there, by what `adoptQueue(token)` returned.',
@@ -35,7 +35,7 @@ export function handedOver(queue: Member): XsknetError {
   })
 }
 
-export function deviceDeleted({ info, index }: Member): XsknetError {
+export function deviceDeleted({ info, index }: QueueId): XsknetError {
   const { port, name, uplink, queuePairs } = info
   return new XsknetError('ERR_XSKNET_PORT_LOST', `the device of port ${name} on ${uplink} was deleted`, {
     hint: 'Open another port.',
@@ -50,7 +50,7 @@ export function openerEnded({ port, name, uplink }: PortInfo): XsknetError {
   })
 }
 
-export function tokenVoid({ info, index }: Member): XsknetError {
+export function tokenVoid({ info, index }: QueueId): XsknetError {
   const { port, name, uplink } = info
   return new XsknetError('ERR_XSKNET_TOKEN_VOID', `nothing can be adopted by this token of queue ${index} of port ${name}`, {
     hint: 'A token works once, in the process that made it, and as long as its port is open.',
@@ -69,7 +69,7 @@ export function beingRead(message: string): XsknetError {
  *
  * @param tagged Whether a VLAN tag is free.
  */
-export function lengthRefused(queue: Member, name: string, length: number, tagged: boolean): Error {
+export function lengthRefused(queue: QueueId, name: string, length: number, tagged: boolean): Error {
   const { mtu } = queue.info
   if (length < ETHERNET) return outOfRange(name, `at least ${ETHERNET}, an Ethernet header, for a frame that is sent`, length)
   const most = mtu + ETHERNET + (tagged ? TAG : 0)
@@ -84,7 +84,7 @@ export function lengthRefused(queue: Member, name: string, length: number, tagge
   )
 }
 
-export function frameTooLong(queue: Member, length: number, capacity: number): XsknetError {
+export function frameTooLong(queue: QueueId, length: number, capacity: number): XsknetError {
   return new XsknetError('ERR_XSKNET_FRAME_TOO_LONG', `a frame of ${nameOf(queue)} holds ${capacity} bytes, not ${length}`, {
     hint: 'Ask for a larger frameSize or a smaller headroom when opening the port.',
     details: { length, capacity },

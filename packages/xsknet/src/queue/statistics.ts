@@ -1,6 +1,6 @@
 import type { KernelStatistics } from '../connection/protocol.js'
+import type { DataPath } from '../frames/data-path.js'
 import type { AdoptedSocket } from '../platform/native.js'
-import type { Slate } from './slate.js'
 
 /** What this end has counted since the port was opened. */
 export interface ClientCounters {
@@ -71,9 +71,9 @@ export interface QueueStats {
   chunks: ChunkCounts
 }
 
-/** A queue's figures as they are now. A system call. */
-export function figuresOf(socket: AdoptedSocket, slate: Slate, refusedSends: number): QueueStats {
-  const { refusedKeeps, forwarded, forwardedByCopy } = slate
+/** The current statistics of a queue. One system call. */
+export function statisticsOf(socket: AdoptedSocket, dataPath: DataPath, refusedSends: number): QueueStats {
+  const { refusedKeeps, forwarded, forwardedByCopy } = dataPath
   const client = { ...socket.counters(), refusedSends, refusedKeeps, forwarded, forwardedByCopy }
   return { client, socket: socket.statistics(), chunks: socket.chunks() }
 }

@@ -1,43 +1,43 @@
 import type { AdoptedSocket, HotPath } from '../platform/native.js'
 import { Alarm } from '../platform/timers.js'
-import { deviceDeleted, type Member } from '../refusals.js'
-import type { Owner } from './inside.js'
+import { deviceDeleted, type QueueId } from '../queue-errors.js'
 import type { Waiter } from './reader.js'
 import type { Sending } from './sending.js'
+import type { QueueOwner } from './types.js'
 
 const READABLE = 1
 const WRITABLE = 2
 
-/** Milliseconds until a device that is down is tried again: its socket is in error meanwhile, and would wake us for ever. */
+/** Milliseconds until a device that is down is polled again: its socket is in error meanwhile and would wake us for ever. */
 const DOWN = 100
-/** Wake-ups in a row without a frame that are believed to be chance. */
+/** Wake-ups in a row without a frame after which the device is taken for down. */
 const CHANCE = 8
-/** Milliseconds between looks at the device when nobody else would tell that it is gone. */
+/** Milliseconds between checks of the device while the daemon, which would report its loss, is gone. */
 const CHECK = 1000
 
-/** Watches on which somebody waits: nothing else need hold them, nor the queues that they hold. */
-const awaited = new Set<Watch>()
+/** Those that are waited for. A program that waits need not hold its queue otherwise. */
+const awaited = new Set<Readiness>()
 
-/** What of a queue is waited for, by the event loop; and a look at the device where the loop would not tell. */
-export class Watch {
-  /** Who reads the queue, whether or not it waits at this moment. */
+/** Waits in the event loop until a queue is readable or writable, and checks its device where the loop reports nothing. */
+export class Readiness {
+  /** The reader of the queue, whether or not it waits now. */
   reader: Waiter | undefined
-  /** Wake-ups in a row without a frame: whoever finds one sets this back. */
+  /** Wake-ups in a row without a frame; a reader that receives one sets it to 0. */
   fruitless = 0
 
-  readonly #queue: Member
-  readonly #owner: Owner
+  readonly #queue: QueueId
+  readonly #owner: QueueOwner
   readonly #socket: AdoptedSocket
   readonly #path: HotPath
   readonly #sending: Sending
   #referenced = true
-  /** Somebody waits for an event. */
+  /** The event loop polls for an event. */
   #waited = false
   readonly #down = new Alarm()
   #checks: NodeJS.Timeout | undefined
   #over = false
 
-  constructor(queue: Member, owner: Owner, socket: AdoptedSocket, path: HotPath, sending: Sending) {
+  constructor(queue: QueueId, owner: QueueOwner, socket: AdoptedSocket, path: HotPath, sending: Sending) {
     this.#queue = queue
     this.#owner = owner
     this.#socket = socket
@@ -45,11 +45,11 @@ export class Watch {
     this.#sending = sending
   }
 
-  /** Waits for what is wanted, and no longer for what is not. */
+  /** Polls for the events that are wanted, and stops polling where none is. */
   arm(): void {
     const wanted = this.#wanted()
     if (wanted !== 0) {
-      // The watch outlasts the wait, so that a batch does not cost a change of this set.
+      // It stays in the set after a wait, so that a batch does not cost a change of the set.
       if (!awaited.has(this)) awaited.add(this)
       this.#waited = true
       this.#path.wait(wanted, this.#referenced)
@@ -58,18 +58,18 @@ export class Watch {
     }
   }
 
-  /** A loop has ended: nothing is held any more unless somebody else waits. */
+  /** A reader's loop has ended: stops polling, unless a sender waits. */
   release(): void {
     this.reader = undefined
     awaited.delete(this)
     this.arm()
   }
 
-  /** The event loop says that something is ready. */
+  /** Called by the event loop with the events that occurred. */
   wake(events: number): void {
     if (this.#over) return
-    // Nobody waits any more, or not until the batch has been dealt with. In the latter case resting would cost two system calls a batch,
-    // so the watch goes on until it has told in vain.
+    // Nothing waits, or not until the current batch is processed. To stop polling for each batch would cost two system calls, so
+    // polling goes on until it reports an event that nothing waits for.
     if (!this.#waited) {
       this.#rest()
       return
@@ -80,19 +80,19 @@ export class Watch {
     this.arm()
   }
 
-  /** Whether who waits keeps the process alive. */
+  /** Whether a wait keeps the process alive. */
   reference(referenced: boolean): void {
     this.#referenced = referenced
     this.#down.reference(referenced)
     this.arm()
   }
 
-  /** Nobody will tell if the device goes: looks now and then. */
+  /** The daemon is gone: checks the device periodically. */
   detached(): void {
     this.#checks ??= setInterval(() => this.#check(), CHECK).unref()
   }
 
-  /** Forgets all that is waited for. */
+  /** Stops all waiting. */
   stop(): void {
     this.#over = true
     this.#waited = false
@@ -101,7 +101,7 @@ export class Watch {
     clearInterval(this.#checks)
   }
 
-  /** The events that somebody waits for. */
+  /** The events that a reader or sender waits for. */
   #wanted(): number {
     if (this.#over || this.#down.isSet) return 0
     return (this.reader?.waits ? READABLE : 0) | (this.#sending.isCongested ? WRITABLE : 0)
@@ -113,7 +113,7 @@ export class Watch {
     this.#path.rest()
   }
 
-  /** A device in error wakes for ever, and one that is deleted for ever or never: so ask. */
+  /** A device in error wakes for ever; a deleted one for ever or never. So the device is checked. */
   #wokenForNothing(): void {
     if (this.#over) return
     const device = this.#check()

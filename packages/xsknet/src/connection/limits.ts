@@ -1,0 +1,37 @@
+/**
+ * Defaults and limits of a port, each defined once, for the client, the protocol's schema and the daemon's policy.
+ *
+ * @module
+ */
+
+/** The most addresses of a port. */
+export const MAX_ADDRESSES = 64
+/** The most characters of a port's name. */
+export const MAX_NAME_LENGTH = 64
+
+/** The lowest VLAN ID. */
+export const MIN_VLAN = 1
+/** The highest VLAN ID; 4095 is reserved (IEEE 802.1Q). */
+export const MAX_VLAN = 4094
+
+/** Queues of a port, unless the request says otherwise. */
+export const DEFAULT_QUEUES = 1
+/** The most queues of a port. */
+export const MAX_QUEUES = 8
+
+/** Slots of each ring, unless the request says otherwise. */
+export const DEFAULT_RING_SIZE = 4096
+/** The most slots of a ring. */
+export const MAX_RING_SIZE = 65_536
+
+/** Bytes of a UMEM chunk, unless the request says otherwise. */
+export const DEFAULT_FRAME_SIZE = 2048
+/** The most chunks of a UMEM. */
+export const MAX_FRAMES = 1_048_576
+/** Chunks of a UMEM for rings of this size, unless the request says otherwise: as many for sending as for reception. */
+export const defaultFrames = (ringSize: number): number => 2 * ringSize
+
+/** Frames that the kernel polls the driver for per call with `busyPoll`, unless the request says otherwise. */
+export const DEFAULT_BUSY_POLL_BUDGET = 64
+/** The longest time for which received frames may be coalesced, in microseconds. A queue pair buffers 256 frames meanwhile. */
+export const MAX_COALESCE = 1000
