@@ -51,9 +51,9 @@ impl Drop for Adopted {
     }
 }
 
-/// Takes over a socket that another thread has given away by [`AdoptedSocket::hand_over`]. `on_letter` is told what
-/// that thread posts, and null when it is gone. Null where nobody gave a socket under this key, or somebody has taken
-/// it before.
+/// Takes over a socket that another thread has given away by [`AdoptedSocket::hand_over`]. `on_letter` is called with
+/// what that thread posts, and with null when it is gone. Null where nobody gave a socket under this key, or somebody
+/// has taken it before.
 #[napi]
 pub fn take_over(
     env: Env,
@@ -167,8 +167,8 @@ impl AdoptedSocket {
     }
 
     /// Gives the socket away: what it lent to this thread is detached, and the first thread that names the key in
-    /// [`take_over`] has it. From then on only `post` and `recall` are of use here. `on_letter` is told what that
-    /// thread posts, and null when the socket has been closed.
+    /// [`take_over`] has it. From then on only `post` and `recall` are of use here. `on_letter` is called with what
+    /// that thread posts, and null when the socket has been closed.
     #[napi(ts_return_type = "[number, number, number, number]")]
     pub fn hand_over(
         &self,

@@ -25,7 +25,7 @@ struct Desk {
     /// Closed before it is dropped: libuv may have its descriptor for another turn.
     end: RefCell<ChannelEnd>,
     poll: RefCell<Option<Poll>>,
-    /// Told each message, and null when the other side has gone.
+    /// Called with each message, and with null when the other side has gone.
     on_letter: Callback,
     /// What the socket is named by as long as nobody has taken it.
     key: Cell<Option<Key>>,

@@ -89,7 +89,7 @@ impl State {
         Ok(())
     }
 
-    /// Has `on_ready` told of events. `false` where that has been done before.
+    /// Calls `on_ready` at events from now on. `false` where that has been done before.
     pub(crate) fn open_once(&self, on_ready: &Function<'_, u32, ()>) -> napi::Result<bool> {
         if self.on_ready.borrow().is_some() {
             return Ok(false);

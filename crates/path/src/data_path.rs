@@ -156,8 +156,8 @@ impl<R: Rings> DataPath<R> {
         Ok(lent)
     }
 
-    /// Puts a packet of `length` bytes behind all that is queued; `write` is told where in the packet it writes.
-    /// `false`: no chunk or no slot is free.
+    /// Puts a packet of `length` bytes behind all that is queued; `write` gets the offset in the packet at which it
+    /// writes. `false`: no chunk or no slot is free.
     ///
     /// # Errors
     /// [`PathError::TooLong`], or [`PathError::Ring`].
@@ -366,7 +366,7 @@ impl<R: Rings> DataPath<R> {
         Rc::strong_count(&self.shared) > 1
     }
 
-    /// Closes the rings. The pool's memory stays for those who have it.
+    /// Closes the rings. The pool's memory stays for as long as anybody has it.
     pub fn close(mut self) -> Closing<R> {
         self.end();
         let closed = self.rings.close(&self.shared.borrow().pool);
@@ -378,7 +378,6 @@ impl<R: Rings> DataPath<R> {
     ///
     /// # Errors
     /// The path, as it was, where others share its pool.
-    #[expect(clippy::result_large_err, reason = "once in a path's life")]
     pub fn dismantle(mut self) -> Result<(R, R::Pool, R::Backing), Self> {
         if self.is_shared() {
             return Err(self);
@@ -437,7 +436,7 @@ impl<R: Rings> DataPath<R> {
         }
     }
 
-    /// Kicks where `kick.rs` says so, which else takes back what has left.
+    /// Kicks if it is due, which frees what has left; otherwise frees it without a kick.
     fn kick_when_due(&mut self, pool: &mut R::Pool) -> Result<(), PathError> {
         match self.kicks.before_receiving() {
             Due::Now => return self.kick(pool),

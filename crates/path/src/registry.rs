@@ -9,7 +9,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::channel::{ChannelEnd, locked};
 
-/// What names a parcel: 128 random bits, so that only a thread that was told them can take it.
+/// What names a parcel: 128 random bits, so that only a thread that was given the key can take it.
 pub type Key = [u32; 4];
 
 /// A socket on its way. Dropping it closes the socket, then notifies the thread that gave it.

@@ -19,7 +19,7 @@ pub trait Pool {
     /// Lends free chunks by address, as many as `table` has room for, each as an empty frame. Says how many.
     fn lend(&mut self, table: &[LentDescriptor]) -> usize;
 
-    /// Takes back all that is lent: whoever had it can reach the memory no longer.
+    /// Takes back all that is lent: the other language cannot reach the memory any more.
     fn take_all_back(&mut self);
 
     /// Takes a free chunk, if there is one.

@@ -32,7 +32,7 @@ pub struct HeapKernel {
     layout: Layout,
 }
 
-/// The shared words, for one who writes what a kernel never would.
+/// The shared words, to write into them what a kernel never would.
 #[derive(Debug)]
 struct Words {
     rx: HeapRing<Descriptor>,

@@ -111,6 +111,19 @@ fn empty_frames_fill_a_table_from_a_place_to_an_end() {
 }
 
 #[test]
+fn chunks_that_have_left_are_taken_back_when_none_is_free() {
+    let mut port = Port::new();
+    let (table, words) = port.path.make_table(48);
+    assert_eq!(port.path.allocate_into(table, 0, 60).unwrap(), 48);
+    set_pair(&words, 0, pair(&words, 0).0, 60);
+    assert_eq!(port.path.transmit_from(table, 1).unwrap(), (1, 0));
+    assert_eq!(port.path.allocate_into(table, 0, 1).unwrap(), 0, "it is in TX");
+    port.kernel().send(1); // without a kick, as where the driver polls
+    assert_eq!(port.path.allocate_into(table, 0, 1).unwrap(), 1);
+    assert_eq!(port.counts(), [0, 48, 16, 0]);
+}
+
+#[test]
 fn a_batch_that_nobody_made_is_refused_and_nothing_moves() {
     let mut port = Port::new();
     let (table, _) = port.path.make_table(8);

@@ -54,6 +54,19 @@ fn what_is_queued_leaves_with_the_next_call_in_its_order() {
 }
 
 #[test]
+fn the_end_of_a_lease_gives_reception_the_chunks_that_it_lacked() {
+    let mut port = Port::new();
+    let (table, _) = port.path.make_table(48);
+    port.path.allocate_into(table, 0, 48).unwrap();
+    port.kernel().deliver(&[60; 16]);
+    assert_eq!(port.path.receive(64).unwrap(), 16);
+    assert_eq!(port.counts(), [0, 64, 0, 0]);
+    port.path.finish().unwrap();
+    assert_eq!(port.counts(), [0, 48, 16, 0]);
+    assert_eq!(port.kernel().deliver(&[61]), 1);
+}
+
+#[test]
 fn a_kept_frame_outlives_its_lease_and_goes_back_when_it_is_given_back() {
     let mut port = Port::new();
     port.kernel().deliver(&[60, 61]);

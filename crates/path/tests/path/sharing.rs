@@ -38,7 +38,7 @@ fn a_batch_is_known_to_all_paths_of_its_pool_until_its_maker_is_closed() {
     assert!(closing.is_shared());
     let gone = right.path.receive_into(table, 0).unwrap_err();
     assert!(matches!(gone, PathError::NoTable(NoTable(number)) if number == table));
-    set_pair(&words, 0, 0, 60); // its memory stays for who has it
+    set_pair(&words, 0, 0, 60); // its memory is still there
     assert_eq!(pair(&words, 0), (0, 60));
     closing.reclaim();
     assert!(!right.path.is_shared());
