@@ -1,6 +1,7 @@
-// npm run check: formats, lints and types of everything. `npm run check -- --fix` repairs what can be repaired.
+// npm run check: formats, lints, types and the lengths of lines. `npm run check -- --fix` repairs what can be repaired.
 import { build } from './build.mjs'
 import { release } from './lib/cargo.mjs'
+import { tooLongLines } from './lib/columns.mjs'
 import { installed, main, run } from './lib/run.mjs'
 import { setup } from './setup.mjs'
 
@@ -19,6 +20,9 @@ await main(async () => {
   for (const [command, ...args] of checks) {
     if ((await run(command, args)) !== 0) failed.push(`${command.split('/').at(-1)} ${args[0]}`)
   }
+  const lines = tooLongLines()
+  for (const line of lines) console.log(line)
+  if (lines.length > 0) failed.push(`${lines.length} lines of more than 120 columns`)
   console.log(failed.length > 0 ? `\nnot clean: ${failed.join(', ')}` : '\nclean')
   return failed.length > 0 ? 1 : 0
 })

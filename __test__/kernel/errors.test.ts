@@ -90,7 +90,7 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
       { uplinks: ['all'] },
       {
         code: 'ERR_XSKNET_DEVICE_NAME_UNFIT',
-        message: /^"all" is no device name: 1 to 15 bytes/,
+        message: /^"all" is not a device name: 1 to 15 bytes/,
         details: { device: 'all' },
       },
     ],

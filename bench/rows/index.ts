@@ -2,6 +2,7 @@ import type { Check, Family } from '../comparison.js'
 import { asleep, asleepInLoop, gathered } from './asleep.js'
 import { brokered } from './brokered.js'
 import { calls } from './calls.js'
+import { control } from './control.js'
 import { garbage } from './garbage.js'
 import { headers } from './headers.js'
 import { headroom } from './headroom.js'
@@ -35,4 +36,4 @@ export const families: readonly Family[] = [
 ]
 
 /** What has no peer. */
-export const checks: readonly Check[] = [headers, garbage, calls, idle]
+export const checks: readonly Check[] = [headers, garbage, calls, idle, ...control]

@@ -1,8 +1,6 @@
-import type { DaemonOptions } from '../daemon.js'
-import type { Lab } from '../lab.js'
 import { Random } from '../programs/random.js'
 import type { Conduct } from './bystander.js'
-import type { Field, Ground } from './field.js'
+import type { Field, Ground, Wanted } from './field.js'
 
 /** What somebody without rights tries, and how the one that it would hurt tells. */
 export interface Attack {
@@ -10,8 +8,8 @@ export interface Attack {
   readonly name: string
   /** What has to stop it. */
   readonly defence: string
-  /** How the daemon is started; its grants are those of `field.ts` unless set. */
-  readonly daemon?: Pick<DaemonOptions, 'config' | 'mode'> & { env?: (lab: Lab) => Record<string, string> }
+  /** How the daemon is started; its grants are those of `parties.ts` unless set. */
+  readonly daemon?: Wanted
   /** Variants that show something of each kind; 2 unless set. */
   readonly variants?: number
   /** Sets up attackers and victims. */

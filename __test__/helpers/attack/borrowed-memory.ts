@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync } from 'node:fs'
 import { portPrefixes } from '../lab.js'
 import type { Attack } from './attack.js'
-import { ATTACKER, GOOD_GRANT, grant, PORTS } from './field.js'
 import { GRANTED, pinnedMemory, SLACK } from './memory.js'
+import { ATTACKER, GOOD_GRANT, grant, PORTS } from './parties.js'
 
 /** The attacker's own socket is on the UMEM of each port that is closed. */
 export const borrowedMemory: Attack = {

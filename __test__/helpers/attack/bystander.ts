@@ -3,7 +3,7 @@ import { Client } from '../client.js'
 import type { Daemon } from '../daemon.js'
 import { CARD, type Lab, portAddresses, portPrefixes } from '../lab.js'
 import type { Times } from '../programs/attacker.js'
-import { GOOD, PORTS } from './field.js'
+import { GOOD, PORTS } from './parties.js'
 
 /** Milliseconds within which 99 of 100 requests of others are answered during an attack. */
 export const PROMPT = 100

@@ -6,7 +6,8 @@ import type { Pestered } from '../programs/attacker.js'
 import type { Random } from '../programs/random.js'
 import type { Attack, Attempt, Judgement } from './attack.js'
 import { PROMPT } from './bystander.js'
-import { ATTACKER, type Field, STRANGER } from './field.js'
+import type { Field } from './field.js'
+import { ATTACKER, STRANGER } from './parties.js'
 
 /** Milliseconds in which root is let in whatever goes on: it has to come up to a listener and to a loop that others keep busy. */
 const ROOT_WITHIN = 500

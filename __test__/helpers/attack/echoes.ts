@@ -1,7 +1,7 @@
 import { CARD, FAR, type Lab, portAddresses, portPrefixes } from '../lab.js'
 import { waitUntil } from '../program.js'
 import type { Attack } from './attack.js'
-import { GOOD_GRANT, grant, PORTS, VICTIM } from './field.js'
+import { GOOD_GRANT, grant, PORTS, VICTIM } from './parties.js'
 
 /** A port that nobody else of the lab uses. */
 const LAST = 5

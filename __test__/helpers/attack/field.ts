@@ -1,36 +1,15 @@
 import { chmodSync, copyFileSync, existsSync } from 'node:fs'
 import { connect } from 'xsknet'
 import { Client, type ClientOptions, withRightsOf } from '../client.js'
-import { Daemon, NOBODY } from '../daemon.js'
-import { CARD, FAR, type Lab, portAddresses, rustExample } from '../lab.js'
+import { Daemon, type DaemonOptions } from '../daemon.js'
+import { FAR, type Lab, rustExample } from '../lab.js'
 import { inside, Program, waitUntil } from '../program.js'
-import type { Attack } from './attack.js'
 import { Bystander } from './bystander.js'
 import { Capture } from './capture.js'
+import { GOOD, GRANTS } from './parties.js'
 
-/** The attacker has a grant, its victim and the client beside have others, the stranger has none. */
-export const ATTACKER = NOBODY
-export const VICTIM = 61_002
-export const GOOD = 61_001
-export const STRANGER = 61_003
-
-/** Which of the lab's ports are whose: {@link portAddresses}. */
-export const PORTS = { good: 0, opened: 1, attacker: 2, accomplice: 3, victim: 4 } as const
-
-/** The lines of one grant. */
-export function grant(user: number, ports: readonly number[], more = ''): string {
-  const addresses = ports.flatMap((n) => portAddresses(n))
-  return `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ${JSON.stringify(addresses)}\nports = 8\nmemory = "256MiB"\n${more}`
-}
-
-/** What the client beside is granted, whatever the attack. */
-export const GOOD_GRANT = grant(GOOD, [PORTS.good, PORTS.opened])
-
-export const GRANTS = [
-  GOOD_GRANT,
-  grant(VICTIM, [PORTS.victim]),
-  grant(ATTACKER, [PORTS.attacker, PORTS.accomplice], 'vlans = ["untagged", 5]\n'),
-].join('')
+/** How a daemon is started that an attack wants for itself. */
+export type Wanted = Pick<DaemonOptions, 'config' | 'mode'> & { env?: (lab: Lab) => Record<string, string> }
 
 /** Where an attack takes place: a lab, a daemon, and a good client. */
 export class Field {
@@ -47,7 +26,7 @@ export class Field {
     this.bystander = bystander
   }
 
-  static async open(lab: Lab, options: Attack['daemon'] = {}): Promise<Field> {
+  static async open(lab: Lab, options: Wanted = {}): Promise<Field> {
     await lab.snapshot()
     // Ports of an earlier daemon had other MACs.
     await lab.remote.output('ip', 'neigh', 'flush', 'dev', FAR)
@@ -163,7 +142,7 @@ export class Ground {
     this.#lab = lab
   }
 
-  async take(options: Attack['daemon']): Promise<Field> {
+  async take(options: Wanted | undefined): Promise<Field> {
     if (options === undefined && this.#shared?.daemon.program.running) return this.#shared
     await this.end()
     const field = await Field.open(this.#lab, options)

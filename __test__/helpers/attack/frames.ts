@@ -4,7 +4,7 @@ import { CARD, HOST, portPrefixes, REMOTE } from '../lab.js'
 import { waitUntil } from '../program.js'
 import type { Random } from '../programs/random.js'
 import type { Attack } from './attack.js'
-import { ATTACKER, PORTS, VICTIM } from './field.js'
+import { ATTACKER, PORTS, VICTIM } from './parties.js'
 import { Sender } from './sender.js'
 
 /** What frames are made of. */

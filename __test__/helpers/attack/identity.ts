@@ -4,8 +4,8 @@ import { CARD, HOST, portAddresses, portPrefixes, REMOTE } from '../lab.js'
 import { waitUntil } from '../program.js'
 import type { Random } from '../programs/random.js'
 import type { Attack } from './attack.js'
-import { ATTACKER, GOOD_GRANT, grant, PORTS, VICTIM } from './field.js'
 import { nameFor } from './fnv.js'
+import { ATTACKER, GOOD_GRANT, grant, PORTS, VICTIM } from './parties.js'
 import { Sender } from './sender.js'
 
 type Try = { info: PortInfo } | { refused: string }

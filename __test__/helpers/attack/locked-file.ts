@@ -3,7 +3,7 @@ import { chmodSync } from 'node:fs'
 import { CARD, portAddresses, portPrefixes } from '../lab.js'
 import type { Answered } from '../programs/attacker.js'
 import type { Attack } from './attack.js'
-import { ATTACKER, GOOD_GRANT, grant, PORTS, VICTIM } from './field.js'
+import { ATTACKER, GOOD_GRANT, grant, PORTS, VICTIM } from './parties.js'
 
 /** Longer than a close takes on a busy machine, and shorter than a lock is held, milliseconds. */
 const LONG = 250

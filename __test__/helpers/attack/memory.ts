@@ -4,7 +4,7 @@ import { CARD, portPrefixes } from '../lab.js'
 import { waitUntil } from '../program.js'
 import type { Answered } from '../programs/attacker.js'
 import type { Attack } from './attack.js'
-import { ATTACKER, GOOD_GRANT, grant, PORTS } from './field.js'
+import { ATTACKER, GOOD_GRANT, grant, PORTS } from './parties.js'
 
 const MIB = 2 ** 20
 /** What the attacker may have, and how often it tries to have more. */

@@ -3,7 +3,7 @@ import { CARD, portAddresses } from '../lab.js'
 import { type Program, run, waitUntil } from '../program.js'
 import type { Answered } from '../programs/attacker.js'
 import type { Attack } from './attack.js'
-import { ATTACKER, GOOD_GRANT, grant, PORTS, VICTIM } from './field.js'
+import { ATTACKER, GOOD_GRANT, grant, PORTS, VICTIM } from './parties.js'
 
 /** A pinned port is asked for in the network namespace of somebody else. */
 export const foreignNamespaces: Attack = {

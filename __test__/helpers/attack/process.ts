@@ -3,7 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from 'xsknet'
 import type { Attack } from './attack.js'
-import { type Field, STRANGER } from './field.js'
+import type { Field } from './field.js'
+import { STRANGER } from './parties.js'
 
 /** Node's own. */
 const INSPECTOR = 9229

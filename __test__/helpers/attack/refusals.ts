@@ -2,7 +2,7 @@ import type { PortInfo } from 'xsknet'
 import { CARD, portAddresses, portPrefixes } from '../lab.js'
 import type { Answered } from '../programs/attacker.js'
 import type { Attack } from './attack.js'
-import { ATTACKER, GOOD_GRANT, grant, PORTS, VICTIM } from './field.js'
+import { ATTACKER, GOOD_GRANT, grant, PORTS, VICTIM } from './parties.js'
 
 /** What somebody learns of others by being refused. */
 export const refusals: Attack = {

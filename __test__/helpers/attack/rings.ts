@@ -2,7 +2,7 @@ import type { PortEntry } from 'xsknet'
 import { CARD, portAddresses } from '../lab.js'
 import { waitUntil } from '../program.js'
 import type { Attack } from './attack.js'
-import { ATTACKER, PORTS } from './field.js'
+import { ATTACKER, PORTS } from './parties.js'
 
 /** What `hostile` does with what a port comes with. */
 const DEEDS = ['garbage', 'truncate', 'silent'] as const

@@ -3,7 +3,7 @@ import * as p from '../../unit/headers/packets.js'
 import type { Client } from '../client.js'
 import { CARD, HOST, portPrefixes } from '../lab.js'
 import type { Attack } from './attack.js'
-import { ATTACKER, PORTS } from './field.js'
+import { ATTACKER, PORTS } from './parties.js'
 
 /** What a port may send of each kind in a second, and at once; what a test's clocks are apart. */
 const RATE = 1000

@@ -1,8 +1,9 @@
 //! A client that sends descriptors which nobody asked for, for the tests of the daemon.
 //!
-//! `descriptors <socket> <linger|mixed|null> <descriptors a message> <messages> <greeted|strange> <held|dropped> <message>` sends so many messages over
-//! as many connections. It says `ready` once it begins, and `sent <messages> <descriptors>` at the end; then it stays, with the connections
-//! that are `held`, until its standard input ends. The close of a descriptor that lingers blocks until then.
+//! `descriptors <socket> <linger|mixed|null> <descriptors a message> <messages> <greeted|strange> <held|dropped>
+//! <message>` sends so many messages over as many connections. It says `ready` once it begins, and `sent <messages>
+//! <descriptors>` at the end; then it stays, with the connections that are `held`, until its standard input ends. The
+//! close of a descriptor that lingers blocks until then.
 
 use std::io::{Read as _, Write as _};
 use std::mem::MaybeUninit;
@@ -20,7 +21,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// `SCM_MAX_FD`.
 const MOST: usize = 253;
-const HELLO: &[u8] = br#"{"version":1,"id":1,"operation":"hello","client":"hostile"}"#;
+const HELLO: &[u8] = br#"{"version":2,"id":1,"operation":"hello","client":"hostile"}"#;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -1,7 +1,8 @@
 //! A client that keeps no rule of the protocol or of AF_XDP, for the tests of the daemon.
 //!
-//! `hostile <socket> <deed> [<uplink> <address>]` says what happens a line at a time: `ready` once the deed is done or going on, `answer …` for
-//! messages that come, `ended` when the daemon cuts it off. It stays until its standard input ends.
+//! `hostile <socket> <deed> [<uplink> <address>]` says what happens a line at a time: `ready` once the deed is done or
+//! going on, `answer …` for messages that come, `ended` when the daemon cuts it off. It stays until its standard input
+//! ends.
 
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -50,7 +51,7 @@ fn main() -> Result<()> {
         }
         "half" => {
             let client = Seqpacket::connect(socket)?;
-            client.send(br#"{"version":1,"id":1,"operation":"hel"#, &[])?;
+            client.send(br#"{"version":2,"id":1,"operation":"hel"#, &[])?;
             stay(&client)
         }
         "descriptors" => descriptors(&hello(socket)?),
@@ -65,7 +66,7 @@ fn main() -> Result<()> {
         "truncate" => {
             let (client, descriptors) = open_port(socket, port)?;
             rustix::fs::ftruncate(&descriptors[1], 0)?;
-            // The kernel has the pages pinned; whoever maps the file has none any more.
+            // The kernel has the pages pinned; a process that maps the file has none any more.
             let _ = send(&descriptors[0], &[], SendFlags::DONTWAIT);
             stay(&client)
         }
@@ -106,7 +107,7 @@ fn wait(client: &Seqpacket, events: PollFlags) {
 
 fn hello(socket: &Path) -> Result<Seqpacket> {
     let client = Seqpacket::connect(socket)?;
-    request(&client, r#"{"version":1,"id":1,"operation":"hello","client":"hostile"}"#)?;
+    request(&client, r#"{"version":2,"id":1,"operation":"hello","client":"hostile"}"#)?;
     Ok(client)
 }
 
@@ -124,9 +125,8 @@ fn request(client: &Seqpacket, message: &str) -> Result<Vec<OwnedFd>> {
 fn open_port(socket: &Path, port: &[String]) -> Result<(Seqpacket, Vec<OwnedFd>)> {
     let [uplink, address] = port else { return Err("which uplink, which address?".into()) };
     let client = hello(socket)?;
-    let message = format!(
-        r#"{{"version":1,"id":2,"operation":"openPort","port":{{"uplink":"{uplink}","addresses":["{address}"],"ringSize":{RING}}}}}"#
-    );
+    let port = format!(r#"{{"uplink":"{uplink}","addresses":["{address}"],"ringSize":{RING}}}"#);
+    let message = format!(r#"{{"version":2,"id":2,"operation":"openPort","port":{port}}}"#);
     let descriptors = request(&client, &message)?;
     if descriptors.len() == 2 { Ok((client, descriptors)) } else { Err("a port comes with two descriptors".into()) }
 }
@@ -149,7 +149,7 @@ fn crowd(socket: &Path) -> Result<()> {
 /// 200 descriptors with one message: more than one side of the protocol ever sends.
 fn descriptors(client: &Seqpacket) -> Result<()> {
     let null = std::fs::File::open("/dev/null")?;
-    send_with(client, br#"{"version":1,"id":2,"operation":"status"}"#, &[null.as_fd(); 200])?;
+    send_with(client, br#"{"version":2,"id":2,"operation":"status"}"#, &[null.as_fd(); 200])?;
     stay(client)
 }
 
@@ -162,13 +162,13 @@ fn send_with(client: &Seqpacket, message: &[u8], descriptors: &[BorrowedFd<'_>])
     sendmsg(client, &[std::io::IoSlice::new(message)], &mut ancillary, SendFlags::NOSIGNAL)
 }
 
-/// 16 connections, or as many as it gets, with the costliest requests that the schema takes, and again when it is cut off.
+/// 16 connections, or as many as it gets, with the costliest requests that the schema takes, and again when it is cut
+/// off.
 fn long(socket: &Path) -> Result<()> {
     let ranges: Vec<String> = (0..6000).map(|chunk| format!("[{chunk},1]")).collect();
-    let message = format!(
-        r#"{{"version":1,"id":2,"operation":"openPort","port":{{"uplink":"x","addresses":["192.0.2.9"],"umemOf":{{"port":9,"inFill":[{}]}}}}}}"#,
-        ranges.join(",")
-    );
+    let shared = format!(r#"{{"port":9,"inFill":[{}]}}"#, ranges.join(","));
+    let port = format!(r#"{{"uplink":"x","addresses":["192.0.2.9"],"umemOf":{shared}}}"#);
+    let message = format!(r#"{{"version":2,"id":2,"operation":"openPort","port":{port}}}"#);
     let fresh = || hello(socket).or_else(|_| Seqpacket::connect(socket)).ok();
     let mut clients: Vec<_> = (0..16).map(|_| fresh()).collect();
     println!("ready");
@@ -221,7 +221,7 @@ fn blocking(socket: &Path) -> Result<()> {
             };
             let lingering = made()?;
             let sent =
-                send_with(&client, br#"{"version":1,"id":2,"operation":"status"}"#, &vec![lingering.as_fd(); 253]);
+                send_with(&client, br#"{"version":2,"id":2,"operation":"status"}"#, &vec![lingering.as_fd(); 253]);
             if !told && let Err(error) = sent {
                 told = true;
                 println!("answer {error}");
@@ -237,7 +237,7 @@ fn flood(client: &Seqpacket, listen: bool) -> Result<()> {
     println!("ready");
     let mut buffer = vec![0; 65_536];
     for id in 2_u32.. {
-        let message = format!(r#"{{"version":1,"id":{id},"operation":"uplinks"}}"#);
+        let message = format!(r#"{{"version":2,"id":{id},"operation":"uplinks"}}"#);
         loop {
             match client.send(message.as_bytes(), &[]) {
                 Ok(()) => break,
@@ -250,7 +250,8 @@ fn flood(client: &Seqpacket, listen: bool) -> Result<()> {
     Ok(())
 }
 
-/// Writes noise over every index and every entry of the four rings, and has the kernel look at it, for as long as it lives.
+/// Writes noise over every index and every entry of the four rings, and has the kernel look at it, for as long as it
+/// lives.
 fn garbage(xsk: &OwnedFd) -> Result<()> {
     let offsets = xdp_mmap_offsets(xsk)?;
     let rings = [

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::listener::Place;
+use crate::place::Place;
 
-/// Descriptors that came beside a message, of whatever kind the peer liked. Dropping them closes them on a thread apart, since
-/// that may block; until then, or until they are taken, no other message of the connection is read. The connection's place stays
-/// taken as long as one of them is here, also when the connection is over.
+/// Descriptors that came beside a message, of any kind that the peer chose. Dropping them closes them on a separate
+/// thread, since that may block; until then, or until they are taken, no other message of the connection is read. The
+/// connection's place stays taken as long as one of them is here, even when the connection is over.
 #[derive(Debug, Default)]
 pub struct Arrived {
     held: Vec<OwnedFd>,
@@ -52,7 +52,7 @@ impl Arrived {
         }
     }
 
-    /// Takes them: whoever has them now closes them.
+    /// Takes them: the new owner closes them.
     pub fn take(mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.held)
     }

@@ -1,7 +1,8 @@
 //! Closing what came from a peer, on threads of its own.
 //!
-//! A close can block for as long as whoever made the file likes: the flush of a FUSE file waits for its server, a TCP socket
-//! lingers, and what lies unread in a socket is closed with it. Those who wait for one user's things must be that user alone.
+//! A close can block for as long as the maker of the file likes: the flush of a FUSE file waits for its server, a TCP
+//! socket lingers, and what lies unread in a socket is closed with it. Only the user whose files they are may have to
+//! wait for that.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -21,7 +22,7 @@ pub(crate) struct Closers(Arc<Mutex<Table>>);
 
 #[derive(Default)]
 struct Table {
-    /// What waits, by whose it is. An entry stands as long as something waits or is being closed.
+    /// What waits, by user. An entry stands as long as something waits or is being closed.
     waiting: HashMap<Payer, VecDeque<Box<dyn Send>>>,
     /// Threads at work, and users for whom there was none.
     strangers: Pool,
@@ -89,7 +90,7 @@ impl Closers {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        // What is dropped here is dropped unlocked.
+        // Dropped without the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

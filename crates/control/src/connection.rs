@@ -15,9 +15,9 @@ use tokio::time::sleep_until;
 use crate::arrived::Arrived;
 use crate::credentials::Credentials;
 use crate::limits::{Limits, Quota};
-use crate::listener::Place;
 use crate::message::{Arrival, MAX_MESSAGE};
 use crate::peer::Peer;
+use crate::place::Place;
 use crate::seqpacket::{Received, Seqpacket, Unfit};
 use crate::sys;
 
@@ -60,7 +60,7 @@ pub enum Ended {
     /// The peer was cut off, because it sent nothing after it had connected.
     #[error("the client sent nothing within {within:?}")]
     Silent {
-        /// For so long.
+        /// The time that was allowed.
         within: Duration,
     },
     /// The socket failed.
@@ -85,7 +85,8 @@ pub struct Connection {
     buffer: Box<[u8]>,
     /// Resolves once the descriptors of the last message are closed or taken; until then no other is read.
     closing: Option<oneshot::Receiver<()>>,
-    /// When the message that waits may be read, once that was asked for and paid: no other connection of the same user overtakes it.
+    /// When the message that waits may be read, once that was asked for and paid: no other connection of the same user
+    /// overtakes it.
     turn: Option<Instant>,
     /// Until the first message has come, or was seen to wait.
     silence: Option<Silence>,
@@ -108,7 +109,7 @@ struct Silence {
     words: Vec<u8>,
 }
 
-/// The other hand on a connection, for whoever answers. It keeps nothing open.
+/// A second handle on a connection, for answers. It keeps nothing open.
 #[derive(Clone, Debug)]
 pub struct Handle(Arc<Shared>);
 
@@ -138,12 +139,13 @@ struct Outgoing {
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     Open,
-    /// Closed by us, since so long it was silent perhaps. What is queued may still leave, for a while that begins when that is tried.
+    /// Closed by us, perhaps because it was silent for that long. What is queued may still leave, for a while that
+    /// begins when that is tried.
     Closing {
         until: Option<Instant>,
         silent: Option<Duration>,
     },
-    /// It does not read: so many messages and bytes were queued.
+    /// It does not read: this many messages and bytes were queued.
     CutOff(usize, usize),
     Over,
 }
@@ -213,11 +215,11 @@ impl Connection {
         Handle(Arc::clone(&self.shared))
     }
 
-    /// What the client does next. Sends what is queued, too: nothing moves unless somebody waits here. The future may be
-    /// dropped at any time and loses nothing.
+    /// What the client does next. It also sends what is queued: nothing moves unless this is awaited. The future may
+    /// be dropped at any time and loses nothing.
     ///
-    /// A client that goes is noticed at once, also while its messages are in flight. Those that could not be read until then
-    /// are dropped with it, since nobody waits for their answers.
+    /// A client that disconnects is noticed at once, also while its messages are in flight. Those that could not be
+    /// read until then are dropped with it, since nobody waits for their answers.
     pub async fn next(&mut self) -> Event {
         let event = self.drive().await;
         if matches!(event, Event::Ended(_)) {
@@ -261,7 +263,7 @@ impl Connection {
             }
             if silence.as_ref().is_some_and(|silence| silence.until <= now)
                 && let Some(Silence { within, words, .. }) = silence.take()
-                // What waits unread, because its turn has not come, is no silence.
+                // What waits unread, because its turn has not come, does not count as silence.
                 && unread().is_none_or(|length| length == 0)
             {
                 shared.lock().fall_silent(within, words);
@@ -311,7 +313,7 @@ impl Drop for Connection {
 /// Waits until the last message's descriptors have left the connection.
 async fn all_closed(closing: &mut Option<oneshot::Receiver<()>>) {
     if let Some(receiver) = closing {
-        // An error means that whoever closed them has ended, and they with it.
+        // An error means that the thread that closed them has ended, and they with it.
         let _ = receiver.await;
         *closing = None;
     }
@@ -319,7 +321,7 @@ async fn all_closed(closing: &mut Option<oneshot::Receiver<()>>) {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that panics leaves a state half made.
+        // Nothing panics while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -329,7 +331,7 @@ impl State {
     fn send_all(&mut self, socket: &Seqpacket, now: Instant) -> Result<Waiting, Ended> {
         let until = match &mut self.stage {
             Stage::Open => None,
-            // From the first attempt on: until then, the peer was not the one who was waited for.
+            // From the first attempt on: until then, nothing waited for the peer.
             Stage::Closing { until, .. } => Some(*until.get_or_insert(now + GRACE)),
             Stage::CutOff(messages, bytes) => return Err(Ended::NotReading { messages: *messages, bytes: *bytes }),
             Stage::Over => return Err(Ended::Gone),
@@ -365,7 +367,7 @@ impl State {
         }
     }
 
-    /// The peer has sent nothing: it is told so, and that is all.
+    /// The peer has sent nothing: tells it so, and closes.
     fn fall_silent(&mut self, within: Duration, words: Vec<u8>) {
         if matches!(self.stage, Stage::Open) {
             self.stage = Stage::Closing { until: None, silent: Some(within) };
@@ -410,11 +412,11 @@ impl State {
 }
 
 impl Handle {
-    /// Queues a message; its descriptors are closed here once it is sent, or not needed any more. False: the connection is
-    /// over, closed, or now cut off because its peer has let too much lie.
+    /// Queues a message; its descriptors are closed here once it is sent, or not needed any more. False: the connection
+    /// is over, closed, or now cut off because its peer has not read too much of it.
     ///
     /// # Errors
-    /// [`Unfit`]; the connection is none the worse for it.
+    /// [`Unfit`]; the connection is as before.
     pub fn send(&self, message: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<bool, Unfit> {
         Unfit::check(message.len(), descriptors.len())?;
         let mut state = self.0.lock();
@@ -437,8 +439,8 @@ impl Handle {
     /// The network namespace that the client's process is in at this moment, if it is one that may send descriptors.
     ///
     /// # Errors
-    /// `Unsupported` for other clients, and before Linux 6.5; `NotConnected` once the connection is over; ESRCH if the process has
-    /// ended; those of `ioctl(2)` on its pidfd, or of opening its `/proc/<pid>/ns/net`.
+    /// `Unsupported` for other clients, and before Linux 6.5; `NotConnected` once the connection is over; ESRCH if the
+    /// process has ended; those of `ioctl(2)` on its pidfd, or of opening its `/proc/<pid>/ns/net`.
     pub fn namespace(&self) -> io::Result<OwnedFd> {
         let peer = {
             let state = self.0.lock();

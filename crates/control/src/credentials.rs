@@ -1,4 +1,4 @@
-//! Who is at the other end.
+//! The credentials of the peer.
 
 use std::io;
 use std::mem::size_of;
@@ -6,10 +6,11 @@ use std::os::fd::BorrowedFd;
 
 use crate::sys;
 
-/// Who the peer was when it connected (or, of a listening daemon, when it began to listen).
+/// The peer's credentials when it connected (or, of a listening daemon, when it began to listen).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// Its process; 0 if that cannot be seen from this pid namespace. May belong to somebody else by now: for logs only.
+    /// Its process; 0 if that cannot be seen from this pid namespace. Another process may have it by now: for logs
+    /// only.
     pub pid: u32,
     /// Its effective user. A user that this user namespace does not know appears as the overflow uid, 65534.
     pub uid: u32,

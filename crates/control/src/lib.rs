@@ -1,8 +1,8 @@
 //! The control protocol's transport: messages with descriptors beside them, over SOCK_SEQPACKET UNIX sockets.
 //!
-//! It carries messages and reads none. A message has 1 to [`MAX_MESSAGE`] bytes and at most [`MAX_DESCRIPTORS`] descriptors;
-//! an empty one is the end. A client waits for a [`Seqpacket`] in its own event loop. The daemon's side, with its limits,
-//! comes with the feature `server`.
+//! It carries messages and reads none. A message has 1 to [`MAX_MESSAGE`] bytes and at most [`MAX_DESCRIPTORS`]
+//! descriptors; an empty one is the end. A client waits for a [`Seqpacket`] in its own event loop. The daemon's side,
+//! with its limits, comes with the feature `server`.
 #![deny(unsafe_code)]
 
 #[cfg(feature = "server")]
@@ -19,6 +19,8 @@ mod listener;
 mod message;
 #[cfg(feature = "server")]
 mod peer;
+#[cfg(feature = "server")]
+mod place;
 mod seqpacket;
 #[expect(unsafe_code, reason = "calls that rustix lacks, and the promise that tokio wants")]
 mod sys;

@@ -1,4 +1,4 @@
-//! What a client may cost. Time comes in as an argument, so that nothing here waits.
+//! What a client may use. Time is an argument, so that nothing here waits.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::credentials::Credentials;
 
 const ROOT: u32 = 0;
-/// Accounts that are kept before those with nothing left in them are looked for.
+/// Number of accounts from which on empty ones are looked for.
 const FEW_ACCOUNTS: usize = 64;
 
 /// The bounds that a [`Listener`](crate::Listener) keeps.
@@ -35,7 +35,7 @@ pub struct Limits {
     pub silence: Duration,
 }
 
-/// What one user may cost, over all its connections.
+/// What one user may use, over all its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Connections.
@@ -46,7 +46,7 @@ pub struct Bounds {
     pub rates: Rates,
 }
 
-/// What all users of one kind may cost together.
+/// What all users of one kind may use together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shared {
     /// Connections.
@@ -77,7 +77,7 @@ pub struct Party {
     pub gids: HashSet<u32>,
 }
 
-/// Whom the policy knows. Root need not be named.
+/// The users that the policy knows. Root need not be named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     /// Those who have anything to ask for.
@@ -86,7 +86,7 @@ pub struct Trust {
     pub descriptors: Party,
 }
 
-/// What the policy makes of a client.
+/// How the policy classifies a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Standing {
     Root,
@@ -139,8 +139,8 @@ impl Limits {
 
 /// A bucket of tokens that fills at a steady rate.
 ///
-/// Kept as the one instant until which the tokens taken would have to be waited for, were there no burst. Tokens that are not
-/// there yet may be taken: those who do so in turn are due in turn, so that nobody who waits is overtaken.
+/// Kept as the one instant until which the tokens taken would have to be waited for, were there no burst. Tokens that
+/// are not there yet may be taken: those who do so in turn are due in turn, so that nobody who waits is overtaken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     refill: Duration,
@@ -252,7 +252,7 @@ impl Account {
     }
 }
 
-/// Why somebody was not let in.
+/// Why a client was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// All places of this kind of users are taken.
@@ -276,7 +276,7 @@ impl Accounts {
         }
     }
 
-    /// Gives a place to a user's connection, or says why not. Each place is given back by [`leave`](Self::leave).
+    /// Admits a connection of a user, or returns why not. Each place is given back by [`leave`](Self::leave).
     ///
     /// # Errors
     /// [`Refusal`].
@@ -335,8 +335,8 @@ impl Accounts {
         }
     }
 
-    /// Those who left and whose budget is whole again are as if they had never come. Looked for when the table has grown, so that
-    /// a look costs each newcomer the same, however many there are.
+    /// Forgets users that left and whose budget is full again. It runs when the table has grown, so that its cost per
+    /// new user is constant.
     fn forget(&mut self, now: Instant) {
         if self.users.len() >= self.next_look {
             self.users.retain(|_, account| !account.is_untouched(now));
@@ -546,7 +546,8 @@ mod tests {
                 prop_assert!(taken as f64 <= f64::from(burst) + filled * 1.000_1, "{taken} of {burst} + {filled}");
                 if taken < 10_000 {
                     let due = bucket.due(now);
-                    prop_assert!(due > now && due <= now + Duration::from_secs(1), "the next one is at most a second away");
+                    let latest = now + Duration::from_secs(1);
+                    prop_assert!(due > now && due <= latest, "the next one is at most a second away");
                 }
             }
         }
@@ -576,7 +577,9 @@ mod tests {
             }
             let seconds = (now - start).as_secs_f64() * 1.000_1;
             let held = |count: usize, bytes: usize, rates: &Rates| {
-                let most = |rate: NonZeroU32, burst: NonZeroU32| f64::from(burst.get()) + seconds * f64::from(rate.get());
+                let most = |rate: NonZeroU32, burst: NonZeroU32| {
+                    f64::from(burst.get()) + seconds * f64::from(rate.get())
+                };
                 count as f64 <= most(rates.messages, rates.messages_at_once)
                     // The message that takes the last byte owes the rest of its own.
                     && bytes as f64 <= most(rates.bytes, rates.bytes_at_once) + 5_000.0
@@ -588,7 +591,8 @@ mod tests {
             prop_assert!(held(read.len(), read.iter().map(|(_, bytes)| bytes).sum(), &all));
             for uid in 1..6 {
                 let due = accounts.due(payer(Standing::Stranger, uid), now);
-                prop_assert!(due <= now + Duration::from_secs(2), "nobody is kept waiting longer than its own debt takes");
+                let latest = now + Duration::from_secs(2);
+                prop_assert!(due <= latest, "nobody is kept waiting longer than its own debt takes");
             }
         }
 
@@ -633,7 +637,10 @@ mod tests {
         }
 
         #[test]
-        fn a_quota_never_holds_more_than_its_bound(most in 1..50_u32, steps in vec((any::<bool>(), 0..60_usize), 0..100)) {
+        fn a_quota_never_holds_more_than_its_bound(
+            most in 1..50_u32,
+            steps in vec((any::<bool>(), 0..60_usize), 0..100),
+        ) {
             let mut quota = Quota::new(some(most));
             let mut used = 0;
             for (takes, amount) in steps {

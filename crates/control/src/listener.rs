@@ -1,11 +1,11 @@
-//! The daemon's socket: who may come in.
+//! The daemon's socket: which clients are admitted.
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,16 +19,17 @@ use tokio::task::consume_budget;
 
 use crate::aside::Closers;
 use crate::connection::Connection;
-use crate::limits::{Accounts, Limits, Payer, Refusal, Standing, Trust};
+use crate::limits::{Accounts, Limits, Payer, Standing, Trust};
+use crate::place::Place;
 use crate::seqpacket::{MAX_PATH, Seqpacket, Unfit, address, new_socket};
 use crate::sys;
 
-/// Connections that the kernel keeps until we take them.
+/// Connections that the kernel queues until they are accepted.
 const BACKLOG: i32 = 128;
-/// How long to wait where the kernel gives no connection, for want of descriptors or memory.
+/// How long to wait when the kernel gives no connection because descriptors or memory are short.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Who may connect. What somebody may do then is the policy's question.
+/// Who can connect. What a client may do after that is up to the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// Everybody.
@@ -70,8 +71,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Makes the socket at `path` for those whom `reach` names, and listens. A socket that nobody listens to any more is replaced; that
-    /// two start at the same moment is the caller's to prevent. Needs a tokio runtime with its IO and time drivers.
+    /// Makes the socket at `path` for those whom `reach` names, and listens. A socket that nobody listens to any more
+    /// is replaced; the caller must prevent that two start at the same moment. Needs a tokio runtime with its IO and
+    /// time drivers.
     ///
     /// # Errors
     /// [`ListenError`].
@@ -111,12 +113,14 @@ impl Listener {
         &self.file.path
     }
 
-    /// The next client for whom there is a place. The future may be dropped at any time and loses nobody who was let in.
+    /// The next client for whom there is a place. The future may be dropped at any time and loses no
+    /// admitted client.
     ///
-    /// Where the kernel gives no connection, for want of descriptors perhaps, clients wait in its queue until it does.
+    /// Where the kernel gives no connection, perhaps because descriptors are short, clients wait in its queue until it
+    /// does.
     pub async fn accept(&self) -> Connection {
         loop {
-            // Those who connect without end must not keep this thread.
+            // Clients that connect without end must not keep this thread.
             consume_budget().await;
             let accepted = match self.socket.readable().await {
                 Ok(mut ready) => {
@@ -137,10 +141,10 @@ impl Listener {
         }
     }
 
-    /// Lets a client in, or sees it off. Waits for nothing.
+    /// Admits a client or turns it away. Does not block.
     fn admit(&self, socket: OwnedFd) -> Option<Connection> {
         let socket = Seqpacket::accepted(socket);
-        // Without credentials, as without memory, nobody is let in.
+        // Without credentials, as without memory, no client is admitted.
         let Ok(credentials) = socket.credentials() else {
             self.see_off(socket, Payer { standing: Standing::Stranger, uid: u32::MAX });
             return None;
@@ -152,7 +156,7 @@ impl Listener {
         };
         let sends_descriptors = self.trust.may_send_descriptors(&credentials);
         if self.guarded && sends_descriptors {
-            // It fails for want of the option alone, which is there.
+            // It fails only where the kernel lacks the option, and it has it.
             let _ = sys::take_descriptors(socket.as_fd(), true);
         }
         let may_block = sends_descriptors || !self.guarded;
@@ -172,8 +176,8 @@ impl Listener {
     }
 }
 
-/// The mode is there from the first moment, whatever the umask of the process, so that no path needs to be changed afterwards:
-/// another file may have taken it.
+/// The mode is there from the first moment, whatever the umask of the process, so that no path needs to be changed
+/// afterwards: another file may have taken it.
 fn bind_with_mode(socket: &OwnedFd, address: &SocketAddrUnix, mode: Mode) -> rustix::io::Result<()> {
     let made = || -> io::Result<()> {
         sys::own_umask()?;
@@ -185,58 +189,6 @@ fn bind_with_mode(socket: &OwnedFd, address: &SocketAddrUnix, mode: Mode) -> rus
         maker.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
     });
     done.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-}
-
-/// A place of a user, given back when it is dropped; and the user's account.
-#[derive(Debug)]
-pub(crate) struct Place {
-    accounts: Arc<Mutex<Accounts>>,
-    closers: Closers,
-    payer: Payer,
-}
-
-impl Place {
-    fn take(accounts: &Arc<Mutex<Accounts>>, closers: &Closers, payer: Payer) -> Result<Self, Refusal> {
-        locked(accounts).admit(payer, Instant::now())?;
-        Ok(Self { accounts: Arc::clone(accounts), closers: closers.clone(), payer })
-    }
-
-    pub fn payer(&self) -> Payer {
-        self.payer
-    }
-
-    pub fn closers(&self) -> &Closers {
-        &self.closers
-    }
-
-    /// Whether a message may be read at once.
-    pub fn may_read(&self, now: Instant) -> bool {
-        locked(&self.accounts).due(self.payer, now) <= now
-    }
-
-    /// A message was read.
-    pub fn charge(&self, bytes: usize, now: Instant) {
-        locked(&self.accounts).charge(self.payer, bytes, now);
-    }
-
-    /// Charges for a message that waits to be read, and tells when it may be.
-    pub fn book(&self, bytes: usize, now: Instant) -> Instant {
-        let mut accounts = locked(&self.accounts);
-        let due = accounts.due(self.payer, now);
-        accounts.charge(self.payer, bytes, now);
-        due
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        locked(&self.accounts).leave(self.payer);
-    }
-}
-
-fn locked(accounts: &Mutex<Accounts>) -> MutexGuard<'_, Accounts> {
-    // It does nothing that could panic half way.
-    accounts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The socket as others find it; removed when this is dropped, if it still is the one that was made.
@@ -255,7 +207,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
-            // Nobody is left to tell; the next start replaces what stays.
+            // There is nobody to report to; the next start replaces what is left.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -279,7 +231,7 @@ fn remove_dead(path: &Path) -> Result<(), ListenError> {
         Ok(_) => {}
     }
     match Seqpacket::connect(path) {
-        // EAGAIN: somebody does, and has more clients waiting than fit. EPROTOTYPE: a socket of another kind.
+        // EAGAIN: another program does, and has more clients waiting than fit. EPROTOTYPE: a socket of another kind.
         Ok(_) => Err(ListenError::Running { path: path.to_owned() }),
         Err(error) => match error.errno().map(Errno::from_raw_os_error) {
             Some(Errno::CONNREFUSED) => fs::remove_file(path).map_err(failed),
@@ -289,11 +241,15 @@ fn remove_dead(path: &Path) -> Result<(), ListenError> {
     }
 }
 
-/// How a daemon cannot begin to listen.
+/// Why a daemon cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// No socket can have this path.
-    #[error("a UNIX socket's path has at most {MAX_PATH} bytes, this one has {}: {}", path.as_os_str().len(), path.display())]
+    #[error(
+        "a UNIX socket's path has at most {MAX_PATH} bytes, this one has {}: {}",
+        path.as_os_str().len(),
+        path.display()
+    )]
     PathTooLong {
         /// The path.
         path: PathBuf,
@@ -304,7 +260,7 @@ pub enum ListenError {
         /// The path.
         path: PathBuf,
     },
-    /// Something that is no socket is there. It is left alone.
+    /// Something other than a socket is there. It is left alone.
     #[error("{} exists and is not a socket", path.display())]
     NotASocket {
         /// The path.
@@ -316,7 +272,7 @@ pub enum ListenError {
         /// Why.
         unfit: Unfit,
     },
-    /// The kernel said no.
+    /// The kernel refused.
     #[error("cannot {what} {}", path.display())]
     Failed {
         /// What was attempted.
@@ -330,7 +286,7 @@ pub enum ListenError {
 }
 
 impl ListenError {
-    /// The kernel's errno, positive, or that which says the same.
+    /// The kernel's errno, positive, or the one with the same meaning.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::PathTooLong { .. } => Some(Errno::NAMETOOLONG.raw_os_error()),
@@ -351,7 +307,7 @@ impl ListenError {
             Self::Failed { cause, .. } => match Errno::from_io_error(cause)? {
                 Errno::NOENT => Some("the folder does not exist: make it"),
                 Errno::ACCESS | Errno::PERM => Some("this user may not make a socket in that folder"),
-                Errno::NOTDIR => Some("a part of that path is no folder"),
+                Errno::NOTDIR => Some("a part of that path is not a folder"),
                 Errno::ROFS => Some("that file system is mounted read-only: choose a path on another one"),
                 Errno::NOSPC => Some("that file system is full"),
                 Errno::MFILE => {

@@ -1,4 +1,4 @@
-//! What arrived: decided from what one `recvmsg` told, without a descriptor in hand.
+//! Classifies what arrived from the results of one `recvmsg` alone.
 
 /// The longest message, in bytes.
 pub const MAX_MESSAGE: usize = 65_536;
@@ -26,7 +26,7 @@ pub enum Arrival {
         /// Bytes in the buffer, 1 to [`MAX_MESSAGE`].
         length: usize,
     },
-    /// It was longer than [`MAX_MESSAGE`], or than the buffer. What the buffer holds is no message.
+    /// It was longer than [`MAX_MESSAGE`], or than the buffer. What the buffer holds is not a whole message.
     Oversized {
         /// Its real length.
         length: usize,
@@ -36,8 +36,8 @@ pub enum Arrival {
         /// Bytes in the buffer.
         length: usize,
     },
-    /// A message that is whole in the buffer, but this process could not take all descriptors that came with it: it has as
-    /// many open as it may (`RLIMIT_NOFILE`), or a security module refused them.
+    /// A message that is whole in the buffer, but this process could not take all descriptors that came with it: it has
+    /// as many open as it may (`RLIMIT_NOFILE`), or a security module refused them.
     DescriptorsLost {
         /// Bytes in the buffer.
         length: usize,
@@ -61,7 +61,7 @@ impl Arrival {
 }
 
 impl Packet {
-    /// Decides what the packet is. The worst is told first: what is no message is not searched for descriptors.
+    /// Decides what the packet is. The worst is told first: what is not a message is not searched for descriptors.
     #[must_use]
     pub const fn arrival(self) -> Arrival {
         let Self { length, cut, descriptors, descriptors_lost } = self;

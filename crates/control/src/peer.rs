@@ -8,7 +8,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::sys;
 
-/// A handle on the process that made a connection. It never means another process, also where its number is given again.
+/// A handle on the process that made a connection. It never means another process, also where its number is given
+/// again.
 #[derive(Debug)]
 pub(crate) struct Peer(OwnedFd);
 
@@ -32,7 +33,8 @@ impl Peer {
         }
     }
 
-    /// The number can be given to another process only after this one has ended, so that it meant this one if it lives afterwards.
+    /// The number can be given to another process only after this one has ended, so that it meant this one if it lives
+    /// afterwards.
     fn namespace_by_number(&self) -> io::Result<OwnedFd> {
         let told = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.0.as_raw_fd()))?;
         let number = told.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<u32>().ok());

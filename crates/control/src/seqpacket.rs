@@ -1,4 +1,4 @@
-//! One connected socket, never waiting.
+//! One connected socket that never blocks.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -18,8 +18,9 @@ use crate::message::{Arrival, MAX_DESCRIPTORS, MAX_MESSAGE, Packet};
 
 /// The longest path of a UNIX socket, in bytes: `sun_path` without its NUL.
 pub const MAX_PATH: usize = 107;
-/// `SCM_MAX_FD`: no sender gets more past the kernel. There is room for all of them, so that each arrives as a descriptor
-/// that is closed where the receiver chooses; the kernel would close the rest within `recvmsg`, and a close can block.
+/// `SCM_MAX_FD`: no sender gets more past the kernel. There is room for all of them, so that each arrives as a
+/// descriptor that is closed where the receiver chooses; the kernel would close the rest within `recvmsg`, and a close
+/// can block.
 const MOST_THAT_ARRIVE: usize = 253;
 
 /// A connected SOCK_SEQPACKET socket in non-blocking mode. Wait for its descriptor in any event loop.
@@ -76,19 +77,20 @@ impl Seqpacket {
         Credentials::of_peer(self.fd.as_fd())
     }
 
-    /// The real length of the message that waits to be received; `None` where there is none. A peer that has gone is like an
-    /// empty one.
+    /// The real length of the message that waits to be received; `None` where there is none. A peer that has gone is
+    /// like an empty one.
     #[cfg(feature = "server")]
     pub(crate) fn unread(&self) -> Option<usize> {
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK | RecvFlags::TRUNC;
-        // A socket that cannot tell has failed, which whoever reads from it is told.
+        // A socket that does not answer has failed; the next read from it reports that.
         rustix::net::recv(&self.fd, &mut [0; 0], flags).ok().map(|(_, length)| length)
     }
 
     /// Sends one message and copies of the descriptors, all or nothing.
     ///
     /// # Errors
-    /// `WouldBlock`: the peer has not read enough yet; try again when the socket is writable. `InvalidInput`: [`Unfit`]. Any other: the connection is of no use for sending any more.
+    /// `WouldBlock`: the peer has not read enough yet; try again when the socket is writable. `InvalidInput`:
+    /// [`Unfit`]. Any other: the connection is of no use for sending any more.
     pub fn send(&self, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         Unfit::check(message.len(), descriptors.len())
             .map_err(|unfit| io::Error::new(io::ErrorKind::InvalidInput, unfit))?;
@@ -105,14 +107,15 @@ impl Seqpacket {
         Ok(())
     }
 
-    /// Takes the next packet into `buffer`, which should have [`MAX_MESSAGE`] bytes. After [`Arrival::End`] nothing comes.
+    /// Takes the next packet into `buffer`, which should have [`MAX_MESSAGE`] bytes. After [`Arrival::End`] nothing
+    /// comes.
     ///
     /// # Errors
     /// `WouldBlock`: nothing there; try again when the socket is readable. Any other: the connection is of no use.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         match self.receive_once(buffer) {
-            // The peer has closed without reading all we sent. The kernel tells that once and before what the peer itself
-            // had sent, its reason perhaps: what it sent still counts.
+            // The peer has closed without reading all we sent. The kernel tells that once and before what the peer
+            // itself had sent, its reason perhaps: what it sent still counts.
             Err(Errno::CONNRESET) => Ok(self.receive_once(buffer)?),
             received => Ok(received?),
         }
@@ -158,10 +161,11 @@ impl From<Seqpacket> for OwnedFd {
     }
 }
 
-/// What was to be sent is no message.
+/// What was to be sent is not a valid message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a message has 1 to {MAX_MESSAGE} bytes and at most {MAX_DESCRIPTORS} descriptors; this one has {length} and {descriptors}"
+    "a message has 1 to {MAX_MESSAGE} bytes and at most {MAX_DESCRIPTORS} descriptors; this one has {length} and \
+     {descriptors}"
 )]
 pub struct Unfit {
     /// Its bytes.
@@ -197,12 +201,16 @@ pub(crate) fn address(path: &Path) -> rustix::io::Result<SocketAddrUnix> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// No socket can have this path.
-    #[error("a UNIX socket's path has at most {MAX_PATH} bytes, this one has {}: {}", path.as_os_str().len(), path.display())]
+    #[error(
+        "a UNIX socket's path has at most {MAX_PATH} bytes, this one has {}: {}",
+        path.as_os_str().len(),
+        path.display()
+    )]
     PathTooLong {
         /// The path.
         path: PathBuf,
     },
-    /// The kernel said no.
+    /// The kernel refused.
     #[error("cannot connect to {}", path.display())]
     Refused {
         /// The path.

@@ -1,5 +1,5 @@
-//! Socket options and requests that rustix lacks, or reads into a type that has no room for what the kernel may answer; and the
-//! promise that tokio wants of a descriptor.
+//! Socket options and requests that rustix lacks, or reads into a type that has no room for what the kernel may answer;
+//! and the promise that tokio wants of a descriptor.
 
 use std::ffi::c_void;
 use std::io;
@@ -26,13 +26,14 @@ const PIDFD_GET_NET_NAMESPACE: libc::c_ulong = 0xff04;
 pub(crate) fn socket_option(fd: BorrowedFd<'_>, option: i32, words: &mut [u32]) -> (usize, io::Result<()>) {
     let mut bytes = libc::socklen_t::try_from(size_of_val(words)).unwrap_or(libc::socklen_t::MAX);
     let value = words.as_mut_ptr().cast::<c_void>();
-    // SAFETY: `value` points to at least `bytes` writable bytes, any content of which is a valid u32, for the whole call.
+    // SAFETY: `value` points to at least `bytes` writable bytes, any content of which is a valid u32, for the whole
+    // call.
     let result = unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, option, value, &raw mut bytes) };
     (bytes as usize, if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) })
 }
 
-/// Lets others send descriptors to a socket, or keeps them from it: then their `sendmsg` fails with EPERM. Connections that a
-/// listening socket gets begin as it is.
+/// Lets others send descriptors to a socket, or keeps them from it: then their `sendmsg` fails with EPERM. Connections
+/// that a listening socket gets begin as it is.
 ///
 /// # Errors
 /// ENOPROTOOPT where the kernel cannot.
@@ -82,7 +83,7 @@ pub(crate) fn own_umask() -> io::Result<()> {
 /// Has tokio watch a socket, which stays readable and writable through it. Panics outside of a runtime.
 #[cfg(feature = "server")]
 pub(crate) fn watch<T: AsRawFd + Into<OwnedFd>>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
-    // SAFETY: what can be turned into an OwnedFd holds it, open and the same one, until it is dropped; in this crate that
-    // is the OwnedFd itself, or a Seqpacket around one that nothing exchanges.
+    // SAFETY: what can be turned into an OwnedFd holds it, open and the same one, until it is dropped; in this crate
+    // that is the OwnedFd itself, or a Seqpacket around one that nothing exchanges.
     Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
 }

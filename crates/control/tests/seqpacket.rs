@@ -1,5 +1,5 @@
-//! Whatever a peer puts into a packet, and whatever room there is for it: one socket pair, many packets. One test, because
-//! it counts this process's descriptors and narrows its limit.
+//! Whatever a peer puts into a packet, and whatever room there is for it: one socket pair, many packets. One test,
+//! because it counts this process's descriptors and narrows its limit.
 
 use std::fs;
 use std::io;

@@ -1,5 +1,5 @@
-//! A descriptor that takes long to close. A program of its own: a child that another test starts would for a moment hold a
-//! copy, and the last holder is the one who waits.
+//! A descriptor that takes long to close. A program of its own: a child that another test starts would for a moment
+//! hold a copy, and the last holder is the one who waits.
 
 use std::fs;
 use std::io::Write;

@@ -22,19 +22,20 @@ pub struct Device {
     pub lower_up: bool,
     /// How often the carrier came or went since the device was made.
     pub carrier_changes: u32,
-    /// Somebody asked for promiscuous mode by flag, which is one bit for everybody. See `promiscuity` for who else.
+    /// Promiscuous mode was asked for by flag, which is one bit for everybody. See `promiscuity` for who else.
     pub promiscuous: bool,
     /// How many users made it promiscuous: the flag, packet sockets, filters on a device without any.
     pub promiscuity: u32,
     /// Free text (`ip link set … alias`).
     pub alias: Option<String>,
-    /// The driver's kind where it has one: `veth`, `bridge`, …; a card has none.
+    /// The driver's kind where it has one: `veth`, `bridge`, …; a NIC has none.
     pub kind: Option<String>,
-    /// Why frames for other MACs than its own never come, whatever it says to filters and promiscuous mode; `None` where they may.
+    /// Why frames for other MACs than its own never come, whatever it says to filters and promiscuous mode; `None`
+    /// where they may.
     pub deaf: Option<&'static str>,
     /// The bridge, bond or the like whose port it is.
     pub master: Option<IfIndex>,
-    /// Of a VLAN device (802.1Q) of a card in this namespace.
+    /// Of a VLAN device (802.1Q) of an interface in this namespace.
     pub vlan: Option<VlanOf>,
     /// The other end of a veth pair, by its index in *its* namespace.
     pub peer_index: Option<IfIndex>,
@@ -51,7 +52,7 @@ pub struct Device {
 /// Which frames are a VLAN device's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VlanOf {
-    /// The card.
+    /// The interface below it.
     pub card: IfIndex,
     /// The VLAN.
     pub id: u16,
@@ -74,7 +75,7 @@ pub enum AttachedXdpMode {
     /// In the stack, on socket buffers.
     #[doc(alias = "generic")]
     Skb,
-    /// On the card.
+    /// On the NIC.
     Hardware,
 }
 
@@ -146,7 +147,7 @@ impl Device {
         let kind = info(IFLA_INFO_KIND).and_then(|(_, value)| text_of(value)).map(str::to_owned);
         let deaf = deaf(kind.as_deref(), info(IFLA_INFO_DATA).map(|(_, data)| data));
         let data = info(IFLA_INFO_DATA).map(|(_, data)| data).filter(|_| kind.as_deref() == Some("vlan"));
-        // A number of another namespace is none of here.
+        // An index of another namespace does not count here.
         let card = number(IFLA_LINK).filter(|_| find(IFLA_LINK_NETNSID).is_none()).and_then(IfIndex::new);
         let vlan = data.and_then(vlan_id).and_then(|id| Some(VlanOf { card: card?, id }));
         // For other kinds IFLA_LINK is the device below.
@@ -175,10 +176,12 @@ impl Device {
     }
 }
 
-/// These take a filter and do nothing with it: they hand on a frame by its destination, which has to be one that they know.
+/// These take a filter and do nothing with it: they hand on a frame by its destination, which has to be one that they
+/// know.
 fn deaf(kind: Option<&str>, data: Option<&[u8]>) -> Option<&'static str> {
     match kind? {
-        // `macvlan_handle_frame()` looks for the device that has the MAC; the mode `passthru` has one device and does not.
+        // `macvlan_handle_frame()` looks for the device that has the MAC; the mode `passthru` has one device and does
+        // not.
         "macvlan" | "macvtap" => {
             let mode =
                 attributes(data?).find(|&(kind, _)| kind == IFLA_MACVLAN_MODE).and_then(|(_, mode)| u32_of(mode));
@@ -255,7 +258,7 @@ mod tests {
         DefaultNla::new(kind, value.to_ne_bytes().to_vec())
     }
 
-    /// A card with a program on hardware beside a native one, a kind that is not veth, and half the usual counters.
+    /// A NIC with a program on hardware beside a native one, a kind that is not veth, and half the usual counters.
     fn message() -> Vec<u8> {
         let mut message = LinkMessage::default();
         message.header.index = 7;

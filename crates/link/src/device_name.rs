@@ -66,7 +66,7 @@ impl fmt::Display for DeviceName {
 
 /// A text that cannot be the name of a device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name:?} is no device name: 1 to 15 bytes, no '/', ':' or white space, not '.', '..', 'all', 'default'")]
+#[error("{name:?} is not a device name: 1 to 15 bytes, no '/', ':' or white space, not '.', '..', 'all', 'default'")]
 pub struct InvalidDeviceName {
     /// The text.
     pub name: String,

@@ -37,7 +37,7 @@ impl Ethtool {
     /// For the calling thread's namespace.
     ///
     /// # Errors
-    /// [`LinkError::Unreachable`] if there is no socket to be had.
+    /// [`LinkError::Unreachable`] if no socket can be made.
     pub fn here() -> Result<Self, LinkError> {
         let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
             .map_err(|errno| LinkError::Unreachable { what: "open a socket for ethtool", cause: errno.into() })?;
@@ -161,9 +161,9 @@ impl Statistics {
         self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// The sum of all counters whose name is `pattern` with a queue's number at its `#`: of `tx_queue_0_xdp_xmit_errors`,
-    /// `tx_queue_1_xdp_xmit_errors`, … for `tx_queue_#_xdp_xmit_errors`. A driver may also have one name for all queues, and blanks before
-    /// it. `None` if the counter does not exist.
+    /// The sum of all counters whose name is `pattern` with a queue's number at its `#`: of
+    /// `tx_queue_0_xdp_xmit_errors`, `tx_queue_1_xdp_xmit_errors`, … for `tx_queue_#_xdp_xmit_errors`. A driver may
+    /// also have one name for all queues, and blanks before it. `None` if the counter does not exist.
     pub fn sum(&self, pattern: &str) -> Option<u64> {
         let fits = |name: &str| match pattern.split_once('#') {
             Some((before, behind)) => {

@@ -28,7 +28,7 @@ pub struct Feature {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeatureSet(Vec<Option<Feature>>);
 
-/// A group of features that one wish concerns.
+/// A set of features that one request concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offload {
     /// Checksums are filled in by the device: frames leave the stack with partial ones.
@@ -45,9 +45,9 @@ pub enum Offload {
     VlanRx,
     /// The device drops the frames of VLANs (802.1Q) that nobody has asked it for.
     VlanFilter,
-    /// A frame is handed to the device in several pieces. Without it the kernel joins them first, so that an AF_XDP socket
-    /// whose owner cuts a frame inside its Ethernet header (`XDP_PKT_CONTD` behind a few bytes) cannot bring such a frame to
-    /// `eth_type_trans()` at the other end of a pair, which takes it for a bug of the kernel.
+    /// A frame is handed to the device in several pieces. Without it the kernel joins them first, so that an AF_XDP
+    /// socket whose owner cuts a frame inside its Ethernet header (`XDP_PKT_CONTD` behind a few bytes) cannot bring
+    /// such a frame to `eth_type_trans()` at the other end of a pair, which takes it for a bug of the kernel.
     ScatterGather,
 }
 
@@ -123,7 +123,8 @@ impl Ethtool {
         let refused = |cause| LinkError::refused("read its features", device, cause);
         let names = self.strings(device, StringSet::Features).map_err(refused)?;
         let blocks = names.len().div_ceil(32);
-        // struct ethtool_gfeatures: a head of 8 bytes, then available, requested, active, never_changed for each 32 bits.
+        // struct ethtool_gfeatures: a head of 8 bytes, then available, requested, active, never_changed for each 32
+        // bits.
         let mut command = GuardedBuffer::new(8 + blocks * 16).map_err(refused)?;
         command[0..4].copy_from_slice(&ETHTOOL_GFEATURES.to_ne_bytes());
         command[4..8].copy_from_slice(&u32::try_from(blocks).expect("a few").to_ne_bytes());
@@ -136,8 +137,8 @@ impl Ethtool {
         Ok(FeatureSet(features.collect()))
     }
 
-    /// Switches features on or off and returns what it changed. It looks afterwards, because the kernel acks wishes that
-    /// have no effect.
+    /// Switches features on or off and returns what it changed. It looks afterwards, because the kernel acks wishes
+    /// that have no effect.
     ///
     /// # Errors
     /// [`OffloadError::Unknown`] before anything is changed; [`OffloadError::Stayed`] if a feature is not as wished.
@@ -167,8 +168,8 @@ impl Ethtool {
         Err(OffloadError::Stayed { device: device.clone(), stayed: Names(stayed), changed })
     }
 
-    /// Takes changes of [`set_features`](Self::set_features) back: the wishes are as before, and what follows from them is
-    /// the kernel's affair.
+    /// Takes changes of [`set_features`](Self::set_features) back: the wishes are as before, and what follows from them
+    /// is the kernel's affair.
     ///
     /// # Errors
     /// [`OffloadError::Stayed`] if a wish is not as before.

@@ -66,7 +66,7 @@ pub enum LinkError {
         #[source]
         cause: io::Error,
     },
-    /// There is no socket to speak to the kernel with, or the kernel would not list what was asked.
+    /// No socket to the kernel could be made, or the kernel would not list what was asked.
     #[error("cannot {what} in this network namespace")]
     Unreachable {
         /// What was attempted.

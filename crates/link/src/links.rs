@@ -63,7 +63,7 @@ impl Links {
         })
     }
 
-    /// All devices, except those whose name is no [`DeviceName`].
+    /// All devices, except those whose name is not a [`DeviceName`].
     ///
     /// # Errors
     /// [`LinkError::Unreachable`].
@@ -87,8 +87,8 @@ impl Links {
         self.set_flag(index, LinkFlags::Up, false, "bring it down")
     }
 
-    /// Asks for promiscuous mode, or takes that back. It is one bit, not a count: see [`Device::promiscuous`] for whether
-    /// somebody had set it before.
+    /// Asks for promiscuous mode, or takes that back. It is one bit, not a count: see [`Device::promiscuous`] for
+    /// whether it had been set before.
     pub fn set_promiscuous(&self, index: IfIndex, on: bool) -> Result<(), LinkError> {
         let what = if on { "make it promiscuous" } else { "end its promiscuous mode" };
         self.set_flag(index, LinkFlags::Promisc, on, what)

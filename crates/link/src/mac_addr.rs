@@ -36,7 +36,7 @@ impl MacAddr {
         self.0[0] & Self::MULTICAST != 0
     }
 
-    /// Chosen by software instead of bought by the card's maker.
+    /// Chosen by software instead of assigned by the NIC's maker.
     pub const fn is_locally_administered(self) -> bool {
         self.0[0] & Self::LOCALLY_ADMINISTERED != 0
     }
@@ -52,7 +52,8 @@ impl MacAddr {
         Self::local(octets)
     }
 
-    /// The unicast, locally administered address with the last 46 bits of `hash`, which should be one that nobody can choose.
+    /// The unicast, locally administered address with the last 46 bits of `hash`, which should be one that nobody can
+    /// choose.
     pub const fn local_of(hash: u64) -> Self {
         let [.., a, b, c, d, e, f] = hash.to_be_bytes();
         Self::local([a, b, c, d, e, f])
@@ -138,9 +139,9 @@ impl TryFrom<&[u8]> for MacAddr {
     }
 }
 
-/// A text that is no MAC address.
+/// A text that is not a MAC address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no MAC address: six pairs of hexadecimal digits, separated by ':'")]
+#[error("{text:?} is not a MAC address: six pairs of hexadecimal digits, separated by ':'")]
 pub struct InvalidMacAddr {
     /// The text.
     pub text: String,

@@ -23,7 +23,8 @@ impl Links {
     }
 }
 
-/// What has failed, or was never resolved, has the MAC of an earlier time or none. The kernel's own entries (NOARP) are groups.
+/// What has failed, or was never resolved, has the MAC of an earlier time or none. The kernel's own entries (NOARP) are
+/// groups.
 fn mac_of(payload: &[u8]) -> Option<MacAddr> {
     let header = NeighbourHeader::parse(payload).ok()?;
     if matches!(header.state, NeighbourState::Failed | NeighbourState::Incomplete | NeighbourState::Noarp) {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys;
 
-/// A network namespace. It lives as long as somebody holds it: this descriptor, a bind mount, a thread, a socket.
+/// A network namespace. It lives as long as something holds it: this descriptor, a bind mount, a thread, a socket.
 #[derive(Debug)]
 pub struct Netns {
     fd: OwnedFd,
@@ -64,8 +64,8 @@ impl Netns {
         Self::from_fd(file.into())
     }
 
-    /// Takes a descriptor that is said to be a network namespace. It is closed if it is none: where that could block, ask
-    /// [`check`](Self::check) first.
+    /// Takes a descriptor that is said to be a network namespace. It is closed if it is not: where that could block,
+    /// ask [`check`](Self::check) first.
     ///
     /// # Errors
     /// [`NetnsError::NotANamespace`] unless it lies on nsfs and its type is CLONE_NEWNET.
@@ -73,8 +73,8 @@ impl Netns {
         Self::check(fd.as_fd()).map(|()| Self { fd })
     }
 
-    /// Whether a descriptor, of a stranger's perhaps, is a network namespace. The file system that it lies on is asked nothing
-    /// that it could answer when it likes: it may be one of the stranger's own (FUSE).
+    /// Whether a descriptor, of a stranger's perhaps, is a network namespace. The file system that it lies on is asked
+    /// nothing that it could answer when it likes: it may be one of the stranger's own (FUSE).
     ///
     /// # Errors
     /// [`NetnsError::NotANamespace`]; where `/proc` is not mounted, for every descriptor.
@@ -115,8 +115,8 @@ impl Netns {
         })?
     }
 
-    /// A namespace by its [cookie](Self::cookie), wherever this process can see it: a process is in it, or it is mounted. `id` is what
-    /// it was told by when it was there. `None`: it is gone, or out of reach.
+    /// A namespace by its [cookie](Self::cookie), wherever this process can see it: a process is in it, or it is
+    /// mounted. `id` is what it was told by when it was there. `None`: it is gone, or out of reach.
     pub fn find(id: NetnsId, cookie: u64) -> Option<Self> {
         let name = nsfs_name(id.ino);
         let candidates = visible().filter(|(its, _)| *its == name).filter_map(|(_, path)| Self::open(&path).ok());
@@ -129,8 +129,8 @@ impl Netns {
         visible().filter(move |(name, _)| seen.insert(name.clone())).filter_map(|(_, path)| Self::open(&path).ok())
     }
 
-    /// The user who made the user namespace that this one belongs to, who has every capability in it; root for all that belong to the
-    /// machine's own.
+    /// The user who made the user namespace that this one belongs to, who has every capability in it; root for all that
+    /// belong to the machine's own.
     ///
     /// # Errors
     /// The kernel's, EPERM where that user namespace is out of this process's sight.
@@ -168,8 +168,8 @@ impl Netns {
         })
     }
 
-    /// Undoes [`bind_to`](Self::bind_to), also when it was cut off half way; nothing at `path` is success. The namespace
-    /// goes once nobody else holds it.
+    /// Undoes [`bind_to`](Self::bind_to), also when it was cut off half way; nothing at `path` is success. The
+    /// namespace goes once nobody else holds it.
     ///
     /// # Errors
     /// [`NetnsError::Unbind`]; what is neither a namespace's mount nor an empty file is left alone (EINVAL).
@@ -293,7 +293,7 @@ impl NetnsError {
             | Self::Unbind { cause, .. } => match Errno::from_io_error(cause)? {
                 Errno::PERM | Errno::ACCESS => Some("needs CAP_SYS_ADMIN"),
                 Errno::EXIST => Some("another namespace may be kept there: choose another path, or remove it"),
-                Errno::INVAL => Some("something that is no kept namespace is there: look before you remove it"),
+                Errno::INVAL => Some("something other than a kept namespace is there: look before you remove it"),
                 Errno::NOSPC => Some("raise user.max_net_namespaces, or end what holds namespaces"),
                 _ => None,
             },

@@ -10,8 +10,8 @@ use crate::{IfIndex, LinkError, Netns, sys};
 /// Longer than ARP and neighbour discovery are.
 const LONGEST: usize = 2048;
 
-/// Sends frames of any kind out of a device, and hears the ARP and the neighbour discovery that comes in there and that no XDP program
-/// took.
+/// Sends frames of any kind out of a device, and receives the ARP and the neighbour discovery that come in there and
+/// that no XDP program took.
 #[derive(Debug)]
 pub struct PacketSocket {
     fd: OwnedFd,
@@ -37,7 +37,7 @@ impl PacketSocket {
         Ok(Self { fd })
     }
 
-    /// Sends a whole frame. It goes the way of the stack's own.
+    /// Sends a whole frame, as the kernel's stack sends its own.
     ///
     /// # Errors
     /// The kernel's: ENETDOWN where the device is down.

@@ -24,8 +24,8 @@ pub enum Ipv6Before {
 /// # Errors
 /// [`LinkError::DeviceMissing`]; [`LinkError::Refused`] where `/proc/sys` is read-only.
 pub fn disable_ipv6(device: &DeviceName) -> Result<Ipv6Before, LinkError> {
-    // A name is no path: `DeviceName` has no '/', is not `..`, and not `all`. /proc/sys/net shows the namespace of the
-    // thread that opens it.
+    // A name is not a path: `DeviceName` has no '/', is not `..`, and not `all`. /proc/sys/net shows the namespace of
+    // the thread that opens it.
     let setting: PathBuf = Path::new("/proc/sys/net/ipv6/conf").join(device.as_str()).join("disable_ipv6");
     let refused = |cause| LinkError::refused("switch its IPv6 off", device, cause);
     match fs::read_to_string(&setting) {
@@ -54,8 +54,8 @@ pub struct Quieted {
 }
 
 /// Silences a fresh device of the calling thread's namespace, which is best still down: it sends nothing of its own (no
-/// router solicitation, MLD report or duplicate address detection), and what a stack sends through it looks as on a wire:
-/// see [`Offload::QUIET`](crate::Offload::QUIET).
+/// router solicitation, MLD report or duplicate address detection), and what a stack sends through it looks as on a
+/// wire: see [`Offload::QUIET`](crate::Offload::QUIET).
 ///
 /// # Errors
 /// As its steps; steps done before stay done.

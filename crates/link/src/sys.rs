@@ -19,8 +19,8 @@ pub(crate) fn unshare_network() -> io::Result<()> {
     Ok(unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?)
 }
 
-/// What tells the network namespace of a socket from all others of this boot, also from those that are gone: unlike an inode number it
-/// is never given out again (SO_NETNS_COOKIE, Linux 5.14).
+/// What tells the network namespace of a socket from all others of this boot, also from those that are gone: unlike an
+/// inode number it is never given out again (SO_NETNS_COOKIE, Linux 5.14).
 pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     let (mut cookie, mut length) = (0_u64, size_of::<u64>() as libc::socklen_t);
     // SAFETY: both pointers are to variables of the size that the kernel is told, and it keeps neither.
@@ -101,7 +101,8 @@ pub(crate) fn owner_of_user_namespace(namespace: BorrowedFd<'_>) -> io::Result<u
     Ok(unsafe { ioctl::ioctl(namespace, get) }?)
 }
 
-/// A socket that sends and receives whole frames of one device of the calling thread's namespace. Of what is received, `filter` picks.
+/// A socket that sends and receives whole frames of one device of the calling thread's namespace. Of what is received,
+/// `filter` picks.
 pub(crate) fn packet_socket(index: u32, filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // Of no protocol: it receives nothing before it is bound, and the filter is there by then.
@@ -179,7 +180,8 @@ pub(crate) fn ethtool(socket: BorrowedFd<'_>, device: &DeviceName, command: &mut
     // SAFETY: SIOCETHTOOL reads and updates one `struct ifreq`.
     let update = unsafe { Updater::<SIOCETHTOOL, libc::ifreq>::new(&mut request) };
     // SAFETY: `ifr_data` points to memory borrowed exclusively for the call. How much of it is written follows from the
-    // device and not from the length we ask for, but no more than the buffer: behind it lies a page the kernel faults on.
+    // device and not from the length we ask for, but no more than the buffer: behind it lies a page the kernel faults
+    // on.
     Ok(unsafe { ioctl::ioctl(socket, update) }?)
 }
 

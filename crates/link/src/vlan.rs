@@ -10,12 +10,13 @@ use rustix::io::Errno;
 use crate::{DeviceName, IfIndex, LinkError, Links, Netns};
 
 impl Links {
-    /// Makes a VLAN device (802.1Q) of a card, down, in another namespace: the card's filter lets the VLAN in from the moment that the
-    /// device is there (`register_vlan_dev()`). False: the card has one of this VLAN, wherever it is, or the namespace a device of this
-    /// name.
+    /// Makes a VLAN device (802.1Q) of an interface, down, in another namespace: the interface's filter lets the VLAN
+    /// in from the moment that the device is there (`register_vlan_dev()`). False: the interface has one of this VLAN,
+    /// wherever it is, or the namespace a device of this name.
     ///
     /// # Errors
-    /// [`LinkError::DeviceMissing`], [`LinkError::Refused`]: EOPNOTSUPP where the kernel has no such devices (CONFIG_VLAN_8021Q).
+    /// [`LinkError::DeviceMissing`], [`LinkError::Refused`]: EOPNOTSUPP where the kernel has no such devices
+    /// (CONFIG_VLAN_8021Q).
     pub fn add_vlan(&self, card: IfIndex, id: u16, name: &DeviceName, inside: &Netns) -> Result<bool, LinkError> {
         let mut message = LinkMessage::default();
         message.attributes = vec![

@@ -20,7 +20,7 @@ impl XdpFeatures {
     pub const NDO_XMIT: Self = Self(4);
     /// AF_XDP in zero-copy mode.
     pub const ZERO_COPY: Self = Self(8);
-    /// Programs run on the card.
+    /// Programs run on the NIC itself.
     pub const HARDWARE: Self = Self(16);
     /// Frames of several buffers are received.
     pub const RX_SG: Self = Self(32);

@@ -57,7 +57,7 @@ fn a_vlan_device_is_made_in_another_namespace_and_once() {
                 (Some("vlan"), false, None),
                 "of another namespace"
             );
-            assert!(!links.add_vlan(card, 42, &name("again"), &elsewhere).unwrap(), "the card has one");
+            assert!(!links.add_vlan(card, 42, &name("again"), &elsewhere).unwrap(), "the interface has one");
             assert!(!links.add_vlan(card, 42, &name("here"), &pair.outer.netns).unwrap(), "wherever it is");
             assert!(links.add_vlan(card, 43, &name("here"), &pair.outer.netns).unwrap());
             let here = links.by_name(&name("here")).unwrap();

@@ -42,7 +42,7 @@ fn work_runs_inside_with_the_callers_mounts_and_the_caller_stays_outside() {
         .unwrap();
     assert_eq!(inside, made.identity().unwrap());
     assert_eq!(mounts_inside, mounts());
-    // lo, and where the kernel makes them the tunnels of each namespace; no card.
+    // lo, and where the kernel makes them the tunnels of each namespace; no NIC.
     assert!(devices.iter().any(|device| device.name.as_str() == "lo"));
     assert!(devices.iter().all(|device| !device.up && device.kind.as_deref() != Some("veth")), "{devices:?}");
     assert_eq!(Netns::current().unwrap().identity().unwrap(), before);

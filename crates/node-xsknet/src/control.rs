@@ -40,11 +40,11 @@ struct State {
 
 #[napi]
 impl Control {
-    /// Connects at once, or throws as Node's own calls do: with `code`, `errno`, `syscall` and `address`. Every message
-    /// is told with the descriptors that came beside it; the end is told once, with the error if it was one.
-    #[napi(
-        ts_args_type = "path: string, onMessage: (message: Uint8Array, descriptors: Descriptors | null) => void, onEnd: (error: Error | null) => void"
-    )]
+    /// Connects at once, or throws as Node's own calls do: with `code`, `errno`, `syscall` and `address`. `onMessage`
+    /// gets each message with the descriptors that came beside it; `onEnd` is called once, with the error if it was one.
+    #[napi(ts_args_type = "path: string, \
+                        onMessage: (message: Uint8Array, descriptors: Descriptors | null) => void, \
+                        onEnd: (error: Error | null) => void")]
     pub fn connect(
         env: &Env,
         path: String,
@@ -99,7 +99,8 @@ impl Control {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(libc::EMSGSIZE); // refused for its length, before it got to the kernel
+                // Without an errno it was refused for its length, before it got to the kernel.
+                let errno = error.raw_os_error().unwrap_or(libc::EMSGSIZE);
                 Err(system_error(env, "sendmsg", errno, None))
             }
         }

@@ -81,7 +81,7 @@ pub async fn remove_lab(name: String) -> napi::Result<Vec<String>> {
 impl From<LabError> for Failure {
     fn from(error: LabError) -> Self {
         let (code, details) = match &error {
-            LabError::NameUnfit { name } => ("CONFIGURATION_INVALID", json!({ "name": name })),
+            LabError::NameInvalid { name } => ("CONFIGURATION_INVALID", json!({ "name": name })),
             LabError::Foreign { path, .. } => ("LAB_FOREIGN", json!({ "path": path })),
             LabError::Inhabited { lab, inhabitants } => {
                 let pids: Vec<u32> = inhabitants.iter().map(|who| who.pid).collect();

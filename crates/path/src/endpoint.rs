@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use xsknet_xsk::{
-    Census, Closed, Endpoint, FlushError, Frame, Layout, LentDescriptor, Readiness, RingBroken, TransmitError,
-    Transmitted, Umem, WaitError,
+    Closed, Endpoint, FlushError, Frame, Layout, LentDescriptor, Readiness, RingBroken, TransmitError, Transmitted,
+    Umem, WaitError,
 };
 
 use crate::rings::{ChunkCounts, Pool, Rings};
@@ -136,7 +136,7 @@ impl Rings for Endpoint {
     }
 
     fn chunks(&self, umem: &Umem) -> ChunkCounts {
-        self.census(umem).into()
+        Endpoint::chunks(self, umem).into()
     }
 
     fn close(self, umem: &Umem) -> Closed {
@@ -148,9 +148,9 @@ impl Rings for Endpoint {
     }
 }
 
-impl From<Census> for ChunkCounts {
-    fn from(census: Census) -> Self {
-        let Census { home, held, fill, tx, total } = census;
-        Self { free: home, held, kept: 0, fill, tx, elsewhere: census.elsewhere(), total }
+impl From<xsknet_xsk::ChunkCounts> for ChunkCounts {
+    fn from(counts: xsknet_xsk::ChunkCounts) -> Self {
+        let xsknet_xsk::ChunkCounts { free, held, fill, tx, total } = counts;
+        Self { free, held, kept: 0, fill, tx, elsewhere: counts.elsewhere(), total }
     }
 }

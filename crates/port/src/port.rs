@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use xsknet_bpf::{Datapath, Obtained, PortId, Rates, Rights};
 use xsknet_link::{DeviceName, MacAddr};
-use xsknet_xsk::{BindMode, BindRequest, BusyPoll, Census, Donation, HugePages, Layout, Socket};
+use xsknet_xsk::{BindMode, BindRequest, BusyPoll, ChunkCounts, Donation, HugePages, Layout, Socket};
 
 use crate::error::{CloseError, HandOverError, OpenPortError, StepError};
 use crate::journal::Scope;
@@ -262,9 +262,9 @@ impl Port {
         let (mut held, mut tx, mut broken) = (0, 0, None);
         for socket in &mut self.sockets {
             broken = broken.or(socket.complete().err());
-            let census = socket.census();
-            held += census.outstanding();
-            tx += census.tx;
+            let chunks = socket.chunks();
+            held += chunks.outstanding();
+            tx += chunks.tx;
         }
         if held > 0 || tx > 0 || broken.is_some() {
             return Err(HandOverError { held, tx, broken, port: Box::new(self) });
@@ -282,16 +282,16 @@ impl Port {
         Ok((BrokeredPort { hold, layout, bind }, donations))
     }
 
-    /// Closes the port: nothing is steered to it any more, its pairs are gone, and every frame is at home: the censuses are those of
-    /// its sockets.
+    /// Closes the port: nothing is steered to it any more, and its pairs are gone. Returns the chunk counts of its
+    /// sockets.
     ///
     /// # Errors
     /// What could not be undone stays in the journal, and the next start tries again.
-    pub fn close(self) -> Result<Vec<Census>, CloseError> {
+    pub fn close(self) -> Result<Vec<ChunkCounts>, CloseError> {
         let Self { hold, sockets } = self;
         let closed = hold.close();
-        let censuses = sockets.into_iter().map(Socket::close).collect();
-        closed.map(|()| censuses)
+        let chunks = sockets.into_iter().map(Socket::close).collect();
+        closed.map(|()| chunks)
     }
 }
 

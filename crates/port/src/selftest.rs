@@ -167,7 +167,7 @@ fn probe_leaves(trial: &Trial<'_>, socket: &mut Socket) -> Result<bool, StepErro
         socket.transmit(&mut frames)?;
         socket.flush()?;
         socket.complete()?;
-        Ok(frames.is_empty() && socket.census().tx == 0)
+        Ok(frames.is_empty() && socket.chunks().tx == 0)
     });
     for frame in frames {
         socket.release(frame);

@@ -177,7 +177,7 @@ fn close_at_rest(mut port: Port) {
     wait_until("completion of all frames", 2 * SECOND, || {
         socket.flush().expect("a kick");
         socket.complete().expect("a sound ring");
-        socket.census().tx == 0
+        socket.chunks().tx == 0
     });
     close(port);
 }

@@ -53,7 +53,7 @@ fn a_socket_that_was_handed_over_answers_until_its_port_is_closed(#[case] mode: 
         wait_until("completion of all frames", 2 * SECOND, || {
             socket.flush().expect("a kick");
             socket.complete().expect("a sound ring");
-            socket.census().tx == 0
+            socket.chunks().tx == 0
         });
         let own = socket.counters();
         wait_until("rest", 2 * SECOND, || {
@@ -68,8 +68,8 @@ fn a_socket_that_was_handed_over_answers_until_its_port_is_closed(#[case] mode: 
         close(port(&uplink, 0));
         instance.close().expect("closing undoes everything");
         stage.assert_as_before(&before);
-        let census = socket.close();
-        assert_eq!(census.home, census.total, "{census:?}");
+        let chunks = socket.close();
+        assert_eq!(chunks.free, chunks.total, "{chunks:?}");
     });
 }
 

@@ -144,7 +144,7 @@ fn a_socket_of_the_clients_own_gets_all_frames_of_its_port_and_every_sum_holds()
         wait_until("completion of all frames", 2 * SECOND, || {
             socket.flush().expect("a kick");
             socket.complete().expect("a sound ring");
-            socket.census().tx == 0
+            socket.chunks().tx == 0
         });
         let own = socket.counters();
         wait_until("rest", 2 * SECOND, || {
@@ -162,8 +162,8 @@ fn a_socket_of_the_clients_own_gets_all_frames_of_its_port_and_every_sum_holds()
         instance.close().expect("closing undoes everything");
         stage.assert_as_before(&before);
         assert_eq!(told.try_recv().ok(), None, "closing is no loss");
-        let census = socket.close();
-        assert_eq!(census.home, census.total, "{census:?}");
+        let chunks = socket.close();
+        assert_eq!(chunks.free, chunks.total, "{chunks:?}");
     });
 }
 
@@ -772,7 +772,7 @@ fn frames_that_a_client_sends_as_fast_as_it_can_are_all_accounted_for() {
         wait_until("completion of all frames", 2 * SECOND, || {
             socket.flush().expect("a kick");
             socket.complete().expect("a sound ring");
-            socket.census().tx == 0
+            socket.chunks().tx == 0
         });
         let own = socket.counters();
         assert!(own.completed >= 20_000);

@@ -93,7 +93,7 @@ fn frames_pass_from_one_port_to_the_other_in_the_chunk_that_they_came_in(#[case]
         sender.flush(&mut umem).expect("a kick");
         sender.complete(&mut umem).expect("a ring");
     }
-    assert_eq!(umem.census().held, 0);
+    assert_eq!(umem.chunks().held, 0);
 
     // The first goes, the second receives on, and a third may join by it.
     out.close().expect("closed");

@@ -12,7 +12,7 @@ use crate::responder::{ECHO_PORT, Responder, send_all};
 /// A missing answer is lost after this long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Somebody with a port who asks.
+/// A client with a port that asks.
 #[derive(Debug)]
 pub struct Asker<'a> {
     socket: &'a mut Socket,
@@ -31,7 +31,7 @@ pub struct Asked {
 }
 
 impl<'a> Asker<'a> {
-    /// Somebody with this socket, these addresses and this VLAN. He answers for himself while he waits.
+    /// A client with this socket, these addresses and this VLAN. It answers ARP and ND while it waits.
     pub fn new(socket: &'a mut Socket, mac: MacAddr, vlan: Option<u16>, addresses: &[IpAddr]) -> Self {
         let own = Responder::new(mac.octets(), addresses.iter().copied());
         Self { socket, mac, vlan, own }
@@ -97,8 +97,8 @@ impl<'a> Asker<'a> {
         })
     }
 
-    /// `question` returns the frame, whether it is IPv4, the first byte of the answer's upper layer, and two bytes of it
-    /// that name the question, with their place.
+    /// `question` returns the frame, whether it is IPv4, the first byte of the answer's upper layer, and two bytes of
+    /// it that name the question, with their place.
     fn many(
         &mut self,
         count: u16,

@@ -6,8 +6,9 @@ use xsknet_bpf::{InjectOptions, LiveGenerator};
 use xsknet_link::MacAddr;
 use xsknet_xsk::{BindRequest, HugePages, Layout, QueueId, Request, Socket, SocketError};
 
+use crate::device::device;
 use crate::frames::{Ethernet, numbered};
-use crate::lab::{FAR, Lab, device};
+use crate::lab::{FAR, Lab};
 
 /// Where the number stands: behind Ethernet (14 bytes), IPv4 (20) and UDP (8).
 pub const NUMBER_OFFSET: u32 = 42;
@@ -63,8 +64,8 @@ impl NumberedFrames {
         (header == self.header && payload.len() == PAYLOAD && follows).then_some(number)
     }
 
-    /// Sends the frames from `next` on, as many of `count` as there are free frames and slots for, and returns the number
-    /// to go on with. COMPLETION is drained on the way.
+    /// Sends the frames from `next` on, as many of `count` as there are free frames and slots for, and returns the
+    /// number to go on with. It drains COMPLETION.
     ///
     /// # Errors
     /// What the socket's calls return.
@@ -183,8 +184,8 @@ enum Kind {
 }
 
 impl FarSource {
-    /// As XDP frames, through the far end's `ndo_xdp_xmit`: needs a native program on the card. A call costs some 25 ms
-    /// beside its frames, because the kernel makes and unmakes a page pool.
+    /// As XDP frames, through the far end's `ndo_xdp_xmit`: needs a native program on the near end. A call costs some
+    /// 25 ms beside its frames, because the kernel makes and unmakes a page pool.
     ///
     /// # Panics
     /// Where the kernel takes no generator.
@@ -195,8 +196,9 @@ impl FarSource {
         Self { frames: frames.clone(), kind: Kind::Live(Box::new(generator), target) }
     }
 
-    /// As skbs, through the far end's transmit queue, out of an AF_XDP socket. Not `bpf_clone_redirect`: generic XDP at the
-    /// near end leaves an skb alone that was redirected before (`skb_is_redirected` in `netif_receive_generic_xdp`).
+    /// As skbs, through the far end's transmit queue, out of an AF_XDP socket. Not `bpf_clone_redirect`: generic XDP at
+    /// the near end leaves an skb alone that was redirected before (`skb_is_redirected` in
+    /// `netif_receive_generic_xdp`).
     ///
     /// # Panics
     /// Where the kernel gives no socket.
@@ -204,8 +206,8 @@ impl FarSource {
         Self { frames: frames.clone(), kind: Kind::Socket(Box::new(far_socket(lab)), 0) }
     }
 
-    /// Sends that many, or as many as the far end takes in one go. Only for a thread inside the remote machine: devices are
-    /// resolved where the caller is.
+    /// Sends that many, or as many as the far end takes in one go. Only for a thread inside the remote machine: devices
+    /// are resolved where the caller is.
     ///
     /// # Panics
     /// Where the kernel refuses.

@@ -1,4 +1,4 @@
-//! The lab: two namespaces and a wire between them, standing for a card and a remote host.
+//! The lab: two namespaces and a wire between them, standing for a NIC and a remote host.
 //!
 //! ```text
 //!   remote                                host
@@ -7,13 +7,14 @@
 //! ```
 //!
 //! The far end has no offloads that a wire could not carry: no partial checksums, no segmentation, no VLAN tags in
-//! metadata. The near end is left as a fresh veth is, since a card's settings are the daemon's to change.
+//! metadata. The near end is left as a fresh veth is, since an uplink's settings are the daemon's to change.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use xsknet_link::{DeviceName, End, Ethtool, Links, MacAddr, Netns, VethPair};
+use xsknet_link::{End, Ethtool, Links, MacAddr, Netns, VethPair};
 
+use crate::device::device;
 use crate::lab_error::LabError;
 use crate::machine::Machine;
 
@@ -45,7 +46,7 @@ pub fn port_addresses(n: u8) -> [IpAddr; 2] {
 pub struct Wire {
     /// MTU of both ends, in bytes.
     pub mtu: u32,
-    /// GRO at the far end. A frame can be redirected natively out of the card only while this is on.
+    /// GRO at the far end. A frame can be redirected natively out of the near end only while this is on.
     pub far_gro: bool,
 }
 
@@ -58,7 +59,7 @@ impl Default for Wire {
 /// Two machines and a wire. Nothing of it outlives the process: the namespaces have no name.
 #[derive(Debug)]
 pub struct Lab {
-    /// The machine with the card.
+    /// The machine with the near end of the wire.
     pub host: Machine,
     /// The machine at the wire's far end; its kernel answers and asks.
     pub remote: Machine,
@@ -76,7 +77,7 @@ impl Lab {
         Ok(Self { host, remote, macs })
     }
 
-    /// The card's MAC.
+    /// The near end's MAC.
     pub fn card_mac(&self) -> MacAddr {
         self.macs.card
     }
@@ -109,14 +110,15 @@ pub(crate) fn lay(host: &Netns, remote: &Netns, wire: Wire) -> Result<Macs, LabE
     far_links.set_up(far_end)?;
     let ethtool = Ethtool::in_namespace(remote)?;
     ethtool.set_features(&far, &ethtool.features(&far)?.quiet_offloads())?;
-    // After both ends are up: the card's ndo_xdp_xmit follows a change of GRO only then.
+    // After both ends are up: the near end's ndo_xdp_xmit follows a change of GRO only then.
     ethtool.set_features(&far, &[("rx-gro", wire.far_gro)])?;
     for (links, index, v4, v6) in [(&near_links, near, HOST4, HOST6), (&far_links, far_end, REMOTE4, REMOTE6)] {
         links.add_address(index, v4.into(), 24)?;
         links.add_address(index, v6.into(), 64)?;
     }
     wait_for("carrier on the wire", DEADLINE, || near_links.by_index(near).is_ok_and(|device| device.lower_up))?;
-    // The kernel joins the groups of its addresses a moment later; what comes after would look like somebody's change.
+    // The kernel joins the multicast groups of its addresses a moment later; after the first snapshot that would look
+    // like a change.
     for (links, index, mac, v6) in [(&near_links, near, macs.card, HOST6), (&far_links, far_end, macs.far, REMOTE6)] {
         let groups = [v6, mac.link_local_ipv6()].map(MacAddr::solicited_node);
         wait_for("multicast groups of the lab's addresses", DEADLINE, || {
@@ -128,14 +130,6 @@ pub(crate) fn lay(host: &Netns, remote: &Netns, wire: Wire) -> Result<Macs, LabE
 
 /// How long the kernel may take for what it does by itself.
 const DEADLINE: Duration = Duration::from_secs(5);
-
-/// A name that is known to be good.
-///
-/// # Panics
-/// Where it is not.
-pub fn device(name: &str) -> DeviceName {
-    name.parse().expect("a device name")
-}
 
 /// Waits for a condition.
 ///

@@ -10,9 +10,9 @@ use xsknet_link::{LinkError, NetnsError, OffloadError};
 /// How an operation on a lab failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
-    /// It cannot name a lab.
-    #[error("`{name}` is no name for a lab: 1 to 32 letters, digits, `-` and `_`")]
-    NameUnfit {
+    /// It is not a valid name for a lab.
+    #[error("`{name}` is not a valid name for a lab: 1 to 32 letters, digits, `-` and `_`")]
+    NameInvalid {
         /// What was given.
         name: String,
     },
@@ -24,7 +24,7 @@ pub enum LabError {
         /// What it is.
         found: String,
     },
-    /// Somebody works in the lab. Nothing was touched.
+    /// Processes run in the lab. Nothing was touched.
     #[error("{} in the lab `{lab}`: {}", counted(inhabitants), listed(inhabitants))]
     Inhabited {
         /// The lab's name.
@@ -115,17 +115,21 @@ impl LabError {
             Self::Foreign { .. } => Some("choose another name with `--name`, or look whose it is: `ip netns`".into()),
             Self::Inhabited { inhabitants, .. } => {
                 let pids: Vec<String> = inhabitants.iter().take(TOLD).map(|who| who.pid.to_string()).collect();
-                Some(format!("end them first, for example with `kill {}`; a daemon then puts back what it changed", pids.join(" ")))
+                Some(format!(
+                    "end them first, for example with `kill {}`; a daemon then puts back what it changed",
+                    pids.join(" ")
+                ))
             }
             Self::Hidden { .. } => Some(
-                "run it outside of `ip netns exec`, containers and sandboxes, or with `nsenter --target 1 --mount` in front"
+                "run it outside of `ip netns exec`, containers and sandboxes, or with `nsenter --target 1 --mount` in \
+                 front"
                     .into(),
             ),
             Self::Crowded { .. } => Some("wait for it, or end it".into()),
             Self::Namespace(cause) => cause.hint().map(str::to_owned),
             Self::Link(cause) => cause.hint().map(str::to_owned),
             Self::Offload(cause) => cause.hint().map(str::to_owned),
-            Self::NameUnfit { .. } | Self::Late { .. } | Self::Enter(_) | Self::Io { .. } => None,
+            Self::NameInvalid { .. } | Self::Late { .. } | Self::Enter(_) | Self::Io { .. } => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod asker;
 mod checksum;
+mod device;
 mod frames;
 mod generator;
 mod lab;
@@ -20,9 +21,10 @@ mod tx_metadata;
 
 pub use asker::{Asked, Asker};
 pub use checksum::Checksum;
+pub use device::device;
 pub use frames::{Arp, Ethernet, numbered, solicited_node_group};
 pub use generator::{Arrived, FarSource, Inspector, NUMBER_OFFSET, NumberedFrames, far_socket};
-pub use lab::{CARD, FAR, HOST4, HOST6, Lab, REMOTE4, REMOTE6, Wire, device, port_addresses, wait_until};
+pub use lab::{CARD, FAR, HOST4, HOST6, Lab, REMOTE4, REMOTE6, Wire, port_addresses, wait_until};
 pub use lab_error::{Inhabitant, LabError};
 pub use machine::{Finished, Machine, Running};
 pub use mounts::on_fresh_mounts;

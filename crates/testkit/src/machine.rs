@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use xsknet_link::{Links, Netns};
 
-use crate::lab::device;
+use crate::device::device;
 use crate::lab_error::LabError;
 use crate::responder::ECHO_PORT;
 
@@ -110,8 +110,8 @@ impl Machine {
         Running::new(program, child)
     }
 
-    /// Sends `payload` to a machine's echo port over UDP, from a socket of this machine's kernel, and returns what came back
-    /// within a second.
+    /// Sends `payload` to a machine's echo port over UDP, from a socket of this machine's kernel, and returns what came
+    /// back within a second.
     ///
     /// # Errors
     /// The socket's; `WouldBlock` where nothing came, `InvalidData` where somebody else answered.

@@ -29,7 +29,8 @@ fn own_mounts() -> io::Result<()> {
     // SAFETY: what makes `unshare` unsafe is CLONE_FILES; this flag leaves the descriptor table shared.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    // A copy of somebody's mount would keep alive what he takes down. The latest first, for mounts upon mounts.
+    // A copy of another process's mount would keep alive what that process takes down. The latest first, for mounts
+    // upon mounts.
     let mounts = std::fs::read_to_string("/proc/thread-self/mounts")?;
     let points = mounts.lines().rev().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);

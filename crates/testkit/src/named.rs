@@ -1,8 +1,8 @@
-//! A lab that outlives whoever built it: its machines have names in `/run/netns`, as `ip netns` gives them.
+//! A lab that outlives its builder: its machines have names in `/run/netns`, as `ip netns` gives them.
 //!
-//! The namespaces are furnished before they get their names, so whoever is killed meanwhile leaves nothing, or a lab of one
-//! machine, which the next start builds anew. Each bears its lab's mark on its loopback, which nobody can delete: what has
-//! none is somebody else's.
+//! The namespaces are furnished before they get their names, so a builder that is killed meanwhile leaves nothing, or a
+//! lab of one machine, which the next start builds anew. Each bears its lab's mark on its loopback, which nobody can
+//! delete: what has none belongs to somebody else.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,8 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind_recursive, mount_change, unmount};
 use xsknet_link::{Device, Links, Netns, NetnsId};
 
-use crate::lab::{CARD, FAR, HOST4, HOST6, REMOTE4, REMOTE6, Wire, device, lay};
+use crate::device::device;
+use crate::lab::{CARD, FAR, HOST4, HOST6, REMOTE4, REMOTE6, Wire, lay};
 use crate::lab_error::{Inhabitant, LabError};
 use crate::machine::furnish;
 
@@ -41,7 +42,7 @@ impl FromStr for LabName {
         if (1..=32).contains(&name.len()) && name.bytes().all(fits) {
             Ok(Self(name.into()))
         } else {
-            Err(LabError::NameUnfit { name: name.into() })
+            Err(LabError::NameInvalid { name: name.into() })
         }
     }
 }
@@ -56,7 +57,7 @@ impl fmt::Display for LabName {
 #[derive(Debug, Clone)]
 pub struct NamedLab {
     name: LabName,
-    /// Where the machine with the card has its name.
+    /// Where the machine with the interface has its name.
     pub host: PathBuf,
     /// Where the machine at the wire's far end has its name.
     pub remote: PathBuf,
@@ -96,7 +97,8 @@ impl NamedLab {
     /// Sees to it that the lab stands. A whole one is left as it is, remains of one are built anew.
     ///
     /// # Errors
-    /// The kernel's; [`LabError::Foreign`], and [`LabError::Inhabited`] for remains. Nothing is left of what was begun then.
+    /// The kernel's; [`LabError::Foreign`], and [`LabError::Inhabited`] for remains. Nothing is left of what was begun
+    /// then.
     pub fn raise(&self) -> Result<Raised, LabError> {
         let _turn = Turn::take()?;
         let found = self.find()?;
@@ -116,8 +118,8 @@ impl NamedLab {
         Ok(if remains.is_empty() { Raised::Built } else { Raised::Rebuilt })
     }
 
-    /// Removes the lab: its names, and its machines with all that is in them. Returns the names that went: none where there
-    /// was no lab.
+    /// Removes the lab: its names, and its machines with all that is in them. Returns the names that went: none where
+    /// there was no lab.
     ///
     /// # Errors
     /// [`LabError::Inhabited`] and [`LabError::Foreign`], which have changed nothing; the kernel's.
@@ -170,7 +172,7 @@ impl NamedLab {
         Ok(())
     }
 
-    /// Removes what was found, unless somebody works in it.
+    /// Removes what was found, unless a process runs in it.
     fn clear(&self, (host, remote): (Found, Found)) -> Result<Vec<PathBuf>, LabError> {
         let mut inhabitants = BTreeMap::new();
         for found in [&host, &remote] {
@@ -253,7 +255,7 @@ fn enter_names() -> Result<(), LabError> {
     make_folder(Path::new(NAMES))?;
     let shared = || mount_change(NAMES, MountPropagationFlags::SHARED | MountPropagationFlags::REC);
     match shared() {
-        // It is no mount yet.
+        // It is not a mount yet.
         Err(Errno::INVAL) => {}
         shared => return shared.map_err(|errno| failed("share the mounts in")(errno.into())),
     }
@@ -264,11 +266,11 @@ fn enter_names() -> Result<(), LabError> {
 }
 
 /// Undoes [`enter_names`] if it was a lab that did it, and nobody has a name in there. What cannot be undone is as `ip
-/// netns` would have left it, so it is no failure.
+/// netns` would have left it, so it is not a failure.
 fn leave_names() {
     let is_empty = || fs::read_dir(NAMES).is_ok_and(|mut names| names.next().is_none());
     if Path::new(MARKER).exists() && is_empty() {
-        // Not mounted: whoever set the marker was killed before he came to it.
+        // Not mounted: the process that set the marker was killed before it mounted.
         let left = matches!(unmount(NAMES, UnmountFlags::NOFOLLOW), Ok(()) | Err(Errno::INVAL));
         if left {
             let _ = fs::remove_dir(NAMES);
@@ -322,7 +324,7 @@ mod tests {
             assert!(good.parse::<LabName>().is_ok(), "{good}");
         }
         for bad in ["", ".", "..", "a/b", "a b", "a:b", "ä", "a\0", &"x".repeat(33)] {
-            assert!(matches!(bad.parse::<LabName>(), Err(LabError::NameUnfit { name }) if name == bad), "{bad}");
+            assert!(matches!(bad.parse::<LabName>(), Err(LabError::NameInvalid { name }) if name == bad), "{bad}");
         }
     }
 }

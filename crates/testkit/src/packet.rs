@@ -1,7 +1,7 @@
 //! A packet socket (AF_PACKET): frames of one namespace's devices, past its kernel's stack.
 //!
-//! A sender may give a frame metadata that a device applies to it later: a checksum to fill in, segments to cut. A capture shows
-//! each frame with its metadata applied, as a card would put it on a wire.
+//! A sender may give a frame metadata that a device applies to it later: a checksum to fill in, segments to cut. A
+//! capture shows each frame with its metadata applied, as a NIC would put it on a wire.
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
@@ -265,7 +265,7 @@ impl Auxiliary {
     }
 }
 
-/// The frame after a card has done what its metadata asks for.
+/// The frame after a NIC has done what its metadata asks for.
 fn on_the_wire(frame: &[u8], metadata: Offloaded, tag: Option<(u16, u16)>) -> Vec<u8> {
     let mut bytes = frame.to_vec();
     if let Some((start, field)) = metadata.checksum {

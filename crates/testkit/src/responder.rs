@@ -183,7 +183,7 @@ impl Responder {
         Ok(())
     }
 
-    /// Answers on a socket until told to stop, and then until what was queued has left; every frame goes home.
+    /// Answers on a socket until told to stop, and then until what was queued has left; every frame is freed.
     ///
     /// # Errors
     /// What the socket's calls return.

@@ -15,13 +15,13 @@ pub struct Snapshot {
     /// Ids of BPF objects. Others of the machine come and go too, and nobody can make them go: only what stays behind
     /// counts.
     objects: BTreeSet<(&'static str, u32)>,
-    /// Somebody else's instances are there too.
+    /// Instances of others are there too.
     crowded: bool,
 }
 
 impl Snapshot {
-    /// Looks at the namespace (devices, addresses, offloads, filters), at what lies and is mounted in `folders`, and at the ids
-    /// of all BPF objects of the machine.
+    /// Looks at the namespace (devices, addresses, offloads, filters), at what lies and is mounted in `folders`, and at
+    /// the ids of all BPF objects of the machine.
     ///
     /// # Panics
     /// Where the kernel does not tell.
@@ -41,8 +41,8 @@ impl Snapshot {
         Self { devices, files, objects, crowded: false }
     }
 
-    /// The same for those who share the machine: what bears the names of others' instances does not count, and while there
-    /// are any, neither does what belongs to all instances, nor do BPF objects, whose owner nobody knows.
+    /// The same for those who share the machine: what bears the names of others' instances does not count, and while
+    /// there are any, neither does what belongs to all instances, nor do BPF objects, whose owner nobody knows.
     #[must_use]
     pub fn beside_others(mut self, own: &str) -> Self {
         let is_others = |line: &String| instance_in(line).is_some_and(|name| !name.starts_with(own));
@@ -51,8 +51,8 @@ impl Snapshot {
         self
     }
 
-    /// Waits until the machine looks like this again; BPF objects vanish a grace period after their last user. Those that
-    /// others make meanwhile do not count.
+    /// Waits until the machine looks like this again; BPF objects vanish a grace period after their last user. Those
+    /// that others make meanwhile do not count.
     ///
     /// # Errors
     /// What came (`+`) and what went (`-`), where it does not within `deadline`.
@@ -87,7 +87,8 @@ impl Snapshot {
     }
 }
 
-/// The instance whose name a path bears, in `/run/xsknet` and in bpffs alike. Names with a dot in front are no instance's.
+/// The instance whose name a path bears, in `/run/xsknet` and in bpffs alike. Names with a dot in front are no
+/// instance's.
 fn instance_in(line: &str) -> Option<&str> {
     let (_, path) = line.split_once("/xsknet/")?;
     path.split(['/', ' ']).next().filter(|name| !name.starts_with('.'))

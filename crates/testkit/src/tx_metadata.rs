@@ -1,5 +1,5 @@
-//! An AF_XDP socket in copy mode whose frames ask the device for a checksum (`XDP_TXMD_FLAGS_CHECKSUM`, since Linux 6.8). It only
-//! sends, each frame from a chunk of its own, so that it needs no completions.
+//! An AF_XDP socket in copy mode whose frames ask the device for a checksum (`XDP_TXMD_FLAGS_CHECKSUM`, since Linux
+//! 6.8). It only sends, each frame from a chunk of its own, so that it needs no completions.
 
 use std::io;
 use std::mem::{MaybeUninit, size_of, size_of_val};
@@ -159,7 +159,8 @@ impl MetadataSender {
         Ok(Self { fd, umem, ring, producer: at(offsets.producer), descriptors: at(offsets.desc), next: 0 })
     }
 
-    /// Sends a frame whose checksum over all from `start` on the device is to write to `field`. False: its chunks are used up.
+    /// Sends a frame whose checksum over all from `start` on the device is to write to `field`. False: its chunks are
+    /// used up.
     ///
     /// # Errors
     /// The kernel's.

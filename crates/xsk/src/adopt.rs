@@ -1,4 +1,4 @@
-//! The way from a [`Donation`] to a socket: each claim is checked before anything is believed.
+//! From a [`Donation`] to a socket: each claim is checked before it is relied on.
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,7 +25,7 @@ pub(crate) fn adopt(donation: &Donation) -> Result<(MappedRings, Umem), AdoptErr
     check_domain(donation.xsk.as_fd())?;
     check_mode(donation.xsk.as_fd(), donation.bind)?;
     let mut umem = map_umem(donation.umem.as_fd(), donation.layout)?;
-    let rings = adopt_rings(donation.xsk.as_fd(), &donation.layout, &donation.in_fill, Tag::HOME, &mut umem)?;
+    let rings = adopt_rings(donation.xsk.as_fd(), &donation.layout, &donation.in_fill, Tag::FREE, &mut umem)?;
     Ok((rings, umem))
 }
 

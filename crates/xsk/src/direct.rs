@@ -1,8 +1,8 @@
 //! Making a socket without xsk-rs, for a process that has CAP_NET_RAW and nothing else.
 //!
-//! xsk-rs maps the UMEM as anonymous memory. Whoever adopts a socket needs a file of that memory, and an anonymous one's can be
-//! opened through /proc/self/map_files alone, which takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN. So where that is refused, the
-//! memory is a memfd from the first, and the few calls that libxdp would make are made here.
+//! xsk-rs maps the UMEM as anonymous memory. The one that adopts a socket needs a file of that memory, and an anonymous
+//! one's can be opened through /proc/self/map_files alone, which takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN. So
+//! where that is refused, the memory is a memfd from the start, and the few calls that libxdp would make are made here.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,9 +13,11 @@ use rustix::net::sockopt::set_xdp_umem_reg;
 use rustix::net::xdp::{SocketAddrXdp, SocketAddrXdpFlags, XdpUmemReg, XdpUmemRegFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
-use crate::create::{Attempt, CreateError, Opened, Request, bind_modes, set_ring_sizes};
+use crate::bind::{Opened, bind_modes, set_ring_sizes};
+use crate::create_error::CreateError;
 use crate::donation::BindMode;
 use crate::mapping::Mapping;
+use crate::request::{Attempt, Request};
 
 /// Whether this process can open its own anonymous memory as a file.
 pub(crate) fn is_needed() -> bool {

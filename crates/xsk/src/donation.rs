@@ -5,7 +5,6 @@ use crate::counters::SocketCounters;
 use crate::layout::Layout;
 use crate::ledger::MAX_ENDPOINTS;
 use crate::ring::{MapRingError, RingBroken, RingName};
-use crate::socket::Socket;
 use crate::umem::ReservedChunks;
 
 /// How frames get from the driver into the UMEM.
@@ -28,7 +27,7 @@ impl fmt::Display for BindMode {
     }
 }
 
-/// A bound socket on its way to a new owner, in another process perhaps: two descriptors, and what they cannot tell.
+/// A bound socket on its way to a new owner, perhaps in another process: two descriptors, and what they do not show.
 #[derive(Debug)]
 pub struct Donation {
     /// The XSK. It must be bound: an unbound one could be bound to any device of its network namespace.
@@ -41,11 +40,12 @@ pub struct Donation {
     pub in_fill: Vec<u32>,
     /// The mode that the kernel granted.
     pub bind: BindMode,
-    /// What has been counted so far. The new owner counts on from here, so that the sums with the kernel's counters go on holding.
+    /// What has been counted so far. The new owner continues from here, so that the sums with the kernel's counters
+    /// still hold.
     pub counters: SocketCounters,
 }
 
-/// A bound socket that shares the UMEM of another one, on its way to who has that.
+/// A bound socket that shares the UMEM of another one, on its way to the owner of that UMEM.
 #[derive(Debug)]
 pub struct EndpointDonation {
     /// The XSK, bound with `XDP_SHARED_UMEM`.
@@ -60,13 +60,13 @@ pub struct EndpointDonation {
     pub counters: SocketCounters,
 }
 
-/// A donation was not what it said.
+/// A donation is not what it claims to be.
 #[derive(Debug, thiserror::Error)]
 pub enum AdoptError {
-    /// The descriptor of the XSK is none.
-    #[error("adopting a socket: the descriptor given as XSK is no AF_XDP socket")]
+    /// The descriptor given as XSK is not one.
+    #[error("adopting a socket: the descriptor given as XSK is not an AF_XDP socket")]
     NotXsk {
-        /// What the kernel answered to the question, if it refused it: ENOTSOCK for a file.
+        /// What the kernel returned, if it refused the call: ENOTSOCK for a file.
         #[source]
         cause: Option<io::Error>,
     },
@@ -79,7 +79,7 @@ pub enum AdoptError {
         #[source]
         cause: io::Error,
     },
-    /// Kernel and donor differ about the mode.
+    /// The kernel and the donor disagree about the mode.
     #[error("adopting a socket: it was announced in {told}, but it is bound in {bound}")]
     BindModeDisagrees {
         /// What the donation says.
@@ -116,13 +116,13 @@ pub enum AdoptError {
     /// A ring's indices cannot belong to one ring.
     #[error("adopting a socket found a broken ring")]
     RingBroken(#[from] RingBroken),
-    /// The socket is said to share another UMEM than the one that it was to join, or one of another shape.
+    /// The socket shares another UMEM than the one it was to join, or one of another shape.
     #[error("adopting a socket: it shares another UMEM, or its UMEM has another shape")]
     OtherUmem,
     /// Too many sockets share the UMEM.
     #[error("adopting a socket: {MAX_ENDPOINTS} sockets share its UMEM already")]
     TooManySockets,
-    /// TX or COMPLETION holds entries, whose chunks nobody announced.
+    /// TX or COMPLETION holds entries, whose chunks the donation does not name.
     #[error("adopting a socket: its {ring} ring still holds {entries} entries; a donor drains it first")]
     NotIdle {
         /// The ring.
@@ -131,7 +131,7 @@ pub enum AdoptError {
         entries: u32,
     },
     /// The donation names a chunk twice, or one that the layout does not have.
-    #[error("adopting a socket: chunk {chunk} is named twice as lent to FILL, or is none of the {frames} chunks")]
+    #[error("adopting a socket: chunk {chunk} is named twice as lent to FILL, or is not one of the {frames} chunks")]
     FillChunk {
         /// The chunk named.
         chunk: u32,
@@ -140,7 +140,8 @@ pub enum AdoptError {
     },
     /// FILL holds an address that is not the start of a chunk that the donation names, or holds it twice.
     #[error(
-        "adopting a socket: its FILL ring holds address {address:#x}, which is none of the {told} chunks announced, or comes twice"
+        "adopting a socket: its FILL ring holds address {address:#x}, which is not one of the {told} chunks \
+         announced, or comes twice"
     )]
     FillDisagrees {
         /// The address found.
@@ -148,21 +149,4 @@ pub enum AdoptError {
         /// Chunks that the donation names.
         told: usize,
     },
-}
-
-/// A socket in use cannot be given away.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "donating a socket: {held} frames are held and {tx} have not been completed; release the ones, flush and complete the others"
-)]
-pub struct DonateError {
-    /// Frames that the caller holds.
-    pub held: u32,
-    /// Frames sent and not completed.
-    pub tx: u32,
-    /// COMPLETION could not be drained.
-    #[source]
-    pub broken: Option<RingBroken>,
-    /// The socket, as it was.
-    pub socket: Box<Socket>,
 }

@@ -13,18 +13,18 @@ use crate::counters::{KernelStatistics, SocketCounters};
 use crate::donation::{AdoptError, BindMode, EndpointDonation};
 use crate::frame::{Frame, FrameTooLong};
 use crate::layout::Layout;
-use crate::ledger::{Census, EndpointId, Tag};
+use crate::ledger::{ChunkCounts, EndpointId, Tag};
 use crate::lent::LentDescriptor;
 use crate::refusal::DescriptorRefused;
 use crate::ring::{RingBroken, RingLevel};
 use crate::rings::{Lengths, TransmitError, Transmitted, TxBatch};
 use crate::umem::{ReservedChunks, Umem};
 
-/// Kicks in a row that may move nothing before [`Endpoint::flush`] leaves the rest for later.
+/// The most kicks in a row that move nothing before [`Endpoint::flush`] leaves the rest for later.
 const FRUITLESS_KICKS: u32 = 16;
 
-/// An AF_XDP socket and its four rings, without the UMEM: several can share one, which is passed to each call. Frames that one of them
-/// received can be sent by any other, and no byte moves.
+/// An AF_XDP socket and its four rings, without the UMEM: several can share one, which is passed to each call. Frames
+/// that one of them received can be sent by any other, and no byte is copied.
 ///
 /// [`Socket`](crate::Socket) is one together with a UMEM of its own.
 #[derive(Debug)]
@@ -33,12 +33,12 @@ pub struct Endpoint {
     xsk: OwnedFd,
     layout: Layout,
     bind: BindMode,
-    /// The last sleep ended with frames, so that the device was there.
+    /// The last sleep ended with frames, so the device was there.
     woken_by_frames: bool,
 }
 
-/// What is left in a UMEM of a socket that was closed: the chunks that the kernel may still use for as long as another descriptor of the
-/// socket is open anywhere.
+/// What is left in a UMEM of a socket that was closed: the chunks that the kernel may still use for as long as another
+/// descriptor of the socket is open anywhere.
 #[must_use = "the chunks are lost until `reclaim`"]
 #[derive(Debug)]
 pub struct Closed {
@@ -54,7 +54,8 @@ impl Endpoint {
     /// Takes over a bound socket that shares `umem`. Needs no capability.
     ///
     /// # Errors
-    /// [`AdoptError`] says which claim of the donation does not hold; the chunks come back. Its descriptor is closed then.
+    /// [`AdoptError`] says which claim of the donation does not hold; the chunks come back. Its descriptor is closed
+    /// then.
     pub fn join(donation: EndpointDonation, umem: &mut Umem) -> Result<Self, (AdoptError, ReservedChunks)> {
         match join(&donation, umem) {
             Ok(mut rings) => {
@@ -74,7 +75,8 @@ impl Endpoint {
         (self.xsk, self.rings.id)
     }
 
-    /// Whether packets may take several frames: the socket was bound with `XDP_USE_SG`. They may not unless this is called.
+    /// Whether packets may take several frames: the socket was bound with `XDP_USE_SG`. They may not unless this is
+    /// called.
     pub fn set_multi_buffer(&mut self, multi_buffer: bool) {
         self.rings.multi_buffer = multi_buffer;
     }
@@ -85,9 +87,10 @@ impl Endpoint {
         self.rings.multi_buffer
     }
 
-    /// Says what the device takes: packets of up to so many bytes behind the Ethernet header and one VLAN tag. What
+    /// Sets what the device accepts: packets of up to this many bytes behind the Ethernet header and one VLAN tag. What
     /// [`Endpoint::transmit_lent`] is given and is longer, or shorter than the header, is refused and counted
-    /// ([`SocketCounters::refused_lengths`]). The kernel would complete such a packet like any other, and drop it at the pair.
+    /// ([`SocketCounters::refused_lengths`]). The kernel would complete such a packet like any other, and drop it at
+    /// the pair.
     pub fn set_mtu(&mut self, mtu: u32) {
         self.rings.lengths = Lengths::of_mtu(mtu);
     }
@@ -112,10 +115,12 @@ impl Endpoint {
         Ok(received)
     }
 
-    /// Writes down received frames in `table`, as many as there is room for, and whole packets only: the caller has them by address, until
-    /// [`Endpoint::transmit_lent`] or [`Endpoint::recycle`]. Lends free chunks to FILL in their stead. Says how many.
+    /// Writes down received frames in `table`, as many as there is room for, and whole packets only: the caller has
+    /// them by address, until [`Endpoint::transmit_lent`] or [`Endpoint::recycle`]. Lends free chunks to FILL in their
+    /// stead. Says how many.
     ///
-    /// With multi-buffer, have room for [`MAX_PARTS_RECEIVED`](crate::MAX_PARTS_RECEIVED), or a long packet may never come.
+    /// With multi-buffer, have room for [`MAX_PARTS_RECEIVED`](crate::MAX_PARTS_RECEIVED), or a long packet may never
+    /// come.
     ///
     /// # Errors
     /// [`RingBroken`] if RX is, or FILL is and nothing was received.
@@ -151,9 +156,9 @@ impl Endpoint {
         self.rings.transmit(umem, frames)
     }
 
-    /// Puts frames that were lent by address into TX, from the front of `table` and in their order, as many as there are slots; the others
-    /// move to the front. A packet is sent whole or not at all. What cannot be sent is counted
-    /// ([`SocketCounters::refused_tx`]), and what of it was lent goes home: nothing of it stays with the caller.
+    /// Puts frames that were lent by address into TX, from the front of `table` and in their order, as many as there
+    /// are slots; the others move to the front. A packet is sent whole or not at all. What cannot be sent is counted
+    /// ([`SocketCounters::refused_tx`]), and its lent chunks are freed: the caller keeps none of them.
     ///
     /// # Errors
     /// [`RingBroken`] if TX is; nothing was touched.
@@ -230,7 +235,7 @@ impl Endpoint {
         if !mem::take(&mut self.woken_by_frames) && self.device() == DeviceState::Gone {
             return Ok(Readiness::DeviceGone);
         }
-        // A time too long for the kernel's clock is no limit.
+        // A time too long for the kernel's clock means no limit.
         let timeout = Timespec::try_from(timeout).ok();
         let mut fds = [PollFd::new(&self.xsk, PollFlags::IN)];
         match poll(&mut fds, timeout.as_ref()) {
@@ -250,8 +255,8 @@ impl Endpoint {
 
     /// How many chunks each owner has: those for reception and sending of this socket alone.
     #[must_use]
-    pub fn census(&self, umem: &Umem) -> Census {
-        umem.ledger().census(Some(self.rings.id))
+    pub fn chunks(&self, umem: &Umem) -> ChunkCounts {
+        umem.ledger().chunks(Some(self.rings.id))
     }
 
     /// Chunks lent to sending.
@@ -305,13 +310,13 @@ impl Endpoint {
     fn wake_fill(&mut self) {
         if self.rings.fill.needs_wakeup() {
             self.rings.counters.fill_kicks += 1;
-            // Whatever it answers, the next receive asks again, and `wait` reports a device that has gone.
+            // The answer does not matter: the next receive asks again, and `wait` reports a device that has gone.
             let _ = self.device();
         }
     }
 
-    /// Asks how the device is: ENETDOWN while it is down, ENXIO once it is deleted (`__xsk_recvmsg`). A system call, which also tells the
-    /// driver to look at FILL if it sleeps.
+    /// Asks for the state of the device: ENETDOWN while it is down, ENXIO once it is deleted (`__xsk_recvmsg`). A
+    /// system call, which also tells the driver to look at FILL if it sleeps.
     #[must_use]
     pub fn device(&self) -> DeviceState {
         match recv(&self.xsk, &mut [0_u8; 0], RecvFlags::DONTWAIT) {
@@ -330,8 +335,8 @@ impl AsFd for Endpoint {
 }
 
 impl Umem {
-    /// Frees the chunks of a socket that was closed. Call it when no descriptor of the socket is open any more, in no process: until then
-    /// the kernel writes what it receives into those of them that were in FILL.
+    /// Frees the chunks of a socket that was closed. Call it when no descriptor of the socket is open any more, in no
+    /// process: until then the kernel writes what it receives into those of them that were in FILL.
     ///
     /// # Panics
     /// If the socket was on another UMEM.
@@ -359,7 +364,7 @@ pub fn kernel_statistics(xsk: impl AsFd) -> io::Result<KernelStatistics> {
     })
 }
 
-/// How the device is that a socket is bound to.
+/// The state of the device that a socket is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceState {
     /// Up, as far as the kernel says.
@@ -370,7 +375,7 @@ pub enum DeviceState {
     Gone,
 }
 
-/// Why [`Socket::wait`] came back.
+/// Why [`Socket::wait`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// RX holds frames.
@@ -446,7 +451,7 @@ pub enum WaitError {
     },
 }
 
-/// Any of the ways in which using a socket fails, for those who do all of it.
+/// Any of the ways in which using a socket fails, for callers that do all of it.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// A ring is broken.

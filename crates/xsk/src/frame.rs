@@ -40,10 +40,11 @@ impl Frame {
         usize::from(self.capacity)
     }
 
-    /// Makes the frame `len` bytes long. Bytes that come into view are those that the chunk last held.
+    /// Makes the frame `len` bytes long. Bytes that are added are those that the chunk last held.
     ///
     /// # Errors
-    /// [`FrameTooLong`] beyond the capacity; the frame keeps its length. No frame longer than its chunk exists, so none can be sent.
+    /// [`FrameTooLong`] beyond the capacity; the frame keeps its length. No frame longer than its chunk exists, so none
+    /// can be sent.
     pub fn set_len(&mut self, len: usize) -> Result<(), FrameTooLong> {
         let capacity = self.capacity();
         match u16::try_from(len) {
@@ -84,7 +85,7 @@ impl Frame {
     }
 }
 
-/// A length was asked of a frame that its chunk cannot hold.
+/// A frame was to be longer than its chunk can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a frame of {len} bytes does not fit its chunk, which holds {capacity}")]
 pub struct FrameTooLong {

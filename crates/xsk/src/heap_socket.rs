@@ -7,7 +7,7 @@ use crate::counters::SocketCounters;
 use crate::endpoint::Closed;
 use crate::frame::Frame;
 use crate::layout::Layout;
-use crate::ledger::{Census, Tag};
+use crate::ledger::{ChunkCounts, Tag};
 use crate::lent::LentDescriptor;
 use crate::ring::heap::HeapRing;
 use crate::ring::{Address, Consumer, Descriptor, Producer, RingBroken, RingMemory, RingName, XDP_PKT_CONTD};
@@ -172,10 +172,10 @@ impl HeapSocket {
         umem.ledger().count(Tag::tx(self.rings.id))
     }
 
-    /// [`Endpoint::census`](crate::Endpoint::census).
+    /// [`Endpoint::chunks`](crate::Endpoint::chunks).
     #[must_use]
-    pub fn census(&self, umem: &Umem) -> Census {
-        umem.ledger().census(Some(self.rings.id))
+    pub fn chunks(&self, umem: &Umem) -> ChunkCounts {
+        umem.ledger().chunks(Some(self.rings.id))
     }
 
     /// [`Endpoint::counters`](crate::Endpoint::counters).

@@ -1,7 +1,8 @@
 use crate::lent::MAX_PARTS_SENT;
 use crate::ring::RingName;
 
-/// What the kernel keeps in front of every received frame for XDP programs: `XDP_PACKET_HEADROOM` of `linux/bpf.h`, in bytes.
+/// What the kernel keeps in front of every received frame for XDP programs: `XDP_PACKET_HEADROOM` of `linux/bpf.h`, in
+/// bytes.
 pub const XDP_PACKET_HEADROOM: u32 = 256;
 
 /// The most chunks of a UMEM: 4 GiB at 4096 bytes each.
@@ -9,7 +10,8 @@ const MAX_FRAMES: u32 = 1 << 20;
 /// The most slots of a ring.
 const MAX_RING: u32 = 1 << 16;
 
-/// The shape of a UMEM and of a socket's four rings. Both sides of a hand-over must agree on it: the kernel does not tell.
+/// The shape of a UMEM and of a socket's four rings. Both sides of a hand-over must agree on it: the kernel
+/// does not report it.
 ///
 /// A value of this type is valid; [`Layout::builder`] makes one.
 ///
@@ -104,14 +106,15 @@ impl LayoutBuilder {
         self.rx(slots).tx(slots).fill(slots).completion(slots)
     }
 
-    /// The most chunks that reception may hold (in FILL, in the driver or unread in RX). Unless set: the FILL ring's slots, but at most
-    /// half of the chunks, so that sending always finds some.
+    /// The most chunks that reception may hold (in FILL, in the driver or unread in RX). Unless set: the FILL ring's
+    /// slots, but at most half of the chunks, so that sending always finds some.
     pub fn fill_target(mut self, chunks: u32) -> Self {
         self.fill_target = Some(chunks);
         self
     }
 
-    /// Whether a frame may take several chunks (`XDP_USE_SG`), up to [`MAX_PARTS_SENT`]: not unless set. Since Linux 6.6.
+    /// Whether a frame may take several chunks (`XDP_USE_SG`), up to [`MAX_PARTS_SENT`]: not unless set. Since Linux
+    /// 6.6.
     #[doc(alias = "XDP_USE_SG")]
     pub fn multi_buffer(mut self, several: bool) -> Self {
         self.multi_buffer = several;
@@ -128,7 +131,7 @@ impl LayoutBuilder {
     /// Checks the settings.
     ///
     /// # Errors
-    /// The first setting that cannot be, with its numbers.
+    /// The first setting that is not valid, with its numbers.
     pub fn build(self) -> Result<Layout, LayoutError> {
         if self.frame_size != 2048 && self.frame_size != 4096 {
             return Err(LayoutError::FrameSize { frame_size: self.frame_size });
@@ -206,8 +209,8 @@ impl Layout {
         XDP_PACKET_HEADROOM + self.0.headroom
     }
 
-    /// The longest frame, in bytes, Ethernet header and VLAN tags included. What is sent starts where the kernel lets received frames
-    /// start, so that both have one capacity and room in front.
+    /// The longest frame, in bytes, Ethernet header and VLAN tags included. What is sent starts where the kernel lets
+    /// received frames start, so that both have one capacity and room in front.
     #[must_use]
     pub fn frame_capacity(&self) -> u32 {
         self.0.frame_size - self.frame_offset()
@@ -225,7 +228,8 @@ impl Layout {
         Self(LayoutBuilder { multi_buffer: several, ..self.0 })
     }
 
-    /// The same UMEM with the rings of another layout, and the share of reception that goes with them: for a socket that shares the UMEM.
+    /// The same UMEM with the rings of another layout, and the share of reception that goes with them: for a socket
+    /// that shares the UMEM.
     #[must_use]
     pub fn with_rings_of(self, rings: &Self) -> Self {
         let LayoutBuilder { rx, tx, fill, completion, fill_target, .. } = rings.0;
@@ -269,7 +273,7 @@ impl Layout {
     }
 }
 
-/// A [`Layout`] that cannot be.
+/// A [`Layout`] that is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// A chunk has another size than those that every kernel takes.
@@ -286,7 +290,8 @@ pub enum LayoutError {
     },
     /// The headroom leaves nothing for a frame.
     #[error(
-        "a headroom of {headroom} bytes leaves no room for a frame in a chunk of {frame_size} bytes, of which the kernel keeps {XDP_PACKET_HEADROOM}"
+        "a headroom of {headroom} bytes leaves no room for a frame in a chunk of {frame_size} bytes, of \
+         which the kernel keeps {XDP_PACKET_HEADROOM}"
     )]
     Headroom {
         /// Bytes asked for.

@@ -9,10 +9,10 @@ pub const MAX_ENDPOINTS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// Free, to be allocated or lent to FILL.
-    Home,
+    Free,
     /// A [`Frame`](crate::Frame) of the user.
     Held,
-    /// The user too, who knows it by its address alone.
+    /// Lent to the user, who knows it by its address alone.
     Lent,
     /// Reception of a socket: in FILL, in the driver, or unread in RX.
     Fill(EndpointId),
@@ -20,12 +20,12 @@ pub enum Owner {
     Tx(EndpointId),
 }
 
-/// How many chunks each owner has. The parts add up to the total, but where several sockets share a UMEM: what the others have for
-/// reception and sending is missing then.
+/// How many chunks each owner has. The parts add up to the total, unless several sockets share a UMEM: then what
+/// the others have for reception and sending is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Census {
+pub struct ChunkCounts {
     /// Free chunks.
-    pub home: u32,
+    pub free: u32,
     /// Chunks that the user has, as frames or by address.
     pub held: u32,
     /// Chunks lent to reception: in FILL, in the driver, or unread in RX.
@@ -36,7 +36,7 @@ pub struct Census {
     pub total: u32,
 }
 
-impl Census {
+impl ChunkCounts {
     /// Chunks that the user has.
     #[must_use]
     pub fn outstanding(&self) -> u32 {
@@ -46,7 +46,7 @@ impl Census {
     /// Chunks lent to reception and sending of other sockets of the UMEM.
     #[must_use]
     pub fn elsewhere(&self) -> u32 {
-        self.total.saturating_sub(self.home + self.held + self.fill + self.tx)
+        self.total.saturating_sub(self.free + self.held + self.fill + self.tx)
     }
 }
 
@@ -55,7 +55,7 @@ impl Census {
 pub(crate) struct Tag(u8);
 
 impl Tag {
-    pub(crate) const HOME: Self = Self(0);
+    pub(crate) const FREE: Self = Self(0);
     pub(crate) const HELD: Self = Self(1);
     pub(crate) const LENT: Self = Self(2);
     const FILL: u8 = 0x40;
@@ -72,7 +72,7 @@ impl Tag {
     fn owner(self) -> Owner {
         let endpoint = EndpointId(self.0 & (Self::FILL - 1));
         match self {
-            Self::HOME => Owner::Home,
+            Self::FREE => Owner::Free,
             Self::HELD => Owner::Held,
             Self::LENT => Owner::Lent,
             Self(tag) if tag & Self::FILL != 0 => Owner::Fill(endpoint),
@@ -81,15 +81,14 @@ impl Tag {
     }
 }
 
-/// Who owns each chunk of a UMEM, and the free ones in the order to use them: last in, first out, because the last one is still in a
-/// cache.
+/// Who owns each chunk of a UMEM, and the free ones in the order to use them: last in, first out, because the last one
+/// is still in a cache.
 ///
-/// What a batch does, it does by [`Ledger::hand`] for each chunk and [`Ledger::counted`] once: in between the counts, and they alone, are
-/// behind.
+/// A batch calls [`Ledger::hand`] for each chunk and [`Ledger::counted`] once; in between, only the counts are behind.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     owners: Vec<Tag>,
-    home: Vec<u32>,
+    free: Vec<u32>,
     counts: [u32; 256],
     /// The numbers of sockets in use, a bit each.
     endpoints: u64,
@@ -98,8 +97,8 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn new(chunks: u32) -> Self {
         let mut counts = [0; 256];
-        counts[usize::from(Tag::HOME.0)] = chunks;
-        Self { owners: vec![Tag::HOME; chunks as usize], home: (0..chunks).rev().collect(), counts, endpoints: 0 }
+        counts[usize::from(Tag::FREE.0)] = chunks;
+        Self { owners: vec![Tag::FREE; chunks as usize], free: (0..chunks).rev().collect(), counts, endpoints: 0 }
     }
 
     /// A number for another socket; `None` while there are too many.
@@ -109,7 +108,7 @@ impl Ledger {
         Some(EndpointId(free))
     }
 
-    /// The socket is not taken over after all: what it was to have for reception is `back`'s again.
+    /// The socket is not taken over after all: its chunks for reception return to `back`.
     pub(crate) fn undo_fill(&mut self, back: Tag, endpoint: EndpointId) {
         let chunks: Vec<u32> = self.owned_by(Tag::fill(endpoint)).collect();
         for chunk in chunks {
@@ -122,7 +121,7 @@ impl Ledger {
     /// The socket is gone for the kernel, too: what it had is free again, and so is its number.
     pub(crate) fn strike(&mut self, endpoint: EndpointId) {
         self.reclaim(Tag::tx(endpoint));
-        self.undo_fill(Tag::HOME, endpoint);
+        self.undo_fill(Tag::FREE, endpoint);
     }
 
     /// Gives a free chunk to an owner.
@@ -132,7 +131,8 @@ impl Ledger {
         lent
     }
 
-    /// Passes a chunk on, if `from` owns it; otherwise nothing changes and the answer is who does, or `None` for no chunk of this UMEM.
+    /// Passes a chunk on, if `from` owns it; otherwise nothing changes and the answer is who does, or `None` for no
+    /// chunk of this UMEM.
     pub(crate) fn pass(&mut self, chunk: u32, from: Tag, to: Tag) -> Result<(), Option<Owner>> {
         self.hand(chunk, from, to)?;
         self.counted(1, from, to);
@@ -142,14 +142,14 @@ impl Ledger {
     /// Gives up to `max` free chunks to an owner, tells each, and counts them.
     #[inline]
     pub(crate) fn lend_many(&mut self, max: u32, to: Tag, mut each: impl FnMut(u32)) -> u32 {
-        let left = self.home.len().saturating_sub(max as usize);
-        for &chunk in self.home[left..].iter().rev() {
+        let left = self.free.len().saturating_sub(max as usize);
+        for &chunk in self.free[left..].iter().rev() {
             self.owners[chunk as usize] = to;
             each(chunk);
         }
-        let lent = saturated(self.home.len() - left);
-        self.home.truncate(left);
-        self.counted(lent, Tag::HOME, to);
+        let lent = saturated(self.free.len() - left);
+        self.free.truncate(left);
+        self.counted(lent, Tag::FREE, to);
         lent
     }
 
@@ -160,20 +160,21 @@ impl Ledger {
             Some(owner) if *owner == from => *owner = to,
             other => return Err(other.map(|owner| owner.owner())),
         }
-        if to == Tag::HOME {
-            self.home.push(chunk);
+        if to == Tag::FREE {
+            self.free.push(chunk);
         }
         Ok(())
     }
 
-    /// So many chunks went from one owner to another.
+    /// This number of chunks went from one owner to another.
     #[inline]
     pub(crate) fn counted(&mut self, chunks: u32, from: Tag, to: Tag) {
         self.counts[usize::from(from.0)] -= chunks;
         self.counts[usize::from(to.0)] += chunks;
     }
 
-    /// Makes chunks an endpoint's for reception: what a donor left in FILL. `from` has them. On an error nothing has changed.
+    /// Makes chunks an endpoint's for reception: what a donor left in FILL. `from` has them. On an error nothing has
+    /// changed.
     pub(crate) fn start_in_fill(&mut self, chunks: &[u32], from: Tag, of: EndpointId) -> Result<(), u32> {
         let to = Tag::fill(of);
         for (n, &chunk) in chunks.iter().enumerate() {
@@ -184,19 +185,19 @@ impl Ledger {
                 return Err(chunk);
             }
         }
-        if from == Tag::HOME {
-            self.home.retain(|&chunk| self.owners[chunk as usize] == Tag::HOME);
+        if from == Tag::FREE {
+            self.free.retain(|&chunk| self.owners[chunk as usize] == Tag::FREE);
         }
         self.counted(saturated(chunks.len()), from, to);
         Ok(())
     }
 
-    /// The owner has let go of everything: what it had is free again.
+    /// Frees all chunks of an owner.
     pub(crate) fn reclaim(&mut self, from: Tag) {
         let chunks: Vec<u32> = self.owned_by(from).collect();
         for chunk in chunks {
-            let home = self.pass(chunk, from, Tag::HOME);
-            debug_assert_eq!(home, Ok(()), "it was found there");
+            let freed = self.pass(chunk, from, Tag::FREE);
+            debug_assert_eq!(freed, Ok(()), "it was found there");
         }
     }
 
@@ -210,15 +211,15 @@ impl Ledger {
     }
 
     /// As one of the sockets sees it; `None` as the UMEM does.
-    pub(crate) fn census(&self, of: Option<EndpointId>) -> Census {
+    pub(crate) fn chunks(&self, of: Option<EndpointId>) -> ChunkCounts {
         let sum = |of_each: fn(EndpointId) -> Tag| match of {
             Some(one) => self.count(of_each(one)),
             None => {
                 (0..64).filter(|id| self.endpoints >> id & 1 == 1).map(|id| self.count(of_each(EndpointId(id)))).sum()
             }
         };
-        Census {
-            home: self.count(Tag::HOME),
+        ChunkCounts {
+            free: self.count(Tag::FREE),
             held: self.count(Tag::HELD) + self.count(Tag::LENT),
             fill: sum(Tag::fill),
             tx: sum(Tag::tx),

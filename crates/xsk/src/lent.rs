@@ -1,8 +1,9 @@
-//! Frames that another language has: it knows them by their addresses, and nothing that it writes down is believed.
+//! Frames that another language has: it knows them by their addresses, and what it writes is checked.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A frame that is lent by address, in two words: where it begins, in bytes from the start of the UMEM, and how many bytes it has.
+/// A frame that is lent by address, in two words: where it begins, in bytes from the start of the UMEM, and how many
+/// bytes it has.
 ///
 /// Atomic, because the language can hand its memory to other threads.
 pub type LentDescriptor = [AtomicU32; 2];
@@ -11,11 +12,11 @@ pub type LentDescriptor = [AtomicU32; 2];
 #[doc(alias = "XDP_PKT_CONTD")]
 pub const CONTINUES: u32 = 1 << 31;
 
-/// The address of a descriptor that is none; whoever goes through a table passes over it.
+/// The address of a descriptor that is empty: it is skipped.
 pub const NOWHERE: u32 = u32::MAX;
 
-/// The most descriptors of a packet that is sent: MAX_SKB_FRAGS, which is 17 unless the kernel was configured otherwise, and the linear part
-/// (`xsk_build_skb`).
+/// The most descriptors of a packet that is sent: MAX_SKB_FRAGS, which is 17 unless the kernel was configured
+/// otherwise, and the linear part (`xsk_build_skb`).
 pub const MAX_PARTS_SENT: usize = 18;
 
 /// The most descriptors of a packet that is received: what 64 KiB need in the smallest chunks, and some more.

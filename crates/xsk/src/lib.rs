@@ -1,10 +1,10 @@
 //! AF_XDP sockets: a UMEM, its frames, the four rings, and the adoption of sockets that another process made.
 //!
-//! A [`Socket`] comes from two file descriptors, [`Socket::adopt`], whoever made them. Making them takes CAP_NET_RAW and libxdp, and is
-//! the feature `create`.
+//! A [`Socket`] comes from two file descriptors, [`Socket::adopt`], no matter who made them. Making them takes
+//! CAP_NET_RAW and libxdp, and is the feature `create`.
 //!
-//! A [`Frame`] is the right to one chunk of the UMEM: received or allocated, it is sent or released, and a ledger knows at any time who
-//! owns which chunk. What a ring returns is input: it becomes a frame only if the very chunk was lent.
+//! A [`Frame`] is the right to one chunk of the UMEM: received or allocated, it is sent or released, and a ledger knows
+//! at any time who owns which chunk. What a ring returns is input: it becomes a frame only if the very chunk was lent.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -31,10 +31,16 @@
 #![deny(unsafe_code)]
 
 mod adopt;
+#[cfg(feature = "create")]
+mod bind;
+#[cfg(feature = "create")]
+mod busy_poll;
 mod counters;
 #[cfg(feature = "create")]
 #[expect(unsafe_code, reason = "xsk-rs marks making a socket and touching its memory unsafe")]
 mod create;
+#[cfg(feature = "create")]
+mod create_error;
 #[cfg(feature = "create")]
 mod direct;
 mod donation;
@@ -53,6 +59,8 @@ mod mapping;
 #[expect(unsafe_code, reason = "gives functions the names by which C calls them")]
 mod no_loader;
 mod refusal;
+#[cfg(feature = "create")]
+mod request;
 pub mod ring;
 mod rings;
 #[cfg(feature = "create")]
@@ -65,16 +73,16 @@ mod sys;
 mod umem;
 
 #[cfg(test)]
-mod lending;
-#[cfg(test)]
-mod ownership;
+mod tests;
 
+#[cfg(feature = "create")]
+pub use busy_poll::{BusyPoll, prefer_busy_poll};
 pub use counters::{KernelStatistics, SocketCounters};
 #[cfg(feature = "create")]
-pub use create::{
-    Attempt, BindRequest, BusyPoll, CreateError, Created, HugePages, QueueId, Request, create, prefer_busy_poll,
-};
-pub use donation::{AdoptError, BindMode, DonateError, Donation, EndpointDonation};
+pub use create::{Created, create};
+#[cfg(feature = "create")]
+pub use create_error::CreateError;
+pub use donation::{AdoptError, BindMode, Donation, EndpointDonation};
 pub use endpoint::{
     Closed, DeviceState, Endpoint, FlushError, Readiness, RingLevels, SocketError, WaitError, kernel_statistics,
 };
@@ -82,14 +90,16 @@ pub use frame::{Frame, FrameTooLong};
 #[cfg(feature = "heap")]
 pub use heap_socket::{HeapKernel, HeapSocket};
 pub use layout::{Layout, LayoutBuilder, LayoutError, XDP_PACKET_HEADROOM};
-pub use ledger::{Census, EndpointId, MAX_ENDPOINTS, Owner};
+pub use ledger::{ChunkCounts, EndpointId, MAX_ENDPOINTS, Owner};
 pub use lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, NOWHERE};
 #[cfg(feature = "loopback")]
 pub use loopback::{Loopback, LoopbackError};
 pub use refusal::{DescriptorRefused, Refusals};
+#[cfg(feature = "create")]
+pub use request::{Attempt, BindRequest, HugePages, QueueId, Request};
 pub use ring::{MapRingError, RingBroken, RingLevel, RingName};
 pub use rings::{FrameRefused, TransmitError, Transmitted, TxBatch};
 #[cfg(feature = "create")]
 pub use shared::{SharedRequest, SharedSocket, create_shared};
-pub use socket::Socket;
+pub use socket::{DonateError, Socket};
 pub use umem::{ReservedChunks, Umem, UmemMemory};

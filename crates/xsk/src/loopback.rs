@@ -1,5 +1,5 @@
-//! A socket without a kernel: its rings lie in plain memory, as the kernel lays them out, and a thread plays the kernel's part. For
-//! measuring what the user's side of the rings costs; no release has it.
+//! A socket without a kernel: its rings lie in plain memory, as the kernel lays them out, and a thread plays the
+//! kernel's part. For measuring what the user's side of the rings costs; no release has it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,7 +35,7 @@ pub struct Loopback {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Why there is no such socket.
+/// Why the socket could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum LoopbackError {
     /// A system call failed.
@@ -50,7 +50,8 @@ pub enum LoopbackError {
 }
 
 impl Loopback {
-    /// A socket whose every received frame is `packet`, as fast as chunks come back; what it sends is completed at once. The thread spins.
+    /// A socket on which every received frame is `packet`, as fast as chunks come back; what it sends is completed at
+    /// once. The thread spins.
     ///
     /// # Errors
     /// [`LoopbackError`].
@@ -87,7 +88,7 @@ impl Loopback {
         let thread = thread::Builder::new().name("loopback".to_owned()).spawn(move || {
             while !seen.load(Ordering::Relaxed) {
                 let frames = kernel.turn().expect("both sides of the rings are ours");
-                // The only writer; whoever reads it only wants to know whether to go on.
+                // The only writer; the reader only needs to know whether to go on.
                 told.store(told.load(Ordering::Relaxed) + u64::from(frames), Ordering::Relaxed);
             }
         })?;
@@ -124,7 +125,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    /// Says how many frames it put into RX.
+    /// Returns how many frames it put into RX.
     fn turn(&mut self) -> Result<u32, RingBroken> {
         let mut received = self.rx.reserve(BATCH)?;
         for Address(chunk) in self.fill.take(received.slots())? {

@@ -14,7 +14,8 @@ pub(crate) struct Mapping {
     bytes: usize,
 }
 
-// SAFETY: a mapping belongs to the process, not to a thread; what may be done with its bytes is decided by the types built on it.
+// SAFETY: a mapping belongs to the process, not to a thread; what may be done with its bytes is decided by the types
+// built on it.
 unsafe impl Send for Mapping {}
 // SAFETY: a shared reference only hands out pointers.
 unsafe impl Sync for Mapping {}
@@ -64,14 +65,16 @@ impl Mapping {
         if end > self.bytes || !offset.is_multiple_of(align_of::<T>()) {
             return None;
         }
-        // SAFETY: `offset <= end <= bytes`, so the address stays inside the mapping, which starts on a page and so aligned for any `T`.
+        // SAFETY: `offset <= end <= bytes`, so the address stays inside the mapping, which starts on a page and so
+        // aligned for any `T`.
         Some(unsafe { self.start.add(offset) }.cast())
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: this value made the mapping and is the only one to end it; all that points into it borrows or owns `self`.
+        // SAFETY: this value made the mapping and is the only one to end it; all that points into it borrows or owns
+        // `self`.
         let result = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
         debug_assert!(result.is_ok(), "munmap of a whole mapping: {result:?}");
     }

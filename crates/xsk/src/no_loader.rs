@@ -1,14 +1,14 @@
-//! What libxdp wants for loading BPF programs, refused or left empty, so that it is not linked: libelf and zlib, with which libbpf reads
-//! object files and the kernel's configuration, and libxdp's own programs, which are GPL-2.0.
+//! What libxdp wants for loading BPF programs, refused or left empty, so that it is not linked: libelf and zlib, with
+//! which libbpf reads object files and the kernel's configuration, and libxdp's own programs, which are GPL-2.0.
 //!
-//! No such thing happens here: libxdp makes sockets for us and is told to load nothing, and our programs come from `xsknet-bpf`, which
-//! has a loader of its own. With these in place the linker's `--as-needed` drops libelf.so and libz.so, so that a host needs neither,
-//! and takes no program out of libxdp's archive. Should libbpf come to an object all the same, `elf_version` tells it that no version is
-//! known, and it ends with `LIBBPF_ERRNO__LIBELF`: whatever reads objects asks that first, or begins with `elf_begin` or `elf_memory`,
-//! which give it nothing.
+//! Nothing is loaded here: libxdp makes sockets for us and is told to load nothing, and our programs come from
+//! `xsknet-bpf`, which has a loader of its own. With these in place the linker's `--as-needed` drops libelf.so and
+//! libz.so, so that a host needs neither, and takes no program out of libxdp's archive. Should libbpf come to an object
+//! all the same, `elf_version` tells it that no version is known, and it ends with `LIBBPF_ERRNO__LIBELF`: whatever
+//! reads objects asks that first, or begins with `elf_begin` or `elf_memory`, which give it nothing.
 //!
-//! The declarations follow `libelf.h`, `gelf.h` (elfutils 0.188), `zlib.h` and `libxdp.c`; every handle of theirs is a pointer that is
-//! never looked at.
+//! The declarations follow `libelf.h`, `gelf.h` (elfutils 0.188), `zlib.h` and `libxdp.c`; every handle of theirs is a
+//! pointer that is never looked at.
 
 use std::arch::global_asm;
 use std::ffi::{c_char, c_int, c_uint, c_void};
@@ -16,14 +16,15 @@ use std::ptr;
 
 type Pointer = *mut c_void;
 
-/// Without this a cdylib exports the name, and whatever else the process has of that name takes its place: Node has a zlib.
+/// Without this a cdylib exports the name, and whatever else the process has of that name takes its place: Node has a
+/// zlib.
 macro_rules! hide {
     ($name:ident) => {
         global_asm!(concat!(".hidden ", stringify!($name)));
     };
 }
 
-/// One line a function: its name, what it takes, what it gives and which value of that says no.
+/// One line per function: its name, its arguments, its result, and the value that means refusal.
 macro_rules! refuse {
     ($($name:ident($($argument:ty),*) -> $answer:ty = $no:expr;)*) => {$(
         // SAFETY: libelf and zlib, whose names these are, are not linked beside it; and it does nothing.

@@ -1,4 +1,5 @@
-//! The four rings of a socket: everything of the hot path that needs no system call. The UMEM whose chunks they carry comes with each call.
+//! The four rings of a socket: everything of the hot path that needs no system call. The UMEM whose chunks they carry
+//! comes with each call.
 
 use crate::counters::SocketCounters;
 use crate::frame::Frame;
@@ -26,7 +27,7 @@ pub(crate) struct Rings<A, D> {
     pub(crate) lengths: Lengths,
     pub(crate) counters: SocketCounters,
     pub(crate) last_refusal: Option<DescriptorRefused>,
-    /// Descriptors of a packet that is too long are passed over until its last.
+    /// Descriptors of a packet that is too long are skipped, up to its last one.
     skipping: bool,
     /// Chunks of the batch being written; kept for its memory. The slots themselves cannot tell: others may write them.
     batch: Vec<u32>,
@@ -52,7 +53,8 @@ impl Lengths {
         Self { behind: mtu.saturating_add(TAG) }
     }
 
-    /// Neither shorter than the header nor longer than the device takes: one comparison, since less than a header wraps.
+    /// Neither shorter than the header nor longer than the device takes: one comparison, since less than a header
+    /// wraps.
     #[inline]
     fn fit(self, len: u32) -> bool {
         len.wrapping_sub(HEADER) <= self.behind
@@ -113,7 +115,8 @@ where
         })
     }
 
-    /// Passes the chunks of up to `max` descriptors of RX to an owner, whole packets only, and lends free chunks to FILL in their stead.
+    /// Passes the chunks of up to `max` descriptors of RX to an owner, whole packets only, and lends free chunks to
+    /// FILL in their stead.
     #[inline]
     fn receive_each(
         &mut self,
@@ -123,7 +126,7 @@ where
         mut each: impl FnMut(Arrived),
     ) -> Result<usize, RingBroken> {
         let from = Tag::fill(self.id);
-        let (mut received, mut continued, mut home) = (0, 0, 0);
+        let (mut received, mut continued, mut freed) = (0, 0, 0);
         let mut taking = self.rx.take(max)?;
         while let Some(first) = taking.next() {
             let refused = if first.options == 0 && !self.skipping {
@@ -139,7 +142,7 @@ where
                 umem.refusal_of_options(first)
             } else if self.skipping {
                 self.skipping = first.options != 0;
-                home += u32::from(umem.arrived(first, from, Tag::HOME).is_ok());
+                freed += u32::from(umem.arrived(first, from, Tag::FREE).is_ok());
                 continue;
             } else {
                 let mut parts = [Descriptor::default(); MAX_PARTS_RECEIVED];
@@ -162,8 +165,8 @@ where
                         continued += saturated(taken) - 1;
                         continue;
                     }
-                    Err((refused, went_home)) => {
-                        home += went_home;
+                    Err((refused, chunks)) => {
+                        freed += chunks;
                         refused
                     }
                 }
@@ -173,7 +176,7 @@ where
         }
         drop(taking);
         umem.ledger_mut().counted(received, from, to);
-        umem.ledger_mut().counted(home, from, Tag::HOME);
+        umem.ledger_mut().counted(freed, from, Tag::FREE);
         self.counters.received += u64::from(received);
         self.counters.received_continued += u64::from(continued);
         match self.refill(umem) {
@@ -214,7 +217,7 @@ where
                 }
             }
         }
-        umem.ledger_mut().counted(completed, from, Tag::HOME);
+        umem.ledger_mut().counted(completed, from, Tag::FREE);
         self.counters.completed += u64::from(completed);
         Ok(completed as usize)
     }
@@ -254,15 +257,15 @@ where
         Ok(batch.commit())
     }
 
-    /// Puts frames lent by address into TX, from the front of the table, whole packets only and as many as there are slots. A packet that
-    /// cannot be sent is counted, and what of it was lent goes home.
+    /// Puts frames lent by address into TX, from the front of the table, whole packets only and as many as there are
+    /// slots. A packet that cannot be sent is counted, and what of it was lent is freed.
     pub(crate) fn transmit_lent(
         &mut self,
         umem: &mut Umem,
         table: &[LentDescriptor],
     ) -> Result<Transmitted, RingBroken> {
         let to = Tag::tx(self.id);
-        let (mut sent, mut home, mut refused, mut misfits, mut continued) = (0, 0, 0, 0, 0);
+        let (mut sent, mut freed, mut refused, mut misfits, mut continued) = (0, 0, 0, 0, 0);
         let most = if self.multi_buffer { MAX_PARTS_SENT.min(self.tx.level().size as usize) } else { 1 };
         let mut slots = self.tx.reserve(saturated(table.len()))?;
         let mut rest = table;
@@ -275,7 +278,7 @@ where
                 if umem.departs(address, len, to) {
                     if !self.lengths.fit(len) {
                         misfits += 1;
-                        home += umem.return_to_home(address, to);
+                        freed += umem.free_from(address, to);
                         rest = others;
                         continue;
                     }
@@ -284,7 +287,7 @@ where
                     sent += 1;
                 } else if address != NOWHERE {
                     refused += 1;
-                    home += umem.give_up(address);
+                    freed += umem.give_up(address);
                 }
                 rest = others;
                 continue;
@@ -296,7 +299,7 @@ where
                 // Too many parts, or the last is missing.
                 refused += 1;
                 let (given_up, behind) = pass_over(umem, rest);
-                home += given_up;
+                freed += given_up;
                 rest = behind;
                 continue;
             };
@@ -307,7 +310,7 @@ where
             match packet_departs(umem, parts, to) {
                 Ok(()) if !self.lengths.fit(whole) => {
                     misfits += 1;
-                    home += parts.iter().map(|(address, _)| umem.return_to_home(*address, to)).sum::<u32>();
+                    freed += parts.iter().map(|(address, _)| umem.free_from(*address, to)).sum::<u32>();
                 }
                 Ok(()) => {
                     for &(address, len) in parts {
@@ -321,7 +324,7 @@ where
                 }
                 Err(given_up) => {
                     refused += 1;
-                    home += given_up;
+                    freed += given_up;
                 }
             }
             rest = behind;
@@ -336,7 +339,7 @@ where
         let committed = slots.commit();
         debug_assert_eq!(committed, sent, "what was written is what was lent");
         umem.ledger_mut().counted(sent, Tag::LENT, to);
-        umem.ledger_mut().counted(home, Tag::LENT, Tag::HOME);
+        umem.ledger_mut().counted(freed, Tag::LENT, Tag::FREE);
         self.counters.sent += u64::from(sent);
         self.counters.sent_continued += u64::from(continued);
         self.counters.refused_tx += refused;
@@ -352,7 +355,7 @@ where
     }
 }
 
-/// How far the descriptors of a packet go.
+/// Where the descriptors of a packet end.
 enum End {
     Found,
     /// The ring ends before the packet.
@@ -391,11 +394,11 @@ fn packet_arrived(
     each: &mut impl FnMut(Arrived),
 ) -> Result<(), (DescriptorRefused, u32)> {
     let mut arrived = [Arrived::default(); MAX_PARTS_RECEIVED];
-    let (mut passed, mut home) = (0, 0);
+    let (mut passed, mut freed) = (0, 0);
     for &part in parts {
-        let to = if refused.is_some() { Tag::HOME } else { to };
+        let to = if refused.is_some() { Tag::FREE } else { to };
         match umem.arrived(part, from, to) {
-            Ok(_) if refused.is_some() => home += 1,
+            Ok(_) if refused.is_some() => freed += 1,
             Ok(one) => {
                 arrived[passed] = one;
                 passed += 1;
@@ -408,15 +411,15 @@ fn packet_arrived(
         return Ok(());
     };
     for one in &arrived[..passed] {
-        let back = umem.ledger_mut().hand(one.chunk, to, Tag::HOME);
+        let back = umem.ledger_mut().hand(one.chunk, to, Tag::FREE);
         debug_assert_eq!(back, Ok(()), "it was passed on just now");
-        home += 1;
+        freed += 1;
     }
-    Err((why, home))
+    Err((why, freed))
 }
 
-/// Copies the descriptors of the packet at the front of a table, once: whoever has the table can write it at any time. Says whether the
-/// last was among them, and what comes behind.
+/// Copies the descriptors of the packet at the front of a table, once: everybody who has the table can write it at any
+/// time. Says whether the last was among them, and what comes behind.
 fn whole_packet<'a>(
     table: &'a [LentDescriptor],
     parts: &mut [(u32, u32); MAX_PARTS_SENT],
@@ -435,35 +438,35 @@ fn whole_packet<'a>(
 
 /// Frees what was lent of the packet at the front of a table, and says how many chunks and what comes behind.
 fn pass_over<'a>(umem: &mut Umem, table: &'a [LentDescriptor]) -> (u32, &'a [LentDescriptor]) {
-    let (mut home, mut rest) = (0, table);
+    let (mut freed, mut rest) = (0, table);
     while let [first, others @ ..] = rest {
         let (address, len) = load(first);
-        home += umem.give_up(address);
+        freed += umem.give_up(address);
         rest = others;
         if len & CONTINUES == 0 {
             break;
         }
     }
-    (home, rest)
+    (freed, rest)
 }
 
 /// Passes all chunks of a packet to TX, or frees those that were lent and says how many they are.
 fn packet_departs(umem: &mut Umem, parts: &[(u32, u32)], to: Tag) -> Result<(), u32> {
     let refused = parts.iter().position(|&(address, len)| !umem.departs(address, len & !CONTINUES, to));
     let Some(refused) = refused else { return Ok(()) };
-    let mut home = 0;
+    let mut freed = 0;
     for (n, &(address, _)) in parts.iter().enumerate() {
-        home += if n < refused { umem.return_to_home(address, to) } else { umem.give_up(address) };
+        freed += if n < refused { umem.free_from(address, to) } else { umem.give_up(address) };
     }
-    Err(home)
+    Err(freed)
 }
 
 fn saturated(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// Slots of TX, to be filled with frames. [`TxBatch::commit`] shows them to the kernel, all at once; dropping the batch instead sends its
-/// frames home.
+/// Slots of TX, to be filled with frames. [`TxBatch::commit`] shows them to the kernel, all at once; dropping the batch
+/// instead frees its frames.
 #[must_use = "frames are sent by `commit` alone; a batch that is dropped releases them"]
 #[derive(Debug)]
 pub struct TxBatch<'socket, D: RingMemory<Entry = Descriptor> = crate::ring::MappedRing<Descriptor>> {
@@ -492,8 +495,8 @@ impl<D: RingMemory<Entry = Descriptor>> TxBatch<'_, D> {
     /// Puts a frame into the next slot.
     ///
     /// # Errors
-    /// The frame, and why it stays with the caller: no slot is left, it has no byte, it is of another UMEM, or its packet goes on further
-    /// than the socket can send.
+    /// The frame, and why it stays with the caller: no slot is left, it has no byte, it is of another UMEM, or its
+    /// packet goes on further than the socket can send.
     pub fn write(&mut self, frame: Frame) -> Result<(), (Frame, FrameRefused)> {
         let refused = if self.slots() == 0 { Some(FrameRefused::Full) } else { self.refuses(&frame, self.open) };
         match refused {
@@ -505,14 +508,14 @@ impl<D: RingMemory<Entry = Descriptor>> TxBatch<'_, D> {
         }
     }
 
-    /// Shows the kernel all frames of the batch, in the order written, and says how many they are. Those of a packet whose last frame has
-    /// not been written go home.
+    /// Shows the kernel all frames of the batch, in the order written, and says how many they are. Those of a packet
+    /// whose last frame has not been written are freed.
     pub fn commit(mut self) -> usize {
         let sent = self.slots.take().map_or(0, |mut slots| {
             slots.truncate(self.whole);
             slots.commit()
         });
-        self.send_home(sent as usize);
+        self.free_unsent(sent as usize);
         self.counters.sent += u64::from(sent);
         self.counters.sent_continued += u64::from(self.continued);
         sent as usize
@@ -546,10 +549,10 @@ impl<D: RingMemory<Entry = Descriptor>> TxBatch<'_, D> {
     }
 
     /// All chunks but the first `sent`.
-    fn send_home(&mut self, sent: usize) {
+    fn free_unsent(&mut self, sent: usize) {
         for &chunk in self.chunks.iter().skip(sent) {
-            let home = self.umem.ledger_mut().pass(chunk, Tag::tx(self.id), Tag::HOME);
-            debug_assert_eq!(home, Ok(()), "the batch lent it");
+            let freed = self.umem.ledger_mut().pass(chunk, Tag::tx(self.id), Tag::FREE);
+            debug_assert_eq!(freed, Ok(()), "the batch lent it");
         }
         self.chunks.clear();
     }
@@ -558,7 +561,7 @@ impl<D: RingMemory<Entry = Descriptor>> TxBatch<'_, D> {
 impl<D: RingMemory<Entry = Descriptor>> Drop for TxBatch<'_, D> {
     fn drop(&mut self) {
         if self.slots.is_some() {
-            self.send_home(0);
+            self.free_unsent(0);
         }
     }
 }
@@ -575,7 +578,8 @@ pub enum FrameRefused {
     /// The frame was minted by another UMEM.
     #[error("the frame to send is of another UMEM; send it through the socket that it came from")]
     Foreign,
-    /// The packet goes on in another frame, and the socket is not of that kind, or the packet would have more frames than the kernel takes.
+    /// The packet goes on in another frame, and the socket has no multi-buffer, or the packet would have more frames
+    /// than the kernel takes.
     #[error(
         "the packet goes on in another frame: the socket sends at most {MAX_PARTS_SENT} with multi-buffer, one without"
     )]

@@ -1,8 +1,9 @@
-//! Another socket on a UMEM that is in use already, and whose memory this process neither has nor wants: it is the client's.
+//! Another socket on a UMEM that is in use already, and whose memory belongs to the client: this process does not
+//! map it.
 //!
-//! The kernel takes the UMEM, its mode and its flags from the first socket (`XDP_SHARED_UMEM`, `xsk_bind`), and wants rings of the
-//! second one's own, FILL and COMPLETION included, because that is on another device or queue. What is written into FILL is an
-//! address, no memory; so it can be done before anything can arrive, by whoever makes the socket.
+//! The kernel takes the UMEM, its mode and its flags from the first socket (`XDP_SHARED_UMEM`, `xsk_bind`), and wants
+//! rings of the second one's own, FILL and COMPLETION included, because that is on another device or queue. What is
+//! written into FILL is an address and not memory; so the maker of the socket can do it before anything can arrive.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,11 +17,11 @@ use rustix::net::xdp::{
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 
-use crate::create::{
-    Attempt, BUSY_PATIENCE, BUSY_STEP, CreateError, QueueId, find_device, is, raise_tx_budget, set_ring_sizes,
-};
+use crate::bind::{BUSY_PATIENCE, BUSY_STEP, find_device, raise_tx_budget, set_ring_sizes};
+use crate::create_error::{CreateError, is};
 use crate::donation::{AdoptError, BindMode};
 use crate::layout::Layout;
+use crate::request::{Attempt, QueueId};
 use crate::ring::{Address, Consumer, Descriptor, Entry, MappedRing, Producer, RingBroken, RingName};
 
 /// What to make.
@@ -30,7 +31,8 @@ pub struct SharedRequest<'a> {
     pub device: &'a str,
     /// The queue to bind to. Not the first socket's own: that has its rings already.
     pub queue: QueueId,
-    /// A bound socket of the UMEM. It may be closed afterwards: the kernel keeps the UMEM for as long as any socket has it.
+    /// A bound socket of the UMEM. It may be closed afterwards: the kernel keeps the UMEM for as long as any socket has
+    /// it.
     pub first: BorrowedFd<'a>,
     /// The first socket's mode, which is the UMEM's.
     pub bind: BindMode,
@@ -40,7 +42,7 @@ pub struct SharedRequest<'a> {
     pub in_fill: &'a [u32],
 }
 
-/// A bound socket on a UMEM that others have. There is no mapping of the UMEM in it.
+/// A bound socket on a UMEM that others have. It does not map the UMEM.
 #[derive(Debug)]
 pub struct SharedSocket {
     /// The XSK.
@@ -59,8 +61,8 @@ pub struct SharedSocket {
     turned_back: u64,
 }
 
-/// Makes a socket on the UMEM of another one, binds it to a queue of its own, and fills its FILL ring. It needs CAP_NET_RAW, as any
-/// socket, and blocks for up to a second while the queue is busy.
+/// Makes a socket on the UMEM of another one, binds it to a queue of its own, and fills its FILL ring. It needs
+/// CAP_NET_RAW, as any socket, and blocks for up to a second while the queue is busy.
 ///
 /// # Errors
 /// [`CreateError`]; nothing is left of the attempt.
@@ -115,11 +117,11 @@ pub fn create_shared(request: &SharedRequest<'_>) -> Result<SharedSocket, Create
 }
 
 impl SharedSocket {
-    /// Takes what RX holds and lends its chunks to FILL again, so that the next owner finds the socket as if nothing had come. Says of how
-    /// many bytes each frame was; its bytes are out of reach here.
+    /// Takes what RX holds and lends its chunks to FILL again, so that the next owner finds the socket as if nothing
+    /// had arrived. Returns the length of each frame; its bytes cannot be reached here.
     ///
     /// # Errors
-    /// [`RingBroken`]. Nobody else has these rings yet, so only a broken kernel breaks them.
+    /// [`RingBroken`]. No other process has these rings yet, so only a broken kernel breaks them.
     pub fn turn_back(&mut self) -> Result<Vec<u32>, RingBroken> {
         let mut lengths = Vec::new();
         let mut chunks = Vec::new();
@@ -132,7 +134,8 @@ impl SharedSocket {
         Ok(lengths)
     }
 
-    /// Frames that [`SharedSocket::turn_back`] has taken: they count as received, or the sums with the kernel's counters would not hold.
+    /// Frames that [`SharedSocket::turn_back`] has taken: they count as received, or the sums with the kernel's
+    /// counters would not hold.
     #[must_use]
     pub fn turned_back(&self) -> u64 {
         self.turned_back

@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use crate::adopt::adopt;
 use crate::counters::{KernelStatistics, SocketCounters};
-use crate::donation::{AdoptError, BindMode, DonateError, Donation};
+use crate::donation::{AdoptError, BindMode, Donation};
 use crate::endpoint::{DeviceState, Endpoint, FlushError, Readiness, RingLevels, WaitError};
 use crate::frame::Frame;
 use crate::layout::Layout;
-use crate::ledger::{Census, Tag};
+use crate::ledger::{ChunkCounts, Tag};
 use crate::refusal::DescriptorRefused;
 use crate::ring::RingBroken;
 use crate::rings::{TransmitError, TxBatch};
 use crate::umem::{Umem, UmemMemory};
 
-/// An AF_XDP socket with its UMEM and its four rings: the one hot path, whoever made the socket.
+/// An AF_XDP socket with its UMEM and its four rings: the one hot path, no matter who made the socket.
 ///
-/// It is tied to the device and queue it was bound to and to nothing of the thread or network namespace that uses it. Between
-/// [`Socket::receive`], [`Socket::transmit`] and [`Socket::flush`] only the last enters the kernel, once a batch; none allocates once
-/// the caller's vectors have grown to a batch.
+/// It is tied to the device and queue it was bound to and to nothing of the thread or network namespace that uses it.
+/// Between [`Socket::receive`], [`Socket::transmit`] and [`Socket::flush`] only the last enters the kernel, once a
+/// batch; none allocates once the caller's vectors have grown to a batch.
 #[doc(alias = "XSK")]
 #[derive(Debug)]
 pub struct Socket {
@@ -51,7 +51,8 @@ impl Socket {
         Self { endpoint, umem, file }
     }
 
-    /// Whether packets may take several frames: the socket was bound with `XDP_USE_SG`. They may not unless this is called.
+    /// Whether packets may take several frames: the socket was bound with `XDP_USE_SG`. They may not unless this is
+    /// called.
     pub fn set_multi_buffer(&mut self, multi_buffer: bool) {
         self.endpoint.set_multi_buffer(multi_buffer);
     }
@@ -68,7 +69,7 @@ impl Socket {
     /// [`DonateError`] with the socket in it, unless all frames are released and everything sent has been completed.
     pub fn donate(mut self) -> Result<Donation, DonateError> {
         let completed = self.complete();
-        let Census { held, tx, .. } = self.census();
+        let ChunkCounts { held, tx, .. } = self.chunks();
         if held > 0 || tx > 0 || completed.is_err() {
             return Err(DonateError { held, tx, broken: completed.err(), socket: Box::new(self) });
         }
@@ -78,17 +79,18 @@ impl Socket {
         Ok(Donation { xsk, umem: self.file, layout, in_fill, bind, counters })
     }
 
-    /// Closes the socket. All chunks are free then, but those of frames that the caller still holds: they are counted as `held`, and
-    /// their bytes can no longer be reached.
+    /// Closes the socket. All chunks are free then, but those of frames that the caller still holds: they are counted
+    /// as `held`, and their bytes can no longer be reached.
     ///
     /// The kernel releases the queue a few milliseconds later, once no other descriptor of the socket is open.
-    pub fn close(mut self) -> Census {
+    pub fn close(mut self) -> ChunkCounts {
         let closed = self.endpoint.close(&self.umem);
         self.umem.reclaim(closed);
-        self.umem.census()
+        self.umem.chunks()
     }
 
-    /// Fills FILL up to the layout's target. Do it before the socket is put into an XSKMAP: the kernel drops what arrives earlier.
+    /// Fills FILL up to the layout's target. Do it before the socket is put into an XSKMAP: the kernel drops what
+    /// arrives earlier.
     ///
     /// # Errors
     /// [`RingBroken`] if FILL is.
@@ -96,8 +98,9 @@ impl Socket {
         self.endpoint.prime(&mut self.umem)
     }
 
-    /// Moves up to `max` received frames to the end of `into`, and lends free chunks to FILL in their stead. What RX returns and is no
-    /// frame is counted in [`SocketCounters::refused_rx`]. In zero-copy mode it enters the kernel if that sleeps for want of chunks.
+    /// Moves up to `max` received frames to the end of `into`, and lends free chunks to FILL in their stead. What RX
+    /// returns and is no frame is counted in [`SocketCounters::refused_rx`]. In zero-copy mode it enters the kernel if
+    /// that sleeps for want of chunks.
     ///
     /// # Errors
     /// [`RingBroken`] if RX is, or FILL is and nothing was received; `into` is as before.
@@ -105,7 +108,8 @@ impl Socket {
         self.endpoint.receive(&mut self.umem, max, into)
     }
 
-    /// Lends free chunks to FILL until reception has its share. [`Socket::receive`] does it; this is for those who only release.
+    /// Lends free chunks to FILL until reception has its share. [`Socket::receive`] does it; this is for those who only
+    /// release.
     ///
     /// # Errors
     /// [`RingBroken`] if FILL is.
@@ -113,8 +117,8 @@ impl Socket {
         self.endpoint.refill(&mut self.umem)
     }
 
-    /// Puts frames into TX, from the front of `frames` and in their order, as many as there are slots; the others stay. Drains COMPLETION
-    /// first. The kernel looks at TX at the next [`Socket::flush`].
+    /// Puts frames into TX, from the front of `frames` and in their order, as many as there are slots; the others stay.
+    /// Drains COMPLETION first. The kernel looks at TX at the next [`Socket::flush`].
     ///
     /// A frame that cannot be sent ends the batch before it, so it is the first of what stays.
     ///
@@ -140,11 +144,11 @@ impl Socket {
         self.endpoint.complete(&mut self.umem)
     }
 
-    /// Lets the kernel send what is in TX, if it wants to be told (need_wakeup), and says how many frames it has not yet taken: 0, or
-    /// some of them when the device is busy. Then flush again later.
+    /// Lets the kernel send what is in TX, if it wants to be told (need_wakeup), and says how many frames it has not
+    /// yet taken: 0, or some of them when the device is busy. Then flush again later.
     ///
-    /// In copy mode a kick moves at most `XDP_MAX_TX_SKB_BUDGET` frames (32 unless raised) and ends with EAGAIN, so it is repeated for as long as
-    /// it moves anything, and 16 times beyond that.
+    /// In copy mode a kick moves at most `XDP_MAX_TX_SKB_BUDGET` frames (32 unless raised) and ends with EAGAIN, so it
+    /// is repeated for as long as it moves anything, and 16 times beyond that.
     ///
     /// # Errors
     /// [`FlushError`]; the frames stay in TX.
@@ -153,11 +157,11 @@ impl Socket {
         self.endpoint.flush(&mut self.umem)
     }
 
-    /// Sleeps until a frame has arrived or the time is over; not at all if RX holds frames, or the device is gone and the last sleep did not
-    /// end with frames. It may wake early, with [`Readiness::TimedOut`], when a signal arrives.
+    /// Sleeps until a frame has arrived or the time is over; not at all if RX holds frames, or the device is gone and
+    /// the last sleep did not end with frames. It may wake early, with [`Readiness::TimedOut`], when a signal arrives.
     ///
-    /// A device that is deleted meanwhile does not end the sleep: this kernel's `xsk_poll` reports neither POLLERR nor POLLHUP (6.18), so
-    /// only the end of the time does. Choose one that you can bear.
+    /// A device that is deleted meanwhile does not end the sleep: this kernel's `xsk_poll` reports neither POLLERR nor
+    /// POLLHUP (6.18), so only the end of the time does. Choose one that you can bear.
     ///
     /// # Errors
     /// [`WaitError`] if a ring is broken or `poll` failed.
@@ -165,8 +169,8 @@ impl Socket {
         self.endpoint.wait(&mut self.umem, timeout)
     }
 
-    /// Takes a free chunk: an empty frame with [`Layout::frame_capacity`]. `None` when none is free: release frames, or let some
-    /// [`complete`](Self::complete).
+    /// Takes a free chunk: an empty frame with [`Layout::frame_capacity`]. `None` when none is free: release frames, or
+    /// let some [`complete`](Self::complete).
     pub fn allocate(&mut self) -> Option<Frame> {
         self.umem.allocate()
     }
@@ -211,8 +215,8 @@ impl Socket {
 
     /// How many chunks each owner has.
     #[must_use]
-    pub fn census(&self) -> Census {
-        self.umem.census()
+    pub fn chunks(&self) -> ChunkCounts {
+        self.umem.chunks()
     }
 
     /// The shape of the UMEM and the rings.
@@ -264,8 +268,8 @@ impl Socket {
         self.file.as_fd()
     }
 
-    /// Asks how the device is: ENETDOWN while it is down, ENXIO once it is deleted (`__xsk_recvmsg`). A system call, which also tells the
-    /// driver to look at FILL if it sleeps.
+    /// Asks how the device is: ENETDOWN while it is down, ENXIO once it is deleted (`__xsk_recvmsg`). A system call,
+    /// which also tells the driver to look at FILL if it sleeps.
     #[must_use]
     pub fn device(&self) -> DeviceState {
         self.endpoint.device()
@@ -277,4 +281,22 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.endpoint.as_fd()
     }
+}
+
+/// A socket that is in use cannot be given away.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "donating a socket: {held} frames are held and {tx} have not been completed; release the ones, \
+     flush and complete the others"
+)]
+pub struct DonateError {
+    /// Frames that the caller holds.
+    pub held: u32,
+    /// Frames sent and not completed.
+    pub tx: u32,
+    /// COMPLETION could not be drained.
+    #[source]
+    pub broken: Option<RingBroken>,
+    /// The socket, as it was.
+    pub socket: Box<Socket>,
 }

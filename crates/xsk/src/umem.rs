@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::frame::{Frame, UmemId};
 use crate::layout::Layout;
-use crate::ledger::{Census, EndpointId, Ledger, Owner, Tag};
+use crate::ledger::{ChunkCounts, EndpointId, Ledger, Owner, Tag};
 use crate::lent::{CONTINUES, LentDescriptor, NOWHERE, load, store};
 use crate::mapping::Mapping;
 use crate::refusal::DescriptorRefused;
@@ -24,8 +24,8 @@ pub struct Umem {
 }
 
 impl Umem {
-    /// Maps the file of a UMEM; all its chunks are free. Whoever has the file can truncate it, and then touching a frame ends the process
-    /// with SIGBUS: map none whose other holders you do not trust.
+    /// Maps the file of a UMEM; all its chunks are free. A process that has the file can truncate it, and then touching
+    /// a frame ends the process with SIGBUS: map none whose other holders you do not trust.
     ///
     /// # Errors
     /// What `mmap` answered.
@@ -59,7 +59,7 @@ impl Umem {
     /// If the frame is of another UMEM.
     pub fn release(&mut self, frame: Frame) {
         self.own(&frame);
-        let released = self.ledger.pass(frame.chunk(), Tag::HELD, Tag::HOME);
+        let released = self.ledger.pass(frame.chunk(), Tag::HELD, Tag::FREE);
         debug_assert_eq!(released, Ok(()), "a frame is the only right to its chunk");
     }
 
@@ -70,8 +70,8 @@ impl Umem {
     #[must_use]
     pub fn bytes(&self, frame: &Frame) -> &[u8] {
         let start = self.start_of(frame);
-        // SAFETY: `start_of` found the bytes inside the mapping. The frame is the only right to its chunk: no other frame, and no ring,
-        // has it while this one is borrowed, and writing through it takes `&mut Frame`.
+        // SAFETY: `start_of` found the bytes inside the mapping. The frame is the only right to its chunk: no other
+        // frame, and no ring, has it while this one is borrowed, and writing through it takes `&mut Frame`.
         unsafe { slice::from_raw_parts(start.as_ptr(), frame.len()) }
     }
 
@@ -107,19 +107,19 @@ impl Umem {
     /// Chunks that the user has, as frames or by address.
     #[must_use]
     pub fn outstanding(&self) -> u32 {
-        self.census().outstanding()
+        self.chunks().outstanding()
     }
 
     /// Chunks that nobody has.
     #[must_use]
     pub fn free(&self) -> u32 {
-        self.ledger.count(Tag::HOME)
+        self.ledger.count(Tag::FREE)
     }
 
     /// How many chunks each owner has, those of all sockets together.
     #[must_use]
-    pub fn census(&self) -> Census {
-        self.ledger.census(None)
+    pub fn chunks(&self) -> ChunkCounts {
+        self.ledger.chunks(None)
     }
 
     /// A number that no other UMEM of this process has.
@@ -128,7 +128,8 @@ impl Umem {
         self.id.number()
     }
 
-    /// Lends free chunks by address, as many as `table` has room for: empty frames, each with the layout's capacity. Says how many.
+    /// Lends free chunks by address, as many as `table` has room for: empty frames, each with the layout's capacity.
+    /// Says how many.
     pub fn lend(&mut self, table: &[LentDescriptor]) -> usize {
         let (shift, offset) = (self.chunk_shift, self.layout.frame_offset());
         let mut places = table.iter();
@@ -140,28 +141,29 @@ impl Umem {
         lent as usize
     }
 
-    /// Takes back chunks that were lent by address, wherever in the chunk it points. Says how many, and how many addresses were none that had
-    /// been lent; [`NOWHERE`] is neither.
+    /// Takes back chunks that were lent by address, wherever in the chunk it points. Says how many, and how many
+    /// addresses had not been lent; [`NOWHERE`] counts as neither.
     pub fn take_back(&mut self, table: &[LentDescriptor]) -> (usize, usize) {
         let (mut taken, mut refused) = (0, 0);
         for place in table {
             let (address, _) = load(place);
-            if self.ledger.hand(address >> self.chunk_shift, Tag::LENT, Tag::HOME).is_ok() {
+            if self.ledger.hand(address >> self.chunk_shift, Tag::LENT, Tag::FREE).is_ok() {
                 taken += 1;
             } else {
                 refused += usize::from(address != NOWHERE);
             }
         }
-        self.ledger.counted(saturated(taken), Tag::LENT, Tag::HOME);
+        self.ledger.counted(saturated(taken), Tag::LENT, Tag::FREE);
         (taken, refused)
     }
 
-    /// Takes back all that is lent by address: those who had it can reach the memory no longer.
+    /// Takes back all that is lent by address, once its borrowers can no longer reach the memory.
     pub fn take_all_back(&mut self) {
         self.ledger.reclaim(Tag::LENT);
     }
 
-    /// Takes up to `count` free chunks for the reception of a socket that is yet to be made: their numbers are told to whoever makes it.
+    /// Takes up to `count` free chunks for the reception of a socket that is yet to be made: their numbers are told to
+    /// the one that makes it.
     pub fn reserve_chunks(&mut self, count: u32) -> ReservedChunks {
         let mut chunks = Vec::new();
         self.ledger.lend_many(count, Tag::HELD, |chunk| chunks.push(chunk));
@@ -169,15 +171,15 @@ impl Umem {
         ReservedChunks { umem: self.id, chunks }
     }
 
-    /// Frees chunks that were reserved for nothing.
+    /// Frees reserved chunks that no socket took.
     ///
     /// # Panics
     /// If they are of another UMEM.
     pub fn release_chunks(&mut self, reserved: ReservedChunks) {
         assert_eq!(reserved.umem, self.id, "chunks of another UMEM");
         for chunk in reserved.chunks {
-            let home = self.ledger.pass(chunk, Tag::HELD, Tag::HOME);
-            debug_assert_eq!(home, Ok(()), "it was reserved");
+            let freed = self.ledger.pass(chunk, Tag::HELD, Tag::FREE);
+            debug_assert_eq!(freed, Ok(()), "it was reserved");
         }
     }
 
@@ -229,11 +231,11 @@ impl Umem {
         match self.ledger.hand(chunk, from, to) {
             Ok(()) => Ok(Arrived { chunk, offset, len, room, continues: options != 0 }),
             // `place_of` found the chunk, so it has an owner.
-            Err(owner) => Err(DescriptorRefused::NotLent { ring, chunk, owner: owner.unwrap_or(Owner::Home) }),
+            Err(owner) => Err(DescriptorRefused::NotLent { ring, chunk, owner: owner.unwrap_or(Owner::Free) }),
         }
     }
 
-    /// Writes down where a frame is that has been lent by address.
+    /// Writes the place of a frame that has been lent by address.
     #[inline]
     pub(crate) fn note(shift: u32, place: &LentDescriptor, arrived: Arrived) {
         let more = if arrived.continues { CONTINUES } else { 0 };
@@ -251,11 +253,12 @@ impl Umem {
 
     /// Frees a chunk that was lent by address and says how many that were, 1 or none. The counts are the caller's.
     pub(crate) fn give_up(&mut self, address: u32) -> u32 {
-        self.return_to_home(address, Tag::LENT)
+        self.free_from(address, Tag::LENT)
     }
 
-    pub(crate) fn return_to_home(&mut self, address: u32, from: Tag) -> u32 {
-        u32::from(self.ledger.hand(address >> self.chunk_shift, from, Tag::HOME).is_ok())
+    /// [`Umem::give_up`] of a chunk that `from` owns.
+    pub(crate) fn free_from(&mut self, address: u32, from: Tag) -> u32 {
+        u32::from(self.ledger.hand(address >> self.chunk_shift, from, Tag::FREE).is_ok())
     }
 
     /// Why an RX descriptor with unknown options is refused.
@@ -272,10 +275,10 @@ impl Umem {
     pub(crate) fn completed(&mut self, address: Address, from: Tag) -> Result<(), DescriptorRefused> {
         let ring = RingName::Completion;
         let (chunk, _) = self.place_of(ring, address.0)?;
-        self.ledger.hand(chunk, from, Tag::HOME).map_err(|owner| DescriptorRefused::NotLent {
+        self.ledger.hand(chunk, from, Tag::FREE).map_err(|owner| DescriptorRefused::NotLent {
             ring,
             chunk,
-            owner: owner.unwrap_or(Owner::Home),
+            owner: owner.unwrap_or(Owner::Free),
         })
     }
 
@@ -310,7 +313,7 @@ impl Umem {
     }
 }
 
-/// What an RX descriptor tells of a chunk.
+/// What an RX descriptor says about a chunk.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Arrived {
     pub(crate) chunk: u32,
@@ -340,8 +343,8 @@ impl ReservedChunks {
     }
 }
 
-/// The mapped memory of a UMEM, for those who reach it by address: a language that has views of its own. What is at an address belongs
-/// to whoever owns that chunk; a write by anybody else spoils a frame, and nothing beside it.
+/// The mapped memory of a UMEM, for those who reach it by address: a language that has views of its own. What is at an
+/// address belongs to the owner of that chunk; a write by anybody else corrupts that frame and nothing else.
 #[derive(Clone, Debug)]
 pub struct UmemMemory(Arc<Mapping>);
 

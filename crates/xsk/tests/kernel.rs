@@ -1,4 +1,5 @@
-//! Sockets on the running kernel, as root, each test in an unnamed network namespace of its own with one veth pair: `left` and `right`.
+//! Sockets on the running kernel, as root, each test in an unnamed network namespace of its own with one veth pair:
+//! `left` and `right`.
 
 use std::error::Error;
 use std::fs::File;
@@ -14,7 +15,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities, unshare_unsafe};
 use xsknet_xsk::{
-    AdoptError, BindMode, BindRequest, Census, CreateError, Created, DescriptorRefused, FlushError, FrameRefused,
+    AdoptError, BindMode, BindRequest, ChunkCounts, CreateError, Created, DescriptorRefused, FlushError, FrameRefused,
     HugePages, Layout, QueueId, Readiness, Request, RingName, SharedRequest, SharedSocket, Socket, TransmitError,
     create, create_shared,
 };
@@ -52,17 +53,17 @@ fn errno_of(error: &dyn Error) -> Option<i32> {
     error.source()?.downcast_ref::<io::Error>()?.raw_os_error()
 }
 
-fn all_home(socket: &Socket) {
+fn all_free(socket: &Socket) {
     let total = socket.layout().frames();
-    assert_eq!(socket.census(), Census { home: total, held: 0, fill: 0, tx: 0, total });
+    assert_eq!(socket.chunks(), ChunkCounts { free: total, held: 0, fill: 0, tx: 0, total });
 }
 
 fn complete_all(socket: &mut Socket) {
     let deadline = Instant::now() + Duration::from_secs(5);
-    while socket.census().tx > 0 {
+    while socket.chunks().tx > 0 {
         socket.flush().unwrap();
         socket.complete().unwrap();
-        assert!(Instant::now() < deadline, "not completed: {:?} {:?}", socket.census(), socket.rings());
+        assert!(Instant::now() < deadline, "not completed: {:?} {:?}", socket.chunks(), socket.rings());
         thread::yield_now();
     }
 }
@@ -100,8 +101,8 @@ fn copy_mode_is_granted_on_veth_and_the_fill_ring_primed() {
     assert_eq!(steps[0], ("copy", None));
     assert_eq!(steps[1].0, "XDP_MAX_TX_SKB_BUDGET");
     assert_eq!(socket.rings().fill.entries, Some(256));
-    assert_eq!(socket.census(), Census { home: 256, held: 0, fill: 256, tx: 0, total: 512 });
-    assert_eq!(socket.close(), Census { home: 512, held: 0, fill: 0, tx: 0, total: 512 });
+    assert_eq!(socket.chunks(), ChunkCounts { free: 256, held: 0, fill: 256, tx: 0, total: 512 });
+    assert_eq!(socket.close(), ChunkCounts { free: 512, held: 0, fill: 0, tx: 0, total: 512 });
 }
 
 #[test]
@@ -109,9 +110,11 @@ fn zero_copy_demanded_of_veth_is_refused_with_the_errno() {
     veth_pair();
     let error = create(&on_left(BindRequest::ZeroCopy)).unwrap_err();
     assert_eq!(error.to_string(), "bind refused zero-copy mode on queue 0 of left");
-    assert!(
-        matches!(&error, CreateError::Refused { call: "bind", mode: BindMode::ZeroCopy, device, queue: QueueId(0), .. } if device == "left")
-    );
+    assert!(matches!(
+        &error,
+        CreateError::Refused { call: "bind", mode: BindMode::ZeroCopy, device, queue: QueueId(0), .. }
+            if device == "left"
+    ));
     assert_eq!(errno_of(&error), Some(EOPNOTSUPP));
     assert!(error.hint().is_some());
     copy_socket().close();
@@ -125,7 +128,7 @@ fn automatic_falls_back_to_copy_and_says_why() {
     assert_eq!((tried[0].step, tried[0].errno), ("zero-copy", Some(EOPNOTSUPP)));
     assert_eq!(tried[0].why, "the driver of left has no zero-copy");
     assert_eq!((tried[1].step, tried[1].errno), ("copy", None));
-    all_home(&socket);
+    all_free(&socket);
 }
 
 /// Leaves the test's thread these capabilities and no others.
@@ -144,7 +147,7 @@ fn with_net_raw_alone_sockets_are_made_refused_and_handed_over_as_by_root() {
     assert_eq!(obtained, BindMode::Copy);
     assert_eq!((tried[0].step, tried[0].errno), ("zero-copy", Some(EOPNOTSUPP)));
     assert_eq!((tried[1].step, tried[1].errno), ("copy", None));
-    assert_eq!(socket.census(), Census { home: 256, held: 0, fill: 256, tx: 0, total: 512 });
+    assert_eq!(socket.chunks(), ChunkCounts { free: 256, held: 0, fill: 256, tx: 0, total: 512 });
     transmit_numbered(&mut socket, 200);
     complete_all(&mut socket);
     assert_eq!(socket.counters().completed, 200);
@@ -163,7 +166,7 @@ fn with_net_raw_alone_sockets_are_made_refused_and_handed_over_as_by_root() {
     let mut socket = Socket::adopt(donation).unwrap();
     transmit_numbered(&mut socket, 200);
     complete_all(&mut socket);
-    assert_eq!(socket.close(), Census { home: 512, held: 0, fill: 0, tx: 0, total: 512 });
+    assert_eq!(socket.close(), ChunkCounts { free: 512, held: 0, fill: 0, tx: 0, total: 512 });
 }
 
 #[test]
@@ -248,7 +251,7 @@ fn two_hundred_frames_are_sent_and_completed() {
         .find_map(|line| line.trim().strip_prefix("right:")?.split_whitespace().nth(1)?.parse().ok())
         .unwrap();
     assert_eq!(received, 200, "frames at the other end of the pair");
-    all_home(&socket);
+    all_free(&socket);
 }
 
 #[test]
@@ -275,7 +278,7 @@ fn frames_that_cannot_be_sent_stay_where_they_are() {
     assert_eq!((frames.len(), socket.outstanding()), (1, 1));
     socket.release(frames.remove(0));
     complete_all(&mut socket);
-    all_home(&socket);
+    all_free(&socket);
 }
 
 #[test]
@@ -292,13 +295,13 @@ fn a_socket_is_adopted_after_its_donation_with_its_fill_ring() {
         // SAFETY: as in `veth_pair`.
         unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
         let mut socket = Socket::adopt(donation).unwrap();
-        assert_eq!(socket.census(), Census { home: 256, held: 0, fill: 256, tx: 0, total: 512 });
+        assert_eq!(socket.chunks(), ChunkCounts { free: 256, held: 0, fill: 256, tx: 0, total: 512 });
         transmit_numbered(&mut socket, 200);
         complete_all(&mut socket);
         assert_eq!(socket.counters().completed, 300, "it counts on");
         socket.close()
     });
-    assert_eq!(adopter.join().unwrap(), Census { home: 512, held: 0, fill: 0, tx: 0, total: 512 });
+    assert_eq!(adopter.join().unwrap(), ChunkCounts { free: 512, held: 0, fill: 0, tx: 0, total: 512 });
 }
 
 #[test]
@@ -333,7 +336,7 @@ fn close_counts_the_frames_that_the_caller_kept() {
     let mut socket = copy_socket();
     socket.prime().unwrap();
     let kept = socket.allocate().unwrap();
-    assert_eq!(socket.close(), Census { home: 511, held: 1, fill: 0, tx: 0, total: 512 });
+    assert_eq!(socket.close(), ChunkCounts { free: 511, held: 1, fill: 0, tx: 0, total: 512 });
     drop(kept);
 }
 
@@ -357,11 +360,11 @@ fn a_frame_of_another_socket_is_not_sent() {
     let mut frames = vec![frame];
     assert_eq!(right.transmit(&mut frames), Err(TransmitError::Frame(FrameRefused::Foreign)));
     left.release(frames.remove(0));
-    all_home(&left);
-    all_home(&right);
+    all_free(&left);
+    all_free(&right);
 }
 
-/// What somebody who shares a ring's mapping writes there: one more entry, published.
+/// What another holder of a ring's mapping writes there: one more entry, published.
 fn write_behind_the_back(socket: &Socket, page_offset: u64, ring: &XdpRingOffset, entry: &[u64]) {
     let length = usize::try_from(ring.desc).unwrap() + 256 * size_of_val(entry);
     // SAFETY: a fresh mapping that is gone at the end.
@@ -391,7 +394,7 @@ fn a_descriptor_outside_the_umem_is_refused_and_counted() {
     veth_pair();
     let mut socket = copy_socket();
     socket.prime().unwrap();
-    let before = socket.census();
+    let before = socket.chunks();
     let offsets = xdp_mmap_offsets(&socket).unwrap();
     let umem_bytes = socket.layout().umem_bytes();
 
@@ -409,7 +412,7 @@ fn a_descriptor_outside_the_umem_is_refused_and_counted() {
     assert_eq!(socket.take_refusal(), Some(refused));
     assert_eq!(socket.counters().refused_completions.outside_umem, 1);
 
-    assert_eq!((frames.len(), socket.census()), (0, before));
+    assert_eq!((frames.len(), socket.chunks()), (0, before));
 }
 
 #[test]
@@ -518,8 +521,8 @@ fn huge_pages() -> (u64, u64) {
     (value("HugePages_Free:"), value("Hugepagesize:") * 1024)
 }
 
-/// Surplus pages: made when they are asked for, given back when they are freed. Nothing is reserved by it, so that a killed test leaves no
-/// page behind, only a limit of which the next run takes no notice.
+/// Surplus pages: made when they are asked for, given back when they are freed. Nothing is reserved by it, so that a
+/// killed test leaves no page behind, only a limit of which the next run takes no notice.
 struct Surplus {
     before: String,
 }
@@ -589,7 +592,7 @@ fn huge_pages_are_had_where_there_are_any_and_their_lack_is_told_with_the_errno(
                 fill_in(&socket, &mut frame, 7);
                 socket.release(frame);
             }
-            all_home(&socket);
+            all_free(&socket);
         }
         drop(surplus);
     }
@@ -648,18 +651,19 @@ fn a_second_socket_shares_the_umem_of_the_first_and_outlives_it() {
         assert!(told, "{chunks:?}: {error:?}");
     }
 
-    // The second is adopted with what it was given, and sends when the first, its device and its memory's mapping are gone.
+    // The second is adopted with what it was given, and sends when the first, its device and its memory's mapping are
+    // gone.
     let umem = first.umem_fd().try_clone_to_owned().unwrap();
     first.close();
     ip("link del left");
     let SharedSocket { xsk, layout, in_fill, bind, .. } = second;
     let donation = xsknet_xsk::Donation { xsk, umem, layout, in_fill, bind, counters: Default::default() };
     let mut second = Socket::adopt(donation).unwrap();
-    assert_eq!(second.census(), Census { home: 448, held: 0, fill: 64, tx: 0, total: 512 });
+    assert_eq!(second.chunks(), ChunkCounts { free: 448, held: 0, fill: 64, tx: 0, total: 512 });
     transmit_numbered(&mut second, 100);
     complete_all(&mut second);
     assert_eq!(second.statistics().unwrap().tx_invalid_descs, 0);
-    assert_eq!(second.close().home, 512);
+    assert_eq!(second.close().free, 512);
 
     let error = create_shared(&request).unwrap_err();
     assert!(matches!(error, CreateError::UmemGone { .. }) && error.hint().is_some(), "{error:?}");

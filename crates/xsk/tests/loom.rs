@@ -1,6 +1,6 @@
-//! Every interleaving of a producer and a consumer on a small ring, under a model of the memory's weak ordering. The entries are plain
-//! cells: the model fails if an entry is read while it may still be written, which is what the letters (A) to (D) forbid. And each
-//! letter is needed: without it, the model does fail.
+//! Every interleaving of a producer and a consumer on a small ring, under a model of the memory's weak ordering. The
+//! entries are plain cells: the model fails if an entry is read while it may still be written, which is what the
+//! letters (A) to (D) forbid. And each letter is needed: without it, the model does fail.
 
 use std::sync::atomic::Ordering;
 
@@ -130,8 +130,8 @@ impl Numbered for Descriptor {
     }
 }
 
-/// Sends three entries through two slots, across the wrap of the indices, in batches as large as fit, and expects them complete and in
-/// order. Which end is ours and which the kernel's makes no difference: both keep the letters.
+/// Sends three entries through two slots, across the wrap of the indices, in batches as large as fit, and expects them
+/// complete and in order. Which end is ours and which the kernel's makes no difference: both keep the letters.
 fn three_through_two<E: Numbered>(name: RingName, without: Without) {
     loom::model(move || {
         let ring = LoomRing::of_two(E::number(0), without);
@@ -293,8 +293,8 @@ fn what_is_put_back_comes_again_unchanged() {
 
 const NEED_WAKEUP: u32 = 1;
 
-/// One entry, and a kernel that goes to sleep: as a driver does, it says so, then looks at the ring once more. The entry is seen by it,
-/// or the producer sees that a system call is due.
+/// One entry, and a kernel that goes to sleep: as a driver does, it says so, then looks at the ring once more. The
+/// entry is seen by it, or the producer sees that a system call is due.
 fn an_entry_meets_a_kernel_going_to_sleep(without: Without) {
     loom::model(move || {
         let ring = LoomRing::of_two(Descriptor::number(0), without);

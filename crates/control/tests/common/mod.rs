@@ -54,7 +54,7 @@ pub fn wide_rates() -> Rates {
     }
 }
 
-/// Everybody is held to the same, whoever runs the test.
+/// Everybody has the same limits, no matter who runs the test.
 pub fn each(bounds: Bounds) -> Limits {
     let shared = Shared { connections: some(1000), rates: wide_rates() };
     Limits {
@@ -71,18 +71,18 @@ pub fn each(bounds: Bounds) -> Limits {
     }
 }
 
-/// So many connections of one user.
+/// The most connections of one user.
 pub fn connections(number: u32) -> Limits {
     each(Bounds { connections: some(number), ..wide_bounds() })
 }
 
-/// So many messages a second of one user, and at once.
+/// The most messages per second of one user, and at once.
 pub fn messages(rate: u32, at_once: u32) -> Limits {
     let rates = Rates { messages: some(rate), messages_at_once: some(at_once), ..wide_rates() };
     each(Bounds { rates, ..wide_bounds() })
 }
 
-/// The user of this test may send descriptors, whoever that is.
+/// The user of this test may send descriptors, no matter who that is.
 pub fn this_user() -> Trust {
     let own = Party { uids: [geteuid().as_raw()].into(), ..Party::default() };
     Trust { trusted: own.clone(), descriptors: own }
@@ -322,8 +322,8 @@ impl Client {
         begun.elapsed()
     }
 
-    /// Is answered soon for half a second, and so often that the few answers say something that a machine with other work holds up: a
-    /// server that is held up by another client holds up one after the other.
+    /// Is answered soon for half a second, and so often that the few answers say something that a machine with other
+    /// work holds up: a server that is held up by another client holds up one after the other.
     #[track_caller]
     pub fn assert_served(&mut self) {
         let (mut late, mut answers) = (Vec::new(), 0);

@@ -217,7 +217,7 @@ impl Rings for PlainRings {
     }
 
     fn chunks(&self, pool: &PlainPool) -> ChunkCounts {
-        self.socket.census(&pool.0).into()
+        self.socket.chunks(&pool.0).into()
     }
 
     fn close(self, pool: &PlainPool) -> Closed {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::error::Error;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,7 +12,7 @@ use xsknet_link::MacAddr;
 use xsknet_testkit::{FAR, Lab, NUMBER_OFFSET, Snapshot, device, far_socket};
 use xsknet_xsk::Socket;
 
-use crate::Result;
+pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Numbers that a sink tells apart unless told otherwise; 8 bytes each.
 pub const NUMBERS: u32 = 4_000_000;
@@ -56,7 +57,7 @@ impl Bench {
         held(self.far.get_or_init(|| Mutex::new(far_socket(&self.lab))))
     }
 
-    /// The first of so many UDP ports of the remote host, one at least, that no other traffic uses.
+    /// The first of `count` UDP ports of the remote host, one at least, that no other traffic uses.
     pub fn fresh_ports(&self, count: u16) -> u16 {
         self.next_port.fetch_add(count.max(1), Ordering::Relaxed)
     }

@@ -1,6 +1,6 @@
-//! The lab for programs in other languages: builds it, says where it is, and takes orders, all in lines of JSON on standard
-//! input and output. It lives as long as its standard input, so that a test that is killed takes its lab along, and then
-//! removes what the test's daemons left behind.
+//! The lab for programs in other languages: builds it, says where it is, and takes orders, all in lines of JSON on
+//! standard input and output. It lives as long as its standard input, so that a test that is killed takes its lab
+//! along, and then removes what the test's daemons left behind.
 //!
 //! ```text
 //! lab --prefix lab- [--mtu 1500] [--no-far-gro]
@@ -9,15 +9,15 @@
 //! < {"id":1,"done":{"identical":2,"seconds":0.0004}}
 //! ```
 //!
-//! Orders are carried out side by side, each answered when it is done. Names of instances begin with `prefix`, the lab's
-//! process id and a dash; what an earlier lab of this prefix could not sweep, since it was killed itself, is swept first.
+//! Orders are carried out side by side, each answered when it is done. Names of instances begin with `prefix`, the
+//! lab's process id and a dash; what an earlier lab of this prefix could not sweep, since it was killed itself, is
+//! swept first.
 
 mod bench;
 mod orders;
 mod traffic;
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::io::{BufRead as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -31,10 +31,8 @@ use serde_json::{Value, json};
 use xsknet_port::{PRIVATE_PREFIX, Places, any_here, sweep_dead, sweep_dead_here};
 use xsknet_testkit::{Lab, Machine, Wire};
 
-use crate::bench::{Bench, Run};
+use crate::bench::{Bench, Result, Run};
 use crate::orders::{Order, carry_out};
-
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// How long a daemon that was killed with its test may take to be dead.
 const DYING: Duration = Duration::from_secs(3);
@@ -74,7 +72,7 @@ fn answer(bench: &Bench, run: &Run, order: Value) -> Value {
     let id = order["id"].clone();
     let attempt = || match Order::deserialize(&order) {
         Ok(what) => carry_out(bench, run, what),
-        Err(error) => Err(format!("`{order}` is no order: {error}").into()),
+        Err(error) => Err(format!("`{order}` is not an order: {error}").into()),
     };
     match catch_unwind(AssertUnwindSafe(attempt)) {
         Ok(Ok(done)) => json!({ "id": id, "done": done }),
@@ -110,7 +108,7 @@ fn sweep_own(Bench { lab, instances, .. }: &Bench) -> Result<()> {
     let places = Places::default();
     let end = Instant::now() + DYING;
     loop {
-        // Their journals name the lab's own card.
+        // Their journals name the lab's own interface.
         lab.host.enter(|| sweep_dead(&places, instances))?;
         // Those that were opened without a name.
         for (_, swept) in lab.host.enter(|| sweep_dead_here(&places, PRIVATE_PREFIX)) {
@@ -154,7 +152,7 @@ impl Options {
                 "--prefix" => prefix = Some(value()?),
                 "--mtu" => wire.mtu = value()?.parse()?,
                 "--no-far-gro" => wire.far_gro = false,
-                other => return Err(format!("`{other}` is no option of the lab").into()),
+                other => return Err(format!("`{other}` is not an option of the lab").into()),
             }
         }
         let prefix =

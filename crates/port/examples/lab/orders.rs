@@ -8,9 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use xsknet_testkit::REMOTE4;
 
-use crate::Result;
-use crate::bench::{Bench, NUMBERS, Run};
-use crate::traffic::{self, Amount, Flood, Loop};
+use crate::bench::{Bench, NUMBERS, Result, Run};
+use crate::traffic::{self, Amount, Flood, Loop, Target};
 
 /// One line of input, beside its id.
 #[derive(Deserialize)]
@@ -18,14 +17,15 @@ use crate::traffic::{self, Amount, Flood, Loop};
 pub enum Order {
     /// From the remote kernel's UDP; how many answers equal their question.
     UdpEcho { to: IpAddr, lengths: Vec<usize> },
-    /// Numbered datagrams that the port must send back, at most so many on their way at a time.
+    /// Numbered datagrams that the port must send back, with a limit on those that are not answered yet.
     ClosedLoop {
         to: Target,
         #[serde(flatten)]
         amount: Amount,
         #[serde(default = "outstanding")]
         outstanding: u64,
-        /// To so many ports in turn, each a flow that must come back in order, without end; 0: one, whose numbers end.
+        /// To this many ports in turn, each a flow that must come back in order, without end; 0: one, whose numbers
+        /// end.
         #[serde(default)]
         flows: u16,
     },
@@ -36,10 +36,10 @@ pub enum Order {
         amount: Amount,
         /// Frames a second; as fast as it goes unless set.
         rate: Option<f64>,
-        /// As XDP frames, which need a native program on the card, rather than as skbs.
+        /// As XDP frames, which need a native program on the near end, rather than as skbs.
         #[serde(default)]
         live: bool,
-        /// To so many ports in turn, each with numbers of its own, without end; 0: to one, whose numbers end.
+        /// To this many ports in turn, each with numbers of its own, without end; 0: to one, whose numbers end.
         #[serde(default)]
         flows: u16,
         /// What they say to come from; the remote host unless set.
@@ -53,7 +53,7 @@ pub enum Order {
     Sink {
         port: u16,
         numbers: Option<u32>,
-        /// Follows so many flows, to the ports from `port` on, instead of telling numbers apart.
+        /// Follows this many flows, to the ports from `port` on, instead of telling numbers apart.
         #[serde(default)]
         flows: u16,
     },
@@ -63,14 +63,6 @@ pub enum Order {
     Snapshot,
     /// Waits until the machine looks like that again; says what differs.
     Compare { seconds: f64 },
-}
-
-/// A port, as the remote host would find it by asking.
-#[derive(Deserialize)]
-pub struct Target {
-    pub mac: String,
-    pub address: Ipv4Addr,
-    pub port: u16,
 }
 
 /// Fewer than a veth holds (256), so that nothing has to be lost for want of room.

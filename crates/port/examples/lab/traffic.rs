@@ -9,9 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use xsknet_testkit::{FAR, FarSource, Lab, NumberedFrames, REMOTE4, device};
 
-use crate::Result;
-use crate::bench::{Bench, NUMBERS, Run, attach};
-use crate::orders::Target;
+use crate::bench::{Bench, NUMBERS, Result, Run, attach};
 
 /// One kick of the far end's socket in copy mode moves 32.
 const BURST: u64 = 32;
@@ -19,6 +17,14 @@ const BURST: u64 = 32;
 const LIVE_BURST: u64 = 1 << 17;
 /// An answer that is not there this long after the last one came is lost.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A port, as the remote host would find it by asking.
+#[derive(Deserialize)]
+pub struct Target {
+    pub mac: String,
+    pub address: Ipv4Addr,
+    pub port: u16,
+}
 
 /// How much is sent: until the one or the other is reached, or the numbers end.
 #[derive(Deserialize, Clone, Copy)]
@@ -63,8 +69,8 @@ impl<S> Flows<S> {
         Self(sources.into_iter().map(|source| (source, 0)).collect())
     }
 
-    /// `send` tells, for a source and the number that it goes on with, what number it goes on with after that. Returns how
-    /// many frames that were.
+    /// `send` tells, for a source and the number that it goes on with, what number it goes on with after that. Returns
+    /// how many frames that were.
     fn next(&mut self, send: impl FnOnce(&mut S, u64) -> Result<u64>) -> Result<u64> {
         self.0.rotate_left(1);
         let (source, next) = self.0.last_mut().expect("there is one flow at least");

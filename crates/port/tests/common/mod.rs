@@ -142,7 +142,7 @@ pub fn assert_accounted(port: &mut Port) {
         port.sockets().iter_mut().all(|socket| {
             socket.flush().expect("a kick");
             socket.complete().expect("a sound ring");
-            socket.census().tx == 0
+            socket.chunks().tx == 0
         })
     });
     let counters: Vec<_> = port.sockets().iter().map(Socket::counters).collect();
@@ -162,8 +162,8 @@ pub fn assert_accounted(port: &mut Port) {
 /// Closes a port and checks that every frame is at home.
 #[track_caller]
 pub fn close(port: Port) {
-    for census in port.close().expect("closing undoes everything") {
-        assert_eq!(census.home, census.total, "{census:?}");
+    for chunks in port.close().expect("closing undoes everything") {
+        assert_eq!(chunks.free, chunks.total, "{chunks:?}");
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Consumer<M> {
 }
 
 impl<M: RingMemory> Consumer<M> {
-    /// Takes over the reading side of a ring where its words say it stands.
+    /// Takes over the reading side of a ring at the position that its words hold.
     ///
     /// # Errors
     /// [`RingBroken`] if the words cannot belong to one ring.
@@ -26,8 +26,8 @@ impl<M: RingMemory> Consumer<M> {
         Ok(ring)
     }
 
-    /// Takes up to `max` entries, as many as there are. The ring stays borrowed until the entries are dropped; those that were looked
-    /// at are given back then, the others stay for the next call.
+    /// Takes up to `max` entries, as many as there are. The ring stays borrowed until the entries are dropped; those
+    /// that were looked at are given back then, the others stay for the next call.
     ///
     /// # Errors
     /// [`RingBroken`] if the producer's index is impossible; nothing was touched.
@@ -86,7 +86,7 @@ impl<M: RingMemory> Consumer<M> {
     }
 }
 
-/// Entries on their way out of a ring.
+/// Entries that are being taken out of a ring.
 #[derive(Debug)]
 pub struct Taking<'ring, M: RingMemory> {
     ring: &'ring mut Consumer<M>,
@@ -120,7 +120,7 @@ impl<M: RingMemory> Drop for Taking<'_, M> {
     fn drop(&mut self) {
         if self.read > 0 {
             self.ring.consumed = self.ring.consumed.advanced(self.read);
-            // (D): whoever sees the index in (A) may overwrite the slots, which have been read.
+            // (D): a producer that sees the index in (A) may overwrite the slots, which have been read.
             self.ring.memory.consumer().store(self.ring.consumed.word(), Ordering::Release);
         }
     }

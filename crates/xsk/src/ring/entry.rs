@@ -1,7 +1,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a slot of a shared ring holds. Slots are read and written as relaxed atomic words, because the other side may write them at
-/// any time, whatever it promised; the letters (A) to (D) order honest sides.
+/// `XDP_PKT_CONTD` of `linux/if_xdp.h`: an option of a descriptor whose packet goes on in the next one.
+pub(crate) const XDP_PKT_CONTD: u32 = 1;
+
+/// What a slot of a shared ring holds. Slots are read and written as relaxed atomic words, because the other side may
+/// write them at any time, whatever it promised; the letters (A) to (D) order honest sides.
 pub trait Entry: Copy {
     /// 64-bit words a slot.
     const WORDS: usize;

@@ -24,7 +24,8 @@ pub struct MappedRing<E> {
     entry: PhantomData<E>,
 }
 
-// SAFETY: the pointers lead into the mapping, which this value owns and which no thread is tied to; all access is atomic.
+// SAFETY: the pointers lead into the mapping, which this value owns and which no thread is tied to; all access is
+// atomic.
 unsafe impl<E> Send for MappedRing<E> {}
 
 /// A ring could not be mapped.
@@ -47,7 +48,7 @@ pub enum MapRingError {
         /// Slots that the layout promises.
         size: u32,
     },
-    /// The offsets that the kernel gave do not describe a ring: only a broken kernel gives such.
+    /// The offsets that the kernel gave do not describe a ring: only a broken kernel gives such offsets.
     #[error("the ring's offsets do not fit a ring of {size} slots")]
     Offsets {
         /// Slots that the layout promises.
@@ -64,8 +65,8 @@ impl<E: Entry> MappedRing<E> {
         size: u32,
     ) -> Result<Self, MapRingError> {
         let ring = Self::map_unchecked(xsk, page_offset, offsets, size)?;
-        // The kernel refuses a mapping longer than the ring (xsk_mmap), so a longer one that succeeds betrays a larger ring. Rings whose
-        // double still fits one page cannot be told apart.
+        // The kernel refuses a mapping longer than the ring (xsk_mmap), so a longer one that succeeds betrays a larger
+        // ring. Rings whose double still fits one page cannot be told apart.
         let bytes = ring.mapping.bytes();
         if let Some(double) = size.checked_mul(2).and_then(|size| mapped_bytes::<E>(offsets, size))
             && double.div_ceil(page_size()) > bytes.div_ceil(page_size())
@@ -103,7 +104,8 @@ impl<E: Entry> MappedRing<E> {
 
     fn slot(&self, slot: u32) -> &[AtomicU64] {
         let count = (self.size as usize).wrapping_mul(E::WORDS);
-        // SAFETY: `map` found `count` aligned words inside the mapping that `self` keeps, and nobody touches them but atomically.
+        // SAFETY: `map` found `count` aligned words inside the mapping that `self` keeps, and nobody touches them but
+        // atomically.
         let words = unsafe { slice::from_raw_parts(self.words.cast::<AtomicU64>().as_ptr(), count) };
         let first = (slot as usize).wrapping_mul(E::WORDS);
         &words[first..first.wrapping_add(E::WORDS)]

@@ -1,4 +1,5 @@
-/// An index of a ring: a place on a circle of 2^32, free to wrap. It has no order: of two positions neither is "before" the other.
+/// An index of a ring: a place on a circle of 2^32, free to wrap. It has no order: of two positions neither is "before"
+/// the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position(u32);
 
@@ -28,8 +29,8 @@ impl Position {
     }
 }
 
-/// Entries that the producer has published and the consumer has not yet given back; `None` when both indices cannot belong to one
-/// ring of `size` slots.
+/// Entries that the producer has published and the consumer has not yet given back; `None` when both indices cannot
+/// belong to one ring of `size` slots.
 ///
 /// ```
 /// use xsknet_xsk::ring::{Position, published};

@@ -19,7 +19,7 @@ pub struct Producer<M> {
 }
 
 impl<M: RingMemory> Producer<M> {
-    /// Takes over the writing side of a ring where its words say it stands.
+    /// Takes over the writing side of a ring at the position that its words hold.
     ///
     /// # Errors
     /// [`RingBroken`] if the words cannot belong to one ring.
@@ -31,7 +31,8 @@ impl<M: RingMemory> Producer<M> {
         Ok(ring)
     }
 
-    /// Reserves up to `wanted` slots, as many as are free. The ring stays borrowed until the reservation is committed or dropped.
+    /// Reserves up to `wanted` slots, as many as are free. The ring stays borrowed until the reservation is committed
+    /// or dropped.
     ///
     /// # Errors
     /// [`RingBroken`] if the consumer's index is impossible; nothing was touched.
@@ -100,7 +101,8 @@ impl<M: RingMemory> Producer<M> {
     }
 }
 
-/// Slots of a ring that nobody sees yet. [`Reservation::commit`] publishes what was written; dropping it instead publishes nothing.
+/// Slots of a ring that nobody sees yet. [`Reservation::commit`] publishes what was written; dropping it instead
+/// publishes nothing.
 #[must_use = "entries are published by `commit` alone"]
 #[derive(Debug)]
 pub struct Reservation<'ring, M: RingMemory> {
@@ -136,7 +138,7 @@ impl<M: RingMemory> Reservation<'_, M> {
     pub fn commit(self) -> u32 {
         if self.written > 0 {
             self.ring.produced = self.ring.produced.advanced(self.written);
-            // (B): whoever sees the index in (C) sees the entries.
+            // (B): a consumer that sees the index in (C) sees the entries.
             self.ring.memory.producer().store(self.ring.produced.word(), Ordering::Release);
             self.ring.published = true;
         }

@@ -1,12 +1,12 @@
-//! Who owns which chunk where frames are known by address alone, packets take several of them, and sockets share a UMEM: whatever is
-//! written into tables and rings. On heap rings, with a kernel that the test plays.
+//! Who owns which chunk where frames are known by address alone, packets take several of them, and sockets share a
+//! UMEM: whatever is written into tables and rings. On heap rings, with a kernel that the test plays.
 
 use std::sync::atomic::AtomicU32;
 
 use proptest::prelude::*;
 
 use crate::layout::Layout;
-use crate::ledger::{Census, Owner, Tag};
+use crate::ledger::{ChunkCounts, Owner, Tag};
 use crate::lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, NOWHERE, load, store};
 use crate::refusal::DescriptorRefused;
 use crate::ring::heap::HeapRing;
@@ -50,7 +50,7 @@ impl Socket {
         }
     }
 
-    /// The kernel receives a packet of so many bytes, if there are chunks for all of it.
+    /// The kernel receives a packet of this many bytes, if there are chunks for all of it.
     fn deliver(&mut self, bytes: u32) -> bool {
         let parts = bytes.div_ceil(CAPACITY);
         let mut slots = self.rx.reserve(parts).unwrap();
@@ -113,14 +113,14 @@ fn a_frame_goes_round_by_its_address() {
     assert!(socket.deliver(100) && socket.deliver(60));
     assert_eq!(socket.ours.receive_lent(&mut umem, &table), Ok(2));
     assert_eq!(lengths(&table[..2]), [100, 60]);
-    assert_eq!(umem.census(), Census { home: FRAMES - 66, held: 2, fill: 64, tx: 0, total: FRAMES });
+    assert_eq!(umem.chunks(), ChunkCounts { free: FRAMES - 66, held: 2, fill: 64, tx: 0, total: FRAMES });
     assert_eq!(socket.ours.transmit_lent(&mut umem, &table[..2]), Ok(Transmitted { sent: 2, left: 0 }));
     assert_eq!((umem.outstanding(), socket.send_all()), (0, vec![100, 60]));
     assert_eq!(socket.ours.complete(&mut umem), Ok(2));
     assert_eq!(umem.lend(&table), 8);
     assert_eq!(lengths(&table), [0; 8]);
     assert_eq!(socket.ours.recycle(&mut umem, &table), 8);
-    assert_eq!(umem.census(), Census { home: FRAMES - 64, held: 0, fill: 64, tx: 0, total: FRAMES });
+    assert_eq!(umem.chunks(), ChunkCounts { free: FRAMES - 64, held: 0, fill: 64, tx: 0, total: FRAMES });
 }
 
 #[test]
@@ -131,27 +131,27 @@ fn what_is_not_lent_is_neither_sent_nor_taken_back() {
     let in_fill = umem.ledger().owned_by(Tag::fill(socket.ours.id)).next().unwrap() * 2048;
     assert_eq!(umem.lend(&table[..1]), 1);
     let (lent, _) = load(&table[0]);
-    let before = umem.census();
+    let before = umem.chunks();
     for (address, len) in [(in_fill, 60), (FRAMES * 2048, 60), (u32::MAX - 1, 60)] {
         store(&table[1], address, len);
         assert_eq!(socket.ours.transmit_lent(&mut umem, &table[1..2]), Ok(Transmitted::default()));
         assert_eq!(socket.ours.recycle(&mut umem, &table[1..2]), 0);
     }
-    assert_eq!((umem.census(), socket.send_all().len()), (before, 0));
+    assert_eq!((umem.chunks(), socket.send_all().len()), (before, 0));
     assert_eq!((socket.ours.counters.refused_tx, socket.ours.counters.refused_recycled), (3, 3));
     // The same frame twice is one; wherever in its chunk the address points.
     store(&table[0], lent, 60);
     store(&table[1], lent + 2, 60);
     assert_eq!(socket.ours.transmit_lent(&mut umem, &table[..2]), Ok(Transmitted { sent: 1, left: 0 }));
     assert_eq!((socket.send_all(), socket.ours.counters.refused_tx), (vec![60], 4));
-    // Nowhere is no frame, and no mistake.
+    // `NOWHERE` is neither a frame nor a mistake.
     store(&table[0], NOWHERE, NOWHERE);
     assert_eq!(socket.ours.transmit_lent(&mut umem, &table[..1]), Ok(Transmitted::default()));
     assert_eq!((socket.ours.recycle(&mut umem, &table[..1]), socket.ours.counters.refused_recycled), (0, 3));
 }
 
 #[test]
-fn a_length_that_cannot_be_sends_the_chunk_home() {
+fn an_impossible_length_frees_the_chunk() {
     let (mut umem, table) = (umem(), table(1));
     let mut socket = Socket::on(&mut umem, SLOTS, 8);
     for len in [0, 1793, 2049, CONTINUES - 1, CONTINUES | 60] {
@@ -165,7 +165,7 @@ fn a_length_that_cannot_be_sends_the_chunk_home() {
 }
 
 #[test]
-fn what_the_device_does_not_take_goes_home_and_has_a_reason_of_its_own() {
+fn what_the_device_does_not_take_is_freed_and_has_a_reason_of_its_own() {
     let (mut umem, table) = (umem(), table(3));
     let mut socket = Socket::on(&mut umem, SLOTS, 8);
     socket.ours.lengths = Lengths::of_mtu(1500);
@@ -175,7 +175,7 @@ fn what_the_device_does_not_take_goes_home_and_has_a_reason_of_its_own() {
             store(place, load(place).0, if n + 1 < lengths.len() { CONTINUES | len } else { *len });
         }
         let sent = socket.ours.transmit_lent(umem, &table[..lengths.len()]).unwrap().sent;
-        assert_eq!(sent == 0, umem.free() == FRAMES, "what is refused goes home");
+        assert_eq!(sent == 0, umem.free() == FRAMES, "what is refused is freed");
         let packets = socket.send_all();
         socket.ours.complete(umem).unwrap();
         packets
@@ -217,7 +217,7 @@ fn what_finds_no_slot_moves_to_the_front_and_packets_stay_whole() {
 }
 
 #[test]
-fn a_packet_with_one_bad_part_too_many_or_no_last_is_not_sent_and_all_of_it_goes_home() {
+fn a_packet_with_one_bad_part_too_many_or_no_last_is_not_sent_and_all_of_it_is_freed() {
     let (mut umem, table) = (umem(), table(40));
     let mut socket = Socket::on(&mut umem, SLOTS, 8);
     let refuse = |socket: &mut Socket, umem: &mut Umem, parts: usize, spoil: &dyn Fn(&[LentDescriptor])| {
@@ -281,7 +281,7 @@ fn a_long_packet_is_received_whole_or_waits() {
 }
 
 #[test]
-fn half_a_packet_of_a_batch_goes_home() {
+fn half_a_packet_of_a_batch_is_freed() {
     let mut umem = umem();
     let mut socket = Socket::on(&mut umem, SLOTS, 8);
     let mut frame = |continues| {
@@ -294,7 +294,7 @@ fn half_a_packet_of_a_batch_goes_home() {
     let mut batch = socket.ours.reserve(&mut umem, 8).unwrap();
     frames.into_iter().for_each(|frame| batch.write(frame).unwrap());
     assert_eq!(batch.commit(), 3);
-    assert_eq!((socket.send_all(), umem.census().tx, umem.free()), (vec![60, 120], 3, FRAMES - 3));
+    assert_eq!((socket.send_all(), umem.chunks().tx, umem.free()), (vec![60, 120], 3, FRAMES - 3));
 }
 
 #[test]
@@ -302,14 +302,14 @@ fn a_forged_packet_in_rx_brings_no_frame_and_loses_none() {
     let (mut umem, table) = (umem(), table(64));
     let mut socket = Socket::on(&mut umem, SLOTS, 64);
     socket.ours.refill(&mut umem).unwrap();
-    let free = umem.ledger().owned_by(Tag::HOME).next().unwrap();
+    let free = umem.ledger().owned_by(Tag::FREE).next().unwrap();
     let chunks: Vec<_> = socket.fill.take(SLOTS).unwrap().map(|Address(chunk)| chunk).collect();
     let part = |chunk: u64, options| Descriptor { address: chunk + 256, len: 60, options };
-    // The second part is not reception's: the other two go home.
+    // The second part is not reception's: the other two are freed.
     socket.forge_rx(&[part(chunks[0], 1), part(u64::from(free) * 2048, 1), part(chunks[1], 0), part(chunks[2], 0)]);
     assert_eq!(socket.ours.receive_lent(&mut umem, &table), Ok(1));
     let refused = socket.ours.last_refusal.take().unwrap();
-    assert_eq!(refused, DescriptorRefused::NotLent { ring: RingName::Rx, chunk: free, owner: Owner::Home });
+    assert_eq!(refused, DescriptorRefused::NotLent { ring: RingName::Rx, chunk: free, owner: Owner::Free });
     // Options that nobody asked for.
     socket.forge_rx(&[part(chunks[3], 2)]);
     assert_eq!(socket.ours.receive_lent(&mut umem, &table[1..]), Ok(0));
@@ -328,8 +328,8 @@ fn a_forged_packet_in_rx_brings_no_frame_and_loses_none() {
     let chunk = socket.fill.take(2).unwrap().map(|Address(chunk)| chunk).collect::<Vec<_>>();
     socket.forge_rx(&[part(chunk[0], 0), part(chunk[1], 0)]);
     assert_eq!(socket.ours.receive_lent(&mut umem, &table), Ok(1), "the first ends the packet that is passed over");
-    let Census { home, held, fill, .. } = umem.census();
-    assert_eq!((home + held + fill, held), (FRAMES, 2));
+    let ChunkCounts { free, held, fill, .. } = umem.chunks();
+    assert_eq!((free + held + fill, held), (FRAMES, 2));
 }
 
 #[test]
@@ -343,14 +343,14 @@ fn a_socket_that_leaves_takes_its_own_chunks_along_and_no_others() {
     assert_eq!(first.ours.receive_lent(&mut umem, &table), Ok(2));
     // What one received the other sends; the first cannot complete it.
     assert_eq!(second.ours.transmit_lent(&mut umem, &table[..1]), Ok(Transmitted { sent: 1, left: 0 }));
-    let census = umem.ledger().census(Some(first.ours.id));
-    assert_eq!((census.fill, census.tx, census.elsewhere()), (32, 0, 33));
+    let chunks = umem.ledger().chunks(Some(first.ours.id));
+    assert_eq!((chunks.fill, chunks.tx, chunks.elsewhere()), (32, 0, 33));
     let mut forged = first.completion.reserve(1).unwrap();
     assert!(forged.write(Address(load(&table[0]).0.into())));
     forged.commit();
     assert_eq!((first.ours.complete(&mut umem), first.ours.counters.refused_completions.not_lent), (Ok(0), 1));
     umem.ledger_mut().strike(second.ours.id);
-    assert_eq!(umem.census(), Census { home: FRAMES - 33, held: 1, fill: 32, tx: 0, total: FRAMES });
+    assert_eq!(umem.chunks(), ChunkCounts { free: FRAMES - 33, held: 1, fill: 32, tx: 0, total: FRAMES });
     // Its number is free again.
     let third = Socket::on(&mut umem, SLOTS, 32);
     assert_eq!(third.ours.id, second.ours.id);
@@ -405,7 +405,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (socket(), 0..40_usize).prop_map(|(socket, count)| Step::Recycle { socket, count }),
         4 => socket().prop_map(|socket| Step::Send { socket }),
         4 => socket().prop_map(|socket| Step::Complete { socket }),
-        3 => (0..64_usize, any::<u32>(), len).prop_map(|(place, address, len)| Step::ScribbleTable { place, address: address % (FRAMES * 2048), len }),
+        3 => (0..64_usize, any::<u32>(), len).prop_map(|(place, address, len)| {
+            Step::ScribbleTable { place, address: address % (FRAMES * 2048), len }
+        }),
         2 => (socket(), address(), 0..3000_u32, 0..3_u32)
             .prop_map(|(socket, address, len, options)| Step::ForgeRx { socket, address, len, options }),
         2 => (socket(), address()).prop_map(|(socket, address)| Step::ForgeCompletion { socket, address }),
@@ -414,8 +416,9 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Two sockets share a UMEM. After any steps of a user who writes anything into the tables, and a kernel and a forger who write
-    /// anything into the rings, the counts are those of the chunks, and what the kernel is given it is given once.
+    /// Two sockets share a UMEM. After any steps of a user who writes anything into the tables, and a kernel and a
+    /// forger who write anything into the rings, the counts are those of the chunks, and what the kernel is given it is
+    /// given once.
     #[test]
     fn every_chunk_has_one_owner_and_the_counts_are_exact(steps in proptest::collection::vec(step(), 1..200)) {
         let (mut umem, table) = (umem(), table(64));
@@ -444,7 +447,8 @@ proptest! {
                     let room = slots.slots();
                     let (mut taken, mut open) = (0, false);
                     for Descriptor { address, len, options } in tx.take(room).unwrap() {
-                        prop_assert!(address % 2048 + u64::from(len) <= 2048 && len > 0 && address < u64::from(FRAMES) * 2048);
+                        prop_assert!(address < u64::from(FRAMES) * 2048);
+                        prop_assert!(address % 2048 + u64::from(len) <= 2048 && len > 0);
                         prop_assert!(options <= 1);
                         (taken, open) = (taken + 1, options == 1);
                         prop_assert!(slots.write(Address(address)));
@@ -454,7 +458,9 @@ proptest! {
                 }
                 Step::Complete { socket } => { sockets[socket].ours.complete(&mut umem).unwrap(); }
                 Step::ScribbleTable { place, address, len } => store(&table[place], address, len),
-                Step::ForgeRx { socket, address, len, options } => sockets[socket].forge_rx(&[Descriptor { address, len, options }]),
+                Step::ForgeRx { socket, address, len, options } => {
+                    sockets[socket].forge_rx(&[Descriptor { address, len, options }]);
+                }
                 Step::ForgeCompletion { socket, address } => {
                     let mut slots = sockets[socket].completion.reserve(1).unwrap();
                     let _ = slots.write(Address(address));
@@ -466,7 +472,8 @@ proptest! {
                 }
             }
             let ids = sockets.each_ref().map(|socket| socket.ours.id);
-            let tags = [Tag::HOME, Tag::HELD, Tag::LENT, Tag::fill(ids[0]), Tag::tx(ids[0]), Tag::fill(ids[1]), Tag::tx(ids[1])];
+            let of_sockets = ids.iter().flat_map(|id| [Tag::fill(*id), Tag::tx(*id)]);
+            let tags: Vec<Tag> = [Tag::FREE, Tag::HELD, Tag::LENT].into_iter().chain(of_sockets).collect();
             let mut total = 0;
             for tag in tags {
                 let chunks = umem.ledger().owned_by(tag).count();
@@ -479,6 +486,6 @@ proptest! {
             umem.ledger_mut().strike(socket.ours.id);
         }
         umem.take_all_back();
-        prop_assert_eq!(umem.census(), Census { home: FRAMES, held: 0, fill: 0, tx: 0, total: FRAMES });
+        prop_assert_eq!(umem.chunks(), ChunkCounts { free: FRAMES, held: 0, fill: 0, tx: 0, total: FRAMES });
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::frame::Frame;
 use crate::layout::Layout;
-use crate::ledger::{Census, Owner, Tag};
+use crate::ledger::{ChunkCounts, Owner, Tag};
 use crate::refusal::DescriptorRefused;
 use crate::ring::heap::HeapRing;
 use crate::ring::{Address, Consumer, Descriptor, Producer, RingMemory, RingName};
@@ -93,7 +93,7 @@ impl Pair {
         slots.commit()
     }
 
-    /// Somebody writes into RX what the kernel never would.
+    /// Another process writes into RX what the kernel never would.
     fn forge_rx(&mut self, descriptor: Descriptor) {
         let mut slots = self.rx.reserve(1).unwrap();
         let _ = slots.write(descriptor);
@@ -135,11 +135,11 @@ fn a_frame_goes_round_through_every_ring() {
     let mut frames = pair.receive();
     let shape: Vec<_> = frames.iter().map(|frame| (frame.len(), frame.offset(), frame.capacity())).collect();
     assert_eq!(shape, [(100, 256, 1792); 3]);
-    assert_eq!(pair.umem.census(), Census { home: 5, held: 3, fill: 8, tx: 0, total: 16 });
+    assert_eq!(pair.umem.chunks(), ChunkCounts { free: 5, held: 3, fill: 8, tx: 0, total: 16 });
     assert_eq!(pair.ours.transmit(&mut pair.umem, &mut frames), Ok(3));
     assert_eq!(pair.send(8), 3);
     assert_eq!(pair.ours.complete(&mut pair.umem), Ok(3));
-    assert_eq!(pair.umem.census(), Census { home: 8, held: 0, fill: 8, tx: 0, total: 16 });
+    assert_eq!(pair.umem.chunks(), ChunkCounts { free: 8, held: 0, fill: 8, tx: 0, total: 16 });
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_full_tx_ring_takes_the_front_and_keeps_the_order() {
 }
 
 #[test]
-fn a_batch_dropped_half_way_sends_its_frames_home() {
+fn a_batch_dropped_half_way_frees_its_frames() {
     let mut pair = Pair::new();
     let mut frames = pair.sendable(3);
     let mut batch = pair.ours.reserve(&mut pair.umem, 3).unwrap();
@@ -165,13 +165,13 @@ fn a_batch_dropped_half_way_sends_its_frames_home() {
     batch.write(frames.pop().unwrap()).unwrap();
     batch.write(frames.pop().unwrap()).unwrap();
     drop(batch);
-    assert_eq!(pair.umem.census(), Census { home: 15, held: 1, fill: 0, tx: 0, total: 16 });
+    assert_eq!(pair.umem.chunks(), ChunkCounts { free: 15, held: 1, fill: 0, tx: 0, total: 16 });
     assert_eq!((pair.send(8), pair.ours.counters.sent), (0, 0));
     // The slots are free again, and the next batch is not mixed up with the dropped one.
     assert_eq!(pair.ours.transmit(&mut pair.umem, &mut frames), Ok(1));
     assert_eq!(pair.send(8), 1);
     assert_eq!(pair.ours.complete(&mut pair.umem), Ok(1));
-    assert_eq!(pair.umem.census(), Census { home: 16, held: 0, fill: 0, tx: 0, total: 16 });
+    assert_eq!(pair.umem.chunks(), ChunkCounts { free: 16, held: 0, fill: 0, tx: 0, total: 16 });
 }
 
 #[test]
@@ -198,9 +198,9 @@ fn a_batch_gives_back_what_it_cannot_take() {
 fn what_rx_returns_is_a_frame_only_if_it_was_lent() {
     let mut pair = Pair::new();
     pair.ours.refill(&mut pair.umem).unwrap();
-    let before = pair.umem.census();
+    let before = pair.umem.chunks();
     let lent = pair.umem.ledger().owned_by(Tag::fill(pair.ours.id)).next().unwrap();
-    let free = pair.umem.ledger().owned_by(Tag::HOME).next().unwrap();
+    let free = pair.umem.ledger().owned_by(Tag::FREE).next().unwrap();
     let (ring, lent_at, free_at) = (RingName::Rx, u64::from(lent) * 2048, u64::from(free) * 2048);
     let umem_bytes = 16 * 2048;
     let whole = |address, len| Descriptor { address, len, options: 0 };
@@ -212,7 +212,7 @@ fn what_rx_returns_is_a_frame_only_if_it_was_lent() {
             DescriptorRefused::TooLong { ring, address: lent_at + 256, len: 1793, room: 1792 },
         ),
         (whole(lent_at, u32::MAX), DescriptorRefused::TooLong { ring, address: lent_at, len: u32::MAX, room: 2048 }),
-        (whole(free_at + 256, 60), DescriptorRefused::NotLent { ring, chunk: free, owner: Owner::Home }),
+        (whole(free_at + 256, 60), DescriptorRefused::NotLent { ring, chunk: free, owner: Owner::Free }),
         (
             Descriptor { address: lent_at + 256, len: 60, options: 1 },
             DescriptorRefused::Options { ring, chunk: lent, options: 1 },
@@ -225,7 +225,7 @@ fn what_rx_returns_is_a_frame_only_if_it_was_lent() {
     }
     let counted = pair.ours.counters.refused_rx;
     assert_eq!((counted.outside_umem, counted.too_long, counted.not_lent, counted.options), (2, 2, 1, 1));
-    assert_eq!(pair.umem.census(), before);
+    assert_eq!(pair.umem.chunks(), before);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn a_chunk_returned_twice_is_one_frame() {
 fn a_broken_ring_is_reported_and_nothing_is_touched() {
     let mut pair = Pair::new();
     pair.ours.refill(&mut pair.umem).unwrap();
-    let before = pair.umem.census();
+    let before = pair.umem.chunks();
     let honest = pair.words.rx.producer().load(Ordering::Relaxed);
     for forged in [honest.wrapping_add(SLOTS + 1), honest.wrapping_sub(1), honest ^ 0x8000_0000] {
         pair.words.rx.producer().store(forged, Ordering::Relaxed);
@@ -256,7 +256,7 @@ fn a_broken_ring_is_reported_and_nothing_is_touched() {
         assert_eq!((broken.ring, broken.produced, broken.consumed), (RingName::Rx, forged, honest));
         assert_eq!(pair.words.rx.consumer().load(Ordering::Relaxed), honest);
     }
-    assert_eq!(pair.umem.census(), before);
+    assert_eq!(pair.umem.chunks(), before);
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn a_tx_ring_that_claims_to_have_sent_what_it_was_not_given_is_broken() {
     let mut pair = Pair::new();
     let mut frames = pair.sendable(9);
     assert_eq!(pair.ours.transmit(&mut pair.umem, &mut frames), Ok(8));
-    let before = pair.umem.census();
+    let before = pair.umem.chunks();
     let word = pair.words.clone();
     let honest = word.peer(RingName::Tx).load(Ordering::Relaxed);
     word.peer(RingName::Tx).store(honest.wrapping_add(9), Ordering::Relaxed);
@@ -272,7 +272,7 @@ fn a_tx_ring_that_claims_to_have_sent_what_it_was_not_given_is_broken() {
         panic!("9 of 8 frames were taken")
     };
     assert_eq!(broken.to_string(), "the TX ring of 8 slots is broken: 2 produced and 3 consumed cannot both be true");
-    assert_eq!((frames.len(), pair.umem.census()), (1, before));
+    assert_eq!((frames.len(), pair.umem.chunks()), (1, before));
     frames.into_iter().for_each(|frame| pair.umem.release(frame));
 }
 
@@ -321,7 +321,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The peer's index of a ring, set to nonsense for one operation. An index that is possible is none: the kernel may publish any such.
+/// The peer's index of a ring, set to nonsense for one operation. A possible index does not count as nonsense: the
+/// kernel may publish any such.
 fn with_forged_index(pair: &mut Pair, ring: RingName, index: u32, operation: impl FnOnce(&mut Pair)) {
     let words = pair.words.clone();
     let word = words.peer(ring);
@@ -375,16 +376,16 @@ proptest! {
                 Step::ForgeRx { address, len, options } => pair.forge_rx(Descriptor { address, len, options }),
                 Step::ForgeCompletion(address) => pair.forge_completion(address),
                 Step::ForgeIndex { ring, index } => with_forged_index(&mut pair, ring, index, |pair| {
-                    let before = pair.umem.census();
+                    let before = pair.umem.chunks();
                     let received = pair.ours.receive(&mut pair.umem, 12, &mut held);
                     if received.is_err() {
-                        assert_eq!(pair.umem.census(), before);
+                        assert_eq!(pair.umem.chunks(), before);
                     }
                     let _ = pair.ours.transmit(&mut pair.umem, &mut held);
                 }),
             }
-            let Census { home, held: outstanding, fill, tx, total } = pair.umem.census();
-            prop_assert_eq!(home + outstanding + fill + tx, total);
+            let ChunkCounts { free, held: outstanding, fill, tx, total } = pair.umem.chunks();
+            prop_assert_eq!(free + outstanding + fill + tx, total);
             prop_assert_eq!(total, FRAMES);
             prop_assert_eq!(outstanding as usize, held.len());
             let mut chunks: Vec<_> = held.iter().map(Frame::chunk).collect();
@@ -399,6 +400,6 @@ proptest! {
         prop_assert_eq!(pair.umem.outstanding(), 0);
         let id = pair.ours.id;
         pair.umem.ledger_mut().strike(id);
-        prop_assert_eq!(pair.umem.census(), Census { home: FRAMES, held: 0, fill: 0, tx: 0, total: FRAMES });
+        prop_assert_eq!(pair.umem.chunks(), ChunkCounts { free: FRAMES, held: 0, fill: 0, tx: 0, total: FRAMES });
     }
 }

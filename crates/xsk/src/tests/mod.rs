@@ -1,0 +1,4 @@
+//! Tests of several files together, on rings in plain memory.
+
+mod lending;
+mod ownership;
