@@ -8,10 +8,11 @@ const layout: Record<string, number> = createRequire(import.meta.url)(
   `${root}packages/xsknet/native/xsknet.linux-x64-gnu.node`,
 ).slateLayout()
 
-/** Numbers of the package's slate that are nothing to the binding. */
+/** Numbers that stand beside the words in the package, and that are nothing to the binding. */
 const OWN = ['FETCH']
 
 const names = Object.keys(layout)
+const sides = texts(`${root}packages/xsknet/src`).filter((text) => /^(export )?const (QUEUED|CONTINUES) =/m.test(text))
 
 test('the binding has a place for each word, in front of the tables, and marks that no frame can be taken for', (t) => {
   const { HEAD, NOWHERE, CONTINUES, ...words } = layout
@@ -22,33 +23,30 @@ test('the binding has a place for each word, in front of the tables, and marks t
 })
 
 test('every word and mark has the same number in the package as in the binding', (t) => {
-  const [slate, frame] = ['slate.ts', 'frame.ts'].map(ofPackage)
-  t.deepEqual(only({ ...slate, ...frame }, names), layout)
+  t.deepEqual(only(Object.assign({}, ...sides.map(constants)), names), layout)
 })
 
 test('the package knows no word that the binding does not know', (t) => {
-  const strays = Object.keys(ofPackage('slate.ts')).filter((name) => !names.includes(name) && !OWN.includes(name))
+  const [words] = sides.filter((text) => text.includes('const QUEUED ='))
+  const strays = Object.keys(constants(words ?? '')).filter((name) => ![...names, ...OWN].includes(name))
   t.deepEqual(strays, [])
 })
 
-test('the socket that unit tests play has the same words', (t) => {
-  const { CONTINUES: _, ...played } = layout
-  t.deepEqual(only(constants(`${root}__test__/unit/port/socket.ts`), names), played)
+test('the socket that unit tests play has the same words, or has them from the package', (t) => {
+  const text = readFileSync(`${root}__test__/unit/port/socket.ts`, 'utf8')
+  const imported = [...text.matchAll(/^import \{([^}]+)\} from/gm)].flatMap(([, list]) => list?.split(/[\s,]+/) ?? [])
+  const { CONTINUES: _, ...played } = only(layout, subtract(names, imported))
+  t.deepEqual(only(constants(text), names), played)
 })
 
-/** The constants of a file of packages/xsknet/src, in whatever folder it is. */
-function ofPackage(file: string): Record<string, number> {
-  const source = `${root}packages/xsknet/src`
-  const [path, ...others] = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter(
-    (path) => path === file || path.endsWith(`/${file}`),
-  )
-  if (path === undefined || others.length > 0) throw new Error(`one ${file} was expected in packages/xsknet/src`)
-  return constants(`${source}/${path}`)
+/** All files of TypeScript in a folder. */
+function texts(folder: string): string[] {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
+  return files.map((file) => readFileSync(`${folder}/${file}`, 'utf8'))
 }
 
 /** The numbers that a file names at its top level: `const NAME = 1`, or `const [A, B] = [1, 2]`. */
-function constants(path: string): Record<string, number> {
-  const text = readFileSync(path, 'utf8')
+function constants(text: string): Record<string, number> {
   const declarations = text.matchAll(/^(?:export )?const (?:\[([\w, ]+)\]|(\w+)) = (?:\[([\w, ]+)\]|(\w+))$/gm)
   const entries = [...declarations].flatMap(([, several, one, values, value]) => {
     const numbers = (values ?? value ?? '').split(', ').map((number) => Number(number.replaceAll('_', '')))
@@ -59,4 +57,8 @@ function constants(path: string): Record<string, number> {
 
 function only(numbers: Record<string, number>, wanted: readonly string[]): Record<string, number> {
   return Object.fromEntries(Object.entries(numbers).filter(([name]) => wanted.includes(name)))
+}
+
+function subtract(all: readonly string[], some: readonly string[]): string[] {
+  return all.filter((name) => !some.includes(name))
 }

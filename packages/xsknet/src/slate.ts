@@ -3,7 +3,7 @@ import type { Frame } from './frame.js'
 import type { HotPath } from './native.js'
 import { type Member, TAG } from './refusals.js'
 
-/** The words in front of the tables; crates/path/src/slate.rs has the same list. */
+/** The words in front of the tables; crates/node-xsknet/src/slate.rs has the same list. */
 const QUEUED = 0
 const SLOTS = 1
 const WAITING = 2
