@@ -11,7 +11,8 @@ const arrows: Record<string, string[]> = {
   xsk: [],
   port: ['bpf', 'link', 'xsk'],
   testkit: ['bpf', 'link', 'xsk'],
-  'node-xsknet': ['control', 'xsk'],
+  path: ['xsk'],
+  'node-xsknet': ['control', 'path', 'xsk'],
   'node-xsknetd': ['bpf', 'control', 'link', 'port', 'testkit', 'xsk'],
 }
 

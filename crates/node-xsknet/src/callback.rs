@@ -5,7 +5,8 @@ use std::ptr;
 
 use napi::sys;
 
-/// It keeps the function alive until [`Callback::release`]; dropping it does not, because that may happen when the environment has gone.
+/// It keeps the function alive until [`Callback::release`]; dropping it does not, because that may happen when the
+/// environment has gone.
 pub(crate) struct Callback {
     env: sys::napi_env,
     /// Null once released.
@@ -20,8 +21,8 @@ impl Callback {
         Ok(Self { env, reference: Cell::new(reference) })
     }
 
-    /// Calls the function as Node calls one from its loop: microtasks run afterwards, and what it throws is uncaught. Nothing happens
-    /// once it has been released, or if its arguments cannot be made.
+    /// Calls the function as Node calls one from its loop: microtasks run afterwards, and what it throws is uncaught.
+    /// Nothing happens once it has been released, or if its arguments cannot be made.
     pub(crate) fn call<const N: usize>(
         &self,
         arguments: impl FnOnce(sys::napi_env) -> napi::Result<[sys::napi_value; N]>,
@@ -47,7 +48,8 @@ impl Callback {
         unsafe { sys::napi_get_reference_value(self.env, self.reference.get(), &mut function) };
         // SAFETY: a valid out-pointer.
         unsafe { sys::napi_get_global(self.env, &mut global) };
-        // SAFETY: values of the open scope, and as many arguments as said; without an async context, which is Node's default one.
+        // SAFETY: values of the open scope, and as many arguments as said; without an async context, which is Node's
+        // default one.
         let status = unsafe {
             sys::napi_make_callback(
                 self.env,

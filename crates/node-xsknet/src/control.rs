@@ -7,14 +7,15 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::rc::Rc;
 
-use napi::bindgen_prelude::{Env, Function, JsValue, Object, ToNapiValue, Uint8Array};
+use napi::bindgen_prelude::{Env, Function, JsValue, ToNapiValue, Uint8Array};
 use napi_derive::napi;
 use xsknet_control::{Arrival, MAX_MESSAGE, Seqpacket};
 
 use crate::callback::Callback;
 use crate::descriptors::{self, Descriptors};
 use crate::poll::{Poll, Watcher};
-use crate::uv::{READABLE, errno_name};
+use crate::system_error::{error_object, system_error};
+use crate::uv::READABLE;
 
 /// Messages taken in one turn of the loop, so that a talkative daemon does not stop the rest of the program.
 const MESSAGES_A_TURN: usize = 16;
@@ -39,11 +40,11 @@ struct State {
 
 #[napi]
 impl Control {
-    /// Connects at once, or throws as Node's own calls do: with `code`, `errno`, `syscall` and `address`. Every message is told with the
-    /// descriptors that came beside it; the end is told once, with the error if it was one.
-    #[napi(
-        ts_args_type = "path: string, onMessage: (message: Uint8Array, descriptors: Descriptors | null) => void, onEnd: (error: Error | null) => void"
-    )]
+    /// Connects at once, or throws as Node's own calls do: with `code`, `errno`, `syscall` and `address`. `onMessage`
+    /// gets each message with the descriptors that came beside it; `onEnd` is called once, with the error if it was one.
+    #[napi(ts_args_type = "path: string, \
+                        onMessage: (message: Uint8Array, descriptors: Descriptors | null) => void, \
+                        onEnd: (error: Error | null) => void")]
     pub fn connect(
         env: &Env,
         path: String,
@@ -82,8 +83,8 @@ impl Control {
         Ok(Self { state })
     }
 
-    /// Sends one message, and copies of the descriptors. `false`: the daemon has not read enough yet, try again later. Throws when
-    /// the connection is gone, or `EBADF` where a number is no open descriptor.
+    /// Sends one message, and copies of the descriptors. `false`: the daemon has not read enough yet, try again later.
+    /// Throws when the connection is gone, or `EBADF` where a number is no open descriptor.
     #[napi]
     pub fn send(&self, env: &Env, message: &[u8], fds: Option<Vec<i32>>) -> napi::Result<bool> {
         let fds = fds.unwrap_or_default();
@@ -98,7 +99,8 @@ impl Control {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(libc::EMSGSIZE); // refused for its length, before it got to the kernel
+                // Without an errno it was refused for its length, before it got to the kernel.
+                let errno = error.raw_os_error().unwrap_or(libc::EMSGSIZE);
                 Err(system_error(env, "sendmsg", errno, None))
             }
         }
@@ -193,28 +195,4 @@ impl Watcher for State {
             self.on_end.release();
         }
     }
-}
-
-/// An error as Node's own calls throw it.
-pub(crate) fn system_error(env: &Env, syscall: &str, errno: i32, address: Option<&str>) -> napi::Error {
-    match error_object(env, syscall, errno, address) {
-        Ok(object) => napi::Error::from(object.to_unknown()),
-        Err(error) => error,
-    }
-}
-
-fn error_object<'env>(env: &'env Env, syscall: &str, errno: i32, address: Option<&str>) -> napi::Result<Object<'env>> {
-    let code = errno_name(errno).unwrap_or_else(|| errno.to_string());
-    let message = match address {
-        Some(address) => format!("{syscall} {code} {address}"),
-        None => format!("{syscall} {code}"),
-    };
-    let mut object = env.create_error(napi::Error::from_reason(message))?;
-    object.set("code", code)?;
-    object.set("errno", -errno)?;
-    object.set("syscall", syscall)?;
-    if let Some(address) = address {
-        object.set("address", address)?;
-    }
-    Ok(object)
 }

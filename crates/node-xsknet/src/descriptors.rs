@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use napi::bindgen_prelude::Env;
 use napi_derive::napi;
 
-use crate::control::system_error;
+use crate::system_error::system_error;
 
 /// A descriptor that JavaScript knows by its number.
 ///
@@ -16,7 +16,8 @@ pub(crate) fn borrow<'fd>(fd: RawFd) -> io::Result<BorrowedFd<'fd>> {
     if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it was open just now, and it is used within the call of JavaScript that named it, where JavaScript closes nothing.
+    // SAFETY: it was open just now, and it is used within the call of JavaScript that named it, where JavaScript closes
+    // nothing.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
@@ -37,8 +38,8 @@ impl Descriptors {
 
 #[napi]
 impl Descriptors {
-    /// Takes over descriptors that JavaScript knows by their numbers, all or none. Whoever had them before must not close them.
-    /// Throws `EBADF` where a number is no open descriptor, or stands twice.
+    /// Takes over descriptors that JavaScript knows by their numbers, all or none. Whoever had them before must not
+    /// close them. Throws `EBADF` where a number is no open descriptor, or stands twice.
     #[napi(factory)]
     pub fn own(env: &Env, fds: Vec<i32>) -> napi::Result<Self> {
         let mut seen = HashSet::new();

@@ -4,9 +4,9 @@ use std::error::Error;
 
 use napi::Status;
 use serde_json::{Map, Value, json};
+use xsknet_path::PathError;
 use xsknet_xsk::{AdoptError, FlushError, LayoutError, WaitError};
 
-use crate::data_path::PathError;
 use crate::uv::errno_name;
 
 /// What `XsknetError` is made of.

@@ -8,17 +8,16 @@ use std::time::Duration;
 use napi::bindgen_prelude::{Env, Unknown};
 use napi::sys;
 use napi_derive::napi;
+use xsknet_path::{PathError, SocketPath, Word};
 use xsknet_xsk::MAX_PARTS_RECEIVED;
 use xsknet_xsk::ring::RingName;
 
-use crate::adopted::State;
-use crate::data_path::{DataPath, PathError};
 use crate::failure::Failure;
 use crate::poll::Poll;
 use crate::sharing::SharedBuffer;
-use crate::slate::Word;
+use crate::state::State;
 
-/// What is used once a batch. `packages/xsknet/src/slate.ts` knows the places in the slate.
+/// What is used once a batch. The places in the slate are those of [`slate_layout`](crate::slate_layout::slate_layout).
 #[napi(object, object_from_js = false)]
 pub struct HotPath<'env> {
     /// The UMEM.
@@ -43,9 +42,11 @@ pub struct HotPath<'env> {
     pub spare: u32,
     /// Slots of TX.
     pub slots: u32,
-    /// Ends the lease and begins the next with up to so many received frames; says how many. Kicks at once if there is none.
+    /// Ends the lease and begins the next with up to so many received frames; says how many. Kicks at once if there is
+    /// none.
     ///
-    /// This function and those of tables have their arguments and their result in words of the slate, a fraction of the cost.
+    /// This function and those of tables have their arguments and their result in words of the slate, a fraction of the
+    /// cost.
     #[napi(ts_type = "() => void")]
     pub receive: Unknown<'env>,
     /// Ends the lease and kicks.
@@ -63,18 +64,18 @@ pub struct HotPath<'env> {
     /// Makes a table of so many descriptors, each an address and a length; its number is the slate's second word.
     #[napi(ts_type = "(capacity: number) => Uint32Array<ArrayBuffer>")]
     pub make_table: Unknown<'env>,
-    /// Received frames into a table, behind the first `length`; says how many. If there is none, kicks at once and sleeps until one comes,
-    /// for up to as many microseconds as the third argument says.
+    /// Received frames into a table, behind the first `length`; says how many. If there is none, kicks at once and
+    /// sleeps until one comes, for up to as many microseconds as the third argument says.
     #[napi(ts_type = "() => void")]
     pub receive_into: Unknown<'env>,
     /// Takes the first `length` frames of a table back, then receives as `receiveInto` does, from its front on.
     #[napi(ts_type = "() => void")]
-    pub renew_into: Unknown<'env>,
+    pub recycle_and_receive_into: Unknown<'env>,
     /// Empty frames into a table, from the first `length` on to `end`; says how many.
     #[napi(ts_type = "() => void")]
     pub allocate_into: Unknown<'env>,
-    /// Sends the first `length` frames of a table and says how many; those that found no slot are at its front then, and how many they are
-    /// is the slate's second word.
+    /// Sends the first `length` frames of a table and says how many; those that found no slot are at its front then,
+    /// and how many they are is the slate's second word.
     #[napi(ts_type = "() => void")]
     pub transmit_from: Unknown<'env>,
     /// Takes the first `length` frames of a table back; says how many were lent.
@@ -83,7 +84,8 @@ pub struct HotPath<'env> {
     /// Whether RX has an entry.
     #[napi(ts_type = "() => boolean")]
     pub is_readable: Unknown<'env>,
-    /// Waits for events (1 readable, 2 writable), which are told to the callback of `open` once or more often, until `rest`.
+    /// Waits for events (1 readable, 2 writable), which are told to the callback of `open` once or more often, until
+    /// `rest`.
     #[napi(ts_type = "(events: number, keepsAlive: boolean) => void")]
     pub wait: Unknown<'env>,
     /// Waits no longer.
@@ -95,11 +97,10 @@ impl<'env> HotPath<'env> {
     /// Lends the memory to JavaScript and makes the functions.
     pub(crate) fn of(env: &'env Env, state: &Rc<State>) -> napi::Result<Self> {
         let raw = env.raw();
-        let hot =
-            |path: &mut DataPath| Ok((path.memory(), path.slate().words(), path.slate().places(), path.umem_number()));
-        let (memory, words, places, number) = state.with(hot)?;
+        let (memory, number) = state.with(|path| Ok(path.with_pool(|umem| (umem.memory(), umem.number()))))?;
+        let (words, places) = state.with(|path| Ok((path.slate().words().clone(), path.slate().places())))?;
         let (layout, capacity, multi_buffer) = state.with(|path| {
-            let endpoint = path.endpoint();
+            let endpoint = path.rings();
             Ok((*endpoint.layout(), path.packet_capacity(), endpoint.multi_buffer()))
         })?;
         let (umem, memory) = SharedBuffer::lend(raw, memory, sys::TypedarrayType::uint8_array, 1)?;
@@ -125,7 +126,7 @@ impl<'env> HotPath<'env> {
             try_send: function(c"trySend", try_send)?,
             make_table: function(c"makeTable", make_table)?,
             receive_into: function(c"receiveInto", receive_into)?,
-            renew_into: function(c"renewInto", renew_into)?,
+            recycle_and_receive_into: function(c"recycleAndReceiveInto", recycle_and_receive_into)?,
             allocate_into: function(c"allocateInto", allocate_into)?,
             transmit_from: function(c"transmitFrom", transmit_from)?,
             recycle_from: function(c"recycleFrom", recycle_from)?,
@@ -195,8 +196,8 @@ unsafe extern "C" fn try_send(env: sys::napi_env, info: sys::napi_callback_info)
             let sent = path.try_send(length, |at, frame| {
                 // SAFETY: `try_send` asks for bytes within the `length` of the array alone, which the call keeps alive.
                 let from = unsafe { from.add(at) };
-                // SAFETY: as many bytes are there as the frame has. The array may be a view of the UMEM, so the two may overlap, and no
-                // reference is made to it.
+                // SAFETY: as many bytes are there as the frame has. The array may be a view of the UMEM, so the two may
+                // overlap, and no reference is made to it.
                 unsafe { ptr::copy(from, frame.as_mut_ptr(), frame.len()) }
             })?;
             Ok(Answer::Boolean(sent))
@@ -209,7 +210,7 @@ unsafe extern "C" fn make_table(env: sys::napi_env, info: sys::napi_callback_inf
         let capacity = unsigned(env, capacity);
         let words = state.with(|path| {
             let (number, words) = path.make_table(capacity);
-            path.slate().set(Word::Second, saturated(number));
+            path.slate().set_count(Word::Second, number);
             Ok(words)
         })?;
         let refused = |error: napi::Error| Failure::new("ERR_XSKNET_INTERNAL", error.reason.clone());
@@ -221,45 +222,43 @@ unsafe extern "C" fn make_table(env: sys::napi_env, info: sys::napi_callback_inf
 
 unsafe extern "C" fn receive_into(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     in_words(env, info, |path| {
-        let [table, length, microseconds] = words(path);
+        let [table, length, microseconds] = path.slate().arguments();
         path.receive_into_or_sleep(table, length, Duration::from_micros(microseconds as u64))
     })
 }
 
-unsafe extern "C" fn renew_into(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
+unsafe extern "C" fn recycle_and_receive_into(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     in_words(env, info, |path| {
-        let [table, length, microseconds] = words(path);
-        path.recycle_from(table, length)?;
-        path.receive_into_or_sleep(table, 0, Duration::from_micros(microseconds as u64))
+        let [table, length, microseconds] = path.slate().arguments();
+        path.recycle_and_receive_into(table, length, Duration::from_micros(microseconds as u64))
     })
 }
 
 unsafe extern "C" fn allocate_into(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     in_words(env, info, |path| {
-        let [table, length, end] = words(path);
+        let [table, length, end] = path.slate().arguments();
         path.allocate_into(table, length, end)
     })
 }
 
 unsafe extern "C" fn transmit_from(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     in_words(env, info, |path| {
-        let [table, length, _] = words(path);
+        let [table, length, _] = path.slate().arguments();
         let (sent, left) = path.transmit_from(table, length)?;
-        path.slate().set(Word::Second, saturated(left));
+        path.slate().set_count(Word::Second, left);
         Ok(sent)
     })
 }
 
 unsafe extern "C" fn recycle_from(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     in_words(env, info, |path| {
-        let [table, length, _] = words(path);
+        let [table, length, _] = path.slate().arguments();
         path.recycle_from(table, length)
     })
 }
 
 unsafe extern "C" fn is_readable(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    // Indices that cannot be are something to be told by `receive`, too.
-    answer(env, info, |state, _| state.with(|path| Ok(Answer::Boolean(path.endpoint().rings().rx.entries != Some(0)))))
+    answer(env, info, |state, _| state.with(|path| Ok(Answer::Boolean(path.is_readable()))))
 }
 
 /// Runs the body of a bare function whose arguments and result are in words.
@@ -267,19 +266,15 @@ unsafe extern "C" fn is_readable(env: sys::napi_env, info: sys::napi_callback_in
 fn in_words(
     env: sys::napi_env,
     info: sys::napi_callback_info,
-    body: impl FnOnce(&mut DataPath) -> Result<usize, PathError>,
+    body: impl FnOnce(&mut SocketPath) -> Result<usize, PathError>,
 ) -> sys::napi_value {
     answer(env, info, |state, _| {
         state.with(|path| {
             let result = body(path)?;
-            path.slate().set(Word::Result, saturated(result));
+            path.slate().set_count(Word::Result, result);
             Ok(Answer::Nothing)
         })
     })
-}
-
-fn words(path: &DataPath) -> [usize; 3] {
-    [Word::Argument, Word::Length, Word::End].map(|word| path.slate().get(word) as usize)
 }
 
 unsafe extern "C" fn wait(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
@@ -333,7 +328,8 @@ fn answer(
 ) -> sys::napi_value {
     let mut arguments: Arguments = [ptr::null_mut(); 2];
     let (mut count, mut data) = (arguments.len(), ptr::null_mut());
-    // SAFETY: `info` is of this call; as many arguments are filled in as there is room for, the missing ones as undefined.
+    // SAFETY: `info` is of this call; as many arguments are filled in as there is room for, the missing ones as
+    // undefined.
     unsafe {
         sys::napi_get_cb_info(env, info, &mut count, arguments.as_mut_ptr(), ptr::null_mut(), &mut data);
     }

@@ -1,11 +1,13 @@
-//! The binding of the client package to Node: it decodes what JavaScript passes, calls the crates below, and maps their errors.
+//! The binding of the client package to Node: it decodes what JavaScript passes, calls the crates below, and maps their
+//! errors. What it keeps is tied to Node: callbacks, buffers, handles of the event loop. The data path is
+//! `crates/path`.
 //!
-//! Only `packages/xsknet/src/native.ts` imports what is built here, so nothing in this crate is public API of the package.
+//! Nothing in this crate is public API of the package.
 
 mod adopted;
 mod callback;
 mod control;
-mod data_path;
+mod description;
 mod descriptors;
 mod failure;
 mod hand_over;
@@ -16,8 +18,10 @@ mod pin;
 mod poll;
 mod reservation;
 mod sharing;
-mod slate;
+mod slate_layout;
+mod state;
 mod statistics;
+mod system_error;
 mod uv;
 
 use napi_derive::napi;

@@ -16,8 +16,8 @@ pub struct Loopback {
 
 #[napi]
 impl Loopback {
-    /// Starts the thread: every frame that it delivers is `packet`. Chunks have 2048 bytes, each ring `slots` slots; the UMEM has twice as
-    /// many chunks.
+    /// Starts the thread: every frame that it delivers is `packet`. Chunks have 2048 bytes, each ring `slots` slots;
+    /// the UMEM has twice as many chunks.
     #[napi(constructor)]
     pub fn new(packet: Uint8Array, slots: u32) -> napi::Result<Self> {
         let layout = Layout::builder().frames(2 * slots).rings(slots).build().map_err(Failure::from)?;

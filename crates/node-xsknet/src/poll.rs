@@ -11,13 +11,14 @@ use napi::sys;
 
 use crate::uv::{Handle, READABLE, UV_POLL, Uv, WRITABLE};
 
-/// Who is told. It is kept alive until [`Watcher::closed`] has been called, and has to keep the descriptor open until then.
+/// Who is told. It is kept alive until [`Watcher::closed`] has been called, and has to keep the descriptor open until
+/// then.
 pub(crate) trait Watcher {
     /// Something can be read or written, as asked; or the descriptor is in error, which looks like both.
     fn ready(&self, events: c_int);
 
-    /// The loop has let go of the descriptor. Unless `alive`, the environment is being torn down, and nothing of JavaScript may be
-    /// touched any more.
+    /// The loop has let go of the descriptor. Unless `alive`, the environment is being torn down, and nothing of
+    /// JavaScript may be touched any more.
     fn closed(&self, alive: bool);
 }
 
@@ -27,7 +28,8 @@ pub(crate) struct Poll(Rc<Registration>);
 struct Registration {
     uv: &'static Uv,
     env: sys::napi_env,
-    /// Memory of `uv_handle_size(UV_POLL)` bytes, ours until this value is dropped. libuv has a share of this value until then.
+    /// Memory of `uv_handle_size(UV_POLL)` bytes, ours until this value is dropped. libuv has a share of this value
+    /// until then.
     handle: NonNull<c_void>,
     watcher: RefCell<Option<Rc<dyn Watcher>>>,
     /// What is waited for.
@@ -75,8 +77,8 @@ impl Poll {
         Ok(Self(registration))
     }
 
-    /// Waits for `events`, and keeps the process alive meanwhile if `keeps_alive`. Until stopped: the watcher is told at each turn of
-    /// the loop for as long as they hold.
+    /// Waits for `events`, and keeps the process alive meanwhile if `keeps_alive`. Until stopped: the watcher is told
+    /// at each turn of the loop for as long as they hold.
     ///
     /// # Errors
     /// What `uv_poll_start` answered.
@@ -141,7 +143,8 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // SAFETY: from `calloc`; libuv's share has been given back, or it never had one, so nobody else knows the memory.
+        // SAFETY: from `calloc`; libuv's share has been given back, or it never had one, so nobody else knows the
+        // memory.
         unsafe { libc::free(self.handle()) };
     }
 }
@@ -150,7 +153,8 @@ unsafe extern "C" fn on_ready(handle: Handle, status: c_int, events: c_int) {
     let Some(uv) = Uv::get() else { return };
     // SAFETY: libuv calls this for a handle whose data `Poll::open` has set.
     let data = unsafe { (uv.handle_get_data)(handle) };
-    // SAFETY: libuv's share is valid until `on_closed`, and what is called below can close the handle, but not run that.
+    // SAFETY: libuv's share is valid until `on_closed`, and what is called below can close the handle, but not run
+    // that.
     let registration = unsafe { &*data.cast::<Registration>() };
     let events = if status == 0 {
         events
@@ -180,7 +184,8 @@ unsafe extern "C" fn on_closed(handle: Handle) {
     }
 }
 
-/// Node aborts the process if a worker ends with an open handle in its loop. It runs the loop once more for those that close.
+/// Node aborts the process if a worker ends with an open handle in its loop. It runs the loop once more for those that
+/// close.
 unsafe extern "C" fn on_teardown(data: *mut c_void) {
     // SAFETY: libuv's share, valid until `on_closed`, which removes this hook.
     let registration = unsafe { &*data.cast::<Registration>() };

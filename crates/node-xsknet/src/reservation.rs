@@ -4,11 +4,14 @@ use std::rc::Rc;
 
 use napi::bindgen_prelude::Env;
 use napi_derive::napi;
-use xsknet_xsk::{Endpoint, EndpointDonation, ReservedChunks};
+use xsknet_path::ranges_of;
+use xsknet_xsk::{EndpointDonation, ReservedChunks};
 
-use crate::adopted::{AdoptedSocket, SocketDescription, State};
+use crate::adopted::AdoptedSocket;
+use crate::description::SocketDescription;
 use crate::descriptors::Descriptors;
 use crate::failure::Failure;
+use crate::state::State;
 
 /// Free chunks of a socket's UMEM that are kept for the reception of another socket, which the daemon is asked to make.
 #[napi]
@@ -22,7 +25,7 @@ impl AdoptedSocket {
     /// Sets up to `count` free chunks aside. They are to be adopted or released.
     #[napi]
     pub fn reserve(&self, count: u32) -> napi::Result<Reservation> {
-        let chunks = self.state.with(|path| Ok(path.with_umem(|umem| umem.reserve_chunks(count))))?;
+        let chunks = self.state.with(|path| Ok(path.with_pool(|umem| umem.reserve_chunks(count))))?;
         Ok(Reservation { first: Rc::clone(&self.state), chunks: Some(chunks) })
     }
 }
@@ -32,14 +35,8 @@ impl Reservation {
     /// The chunks, as ranges of first chunk and number.
     #[napi(getter, ts_return_type = "[number, number][]")]
     pub fn ranges(&self) -> Vec<Vec<u32>> {
-        let mut ranges: Vec<Vec<u32>> = Vec::new();
-        for &chunk in self.chunks.iter().flat_map(ReservedChunks::chunks) {
-            match ranges.last_mut().map(Vec::as_mut_slice) {
-                Some([first, count]) if *first + *count == chunk => *count += 1,
-                _ => ranges.push(vec![chunk, 1]),
-            }
-        }
-        ranges
+        let chunks = self.chunks.as_ref().map_or(&[][..], ReservedChunks::chunks);
+        ranges_of(chunks).into_iter().map(|(first, count)| vec![first, count]).collect()
     }
 
     /// Frees the chunks: no socket will have them.
@@ -48,14 +45,14 @@ impl Reservation {
         if let Some(chunks) = self.chunks.take() {
             // Where the first socket has been closed, all its chunks are free anyway.
             let _ = self.first.with(|path| {
-                path.with_umem(|umem| umem.release_chunks(chunks));
+                path.with_pool(|umem| umem.release_chunks(chunks));
                 Ok(())
             });
         }
     }
 
-    /// Takes over the socket that has the chunks in FILL: exactly one descriptor, the XSK. It is closed, and the chunks are free, if it
-    /// fails.
+    /// Takes over the socket that has the chunks in FILL: exactly one descriptor, the XSK. It is closed, and the chunks
+    /// are free, if it fails.
     #[napi]
     pub fn adopt(
         &mut self,
@@ -72,15 +69,12 @@ impl Reservation {
         let path = self.first.with(|path| {
             let shape = description.layout().and_then(|layout| Ok((layout, description.bind()?)));
             match shape {
-                Ok((layout, bind)) => path.sharing(|umem| {
+                Ok((layout, bind)) => {
                     let donation = EndpointDonation { xsk, layout, in_fill, bind, counters: description.counters() };
-                    Endpoint::join(donation, umem).map_err(|(refused, chunks)| {
-                        umem.release_chunks(chunks);
-                        Failure::from(refused)
-                    })
-                }),
+                    Ok(path.join(donation)?)
+                }
                 Err(refused) => {
-                    path.with_umem(|umem| umem.release_chunks(in_fill));
+                    path.with_pool(|umem| umem.release_chunks(in_fill));
                     Err(refused)
                 }
             }

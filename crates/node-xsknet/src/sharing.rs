@@ -2,20 +2,21 @@
 
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::atomic::AtomicU32;
 
 use napi::sys;
 
 /// What can be lent to JavaScript.
 ///
 /// # Safety
-/// The bytes at [`Lent::start`] stay where they are, and readable and writable, until the value is dropped, and nobody has a reference
-/// (`&[u8]`) to any of them while JavaScript runs.
+/// The bytes at [`Lent::start`] stay where they are, and readable and writable, until the value is dropped, and nobody
+/// has a reference (`&[u8]`) to any of them while JavaScript runs.
 pub(crate) unsafe trait Lent: 'static {
     fn start(&self) -> *mut u8;
     fn bytes(&self) -> usize;
 }
 
-// SAFETY: the mapping lives as long as the value; bytes of frames are borrowed by this crate only within one call.
+// SAFETY: the mapping lives as long as the value; bytes of frames are borrowed by the data path only within one call.
 unsafe impl Lent for xsknet_xsk::UmemMemory {
     fn start(&self) -> *mut u8 {
         self.start().as_ptr()
@@ -27,17 +28,18 @@ unsafe impl Lent for xsknet_xsk::UmemMemory {
 }
 
 // SAFETY: the words live as long as any clone, and are atomic.
-unsafe impl Lent for crate::slate::Words {
+unsafe impl Lent for xsknet_path::Words {
     fn start(&self) -> *mut u8 {
-        self.memory().0
+        self.as_ptr().cast_mut().cast()
     }
 
     fn bytes(&self) -> usize {
-        self.memory().1
+        size_of_val::<[AtomicU32]>(self)
     }
 }
 
-/// An ArrayBuffer over lent memory. It can be detached, and the memory goes when JavaScript has collected it, not before.
+/// An ArrayBuffer over lent memory. It can be detached, and the memory goes when JavaScript has collected it, not
+/// before.
 pub(crate) struct SharedBuffer {
     env: sys::napi_env,
     reference: sys::napi_ref,
@@ -77,13 +79,14 @@ impl SharedBuffer {
         Ok((Self { env, reference }, array))
     }
 
-    /// Makes every view of it that JavaScript has zero bytes long. What JavaScript moved away by `transfer()` is out of reach; its memory
-    /// stays until it is collected. The environment must be alive, and a scope open.
+    /// Makes every view of it that JavaScript has zero bytes long. What JavaScript moved away by `transfer()` is out of
+    /// reach; its memory stays until it is collected. The environment must be alive, and a scope open.
     pub(crate) fn detach(self) {
         let mut buffer = ptr::null_mut();
         // SAFETY: a reference made by `lend` and not yet deleted.
         unsafe { sys::napi_get_reference_value(self.env, self.reference, &mut buffer) };
-        // SAFETY: the buffer, which the reference has kept. A buffer that is detached already is refused, and that is as good.
+        // SAFETY: the buffer, which the reference has kept. A buffer that is detached already is refused, and that is
+        // as good.
         unsafe { sys::napi_detach_arraybuffer(self.env, buffer) };
         // SAFETY: deleted once, since `self` is gone.
         unsafe { sys::napi_delete_reference(self.env, self.reference) };

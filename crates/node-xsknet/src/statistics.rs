@@ -2,14 +2,11 @@
 
 use napi_derive::napi;
 
-use crate::data_path::DataPath;
-use crate::slate::Word;
-
 /// How many chunks each owner has.
 #[napi(object)]
-pub struct Census {
+pub struct ChunkCounts {
     /// Free chunks.
-    pub home: u32,
+    pub free: u32,
     /// Chunks that JavaScript has: of the lease, and of batches of descriptors.
     pub held: u32,
     /// Chunks of frames that it keeps.
@@ -24,12 +21,10 @@ pub struct Census {
     pub total: u32,
 }
 
-impl Census {
-    pub(crate) fn of(path: &DataPath) -> Self {
-        let census = path.census();
-        let xsknet_xsk::ChunkCounts { free, held, fill, tx, total } = census;
-        let kept = path.slate().get(Word::Kept).min(held);
-        Self { home: free, held: held - kept, kept, fill, tx, elsewhere: census.elsewhere(), total }
+impl From<xsknet_path::ChunkCounts> for ChunkCounts {
+    fn from(counts: xsknet_path::ChunkCounts) -> Self {
+        let xsknet_path::ChunkCounts { free, held, kept, fill, tx, elsewhere, total } = counts;
+        Self { free, held, kept, fill, tx, elsewhere, total }
     }
 }
 
@@ -68,9 +63,8 @@ pub struct SocketCounters {
     pub fill_kicks: f64,
 }
 
-impl SocketCounters {
-    pub(crate) fn of(path: &DataPath) -> Self {
-        let counters = path.counters();
+impl From<xsknet_xsk::SocketCounters> for SocketCounters {
+    fn from(counters: xsknet_xsk::SocketCounters) -> Self {
         Self {
             received: count(counters.received),
             received_continued: count(counters.received_continued),

@@ -1,5 +1,5 @@
-//! The handful of libuv functions that waiting in Node's own loop takes, looked up in the process at the first use: a host without them
-//! can still load the binding and be told what it lacks.
+//! The handful of libuv functions that waiting in Node's own loop takes, looked up in the process at the first use: a
+//! host without them can still load the binding and be told what it lacks.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::transmute_copy;
@@ -69,6 +69,7 @@ fn symbol<F: Copy>(name: &CStr) -> Option<F> {
     const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
     // SAFETY: a name that ends with NUL.
     let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-    // SAFETY: `look_up` names each symbol beside a field whose type is that function's in uv.h, stable since libuv 1.19.
+    // SAFETY: `look_up` names each symbol beside a field whose type is that function's in uv.h, stable since libuv
+    // 1.19.
     (!address.is_null()).then(|| unsafe { transmute_copy(&address) })
 }

@@ -42,8 +42,8 @@ pub struct Endpoint {
 #[must_use = "the chunks are lost until `reclaim`"]
 #[derive(Debug)]
 pub struct Closed {
-    umem: u32,
-    id: EndpointId,
+    pub(crate) umem: u32,
+    pub(crate) id: EndpointId,
 }
 
 impl Endpoint {

@@ -46,6 +46,8 @@ mod direct;
 mod donation;
 mod endpoint;
 mod frame;
+#[cfg(feature = "heap")]
+mod heap_socket;
 mod layout;
 mod ledger;
 mod lent;
@@ -85,6 +87,8 @@ pub use endpoint::{
     Closed, DeviceState, Endpoint, FlushError, Readiness, RingLevels, SocketError, WaitError, kernel_statistics,
 };
 pub use frame::{Frame, FrameTooLong};
+#[cfg(feature = "heap")]
+pub use heap_socket::{HeapKernel, HeapSocket};
 pub use layout::{Layout, LayoutBuilder, LayoutError, XDP_PACKET_HEADROOM};
 pub use ledger::{ChunkCounts, EndpointId, MAX_ENDPOINTS, Owner};
 pub use lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, NOWHERE};

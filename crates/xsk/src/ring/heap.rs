@@ -1,4 +1,4 @@
-//! Rings on the heap, for unit tests: clones are the two ends of one ring.
+//! Rings on the heap, for tests: clones are the two ends of one ring.
 
 use std::marker::PhantomData;
 use std::sync::Arc;

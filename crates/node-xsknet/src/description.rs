@@ -1,0 +1,109 @@
+//! What the daemon says of a socket beside its descriptors.
+
+use std::os::fd::OwnedFd;
+
+use napi_derive::napi;
+use serde_json::json;
+use xsknet_path::{RangeRefused, chunks_of};
+use xsknet_xsk::{BindMode, Donation, Layout, Socket};
+
+use crate::failure::Failure;
+
+/// What a socket's two descriptors cannot tell.
+#[napi(object, object_to_js = false)]
+pub struct SocketDescription {
+    /// Bytes of a chunk of the UMEM.
+    pub frame_size: u32,
+    /// Chunks of the UMEM.
+    pub frames: u32,
+    /// Bytes left free in front of each frame, beside the kernel's own 256.
+    pub headroom: u32,
+    /// Slots of RX.
+    pub rx: u32,
+    /// Slots of TX.
+    pub tx: u32,
+    /// Slots of FILL.
+    pub fill: u32,
+    /// Slots of COMPLETION.
+    pub completion: u32,
+    /// The most chunks that reception may hold.
+    pub fill_target: u32,
+    /// The chunks lent to reception: ranges of first chunk and number.
+    #[napi(ts_type = "[number, number][]")]
+    pub in_fill: Vec<(u32, u32)>,
+    /// Whether a frame may take several chunks.
+    pub multi_buffer: bool,
+    /// Whether the UMEM lies in huge pages.
+    pub huge_pages: bool,
+    /// The mode that the kernel granted.
+    #[napi(ts_type = "'copy' | 'zero-copy'")]
+    pub bind_mode: String,
+    /// What was counted before the hand-over.
+    pub counted: Counted,
+}
+
+/// Frames that went through a socket's rings.
+#[napi(object)]
+pub struct Counted {
+    /// Out of RX.
+    pub received: u32,
+    /// Into TX.
+    pub sent: u32,
+    /// Out of COMPLETION.
+    pub completed: u32,
+}
+
+impl SocketDescription {
+    pub(crate) fn layout(&self) -> Result<Layout, Failure> {
+        let layout = Layout::builder()
+            .frame_size(self.frame_size)
+            .frames(self.frames)
+            .headroom(self.headroom)
+            .rx(self.rx)
+            .tx(self.tx)
+            .fill(self.fill)
+            .completion(self.completion)
+            .fill_target(self.fill_target)
+            .multi_buffer(self.multi_buffer)
+            .huge_pages(self.huge_pages);
+        Ok(layout.build()?)
+    }
+
+    /// Takes the socket over.
+    pub(crate) fn adopt(&self, xsk: OwnedFd, umem: OwnedFd) -> Result<Socket, Failure> {
+        let layout = self.layout()?;
+        let (in_fill, bind) = (chunks_of(&self.in_fill, layout.frames())?, self.bind()?);
+        Ok(Socket::adopt(Donation { xsk, umem, layout, in_fill, bind, counters: self.counters() })?)
+    }
+
+    pub(crate) fn counters(&self) -> xsknet_xsk::SocketCounters {
+        let Counted { received, sent, completed } = self.counted;
+        xsknet_xsk::SocketCounters {
+            received: received.into(),
+            sent: sent.into(),
+            completed: completed.into(),
+            ..Default::default()
+        }
+    }
+
+    pub(crate) fn bind(&self) -> Result<BindMode, Failure> {
+        match self.bind_mode.as_str() {
+            "copy" => Ok(BindMode::Copy),
+            "zero-copy" => Ok(BindMode::ZeroCopy),
+            other => Err(Failure::new(
+                "ERR_XSKNET_SOCKET_REFUSED",
+                format!("a socket is bound in mode copy or zero-copy, not in {other:?}"),
+            )),
+        }
+    }
+}
+
+impl From<RangeRefused> for Failure {
+    fn from(refused: RangeRefused) -> Self {
+        let RangeRefused { first, count, frames } = refused;
+        Self {
+            details: json!({ "first": first, "count": count, "frames": frames }),
+            ..Self::new("ERR_XSKNET_SOCKET_REFUSED", refused.to_string())
+        }
+    }
+}
