@@ -3,17 +3,17 @@
 #ifndef XSKNET_MAPS_H
 #define XSKNET_MAPS_H
 
-#include <xsknet/flow.h>
+#include <xsknet/queue.h>
 
-/* The outer ends of the ports' members. */
+/* The outer ends of the ports' queue pairs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
-	__uint(max_entries, XSKNET_MAX_PAIRS);
+	__uint(max_entries, XSKNET_MAX_QUEUE_PAIRS);
 	__type(key, __u32);
 	__type(value, struct bpf_devmap_val);
 } ports SEC(".maps");
 
-/* One slot: the way out. */
+/* One slot: the uplink. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
 	__uint(max_entries, 1);
@@ -21,7 +21,7 @@ struct {
 	__type(value, struct bpf_devmap_val);
 } uplinks SEC(".maps");
 
-/* One slot: the MTU of the way out, which its owner may change at any time. */
+/* One slot: the MTU of the uplink, which its owner may change at any time. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -53,12 +53,12 @@ struct {
 /* Key: the outer end's ifindex. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, XSKNET_MAX_PAIRS);
+	__uint(max_entries, XSKNET_MAX_QUEUE_PAIRS);
 	__type(key, __u32);
 	__type(value, struct xsknet_guard);
 } guards SEC(".maps");
 
-/* What the ports that are limited have sent of each kind; shared by the members of a port. */
+/* What the ports that are limited have sent of each kind; shared by the queue pairs of a port. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, (XSKNET_MAX_PORTS + 1) << XSKNET_KIND_SHIFT);
@@ -138,8 +138,8 @@ static __always_inline int leave_to_port(struct xsknet_counters *counters, const
 {
 	__u32 key = to->port;
 
-	if (to->members > 1)
-		key |= member_of(frame, to->members) << XSKNET_MEMBER_SHIFT;
+	if (to->queue_pairs > 1)
+		key |= queue_pair_of(frame, to->queue_pairs) << XSKNET_QUEUE_PAIR_SHIFT;
 	if (bpf_redirect_map(&ports, key, XDP_DROP) != XDP_REDIRECT)
 		return leave(counters, XSKNET_DROP_NO_PORT, XDP_DROP);
 	return leave(counters, XSKNET_TO_PORT, XDP_REDIRECT);

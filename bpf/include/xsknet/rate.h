@@ -15,7 +15,7 @@
 /* Each time that the exchange fails, another CPU's frame of this port was counted. */
 #define XSKNET_ATTEMPTS 8
 
-/* Set when the object is loaded. The kernel tells jiffies and not how many are in a second. */
+/* Set when the object is loaded. The kernel gives jiffies, but not how many are in a second. */
 const volatile __u32 jiffies_per_second = 250;
 const volatile __u32 station_age = 300 * 250; /* in jiffies */
 const volatile __u32 station_seed = 0;
@@ -28,8 +28,8 @@ struct station {
 };
 
 /*
- * One cache line. Words are read and written one by one: a reader beside a writer may take a new station for as old as the one in
- * whose place it is, which passes or drops one frame too many.
+ * One cache line. Words are read and written one by one: a reader beside a writer may take a new station for as old as the
+ * one that it replaces, which passes or drops one frame too many.
  */
 struct bucket {
 	struct station way[XSKNET_WAYS];
@@ -44,10 +44,13 @@ struct {
 	__type(value, struct bucket);
 } stations SEC(".maps");
 
-/* An odd multiplier that nobody knows is a hash whose collisions nobody can choose (multiply-shift, Dietzfelbinger et al. 1997). */
+/*
+ * An odd multiplier that nobody knows is a hash whose collisions nobody can choose (multiply-shift, Dietzfelbinger et al.
+ * 1997).
+ */
 static __always_inline struct bucket *bucket_of(__u64 name)
 {
-	__u64 multiplier = station_seed * XSKNET_FLOW_MIX | 1;
+	__u64 multiplier = station_seed * XSKNET_MIX | 1;
 	__u32 key = name * multiplier >> (64 - XSKNET_BUCKET_BITS);
 
 	return bpf_map_lookup_elem(&stations, &key);
@@ -113,7 +116,7 @@ static __always_inline void learn(const struct frame *frame)
 		}
 	}
 	if (claim_of_word(name))
-		return; /* a port is no station */
+		return; /* a port is not a station */
 
 	first = &bucket->way[0];
 	second = &bucket->way[1];

@@ -93,7 +93,7 @@ impl AttachError {
                 Some("ask for skb mode, or leave the mode unspecified".into())
             }
             Self::ModeRefused { mode: Obtained::Hw, .. } => {
-                Some("no card runs these programs itself: ask for native or skb mode".into())
+                Some("no NIC runs these programs itself: ask for native or skb mode".into())
             }
             Self::ModeRefused { cause, .. } if cause.raw_os_error() == Some(libc::EPERM) => {
                 Some("attaching needs CAP_NET_ADMIN and CAP_BPF".into())
@@ -213,7 +213,8 @@ impl Attachment {
         Ok(())
     }
 
-    /// Whether the program is still on a device. Root can take it off without us (`bpftool link detach`), and nobody is told.
+    /// Whether the program is still on a device. Root can take it off (`bpftool link detach`), which the kernel does
+    /// not report.
     ///
     /// # Errors
     ///
@@ -250,7 +251,7 @@ impl Attachment {
     }
 
     /// Takes the program off the device, and removes the pin. It is off when this returns. A device that is gone already
-    /// is no error.
+    /// is not an error.
     ///
     /// # Errors
     ///
@@ -340,7 +341,7 @@ fn flags(mode: Obtained) -> u32 {
 fn explain(mode: Obtained, cause: &io::Error) -> String {
     match (mode, cause.raw_os_error()) {
         (Obtained::Native, Some(libc::EOPNOTSUPP)) => "the driver has no native XDP".into(),
-        (Obtained::Hw, Some(libc::EINVAL | libc::EOPNOTSUPP)) => "the card does not run XDP programs itself".into(),
+        (Obtained::Hw, Some(libc::EINVAL | libc::EOPNOTSUPP)) => "the NIC does not run XDP programs itself".into(),
         (_, Some(libc::ERANGE)) => "the device's MTU is too large for XDP".into(),
         (_, Some(libc::EPERM)) => "not permitted".into(),
         _ => cause.to_string(),

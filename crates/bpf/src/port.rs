@@ -1,4 +1,4 @@
-//! The program on the inner end of one port, which hands frames to the port's socket.
+//! The program on the inner end of one of a port's queue pairs, which hands frames to its socket.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
@@ -7,13 +7,15 @@ use aya::Ebpf;
 use aya::maps::{MapData, MapError, PerCpuArray, XskMap};
 
 use crate::attachment::{self, AttachError, Attachment, Device};
-use crate::object::{self, LoadError};
+use crate::counters::Counters;
+use crate::load_error::LoadError;
+use crate::mode::Mode;
+use crate::object;
 use crate::run::{self, RunError, TestResult};
-use crate::{Counters, Mode};
 
 const PROGRAM: &str = "port";
 
-/// The port program with its own XSKMAP and counters: one load a port, so that no port's map reaches another port.
+/// The port program with its own XSKMAP and counters: one load per queue pair, so that no map reaches another port.
 pub struct PortProgram {
     bpf: Ebpf,
     xsks: XskMap<MapData>,
@@ -41,7 +43,7 @@ impl PortProgram {
         })
     }
 
-    /// Attaches it to the inner end of a port's pair.
+    /// Attaches it to the inner end of a queue pair.
     ///
     /// # Errors
     ///
@@ -57,12 +59,12 @@ impl PortProgram {
     ///
     /// # Errors
     ///
-    /// The kernel's: EOPNOTSUPP for what is no XSK.
+    /// The kernel's: EOPNOTSUPP for what is not an XSK.
     pub fn set_socket(&mut self, socket: BorrowedFd<'_>) -> Result<(), MapError> {
         self.xsks.set(0, socket.as_raw_fd(), 0)
     }
 
-    /// Empties the slot: frames are dropped as `no_socket` from now on. An empty slot is no error.
+    /// Empties the slot: frames are dropped as `no_socket` from now on. An empty slot is not an error.
     ///
     /// # Errors
     ///
@@ -74,7 +76,7 @@ impl PortProgram {
         }
     }
 
-    /// The kernel's id of its XSKMAP, which whoever is given its pin may keep.
+    /// The kernel's id of its XSKMAP, which a client that is given its pin may keep.
     pub fn socket_map_id(&self) -> u32 {
         self.xsks_id
     }

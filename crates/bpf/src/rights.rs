@@ -12,8 +12,8 @@ pub struct Rights {
     pub routing: bool,
 }
 
-/// How many frames a second a port may send to the uplink of the kinds that reach everybody there, all its members together.
-/// Bursts are one second's worth. `None`: not limited. `Some(0)`: none may pass, ARP requests (broadcast) and neighbour
+/// How many frames a second a port may send to the uplink of the kinds that reach everybody there, all its queue pairs
+/// together. Bursts are one second's worth. `None`: not limited. `Some(0)`: none may pass, ARP requests (broadcast) and neighbour
 /// solicitations (multicast) neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rates {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn none_may_pass_at_0_and_all_at_more_than_any_card_sends() {
+    fn none_may_pass_at_0_and_all_at_more_than_any_nic_sends() {
         let of = |rate| Rates { broadcast: rate, ..Rates::UNLIMITED };
         assert!(of(Some(0)).entries(250)[0].interval > 250 << TICK_SHIFT);
         assert!(of(Some(u32::MAX)).entries(250)[0].interval < 2);

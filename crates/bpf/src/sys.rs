@@ -25,8 +25,6 @@ unsafe impl aya::Pod for Claim {}
 unsafe impl aya::Pod for Guard {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Rate {}
-// SAFETY: repr(C), four u64.
-unsafe impl aya::Pod for crate::SinkReport {}
 // SAFETY: transparent over an array of u64.
 unsafe impl aya::Pod for Counters {}
 
@@ -38,11 +36,11 @@ pub(crate) fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> i
     attr.link_create.attach_type = bpf_attach_type::BPF_XDP as u32;
     attr.link_create.flags = flags;
     let fd = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;
-    // SAFETY: the call has just made this fd, and nobody else knows of it.
+    // SAFETY: the call has just made this fd, and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// `BPF_LINK_DETACH`: the program is off the device when this returns, whoever else holds the link. Closing the last fd of
+/// `BPF_LINK_DETACH`: the program is off the device when this returns, even if others hold the link. Closing the last fd of
 /// a pinned link leaves that to a work queue.
 pub(crate) fn detach(link: &OwnedFd) -> io::Result<()> {
     let mut attr = zeroed();
@@ -65,7 +63,7 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
     let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?;
-    // SAFETY: the call has just made this fd, and nobody else knows of it.
+    // SAFETY: the call has just made this fd, and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -87,7 +85,7 @@ pub(crate) fn link_ids(link: &OwnedFd) -> io::Result<(u32, u32)> {
     Ok((info.id, info.prog_id))
 }
 
-/// The device of an XDP link, in the namespace where it is; 0 once somebody has detached it or deleted the device.
+/// The device of an XDP link, in the namespace where it is; 0 once it was detached or the device was deleted.
 pub(crate) fn link_device(link: &OwnedFd) -> io::Result<u32> {
     let info = link_info(link)?;
     // SAFETY: every part of the union was zero or filled by the kernel, and every value of an integer is one.

@@ -10,20 +10,21 @@ use aya::{Ebpf, Pod};
 use aya_obj::generated::BPF_NOEXIST;
 
 use crate::contract::{
-    Claim, Guard, Ip4Key, Ip6Key, KIND_SHIFT, MAX_ADDRESSES, MAX_MEMBERS, MAX_PAIRS, MAX_PORTS, MacKey, NO_PORT_ID,
-    Rate,
+    Claim, Guard, Ip4Key, Ip6Key, KIND_SHIFT, MAX_ADDRESSES, MAX_PORT_QUEUE_PAIRS, MAX_PORTS, MAX_QUEUE_PAIRS, MacKey,
+    NO_PORT_ID, PortId, Rate, Vlan,
 };
-use crate::object::{LoadError, take_map};
+use crate::counters::Counters;
+use crate::load_error::LoadError;
+use crate::object::take_map;
 use crate::rights::{self, Rates, Rights};
-use crate::{Counters, PortId, Vlan};
 
 /// A port, as the programs know it.
 #[derive(Debug, Clone, Copy)]
 pub struct PortEntry<'a> {
     /// Its name in the maps.
     pub id: PortId,
-    /// Ifindices of the outer ends of its pairs, on which the guard sits: one a member, in their order, 1 to
-    /// [`MAX_MEMBERS`](crate::contract::MAX_MEMBERS).
+    /// Ifindices of the outer ends of its veth pairs, on which the guard sits: one per queue pair, in their order, 1 to
+    /// [`MAX_PORT_QUEUE_PAIRS`](crate::contract::MAX_PORT_QUEUE_PAIRS).
     pub outers: &'a [u32],
     /// Its MAC, unicast.
     pub mac: [u8; 6],
@@ -80,11 +81,11 @@ pub enum TableError {
         /// What.
         claimed: Claimed,
     },
-    /// A port has at least one member, and no more than the programs choose among.
-    #[error("a port cannot have {members} members")]
-    Members {
+    /// A port has at least one queue pair, and no more than the programs choose among.
+    #[error("a port cannot have {queue_pairs} queue pairs")]
+    QueuePairs {
         /// As given.
-        members: usize,
+        queue_pairs: usize,
     },
     /// No such device in the network namespace of the calling thread.
     #[error("there is no device with ifindex {ifindex} to redirect frames to")]
@@ -115,10 +116,10 @@ impl TableError {
         match self {
             Self::Taken { .. } => Some("close the other port first, or choose another address".into()),
             Self::Full { .. } => Some(format!(
-                "an uplink takes {MAX_PORTS} ports, {MAX_PAIRS} queues of all its ports together and {MAX_ADDRESSES} addresses of \
-                 one IP version"
+                "an uplink takes {MAX_PORTS} ports, {MAX_QUEUE_PAIRS} queues of all its ports together and \
+                 {MAX_ADDRESSES} addresses of one IP version"
             )),
-            Self::Members { .. } => Some(format!("a port has 1 to {MAX_MEMBERS} members")),
+            Self::QueuePairs { .. } => Some(format!("a port has 1 to {MAX_PORT_QUEUE_PAIRS} queue pairs")),
             Self::NotUnicast { .. } | Self::DeviceMissing { .. } | Self::Refused { .. } => None,
         }
     }
@@ -186,28 +187,28 @@ impl Tables {
         if let Some(&address) = port.addresses.iter().find(|address| !is_unicast(address)) {
             return Err(TableError::NotUnicast { claimed: Claimed::Address(address) });
         }
-        let members = port.outers.len();
-        if members == 0 || members > MAX_MEMBERS as usize {
-            return Err(TableError::Members { members });
+        let queue_pairs = port.outers.len();
+        if queue_pairs == 0 || queue_pairs > MAX_PORT_QUEUE_PAIRS as usize {
+            return Err(TableError::QueuePairs { queue_pairs });
         }
 
         // Until the id is ours, nothing of it may be taken back: it may be another port's.
         self.start_counters(port.id.number())
             .map_err(|cause| refused("guard_counters", cause, Claimed::Id(port.id), port.vlan))?;
         self.enter(port).inspect_err(|_| {
-            // The reason for the failure is the first one; what cannot be taken back hurts nobody without the rest.
+            // The reason for the failure is the first one; what cannot be taken back does no harm without the rest.
             let _ = self.remove_port(port);
         })
     }
 
     fn enter(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
         let PortEntry { id, outers, mac, vlan, mtu, addresses, rights, rates } = *port;
-        let claim = Claim { port: id.number(), mtu, members: outers.len() as u32 };
+        let claim = Claim { port: id.number(), mtu, queue_pairs: outers.len() as u32 };
         let guard = Guard { port: id.number(), mac, vlan: vlan.key(), flags: rights::flags(rights, &rates) };
 
-        for (member, &outer) in (0..).zip(outers) {
+        for (queue_pair, &outer) in (0..).zip(outers) {
             self.ports
-                .insert(id.key_of(member), outer, None, u64::from(BPF_NOEXIST))
+                .insert(id.key_of(queue_pair), outer, None, u64::from(BPF_NOEXIST))
                 .map_err(|cause| device_refused("ports", outer, cause))?;
         }
         self.set_rates(id, &rates)?;
@@ -259,9 +260,9 @@ impl Tables {
             removed = removed.and(remove(&mut self.guards, "guards", outer, own_guard));
         }
         removed = removed.and(self.set_rates(id, &Rates::UNLIMITED));
-        for member in 0..MAX_MEMBERS {
+        for queue_pair in 0..MAX_PORT_QUEUE_PAIRS {
             // The kernel has removed it already where the device is gone.
-            removed = removed.and(gone("ports", self.ports.remove(id.key_of(member))));
+            removed = removed.and(gone("ports", self.ports.remove(id.key_of(queue_pair))));
         }
 
         let counters = match self.guard_counters(id.number()) {
@@ -276,7 +277,7 @@ impl Tables {
         Ok(self.uplink_counters.get(&0, 0)?.iter().copied().sum())
     }
 
-    /// A look at all of them: where a station is, the programs alone know.
+    /// Reads all of them: only the programs know in which bucket a station is.
     pub(crate) fn has_heard(&self, mac: [u8; 6], vlan: Vlan) -> Result<bool, MapError> {
         let [a, b, c, d, e, f] = mac;
         let [g, h] = vlan.key().to_ne_bytes();
@@ -302,7 +303,7 @@ impl Tables {
         Ok(sum)
     }
 
-    /// What the number's last port has sent counts: a rate does not begin anew for who closes a port and opens it again.
+    /// What the id's last port has sent counts: closing a port and opening it again does not start its rates afresh.
     fn set_rates(&mut self, port: PortId, rates: &Rates) -> Result<(), TableError> {
         let refused = |cause| TableError::Refused { table: "rates", cause };
         for (kind, rate) in (0..).zip(rates.entries(self.jiffies_per_second)) {

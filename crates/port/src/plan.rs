@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use xsknet_bpf::contract::MAX_MEMBERS;
+use xsknet_bpf::contract::MAX_PORT_QUEUE_PAIRS;
 use xsknet_bpf::{PortId, Rates, Rights, Vlan};
 use xsknet_link::{DeviceName, IfIndex, LinkError, MacAddr};
 use xsknet_xsk::Layout;
@@ -141,8 +141,8 @@ impl Wanted<'_> {
     /// Whether there can be such a port at all, whatever others have and whoever asks. Of the uplink nothing counts where it is not given. Returns
     /// the VLAN.
     pub(crate) fn check(&self, uplink: Option<&UplinkState>) -> Result<Vlan, OpenPortError> {
-        if !(1..=MAX_MEMBERS).contains(&self.queues) {
-            return Err(OpenPortError::QueuesUnfit { queues: self.queues, limit: MAX_MEMBERS });
+        if !(1..=MAX_PORT_QUEUE_PAIRS).contains(&self.queues) {
+            return Err(OpenPortError::QueuesUnfit { queues: self.queues, limit: MAX_PORT_QUEUE_PAIRS });
         }
         self.name.map_or(Ok(()), check_name)?;
         let vlan = match self.vlan {
@@ -303,9 +303,10 @@ mod tests {
     fn every_pair_of_every_port_has_names_of_its_own_that_fit() {
         let card = IfIndex::new(0xfff_ffff).unwrap();
         let id = PortId::new(MAX_PORTS).unwrap();
-        let names = (0..MAX_MEMBERS).flat_map(|member| ['o', 'i'].map(|end| device_name(end, card, id, member)));
+        let names =
+            (0..MAX_PORT_QUEUE_PAIRS).flat_map(|member| ['o', 'i'].map(|end| device_name(end, card, id, member)));
         let names: BTreeSet<_> = names.map(|name| name.to_string()).collect();
-        assert_eq!(names.len(), 2 * MAX_MEMBERS as usize);
+        assert_eq!(names.len(), 2 * MAX_PORT_QUEUE_PAIRS as usize);
         assert!(names.contains("xskofffffff-400") && names.contains("xs7ifffffff-400"), "{names:?}");
     }
 

@@ -5,10 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 
-use xsknet_bpf::{
-    Attachment, Counters, Datapath, DatapathOptions, Direction, InjectOptions, Injector, Mode, Obtained, PortId,
-    describe_program,
-};
+use xsknet_bpf::{Attachment, Counters, Datapath, DatapathOptions, Injector, Mode, Obtained, PortId, describe_program};
 use xsknet_link::{Device, DeviceName, IfIndex, LinkError, MacAddr, Offload, XdpFeatures};
 use xsknet_xsk::SharedSocket;
 
@@ -227,7 +224,7 @@ impl Uplink {
         pins::remove(&pins).map_err(step)?;
         let mut datapath = ground
             .change(scope, Change::Pins { folder: folder.clone() }, || {
-                let options = DatapathOptions { uplink_mtu: card.mtu, flow_seed: random(), pins: Some(&pins) };
+                let options = DatapathOptions { uplink_mtu: card.mtu, queue_seed: random(), pins: Some(&pins) };
                 Ok(Datapath::load(options)?)
             })
             .map_err(|error| match error {
@@ -684,8 +681,7 @@ impl UplinkState {
         if let Some(there) = self.lock().as_ref().and_then(|card| card.injector.clone()) {
             return Ok(there);
         }
-        let options = InjectOptions { target: self.info.index.get(), number_offset: None };
-        let loaded = Arc::new(Injector::load(options, Direction::Ingress)?);
+        let loaded = Arc::new(Injector::load(self.info.index.get())?);
         if let Some(card) = self.lock().as_mut() {
             card.injector = Some(Arc::clone(&loaded));
         }

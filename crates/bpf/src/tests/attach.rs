@@ -7,7 +7,7 @@ use super::lab::{device, in_namespace, ip};
 use crate::{AttachError, Datapath, DatapathOptions, Device, Mode, Obtained, PortProgram, describe_program};
 
 fn datapath() -> Datapath {
-    Datapath::load(DatapathOptions { uplink_mtu: 1500, flow_seed: 0, pins: None }).unwrap()
+    Datapath::load(DatapathOptions { uplink_mtu: 1500, queue_seed: 0, pins: None }).unwrap()
 }
 
 /// Mode and errno of each step.

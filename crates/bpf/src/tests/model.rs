@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::frames::*;
 use super::lab::{
-    ALICE, BOB, CAROL, ERIN, ERINS, Exit, FLOW_SEED, FRANK, FRANKS, GONE, GRACE, HEIDI, Lab, UPLINK_MTU, with_lab,
+    ALICE, BOB, CAROL, ERIN, ERINS, Exit, FRANK, FRANKS, GONE, GRACE, HEIDI, Lab, QUEUE_SEED, UPLINK_MTU, with_lab,
 };
 use crate::{Counter, PortId};
 
@@ -26,7 +26,7 @@ struct Port {
     mac: Mac,
     tag: Tag,
     mtu: usize,
-    members: u32,
+    queue_pairs: u32,
     ip4: &'static [[u8; 4]],
     ip6: &'static [[u8; 16]],
 }
@@ -37,27 +37,35 @@ static PORTS: [Port; 8] = [
         mac: MAC_A,
         tag: Tag::None,
         mtu: 1500,
-        members: 1,
+        queue_pairs: 1,
         ip4: &[IP_A.octets()],
         ip6: &[IP6_A.octets(), LINK_LOCAL_A.octets()],
     },
-    Port { id: BOB, mac: MAC_B, tag: Tag::None, mtu: 1400, members: 1, ip4: &[IP_B.octets()], ip6: &[IP6_B.octets()] },
+    Port {
+        id: BOB,
+        mac: MAC_B,
+        tag: Tag::None,
+        mtu: 1400,
+        queue_pairs: 1,
+        ip4: &[IP_B.octets()],
+        ip6: &[IP6_B.octets()],
+    },
     Port {
         id: CAROL,
         mac: MAC_C,
         tag: Tag::Id(42),
         mtu: 1500,
-        members: 1,
+        queue_pairs: 1,
         ip4: &[IP_A.octets()],
         ip6: &[IP6_A.octets()],
     },
-    Port { id: GONE, mac: MAC_D, tag: Tag::None, mtu: 1500, members: 1, ip4: &[IP_D.octets()], ip6: &[] },
+    Port { id: GONE, mac: MAC_D, tag: Tag::None, mtu: 1500, queue_pairs: 1, ip4: &[IP_D.octets()], ip6: &[] },
     Port {
         id: ERIN,
         mac: MAC_E,
         tag: Tag::None,
         mtu: 1500,
-        members: ERINS,
+        queue_pairs: ERINS,
         ip4: &[IP_E.octets()],
         ip6: &[IP6_E.octets()],
     },
@@ -66,7 +74,7 @@ static PORTS: [Port; 8] = [
         mac: MAC_E,
         tag: Tag::Id(42),
         mtu: 1500,
-        members: FRANKS,
+        queue_pairs: FRANKS,
         ip4: &[IP_E.octets()],
         ip6: &[IP6_E.octets()],
     },
@@ -75,7 +83,7 @@ static PORTS: [Port; 8] = [
         mac: MAC_G,
         tag: Tag::Id(43),
         mtu: 1500,
-        members: 1,
+        queue_pairs: 1,
         ip4: &[IP_A.octets()],
         ip6: &[IP6_A.octets(), LINK_LOCAL_A.octets()],
     },
@@ -84,7 +92,7 @@ static PORTS: [Port; 8] = [
         mac: MAC_H,
         tag: Tag::Id(44),
         mtu: 1500,
-        members: 1,
+        queue_pairs: 1,
         ip4: &[IP_A.octets()],
         ip6: &[IP6_A.octets(), LINK_LOCAL_A.octets()],
     },
@@ -167,15 +175,15 @@ fn to_port(port: &Port, frame: &[u8]) -> Exit {
         Exit::By(Counter::TooLong)
     } else if port.id == GONE {
         Exit::By(Counter::NoPort)
-    } else if port.members == 1 {
+    } else if port.queue_pairs == 1 {
         Exit::Port(port.id)
     } else {
-        Exit::Member(port.id, member(frame, port.members))
+        Exit::QueuePair(port.id, queue_pair(frame, port.queue_pairs))
     }
 }
 
-/// Which of a port's members gets the frame.
-pub fn member(frame: &[u8], members: u32) -> u32 {
+/// Which of a port's queue pairs gets the frame.
+pub fn queue_pair(frame: &[u8], queue_pairs: u32) -> u32 {
     let Ok(Read { ethertype, body, .. }) = read(frame) else { return 0 };
     let Some((ends, protocol)) = (match ethertype {
         IPV4 => flow4(body),
@@ -185,9 +193,9 @@ pub fn member(frame: &[u8], members: u32) -> u32 {
         return 0;
     };
     let sum = ends.into_iter().fold(u64::from(protocol), |sum, (address, port)| {
-        sum.wrapping_add(spread(spread(address ^ u64::from(FLOW_SEED)).wrapping_add(u64::from(port))))
+        sum.wrapping_add(spread(spread(address ^ u64::from(QUEUE_SEED)).wrapping_add(u64::from(port))))
     });
-    let picked = (u128::from(spread(sum) >> 32) * u128::from(members)) >> 32;
+    let picked = (u128::from(spread(sum) >> 32) * u128::from(queue_pairs)) >> 32;
     u32::try_from(picked).unwrap()
 }
 
@@ -733,8 +741,8 @@ fn agree<S: Strategy>(
 
 #[test]
 fn guard_agrees_with_the_model() {
-    // Nine reasons, no_port, the uplink, the two ports of one member that share a network, and all members of the two others;
-    // no frame provokes no_guard and no_uplink.
+    // Nine reasons, no_port, the uplink, the two ports of one queue pair that share a network, and all queue pairs of the
+    // two others; no frame provokes no_guard and no_uplink.
     agree(
         input,
         9 + 1 + 1 + 2 + (ERINS + FRANKS) as usize,
@@ -750,6 +758,6 @@ fn guard_agrees_with_the_model() {
 
 #[test]
 fn uplink_agrees_with_the_model() {
-    // Passed, too_long, no_port, five ports of one member, and all members of two others.
+    // Passed, too_long, no_port, five ports of one queue pair, and all queue pairs of two others.
     agree(input, 3 + 5 + (ERINS + FRANKS) as usize, |lab, (_, frame)| lab.uplink(frame), |(_, frame)| uplink(frame));
 }

@@ -45,7 +45,7 @@ impl Drop for Bpffs {
 }
 
 fn load(pins: &Path) -> Result<Datapath, LoadError> {
-    Datapath::load(DatapathOptions { uplink_mtu: 1500, flow_seed: 0, pins: Some(pins) })
+    Datapath::load(DatapathOptions { uplink_mtu: 1500, queue_seed: 0, pins: Some(pins) })
 }
 
 fn alice(outers: &[u32]) -> PortEntry<'_> {
@@ -158,7 +158,7 @@ fn a_pinned_attachment_stays_and_is_taken_off_by_detach() {
     in_namespace(&["a0"], || {
         let bpffs = Bpffs::mount();
         let link = bpffs.0.path().join("link");
-        let datapath = Datapath::load(DatapathOptions { uplink_mtu: 1500, flow_seed: 0, pins: None }).unwrap();
+        let datapath = Datapath::load(DatapathOptions { uplink_mtu: 1500, queue_seed: 0, pins: None }).unwrap();
         let mut attachment = datapath.attach_uplink(&device("a0"), Mode::Native).unwrap();
         attachment.pin(&link).unwrap();
         assert_eq!(attachment.pinned_at(), Some(link.as_path()));
@@ -217,15 +217,15 @@ fn a_port_whose_address_is_taken_is_not_entered_at_all() {
 }
 
 #[test]
-fn a_port_is_entered_with_all_its_members_or_not_at_all() {
+fn a_port_is_entered_with_all_its_queue_pairs_or_not_at_all() {
     in_namespace(&["a0", "b0", "c0"], || {
         let bpffs = Bpffs::mount();
         let mut datapath = load(&bpffs.pins()).unwrap();
         let outers = ["a0", "b0", "c0"].map(|name| device(name).index);
-        for members in [0, 9] {
-            let too_few_or_many = vec![outers[0]; members];
+        for queue_pairs in [0, 9] {
+            let too_few_or_many = vec![outers[0]; queue_pairs];
             let error = datapath.add_port(&alice(&too_few_or_many)).unwrap_err();
-            assert!(matches!(error, TableError::Members { members: told } if told == members), "{error}");
+            assert!(matches!(error, TableError::QueuePairs { queue_pairs: named } if named == queue_pairs), "{error}");
             assert!(error.hint().unwrap().contains("1 to 8"));
         }
         let missing = [outers[0], outers[1], 4711];
@@ -258,7 +258,7 @@ fn macs(pins: &Path) -> Vec<([u8; 6], u32)> {
 #[test]
 fn nobody_can_have_a_group_address_or_a_missing_device() {
     in_namespace(&["a0"], || {
-        let mut datapath = Datapath::load(DatapathOptions { uplink_mtu: 1500, flow_seed: 0, pins: None }).unwrap();
+        let mut datapath = Datapath::load(DatapathOptions { uplink_mtu: 1500, queue_seed: 0, pins: None }).unwrap();
         let outers = [device("a0").index];
         let port = alice(&outers);
         for mac in [[0xff; 6], [1, 0, 0x5e, 0, 0, 1], [0; 6]] {

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
 /*
- * Which member of a port a flow belongs to. Both directions of a flow belong to the same one, and so do all fragments of a
- * packet; the rest of the frame does not matter. docs/verdicts.md has the rules.
+ * Which queue pair of a port gets a frame: a hash of the packet's addresses, protocol and ports. Both directions between two
+ * ends get the same one, and so do all fragments of a packet; the rest of the frame does not matter. docs/verdicts.md has the
+ * rules.
  */
-#ifndef XSKNET_FLOW_H
-#define XSKNET_FLOW_H
+#ifndef XSKNET_QUEUE_H
+#define XSKNET_QUEUE_H
 
 #include <xsknet/parse.h>
 
-/* Drawn when the object is loaded, so that nobody can work out beforehand which flows share a member. */
-const volatile __u32 flow_seed = 0;
+/* Drawn when the object is loaded, so that nobody can compute beforehand which packets share a queue pair. */
+const volatile __u32 queue_seed = 0;
 
 /* A multiplier with no pattern in it: the fraction of the golden ratio. */
-#define XSKNET_FLOW_MIX 0x9e3779b97f4a7c15ULL
+#define XSKNET_MIX 0x9e3779b97f4a7c15ULL
 
 /* The ports of TCP, UDP and SCTP, which all have them first. */
-struct flow_ports {
+struct upper_ports {
 	__be16 source;
 	__be16 destination;
 };
@@ -23,14 +24,14 @@ struct flow_ports {
 /* Every bit of the input has a say in the upper half, and from there in all of it. */
 static __always_inline __u64 stir(__u64 value)
 {
-	value *= XSKNET_FLOW_MIX;
+	value *= XSKNET_MIX;
 	return value ^ value >> 32;
 }
 
-/* One end of a flow. The other is made alike and added, so that it does not matter which of them is the source. */
-static __always_inline __u64 flow_end(__u64 address, __be16 port)
+/* One end, address and port. The other is mixed alike and added, so that it does not matter which of them is the source. */
+static __always_inline __u64 mix_end(__u64 address, __be16 port)
 {
-	return stir(stir(address ^ flow_seed) + port);
+	return stir(stir(address ^ queue_seed) + port);
 }
 
 static __always_inline __u64 fold6(const struct in6_addr *address)
@@ -46,12 +47,12 @@ static __always_inline bool has_ports(__u8 protocol)
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
-/* 0 to members - 1; 0 for what is no IP, and for a header that is cut or contradicts itself. */
-static __always_inline __u32 member_of(const struct frame *frame, __u32 members)
+/* 0 to queue_pairs - 1; 0 for what is not IP, and for a header that is cut or contradicts itself. */
+static __always_inline __u32 queue_pair_of(const struct frame *frame, __u32 queue_pairs)
 {
 	struct cursor at = { .at = frame->network, .end = frame->at.end };
-	struct flow_ports ports = {};
-	__u64 source, destination, flow;
+	struct upper_ports ports = {};
+	__u64 source, destination, hash;
 	bool fragment = false;
 	__u8 protocol;
 
@@ -78,13 +79,13 @@ static __always_inline __u32 member_of(const struct frame *frame, __u32 members)
 	}
 
 	if (has_ports(protocol) && !fragment) {
-		struct flow_ports *there = take(&at, sizeof(*there));
+		struct upper_ports *there = take(&at, sizeof(*there));
 
 		if (there)
 			ports = *there;
 	}
-	flow = stir(flow_end(source, ports.source) + flow_end(destination, ports.destination) + protocol);
-	return (flow >> 32) * members >> 32;
+	hash = stir(mix_end(source, ports.source) + mix_end(destination, ports.destination) + protocol);
+	return (hash >> 32) * queue_pairs >> 32;
 }
 
 #endif
