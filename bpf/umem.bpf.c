@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR MIT)
 /*
  * When the memory of a UMEM is given back. The kernel maps its pages for itself when it is registered
- * (`xdp_umem_addr_map()` in net/xdp/xdp_umem.c), and removes the mapping when the UMEM ends, with its last socket: its owner
- * may have bound other sockets to it that the daemon does not know of (XDP_SHARED_UMEM). These mappings are rare events of
- * the whole machine.
+ * (`xdp_umem_addr_map()` in net/xdp/xdp_umem.c), and removes the mapping when the UMEM ends, with its last socket: its
+ * owner may have bound other sockets to it that the daemon does not know of (XDP_SHARED_UMEM). These mappings are rare
+ * events of the whole machine.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

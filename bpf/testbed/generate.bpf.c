@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Sources of numbered frames, never attached: BPF_PROG_TEST_RUN runs them, once per frame. `clone` reaches what native
- * redirects cannot: a frame that a device receives as an skb, as generic XDP needs it, or that goes through its transmit
- * queue.
+ * redirects cannot: a frame that a device receives as an skb, as generic XDP needs it, or that goes through its
+ * transmit queue.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>

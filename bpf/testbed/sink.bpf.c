@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The far end of a test, on tc ingress: takes the numbered UDP datagrams of some ports and counts them. All other frames
- * pass. Either it counts each number of one port, in whatever order they come, or it follows one flow per port, without end,
- * whose numbers must rise.
+ * The far end of a test, on tc ingress: takes the numbered UDP datagrams of some ports and counts them. All other
+ * frames pass. Either it counts each number of one port, in whatever order they come, or it follows one flow per port,
+ * without end, whose numbers must rise.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -19,7 +19,7 @@
 #define MAX_FLOWS 64
 
 const volatile __u32 sink_port = 0;	 /* destination of the datagrams taken */
-const volatile __u32 flows = 0;		 /* so many ports from there on, each a flow; 0: one port, each number counted */
+const volatile __u32 flows = 0;		 /* that many ports from there on, each a flow; 0: one port, by numbers */
 const volatile __u32 number_offset = 0; /* in the frame */
 const volatile __u32 numbers = 0;	 /* numbers from here on are corrupt */
 

@@ -1,4 +1,5 @@
-//! Compiles the objects of `bpf/` to the objects that the crate carries: its users need neither clang nor kernel headers.
+//! Compiles the objects of `bpf/` to the objects that the crate carries: its users need neither clang nor kernel
+//! headers.
 
 use std::env;
 use std::path::{Path, PathBuf};

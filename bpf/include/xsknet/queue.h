@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
 /*
- * Which queue pair of a port gets a frame: a hash of the packet's addresses, protocol and ports. Both directions between two
- * ends get the same one, and so do all fragments of a packet; the rest of the frame does not matter. docs/verdicts.md has the
- * rules.
+ * Which queue pair of a port gets a frame: a hash of the packet's addresses, protocol and ports. Both directions
+ * between two ends get the same one, and so do all fragments of a packet; the rest of the frame does not matter.
+ * docs/verdicts.md has the rules.
  */
 #ifndef XSKNET_QUEUE_H
 #define XSKNET_QUEUE_H
@@ -28,7 +28,10 @@ static __always_inline __u64 stir(__u64 value)
 	return value ^ value >> 32;
 }
 
-/* One end, address and port. The other is mixed alike and added, so that it does not matter which of them is the source. */
+/*
+ * One end, address and port. The other is mixed alike and added, so that it does not matter which of them is the
+ * source.
+ */
 static __always_inline __u64 mix_end(__u64 address, __be16 port)
 {
 	return stir(stir(address ^ queue_seed) + port);
@@ -47,40 +50,39 @@ static __always_inline bool has_ports(__u8 protocol)
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
-/* 0 to queue_pairs - 1; 0 for what is not IP, and for a header that is cut or contradicts itself. */
-static __always_inline __u32 queue_pair_of(const struct frame *frame, __u32 queue_pairs)
+/*
+ * 0 to queue_pairs - 1; 0 for what is not IP, and for a header that is cut or contradicts itself. The network layer has
+ * been parsed.
+ */
+static __always_inline __u32 queue_pair_of(const struct packet *packet, __u32 queue_pairs)
 {
-	struct cursor at = { .at = frame->network, .end = frame->at.end };
-	struct upper_ports ports = {};
+	struct upper_ports ports = {}, *there;
 	__u64 source, destination, hash;
 	bool fragment = false;
+	struct cursor at = { .end = packet->at.end };
 	__u8 protocol;
 
-	if (frame->ethertype == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = take_ipv4(&at);
-
-		if (!ip)
-			return 0;
-		source = ip->saddr;
-		destination = ip->daddr;
-		protocol = ip->protocol;
-		fragment = ip->frag_off & bpf_htons(XSKNET_IP_MORE | XSKNET_IP_OFFSET);
-	} else if (frame->ethertype == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = take_ipv6(&at);
-
-		if (!ip)
-			return 0;
-		source = fold6(&ip->saddr);
-		destination = fold6(&ip->daddr);
-		/* An extension header stands for what is behind it: it is the same in every fragment, and costs no walk. */
-		protocol = ip->nexthdr;
+	if (packet->ip4) {
+		source = packet->ip4->saddr;
+		destination = packet->ip4->daddr;
+		protocol = packet->ip4->protocol;
+		at.at = packet->behind_ip4;
+		fragment = packet->ip4->frag_off & bpf_htons(XSKNET_IP_MORE | XSKNET_IP_OFFSET);
+	} else if (packet->ip6) {
+		source = fold6(&packet->ip6->saddr);
+		destination = fold6(&packet->ip6->daddr);
+		/*
+		 * An extension header stands for what is behind it: it is the same in every fragment, and costs no
+		 * walk.
+		 */
+		protocol = packet->ip6->nexthdr;
+		at.at = packet->ip6 + 1;
 	} else {
 		return 0;
 	}
 
 	if (has_ports(protocol) && !fragment) {
-		struct upper_ports *there = take(&at, sizeof(*there));
-
+		there = take(&at, sizeof(*there));
 		if (there)
 			ports = *there;
 	}

@@ -86,7 +86,8 @@ impl AttachError {
                 Some("check the name with `ip link`; was the device renamed or moved?".into())
             }
             Self::ForeignProgram { device, .. } => Some(format!(
-                "see what it is with `bpftool net show dev {0}`; stop its owner, or remove it with `ip link set dev {0} xdp off`",
+                "see what it is with `bpftool net show dev {0}`; stop its owner, or remove it with `ip link set dev {0} xdp \
+                 off`",
                 device.name
             )),
             Self::ModeRefused { mode: Obtained::Native, .. } => {
@@ -250,8 +251,8 @@ impl Attachment {
         }
     }
 
-    /// Takes the program off the device, and removes the pin. It is off when this returns. A device that is gone already
-    /// is not an error.
+    /// Takes the program off the device, and removes the pin. It is off when this returns. A device that is gone
+    /// already is not an error.
     ///
     /// # Errors
     ///
@@ -267,8 +268,8 @@ impl Attachment {
 }
 
 impl Drop for Attachment {
-    /// Closing the fd is not enough: another thread that forks at this moment has a copy of it until its child's exec, and
-    /// the device would stay taken for so long.
+    /// Closing the fd is not enough: another thread that forks at this moment has a copy of it until its child's exec,
+    /// and the device would stay taken for so long.
     fn drop(&mut self) {
         if self.pin.is_none() {
             // A device that is gone has no program; no other refusal is left to a valid link.

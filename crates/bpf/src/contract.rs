@@ -215,10 +215,26 @@ pub(crate) struct MacKey {
     pub vlan: u16,
 }
 
+/// Key of `sources4`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Source4 {
+    pub address: [u8; 4],
+    pub port: u32,
+}
+
+/// Key of `sources6`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Source6 {
+    pub address: [u8; 16],
+    pub port: u32,
+}
+
 /// Key of `targets4`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub(crate) struct Ip4Key {
+pub(crate) struct Target4 {
     pub address: [u8; 4],
     pub vlan: u16,
     pub zero: u16,
@@ -227,16 +243,38 @@ pub(crate) struct Ip4Key {
 /// Key of `targets6`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub(crate) struct Ip6Key {
+pub(crate) struct Target6 {
     pub address: [u8; 16],
     pub vlan: u16,
     pub zero: u16,
+}
+
+/// What gets the frames of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Target {
+    /// Those of a port.
+    QueuePairs = 1,
+}
+
+impl Target {
+    /// `None` for a number that the contract does not have.
+    #[cfg(test)]
+    pub(crate) const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::QueuePairs),
+            _ => None,
+        }
+    }
 }
 
 /// Value of `macs`, `targets4` and `targets6`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Claim {
+    /// The number of a [`Target`].
+    pub target: u32,
+    /// Whose claim it is.
     pub port: u32,
     pub mtu: u32,
     pub queue_pairs: u32,

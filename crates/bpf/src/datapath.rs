@@ -129,7 +129,8 @@ impl Datapath {
         self.tables.set_uplink(ifindex)
     }
 
-    /// Has the guard let out frames of this many bytes behind the Ethernet header and one VLAN tag, and none that are longer.
+    /// Has the guard let out frames of this many bytes behind the Ethernet header and one VLAN tag, and none that are
+    /// longer.
     ///
     /// # Errors
     ///
@@ -147,8 +148,8 @@ impl Datapath {
         self.tables.clear_uplink()
     }
 
-    /// Enters a port: first where it is, then what it may send, last what is steered to it, so that no frame is steered to a
-    /// port that is not there yet. All or nothing.
+    /// Enters a port: first where it is, then what it may send, last what is steered to it, so that no frame is steered
+    /// to a port that is not there yet. All or nothing.
     ///
     /// # Errors
     ///
@@ -157,8 +158,8 @@ impl Datapath {
         self.tables.add_port(port)
     }
 
-    /// Removes a port in the opposite order, and returns what its guard had counted. What is not there, or another port's,
-    /// is left alone; so it may be called again after an error.
+    /// Removes a port in the opposite order, and returns what its guard had counted. What is not there, or another
+    /// port's, is left alone; so it may be called again after an error.
     ///
     /// # Errors
     ///
@@ -173,7 +174,8 @@ impl Datapath {
         queue::queue_pair_of(self.queue_seed, ends, protocol, queue_pairs)
     }
 
-    /// Whether a frame from this MAC came for a port. It may have been forgotten: of many stations only the latest are kept.
+    /// Whether a frame from this MAC came for a port. It may have been forgotten: of many stations only the latest are
+    /// kept.
     ///
     /// # Errors
     ///
@@ -218,8 +220,8 @@ impl Datapath {
         self.test(UPLINK, frame, ingress, || self.uplink_counters())
     }
 
-    /// Runs the guard on a copy of `frame`, as if it came in on queue 0 of the outer end `ingress`. The counters are those
-    /// of all ports, and of none, together.
+    /// Runs the guard on a copy of `frame`, as if it came in on queue 0 of the outer end `ingress`. The counters are
+    /// those of all ports, and of none, together.
     ///
     /// # Errors
     ///
@@ -241,8 +243,9 @@ impl Datapath {
         Ok(TestResult { verdict, frame, moved: counters().map_err(unread)? - before })
     }
 
-    /// Runs `count` live frames through the uplink program, as if they came in on queue 0 of the device `ingress` in native
-    /// mode: what it redirects is transmitted, what it passes enters the host's stack. They count like any other frame.
+    /// Runs `count` live frames through the uplink program, as if they came in on queue 0 of the device `ingress` in
+    /// native mode: what it redirects is transmitted, what it passes enters the host's stack. They count like any other
+    /// frame.
     ///
     /// # Errors
     ///

@@ -9,16 +9,16 @@ use crate::run::{self, RunError};
 
 const PROGRAM: &str = "inject";
 
-/// Makes a device receive copies of a frame as skbs, one by one (`bpf_clone_redirect`): through tc ingress and generic XDP,
-/// never through native XDP.
+/// Makes a device receive copies of a frame as skbs, one by one (`bpf_clone_redirect`): through tc ingress and generic
+/// XDP, never through native XDP.
 pub struct Injector {
     bpf: Ebpf,
     refused: Array<MapData, u64>,
 }
 
 impl Injector {
-    /// Loads the source. Nothing is attached anywhere. `target` is the device's ifindex, in the network namespace of the
-    /// thread that sends.
+    /// Loads the source. Nothing is attached anywhere. `target` is the device's ifindex, in the network namespace of
+    /// the thread that sends.
     ///
     /// # Errors
     ///

@@ -1,16 +1,16 @@
 //! The BPF programs and their maps, typed: load, attach, pin, count, and run on a test packet.
 //!
-//! Two objects make the data path. [`Datapath`] is loaded once per uplink: the uplink program, which finds the port that a
-//! frame is for, and the guard, which decides what a port may send. [`PortProgram`] is loaded once per queue pair and hands
-//! its frames to its socket. [`Injector`] is for self-tests; what only test beds need is in [`testbed`].
+//! Two objects make the data path. [`Datapath`] is loaded once per uplink: the uplink program, which finds the port
+//! that a frame is for, and the guard, which decides what a port may send. [`PortProgram`] is loaded once per queue
+//! pair and hands its frames to its socket. [`Injector`] is for self-tests; what only test beds need is in [`testbed`].
 //!
 //! Nothing here uses netlink. The caller finds out which program is on a device before an attachment; from its id,
 //! [`describe_program`] gives the rest.
 //!
 //! The programs need Linux 5.18 (`xdp.frags`, live frames) and, to load and attach, `CAP_BPF`, `CAP_NET_ADMIN` and
-//! `CAP_PERFMON`. A process that holds a program's fd can inject live frames, and one that holds a map's fd can rewrite it,
-//! without any capability: no fd leaves this crate, and the pins' folders are made with mode 0700. A process that is given the
-//! pin of one port's map opens it with [`PinnedSocketMap`].
+//! `CAP_PERFMON`. A process that holds a program's fd can inject live frames, and one that holds a map's fd can rewrite
+//! it, without any capability: no fd leaves this crate, and the pins' folders are made with mode 0700. A process that
+//! is given the pin of one port's map opens it with [`PinnedSocketMap`].
 #![deny(unsafe_code)]
 
 /// aya's maps have no `Debug`, and what they hold is not for a log line anyway.

@@ -117,8 +117,8 @@ pub(crate) fn prepare_for_ports() {
     LazyLock::force(&LOADER);
 }
 
-/// The port's object is loaded once per queue, so its loader is kept: aya reads the kernel's BTF whenever it makes one, which
-/// takes longer than the rest of a load, and nothing here is relocated by it.
+/// The port's object is loaded once per queue, so its loader is kept: aya reads the kernel's BTF whenever it makes one,
+/// which takes longer than the rest of a load, and nothing here is relocated by it.
 pub(crate) fn load_port(pins: &Path) -> Result<Ebpf, LoadError> {
     static PARSED: LazyLock<Result<aya_obj::Object, LoadError>> = LazyLock::new(|| PORT.parse());
     let Ok(parsed) = &*PARSED else { return PORT.load(&[], &[], Some(pins)) };

@@ -113,13 +113,13 @@ impl PinnedMapError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotThere { .. } => Some(
-                "the port may be closed already; else this process does not see the machine's bpffs in its mount namespace: \
-                 bind-mount /sys/fs/bpf into the container"
+                "the port may be closed already; else this process does not see the machine's bpffs in its mount \
+                 namespace: bind-mount /sys/fs/bpf into the container"
                     .into(),
             ),
             Self::Denied { .. } => Some(
-                "the daemon gives the pin to the user and group of the connection that asked for the port (mode 0600): open it \
-                 as that user; before Linux 5.19, kernel.unprivileged_bpf_disabled has to be 0"
+                "the daemon gives the pin to the user and group of the connection that asked for the port (mode 0600): \
+                 open it as that user; before Linux 5.19, kernel.unprivileged_bpf_disabled has to be 0"
                     .into(),
             ),
             Self::NotASocketMap { .. } => Some("use the path that the daemon answered with".into()),

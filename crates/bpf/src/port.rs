@@ -24,8 +24,8 @@ pub struct PortProgram {
 }
 
 impl PortProgram {
-    /// Loads it. With `pins`, its maps and program are pinned in that folder's `maps/` and `programs/`; maps found there
-    /// are re-used if they have the right shape.
+    /// Loads it. With `pins`, its maps and program are pinned in that folder's `maps/` and `programs/`; maps found
+    /// there are re-used if they have the right shape.
     ///
     /// # Errors
     ///
@@ -54,8 +54,8 @@ impl PortProgram {
         attachment::attach(fd.as_fd(), device, mode, PROGRAM)
     }
 
-    /// Puts a bound XSK in the slot: frames reach it from now on, in the place of any socket there before. Prime its FILL
-    /// ring first, else the first frames are lost.
+    /// Puts a bound XSK in the slot: frames reach it from now on, in the place of any socket there before. Prime its
+    /// FILL ring first, else the first frames are lost.
     ///
     /// # Errors
     ///

@@ -1,8 +1,9 @@
 //! Whether AF_XDP sockets and maps that other processes hold still exist.
 //!
-//! The kernel does not report the end of a socket, and its socket diagnosis is not built in everywhere. But an XSKMAP does not
-//! keep its sockets alive: a slot is empty once its socket has been released (`xsk_release()` in net/xdp/xsk.c). User space
-//! cannot read a slot. Putting another socket there on the condition that the slot is empty shows whether it is.
+//! The kernel does not report the end of a socket, and its socket diagnosis is not built in everywhere. But an XSKMAP
+//! does not keep its sockets alive: a slot is empty once its socket has been released (`xsk_release()` in
+//! net/xdp/xsk.c). User space cannot read a slot. Putting another socket there on the condition that the slot is empty
+//! shows whether it is.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -76,8 +77,8 @@ impl SocketWatch {
     }
 }
 
-/// Whether a map of this id exists: whether a process has it open, it is pinned, or a program or socket needs it. An id is
-/// used again only after some two thousand million others.
+/// Whether a map of this id exists: whether a process has it open, it is pinned, or a program or socket needs it. An id
+/// is used again only after some two thousand million others.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! The `bpf()` calls that aya does not offer, or offers with a surprise: its `attach` answers EINVAL by attaching through
-//! netlink instead, which hides the refusal and yields something that cannot be pinned.
+//! The `bpf()` calls that aya does not offer, or offers with a surprise: its `attach` answers EINVAL by attaching
+//! through netlink instead, which hides the refusal and yields something that cannot be pinned.
 
 use std::ffi::CString;
 use std::io;
@@ -10,15 +10,19 @@ use std::path::Path;
 
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
 
-use crate::contract::{Claim, Guard, Ip4Key, Ip6Key, MacKey, Rate};
+use crate::contract::{Claim, Guard, MacKey, Rate, Source4, Source6, Target4, Target6};
 use crate::counters::Counters;
 
 // SAFETY: repr(C), all bytes initialised (no padding: the contract's tests compare sizes), any bit pattern valid.
 unsafe impl aya::Pod for MacKey {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Ip4Key {}
+unsafe impl aya::Pod for Source4 {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Ip6Key {}
+unsafe impl aya::Pod for Source6 {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Target4 {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Target6 {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Claim {}
 // SAFETY: as above.
@@ -40,8 +44,8 @@ pub(crate) fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> i
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// `BPF_LINK_DETACH`: the program is off the device when this returns, even if others hold the link. Closing the last fd of
-/// a pinned link leaves that to a work queue.
+/// `BPF_LINK_DETACH`: the program is off the device when this returns, even if others hold the link. Closing the last
+/// fd of a pinned link leaves that to a work queue.
 pub(crate) fn detach(link: &OwnedFd) -> io::Result<()> {
     let mut attr = zeroed();
     attr.link_detach.link_fd = link.as_raw_fd().cast_unsigned();

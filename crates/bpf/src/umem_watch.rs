@@ -1,8 +1,9 @@
 //! Whether UMEMs still exist, even if other processes have sockets on them.
 //!
-//! The kernel does not report the end of a UMEM, and a UMEM may outlive the socket that it was registered with: a process that
-//! has that socket can bind sockets of its own to it. But the kernel maps a UMEM's pages for itself as long as it lives, and
-//! tracepoints report such mappings (`alloc_vmap_area` and `free_vmap_area_noflush`): see `bpf/umem.bpf.c`.
+//! The kernel does not report the end of a UMEM, and a UMEM may outlive the socket that it was registered with: a
+//! process that has that socket can bind sockets of its own to it. But the kernel maps a UMEM's pages for itself as
+//! long as it lives, and tracepoints report such mappings (`alloc_vmap_area` and `free_vmap_area_noflush`): see
+//! `bpf/umem.bpf.c`.
 
 use std::fs;
 use std::io;
@@ -44,8 +45,8 @@ type Pids = [u64; 2];
 impl UmemWatch {
     /// # Errors
     ///
-    /// The kernel's, EPERM without CAP_BPF and CAP_PERFMON, ENOENT where it does not have the tracepoints; and where `/proc`
-    /// is not mounted.
+    /// The kernel's, EPERM without CAP_BPF and CAP_PERFMON, ENOENT where it does not have the tracepoints; and where
+    /// `/proc` is not mounted.
     pub fn new() -> io::Result<Self> {
         let pids = fs::metadata("/proc/self/ns/pid")?;
         // As the kernel has device numbers within itself.

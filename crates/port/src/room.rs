@@ -75,7 +75,8 @@ impl Room {
             mac: mac.octets(),
             vlan: *vlan,
             mtu: *mtu,
-            addresses,
+            sources: addresses,
+            targets: addresses,
             rights: *rights,
             rates: *rates,
         }

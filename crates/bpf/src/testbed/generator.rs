@@ -24,7 +24,8 @@ pub struct GeneratorOptions {
     /// Ifindex of the target, in the network namespace of the thread that sends.
     pub target: u32,
     /// Where in the frame the running number is written, as a big-endian u64, and behind it up to 32 bytes of a pattern
-    /// that follows from it, as far as the frame goes. `None`, or a frame too short for the number: frames leave as given.
+    /// that follows from it, as far as the frame goes. `None`, or a frame too short for the number: frames leave as
+    /// given.
     pub number_offset: Option<u32>,
 }
 
@@ -87,8 +88,8 @@ impl SkbGenerator {
     }
 }
 
-/// Sends copies of a frame as XDP frames, in batches, through the target's `ndo_xdp_xmit`. What the driver drops there shows
-/// in the device's statistics only.
+/// Sends copies of a frame as XDP frames, in batches, through the target's `ndo_xdp_xmit`. What the driver drops there
+/// shows in the device's statistics only.
 pub struct LiveGenerator(Source);
 
 impl LiveGenerator {

@@ -1,5 +1,5 @@
-//! Programs for test beds, apart from the data path: sources and sinks of numbered frames, and the edge of a VLAN. A daemon
-//! loads none of them.
+//! Programs for test beds, apart from the data path: sources and sinks of numbered frames, and the edge of a VLAN. A
+//! daemon loads none of them.
 
 mod generator;
 mod sink;

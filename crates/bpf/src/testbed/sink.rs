@@ -25,8 +25,8 @@ pub struct SinkReport {
     pub corrupt: u64,
 }
 
-/// A program on tc ingress that takes the UDP/IPv4 datagrams (untagged, without IP options) of some destination ports, and
-/// counts the frames of every source MAC. Needs Linux 6.6 (tcx). Gone with its value.
+/// A program on tc ingress that takes the UDP/IPv4 datagrams (untagged, without IP options) of some destination ports,
+/// and counts the frames of every source MAC. Needs Linux 6.6 (tcx). Gone with its value.
 pub struct Sink {
     /// One `struct report`: the fields of [`SinkReport`] in their order.
     reports: Array<MapData, [u64; 5]>,
@@ -36,8 +36,8 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Attaches a sink for `port` to the device. Datagrams carry their number at `number_offset`, counted from the start of
-    /// the frame; numbers from `numbers` on are corrupt. A number costs 8 bytes of kernel memory.
+    /// Attaches a sink for `port` to the device. Datagrams carry their number at `number_offset`, counted from the
+    /// start of the frame; numbers from `numbers` on are corrupt. A number costs 8 bytes of kernel memory.
     ///
     /// # Errors
     ///
@@ -46,8 +46,8 @@ impl Sink {
         Self::load(ifindex, port, number_offset, [("numbers", numbers), ("flows", 0)])
     }
 
-    /// Attaches a sink for `flows` ports from `port` on, at most 64: each is a flow, whose numbers begin at 0 and rise by one.
-    /// Its memory does not grow with the numbers, so they need no limit.
+    /// Attaches a sink for `flows` ports from `port` on, at most 64: each is a flow, whose numbers begin at 0 and rise
+    /// by one. Its memory does not grow with the numbers, so they need no limit.
     ///
     /// # Errors
     ///

@@ -84,7 +84,8 @@ fn a_foreign_program_is_never_replaced(#[case] first: Mode, #[case] second: Mode
 #[test]
 fn a_program_attached_by_netlink_is_foreign_too() {
     in_namespace(&["a0", "b0"], || {
-        // By bpftool and not by `ip link set a0 xdp obj …`: iproute2's loader mounts /sys/fs/bpf and leaves folders there.
+        // By bpftool and not by `ip link set a0 xdp obj …`: iproute2's loader mounts /sys/fs/bpf and leaves folders
+        // there.
         let port = PortProgram::load(None).unwrap();
         let loaded = port.attach(&device("b0"), Mode::Native).unwrap();
         let status = std::process::Command::new("bpftool")

@@ -90,6 +90,20 @@ fn counters_have_the_headers_order_and_names() {
 }
 
 #[test]
+fn targets_have_the_headers_numbers() {
+    let header = header();
+    let targets = [("XSKNET_TARGET_QUEUE_PAIRS", Target::QueuePairs)];
+    for (name, target) in targets {
+        assert_eq!(header.constants.get(name), Some(&u64::from(target as u32)), "{name}");
+        assert_eq!(Target::from_number(target as u32), Some(target));
+    }
+    let all = header.constants.keys().filter(|name| name.starts_with("XSKNET_TARGET_")).count();
+    assert_eq!(all, targets.len(), "a target of the header has no mirror");
+    assert_eq!(Target::from_number(0), None, "an empty value claims nothing");
+    assert_eq!(Target::from_number(2), None);
+}
+
+#[test]
 fn layouts_are_the_headers() {
     let header = header();
     macro_rules! same {
@@ -104,13 +118,15 @@ fn layouts_are_the_headers() {
         };
     }
     same!(MacKey, "xsknet_mac_key", mac, vlan);
-    same!(Ip4Key, "xsknet_ip4_key", address, vlan, zero);
-    same!(Ip6Key, "xsknet_ip6_key", address, vlan, zero);
-    same!(Claim, "xsknet_claim", port, mtu, queue_pairs);
+    same!(Source4, "xsknet_source4", address, port);
+    same!(Source6, "xsknet_source6", address, port);
+    same!(Target4, "xsknet_target4", address, vlan, zero);
+    same!(Target6, "xsknet_target6", address, vlan, zero);
+    same!(Claim, "xsknet_claim", target, port, mtu, queue_pairs);
     same!(Guard, "xsknet_guard", port, mac, vlan, flags);
     same!(Rate, "xsknet_rate", interval, due);
     assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<Counters>() as u64)));
-    assert_eq!(header.sizes.len(), 7, "a struct of the header has no mirror");
+    assert_eq!(header.sizes.len(), 9, "a struct of the header has no mirror");
 }
 
 #[test]

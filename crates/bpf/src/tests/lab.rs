@@ -11,8 +11,8 @@
 //! | `GRACE` | g0 | 43 | `MAC_G` | those of `ALICE`, in its VLAN | 1500 |
 //! | `HEIDI` | h0 | 44 | `MAC_H` | those of `ALICE`, in its VLAN | 1500 |
 //!
-//! `GRACE` may route, and `HEIDI` may send inner tags. No port is limited in what it sends. The uplink is up0 (MTU 1500);
-//! x0 is an outer end without a guard entry.
+//! `GRACE` may route, and `HEIDI` may send inner tags. No port is limited in what it sends. The uplink is up0 (MTU
+//! 1500); x0 is an outer end without a guard entry.
 
 use std::fs::File;
 use std::net::IpAddr;
@@ -99,7 +99,8 @@ static LAB: Mutex<Option<Lab>> = Mutex::new(None);
 /// Runs `test` with the lab, alone, in its namespace. It is built once: loading takes longer than all frames of a test.
 pub fn with_lab<T: Send>(test: impl FnOnce(&mut Lab) -> T + Send) -> T {
     on_thread(|| {
-        // A test that fails leaves the lab as it was: `exit()` alone changes a slot, and puts it back before it asserts.
+        // A test that fails leaves the lab as it was: `exit()` alone changes a slot, and puts it back before it
+        // asserts.
         let mut lab = LAB.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let lab = lab.get_or_insert_with(Lab::build);
         move_into_link_name_space(lab.namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
@@ -139,7 +140,17 @@ impl Lab {
             let rights = Rights { inner_tags: id == HEIDI, routing: id == GRACE };
             let rates = Rates::UNLIMITED;
             datapath
-                .add_port(&PortEntry { id, outers: &outers, mac, vlan, mtu, addresses: &addresses, rights, rates })
+                .add_port(&PortEntry {
+                    id,
+                    outers: &outers,
+                    mac,
+                    vlan,
+                    mtu,
+                    sources: &addresses,
+                    targets: &addresses,
+                    rights,
+                    rates,
+                })
                 .unwrap();
             queue_pairs.extend((0..).zip(outers).map(|(queue_pair, outer)| (id, queue_pair, outer)));
         }
@@ -238,11 +249,12 @@ fn counters_of_a_port_are_its_own_and_end_with_it() {
             mac: MAC_A,
             vlan: Vlan::UNTAGGED,
             mtu: 1500,
-            addresses: &addresses,
+            sources: &addresses,
+            targets: &addresses,
             rights: Rights::default(),
             rates: Rates::default(),
         };
-        let other = PortEntry { id: BOB, outers: &outers[1..], mac: MAC_B, addresses: &[], ..port };
+        let other = PortEntry { id: BOB, outers: &outers[1..], mac: MAC_B, sources: &[], targets: &[], ..port };
         datapath.add_port(&port).unwrap();
         datapath.add_port(&other).unwrap();
 

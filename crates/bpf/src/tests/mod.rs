@@ -1,6 +1,7 @@
 //! Tests on the running kernel, as root, each in a network namespace of its own; and of the contract with the programs.
 
 mod attach;
+mod claims;
 mod contract;
 mod cuts;
 mod frames;

@@ -26,7 +26,8 @@ fn queue_pair(exit: Exit) -> u32 {
     }
 }
 
-/// The same packet the other way: the addresses and ports change places, the MACs do not, so that it reaches the same port.
+/// The same packet the other way: the addresses and ports change places, the MACs do not, so that it reaches the same
+/// port.
 fn turned(packet: &Packet) -> Packet {
     Packet { ends: [packet.ends[1], packet.ends[0]], ..packet.clone() }
 }
@@ -103,7 +104,8 @@ fn the_rest_of_a_packet_does_not_matter() {
     });
 }
 
-/// Whether the queue pairs get shares like those of a fair die, whose chi square is above the bound once in 100,000 times.
+/// Whether the queue pairs get shares like those of a fair die, whose chi square is above the bound once in 100,000
+/// times.
 fn assert_even(what: &str, found: &[u32]) {
     let bound = match found.len() {
         2 => 19.6,

@@ -57,7 +57,8 @@ impl Scene {
             mac: MAC_A,
             vlan: self.vlan,
             mtu: 1500,
-            addresses: &IPS_OF_A,
+            sources: &IPS_OF_A,
+            targets: &IPS_OF_A,
             rights: Rights::default(),
             rates,
         };
@@ -73,7 +74,8 @@ impl Scene {
             mac: MAC_B,
             vlan: self.vlan,
             mtu: 1500,
-            addresses: &IPS_OF_B,
+            sources: &IPS_OF_B,
+            targets: &IPS_OF_B,
             rights: Rights::default(),
             rates: Rates::UNLIMITED,
         }

@@ -65,8 +65,8 @@ fn clones_arrive_numbered_once_each(#[case] target: &str, #[case] direction: Dir
 #[test]
 fn live_frames_arrive_numbered_once_each() {
     in_namespace(&["a0"], || {
-        // A veth takes XDP frames only while its peer has native XDP; this program drops what it gets, so a third device
-        // would be needed to see them pass. GRO does the same and lets them through to tc.
+        // A veth takes XDP frames only while its peer has native XDP; this program drops what it gets, so a third
+        // device would be needed to see them pass. GRO does the same and lets them through to tc.
         up();
         let status = std::process::Command::new("ethtool").args(["-K", "a0", "gro", "on"]).status().unwrap();
         assert!(status.success());
