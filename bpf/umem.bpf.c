@@ -46,7 +46,7 @@ struct {
 	__type(value, __u64);
 } umems SEC(".maps");
 
-/* The same the other way round. */
+/* The same, by address. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -159,7 +159,7 @@ static __always_inline bool is_within_rate(__u32 port, __u32 kind)
 	return false;
 }
 
-/* Whether this frame, on its way to the uplink, is more than the port may send there. */
+/* Whether this frame, which goes to the uplink, is more than the port may send there. */
 static __always_inline bool is_over_rate(const struct xsknet_guard *own, const struct packet *packet)
 {
 	const __u8 *to = packet->eth->h_dest;

@@ -108,7 +108,7 @@ impl fmt::Display for Vlan {
 pub enum Counter {
     /// The frame reached the program.
     Seen,
-    /// Nobody's: left to the host.
+    /// Not claimed: left to the host.
     Passed,
     /// Redirected to a port.
     ToPort,

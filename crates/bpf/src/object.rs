@@ -32,7 +32,7 @@ pub(crate) static UMEM: Object = object!("umem");
 pub(crate) static INJECT: Object = object!("inject");
 
 /// The objects that a daemon loads, by name and as they were compiled: these bytes identify the programs that it runs.
-/// Those of [`testbed`](crate::testbed) are not among them.
+/// Those for test beds are not among them.
 pub fn daemon_objects() -> [(&'static str, &'static [u8]); 4] {
     [&DATAPATH, &PORT, &UMEM, &INJECT].map(|object| (object.name, object.bytes))
 }

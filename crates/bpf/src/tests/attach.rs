@@ -77,7 +77,7 @@ fn a_foreign_program_is_never_replaced(#[case] first: Mode, #[case] second: Mode
         assert!(matches!(error, AttachError::ForeignProgram { .. }), "{error:?}");
         assert_eq!(error.errno(), Some(errno));
         theirs.detach().unwrap();
-        let _ours = ours.attach_uplink(&device("a0"), second).expect("the way is free now");
+        let _ours = ours.attach_uplink(&device("a0"), second).expect("the device is free now");
     });
 }
 

@@ -17,7 +17,7 @@ struct Scene {
     uplink: u32,
 }
 
-/// Alice with these addresses, and Bob with his own as both.
+/// Alice with these addresses, and Bob with its own as both.
 fn scene(sources: &[IpAddr], targets: &[IpAddr], test: impl FnOnce(&mut Scene) + Send) {
     in_namespace(&["a0", "b0", "up0"], || {
         let options = DatapathOptions { uplink_mtu: 1500, queue_seed: 0, pins: None };
@@ -116,7 +116,7 @@ fn two_ports_may_send_from_one_address() {
 }
 
 #[test]
-fn a_claim_with_an_unknown_target_is_nobodys() {
+fn a_frame_whose_target_is_unknown_is_dropped() {
     scene(&ADDRESSES, &ADDRESSES, |scene| {
         let frames = [udp4(FAR, A, (9, 53)), udp4(B, A, (9, 53))];
         let key = MacKey { mac: MAC_A, vlan: Vlan::UNTAGGED.key() };
