@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR MIT)
 /*
- * On the outer end of every port: may this port send this? The first rule that objects drops the frame and counts it under
- * its reason. What is allowed goes to another port of the uplink, or out. Nothing is passed to the host.
+ * On the outer end of every port: may this port send this? The first rule that objects drops the frame and counts it
+ * under its reason. What is allowed goes to what claims it, or out by the uplink. Nothing is passed to the host.
  *
  * The rules in their order, which is also the order of the functions' calls:
  *   no_guard   the outer end has an entry in `guards`
@@ -72,35 +72,34 @@ static __always_inline bool is_own(const struct xsknet_claim *claim, const struc
 	return claim && claim->port == own->port;
 }
 
-static __always_inline enum xsknet_counter check_arp(struct frame *frame, const struct xsknet_guard *own,
+static __always_inline enum xsknet_counter check_arp(const struct packet *packet, const struct xsknet_guard *own,
 						     struct xsknet_claim **to)
 {
-	struct arp *arp = take_arp(&frame->at);
-	struct xsknet_claim *target;
+	const struct arp *arp = packet->arp;
 
 	if (!arp)
 		return XSKNET_DROP_MALFORMED;
 	if (!is_ethernet_ipv4(arp) || !same_mac(arp->sender_mac, own->mac))
 		return XSKNET_DROP_ARP;
 	if (arp->operation == bpf_htons(XSKNET_ARP_REPLY))
-		return is_own(claim_of_ip4(arp->sender, own->vlan), own) ? ALLOWED : XSKNET_DROP_ARP;
+		return may_send_from4(own, arp->sender) ? ALLOWED : XSKNET_DROP_ARP;
 	if (arp->operation != bpf_htons(XSKNET_ARP_REQUEST))
 		return XSKNET_DROP_ARP;
 
-	target = claim_of_ip4(arp->target, own->vlan);
+	/* RFC 5227: a probe, for an address of its own. */
 	if (!arp->sender)
-		return is_own(target, own) ? ALLOWED : XSKNET_DROP_ARP; /* RFC 5227: a probe for an address of its own */
-	if (!is_own(claim_of_ip4(arp->sender, own->vlan), own))
+		return may_send_from4(own, arp->target) ? ALLOWED : XSKNET_DROP_ARP;
+	if (!may_send_from4(own, arp->sender))
 		return XSKNET_DROP_ARP;
-	*to = target;
+	*to = claim_of_ip4(arp->target, own->vlan);
 	return ALLOWED;
 }
 
 /*
- * The options of an IPv4 header from `at` to `end` in the frame, which may route or not. A source route takes the packet past
- * what is checked here (RFC 7126).
+ * The options of an IPv4 header from `at` to `end` in the frame, which may route or not. A source route takes the
+ * packet past what is checked here (RFC 7126).
  *
- * Not inline and not static, so that the verifier walks the loop once and not once for every way to it and from it.
+ * Not inline and not static, so that the verifier walks the loop once and not once per path to it and from it.
  */
 __noinline int check_options(struct xdp_md *ctx, __u32 at, __u32 end, bool routing)
 {
@@ -130,28 +129,29 @@ __noinline int check_options(struct xdp_md *ctx, __u32 at, __u32 end, bool routi
 	return ALLOWED;
 }
 
-/* A client speaks for itself: a server files what it is told under `chaddr`, whatever the frame's source is. */
-static __always_inline enum xsknet_counter check_dhcp_client(struct frame *frame, const struct iphdr *ip,
-							     const struct udphdr *udp, const struct xsknet_guard *own)
+/* A client sends for itself: a server records it under `chaddr`, whatever the frame's source is. */
+static __always_inline enum xsknet_counter check_dhcp_client(struct packet *packet, const struct udphdr *udp,
+							     const struct xsknet_guard *own)
 {
+	const struct iphdr *ip = packet->ip4;
 	struct dhcp *dhcp;
 	__u32 length = sizeof(*udp) + sizeof(*dhcp);
 
-	/* The rest would come unread, in fragments that nothing here can tell from others. */
+	/* The rest would come unread, in fragments that look like any other here. */
 	if (ip->frag_off & bpf_htons(XSKNET_IP_MORE))
 		return XSKNET_DROP_ROGUE;
-	dhcp = take(&frame->at, sizeof(*dhcp));
+	dhcp = take(&packet->at, sizeof(*dhcp));
 	if (!dhcp || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + length || bpf_ntohs(udp->len) < length)
 		return XSKNET_DROP_MALFORMED;
 	if (dhcp->operation != XSKNET_DHCP_REQUEST || dhcp->hardware != 1 || dhcp->hardware_length != 6 ||
 	    dhcp->relay || !same_mac(dhcp->client_mac, own->mac))
 		return XSKNET_DROP_ROGUE;
-	return !dhcp->client || is_own(claim_of_ip4(dhcp->client, own->vlan), own) ? ALLOWED : XSKNET_DROP_ROGUE;
+	return !dhcp->client || may_send_from4(own, dhcp->client) ? ALLOWED : XSKNET_DROP_ROGUE;
 }
 
 /*
- * By the destination alone: who listens there believes what comes from any port. These are client ports of DHCP, and routers'
- * ports; those of DHCP servers are the callers'.
+ * By the destination alone: what listens there believes what comes from any port. These are client ports of DHCP, and
+ * routers' ports; the callers check those of DHCP servers.
  */
 static __always_inline bool is_routers_port(__be16 port)
 {
@@ -188,25 +188,29 @@ static __always_inline bool is_routers_protocol(__u8 protocol)
 	}
 }
 
-static __always_inline enum xsknet_counter check_udp4(struct frame *frame, const struct iphdr *ip,
-						      const struct xsknet_guard *own, bool unspecified)
+static __always_inline enum xsknet_counter check_udp4(struct packet *packet, const struct xsknet_guard *own,
+						      bool unspecified)
 {
-	struct udphdr *udp = take(&frame->at, sizeof(*udp));
+	struct udphdr *udp = take(&packet->at, sizeof(*udp));
+	const struct iphdr *ip = packet->ip4;
 
 	if (!udp || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + sizeof(*udp))
 		return XSKNET_DROP_MALFORMED;
 	if (unspecified && (udp->source != bpf_htons(68) || udp->dest != bpf_htons(67)))
 		return XSKNET_DROP_SOURCE_IP;
 	if (udp->dest == bpf_htons(67))
-		return may_route(own) ? ALLOWED : check_dhcp_client(frame, ip, udp, own);
+		return may_route(own) ? ALLOWED : check_dhcp_client(packet, udp, own);
 	return is_routers_port(udp->dest) && !may_route(own) ? XSKNET_DROP_ROGUE : ALLOWED;
 }
 
-/* Of ICMP and IGMP, in a packet or its first fragment: offsets count in 8 bytes, so no later one can bring another type. */
-static __always_inline enum xsknet_counter check_icmp4(struct frame *frame, const struct iphdr *ip,
-						       const struct xsknet_guard *own)
+/*
+ * Of ICMP and IGMP, in a packet or its first fragment: offsets count in 8 bytes, so no later one can bring another
+ * type.
+ */
+static __always_inline enum xsknet_counter check_icmp4(struct packet *packet, const struct xsknet_guard *own)
 {
-	struct icmp *icmp = take(&frame->at, sizeof(*icmp));
+	struct icmp *icmp = take(&packet->at, sizeof(*icmp));
+	const struct iphdr *ip = packet->ip4;
 
 	if (!icmp || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + sizeof(*icmp))
 		return XSKNET_DROP_MALFORMED;
@@ -228,31 +232,31 @@ static __always_inline enum xsknet_counter check_icmp4(struct frame *frame, cons
 	}
 }
 
-static __always_inline enum xsknet_counter check_ipv4(struct xdp_md *ctx, struct frame *frame, const struct xsknet_guard *own)
+static __always_inline enum xsknet_counter check_ipv4(struct packet *packet, const struct xsknet_guard *own)
 {
-	struct iphdr *ip = take_ipv4(&frame->at);
+	const struct iphdr *ip = packet->ip4;
 	bool unspecified, later;
 	int objection;
 
 	if (!ip)
 		return XSKNET_DROP_MALFORMED;
 	unspecified = !ip->saddr;
-	if (!unspecified && !is_own(claim_of_ip4(ip->saddr, own->vlan), own))
+	if (!unspecified && !may_send_from4(own, ip->saddr))
 		return XSKNET_DROP_SOURCE_IP;
 	if (ip->ihl > 5) {
-		__u32 at = (void *)(ip + 1) - (void *)frame->eth;
+		__u32 at = (void *)(ip + 1) - (void *)packet->eth;
 
-		objection = check_options(ctx, at, at + ip->ihl * 4 - sizeof(*ip), may_route(own));
+		objection = check_options(packet->ctx, at, at + ip->ihl * 4 - sizeof(*ip), may_route(own));
 		/* clang knows what that can be, and drops the bound that the verifier wants to see. */
 		barrier_var(objection);
 		if (objection != ALLOWED)
 			return objection;
 	}
 
-	/* A later fragment has no header to look at, so nothing excuses it from having a source. */
+	/* A later fragment has no header to look at, so it always needs a source. */
 	later = ip->frag_off & bpf_htons(XSKNET_IP_OFFSET);
 	if (ip->protocol == IPPROTO_UDP && !later)
-		return check_udp4(frame, ip, own, unspecified);
+		return check_udp4(packet, own, unspecified);
 	if (unspecified)
 		return XSKNET_DROP_SOURCE_IP;
 
@@ -261,7 +265,7 @@ static __always_inline enum xsknet_counter check_ipv4(struct xdp_md *ctx, struct
 		return ALLOWED;
 	case IPPROTO_ICMP:
 	case IPPROTO_IGMP:
-		return later ? ALLOWED : check_icmp4(frame, ip, own);
+		return later ? ALLOWED : check_icmp4(packet, own);
 	default:
 		return is_routers_protocol(ip->protocol) && !may_route(own) ? XSKNET_DROP_ROGUE : ALLOWED;
 	}
@@ -293,10 +297,11 @@ static __always_inline enum xsknet_counter check_nd_options(struct xdp_md *ctx, 
 	return at.left ? XSKNET_DROP_ND : ALLOWED;
 }
 
-static __always_inline enum xsknet_counter check_nd(struct xdp_md *ctx, const struct xsknet_guard *own, struct upper at,
+static __always_inline enum xsknet_counter check_nd(const struct packet *packet, const struct xsknet_guard *own,
 						    bool unspecified, struct xsknet_claim **to)
 {
-	struct xsknet_claim *target;
+	struct xdp_md *ctx = packet->ctx;
+	struct upper at = packet->upper;
 	struct neighbour message;
 	__u32 length;
 
@@ -308,32 +313,33 @@ static __always_inline enum xsknet_counter check_nd(struct xdp_md *ctx, const st
 		length = sizeof(message);
 		if (!load_upper(ctx, &at, &message, sizeof(message)))
 			return XSKNET_DROP_MALFORMED;
-		target = claim_of_ip6(&message.target, own->vlan);
 		/* From ::, a solicitation is duplicate address detection (RFC 4862). */
-		if ((unspecified || message.type == XSKNET_ND_ADVERTISEMENT) && !is_own(target, own))
-			return XSKNET_DROP_ND;
-		if (message.type == XSKNET_ND_SOLICITATION)
-			*to = target;
+		if (unspecified || message.type == XSKNET_ND_ADVERTISEMENT) {
+			if (!may_send_from6(own, &message.target))
+				return XSKNET_DROP_ND;
+		} else {
+			*to = claim_of_ip6(&message.target, own->vlan);
+		}
 	}
 	at.offset += length;
 	at.left -= length;
 	return check_nd_options(ctx, own, at);
 }
 
-/* `::` speaks for nobody yet, so it is left two things to say: is this address free (RFC 4862), and which groups (MLD). */
+/* From `::` there are two things to send: is this address free (RFC 4862), and which multicast addresses (MLD). */
 static __always_inline bool speaks_without_address(__u8 type)
 {
 	return type == XSKNET_ND_SOLICITATION || type == XSKNET_MLD_REPORT || type == XSKNET_MLD_DONE ||
 	       type == XSKNET_MLD2_REPORT;
 }
 
-static __always_inline enum xsknet_counter check_icmpv6(struct xdp_md *ctx, const struct xsknet_guard *own,
-							const struct upper *upper, bool unspecified,
-							struct xsknet_claim **to)
+static __always_inline enum xsknet_counter check_icmpv6(const struct packet *packet, const struct xsknet_guard *own,
+							bool unspecified, struct xsknet_claim **to)
 {
+	const struct upper *upper = &packet->upper;
 	struct icmp icmp;
 
-	if (!load_upper(ctx, upper, &icmp, sizeof(icmp)))
+	if (!load_upper(packet->ctx, upper, &icmp, sizeof(icmp)))
 		return XSKNET_DROP_MALFORMED;
 	if (unspecified && !speaks_without_address(icmp.type))
 		return XSKNET_DROP_SOURCE_IP;
@@ -342,10 +348,10 @@ static __always_inline enum xsknet_counter check_icmpv6(struct xdp_md *ctx, cons
 	case XSKNET_ND_ADVERTISEMENT:
 	case XSKNET_ND_ROUTER_SOLICITATION:
 		/*
-		 * RFC 6980: neighbour discovery is never fragmented, and who receives it so shall ignore it. Not all do,
-		 * and the options would lie in a fragment that nothing here can tell from others.
+		 * RFC 6980: neighbour discovery is never fragmented, and a node that receives it so shall ignore it.
+		 * Not all do, and the options would lie in a fragment that looks like any other here.
 		 */
-		return upper->fragment ? XSKNET_DROP_ND : check_nd(ctx, own, *upper, unspecified, to);
+		return upper->fragment ? XSKNET_DROP_ND : check_nd(packet, own, unspecified, to);
 	case XSKNET_ND_ROUTER_ADVERTISEMENT:
 	case XSKNET_ND_REDIRECT:
 		if (!may_route(own))
@@ -364,13 +370,14 @@ static __always_inline enum xsknet_counter check_icmpv6(struct xdp_md *ctx, cons
 }
 
 /* What a client says to a server (RFC 8415, section 7.3), in one piece. */
-static __always_inline enum xsknet_counter check_dhcp6_client(struct xdp_md *ctx, const struct upper *upper)
+static __always_inline enum xsknet_counter check_dhcp6_client(const struct packet *packet)
 {
+	const struct upper *upper = &packet->upper;
 	struct dhcp6 dhcp;
 
 	if (upper->fragment)
 		return XSKNET_DROP_ROGUE;
-	if (!load_upper(ctx, upper, &dhcp, sizeof(dhcp)) || bpf_ntohs(dhcp.udp.len) < sizeof(dhcp))
+	if (!load_upper(packet->ctx, upper, &dhcp, sizeof(dhcp)) || bpf_ntohs(dhcp.udp.len) < sizeof(dhcp))
 		return XSKNET_DROP_MALFORMED;
 	switch (dhcp.type) {
 	case 1: /* solicit */
@@ -387,9 +394,9 @@ static __always_inline enum xsknet_counter check_dhcp6_client(struct xdp_md *ctx
 	}
 }
 
-static __always_inline enum xsknet_counter check_upper6(struct xdp_md *ctx, const struct xsknet_guard *own,
-							const struct upper *upper)
+static __always_inline enum xsknet_counter check_upper6(const struct packet *packet, const struct xsknet_guard *own)
 {
+	const struct upper *upper = &packet->upper;
 	struct udphdr udp;
 	__u8 one;
 
@@ -397,31 +404,31 @@ static __always_inline enum xsknet_counter check_upper6(struct xdp_md *ctx, cons
 	case IPPROTO_NONE:
 		return ALLOWED;
 	case IPPROTO_UDP:
-		if (!load_upper(ctx, upper, &udp, sizeof(udp)))
+		if (!load_upper(packet->ctx, upper, &udp, sizeof(udp)))
 			return XSKNET_DROP_MALFORMED;
 		if (udp.dest == bpf_htons(547))
-			return may_route(own) ? ALLOWED : check_dhcp6_client(ctx, upper);
+			return may_route(own) ? ALLOWED : check_dhcp6_client(packet);
 		return is_routers_port(udp.dest) && !may_route(own) ? XSKNET_DROP_ROGUE : ALLOWED;
 	default:
 		/* RFC 7112: a first fragment holds the whole chain. Of what is not read here, one byte proves it. */
-		return load_upper(ctx, upper, &one, sizeof(one)) ? ALLOWED : XSKNET_DROP_MALFORMED;
+		return load_upper(packet->ctx, upper, &one, sizeof(one)) ? ALLOWED : XSKNET_DROP_MALFORMED;
 	}
 }
 
-static __always_inline enum xsknet_counter check_ipv6(struct xdp_md *ctx, struct frame *frame,
-						      const struct xsknet_guard *own, struct xsknet_claim **to)
+static __always_inline enum xsknet_counter check_ipv6(struct packet *packet, const struct xsknet_guard *own,
+						      struct xsknet_claim **to)
 {
-	struct ipv6hdr *ip = take_ipv6(&frame->at);
-	struct upper upper;
+	const struct ipv6hdr *ip = packet->ip6;
+	const struct upper *upper = &packet->upper;
 	bool unspecified;
 
 	if (!ip)
 		return XSKNET_DROP_MALFORMED;
 	unspecified = is_unspecified6(&ip->saddr);
-	if (!unspecified && !is_own(claim_of_ip6(&ip->saddr, own->vlan), own))
+	if (!unspecified && !may_send_from6(own, &ip->saddr))
 		return XSKNET_DROP_SOURCE_IP;
 
-	switch (take_extensions(ctx, frame, ip, may_route(own), &upper)) {
+	switch (parse_extensions(packet, may_route(own))) {
 	case CHAIN_READ:
 		break;
 	case CHAIN_ROUTED:
@@ -429,46 +436,50 @@ static __always_inline enum xsknet_counter check_ipv6(struct xdp_md *ctx, struct
 	default:
 		return XSKNET_DROP_MALFORMED;
 	}
-	if (unspecified && (upper.later_fragment || upper.protocol != IPPROTO_ICMPV6))
+	if (unspecified && (upper->later_fragment || upper->protocol != IPPROTO_ICMPV6))
 		return XSKNET_DROP_SOURCE_IP;
 	/* Not all nodes take the protocol from the first fragment alone. */
-	if (is_routers_protocol(upper.protocol) && !may_route(own))
+	if (is_routers_protocol(upper->protocol) && !may_route(own))
 		return XSKNET_DROP_ROGUE;
-	if (upper.later_fragment)
+	if (upper->later_fragment)
 		return ALLOWED;
 
-	if (upper.protocol == IPPROTO_ICMPV6)
-		return check_icmpv6(ctx, own, &upper, unspecified, to);
-	return check_upper6(ctx, own, &upper);
+	if (upper->protocol == IPPROTO_ICMPV6)
+		return check_icmpv6(packet, own, unspecified, to);
+	return check_upper6(packet, own);
 }
 
-/* `to` is set where ARP or neighbour discovery name a port by its address. */
-static __always_inline enum xsknet_counter check(struct xdp_md *ctx, struct frame *frame,
+/* `to` is set where ARP or neighbour discovery ask for an address that is claimed. */
+static __always_inline enum xsknet_counter check(struct packet *packet, struct xdp_md *ctx,
 						 const struct xsknet_guard *own, struct xsknet_claim **to)
 {
 	enum tagging tagging;
 
-	frame->eth = take(&frame->at, sizeof(*frame->eth));
-	if (!frame->eth)
+	if (!parse_ethernet(packet, ctx))
 		return XSKNET_DROP_MALFORMED;
-	if (!same_mac(frame->eth->h_source, own->mac))
+	if (!same_mac(packet->eth->h_source, own->mac))
 		return XSKNET_DROP_SOURCE_MAC;
-	tagging = take_tags(frame);
+	tagging = parse_tags(packet);
 	if (tagging == TAGS_CUT)
 		return XSKNET_DROP_MALFORMED;
-	if (tagging == TAGS_TOO_MANY || frame->vlan != own->vlan)
+	if (tagging == TAGS_TOO_MANY || packet->vlan != own->vlan)
 		return XSKNET_DROP_VLAN;
-	/* Where the port's VLAN is the native one of a switch, the first tag is taken off and the second one decides. */
+	/*
+	 * Where the port's VLAN is the native one of a switch, the first tag is taken off and the second one decides.
+	 */
 	if (tagging == TAGS_TWO && !(own->flags & XSKNET_MAY_INNER_TAGS))
 		return XSKNET_DROP_VLAN;
 
-	switch (frame->ethertype) {
+	switch (packet->ethertype) {
 	case bpf_htons(ETH_P_ARP):
-		return check_arp(frame, own, to);
+		parse_network(packet);
+		return check_arp(packet, own, to);
 	case bpf_htons(ETH_P_IP):
-		return check_ipv4(ctx, frame, own);
+		parse_network(packet);
+		return check_ipv4(packet, own);
 	case bpf_htons(ETH_P_IPV6):
-		return check_ipv6(ctx, frame, own, to);
+		parse_network(packet);
+		return check_ipv6(packet, own, to);
 	default:
 		return XSKNET_DROP_ETHERTYPE;
 	}
@@ -485,19 +496,20 @@ static __always_inline __u32 mtu_of_uplink(void)
 SEC("xdp.frags")
 int guard(struct xdp_md *ctx)
 {
-	struct frame frame = { .at = cursor_at(ctx) };
 	struct xsknet_counters *counters = NULL;
 	struct xsknet_claim *to = NULL;
 	__u32 ifindex = ctx->ingress_ifindex;
-	__u32 nobody = XSKNET_NO_PORT_ID;
+	__u32 none = XSKNET_NO_PORT_ID;
 	enum xsknet_counter objection;
 	struct xsknet_guard *own;
+	__u32 queue_pair = 0;
+	struct packet packet;
 
 	own = bpf_map_lookup_elem(&guards, &ifindex);
 	if (own)
 		counters = bpf_map_lookup_elem(&guard_counters, &own->port);
 	if (!own || !counters) {
-		counters = bpf_map_lookup_elem(&guard_counters, &nobody);
+		counters = bpf_map_lookup_elem(&guard_counters, &none);
 		if (!counters)
 			return XDP_DROP; /* cannot be: the loader makes this entry before anything is attached */
 		counters->count[XSKNET_SEEN]++;
@@ -505,22 +517,25 @@ int guard(struct xdp_md *ctx)
 	}
 	counters->count[XSKNET_SEEN]++;
 
-	objection = check(ctx, &frame, own, &to);
+	objection = check(&packet, ctx, own, &to);
 	if (objection != ALLOWED) {
 		if (objection >= XSKNET_COUNTERS)
 			return XDP_DROP; /* cannot be: the verifier wants to see the bound */
 		return leave(counters, objection, XDP_DROP);
 	}
 	if (!to || is_own(to, own))
-		to = claim_of_mac(frame.eth->h_dest, frame.vlan);
-	/* The port's own MAC is no way to itself: a frame to it leaves, as on any wire. */
+		to = claim_of_mac(packet.eth->h_dest, packet.vlan);
+	/* A frame to the port's own MAC leaves, as on any wire. */
 	if (is_own(to, own))
 		to = NULL;
-	if (is_too_long(ctx, frame.vlan, to ? to->mtu : mtu_of_uplink()))
+	if (is_too_long(&packet, to ? to->mtu : mtu_of_uplink()))
 		return leave(counters, XSKNET_DROP_TOO_LONG, XDP_DROP);
-	if (to)
-		return leave_to_port(counters, &frame, to);
-	if (is_over_rate(own, &frame))
+	if (to) {
+		if (to->queue_pairs > 1)
+			queue_pair = queue_pair_of(&packet, to->queue_pairs);
+		return leave_to_target(counters, to, queue_pair);
+	}
+	if (is_over_rate(own, &packet))
 		return leave(counters, XSKNET_DROP_RATE, XDP_DROP);
 	return leave_to_uplink(counters);
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR MIT)
 /*
- * On the inner end of a port: into its socket. An object of its own, loaded once a port, so that whoever comes to hold
- * one port's XSKMAP can reach no other port.
+ * On the inner end of a port's queue pair: into its socket. An object of its own, loaded once per queue pair, so that a
+ * process that gets hold of one XSKMAP reaches no other port.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
 #include <xsknet/contract.h>
 
-/* One slot: a port's pair has one queue. */
+/* One slot: the veth pair of a queue pair has one queue. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
 	__uint(max_entries, 1);

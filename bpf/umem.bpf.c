@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR MIT)
 /*
- * When the memory of a UMEM is given back. The kernel maps its pages for itself when it is registered (`xdp_umem_addr_map()` in
- * net/xdp/xdp_umem.c), and takes the mapping away when the UMEM ends, with its last socket: its owner may have bound other sockets
- * to it that nobody else knows of (XDP_SHARED_UMEM). These mappings are rare events of the whole machine.
+ * When the memory of a UMEM is given back. The kernel maps its pages for itself when it is registered
+ * (`xdp_umem_addr_map()` in net/xdp/xdp_umem.c), and removes the mapping when the UMEM ends, with its last socket: its
+ * owner may have bound other sockets to it that the daemon does not know of (XDP_SHARED_UMEM). These mappings are rare
+ * events of the whole machine.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -10,7 +11,7 @@
 #define MAX_UMEMS 32768
 #define MAX_THREADS 1024
 
-/* The pid namespace that thread numbers are told in. */
+/* The pid namespace that thread numbers belong to. */
 struct pids {
 	__u64 device;
 	__u64 inode;
@@ -45,7 +46,7 @@ struct {
 	__type(value, __u64);
 } umems SEC(".maps");
 
-/* The same the other way round. */
+/* The same, by address. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -54,7 +54,7 @@ static inline void parse(struct seen *seen, const uint8_t *frame, uint32_t lengt
 	seen->addresses += uint32_at(frame + 26) + uint32_at(frame + 30) + uint16_at(frame + 34);
 }
 
-/* Whether the payload is a number, and behind it what follows from the number (bpf/include/xsknet/numbered.h). */
+/* Whether the payload is a number, and behind it what follows from the number (bpf/testbed/numbered.h). */
 static inline bool is_numbered(const uint8_t *frame, uint32_t length)
 {
 	for (uint32_t i = 0; i < PATTERN && NUMBER_AT + 8 + i < length; i++)

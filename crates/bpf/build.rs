@@ -1,10 +1,12 @@
-//! Compiles `bpf/*.bpf.c` to the objects that the crate carries: its users need neither clang nor kernel headers.
+//! Compiles the objects of `bpf/` to the objects that the crate carries: its users need neither clang nor kernel
+//! headers.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const OBJECTS: [&str; 6] = ["datapath", "port", "umem", "inject", "sink", "vlan"];
+/// The sources of the objects, below `bpf/`. `uplink.bpf.c` and `guard.bpf.c` are parts of `datapath.bpf.c`.
+const OBJECTS: [&str; 7] = ["datapath", "port", "umem", "inject", "testbed/generate", "testbed/sink", "testbed/vlan"];
 
 fn main() {
     let sources =
@@ -15,9 +17,10 @@ fn main() {
     println!("cargo::rerun-if-changed={}", sources.display());
     println!("cargo::rerun-if-env-changed=CLANG");
     println!("cargo::rerun-if-env-changed=LLVM_STRIP");
-    for name in OBJECTS {
-        let object = out.join(format!("{name}.bpf.o"));
-        compile(&sources, &architecture, &format!("{name}.bpf.c"), &object);
+    for object in OBJECTS {
+        let source = format!("{object}.bpf.c");
+        let object = out.join(Path::new(object).with_extension("bpf.o").file_name().expect("a source has a name"));
+        compile(&sources, &architecture, &source, &object);
         strip(&object);
     }
 }
@@ -29,7 +32,7 @@ fn compile(sources: &Path, architecture: &str, source: &str, object: &Path) {
         Command::new(tool("CLANG", "clang"))
             .current_dir(sources)
             .args(["-g", "-O2", "-target", "bpf", "-mcpu=v3", "-Wall", "-Werror"])
-            // BTF keeps file names for the verifier's messages; where this was built is nobody's business.
+            // BTF keeps file names for the verifier's messages; they shall not depend on where this was built.
             .arg(format!("-ffile-prefix-map={}=bpf", sources.display()))
             // <asm/types.h> lies here on Debian; clang looks for it nowhere when the target is bpf.
             .arg(format!("-I/usr/include/{architecture}-linux-gnu"))
@@ -51,7 +54,8 @@ fn run(variable: &str, name: &str, command: &mut Command) {
     match command.status() {
         Ok(status) if status.success() => {}
         Ok(status) => panic!(
-            "{name} could not build the BPF programs ({status}); a missing header is in Debian's linux-libc-dev or libbpf-dev"
+            "{name} could not build the BPF programs ({status}); a missing header is in Debian's linux-libc-dev or \
+             libbpf-dev"
         ),
         Err(cause) => panic!(
             "building the BPF programs needs {name}, which could not be run ({cause}): install it \

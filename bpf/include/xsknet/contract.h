@@ -8,24 +8,25 @@
 
 #include <linux/types.h>
 
-#define XSKNET_MAX_PORTS 1024	  /* on one uplink */
-#define XSKNET_MAX_MEMBERS 8	  /* of one port: pairs, each with one queue */
-#define XSKNET_MAX_PAIRS 4096	  /* on one uplink, of all its ports together */
-#define XSKNET_MAX_ADDRESSES 8192 /* of one IP version, on one uplink */
-#define XSKNET_MAX_TAGS 2	  /* VLAN tags in front of a frame's EtherType */
+#define XSKNET_MAX_PORTS 1024	      /* on one uplink */
+#define XSKNET_MAX_QUEUE_PAIRS 4096   /* on one uplink, of all its ports together */
+#define XSKNET_MAX_PORT_QUEUE_PAIRS 8 /* of one port */
+#define XSKNET_MAX_ADDRESSES 8192     /* of one IP version, on one uplink */
+#define XSKNET_MAX_TAGS 2	      /* VLAN tags in front of a frame's EtherType */
 
 /*
- * Key of `ports`: the outer end of one of a port's members. The first member's key is the port's id, so that a port of one
- * member is known by its id alone.
+ * Key of `ports`: the outer end of one of a port's queue pairs. The first one's key is the port's id, so that a port of
+ * one queue pair is known by its id alone.
  */
-#define XSKNET_MEMBER_SHIFT 16 /* the key is id | member << 16 */
+#define XSKNET_QUEUE_PAIR_SHIFT 16 /* the key is id | queue pair << 16 */
 
 /* Names no port. Key of the counters for frames that came from an outer end without an entry in `guards`. */
 #define XSKNET_NO_PORT_ID 0
 
 /*
- * The VLAN of a frame or a port, in host byte order: 0 is untagged, XSKNET_TAGGED | id an 802.1Q tag (so that a priority tag, id 0,
- * is not mistaken for "untagged"), XSKNET_FOREIGN_TAG an outer tag of another kind (802.1ad), which no port can have.
+ * The VLAN of a frame or a port, in host byte order: 0 is untagged, XSKNET_TAGGED | id an 802.1Q tag (so that a
+ * priority tag, id 0, is not mistaken for "untagged"), XSKNET_FOREIGN_TAG an outer tag of another kind (802.1ad), which
+ * no port can have.
  */
 #define XSKNET_UNTAGGED 0x0000
 #define XSKNET_TAGGED 0x1000
@@ -81,28 +82,49 @@ struct xsknet_mac_key {
 	__u16 vlan;
 };
 
-/* Key of `targets4`: an address that a port answers ARP for. */
-struct xsknet_ip4_key {
+/* Key of `sources4`: an address that a port may send from. */
+struct xsknet_source4 {
+	__u8 address[4];
+	__u32 port;
+};
+
+/* Key of `sources6`: likewise. */
+struct xsknet_source6 {
+	__u8 address[16];
+	__u32 port;
+};
+
+/* Key of `targets4`: an address in a VLAN whose ARP goes to what claims it. */
+struct xsknet_target4 {
 	__u8 address[4];
 	__u16 vlan;
 	__u16 zero;
 };
 
-/* Key of `targets6`: an address that a port answers neighbour solicitations for. */
-struct xsknet_ip6_key {
+/* Key of `targets6`: likewise, of neighbour discovery. */
+struct xsknet_target6 {
 	__u8 address[16];
 	__u16 vlan;
 	__u16 zero;
 };
 
-/* Value of `macs`, `targets4` and `targets6`: whose it is, and the longest frame that port takes. */
-struct xsknet_claim {
-	__u32 port;    /* its id */
-	__u32 mtu;     /* bytes behind the Ethernet header and one VLAN tag */
-	__u32 members; /* 1 to XSKNET_MAX_MEMBERS: the flow decides which one gets a frame */
+/* What gets the frames of a claim. 0 is none of them, so that an empty value claims nothing. */
+enum xsknet_target {
+	XSKNET_TARGET_QUEUE_PAIRS = 1, /* those of a port */
 };
 
-/* Value of `guards`, by the outer end's ifindex: who sends here, and as whom. The same for all members of a port. */
+/* Value of `macs`, `targets4` and `targets6`. */
+struct xsknet_claim {
+	__u32 target;	   /* enum xsknet_target */
+	__u32 port;	   /* the id of the port whose claim it is */
+	__u32 mtu;	   /* of the longest frame it takes: bytes behind the Ethernet header and one VLAN tag */
+	__u32 queue_pairs; /* 1 to XSKNET_MAX_PORT_QUEUE_PAIRS: queue.h decides which one gets a frame */
+};
+
+/*
+ * Value of `guards`, by the outer end's ifindex: which port sends here, and as what. All queue pairs of a port have the
+ * same.
+ */
 struct xsknet_guard {
 	__u32 port;
 	__u8 mac[6];
@@ -113,15 +135,18 @@ struct xsknet_guard {
 /* Value of `rates`, in its unit of time. */
 struct xsknet_rate {
 	__u64 interval; /* between two frames; above a second, none may pass */
-	__u64 due;	/* when all frames so far would have passed at that interval. The guard alone moves it; it begins at 0 */
+	/* When all frames so far would have passed at that interval. The guard alone moves it; it begins at 0. */
+	__u64 due;
 };
 
 #define XSKNET_SAME_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has padding")
 XSKNET_SAME_SIZE(struct xsknet_counters, 8 * XSKNET_COUNTERS);
 XSKNET_SAME_SIZE(struct xsknet_mac_key, 8);
-XSKNET_SAME_SIZE(struct xsknet_ip4_key, 8);
-XSKNET_SAME_SIZE(struct xsknet_ip6_key, 20);
-XSKNET_SAME_SIZE(struct xsknet_claim, 12);
+XSKNET_SAME_SIZE(struct xsknet_source4, 8);
+XSKNET_SAME_SIZE(struct xsknet_source6, 20);
+XSKNET_SAME_SIZE(struct xsknet_target4, 8);
+XSKNET_SAME_SIZE(struct xsknet_target6, 20);
+XSKNET_SAME_SIZE(struct xsknet_claim, 16);
 XSKNET_SAME_SIZE(struct xsknet_guard, 16);
 XSKNET_SAME_SIZE(struct xsknet_rate, 16);
 #undef XSKNET_SAME_SIZE

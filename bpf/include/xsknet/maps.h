@@ -3,17 +3,17 @@
 #ifndef XSKNET_MAPS_H
 #define XSKNET_MAPS_H
 
-#include <xsknet/flow.h>
+#include <xsknet/queue.h>
 
-/* The outer ends of the ports' members. */
+/* The outer ends of the ports' queue pairs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
-	__uint(max_entries, XSKNET_MAX_PAIRS);
+	__uint(max_entries, XSKNET_MAX_QUEUE_PAIRS);
 	__type(key, __u32);
 	__type(value, struct bpf_devmap_val);
 } ports SEC(".maps");
 
-/* One slot: the way out. */
+/* One slot: the uplink. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
 	__uint(max_entries, 1);
@@ -21,7 +21,7 @@ struct {
 	__type(value, struct bpf_devmap_val);
 } uplinks SEC(".maps");
 
-/* One slot: the MTU of the way out, which its owner may change at any time. */
+/* One slot: the MTU of the uplink, which its owner may change at any time. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -39,26 +39,41 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, XSKNET_MAX_ADDRESSES);
-	__type(key, struct xsknet_ip4_key);
+	__type(key, struct xsknet_target4);
 	__type(value, struct xsknet_claim);
 } targets4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, XSKNET_MAX_ADDRESSES);
-	__type(key, struct xsknet_ip6_key);
+	__type(key, struct xsknet_target6);
 	__type(value, struct xsknet_claim);
 } targets6 SEC(".maps");
+
+/* What ports may send from: an entry allows it, its value says nothing. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, XSKNET_MAX_ADDRESSES);
+	__type(key, struct xsknet_source4);
+	__type(value, __u32);
+} sources4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, XSKNET_MAX_ADDRESSES);
+	__type(key, struct xsknet_source6);
+	__type(value, __u32);
+} sources6 SEC(".maps");
 
 /* Key: the outer end's ifindex. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, XSKNET_MAX_PAIRS);
+	__uint(max_entries, XSKNET_MAX_QUEUE_PAIRS);
 	__type(key, __u32);
 	__type(value, struct xsknet_guard);
 } guards SEC(".maps");
 
-/* What the ports that are limited have sent of each kind; shared by the members of a port. */
+/* What the ports that are limited have sent of each kind; shared by the queue pairs of a port. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, (XSKNET_MAX_PORTS + 1) << XSKNET_KIND_SHIFT);
@@ -83,8 +98,8 @@ struct {
 } guard_counters SEC(".maps");
 
 /*
- * The keys are made of whole words, aligned for them: the kernel reads them back in words at once, which waits where they were
- * stored in bytes.
+ * The keys are made of whole words, aligned for them: the kernel reads them back in words at once, which stalls where
+ * they were stored in bytes.
  */
 #define XSKNET_KEY __attribute__((aligned(8)))
 
@@ -100,7 +115,7 @@ static __always_inline struct xsknet_claim *claim_of_mac(const __u8 *mac, __u16 
 
 static __always_inline struct xsknet_claim *claim_of_ip4(__be32 address, __u16 vlan)
 {
-	XSKNET_KEY struct xsknet_ip4_key key = { .vlan = vlan };
+	XSKNET_KEY struct xsknet_target4 key = { .vlan = vlan };
 
 	__builtin_memcpy(key.address, &address, sizeof(key.address));
 	return bpf_map_lookup_elem(&targets4, &key);
@@ -108,22 +123,37 @@ static __always_inline struct xsknet_claim *claim_of_ip4(__be32 address, __u16 v
 
 static __always_inline struct xsknet_claim *claim_of_ip6(const struct in6_addr *address, __u16 vlan)
 {
-	XSKNET_KEY struct xsknet_ip6_key key = { .vlan = vlan };
+	XSKNET_KEY struct xsknet_target6 key = { .vlan = vlan };
 
 	__builtin_memcpy(key.address, address, sizeof(key.address));
 	return bpf_map_lookup_elem(&targets6, &key);
 }
 
+static __always_inline bool may_send_from4(const struct xsknet_guard *own, __be32 address)
+{
+	__u64 key = two_words(address, own->port); /* a struct xsknet_source4 */
+
+	return bpf_map_lookup_elem(&sources4, &key);
+}
+
+static __always_inline bool may_send_from6(const struct xsknet_guard *own, const struct in6_addr *address)
+{
+	XSKNET_KEY struct xsknet_source6 key = { .port = own->port };
+
+	__builtin_memcpy(key.address, address, sizeof(key.address));
+	return bpf_map_lookup_elem(&sources6, &key);
+}
+
 /*
  * The first tag is free, a second one counts into the MTU. This is what the kernel itself lets a device forward
- * (xdp_ok_fwd_dev(): MTU, Ethernet header, one tag), except that an untagged frame gets no 4 bytes more. Past that the
- * kernel drops a redirected frame without a word, so we count it ourselves.
+ * (xdp_ok_fwd_dev(): MTU, Ethernet header, one tag), except that an untagged frame gets no 4 bytes more. The kernel
+ * drops a longer frame silently after the redirect, so the programs count it before.
  */
-static __always_inline bool is_too_long(struct xdp_md *ctx, __u16 vlan, __u32 mtu)
+static __always_inline bool is_too_long(const struct packet *packet, __u32 mtu)
 {
-	__u64 header = ETH_HLEN + (vlan == XSKNET_UNTAGGED ? 0 : sizeof(struct vlan_tag));
+	__u64 header = ETH_HLEN + (packet->vlan == XSKNET_UNTAGGED ? 0 : sizeof(struct vlan_tag));
 
-	return bpf_xdp_get_buff_len(ctx) > header + mtu;
+	return bpf_xdp_get_buff_len(packet->ctx) > header + mtu;
 }
 
 static __always_inline int leave(struct xsknet_counters *counters, enum xsknet_counter by, int verdict)
@@ -133,16 +163,24 @@ static __always_inline int leave(struct xsknet_counters *counters, enum xsknet_c
 }
 
 /* The last argument of bpf_redirect_map() answers for an empty slot, so no lookup goes before it. */
-static __always_inline int leave_to_port(struct xsknet_counters *counters, const struct frame *frame,
-					 const struct xsknet_claim *to)
+static __always_inline int leave_to_queue_pair(struct xsknet_counters *counters, __u32 port, __u32 queue_pair)
 {
-	__u32 key = to->port;
+	__u32 key = port | queue_pair << XSKNET_QUEUE_PAIR_SHIFT;
 
-	if (to->members > 1)
-		key |= member_of(frame, to->members) << XSKNET_MEMBER_SHIFT;
 	if (bpf_redirect_map(&ports, key, XDP_DROP) != XDP_REDIRECT)
 		return leave(counters, XSKNET_DROP_NO_PORT, XDP_DROP);
 	return leave(counters, XSKNET_TO_PORT, XDP_REDIRECT);
+}
+
+/* The compiler refuses a kind without a case (-Wswitch). A value that is none of them names no port. */
+static __always_inline int leave_to_target(struct xsknet_counters *counters, const struct xsknet_claim *to,
+					   __u32 queue_pair)
+{
+	switch ((enum xsknet_target)to->target) {
+	case XSKNET_TARGET_QUEUE_PAIRS:
+		return leave_to_queue_pair(counters, to->port, queue_pair);
+	}
+	return leave(counters, XSKNET_DROP_NO_PORT, XDP_DROP);
 }
 
 static __always_inline int leave_to_uplink(struct xsknet_counters *counters)

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
 /*
- * Reading a frame: a cursor over its first buffer, and `take_*` helpers that check one bound, step over one header and
- * return it, or NULL where the frame ends before it. What lies in a later buffer of a multi-buffer frame counts as cut.
+ * Reading a packet, once, into one context: what the uplink program, the guard and the choice of a queue pair look at.
+ *
+ * A cursor moves over the frame's first buffer. `take` and the `take_*` helpers check one bound, step over one header
+ * and return it, or NULL where the frame ends before it. What lies in a later buffer of a multi-buffer frame counts as
+ * cut.
  */
 #ifndef XSKNET_PARSE_H
 #define XSKNET_PARSE_H
@@ -105,14 +108,6 @@ enum tagging {
 	TAGS_TOO_MANY,
 };
 
-struct frame {
-	struct cursor at; /* behind what was taken last */
-	struct ethhdr *eth;
-	void *network;	  /* behind the tags, once they were read */
-	__u16 vlan;	  /* see contract.h */
-	__be16 ethertype; /* behind the tags */
-};
-
 enum chain {
 	CHAIN_READ,
 	CHAIN_ROUTED, /* there is a routing header */
@@ -125,18 +120,30 @@ struct upper {
 	__u32 offset;	     /* in the frame */
 	__u32 left;	     /* bytes of the IPv6 payload from there */
 	bool fragment;	     /* a fragment header was passed, of an atomic fragment too */
-	bool later_fragment; /* not the first: what follows is no header */
+	bool later_fragment; /* not the first: what follows is not a header */
 };
 
-static __always_inline struct cursor cursor_at(struct xdp_md *ctx)
-{
-	struct cursor at = {
-		.at = (void *)(long)ctx->data,
-		.end = (void *)(long)ctx->data_end,
-	};
+/* Each part is valid once its function has run. */
+struct packet {
+	struct cursor at; /* behind what was taken last */
 
-	return at;
-}
+	/* parse_ethernet() */
+	struct xdp_md *ctx;
+	struct ethhdr *eth;
+
+	/* parse_tags() */
+	__u16 vlan;	  /* see contract.h */
+	__be16 ethertype; /* behind the tags */
+
+	/* parse_network(); NULL: there is no such header, or it is cut or contradicts itself */
+	struct arp *arp;
+	struct iphdr *ip4;   /* with its options */
+	void *behind_ip4;
+	struct ipv6hdr *ip6; /* without its extension headers */
+
+	/* parse_extensions() */
+	struct upper upper;
+};
 
 static __always_inline void *take(struct cursor *at, __u32 length)
 {
@@ -153,45 +160,42 @@ static __always_inline bool is_tag(__be16 ethertype)
 	return ethertype == bpf_htons(ETH_P_8021Q) || ethertype == bpf_htons(ETH_P_8021AD);
 }
 
+static __always_inline bool parse_ethernet(struct packet *packet, struct xdp_md *ctx)
+{
+	packet->ctx = ctx;
+	packet->at.at = (void *)(long)ctx->data;
+	packet->at.end = (void *)(long)ctx->data_end;
+	packet->eth = take(&packet->at, sizeof(*packet->eth));
+	return packet->eth;
+}
+
 /* The outer tag decides the VLAN; a second one is stepped over. A third one need not be whole to be one too many. */
-static __always_inline enum tagging step_over_tags(struct frame *frame)
+static __always_inline enum tagging parse_tags(struct packet *packet)
 {
 	struct vlan_tag *outer, *inner;
 
-	frame->vlan = XSKNET_UNTAGGED;
-	frame->ethertype = frame->eth->h_proto;
-	if (!is_tag(frame->ethertype))
+	packet->vlan = XSKNET_UNTAGGED;
+	packet->ethertype = packet->eth->h_proto;
+	if (!is_tag(packet->ethertype))
 		return TAGS_AT_MOST_ONE;
 
-	outer = take(&frame->at, sizeof(*outer));
+	outer = take(&packet->at, sizeof(*outer));
 	if (!outer)
 		return TAGS_CUT;
-	frame->vlan = XSKNET_FOREIGN_TAG;
-	if (frame->ethertype == bpf_htons(ETH_P_8021Q))
-		frame->vlan = XSKNET_TAGGED | (bpf_ntohs(outer->tci) & 0x0fff);
-	frame->ethertype = outer->ethertype;
-	if (!is_tag(frame->ethertype))
+	packet->vlan = XSKNET_FOREIGN_TAG;
+	if (packet->ethertype == bpf_htons(ETH_P_8021Q))
+		packet->vlan = XSKNET_TAGGED | (bpf_ntohs(outer->tci) & 0x0fff);
+	packet->ethertype = outer->ethertype;
+	if (!is_tag(packet->ethertype))
 		return TAGS_AT_MOST_ONE;
 
-	inner = take(&frame->at, sizeof(*inner));
+	inner = take(&packet->at, sizeof(*inner));
 	if (!inner)
 		return TAGS_CUT;
-	frame->ethertype = inner->ethertype;
-	return is_tag(frame->ethertype) ? TAGS_TOO_MANY : TAGS_TWO;
+	packet->ethertype = inner->ethertype;
+	return is_tag(packet->ethertype) ? TAGS_TOO_MANY : TAGS_TWO;
 }
 
-static __always_inline enum tagging take_tags(struct frame *frame)
-{
-	enum tagging tagging = step_over_tags(frame);
-
-	frame->network = frame->at.at;
-	return tagging;
-}
-
-static __always_inline struct arp *take_arp(struct cursor *at)
-{
-	return take(at, sizeof(struct arp));
-}
 
 static __always_inline bool is_ethernet_ipv4(const struct arp *arp)
 {
@@ -199,7 +203,7 @@ static __always_inline bool is_ethernet_ipv4(const struct arp *arp)
 	       arp->protocol_length == 4;
 }
 
-/* With its options; NULL where it is cut, or is none. */
+/* With its options; NULL where it is cut, or is not one. */
 static __always_inline struct iphdr *take_ipv4(struct cursor *at)
 {
 	struct iphdr *ip = take(at, sizeof(*ip));
@@ -221,22 +225,45 @@ static __always_inline struct ipv6hdr *take_ipv6(struct cursor *at)
 	return ip && ip->version == 6 ? ip : NULL;
 }
 
+/* Not for every frame: those to a port with one queue pair are known by their MAC. */
+static __always_inline void parse_network(struct packet *packet)
+{
+	packet->arp = NULL;
+	packet->ip4 = NULL;
+	packet->ip6 = NULL;
+	switch (packet->ethertype) {
+	case bpf_htons(ETH_P_ARP):
+		packet->arp = take(&packet->at, sizeof(*packet->arp));
+		break;
+	case bpf_htons(ETH_P_IP):
+		packet->ip4 = take_ipv4(&packet->at);
+		packet->behind_ip4 = packet->at.at;
+		break;
+	case bpf_htons(ETH_P_IPV6):
+		packet->ip6 = take_ipv6(&packet->at);
+		break;
+	}
+}
+
 /*
- * Steps over the extension headers of an IPv6 header that was just taken, if one says so over a routing header too. CHAIN_BROKEN
- * where the frame or the IPv6 payload ends in them, there are too many, or one is behind a fragment header.
+ * Steps over the extension headers of the IPv6 header, over a routing header only if `routing`. CHAIN_BROKEN where the
+ * frame or the IPv6 payload ends in them, there are too many, or one is behind a fragment header.
  *
  * The walk is by offset and copies what it reads: with packet pointers the verifier would follow every mix of lengths.
  *
- * The first 8 bytes behind a fragment header come in a first fragment only, since offsets count in 8 bytes. What is behind a
- * further extension header may as well come in a later fragment, and some nodes let that one overwrite the first.
+ * The first 8 bytes behind a fragment header come in a first fragment only, since offsets count in 8 bytes. What is
+ * behind a further extension header may as well come in a later fragment, and some nodes let that one overwrite the
+ * first.
  */
-static __always_inline enum chain take_extensions(struct xdp_md *ctx, const struct frame *frame,
-						  const struct ipv6hdr *ip, bool routing, struct upper *upper)
+static __always_inline enum chain parse_extensions(struct packet *packet, bool routing)
 {
+	const struct ipv6hdr *ip = packet->ip6;
+	struct upper *upper = &packet->upper;
+	struct xdp_md *ctx = packet->ctx;
 	int passed;
 
 	upper->protocol = ip->nexthdr;
-	upper->offset = (void *)(ip + 1) - (void *)frame->eth;
+	upper->offset = (void *)(ip + 1) - (void *)packet->eth;
 	upper->left = bpf_ntohs(ip->payload_len);
 	upper->fragment = false;
 	upper->later_fragment = false;
@@ -289,10 +316,20 @@ static __always_inline bool load_upper(struct xdp_md *ctx, const struct upper *u
 
 static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
 {
-	/* clang 14 makes a call of memcmp(.., 6), and there is nobody to call. */
+	/* clang 14 makes a call of memcmp(.., 6), and there is no such function. */
 	const __u16 *x = (const void *)a, *y = (const void *)b;
 
 	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]));
+}
+
+/* Two halves as one word, as they lie in memory one behind the other. */
+static __always_inline __u64 two_words(__u32 first, __u32 second)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return first | (__u64)second << 32;
+#else
+	return (__u64)first << 32 | second;
+#endif
 }
 
 /* A MAC in a VLAN as one word: a key of `macs`, as it lies in memory. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
 /*
- * How much a port may send to the uplink of what goes to everybody there: broadcast, multicast, and unicast that a switch
- * floods because it does not know the station. Which stations are known is what the uplink program has heard.
+ * How much a port may send to the uplink of what goes to everybody there: broadcast, multicast, and unicast that a
+ * switch floods because it does not know the station. Which stations are known is what the uplink program has heard.
  */
 #ifndef XSKNET_RATE_H
 #define XSKNET_RATE_H
@@ -15,7 +15,7 @@
 /* Each time that the exchange fails, another CPU's frame of this port was counted. */
 #define XSKNET_ATTEMPTS 8
 
-/* Set when the object is loaded. The kernel tells jiffies and not how many are in a second. */
+/* Set when the object is loaded. The kernel gives jiffies, but not how many are in a second. */
 const volatile __u32 jiffies_per_second = 250;
 const volatile __u32 station_age = 300 * 250; /* in jiffies */
 const volatile __u32 station_seed = 0;
@@ -28,8 +28,8 @@ struct station {
 };
 
 /*
- * One cache line. Words are read and written one by one: a reader beside a writer may take a new station for as old as the one in
- * whose place it is, which passes or drops one frame too many.
+ * One cache line. Words are read and written one by one: a reader beside a writer may take a new station for as old as
+ * the one that it replaces, which passes or drops one frame too many.
  */
 struct bucket {
 	struct station way[XSKNET_WAYS];
@@ -44,10 +44,13 @@ struct {
 	__type(value, struct bucket);
 } stations SEC(".maps");
 
-/* An odd multiplier that nobody knows is a hash whose collisions nobody can choose (multiply-shift, Dietzfelbinger et al. 1997). */
+/*
+ * An odd multiplier that nobody knows is a hash whose collisions nobody can choose (multiply-shift, Dietzfelbinger et
+ * al. 1997).
+ */
 static __always_inline struct bucket *bucket_of(__u64 name)
 {
-	__u64 multiplier = station_seed * XSKNET_FLOW_MIX | 1;
+	__u64 multiplier = station_seed * XSKNET_MIX | 1;
 	__u32 key = name * multiplier >> (64 - XSKNET_BUCKET_BITS);
 
 	return bpf_map_lookup_elem(&stations, &key);
@@ -89,16 +92,16 @@ static __always_inline bool is_replaceable(const struct station *station, __u64 
 }
 
 /* The source of a frame that goes to a port. */
-static __always_inline void learn(const struct frame *frame)
+static __always_inline void learn(const struct packet *packet)
 {
 	__u64 name, now = bpf_jiffies64();
 	struct station *first, *second;
 	struct bucket *bucket;
 	int way;
 
-	if (is_group(frame->eth->h_source))
+	if (is_group(packet->eth->h_source))
 		return;
-	name = mac_word(frame->eth->h_source, frame->vlan);
+	name = mac_word(packet->eth->h_source, packet->vlan);
 	bucket = bucket_of(name);
 	if (!bucket)
 		return; /* cannot be, as above */
@@ -113,7 +116,7 @@ static __always_inline void learn(const struct frame *frame)
 		}
 	}
 	if (claim_of_word(name))
-		return; /* a port is no station */
+		return; /* a port is not a station */
 
 	first = &bucket->way[0];
 	second = &bucket->way[1];
@@ -127,11 +130,12 @@ static __always_inline void learn(const struct frame *frame)
 }
 
 /*
- * Whether the port may send one more frame of this kind, which is counted then. A bucket that holds a second's worth of frames
- * (the generic cell rate algorithm): `due` runs ahead of the time by what was sent, and no further than a second.
+ * Whether the port may send one more frame of this kind, which is counted then. A bucket that holds a second's worth of
+ * frames (the generic cell rate algorithm): `due` runs ahead of the time by what was sent, and no further than a
+ * second.
  *
- * CPUs that send for one port at the same moment exchange one word: at most one of them gets each frame's share, and one that
- * loses so often in a row drops its frame.
+ * CPUs that send for one port at the same moment exchange one word: at most one of them gets each frame's share, and
+ * one that loses so often in a row drops its frame.
  */
 static __always_inline bool is_within_rate(__u32 port, __u32 kind)
 {
@@ -155,17 +159,17 @@ static __always_inline bool is_within_rate(__u32 port, __u32 kind)
 	return false;
 }
 
-/* Whether this frame, on its way to the uplink, is more than the port may send there. */
-static __always_inline bool is_over_rate(const struct xsknet_guard *own, const struct frame *frame)
+/* Whether this frame, which goes to the uplink, is more than the port may send there. */
+static __always_inline bool is_over_rate(const struct xsknet_guard *own, const struct packet *packet)
 {
-	const __u8 *to = frame->eth->h_dest;
+	const __u8 *to = packet->eth->h_dest;
 	__u32 kind = XSKNET_UNKNOWN_UNICAST;
 
 	if (is_group(to))
 		kind = is_broadcast(to) ? XSKNET_BROADCAST : XSKNET_MULTICAST;
 	if (!(own->flags & XSKNET_LIMITED << kind))
 		return false;
-	if (kind == XSKNET_UNKNOWN_UNICAST && is_known(mac_word(to, frame->vlan)))
+	if (kind == XSKNET_UNKNOWN_UNICAST && is_known(mac_word(to, packet->vlan)))
 		return false;
 	return !is_within_rate(own->port, kind);
 }

@@ -86,14 +86,15 @@ impl AttachError {
                 Some("check the name with `ip link`; was the device renamed or moved?".into())
             }
             Self::ForeignProgram { device, .. } => Some(format!(
-                "see what it is with `bpftool net show dev {0}`; stop its owner, or remove it with `ip link set dev {0} xdp off`",
+                "see what it is with `bpftool net show dev {0}`; stop its owner, or remove it with `ip link set dev {0} xdp \
+                 off`",
                 device.name
             )),
             Self::ModeRefused { mode: Obtained::Native, .. } => {
                 Some("ask for skb mode, or leave the mode unspecified".into())
             }
             Self::ModeRefused { mode: Obtained::Hw, .. } => {
-                Some("no card runs these programs itself: ask for native or skb mode".into())
+                Some("no NIC runs these programs itself: ask for native or skb mode".into())
             }
             Self::ModeRefused { cause, .. } if cause.raw_os_error() == Some(libc::EPERM) => {
                 Some("attaching needs CAP_NET_ADMIN and CAP_BPF".into())
@@ -213,7 +214,8 @@ impl Attachment {
         Ok(())
     }
 
-    /// Whether the program is still on a device. Root can take it off without us (`bpftool link detach`), and nobody is told.
+    /// Whether the program is still on a device. Root can take it off (`bpftool link detach`), which the kernel does
+    /// not report.
     ///
     /// # Errors
     ///
@@ -249,8 +251,8 @@ impl Attachment {
         }
     }
 
-    /// Takes the program off the device, and removes the pin. It is off when this returns. A device that is gone already
-    /// is no error.
+    /// Takes the program off the device, and removes the pin. It is off when this returns. A device that is gone
+    /// already is not an error.
     ///
     /// # Errors
     ///
@@ -266,8 +268,8 @@ impl Attachment {
 }
 
 impl Drop for Attachment {
-    /// Closing the fd is not enough: another thread that forks at this moment has a copy of it until its child's exec, and
-    /// the device would stay taken for so long.
+    /// Closing the fd is not enough: another thread that forks at this moment has a copy of it until its child's exec,
+    /// and the device would stay taken for so long.
     fn drop(&mut self) {
         if self.pin.is_none() {
             // A device that is gone has no program; no other refusal is left to a valid link.
@@ -340,7 +342,7 @@ fn flags(mode: Obtained) -> u32 {
 fn explain(mode: Obtained, cause: &io::Error) -> String {
     match (mode, cause.raw_os_error()) {
         (Obtained::Native, Some(libc::EOPNOTSUPP)) => "the driver has no native XDP".into(),
-        (Obtained::Hw, Some(libc::EINVAL | libc::EOPNOTSUPP)) => "the card does not run XDP programs itself".into(),
+        (Obtained::Hw, Some(libc::EINVAL | libc::EOPNOTSUPP)) => "the NIC does not run XDP programs itself".into(),
         (_, Some(libc::ERANGE)) => "the device's MTU is too large for XDP".into(),
         (_, Some(libc::EPERM)) => "not permitted".into(),
         _ => cause.to_string(),

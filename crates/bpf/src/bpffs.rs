@@ -38,8 +38,8 @@ pub fn mount(path: &Path) -> io::Result<()> {
     Ok(rustix::mount::mount("bpf", path, "bpf", flags, c"mode=0700")?)
 }
 
-/// Unmounts what is mounted at `path`. It waits up to a second while it is busy: a process that is just being forked elsewhere holds
-/// a copy of each descriptor until it executes.
+/// Unmounts what is mounted at `path`. It waits up to a second while it is busy: a process that is just being forked
+/// elsewhere holds a copy of each descriptor until it executes.
 ///
 /// # Errors
 ///

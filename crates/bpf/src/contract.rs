@@ -5,12 +5,12 @@ use std::num::NonZeroU32;
 
 /// Ports on one uplink, at most.
 pub const MAX_PORTS: u32 = 1024;
-/// Members of one port, at most: pairs, each with one queue.
-pub const MAX_MEMBERS: u32 = 8;
-/// Pairs on one uplink, of all its ports together, at most.
-pub const MAX_PAIRS: u32 = 4096;
-/// Where the member stands in a key of `ports`, above the port's id.
-pub const MEMBER_SHIFT: u32 = 16;
+/// Queue pairs of one port, at most.
+pub const MAX_PORT_QUEUE_PAIRS: u32 = 8;
+/// Queue pairs on one uplink, of all its ports together, at most.
+pub const MAX_QUEUE_PAIRS: u32 = 4096;
+/// Where the queue pair stands in a key of `ports`, above the port's id.
+pub const QUEUE_PAIR_SHIFT: u32 = 16;
 /// Addresses of one IP version on one uplink, at most; link-local ones count.
 pub const MAX_ADDRESSES: u32 = 8192;
 /// VLAN tags in front of a frame's EtherType, at most.
@@ -49,9 +49,9 @@ impl PortId {
         self.0.get()
     }
 
-    /// The key in `ports` of one of the port's members.
-    pub(crate) const fn key_of(self, member: u32) -> u32 {
-        self.number() | member << MEMBER_SHIFT
+    /// The key in `ports` of one of the port's queue pairs.
+    pub(crate) const fn key_of(self, queue_pair: u32) -> u32 {
+        self.number() | queue_pair << QUEUE_PAIR_SHIFT
     }
 }
 
@@ -108,7 +108,7 @@ impl fmt::Display for Vlan {
 pub enum Counter {
     /// The frame reached the program.
     Seen,
-    /// Nobody's: left to the host.
+    /// Not claimed: left to the host.
     Passed,
     /// Redirected to a port.
     ToPort,
@@ -215,10 +215,26 @@ pub(crate) struct MacKey {
     pub vlan: u16,
 }
 
+/// Key of `sources4`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Source4 {
+    pub address: [u8; 4],
+    pub port: u32,
+}
+
+/// Key of `sources6`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Source6 {
+    pub address: [u8; 16],
+    pub port: u32,
+}
+
 /// Key of `targets4`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub(crate) struct Ip4Key {
+pub(crate) struct Target4 {
     pub address: [u8; 4],
     pub vlan: u16,
     pub zero: u16,
@@ -227,19 +243,41 @@ pub(crate) struct Ip4Key {
 /// Key of `targets6`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub(crate) struct Ip6Key {
+pub(crate) struct Target6 {
     pub address: [u8; 16],
     pub vlan: u16,
     pub zero: u16,
+}
+
+/// What gets the frames of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Target {
+    /// Those of a port.
+    QueuePairs = 1,
+}
+
+impl Target {
+    /// `None` for a number that the contract does not have.
+    #[cfg(test)]
+    pub(crate) const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::QueuePairs),
+            _ => None,
+        }
+    }
 }
 
 /// Value of `macs`, `targets4` and `targets6`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Claim {
+    /// The number of a [`Target`].
+    pub target: u32,
+    /// Whose claim it is.
     pub port: u32,
     pub mtu: u32,
-    pub members: u32,
+    pub queue_pairs: u32,
 }
 
 /// Value of `guards`.
@@ -258,129 +296,4 @@ pub(crate) struct Guard {
 pub(crate) struct Rate {
     pub interval: u64,
     pub due: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    //! Compares this file with the header, as libclang reads it.
-
-    use std::collections::HashMap;
-    use std::mem::{offset_of, size_of};
-
-    use super::*;
-
-    /// `name -> value` of all constants, and `struct -> [(size, offset of each field)]`, as bindgen prints them.
-    struct Header {
-        constants: HashMap<String, u64>,
-        sizes: HashMap<String, u64>,
-        offsets: HashMap<String, u64>,
-    }
-
-    fn header() -> Header {
-        let text = bindgen::Builder::default()
-            .header(concat!(env!("CARGO_MANIFEST_DIR"), "/../../bpf/include/xsknet/contract.h"))
-            .clang_arg(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH))
-            .allowlist_item("[Xx][Ss][Kk][Nn][Ee][Tt]_.*")
-            .prepend_enum_name(false)
-            .generate()
-            .expect("bindgen reads the contract")
-            .to_string();
-        let mut header = Header { constants: HashMap::new(), sizes: HashMap::new(), offsets: HashMap::new() };
-        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        for piece in flat.split("pub const ").skip(1) {
-            if let Some((name, rest)) = piece.split_once(':')
-                && let Some(value) = rest.split_once("= ").and_then(|(_, value)| value.split_once(';'))
-                && let Ok(value) = value.0.parse()
-            {
-                header.constants.insert(name.to_owned(), value);
-            }
-        }
-        // ["Size of xsknet_claim"][::std::mem::size_of::<xsknet_claim>() - 8usize];
-        for piece in flat.split("[\"Size of ").skip(1) {
-            let (name, rest) = piece.split_once('"').expect("a name");
-            header.sizes.insert(name.to_owned(), assertion(rest));
-        }
-        for piece in flat.split("[\"Offset of field: ").skip(1) {
-            let (name, rest) = piece.split_once('"').expect("a name");
-            header.offsets.insert(name.to_owned(), assertion(rest));
-        }
-        header
-    }
-
-    fn assertion(text: &str) -> u64 {
-        let value = text.split_once(" - ").and_then(|(_, rest)| rest.split_once("usize")).expect("a layout assertion");
-        value.0.parse().expect("a number")
-    }
-
-    #[test]
-    fn constants_are_the_headers() {
-        let header = header();
-        for (name, value) in [
-            ("XSKNET_MAX_PORTS", u64::from(MAX_PORTS)),
-            ("XSKNET_MAX_MEMBERS", u64::from(MAX_MEMBERS)),
-            ("XSKNET_MAX_PAIRS", u64::from(MAX_PAIRS)),
-            ("XSKNET_MEMBER_SHIFT", u64::from(MEMBER_SHIFT)),
-            ("XSKNET_MAX_ADDRESSES", u64::from(MAX_ADDRESSES)),
-            ("XSKNET_MAX_TAGS", u64::from(MAX_TAGS)),
-            ("XSKNET_NO_PORT_ID", u64::from(NO_PORT_ID)),
-            ("XSKNET_MAY_INNER_TAGS", u64::from(MAY_INNER_TAGS)),
-            ("XSKNET_MAY_ROUTING", u64::from(MAY_ROUTING)),
-            ("XSKNET_LIMITED", u64::from(LIMITED)),
-            ("XSKNET_BROADCAST", 0),
-            ("XSKNET_MULTICAST", 1),
-            ("XSKNET_UNKNOWN_UNICAST", 2),
-            ("XSKNET_KINDS", u64::from(KINDS)),
-            ("XSKNET_KIND_SHIFT", u64::from(KIND_SHIFT)),
-            ("XSKNET_TICK_SHIFT", u64::from(TICK_SHIFT)),
-            ("XSKNET_UNTAGGED", u64::from(Vlan::UNTAGGED.key())),
-            ("XSKNET_TAGGED", u64::from(Vlan::TAGGED)),
-            ("XSKNET_FOREIGN_TAG", u64::from(Vlan::FOREIGN_TAG)),
-            ("XSKNET_COUNTERS", COUNTERS as u64),
-        ] {
-            assert_eq!(header.constants.get(name), Some(&value), "{name}");
-        }
-    }
-
-    #[test]
-    fn counters_have_the_headers_order_and_names() {
-        let header = header();
-        for (position, counter) in Counter::ALL.into_iter().enumerate() {
-            assert_eq!(counter as usize, position);
-            let drop = if counter.is_drop() { "DROP_" } else { "" };
-            let name = format!("XSKNET_{drop}{}", counter.name().to_uppercase());
-            assert_eq!(header.constants.get(&name), Some(&(position as u64)), "{name}");
-        }
-    }
-
-    #[test]
-    fn layouts_are_the_headers() {
-        let header = header();
-        macro_rules! same {
-            ($rust:ty, $c:literal, $($field:ident),+) => {
-                assert_eq!(header.sizes.get($c), Some(&(size_of::<$rust>() as u64)), "size of {}", $c);
-                let fields = [$((concat!($c, "::", stringify!($field)), offset_of!($rust, $field) as u64)),+];
-                for (name, offset) in fields {
-                    assert_eq!(header.offsets.get(name), Some(&offset), "offset of {name}");
-                }
-                let count = header.offsets.keys().filter(|name| name.starts_with(concat!($c, "::"))).count();
-                assert_eq!(count, fields.len(), "fields of {}", $c);
-            };
-        }
-        same!(MacKey, "xsknet_mac_key", mac, vlan);
-        same!(Ip4Key, "xsknet_ip4_key", address, vlan, zero);
-        same!(Ip6Key, "xsknet_ip6_key", address, vlan, zero);
-        same!(Claim, "xsknet_claim", port, mtu, members);
-        same!(Guard, "xsknet_guard", port, mac, vlan, flags);
-        same!(Rate, "xsknet_rate", interval, due);
-        assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<crate::Counters>() as u64)));
-        assert_eq!(header.sizes.len(), 7, "a struct of the header has no mirror");
-    }
-
-    #[test]
-    fn vlan_ids_that_no_port_can_have_are_refused() {
-        assert_eq!(Vlan::tagged(0), None);
-        assert_eq!(Vlan::tagged(4095), None);
-        assert_eq!(Vlan::tagged(4094).and_then(Vlan::id), Some(4094));
-        assert_eq!(Vlan::UNTAGGED.id(), None);
-    }
 }

@@ -5,8 +5,8 @@ use std::ops::{AddAssign, Index, Sub};
 
 use crate::contract::{COUNTERS, Counter};
 
-/// How many frames left a program by which way, since it was loaded. Each is read on its own while frames flow, so the
-/// balance holds at rest only.
+/// How many frames left a program for each reason, since it was loaded. Each is read on its own while frames arrive, so
+/// the balance holds at rest only.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub struct Counters([u64; COUNTERS]);

@@ -9,12 +9,14 @@ use aya::maps::MapError;
 use rustix::time::ClockId;
 
 use crate::attachment::{self, AttachError, Attachment, Device};
-use crate::contract::NO_PORT_ID;
-use crate::flow;
-use crate::object::{self, LoadError};
+use crate::contract::{NO_PORT_ID, PortId, Vlan};
+use crate::counters::Counters;
+use crate::load_error::LoadError;
+use crate::mode::Mode;
+use crate::object;
+use crate::queue;
 use crate::run::{self, RunError, TestResult};
 use crate::tables::{PortEntry, TableError, Tables};
-use crate::{Counters, Mode, PortId, Vlan};
 
 const UPLINK: &str = "uplink";
 const GUARD: &str = "guard";
@@ -24,8 +26,8 @@ const GUARD: &str = "guard";
 pub struct DatapathOptions<'a> {
     /// MTU of the uplink: what is longer does not leave through the guard. See [`Datapath::set_uplink_mtu`].
     pub uplink_mtu: u32,
-    /// Decides, with a flow's addresses and ports, which of a port's members gets it. Nobody who sends should know it.
-    pub flow_seed: u32,
+    /// Decides, with a packet's addresses and ports, which of a port's queue pairs gets it. Senders must not know it.
+    pub queue_seed: u32,
     /// A folder on a bpffs, made with mode 0700 if missing (its parent must exist). Maps and programs are pinned in its
     /// `maps/` and `programs/`; maps found there are re-used, with what is in them, if they have the right shape.
     pub pins: Option<&'a Path>,
@@ -67,7 +69,7 @@ fn random() -> u32 {
 pub struct Datapath {
     bpf: Ebpf,
     tables: Tables,
-    flow_seed: u32,
+    queue_seed: u32,
 }
 
 impl Datapath {
@@ -83,7 +85,7 @@ impl Datapath {
 
     pub(crate) fn load_paced(options: DatapathOptions<'_>, pace: Pace) -> Result<Self, LoadError> {
         let globals = [
-            ("flow_seed", options.flow_seed),
+            ("queue_seed", options.queue_seed),
             ("station_seed", random()),
             ("station_age", pace.station_age),
             ("jiffies_per_second", pace.jiffies_per_second),
@@ -91,10 +93,10 @@ impl Datapath {
         let mut bpf = object::DATAPATH.load(&globals, &[], options.pins)?;
         let mut tables = Tables::take(&mut bpf, pace.jiffies_per_second)?;
         tables.set_uplink_mtu(options.uplink_mtu).map_err(|cause| LoadError::Map { map: "uplink_mtus", cause })?;
-        Ok(Self { bpf, tables, flow_seed: options.flow_seed })
+        Ok(Self { bpf, tables, queue_seed: options.queue_seed })
     }
 
-    /// Attaches the uplink program to the card.
+    /// Attaches the uplink program to the NIC.
     ///
     /// # Errors
     ///
@@ -103,7 +105,7 @@ impl Datapath {
         self.attach(UPLINK, device, mode)
     }
 
-    /// Attaches the guard to the outer end of a port's pair.
+    /// Attaches the guard to the outer end of a queue pair.
     ///
     /// # Errors
     ///
@@ -127,7 +129,8 @@ impl Datapath {
         self.tables.set_uplink(ifindex)
     }
 
-    /// Has the guard let out frames of this many bytes behind the Ethernet header and one VLAN tag, and none that are longer.
+    /// Has the guard let out frames of this many bytes behind the Ethernet header and one VLAN tag, and none that are
+    /// longer.
     ///
     /// # Errors
     ///
@@ -136,7 +139,7 @@ impl Datapath {
         self.tables.set_uplink_mtu(mtu)
     }
 
-    /// Closes the way out: ports' frames for the uplink are dropped as `no_uplink` from now on.
+    /// Closes the uplink to ports: their frames for it are dropped as `no_uplink` from now on.
     ///
     /// # Errors
     ///
@@ -145,8 +148,8 @@ impl Datapath {
         self.tables.clear_uplink()
     }
 
-    /// Enters a port: first where it is, then what it may send, last what is its own, so that no frame is steered to a port
-    /// that is not there yet. All or nothing.
+    /// Enters a port: first where it is, then what it may send, last what is steered to it, so that no frame is steered
+    /// to a port that is not there yet. All or nothing.
     ///
     /// # Errors
     ///
@@ -155,8 +158,8 @@ impl Datapath {
         self.tables.add_port(port)
     }
 
-    /// Removes a port in the opposite order, and returns what its guard had counted. What is not there, or another port's,
-    /// is left alone; so it may be called again after an error.
+    /// Removes a port in the opposite order, and returns what its guard had counted. What is not there, or another
+    /// port's, is left alone; so it may be called again after an error.
     ///
     /// # Errors
     ///
@@ -165,13 +168,14 @@ impl Datapath {
         self.tables.remove_port(port)
     }
 
-    /// The member, counted from 0, of a port of `members` that gets IPv4 packets between two addresses, either way, of a
-    /// protocol that is none of TCP, UDP and SCTP.
-    pub fn member_of(&self, ends: [Ipv4Addr; 2], protocol: u8, members: u32) -> u32 {
-        flow::member_of(self.flow_seed, ends, protocol, members)
+    /// The queue pair, counted from 0, of a port with so many that gets IPv4 packets between two addresses, in either
+    /// direction, of a protocol other than TCP, UDP and SCTP.
+    pub fn queue_pair_of(&self, ends: [Ipv4Addr; 2], protocol: u8, queue_pairs: u32) -> u32 {
+        queue::queue_pair_of(self.queue_seed, ends, protocol, queue_pairs)
     }
 
-    /// Whether a frame from this MAC came for a port. It may have been forgotten: where many stations are, the last ones are remembered.
+    /// Whether a frame from this MAC came for a port. It may have been forgotten: of many stations only the latest are
+    /// kept.
     ///
     /// # Errors
     ///
@@ -216,8 +220,8 @@ impl Datapath {
         self.test(UPLINK, frame, ingress, || self.uplink_counters())
     }
 
-    /// Runs the guard on a copy of `frame`, as if it came in on queue 0 of the outer end `ingress`. The counters are those
-    /// of all ports, and of none, together.
+    /// Runs the guard on a copy of `frame`, as if it came in on queue 0 of the outer end `ingress`. The counters are
+    /// those of all ports, and of none, together.
     ///
     /// # Errors
     ///
@@ -239,8 +243,9 @@ impl Datapath {
         Ok(TestResult { verdict, frame, moved: counters().map_err(unread)? - before })
     }
 
-    /// Runs `count` live frames through the uplink program, as if they came in on queue 0 of the device `ingress` in native
-    /// mode: what it redirects is transmitted, what it passes enters the host's stack. They count like any other frame.
+    /// Runs `count` live frames through the uplink program, as if they came in on queue 0 of the device `ingress` in
+    /// native mode: what it redirects is transmitted, what it passes enters the host's stack. They count like any other
+    /// frame.
     ///
     /// # Errors
     ///

@@ -10,10 +10,10 @@ const REMEDIES: [(i32, &str); 6] = [
     (libc::ENFILE, "the machine has as many open files as it may: raise the sysctl `fs.file-max`"),
     (libc::ENOSPC, "nothing more fits: the file system is full, or a limit of the kernel is reached"),
     (libc::ENOMEM, "the kernel has no memory for it: free some, or ask for less"),
-    (libc::ENOTDIR, "a part of that path is no folder"),
+    (libc::ENOTDIR, "a part of that path is not a folder"),
 ];
 
-/// The remedy against what the kernel answered, where the answer alone tells; `None` where the attempt decides.
+/// The remedy against what the kernel answered, where the answer alone suffices; `None` where the attempt decides.
 pub fn remedy(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let errno = errno(error)?;
     REMEDIES.iter().find(|(its, _)| *its == errno).map(|(_, remedy)| *remedy)

@@ -1,131 +1,40 @@
-//! Sources of frames for self-tests and test beds.
+//! The source of a self-test's frames.
 
 use aya::Ebpf;
-use aya::maps::{Array, MapData, MapError};
-use aya::programs::{TestRun, TestRunOptions};
+use aya::maps::{Array, MapData};
 
-use crate::object::{self, LoadError};
+use crate::load_error::LoadError;
+use crate::object;
 use crate::run::{self, RunError};
 
-/// Where a frame appears at the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// Received by it, as an skb: through tc ingress and generic XDP, never through native XDP.
-    Ingress,
-    /// Sent by it, through its transmit queue.
-    Egress,
-}
+const PROGRAM: &str = "inject";
 
-/// What a source is loaded with.
-#[derive(Debug, Clone, Copy)]
-pub struct InjectOptions {
-    /// Ifindex of the target, in the network namespace of the thread that sends.
-    pub target: u32,
-    /// Where in the frame the running number is written, as a big-endian u64, and behind it up to 32 bytes of a pattern
-    /// that follows from it, as far as the frame goes. `None`, or a frame too short for the number: frames leave as given.
-    pub number_offset: Option<u32>,
-}
-
-impl InjectOptions {
-    fn globals(&self) -> [(&'static str, u32); 2] {
-        [("target_ifindex", self.target), ("number_offset", self.number_offset.unwrap_or(u32::MAX))]
-    }
-}
-
-struct Source {
+/// Makes a device receive copies of a frame as skbs, one by one (`bpf_clone_redirect`): through tc ingress and generic
+/// XDP, never through native XDP.
+pub struct Injector {
     bpf: Ebpf,
-    next: Array<MapData, u64>,
     refused: Array<MapData, u64>,
 }
 
-impl Source {
-    fn load(globals: &[(&str, u32)]) -> Result<Self, LoadError> {
-        let mut bpf = object::INJECT.load(globals, &[], None)?;
-        Ok(Self { next: object::take_map(&mut bpf, "next")?, refused: object::take_map(&mut bpf, "refused")?, bpf })
-    }
-}
-
-/// Sends copies of a frame as skbs, one by one (`bpf_clone_redirect`).
-pub struct Injector(Source);
-
 impl Injector {
-    /// Loads the source. Nothing is attached anywhere.
+    /// Loads the source. Nothing is attached anywhere. `target` is the device's ifindex, in the network namespace of
+    /// the thread that sends.
     ///
     /// # Errors
     ///
     /// See [`LoadError`].
-    pub fn load(options: InjectOptions, direction: Direction) -> Result<Self, LoadError> {
-        const BPF_F_INGRESS: u32 = 1;
-        let flags = match direction {
-            Direction::Ingress => BPF_F_INGRESS,
-            Direction::Egress => 0,
-        };
-        let [target, offset] = options.globals();
-        Source::load(&[target, offset, ("clone_flags", flags)]).map(Self)
+    pub fn load(target: u32) -> Result<Self, LoadError> {
+        let mut bpf = object::INJECT.load(&[("target_ifindex", target)], &[], None)?;
+        Ok(Self { refused: object::take_map(&mut bpf, "refused")?, bpf })
     }
 
-    /// Makes `count` frames and returns how many of them the kernel would not take (ENETDOWN, a full queue).
+    /// Makes `count` frames and returns how many of them the kernel did not take (ENETDOWN).
     ///
     /// # Errors
     ///
     /// See [`RunError`].
     pub fn send(&self, frame: &[u8], count: u32) -> Result<u64, RunError> {
-        const PROGRAM: &str = "clone";
-        if count == 0 {
-            return Ok(0); // the kernel would take 0 for 1
-        }
-        let before = self.refused().map_err(|cause| RunError::Counters { program: PROGRAM, cause })?;
-        object::classifier(&self.0.bpf, PROGRAM)
-            .test_run(TestRunOptions { data_in: Some(frame), repeat: count, ..Default::default() })
-            .map_err(|cause| run::refused(PROGRAM, frame, 0, cause))?;
-        let after = self.refused().map_err(|cause| RunError::Counters { program: PROGRAM, cause })?;
-        Ok(after - before)
-    }
-
-    /// The number that the next numbered frame carries: how many were made so far.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn next_number(&self) -> Result<u64, MapError> {
-        self.0.next.get(&0, 0)
-    }
-
-    fn refused(&self) -> Result<u64, MapError> {
-        self.0.refused.get(&0, 0)
-    }
-}
-
-/// Sends copies of a frame as XDP frames, in batches, through the target's `ndo_xdp_xmit`. What the driver drops there shows
-/// in the device's statistics only.
-pub struct LiveGenerator(Source);
-
-impl LiveGenerator {
-    /// Loads the source. Nothing is attached anywhere.
-    ///
-    /// # Errors
-    ///
-    /// See [`LoadError`].
-    pub fn load(options: InjectOptions) -> Result<Self, LoadError> {
-        Source::load(&options.globals()).map(Self)
-    }
-
-    /// Makes `count` frames. They are made as if they came in on `ingress`, any device of the namespace.
-    ///
-    /// # Errors
-    ///
-    /// See [`RunError`].
-    pub fn send(&self, frame: &[u8], ingress: u32, count: u32) -> Result<(), RunError> {
-        const PROGRAM: &str = "generate";
-        run::live(object::xdp(&self.0.bpf, PROGRAM), PROGRAM, frame, ingress, count)
-    }
-
-    /// The number that the next numbered frame carries: how many were made so far.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn next_number(&self) -> Result<u64, MapError> {
-        self.0.next.get(&0, 0)
+        let classifier = object::classifier(&self.bpf, PROGRAM);
+        run::clones(classifier, PROGRAM, frame, count, || self.refused.get(&0, 0))
     }
 }

@@ -9,7 +9,7 @@ use aya_obj::generated::bpf_cmd;
 use crate::sys;
 
 /// Takes the program of a pinned link off its device and removes the pin; both are done when this returns. A path where
-/// nothing is, and a device that is gone, are no errors.
+/// nothing is, and a device that is gone, are not errors.
 ///
 /// # Errors
 ///
@@ -30,9 +30,9 @@ pub fn remove_link_pin(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes the socket out of the pinned map of a [`PortProgram`](crate::PortProgram): a map lives as long as a socket is in
-/// it, pinned or not, and a client may hold on to its socket. A path where nothing is, or another kind of map, is left
-/// alone.
+/// Takes the socket out of the pinned map of a [`PortProgram`](crate::port::PortProgram): a map lives as long as a
+/// socket is in it, pinned or not, and a client may hold on to its socket. A path where nothing is, or another kind of
+/// map, is left alone.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! XDP modes: what is asked for, what the kernel gave, and what was tried on the way.
+//! XDP modes: what is asked for, what the kernel gave, and each attempt.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ pub enum Mode {
     Native,
     /// Generic XDP: in the stack, on an skb. Every device has it; it is slower.
     Skb,
-    /// On the card itself. The programs are not compiled for any card, so this reports the kernel's refusal.
+    /// On the NIC itself. The programs are not compiled for any NIC, so this reports the kernel's refusal.
     Hw,
     /// Native, and where that is refused skb. Which one it was, and why, is reported.
     #[default]
@@ -69,7 +69,7 @@ pub enum Obtained {
     Native,
     /// In the stack, on an skb.
     Skb,
-    /// On the card.
+    /// On the NIC.
     Hw,
 }
 
@@ -89,7 +89,7 @@ impl fmt::Display for Obtained {
     }
 }
 
-/// One step on the way to an attachment.
+/// One step towards an attachment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// What was asked for.

@@ -1,4 +1,4 @@
-//! The other end of a pin: a port's map, opened by somebody who makes his own socket.
+//! The other end of a pin: a port's map, opened by a process that makes its own socket.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -8,7 +8,7 @@ use aya::maps::{Map, MapData, MapError, XskMap};
 use aya_obj::generated::bpf_map_type;
 
 use crate::bpffs;
-use crate::pin::MapShape;
+use crate::map_shape::MapShape;
 use crate::sys;
 
 /// The XSKMAP of one port, opened by its pin. It takes rights on the file and no capability (since Linux 5.19).
@@ -18,7 +18,7 @@ pub struct PinnedSocketMap {
 }
 
 impl PinnedSocketMap {
-    /// Opens what is pinned at `path`, and looks whether it is an XSKMAP with a slot for `queue`.
+    /// Opens what is pinned at `path`, and checks that it is an XSKMAP with a slot for `queue`.
     ///
     /// # Errors
     ///
@@ -30,17 +30,17 @@ impl PinnedSocketMap {
             _ if cause.kind() == io::ErrorKind::NotFound => PinnedMapError::NotThere { path: path.to_owned(), cause },
             _ => PinnedMapError::Denied { path: path.to_owned(), cause },
         })?;
-        // For a program or a link, whose answer has another form, the kernel says EINVAL, or the shape is another.
-        let unfit = |found| PinnedMapError::NotASocketMap { path: path.to_owned(), queue, found };
-        let data = MapData::from_fd(fd).map_err(|_| unfit(None))?;
-        let shape = MapShape::of(&data.info().map_err(|_| unfit(None))?);
+        // For a program or a link the kernel says EINVAL, or the shape is another.
+        let mismatch = |found| PinnedMapError::NotASocketMap { path: path.to_owned(), queue, found };
+        let data = MapData::from_fd(fd).map_err(|_| mismatch(None))?;
+        let shape = MapShape::of(&data.info().map_err(|_| mismatch(None))?);
         let fits = shape.kind == bpf_map_type::BPF_MAP_TYPE_XSKMAP as u32
             && (shape.key_size, shape.value_size) == (4, 4)
             && shape.max_entries > queue;
         if !fits {
-            return Err(unfit(Some(shape)));
+            return Err(mismatch(Some(shape)));
         }
-        let sockets = Map::from_map_data(data).and_then(XskMap::try_from).map_err(|_| unfit(Some(shape)))?;
+        let sockets = Map::from_map_data(data).and_then(XskMap::try_from).map_err(|_| mismatch(Some(shape)))?;
         Ok(Self { sockets, path: path.to_owned() })
     }
 
@@ -63,10 +63,10 @@ impl PinnedSocketMap {
 /// How a pinned map does not take a socket.
 #[derive(Debug, thiserror::Error)]
 pub enum PinnedMapError {
-    /// Nothing is pinned there, for this process.
+    /// Nothing is pinned there that this process can see.
     #[error("no map is pinned at {}", path.display())]
     NotThere {
-        /// As told.
+        /// As given.
         path: PathBuf,
         /// The kernel's answer.
         #[source]
@@ -75,7 +75,7 @@ pub enum PinnedMapError {
     /// This process may not have it.
     #[error("this process may not open the map pinned at {}", path.display())]
     Denied {
-        /// As told.
+        /// As given.
         path: PathBuf,
         /// The kernel's answer.
         #[source]
@@ -83,12 +83,12 @@ pub enum PinnedMapError {
     },
     /// Something else is pinned there. It was left alone.
     #[error(
-        "what is pinned at {} is no XSKMAP with a slot for queue {queue}: {}",
+        "what is pinned at {} is not an XSKMAP with a slot for queue {queue}: {}",
         path.display(),
-        found.map_or_else(|| "no map at all".to_owned(), |found| found.to_string())
+        found.map_or_else(|| "not a map".to_owned(), |found| found.to_string())
     )]
     NotASocketMap {
-        /// As told.
+        /// As given.
         path: PathBuf,
         /// The slot asked for.
         queue: u32,
@@ -98,11 +98,11 @@ pub enum PinnedMapError {
     /// The kernel did not take the socket.
     #[error("the map pinned at {} did not take the socket of queue {queue}", path.display())]
     Insert {
-        /// As told.
+        /// As given.
         path: PathBuf,
         /// The slot.
         queue: u32,
-        /// The kernel's answer: EOPNOTSUPP for what is no XSK.
+        /// The kernel's answer: EOPNOTSUPP for what is not an XSK.
         #[source]
         cause: io::Error,
     },
@@ -113,13 +113,13 @@ impl PinnedMapError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotThere { .. } => Some(
-                "the port may be closed already; else this process does not see the machine's bpffs in its mount namespace: \
-                 bind-mount /sys/fs/bpf into the container"
+                "the port may be closed already; else this process does not see the machine's bpffs in its mount \
+                 namespace: bind-mount /sys/fs/bpf into the container"
                     .into(),
             ),
             Self::Denied { .. } => Some(
-                "the daemon gives the pin to the user and group of the connection that asked for the port (mode 0600): open it \
-                 as that user; before Linux 5.19, kernel.unprivileged_bpf_disabled has to be 0"
+                "the daemon gives the pin to the user and group of the connection that asked for the port (mode 0600): \
+                 open it as that user; before Linux 5.19, kernel.unprivileged_bpf_disabled has to be 0"
                     .into(),
             ),
             Self::NotASocketMap { .. } => Some("use the path that the daemon answered with".into()),

@@ -1,4 +1,4 @@
-//! The program on the inner end of one port, which hands frames to the port's socket.
+//! The program on the inner end of one of a port's queue pairs, which hands frames to its socket.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
@@ -7,13 +7,15 @@ use aya::Ebpf;
 use aya::maps::{MapData, MapError, PerCpuArray, XskMap};
 
 use crate::attachment::{self, AttachError, Attachment, Device};
-use crate::object::{self, LoadError};
+use crate::counters::Counters;
+use crate::load_error::LoadError;
+use crate::mode::Mode;
+use crate::object;
 use crate::run::{self, RunError, TestResult};
-use crate::{Counters, Mode};
 
 const PROGRAM: &str = "port";
 
-/// The port program with its own XSKMAP and counters: one load a port, so that no port's map reaches another port.
+/// The port program with its own XSKMAP and counters: one load per queue pair, so that no map reaches another port.
 pub struct PortProgram {
     bpf: Ebpf,
     xsks: XskMap<MapData>,
@@ -22,8 +24,8 @@ pub struct PortProgram {
 }
 
 impl PortProgram {
-    /// Loads it. With `pins`, its maps and program are pinned in that folder's `maps/` and `programs/`; maps found there
-    /// are re-used if they have the right shape.
+    /// Loads it. With `pins`, its maps and program are pinned in that folder's `maps/` and `programs/`; maps found
+    /// there are re-used if they have the right shape.
     ///
     /// # Errors
     ///
@@ -41,7 +43,7 @@ impl PortProgram {
         })
     }
 
-    /// Attaches it to the inner end of a port's pair.
+    /// Attaches it to the inner end of a queue pair.
     ///
     /// # Errors
     ///
@@ -52,17 +54,17 @@ impl PortProgram {
         attachment::attach(fd.as_fd(), device, mode, PROGRAM)
     }
 
-    /// Puts a bound XSK in the slot: frames reach it from now on, in the place of any socket there before. Prime its FILL
-    /// ring first, else the first frames are lost.
+    /// Puts a bound XSK in the slot: frames reach it from now on, in the place of any socket there before. Prime its
+    /// FILL ring first, else the first frames are lost.
     ///
     /// # Errors
     ///
-    /// The kernel's: EOPNOTSUPP for what is no XSK.
+    /// The kernel's: EOPNOTSUPP for what is not an XSK.
     pub fn set_socket(&mut self, socket: BorrowedFd<'_>) -> Result<(), MapError> {
         self.xsks.set(0, socket.as_raw_fd(), 0)
     }
 
-    /// Empties the slot: frames are dropped as `no_socket` from now on. An empty slot is no error.
+    /// Empties the slot: frames are dropped as `no_socket` from now on. An empty slot is not an error.
     ///
     /// # Errors
     ///
@@ -74,7 +76,7 @@ impl PortProgram {
         }
     }
 
-    /// The kernel's id of its XSKMAP, which whoever is given its pin may keep.
+    /// The kernel's id of its XSKMAP, which a client that is given its pin may keep.
     pub fn socket_map_id(&self) -> u32 {
         self.xsks_id
     }

@@ -5,7 +5,7 @@ use std::io;
 
 use aya::programs::{ProgramError, loaded_programs};
 
-/// A loaded program, told by its id.
+/// A loaded program, looked up by its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgramDescription {
     /// The kernel's id.
@@ -24,7 +24,7 @@ impl fmt::Display for ProgramDescription {
 
 /// Name and tag of the program with this id; `None` if there is none.
 ///
-/// Which program sits on a device is for netlink to tell (`IFLA_XDP`).
+/// Netlink says which program is on a device (`IFLA_XDP`).
 ///
 /// # Errors
 ///

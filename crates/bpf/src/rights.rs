@@ -7,21 +7,22 @@ use crate::contract::{KINDS, LIMITED, MAY_INNER_TAGS, MAY_ROUTING, Rate, TICK_SH
 pub struct Rights {
     /// A second VLAN tag behind its own.
     pub inner_tags: bool,
-    /// What routers and DHCP servers say: router advertisements, redirects, routing protocols, queries of multicast groups,
-    /// source routes, and DHCP of all kinds.
+    /// What routers and DHCP servers say: router advertisements, redirects, routing protocols, queries of multicast
+    /// groups, source routes, and DHCP of all kinds.
     pub routing: bool,
 }
 
-/// How many frames a second a port may send to the uplink of the kinds that reach everybody there, all its members together.
-/// Bursts are one second's worth. `None`: not limited. `Some(0)`: none may pass, ARP requests (broadcast) and neighbour
-/// solicitations (multicast) neither.
+/// How many frames a second a port may send to the uplink of the kinds that reach everybody there, all its queue pairs
+/// together. Bursts are one second's worth. `None`: not limited. `Some(0)`: none may pass, ARP requests (broadcast) and
+/// neighbour solicitations (multicast) neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rates {
     /// To `ff:ff:ff:ff:ff:ff`.
     pub broadcast: Option<u32>,
     /// To any other group.
     pub multicast: Option<u32>,
-    /// To a MAC that is not another port's and from which no frame has come for any port of this uplink within 300 seconds.
+    /// To a MAC that is not another port's and from which no frame has come for any port of this uplink within 300
+    /// seconds.
     pub unknown_unicast: Option<u32>,
 }
 
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn none_may_pass_at_0_and_all_at_more_than_any_card_sends() {
+    fn none_may_pass_at_0_and_all_at_more_than_any_nic_sends() {
         let of = |rate| Rates { broadcast: rate, ..Rates::UNLIMITED };
         assert!(of(Some(0)).entries(250)[0].interval > 250 << TICK_SHIFT);
         assert!(of(Some(u32::MAX)).entries(250)[0].interval < 2);

@@ -1,8 +1,9 @@
 //! `BPF_PROG_TEST_RUN`: a program on one test packet, or on live frames of our own making.
 
-use aya::programs::{ProgramError, TestRun, TestRunAttrs, TestRunOptions, Xdp};
+use aya::maps::MapError;
+use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunAttrs, TestRunOptions, Xdp};
 
-use crate::Counters;
+use crate::counters::Counters;
 
 /// What a program says about a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,7 +42,7 @@ pub enum RunError {
         program: &'static str,
         /// Bytes. The kernel takes 14 and more, up to a page less headroom.
         length: usize,
-        /// Where it was to come from; EINVAL if there is no such device in this network namespace.
+        /// Where it was to come from; EINVAL if this network namespace has no such device.
         ifindex: u32,
         /// What aya says; the errno is in its source.
         #[source]
@@ -54,7 +55,7 @@ pub enum RunError {
         program: &'static str,
         /// What aya says.
         #[source]
-        cause: aya::maps::MapError,
+        cause: MapError,
     },
 }
 
@@ -109,6 +110,25 @@ pub(crate) fn live(xdp: &Xdp, program: &'static str, frame: &[u8], ifindex: u32,
     Ok(())
 }
 
+/// `count` copies of `frame`, each as an skb. Returns by how much `refused` grew meanwhile.
+pub(crate) fn clones(
+    classifier: &SchedClassifier,
+    program: &'static str,
+    frame: &[u8],
+    count: u32,
+    refused: impl Fn() -> Result<u64, MapError>,
+) -> Result<u64, RunError> {
+    if count == 0 {
+        return Ok(0); // the kernel would take 0 for 1
+    }
+    let unread = |cause| RunError::Counters { program, cause };
+    let before = refused().map_err(unread)?;
+    classifier
+        .test_run(TestRunOptions { data_in: Some(frame), repeat: count, ..Default::default() })
+        .map_err(|cause| self::refused(program, frame, 0, cause))?;
+    Ok(refused().map_err(unread)? - before)
+}
+
 /// A `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
 fn context(length: usize, ifindex: u32) -> [u8; 24] {
     let mut context = [0; 24];
@@ -117,6 +137,6 @@ fn context(length: usize, ifindex: u32) -> [u8; 24] {
     context
 }
 
-pub(crate) fn refused(program: &'static str, frame: &[u8], ifindex: u32, cause: ProgramError) -> RunError {
+fn refused(program: &'static str, frame: &[u8], ifindex: u32, cause: ProgramError) -> RunError {
     RunError::Refused { program, length: frame.len(), ifindex, cause: Box::new(cause) }
 }

@@ -1,8 +1,9 @@
-//! Whether AF_XDP sockets that others hold still exist, and maps.
+//! Whether AF_XDP sockets and maps that other processes hold still exist.
 //!
-//! The kernel tells of no socket's end, and its socket diagnosis is not built in everywhere. But an XSKMAP does not keep its sockets
-//! alive: a slot is empty once its socket has been released (`xsk_release()` in net/xdp/xsk.c). User space cannot read a slot; whether
-//! it is empty shows when another socket is put there on the condition that it is.
+//! The kernel does not report the end of a socket, and its socket diagnosis is not built in everywhere. But an XSKMAP
+//! does not keep its sockets alive: a slot is empty once its socket has been released (`xsk_release()` in
+//! net/xdp/xsk.c). User space cannot read a slot. Putting another socket there on the condition that the slot is empty
+//! shows whether it is.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,7 +20,7 @@ pub struct SocketWatch {
     sockets: XskMap<MapData>,
     places: u32,
     free: BTreeSet<u32>,
-    /// Never bound, and good for nothing but to be put into a slot.
+    /// Never bound: it is only put into slots.
     probe: OwnedFd,
 }
 
@@ -76,8 +77,8 @@ impl SocketWatch {
     }
 }
 
-/// Whether a map of this id exists: whether somebody has it open or pinned, or a program or socket needs it. Ids are not given again
-/// before some two thousand million others.
+/// Whether a map of this id exists: whether a process has it open, it is pinned, or a program or socket needs it. An id
+/// is used again only after some two thousand million others.
 ///
 /// # Errors
 ///
@@ -93,7 +94,7 @@ pub fn map_exists(id: u32) -> io::Result<bool> {
 impl Drop for SocketWatch {
     fn drop(&mut self) {
         for slot in (0..self.places).filter(|slot| !self.free.contains(slot)) {
-            // What stays is a map without a use, until the socket goes.
+            // On failure an unused map stays until the socket ends.
             let _ = self.sockets.unset(slot);
         }
     }
@@ -134,7 +135,12 @@ mod tests {
         let socket = xsk();
         let mut watch = SocketWatch::new(2).unwrap();
         let _watched = watch.watch(socket.as_fd()).unwrap().unwrap();
-        let id = crate::object_ids().unwrap().into_iter().filter(|(kind, _)| *kind == "map").map(|(_, id)| id).max();
+        let id = crate::leftovers::object_ids()
+            .unwrap()
+            .into_iter()
+            .filter(|(kind, _)| *kind == "map")
+            .map(|(_, id)| id)
+            .max();
         drop(watch);
         let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
         while map_exists(id.unwrap()).unwrap() {

@@ -1,5 +1,5 @@
-//! The `bpf()` calls that aya does not offer, or offers with a surprise: its `attach` answers EINVAL by attaching through
-//! netlink instead, which hides the refusal and yields something that cannot be pinned.
+//! The `bpf()` calls that aya does not offer, or offers with a surprise: its `attach` answers EINVAL by attaching
+//! through netlink instead, which hides the refusal and yields something that cannot be pinned.
 
 use std::ffi::CString;
 use std::io;
@@ -10,23 +10,25 @@ use std::path::Path;
 
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
 
-use crate::contract::{Claim, Guard, Ip4Key, Ip6Key, MacKey, Rate};
+use crate::contract::{Claim, Guard, MacKey, Rate, Source4, Source6, Target4, Target6};
 use crate::counters::Counters;
 
 // SAFETY: repr(C), all bytes initialised (no padding: the contract's tests compare sizes), any bit pattern valid.
 unsafe impl aya::Pod for MacKey {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Ip4Key {}
+unsafe impl aya::Pod for Source4 {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Ip6Key {}
+unsafe impl aya::Pod for Source6 {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Target4 {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Target6 {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Claim {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Guard {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Rate {}
-// SAFETY: repr(C), four u64.
-unsafe impl aya::Pod for crate::SinkReport {}
 // SAFETY: transparent over an array of u64.
 unsafe impl aya::Pod for Counters {}
 
@@ -38,12 +40,12 @@ pub(crate) fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> i
     attr.link_create.attach_type = bpf_attach_type::BPF_XDP as u32;
     attr.link_create.flags = flags;
     let fd = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;
-    // SAFETY: the call has just made this fd, and nobody else knows of it.
+    // SAFETY: the call has just made this fd, and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// `BPF_LINK_DETACH`: the program is off the device when this returns, whoever else holds the link. Closing the last fd of
-/// a pinned link leaves that to a work queue.
+/// `BPF_LINK_DETACH`: the program is off the device when this returns, even if others hold the link. Closing the last
+/// fd of a pinned link leaves that to a work queue.
 pub(crate) fn detach(link: &OwnedFd) -> io::Result<()> {
     let mut attr = zeroed();
     attr.link_detach.link_fd = link.as_raw_fd().cast_unsigned();
@@ -65,7 +67,7 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
     let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attr)?;
-    // SAFETY: the call has just made this fd, and nobody else knows of it.
+    // SAFETY: the call has just made this fd, and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -87,7 +89,7 @@ pub(crate) fn link_ids(link: &OwnedFd) -> io::Result<(u32, u32)> {
     Ok((info.id, info.prog_id))
 }
 
-/// The device of an XDP link, in the namespace where it is; 0 once somebody has detached it or deleted the device.
+/// The device of an XDP link, in the namespace where it is; 0 once it was detached or the device was deleted.
 pub(crate) fn link_device(link: &OwnedFd) -> io::Result<u32> {
     let info = link_info(link)?;
     // SAFETY: every part of the union was zero or filled by the kernel, and every value of an integer is one.

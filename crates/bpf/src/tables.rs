@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use aya::maps::xdp::XdpMapError;
 use aya::maps::{Array, DevMap, DevMapHash, HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
@@ -10,20 +10,21 @@ use aya::{Ebpf, Pod};
 use aya_obj::generated::BPF_NOEXIST;
 
 use crate::contract::{
-    Claim, Guard, Ip4Key, Ip6Key, KIND_SHIFT, MAX_ADDRESSES, MAX_MEMBERS, MAX_PAIRS, MAX_PORTS, MacKey, NO_PORT_ID,
-    Rate,
+    Claim, Guard, KIND_SHIFT, MAX_ADDRESSES, MAX_PORT_QUEUE_PAIRS, MAX_PORTS, MAX_QUEUE_PAIRS, MacKey, NO_PORT_ID,
+    PortId, Rate, Source4, Source6, Target, Target4, Target6, Vlan,
 };
-use crate::object::{LoadError, take_map};
+use crate::counters::Counters;
+use crate::load_error::LoadError;
+use crate::object::take_map;
 use crate::rights::{self, Rates, Rights};
-use crate::{Counters, PortId, Vlan};
 
 /// A port, as the programs know it.
 #[derive(Debug, Clone, Copy)]
 pub struct PortEntry<'a> {
     /// Its name in the maps.
     pub id: PortId,
-    /// Ifindices of the outer ends of its pairs, on which the guard sits: one a member, in their order, 1 to
-    /// [`MAX_MEMBERS`](crate::contract::MAX_MEMBERS).
+    /// Ifindices of the outer ends of its veth pairs, on which the guard sits: one per queue pair, in their order, 1 to
+    /// [`MAX_PORT_QUEUE_PAIRS`](crate::contract::MAX_PORT_QUEUE_PAIRS).
     pub outers: &'a [u32],
     /// Its MAC, unicast.
     pub mac: [u8; 6],
@@ -31,8 +32,10 @@ pub struct PortEntry<'a> {
     pub vlan: Vlan,
     /// Bytes behind the Ethernet header and one VLAN tag, at most.
     pub mtu: u32,
-    /// All of its addresses, the IPv6 link-local one included.
-    pub addresses: &'a [IpAddr],
+    /// The addresses that it may send from, the IPv6 link-local one included.
+    pub sources: &'a [IpAddr],
+    /// The addresses whose ARP and neighbour discovery it gets, the IPv6 link-local one included.
+    pub targets: &'a [IpAddr],
     /// What it may send that others may not.
     pub rights: Rights,
     /// How much it may send of what reaches everybody behind the uplink.
@@ -80,11 +83,11 @@ pub enum TableError {
         /// What.
         claimed: Claimed,
     },
-    /// A port has at least one member, and no more than the programs choose among.
-    #[error("a port cannot have {members} members")]
-    Members {
+    /// A port has at least one queue pair, and no more than the programs choose among.
+    #[error("a port cannot have {queue_pairs} queue pairs")]
+    QueuePairs {
         /// As given.
-        members: usize,
+        queue_pairs: usize,
     },
     /// No such device in the network namespace of the calling thread.
     #[error("there is no device with ifindex {ifindex} to redirect frames to")]
@@ -115,10 +118,10 @@ impl TableError {
         match self {
             Self::Taken { .. } => Some("close the other port first, or choose another address".into()),
             Self::Full { .. } => Some(format!(
-                "an uplink takes {MAX_PORTS} ports, {MAX_PAIRS} queues of all its ports together and {MAX_ADDRESSES} addresses of \
-                 one IP version"
+                "an uplink takes {MAX_PORTS} ports, {MAX_QUEUE_PAIRS} queues of all its ports together and \
+                 {MAX_ADDRESSES} addresses of one IP version"
             )),
-            Self::Members { .. } => Some(format!("a port has 1 to {MAX_MEMBERS} members")),
+            Self::QueuePairs { .. } => Some(format!("a port has 1 to {MAX_PORT_QUEUE_PAIRS} queue pairs")),
             Self::NotUnicast { .. } | Self::DeviceMissing { .. } | Self::Refused { .. } => None,
         }
     }
@@ -128,9 +131,11 @@ pub(crate) struct Tables {
     pub(crate) ports: DevMapHash<MapData>,
     uplinks: DevMap<MapData>,
     uplink_mtus: Array<MapData, u32>,
-    macs: HashMap<MapData, MacKey, Claim>,
-    targets4: HashMap<MapData, Ip4Key, Claim>,
-    targets6: HashMap<MapData, Ip6Key, Claim>,
+    pub(crate) macs: HashMap<MapData, MacKey, Claim>,
+    sources4: HashMap<MapData, Source4, u32>,
+    sources6: HashMap<MapData, Source6, u32>,
+    targets4: HashMap<MapData, Target4, Claim>,
+    targets6: HashMap<MapData, Target6, Claim>,
     guards: HashMap<MapData, u32, Guard>,
     rates: Array<MapData, Rate>,
     /// Buckets of two stations of three words each, the station's name first.
@@ -148,6 +153,8 @@ impl Tables {
             uplinks: take_map(bpf, "uplinks")?,
             uplink_mtus: take_map(bpf, "uplink_mtus")?,
             macs: take_map(bpf, "macs")?,
+            sources4: take_map(bpf, "sources4")?,
+            sources6: take_map(bpf, "sources6")?,
             targets4: take_map(bpf, "targets4")?,
             targets6: take_map(bpf, "targets6")?,
             guards: take_map(bpf, "guards")?,
@@ -183,74 +190,73 @@ impl Tables {
         if port.mac[0] & 1 != 0 || port.mac == [0; 6] {
             return Err(TableError::NotUnicast { claimed: Claimed::Mac(port.mac) });
         }
-        if let Some(&address) = port.addresses.iter().find(|address| !is_unicast(address)) {
+        let mut addresses = port.sources.iter().chain(port.targets);
+        if let Some(&address) = addresses.find(|address| !is_unicast(address)) {
             return Err(TableError::NotUnicast { claimed: Claimed::Address(address) });
         }
-        let members = port.outers.len();
-        if members == 0 || members > MAX_MEMBERS as usize {
-            return Err(TableError::Members { members });
+        let queue_pairs = port.outers.len();
+        if queue_pairs == 0 || queue_pairs > MAX_PORT_QUEUE_PAIRS as usize {
+            return Err(TableError::QueuePairs { queue_pairs });
         }
 
         // Until the id is ours, nothing of it may be taken back: it may be another port's.
         self.start_counters(port.id.number())
             .map_err(|cause| refused("guard_counters", cause, Claimed::Id(port.id), port.vlan))?;
         self.enter(port).inspect_err(|_| {
-            // The reason for the failure is the first one; what cannot be taken back hurts nobody without the rest.
+            // The reason for the failure is the first one; what cannot be taken back does no harm without the rest.
             let _ = self.remove_port(port);
         })
     }
 
     fn enter(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
-        let PortEntry { id, outers, mac, vlan, mtu, addresses, rights, rates } = *port;
-        let claim = Claim { port: id.number(), mtu, members: outers.len() as u32 };
+        let PortEntry { id, outers, mac, vlan, mtu, sources, targets, rights, rates } = *port;
+        let target = Target::QueuePairs as u32;
+        let claim = Claim { target, port: id.number(), mtu, queue_pairs: outers.len() as u32 };
         let guard = Guard { port: id.number(), mac, vlan: vlan.key(), flags: rights::flags(rights, &rates) };
 
-        for (member, &outer) in (0..).zip(outers) {
+        for (queue_pair, &outer) in (0..).zip(outers) {
             self.ports
-                .insert(id.key_of(member), outer, None, u64::from(BPF_NOEXIST))
+                .insert(id.key_of(queue_pair), outer, None, u64::from(BPF_NOEXIST))
                 .map_err(|cause| device_refused("ports", outer, cause))?;
         }
         self.set_rates(id, &rates)?;
+        for &address in sources {
+            self.enter_source(id, address)?;
+        }
         for &outer in outers {
             add(&mut self.guards, "guards", outer, guard, Claimed::Outer(outer), vlan)?;
         }
         add(&mut self.macs, "macs", mac_key(mac, vlan), claim, Claimed::Mac(mac), vlan)?;
-        for &address in addresses {
+        for &address in targets {
+            let claimed = Claimed::Address(address);
             match address {
-                IpAddr::V4(v4) => {
-                    add(
-                        &mut self.targets4,
-                        "targets4",
-                        ip4_key(v4.octets(), vlan),
-                        claim,
-                        Claimed::Address(address),
-                        vlan,
-                    )?;
-                }
-                IpAddr::V6(v6) => {
-                    add(
-                        &mut self.targets6,
-                        "targets6",
-                        ip6_key(v6.octets(), vlan),
-                        claim,
-                        Claimed::Address(address),
-                        vlan,
-                    )?;
-                }
+                IpAddr::V4(v4) => add(&mut self.targets4, "targets4", target4(v4, vlan), claim, claimed, vlan)?,
+                IpAddr::V6(v6) => add(&mut self.targets6, "targets6", target6(v6, vlan), claim, claimed, vlan)?,
             }
         }
         Ok(())
     }
 
+    fn enter_source(&mut self, port: PortId, address: IpAddr) -> Result<(), TableError> {
+        let (table, entered) = match address {
+            IpAddr::V4(v4) => ("sources4", self.sources4.insert(source4(v4, port), 0, 0)),
+            IpAddr::V6(v6) => ("sources6", self.sources6.insert(source6(v6, port), 0, 0)),
+        };
+        entered.map_err(|cause| match errno(&cause) {
+            Some(libc::E2BIG) => TableError::Full { table },
+            _ => TableError::Refused { table, cause },
+        })
+    }
+
     /// Goes on past an error, and returns the first.
     pub(crate) fn remove_port(&mut self, port: &PortEntry<'_>) -> Result<Counters, TableError> {
-        let PortEntry { id, outers, mac, vlan, addresses, .. } = *port;
+        let PortEntry { id, outers, mac, vlan, sources, targets, .. } = *port;
         let own_claim = |claim: &Claim| claim.port == id.number();
         let mut removed = Ok(());
-        for &address in addresses {
+        for &address in targets {
             removed = removed.and(match address {
-                IpAddr::V4(v4) => remove(&mut self.targets4, "targets4", ip4_key(v4.octets(), vlan), own_claim),
-                IpAddr::V6(v6) => remove(&mut self.targets6, "targets6", ip6_key(v6.octets(), vlan), own_claim),
+                IpAddr::V4(v4) => remove(&mut self.targets4, "targets4", target4(v4, vlan), own_claim),
+                IpAddr::V6(v6) => remove(&mut self.targets6, "targets6", target6(v6, vlan), own_claim),
             });
         }
         removed = removed.and(remove(&mut self.macs, "macs", mac_key(mac, vlan), own_claim));
@@ -258,10 +264,16 @@ impl Tables {
         for &outer in outers {
             removed = removed.and(remove(&mut self.guards, "guards", outer, own_guard));
         }
+        for &address in sources {
+            removed = removed.and(match address {
+                IpAddr::V4(v4) => gone("sources4", self.sources4.remove(&source4(v4, id))),
+                IpAddr::V6(v6) => gone("sources6", self.sources6.remove(&source6(v6, id))),
+            });
+        }
         removed = removed.and(self.set_rates(id, &Rates::UNLIMITED));
-        for member in 0..MAX_MEMBERS {
+        for queue_pair in 0..MAX_PORT_QUEUE_PAIRS {
             // The kernel has removed it already where the device is gone.
-            removed = removed.and(gone("ports", self.ports.remove(id.key_of(member))));
+            removed = removed.and(gone("ports", self.ports.remove(id.key_of(queue_pair))));
         }
 
         let counters = match self.guard_counters(id.number()) {
@@ -276,7 +288,7 @@ impl Tables {
         Ok(self.uplink_counters.get(&0, 0)?.iter().copied().sum())
     }
 
-    /// A look at all of them: where a station is, the programs alone know.
+    /// Reads all of them: only the programs know in which bucket a station is.
     pub(crate) fn has_heard(&self, mac: [u8; 6], vlan: Vlan) -> Result<bool, MapError> {
         let [a, b, c, d, e, f] = mac;
         let [g, h] = vlan.key().to_ne_bytes();
@@ -302,7 +314,7 @@ impl Tables {
         Ok(sum)
     }
 
-    /// What the number's last port has sent counts: a rate does not begin anew for who closes a port and opens it again.
+    /// What the id's last port has sent counts: closing a port and opening it again does not start its rates afresh.
     fn set_rates(&mut self, port: PortId, rates: &Rates) -> Result<(), TableError> {
         let refused = |cause| TableError::Refused { table: "rates", cause };
         for (kind, rate) in (0..).zip(rates.entries(self.jiffies_per_second)) {
@@ -324,12 +336,20 @@ fn mac_key(mac: [u8; 6], vlan: Vlan) -> MacKey {
     MacKey { mac, vlan: vlan.key() }
 }
 
-fn ip4_key(address: [u8; 4], vlan: Vlan) -> Ip4Key {
-    Ip4Key { address, vlan: vlan.key(), zero: 0 }
+fn source4(address: Ipv4Addr, port: PortId) -> Source4 {
+    Source4 { address: address.octets(), port: port.number() }
 }
 
-fn ip6_key(address: [u8; 16], vlan: Vlan) -> Ip6Key {
-    Ip6Key { address, vlan: vlan.key(), zero: 0 }
+fn source6(address: Ipv6Addr, port: PortId) -> Source6 {
+    Source6 { address: address.octets(), port: port.number() }
+}
+
+fn target4(address: Ipv4Addr, vlan: Vlan) -> Target4 {
+    Target4 { address: address.octets(), vlan: vlan.key(), zero: 0 }
+}
+
+fn target6(address: Ipv6Addr, vlan: Vlan) -> Target6 {
+    Target6 { address: address.octets(), vlan: vlan.key(), zero: 0 }
 }
 
 fn is_unicast(address: &IpAddr) -> bool {

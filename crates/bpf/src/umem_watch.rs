@@ -1,8 +1,9 @@
-//! Whether UMEMs still exist, whoever has sockets on them.
+//! Whether UMEMs still exist, even if other processes have sockets on them.
 //!
-//! The kernel tells of no UMEM's end, and a UMEM may outlive the socket that it was registered with: whoever has that socket can bind
-//! others of his own to it. But the kernel maps a UMEM's pages for itself as long as it lives, and tracepoints tell of such mappings
-//! (`alloc_vmap_area` and `free_vmap_area_noflush`): see `bpf/umem.bpf.c`.
+//! The kernel does not report the end of a UMEM, and a UMEM may outlive the socket that it was registered with: a
+//! process that has that socket can bind sockets of its own to it. But the kernel maps a UMEM's pages for itself as
+//! long as it lives, and tracepoints report such mappings (`alloc_vmap_area` and `free_vmap_area_noflush`): see
+//! `bpf/umem.bpf.c`.
 
 use std::fs;
 use std::io;
@@ -18,7 +19,8 @@ use rustix::fs::{major, minor};
 use rustix::thread::gettid;
 
 use crate::hint;
-use crate::object::{self, LoadError};
+use crate::load_error::LoadError;
+use crate::object;
 
 /// A program, and the tracepoint that it listens to.
 const LISTENERS: [(&str, &str); 2] = [("mapped", "alloc_vmap_area"), ("unmapped", "free_vmap_area_noflush")];
@@ -43,7 +45,8 @@ type Pids = [u64; 2];
 impl UmemWatch {
     /// # Errors
     ///
-    /// The kernel's, EPERM without CAP_BPF and CAP_PERFMON, ENOENT where it does not have the tracepoints; and where `/proc` is not mounted.
+    /// The kernel's, EPERM without CAP_BPF and CAP_PERFMON, ENOENT where it does not have the tracepoints; and where
+    /// `/proc` is not mounted.
     pub fn new() -> io::Result<Self> {
         let pids = fs::metadata("/proc/self/ns/pid")?;
         // As the kernel has device numbers within itself.
@@ -72,10 +75,10 @@ impl UmemWatch {
         let umem = self.next.fetch_add(1, Ordering::Relaxed);
         let thread = gettid().as_raw_nonzero().get().cast_unsigned();
         let registrations = || self.registrations.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = registrations().insert(thread, [umem, bytes], 0).is_ok();
+        let announced = registrations().insert(thread, [umem, bytes], 0).is_ok();
         let made = work();
-        if told {
-            // There is nothing to do about an entry that stays: the thread's next replaces it.
+        if announced {
+            // An entry that stays does no harm: the thread's next one replaces it.
             let _ = registrations().remove(&thread);
         }
         let watched = WatchedUmem(umem);

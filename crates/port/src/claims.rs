@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use xsknet_bpf::contract::{MAX_PAIRS, MAX_PORTS};
+use xsknet_bpf::contract::{MAX_PORTS, MAX_QUEUE_PAIRS};
 use xsknet_bpf::{PortId, Vlan};
 use xsknet_link::{DeviceName, MacAddr};
 
@@ -61,8 +61,8 @@ impl Claims {
     pub(crate) fn take(&mut self, id: PortId, claim: Claim) -> Result<(), OpenPortError> {
         let uplink = || self.uplink.clone();
         let pairs: u32 = self.held.values().map(|held| held.queues).sum();
-        if pairs + claim.queues > MAX_PAIRS {
-            return Err(OpenPortError::NoMoreQueues { uplink: uplink(), limit: MAX_PAIRS });
+        if pairs + claim.queues > MAX_QUEUE_PAIRS {
+            return Err(OpenPortError::NoMoreQueues { uplink: uplink(), limit: MAX_QUEUE_PAIRS });
         }
         if self.has_name(claim.owner, &claim.name) {
             return Err(OpenPortError::NameTaken { name: claim.name, uplink: uplink() });
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn queues_are_bounded() {
         let mut claims = claims();
-        claims.take(id(1), Claim { queues: MAX_PAIRS - 7, ..claim(0, "a", 1) }).unwrap();
+        claims.take(id(1), Claim { queues: MAX_QUEUE_PAIRS - 7, ..claim(0, "a", 1) }).unwrap();
         let error = claims.take(id(2), Claim { queues: 8, ..claim(0, "b", 2) }).unwrap_err();
         assert_eq!(error.to_string(), "the ports of `card0` can have 4096 queues in total, and these would be more");
         assert!(error.hint().is_some());

@@ -69,7 +69,8 @@ impl KernelPort {
             mac: mac.octets(),
             vlan: *vlan,
             mtu: *mtu,
-            addresses,
+            sources: addresses,
+            targets: addresses,
             rights: spec.rights,
             rates: spec.rates,
         }

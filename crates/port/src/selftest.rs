@@ -201,7 +201,7 @@ fn packet_for(datapath: &Datapath, queue: u32, queues: u32) -> Vec<u8> {
     let host = |number| Ipv4Addr::new(TEST_NET[0], TEST_NET[1], TEST_NET[2], number);
     let mut pairs = (0..=u8::MAX).flat_map(|from| (0..=u8::MAX).map(move |to| [host(from), host(to)]));
     let [from, to] = pairs
-        .find(|ends| datapath.member_of(*ends, IP_PROTOCOL, queues) == queue)
+        .find(|ends| datapath.queue_pair_of(*ends, IP_PROTOCOL, queues) == queue)
         .expect("65,536 flows reach each of 8 queues");
     let mut packet = vec![0x08, 0x00, 0x45, 0, 0, LENGTH, 0, 0, 0, 0, 1, IP_PROTOCOL, 0, 0];
     packet.extend(from.octets());

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use xsknet_bpf::contract::MAX_MEMBERS;
+use xsknet_bpf::contract::MAX_PORT_QUEUE_PAIRS;
 use xsknet_bpf::{Rates, Rights, Vlan};
 use xsknet_link::MacAddr;
 use xsknet_xsk::{BindRequest, BusyPoll, HugePages, Layout, LayoutError, RingName};
@@ -109,8 +109,8 @@ impl PortSpec {
 
     /// The same, with frames of this shape, where it is known. Returns the VLAN.
     pub(crate) fn validated(&self, layout: Option<&Layout>, uplink: Option<&MtuLimit>) -> Result<Vlan, OpenPortError> {
-        if !(1..=MAX_MEMBERS).contains(&self.queues) {
-            return Err(OpenPortError::QueuesInvalid { queues: self.queues, limit: MAX_MEMBERS });
+        if !(1..=MAX_PORT_QUEUE_PAIRS).contains(&self.queues) {
+            return Err(OpenPortError::QueuesInvalid { queues: self.queues, limit: MAX_PORT_QUEUE_PAIRS });
         }
         self.name.as_deref().map_or(Ok(()), check_name)?;
         let vlan = match self.vlan {
@@ -248,7 +248,7 @@ mod tests {
         for vlan in [0, 4095, 4096, 65_537, u32::MAX] {
             refused(&PortSpec { vlan: Some(vlan), ..good() }, &format!("{vlan} is not a VLAN ID"));
         }
-        for queues in [0, MAX_MEMBERS + 1] {
+        for queues in [0, MAX_PORT_QUEUE_PAIRS + 1] {
             refused(&PortSpec { queues, ..good() }, &format!("{queues} queues"));
         }
         for name in ["", "a b", "é", &"x".repeat(65)] {

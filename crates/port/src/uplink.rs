@@ -169,7 +169,7 @@ fn attach(
     pins::remove(&pins).map_err(step)?;
     let mut datapath = context
         .change(scope, Change::Pins { folder: folder.clone() }, || {
-            let options = DatapathOptions { uplink_mtu: nic.mtu, flow_seed: random(), pins: Some(&pins) };
+            let options = DatapathOptions { uplink_mtu: nic.mtu, queue_seed: random(), pins: Some(&pins) };
             Ok(Datapath::load(options)?)
         })
         .map_err(|error| match error {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use xsknet_bpf::{Attachment, Datapath, Direction, InjectOptions, Injector, PortId};
+use xsknet_bpf::{Attachment, Datapath, Injector, PortId};
 use xsknet_link::{IfIndex, LinkError, MacAddr};
 use xsknet_xsk::Layout;
 
@@ -234,8 +234,7 @@ impl UplinkState {
         if let Some(there) = self.lock().as_ref().and_then(|managed| managed.injector.clone()) {
             return Ok(there);
         }
-        let options = InjectOptions { target: self.nic.info.index.get(), number_offset: None };
-        let loaded = Arc::new(Injector::load(options, Direction::Ingress)?);
+        let loaded = Arc::new(Injector::load(self.nic.info.index.get())?);
         if let Some(managed) = self.lock().as_mut() {
             managed.injector = Some(Arc::clone(&loaded));
         }

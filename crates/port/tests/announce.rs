@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::*;
 use rstest::rstest;
-use xsknet_bpf::{Mode, PinnedSocketMap, VlanEdge};
+use xsknet_bpf::testbed::VlanEdge;
+use xsknet_bpf::{Mode, PinnedSocketMap};
 use xsknet_link::{Heard, Links, MacAddr, Netns, PacketSocket};
 use xsknet_port::{
     Client, Instance, InstanceOptions, Observer, OpenPortError, PinnedPort, Port, PortSpec, Step, Uplink,

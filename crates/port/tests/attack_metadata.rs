@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::common::attack::*;
 use crate::common::*;
 use rstest::rstest;
-use xsknet_bpf::{Mode, VlanEdge};
+use xsknet_bpf::Mode;
+use xsknet_bpf::testbed::VlanEdge;
 use xsknet_link::{Ethtool, IfIndex, MacAddr};
 use xsknet_port::PortSpec;
 use xsknet_testkit::{

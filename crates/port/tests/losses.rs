@@ -7,7 +7,8 @@ use crate::common::numbered::*;
 use crate::common::*;
 use rstest::rstest;
 use rustix::thread::sched_getcpu;
-use xsknet_bpf::{Direction, InjectOptions, Injector, Mode};
+use xsknet_bpf::Mode;
+use xsknet_bpf::testbed::{Direction, GeneratorOptions, SkbGenerator};
 use xsknet_link::{DeviceName, Ethtool, Netns};
 use xsknet_port::{Equality, PortStatistics};
 use xsknet_testkit::{CARD, FAR, FarSource, Inspector, NUMBER_OFFSET, device, wait_until};
@@ -274,12 +275,12 @@ fn an_invalid_descriptor_is_completed_and_sent_by_nobody() {
 fn an_skb_that_was_redirected_on_its_way_is_seen_by_a_native_uplink_only(#[case] mode: Mode, #[case] seen: u32) {
     let mut scene = Scene::new(mode);
     let target = scene.lab().remote.links().by_name(&device(FAR)).expect("the far end").index.get();
-    let options = InjectOptions { target, number_offset: Some(NUMBER_OFFSET) };
-    let injector = Injector::load(options, Direction::Egress).expect("an injector");
+    let options = GeneratorOptions { target, number_offset: Some(NUMBER_OFFSET) };
+    let generator = SkbGenerator::load(options, Direction::Egress).expect("a generator");
     let frame = scene.inward().frame(0);
     let card = || scene.lab().host.links().by_name(&device(CARD)).expect("the NIC").stats;
     let (seen_before, stack_before) = (scene.seen_by_the_uplink(), card().rx_otherhost_dropped);
-    let refused = scene.lab().remote.enter(|| injector.send(&frame, MANY)).expect("clones of a frame");
+    let refused = scene.lab().remote.enter(|| generator.send(&frame, MANY)).expect("clones of a frame");
     assert_eq!(refused, 0);
     let at_the_uplink = || scene.seen_by_the_uplink() - seen_before;
     let in_the_stack = || card().rx_otherhost_dropped - stack_before;

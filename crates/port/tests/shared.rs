@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::common::*;
 use rstest::rstest;
-use xsknet_bpf::{Mode, Sink};
+use xsknet_bpf::Mode;
+use xsknet_bpf::testbed::Sink;
 use xsknet_port::{BrokeredPort, OpenPortError, PortSpec, Uplink};
 use xsknet_testkit::{FAR, FarSource, NUMBER_OFFSET, NumberedFrames, REMOTE4, device, port_addresses, wait_until};
 use xsknet_xsk::{Endpoint, EndpointDonation, Layout, RingName, Socket, SocketCounters, Umem};

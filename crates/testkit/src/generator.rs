@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use xsknet_bpf::{InjectOptions, LiveGenerator};
+use xsknet_bpf::testbed::{GeneratorOptions, LiveGenerator};
 use xsknet_link::MacAddr;
 use xsknet_xsk::{BindRequest, HugePages, Layout, QueueId, Request, Socket, SocketError};
 
@@ -191,7 +191,7 @@ impl FarSource {
     /// Where the kernel takes no generator.
     pub fn live(lab: &Lab, frames: &NumberedFrames) -> Self {
         let target = lab.remote.links().by_name(&device(FAR)).expect("the wire's far end").index.get();
-        let options = InjectOptions { target, number_offset: Some(NUMBER_OFFSET) };
+        let options = GeneratorOptions { target, number_offset: Some(NUMBER_OFFSET) };
         let generator = LiveGenerator::load(options).expect("a generator");
         Self { frames: frames.clone(), kind: Kind::Live(Box::new(generator), target) }
     }

@@ -7,7 +7,7 @@ use super::lab::{device, in_namespace, ip};
 use crate::{AttachError, Datapath, DatapathOptions, Device, Mode, Obtained, PortProgram, describe_program};
 
 fn datapath() -> Datapath {
-    Datapath::load(DatapathOptions { uplink_mtu: 1500, flow_seed: 0, pins: None }).unwrap()
+    Datapath::load(DatapathOptions { uplink_mtu: 1500, queue_seed: 0, pins: None }).unwrap()
 }
 
 /// Mode and errno of each step.
@@ -77,14 +77,15 @@ fn a_foreign_program_is_never_replaced(#[case] first: Mode, #[case] second: Mode
         assert!(matches!(error, AttachError::ForeignProgram { .. }), "{error:?}");
         assert_eq!(error.errno(), Some(errno));
         theirs.detach().unwrap();
-        let _ours = ours.attach_uplink(&device("a0"), second).expect("the way is free now");
+        let _ours = ours.attach_uplink(&device("a0"), second).expect("the device is free now");
     });
 }
 
 #[test]
 fn a_program_attached_by_netlink_is_foreign_too() {
     in_namespace(&["a0", "b0"], || {
-        // By bpftool and not by `ip link set a0 xdp obj …`: iproute2's loader mounts /sys/fs/bpf and leaves folders there.
+        // By bpftool and not by `ip link set a0 xdp obj …`: iproute2's loader mounts /sys/fs/bpf and leaves folders
+        // there.
         let port = PortProgram::load(None).unwrap();
         let loaded = port.attach(&device("b0"), Mode::Native).unwrap();
         let status = std::process::Command::new("bpftool")

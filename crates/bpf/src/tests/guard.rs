@@ -472,12 +472,12 @@ fn ip4_of_grace(fragment: u16, options: &[u8], protocol: u8, payload: &[u8]) -> 
     ethernet(MAC_FAR, MAC_G, IPV4, &ipv4_with(fragment, options, protocol, IP_A, IP_FAR, payload))
 }
 
-/// IPv6 from her.
+/// IPv6 from Grace.
 fn ip6_of_grace(next: u8, payload: &[u8]) -> Vec<u8> {
     ethernet(MAC_FAR, MAC_G, IPV6, &ipv6(next, IP6_A, IP6_FAR, payload))
 }
 
-/// She may send what routers send, by her own name.
+/// Grace may send what routers send, from its own addresses.
 #[rstest]
 #[case::dhcp_server(udp4(G, FAR, (67, 68)), OUT)]
 #[case::dhcp_server_in_a_first_fragment(ip4_of_grace(0x2000, &[], UDP, &udp(67, 68)), OUT)]

@@ -4,14 +4,15 @@
 //! | --- | --- | --- | --- | --- | --- |
 //! | `ALICE` | a0 | none | `MAC_A` | 192.0.2.10, 2001:db8::10, fe80::10 | 1500 |
 //! | `BOB` | b0 | none | `MAC_B` | 192.0.2.11, 2001:db8::11 | 1400 |
-//! | `CAROL` | c0 | 42 | `MAC_C` | 192.0.2.10 and 2001:db8::10, in her VLAN | 1500 |
+//! | `CAROL` | c0 | 42 | `MAC_C` | 192.0.2.10 and 2001:db8::10, in its VLAN | 1500 |
 //! | `GONE` | d0, deleted | none | `MAC_D` | 192.0.2.13, 2001:db8::13 | 1500 |
 //! | `ERIN` | e0 to e2 | none | `MAC_E` | 192.0.2.14, 2001:db8::14 | 1500 |
-//! | `FRANK` | f0 to f7 | 42 | `MAC_E` | 192.0.2.14 and 2001:db8::14, in his VLAN | 1500 |
-//! | `GRACE` | g0 | 43 | `MAC_G` | those of `ALICE`, in her VLAN | 1500 |
-//! | `HEIDI` | h0 | 44 | `MAC_H` | those of `ALICE`, in her VLAN | 1500 |
+//! | `FRANK` | f0 to f7 | 42 | `MAC_E` | 192.0.2.14 and 2001:db8::14, in its VLAN | 1500 |
+//! | `GRACE` | g0 | 43 | `MAC_G` | those of `ALICE`, in its VLAN | 1500 |
+//! | `HEIDI` | h0 | 44 | `MAC_H` | those of `ALICE`, in its VLAN | 1500 |
 //!
-//! `GRACE` may route, and `HEIDI` may send inner tags. Nobody is limited in what they send. The uplink is up0 (MTU 1500); x0 is an outer end without a guard entry.
+//! `GRACE` may route, and `HEIDI` may send inner tags. No port is limited in what it sends. The uplink is up0 (MTU
+//! 1500); x0 is an outer end without a guard entry.
 
 use std::fs::File;
 use std::net::IpAddr;
@@ -38,7 +39,7 @@ pub const HEIDI: PortId = PortId::new(8).unwrap();
 pub const ERINS: u32 = 3;
 pub const FRANKS: u32 = 8;
 pub const UPLINK_MTU: u32 = 1500;
-pub const FLOW_SEED: u32 = 0x5eed_0001;
+pub const QUEUE_SEED: u32 = 0x5eed_0001;
 
 /// Runs `test` on a thread of its own, in a new network namespace with these veth pairs (`a0` has the peer `a0p`).
 pub fn in_namespace<T: Send>(pairs: &[&str], test: impl FnOnce() -> T + Send) -> T {
@@ -72,13 +73,13 @@ fn enter_new_namespace() {
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("kernel tests need root");
 }
 
-/// Which way a frame left.
+/// How a frame left a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// To a port of one member.
+    /// To a port of one queue pair.
     Port(PortId),
-    /// To a member of a port of several.
-    Member(PortId, u32),
+    /// To a queue pair of a port that has several.
+    QueuePair(PortId, u32),
     Uplink,
     /// Passed, or dropped for that reason.
     By(Counter),
@@ -87,8 +88,8 @@ pub enum Exit {
 pub struct Lab {
     namespace: File,
     datapath: Datapath,
-    /// Port, member, outer end; all but those of [`GONE`].
-    members: Vec<(PortId, u32, u32)>,
+    /// Port, queue pair, outer end; all but those of [`GONE`].
+    queue_pairs: Vec<(PortId, u32, u32)>,
     stranger: u32,
     uplink: u32,
 }
@@ -98,7 +99,8 @@ static LAB: Mutex<Option<Lab>> = Mutex::new(None);
 /// Runs `test` with the lab, alone, in its namespace. It is built once: loading takes longer than all frames of a test.
 pub fn with_lab<T: Send>(test: impl FnOnce(&mut Lab) -> T + Send) -> T {
     on_thread(|| {
-        // A test that fails leaves the lab as it was: `exit()` alone changes a slot, and puts it back before it asserts.
+        // A test that fails leaves the lab as it was: `exit()` alone changes a slot, and puts it back before it
+        // asserts.
         let mut lab = LAB.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let lab = lab.get_or_insert_with(Lab::build);
         move_into_link_name_space(lab.namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
@@ -128,49 +130,59 @@ impl Lab {
             device(name).index
         };
         let [stranger, uplink] = ["x0", "up0"].map(end);
-        let options = DatapathOptions { uplink_mtu: UPLINK_MTU, flow_seed: FLOW_SEED, pins: None };
+        let options = DatapathOptions { uplink_mtu: UPLINK_MTU, queue_seed: QUEUE_SEED, pins: None };
         let mut datapath = Datapath::load(options).unwrap();
         datapath.set_uplink(uplink).unwrap();
-        let mut members = Vec::new();
+        let mut queue_pairs = Vec::new();
         for (id, letter, count, mac, vlan, mtu, addresses) in ports {
-            let outers: Vec<u32> = (0..count).map(|member| end(&format!("{letter}{member}"))).collect();
+            let outers: Vec<u32> = (0..count).map(|queue_pair| end(&format!("{letter}{queue_pair}"))).collect();
             let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
             let rights = Rights { inner_tags: id == HEIDI, routing: id == GRACE };
             let rates = Rates::UNLIMITED;
             datapath
-                .add_port(&PortEntry { id, outers: &outers, mac, vlan, mtu, addresses: &addresses, rights, rates })
+                .add_port(&PortEntry {
+                    id,
+                    outers: &outers,
+                    mac,
+                    vlan,
+                    mtu,
+                    sources: &addresses,
+                    targets: &addresses,
+                    rights,
+                    rates,
+                })
                 .unwrap();
-            members.extend((0..).zip(outers).map(|(member, outer)| (id, member, outer)));
+            queue_pairs.extend((0..).zip(outers).map(|(queue_pair, outer)| (id, queue_pair, outer)));
         }
         ip(&["link", "del", "d0"]);
-        members.retain(|(id, ..)| *id != GONE);
-        Self { namespace, datapath, members, stranger, uplink }
+        queue_pairs.retain(|(id, ..)| *id != GONE);
+        Self { namespace, datapath, queue_pairs, stranger, uplink }
     }
 
-    /// The way of a frame that comes in on the uplink.
+    /// How a frame that comes in on the uplink leaves.
     pub fn uplink(&mut self, frame: &[u8]) -> Exit {
         let ingress = self.uplink;
         self.exit(frame, |datapath, frame| datapath.test_uplink(frame, ingress).unwrap())
     }
 
-    /// The way of a frame that the port sends, by its first member.
+    /// How a frame that the port sends by its first queue pair leaves.
     pub fn guard(&mut self, sender: PortId, frame: &[u8]) -> Exit {
-        self.guard_of_member(sender, 0, frame)
+        self.guard_of_queue_pair(sender, 0, frame)
     }
 
-    /// The way of a frame that a member of the port sends.
-    pub fn guard_of_member(&mut self, sender: PortId, member: u32, frame: &[u8]) -> Exit {
-        let of = self.members.iter().find(|(id, its, _)| (*id, *its) == (sender, member));
-        let ingress = of.unwrap_or_else(|| panic!("port {sender} has no member {member}")).2;
+    /// How a frame that the port sends by this queue pair leaves.
+    pub fn guard_of_queue_pair(&mut self, sender: PortId, queue_pair: u32, frame: &[u8]) -> Exit {
+        let of = self.queue_pairs.iter().find(|(id, its, _)| (*id, *its) == (sender, queue_pair));
+        let ingress = of.unwrap_or_else(|| panic!("port {sender} has no queue pair {queue_pair}")).2;
         self.exit(frame, |datapath, frame| datapath.test_guard(frame, ingress).unwrap())
     }
 
-    /// What the program's Rust side says of packets without ports.
-    pub fn told_member(&self, ends: [std::net::Ipv4Addr; 2], protocol: u8, members: u32) -> u32 {
-        self.datapath.member_of(ends, protocol, members)
+    /// The queue pair that the Rust side computes for packets without ports.
+    pub fn predicted_queue_pair(&self, ends: [std::net::Ipv4Addr; 2], protocol: u8, queue_pairs: u32) -> u32 {
+        self.datapath.queue_pair_of(ends, protocol, queue_pairs)
     }
 
-    /// The way of a frame from an outer end that no port has.
+    /// How a frame from an outer end that no port has leaves.
     pub fn guard_of_nobody(&mut self, frame: &[u8]) -> Exit {
         let before = self.datapath.unattributed_counters().unwrap();
         let ingress = self.stranger;
@@ -183,14 +195,15 @@ impl Lab {
     fn exit(&mut self, frame: &[u8], run: impl Fn(&Datapath, &[u8]) -> TestResult) -> Exit {
         match left_by(&run(&self.datapath, frame), frame) {
             Counter::ToPort => {
-                for (id, member, outer) in self.members.clone() {
-                    let key = id.key_of(member);
+                for (id, queue_pair, outer) in self.queue_pairs.clone() {
+                    let key = id.key_of(queue_pair);
                     self.datapath.tables().ports.remove(key).unwrap();
                     let again = run(&self.datapath, frame);
                     self.datapath.tables().ports.insert(key, outer, None, 0).unwrap();
                     let again = left_by(&again, frame);
                     if again == Counter::NoPort {
-                        return if [ERIN, FRANK].contains(&id) { Exit::Member(id, member) } else { Exit::Port(id) };
+                        let several = [ERIN, FRANK].contains(&id);
+                        return if several { Exit::QueuePair(id, queue_pair) } else { Exit::Port(id) };
                     }
                     assert_eq!(again, Counter::ToPort);
                 }
@@ -227,7 +240,7 @@ pub fn left_by(result: &TestResult, frame: &[u8]) -> Counter {
 #[test]
 fn counters_of_a_port_are_its_own_and_end_with_it() {
     in_namespace(&["a0", "b0"], || {
-        let mut datapath = Datapath::load(DatapathOptions { uplink_mtu: 1500, flow_seed: 0, pins: None }).unwrap();
+        let mut datapath = Datapath::load(DatapathOptions { uplink_mtu: 1500, queue_seed: 0, pins: None }).unwrap();
         let addresses = ["192.0.2.10".parse().unwrap()];
         let outers = ["a0", "b0"].map(|name| device(name).index);
         let port = PortEntry {
@@ -236,11 +249,12 @@ fn counters_of_a_port_are_its_own_and_end_with_it() {
             mac: MAC_A,
             vlan: Vlan::UNTAGGED,
             mtu: 1500,
-            addresses: &addresses,
+            sources: &addresses,
+            targets: &addresses,
             rights: Rights::default(),
             rates: Rates::default(),
         };
-        let other = PortEntry { id: BOB, outers: &outers[1..], mac: MAC_B, addresses: &[], ..port };
+        let other = PortEntry { id: BOB, outers: &outers[1..], mac: MAC_B, sources: &[], targets: &[], ..port };
         datapath.add_port(&port).unwrap();
         datapath.add_port(&other).unwrap();
 

@@ -1,13 +1,15 @@
-//! Tests on the running kernel, as root: each in a network namespace that nobody else sees.
+//! Tests on the running kernel, as root, each in a network namespace of its own; and of the contract with the programs.
 
 mod attach;
+mod claims;
+mod contract;
 mod cuts;
-mod flow;
 mod frames;
 mod guard;
 mod lab;
 mod model;
 mod pins;
+mod queue;
 mod rates;
 mod sources;
 mod uplink;

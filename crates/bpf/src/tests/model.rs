@@ -1,6 +1,7 @@
 //! Both programs once more, in Rust, and random frames to compare them on.
 //!
-//! The model reads a frame as a list of bytes and decides rule by rule; it shares neither code nor tables with the kernel's.
+//! The model reads a frame as a list of bytes and decides rule by rule; it shares neither code nor tables with the
+//! kernel's.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::frames::*;
 use super::lab::{
-    ALICE, BOB, CAROL, ERIN, ERINS, Exit, FLOW_SEED, FRANK, FRANKS, GONE, GRACE, HEIDI, Lab, UPLINK_MTU, with_lab,
+    ALICE, BOB, CAROL, ERIN, ERINS, Exit, FRANK, FRANKS, GONE, GRACE, HEIDI, Lab, QUEUE_SEED, UPLINK_MTU, with_lab,
 };
 use crate::{Counter, PortId};
 
@@ -26,7 +27,7 @@ struct Port {
     mac: Mac,
     tag: Tag,
     mtu: usize,
-    members: u32,
+    queue_pairs: u32,
     ip4: &'static [[u8; 4]],
     ip6: &'static [[u8; 16]],
 }
@@ -37,27 +38,35 @@ static PORTS: [Port; 8] = [
         mac: MAC_A,
         tag: Tag::None,
         mtu: 1500,
-        members: 1,
+        queue_pairs: 1,
         ip4: &[IP_A.octets()],
         ip6: &[IP6_A.octets(), LINK_LOCAL_A.octets()],
     },
-    Port { id: BOB, mac: MAC_B, tag: Tag::None, mtu: 1400, members: 1, ip4: &[IP_B.octets()], ip6: &[IP6_B.octets()] },
+    Port {
+        id: BOB,
+        mac: MAC_B,
+        tag: Tag::None,
+        mtu: 1400,
+        queue_pairs: 1,
+        ip4: &[IP_B.octets()],
+        ip6: &[IP6_B.octets()],
+    },
     Port {
         id: CAROL,
         mac: MAC_C,
         tag: Tag::Id(42),
         mtu: 1500,
-        members: 1,
+        queue_pairs: 1,
         ip4: &[IP_A.octets()],
         ip6: &[IP6_A.octets()],
     },
-    Port { id: GONE, mac: MAC_D, tag: Tag::None, mtu: 1500, members: 1, ip4: &[IP_D.octets()], ip6: &[] },
+    Port { id: GONE, mac: MAC_D, tag: Tag::None, mtu: 1500, queue_pairs: 1, ip4: &[IP_D.octets()], ip6: &[] },
     Port {
         id: ERIN,
         mac: MAC_E,
         tag: Tag::None,
         mtu: 1500,
-        members: ERINS,
+        queue_pairs: ERINS,
         ip4: &[IP_E.octets()],
         ip6: &[IP6_E.octets()],
     },
@@ -66,7 +75,7 @@ static PORTS: [Port; 8] = [
         mac: MAC_E,
         tag: Tag::Id(42),
         mtu: 1500,
-        members: FRANKS,
+        queue_pairs: FRANKS,
         ip4: &[IP_E.octets()],
         ip6: &[IP6_E.octets()],
     },
@@ -75,7 +84,7 @@ static PORTS: [Port; 8] = [
         mac: MAC_G,
         tag: Tag::Id(43),
         mtu: 1500,
-        members: 1,
+        queue_pairs: 1,
         ip4: &[IP_A.octets()],
         ip6: &[IP6_A.octets(), LINK_LOCAL_A.octets()],
     },
@@ -84,7 +93,7 @@ static PORTS: [Port; 8] = [
         mac: MAC_H,
         tag: Tag::Id(44),
         mtu: 1500,
-        members: 1,
+        queue_pairs: 1,
         ip4: &[IP_A.octets()],
         ip6: &[IP6_A.octets(), LINK_LOCAL_A.octets()],
     },
@@ -167,15 +176,15 @@ fn to_port(port: &Port, frame: &[u8]) -> Exit {
         Exit::By(Counter::TooLong)
     } else if port.id == GONE {
         Exit::By(Counter::NoPort)
-    } else if port.members == 1 {
+    } else if port.queue_pairs == 1 {
         Exit::Port(port.id)
     } else {
-        Exit::Member(port.id, member(frame, port.members))
+        Exit::QueuePair(port.id, queue_pair(frame, port.queue_pairs))
     }
 }
 
-/// Which of a port's members gets the frame.
-pub fn member(frame: &[u8], members: u32) -> u32 {
+/// Which of a port's queue pairs gets the frame.
+pub fn queue_pair(frame: &[u8], queue_pairs: u32) -> u32 {
     let Ok(Read { ethertype, body, .. }) = read(frame) else { return 0 };
     let Some((ends, protocol)) = (match ethertype {
         IPV4 => flow4(body),
@@ -185,9 +194,9 @@ pub fn member(frame: &[u8], members: u32) -> u32 {
         return 0;
     };
     let sum = ends.into_iter().fold(u64::from(protocol), |sum, (address, port)| {
-        sum.wrapping_add(spread(spread(address ^ u64::from(FLOW_SEED)).wrapping_add(u64::from(port))))
+        sum.wrapping_add(spread(spread(address ^ u64::from(QUEUE_SEED)).wrapping_add(u64::from(port))))
     });
-    let picked = (u128::from(spread(sum) >> 32) * u128::from(members)) >> 32;
+    let picked = (u128::from(spread(sum) >> 32) * u128::from(queue_pairs)) >> 32;
     u32::try_from(picked).unwrap()
 }
 
@@ -243,9 +252,9 @@ fn flow6(body: &[u8]) -> Option<Flow> {
     Some(with_ports(folded, body[6], true, &body[40..]))
 }
 
-/// The upper layer of an IPv6 packet: protocol, whether a fragment header came before, and its bytes, once as the frame has
-/// them and once as the payload length counts them. `Later` is a fragment but the first, `Routed` has a routing header that it
-/// may not have.
+/// The upper layer of an IPv6 packet: protocol, whether a fragment header came before, and its bytes, once as the frame
+/// has them and once as the payload length counts them. `Later` is a fragment but the first, `Routed` has a routing
+/// header that it may not have.
 enum Chain<'a> {
     Broken,
     Routed,
@@ -583,7 +592,8 @@ fn tags() -> impl Strategy<Value = Vec<(u16, u16)>> {
 fn changes() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
     let value =
         prop_oneof![any::<u8>(), one_of(&[0u8, 1, 2, 3, 6, 8, 17, 43, 44, 51, 58, 59, 60, 67, 68, 133, 135, 136])];
-    prop_oneof![2 => Just(Vec::new()).boxed(), 1 => prop::collection::vec((any::<prop::sample::Index>(), value), 1..4).boxed()]
+    let some = prop::collection::vec((any::<prop::sample::Index>(), value), 1..4);
+    prop_oneof![2 => Just(Vec::new()).boxed(), 1 => some.boxed()]
 }
 
 fn length() -> impl Strategy<Value = Option<usize>> {
@@ -649,11 +659,13 @@ fn upper4() -> impl Strategy<Value = (u8, Vec<u8>)> {
                 };
                 (UDP, udp_with(from, 67, &dhcp))
             });
+    let other = (one_of(&[TCP, SCTP, 88, 89, 90, 103, 112, 138]), 0usize..20)
+        .prop_map(|(protocol, length)| (protocol, vec![0; length]));
     prop_oneof![
         3 => ports(&[67, 68, 53, 520, 1985, 546]).prop_map(|(from, to)| (UDP, udp(from, to))),
         4 => client,
         2 => message,
-        2 => (one_of(&[TCP, SCTP, 88, 89, 90, 103, 112, 138]), 0usize..20).prop_map(|(protocol, length)| (protocol, vec![0; length])),
+        2 => other,
     ]
 }
 
@@ -733,8 +745,8 @@ fn agree<S: Strategy>(
 
 #[test]
 fn guard_agrees_with_the_model() {
-    // Nine reasons, no_port, the uplink, the two ports of one member that share a network, and all members of the two others;
-    // no frame provokes no_guard and no_uplink.
+    // Nine reasons, no_port, the uplink, the two ports of one queue pair that share a network, and all queue pairs of
+    // the two others; no frame provokes no_guard and no_uplink.
     agree(
         input,
         9 + 1 + 1 + 2 + (ERINS + FRANKS) as usize,
@@ -750,6 +762,6 @@ fn guard_agrees_with_the_model() {
 
 #[test]
 fn uplink_agrees_with_the_model() {
-    // Passed, too_long, no_port, five ports of one member, and all members of two others.
+    // Passed, too_long, no_port, five ports of one queue pair, and all queue pairs of two others.
     agree(input, 3 + 5 + (ERINS + FRANKS) as usize, |lab, (_, frame)| lab.uplink(frame), |(_, frame)| uplink(frame));
 }

@@ -23,7 +23,7 @@ fn standstill() -> Pace {
 /// Whatever goes to an unknown station is dropped: so a frame tells whether its destination is known.
 const KNOWN_ONLY: Rates = Rates { unknown_unicast: Some(0), ..Rates::UNLIMITED };
 
-/// Alice with two members, and Bob, who is not limited.
+/// Alice with two queue pairs, and Bob, who is not limited.
 struct Scene {
     datapath: Datapath,
     alice: [u32; 2],
@@ -34,7 +34,7 @@ struct Scene {
 
 fn scene_in(vlan: Vlan, pace: Pace, rates: Rates, test: impl FnOnce(&mut Scene) + Send) {
     in_namespace(&["a0", "a1", "b0", "up0"], || {
-        let options = DatapathOptions { uplink_mtu: 1500, flow_seed: 0, pins: None };
+        let options = DatapathOptions { uplink_mtu: 1500, queue_seed: 0, pins: None };
         let [first, second, bob, uplink] = ["a0", "a1", "b0", "up0"].map(|name| device(name).index);
         let mut datapath = Datapath::load_paced(options, pace).unwrap();
         datapath.set_uplink(uplink).unwrap();
@@ -57,7 +57,8 @@ impl Scene {
             mac: MAC_A,
             vlan: self.vlan,
             mtu: 1500,
-            addresses: &IPS_OF_A,
+            sources: &IPS_OF_A,
+            targets: &IPS_OF_A,
             rights: Rights::default(),
             rates,
         };
@@ -73,7 +74,8 @@ impl Scene {
             mac: MAC_B,
             vlan: self.vlan,
             mtu: 1500,
-            addresses: &IPS_OF_B,
+            sources: &IPS_OF_B,
+            targets: &IPS_OF_B,
             rights: Rights::default(),
             rates: Rates::UNLIMITED,
         }
@@ -87,9 +89,9 @@ impl Scene {
         self.datapath.remove_port(&PortEntry { outers: &self.bob, ..self.bob() }).unwrap();
     }
 
-    /// What becomes of a frame of Alice's, by one of her members.
-    fn send_by(&self, member: usize, frame: &[u8]) -> Counter {
-        left_by(&self.datapath.test_guard(frame, self.alice[member]).unwrap(), frame)
+    /// What becomes of a frame of Alice's, by one of its queue pairs.
+    fn send_by(&self, queue_pair: usize, frame: &[u8]) -> Counter {
+        left_by(&self.datapath.test_guard(frame, self.alice[queue_pair]).unwrap(), frame)
     }
 
     fn send(&self, frame: &[u8]) -> Counter {
@@ -191,7 +193,7 @@ fn the_default_is_a_thousand_of_each() {
 }
 
 #[test]
-fn the_members_of_a_port_share_its_rates() {
+fn the_queue_pairs_of_a_port_share_its_rates() {
     scene(standstill(), Rates { broadcast: Some(6), ..Rates::UNLIMITED }, |scene| {
         let passed: Vec<_> = (0..10).map(|turn| scene.send_by(turn % 2, &broadcast())).collect();
         assert_eq!(passed.iter().filter(|&&counter| counter == Counter::ToUplink).count(), 6, "{passed:?}");
@@ -202,14 +204,14 @@ fn the_members_of_a_port_share_its_rates() {
 fn cpus_that_send_at_the_same_moment_send_no_more_than_a_burst() {
     const RATE: u32 = 4000;
     scene(standstill(), Rates { broadcast: Some(RATE), ..Rates::UNLIMITED }, |scene| {
-        let passed_by = |member: usize| {
-            let run = |_: &u32| scene.datapath.test_guard(&broadcast(), scene.alice[member]).unwrap().verdict;
+        let passed_by = |queue_pair: usize| {
+            let run = |_: &u32| scene.datapath.test_guard(&broadcast(), scene.alice[queue_pair]).unwrap().verdict;
             (0..RATE).filter(|turn| run(turn) == Verdict::Redirect).count()
         };
         let passed: usize = std::thread::scope(|scope| {
-            let threads = [0, 1].map(|member| {
+            let threads = [0, 1].map(|queue_pair| {
                 let passed_by = &passed_by;
-                scope.spawn(move || passed_by(member))
+                scope.spawn(move || passed_by(queue_pair))
             });
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });

@@ -6,7 +6,8 @@ use rstest::rstest;
 
 use super::frames::{A, FAR, MAC_A, ethernet, patched, udp4};
 use super::lab::{device, in_namespace, ip};
-use crate::{Direction, InjectOptions, Injector, LiveGenerator, Mode, PortProgram, Sink, SinkReport};
+use crate::testbed::{Direction, GeneratorOptions, LiveGenerator, Sink, SinkReport, SkbGenerator};
+use crate::{Counter, Injector, Mode, PortProgram};
 
 const PORT: u16 = 7000;
 const PAYLOAD: usize = 42;
@@ -31,7 +32,7 @@ fn up() {
     }
 }
 
-/// Waits until the sink has seen `frames`, or tells what it saw.
+/// Waits until the sink has seen `frames`, and returns what it saw.
 fn report(sink: &Sink, frames: u64) -> SinkReport {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
@@ -50,27 +51,27 @@ fn clones_arrive_numbered_once_each(#[case] target: &str, #[case] direction: Dir
     in_namespace(&["a0"], || {
         up();
         let sink = Sink::attach(device("a0").index, PORT, PAYLOAD as u32, 5000).unwrap();
-        let options = InjectOptions { target: device(target).index, number_offset: Some(PAYLOAD as u32) };
-        let injector = Injector::load(options, direction).unwrap();
-        assert_eq!(injector.send(&datagram(22), 4000).unwrap(), 0);
-        assert_eq!(injector.send(&datagram(22), 1000).unwrap(), 0);
+        let options = GeneratorOptions { target: device(target).index, number_offset: Some(PAYLOAD as u32) };
+        let generator = SkbGenerator::load(options, direction).unwrap();
+        assert_eq!(generator.send(&datagram(22), 4000).unwrap(), 0);
+        assert_eq!(generator.send(&datagram(22), 1000).unwrap(), 0);
         assert_eq!(report(&sink, 5000), SinkReport { frames: 5000, distinct: 5000, ..SinkReport::default() });
         assert_eq!(sink.frames_from(MAC_A).unwrap(), 5000);
         assert_eq!(sink.frames_from([2; 6]).unwrap(), 0);
-        assert_eq!(injector.next_number().unwrap(), 5000);
+        assert_eq!(generator.next_number().unwrap(), 5000);
     });
 }
 
 #[test]
 fn live_frames_arrive_numbered_once_each() {
     in_namespace(&["a0"], || {
-        // A veth takes XDP frames only while its peer has native XDP; this program drops what it gets, so a third device
-        // would be needed to see them pass. GRO does the same and lets them through to tc.
+        // A veth takes XDP frames only while its peer has native XDP; this program drops what it gets, so a third
+        // device would be needed to see them pass. GRO does the same and lets them through to tc.
         up();
         let status = std::process::Command::new("ethtool").args(["-K", "a0", "gro", "on"]).status().unwrap();
         assert!(status.success());
         let sink = Sink::attach(device("a0").index, PORT, PAYLOAD as u32, 640).unwrap();
-        let options = InjectOptions { target: device("a0p").index, number_offset: Some(PAYLOAD as u32) };
+        let options = GeneratorOptions { target: device("a0p").index, number_offset: Some(PAYLOAD as u32) };
         let generator = LiveGenerator::load(options).unwrap();
         for sent in 1..=10 {
             // No more at once than the veth's ring of 256 holds.
@@ -88,21 +89,30 @@ fn a_clone_reaches_generic_xdp() {
         up();
         let port = PortProgram::load(None).unwrap();
         let _attached = port.attach(&device("a0"), Mode::Skb).unwrap();
-        let options = InjectOptions { target: device("a0").index, number_offset: None };
-        let injector = Injector::load(options, Direction::Ingress).unwrap();
-        assert_eq!(injector.send(&datagram(0), 10).unwrap(), 0);
+        let options = GeneratorOptions { target: device("a0").index, number_offset: None };
+        let generator = SkbGenerator::load(options, Direction::Ingress).unwrap();
+        assert_eq!(generator.send(&datagram(0), 10).unwrap(), 0);
         let counters = port.counters().unwrap();
-        assert_eq!((counters.seen(), counters[crate::Counter::NoSocket]), (10, 10));
-        assert_eq!(injector.next_number().unwrap(), 0, "not numbered");
+        assert_eq!((counters.seen(), counters[Counter::NoSocket]), (10, 10));
+        assert_eq!(generator.next_number().unwrap(), 0, "not numbered");
+
+        let injector = Injector::load(device("a0").index).unwrap();
+        assert_eq!(injector.send(&datagram(0), 5).unwrap(), 0);
+        let counters = port.counters().unwrap();
+        assert_eq!((counters.seen(), counters[Counter::NoSocket]), (15, 15));
     });
 }
 
 #[test]
-fn what_the_kernel_will_not_take_is_told() {
+fn what_the_kernel_does_not_take_is_reported() {
     in_namespace(&["a0"], || {
-        let options = InjectOptions { target: device("a0").index, number_offset: None };
-        let injector = Injector::load(options, Direction::Egress).unwrap();
-        assert_eq!(injector.send(&datagram(0), 7).unwrap(), 7, "the device is down");
+        let options = GeneratorOptions { target: device("a0").index, number_offset: None };
+        let generator = SkbGenerator::load(options, Direction::Egress).unwrap();
+        assert_eq!(generator.send(&datagram(0), 7).unwrap(), 7, "the device is down");
+        assert_eq!(generator.send(&datagram(0), 0).unwrap(), 0);
+
+        let injector = Injector::load(device("a0").index).unwrap();
+        assert_eq!(injector.send(&datagram(0), 3).unwrap(), 3, "the device is down");
         assert_eq!(injector.send(&datagram(0), 0).unwrap(), 0);
     });
 }
@@ -151,8 +161,7 @@ fn judged(attach: impl FnOnce(u32) -> Sink + Send, frames: &[Vec<u8>], expected:
     in_namespace(&["a0"], || {
         up();
         let sink = attach(device("a0").index);
-        let options = InjectOptions { target: device("a0").index, number_offset: None };
-        let injector = Injector::load(options, Direction::Ingress).unwrap();
+        let injector = Injector::load(device("a0").index).unwrap();
         for frame in frames {
             assert_eq!(injector.send(frame, 1).unwrap(), 0);
         }

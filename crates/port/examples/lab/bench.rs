@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use xsknet_bpf::Sink;
+use xsknet_bpf::testbed::Sink;
 use xsknet_link::MacAddr;
 use xsknet_testkit::{FAR, Lab, NUMBER_OFFSET, Snapshot, device, far_socket};
 use xsknet_xsk::Socket;

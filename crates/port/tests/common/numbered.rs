@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
-use xsknet_bpf::{Mode, Sink};
+use xsknet_bpf::Mode;
+use xsknet_bpf::testbed::Sink;
 use xsknet_link::MacAddr;
 use xsknet_port::{Equality, Instance, Port, PortSpec, Uplink};
 use xsknet_testkit::{

@@ -6,7 +6,7 @@ use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
-use crate::object::LoadError;
+use crate::load_error::LoadError;
 
 /// How setting up a tc program fails.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ pub enum TcxError {
 }
 
 /// Attaches a program of the object to a device of the calling thread's network namespace.
-pub(crate) fn attach(
+pub(super) fn attach(
     bpf: &mut Ebpf,
     program: &'static str,
     ifindex: u32,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The edge of a VLAN, for tests on a kernel without VLAN devices: on tc egress what the device's host sends gets the tag,
- * on tc ingress what has the tag loses it and the rest is dropped. `push` leaves the tag in the skb's metadata, as a VLAN
- * device does; whether it ends in the frame or travels on beside it is the device's offload to say.
+ * The edge of a VLAN, for tests on a kernel without VLAN devices: on tc egress what the device's host sends gets the
+ * tag, on tc ingress what has the tag loses it and the rest is dropped. `push` leaves the tag in the skb's metadata, as
+ * a VLAN device does; whether it ends in the frame or travels on beside it is the device's offload to say.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>

@@ -1,4 +1,4 @@
-//! Which member of a port gets a frame.
+//! Which queue pair of a port gets a frame.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -19,14 +19,15 @@ fn for_frank(frame: &[u8], tags: &[(u16, u16)]) -> Vec<u8> {
     tagged(frame, &[&[(Q, 42)], tags].concat())
 }
 
-fn member(exit: Exit) -> u32 {
+fn queue_pair(exit: Exit) -> u32 {
     match exit {
-        Exit::Member(_, member) => member,
-        other => panic!("{other:?} is no port of several members"),
+        Exit::QueuePair(_, queue_pair) => queue_pair,
+        other => panic!("{other:?} is not a port of several queue pairs"),
     }
 }
 
-/// The same packet the other way: the addresses and ports change places, the MACs do not, so that it reaches the same port.
+/// The same packet the other way: the addresses and ports change places, the MACs do not, so that it reaches the same
+/// port.
 fn turned(packet: &Packet) -> Packet {
     Packet { ends: [packet.ends[1], packet.ends[0]], ..packet.clone() }
 }
@@ -42,7 +43,7 @@ struct Packet {
 }
 
 impl Packet {
-    /// To a port of several members, for whoever looks at the MAC alone.
+    /// To a port of several queue pairs, by the MAC alone.
     fn frame(&self) -> Vec<u8> {
         let [(from, source), (to, destination)] = &self.ends;
         let upper = [&source.to_be_bytes()[..], &destination.to_be_bytes(), &self.payload].concat();
@@ -67,7 +68,7 @@ fn packet() -> impl Strategy<Value = Packet> {
 }
 
 #[test]
-fn both_directions_of_a_flow_belong_to_one_member() {
+fn both_directions_of_a_flow_belong_to_one_queue_pair() {
     with_lab(|lab| {
         let mut runner = TestRunner::deterministic();
         for _ in 0..500 {
@@ -103,13 +104,14 @@ fn the_rest_of_a_packet_does_not_matter() {
     });
 }
 
-/// Whether the members get shares like those of a fair die, whose chi square is above the bound once in 100,000 times.
+/// Whether the queue pairs get shares like those of a fair die, whose chi square is above the bound once in 100,000
+/// times.
 fn assert_even(what: &str, found: &[u32]) {
     let bound = match found.len() {
         2 => 19.6,
         3 => 23.1,
         8 => 36.3,
-        members => panic!("no bound for {members} members"),
+        queue_pairs => panic!("no bound for {queue_pairs} queue pairs"),
     };
     let expected = f64::from(found.iter().sum::<u32>()) / found.len() as f64;
     let chi_square: f64 = found.iter().map(|&frames| (f64::from(frames) - expected).powi(2) / expected).sum();
@@ -154,22 +156,22 @@ const MIXES: [Mix; 8] = [
 ];
 
 #[test]
-fn members_get_even_shares_of_every_mix_of_flows() {
+fn queue_pairs_get_even_shares_of_every_mix_of_flows() {
     // The model alone: that the kernel agrees with it is shown elsewhere, frame by frame.
     for (what, frame) in MIXES {
-        for members in [2, 3, 8] {
-            let mut found = vec![0; members as usize];
-            (0..FLOWS as u32).for_each(|n| found[model::member(&frame(n), members) as usize] += 1);
+        for queue_pairs in [2, 3, 8] {
+            let mut found = vec![0; queue_pairs as usize];
+            (0..FLOWS as u32).for_each(|n| found[model::queue_pair(&frame(n), queue_pairs) as usize] += 1);
             assert_even(what, &found);
         }
     }
-    for (members, vlan) in [(ERINS, false), (FRANKS, true)] {
-        let mut found = vec![0; members as usize];
+    for (queue_pairs, vlan) in [(ERINS, false), (FRANKS, true)] {
+        let mut found = vec![0; queue_pairs as usize];
         let mut runner = TestRunner::deterministic();
         for _ in 0..FLOWS {
             let frame = packet().new_tree(&mut runner).unwrap().current().frame();
             let frame = if vlan { for_frank(&frame, &[]) } else { frame };
-            found[model::member(&frame, members) as usize] += 1;
+            found[model::queue_pair(&frame, queue_pairs) as usize] += 1;
         }
         assert_even("random flows", &found);
     }
@@ -183,8 +185,8 @@ fn the_kernel_spreads_flows_as_the_model_does() {
             for n in 0..64 {
                 let frame = for_frank(&frame(n), &[]);
                 let exit = lab.uplink(&frame);
-                assert_eq!(exit, Exit::Member(FRANK, model::member(&frame, FRANKS)), "{what}");
-                found[member(exit) as usize] += 1;
+                assert_eq!(exit, Exit::QueuePair(FRANK, model::queue_pair(&frame, FRANKS)), "{what}");
+                found[queue_pair(exit) as usize] += 1;
             }
         }
         assert!(found.iter().all(|&frames| frames > 0), "{found:?}");
@@ -192,14 +194,14 @@ fn the_kernel_spreads_flows_as_the_model_does() {
 }
 
 #[test]
-fn self_tests_can_tell_where_a_packet_without_ports_goes() {
+fn self_tests_can_predict_where_a_packet_without_ports_goes() {
     with_lab(|lab| {
         for host in 0..100 {
             let ends = [Ipv4Addr::new(198, 51, 100, host), IP_E];
             let frame = ethernet(MAC_E, MAC_FAR, IPV4, &ipv4(253, ends[0], ends[1], &[0; 8]));
-            let told = lab.told_member(ends, 253, ERINS);
-            assert_eq!(lab.uplink(&frame), Exit::Member(ERIN, told));
-            assert_eq!(told, lab.told_member([ends[1], ends[0]], 253, ERINS));
+            let predicted = lab.predicted_queue_pair(ends, 253, ERINS);
+            assert_eq!(lab.uplink(&frame), Exit::QueuePair(ERIN, predicted));
+            assert_eq!(predicted, lab.predicted_queue_pair([ends[1], ends[0]], 253, ERINS));
         }
     });
 }
@@ -207,7 +209,7 @@ fn self_tests_can_tell_where_a_packet_without_ports_goes() {
 /// Source and destination.
 type Ports = (u16, u16);
 
-/// Whether the ports have a say: many packets that differ in their ports alone reach one member, or several.
+/// Whether the ports have a say: many packets that differ in their ports alone reach one queue pair, or several.
 #[rstest]
 #[case::tcp4(true, |ports: Ports| ipv4_flow(0, &[], TCP, ports))]
 #[case::udp4(true, |ports: Ports| ipv4_flow(0, &[], UDP, ports))]
@@ -236,10 +238,10 @@ fn ports_have_a_say(#[case] have: bool, #[case] frame: fn(Ports) -> Vec<u8>) {
         let frames: Vec<_> = (0..32).map(|n| frame((1000 + n, 2000))).collect();
         for wrap in [None, Some([].as_slice()), Some(&[(Q, 7)]), Some(&[(AD, 7)])] {
             let wrapped = frames.iter().map(|frame| wrap.map_or(frame.clone(), |tags| for_frank(frame, tags)));
-            let mut members: Vec<_> = wrapped.map(|frame| member(lab.uplink(&frame))).collect();
-            members.sort_unstable();
-            members.dedup();
-            assert_eq!(members.len() > 1, have, "behind {wrap:?}: {members:?}");
+            let mut queue_pairs: Vec<_> = wrapped.map(|frame| queue_pair(lab.uplink(&frame))).collect();
+            queue_pairs.sort_unstable();
+            queue_pairs.dedup();
+            assert_eq!(queue_pairs.len() > 1, have, "behind {wrap:?}: {queue_pairs:?}");
         }
     });
 }
@@ -253,9 +255,9 @@ fn ipv6_flow(next: u8, payload: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_ip_goes_to_the_first_member() {
+fn what_is_not_ip_goes_to_the_first_queue_pair() {
     with_lab(|lab| {
-        let first = Exit::Member(ERIN, 0);
+        let first = Exit::QueuePair(ERIN, 0);
         for frame in [
             arp_request(FAR, IP_E),
             arp_reply(FAR, E),
@@ -266,7 +268,7 @@ fn what_is_no_ip_goes_to_the_first_member() {
         ] {
             assert_eq!(lab.uplink(&frame), first);
         }
-        assert_eq!(lab.uplink(&tagged(&arp_request(FAR, IP_E), &[(Q, 42)])), Exit::Member(FRANK, 0));
+        assert_eq!(lab.uplink(&tagged(&arp_request(FAR, IP_E), &[(Q, 42)])), Exit::QueuePair(FRANK, 0));
     });
 }
 
@@ -278,15 +280,15 @@ fn solicitations_are_read_from_their_addresses_on() {
             let from = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, host);
             let frame = solicitation((MAC_FAR, from), IP6_E, &source_link(MAC_FAR));
             let exit = lab.uplink(&frame);
-            assert_eq!(exit, Exit::Member(ERIN, model::member(&frame, ERINS)));
-            found[member(exit) as usize] += 1;
+            assert_eq!(exit, Exit::QueuePair(ERIN, model::queue_pair(&frame, ERINS)));
+            found[queue_pair(exit) as usize] += 1;
         }
         assert!(found.iter().all(|&frames| frames > 0), "{found:?}");
     });
 }
 
 #[test]
-fn from_port_to_port_and_from_the_wire_a_flow_takes_one_member() {
+fn from_port_to_port_and_from_the_wire_a_flow_takes_one_queue_pair() {
     with_lab(|lab| {
         for port in 1000..1064 {
             let inside = udp4(A, E, (port, 53));
@@ -303,14 +305,18 @@ fn from_port_to_port_and_from_the_wire_a_flow_takes_one_member() {
 }
 
 #[test]
-fn every_member_sends_as_the_port() {
+fn every_queue_pair_sends_as_the_port() {
     with_lab(|lab| {
-        for member in 0..ERINS {
-            assert_eq!(lab.guard_of_member(ERIN, member, &udp4(E, FAR, (9, 53))), Exit::Uplink);
-            assert_eq!(lab.guard_of_member(ERIN, member, &udp4(E, A, (9, 53))), Exit::Port(ALICE));
-            assert_eq!(lab.guard_of_member(ERIN, member, &udp4(E, E, (9, 53))), Exit::Uplink, "no way to itself");
+        for queue_pair in 0..ERINS {
+            assert_eq!(lab.guard_of_queue_pair(ERIN, queue_pair, &udp4(E, FAR, (9, 53))), Exit::Uplink);
+            assert_eq!(lab.guard_of_queue_pair(ERIN, queue_pair, &udp4(E, A, (9, 53))), Exit::Port(ALICE));
+            assert_eq!(
+                lab.guard_of_queue_pair(ERIN, queue_pair, &udp4(E, E, (9, 53))),
+                Exit::Uplink,
+                "no way to itself"
+            );
             let forged = Exit::By(crate::Counter::SourceMac);
-            assert_eq!(lab.guard_of_member(ERIN, member, &udp4(A, FAR, (9, 53))), forged);
+            assert_eq!(lab.guard_of_queue_pair(ERIN, queue_pair, &udp4(A, FAR, (9, 53))), forged);
         }
     });
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The payload of a test frame: a big-endian number, and behind it bytes that follow from the number (byte i is the low byte
- * of number + i), so that a receiver can tell what was lost, repeated or altered.
+ * The payload of a test frame: a big-endian number, and behind it bytes that follow from the number (byte i is the low
+ * byte of number + i), so that a receiver can tell what was lost, repeated or altered.
  */
 #ifndef XSKNET_NUMBERED_H
 #define XSKNET_NUMBERED_H

@@ -4,8 +4,10 @@ use aya::Ebpf;
 use aya::programs::TcAttachType;
 use aya::programs::links::FdLink;
 
-use crate::object;
-use crate::tcx::{self, TcxError};
+use super::tcx::{self, TcxError};
+use crate::object::{Object, object};
+
+static VLAN: Object = object!("vlan");
 
 /// Puts the host of a device into a VLAN: what it sends gets the 802.1Q tag, what comes with it loses it, and the rest
 /// that comes is dropped. Needs Linux 6.6 (tcx). Gone with its value.
@@ -21,7 +23,7 @@ impl VlanEdge {
     ///
     /// See [`TcxError`].
     pub fn attach(ifindex: u32, vlan: u16) -> Result<Self, TcxError> {
-        let mut bpf = object::VLAN.load(&[("vlan", u32::from(vlan))], &[], None)?;
+        let mut bpf = VLAN.load(&[("vlan", u32::from(vlan))], &[], None)?;
         let push = tcx::attach(&mut bpf, "push", ifindex, TcAttachType::Egress)?;
         let pop = tcx::attach(&mut bpf, "pop", ifindex, TcAttachType::Ingress)?;
         Ok(Self { _links: [push, pop], _bpf: bpf })

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The far end of a test, on tc ingress: takes the numbered UDP datagrams of some ports and tells what became of them. All
- * other frames pass. Either it tells the numbers of one port apart, in whatever order they come, or it follows one flow a
- * port, without end, whose numbers must rise.
+ * The far end of a test, on tc ingress: takes the numbered UDP datagrams of some ports and counts them. All other
+ * frames pass. Either it counts each number of one port, in whatever order they come, or it follows one flow per port,
+ * without end, whose numbers must rise.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -13,13 +13,13 @@
 #include <linux/udp.h>
 #include <bpf/bpf_helpers.h>
 
-#include <xsknet/numbered.h>
+#include "numbered.h"
 
 #define MAX_SOURCES 1024
 #define MAX_FLOWS 64
 
 const volatile __u32 sink_port = 0;	 /* destination of the datagrams taken */
-const volatile __u32 flows = 0;		 /* so many ports from there on, each a flow; 0: one port, numbers told apart */
+const volatile __u32 flows = 0;		 /* that many ports from there on, each a flow; 0: one port, by numbers */
 const volatile __u32 number_offset = 0; /* in the frame */
 const volatile __u32 numbers = 0;	 /* numbers from here on are corrupt */
 
@@ -91,8 +91,8 @@ static __always_inline bool is_pattern_whole(struct __sk_buff *skb, __u64 number
 	return true;
 }
 
-/* Where a number's datagram is counted; NULL: nobody sent it. */
-static __always_inline __u64 *told_apart(struct report *report, __u64 number)
+/* Where a number's datagram is counted; NULL: it was never sent. */
+static __always_inline __u64 *by_number(struct report *report, __u64 number)
 {
 	__u32 key = number, *times;
 
@@ -148,10 +148,10 @@ int sink(struct __sk_buff *skb)
 	if (number_offset + sizeof(number) <= end && !bpf_skb_load_bytes(skb, number_offset, &number, sizeof(number))) {
 		number = bpf_be64_to_cpu(number);
 		if (is_pattern_whole(skb, number, end))
-			count = flows ? in_order(report, flow, number) : told_apart(report, number);
+			count = flows ? in_order(report, flow, number) : by_number(report, number);
 	}
 	__sync_fetch_and_add(count ? count : &report->corrupt, 1);
-	/* Last, because whoever waits for so many frames takes all the rest for counted then. */
+	/* Last: a reader that waits for this count takes the other counts as complete. */
 	__sync_fetch_and_add(&report->frames, 1);
 	return TC_ACT_SHOT;
 }

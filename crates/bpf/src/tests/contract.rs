@@ -1,0 +1,138 @@
+//! Compares `contract.rs` with the header, as libclang reads it.
+
+use std::collections::HashMap;
+use std::mem::{offset_of, size_of};
+
+use crate::contract::*;
+use crate::counters::Counters;
+
+/// `name -> value` of all constants, and `struct -> [(size, offset of each field)]`, as bindgen prints them.
+struct Header {
+    constants: HashMap<String, u64>,
+    sizes: HashMap<String, u64>,
+    offsets: HashMap<String, u64>,
+}
+
+fn header() -> Header {
+    let text = bindgen::Builder::default()
+        .header(concat!(env!("CARGO_MANIFEST_DIR"), "/../../bpf/include/xsknet/contract.h"))
+        .clang_arg(format!("-I/usr/include/{}-linux-gnu", std::env::consts::ARCH))
+        .allowlist_item("[Xx][Ss][Kk][Nn][Ee][Tt]_.*")
+        .prepend_enum_name(false)
+        .generate()
+        .expect("bindgen reads the contract")
+        .to_string();
+    let mut header = Header { constants: HashMap::new(), sizes: HashMap::new(), offsets: HashMap::new() };
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for piece in flat.split("pub const ").skip(1) {
+        if let Some((name, rest)) = piece.split_once(':')
+            && let Some(value) = rest.split_once("= ").and_then(|(_, value)| value.split_once(';'))
+            && let Ok(value) = value.0.parse()
+        {
+            header.constants.insert(name.to_owned(), value);
+        }
+    }
+    // ["Size of xsknet_claim"][::std::mem::size_of::<xsknet_claim>() - 8usize];
+    for piece in flat.split("[\"Size of ").skip(1) {
+        let (name, rest) = piece.split_once('"').expect("a name");
+        header.sizes.insert(name.to_owned(), assertion(rest));
+    }
+    for piece in flat.split("[\"Offset of field: ").skip(1) {
+        let (name, rest) = piece.split_once('"').expect("a name");
+        header.offsets.insert(name.to_owned(), assertion(rest));
+    }
+    header
+}
+
+fn assertion(text: &str) -> u64 {
+    let value = text.split_once(" - ").and_then(|(_, rest)| rest.split_once("usize")).expect("a layout assertion");
+    value.0.parse().expect("a number")
+}
+
+#[test]
+fn constants_are_the_headers() {
+    let header = header();
+    for (name, value) in [
+        ("XSKNET_MAX_PORTS", u64::from(MAX_PORTS)),
+        ("XSKNET_MAX_PORT_QUEUE_PAIRS", u64::from(MAX_PORT_QUEUE_PAIRS)),
+        ("XSKNET_MAX_QUEUE_PAIRS", u64::from(MAX_QUEUE_PAIRS)),
+        ("XSKNET_QUEUE_PAIR_SHIFT", u64::from(QUEUE_PAIR_SHIFT)),
+        ("XSKNET_MAX_ADDRESSES", u64::from(MAX_ADDRESSES)),
+        ("XSKNET_MAX_TAGS", u64::from(MAX_TAGS)),
+        ("XSKNET_NO_PORT_ID", u64::from(NO_PORT_ID)),
+        ("XSKNET_MAY_INNER_TAGS", u64::from(MAY_INNER_TAGS)),
+        ("XSKNET_MAY_ROUTING", u64::from(MAY_ROUTING)),
+        ("XSKNET_LIMITED", u64::from(LIMITED)),
+        ("XSKNET_BROADCAST", 0),
+        ("XSKNET_MULTICAST", 1),
+        ("XSKNET_UNKNOWN_UNICAST", 2),
+        ("XSKNET_KINDS", u64::from(KINDS)),
+        ("XSKNET_KIND_SHIFT", u64::from(KIND_SHIFT)),
+        ("XSKNET_TICK_SHIFT", u64::from(TICK_SHIFT)),
+        ("XSKNET_UNTAGGED", u64::from(Vlan::UNTAGGED.key())),
+        ("XSKNET_TAGGED", u64::from(Vlan::TAGGED)),
+        ("XSKNET_FOREIGN_TAG", u64::from(Vlan::FOREIGN_TAG)),
+        ("XSKNET_COUNTERS", COUNTERS as u64),
+    ] {
+        assert_eq!(header.constants.get(name), Some(&value), "{name}");
+    }
+}
+
+#[test]
+fn counters_have_the_headers_order_and_names() {
+    let header = header();
+    for (position, counter) in Counter::ALL.into_iter().enumerate() {
+        assert_eq!(counter as usize, position);
+        let drop = if counter.is_drop() { "DROP_" } else { "" };
+        let name = format!("XSKNET_{drop}{}", counter.name().to_uppercase());
+        assert_eq!(header.constants.get(&name), Some(&(position as u64)), "{name}");
+    }
+}
+
+#[test]
+fn targets_have_the_headers_numbers() {
+    let header = header();
+    let targets = [("XSKNET_TARGET_QUEUE_PAIRS", Target::QueuePairs)];
+    for (name, target) in targets {
+        assert_eq!(header.constants.get(name), Some(&u64::from(target as u32)), "{name}");
+        assert_eq!(Target::from_number(target as u32), Some(target));
+    }
+    let all = header.constants.keys().filter(|name| name.starts_with("XSKNET_TARGET_")).count();
+    assert_eq!(all, targets.len(), "a target of the header has no mirror");
+    assert_eq!(Target::from_number(0), None, "an empty value claims nothing");
+    assert_eq!(Target::from_number(2), None);
+}
+
+#[test]
+fn layouts_are_the_headers() {
+    let header = header();
+    macro_rules! same {
+        ($rust:ty, $c:literal, $($field:ident),+) => {
+            assert_eq!(header.sizes.get($c), Some(&(size_of::<$rust>() as u64)), "size of {}", $c);
+            let fields = [$((concat!($c, "::", stringify!($field)), offset_of!($rust, $field) as u64)),+];
+            for (name, offset) in fields {
+                assert_eq!(header.offsets.get(name), Some(&offset), "offset of {name}");
+            }
+            let count = header.offsets.keys().filter(|name| name.starts_with(concat!($c, "::"))).count();
+            assert_eq!(count, fields.len(), "fields of {}", $c);
+        };
+    }
+    same!(MacKey, "xsknet_mac_key", mac, vlan);
+    same!(Source4, "xsknet_source4", address, port);
+    same!(Source6, "xsknet_source6", address, port);
+    same!(Target4, "xsknet_target4", address, vlan, zero);
+    same!(Target6, "xsknet_target6", address, vlan, zero);
+    same!(Claim, "xsknet_claim", target, port, mtu, queue_pairs);
+    same!(Guard, "xsknet_guard", port, mac, vlan, flags);
+    same!(Rate, "xsknet_rate", interval, due);
+    assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<Counters>() as u64)));
+    assert_eq!(header.sizes.len(), 9, "a struct of the header has no mirror");
+}
+
+#[test]
+fn vlan_ids_that_no_port_can_have_are_refused() {
+    assert_eq!(Vlan::tagged(0), None);
+    assert_eq!(Vlan::tagged(4095), None);
+    assert_eq!(Vlan::tagged(4094).and_then(Vlan::id), Some(4094));
+    assert_eq!(Vlan::UNTAGGED.id(), None);
+}
