@@ -9,5 +9,5 @@ await main(async () => {
   await setup()
   await build()
   await writeErrorPage()
-  await must(`${root}scripts/docs/node_modules/.bin/typedoc`, ['--options', `${root}scripts/docs/typedoc.json`])
+  await must(`${root}scripts/docs/node_modules/.bin/typedoc`, ['--options', `${root}scripts/docs/typedoc.mjs`])
 })
