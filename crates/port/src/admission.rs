@@ -1,14 +1,14 @@
 //! Limits how much opening and closing ports keeps the kernel's lock of all network devices (RTNL) busy.
 //!
 //! Opening a port holds that lock for 15 to 30 ms (attaching a program waits for all CPUs), and deleting a pair for
-//! some 40; side by side they take as long as one after the other. A user who opens or gives up many ports at once
-//! would have everybody wait. So the ports of one user are opened one by one, but for root's, and pairs are deleted one
+//! some 40; side by side they take as long as one after the other. A user that opens or closes many ports at once
+//! would make everybody wait. So the ports of one user are opened one by one, but for root's, and pairs are deleted one
 //! by one, when nobody opens a port: what is to be deleted can wait, since nothing is steered to it and its guard lets
 //! nothing out.
 //!
-//! Each opening asks the neighbours and tells them, in frames of the NIC's own that no guard sees. Who opens and closes
-//! without end would send so many more broadcasts than its ports may, so that openings of a user wait once they have
-//! said too much.
+//! Each opening asks the neighbours and tells them, in frames of the NIC's own that no guard sees. A user that
+//! opens and closes ports without end would send many more broadcasts than its ports may. So openings of a user wait
+//! once they have sent too much.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const LEAST_A_SECOND: u32 = 100;
 /// What a user's openings may send at once.
 const AT_ONCE: u32 = 256;
-/// Users that are remembered before those who owe nothing are forgotten.
+/// Users that are remembered before those that owe nothing are forgotten.
 const FEW_USERS: usize = 64;
 /// A user who opens more ports than this in a row, and more than one in each `REST`, lets others' openings end first.
 const MANY: u32 = 5;
@@ -47,9 +47,9 @@ pub(crate) struct Admission {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those who wait for a deletion included.
+    /// Those that wait for a deletion included.
     openings: usize,
-    /// Users other than root who open a port.
+    /// Users other than root that open a port.
     users: BTreeSet<u32>,
     /// Those of them whose user has opened few ports of late, root's included.
     rare: usize,

@@ -36,7 +36,7 @@ pub(crate) fn probe(target: IpAddr, mac: MacAddr, source: MacAddr, vlan: Option<
     }
 }
 
-/// That a host with this MAC has `address` now: who knew another MAC for it takes this one.
+/// That a host with this MAC has `address` now: a neighbour that knew another MAC for it takes this one.
 pub(crate) fn announcement(address: IpAddr, mac: MacAddr, vlan: Option<u16>) -> Vec<u8> {
     match address {
         // RFC 5227, 2.3: a request, because some hosts take no reply that they have not asked for.

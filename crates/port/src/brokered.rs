@@ -1,7 +1,7 @@
 //! A port whose sockets were handed over, and what other ports of its client share with it: its UMEM, so that frames go
 //! from the one to the other and no byte moves.
 //!
-//! That UMEM is the client's, who may truncate its file at any time: here it is neither mapped nor touched. What is
+//! That UMEM is the client's, which may truncate its file at any time: here it is neither mapped nor touched. What is
 //! written is the new socket's FILL ring, with the chunks that the client has named.
 
 use std::os::fd::{AsFd as _, OwnedFd};

@@ -143,7 +143,7 @@ struct QueueBuilder<'a> {
 
 impl QueueBuilder<'_> {
     /// Both programs are on the pair while both its ends are down and out of everybody's reach; only then does the
-    /// inner end go to a client, who may set it up at once and send.
+    /// inner end go to a client, which may set it up at once and send.
     fn build_queue(&self, at: usize, attempts: &mut Vec<Attempt>) -> Result<Queue, OpenPortError> {
         let Self { plan, nic, datapath, client, guard_mode } = *self;
         let context = &*nic.context;

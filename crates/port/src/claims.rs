@@ -104,7 +104,7 @@ impl Claims {
     }
 }
 
-/// Who has it, in words for this user, to whom others' ports are not shown.
+/// The holder, in words for this user, which does not see the ports of others.
 fn holder(held: &Claim, asker: u32) -> String {
     if asker == ROOT || asker == held.owner { format!("port `{}`", held.name) } else { "another user's port".into() }
 }

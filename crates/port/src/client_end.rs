@@ -1,4 +1,4 @@
-//! Inner ends that are in the namespaces of clients, who may do with them what they like. Not all of it leaves a port
+//! Inner ends that are in the namespaces of clients, which may change them as they like. Not every change leaves a port
 //! that works.
 
 use std::collections::BTreeMap;
@@ -96,7 +96,7 @@ impl Drop for ClientEnd {
     }
 }
 
-/// All of an instance, for those who watch them.
+/// All of an instance, for the threads that watch them.
 #[derive(Debug, Default)]
 pub(crate) struct ClientEnds {
     ends: Mutex<BTreeMap<PortKey, Weak<ClientEnd>>>,

@@ -3,7 +3,7 @@
 //!
 //! The daemon asks, on the NIC itself, so that it works for every way to open a port and before any frame is steered to
 //! it. Neighbours answer while the port is built, which takes longer than they do: the seconds that both documents
-//! prescribe are for networks that have just come up. Who answers later is seen by the port's owner.
+//! prescribe are for networks that have just come up. A later answer is seen by the port's owner.
 
 use std::fmt::Display;
 use std::io;
@@ -91,8 +91,8 @@ impl ConflictCheck {
         }
     }
 
-    /// Tells the neighbours that the port has its addresses now. Only for a port that works: who knew another MAC
-    /// forgets it.
+    /// Tells the neighbours that the port has its addresses now. Only for a port that works: a neighbour that knew
+    /// another MAC forgets it.
     pub(crate) fn announce(&self, nic: &Nic, addresses: &[IpAddr]) -> Result<(), Attempt> {
         let Asked { mac, vlan, .. } = self.asked;
         let mut announcements = addresses.iter().map(|address| arp_nd::announcement(*address, mac, vlan.id()));
@@ -121,7 +121,7 @@ impl ConflictCheck {
     }
 }
 
-/// The kernel makes who closes a packet socket wait until no CPU looks at it any more (`packet_release()`): no port has
+/// Closing a packet socket waits until no CPU looks at it any more (`packet_release()`): no port has
 /// to.
 impl Drop for ConflictCheck {
     fn drop(&mut self) {
@@ -135,7 +135,7 @@ fn not_done(step: &str, why: &dyn Display, errno: Option<i32>) -> Attempt {
     Attempt { hook: "uplink", step: step.into(), errno, why: format!("not done: {why}") }
 }
 
-/// Asked for even if the port does not have it: a neighbour who has it has the port's MAC.
+/// Asked for even if the port does not have it: a neighbour that has it has the port's MAC.
 fn with_link_local(mac: MacAddr, addresses: &[IpAddr]) -> Vec<IpAddr> {
     let link_local = IpAddr::from(mac.link_local_ipv6());
     let others = addresses.iter().copied().filter(|address| *address != link_local);
@@ -180,7 +180,7 @@ impl Asked {
         if holder == self.mac {
             return Some(Conflict::Mac);
         }
-        // Who probes for the same address at the same time wants it, too.
+        // A neighbour that probes for the same address at the same time wants it, too.
         let wants = request && sender.is_unspecified() && self.addresses.contains(&target);
         let has = self.addresses.contains(&sender);
         (has || wants).then_some(Conflict::Address { address: if has { sender } else { target }, holder })
@@ -195,7 +195,7 @@ impl Asked {
         if !(kind == ADVERTISEMENT || wants) || !self.addresses.contains(&target) {
             return None;
         }
-        // A neighbour who has the link-local address of the port's MAC has that MAC; without it, it is the address
+        // A neighbour that has the link-local address of the port's MAC has that MAC; without it, it is the address
         // alone.
         let holder = match message.get(24..26) {
             Some([2, 1]) => mac_at(message, 26)?,
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(heard(of(OTHER, "192.0.2.10")), taken("192.0.2.10", OTHER));
         assert_eq!(heard(of(OTHER, "192.0.2.11")), None);
         assert_eq!(heard(of(OTHER, "2001:db8::10")), taken("2001:db8::10", OTHER));
-        // One who only looks for a neighbour does not.
+        // One that only looks for a neighbour does not.
         let mut looks = of(OTHER, "2001:db8::10");
         looks[22] = 0xfe;
         assert_eq!(heard(looks), None);

@@ -264,7 +264,7 @@ pub enum OpenPortError {
         address: IpAddr,
         /// The uplink.
         uplink: DeviceName,
-        /// Who has it.
+        /// Its holder.
         holder: String,
     },
     /// A MAC that cannot be a port's.
@@ -282,7 +282,7 @@ pub enum OpenPortError {
         mac: MacAddr,
         /// The uplink.
         uplink: DeviceName,
-        /// Who has it.
+        /// Its holder.
         holder: String,
     },
     /// Another port of this uplink has the name.

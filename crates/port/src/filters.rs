@@ -1,4 +1,4 @@
-//! Counts who needs which address or VLAN in a NIC's filters, since those do not.
+//! Counts how many ports need an address or a VLAN in a NIC's filters, since the filters do not.
 //!
 //! A filter refuses a duplicate (EEXIST), and addresses whose last 24 bits are equal share one multicast group, so two
 //! ports may need the same entry: it is added for the first and removed with the last. An entry that stood there before

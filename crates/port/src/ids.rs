@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Root, who is told of all users' ports.
+/// Root, which is told of all users' ports.
 pub(crate) const ROOT: u32 = 0;
 
 /// Tells a port from all others that its instance ever opens.

@@ -95,8 +95,8 @@ impl UmemFile {
 const FALLOCATE: [&str; 2] = ["/usr/bin/fallocate", "/bin/fallocate"];
 
 impl UmemFile {
-    /// Gives the pages back to the machine. Who maps the file later reads zeros, and what is written then is the
-    /// writer's own memory.
+    /// Gives the pages back to the machine. A process that maps the file later reads zeros, and what it writes then is
+    /// the writer's own memory.
     ///
     /// By another process, and nothing here waits for it: whoever has the file can hold its lock for as long as they
     /// like (a `write` from a page whose fault a FUSE server does not answer), and a thread of ours that waits for it
@@ -214,7 +214,7 @@ impl Lingering {
             return;
         }
         let own = Arc::clone(self);
-        let spawned = thread::Builder::new().name("xsknet lingering".into()).spawn(move || own.look_after());
+        let spawned = thread::Builder::new().name("xsknet closed".into()).spawn(move || own.look_after());
         match spawned {
             Ok(_) => state.attended = true,
             // The next port that is closed tries again.

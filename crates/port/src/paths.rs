@@ -214,12 +214,12 @@ impl PinPath {
         Self(on_bpffs(device))
     }
 
-    /// The folder of one port of an uplink: of its first member.
+    /// The folder of one port of an uplink: of its first queue.
     pub(crate) fn port(device: &DeviceName, port: u32) -> Self {
         Self(format!("{}/port-{port}", on_bpffs(device)))
     }
 
-    /// The folder of one of a port's members, counted from 0.
+    /// The folder of one of a port's queues, counted from 0.
     pub(crate) fn queue(device: &DeviceName, port: u32, queue: usize) -> Self {
         match queue {
             0 => Self::port(device, port),

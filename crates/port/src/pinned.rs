@@ -29,7 +29,7 @@ use crate::spec::PortSpec;
 use crate::statistics::PortStatistics;
 use crate::uplink_state::UplinkState;
 
-/// Who a pinned port is for.
+/// The client of a pinned port.
 #[derive(Debug)]
 pub struct Client {
     /// Gets the pin of the port's map.

@@ -18,7 +18,7 @@ const MODE: u32 = 0o7777;
 /// Where the map of a port's sockets is pinned in the port's folder.
 pub(crate) const SOCKETS: &str = "maps/xsks";
 
-/// Gives the map of a port's sockets to its client, who finds it by its path alone: the folders on the way can be
+/// Gives the map of a port's sockets to its client, which finds it by its path alone: the folders on the way can be
 /// passed through and not be read, and all else in them stays root's.
 pub(crate) fn give_away(paths: &Paths, port: &PinPath, uid: u32, gid: u32) -> Result<PathBuf, StepError> {
     let map = paths.pin(port).join(SOCKETS);

@@ -122,8 +122,8 @@ fn check_addresses(addresses: &[IpAddr], vlan: Vlan, nic: &Nic, host: &HostView)
         if let Some(what) = networks.iter().find_map(|(own, prefix)| edge_of(*address, *own, *prefix)) {
             return Err(OpenPortError::AddressInvalid { address: address.to_string(), what });
         }
-        // In a VLAN, too: the host may be there by a device that is not up yet, and who speaks for it may be believed
-        // elsewhere.
+        // In a VLAN, too: the host may be there by a device that is not up yet, and a port that speaks for it may be
+        // believed elsewhere.
         if host.addresses.contains(address) {
             let (address, uplink) = (*address, nic.info.device.clone());
             return Err(OpenPortError::AddressTaken { address, uplink, holder: "the host".into() });

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ids::PortKey;
 
-/// Ports, each with a lock of its own: who waits for one keeps nobody from the others. One that is being closed is not
-/// found any more, and closing it waits for those who use it.
+/// Ports, each with a lock of its own: waiting for one does not block the others. A port that is being closed is not
+/// found any more, and closing it waits until nobody uses it.
 #[derive(Debug)]
 pub(crate) struct PortTable<P>(Mutex<HashMap<PortKey, Arc<Slot<P>>>>);
 
@@ -31,7 +31,7 @@ impl<P> PortTable<P> {
         port.as_ref().map(work)
     }
 
-    /// Takes a port out, and waits for those who use it.
+    /// Takes a port out, and waits until nobody uses it.
     pub(crate) fn take(&self, key: PortKey) -> Option<P> {
         let slot = lock(&self.0).remove(&key)?;
         let mut port = lock(&slot);

@@ -35,7 +35,7 @@ pub(crate) struct Trial<'a> {
     pub(crate) info: &'a PortInfo,
 }
 
-/// Sends a frame through the uplink's program to one of the port's members, and one from there to the wire.
+/// Sends a frame through the uplink's program to one of the port's queues, and one from there to the wire.
 pub(crate) fn both_ways(trial: &Trial<'_>, queue: usize, socket: &mut Socket) -> Result<(), OpenPortError> {
     to_the_port(trial, queue, socket)?;
     trial.uplink.nic.context.passed("a self-test frame reached the port");
@@ -194,7 +194,7 @@ fn until(mut holds: impl FnMut() -> Result<bool, SocketError>) -> Result<bool, S
     }
 }
 
-/// The header of an IPv4 packet that the uplink's program gives to this member. Between two hosts, the flow is that of
+/// The header of an IPv4 packet that the uplink's program gives to this queue. Between two hosts, the flow is that of
 /// their addresses; so many pairs of them are tried that one is found, whatever the program's seed.
 fn packet_for(datapath: &Datapath, queue: u32, queues: u32) -> Vec<u8> {
     const LENGTH: u8 = 20 + 23; // with the text and the number behind it

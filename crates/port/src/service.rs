@@ -1,4 +1,4 @@
-//! An instance as a daemon serves it: uplinks by their names, ports by their keys, and who is told of what others do.
+//! An instance as a daemon serves it: uplinks by their names, ports by their keys, and listeners for what others do.
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;

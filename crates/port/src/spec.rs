@@ -60,7 +60,7 @@ pub struct PortSpec {
     pub busy_poll: Option<BusyPoll>,
 }
 
-/// Who makes a port's sockets and their memory.
+/// Which side makes a port's sockets and their memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortKind {
     /// The daemon makes both.

@@ -80,7 +80,7 @@ impl UplinkStatistics {
     }
 
     /// The sum over an uplink and all its ports, of which `ports` are those that are open. `far` is how many frames
-    /// from ports arrived at the wire's far end, by somebody who looked there. What a driver hides is missing on the
+    /// from ports arrived at the wire's far end, as counted there. What a driver hides is missing on the
     /// right.
     pub fn wire_equality<'a>(&'a self, ports: impl IntoIterator<Item = &'a PortStatistics>, far: u64) -> Equality {
         let mut left =

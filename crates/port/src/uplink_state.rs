@@ -38,9 +38,10 @@ pub(crate) struct UplinkState {
     driver: String,
     /// The NIC's own losses before it was ours.
     baseline: NicLosses,
-    /// Held for moments alone: nobody who has it waits for more than one answer of the kernel.
+    /// Held for moments alone: whatever holds it waits for one answer of the kernel at most.
     managed: Mutex<Option<Managed>>,
-    /// Read by all who make or unmake a port, side by side; written by who ends the uplink, and so waits for them.
+    /// Held for reading while a port is made or unmade, side by side; for writing to end the uplink, which waits for
+    /// them.
     work: RwLock<()>,
 }
 
@@ -98,7 +99,7 @@ impl UplinkState {
         self.managed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be held by who makes or unmakes a port.
+    /// To be held while a port is made or unmade.
     pub(crate) fn work(&self) -> RwLockReadGuard<'_, ()> {
         self.work.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,8 +108,8 @@ impl UplinkState {
         self.lock().is_some()
     }
 
-    /// Forgets the live objects, and leaves the undoing to the instance's own. Waits for those who make or unmake
-    /// ports.
+    /// Forgets the live objects, and leaves the undoing to the instance's own. Waits for ports that are
+    /// being made or unmade.
     pub(crate) fn let_go(&self) {
         let _alone = self.work.write().unwrap_or_else(PoisonError::into_inner);
         self.lock().take();
@@ -134,7 +135,7 @@ impl UplinkState {
         if now.mtu != before.mtu || now.mac != before.mac {
             self.follow(&now);
         }
-        // Not held meanwhile: who plans a port looks here, too, and has what `follow` needs.
+        // Not held meanwhile: planning a port looks here, too, while it holds what `follow` needs.
         self.nic.set_state(now.clone());
         now
     }

@@ -183,7 +183,7 @@ enum Subject {
     Address(PortKey, IpAddr),
 }
 
-/// Who has something to tell.
+/// Where there is something to read.
 enum Ready {
     Host,
     Bell,
@@ -272,7 +272,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
                 continue;
             }
             let nic = uplink.refresh();
-            // How it was at first is known to who managed it.
+            // How it was at first is known from managing it.
             let before = self.nics.insert(index, nic.clone());
             if before.is_some_and(|before| before != nic) {
                 (self.hear)(Notice::Changed { uplink: uplink.nic.info.device.clone(), nic });
