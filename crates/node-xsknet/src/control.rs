@@ -41,7 +41,7 @@ struct State {
 #[napi]
 impl Control {
     /// Connects at once, or throws as Node's own calls do: with `code`, `errno`, `syscall` and `address`. `onMessage`
-    /// gets each message with the descriptors that came beside it; `onEnd` is called once, with the error if it was one.
+    /// gets each message with the descriptors that came beside it; `onEnd` is called once, with an error if it was one.
     #[napi(ts_args_type = "path: string, \
                         onMessage: (message: Uint8Array, descriptors: Descriptors | null) => void, \
                         onEnd: (error: Error | null) => void")]

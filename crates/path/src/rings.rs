@@ -40,8 +40,10 @@ pub trait Pool {
 ///
 /// An implementation checks whatever it reads: the words of a ring, which the other side can write at any time, and the
 /// descriptors in `table`, which the other language can. What is wrong there is refused and counted, and no chunk is
-/// lost. No method but [`flush`](Self::flush) and [`wait`](Self::wait) enters the kernel once per batch, and none
-/// allocates once per batch.
+/// lost.
+///
+/// Only [`flush`](Self::flush) and [`wait`](Self::wait) enter the kernel, and a call that refills where the driver
+/// sleeps for want of chunks. None does so for each packet, and none allocates for each batch.
 pub trait Rings {
     /// What the frames lie in.
     type Pool: Pool;
