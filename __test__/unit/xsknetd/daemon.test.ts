@@ -137,7 +137,7 @@ test('the status of root shows clients and ports', async (t) => {
   await daemon.close()
 })
 
-test('without a name it gets one of its own, and its socket is for its user, unless others are granted something', async (t) => {
+test('without a name it gets a unique one, and its socket is for its user, unless others have a grant', async (t) => {
   const { did, record, platform } = setUp()
   const bare = checkConfiguration({ uplinks: ['eth0'] })
   const daemon = await launch(bare, record.log, platform)
@@ -188,7 +188,7 @@ test.serial(
   },
 )
 
-test('other grants take the place of a daemon’s own: open ports stay, and the socket is made anew where others may come', async (t) => {
+test('grants are replaced: open ports stay, and the socket is created anew if other users may connect', async (t) => {
   const { did, record, platform, client, start } = setUp()
   const daemon = await start()
   const alice = await client()
@@ -222,7 +222,7 @@ test('other grants take the place of a daemon’s own: open ports stay, and the 
   t.deepEqual(did, [])
 })
 
-test('a configuration is read again: a bad one changes nothing, and what only a start can change is told', async (t) => {
+test('a configuration is read again: an invalid one changes nothing, and what needs a restart is logged', async (t) => {
   const { did, record, platform, client, start } = setUp()
   const daemon = await start()
   const begun = { ...readConfiguration({ uplinks: ['eth0', 'eth1'], instance: 'lab', mode: 'skb' }), grants: [grant()] }

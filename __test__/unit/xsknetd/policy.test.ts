@@ -345,7 +345,8 @@ test('of what closed ports hold, a refusal tells the bytes, the ports and what t
   const error = refused(() => permit([grant({ ports: 4 })], ALICE, requested(), has))
   t.is(
     error.message,
-    `user ${ALICE.uid} has 33554432 bytes of UMEM and requests 8388608 more; the limit is 33554432; 16777216 bytes are still held by 2 closed ports whose descriptors were not closed`,
+    `user ${ALICE.uid} has 33554432 bytes of UMEM and requests 8388608 more; the limit is 33554432; ` +
+      '16777216 bytes are still held by 2 closed ports whose descriptors were not closed',
   )
   t.regex(
     error.hint ?? '',

@@ -127,7 +127,7 @@ for (const [what, request, code] of [
   })
 }
 
-test('what cannot be is refused before what may not be, and tells nothing of a card that the user may not know of', async (t) => {
+test('an invalid request is refused before a forbidden one, and reveals nothing of an unknown uplink', async (t) => {
   const { instance, portManager, client, alice } = await setUp({ uplinks: ['eth0', 'eth1'] })
   instance.failures.set('check', refusal('ERR_XSKNET_LAYOUT_INVALID'))
   const foreign = { ...port, addresses: ['198.51.100.1'] }
@@ -143,10 +143,11 @@ test('what cannot be is refused before what may not be, and tells nothing of a c
     frameSize: 2048,
     addresses: ['192.0.2.10'],
   } as never)
-  t.deepEqual(instance.checked.map(([uplink]) => uplink), ['eth0', 'eth0', 'eth0', 'eth0']) // biome-ignore format: one line
+  const checked = () => instance.checked.map(([uplink]) => uplink)
+  t.deepEqual(checked(), ['eth0', 'eth0', 'eth0', 'eth0'])
   for (const uplink of ['eth1', 'eth2']) await codeOf(t, portManager.openPort(alice, { ...port, uplink }))
   await codeOf(t, portManager.openPort(client(ROOT), { ...port, uplink: 'eth1' }))
-  t.deepEqual(instance.checked.slice(4).map(([uplink]) => uplink), [undefined, undefined, 'eth1']) // biome-ignore format: one line
+  t.deepEqual(checked().slice(4), [undefined, undefined, 'eth1'])
   // A grant for an address that no host can have would not help.
   instance.failures.clear()
   t.is(
@@ -187,7 +188,7 @@ test('the memory of every queue counts', async (t) => {
   t.is(await codeOf(t, portManager.openPort(alice, port)), 'ERR_XSKNET_LIMIT_REACHED')
 })
 
-test('all ports together take no more than the daemon may, root’s included, and nothing is touched beyond that', async (t) => {
+test('all ports together, root’s included, stay within the memory limit, and nothing is built beyond it', async (t) => {
   const grants = [grant({ ports: 9, memory: 2 ** 40 }), grant({ holder: { uid: BOB.uid }, memory: 2 ** 40 })]
   const { instance, portManager, client, alice } = await setUp({ grants, memory: 48 * MiB })
   const [root, bob] = [client(ROOT), client(BOB)]
@@ -195,7 +196,8 @@ test('all ports together take no more than the daemon may, root’s included, an
   const error = await t.throwsAsync<XsknetError>(huge, { code: 'ERR_XSKNET_LIMIT_REACHED' })
   t.is(
     error?.message,
-    '34359738368 more bytes of UMEM would exceed the limit of 50331648 bytes for all ports together, of which 0 are in use',
+    '34359738368 more bytes of UMEM would exceed the limit of 50331648 bytes for all ports together, ' +
+      'of which 0 are in use',
   )
   t.is(error?.hint, 'Request fewer queues, or fewer or smaller frames, close a port, or raise `memory` under [daemon].')
   t.deepEqual(error?.details, { uid: 0, limit: 'memory of all ports', asked: 2 ** 35, most: 48 * MiB, has: 0 })
@@ -465,7 +467,7 @@ test('a port that cannot be undone counts until its sockets are gone', async (t)
   await t.notThrowsAsync(opening)
 })
 
-test('a shared UMEM counts until the last socket on it is gone, and is held by closed ports from the last close on', async (t) => {
+test('a shared UMEM counts until its last socket is gone, and lingers from the last close on', async (t) => {
   const { instance, portManager, alice } = await setUp({ grants: [grant({ ports: 9, memory: 16 * MiB })] })
   instance.keeps = true
   const first = await portManager.openPort(alice, port)
@@ -819,7 +821,7 @@ test('what others change about a card is told to all who may use it, and to the 
   t.is(alice.heard.length, 1)
 })
 
-test('a conflict of the host with a port is told to its client, and a program that is put back to the log', async (t) => {
+test('a client is notified of an address conflict, and a reattached program is logged', async (t) => {
   const { instance, record, portManager, client, alice } = await setUp()
   const root = client({ ...ALICE, uid: 0 })
   const { info } = await portManager.openPort(alice, port)
@@ -836,7 +838,7 @@ test('a conflict of the host with a port is told to its client, and a program th
   t.like(record.of('program-reattached')[0], { program: 'guard', why: 'somebody took it off' })
 })
 
-test('an offload that hides VLANs and was switched off again is in the log, and a VLAN that is let in again', async (t) => {
+test('an offload that was switched off again is logged, and a VLAN that is accepted again', async (t) => {
   const { instance, record } = await setUp()
   instance.change({ uplink: 'eth0', vlan: 42 })
   instance.change({ uplink: 'eth0', vlan: 42, failure: 'no device' })

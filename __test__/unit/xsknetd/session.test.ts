@@ -221,7 +221,7 @@ test('a client that dies while its port is being opened leaves nothing', async (
   t.is(connection.replies.length, 1)
 })
 
-test('a client that is cut off when its port is handed over: descriptors are closed, the port at its end', async (t) => {
+test('a client that is disconnected when its port is handed over: descriptors and port are closed', async (t) => {
   const { instance, greeted } = await setUp()
   const connection = await greeted(ALICE)
   connection.takes = false
@@ -273,7 +273,7 @@ for (const [theirs, client, older, update] of [
   [3, 'my own program', 'daemon', 'Update the package xsknetd to the release of the client.'],
   [1, 'xsknet/0.0.9 node/20.19.0', 'client', `Update the package xsknet to release ${RELEASE} or a later one.`],
 ] as const) {
-  test(`a client of version ${theirs}, ${client}, is told that the ${older} is older, and what to update`, async (t) => {
+  test(`a client of version ${theirs}, ${client}, is told that the ${older} is older`, async (t) => {
     const { connect } = await setUp()
     const connection = connect(ALICE)
     connection.deliver(JSON.stringify({ version: theirs, id: 1, operation: 'hello', client, news: true }))
