@@ -116,8 +116,15 @@ test('a name that a module passes on leads to the file that defines it', (t) => 
     'lib.rs': 'mod a;\nmod ring;\npub use ring::{Consumer, Named as Renamed};\npub use a::*;\npub struct Own;\n',
     'a.rs': 'use crate::Consumer;\nuse crate::Renamed;\nuse crate::Own;\nuse crate::Nowhere;\npub struct A;\n',
     'b.rs': 'use crate::A;\n',
-    'ring/mod.rs':
-      'mod consumer;\nmod named;\npub use consumer::Consumer;\npub(crate) use named::Named;\ntrait T {\n    type Named;\n}\n',
+    'ring/mod.rs': [
+      'mod consumer;',
+      'mod named;',
+      'pub use consumer::Consumer;',
+      'pub(crate) use named::Named;',
+      'trait Defines {',
+      '    type Named;',
+      '}',
+    ].join('\n'),
     'ring/consumer.rs': 'use super::Named;\npub struct Consumer;\n',
     'ring/named.rs': 'pub struct Named;\n',
   })

@@ -19,10 +19,15 @@ test('signs are counted, not their bytes, and a tab goes on to the next eighth c
   t.deepEqual(tooLong('a.c', `ab\t${signs(113)}`), [{ line: 1, columns: 121 }])
 })
 
-test('a row of a table may be longer in Markdown, and nowhere else', (t) => {
+test('a row of a table may be longer in Markdown, and not in code', (t) => {
   const row = `| ${signs(130)} |`
   t.deepEqual(tooLong('docs/a.md', row), [])
   t.deepEqual(tooLong('a.rs', row), [{ line: 1, columns: 134 }])
+})
+
+test('so may a row of a table of tests, which rustfmt does not break', (t) => {
+  t.deepEqual(tooLong('crates/bpf/src/tests/guard.rs', `#[case::${signs(120)}(1)]`), [])
+  t.deepEqual(tooLong('crates/bpf/src/tests/guard.rs', `#[expect(${signs(120)})]`), [{ line: 1, columns: 131 }])
 })
 
 test('an address of the web cannot be broken, so what stands beside it is counted alone', (t) => {
