@@ -570,7 +570,7 @@ test.serial('what the policy does not grant is refused, with the lines that woul
   chmodSync(daemon.socket, 0o600)
   await refused(t, scene.stranger().ask({ do: 'connect' }), {
     code: 'ERR_XSKNET_NOT_PERMITTED',
-    message: `this user may not reach the socket ${daemon.socket}`,
+    message: `this user cannot access the socket ${daemon.socket}`,
     hint: /writable, for this user/,
     details: { socket: daemon.socket },
     cause: { code: 'EACCES', errno: -13, syscall: 'connect' },
@@ -645,8 +645,8 @@ test.serial('one user’s connections and one connection’s requests have a bou
   for (const error of refusals)
     tells(t, error, {
       code: 'ERR_XSKNET_LIMIT_REACHED',
-      message: '256 requests wait to be sent, and the daemon takes none',
-      hint: /Await each request/,
+      message: '256 requests wait to be sent, and the daemon reads none',
+      hint: /Await requests/,
       details: { limit: 'requests', most: 256 },
     })
   daemon.program.signal('SIGCONT')
@@ -674,8 +674,8 @@ test.serial('a port that is used in ways that cannot be says so, and goes on', a
   const first: Batch = (await next).value
   const kept = first.at(0)
   next = reader.next()
-  throws(t, () => first.length, ended(/^the batch was used after its turn/))
-  throws(t, () => kept.uint8(0), ended(/^the frame was used after its turn/))
+  throws(t, () => first.length, ended(/^the batch was used after its lease/))
+  throws(t, () => kept.uint8(0), ended(/^the frame was used after its lease/))
 
   await arrive(1)
   const second: Batch = (await next).value
@@ -831,7 +831,7 @@ test.serial('a daemon that is not there, that is something else, or that dies in
   const absent = (socket: string, code: string, errno: number): Told => ({
     code: 'ERR_XSKNET_DAEMON_ABSENT',
     message: `no daemon listens on ${socket}`,
-    hint: /^Start one \(`xsknetd run --uplink <card>`, as root\)/,
+    hint: /^Start one \(`xsknetd run --uplink <interface>`, as root\)/,
     details: { socket },
     cause: { code, errno, syscall: 'connect' },
   })
@@ -845,7 +845,7 @@ test.serial('a daemon that is not there, that is something else, or that dies in
   await new Promise<void>((resolve) => server.listen(stream, resolve))
   await refused(t, connect({ socket: stream }), {
     code: 'ERR_XSKNET_DAEMON_ABSENT',
-    message: `what listens on ${stream} is no SOCK_SEQPACKET socket, so no daemon`,
+    message: `${stream} is not a SOCK_SEQPACKET socket, so it is not a daemon’s`,
     hint: /\$XSKNET_SOCKET/,
     details: { socket: stream },
     cause: { code: 'EPROTOTYPE', errno: -91, syscall: 'connect' },

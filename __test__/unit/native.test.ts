@@ -94,7 +94,7 @@ const refusals: [what: string, found: Record<string, unknown>, system: System, p
     /on Bun 1\.4\.5$/,
     /with Node 20\.19 or later/,
   ],
-  ['--no-addons', { [place.carrier]: disabled }, debian, 'addons', /no native parts$/, /without --no-addons/],
+  ['--no-addons', { [place.carrier]: disabled }, debian, 'addons', /does not load native addons$/, /without --no-addons/],
   [
     'a bundle',
     { '../package.json': { name: 'mine' } },

@@ -149,7 +149,7 @@ test('options are checked at once', async (t) => {
   t.throws(() => one.batches({ max: '1' as never }), { code: 'ERR_INVALID_ARG_TYPE' })
   t.throws(() => one.batches({ signal: {} as never }), { code: 'ERR_INVALID_ARG_TYPE' })
   t.throws(() => one.batches(null as never), { code: 'ERR_INVALID_ARG_TYPE' })
-  const misspelt = { code: 'ERR_INVALID_ARG_VALUE', message: /"options.maxx" .* is no option.* Did you mean "max"\?$/ }
+  const misspelt = { code: 'ERR_INVALID_ARG_VALUE', message: /"options.maxx" .* is not an option.* Did you mean "max"\?$/ }
   t.throws(() => one.batches({ maxx: 3 } as never), misspelt)
   t.throws(() => one.queue(0).batches({ maxx: 3 } as never), misspelt)
   await t.throwsAsync(one.send(frame(1), { wait: true } as never), { code: 'ERR_INVALID_ARG_VALUE', message: /"options.wait"/ })

@@ -2,7 +2,7 @@ import { inspect } from 'node:util'
 import type { Fault } from './connection/protocol.js'
 import { nearest } from './connection/slips.js'
 
-/** Errors about wrong arguments, with the codes and in the words of Node's own. */
+/** Errors about wrong arguments, with the codes and the wording of Node's own. */
 type Code = 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE' | 'ERR_OUT_OF_RANGE'
 
 export function wrongType(name: string, expected: string, value: unknown): TypeError {
@@ -18,7 +18,7 @@ export function outOfRange(name: string, range: string, value: unknown): RangeEr
   return coded(error, 'ERR_OUT_OF_RANGE')
 }
 
-/** The error for a fault that the protocol's schema found in what a caller gave as `name`. */
+/** The error for a violation of the protocol's schema in the argument `name`. */
 export function wrongArgument(name: string, { rule, expected, value, meant }: Fault): Error {
   switch (rule) {
     case 'safe_integer':
@@ -32,7 +32,7 @@ export function wrongArgument(name: string, { rule, expected, value, meant }: Fa
     case 'picklist':
       return wrongValue(name, `must be ${expected.replace(/^\(|\)$/g, '').replaceAll(' | ', ' or ')}`, value)
     case 'text':
-      return wrongValue(name, `must be Unicode: ${expected}`, value)
+      return wrongValue(name, `must be valid Unicode: ${expected}`, value)
     default:
       if (expected === 'never') return noOption(name, value, meant)
       return wrongType(name, types[expected] ?? 'given', value)
@@ -46,27 +46,27 @@ const types: Record<string, string> = {
   Object: 'of type object',
 }
 
-/** Refuses what is no signal: an option that is silently ignored could never end a wait. */
+/** Refuses a value that is not a signal: if it were ignored, it could never end a wait. */
 export function checkSignal(signal: unknown): asserts signal is AbortSignal | undefined {
   if (signal === undefined || signal instanceof AbortSignal) return
   throw wrongType('options.signal', 'an instance of AbortSignal', signal)
 }
 
-/** @param known The names of all options; unless they are given, others are looked for elsewhere. */
+/** @param known The names of all options. Without it, unknown names are checked elsewhere. */
 export function checkOptions(options: unknown, known?: readonly string[]): asserts options is object {
   if (typeof options !== 'object' || options === null) throw wrongType('options', 'of type object', options)
   if (!known) return
-  // Without a list of the names: some of these calls are made for every frame.
+  // No list of the names is made: some of these calls are made for every frame.
   for (const name in options) if (!known.includes(name)) throw noOption(`options.${name}`, name, nearest(name, known))
 }
 
 /** The options of a call that only waits. */
 export const WAITING: readonly string[] = ['signal']
 
-/** For a name that no option has: one that is silently ignored would be missed much later. */
+/** The error for an unknown option: one that is ignored would be noticed much later. */
 export function noOption(name: string, value: unknown, meant: string | undefined): TypeError {
   const advice = meant === undefined ? '' : `. Did you mean "${meant}"?`
-  return coded(new TypeError(`${quote(name)} is no option. Received ${show(value)}${advice}`), 'ERR_INVALID_ARG_VALUE')
+  return coded(new TypeError(`${quote(name)} is not an option. Received ${show(value)}${advice}`), 'ERR_INVALID_ARG_VALUE')
 }
 
 function quote(name: string): string {

@@ -7,14 +7,15 @@ import type { Dial } from './conversation.js'
 import { type MakePort, Network, sayHello } from './network.js'
 import { DEFAULT_SOCKET } from './protocol.js'
 
+/** Options of {@link connect}. */
 export interface ConnectOptions {
-  /** The daemon's socket. Default: `$XSKNET_SOCKET`, else `/run/xsknet/default.sock`. */
+  /** The path of the daemon's socket. Default: `$XSKNET_SOCKET`, else `/run/xsknet/default.sock`. */
   socket?: string | undefined
-  /** Gives up connecting; rejects with the signal's reason. */
+  /** Stops connecting; the call rejects with the signal's reason. */
   signal?: AbortSignal | undefined
 }
 
-/** Milliseconds for the daemon to make room for one more connection, and those between two tries. */
+/** Milliseconds for the daemon to accept one more connection, and those between two attempts. */
 const CROWDED = { patience: 1000, retry: 20 }
 /** Milliseconds for the daemon to answer `hello`. */
 const HELLO_PATIENCE = 5000
@@ -23,7 +24,7 @@ const HELLO_PATIENCE = 5000
  * Connects to the daemon.
  *
  * @throws {XsknetError} `ERR_XSKNET_DAEMON_ABSENT`, `ERR_XSKNET_NOT_PERMITTED`, `ERR_XSKNET_LIMIT_REACHED`,
- * `ERR_XSKNET_PROTOCOL_VERSION`, `ERR_XSKNET_UNSUPPORTED_PLATFORM` or whatever else the daemon says.
+ * `ERR_XSKNET_PROTOCOL_VERSION`, `ERR_XSKNET_UNSUPPORTED_PLATFORM`, or another error of the daemon.
  */
 export async function connect(options: ConnectOptions = {}): Promise<Network> {
   checkOptions(options, ['socket', 'signal'])
@@ -44,7 +45,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Network> {
   return connectOver(socket, dial, makePort, `xsknet/${binding.versions().binding} node/${process.versions.node}`, signal)
 }
 
-/** What {@link connect} does, over whatever carries the messages. */
+/** As {@link connect}, over any transport. */
 export async function connectOver(
   socket: string,
   dial: Dial,
@@ -60,7 +61,7 @@ export async function connectOver(
     return network
   } catch (error) {
     await network.close()
-    // A daemon that turns a client away says why, and then it is gone.
+    // A daemon that refuses a client sends the reason before it closes the connection.
     const why = error instanceof XsknetError && error.code === 'ERR_XSKNET_DAEMON_GONE' && error.cause
     throw why instanceof XsknetError ? why : error
   } finally {
@@ -68,7 +69,7 @@ export async function connectOver(
   }
 }
 
-/** Tries for a bounded while, because a daemon whose queue of new connections is full (`EAGAIN`) is about to empty it. */
+/** Retries for a bounded time: a daemon whose backlog of connections is full (`EAGAIN`) is about to accept them. */
 async function dialled(socket: string, dial: () => Network, signal?: AbortSignal): Promise<Network> {
   for (let waited = 0; ; waited += CROWDED.retry) {
     try {
@@ -88,12 +89,12 @@ function refused(socket: string, cause: NodeJS.ErrnoException): XsknetError {
     case 'ENOTDIR':
     case 'ECONNREFUSED':
       return new XsknetError('ERR_XSKNET_DAEMON_ABSENT', `no daemon listens on ${socket}`, {
-        hint: `Start one (\`xsknetd run --uplink <card>\`, as root), or name its socket in $XSKNET_SOCKET.`,
+        hint: `Start one (\`xsknetd run --uplink <interface>\`, as root), or name its socket in $XSKNET_SOCKET.`,
         details,
         cause,
       })
     case 'EPROTOTYPE':
-      return new XsknetError('ERR_XSKNET_DAEMON_ABSENT', `what listens on ${socket} is no SOCK_SEQPACKET socket, so no daemon`, {
+      return new XsknetError('ERR_XSKNET_DAEMON_ABSENT', `${socket} is not a SOCK_SEQPACKET socket, so it is not a daemon’s`, {
         hint: 'Name the socket of xsknetd in $XSKNET_SOCKET.',
         details,
         cause,
@@ -101,13 +102,13 @@ function refused(socket: string, cause: NodeJS.ErrnoException): XsknetError {
     case 'EAGAIN':
       return new XsknetError(
         'ERR_XSKNET_DAEMON_ABSENT',
-        `the daemon on ${socket} took no new connection for ${CROWDED.patience} ms`,
-        { hint: 'It hangs, or very many clients connect at once: look at its log.', details, cause },
+        `the daemon on ${socket} accepted no connection for ${CROWDED.patience} ms`,
+        { hint: 'It hangs, or too many clients connect at once: see its log.', details, cause },
       )
     case 'EACCES':
     case 'EPERM':
-      return new XsknetError('ERR_XSKNET_NOT_PERMITTED', `this user may not reach the socket ${socket}`, {
-        hint: 'Each folder on the way to it must be searchable (x), and the socket writable, for this user.',
+      return new XsknetError('ERR_XSKNET_NOT_PERMITTED', `this user cannot access the socket ${socket}`, {
+        hint: 'Each folder of its path must be searchable (x), and the socket writable, for this user.',
         details,
         cause,
       })
@@ -120,19 +121,19 @@ function refused(socket: string, cause: NodeJS.ErrnoException): XsknetError {
   }
 }
 
-/** What a process can do about refusals that have nothing to do with the daemon. */
+/** Hints for errors that are not the daemon's. */
 const hints: Record<string, string> = {
-  EMFILE: 'This process has as many files open as it may: close some, or raise the limit (`ulimit -n`, LimitNOFILE=).',
-  ENFILE: 'The machine has as many files open as it may: `fs.file-max` raises the limit.',
-  ENAMETOOLONG: 'A socket has a path of at most 107 bytes: put it where its path is shorter.',
-  ELOOP: 'Links on the way to the socket lead in a circle: name it by another path.',
-  ENOMEM: 'The machine, or the control group of this process, has no memory left.',
-  ENOBUFS: 'The machine, or the control group of this process, has no memory left.',
+  EMFILE: 'This process has too many open files: close some, or raise the limit (`ulimit -n`, LimitNOFILE=).',
+  ENFILE: 'The machine has too many open files: raise the limit `fs.file-max`.',
+  ENAMETOOLONG: 'The path of a socket has at most 107 bytes: choose a shorter one.',
+  ELOOP: 'The path has a loop of symbolic links: use another path.',
+  ENOMEM: 'The machine or the control group of this process is out of memory.',
+  ENOBUFS: 'The machine or the control group of this process is out of memory.',
 }
 
 function silent(socket: string): XsknetError {
-  return new XsknetError('ERR_XSKNET_DAEMON_ABSENT', `what listens on ${socket} did not answer for ${HELLO_PATIENCE} ms`, {
-    hint: 'Either it is no xsknetd, or it hangs: look at its log.',
+  return new XsknetError('ERR_XSKNET_DAEMON_ABSENT', `the process that listens on ${socket} did not answer for ${HELLO_PATIENCE} ms`, {
+    hint: 'It is not xsknetd, or it hangs: see its log.',
     details: { socket },
   })
 }

@@ -14,35 +14,35 @@ import {
   readResult,
 } from './protocol.js'
 
-/** File descriptors that came with a message. Whoever takes them closes them. */
+/** File descriptors that came with a message. Their owner closes them. */
 export interface Descriptors {
   readonly length: number
   close(): void
 }
 
-/** What carries the messages: the binding's `Control`. */
+/** The connection that carries the messages: the binding's `Control`. */
 export interface Transport {
-  /** Sends copies of the descriptors along. False: there is no room now. Throws when the connection is gone. */
+  /** Sends a message with copies of the descriptors. `false`: try again later. Throws when the connection is gone. */
   send(message: Uint8Array, fds: number[]): boolean
   ref(): void
   unref(): void
-  /** Idempotent; nothing is called back after it. */
+  /** Closes the connection. No callback follows. Idempotent. */
   close(): void
 }
 
-/** Connects, or throws what `connect(2)` said. Calls nothing back before it has returned. */
+/** Connects, or throws the error of `connect(2)`. No callback comes before it has returned. */
 export type Dial = (
   onMessage: (message: Uint8Array, descriptors: Descriptors | null) => void,
   onEnd: (error: Error | null) => void,
 ) => Transport
 
-/** What happens with an answer, at the moment that it arrives: an event behind it may already be about what it says. */
+/** How an answer is handled. It is handled when it arrives, because an event behind it may refer to it. */
 export interface Taking<O extends Operation, T> {
-  /** The descriptors that go with the request. They stay the caller's, who keeps them open until it is settled. */
+  /** The descriptors that the request carries. The caller keeps them open until it is settled, and owns them. */
   fds?: number[]
-  /** What the request resolves with; the descriptors, if any are due, are now its own. */
+  /** Returns what the request resolves with. It owns the answer's descriptors. */
   take: (result: Result<O>, descriptors: Descriptors) => T
-  /** The answer came after the caller had turned away; its descriptors are closed already. */
+  /** Called if the answer comes after the request was aborted. Its descriptors are closed already. */
   leave?: (result: Result<O>) => void
   signal?: AbortSignal | undefined
 }
@@ -51,20 +51,20 @@ interface Pending {
   operation: Operation
   settle: (answer: Answer, descriptors: Descriptors) => void
   reject: (reason: unknown) => void
-  /** The caller turned away: nothing is to be told, and the process may end. */
+  /** The request was aborted: it is settled, and does not keep the process alive. */
   left: boolean
 }
 
-/** Requests that were asked and not yet sent, at most. */
+/** The most requests that wait to be sent. */
 const OUTBOX_LIMIT = 256
-/** Milliseconds between two looks whether the kernel takes messages again. */
+/** Milliseconds between two attempts to send. */
 const RETRY = 10
-/** Milliseconds for the daemon's last words to arrive, once it takes no more of ours. */
+/** Milliseconds for the daemon's last message to arrive, once it accepts none. */
 const LAST_WORDS = 1000
 
 const none: Descriptors = { length: 0, close() {} }
 
-/** The client's half of the protocol: who asked what, and which answer is whose. It knows nothing of ports. */
+/** The client's side of the protocol: sends requests and matches answers to them. It knows nothing of ports. */
 export class Conversation {
   readonly #socket: string
   readonly #transport: Transport
@@ -77,7 +77,7 @@ export class Conversation {
   #held = false
   #ended: XsknetError | undefined
 
-  /** `onEnd` is called once, and only if it was the daemon that ended it or broke the protocol. */
+  /** `onEnd` is called once, if the daemon ended the connection or violated the protocol. */
   constructor(socket: string, dial: Dial, onEvent: (event: Event) => void, onEnd: (error: XsknetError) => void) {
     this.#socket = socket
     this.#onEvent = onEvent
@@ -89,7 +89,7 @@ export class Conversation {
     this.#transport.unref()
   }
 
-  /** Why nothing can be asked any more. */
+  /** Why no request can be made any more. */
   get ended(): XsknetError | undefined {
     return this.#ended
   }
@@ -137,12 +137,12 @@ export class Conversation {
     })
   }
 
-  /** Every request that waits rejects with `reason`, except those of one operation; what the daemon still answers is left. */
+  /** Aborts every pending request with `reason`, except those of one operation. */
   leaveAll(except: Operation, reason: unknown): void {
     for (const [id, { operation }] of [...this.#pending]) if (operation !== except) this.#leave(id, reason)
   }
 
-  /** Ends it from this side: what waits, and what is asked from now on, rejects with `reason`. */
+  /** Closes the connection: pending and later requests reject with `reason`. */
   close(reason: XsknetError): void {
     if (this.#ended) return
     this.#ended = reason
@@ -153,7 +153,7 @@ export class Conversation {
     this.#pending.clear()
   }
 
-  /** Whether the process stays for the connection's sake even while nothing is asked. */
+  /** Whether the connection keeps the process alive while no request is pending. */
   keepAlive(held: boolean): void {
     this.#held = held
     this.#hold()
@@ -190,12 +190,12 @@ export class Conversation {
           return
         }
       } catch (cause) {
-        // The kernel sends no descriptor to a daemon that takes none of this user: asked without it, the daemon says why.
+        // The kernel sends no descriptor to a daemon that accepts none of this user. Without it, the daemon answers why.
         if (first.fds.length > 0 && (cause as NodeJS.ErrnoException).code === 'EPERM') {
           first.fds = []
           continue
         }
-        // The daemon may have said why before it went, and that still waits to be read.
+        // The daemon may have sent the reason before it closed the connection; that message is still to be read.
         this.#timer = setTimeout(() => this.#gone(cause), LAST_WORDS)
         return
       }
@@ -219,7 +219,7 @@ export class Conversation {
     said()
   }
 
-  /** Reads a message and returns what to do about it: what that throws is not the daemon's fault. */
+  /** Checks a message and returns how to handle it: an error of the latter is not the daemon's. */
   #understand(message: Uint8Array, descriptors: Descriptors): () => void {
     const reply = readReply(message)
     if ('event' in reply) {
@@ -230,7 +230,7 @@ export class Conversation {
     const id = reply.id as number
     const pending = this.#pending.get(id)
     if (!pending || this.#outbox.some((unsent) => unsent.id === id)) {
-      throw new XsknetError('ERR_XSKNET_MESSAGE_MALFORMED', `the daemon answered request ${id}, which waits for no answer`, {
+      throw new XsknetError('ERR_XSKNET_MESSAGE_MALFORMED', `the daemon answered request ${id}, which is not pending`, {
         details: { id },
       })
     }
@@ -253,7 +253,7 @@ export class Conversation {
     if (this.#ended) return
     const why = cause instanceof Error ? `was lost: ${cause.message}` : 'was ended by the daemon'
     const error = new XsknetError('ERR_XSKNET_DAEMON_GONE', `the connection to ${this.#socket} ${why}`, {
-      hint: 'Open ports go on without it. Look at the log of xsknetd, then connect() again.',
+      hint: 'Open ports go on without it. See the log of xsknetd, then connect() again.',
       details: { socket: this.#socket },
       ...(cause !== undefined && { cause }),
     })
@@ -262,7 +262,7 @@ export class Conversation {
   }
 }
 
-/** The error with the stack of whoever asked: that of the answer's arrival shows nobody's code. */
+/** The error with the stack of the request: that of the answer's arrival has no frame of the caller. */
 function askedBy({ stack = '' }: Error, error: XsknetError): XsknetError {
   error.stack = `${error}${stack.slice(stack.indexOf('\n'))}`
   return error
@@ -278,8 +278,8 @@ function expect(length: number, descriptors: Descriptors, what: string): void {
 }
 
 function crowded(): XsknetError {
-  return new XsknetError('ERR_XSKNET_LIMIT_REACHED', `${OUTBOX_LIMIT} requests wait to be sent, and the daemon takes none`, {
-    hint: 'Await each request before asking more, or look whether xsknetd hangs.',
+  return new XsknetError('ERR_XSKNET_LIMIT_REACHED', `${OUTBOX_LIMIT} requests wait to be sent, and the daemon reads none`, {
+    hint: 'Await requests before you send more, or check whether xsknetd hangs.',
     details: { limit: 'requests', most: OUTBOX_LIMIT },
   })
 }

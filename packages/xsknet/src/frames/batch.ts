@@ -6,8 +6,8 @@ import { Frame, leaseEnded, move, moveAway } from './frame.js'
 export let end: (batch: Batch) => void
 
 /**
- * Received frames, lent to you until the next turn of the loop: what is neither sent nor copied then goes back to the kernel. Every
- * access after that throws `ERR_XSKNET_LEASE_ENDED`.
+ * Received frames, on lease until the loop asks for the next batch. Frames that were not sent or kept are then given back to the kernel,
+ * and every access throws `ERR_XSKNET_LEASE_ENDED`.
  */
 export class Batch {
   static {
@@ -27,7 +27,7 @@ export class Batch {
     this.#length = length
   }
 
-  /** How many packets were received: at least 1. */
+  /** The number of received packets: at least 1. */
   get length(): number {
     if (this.#length < 0) throw leaseEnded('batch')
     return this.#length
@@ -39,7 +39,11 @@ export class Batch {
     return this.#dataPath.memory
   }
 
-  /** Moves the batch's frame to the packet at `index`, and returns it. */
+  /**
+   * Moves the batch's frame to the packet at `index`, from 0, and returns it. Allocates nothing.
+   *
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` where there is no such packet.
+   */
   at(index: number): Frame {
     if (this.#length < 0) throw leaseEnded('batch')
     if (index >>> 0 !== index || index >= this.#length)
@@ -49,10 +53,10 @@ export class Batch {
   }
 
   /**
-   * An empty frame: give it a length, write it, send it. The next call moves the same object to another one; a frame that was not sent
-   * by then goes back with the lease.
+   * An empty frame: set its length, write its bytes, send it. The next call moves the same object to another frame. A frame that was not
+   * sent is given back at the end of the lease.
    *
-   * @returns `undefined` where no chunk is free: all are received, queued or on their way out.
+   * @returns `undefined` where no chunk is free: all hold received or queued frames.
    */
   allocate(): Frame | undefined {
     if (this.#length < 0) throw leaseEnded('batch')
@@ -63,13 +67,13 @@ export class Batch {
     return this.#fresh
   }
 
-  /** Lets what is queued leave now. A system call. */
+  /** Sends the queued frames now. One system call. */
   flush(): void {
     if (this.#length < 0) throw leaseEnded('batch')
     this.#dataPath.flush()
   }
 
-  /** Moves the batch's frame along all received frames that have not been sent or dropped. */
+  /** Moves the batch's frame along all received packets that were not sent or dropped. */
   [Symbol.iterator](): IterableIterator<Frame> {
     if (this.#length < 0) throw leaseEnded('batch')
     return new Frames(this, this.#frame, this.#dataPath)

@@ -10,14 +10,15 @@ export let move: (frame: Frame, place: number) => boolean
 export let moveAway: (frame: Frame) => void
 
 /**
- * One packet of a batch, from its Ethernet header on; multi-byte values are in network byte order.
+ * One packet of a batch, from its Ethernet header on. Multi-byte values are in network byte order. Offsets count from the frame's first
+ * byte.
  *
- * A batch has one object of this class for the packets that it was given, and moves it along: `at(2)` moves what `at(1)` returned. It has
- * another for the frames that it allocates. Once the lease has ended, or the frame has been sent, forwarded, kept or dropped, every access
+ * A batch has one object of this class for its received packets and moves it: `at(2)` moves the object that `at(1)` returned. It has
+ * another one for the frames that it allocates. Once the lease has ended, or the frame was sent, forwarded, kept or dropped, every access
  * throws `ERR_XSKNET_LEASE_ENDED`.
  *
- * A packet that is longer than a chunk of the UMEM takes several {@link buffers}, on ports with multi-buffer alone. What reads and
- * writes bytes then means the first; what sends, forwards, keeps, drops or copies means them all.
+ * With multi-buffer, a packet that is longer than a chunk takes several {@link buffers}. The methods that read and write bytes then use
+ * the first one; `send`, `forward`, `keep`, `drop` and `copy` use all of them.
  */
 export class Frame {
   static {
@@ -64,13 +65,13 @@ export class Frame {
     return this.#memory
   }
 
-  /** Where in {@link memory} the frame begins, in bytes. */
+  /** Offset of the frame's first byte in {@link memory}. */
   get offset(): number {
     if (this.#at < 0) throw leaseEnded('frame')
     return this.#offset
   }
 
-  /** Bytes of the frame; settable up to {@link capacity}. Bytes that come into view so are those that the chunk last held. */
+  /** Bytes of the frame. It can be set, up to {@link capacity}; bytes that are added have the chunk's old content. */
   get length(): number {
     if (this.#at < 0) throw leaseEnded('frame')
     return this.#length
@@ -84,19 +85,23 @@ export class Frame {
     this.#length = length
   }
 
-  /** The most bytes that the frame can have. */
+  /** The maximum of {@link length}, in bytes. */
   get capacity(): number {
     if (this.#at < 0) throw leaseEnded('frame')
     return this.#dataPath.capacityAt(this.#offset)
   }
 
-  /** The byte at `index`. Throws a `RangeError` beyond the frame's length, as all of these do. */
+  /**
+   * The byte at offset `index`.
+   *
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` outside of the frame, as the five methods below.
+   */
   uint8(index: number): number {
     if (index >>> 0 !== index || index >= this.#length) throw this.#outside(index, 1)
     return this.#memory[this.#offset + index] as number
   }
 
-  /** The two bytes from `index` on. */
+  /** The 16-bit number at offset `index`. */
   uint16(index: number): number {
     if (index >>> 0 !== index || index + 2 > this.#length) throw this.#outside(index, 2)
     const at = this.#offset + index
@@ -104,7 +109,7 @@ export class Frame {
     return ((memory[at] as number) << 8) | (memory[at + 1] as number)
   }
 
-  /** The four bytes from `index` on. */
+  /** The 32-bit number at offset `index`. */
   uint32(index: number): number {
     if (index >>> 0 !== index || index + 4 > this.#length) throw this.#outside(index, 4)
     const at = this.#offset + index
@@ -113,13 +118,13 @@ export class Frame {
     return ((high << 16) | ((memory[at + 2] as number) << 8) | (memory[at + 3] as number)) >>> 0
   }
 
-  /** Writes the byte at `index`: the low 8 bits of `value`, as in a Uint8Array. */
+  /** Writes the low 8 bits of `value` at offset `index`. */
   setUint8(index: number, value: number): void {
     if (index >>> 0 !== index || index >= this.#length) throw this.#outside(index, 1)
     this.#memory[this.#offset + index] = value
   }
 
-  /** Writes the two bytes from `index` on: the low 16 bits of `value`. */
+  /** Writes the low 16 bits of `value` at offset `index`. */
   setUint16(index: number, value: number): void {
     if (index >>> 0 !== index || index + 2 > this.#length) throw this.#outside(index, 2)
     const at = this.#offset + index
@@ -127,7 +132,7 @@ export class Frame {
     this.#memory[at + 1] = value
   }
 
-  /** Writes the four bytes from `index` on: the low 32 bits of `value`. */
+  /** Writes the low 32 bits of `value` at offset `index`. */
   setUint32(index: number, value: number): void {
     if (index >>> 0 !== index || index + 4 > this.#length) throw this.#outside(index, 4)
     const at = this.#offset + index
@@ -138,13 +143,13 @@ export class Frame {
     memory[at + 3] = value
   }
 
-  /** A view of the frame's bytes. It costs an allocation, and stays a view of the chunk when the frame is long another one. */
+  /** A view of the frame's bytes. Allocates. It remains a view of the chunk after the lease, when that holds another frame. */
   bytes(): Uint8Array {
     if (this.#at < 0) throw leaseEnded('frame')
     return this.#memory.subarray(this.#offset, this.#offset + this.#length)
   }
 
-  /** The packet's bytes, those of all its buffers, to be kept. */
+  /** A copy of the packet's bytes, of all its buffers. Allocates. */
   copy(): Uint8Array {
     if (this.#at < 0) throw leaseEnded('frame')
     if (this.#parts === 1) return this.#memory.slice(this.#offset, this.#offset + this.#length)
@@ -159,13 +164,13 @@ export class Frame {
     return packet
   }
 
-  /** In how many buffers the packet lies: 1 unless it is longer than a chunk. */
+  /** The number of the packet's buffers: 1 unless it is longer than a chunk. */
   get buffers(): number {
     if (this.#at < 0) throw leaseEnded('frame')
     return this.#parts
   }
 
-  /** Bytes of the packet: of all its buffers. */
+  /** Bytes of the packet, of all its buffers. */
   get packetLength(): number {
     if (this.#at < 0) throw leaseEnded('frame')
     let length = this.#length
@@ -173,21 +178,23 @@ export class Frame {
     return length
   }
 
-  /** Where in {@link memory} a buffer of the packet begins, in bytes. */
+  /** Offset of the first byte of a buffer in {@link memory}; `index` counts from 0. */
   bufferOffset(index: number): number {
     return this.#table[this.#buffer(index)] as number
   }
 
-  /** Bytes of a buffer of the packet. */
+  /** Bytes of a buffer; `index` counts from 0. */
   bufferLength(index: number): number {
     return (this.#table[this.#buffer(index) + 1] as number) & ~CONTINUES
   }
 
   /**
-   * Queues the packet; it leaves with the others at the end of the lease, or at {@link Batch.flush}. It cannot be touched any more then.
-   * Throws if it is shorter than an Ethernet header, or longer than the MTU, that header and a VLAN tag; the frame stays yours.
+   * Queues the packet, which is sent with the others at the end of the lease or by {@link Batch.flush}. The frame cannot be accessed from
+   * then on. Allocates nothing.
    *
-   * @returns `false` where there is no slot: the frame stays yours.
+   * @returns `false` where no slot is free: the frame stays yours.
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` if it is shorter than an Ethernet header (14 bytes); the frame stays yours.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` if it is longer than the MTU with that header and a VLAN tag; the frame stays yours.
    */
   send(): boolean {
     this.#checkSendable(this.#dataPath)
@@ -199,11 +206,11 @@ export class Frame {
   }
 
   /**
-   * Sends the packet through another port or queue. Where both have the same UMEM the chunk itself goes there, and no byte moves; else
-   * the packet is copied. It cannot be touched any more then. Throws if the packet is longer than the other port's MTU allows; the frame
-   * stays yours.
+   * Sends the packet by another port or queue. If both share a UMEM, the chunk itself is passed and no byte is copied; if not, the packet
+   * is copied. The frame cannot be accessed from then on.
    *
-   * @returns `false` where there is no slot, or no chunk for a copy: the frame stays yours.
+   * @returns `false` where no slot, or no chunk for a copy, is free: the frame stays yours.
+   * @throws What `send` throws, for the MTU of the other port; `ERR_INVALID_ARG_TYPE` where `to` is not a port or queue.
    */
   forward(to: ForwardTarget): boolean {
     if (this.#at < 0) throw leaseEnded('frame')
@@ -223,10 +230,10 @@ export class Frame {
   }
 
   /**
-   * Keeps the packet beyond its lease, where it is: the chunk is yours until you send, forward or drop what this returns. It cannot be
-   * touched through the batch any more.
+   * Keeps the packet beyond its lease, without a copy: the chunk is yours until you send, forward or drop the returned frame. The packet
+   * cannot be accessed through the batch from then on.
    *
-   * @returns `undefined` where as many chunks are kept as the port's `maxKept` says: the frame stays in its lease.
+   * @returns `undefined` where the port's `maxKept` is reached: the frame stays in its lease.
    */
   keep(): KeptFrame | undefined {
     if (this.#at < 0) throw leaseEnded('frame')
@@ -238,7 +245,7 @@ export class Frame {
     return kept
   }
 
-  /** Gives the packet up: it goes back to the kernel with the lease, as what is neither sent nor dropped does; or soon, if it was kept. */
+  /** Drops the packet: its chunks are given back at the end of the lease, or soon if it was kept. */
   drop(): void {
     if (this.#at < 0) throw leaseEnded('frame')
     if (this.#isKept) {
@@ -250,7 +257,7 @@ export class Frame {
     moveAway(this)
   }
 
-  /** The frame's chunks are no longer its own, nor the lease's. */
+  /** Marks the frame's descriptors as empty: its chunks are no longer its own, nor the lease's. */
   #leave(): void {
     const table = this.#table
     for (let word = this.#at; word < this.#at + 2 * this.#parts; word++) table[word] = NOWHERE
@@ -258,7 +265,7 @@ export class Frame {
     if (this.#isKept) this.#dataPath.noLongerKept(this, this.#parts)
   }
 
-  /** To a packet in several buffers, or to none. */
+  /** Moves to a packet in several buffers, or to none. */
   #moveToParts(at: number, length: number): boolean {
     if (length === NOWHERE) {
       moveAway(this)
@@ -297,22 +304,22 @@ export class Frame {
 }
 
 /**
- * A packet that is kept beyond its lease, by {@link Frame.keep}: the same, and yours until you send, forward or drop it, or the port is
- * closed. One that is forgotten counts against the port's `maxKept` until then.
+ * A packet that {@link Frame.keep} keeps beyond its lease, until you send, forward or drop it, or the port is closed. Until then it
+ * counts against the port's `maxKept`.
  */
 export class KeptFrame extends Frame {}
 
-/** What a batch or frame throws whose time has passed. */
+/** What a batch or frame throws after its lease. */
 export function leaseEnded(noun: 'batch' | 'frame'): XsknetError {
   return noun === 'batch'
-    ? new XsknetError('ERR_XSKNET_LEASE_ENDED', 'the batch was used after its turn of the loop', {
-        hint: 'Copy what must live longer, by `frame.copy()`.',
+    ? new XsknetError('ERR_XSKNET_LEASE_ENDED', 'the batch was used after its lease had ended', {
+        hint: 'Copy what is needed longer by `frame.copy()`, or keep the frame by `frame.keep()`.',
       })
     : new XsknetError(
         'ERR_XSKNET_LEASE_ENDED',
-        'the frame was used after its turn of the loop, or after it was sent or dropped',
+        'the frame was used after its lease had ended, or after it was sent or dropped',
         {
-          hint: 'Copy what must live longer, by `frame.copy()`.',
+          hint: 'Copy what is needed longer by `frame.copy()`, or keep the frame by `frame.keep()`.',
         },
       )
 }

@@ -1,14 +1,16 @@
 import { outOfRange, wrongType } from '../arguments.js'
 import { setThreadAffinity } from './native.js'
 
-/** The most processors that the kernel counts. */
+/** The most CPUs that the kernel numbers. */
 const PROCESSORS = 1024
 
 /**
- * Lets the calling thread, a worker or the main one, run on these processors alone, numbered from 0 on as in /proc/cpuinfo. Threads that
- * it starts afterwards inherit that.
+ * Restricts the calling thread, a worker or the main one, to these CPUs, numbered from 0 as in /proc/cpuinfo. Threads that it starts
+ * afterwards inherit the restriction.
  *
- * @throws {XsknetError} `ERR_XSKNET_KERNEL_REFUSED` where the process may use none of them.
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE` where `cpus` is not a list of numbers.
+ * @throws {RangeError} `ERR_OUT_OF_RANGE` where the list is empty, or a number is not an integer from 0 to 1023.
+ * @throws {XsknetError} `ERR_XSKNET_KERNEL_REFUSED` where the process may use none of these CPUs.
  */
 export function pinThread(cpus: readonly number[]): void {
   if (!Array.isArray(cpus)) throw wrongType('cpus', 'an instance of Array', cpus)

@@ -92,8 +92,8 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
     if ((cause as NodeJS.ErrnoException | undefined)?.code === 'ERR_DLOPEN_DISABLED')
       return error(
         'addons',
-        `${owner} cannot load its binding: this Node was told to load no native parts`,
-        'Start Node without --no-addons, and where it has --permission, with --allow-addons; NODE_OPTIONS may have either.',
+        `${owner} cannot load its binding: this Node does not load native addons`,
+        'Start Node without --no-addons; with --permission, add --allow-addons. NODE_OPTIONS may set either.',
       )
     if (isMissing(cause, carrier) && !isAtHome())
       return error(

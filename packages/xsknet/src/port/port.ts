@@ -13,11 +13,11 @@ import type { ChunkCounts, ClientCounters, QueueStats } from '../queue/statistic
 import type { CloseOptions, QueueOwner, QueueSettings } from '../queue/types.js'
 import { portClosed } from '../queue-errors.js'
 
-/** What the daemon does for a port. */
+/** The daemon's services for a port. */
 export interface PortControl {
-  /** Resolves when the daemon has undone the port, or is gone. */
+  /** Resolves when the daemon has closed the port, or is gone. */
   close(): Promise<void>
-  /** `undefined`: the daemon is gone. */
+  /** The kernel's counters; `undefined` if the daemon is gone. */
   statistics(): Promise<PortStatistics | undefined>
 }
 
@@ -26,62 +26,68 @@ export const notify = Symbol('xsknet.notify')
 
 /** What the network notifies a port of. */
 export interface PortNotifications {
-  /** The daemon says that the port is gone. */
+  /** The daemon has closed the port. */
   lost(error: XsknetError): void
-  /** The daemon is gone, so nobody will tell if the device goes, too. */
+  /** The daemon is gone, so the device is checked from here. */
   detached(): void
 }
 
-/** What a {@link Port} emits. Nothing here must be listened to: whoever reads or sends is told the same. */
+/** The events of a {@link Port}. They need no listener: readers and senders get the same errors. */
 export interface PortEvents {
-  /** The port was taken away; `close` follows. */
+  /** The port was lost: its uplink or devices are gone, or the daemon closed it. `close` follows. */
   lost: [error: XsknetError]
   /** The daemon is gone. The port goes on without it. */
   detached: []
-  /** Reception found no free chunk, so many times since the last event: frames may have been dropped. At most once a second and queue. */
+  /**
+   * Reception found no free chunk, `times` times since the last event: frames may have been dropped. At most one event per second and
+   * queue.
+   */
   starved: [times: number]
-  /** It is over, whichever way. */
+  /** The port is closed, in whatever way. */
   close: []
 }
 
-/** What {@link Port.stats} tells: sums over the queues, and each of them. */
+/** The result of {@link Port.stats}: the sums over all queues, and each queue. */
 export interface PortStats {
+  /** The counters of this process. */
   client: ClientCounters
+  /** The kernel's counters of the sockets. */
   socket: KernelStatistics
-  /** `undefined` once the daemon is gone. */
+  /** The kernel's counters of the port, from the daemon; `undefined` once the daemon is gone. */
   daemon: PortStatistics | undefined
+  /** Where the chunks of all UMEMs are. */
   chunks: ChunkCounts
   /**
-   * In the order of {@link Port.queues}. Of a queue that another thread has, or that is over, what was told last: that thread is asked,
-   * and given a fifth of a second to answer.
+   * The statistics of each queue, in the order of {@link Port.queues}. A queue of another thread is asked and has 200 ms to answer; if it
+   * does not, or is closed, these are the statistics that it reported last, or `undefined`.
    */
   queues: (QueueStats | undefined)[]
 }
 
 /**
- * A port: raw Ethernet frames in and out. Made by `network.openPort()`.
+ * A port, which receives and sends raw Ethernet frames. Opened by `network.openPort()`.
  *
- * It keeps the process alive only while a reader or a sender waits for it, and not even then after {@link unref}.
+ * It keeps the process alive only while a reader or sender waits for it, and after {@link unref} not even then.
  */
 export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
-  /** What the daemon granted. */
+  /** The port's properties, as the daemon granted them. */
   readonly info: PortInfo
-  /** Its queues: a socket with rings and memory of its own each. All frames of a flow arrive by the same one. */
+  /** Its queues. Each has a socket, rings and a UMEM of its own. All frames of a flow arrive by the same queue. */
   readonly queues: readonly Queue[]
-  /** Settles when the port is over: resolves after `close()` or `destroy()`, rejects with the reason if it was lost or destroyed for one. */
+  /** Settles when the port is closed: resolves after `close()` or `destroy()`, rejects with the reason if it was lost or destroyed with one. */
   readonly closed: Promise<void>
 
   readonly #control: PortControl
   #settle!: { resolve(): void; reject(reason: Error): void }
   #detached = false
   readonly #settings: QueueSettings
-  /** Set by whatever ends the port first. */
+  /** Set by the first call that ends the port. */
   #over = false
   #ending: Promise<void> | undefined
   #reason: Error | undefined
   #loss: XsknetError | undefined
 
-  /** By `network.openPort()` only. The sockets, one for each queue, are the port's own from here on. */
+  /** @internal Called by `network.openPort()`. The port owns the sockets, one per queue, from here on, also when this throws. */
   constructor(
     sockets: readonly AdoptedSocket[],
     info: PortInfo,
@@ -100,12 +106,12 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
     this.closed = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
-    this.closed.catch(() => {}) // nobody has to listen
+    this.closed.catch(() => {}) // it need not be handled
     leakWarnings.register(this, `port ${info.name} on ${info.uplink}`, this)
   }
 
   /**
-   * The queue of a number from 0 on.
+   * A queue by its index, from 0.
    *
    * @throws {RangeError} `ERR_OUT_OF_RANGE` where the port has no such queue.
    */
@@ -116,11 +122,12 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   }
 
   /**
-   * Received frames, batch by batch, of all queues in turn but those that other threads have. Each batch is a lease: it ends when the loop asks for the next one, is left,
-   * or the port closes. The loop ends when the port is closed, and throws if the port is lost or `signal` aborts.
+   * Received frames, batch by batch, of all queues in turn, except those of other threads. Each batch is a lease: it ends when the loop
+   * asks for the next one or ends, or when the port closes. The loop ends when the port is closed, and throws if the port is lost or
+   * `signal` aborts.
    *
-   * A port has one reader; the first batch of a second one rejects with `ERR_XSKNET_READER_BUSY`. However fast frames arrive, timers
-   * and signals get their turn about once a millisecond.
+   * A port has one reader; the first batch of a second one rejects with `ERR_XSKNET_READER_BUSY`. However fast frames arrive, timers and
+   * signal handlers run about once per millisecond.
    */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
     checkBatches(options)
@@ -132,28 +139,33 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   }
 
   /**
-   * Sends a copy of the bytes: a frame from its Ethernet header on, without checksum. It has 14 bytes at least, and at most as many more as the
-   * MTU says, and 4 more with a VLAN tag. Waits its turn if no slot is free, and resolves when the kernel has been told of the frame. Works
-   * beside a reader, and without one. It leaves by the first queue.
+   * Sends a copy of the bytes by the first queue: a frame from its Ethernet header on, without frame check sequence. Its length is 14 bytes
+   * plus at most the MTU, and 4 more with a VLAN tag. Waits if no slot is free, and resolves when the kernel was notified of the frame.
+   * Works with and without a reader.
    *
-   * @throws {RangeError} `ERR_OUT_OF_RANGE` for a shorter frame; an {@link XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` for a longer one.
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` for a shorter frame.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` for a longer one; `ERR_XSKNET_PORT_CLOSED` or `ERR_XSKNET_PORT_LOST`.
    */
   async send(bytes: Uint8Array, options: SendOptions = {}): Promise<void> {
     return this.queue(0).send(bytes, options)
   }
 
-  /** As {@link send}, but without waiting: `false`, and `refusedSends` counts one more, if no slot is free or others wait for one. */
+  /** As {@link send}, without waiting. Returns `false` and counts in `refusedSends` if no slot is free or other calls wait for one. */
   trySend(bytes: Uint8Array): boolean {
     return this.queue(0).trySend(bytes)
   }
 
-  /** Counters of this end, of the kernel and of the daemon, and where all chunks are. */
+  /**
+   * The counters of this process, of the kernel and of the daemon, and where all chunks are.
+   *
+   * @throws {XsknetError} `ERR_XSKNET_PORT_CLOSED` or `ERR_XSKNET_PORT_LOST`.
+   */
   async stats(): Promise<PortStats> {
     if (this.#over) throw this.#loss ?? portClosed(this.info, this.#reason)
     const reports = Promise.all(this.queues.map((queue) => internalsOf(queue).lifecycle.report()))
     const [queues, daemon] = await Promise.all([reports, this.#control.statistics()])
     const known = queues.filter((stats) => stats !== undefined)
-    if (known.length === 0) throw portClosed(this.info, this.#reason) // its queues were, each by itself, and could not tell
+    if (known.length === 0) throw portClosed(this.info, this.#reason) // each queue was closed and had reported nothing
     return {
       client: sum(known.map(({ client }) => client)),
       socket: sum(known.map(({ socket }) => socket)),
@@ -164,15 +176,15 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   }
 
   /**
-   * Ends the reader's loop, lets queued frames leave (for a second at most), then gives the port back. Frames and views of them cannot be
-   * reached afterwards. Every call returns the same promise.
+   * Ends the reader's loop, lets queued frames leave, for at most one second, then closes the port. Frames and views of them cannot be
+   * accessed afterwards. Every call returns the same promise.
    */
   close(): Promise<void> {
     this.#ending ??= this.#end({ drain: true })
     return this.#ending
   }
 
-  /** Gives the port back now; a `close()` that still waits settles with it. The reader's loop throws `reason`, if there is one. */
+  /** Closes the port at once; a `close()` in progress settles with it. The reader's loop throws `reason`, if there is one. */
   destroy(reason?: Error): Promise<void> {
     if (this.#over) this.#reason ??= reason
     this.#hurry(reason)
@@ -189,7 +201,7 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
     return this.queue(0)[forwardTarget]()
   }
 
-  /** Lets the port keep the process alive while a reader or sender waits for it, as it does from the start. */
+  /** Lets the port keep the process alive while a reader or sender waits for it. This is the default. */
   ref(): this {
     for (const queue of this.queues) internalsOf(queue).reference(true)
     return this
@@ -211,7 +223,7 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
     if (this.#over) return
     this.#loss = error
     this.#ending = this.#end({ reason: error, loss: error })
-    this.#ending.catch(() => {}) // the loss is told, not what else went wrong then
+    this.#ending.catch(() => {}) // the loss is reported, not what fails because of it
     this.emit('lost', error)
   }
 
@@ -242,7 +254,7 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   }
 }
 
-/** Queues of all sockets, or an error and none. */
+/** Opens a queue for each socket. If one fails, all are closed. */
 function opened(sockets: readonly AdoptedSocket[], open: (socket: AdoptedSocket, index: number) => Queue): Queue[] {
   const queues: Queue[] = []
   try {
