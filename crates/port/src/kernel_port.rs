@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use xsknet_bpf::{AttachError, Attachment, Counters, Datapath, Mode, Obtained, PortEntry, PortProgram};
-use xsknet_link::IfIndex;
+use xsknet_link::{Drops, IfIndex};
 
 use crate::client_end::ClientEnd;
 use crate::context::Context;
@@ -89,29 +89,35 @@ impl KernelPort {
     /// All but the guard's verdicts, which are the uplink's, of all queues together.
     pub(crate) fn statistics(&self, context: &Context) -> Result<PortStatistics, StepError> {
         let mut sum = PortStatistics::default();
-        for queue in &self.queues {
-            let outer = queue.outer_losses(context);
-            // By its number: a client may rename its end.
-            let inner = self.inner_namespace(context).links.by_index(queue.inner_index);
+        let outers = dropped(&context.host, &self.queues, |queue| queue.outer_index)?;
+        let inners = dropped(self.inner_namespace(context), &self.queues, |queue| queue.inner_index)?;
+        for ((queue, outer), inner) in self.queues.iter().zip(outers).zip(inners) {
             let socket = queue.socket.lock().unwrap_or_else(PoisonError::into_inner);
             let socket = socket.as_ref().map(xsknet_xsk::kernel_statistics).transpose();
             sum += PortStatistics {
                 guard: Counters::default(),
                 program: queue.program.counters()?,
                 socket: socket.map_err(|cause| StepError::Io { attempt: "read a socket's statistics", cause })?,
-                inner_transmit_drops: inner.map_or(0, |inner| inner.stats.tx_dropped),
-                outer_transmit_drops: outer.transmit_drops.unwrap_or(0),
-                outer_refused_redirects: outer.refused_redirects.unwrap_or(0),
+                inner_transmit_drops: inner.sent,
+                outer_transmit_drops: outer.sent,
+                outer_refused_redirects: queue.refused(context, outer),
             };
         }
         Ok(sum)
     }
 
     /// Frames of its own that the kernel refused after its guard had let them go.
-    pub(crate) fn refused(&self, context: &Context) -> u64 {
-        let refused = |queue: &Queue| queue.outer_losses(context).refused_redirects.unwrap_or(0);
-        self.queues.iter().map(refused).sum()
+    pub(crate) fn refused(&self, context: &Context) -> Result<u64, StepError> {
+        let outers = dropped(&context.host, &self.queues, |queue| queue.outer_index)?;
+        Ok(self.queues.iter().zip(outers).map(|(queue, outer)| queue.refused(context, outer)).sum())
     }
+}
+
+/// What one device of each queue dropped. By its number: a client may rename its end. One that is gone dropped nothing.
+fn dropped(site: &Namespace, queues: &[Queue], device: impl Fn(&Queue) -> IfIndex) -> Result<Vec<Drops>, StepError> {
+    let devices: Vec<_> = queues.iter().map(device).collect();
+    let told = site.drops.of(&devices).map_err(|cause| StepError::Io { attempt: "read what a port dropped", cause })?;
+    Ok(told.into_iter().map(Option::unwrap_or_default).collect())
 }
 
 impl Queue {
@@ -129,9 +135,17 @@ impl Queue {
         *self.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
     }
 
-    fn outer_losses(&self, context: &Context) -> NicLosses {
+    /// Redirects that the kernel refused at the outer end, which has dropped `outer` since it was made.
+    ///
+    /// They are among the received frames that it dropped, as are those that were too long for it. Only the driver tells
+    /// them apart, and asking it waits for RTNL: so it is not asked where there are none.
+    fn refused(&self, context: &Context, outer: Drops) -> u64 {
+        if outer.received == 0 {
+            return 0;
+        }
         // A veth counts apart what its program drops.
-        NicLosses::read(&context.host, self.outer_index, "veth", self.guard_mode(), 0)
+        let losses = NicLosses::read(&context.host, self.outer_index, "veth", self.guard_mode(), 0);
+        losses.refused_redirects.unwrap_or(0)
     }
 
     fn repair(&self, port: &KernelPort, context: &Context, datapath: &RwLock<Datapath>) -> Vec<Repair> {

@@ -1,6 +1,6 @@
 //! A network namespace, and the handles by which its devices are changed.
 
-use xsknet_link::{Ethtool, Links, Netns, NetnsId};
+use xsknet_link::{DropReader, Ethtool, Links, Netns, NetnsId};
 
 use crate::error::StepError;
 
@@ -13,6 +13,7 @@ pub(crate) struct Namespace {
     pub(crate) cookie: u64,
     pub(crate) links: Links,
     pub(crate) ethtool: Ethtool,
+    pub(crate) drops: DropReader,
 }
 
 impl Namespace {
@@ -22,7 +23,8 @@ impl Namespace {
         let cookie = netns.cookie().map_err(cause)?;
         let links = Links::in_namespace(&netns)?;
         let ethtool = Ethtool::in_namespace(&netns)?;
-        Ok(Self { netns, identity: (dev, ino), cookie, links, ethtool })
+        let drops = DropReader::in_namespace(&netns)?;
+        Ok(Self { netns, identity: (dev, ino), cookie, links, ethtool, drops })
     }
 
     /// Runs a closure on a thread inside, for what resolves device numbers in the caller's namespace.

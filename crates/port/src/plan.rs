@@ -172,7 +172,8 @@ mod tests {
     fn every_pair_of_every_port_has_names_of_its_own_that_fit() {
         let index = IfIndex::new(0xfff_ffff).unwrap();
         let id = PortId::new(MAX_PORTS).unwrap();
-        let names = (0..MAX_PORT_QUEUE_PAIRS).flat_map(|queue| ['o', 'i'].map(|end| device_name(end, index, id, queue)));
+        let names =
+            (0..MAX_PORT_QUEUE_PAIRS).flat_map(|queue| ['o', 'i'].map(|end| device_name(end, index, id, queue)));
         let names: BTreeSet<_> = names.map(|name| name.to_string()).collect();
         assert_eq!(names.len(), 2 * MAX_PORT_QUEUE_PAIRS as usize);
         assert!(names.contains("xskofffffff-400") && names.contains("xs7ifffffff-400"), "{names:?}");

@@ -141,9 +141,10 @@ pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Resul
 fn from_the_port(trial: &Trial<'_>, socket: &mut Socket) -> Result<(), OpenPortError> {
     let Trial { uplink, datapath, port, info } = *trial;
     let step = |cause: StepError| uplink.nic.step(cause);
-    let before = port.refused(&uplink.nic.context);
+    let refused_yet = || port.refused(&uplink.nic.context).map_err(step);
+    let before = refused_yet()?;
     let left = probe_leaves(trial, socket).map_err(step)?;
-    let refused = port.refused(&uplink.nic.context) - before;
+    let refused = refused_yet()? - before;
     if left && refused == 0 {
         return Ok(());
     }
