@@ -74,7 +74,8 @@ test('what the binding of the client is made of: no runtime, no maker of sockets
   const inside = (crate: string) => [...new Set(tree(crate).filter((name) => heavy.test(name)))]
   t.deepEqual(inside('xsknet-node'), [])
   const daemons = inside('xsknetd-node')
-  for (const name of ['tokio', 'xsk-rs', 'aya', 'xsknet-port']) t.true(daemons.includes(name), `the daemon’s has ${name}`)
+  for (const name of ['tokio', 'xsk-rs', 'aya', 'xsknet-port'])
+    t.true(daemons.includes(name), `the daemon’s has ${name}`)
 })
 
 for (const folder of folders('packages')) {

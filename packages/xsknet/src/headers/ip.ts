@@ -6,8 +6,17 @@ import type { Packet } from './packet.js'
 /** What replies carry; RFC 1700 recommends it, and everybody does. */
 export const HOP_LIMIT = 64
 
-/** The sum over a pseudo-header (RFC 768; RFC 8200, section 8.1): the addresses of an IP header, a protocol and a length. */
-export function pseudoSum(memory: Uint8Array, network: number, version: number, protocol: number, length: number): number {
+/**
+ * The sum over a pseudo-header (RFC 768; RFC 8200, section 8.1): the addresses of an IP header, a protocol and a
+ * length.
+ */
+export function pseudoSum(
+  memory: Uint8Array,
+  network: number,
+  version: number,
+  protocol: number,
+  length: number,
+): number {
   const initial = protocol + length
   return version === 4 ? sum(memory, network + 12, 8, initial) : sum(memory, network + 8, 32, initial)
 }
@@ -19,9 +28,9 @@ export function stampIpv4(memory: Uint8Array, network: number, length: number): 
 }
 
 /**
- * Turns the packet that was read last into a reply with the first `length` bytes of its IP payload: swaps MACs and addresses,
- * sets lengths and hop limit. Options and extension headers belong to the request, so they are removed and the payload moves
- * forward; `at.transport` is updated.
+ * Turns the packet that was read last into a reply with the first `length` bytes of its IP payload: swaps MACs and
+ * addresses, sets lengths and hop limit. Options and extension headers belong to the request, so they are removed and
+ * the payload moves forward; `at.transport` is updated. /
  */
 export function reply(packet: Packet, length: number): void {
   const { memory, start, network, version } = at
