@@ -1,6 +1,6 @@
-// npm run endurance: numbered frames into a client, out of it and through it, as many as you like: `-- --packets
-// 100000000 [--mode native] [--stage l2fwd] [--level descriptors] [--queues 1]`. All must arrive in order, or be
-// counted as lost.
+// npm run endurance: numbered frames into a client, out of it and through it, as many as you like:
+// `-- --packets 100000000 [--mode native] [--stage l2fwd] [--level descriptors] [--queues 1]`.
+// All must arrive in order, or be counted as lost.
 import { parseArgs } from 'node:util'
 import { endure, STAGES } from '../__test__/helpers/endurance.js'
 

@@ -13,7 +13,7 @@ export { nearest, slipIn } from './connection/slips.js'
 export { failed } from './platform/native.js'
 export { type BindingPlace, requireBinding } from './platform/platform.js'
 
-/** Takes descriptors over, so that they are closed with what is returned, or by whoever it is given to. */
+/** Takes descriptors over: they are closed with the returned object, or by its next owner. */
 export function own(fds: number[]): Descriptors {
   return native().Descriptors.own(fds)
 }

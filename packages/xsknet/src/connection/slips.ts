@@ -1,5 +1,5 @@
 /**
- * What was probably meant by a name that nobody knows, and in which words a hint is told.
+ * Suggestions for unknown names, and the wording of hints.
  *
  * @module
  */

@@ -43,7 +43,7 @@ export function reply(packet: Packet, length: number): void {
   swap(memory, start, start + 6, 6)
   if (version === 4) {
     memory[network] = 0x45
-    // The DSCP is returned (RFC 1349, section 5.1); ECN told of congestion on the way here.
+    // The DSCP is returned (RFC 1349, section 5.1); ECN reported congestion on the path of the request.
     memory[network + 1] = uint8(memory, network + 1) & 0xfc
     setUint16(memory, network + 2, headerLength + length)
     memory[network + 6] = uint8(memory, network + 6) & 0x40

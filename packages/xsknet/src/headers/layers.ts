@@ -28,7 +28,7 @@ export const UNTAGGED = -1
 /** Above every VLAN: an outer 802.1ad tag is another VLAN than any station's. */
 const SERVICE = 0x1_0000
 
-/** RFC 8200 bounds nothing; nobody sends more than a handful. The kernel's side of XSKNet walks as many. */
+/** RFC 8200 sets no limit; real packets have a handful. XSKNet's BPF programs walk as many. */
 const MAX_EXTENSION_HEADERS = 8
 
 /**

@@ -216,7 +216,7 @@ function readUdp(packet: Packet): boolean {
   if (at.transport + UDP_LENGTH > at.transportEnd) return false
   const length = uint16(at.memory, at.transport + 4)
   if (length < UDP_LENGTH || at.transport + length > at.transportEnd) return false
-  // IP may carry more than the datagram, and nobody reads that.
+  // IP may carry more bytes than the datagram; they are ignored.
   at.transportEnd = at.transport + length
   return true
 }
