@@ -13,7 +13,10 @@ export interface Row {
   bound?: { least: number; goal: number }
 }
 
-/** What one side came to in one round: figures by the names of the rows, and whatever explains them, by what it is called. */
+/**
+ * What one side came to in one round: figures by the names of the rows, and whatever explains them, by what it is
+ * called.
+ */
 export interface Reading {
   figures: Record<string, number>
   aside?: Record<string, number>
@@ -74,7 +77,10 @@ export interface Outcome {
 
 type Name = 'ours' | 'peer'
 
-/** Takes the rounds: both sides one after the other, who begins taking turns. One more before, which does not count, warms up. */
+/**
+ * Takes the rounds: both sides one after the other, who begins taking turns. One more before, which does not count,
+ * warms up.
+ */
 export async function contest(
   { rows }: Family,
   prepared: Contest,

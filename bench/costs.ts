@@ -1,4 +1,5 @@
-// What a packet costs beside time: instructions and system calls. Both are counted in runs of their own, since counting disturbs.
+// What a packet costs beside time: instructions and system calls. Both are counted in runs of their own, since counting
+// disturbs.
 import { spawnSync } from 'node:child_process'
 import { readFileSync, rmSync } from 'node:fs'
 import { Program } from '../__test__/helpers/program.js'
@@ -27,16 +28,18 @@ let counters: boolean | undefined
 
 /** Whether the machine has counters of instructions: many virtual ones have none. */
 export function hasCounters(): boolean {
-  counters ??= /^\d/.test(spawnSync('perf', ['stat', '-x,', '-e', 'instructions:u', 'true'], { encoding: 'utf8' }).stderr ?? '')
+  counters ??= /^\d/.test(
+    spawnSync('perf', ['stat', '-x,', '-e', 'instructions:u', 'true'], { encoding: 'utf8' }).stderr ?? '',
+  )
   return counters
 }
 
 /**
- * Instructions a packet, by the difference of a longer and a shorter run, so that what a run costs beside its packets counts for
- * nothing. `perf stat` counts where the machine can, else the thread is sent through its instructions one by one, which takes some
- * twenty microseconds each: so there are few packets then, after many that are not counted.
+ * Instructions a packet, by the difference of a longer and a shorter run, so that what a run costs beside its packets
+ * counts for nothing. `perf stat` counts where the machine can, else the thread is sent through its instructions one by
+ * one, which takes some twenty microseconds each: so there are few packets then, after many that are not counted.
  *
- * @param atLeast Packets that a run handles at least.
+ * @param atLeast Packets that a run handles at least. /
  */
 export async function instructionsPerPacket(thread: number, run: Run, atLeast = 256): Promise<Instructions> {
   const [few, many] = hasCounters() ? [100_000, 1_100_000] : [atLeast, atLeast + Math.max(512, atLeast)]

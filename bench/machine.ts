@@ -34,7 +34,9 @@ export function machine(): Machine {
     memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
     node: process.versions.node,
     mitigations,
-    commandLine: commandLine.filter((word) => /^(mitigations|nosmt|isolcpus|nohz_full|idle|spectre|retbleed)/.test(word)),
+    commandLine: commandLine.filter((word) =>
+      /^(mitigations|nosmt|isolcpus|nohz_full|idle|spectre|retbleed)/.test(word),
+    ),
     compiler: `${execFileSync('gcc', ['--version'], { encoding: 'utf8' }).split('\n', 1)[0]}, ${FLAGS.join(' ')}`,
     counters: hasCounters(),
   }

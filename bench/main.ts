@@ -1,6 +1,7 @@
 // npm run bench: both sides alternately, in one run, and the ratio of their medians with its interval.
 //
-//   npm run bench -- [NAME …] [--rounds 9] [--seconds 2] [--ring-size SLOTS] [--json FILE] [--markdown FILE] [--no-costs]
+//   npm run bench -- [NAME …] [--rounds 9] [--seconds 2] [--ring-size SLOTS] [--json FILE] [--markdown FILE]
+//     [--no-costs]
 //
 // NAME chooses all rows whose name is it or begins with it. Instructions and system calls are counted behind the
 // rounds, unless `--no-costs` is set. Nothing else must run meanwhile: it would move every figure.
@@ -25,7 +26,8 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 })
 const [rounds, seconds] = [Number(values.rounds), Number(values.seconds)]
-if (!Number.isInteger(rounds) || rounds < 1 || !(seconds > 0)) throw new Error('--rounds and --seconds are numbers above 0')
+if (!Number.isInteger(rounds) || rounds < 1 || !(seconds > 0))
+  throw new Error('--rounds and --seconds are numbers above 0')
 const ringSize = values['ring-size'] === undefined ? undefined : Number(values['ring-size'])
 if (ringSize !== undefined && !(ringSize >= LEAST_RING && Number.isInteger(Math.log2(ringSize))))
   throw new Error(`--ring-size is a power of two, ${LEAST_RING} at least`)
@@ -42,7 +44,8 @@ for (const word of positionals) {
 const report: Report = { benchmark: 'xsknet', rows: [], claims: [], machine: machine() }
 for (const text of lines(report.machine)) console.log(text)
 console.log(
-  `${rounds} rounds of ${seconds} s a side, rings of ${ringSize ?? RING_SIZE}; the ratio of the medians, above 1 where ours is better\n\n${head()}`,
+  `${rounds} rounds of ${seconds} s a side, rings of ${ringSize ?? RING_SIZE}; the ratio ` +
+    `of the medians, above 1 where ours is better\n\n${head()}`,
 )
 
 const undo = new Undo()
@@ -58,7 +61,9 @@ try {
         report.rows.push(rowOf(each))
       }
       for (const name of Object.keys(aside.ours))
-        console.log(`    ${name}: ${figure(aside.ours[name] as number)}, peer ${figure(aside.peer[name] ?? Number.NaN)}`)
+        console.log(
+          `    ${name}: ${figure(aside.ours[name] as number)}, peer ${figure(aside.peer[name] ?? Number.NaN)}`,
+        )
       if (values['no-costs']) return
       for (const text of (await prepared.afterwards?.()) ?? []) console.log(`    ${text}`)
     })
@@ -101,5 +106,6 @@ async function attempt(name: string, measure: () => Promise<void>): Promise<void
 }
 
 function progress(round: number): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r${round === rounds ? ' '.repeat(20) : `round ${round} of ${rounds}`}\r`)
+  if (process.stderr.isTTY)
+    process.stderr.write(`\r${round === rounds ? ' '.repeat(20) : `round ${round} of ${rounds}`}\r`)
 }

@@ -22,7 +22,10 @@ import type { Settings } from './comparison.js'
 import type { Order, Result } from './programs/watch.js'
 import { compiled } from './programs.js'
 
-/** The processors: the generator and all of the kernel's work on what it sends have the one, who is measured has the other. */
+/**
+ * The processors: the generator and all of the kernel's work on what it sends have the one, who is measured has the
+ * other.
+ */
 export const GENERATOR = 0
 export const MEASURED = 1
 
@@ -52,7 +55,10 @@ export interface Fresh {
   end(): Promise<unknown>
 }
 
-/** Uses processes that nobody has used before: what a heap, a compiler or a driver has come to in earlier turns is not in the figures. */
+/**
+ * Uses processes that nobody has used before: what a heap, a compiler or a driver has come to in earlier turns is not
+ * in the figures.
+ */
 export async function afresh<S extends Fresh, R>(start: () => Promise<S>, use: (side: S) => Promise<R>): Promise<R> {
   const side = await start()
   try {
@@ -96,7 +102,11 @@ export class Place {
   static async open({ undo, ringSize }: Setting): Promise<Place> {
     const lab = await Lab.create(undo)
     await lab.sink(PORT, FLOW)
-    return new Place(lab, await Daemon.start(lab, { mode: 'native', config: `${GRANT}queues = 2\nringSize = 65536\n` }), ringSize)
+    return new Place(
+      lab,
+      await Daemon.start(lab, { mode: 'native', config: `${GRANT}queues = 2\nringSize = 65536\n` }),
+      ringSize,
+    )
   }
 
   /** A client without any right, which opens port `n` of the lab. */
@@ -189,7 +199,10 @@ export function framesOf(lab: Lab, { mac, address }: Side, length: number): Orde
   return { length, port: PORT, header: headerOf(mac, address, lab.farMac, REMOTE.v4, length) }
 }
 
-/** In hexadecimal digits, the first 42 bytes of a datagram without checksum, which IPv4 allows: it would change with the number. */
+/**
+ * In hexadecimal digits, the first 42 bytes of a datagram without checksum, which IPv4 allows: it would change with the
+ * number.
+ */
 export function headerOf(mac: string, address: string, toMac: string, to: string, length: number): string {
   return Buffer.from(datagramOf(mac, address, toMac, to, length).subarray(0, 42)).toString('hex')
 }
@@ -197,7 +210,12 @@ export function headerOf(mac: string, address: string, toMac: string, to: string
 /** The whole frame; behind the header are zeros. */
 export function datagramOf(mac: string, address: string, toMac: string, to: string, length: number): Uint8Array {
   const packet = { memory: new Uint8Array(length), offset: 0, length: 0, capacity: length }
-  const fields = { destination: parseIpv4(to), destinationMac: parseMac(toMac), sourcePort: PORT, destinationPort: PORT }
+  const fields = {
+    destination: parseIpv4(to),
+    destinationMac: parseMac(toMac),
+    sourcePort: PORT,
+    destinationPort: PORT,
+  }
   udp.build(packet, { info: { mac, addresses: [`${address}/24`], vlan: null } }, fields, length - 42)
   packet.memory.fill(0, 40, 42)
   return packet.memory

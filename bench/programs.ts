@@ -3,7 +3,9 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, statSync } from 'node:fs'
 import { root } from '../__test__/helpers/workspace.js'
 
-/** What both sides' compilers may use; ours are built for the same machines by cargo's default for the target, or less. */
+/**
+ * What both sides' compilers may use; ours are built for the same machines by cargo's default for the target, or less.
+ */
 export const FLAGS = process.arch === 'x64' ? ['-O3', '-march=x86-64-v2'] : ['-O3']
 
 const folder = `${root}bench/peer`
@@ -29,7 +31,17 @@ export function compiled(name: 'xskpeer' | 'steps' | 'behind', defines: Record<s
     mkdirSync(built, { recursive: true })
     const files = (sources[name] ?? []).map((file) => `${folder}/${file}`)
     const words = Object.entries(defines).map(([macro, value]) => `-D${macro}=${value}`)
-    execFileSync('gcc', [...FLAGS, ...words, '-Wall', '-Wextra', '-Werror', '-o', program, ...files, ...(libraries[name] ?? [])])
+    execFileSync('gcc', [
+      ...FLAGS,
+      ...words,
+      '-Wall',
+      '-Wextra',
+      '-Werror',
+      '-o',
+      program,
+      ...files,
+      ...(libraries[name] ?? []),
+    ])
   }
   return program
 }

@@ -26,7 +26,13 @@ export interface Report {
 
 export function rowOf({ row, ours, peer }: Measured): ReportRow {
   const { name, regime, unit, better } = row
-  const figures = { ours: median(ours), peer: median(peer), unit, ...compare({ ours, peer }, better), rounds: ours.length }
+  const figures = {
+    ours: median(ours),
+    peer: median(peer),
+    unit,
+    ...compare({ ours, peer }, better),
+    rounds: ours.length,
+  }
   return { name, ...(regime && { regime }), ...figures }
 }
 
@@ -65,7 +71,10 @@ export function markdown(report: Report, rows: readonly Row[]): string {
     const bound = bounds.get(row.name)
     const interval = `${row.low.toFixed(2)} – ${row.high.toFixed(2)}`
     const wanted = bound ? `${bound.least} / ${bound.goal}` : '–'
-    return `| ${label(row)} | ${figure(row.ours)} | ${figure(row.peer)} | ${row.unit} | ${row.ratio.toFixed(2)} | ${interval} | ${wanted} |`
+    return (
+      `| ${label(row)} | ${figure(row.ours)} | ${figure(row.peer)} | ${row.unit} | ` +
+      `${row.ratio.toFixed(2)} | ${interval} | ${wanted} |`
+    )
   })
   return [
     '| row | ours | peer | unit | ratio | 95 % | least / goal |',

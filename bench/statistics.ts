@@ -34,8 +34,8 @@ export function spread(values: readonly number[]): number {
 }
 
 /**
- * The ratio of the medians, above 1 where ours is better, and its 95 % interval: whole rounds are drawn with replacement, both
- * sides' figures of a round together, so that what disturbed both counts for neither.
+ * The ratio of the medians, above 1 where ours is better, and its 95 % interval: whole rounds are drawn with
+ * replacement, both sides' figures of a round together, so that what disturbed both counts for neither. /
  */
 export function compare({ ours, peer }: Pairs, better: 'more' | 'less', resamples = 10_000): Ratio {
   const rounds = Math.min(ours.length, peer.length)
@@ -55,7 +55,9 @@ export function compare({ ours, peer }: Pairs, better: 'more' | 'less', resample
   return { ratio: ratioOf(ours, peer), low: quantile(ratios, 0.025), high: quantile(ratios, 0.975) }
 }
 
-/** From 0 up to, but not 1; the same numbers each time, so that the same figures give the same interval (mulberry32). */
+/**
+ * From 0 up to, but not 1; the same numbers each time, so that the same figures give the same interval (mulberry32).
+ */
 function generator(seed: number): () => number {
   let state = seed >>> 0
   return () => {

@@ -1,5 +1,6 @@
 // npm run endurance: numbered frames into a client, out of it and through it, as many as you like:
-// `-- --packets 100000000 [--mode native] [--stage l2fwd] [--level descriptors] [--queues 1]`. All must arrive in order, or be counted as lost.
+// `-- --packets 100000000 [--mode native] [--stage l2fwd] [--level descriptors] [--queues 1]`.
+// All must arrive in order, or be counted as lost.
 import { parseArgs } from 'node:util'
 import { endure, STAGES } from '../__test__/helpers/endurance.js'
 
@@ -16,7 +17,8 @@ const packets = Number(values.packets)
 const modes = (['native', 'skb'] as const).filter((mode) => mode === (values.mode ?? mode))
 const levels = (['batches', 'descriptors'] as const).filter((level) => level === (values.level ?? level))
 const stages = STAGES.filter((stage) => stage === (values.stage ?? stage))
-if (!Number.isInteger(packets) || packets < 1) throw new Error(`--packets takes a number from 1 on, not ${values.packets}`)
+if (!Number.isInteger(packets) || packets < 1)
+  throw new Error(`--packets takes a number from 1 on, not ${values.packets}`)
 if (modes.length === 0) throw new Error(`--mode is native or skb, not ${values.mode}`)
 if (stages.length === 0) throw new Error(`--stage is one of ${STAGES.join(', ')}, not ${values.stage}`)
 if (levels.length === 0) throw new Error(`--level is batches or descriptors, not ${values.level}`)

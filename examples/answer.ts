@@ -30,7 +30,8 @@ function answerUdp(frame: Frame): boolean {
   const query = udp(frame)
   if (!query?.checksumOk) return false
   const { destinationPort, payloadOffset, payloadLength } = query
-  // Not udp.reply(): what comes from a server's port may be an answer, and two servers would answer each other for ever.
+  // Not udp.reply(): what comes from a server's port may be an answer, and two servers would answer each other for
+  // ever.
   if (destinationPort === 7) return udp.answer(frame, port, payloadLength)
   if (destinationPort !== 53) return false
   const length = answerDns(frame, payloadOffset, payloadLength, zone)

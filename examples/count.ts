@@ -1,4 +1,5 @@
-// Counts what comes, by protocol, and tells once a second. It answers whoever asks for its addresses, or nothing would come.
+// Counts what comes, by protocol, and tells once a second. It answers whoever asks for its addresses, or nothing would
+// come.
 //
 //   node count.ts [<card> <address>…]       card0 192.0.2.12/24 2001:db8::12/64, as in `xsknetd lab`, unless given
 import { connect, type Frame, type XsknetError } from 'xsknet'

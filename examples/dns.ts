@@ -16,7 +16,10 @@ export function zoneOf(addresses: readonly string[]): Zone {
   return zone
 }
 
-/** Makes the query that stands `at` bytes behind the frame's start its own answer; how long that is, or 0 where there is none. */
+/**
+ * Makes the query that stands `at` bytes behind the frame's start its own answer; how long that is, or 0 where there is
+ * none.
+ */
 export function answerDns(frame: Frame, at: number, length: number, zone: Zone): number {
   const end = at + length
   const isQuestion = length >= 17 && (frame.uint16(at + 2) & 0xf800) === 0 && frame.uint16(at + 4) === 1

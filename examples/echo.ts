@@ -1,4 +1,5 @@
-// Sends a client's UDP datagrams to port 7 back (RFC 862), and answers whoever asks for its addresses. It needs no right but a grant.
+// Sends a client's UDP datagrams to port 7 back (RFC 862), and answers whoever asks for its addresses. It needs no
+// right but a grant.
 //
 //   node echo.ts [<card> <address>…]        card0 192.0.2.11/24 2001:db8::11/64, as in `xsknetd lab`, unless given
 import { connect, type Frame, type Port, type XsknetError } from 'xsknet'
@@ -33,10 +34,13 @@ async function answer() {
   console.log(`${echoed} datagrams sent back`)
 }
 
-/** Turns a question into its answer, in place: the bytes stay, the addresses change places, the checksum is made anew. */
+/**
+ * Turns a question into its answer, in place: the bytes stay, the addresses change places, the checksum is made anew.
+ */
 function echo(frame: Frame, port: Port): boolean {
   const question = udp(frame)
   if (question?.destinationPort !== 7 || !question.checksumOk) return false
-  // Not udp.reply(): what comes from a port below 1024 may be another echo, and the two would answer each other for ever.
+  // Not udp.reply(): what comes from a port below 1024 may be another echo, and the two would answer each other for
+  // ever.
   return udp.answer(frame, port, question.payloadLength)
 }

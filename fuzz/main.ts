@@ -1,4 +1,5 @@
-// npm run fuzz: clients without manners against a daemon on a lab, for as long as you like: `-- --seconds 3600 --seed 1`.
+// npm run fuzz: clients without manners against a daemon on a lab, for as long as you like: `-- --seconds 3600 --seed
+// 1`.
 import { parseArgs } from 'node:util'
 import { fuzz, shown } from '../__test__/helpers/fuzz.js'
 

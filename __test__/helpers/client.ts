@@ -34,8 +34,8 @@ export interface Rights {
 }
 
 /**
- * A program that uses the package as its users do: out of a folder of its own, in an own network namespace, and without any
- * right or capability.
+ * A program that uses the package as its users do: out of a folder of its own, in an own network namespace, and without
+ * any right or capability. /
  */
 export class Client {
   readonly program: Program

@@ -19,8 +19,8 @@ export interface Order<T> {
 }
 
 /**
- * A program that takes orders in lines of JSON, `{ id, do, … }`, and answers each with `{ id, done }` or `{ id, error }`, in
- * whatever order they are done. In between it may say `{ event, … }`, and write any other line.
+ * A program that takes orders in lines of JSON, `{ id, do, … }`, and answers each with `{ id, done }` or `{ id, error
+ * }`, in whatever order they are done. In between it may say `{ event, … }`, and write any other line. /
  */
 export class Conversation {
   readonly program: Program

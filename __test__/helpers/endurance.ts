@@ -58,8 +58,8 @@ const since = (then: Record<string, number>, now: Record<string, number>) =>
 const sum = (counts: Record<string, number>) => Object.values(counts).reduce((total, count) => total + count, 0)
 
 /**
- * Numbered datagrams of some flows into a port, out of it, and through it. Each must arrive unaltered, once and in its turn, or be counted as
- * lost at one place; what is only sent on when an answer came must not be lost at all.
+ * Numbered datagrams of some flows into a port, out of it, and through it. Each must arrive unaltered, once and in its
+ * turn, or be counted as lost at one place; what is only sent on when an answer came must not be lost at all. /
  */
 export async function endure(
   owner: Owner,
@@ -105,7 +105,8 @@ export async function endure(
       }
       const faults = [...faultsOf(seen), ...balance(sent, seen.distinct, places)]
       // A gap is seen when a later number comes, so those at the end of each flow are not.
-      if (seen.missing > sum(places)) faults.push(`${seen.missing} numbers are missing, but ${sum(places)} frames were lost`)
+      if (seen.missing > sum(places))
+        faults.push(`${seen.missing} numbers are missing, but ${sum(places)} frames were lost`)
       if (sent !== packets) faults.push(`${sent} of ${packets} were sent`)
       return { sent, arrived: seen.distinct, lost: places, seconds, faults }
     },
@@ -154,7 +155,8 @@ export async function endure(
         ...balance(packets, answered, {}),
         ...balance(sent, seen.distinct, {}),
       ]
-      if (seen.missing + sum(places) > 0) faults.push(`${seen.missing} numbers are missing, ${JSON.stringify(places)} lost`)
+      if (seen.missing + sum(places) > 0)
+        faults.push(`${seen.missing} numbers are missing, ${JSON.stringify(places)} lost`)
       return { sent, arrived: answered, lost: places, seconds, faults }
     },
   }
@@ -164,7 +166,12 @@ export async function endure(
     const resident = residentBytes(client.program.pid)
     const before = await kicked()
     const came = await run[stage]()
-    const endured = { stage, ...came, kicks: (await kicked()) - before, grown: residentBytes(client.program.pid) - resident }
+    const endured = {
+      stage,
+      ...came,
+      kicks: (await kicked()) - before,
+      grown: residentBytes(client.program.pid) - resident,
+    }
     all.push(endured)
     tell(shown(endured))
   }
@@ -196,9 +203,13 @@ function faultsOf(counts: Partial<Record<'repeated' | 'late' | 'corrupt' | 'othe
 
 function balance(sent: number, arrived: number, lost: Record<string, number>): string[] {
   const left = sent - arrived - sum(lost)
-  return left === 0 ? [] : [`${sent} were sent, ${arrived} arrived, and ${sum(lost)} were lost: ${left} are unaccounted`]
+  return left === 0
+    ? []
+    : [`${sent} were sent, ${arrived} arrived, and ${sum(lost)} were lost: ${left} are unaccounted`]
 }
 
 function difference(then: Arrived, now: Arrived): Arrived {
-  return Object.fromEntries(Object.entries(now).map(([kind, frames]) => [kind, frames - then[kind as keyof Arrived]])) as never
+  return Object.fromEntries(
+    Object.entries(now).map(([kind, frames]) => [kind, frames - then[kind as keyof Arrived]]),
+  ) as never
 }

@@ -49,8 +49,8 @@ export function program(name: string): string {
 }
 
 /**
- * This machine as if it had just been started, for those who use names that everybody uses: nothing in `/run`, no bpffs, no process
- * and no network card. All that is done in it goes with it.
+ * This machine as if it had just been started, for those who use names that everybody uses: nothing in `/run`, no
+ * bpffs, no process and no network card. All that is done in it goes with it. /
  */
 export class FreshMachine {
   readonly #holder: Program

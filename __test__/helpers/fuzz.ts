@@ -40,13 +40,19 @@ const LATE = 100
 const OTHER = 1001
 const STRANGER = 1002
 
-/** {@link NOBODY} may have something, so that its requests get far; {@link OTHER} is decent; {@link STRANGER} may have nothing. */
+/**
+ * {@link NOBODY} may have something, so that its requests get far; {@link OTHER} is decent; {@link STRANGER} may have
+ * nothing.
+ */
 const config = [
   { user: NOBODY, addresses: ['192.0.2.10', '192.0.2.11', '2001:db8::10/124', '2001:db8::1:0/112'] },
   { user: OTHER, addresses: ['192.0.2.12'] },
 ]
   .map(({ user, addresses }) => {
-    return `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ${JSON.stringify(addresses)}\nports = 6\nmemory = "48MiB"\npinned = true\nbusyPoll = true\nhugePages = true\n`
+    return (
+      `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ${JSON.stringify(addresses)}\nports = ` +
+      '6\nmemory = "48MiB"\npinned = true\nbusyPoll = true\nhugePages = true\n'
+    )
   })
   .join('')
 
@@ -63,7 +69,9 @@ process.on('SIGUSR2', () => {
 })
 `
 
-/** Clients without manners against a daemon, for so long, beside one that has some. The machine is as before at the end. */
+/**
+ * Clients without manners against a daemon, for so long, beside one that has some. The machine is as before at the end.
+ */
 export async function fuzz(owner: Owner, { seconds, seed }: FuzzOptions): Promise<FuzzReport> {
   const lab = await Lab.create(owner)
   await lab.snapshot()
@@ -96,7 +104,8 @@ export async function fuzz(owner: Owner, { seconds, seed }: FuzzOptions): Promis
   const settled = async () => difference(before, await left(lab, daemon)).length === 0
   await waitUntil('as before', settled).catch(async () => faults.push(...difference(before, await left(lab, daemon))))
   const memoryAfter = await memory(daemon)
-  if (daemon.program.lines.some((line) => / uncaught /.test(line))) faults.push('the daemon logged an error that nobody foresaw')
+  if (daemon.program.lines.some((line) => / uncaught /.test(line)))
+    faults.push('the daemon logged an error that nobody foresaw')
 
   const { code, signal } = await daemon.stop()
   if (code !== 0) faults.push(`the daemon ended with ${signal ?? code}`)
@@ -123,7 +132,8 @@ export function shown(seed: number, { connections, messages, answers, others, gr
   return [
     `seed ${seed}: ${messages} messages over ${connections} connections`,
     ...Object.entries(answers).map(([code, times]) => `  ${times} ${code}`),
-    `others: ${others.asked} requests, median ${ms(others.median)} ms, ${others.late} above ${LATE} ms, slowest ${ms(others.slowest)} ms`,
+    `others: ${others.asked} requests, median ${ms(others.median)} ms, ${others.late} ` +
+      `above ${LATE} ms, slowest ${ms(others.slowest)} ms`,
     `the daemon grew by ${kib(heap)} KiB of heap, ${kib(external)} KiB beside it, ${kib(rss)} KiB in all`,
   ]
 }
@@ -168,12 +178,18 @@ async function timed(client: Client, signal: AbortSignal): Promise<FuzzReport['o
   }
   times.sort((a, b) => a - b)
   const late = times.filter((time) => time > LATE).length
-  return { asked: times.length, median: times[times.length >> 1] ?? Number.NaN, late, slowest: times.at(-1) ?? Number.NaN }
+  return {
+    asked: times.length,
+    median: times[times.length >> 1] ?? Number.NaN,
+    late,
+    slowest: times.at(-1) ?? Number.NaN,
+  }
 }
 
 /** Waits until nobody but {@link OTHER} has a port, and the others' are undone: they are off the list before. */
 async function quiet(daemon: Daemon): Promise<void> {
-  const pinned = () => readdirSync(`/sys/fs/bpf/xsknet/${daemon.instance}/v1/${CARD}`).filter((name) => name.startsWith('port-'))
+  const pinned = () =>
+    readdirSync(`/sys/fs/bpf/xsknet/${daemon.instance}/v1/${CARD}`).filter((name) => name.startsWith('port-'))
   await waitUntil('without the ports of clients that are gone', async () => {
     const ports = await daemon.ask<{ uid: number }[]>('ports')
     return ports.every(({ uid }) => uid === OTHER) && pinned().length === ports.length

@@ -1,6 +1,19 @@
-// Every function of `xsknet/headers` that a program calls for each packet, in a loop of its own, so that each is compiled for
-// itself. The figures of the benchmark and the test of what is allocated are of the same calls.
-import { arp, checksum, ethernet, icmp, ipv4, ipv6, ndp, type Packet, parseIpv4, parseIpv6, parseMac, udp } from 'xsknet/headers'
+// Every function of `xsknet/headers` that a program calls for each packet, in a loop of its own, so that each is
+// compiled for itself. The figures of the benchmark and the test of what is allocated are of the same calls.
+import {
+  arp,
+  checksum,
+  ethernet,
+  icmp,
+  ipv4,
+  ipv6,
+  ndp,
+  type Packet,
+  parseIpv4,
+  parseIpv6,
+  parseMac,
+  udp,
+} from 'xsknet/headers'
 import * as p from '../unit/headers/packets.js'
 
 /** The calls of one function. */

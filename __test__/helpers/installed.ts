@@ -12,7 +12,8 @@ export const executable = `${packed}xsknetd`
 /** The tarballs: of the packages alone, or of those with the native parts, too. */
 export function tarballs({ native = true } = {}): string[] {
   const found = existsSync(packed) ? readdirSync(packed).filter((file) => file.endsWith('.tgz')) : []
-  if (found.length !== 4) throw new Error(`${packed} has ${found.length} tarballs instead of 4: npm run pack makes them`)
+  if (found.length !== 4)
+    throw new Error(`${packed} has ${found.length} tarballs instead of 4: npm run pack makes them`)
   return found.filter((file) => native || /^xsknetd?-\d/.test(file)).map((file) => packed + file)
 }
 

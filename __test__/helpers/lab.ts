@@ -26,7 +26,10 @@ export interface Target {
 export interface Amount {
   frames?: number
   seconds?: number
-  /** So many flows, 1 to 64, that take turns: each has numbers of its own, which must stay in order. Numbers are told apart unless set. */
+  /**
+   * So many flows, 1 to 64, that take turns: each has numbers of its own, which must stay in order. Numbers are told
+   * apart unless set.
+   */
   flows?: number
 }
 
@@ -77,7 +80,10 @@ export const HOST = { v4: '192.0.2.1', v6: '2001:db8::1' }
 export const REMOTE = { v4: '192.0.2.2', v6: '2001:db8::2' }
 
 /** The addresses that the lab keeps for port `n`, from 0 to 5. */
-export const portAddresses = (n: number): [v4: string, v6: string] => [`192.0.2.${10 + n}`, `2001:db8::${(16 + n).toString(16)}`]
+export const portAddresses = (n: number): [v4: string, v6: string] => [
+  `192.0.2.${10 + n}`,
+  `2001:db8::${(16 + n).toString(16)}`,
+]
 
 /** The same with the prefix lengths of the wire. */
 export const portPrefixes = (n: number): [v4: string, v6: string] => {
@@ -98,8 +104,8 @@ export function rustExample(name: string): string {
 }
 
 /**
- * Two machines and a wire, which nothing outlives: the lab ends with its standard input, so with this process, and sweeps what
- * its daemons left.
+ * Two machines and a wire, which nothing outlives: the lab ends with its standard input, so with this process, and
+ * sweeps what its daemons left. /
  */
 export class Lab {
   /** The machine with the card, and what runs on it. */
@@ -147,22 +153,24 @@ export class Lab {
     return this.#conversation.ask({ do: 'udpEcho', to, lengths })
   }
 
-  /** Numbered datagrams that a port must send back unchanged; at most `outstanding` are on their way, 192 unless set. */
+  /**
+   * Numbered datagrams that a port must send back unchanged; at most `outstanding` are on their way, 192 unless set.
+   */
   closedLoop(to: Target, amount: Amount & { outstanding?: number }): Traffic<Looped> {
     return this.#traffic({ do: 'closedLoop', to: plain(to), ...amount })
   }
 
   /**
-   * Numbered datagrams, `rate` a second or as fast as it goes; `live`: as XDP frames, for which the card's program must be native;
-   * `from`: the IPv4 address that they say to come from, the remote host's unless set.
+   * Numbered datagrams, `rate` a second or as fast as it goes; `live`: as XDP frames, for which the card's program must
+   * be native; `from`: the IPv4 address that they say to come from, the remote host's unless set. /
    */
   flood(to: Target, amount: Amount & { rate?: number; live?: boolean; from?: string }): Traffic<Flooded> {
     return this.#traffic({ do: 'flood', to: plain(to), ...amount })
   }
 
   /**
-   * The numbered datagrams that came to a UDP port of the remote host since this was first asked; or the `flows` to as many ports
-   * from there on.
+   * The numbered datagrams that came to a UDP port of the remote host since this was first asked; or the `flows` to as
+   * many ports from there on. /
    */
   sink(port: number, { numbers, flows }: { numbers?: number; flows?: number } = {}): Promise<Arrived> {
     return this.#conversation.ask({ do: 'sink', port, numbers, flows })
@@ -214,7 +222,8 @@ export class Traffic<T> {
 }
 
 /**
- * Pings beyond those that are judged: ping waits no longer for its last answer than its interval, or twice the longest time so far.
+ * Pings beyond those that are judged: ping waits no longer for its last answer than its interval, or twice the longest
+ * time so far. /
  */
 export const UNJUDGED = 64
 

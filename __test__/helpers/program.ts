@@ -18,8 +18,16 @@ export interface Finished extends Ended {
 /** Puts a command under this process: the kernel kills it when this process dies, however that happens. */
 const mortal = (command: readonly string[]) => ['setpriv', '--pdeathsig', 'KILL', '--', ...command]
 
-/** The command, inside a network namespace. None of the programs in front forks, so signals and the process id are its own. */
-export const inside = (namespace: string, command: readonly string[]) => ['nsenter', `--net=${namespace}`, '--', ...command]
+/**
+ * The command, inside a network namespace. None of the programs in front forks, so signals and the process id are its
+ * own.
+ */
+export const inside = (namespace: string, command: readonly string[]) => [
+  'nsenter',
+  `--net=${namespace}`,
+  '--',
+  ...command,
+]
 
 /** Runs a program to its end. */
 export async function run(command: readonly string[]): Promise<Finished> {
@@ -102,7 +110,10 @@ export class Program {
     this.#child.stdin?.write(`${line}\n`)
   }
 
-  /** The first line that matches, be it written already; throws and shows all lines if the program ends before, or time does. */
+  /**
+   * The first line that matches, be it written already; throws and shows all lines if the program ends before, or time
+   * does.
+   */
   async waitFor(pattern: RegExp, milliseconds = 10_000): Promise<string> {
     let looked = 0
     return this.until(`a line like ${pattern}`, milliseconds, () => {
@@ -176,7 +187,11 @@ export class Program {
 }
 
 /** Waits for a condition of any other kind. */
-export async function waitUntil(what: string, holds: () => boolean | Promise<boolean>, milliseconds = 10_000): Promise<void> {
+export async function waitUntil(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  milliseconds = 10_000,
+): Promise<void> {
   const deadline = Date.now() + milliseconds
   while (!(await holds())) {
     if (Date.now() > deadline) throw new Error(`not ${what} within ${milliseconds} ms`)

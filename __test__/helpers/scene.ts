@@ -93,7 +93,9 @@ export async function accounted(
     })
     const total = far.reduce((sum, frames) => sum + frames, 0)
     sums = [...all.flatMap(portSums), ...uplinkSums(await uplink(), daemons, total)]
-    const reclaimed = all.every(({ chunks: { free, held, fill, tx, total } }) => held + tx === 0 && free + fill === total)
+    const reclaimed = all.every(
+      ({ chunks: { free, held, fill, tx, total } }) => held + tx === 0 && free + fill === total,
+    )
     return reclaimed && sums.every(({ left, right }) => left === right)
   }
   try {

@@ -1,15 +1,24 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename, dirname, extname, join, relative, resolve } from 'node:path'
 import { NOBODY, STATE } from './daemon.js'
 import { root } from './workspace.js'
 
 /**
- * Puts a program, all others of its folder, and the packages into a folder where everybody may read them, as an install would:
- * a clone may lie where nobody else may go.
+ * Puts a program, all others of its folder, and the packages into a folder where everybody may read them, as an install
+ * would: a clone may lie where nobody else may go.
  *
  * @param path In TypeScript or JavaScript, by its path in the repository.
- * @returns Its path in there, in JavaScript.
+ * @returns Its path in there, in JavaScript. /
  */
 export function stagedProgram(folder: string, path: string): string {
   const program = resolve(root, path)
@@ -48,7 +57,9 @@ function stagePackages(folder: string): void {
   const modules = join(folder, 'node_modules')
   for (const name of ['xsknet', 'xsknetd']) {
     const from = `${root}packages/${name}`
-    const { bundledDependencies } = JSON.parse(readFileSync(`${from}/package.json`, 'utf8')) as { bundledDependencies: string[] }
+    const { bundledDependencies } = JSON.parse(readFileSync(`${from}/package.json`, 'utf8')) as {
+      bundledDependencies: string[]
+    }
     for (const part of ['package.json', 'dist', 'native']) copy(`${from}/${part}`, `${modules}/${name}/${part}`)
     for (const name of bundledDependencies) copy(realpathSync(`${from}/node_modules/${name}`), `${modules}/${name}`)
   }
@@ -72,7 +83,8 @@ function compile(files: readonly string[], folder: string): void {
     '--outDir',
     folder,
   ]
-  if (files.length > 0) execFileSync(`${root}node_modules/.bin/tsc`, [...options, ...files], { cwd: root, stdio: 'inherit' })
+  if (files.length > 0)
+    execFileSync(`${root}node_modules/.bin/tsc`, [...options, ...files], { cwd: root, stdio: 'inherit' })
 }
 
 /** A Node that {@link NOBODY} can run: version managers keep theirs in a home folder. */

@@ -26,7 +26,9 @@ export function portSums({ client, daemon }: PortStats): Sum[] {
   ]
 }
 
-/** The uplink's own sum, and the one over it and all its open ports; `far` frames came from ports to the wire's far end. */
+/**
+ * The uplink's own sum, and the one over it and all its open ports; `far` frames came from ports to the wire's far end.
+ */
 export function uplinkSums(uplink: UplinkStatistics, ports: readonly PortStatistics[], far: number): Sum[] {
   const { program, unattributed, transmitDrops, refusedRedirects, announced, closed } = uplink
   const wire = {
@@ -60,7 +62,10 @@ export function lostInward(
 }
 
 /** Frames that were lost between a port's client and the wire, by where. */
-export function lostOutward({ socket, daemon }: PortStats, { transmitDrops }: UplinkStatistics): Record<string, number> {
+export function lostOutward(
+  { socket, daemon }: PortStats,
+  { transmitDrops }: UplinkStatistics,
+): Record<string, number> {
   if (!daemon) throw new Error('losses take the daemon’s counters')
   return {
     'refused descriptors': socket.txInvalidDescs,

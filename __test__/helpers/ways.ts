@@ -65,7 +65,12 @@ async function answering(client: ClientProgram, order: string): Promise<Answerin
   return new Answering(client, info)
 }
 
-async function fromDaemon(t: ExecutionContext, order: string, options: DaemonOptions = {}, capability?: string): Promise<Place> {
+async function fromDaemon(
+  t: ExecutionContext,
+  order: string,
+  options: DaemonOptions = {},
+  capability?: string,
+): Promise<Place> {
   const scene = await Scene.open(t, options)
   const client = await scene.client(capability === undefined ? {} : { capability })
   const { lab, daemon } = scene

@@ -7,7 +7,9 @@ export const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** The programs in TypeScript that a page of the repository shows. */
 export function programsOf(page: string): string[] {
-  return [...readFileSync(`${root}${page}`, 'utf8').matchAll(/^```ts\n(.*?)^```$/gms)].map(([, program]) => program as string)
+  return [...readFileSync(`${root}${page}`, 'utf8').matchAll(/^```ts\n(.*?)^```$/gms)].map(
+    ([, program]) => program as string,
+  )
 }
 
 /** What a crate's manifest says, as cargo understands it. */

@@ -62,7 +62,10 @@ function same(one: Buffer | undefined, other: Buffer | undefined): boolean {
 
 function told({ frame, ours, linux }: { frame: Buffer; ours: Buffer | undefined; linux: readonly Buffer[] }): string {
   const answers = linux.map((answer) => answer.toString('hex')).join('\n       ')
-  return `frame: ${frame.toString('hex')}\nours:  ${ours?.toString('hex') ?? 'no answer'}\nLinux: ${answers || 'no answer'}`
+  return (
+    `frame: ${frame.toString('hex')}\nours:  ${ours?.toString('hex') ?? 'no answer'}\nLinux: ` +
+    `${answers || 'no answer'}`
+  )
 }
 
 test('docs/headers.md has each difference, and no other', (t) => {

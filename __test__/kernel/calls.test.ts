@@ -83,7 +83,8 @@ async function rounds(t: ExecutionContext, full: Full, back: boolean, level: Lev
   }
   const { frames, kicks, kickRetries, fillKicks, turns } = total
   t.log(
-    `${back ? 'sent back' : 'read'}: ${frames} frames, ${kicks} kicks (${kickRetries} again), ${fillKicks} of FILL, ${turns} turns of the loop`,
+    `${back ? 'sent back' : 'read'}: ${frames} frames, ${kicks} kicks (${kickRetries} ` +
+      `again), ${fillKicks} of FILL, ${turns} turns of the loop`,
   )
   t.true(frames > (ROUNDS * RING) / 2, `${frames} frames are too few`)
   return total
@@ -101,7 +102,8 @@ async function traced(pid: number, during: () => Promise<void>): Promise<Record<
 
 for (const level of ['batches', 'descriptors'] as const)
   test.serial(
-    `${level}: a client that is never short of frames enters the kernel once for 128 sent, and not at all for those received`,
+    `${level}: a client that is never short of frames enters the kernel once ` +
+      'for 128 sent, and not at all for those received',
     async (t) => {
       const scene = await Scene.open(t)
       const full = await Full.open(scene)

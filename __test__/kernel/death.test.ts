@@ -30,7 +30,8 @@ for (const mode of ['native', 'skb'] as const) {
 
       const victim = await scene.answering(1)
       const during = await footprint(scene)
-      for (const what of ['devices', 'pins', 'filters'] as const) t.true(during[what].length > before[what].length, what)
+      for (const what of ['devices', 'pins', 'filters'] as const)
+        t.true(during[what].length > before[what].length, what)
       const loop = lab.closedLoop(neighbour.target(), { outstanding: 64 })
       const flood = lab.closedLoop(victim.target(), { outstanding: 64 })
       const answered = async () => Math.min((await flood.progress()).answered, (await loop.progress()).answered)
@@ -74,7 +75,8 @@ test.serial('packets go on while the daemon is stopped, and so does everything e
 })
 
 test.serial(
-  'the client of a killed daemon learns that it is detached, goes on, and sees its port lost when the next daemon cleans up',
+  'the client of a killed daemon learns that it is detached, goes on, and ' +
+    'sees its port lost when the next daemon cleans up',
   async (t) => {
     const scene = await Scene.open(t)
     const { lab } = scene

@@ -41,7 +41,8 @@ test.serial('a demo that is killed leaves no instance and no daemon behind', asy
   const { program, daemon, socket } = await kept(t)
   await program.kill()
   const folder = socket.replace(/\.sock$/, '')
-  const left = () => [`/proc/${daemon}`, socket, folder, `${folder}.lock`, `${folder}.journal`].filter((path) => existsSync(path))
+  const left = () =>
+    [`/proc/${daemon}`, socket, folder, `${folder}.lock`, `${folder}.journal`].filter((path) => existsSync(path))
   await waitUntil('swept by its lab', () => left().length === 0)
   t.deepEqual(left(), [])
 })

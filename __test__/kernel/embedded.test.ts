@@ -49,37 +49,40 @@ async function card(lab: Lab, n: number): Promise<string> {
   return `card${n}`
 }
 
-test.serial('any number of daemons run side by side, in one process and in several, each with a name of its own', async (t) => {
-  const lab = await Lab.create(t)
-  const [card1, card2] = [await card(lab, 1), await card(lab, 2)]
-  await lab.snapshot()
-  const [one, other] = [Embedding.start(lab), Embedding.start(lab)]
-  const daemons = await Promise.all([
-    one.daemon({}, 'a'),
-    one.daemon({ uplinks: [card1] }, 'b'),
-    other.daemon({ uplinks: [card2] }),
-  ])
-  const { pid } = one.program
-  t.deepEqual(
-    daemons.map(({ instance }) => instance).sort(),
-    [`embedded-${pid}-0`, `embedded-${pid}-1`, `embedded-${other.program.pid}-0`].sort(),
-  )
-  for (const [n, { socket, instance }] of daemons.entries()) {
-    t.is(socket, `/run/xsknet/${instance}.sock`)
-    const client = stranger(lab, socket, 0)
-    await client.ask({ do: 'connect' })
-    const info = await client.ask<PortInfo>({ do: 'open', uplink: `card${n}`, addresses: portPrefixes(0) })
-    t.is(info.uplink, `card${n}`)
-    t.is((await status(socket)).instance, instance)
-  }
-  // A card has one owner, and a second daemon says who that is.
-  await t.throwsAsync(other.daemon({}, 'late'), { code: 'ERR_XSKNET_DEVICE_MANAGED', message: /card0/ })
-  await one.ask({ do: 'stop', as: 'a' })
-  await other.daemon({}, 'late')
-  for (const as of ['daemon', 'late']) await other.ask({ do: 'stop', as })
-  await one.ask({ do: 'stop', as: 'b' })
-  await asBefore(t, lab)
-})
+test.serial(
+  'any number of daemons run side by side, in one process and in several, each with a name of its own',
+  async (t) => {
+    const lab = await Lab.create(t)
+    const [card1, card2] = [await card(lab, 1), await card(lab, 2)]
+    await lab.snapshot()
+    const [one, other] = [Embedding.start(lab), Embedding.start(lab)]
+    const daemons = await Promise.all([
+      one.daemon({}, 'a'),
+      one.daemon({ uplinks: [card1] }, 'b'),
+      other.daemon({ uplinks: [card2] }),
+    ])
+    const { pid } = one.program
+    t.deepEqual(
+      daemons.map(({ instance }) => instance).sort(),
+      [`embedded-${pid}-0`, `embedded-${pid}-1`, `embedded-${other.program.pid}-0`].sort(),
+    )
+    for (const [n, { socket, instance }] of daemons.entries()) {
+      t.is(socket, `/run/xsknet/${instance}.sock`)
+      const client = stranger(lab, socket, 0)
+      await client.ask({ do: 'connect' })
+      const info = await client.ask<PortInfo>({ do: 'open', uplink: `card${n}`, addresses: portPrefixes(0) })
+      t.is(info.uplink, `card${n}`)
+      t.is((await status(socket)).instance, instance)
+    }
+    // A card has one owner, and a second daemon says who that is.
+    await t.throwsAsync(other.daemon({}, 'late'), { code: 'ERR_XSKNET_DEVICE_MANAGED', message: /card0/ })
+    await one.ask({ do: 'stop', as: 'a' })
+    await other.daemon({}, 'late')
+    for (const as of ['daemon', 'late']) await other.ask({ do: 'stop', as })
+    await one.ask({ do: 'stop', as: 'b' })
+    await asBefore(t, lab)
+  },
+)
 
 test.serial('without grants its socket is for its user alone; with grants, or a name, it is for all', async (t) => {
   const lab = await setUp(t)
@@ -111,7 +114,11 @@ test.serial('without grants its socket is for its user alone; with grants, or a 
 const ENDS = [
   { what: 'process.exit()', how: { how: 'exit' }, code: 7 },
   { what: 'an exception that nobody catches', how: { how: 'throw' }, code: 1 },
-  { what: 'process.exit() while a port is opened', how: { how: 'exit', port: { ...PORT, addresses: portPrefixes(1) } }, code: 7 },
+  {
+    what: 'process.exit() while a port is opened',
+    how: { how: 'exit', port: { ...PORT, addresses: portPrefixes(1) } },
+    code: 7,
+  },
 ] as const
 
 for (const { what, how, code } of ENDS) {
@@ -156,17 +163,20 @@ test.serial('a process lives as long as its daemon, unless that is unreferenced:
   await asBefore(t, lab)
 })
 
-test.serial('the program of docs/embedded.md answers pings, and ends at SIGTERM without leaving anything', async (t) => {
-  const lab = await setUp(t)
-  const [shown = ''] = programsOf('docs/embedded.md')
-  const page = shown.replaceAll("'eth0'", `'${CARD}'`)
-  t.not(page, shown)
-  const program = lab.host.spawn(process.execPath, '--input-type=module', '--eval', page)
-  await program.waitFor(/^answering for 192\.0\.2\.10\/24, 2001:db8::10\/64/)
-  for (const address of portAddresses(0)) t.deepEqual(await lab.remote.unanswered(address, 20), [])
-  t.deepEqual(await program.stop('SIGTERM'), { code: 0, signal: null }, program.lines.join('\n'))
-  await asBefore(t, lab)
-})
+test.serial(
+  'the program of docs/embedded.md answers pings, and ends at SIGTERM without leaving anything',
+  async (t) => {
+    const lab = await setUp(t)
+    const [shown = ''] = programsOf('docs/embedded.md')
+    const page = shown.replaceAll("'eth0'", `'${CARD}'`)
+    t.not(page, shown)
+    const program = lab.host.spawn(process.execPath, '--input-type=module', '--eval', page)
+    await program.waitFor(/^answering for 192\.0\.2\.10\/24, 2001:db8::10\/64/)
+    for (const address of portAddresses(0)) t.deepEqual(await lab.remote.unanswered(address, 20), [])
+    t.deepEqual(await program.stop('SIGTERM'), { code: 0, signal: null }, program.lines.join('\n'))
+    await asBefore(t, lab)
+  },
+)
 
 test.serial('a daemon that its program has forgotten goes on', async (t) => {
   const lab = await setUp(t)
@@ -229,39 +239,42 @@ test.serial('a program with a daemon inside that is started again answers the fi
   await asBefore(t, lab)
 })
 
-test.serial('what was left in another network namespace is not touched, and a living daemon is not either', async (t) => {
-  const elsewhere = await Lab.create(t)
-  const lab = await setUp(t)
-  const dead = await embedding(elsewhere)
-  t.like(await dead.program.kill(), { signal: 'SIGKILL' })
-  const living = Embedding.start(elsewhere)
-  // The dead one was swept here, where it belongs.
-  const { socket } = await living.daemon()
-  t.like(await living.event('log instance-swept'), { instance: `embedded-${dead.program.pid}-0` })
-  await living.ask({ do: 'connect', socket })
-  await living.ask({ do: 'open', ...PORT })
-  await living.ask({ do: 'answer' })
+test.serial(
+  'what was left in another network namespace is not touched, and a living daemon is not either',
+  async (t) => {
+    const elsewhere = await Lab.create(t)
+    const lab = await setUp(t)
+    const dead = await embedding(elsewhere)
+    t.like(await dead.program.kill(), { signal: 'SIGKILL' })
+    const living = Embedding.start(elsewhere)
+    // The dead one was swept here, where it belongs.
+    const { socket } = await living.daemon()
+    t.like(await living.event('log instance-swept'), { instance: `embedded-${dead.program.pid}-0` })
+    await living.ask({ do: 'connect', socket })
+    await living.ask({ do: 'open', ...PORT })
+    await living.ask({ do: 'answer' })
 
-  const card1 = await card(elsewhere, 1)
-  const second = Embedding.start(elsewhere)
-  const { instance } = await second.daemon({ uplinks: [card1] })
-  t.like(await second.program.kill(), { signal: 'SIGKILL' })
+    const card1 = await card(elsewhere, 1)
+    const second = Embedding.start(elsewhere)
+    const { instance } = await second.daemon({ uplinks: [card1] })
+    t.like(await second.program.kill(), { signal: 'SIGKILL' })
 
-  const program = Embedding.start(lab)
-  await program.daemon()
-  await program.ask({ do: 'stop' })
-  t.deepEqual(
-    program.program.lines.filter((line) => line.includes('swept')),
-    [],
-  )
-  t.true(existsSync(`/run/xsknet/${instance}.journal`))
-  t.is((await elsewhere.udpEcho(portAddresses(0)[0], [100])).identical, 1)
-  const last = Embedding.start(elsewhere)
-  await last.daemon({ uplinks: [card1] })
-  t.like(await last.event('log instance-swept'), { instance })
-  for (const embedding of [last, living]) await embedding.ask({ do: 'stop' })
-  await asBefore(t, lab)
-})
+    const program = Embedding.start(lab)
+    await program.daemon()
+    await program.ask({ do: 'stop' })
+    t.deepEqual(
+      program.program.lines.filter((line) => line.includes('swept')),
+      [],
+    )
+    t.true(existsSync(`/run/xsknet/${instance}.journal`))
+    t.is((await elsewhere.udpEcho(portAddresses(0)[0], [100])).identical, 1)
+    const last = Embedding.start(elsewhere)
+    await last.daemon({ uplinks: [card1] })
+    t.like(await last.event('log instance-swept'), { instance })
+    for (const embedding of [last, living]) await embedding.ask({ do: 'stop' })
+    await asBefore(t, lab)
+  },
+)
 
 const THREADS: [stage: string, how: Thread['how']][] = [
   ['starting', 'terminate'],
@@ -274,41 +287,48 @@ const THREADS: [stage: string, how: Thread['how']][] = [
   ['reading', 'fall off'],
 ]
 
-test.serial('a thread that has a daemon takes it along, however it ends, and the threads beside it go on', async (t) => {
-  const lab = await Lab.create(t)
-  const card1 = await card(lab, 1)
-  await lab.snapshot()
-  const program = Embedding.start(lab)
-  // The binding lives on in the process for a part of them, and goes with the thread for the others.
-  for (const beside of [false, true]) {
-    const besides = beside ? (await program.daemon({ uplinks: [card1] })).instance : undefined
-    for (const [stage, how] of THREADS) {
-      const name = `thread-${how}-${stage}`
-      const port = { ...PORT, name: 'thread' }
-      const thread = program.ask<string[]>({ do: 'thread', options: { uplinks: [CARD] }, port, stage, how })
-      const flood =
-        stage === 'reading' ? setInterval(() => void lab.udpEcho(portAddresses(0)[0], [1]).catch(() => {}), 50) : undefined
-      const stages = await thread.finally(() => clearInterval(flood))
-      t.true(stages.includes(stage), `${name}: ${stages}`)
-      // Undone before the thread was gone; only BPF objects take their time to vanish.
-      t.deepEqual(instancesOf(program.program.pid), beside ? [besides] : [], name)
-      if (!beside) await asBefore(t, lab, name)
+test.serial(
+  'a thread that has a daemon takes it along, however it ends, and the threads beside it go on',
+  async (t) => {
+    const lab = await Lab.create(t)
+    const card1 = await card(lab, 1)
+    await lab.snapshot()
+    const program = Embedding.start(lab)
+    // The binding lives on in the process for a part of them, and goes with the thread for the others.
+    for (const beside of [false, true]) {
+      const besides = beside ? (await program.daemon({ uplinks: [card1] })).instance : undefined
+      for (const [stage, how] of THREADS) {
+        const name = `thread-${how}-${stage}`
+        const port = { ...PORT, name: 'thread' }
+        const thread = program.ask<string[]>({ do: 'thread', options: { uplinks: [CARD] }, port, stage, how })
+        const flood =
+          stage === 'reading'
+            ? setInterval(() => void lab.udpEcho(portAddresses(0)[0], [1]).catch(() => {}), 50)
+            : undefined
+        const stages = await thread.finally(() => clearInterval(flood))
+        t.true(stages.includes(stage), `${name}: ${stages}`)
+        // Undone before the thread was gone; only BPF objects take their time to vanish.
+        t.deepEqual(instancesOf(program.program.pid), beside ? [besides] : [], name)
+        if (!beside) await asBefore(t, lab, name)
+      }
     }
-  }
-  await program.ask({ do: 'stop' })
-  await asBefore(t, lab)
-  t.deepEqual(await program.program.endInput(), { code: 0, signal: null }, program.program.lines.join('\n'))
-  // Nothing complained on its way out.
-  t.deepEqual(
-    program.program.lines.filter((line) => !line.startsWith('{')),
-    [],
-  )
-})
+    await program.ask({ do: 'stop' })
+    await asBefore(t, lab)
+    t.deepEqual(await program.program.endInput(), { code: 0, signal: null }, program.program.lines.join('\n'))
+    // Nothing complained on its way out.
+    t.deepEqual(
+      program.program.lines.filter((line) => !line.startsWith('{')),
+      [],
+    )
+  },
+)
 
 /** Instances of one process of which something is on the host; others may run daemons on this machine, too. */
 function instancesOf(pid: number): string[] {
   const files = existsSync('/run/xsknet') ? readdirSync('/run/xsknet') : []
-  return files.filter((file) => file.startsWith(`embedded-${pid}-`) && file.endsWith('.journal')).map((file) => file.slice(0, -8))
+  return files
+    .filter((file) => file.startsWith(`embedded-${pid}-`) && file.endsWith('.journal'))
+    .map((file) => file.slice(0, -8))
 }
 
 for (const how of ['spin', 'wait'] as const) {
@@ -328,8 +348,14 @@ for (const how of ['spin', 'wait'] as const) {
     await program.event('blocking')
     const began = performance.now()
     const { answered } = await loop.progress()
-    const opened = other.ask({ do: 'open', uplink: CARD, addresses: portPrefixes(1) }).then(() => performance.now() - began)
-    await waitUntil('answered all the while', async () => (await loop.progress()).answered > answered + 20_000, milliseconds)
+    const opened = other
+      .ask({ do: 'open', uplink: CARD, addresses: portPrefixes(1) })
+      .then(() => performance.now() - began)
+    await waitUntil(
+      'answered all the while',
+      async () => (await loop.progress()).answered > answered + 20_000,
+      milliseconds,
+    )
     t.true(performance.now() - began < milliseconds)
     await blocked
     const delay = await opened
@@ -337,7 +363,8 @@ for (const how of ['spin', 'wait'] as const) {
     const { sent, answered: all, lost, repeated, corrupt, longestWait } = await loop.stop()
     t.deepEqual([all, lost, repeated, corrupt], [sent, 0, 0, 0])
     t.log(
-      `${all} answers, the longest wait was ${(longestWait * 1000).toFixed(1)} ms; the port opened after ${delay.toFixed(0)} ms`,
+      `${all} answers, the longest wait was ${(longestWait * 1000).toFixed(1)} ` +
+        `ms; the port opened after ${delay.toFixed(0)} ms`,
     )
     t.true(longestWait < 1, `${longestWait} s`)
     await program.ask({ do: 'stop' })

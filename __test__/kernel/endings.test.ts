@@ -7,7 +7,12 @@ import { Scene } from '../helpers/scene.js'
 
 const PROGRAM = '__test__/helpers/programs/endings.ts'
 
-const place = (name: string, n: number, busy: boolean) => ({ uplink: CARD, name, addresses: [...portPrefixes(n)], busy })
+const place = (name: string, n: number, busy: boolean) => ({
+  uplink: CARD,
+  name,
+  addresses: [...portPrefixes(n)],
+  busy,
+})
 const BUSY = place('busy', 0, true)
 const QUIET = place('quiet', 1, false)
 
@@ -30,27 +35,30 @@ async function underFire(t: ExecutionContext): Promise<Scene> {
 const noPorts = (scene: Scene) =>
   waitUntil('without ports', async () => (await scene.daemon.ask<PortEntry[]>('ports')).length === 0, 2000)
 
-test.serial('readers, senders and ports that end in every way and at every moment hang, crash and leak nothing', async (t) => {
-  const scene = await underFire(t)
-  const client = start(scene)
-  await client.ask({ do: 'connect' })
-  const began = performance.now()
-  const lived = await client.ask<{ ports: number; endings: number; faults: string[] }>({
-    do: 'live',
-    seed,
-    ports: 40,
-    places: [BUSY, BUSY, QUIET],
-  })
-  const seconds = ((performance.now() - began) / 1000).toFixed(1)
-  t.log(`seed ${seed}: ${lived.endings} endings of ${lived.ports} ports in ${seconds} s`)
-  t.deepEqual(lived.faults, [])
-  t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, client.program.lines.join('\n'))
-  t.deepEqual(
-    client.program.lines.filter((line) => !line.startsWith('{')),
-    [],
-  )
-  await scene.end(t)
-})
+test.serial(
+  'readers, senders and ports that end in every way and at every moment hang, crash and leak nothing',
+  async (t) => {
+    const scene = await underFire(t)
+    const client = start(scene)
+    await client.ask({ do: 'connect' })
+    const began = performance.now()
+    const lived = await client.ask<{ ports: number; endings: number; faults: string[] }>({
+      do: 'live',
+      seed,
+      ports: 40,
+      places: [BUSY, BUSY, QUIET],
+    })
+    const seconds = ((performance.now() - began) / 1000).toFixed(1)
+    t.log(`seed ${seed}: ${lived.endings} endings of ${lived.ports} ports in ${seconds} s`)
+    t.deepEqual(lived.faults, [])
+    t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, client.program.lines.join('\n'))
+    t.deepEqual(
+      client.program.lines.filter((line) => !line.startsWith('{')),
+      [],
+    )
+    await scene.end(t)
+  },
+)
 
 const ENDS = [
   { how: 'exit', code: 0, states: ['opening', 'new', 'waiting', 'within', 'held', 'sending', 'closing'] },
@@ -67,7 +75,9 @@ test.serial('processes that end at every moment end as they should, and their po
       const client = start(scene)
       const reads = state === 'within' || state === 'held'
       await client.ask({ do: 'end', how, state, place: reads ? BUSY : QUIET })
-      const ended = await client.program.end(5000).catch((error: Error) => t.fail(`${how} (${state}): ${error.message}`))
+      const ended = await client.program
+        .end(5000)
+        .catch((error: Error) => t.fail(`${how} (${state}): ${error.message}`))
       t.deepEqual(
         ended,
         { code, signal: how === 'kill' ? 'SIGKILL' : null },

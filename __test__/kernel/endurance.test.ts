@@ -12,7 +12,8 @@ const runs = [
 
 for (const { mode, level, queues, packets } of runs) {
   test.serial(
-    `${mode}, ${level}, queues: ${queues}: ${packets.toLocaleString('en')} numbered frames into a client, out of it and through it: none altered, repeated, out of turn or unaccounted`,
+    `${mode}, ${level}, queues: ${queues}: ${packets.toLocaleString('en')} numbered frames into a client, out of ` +
+      'it and through it: none altered, repeated, out of turn or unaccounted',
     async (t) => {
       t.timeout(120_000 + packets / 20)
       for (const endured of await endure(t, { mode, level, queues, packets })) {

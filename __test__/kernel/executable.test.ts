@@ -69,7 +69,14 @@ test('nobody runs it out of a folder that cannot be written to, with an empty en
   const place = folder(t)
   copyFileSync(executable, join(place, 'xsknetd'))
   chmodSync(place, 0o555)
-  const asNobody = ['/usr/bin/setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--', join(place, 'xsknetd')]
+  const asNobody = [
+    '/usr/bin/setpriv',
+    `--reuid=${NOBODY}`,
+    `--regid=${NOBODY}`,
+    '--clear-groups',
+    '--',
+    join(place, 'xsknetd'),
+  ]
   const told = bare([...asNobody, '--version'])
   t.like(told, { status: 0, stderr: '' })
   const cli = `${root}packages/xsknetd/dist/cli.js`
@@ -95,7 +102,10 @@ test('NODE_OPTIONS does not steer it', (t) => {
 test('what else steers Node does not reach the daemon in it', (t) => {
   const config = join(folder(t), 'none.toml')
   // The second start finds the words as they were.
-  const refused = bare([executable, 'run', '--config', config], { OPENSSL_CONF: '/dev/null', NODE_EXTRA_CA_CERTS: '/dev/null' })
+  const refused = bare([executable, 'run', '--config', config], {
+    OPENSSL_CONF: '/dev/null',
+    NODE_EXTRA_CA_CERTS: '/dev/null',
+  })
   t.is(refused.status, 2)
   t.regex(refused.stderr, /^xsknetd: cannot read the configuration file .*none\.toml\n/)
   t.deepEqual(refused.stderr, bare([executable, 'run', '--config', config]).stderr)
@@ -104,7 +114,10 @@ test('what else steers Node does not reach the daemon in it', (t) => {
 /** Runs it where these folders are empty and nothing in them may be executed; it lies in /mnt then. */
 function noexec(folders: readonly string[], words: string[], env?: NodeJS.ProcessEnv) {
   // In an own mount namespace. Its folder comes along because it may lie in one of these.
-  const mounts = [`mount --bind '${packed}' /mnt`, ...folders.map((folder) => `mount -t tmpfs -o noexec tmpfs ${folder}`)]
+  const mounts = [
+    `mount --bind '${packed}' /mnt`,
+    ...folders.map((folder) => `mount -t tmpfs -o noexec tmpfs ${folder}`),
+  ]
   const script = [...mounts, 'exec /mnt/xsknetd "$@"'].join(' && ')
   return bare(['/usr/bin/unshare', '--mount', '--propagation', 'private', '/bin/sh', '-c', script, 'sh', ...words], env)
 }

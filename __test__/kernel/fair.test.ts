@@ -41,7 +41,10 @@ for (const [wait, busyPoll] of Object.entries(waits)) {
 
     const flood = lab.flood({ mac: flooded.mac, address: portAddresses(0)[0], port: 9 }, { seconds: 60, live: true })
     const { frames } = await client.ask<Seen>({ do: 'seen', as: 'flooded' })
-    await waitUntil('flooded', async () => (await client.ask<Seen>({ do: 'seen', as: 'flooded' })).frames > frames + 100_000)
+    await waitUntil(
+      'flooded',
+      async () => (await client.ask<Seen>({ do: 'seen', as: 'flooded' })).frames > frames + 100_000,
+    )
     const began = { at: performance.now(), ...(await client.ask<Seen>({ do: 'seen', as: 'flooded' })) }
     const during = await measured()
     const after = await client.ask<Seen>({ do: 'seen', as: 'flooded' })

@@ -25,7 +25,10 @@ const look = () => ({
   run: ['/run/netns', '/run/xsknet'].filter(existsSync),
 })
 
-/** A user with Node, npm and coreutils, an empty home, no network and nothing else, who installs the tarballs in an empty folder. */
+/**
+ * A user with Node, npm and coreutils, an empty home, no network and nothing else, who installs the tarballs in an
+ * empty folder.
+ */
 class Newcomer {
   readonly place: Place
   readonly folder: string
@@ -73,7 +76,8 @@ class Newcomer {
 const asking = (address: string, lengths: readonly number[]) => `
   const socket = require('node:dgram').createSocket('udp${address.includes(':') ? 6 : 4}')
   const questions = ${JSON.stringify(lengths)}.map((length, n) => Buffer.alloc(length, n + 1))
-  const next = () => questions.length > 0 ? socket.send(questions[0], 7, '${address}') : socket.close(() => console.log('all came back'))
+  const end = () => socket.close(() => console.log('all came back'))
+  const next = () => questions.length > 0 ? socket.send(questions[0], 7, '${address}') : end()
   socket.on('message', (answer) => (answer.equals(questions.shift()) ? next() : process.exit(1)))
   setTimeout(() => process.exit(2), 10_000).unref()
   next()`
@@ -140,7 +144,12 @@ for (const way of ways) {
     })
     await daemon.waitFor(/\bready\b/, 20_000)
     const ping = await newcomer.example(t, 'ping.ts', socket, /^answering ping on card0 as 192\.0\.2\.10\/24, /)
-    const echo = await newcomer.example(t, 'echo.ts', socket, /^sending UDP to port 7 back on card0 as 192\.0\.2\.11\/24, /)
+    const echo = await newcomer.example(
+      t,
+      'echo.ts',
+      socket,
+      /^sending UDP to port 7 back on card0 as 192\.0\.2\.11\/24, /,
+    )
     const count = await newcomer.example(t, 'count.ts', socket, /^counting on card0 as 192\.0\.2\.12\/24, /)
     t.is((await xsk('ports', '--instance', name)).match(/user 65534|65534/g)?.length, 3)
 
@@ -155,7 +164,10 @@ for (const way of ways) {
     }
     // It answers nobody but who asks for its address.
     const [v4, v6] = portAddresses(2)
-    t.regex((await far('ping', '-n', '-c', '7', '-i', '0.01', '-W', '1', v4)).stdout, /7 packets transmitted, 0 received/)
+    t.regex(
+      (await far('ping', '-n', '-c', '7', '-i', '0.01', '-W', '1', v4)).stdout,
+      /7 packets transmitted, 0 received/,
+    )
     const sending = `const socket = require('node:dgram').createSocket('udp6')
       let left = 50
       const next = () => (left-- > 0 ? socket.send('x', 9, '${v6}', next) : socket.close())
@@ -171,7 +183,10 @@ for (const way of ways) {
       t.deepEqual(await example.stop('SIGINT'), { code: 0, signal: null }, example.lines.join('\n'))
       t.regex(example.lines.at(-1) as string, last, example.lines.join('\n'))
     }
-    await waitUntil('closed by the daemon', async () => JSON.parse(await xsk('ports', '--json', '--instance', name)).length === 0)
+    await waitUntil(
+      'closed by the daemon',
+      async () => JSON.parse(await xsk('ports', '--json', '--instance', name)).length === 0,
+    )
     t.deepEqual(await daemon.stop(), { code: 0, signal: null }, daemon.lines.join('\n'))
     t.regex(await xsk('lab', '--down', '--name', name), / was removed: /)
     t.deepEqual(look(), before)

@@ -18,7 +18,8 @@ const STRANGER = 1002
 const config = [NOBODY, OTHER]
   .map(
     (user) =>
-      `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ["192.0.2.8/29", "2001:db8::10/124"]\nports = 4\nmemory = "64MiB"\npinned = true\n`,
+      `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ["192.0.2.8/29", ` +
+      '"2001:db8::10/124"]\nports = 4\nmemory = "64MiB"\npinned = true\n',
   )
   .join('')
 
@@ -32,7 +33,10 @@ function stagedHostile(folder: string): string {
   return staged
 }
 
-/** Has a client do its worst, and finds that the daemon stays, answers others in time, leaks nothing, and that the other port loses nothing. */
+/**
+ * Has a client do its worst, and finds that the daemon stays, answers others in time, leaks nothing, and that the other
+ * port loses nothing.
+ */
 async function against(
   t: ExecutionContext,
   deed: string,
@@ -46,7 +50,14 @@ async function against(
   const before = descriptorsOf(daemon.program.pid)
   const loop: Traffic<Looped> = lab.closedLoop(neighbour.target(), { outstanding: 64 })
 
-  const hostile = new Program([...withRightsOf(uid), stagedHostile(lab.folder), daemon.socket, deed, CARD, portAddresses(1)[0]])
+  const hostile = new Program([
+    ...withRightsOf(uid),
+    stagedHostile(lab.folder),
+    daemon.socket,
+    deed,
+    CARD,
+    portAddresses(1)[0],
+  ])
   t.teardown(() => hostile.kill().then(() => {}))
   await hostile.waitFor(/^ready/)
   await during?.(scene, hostile)
@@ -66,7 +77,11 @@ async function against(
   t.true(slowest < 100, `the daemon answered others in ${slowest} ms`)
 
   await hostile.kill()
-  await waitUntil('without the hostile client’s ports', async () => (await daemon.ask<PortEntry[]>('ports')).length === 1, 2000)
+  await waitUntil(
+    'without the hostile client’s ports',
+    async () => (await daemon.ask<PortEntry[]>('ports')).length === 1,
+    2000,
+  )
   await waitUntil('without its descriptors', () => descriptorsOf(daemon.program.pid) <= before, 3000)
   const done = await loop.stop()
   t.deepEqual([done.answered, done.lost, done.corrupt, done.repeated], [done.sent, 0, 0, 0])
@@ -99,8 +114,12 @@ test.serial('a client goes silent with full rings', (t) =>
 test.serial('a client asks without end', (t) => against(t, 'flood'))
 test.serial('a client asks without end and never reads an answer', (t) => against(t, 'deaf'))
 test.serial('a client sends 64 KiB of noise', (t) => against(t, 'nonsense', closes('ERR_XSKNET_MESSAGE_MALFORMED')))
-test.serial('a client sends half a message and then nothing', (t) => against(t, 'half', closes('ERR_XSKNET_MESSAGE_MALFORMED')))
-test.serial('a client sends 200 descriptors', (t) => against(t, 'descriptors', closes('ERR_XSKNET_UNEXPECTED_DESCRIPTORS')))
+test.serial('a client sends half a message and then nothing', (t) =>
+  against(t, 'half', closes('ERR_XSKNET_MESSAGE_MALFORMED')),
+)
+test.serial('a client sends 200 descriptors', (t) =>
+  against(t, 'descriptors', closes('ERR_XSKNET_UNEXPECTED_DESCRIPTORS')),
+)
 test.serial('a client says nothing at all', (t) => against(t, 'silence', closes('ERR_XSKNET_HELLO_MISSING')))
 test.serial('a client connects a thousand times', (t) => against(t, 'crowd'))
 
@@ -129,7 +148,9 @@ for (const [what, uid] of [
   test.serial(`${what} sends the costliest requests over all the connections it gets`, (t) =>
     against(t, 'long', (scene) => others(t, scene), uid),
   )
-  test.serial(`${what} sends descriptors whose close takes long`, (t) => against(t, 'blocking', (scene) => others(t, scene), uid))
+  test.serial(`${what} sends descriptors whose close takes long`, (t) =>
+    against(t, 'blocking', (scene) => others(t, scene), uid),
+  )
 }
 
 test.serial('a stranger connects a thousand times', (t) => against(t, 'crowd', (scene) => others(t, scene), STRANGER))

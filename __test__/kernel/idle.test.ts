@@ -56,7 +56,9 @@ async function waiting(scene: Scene): Promise<{ client: Client; infos: PortInfo[
   const infos: PortInfo[] = []
   for (let n = 0; n < PORTS; n++) {
     const address = `2001:db8::${(0x100 + n).toString(16)}/64`
-    infos.push(await client.ask<PortInfo>({ do: 'open', as: `${n}`, uplink: CARD, addresses: [address], ringSize: 256 }))
+    infos.push(
+      await client.ask<PortInfo>({ do: 'open', as: `${n}`, uplink: CARD, addresses: [address], ringSize: 256 }),
+    )
     await client.ask({ do: 'swallow', as: `${n}` })
   }
   return { client, infos }
@@ -153,7 +155,15 @@ test.serial(
     const processes = { client: client.program.pid }
     const read = (frames: number) => client.ask<Slept>({ do: 'read', frames, microseconds: 200_000 })
     const set = (state: string) =>
-      scene.lab.host.output('nsenter', `--net=/run/xsknet/${scene.daemon.instance}/netns`, 'ip', 'link', 'set', inner, state)
+      scene.lab.host.output(
+        'nsenter',
+        `--net=/run/xsknet/${scene.daemon.instance}/netns`,
+        'ip',
+        'link',
+        'set',
+        inner,
+        state,
+      )
 
     const some = read(500)
     await idle(t, 'nothing comes', processes)

@@ -37,7 +37,10 @@ interface Seen {
 /** Waits until it is as it was before. */
 async function settled(t: ExecutionContext, before: Seen, look: () => Promise<Seen>): Promise<void> {
   // Threads that have had nothing to do for 10 s end.
-  const fewer = (now: Footprint, at: number) => ({ ...now, threads: Math.max(now.threads, before.processes[at]?.threads ?? 0) })
+  const fewer = (now: Footprint, at: number) => ({
+    ...now,
+    threads: Math.max(now.threads, before.processes[at]?.threads ?? 0),
+  })
   const compared = (now: Seen) => ({ ...now, processes: now.processes.map(fewer) })
   let now = compared(await look())
   const same = async () => {
@@ -75,7 +78,10 @@ for (const [way, { open }] of Object.entries(ways)) {
       await settled(t, before, look)
       t.deepEqual(await lab.compare(), [])
       const grown = pids.map(residentBytes).map((bytes, at) => bytes - (resident[at] as number))
-      t.log(`${each.toFixed(0)} ms a round; grown by ${grown.map((bytes) => `${Math.round(bytes / 2 ** 10)} KiB`).join(' and ')}`)
+      t.log(
+        `${each.toFixed(0)} ms a round; grown by ` +
+          `${grown.map((bytes) => `${Math.round(bytes / 2 ** 10)} KiB`).join(' and ')}`,
+      )
       t.true(Math.max(...grown) < GROWTH, `${grown} bytes`)
       await stop()
     },

@@ -56,14 +56,20 @@ test.serial(
   },
 )
 
-test.serial('a far end without GRO is answered all the same, by a guard in skb mode, and `attempts` says why', async (t) => {
-  const scene = await Scene.open(t, { farGro: false })
-  const port = await scene.answering()
-  t.is(port.info.guardMode, 'skb')
-  t.regex(port.info.attempts.find(({ hook, step }) => hook === 'guard' && step === 'native')?.why ?? '', /ndo-xmit|GRO/)
-  await pings(t, scene, portAddresses(0)[0], 100)
-  await scene.end(t)
-})
+test.serial(
+  'a far end without GRO is answered all the same, by a guard in skb mode, and `attempts` says why',
+  async (t) => {
+    const scene = await Scene.open(t, { farGro: false })
+    const port = await scene.answering()
+    t.is(port.info.guardMode, 'skb')
+    t.regex(
+      port.info.attempts.find(({ hook, step }) => hook === 'guard' && step === 'native')?.why ?? '',
+      /ndo-xmit|GRO/,
+    )
+    await pings(t, scene, portAddresses(0)[0], 100)
+    await scene.end(t)
+  },
+)
 
 test.serial('a port in a VLAN hears its tagged frames, and not the untagged ones', async (t) => {
   const scene = await Scene.open(t, { config: '' })

@@ -143,9 +143,9 @@ for (const [what, deed, change] of deeds) {
     await past(MEANWHILE)
 
     await deed(homeOf(port), port.info.inner)
-    const lost = await port.client.event<Said & { code: string; message: string; details: { port: number; change?: string } }>(
-      'lost',
-    )
+    const lost = await port.client.event<
+      Said & { code: string; message: string; details: { port: number; change?: string } }
+    >('lost')
     t.is(lost.code, 'ERR_XSKNET_PORT_LOST')
     t.regex(lost.message, change)
     t.is(lost.details.port, port.info.port)
@@ -223,10 +223,15 @@ test.serial(
 
     const ungranted = await scene.client({ uid: NEIGHBOUR, capability: 'net_raw' })
     const denied = await t.throwsAsync(ungranted.ask(open), { code: 'ERR_XSKNET_NOT_PERMITTED' })
-    t.regex((denied as Error & { hint: string }).hint, /^In the 2nd \[\[grant\]\] of .*, this would allow it:\npinned = true$/)
+    t.regex(
+      (denied as Error & { hint: string }).hint,
+      /^In the 2nd \[\[grant\]\] of .*, this would allow it:\npinned = true$/,
+    )
 
     const powerless = await scene.client()
-    const refused = (await t.throwsAsync(powerless.ask(open), { code: 'ERR_XSKNET_SOCKET_REFUSED' })) as Error & { hint: string }
+    const refused = (await t.throwsAsync(powerless.ask(open), { code: 'ERR_XSKNET_SOCKET_REFUSED' })) as Error & {
+      hint: string
+    }
     t.regex(`${refused.message} ${refused.hint}`, /CAP_NET_RAW/)
     await waitUntil('given back', async () => (await portsOf(scene)).length === 0)
     const links = await new Machine(`/proc/${powerless.program.pid}/ns/net`).output('ip', '-o', 'link')
@@ -257,7 +262,17 @@ test.serial('the program in C counts the frames that come to its pinned port', a
   execFileSync('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', `${program}.c`, '-o', program, '-lxdp', '-lbpf'])
   const frames = 20_000
   const rights = withRightsOf(NOBODY, 'net_raw')
-  const client = new Program(['unshare', '--net', '--', ...rights, program, daemon.socket, CARD, portPrefixes(0)[0], `${frames}`])
+  const client = new Program([
+    'unshare',
+    '--net',
+    '--',
+    ...rights,
+    program,
+    daemon.socket,
+    CARD,
+    portPrefixes(0)[0],
+    `${frames}`,
+  ])
   t.teardown(() => client.kill().then(() => {}))
   await client.waitFor(/^counting/)
 

@@ -36,39 +36,42 @@ async function handedOver(client: Client, how = 'echo'): Promise<PortInfo> {
 const noPorts = (scene: Scene) =>
   waitUntil('without ports', async () => (await scene.daemon.ask<PortEntry[]>('ports')).length === 0, 5000)
 
-test.serial('queues that worker threads have: they carry frames, are of no use elsewhere, and are counted', async (t) => {
-  const scene = await Scene.open(t)
-  const client = await start(scene)
-  const info = await handedOver(client)
-  const looped = await scene.lab.closedLoop(target(info), { frames: 20_000 }).done
-  t.true(whole(looped), JSON.stringify(looped))
-  const refused = 'ERR_XSKNET_QUEUE_HANDED_OVER'
-  const all = { trySend: refused, stats: refused, token: refused, send: refused, batches: refused }
-  t.deepEqual(await client.ask({ do: 'refusals' }), all)
-  const settled = async () => {
-    const { client: own, chunks, daemon, queues } = await client.ask<PortStats>({ do: 'stats' })
-    const { received, completed, sent } = own
-    return (
-      received >= 20_000 &&
-      sent >= 20_000 &&
-      completed === sent &&
-      chunks.held + chunks.tx === 0 &&
-      daemon?.program.toSocket === received &&
-      daemon.guard.seen === sent &&
-      isDeepStrictEqual(queues[0]?.client, own)
-    )
-  }
-  await waitUntil('the thread’s figures are the kernel’s', settled, 5000)
-  await client.ask({ do: 'tell', name: 'thread', what: 'pin' })
-  await client.ask({ do: 'close' })
-  t.is(await client.ask({ do: 'heard', name: 'thread', what: 'ended' }), null)
-  t.is(await client.ask({ do: 'heard', name: 'thread', what: 'closed' }), null)
-  t.is(await client.ask({ do: 'closed' }), null)
-  await noPorts(scene)
-  await client.ask({ do: 'terminate', name: 'thread' })
-  t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, client.program.lines.join('\n'))
-  await scene.end(t)
-})
+test.serial(
+  'queues that worker threads have: they carry frames, are of no use elsewhere, and are counted',
+  async (t) => {
+    const scene = await Scene.open(t)
+    const client = await start(scene)
+    const info = await handedOver(client)
+    const looped = await scene.lab.closedLoop(target(info), { frames: 20_000 }).done
+    t.true(whole(looped), JSON.stringify(looped))
+    const refused = 'ERR_XSKNET_QUEUE_HANDED_OVER'
+    const all = { trySend: refused, stats: refused, token: refused, send: refused, batches: refused }
+    t.deepEqual(await client.ask({ do: 'refusals' }), all)
+    const settled = async () => {
+      const { client: own, chunks, daemon, queues } = await client.ask<PortStats>({ do: 'stats' })
+      const { received, completed, sent } = own
+      return (
+        received >= 20_000 &&
+        sent >= 20_000 &&
+        completed === sent &&
+        chunks.held + chunks.tx === 0 &&
+        daemon?.program.toSocket === received &&
+        daemon.guard.seen === sent &&
+        isDeepStrictEqual(queues[0]?.client, own)
+      )
+    }
+    await waitUntil('the thread’s figures are the kernel’s', settled, 5000)
+    await client.ask({ do: 'tell', name: 'thread', what: 'pin' })
+    await client.ask({ do: 'close' })
+    t.is(await client.ask({ do: 'heard', name: 'thread', what: 'ended' }), null)
+    t.is(await client.ask({ do: 'heard', name: 'thread', what: 'closed' }), null)
+    t.is(await client.ask({ do: 'closed' }), null)
+    await noPorts(scene)
+    await client.ask({ do: 'terminate', name: 'thread' })
+    t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, client.program.lines.join('\n'))
+    await scene.end(t)
+  },
+)
 
 test.serial('on every Node, a thread carries frames, and ends without warning', async (t) => {
   const scene = await Scene.open(t)
@@ -80,7 +83,11 @@ test.serial('on every Node, a thread carries frames, and ends without warning', 
     await client.ask({ do: 'terminate', name: 'thread' })
     t.is(await client.ask({ do: 'queueClosed' }), null, name)
     await client.ask({ do: 'close' })
-    t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, `${name}: ${client.program.lines.join('\n')}`)
+    t.deepEqual(
+      await client.program.endInput(),
+      { code: 0, signal: null },
+      `${name}: ${client.program.lines.join('\n')}`,
+    )
     await noPorts(scene)
   }
   await scene.end(t)
@@ -110,36 +117,39 @@ test.serial('a token is good once, and as long as its port', async (t) => {
 })
 
 for (const how of ['numbered', 'explicit']) {
-  test.serial(`two queues in two threads (${how}): a flow keeps its queue and its order, and none is lost`, async (t) => {
-    const scene = await Scene.open(t, { config: GRANT.replace('ports = 64', 'ports = 64\nqueues = 4') })
-    const client = await start(scene)
-    const info = await client.ask<PortInfo>({ do: 'open', ...PORT, queues: 2 })
-    t.is(info.queuePairs.length, 2)
-    const names = ['left', 'right']
-    for (const [queue, name] of names.entries()) {
-      const token = await client.ask<number>({ do: 'token', queue })
-      t.is(await client.ask({ do: 'adopt', token, name, how }), null)
-    }
-    const looped = await scene.lab.closedLoop(target(info), { frames: 100_000, flows: 32 }).done
-    t.true(whole(looped) && looped.late === 0, JSON.stringify(looped))
-    const seen: Numbers[] = []
-    for (const name of names) {
-      await client.ask({ do: 'tell', name, what: 'seen' })
-      seen.push(await client.ask({ do: 'heard', name, what: 'seen' }))
-    }
-    t.log(seen.map(({ distinct, batches }) => `${distinct} frames in ${batches} batches`).join(' and '))
-    t.is((seen[0]?.distinct as number) + (seen[1]?.distinct as number), 100_000)
-    for (const { distinct, missing, late, corrupt, unsent } of seen) {
-      t.deepEqual({ missing, late, corrupt, unsent }, { missing: 0, late: 0, corrupt: 0, unsent: 0 })
-      t.true(distinct > 10_000, 'the flows are spread')
-    }
-    await scene.assertAccounted(t, new Answering(client, info))
-    await client.ask({ do: 'close' })
-    for (const name of names) t.is(await client.ask({ do: 'heard', name, what: 'ended' }), null)
-    for (const name of names) await client.ask({ do: 'terminate', name })
-    t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, client.program.lines.join('\n'))
-    await scene.end(t)
-  })
+  test.serial(
+    `two queues in two threads (${how}): a flow keeps its queue and its order, and none is lost`,
+    async (t) => {
+      const scene = await Scene.open(t, { config: GRANT.replace('ports = 64', 'ports = 64\nqueues = 4') })
+      const client = await start(scene)
+      const info = await client.ask<PortInfo>({ do: 'open', ...PORT, queues: 2 })
+      t.is(info.queuePairs.length, 2)
+      const names = ['left', 'right']
+      for (const [queue, name] of names.entries()) {
+        const token = await client.ask<number>({ do: 'token', queue })
+        t.is(await client.ask({ do: 'adopt', token, name, how }), null)
+      }
+      const looped = await scene.lab.closedLoop(target(info), { frames: 100_000, flows: 32 }).done
+      t.true(whole(looped) && looped.late === 0, JSON.stringify(looped))
+      const seen: Numbers[] = []
+      for (const name of names) {
+        await client.ask({ do: 'tell', name, what: 'seen' })
+        seen.push(await client.ask({ do: 'heard', name, what: 'seen' }))
+      }
+      t.log(seen.map(({ distinct, batches }) => `${distinct} frames in ${batches} batches`).join(' and '))
+      t.is((seen[0]?.distinct as number) + (seen[1]?.distinct as number), 100_000)
+      for (const { distinct, missing, late, corrupt, unsent } of seen) {
+        t.deepEqual({ missing, late, corrupt, unsent }, { missing: 0, late: 0, corrupt: 0, unsent: 0 })
+        t.true(distinct > 10_000, 'the flows are spread')
+      }
+      await scene.assertAccounted(t, new Answering(client, info))
+      await client.ask({ do: 'close' })
+      for (const name of names) t.is(await client.ask({ do: 'heard', name, what: 'ended' }), null)
+      for (const name of names) await client.ask({ do: 'terminate', name })
+      t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, client.program.lines.join('\n'))
+      await scene.end(t)
+    },
+  )
 }
 
 test.serial('a port reads all its queues in one loop', async (t) => {
@@ -198,7 +208,10 @@ test.serial('two ports on one memory: what is forwarded is not copied, and eithe
   const alone = await scene.lab.closedLoop(one.target(), { frames: 20_000 }).done
   t.true(whole(alone), JSON.stringify(alone))
   await client.ask({ do: 'close', as: 'first' })
-  t.is(await client.ask({ do: 'openBeside', first: 'first', as: 'third', ...beside }).catch(codeOf), 'ERR_INVALID_ARG_VALUE')
+  t.is(
+    await client.ask({ do: 'openBeside', first: 'first', as: 'third', ...beside }).catch(codeOf),
+    'ERR_INVALID_ARG_VALUE',
+  )
   t.deepEqual(await client.program.endInput(), { code: 0, signal: null }, client.program.lines.join('\n'))
   await scene.end(t)
 })
@@ -266,7 +279,10 @@ test.serial('a queue that a thread has ends from either side, in every way, and 
   const round = async ({ act, ended, queue, port = null, how }: End, name: string) => {
     const info = await handedOver(client, how)
     const flood = scene.lab.flood({ ...target(info), port: 9 }, { seconds: 20, rate: 20_000 })
-    await waitUntil('frames come', async () => ((await client.ask<PortStats>({ do: 'stats' })).daemon?.program.seen ?? 0) > 0)
+    await waitUntil(
+      'frames come',
+      async () => ((await client.ask<PortStats>({ do: 'stats' })).daemon?.program.seen ?? 0) > 0,
+    )
     await act(client, scene)
     if (ended !== undefined) t.is(await client.ask({ do: 'heard', name: 'thread', what: 'ended' }), ended, name)
     t.is(await client.ask({ do: 'queueClosed' }), queue, name)

@@ -39,7 +39,8 @@ test.serial(
     t.not(network, rightsOf('self').network)
     t.not(network, readlinkSync(scene.lab.host.namespace))
 
-    // Its pipes to this test are UNIX sockets. Any other family, AF_XDP, AF_PACKET and netlink among them, is not in these tables.
+    // Its pipes to this test are UNIX sockets. Any other family, AF_XDP, AF_PACKET and netlink among them, is not in
+    // these tables.
     const [here, there] = [unixSockets('self'), unixSockets(pid)]
     const before = descriptorsOf(pid)
     const sockets = before.flatMap((what) => /^socket:\[(\d+)\]$/.exec(what)?.[1] ?? [])
@@ -72,8 +73,10 @@ test.serial('after the hand-over the daemon maps no UMEM', async (t) => {
   await scene.end(t)
 })
 
-test.serial('two clients of different users get their own frames and never each other’s, and reach one another', async (t) => {
-  const config = `${GRANT}
+test.serial(
+  'two clients of different users get their own frames and never each other’s, and reach one another',
+  async (t) => {
+    const config = `${GRANT}
 [[grant]]
 user = ${SECOND}
 uplinks = ["${CARD}"]
@@ -81,25 +84,26 @@ addresses = ["${portAddresses(1)[0]}", "${portAddresses(1)[1]}"]
 ports = 1
 memory = "64MiB"
 `
-  const scene = await Scene.open(t, { config })
-  const { lab } = scene
-  const first = await scene.answering(0)
-  const second = await scene.answering(1, { uid: SECOND })
-  t.is(rightsOf(second.client.program.pid).uid, SECOND)
+    const scene = await Scene.open(t, { config })
+    const { lab } = scene
+    const first = await scene.answering(0)
+    const second = await scene.answering(1, { uid: SECOND })
+    t.is(rightsOf(second.client.program.pid).uid, SECOND)
 
-  const loops = [first, second].map((port) => lab.closedLoop(port.target(), { frames: 50_000, outstanding: 64 }))
-  for (const { done } of loops) {
-    const { answered, lost, corrupt, repeated } = await done
-    t.deepEqual({ answered, lost, corrupt, repeated }, { answered: 50_000, lost: 0, corrupt: 0, repeated: 0 })
-  }
-  for (const port of [first, second]) t.is((await port.seen()).strange, 0)
+    const loops = [first, second].map((port) => lab.closedLoop(port.target(), { frames: 50_000, outstanding: 64 }))
+    for (const { done } of loops) {
+      const { answered, lost, corrupt, repeated } = await done
+      t.deepEqual({ answered, lost, corrupt, repeated }, { answered: 50_000, lost: 0, corrupt: 0, repeated: 0 })
+    }
+    for (const port of [first, second]) t.is((await port.seen()).strange, 0)
 
-  await first.client.ask({ do: 'send', to: second.target(9), count: 1000 })
-  await waitUntil('arrived next door', async () => (await second.seen()).udp >= 51_000)
-  t.is((await second.seen()).udp, 51_000)
-  await scene.assertAccounted(t, first, second)
-  await scene.end(t)
-})
+    await first.client.ask({ do: 'send', to: second.target(9), count: 1000 })
+    await waitUntil('arrived next door', async () => (await second.seen()).udp >= 51_000)
+    t.is((await second.seen()).udp, 51_000)
+    await scene.assertAccounted(t, first, second)
+    await scene.end(t)
+  },
+)
 
 test.serial('a user without a grant is refused, and told which lines would have allowed it', async (t) => {
   const scene = await Scene.open(t)

@@ -20,7 +20,13 @@ async function ports(scene: Scene, ...names: string[]): Promise<{ client: Client
   const client = await scene.client()
   const of: Record<string, Answering> = {}
   for (const [n, as] of names.entries()) {
-    const info = await client.ask<PortInfo>({ do: 'open', as, uplink: CARD, addresses: portPrefixes(n), ringSize: RING })
+    const info = await client.ask<PortInfo>({
+      do: 'open',
+      as,
+      uplink: CARD,
+      addresses: portPrefixes(n),
+      ringSize: RING,
+    })
     const stats = () => client.ask<PortStats>({ do: 'stats', as })
     of[as] = Object.assign(new Answering(client, info), { stats })
   }
@@ -63,38 +69,43 @@ test.serial(
   },
 )
 
-test.serial('a port that nobody reads, and one whose reader never comes back, cost their neighbour nothing', async (t) => {
-  const scene = await Scene.open(t)
-  const { client, of } = await ports(scene, 'unread', 'held', 'neighbour')
-  const { unread, held, neighbour } = of as Record<string, Answering>
-  if (!unread || !held || !neighbour) throw new Error('there is a port missing')
-  await client.ask({ do: 'answer', as: 'neighbour' })
-  await client.ask({ do: 'pause', as: 'held', milliseconds: FOR_EVER })
-  await client.ask({ do: 'answer', as: 'held' })
-  const loop = scene.lab.closedLoop(neighbour.target(), { outstanding: 64 })
-  const floods = [unread, held].map((port) => scene.lab.flood(port.target(DISCARD), { frames: 50_000, rate: 100_000 }).done)
-  const [ofUnread, ofHeld] = await Promise.all(floods)
-  if (!ofUnread || !ofHeld) throw new Error('there is a flood missing')
-  const { answered } = await loop.progress()
-  await waitUntil('going on', async () => (await loop.progress()).answered > answered + 5000)
-  const done = await loop.stop()
-  t.deepEqual([done.answered, done.lost, done.late, done.corrupt], [done.sent, 0, 0, 0])
-  const { held: holds } = (await held.stats()).chunks
-  t.true(holds > 0)
+test.serial(
+  'a port that nobody reads, and one whose reader never comes back, cost their neighbour nothing',
+  async (t) => {
+    const scene = await Scene.open(t)
+    const { client, of } = await ports(scene, 'unread', 'held', 'neighbour')
+    const { unread, held, neighbour } = of as Record<string, Answering>
+    if (!unread || !held || !neighbour) throw new Error('there is a port missing')
+    await client.ask({ do: 'answer', as: 'neighbour' })
+    await client.ask({ do: 'pause', as: 'held', milliseconds: FOR_EVER })
+    await client.ask({ do: 'answer', as: 'held' })
+    const loop = scene.lab.closedLoop(neighbour.target(), { outstanding: 64 })
+    const floods = [unread, held].map(
+      (port) => scene.lab.flood(port.target(DISCARD), { frames: 50_000, rate: 100_000 }).done,
+    )
+    const [ofUnread, ofHeld] = await Promise.all(floods)
+    if (!ofUnread || !ofHeld) throw new Error('there is a flood missing')
+    const { answered } = await loop.progress()
+    await waitUntil('going on', async () => (await loop.progress()).answered > answered + 5000)
+    const done = await loop.stop()
+    t.deepEqual([done.answered, done.lost, done.late, done.corrupt], [done.sent, 0, 0, 0])
+    const { held: holds } = (await held.stats()).chunks
+    t.true(holds > 0)
 
-  // Both read on: what their rings had room for is still there, and all chunks come home.
-  await client.ask({ do: 'answer', as: 'unread' })
-  await client.ask({ do: 'pause', as: 'held', milliseconds: 0 })
-  await scene.assertAccounted(t, unread, held, neighbour)
-  for (const [name, port] of Object.entries({ unread, held })) {
-    const { client: counted, socket } = await port.stats()
-    t.log(`${name}: ${counted.received} read, ${socket.rxDropped} dropped`)
-    t.true(counted.received >= RING, `${counted.received} frames were kept`)
-  }
-  t.is((await scene.lab.udpEcho(portAddresses(0)[0], [100])).identical, 1)
-  t.is((await scene.lab.udpEcho(portAddresses(1)[0], [100])).identical, 1)
-  await scene.end(t)
-})
+    // Both read on: what their rings had room for is still there, and all chunks come home.
+    await client.ask({ do: 'answer', as: 'unread' })
+    await client.ask({ do: 'pause', as: 'held', milliseconds: 0 })
+    await scene.assertAccounted(t, unread, held, neighbour)
+    for (const [name, port] of Object.entries({ unread, held })) {
+      const { client: counted, socket } = await port.stats()
+      t.log(`${name}: ${counted.received} read, ${socket.rxDropped} dropped`)
+      t.true(counted.received >= RING, `${counted.received} frames were kept`)
+    }
+    t.is((await scene.lab.udpEcho(portAddresses(0)[0], [100])).identical, 1)
+    t.is((await scene.lab.udpEcho(portAddresses(1)[0], [100])).identical, 1)
+    await scene.end(t)
+  },
+)
 
 test.serial('a port lost in the middle of a batch ends the lease at once, and the loop with the reason', async (t) => {
   const scene = await Scene.open(t)

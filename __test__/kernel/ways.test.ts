@@ -77,10 +77,19 @@ for (const mode of ['native', 'skb'] as const) {
       const { icmp, udp, other, strange, unsent } = seen
       const udpEchoes = 2 * LENGTHS.length + FRAMES
       const pings = 2 * (PINGS + UNJUDGED)
-      t.deepEqual({ icmp, udp, other, strange, unsent }, { icmp: pings, udp: udpEchoes, other: 0, strange: 0, unsent: 0 })
+      t.deepEqual(
+        { icmp, udp, other, strange, unsent },
+        { icmp: pings, udp: udpEchoes, other: 0, strange: 0, unsent: 0 },
+      )
       const all = pings + udpEchoes
       t.deepEqual(
-        [counted.client.received, counted.program.seen, counted.client.sent, counted.client.completed, counted.guard.seen],
+        [
+          counted.client.received,
+          counted.program.seen,
+          counted.client.sent,
+          counted.client.completed,
+          counted.guard.seen,
+        ],
         [all, all, all + SENT, all + SENT, all + SENT],
       )
       const counters = { counted, sink: await lab.sink(DISCARD), chunks: stats.chunks }

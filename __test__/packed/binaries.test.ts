@@ -34,9 +34,15 @@ for (const { name, packed } of bindings) {
   })
 
   test(`the binding of ${name} loads on glibc ${OLDEST_GLIBC}, and on none that is older`, (t) => {
-    const asked = new Set([...print('objdump', '-T', packed).matchAll(/GLIBC_([0-9.]+)/g)].map(([, version = '']) => version))
+    const asked = new Set(
+      [...print('objdump', '-T', packed).matchAll(/GLIBC_([0-9.]+)/g)].map(([, version = '']) => version),
+    )
     const newest = [...asked].sort((one, other) => one.localeCompare(other, 'en', { numeric: true })).at(-1)
-    t.is(newest, OLDEST_GLIBC, 'a compiler beside a newer glibc asks for newer symbols: pack on Debian 12, or claim less')
+    t.is(
+      newest,
+      OLDEST_GLIBC,
+      'a compiler beside a newer glibc asks for newer symbols: pack on Debian 12, or claim less',
+    )
     for (const page of [`${root}packages/${name}/README.md`, `${root}docs/packages.md`])
       t.true(readFileSync(page, 'utf8').includes(`glibc ${OLDEST_GLIBC}`), page)
   })
@@ -51,30 +57,35 @@ for (const { name, packed } of bindings) {
 }
 
 /** What only a daemon has inside: by the names that the linker knew, */
-const machinery =
-  /^(xsk_(socket|umem)__|xdp_program__|libxdp_|libbpf_|bpf_object__|bpf_prog_|elf_begin|gelf_|.*\b(aya|aya_obj|netlink_\w+|xsk_rs)(::|\d))/
+const machinery = new RegExp(
+  '^(xsk_(socket|umem)__|xdp_program__|libxdp_|libbpf_|bpf_object__|bpf_prog_|elf_begin|gelf_|' +
+    String.raw`.*\b(aya|aya_obj|netlink_\w+|xsk_rs)(::|\d))`,
+)
 /** and by words that are left when those are gone. */
 const remains = /libbpf|libxdp|BPF_PROG_LOAD|netlink|\.BTF|rtnetlink/i
 
-test('the binding of the client has no libxdp, libbpf, libelf, loader of BPF or netlink in it, and the daemon’s has', (t) => {
-  const symbols = (file: string) =>
-    print('nm', '--demangle', file)
-      .split('\n')
-      .map((line) => line.slice(19))
-      .filter((symbol) => machinery.test(symbol))
-  const strings = (file: string) =>
-    print('strings', '-n', '4', file)
-      .split('\n')
-      .filter((text) => remains.test(text))
-  t.deepEqual(symbols(client.built), [])
-  t.deepEqual(strings(client.packed), [])
-  for (const what of [/^xsk_socket__/, /^xdp_program__/, /^libbpf_/, /^elf_begin/, /aya/, /netlink/])
-    t.true(
-      symbols(daemon.built).some((symbol) => what.test(symbol)),
-      String(what),
-    )
-  t.true(strings(daemon.packed).length > 10)
-})
+test(
+  'the binding of the client has no libxdp, libbpf, libelf, loader of BPF or netlink in it, ' + 'and the daemon’s has',
+  (t) => {
+    const symbols = (file: string) =>
+      print('nm', '--demangle', file)
+        .split('\n')
+        .map((line) => line.slice(19))
+        .filter((symbol) => machinery.test(symbol))
+    const strings = (file: string) =>
+      print('strings', '-n', '4', file)
+        .split('\n')
+        .filter((text) => remains.test(text))
+    t.deepEqual(symbols(client.built), [])
+    t.deepEqual(strings(client.packed), [])
+    for (const what of [/^xsk_socket__/, /^xdp_program__/, /^libbpf_/, /^elf_begin/, /aya/, /netlink/])
+      t.true(
+        symbols(daemon.built).some((symbol) => what.test(symbol)),
+        String(what),
+      )
+    t.true(strings(daemon.packed).length > 10)
+  },
+)
 
 test('the programs of libxdp, which are GPL-2.0, are not in the daemon’s', (t) => {
   const symbols = print('nm', daemon.built)

@@ -58,7 +58,10 @@ const requires = `
   const { versions } = require('xsknet')
   console.log(JSON.stringify({ told, binding: versions().binding }))`
 
-/** Tells what comes of the first use of the native part, and what else still works; the words are platform and architecture. */
+/**
+ * Tells what comes of the first use of the native part, and what else still works; the words are platform and
+ * architecture.
+ */
 const uses = (load: string) => `
   const [platform, arch] = process.argv.slice(2)
   Object.defineProperty(process, 'platform', { value: platform })
@@ -98,7 +101,12 @@ test('there is a Node of every line that is supported', (t) => {
 
 for (const [version, node] of nodes()) {
   test(`Node ${version}: import and require() give the same modules, with everything in them`, (t) => {
-    const imported = run<Record<string, { exports: string[]; same: boolean }>>(node, complete, `${version}.mjs`, imports)
+    const imported = run<Record<string, { exports: string[]; same: boolean }>>(
+      node,
+      complete,
+      `${version}.mjs`,
+      imports,
+    )
     const { told, binding } = run<{ told: Record<string, { exports: string[] }>; binding: string }>(
       node,
       complete,
@@ -150,7 +158,10 @@ for (const [version, node] of nodes()) {
 }
 
 test('npx finds the program', (t) => {
-  const told = execFileSync('npx', ['--offline', '--no-install', 'xsknetd', '--version'], { cwd: complete, encoding: 'utf8' })
+  const told = execFileSync('npx', ['--offline', '--no-install', 'xsknetd', '--version'], {
+    cwd: complete,
+    encoding: 'utf8',
+  })
   t.true(told.startsWith(`xsknetd ${npmManifest('packages/xsknetd').version}\n`), told)
 })
 
@@ -162,7 +173,8 @@ import { PROTOCOL_VERSION } from 'xsknet/protocol'
 import { type Daemon, type DaemonOptions, startDaemon } from 'xsknetd'
 
 export async function serve(options: DaemonOptions, signal: AbortSignal): Promise<XsknetErrorCode | undefined> {
-  const daemon: Daemon = await startDaemon({ ...options, grants: [{ user: 'nobody', uplinks: ['eth0'], addresses: ['192.0.2.8/29'] }] })
+  const grants = [{ user: 'nobody', uplinks: ['eth0'], addresses: ['192.0.2.8/29'] }]
+  const daemon: Daemon = await startDaemon({ ...options, grants })
   try {
     const network: Network = await connect({ socket: daemon.socket, signal })
     const port: Port = await network.openPort({ uplink: 'eth0', addresses: ['192.0.2.10/24'], zeroCopy: 'prefer' })
@@ -204,33 +216,37 @@ export async function misuse() {
 `
 const wrong = misuse.split('\n').flatMap((line, at) => (line.endsWith('// wrong') ? [at + 1] : []))
 
-test('TypeScript compiles what is right from .mts and .cts with strict, nodenext and every declaration checked, and nothing else', async (t) => {
-  t.timeout(120_000, 'the compiler is slow')
-  const folder = join(place, 'types')
-  mkdirSync(folder)
-  install(folder)
-  // A user has it from the registry.
-  mkdirSync(join(folder, 'node_modules/@types'))
-  symlinkSync(realpathSync(`${root}node_modules/@types/node`), join(folder, 'node_modules/@types/node'))
-  for (const ending of ['mts', 'cts']) {
-    writeFileSync(join(folder, `consumer.${ending}`), consumer)
-    writeFileSync(join(folder, `misuse.${ending}`), misuse)
-  }
-  const compilerOptions = {
-    module: 'nodenext',
-    target: 'es2022',
-    strict: true,
-    skipLibCheck: false,
-    noEmit: true,
-    types: ['node'],
-  }
-  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.mts', '*.cts'] }))
-  const { stdout } = await promisify(execFile)(`${root}node_modules/.bin/tsc`, ['--pretty', 'false'], { cwd: folder }).catch(
-    (error: { stdout: string }) => error,
-  )
-  const errors = stdout.split('\n').filter((line) => /^\S.*error TS/.test(line))
-  const where = errors.map((line) => /^(.*)\((\d+),\d+\): error/.exec(line)?.slice(1).join(':') ?? line)
-  const expected = ['cts', 'mts'].flatMap((ending) => wrong.map((line) => `misuse.${ending}:${line}`))
-  t.true(wrong.length > 5)
-  t.deepEqual([...new Set(where)].sort(), expected.sort(), errors.join('\n'))
-})
+test(
+  'TypeScript compiles what is right from .mts and .cts with strict, nodenext and every declaration checked, ' +
+    'and nothing else',
+  async (t) => {
+    t.timeout(120_000, 'the compiler is slow')
+    const folder = join(place, 'types')
+    mkdirSync(folder)
+    install(folder)
+    // A user has it from the registry.
+    mkdirSync(join(folder, 'node_modules/@types'))
+    symlinkSync(realpathSync(`${root}node_modules/@types/node`), join(folder, 'node_modules/@types/node'))
+    for (const ending of ['mts', 'cts']) {
+      writeFileSync(join(folder, `consumer.${ending}`), consumer)
+      writeFileSync(join(folder, `misuse.${ending}`), misuse)
+    }
+    const compilerOptions = {
+      module: 'nodenext',
+      target: 'es2022',
+      strict: true,
+      skipLibCheck: false,
+      noEmit: true,
+      types: ['node'],
+    }
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.mts', '*.cts'] }))
+    const { stdout } = await promisify(execFile)(`${root}node_modules/.bin/tsc`, ['--pretty', 'false'], {
+      cwd: folder,
+    }).catch((error: { stdout: string }) => error)
+    const errors = stdout.split('\n').filter((line) => /^\S.*error TS/.test(line))
+    const where = errors.map((line) => /^(.*)\((\d+),\d+\): error/.exec(line)?.slice(1).join(':') ?? line)
+    const expected = ['cts', 'mts'].flatMap((ending) => wrong.map((line) => `misuse.${ending}:${line}`))
+    t.true(wrong.length > 5)
+    t.deepEqual([...new Set(where)].sort(), expected.sort(), errors.join('\n'))
+  },
+)

@@ -97,7 +97,10 @@ for (const [name, command] of [
     for (const { code, hint, problem } of errors) {
       t.is(code, 'ERR_XSKNET_UNSUPPORTED_PLATFORM')
       t.is(problem, 'runtime')
-      t.regex(hint, new RegExp(`^Run the program with Node 20\\.19 or later: .*${name} ${tried[name].replaceAll('.', '\\.')}`))
+      t.regex(
+        hint,
+        new RegExp(`^Run the program with Node 20\\.19 or later: .*${name} ${tried[name].replaceAll('.', '\\.')}`),
+      )
     }
   })
 }
@@ -147,10 +150,13 @@ const webpacked =
       output: { path: join(file, '..'), filename: file.split('/').at(-1), module },
     }
     return new Promise((resolve, reject) => {
-      require('webpack')(config, (error: Error | null, stats: { hasErrors(): boolean; toString(): string } | undefined) => {
-        if (error || stats?.hasErrors()) reject(error ?? new Error(stats?.toString()))
-        else resolve(undefined)
-      })
+      require('webpack')(
+        config,
+        (error: Error | null, stats: { hasErrors(): boolean; toString(): string } | undefined) => {
+          if (error || stats?.hasErrors()) reject(error ?? new Error(stats?.toString()))
+          else resolve(undefined)
+        },
+      )
     })
   }
 

@@ -89,7 +89,8 @@ for (const { name, folder, files, manifest } of packages) {
     for (const file of files.filter((file) => /^src\/.*\.ts$/.test(file))) {
       const code = read(folder, file).replace(/\/\*\*[\s\S]*?\*\/|\/\/[^\n]*/g, '')
       for (const [, page = '', owner = name] of code.matchAll(/(docs\/[\w/-]+\.md)(?: of the package (\w+))?/g)) {
-        if (!packages.find(({ name }) => name === owner)?.files.includes(page)) lost.push(`${file}: ${page} of ${owner}`)
+        if (!packages.find(({ name }) => name === owner)?.files.includes(page))
+          lost.push(`${file}: ${page} of ${owner}`)
       }
     }
     t.deepEqual(lost, [])
@@ -143,7 +144,10 @@ for (const { name, folder, files, manifest } of carriers) {
       .map((line) => line.replace(/^(\S+) v(\S+).*$/, '$1 $2'))
     t.true(foreign.length > 10)
     const ends = crate === 'xsknetd-node' ? ['libxdp', 'libbpf'] : []
-    const expected = [...foreign, ...[...parts.keys()].filter((part) => /^(Rust standard library|libxdp|libbpf) /.test(part))]
+    const expected = [
+      ...foreign,
+      ...[...parts.keys()].filter((part) => /^(Rust standard library|libxdp|libbpf) /.test(part)),
+    ]
     t.deepEqual([...parts.keys()].sort(), [...new Set(expected)].sort())
     for (const end of ['Rust standard library', ...ends])
       t.true(
@@ -161,14 +165,18 @@ for (const { name, folder, files, manifest } of carriers) {
   })
 }
 
-test('of several licences the plainest is taken, of those that hold together all, and one that is not on the list stops it', (t) => {
-  t.deepEqual(chosen('MIT/Apache-2.0'), ['MIT'])
-  t.deepEqual(chosen('Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT'), ['MIT'])
-  t.deepEqual(chosen('(MIT OR GPL-2.0) AND Zlib'), ['MIT', 'Zlib'])
-  t.deepEqual(chosen('LGPL-2.1 OR BSD-2-Clause'), ['BSD-2-Clause'])
-  for (const refused of ['GPL-2.0', 'MIT AND GPL-2.0', 'Apache-2.0 WITH LLVM-exception', 'LGPL-2.1 OR GPL-2.0', ''])
-    t.throws(() => chosen(refused), { message: /is no licence that may be published/ }, refused)
-})
+test(
+  'of several licences the plainest is taken, of those that hold together ' +
+    'all, and one that is not on the list stops it',
+  (t) => {
+    t.deepEqual(chosen('MIT/Apache-2.0'), ['MIT'])
+    t.deepEqual(chosen('Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT'), ['MIT'])
+    t.deepEqual(chosen('(MIT OR GPL-2.0) AND Zlib'), ['MIT', 'Zlib'])
+    t.deepEqual(chosen('LGPL-2.1 OR BSD-2-Clause'), ['BSD-2-Clause'])
+    for (const refused of ['GPL-2.0', 'MIT AND GPL-2.0', 'Apache-2.0 WITH LLVM-exception', 'LGPL-2.1 OR GPL-2.0', ''])
+      t.throws(() => chosen(refused), { message: /is no licence that may be published/ }, refused)
+  },
+)
 
 test('no tarball is larger than its budget, which docs/packages.md names', (t) => {
   const document = readFileSync(`${root}docs/packages.md`, 'utf8')
@@ -184,7 +192,9 @@ test('no tarball is larger than its budget, which docs/packages.md names', (t) =
 
 test('the tarballs do not tell who packed them, nor when', (t) => {
   for (const tarball of tarballs()) {
-    const entries = execFileSync('tar', ['-tzvf', tarball, '--numeric-owner', '--utc'], { encoding: 'utf8' }).trim().split('\n')
+    const entries = execFileSync('tar', ['-tzvf', tarball, '--numeric-owner', '--utc'], { encoding: 'utf8' })
+      .trim()
+      .split('\n')
     for (const entry of entries) t.regex(entry, /^-\S+ 0\/0 +\d+ 1985-10-26 08:15 /)
   }
 })
@@ -204,7 +214,10 @@ function traces(): string[] {
   const builds = ['xsknet-pack-', 'xsknet-executable-'].map((name) => join(tmpdir(), name))
   const paths = folders.filter((folder) => folder.length > 1).map((folder) => `${folder}/`)
 
-  const npm = execFileSync('npm', ['config', 'get', 'registry'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+  const npm = execFileSync('npm', ['config', 'get', 'registry'], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
   const configs = ['config.toml', 'config'].map((name) => join(cargo, name)).filter(existsSync)
   const variables = Object.entries(env).flatMap(([name, value]) =>
     /REGISTR|INDEX|MIRROR|PROXY|_URL/i.test(name) ? [value ?? ''] : [],
@@ -215,7 +228,9 @@ function traces(): string[] {
   )
   // cargo names the folder of a registry after its host.
   const registries = join(cargo, 'registry/src')
-  const named = existsSync(registries) ? readdirSync(registries).flatMap((name) => [name, name.replace(/-[0-9a-f]+$/, '')]) : []
+  const named = existsSync(registries)
+    ? readdirSync(registries).flatMap((name) => [name, name.replace(/-[0-9a-f]+$/, '')])
+    : []
   return [...new Set([...paths, ...builds, ...hosts, ...named])]
 }
 

@@ -1,6 +1,13 @@
 // Compiled, never run: every @ts-expect-error is a use that must not compile.
 import type { XsknetError } from 'xsknet'
-import { type Daemon, type DaemonOptions, type GrantOptions, type LogFields, startDaemon, type UplinkMode } from 'xsknetd'
+import {
+  type Daemon,
+  type DaemonOptions,
+  type GrantOptions,
+  type LogFields,
+  startDaemon,
+  type UplinkMode,
+} from 'xsknetd'
 import { exactly } from './exactly.js'
 
 exactly<Promise<Daemon>>()(startDaemon({ uplinks: ['eth0'] }))
@@ -9,7 +16,16 @@ const daemon = await startDaemon({
   mode: 'native',
   instance: 'lab',
   socket: '/run/own.sock',
-  grants: [{ group: 'net', uplinks: ['eth0'], addresses: ['192.0.2.8/29'], vlans: [42, 'untagged'], ports: 4, memory: '64MiB' }],
+  grants: [
+    {
+      group: 'net',
+      uplinks: ['eth0'],
+      addresses: ['192.0.2.8/29'],
+      vlans: [42, 'untagged'],
+      ports: 4,
+      memory: '64MiB',
+    },
+  ],
   log: (event, fields) => {
     exactly<string>()(event)
     exactly<LogFields | undefined>()(fields)

@@ -5,7 +5,10 @@ import { join } from 'node:path'
 import test from 'ava'
 import { programsOf, root } from '../helpers/workspace.js'
 
-const pages = ['README.md', ...readdirSync(`${root}docs`).flatMap((file) => (file.endsWith('.md') ? [`docs/${file}`] : []))]
+const pages = [
+  'README.md',
+  ...readdirSync(`${root}docs`).flatMap((file) => (file.endsWith('.md') ? [`docs/${file}`] : [])),
+]
 const programs = pages.flatMap((page) => programsOf(page))
 
 test('the programs of the README and the documents compile against the built packages', (t) => {

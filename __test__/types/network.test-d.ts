@@ -118,7 +118,10 @@ exactly<Promise<void>>()(port.send(Buffer.alloc(60), { signal: controller.signal
 // @ts-expect-error bytes, not text
 port.trySend('hello')
 
-const error = new XsknetError('ERR_XSKNET_ADDRESS_TAKEN', 'taken', { hint: 'choose another', details: { address: '192.0.2.10' } })
+const error = new XsknetError('ERR_XSKNET_ADDRESS_TAKEN', 'taken', {
+  hint: 'choose another',
+  details: { address: '192.0.2.10' },
+})
 exactly<XsknetErrorCode>()(error.code)
 exactly<string | undefined>()(error.hint)
 // @ts-expect-error a detail is unknown until it is looked at

@@ -36,7 +36,8 @@ exactly<{ port: number }>()({ port: 1 } as Parameters<'closePort'>)
 // @ts-expect-error no such operation
 readResult('destroy', {})
 
-// The options of a port are those of the request, but for a signal, what the client keeps to itself, and what it converts.
+// The options of a port are those of the request, but for a signal, what the client keeps to itself, and what it
+// converts.
 type Converted = 'addresses' | 'busyPoll' | 'umemOf'
 type SameKeys = { [K in Exclude<keyof PortOptions, Converted | 'maxKept' | 'signal'>]: PortOptions[K] }
 declare const sameOptions: { [K in Exclude<keyof PortRequest, Converted>]: PortRequest[K] }
@@ -54,7 +55,12 @@ exactly<Pick<PortInfo, 'port' | 'name' | 'uplink' | 'mac' | 'addresses' | 'vlan'
 )
 
 exactly<Uint8Array>()(encode({ version: 2, id: 1, operation: 'status' }))
-encode({ version: 2, event: 'uplinkGone', uplink: 'eth0', error: { code: 'ERR_XSKNET_UPLINK_CLOSED', message: 'gone' } })
+encode({
+  version: 2,
+  event: 'uplinkGone',
+  uplink: 'eth0',
+  error: { code: 'ERR_XSKNET_UPLINK_CLOSED', message: 'gone' },
+})
 // @ts-expect-error the version that this side speaks
 encode({ version: 1, id: 1, operation: 'status' })
 // @ts-expect-error hello says who asks

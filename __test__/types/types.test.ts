@@ -11,12 +11,16 @@ const sources = readdirSync(here).filter((file) => file.endsWith('-d.ts'))
 const marker = /^[ \t]*\/\/ @ts-expect-error .*$/gm
 
 /** Compiles the type tests as a user of the built package would, and returns the lines that did not. */
-async function compiled(t: ExecutionContext, change: (source: string) => string = (source) => source): Promise<string[]> {
+async function compiled(
+  t: ExecutionContext,
+  change: (source: string) => string = (source) => source,
+): Promise<string[]> {
   t.timeout(120_000, 'the compiler is slow')
   const folder = mkdtempSync(join(tmpdir(), 'xsknet-types-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
   symlinkSync(`${root}node_modules`, join(folder, 'node_modules'))
-  for (const file of [...sources, 'exactly.ts']) writeFileSync(join(folder, file), change(readFileSync(here + file, 'utf8')))
+  for (const file of [...sources, 'exactly.ts'])
+    writeFileSync(join(folder, file), change(readFileSync(here + file, 'utf8')))
   writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ extends: `${root}tsconfig.json`, include: ['.'] }))
   const run = promisify(execFile)(`${root}node_modules/.bin/tsc`, ['-p', folder, '--pretty', 'false'], { cwd: folder })
@@ -64,7 +68,10 @@ function declarations(folder: string): [file: string, text: string][] {
 }
 
 test('no declaration of the packages says any', (t) => {
-  const folders = ['xsknet', 'xsknetd'].flatMap((name) => [`${root}packages/${name}/dist`, `${root}packages/${name}/native`])
+  const folders = ['xsknet', 'xsknetd'].flatMap((name) => [
+    `${root}packages/${name}/dist`,
+    `${root}packages/${name}/native`,
+  ])
   const all = folders.flatMap(declarations)
   t.true(all.length > 10)
   const saying = (word: RegExp) => all.flatMap(([file, text]) => (word.test(text) ? [file] : []))

@@ -101,7 +101,19 @@ test('each turn starts a process, lets it warm up, and ends it, even if it fails
   t.is(await turn(start, 3, run), 3)
   t.is(await turn(start, 4, run), 4)
   await t.throwsAsync(turn(start, 5, run), { message: 'it broke' })
-  t.deepEqual(log, ['start 1', 'run 1', 'run 1', 'end 1', 'start 2', 'run 2', 'run 2', 'end 2', 'start 3', 'run 3', 'end 3'])
+  t.deepEqual(log, [
+    'start 1',
+    'run 1',
+    'run 1',
+    'end 1',
+    'start 2',
+    'run 2',
+    'run 2',
+    'end 2',
+    'start 3',
+    'run 3',
+    'end 3',
+  ])
 })
 
 test('a report has a row each, with the fields that others read', async (t) => {
@@ -139,14 +151,25 @@ test('a row that has a regime says which', async (t) => {
   const { measured } = await contest({ ...family, rows }, rigged([]), 3, () => {})
   t.regex(line(measured[0] as never), /^speed \(busy\) +2 /)
   t.is(rowOf(measured[0] as never).regime, 'busy')
-  const regimes = families.flatMap(({ rows }) => rows.flatMap(({ name, regime }) => (regime ? [`${name}: ${regime}`] : [])))
+  const regimes = families.flatMap(({ rows }) =>
+    rows.flatMap(({ name, regime }) => (regime ? [`${name}: ${regime}`] : [])),
+  )
   t.deepEqual(regimes, ['latency p50: busy', 'latency p99: busy', 'wake-up p50: asleep'])
 })
 
 test('rows have the names by which they are known', (t) => {
   const names = families.flatMap(({ rows }) => rows.map(({ name }) => name))
   t.is(new Set([...names, ...checks.map(({ name }) => name)]).size, names.length + checks.length)
-  const known = ['rxdrop', 'headroom', 'l2fwd', 'txonly 64', 'txonly 1400', 'brokered', 'testpmd rxdrop', 'testpmd macswap']
+  const known = [
+    'rxdrop',
+    'headroom',
+    'l2fwd',
+    'txonly 64',
+    'txonly 1400',
+    'brokered',
+    'testpmd rxdrop',
+    'testpmd macswap',
+  ]
   for (const name of [...known, 'latency p50', 'latency p99', 'wake-up p50', 'asleep', 'isolation'])
     t.true(names.includes(name), name)
 })

@@ -13,13 +13,21 @@ const elsewhere: Partial<Record<XsknetErrorCode, [why: string, file: string, tes
     '__test__/unit/native.test.ts',
     'without a binding the package can be imported, and the first native call throws',
   ],
-  ERR_XSKNET_QUEUE_HANDED_OVER: ['it takes a second thread', '__test__/kernel/queues.test.ts', 'queues that worker threads have'],
+  ERR_XSKNET_QUEUE_HANDED_OVER: [
+    'it takes a second thread',
+    '__test__/kernel/queues.test.ts',
+    'queues that worker threads have',
+  ],
   ERR_XSKNET_TOKEN_VOID: [
     'it takes a second thread',
     '__test__/kernel/queues.test.ts',
     'a token is good once, and as long as its port',
   ],
-  ERR_XSKNET_INTERNAL: ['it takes a bug', '__test__/unit/xsknetd/session.test.ts', 'a bug of the daemon is told as one'],
+  ERR_XSKNET_INTERNAL: [
+    'it takes a bug',
+    '__test__/unit/xsknetd/session.test.ts',
+    'a bug of the daemon is told as one',
+  ],
   ERR_XSKNET_MAC_INVALID: ['no client can choose a MAC yet', 'crates/port/tests/port_errors.rs', 'fn macs('],
   ERR_XSKNET_LAB_BUSY: [
     'it takes a lab with a name',
@@ -55,7 +63,9 @@ function sources(): string[] {
         .filter((file) => /\.(ts|js|mjs|rs|md|json)$/.test(file) && !/(^|\/)(node_modules|dist|native)\//.test(file))
         .map((file) => `${folder}/${file}`),
     )
-  return [...files, 'README.md', 'ARCHITECTURE.md', 'CHANGELOG.md'].filter((file) => file !== 'packages/xsknet/src/errors.ts')
+  return [...files, 'README.md', 'ARCHITECTURE.md', 'CHANGELOG.md'].filter(
+    (file) => file !== 'packages/xsknet/src/errors.ts',
+  )
 }
 
 /** The daemon's binding names its codes without what they have in common. */
@@ -68,7 +78,9 @@ function codesIn(file: string): string[] {
 }
 
 test('a code that is named anywhere is in the list', (t) => {
-  const strange = sources().flatMap((file) => codesIn(file).flatMap((code) => (code in errorCodes ? [] : [`${code} in ${file}`])))
+  const strange = sources().flatMap((file) =>
+    codesIn(file).flatMap((code) => (code in errorCodes ? [] : [`${code} in ${file}`])),
+  )
   t.deepEqual(strange, [])
 })
 

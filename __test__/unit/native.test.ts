@@ -34,10 +34,14 @@ test('without a binding the package can be imported, and the first native call t
     import { connect, versions } from './dist/index.js'
     import './dist/headers/index.js'
     import './dist/connection/protocol.js'
-    const tell = ({ code, hint, details, cause }) => console.log(JSON.stringify({ code, hint, problem: details.problem, cause: cause.code }))
+    const tell = ({ code, hint, details: { problem }, cause }) =>
+      console.log(JSON.stringify({ code, hint, problem, cause: cause.code }))
     try { versions() } catch (error) { tell(error) }
     await connect().catch(tell)`
-  const printed = execFileSync(process.execPath, ['--input-type=module', '--eval', script], { cwd: bare, encoding: 'utf8' })
+  const printed = execFileSync(process.execPath, ['--input-type=module', '--eval', script], {
+    cwd: bare,
+    encoding: 'utf8',
+  })
   const told = printed
     .trim()
     .split('\n')
@@ -66,8 +70,22 @@ const loading = (found: Record<string, unknown>) => (id: string) => {
   return what
 }
 
-const refusals: [what: string, found: Record<string, unknown>, system: System, problem: string, says: RegExp, hint: RegExp][] = [
-  ['another system', {}, { ...debian, platform: 'darwin', glibc: undefined }, 'platform', /for darwin$/, /part of Linux/],
+const refusals: [
+  what: string,
+  found: Record<string, unknown>,
+  system: System,
+  problem: string,
+  says: RegExp,
+  hint: RegExp,
+][] = [
+  [
+    'another system',
+    {},
+    { ...debian, platform: 'darwin', glibc: undefined },
+    'platform',
+    /for darwin$/,
+    /part of Linux/,
+  ],
   [
     'another system, although the package is there',
     { [place.carrier]: {} },
@@ -94,7 +112,14 @@ const refusals: [what: string, found: Record<string, unknown>, system: System, p
     /on Bun 1\.4\.5$/,
     /with Node 20\.19 or later/,
   ],
-  ['--no-addons', { [place.carrier]: disabled }, debian, 'addons', /does not load native addons$/, /without --no-addons/],
+  [
+    '--no-addons',
+    { [place.carrier]: disabled },
+    debian,
+    'addons',
+    /does not load native addons$/,
+    /without --no-addons/,
+  ],
   [
     'a bundle',
     { '../package.json': { name: 'mine' } },
@@ -111,10 +136,38 @@ const refusals: [what: string, found: Record<string, unknown>, system: System, p
     /part of a bundle/,
     /`externals` of webpack/,
   ],
-  ['an install without optional packages', {}, debian, 'missing', /@xsknet\/carrier is not installed$/, /--omit=optional/],
-  ['a file that does not load', { [place.carrier]: refusal }, debian, 'refused', /: carrier\.node: file too short$/, /damaged/],
-  ['a build that does not load', { [place.built]: refusal, [place.carrier]: {} }, debian, 'refused', /too short$/, /damaged/],
-  ['an older glibc', { [place.carrier]: refusal }, { ...debian, glibc: '2.9' }, 'libc', /on glibc 2\.9$/, /2\.34 or newer/],
+  [
+    'an install without optional packages',
+    {},
+    debian,
+    'missing',
+    /@xsknet\/carrier is not installed$/,
+    /--omit=optional/,
+  ],
+  [
+    'a file that does not load',
+    { [place.carrier]: refusal },
+    debian,
+    'refused',
+    /: carrier\.node: file too short$/,
+    /damaged/,
+  ],
+  [
+    'a build that does not load',
+    { [place.built]: refusal, [place.carrier]: {} },
+    debian,
+    'refused',
+    /too short$/,
+    /damaged/,
+  ],
+  [
+    'an older glibc',
+    { [place.carrier]: refusal },
+    { ...debian, glibc: '2.9' },
+    'libc',
+    /on glibc 2\.9$/,
+    /2\.34 or newer/,
+  ],
   [
     'a part of the package that is missing',
     { [place.carrier]: missing('./part.node') },
@@ -127,11 +180,17 @@ const refusals: [what: string, found: Record<string, unknown>, system: System, p
 
 for (const [what, found, system, problem, says, hint] of refusals) {
   test(`a binding that does not load because of ${what} is refused with the reason`, (t) => {
-    const error = t.throws(() => requireBinding(loading(found), place, system), { instanceOf: XsknetError, message: says })
+    const error = t.throws(() => requireBinding(loading(found), place, system), {
+      instanceOf: XsknetError,
+      message: says,
+    })
     t.is(error?.code, 'ERR_XSKNET_UNSUPPORTED_PLATFORM')
     t.regex(error?.hint ?? '', hint)
     const { platform, arch, glibc, runtime } = system
-    t.deepEqual(error?.details, runtime ? { problem, runtime } : { problem, platform, arch, ...(glibc ? { glibc } : {}) })
+    t.deepEqual(
+      error?.details,
+      runtime ? { problem, runtime } : { problem, platform, arch, ...(glibc ? { glibc } : {}) },
+    )
     t.is(
       error?.cause instanceof Error,
       !['platform', 'architecture', 'runtime'].includes(problem),

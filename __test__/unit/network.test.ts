@@ -29,7 +29,10 @@ import { example } from '../helpers/examples.js'
 const SOCKET = '/run/xsknet/lab-h5.sock'
 const lost: Failure = { code: 'ERR_XSKNET_PORT_LOST', message: 'the card was deleted', hint: 'put it back' }
 
-/** The daemon's end of a connection, in memory. It answers nothing by itself but `hello`, and `closePort` where `undoes` says so. */
+/**
+ * The daemon's end of a connection, in memory. It answers nothing by itself but `hello`, and `closePort` where `undoes`
+ * says so.
+ */
 class Daemon implements Transport {
   readonly asked: Request[] = []
   /** What came with what was asked, in that order, `hello` included. */
@@ -56,8 +59,10 @@ class Daemon implements Transport {
     const request = readRequest(message)
     this.asked.push(request)
     this.fds.push(fds)
-    if (request.operation === 'hello' && this.greets) this.later(() => this.answer('hello', example('hello.answer').result))
-    if (request.operation === 'closePort' && this.undoes) this.later(() => this.say({ version: 2, id: request.id, result: {} }))
+    if (request.operation === 'hello' && this.greets)
+      this.later(() => this.answer('hello', example('hello.answer').result))
+    if (request.operation === 'closePort' && this.undoes)
+      this.later(() => this.say({ version: 2, id: request.id, result: {} }))
     return true
   }
 
@@ -198,7 +203,10 @@ for (const [code, becomes] of [
     const dial = () => {
       throw cause
     }
-    const error = await t.throwsAsync(connectOver(SOCKET, dial, makePort, 'test'), { instanceOf: XsknetError, code: becomes })
+    const error = await t.throwsAsync(connectOver(SOCKET, dial, makePort, 'test'), {
+      instanceOf: XsknetError,
+      code: becomes,
+    })
     t.true(error?.message.includes(SOCKET))
     t.is(error?.cause, cause)
     t.deepEqual(error?.details, { socket: SOCKET })
@@ -224,7 +232,10 @@ test('a queue that stays full is given up, or left by the signal', async (t) => 
     throw refusal('EAGAIN')
   }
   const began = Date.now()
-  await t.throwsAsync(connectOver(SOCKET, dial, makePort, 'test'), { code: 'ERR_XSKNET_DAEMON_ABSENT', message: /accepted no connection/ })
+  await t.throwsAsync(connectOver(SOCKET, dial, makePort, 'test'), {
+    code: 'ERR_XSKNET_DAEMON_ABSENT',
+    message: /accepted no connection/,
+  })
   t.true(tries > 10 && tries < 60, `${tries} tries`)
   t.true(Date.now() - began >= 900)
 
@@ -273,7 +284,9 @@ test('its last words are read also when it took no more of ours', async (t) => {
 test('a daemon that is gone without a word is gone', async (t) => {
   const daemon = new Daemon()
   daemon.broken = Object.assign(new Error('send EPIPE'), { code: 'EPIPE' })
-  const error = await t.throwsAsync(connectOver(SOCKET, daemon.dial, makePort, 'test'), { code: 'ERR_XSKNET_DAEMON_GONE' })
+  const error = await t.throwsAsync(connectOver(SOCKET, daemon.dial, makePort, 'test'), {
+    code: 'ERR_XSKNET_DAEMON_GONE',
+  })
   t.is(error?.cause, daemon.broken)
 })
 
@@ -306,7 +319,10 @@ test('answers find their requests in any order', async (t) => {
   daemon.answer('uplinkStatistics', example('uplink-statistics.answer').result)
   daemon.answer('uplinks', example('uplinks.answer').result)
   t.deepEqual(await uplinks, (example('uplinks.answer').result as { uplinks: unknown[] }).uplinks as never)
-  t.deepEqual(await statistics, (example('uplink-statistics.answer').result as { statistics: unknown }).statistics as never)
+  t.deepEqual(
+    await statistics,
+    (example('uplink-statistics.answer').result as { statistics: unknown }).statistics as never,
+  )
   t.false(daemon.held)
 })
 
@@ -354,16 +370,31 @@ test('what the daemon refuses rejects with its error, hint, details, cause, and 
 })
 
 const wrong: [title: string, options: unknown, code: string, message: RegExp][] = [
-  ['no options', undefined, 'ERR_INVALID_ARG_TYPE', /^The "options" argument must be of type object\. Received undefined$/],
+  [
+    'no options',
+    undefined,
+    'ERR_INVALID_ARG_TYPE',
+    /^The "options" argument must be of type object\. Received undefined$/,
+  ],
   ['a text', 'eth0', 'ERR_INVALID_ARG_TYPE', /"options" argument/],
-  ['no uplink', { addresses: [] }, 'ERR_INVALID_ARG_TYPE', /"options.uplink" property must be given\. Received undefined/],
+  [
+    'no uplink',
+    { addresses: [] },
+    'ERR_INVALID_ARG_TYPE',
+    /"options.uplink" property must be given\. Received undefined/,
+  ],
   [
     'an uplink by number',
     { ...options, uplink: 3 },
     'ERR_INVALID_ARG_TYPE',
     /"options.uplink" property must be of type string. Received 3/,
   ],
-  ['a long uplink', { ...options, uplink: 'e'.repeat(16) }, 'ERR_OUT_OF_RANGE', /"options.uplink.length" .* <=15\. Received 16/],
+  [
+    'a long uplink',
+    { ...options, uplink: 'e'.repeat(16) },
+    'ERR_OUT_OF_RANGE',
+    /"options.uplink.length" .* <=15\. Received 16/,
+  ],
   ['an empty uplink', { ...options, uplink: '' }, 'ERR_OUT_OF_RANGE', /"options.uplink.length" .* >=1/],
   ['no addresses', { uplink: 'eth0' }, 'ERR_INVALID_ARG_TYPE', /"options.addresses" property must be given/],
   [
@@ -386,14 +417,24 @@ const wrong: [title: string, options: unknown, code: string, message: RegExp][] 
   ],
   ['a long name', { ...options, name: 'n'.repeat(65) }, 'ERR_OUT_OF_RANGE', /"options.name.length"/],
   ['half a character', { ...options, name: 'a\ud800' }, 'ERR_INVALID_ARG_VALUE', /"options.name" .* Unicode/],
-  ['a MAC', { ...options, mac: '02:00:00:00:00:01' }, 'ERR_INVALID_ARG_VALUE', /must be "own" or "uplink". Received '02:00/],
+  [
+    'a MAC',
+    { ...options, mac: '02:00:00:00:00:01' },
+    'ERR_INVALID_ARG_VALUE',
+    /must be "own" or "uplink". Received '02:00/,
+  ],
   ['a VLAN in text', { ...options, vlan: '42' }, 'ERR_INVALID_ARG_TYPE', /"options.vlan" .* number. Received '42'/],
   ['half a VLAN', { ...options, vlan: 0.5 }, 'ERR_OUT_OF_RANGE', /"options.vlan" .* an integer. Received 0.5/],
   ['NaN', { ...options, mtu: Number.NaN }, 'ERR_INVALID_ARG_TYPE', /"options.mtu" .* Received NaN/],
   ['infinity', { ...options, mtu: Infinity }, 'ERR_OUT_OF_RANGE', /"options.mtu" .* an integer. Received Infinity/],
   ['a negative number', { ...options, frames: -1 }, 'ERR_OUT_OF_RANGE', /"options.frames" .* >=0. Received -1/],
   ['a bigint', { ...options, frames: 4096n }, 'ERR_INVALID_ARG_TYPE', /"options.frames" .* Received 4096n/],
-  ['2 ** 32', { ...options, ringSize: 2 ** 32 }, 'ERR_OUT_OF_RANGE', /"options.ringSize" .* <=4294967295. Received 4294967296/],
+  [
+    '2 ** 32',
+    { ...options, ringSize: 2 ** 32 },
+    'ERR_OUT_OF_RANGE',
+    /"options.ringSize" .* <=4294967295. Received 4294967296/,
+  ],
   [
     'zeroCopy: true',
     { ...options, zeroCopy: true },
@@ -433,8 +474,18 @@ const wrong: [title: string, options: unknown, code: string, message: RegExp][] 
   ['frames that gather for no time', { ...options, coalesceMicroseconds: 0 }, 'ERR_OUT_OF_RANGE', />=1. Received 0/],
   ['no queue', { ...options, queues: 0 }, 'ERR_OUT_OF_RANGE', /"options.queues" .* >=1. Received 0/],
   ['nine queues', { ...options, queues: 9 }, 'ERR_OUT_OF_RANGE', /"options.queues" .* <=8. Received 9/],
-  ['a negative maxKept', { ...options, maxKept: -1 }, 'ERR_OUT_OF_RANGE', /"options.maxKept" .* from 0 on. Received -1/],
-  ['maxKept in text', { ...options, maxKept: '1' }, 'ERR_INVALID_ARG_TYPE', /"options.maxKept" .* number. Received '1'/],
+  [
+    'a negative maxKept',
+    { ...options, maxKept: -1 },
+    'ERR_OUT_OF_RANGE',
+    /"options.maxKept" .* from 0 on. Received -1/,
+  ],
+  [
+    'maxKept in text',
+    { ...options, maxKept: '1' },
+    'ERR_INVALID_ARG_TYPE',
+    /"options.maxKept" .* number. Received '1'/,
+  ],
   [
     'the number of a port as umemOf',
     { ...options, umemOf: 1 },
@@ -461,11 +512,17 @@ test('options that are undefined are not asked for', async (t) => {
 
 test('wrong arguments of the other methods reject too', async (t) => {
   const { daemon, network } = await connected()
-  await t.throwsAsync(network.uplinkStatistics(7 as never), { code: 'ERR_INVALID_ARG_TYPE', message: /"uplink" argument/ })
+  await t.throwsAsync(network.uplinkStatistics(7 as never), {
+    code: 'ERR_INVALID_ARG_TYPE',
+    message: /"uplink" argument/,
+  })
   await t.throwsAsync(network.portStatistics(-1), { code: 'ERR_OUT_OF_RANGE', message: /"port" is out of range/ })
   await t.throwsAsync(network.status(null as never), { code: 'ERR_INVALID_ARG_TYPE' })
   await t.throwsAsync(network.ports({ signal: 5 as never }), { code: 'ERR_INVALID_ARG_TYPE' })
-  const misspelt = { code: 'ERR_INVALID_ARG_VALUE', message: /"options.singal" property is not an option.* Did you mean "signal"\?$/ }
+  const misspelt = {
+    code: 'ERR_INVALID_ARG_VALUE',
+    message: /"options.singal" property is not an option.* Did you mean "signal"\?$/,
+  }
   await t.throwsAsync(network.uplinks({ singal: undefined } as never), misspelt)
   t.deepEqual(daemon.asked, [])
 })
@@ -653,27 +710,30 @@ async function pinning({ signal, fails }: { signal?: AbortSignal; fails?: Error 
   return { daemon, network, opening, port: pinnedAnswer().info.port, ...workshop }
 }
 
-test('a pinned port: the namespace goes out, the socket is made where the daemon says, shared, and all is told', async (t) => {
-  const { daemon, opening, made, places, letGo } = await pinning()
-  const { info, pinned } = pinnedAnswer()
-  t.deepEqual(daemon.asked, [{ version: 2, id: 2, operation: 'openPinnedPort', port: { ...options, mtu: 1400 } }])
-  t.deepEqual(daemon.fds.slice(1), [[NAMESPACE]])
-  t.like(places, [[{ ...pinned, mtu: info.mtu }, { frames: 64 }]] as never)
-  letGo()
-  await settled()
-  t.deepEqual(daemon.asked[1], { version: 2, id: 3, operation: 'shareSocket', port: info.port })
-  t.deepEqual(daemon.fds.slice(2), [[XSK]])
-  daemon.answer('shareSocket', {})
-  const port = await opened.cast(opening)
-  t.deepEqual(port.info, {
-    ...info,
-    bindMode: 'copy',
-    attempts: [...info.attempts, { hook: 'bind', step: 'copy', code: null, why: 'every device has it' }],
-  })
-  t.is(made[0]?.closed, 0)
-  daemon.say({ version: 2, event: 'portLost', port: info.port, error: lost })
-  t.deepEqual(port.told, ['ERR_XSKNET_PORT_LOST, put it back'])
-})
+test(
+  'a pinned port: the namespace goes out, the socket is made where ' + 'the daemon says, shared, and all is told',
+  async (t) => {
+    const { daemon, opening, made, places, letGo } = await pinning()
+    const { info, pinned } = pinnedAnswer()
+    t.deepEqual(daemon.asked, [{ version: 2, id: 2, operation: 'openPinnedPort', port: { ...options, mtu: 1400 } }])
+    t.deepEqual(daemon.fds.slice(1), [[NAMESPACE]])
+    t.like(places, [[{ ...pinned, mtu: info.mtu }, { frames: 64 }]] as never)
+    letGo()
+    await settled()
+    t.deepEqual(daemon.asked[1], { version: 2, id: 3, operation: 'shareSocket', port: info.port })
+    t.deepEqual(daemon.fds.slice(2), [[XSK]])
+    daemon.answer('shareSocket', {})
+    const port = await opened.cast(opening)
+    t.deepEqual(port.info, {
+      ...info,
+      bindMode: 'copy',
+      attempts: [...info.attempts, { hook: 'bind', step: 'copy', code: null, why: 'every device has it' }],
+    })
+    t.is(made[0]?.closed, 0)
+    daemon.say({ version: 2, event: 'portLost', port: info.port, error: lost })
+    t.deepEqual(port.told, ['ERR_XSKNET_PORT_LOST, put it back'])
+  },
+)
 
 test('a pinned port whose socket cannot be made is given back', async (t) => {
   const fails = new XsknetError('ERR_XSKNET_SOCKET_REFUSED', 'RLIMIT_MEMLOCK')
@@ -718,18 +778,21 @@ test('a pinned port that is aborted before its answer is given back when that co
   t.deepEqual(places, [])
 })
 
-test('a pinned port that is aborted before its request was sent sends nothing, so that its namespace may be closed', async (t) => {
-  const { daemon, network } = await connected()
-  daemon.room = 0
-  const controller = new AbortController()
-  const opening = openPinnedPort(network, { ...options, signal: controller.signal }, NAMESPACE, maker().make)
-  const reason = new Error('enough')
-  controller.abort(reason)
-  t.is(await t.throwsAsync(opening), reason)
-  daemon.room = Infinity
-  await new Promise((resolve) => setTimeout(resolve, 20))
-  t.deepEqual(daemon.asked, [])
-})
+test(
+  'a pinned port that is aborted before its request was sent sends ' + 'nothing, so that its namespace may be closed',
+  async (t) => {
+    const { daemon, network } = await connected()
+    daemon.room = 0
+    const controller = new AbortController()
+    const opening = openPinnedPort(network, { ...options, signal: controller.signal }, NAMESPACE, maker().make)
+    const reason = new Error('enough')
+    controller.abort(reason)
+    t.is(await t.throwsAsync(opening), reason)
+    daemon.room = Infinity
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    t.deepEqual(daemon.asked, [])
+  },
+)
 
 for (const [when, sharing] of [
   ['while its socket is made', false],
@@ -769,17 +832,36 @@ for (const [when, sharing] of [
 test('options of a pinned port are checked as those of any other', async (t) => {
   const { daemon, network } = await connected()
   const { make } = maker()
-  await t.throwsAsync(openPinnedPort(network, { ...options, frames: -1 }, NAMESPACE, make), { message: /"options.frames"/ })
-  await t.throwsAsync(openPinnedPort(network, { ...options, more: 1 } as never, NAMESPACE, make), { message: /is not an option/ })
+  await t.throwsAsync(openPinnedPort(network, { ...options, frames: -1 }, NAMESPACE, make), {
+    message: /"options.frames"/,
+  })
+  await t.throwsAsync(openPinnedPort(network, { ...options, more: 1 } as never, NAMESPACE, make), {
+    message: /is not an option/,
+  })
   const planned = { code: 'ERR_XSKNET_NOT_SUPPORTED' }
   await t.throwsAsync(openPinnedPort(network, { ...options, queues: 2 }, NAMESPACE, make), planned)
   await t.throwsAsync(openPinnedPort(network, { ...options, umemOf: {} as never }, NAMESPACE, make), planned)
   t.deepEqual(daemon.asked, [])
 })
 
-const lies: [title: string, lie: (daemon: Daemon, descriptors: FakeDescriptors) => void, code: string, count: number][] = [
-  ['bytes that are no JSON', (daemon, fds) => daemon.sayBytes(new Uint8Array([255]), fds), 'ERR_XSKNET_MESSAGE_MALFORMED', 1],
-  ['a result of another shape', (daemon, fds) => daemon.answer('openPort', { info: {} }, fds), 'ERR_XSKNET_MESSAGE_MALFORMED', 2],
+const lies: [
+  title: string,
+  lie: (daemon: Daemon, descriptors: FakeDescriptors) => void,
+  code: string,
+  count: number,
+][] = [
+  [
+    'bytes that are no JSON',
+    (daemon, fds) => daemon.sayBytes(new Uint8Array([255]), fds),
+    'ERR_XSKNET_MESSAGE_MALFORMED',
+    1,
+  ],
+  [
+    'a result of another shape',
+    (daemon, fds) => daemon.answer('openPort', { info: {} }, fds),
+    'ERR_XSKNET_MESSAGE_MALFORMED',
+    2,
+  ],
   [
     'an answer to what was never asked',
     (daemon, fds) => daemon.say({ version: 2, id: 999, result: {} }, fds),
@@ -828,7 +910,12 @@ const lies: [title: string, lie: (daemon: Daemon, descriptors: FakeDescriptors) 
     'ERR_XSKNET_UNEXPECTED_DESCRIPTORS',
     1,
   ],
-  ['an event that is none', (daemon) => daemon.say({ version: 2, event: 'rain' } as never), 'ERR_XSKNET_MESSAGE_MALFORMED', 0],
+  [
+    'an event that is none',
+    (daemon) => daemon.say({ version: 2, event: 'rain' } as never),
+    'ERR_XSKNET_MESSAGE_MALFORMED',
+    0,
+  ],
 ]
 for (const [title, lie, cause, count] of lies) {
   test(`${title} from the daemon: connection and descriptors closed, ports alone`, async (t) => {
@@ -848,21 +935,24 @@ for (const [title, lie, cause, count] of lies) {
   })
 }
 
-test('when the daemon ends: what waits rejects, ports go on alone, events and closed tell, later calls reject', async (t) => {
-  const { daemon, network, port } = await opened()
-  const told: unknown[] = []
-  network.on('daemonGone', ({ code }) => told.push(code)).on('close', () => told.push('close'))
-  const waiting = network.uplinks()
-  daemon.hangUp(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }))
-  await t.throwsAsync(waiting, { code: 'ERR_XSKNET_DAEMON_GONE', message: /ECONNRESET/ })
-  await t.throwsAsync(network.closed, { code: 'ERR_XSKNET_DAEMON_GONE' })
-  await t.throwsAsync(network.status(), { code: 'ERR_XSKNET_DAEMON_GONE' })
-  t.deepEqual(port.told, ['detached'])
-  await network.close()
-  t.deepEqual(port.told, ['detached', 'close'])
-  await t.throwsAsync(network.status(), { code: 'ERR_XSKNET_NETWORK_CLOSED' })
-  t.deepEqual(told, ['ERR_XSKNET_DAEMON_GONE', 'close'])
-})
+test(
+  'when the daemon ends: what waits rejects, ports go on alone, ' + 'events and closed tell, later calls reject',
+  async (t) => {
+    const { daemon, network, port } = await opened()
+    const told: unknown[] = []
+    network.on('daemonGone', ({ code }) => told.push(code)).on('close', () => told.push('close'))
+    const waiting = network.uplinks()
+    daemon.hangUp(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }))
+    await t.throwsAsync(waiting, { code: 'ERR_XSKNET_DAEMON_GONE', message: /ECONNRESET/ })
+    await t.throwsAsync(network.closed, { code: 'ERR_XSKNET_DAEMON_GONE' })
+    await t.throwsAsync(network.status(), { code: 'ERR_XSKNET_DAEMON_GONE' })
+    t.deepEqual(port.told, ['detached'])
+    await network.close()
+    t.deepEqual(port.told, ['detached', 'close'])
+    await t.throwsAsync(network.status(), { code: 'ERR_XSKNET_NETWORK_CLOSED' })
+    t.deepEqual(told, ['ERR_XSKNET_DAEMON_GONE', 'close'])
+  },
+)
 
 test('a card that is gone is an event', async (t) => {
   const { daemon, network } = await connected()
@@ -931,7 +1021,8 @@ test('close() while a port is being opened: rejected at once, and given back if 
   daemon.answer('openPort', { info: { ...info, port: 77 }, sockets }, descriptors)
   t.is(descriptors.closed, 1)
   t.like(daemon.last('closePort'), { port: 77 })
-  for (const { id, operation } of [...daemon.asked]) if (operation === 'closePort') daemon.say({ version: 2, id, result: {} })
+  for (const { id, operation } of [...daemon.asked])
+    if (operation === 'closePort') daemon.say({ version: 2, id, result: {} })
   await closing
   t.deepEqual(port.told, ['close'])
 })
@@ -943,7 +1034,8 @@ test('close() while a port is closing by itself waits for both', async (t) => {
   const closing = network.close()
   await settled()
   t.false(daemon.closed)
-  for (const { id, operation } of [...daemon.asked]) if (operation === 'closePort') daemon.say({ version: 2, id, result: {} })
+  for (const { id, operation } of [...daemon.asked])
+    if (operation === 'closePort') daemon.say({ version: 2, id, result: {} })
   await Promise.all([first, closing])
   t.true(daemon.closed)
 })

@@ -23,7 +23,8 @@ import {
 import { type Example, example, examples } from '../helpers/examples.js'
 import { npmManifest, root } from '../helpers/workspace.js'
 
-const bytesOf = (message: unknown) => new TextEncoder().encode(typeof message === 'string' ? message : JSON.stringify(message))
+const bytesOf = (message: unknown) =>
+  new TextEncoder().encode(typeof message === 'string' ? message : JSON.stringify(message))
 
 /** Every operation, as the error for an unknown one lists them, so that this list cannot fall behind. */
 const operations = (() => {
@@ -141,7 +142,12 @@ const badRequests: [title: string, message: unknown, code?: string, path?: strin
   ['an operation that every object has', { version: 2, id: 1, operation: 'toString' }, 'ERR_XSKNET_OPERATION_UNKNOWN'],
   ['__proto__ as an operation', { version: 2, id: 1, operation: '__proto__' }, 'ERR_XSKNET_OPERATION_UNKNOWN'],
   ['an extra key', { version: 2, id: 1, operation: 'status', verbose: true }, MALFORMED, 'verbose'],
-  ['an extra key that every object has', '{"version":2,"id":1,"operation":"status","constructor":1}', MALFORMED, 'constructor'],
+  [
+    'an extra key that every object has',
+    '{"version":2,"id":1,"operation":"status","constructor":1}',
+    MALFORMED,
+    'constructor',
+  ],
   ['__proto__ as a key', '{"version":2,"id":1,"operation":"status","__proto__":{}}', MALFORMED, '__proto__'],
   ['an extra key of the port', portWith({ rings: 2 }), MALFORMED, 'port.rings'],
   ['no queue', portWith({ queues: 0 }), MALFORMED, 'port.queues'],
@@ -322,7 +328,10 @@ for (const [title, reply, older, hint] of versions) {
   test(`a client that reads ${title} is told that the ${older} is older, and what to update`, (t) => {
     const error = t.throws(() => readReply(bytesOf(reply)), { code: 'ERR_XSKNET_PROTOCOL_VERSION' }) as XsknetError
     const { version } = reply as { version: number }
-    t.regex(error.message, new RegExp(`^the daemon speaks version ${version} .* this client .* version 2: the ${older} is`))
+    t.regex(
+      error.message,
+      new RegExp(`^the daemon speaks version ${version} .* this client .* version 2: the ${older} is`),
+    )
     t.is(error.hint, hint)
     t.deepEqual(error.details, { theirs: version, ours: 2, older, release: RELEASE })
   })
@@ -341,12 +350,23 @@ test('a message that is too long is not sent', (t) => {
   const client = (length: number): Request => ({ version: 2, id: 1, operation: 'hello', client: 'x'.repeat(length) })
   const frame = encode(client(0)).length
   t.is(encode(client(MESSAGE_LIMIT - frame)).length, MESSAGE_LIMIT)
-  t.throws(() => encode(client(MESSAGE_LIMIT - frame + 1)), { code: 'ERR_XSKNET_MESSAGE_TOO_LONG', message: /65537 bytes/ })
+  t.throws(() => encode(client(MESSAGE_LIMIT - frame + 1)), {
+    code: 'ERR_XSKNET_MESSAGE_TOO_LONG',
+    message: /65537 bytes/,
+  })
 })
 
 test('an error arrives as it was, with its hint, details and cause', (t) => {
-  const cause = Object.assign(new Error('bind: Device or resource busy'), { errno: -16, code: 'EBUSY', syscall: 'bind' })
-  const before = new XsknetError('ERR_XSKNET_SOCKET_REFUSED', 'no socket', { hint: 'retry', details: { queue: 0 }, cause })
+  const cause = Object.assign(new Error('bind: Device or resource busy'), {
+    errno: -16,
+    code: 'EBUSY',
+    syscall: 'bind',
+  })
+  const before = new XsknetError('ERR_XSKNET_SOCKET_REFUSED', 'no socket', {
+    hint: 'retry',
+    details: { queue: 0 },
+    cause,
+  })
   const { error } = readReply(encode({ version: 2, id: 1, error: toFailure(before) })) as { error: Failure }
   const after = fromFailure(error)
   t.deepEqual([after.code, after.message, after.hint, after.details], [before.code, 'no socket', 'retry', { queue: 0 }])
@@ -378,7 +398,10 @@ const awkward: [title: string, error: XsknetError][] = [
 ]
 for (const [title, error] of awkward) {
   test(`an error with ${title} can be sent and read`, (t) => {
-    const reply = readReply(encode({ version: 2, id: 1, error: toFailure(error) })) as Extract<Answer, { error: unknown }>
+    const reply = readReply(encode({ version: 2, id: 1, error: toFailure(error) })) as Extract<
+      Answer,
+      { error: unknown }
+    >
     t.is(fromFailure(reply.error).code, error.code)
   })
 }
@@ -386,7 +409,10 @@ for (const [title, error] of awkward) {
 test('parameters are judged before they are sent exactly as the daemon would', (t) => {
   t.is(faultIn('openPort', { port: open.port }), undefined)
   for (const [, message, code = MALFORMED] of badRequests) {
-    const { operation, port } = (typeof message === 'object' && message !== null ? message : {}) as Record<string, unknown>
+    const { operation, port } = (typeof message === 'object' && message !== null ? message : {}) as Record<
+      string,
+      unknown
+    >
     if (operation !== 'openPort' || code !== MALFORMED || port === open.port) continue
     t.truthy(faultIn('openPort', { port }), JSON.stringify(port))
   }
@@ -466,39 +492,43 @@ function reshaped(bytes: Uint8Array, below: (n: number) => number): Uint8Array {
   return bytesOf(change(JSON.parse(new TextDecoder().decode(bytes))))
 }
 
-test('whatever 200,000 mutated messages say, they are read or refused with the documented codes, and nothing else happens', (t) => {
-  t.timeout(120_000)
-  const below = random(0x5eed)
-  const codes = [MALFORMED, 'ERR_XSKNET_PROTOCOL_VERSION', 'ERR_XSKNET_OPERATION_UNKNOWN']
-  const seen = new Map<string, number>()
-  const attempt = (bytes: Uint8Array, read: () => unknown) => {
-    let outcome = 'read'
-    try {
-      read()
-    } catch (error) {
-      if (!(error instanceof XsknetError) || !codes.includes(error.code)) {
-        t.log(Buffer.from(bytes).toString('latin1'))
-        throw error
+test(
+  'whatever 200,000 mutated messages say, they are read or refused with ' +
+    'the documented codes, and nothing else happens',
+  (t) => {
+    t.timeout(120_000)
+    const below = random(0x5eed)
+    const codes = [MALFORMED, 'ERR_XSKNET_PROTOCOL_VERSION', 'ERR_XSKNET_OPERATION_UNKNOWN']
+    const seen = new Map<string, number>()
+    const attempt = (bytes: Uint8Array, read: () => unknown) => {
+      let outcome = 'read'
+      try {
+        read()
+      } catch (error) {
+        if (!(error instanceof XsknetError) || !codes.includes(error.code)) {
+          t.log(Buffer.from(bytes).toString('latin1'))
+          throw error
+        }
+        outcome = error.code
       }
-      outcome = error.code
+      seen.set(outcome, (seen.get(outcome) ?? 0) + 1)
     }
-    seen.set(outcome, (seen.get(outcome) ?? 0) + 1)
-  }
-  for (let round = 0; round < 200_000; round++) {
-    let bytes = seeds[below(seeds.length)] as Uint8Array
-    if (below(4) === 0) bytes = reshaped(bytes, below)
-    else
-      for (let times = 1 + below(3); times > 0 && bytes.length > 0; times--)
-        bytes = mutations[below(mutations.length)]?.(bytes, below) as Uint8Array
-    if (round % 2 === 0) attempt(bytes, () => readRequest(bytes))
-    else {
-      attempt(bytes, () => {
-        const reply = readReply(bytes)
-        if ('result' in reply) readResult(operations[below(operations.length)] as Operation, reply.result)
-      })
+    for (let round = 0; round < 200_000; round++) {
+      let bytes = seeds[below(seeds.length)] as Uint8Array
+      if (below(4) === 0) bytes = reshaped(bytes, below)
+      else
+        for (let times = 1 + below(3); times > 0 && bytes.length > 0; times--)
+          bytes = mutations[below(mutations.length)]?.(bytes, below) as Uint8Array
+      if (round % 2 === 0) attempt(bytes, () => readRequest(bytes))
+      else {
+        attempt(bytes, () => {
+          const reply = readReply(bytes)
+          if ('result' in reply) readResult(operations[below(operations.length)] as Operation, reply.result)
+        })
+      }
     }
-  }
-  t.log(Object.fromEntries(seen))
-  for (const outcome of ['read', ...codes])
-    t.true((seen.get(outcome) ?? 0) > 100, `${outcome} was provoked: ${seen.get(outcome)}`)
-})
+    t.log(Object.fromEntries(seen))
+    for (const outcome of ['read', ...codes])
+      t.true((seen.get(outcome) ?? 0) > 100, `${outcome} was provoked: ${seen.get(outcome)}`)
+  },
+)

@@ -6,7 +6,9 @@ import { npmManifest, root } from '../helpers/workspace.js'
 function loadedFirst(script: string, seen = new Map<string, string[]>()): Map<string, string[]> {
   if (seen.has(script)) return seen
   const text = readFileSync(`${root}${script}`, 'utf8')
-  const named = [...text.matchAll(/^(?:import|export) (?:[\w*, ]+|\{[^}]*\}) from '([^']+)'/gm)].map(([, name]) => name as string)
+  const named = [...text.matchAll(/^(?:import|export) (?:[\w*, ]+|\{[^}]*\}) from '([^']+)'/gm)].map(
+    ([, name]) => name as string,
+  )
   seen.set(script, named)
   for (const name of named) {
     if (name.startsWith('.')) loadedFirst(new URL(name, `file:///${script}`).pathname.slice(1), seen)

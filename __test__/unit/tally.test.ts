@@ -55,7 +55,10 @@ test('what ava prints is counted, and a failed test keeps what it said', (t) => 
 test('what cargo prints is counted over all binaries, and a failed test keeps what it said', (t) => {
   t.deepEqual(cargoTests(CARGO), {
     passed: 2,
-    failures: ["b::c\nthread 'b::c' panicked at src/lib.rs:1:1:\nno", 'd - should panic\nnote: test did not panic as expected'],
+    failures: [
+      "b::c\nthread 'b::c' panicked at src/lib.rs:1:1:\nno",
+      'd - should panic\nnote: test did not panic as expected',
+    ],
     skipped: ['e'],
   })
 })

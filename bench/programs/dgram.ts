@@ -1,4 +1,5 @@
-// The same questions and answers by node:dgram. Its sockets are connected, which spares the kernel a look at its routes for each datagram.
+// The same questions and answers by node:dgram. Its sockets are connected, which spares the kernel a look at its routes
+// for each datagram.
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
 import { serve } from '../../__test__/helpers/programs/serve.js'

@@ -15,7 +15,10 @@ export interface Garbage {
 /** Frames of a run that costs next to nothing but what any run does. */
 const FEW = 64
 
-/** Runs a loop over so many frames several times. What a run costs that has next to none, clocks and all, is not the loop's. */
+/**
+ * Runs a loop over so many frames several times. What a run costs that has next to none, clocks and all, is not the
+ * loop's.
+ */
 export async function garbageOf(
   stretches: number,
   frames: number,

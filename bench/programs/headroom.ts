@@ -1,5 +1,5 @@
-// What reading costs beside the kernel: the rings of a socket in plain memory, which a thread keeps full. Not part of any release: the
-// binding is built with the feature `loopback`, and the queue on it is made as a port would make it.
+// What reading costs beside the kernel: the rings of a socket in plain memory, which a thread keeps full. Not part of
+// any release: the binding is built with the feature `loopback`, and the queue on it is made as a port would make it.
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 import type { PortInfo, Queue } from 'xsknet'
@@ -29,7 +29,9 @@ serve({
     const { Loopback } = createRequire(import.meta.url)(binding) as {
       Loopback: new (packet: Uint8Array, slots: number) => Loopback
     }
-    const { Queue } = (await import(pathToFileURL(`${packages}/xsknet/dist/queue/queue.js`).href)) as { Queue: NewQueue }
+    const { Queue } = (await import(pathToFileURL(`${packages}/xsknet/dist/queue/queue.js`).href)) as {
+      Queue: NewQueue
+    }
     loopback = new Loopback(Buffer.from(packet, 'hex'), slots)
     const owner = { lost() {}, starved() {} }
     const queue = new Queue(loopback.socket(), { name: 'loopback', uplink: 'memory', mtu: 1500 }, 0, owner, {
@@ -41,7 +43,9 @@ serve({
   headroom: laps,
 })
 
-/** The clock stands while the ring fills up, so that it is never found empty: the thread may be slower than the reader. */
+/**
+ * The clock stands while the ring fills up, so that it is never found empty: the thread may be slower than the reader.
+ */
 function laps({
   seconds = Number.POSITIVE_INFINITY,
   frames = Number.POSITIVE_INFINITY,

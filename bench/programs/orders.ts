@@ -24,7 +24,12 @@ export const orders: Orders = {
     return port.info
   },
   /** A second port, which has the first one's UMEM or one of its own. */
-  'open beside': async ({ id: _, do: __, shared, ...options }: PortOptions & { id: number; do: string; shared: boolean }) => {
+  'open beside': async ({
+    id: _,
+    do: __,
+    shared,
+    ...options
+  }: PortOptions & { id: number; do: string; shared: boolean }) => {
     beside = await net.openPort({ ...options, ...(shared && { umemOf: port }) })
     return beside.info
   },
@@ -41,7 +46,9 @@ export const orders: Orders = {
   ask: (order: echoes.Questions) => echoes.ask(port, order),
   garbage: ({ level, stretches, frames = 0, ...order }: Order & { level: 'rings' | 'batches'; stretches: number }) =>
     garbageOf(stretches, frames, (frames) =>
-      level === 'rings' ? rings.rxdrop(descriptors(), { ...order, frames }) : batches.rxdrop(port, { ...order, frames }),
+      level === 'rings'
+        ? rings.rxdrop(descriptors(), { ...order, frames })
+        : batches.rxdrop(port, { ...order, frames }),
     ),
   /** Opens further ports, and waits at each for frames. */
   wait: async ({ ports }: { ports: PortOptions[] }) => {

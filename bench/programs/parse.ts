@@ -15,8 +15,8 @@ const NUMBER_AT = 42
 const PATTERN = 32
 
 /**
- * Reads the EtherType, version and header length, fragment, protocol, total length and both addresses of IPv4, both ports and the
- * length of UDP. By a DataView, whose loads of several bytes are one instruction, and one check.
+ * Reads the EtherType, version and header length, fragment, protocol, total length and both addresses of IPv4, both
+ * ports and the length of UDP. By a DataView, whose loads of several bytes are one instruction, and one check. /
  */
 export function parse(seen: Seen, view: DataView, at: number, length: number, port: number): void {
   seen.frames++

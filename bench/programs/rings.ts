@@ -23,7 +23,8 @@ export class Rings {
 export function readBatch({ queue, batch, view }: Rings, seen: Seen, port: number): number {
   const { descriptors } = batch
   const received = queue.recycleAndReceive(batch)
-  for (let i = 0; i < 2 * received; i += 2) parse(seen, view, descriptors[i] as number, descriptors[i + 1] as number, port)
+  for (let i = 0; i < 2 * received; i += 2)
+    parse(seen, view, descriptors[i] as number, descriptors[i + 1] as number, port)
   return received
 }
 
@@ -49,7 +50,8 @@ export function asleep({ queue, batch, view }: Rings, order: Order): Result {
     const received = queue.recycleAndReceive(batch, 100_000)
     if (received === 0) watch.foundNothing()
     else if (!watch.hasBegun) watch.begin()
-    for (let i = 0; i < 2 * received; i += 2) parse(seen, view, descriptors[i] as number, descriptors[i + 1] as number, port)
+    for (let i = 0; i < 2 * received; i += 2)
+      parse(seen, view, descriptors[i] as number, descriptors[i + 1] as number, port)
   }
   queue.recycle(batch)
   return watch.result()

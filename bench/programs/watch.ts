@@ -42,8 +42,8 @@ const CLOCK = 64
 const PATIENCE = 5000
 
 /**
- * More frames than ever come. A small integer, as are all fields that are read for each batch: in code that V8 has not compiled yet, or no
- * longer, any other number that is read out of a field is put on the heap.
+ * More frames than ever come. A small integer, as are all fields that are read for each batch: in code that V8 has not
+ * compiled yet, or no longer, any other number that is read out of a field is put on the heap. /
  */
 const NEVER = 0x7fff_ffff
 
@@ -109,7 +109,9 @@ export class Watch {
   }
 }
 
-/** For who counts instructions, where it begins and ends: ignored unless somebody traces us. bench/peer does the same. */
+/**
+ * For who counts instructions, where it begins and ends: ignored unless somebody traces us. bench/peer does the same.
+ */
 export function mark(): void {
   process.kill(process.pid, 'SIGWINCH')
 }

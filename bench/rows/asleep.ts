@@ -26,7 +26,9 @@ function family(
       const read =
         (what: typeof order) =>
         async (side: Side, seconds: number): Promise<Reading> => {
-          const result = await place.flooding(target(side), () => side.order(what, { port: PORT, seconds }), { rate: RATE })
+          const result = await place.flooding(target(side), () => side.order(what, { port: PORT, seconds }), {
+            rate: RATE,
+          })
           whole(name, result)
           return {
             figures: { [name]: (result.processor / result.frames) * 1e9 },

@@ -16,7 +16,10 @@ export const calls: Check = {
     const receiving = () => place.flooding(target(client), () => client.order('rxdrop', { port: PORT, frames: FRAMES }))
     // The compilers have threads, and those make calls until all is compiled.
     for (const run of [sending, receiving]) await run()
-    const [sent, received] = [await systemCallsPerPacket(client.pid, sending), await systemCallsPerPacket(client.pid, receiving)]
+    const [sent, received] = [
+      await systemCallsPerPacket(client.pid, sending),
+      await systemCallsPerPacket(client.pid, receiving),
+    ]
     return [
       { name: 'system calls', value: sent.about, unit: `a packet sent: ${sent.names}`, most: 1 / 128 + APART },
       {

@@ -23,7 +23,11 @@ export function whole(what: string, { frames, datagrams, corrupt }: Result): voi
 export type Sides<S extends Side = Side> = Record<'ours' | 'peer', () => Promise<S>>
 
 /** Both sides see frames that are whole, by a loop that looks at every byte. */
-export async function verified(name: string, sides: Sides, run: (side: Side, what: string, order: Order) => Promise<Result>) {
+export async function verified(
+  name: string,
+  sides: Sides,
+  run: (side: Side, what: string, order: Order) => Promise<Result>,
+) {
   for (const [which, start] of Object.entries(sides))
     whole(`${name}, ${which}`, await afresh(start, (side) => run(side, 'verify', { frames: 200_000 })))
 }
@@ -36,7 +40,8 @@ export async function costs(sides: Sides, run: (side: Side, order: Order) => Pro
       const instructions = await instructionsPerPacket(side.pid, (order) => run(side, order))
       const calls = await systemCallsPerPacket(side.pid, () => run(side, { frames: 500_000 }))
       told.push(
-        `${name}: ${instructionsLine(instructions)}; system calls a packet: ${perPacket(calls.all)} (${calls.names || 'none'})`,
+        `${name}: ${instructionsLine(instructions)}; system calls a packet: ` +
+          `${perPacket(calls.all)} (${calls.names || 'none'})`,
       )
     })
   }
@@ -44,4 +49,5 @@ export async function costs(sides: Sides, run: (side: Side, order: Order) => Pro
 }
 
 export const instructionsLine = ({ user, kernel }: Instructions) =>
-  `instructions a packet: ${Number.isNaN(user) ? 'not counted in time' : user.toFixed(1)} in user space, ${kernel?.toFixed(0) ?? 'unknown'} in the kernel`
+  `instructions a packet: ${Number.isNaN(user) ? 'not counted in time' : user.toFixed(1)} in ` +
+  `user space, ${kernel?.toFixed(0) ?? 'unknown'} in the kernel`

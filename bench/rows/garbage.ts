@@ -27,7 +27,12 @@ export const garbage: Check = {
         // What a compiler keeps comes once; what packets cost would come in each stretch.
         const unit = `bytes in the quietest of ${STRETCHES} stretches of ${frames} packets; ${all}`
         claims.push({ name: 'garbage, explicit rings', value: Math.max(0, Math.min(...allocated)), unit, most: 0 })
-        claims.push({ name: 'collections, rings', value: Math.min(...collections), unit: 'in the quietest stretch', most: 0 })
+        claims.push({
+          name: 'collections, rings',
+          value: Math.min(...collections),
+          unit: 'in the quietest stretch',
+          most: 0,
+        })
       } else {
         claims.push({
           name: 'garbage, batches',

@@ -4,7 +4,10 @@ import { nodes, root } from '../../__test__/helpers/workspace.js'
 import type { Check } from '../comparison.js'
 import { figure } from '../report.js'
 
-/** Nanoseconds. One object that V8 copies into another costs more than that; all that a builder does costs a third of it. */
+/**
+ * Nanoseconds. One object that V8 copies into another costs more than that; all that a builder does costs a third of
+ * it.
+ */
 const BUILDS_WITHIN = 500
 
 export const headers: Check = {

@@ -1,4 +1,5 @@
-// What a packet costs beside the kernel: the same parse and recycle over rings in plain memory, which a thread keeps full.
+// What a packet costs beside the kernel: the same parse and recycle over rings in plain memory, which a thread keeps
+// full.
 import { Conversation } from '../../__test__/helpers/conversation.js'
 import { root } from '../../__test__/helpers/workspace.js'
 import type { Family, Reading } from '../comparison.js'
@@ -48,7 +49,10 @@ export const headroom: Family = {
     const read = async (side: Conversation, seconds: number): Promise<Reading> => {
       const result = await run(side, { seconds })
       const { frames, calls, empty } = result
-      return { figures: { headroom: (result.seconds / frames) * 1e9 }, aside: { 'looks that found nothing': empty / calls } }
+      return {
+        figures: { headroom: (result.seconds / frames) * 1e9 },
+        aside: { 'looks that found nothing': empty / calls },
+      }
     }
     return {
       ours: () => turn(ours, seconds, read),
@@ -56,7 +60,9 @@ export const headroom: Family = {
       afterwards: async () => {
         const told: string[] = []
         for (const [name, side] of Object.entries({ ours, peer })) {
-          const counted = await afresh(side, (side) => instructionsPerPacket(side.program.pid, (order) => run(side, order), LAP))
+          const counted = await afresh(side, (side) =>
+            instructionsPerPacket(side.program.pid, (order) => run(side, order), LAP),
+          )
           told.push(`${name}: ${instructionsLine(counted)}`)
         }
         return told

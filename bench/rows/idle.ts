@@ -33,6 +33,7 @@ export const idle: Check = {
 /** Seconds of a processor that all threads of a process have had. */
 function processorOf(pid: number): number {
   const threads = readdirSync(`/proc/${pid}/task`)
-  const time = (thread: string) => Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ', 1)[0])
+  const time = (thread: string) =>
+    Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ', 1)[0])
   return threads.reduce((sum, thread) => sum + time(thread) / 1e9, 0)
 }

@@ -1,5 +1,6 @@
-// A question and its answer over UDP. Ours: between two ports of one uplink. The peer: node:dgram in two namespaces with one veth pair
-// between them. Either all ends spin until the next packet, or all sleep; each is on the processor of its end.
+// A question and its answer over UDP. Ours: between two ports of one uplink. The peer: node:dgram in two namespaces
+// with one veth pair between them. Either all ends spin until the next packet, or all sleep; each is on the processor
+// of its end.
 import { execFileSync } from 'node:child_process'
 import { readlinkSync } from 'node:fs'
 import type { PortOptions } from 'xsknet'
@@ -58,10 +59,14 @@ function family({ name, quantiles, regime, perSecond }: Kind): Family {
       const spins = regime === 'busy'
       const read = async ({ asker, to }: Ends, seconds: number): Promise<Reading> => {
         const count = Math.max(10, Math.round(seconds * perSecond))
-        const { times, wrong, used } = await asker.ask<Answers>({ do: 'ask', to, count } satisfies Questions & { do: string })
+        const { times, wrong, used } = await asker.ask<Answers>({ do: 'ask', to, count } satisfies Questions & {
+          do: string
+        })
         if (wrong > 0) throw new Error(`${name}: ${wrong} of ${count} answers were wrong`)
         return {
-          figures: Object.fromEntries(quantiles.map(({ part, suffix }) => [`${name} ${suffix}`, quantile(times, part)])),
+          figures: Object.fromEntries(
+            quantiles.map(({ part, suffix }) => [`${name} ${suffix}`, quantile(times, part)]),
+          ),
           aside: {
             'p50 in µs': quantile(times, 0.5),
             'p99 in µs': quantile(times, 0.99),
@@ -106,7 +111,20 @@ async function datagrams(undo: Undo, lab: Lab, spins: boolean): Promise<Ends> {
   const [asker, answerer] = ends as [(typeof ends)[0], (typeof ends)[0]]
   await waitUntil('two namespaces', () => ends.every(({ pid }) => namespaceOf(pid) !== namespaceOf('self')))
   const ip = (...words: string[]) => execFileSync('ip', words)
-  ip('link', 'add', 'bench0', 'netns', `${asker.pid}`, 'type', 'veth', 'peer', 'name', 'bench0', 'netns', `${answerer.pid}`)
+  ip(
+    'link',
+    'add',
+    'bench0',
+    'netns',
+    `${asker.pid}`,
+    'type',
+    'veth',
+    'peer',
+    'name',
+    'bench0',
+    'netns',
+    `${answerer.pid}`,
+  )
   for (const [{ pid }, address] of [
     [asker, ASKER],
     [answerer, ANSWERER],

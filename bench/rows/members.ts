@@ -1,5 +1,5 @@
-// A port of two queues with a thread each, against one of one queue with one thread. Eight flows; the generator shares its core with
-// one of the two threads, as there is no third.
+// A port of two queues with a thread each, against one of one queue with one thread. Eight flows; the generator shares
+// its core with one of the two threads, as there is no third.
 import { cpus } from 'node:os'
 import type { Family, Reading } from '../comparison.js'
 import { Place, PORT, type TypeScript, target, turn } from '../place.js'

@@ -20,7 +20,9 @@ export const txonly = (length: number): Family => {
     rows: [{ name, unit: 'packets/s', better: 'more', bound: { least: 0.95, goal: 1 } }],
     async prepare({ seconds, ...setting }) {
       const place = await Place.open(setting)
-      return sending(name, place, seconds, (side, order) => side.order('txonly', { ...place.frames(side, length), ...order }))
+      return sending(name, place, seconds, (side, order) =>
+        side.order('txonly', { ...place.frames(side, length), ...order }),
+      )
     },
   }
 }

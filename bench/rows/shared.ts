@@ -1,4 +1,5 @@
-// Forwarding between two ports of one client: with one UMEM, so that no byte moves, against a UMEM each, so that frames are copied.
+// Forwarding between two ports of one client: with one UMEM, so that no byte moves, against a UMEM each, so that frames
+// are copied.
 import type { PortInfo } from 'xsknet'
 import { CARD, portPrefixes } from '../../__test__/helpers/lab.js'
 import type { Family } from '../comparison.js'
@@ -27,11 +28,15 @@ export const shared: Family = {
       return { client, mac: info.mac, address, end: () => client.end() }
     }
     const read = async ({ client, mac, address }: Pair, seconds: number) => {
-      const run = () => place.flooding(target(client), () => client.order('forward', { port: PORT, seconds }), { from: address })
+      const run = () =>
+        place.flooding(target(client), () => client.order('forward', { port: PORT, seconds }), { from: address })
       const { came, result } = await place.arriving({ mac, address }, run)
       if (came === 0) throw new Error(`${NAME}: of ${result.sent} frames forwarded none came`)
       return perSecond(NAME, came, result)
     }
-    return { ours: () => turn(() => pair(0, true), seconds, read), peer: () => turn(() => pair(2, false), seconds, read) }
+    return {
+      ours: () => turn(() => pair(0, true), seconds, read),
+      peer: () => turn(() => pair(2, false), seconds, read),
+    }
   },
 }

@@ -1,4 +1,5 @@
-// dpdk-testpmd behind a port like any other, with the same programs, guard and pair: its driver is kept from bringing a program of its own.
+// dpdk-testpmd behind a port like any other, with the same programs, guard and pair: its driver is kept from bringing a
+// program of its own.
 import { inside, Program } from '../../__test__/helpers/program.js'
 import type { Contest, Family, Reading } from '../comparison.js'
 import {
@@ -108,7 +109,12 @@ class Testpmd {
     this.#program = program
   }
 
-  static async start(undo: Undo, { pid, device, xsks }: C, mode: 'rxonly' | 'macswap', ringSize = RING_SIZE): Promise<Testpmd> {
+  static async start(
+    undo: Undo,
+    { pid, device, xsks }: C,
+    mode: 'rxonly' | 'macswap',
+    ringSize = RING_SIZE,
+  ): Promise<Testpmd> {
     const command = [
       ...[
         'env',

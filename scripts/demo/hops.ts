@@ -67,7 +67,10 @@ function rows({ uplinks, ports }: Statistics): Row[] {
         hop: `${uplink} -> wire`,
         seen: sum(own.map(({ statistics }) => statistics.guard.toUplink)),
         onward: '',
-        lost: losses({ dropped: {} }, { 'card refused': transmitDrops ?? 0, 'redirect refused': refusedRedirects ?? 0 }),
+        lost: losses(
+          { dropped: {} },
+          { 'card refused': transmitDrops ?? 0, 'redirect refused': refusedRedirects ?? 0 },
+        ),
       },
     ]
   })

@@ -25,7 +25,8 @@ export function readOptions(words: readonly string[]): Options {
     },
   })
   const { mode, seconds, keep, help } = values
-  if (mode !== undefined && mode !== 'native' && mode !== 'skb') throw new Error(`\`${mode}\` is no mode: native or skb`)
+  if (mode !== undefined && mode !== 'native' && mode !== 'skb')
+    throw new Error(`\`${mode}\` is no mode: native or skb`)
   if (!/^\d+(\.\d+)?$/.test(seconds)) throw new Error(`\`${seconds}\` is no number of seconds`)
   return { mode, seconds: Number(seconds), keep, help }
 }

@@ -22,7 +22,12 @@ export function spoofs({ mac, addresses }: { mac: string; addresses: readonly st
   const to = { sourcePort: 9, destinationPort: 9, destination: parseIpv4(REMOTE.v4), destinationMac: BROADCAST }
   const datagram = (station: { mac: string; vlan: number | null }, source?: number) =>
     built((packet) => {
-      udp.build(packet, { info: { addresses, ...station } }, source === undefined ? to : { ...to, source }, Buffer.from('x'))
+      udp.build(
+        packet,
+        { info: { addresses, ...station } },
+        source === undefined ? to : { ...to, source },
+        Buffer.from('x'),
+      )
     })
   return [
     { what: 'a MAC of others', reason: 'source_mac', frame: datagram({ ...honest, mac: STRANGER }) },
@@ -30,7 +35,9 @@ export function spoofs({ mac, addresses }: { mac: string; addresses: readonly st
     {
       what: 'ARP for others',
       reason: 'arp',
-      frame: built((packet) => arp.request(packet, { info: { ...honest, addresses: [HOST.v4] } }, parseIpv4(REMOTE.v4))),
+      frame: built((packet) =>
+        arp.request(packet, { info: { ...honest, addresses: [HOST.v4] } }, parseIpv4(REMOTE.v4)),
+      ),
     },
     {
       what: "a neighbour's name",
@@ -43,7 +50,11 @@ export function spoofs({ mac, addresses }: { mac: string; addresses: readonly st
         stamp(packet)
       }),
     },
-    { what: "a router's word", reason: 'rogue', frame: built((packet) => advertiseRouter(packet, mac, found(plain, 'fe80:'))) },
+    {
+      what: "a router's word",
+      reason: 'rogue',
+      frame: built((packet) => advertiseRouter(packet, mac, found(plain, 'fe80:'))),
+    },
     { what: 'a VLAN tag', reason: 'vlan', frame: datagram({ ...honest, vlan: 7 }) },
   ]
 }
@@ -51,13 +62,20 @@ export function spoofs({ mac, addresses }: { mac: string; addresses: readonly st
 /** RFC 4861, section 4.2, without options. */
 function advertiseRouter(packet: Packet, mac: string, linkLocal: string): void {
   const [source, destination] = [parseIpv6(linkLocal), parseIpv6('ff02::1')]
-  const at = ethernet.write(packet, { source: parseMac(mac), destination: parseMac('33:33:00:00:00:01'), etherType: 0x86dd })
+  const at = ethernet.write(packet, {
+    source: parseMac(mac),
+    destination: parseMac('33:33:00:00:00:01'),
+    etherType: 0x86dd,
+  })
   ipv6.write(packet, at, { source, destination, protocol: 58, hopLimit: 255 }, 16)
   packet.memory.set([134, 0, 0, 0, 64, 0, 7, 8], ICMPV6)
   stamp(packet)
 }
 
-/** The checksum of ICMPv6, with a pseudo-header of both addresses, which stand in front of the message, its length and 58. */
+/**
+ * The checksum of ICMPv6, with a pseudo-header of both addresses, which stand in front of the message, its length and
+ * 58.
+ */
 function stamp({ memory, length }: Packet): void {
   const view = new DataView(memory.buffer, ICMPV6)
   view.setUint16(2, 0)

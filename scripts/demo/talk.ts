@@ -47,7 +47,9 @@ export async function spoofing(report: Report, third: Client, info: PortInfo): P
       after = await guard()
       return after.seen > before.seen
     })
-    const entries = Object.entries(after.dropped).map(([why, frames]) => [why, frames - (before.dropped[why] ?? 0)] as const)
+    const entries = Object.entries(after.dropped).map(
+      ([why, frames]) => [why, frames - (before.dropped[why] ?? 0)] as const,
+    )
     const dropped = Object.fromEntries(entries)
     const good = after.seen - before.seen === 1 && dropped[reason] === 1 && sum(Object.values(dropped)) === 1
     report.tell(good, `third sends ${what.padEnd(22)} dropped by the guard: ${losses({ dropped })}`)
@@ -73,7 +75,10 @@ async function ping(report: Report, lab: Lab, name: string, address: string): Pr
   const received = / (\d+) received/.exec(stdout)?.[1] ?? '0'
   const mean = Number(/^rtt .* = [\d.]+\/([\d.]+)\//m.exec(stdout)?.[1]) * 1000
   const what = address.includes(':') ? 'ping -6' : 'ping'
-  report.tell(received === `${PINGS}`, `${asked(name, what, address)} ${received} of ${PINGS}  rtt mean ${mean.toFixed(1)} us`)
+  report.tell(
+    received === `${PINGS}`,
+    `${asked(name, what, address)} ${received} of ${PINGS}  rtt mean ${mean.toFixed(1)} us`,
+  )
 }
 
 /** Each length once, compared byte for byte. */
@@ -82,7 +87,9 @@ async function udpEcho(report: Report, lab: Lab, name: string, address: string):
   const lengths = [1, 64, 512, longest]
   const { identical, seconds } = await lab.udpEcho(address, lengths)
   const each = ((seconds / lengths.length) * 1e6).toFixed(1)
-  const line = `${asked(name, 'UDP echo', address)} ${identical} of ${lengths.length} identical, 1 to ${longest} B  ${each} us each`
+  const line =
+    `${asked(name, 'UDP echo', address)} ${identical} of ${lengths.length} ` +
+    `identical, 1 to ${longest} B  ${each} us each`
   report.tell(identical === lengths.length, line)
 }
 
@@ -90,7 +97,15 @@ async function dig(report: Report, lab: Lab, name: string, server: string, n: nu
   const expected = portAddresses(n)
   const answers: string[] = []
   for (const type of ['A', 'AAAA']) {
-    const { stdout } = await lab.remote.run('dig', '+short', '+tries=1', '+time=2', `@${server}`, `${name}.example`, type)
+    const { stdout } = await lab.remote.run(
+      'dig',
+      '+short',
+      '+tries=1',
+      '+time=2',
+      `@${server}`,
+      `${name}.example`,
+      type,
+    )
     answers.push(stdout.trim())
   }
   report.tell(

@@ -1,4 +1,5 @@
-// What `xsknet/headers` answers otherwise than Linux, and means to. Each difference has a name, under which docs/headers.md has it too.
+// What `xsknet/headers` answers otherwise than Linux, and means to. Each difference has a name, under which
+// docs/headers.md has it too.
 import * as p from '../../unit/headers/packets.js'
 
 /** A frame, what a station of ours makes of it, and what Linux does. */
@@ -127,8 +128,8 @@ function routingTypesOf(frame: Buffer, { at, extensions }: Facts): number[] {
 }
 
 /**
- * A route or a list of times with room for what the host writes, and then some bytes, but not enough for another entry: it is taken in,
- * but cannot be returned.
+ * A route or a list of times with room for what the host writes, and then some bytes, but not enough for another entry:
+ * it is taken in, but cannot be returned. /
  */
 function isLeftWithoutRoom(frame: Buffer, type: number, at: number, length: number): boolean {
   const flag = byte(frame, at + 3) & 0xf
@@ -146,7 +147,8 @@ function askersOf(frame: Buffer, facts: Facts): Buffer[] {
 
 function isError(answer: Buffer): boolean {
   const type = answer.readUInt16BE(12)
-  if (type === 0x0800) return answer[23] === 1 && [3, 4, 5, 11, 12].includes(byte(answer, 14 + 4 * (byte(answer, 14) & 0xf)))
+  if (type === 0x0800)
+    return answer[23] === 1 && [3, 4, 5, 11, 12].includes(byte(answer, 14 + 4 * (byte(answer, 14) & 0xf)))
   return type === 0x86dd && answer[20] === 58 && byte(answer, 54) < 128
 }
 
@@ -161,7 +163,8 @@ const silent: Record<string, (facts: Facts, frame: Buffer) => boolean> = {
   'senders that stand for IPv4': ({ ipVersion, source }) =>
     ipVersion === 6 && /^0{16}0{4}(0000|ffff)/.test(source.toString('hex')),
   'own address as sender': (facts) => isSolicitation(facts) && OWN6.some((address) => address.equals(facts.source)),
-  'one station in a frame to a group': (facts) => facts.toGroupMac && !isToGroup(facts) && (isEcho(facts) || isUdp(facts)),
+  'one station in a frame to a group': (facts) =>
+    facts.toGroupMac && !isToGroup(facts) && (isEcho(facts) || isUdp(facts)),
   'echo to a group': (facts) => isEcho(facts) && facts.ipVersion === 6 && isToGroup(facts),
   'echo with a code': (facts) => isEcho(facts) && facts.code !== 0,
   'priority tags': ({ vlan }) => vlan === 0,
@@ -169,7 +172,8 @@ const silent: Record<string, (facts: Facts, frame: Buffer) => boolean> = {
   fragments: ({ ipVersion, at }, frame) => ipVersion === 4 && (word(frame, at + 6) & 0x3fff) !== 0,
   timestamps: ({ ipVersion, protocol, type }) => ipVersion === 4 && protocol === 1 && type === 13,
   'system ports': (facts, frame) =>
-    isUdp(facts) && (word(frame, facts.transport) < 1024 || word(frame, facts.transport) === word(frame, facts.transport + 2)),
+    isUdp(facts) &&
+    (word(frame, facts.transport) < 1024 || word(frame, facts.transport) === word(frame, facts.transport + 2)),
   'jumbo datagrams': (facts, frame) => isUdp(facts) && facts.ipVersion === 6 && word(frame, facts.transport + 4) === 0,
   'no payload length': ({ ipVersion, at, extensions }, frame) =>
     ipVersion === 6 && extensions[0] === 0 && word(frame, at + 4) === 0,
@@ -180,9 +184,12 @@ const silent: Record<string, (facts: Facts, frame: Buffer) => boolean> = {
 const eager: Record<string, (facts: Facts, frame: Buffer) => boolean> = {
   'neighbours that are not known': (facts, frame) => isSolicitation(facts) && linkAddressOf(frame, facts) === undefined,
   'security labels': (facts, frame) => {
-    return optionsOf4(frame, facts).some(([type]) => type === 134) || hopByHopOf(frame, facts).some(([type]) => type === 7)
+    return (
+      optionsOf4(frame, facts).some(([type]) => type === 134) || hopByHopOf(frame, facts).some(([type]) => type === 7)
+    )
   },
-  'in situ OAM': (facts, frame) => hopByHopOf(frame, facts).some(([type, at]) => type === 0x31 && (at - facts.at) % 4 !== 0),
+  'in situ OAM': (facts, frame) =>
+    hopByHopOf(frame, facts).some(([type, at]) => type === 0x31 && (at - facts.at) % 4 !== 0),
   mobility: (facts, frame) => facts.extensions.includes(43) && routingTypesOf(frame, facts).includes(2),
   'options that have no room left': (facts, frame) => {
     return optionsOf4(frame, facts).some(([type, at, length]) => isLeftWithoutRoom(frame, type, at, length))
@@ -203,7 +210,9 @@ const altered: Record<string, (ours: Buffer, linux: Buffer, facts: Facts, frame:
   },
   'class of datagrams': (ours, _, facts) => {
     if (!isUdp(facts)) return ours
-    return facts.ipVersion === 4 ? resummed(written(ours, 15, 0)) : written(written(ours, 14, 0x60), 15, byte(ours, 15) & 0xf)
+    return facts.ipVersion === 4
+      ? resummed(written(ours, 15, 0))
+      : written(written(ours, 14, 0x60), 15, byte(ours, 15) & 0xf)
   },
   identification: (ours, linux, { ipVersion }) => {
     if (ipVersion !== 4) return ours

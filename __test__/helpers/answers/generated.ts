@@ -1,4 +1,5 @@
-// Frames that a host is asked by, and what becomes of them on their way: each field is mostly right, and now and then anything.
+// Frames that a host is asked by, and what becomes of them on their way: each field is mostly right, and now and then
+// anything.
 import * as p from '../../unit/headers/packets.js'
 
 /** Datagrams to it are sent back. */
@@ -9,13 +10,18 @@ type Random = () => number
 
 const v6 = (text: string) => p.hex(text)
 
-/** Stations whose MAC the host knows for ever: `PEER_MAC`. The first of each is the router to all that are not on the wire. */
+/**
+ * Stations whose MAC the host knows for ever: `PEER_MAC`. The first of each is the router to all that are not on the
+ * wire.
+ */
 export const KNOWN4 = ['192.0.2.20', '192.0.2.21', '192.0.2.0', '198.51.100.20']
 export const KNOWN6 = ['2001:db8::20', '2001:db8::21', 'fe80::20']
 
-const known6 = ['20010db8000000000000000000000020', '20010db8000000000000000000000021', 'fe800000000000000000000000000020'].map(
-  v6,
-)
+const known6 = [
+  '20010db8000000000000000000000020',
+  '20010db8000000000000000000000021',
+  'fe800000000000000000000000000020',
+].map(v6)
 /** They ask for the MAC, and say which one is theirs. */
 const strangers6 = [
   '20010db8000000000000000000000030',
@@ -31,7 +37,16 @@ const sources4 = [
   ...KNOWN4,
   // Everybody else, by way of the router.
   ...['203.0.113.5', '8.8.8.8', '10.0.0.1', '100.64.0.1', '169.254.1.1', '192.168.0.1', '1.2.3.4', '223.255.255.254'],
-  ...['0.0.0.0', '0.0.0.1', '0.255.255.255', '127.0.0.1', '127.255.255.254', '224.0.0.1', '239.255.255.250', '240.0.0.1'],
+  ...[
+    '0.0.0.0',
+    '0.0.0.1',
+    '0.255.255.255',
+    '127.0.0.1',
+    '127.255.255.254',
+    '224.0.0.1',
+    '239.255.255.250',
+    '240.0.0.1',
+  ],
   ...['254.0.0.1', '255.255.255.255', '192.0.2.255', '198.51.100.127', '192.0.2.10', '198.51.100.10'],
 ].map(p.ip4Address)
 const targets4 = [
@@ -81,7 +96,9 @@ const groups6 = [
 ].map(v6)
 const targets6 = [
   ...groups6,
-  ...['20010db8000000000000000000000099', `${'0'.repeat(31)}1`, '0'.repeat(32), '00000000000000000000ffffc000020a'].map(v6),
+  ...['20010db8000000000000000000000099', `${'0'.repeat(31)}1`, '0'.repeat(32), '00000000000000000000ffffc000020a'].map(
+    v6,
+  ),
   v6('20010db8000000000000000000000000'),
 ]
 const macs = [
@@ -249,7 +266,9 @@ export class Generated {
   }
 
   #withWrongSum(frame: Buffer): Buffer {
-    return this.#oneIn(16) ? p.changed(frame, 14 + (this.#random() % (frame.length - 14)), 1 << (this.#random() & 7)) : frame
+    return this.#oneIn(16)
+      ? p.changed(frame, 14 + (this.#random() % (frame.length - 14)), 1 << (this.#random() & 7))
+      : frame
   }
 
   #over6() {
@@ -276,7 +295,8 @@ export class Generated {
       const offset = this.#mostly(0, [1, 8, 9, 2, 6])
       return [44, Buffer.concat([p.hex('00'), p.u16(offset, 0x7777, this.#identification), Buffer.alloc(0)])]
     }
-    if (type === 43) return [43, Buffer.from([0, this.#pick([0, 0, 0, 2, 3, 4, 253]), this.#mostly(0, [1, 2], 4), 0, 0, 0, 0])]
+    if (type === 43)
+      return [43, Buffer.from([0, this.#pick([0, 0, 0, 2, 3, 4, 253]), this.#mostly(0, [1, 2], 4), 0, 0, 0, 0])]
     if (type !== 0 && type !== 60) return [type, Buffer.concat([Buffer.from([0]), this.#bytes(6)])]
     const options = harmless ? p.hex('0104 00000000') : this.#options6()
     const padded = Buffer.concat([options, Buffer.alloc((8 - ((options.length + 2) % 8)) % 8)])
@@ -344,7 +364,8 @@ export class Generated {
       target,
       hopLimit: this.#mostly(255, [64, 254, 0], 16),
       code: this.#mostly(0, [1], 24),
-      options: silent || (looksForDuplicates && !this.#oneIn(4)) ? this.#otherNeighbourOption() : this.#neighbourOptions(),
+      options:
+        silent || (looksForDuplicates && !this.#oneIn(4)) ? this.#otherNeighbourOption() : this.#neighbourOptions(),
       padding: this.#mostly(0, [3], 4),
       extensions: this.#oneIn(6) ? this.#extensions() : [],
     }

@@ -10,7 +10,10 @@ import { ECHO_PORT, KNOWN4, KNOWN6 } from './generated.js'
 const ADDRESSES = p.STATION.info.addresses
 const PEER = '02:00:00:00:00:14'
 
-/** The kernel of a lab's host, with the MAC and the addresses of `STATION`. All else is as Linux has it unless somebody sets it. */
+/**
+ * The kernel of a lab's host, with the MAC and the addresses of `STATION`. All else is as Linux has it unless somebody
+ * sets it.
+ */
 export class LinuxHost {
   readonly #lab: Lab
   readonly #program: string
@@ -23,7 +26,15 @@ export class LinuxHost {
   static async create(owner: Owner): Promise<LinuxHost> {
     const lab = await Lab.create(owner, { farGro: false })
     const program = `${lab.folder}/answers`
-    execFileSync('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', `${root}__test__/helpers/answers/answers.c`, '-o', program])
+    execFileSync('gcc', [
+      '-O2',
+      '-Wall',
+      '-Wextra',
+      '-Werror',
+      `${root}__test__/helpers/answers/answers.c`,
+      '-o',
+      program,
+    ])
     const { host, remote } = lab
     // A wire carries no partial checksums and no tags beside the frame; and it does not listen.
     await host.output('ethtool', '-K', CARD, 'tx', 'off', 'txvlan', 'off', 'gro', 'off')
@@ -39,7 +50,13 @@ export class LinuxHost {
     // RFC 3704: distributions set it, the kernel does not. Without it, a broadcast is answered.
     await set(host, `ipv4.conf.${CARD}.rp_filter`, 1)
     // A new namespace has what somebody may have set for the machine.
-    for (const name of ['arp_ignore', 'arp_filter', 'accept_source_route', 'accept_local', 'drop_unicast_in_l2_multicast']) {
+    for (const name of [
+      'arp_ignore',
+      'arp_filter',
+      'accept_source_route',
+      'accept_local',
+      'drop_unicast_in_l2_multicast',
+    ]) {
       for (const where of ['all', CARD]) await set(host, `ipv4.conf.${where}.${name}`, 0)
     }
     await set(host, 'ipv4.icmp_echo_ignore_all', 0)

@@ -1,5 +1,6 @@
-// A client that does what an attack needs, beside what every client can do: messages of its own making, descriptors that it keeps or passes
-// on, frames by the thousand. It also is the good client beside an attack, which tells how long it has to wait.
+// A client that does what an attack needs, beside what every client can do: messages of its own making, descriptors
+// that it keeps or passes on, frames by the thousand. It also is the good client beside an attack, which tells how long
+// it has to wait.
 import { spawn } from 'node:child_process'
 import { closeSync, fstatSync, openSync, readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -18,7 +19,10 @@ export interface Times {
 
 /** An answer as it came, and the descriptors that came beside it. */
 export interface Answered {
-  answer: { result?: Record<string, unknown>; error?: { code: string; message: string; hint?: string; details?: object } }
+  answer: {
+    result?: Record<string, unknown>
+    error?: { code: string; message: string; hint?: string; details?: object }
+  }
   fds: number[]
 }
 
@@ -122,7 +126,9 @@ function held(): Map<number, string> {
   return all
 }
 
-/** What did not just come: copies of a descriptor are not told apart, and what is new is always something of its own. */
+/**
+ * What did not just come: copies of a descriptor are not told apart, and what is new is always something of its own.
+ */
 const known = new Set<string>(held().values())
 
 let timing = false

@@ -20,6 +20,7 @@ export async function collect(): Promise<void> {
 }
 
 /** Collections that began between two times; after a {@link collect}. */
-export const collectionsBetween = (began: number, ended: number) => collections.filter((at) => at >= began && at <= ended).length
+export const collectionsBetween = (began: number, ended: number) =>
+  collections.filter((at) => at >= began && at <= ended).length
 
 export const heapUsed = () => process.memoryUsage().heapUsed

@@ -1,4 +1,5 @@
-// Readers, senders, ports and connections that end in every way and at every moment. What ends must end, and leave nothing.
+// Readers, senders, ports and connections that end in every way and at every moment. What ends must end, and leave
+// nothing.
 import { once } from 'node:events'
 import { readdirSync, readlinkSync } from 'node:fs'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
@@ -191,7 +192,8 @@ class Life {
     if (ending === 'throw') must(error === thrown, `it threw ${error}`)
     else if (ending === 'abort') must(error === aborted, `an aborted loop ended with ${error}`)
     else if (this.#ended && state === 'new') must(codeOf(error) === 'ERR_XSKNET_PORT_CLOSED', `it ended with ${error}`)
-    else if (ending === 'destroy for a reason') must(error === this.#reason, `a destroyed port's loop ended with ${error}`)
+    else if (ending === 'destroy for a reason')
+      must(error === this.#reason, `a destroyed port's loop ended with ${error}`)
     else must(error === undefined, `it ended with ${error}: ${codeOf(error)}`)
     this.#leaseIsOver()
   }

@@ -72,7 +72,8 @@ async function fuzz(order: Fuzz): Promise<Fuzzed> {
   const until = performance.now() + order.seconds * 1000
   let next = 0
   const one = async () => {
-    while (performance.now() < until && fuzzed.faults.length < 10) await converse(order, (order.seed + next++) >>> 0, fuzzed)
+    while (performance.now() < until && fuzzed.faults.length < 10)
+      await converse(order, (order.seed + next++) >>> 0, fuzzed)
   }
   await Promise.all(Array.from({ length: order.parallel }, one))
   return fuzzed
@@ -115,7 +116,8 @@ async function converse({ socket, examples, uplink, addresses }: Fuzz, seed: num
         if (reply.id !== null && reply.id !== asked?.id) fault(`an answer to ${reply.id}, where ${asked?.id} was due`)
         lastCode = code
         // A veth has no MTU below 68; all else that the kernel could refuse should have been seen before.
-        if (code === 'ERR_XSKNET_KERNEL_REFUSED' && reply.error.cause?.code !== 'EINVAL') fault(JSON.stringify(reply.error))
+        if (code === 'ERR_XSKNET_KERNEL_REFUSED' && reply.error.cause?.code !== 'EINVAL')
+          fault(JSON.stringify(reply.error))
         count(code)
       } else {
         if (reply.id !== asked?.id) fault(`an answer to ${reply.id}, where ${asked?.id} was due`)
@@ -128,7 +130,8 @@ async function converse({ socket, examples, uplink, addresses }: Fuzz, seed: num
       if (reply.id !== null || asked) answered++
     } catch (error) {
       fault(
-        `what came is not of the protocol: ${(error as Error).message}: ${Buffer.from(message.subarray(0, 512)).toString('latin1')}`,
+        `what came is not of the protocol: ${(error as Error).message}: ` +
+          `${Buffer.from(message.subarray(0, 512)).toString('latin1')}`,
       )
     } finally {
       if ((descriptors?.length ?? 0) !== due) fault(`${descriptors?.length} descriptors came where ${due} are due`)
@@ -142,7 +145,8 @@ async function converse({ socket, examples, uplink, addresses }: Fuzz, seed: num
     control = Control.connect(socket, hear, (error) => {
       ended = true
       if (error) fault(`it ended with ${error.message}`)
-      else if (!LAST_WORDS.some((word) => lastCode.endsWith(word))) fault(`it ended after ${lastCode || 'nothing was said'}`)
+      else if (!LAST_WORDS.some((word) => lastCode.endsWith(word)))
+        fault(`it ended after ${lastCode || 'nothing was said'}`)
       changed()
     })
   } catch (error) {

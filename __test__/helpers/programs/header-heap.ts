@@ -1,6 +1,8 @@
-// Prints, as JSON, what each reader, answer and builder of `xsknet/headers` puts on the heap: bytes a call in the quietest of some
-// stretches. It takes a nursery so large that nothing is collected meanwhile; run by the Node that is looked at.
-// Usage: header-heap.ts [NAME], which looks at one of them alone: what V8 does for it depends on what else the process has called.
+// Prints, as JSON, what each reader, answer and builder of `xsknet/headers` puts on the heap: bytes a call in the
+// quietest of some stretches. It takes a nursery so large that nothing is collected meanwhile; run by the Node that is
+// looked at.
+// Usage: header-heap.ts [NAME], which looks at one of them alone: what V8 does for it depends on what else the process
+// has called.
 import { answers, builders, type HeaderCalls, readers } from '../header-calls.js'
 import { collect, collectionsBetween, heapUsed } from './collections.js'
 
@@ -15,7 +17,10 @@ export interface HeaderHeap {
 }
 
 const CALLS = 50_000
-/** What a compiler puts on the heap comes once, what calls cost comes in each. The compilers decide within the first ones. */
+/**
+ * What a compiler puts on the heap comes once, what calls cost comes in each. The compilers decide within the first
+ * ones.
+ */
 const STRETCHES = 12
 
 let kept: object = {}

@@ -1,4 +1,5 @@
-// What nobody should do with frames, under load: whatever it is, it is refused or counted, and no frame is lost for good.
+// What nobody should do with frames, under load: whatever it is, it is refused or counted, and no frame is lost for
+// good.
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Frame, KeptFrame, Port } from 'xsknet'
 import type { Random } from './random.js'
@@ -32,8 +33,16 @@ class Trials {
   }
 }
 
-/** Leases: frames are touched after they were sent, dropped, kept or forwarded, after their turn, and kept without end. */
-export async function misuseBatches(port: Port, other: Port, closed: Port, random: Random, batches: number): Promise<Misused> {
+/**
+ * Leases: frames are touched after they were sent, dropped, kept or forwarded, after their turn, and kept without end.
+ */
+export async function misuseBatches(
+  port: Port,
+  other: Port,
+  closed: Port,
+  random: Random,
+  batches: number,
+): Promise<Misused> {
   const trials = new Trials()
   const kept: KeptFrame[] = []
   let stale: Frame | undefined
@@ -41,7 +50,13 @@ export async function misuseBatches(port: Port, other: Port, closed: Port, rando
   for await (const batch of port.batches()) {
     if (stale) {
       const old = stale
-      for (const deed of [() => old.uint8(0), () => old.send(), () => old.keep(), () => old.forward(other), () => old.drop()])
+      for (const deed of [
+        () => old.uint8(0),
+        () => old.send(),
+        () => old.keep(),
+        () => old.forward(other),
+        () => old.drop(),
+      ])
         trials.try('a frame after its turn', LEASE_ENDED, deed)
     }
     for (const frame of batch) {
@@ -88,7 +103,10 @@ export async function misuseBatches(port: Port, other: Port, closed: Port, rando
   return trials.misused
 }
 
-/** Descriptors: what is no frame, or nobody's any more, is transmitted and recycled beside what is, of which so many come, too. */
+/**
+ * Descriptors: what is no frame, or nobody's any more, is transmitted and recycled beside what is, of which so many
+ * come, too.
+ */
 export async function misuseDescriptors(port: Port, random: Random, rounds: number): Promise<Misused> {
   const trials = new Trials()
   const queue = port.queue(0)

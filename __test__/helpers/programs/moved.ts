@@ -1,4 +1,5 @@
-// Does with the memory of a port what nobody should: moves it away, keeps it, and touches it when the port is long closed.
+// Does with the memory of a port what nobody should: moves it away, keeps it, and touches it when the port is long
+// closed.
 import { setImmediate as turn } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { connect, type Port, type PortOptions } from 'xsknet'
@@ -13,7 +14,9 @@ const ways: Record<string, (buffer: ArrayBuffer) => ArrayBuffer | string> = {
     return transfer ? transfer.call(buffer) : 'there is no transfer() yet'
   },
   transferToFixedLength: (buffer) => {
-    const { transferToFixedLength } = buffer as ArrayBuffer & { transferToFixedLength?: (length: number) => ArrayBuffer }
+    const { transferToFixedLength } = buffer as ArrayBuffer & {
+      transferToFixedLength?: (length: number) => ArrayBuffer
+    }
     return transferToFixedLength ? transferToFixedLength.call(buffer, 4096) : 'there is no transferToFixedLength() yet'
   },
   structuredClone: (buffer) => structuredClone(buffer, { transfer: [buffer] }),
@@ -72,7 +75,12 @@ async function moveTable(options: PortOptions, way: string): Promise<Moved> {
   const collected = taken && touch(taken)
   // An empty batch would cost no call.
   batch.length = 1
-  const calls = [() => queue.receive(batch), () => queue.allocate(batch), () => queue.transmit(batch), () => queue.recycle(batch)]
+  const calls = [
+    () => queue.receive(batch),
+    () => queue.allocate(batch),
+    () => queue.transmit(batch),
+    () => queue.recycle(batch),
+  ]
   for (const call of [...calls, () => queue.kick(), () => queue.batch(64)]) {
     let code: string | undefined
     try {
@@ -108,7 +116,12 @@ async function move(options: PortOptions, way: string): Promise<Moved> {
     }
     // The frames may have lost their memory, and say what they like: nothing may fault.
     for (const frame of batch) {
-      for (const deed of [() => frame.setUint8(1, frame.uint8(0)), () => frame.bytes(), () => frame.copy(), () => frame.send()]) {
+      for (const deed of [
+        () => frame.setUint8(1, frame.uint8(0)),
+        () => frame.bytes(),
+        () => frame.copy(),
+        () => frame.send(),
+      ]) {
         try {
           deed()
         } catch (error) {

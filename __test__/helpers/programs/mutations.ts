@@ -21,8 +21,34 @@ const tower = (height: number, inside = '0') => `${'['.repeat(height)}${inside}$
 
 /** As JSON, because some of them have no other form. */
 const VALUES = [
-  ...['null', 'true', 'false', '0', '-0', '1', '-1', '1.5', '255', '256', '4095', '65535', '65536', '1048577', '2147483648'],
-  ...['4294967295', '4294967296', '9007199254740991', '9007199254740992', '1e21', '1e308', '1e999', '-1e999', '0.1e-400'],
+  ...[
+    'null',
+    'true',
+    'false',
+    '0',
+    '-0',
+    '1',
+    '-1',
+    '1.5',
+    '255',
+    '256',
+    '4095',
+    '65535',
+    '65536',
+    '1048577',
+    '2147483648',
+  ],
+  ...[
+    '4294967295',
+    '4294967296',
+    '9007199254740991',
+    '9007199254740992',
+    '1e21',
+    '1e308',
+    '1e999',
+    '-1e999',
+    '0.1e-400',
+  ],
   ...[
     '""',
     '" "',
@@ -37,7 +63,16 @@ const VALUES = [
   ],
   ...[15, 16, 64, 65, 4097, 60_000].map((length) => `"${'x'.repeat(length)}"`),
   ...['"\\u001b[2J\\n\\r"', '"%s%n%x"', '"\u{1f980}"', '"hello"', '"openPort"'],
-  ...['[]', '{}', '[[]]', '{"":{}}', '{"__proto__":{"version":1}}', '{"length":4294967295}', '{"toJSON":1}', '[null,null]'],
+  ...[
+    '[]',
+    '{}',
+    '[[]]',
+    '{"":{}}',
+    '{"__proto__":{"version":1}}',
+    '{"length":4294967295}',
+    '{"toJSON":1}',
+    '[null,null]',
+  ],
   ...[tower(15), tower(16), tower(17), tower(20_000), `${'{"a":'.repeat(9000)}0${'}'.repeat(9000)}`],
   `[${'0,'.repeat(20_000)}0]`,
   `{${Array.from({ length: 4000 }, (_, i) => `"k${i}":0`).join()}}`,
@@ -169,7 +204,12 @@ const TEXTS: readonly ((random: Random, text: string) => string)[] = [
   (random, text) => replace(random, text, PAIR, (pair) => `${pair},${pair.replace(/:.*/s, ':')}${random.pick(VALUES)}`),
   // a key too many, or one missing
   (random, text) =>
-    replace(random, text, PAIR, (pair) => `${pair},"${random.pick(['x', '__proto__', 'toString', ''])}":${random.pick(VALUES)}`),
+    replace(
+      random,
+      text,
+      PAIR,
+      (pair) => `${pair},"${random.pick(['x', '__proto__', 'toString', ''])}":${random.pick(VALUES)}`,
+    ),
   (random, text) => replace(random, text, PAIR, () => '"x":0'),
   // something around it
   (random, text) => tower(1 + random.below(3), text),

@@ -35,7 +35,13 @@ export class Checker {
     const { seen } = this
     seen.frames++
     // Ethernet's type, IPv4 without options, UDP.
-    if (length < PORTS || memory[at + 12] !== 8 || memory[at + 13] !== 0 || memory[at + 14] !== 0x45 || memory[at + 23] !== 17) {
+    if (
+      length < PORTS ||
+      memory[at + 12] !== 8 ||
+      memory[at + 13] !== 0 ||
+      memory[at + 14] !== 0x45 ||
+      memory[at + 23] !== 17
+    ) {
       seen.other++
       return false
     }

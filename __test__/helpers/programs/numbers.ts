@@ -1,4 +1,5 @@
-// Numbered datagrams, checked one by one: read, sent back, or sent. The sources and sinks of the lab make and take the same.
+// Numbered datagrams, checked one by one: read, sent back, or sent. The sources and sinks of the lab make and take the
+// same.
 import { setImmediate as turn } from 'node:timers/promises'
 import { connect, type Network, type Port, type PortOptions, type Queue } from 'xsknet'
 import { misuseBatches, misuseDescriptors } from './misuse.js'
@@ -144,7 +145,17 @@ serve({
     return { ...checker.seen, turns: performance.nodeTiming.uvMetricsInfo.loopCount - began }
   },
   /** Does what nobody should, so many batches long; beside it there is another port, open meanwhile. */
-  misuse: async ({ level, seed, batches, other }: { level: Level; seed: number; batches: number; other: PortOptions }) => {
+  misuse: async ({
+    level,
+    seed,
+    batches,
+    other,
+  }: {
+    level: Level
+    seed: number
+    batches: number
+    other: PortOptions
+  }) => {
     const random = new Random(seed)
     if (level === 'descriptors') return misuseDescriptors(port, random, batches)
     const closed = await net.openPort(other)

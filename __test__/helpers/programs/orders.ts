@@ -82,7 +82,8 @@ function answer(frame: Frame, port: Port, seen: Seen): boolean {
   const datagram = udp(frame)
   if (datagram?.checksumOk) {
     seen.udp++
-    // Two of us would send one datagram back and forth for ever; what comes from a server's port, `answer` leaves alone for that.
+    // Two of us would send one datagram back and forth for ever; what comes from a server's port, `answer` leaves alone
+    // for that.
     return datagram.destinationPort !== DISCARD && udp.answer(frame, port, datagram.payloadLength)
   }
   seen.other++
@@ -93,7 +94,10 @@ function answer(frame: Frame, port: Port, seen: Seen): boolean {
 export type Opening = PortOptions & { as?: string; id: unknown; do: unknown }
 
 /** Opens a port in some way. */
-export async function open({ as = 'port', ...order }: Opening, how: (options: PortOptions, network: Network) => Promise<Port>) {
+export async function open(
+  { as = 'port', ...order }: Opening,
+  how: (options: PortOptions, network: Network) => Promise<Port>,
+) {
   const { id, do: _, ...options } = order
   const port = await how(options, net)
   port.on('lost', ({ code, message, details }) => say('lost', { port: as, code, message, details }))
@@ -172,7 +176,9 @@ export const orders: Orders = {
     const numbers = new Numbered(port, to)
     for (let number = 0; number < count; number++) await port.send(numbers.frame(number))
   },
-  /** The same, out of frames that its reader allocates; there must be something to read. Resolves when all are queued. */
+  /**
+   * The same, out of frames that its reader allocates; there must be something to read. Resolves when all are queued.
+   */
   sendFromReader: ({ as = 'port', to, count }: { as?: string; to: To; count: number }) =>
     new Promise<void>((done) => {
       const numbers = new Numbered(holding(as).port, to)
@@ -230,7 +236,12 @@ class Numbered {
   constructor(port: Port, to: To) {
     const packet = { memory: new Uint8Array(128), offset: 0, length: 0, capacity: 128 }
     const destination = parseIpv4(to.address.replace(/\/.*/, ''))
-    udp.build(packet, port, { destination, destinationMac: parseMac(to.mac), sourcePort: 9, destinationPort: to.port }, 40)
+    udp.build(
+      packet,
+      port,
+      { destination, destinationMac: parseMac(to.mac), sourcePort: 9, destinationPort: to.port },
+      40,
+    )
     this.#bytes = packet.memory.subarray(0, packet.length)
     // No checksum, which IPv4 allows: it would change with the number.
     this.#bytes.fill(0, 40, 42)

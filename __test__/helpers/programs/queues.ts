@@ -52,7 +52,9 @@ serve({
     tokens.push(holding(as).port.queue(queue).token())
     return tokens.length - 1
   },
-  /** Tries the same while frames are held by descriptors; says the error, if it was one, and how many of them are left. */
+  /**
+   * Tries the same while frames are held by descriptors; says the error, if it was one, and how many of them are left.
+   */
   tokenOfHolder: ({ as, hold }: { as: string; hold: number }) => {
     const queue = holding(as).port.queue(0)
     const batch = queue.batch(hold)
@@ -61,7 +63,9 @@ serve({
   },
   /** Has a thread adopt the queue of a token, and read it. */
   adopt: async ({ token, name, how = 'echo' }: { token: number; name: string; how?: string }) => {
-    const worker = new Worker(new URL('queues-thread.js', import.meta.url), { workerData: { token: tokens[token], how } })
+    const worker = new Worker(new URL('queues-thread.js', import.meta.url), {
+      workerData: { token: tokens[token], how },
+    })
     const said: Held['said'] = []
     worker.on('message', (message) => said.push(message))
     threads.set(name, { worker, said, over: once(worker, 'exit').then(([code]) => code) })
@@ -81,7 +85,10 @@ serve({
   /** Passes IPv4 on to another port, as if that had sent it; ends with the loop, and says how many were. */
   forward: ({ from, to }: { from: string; to: string }) => {
     const [source, target] = [holding(from).port, holding(to).port]
-    const [mac, address] = [parseMac(target.info.mac), parseIpv4((target.info.addresses[0] as string).replace(/\/.*/, ''))]
+    const [mac, address] = [
+      parseMac(target.info.mac),
+      parseIpv4((target.info.addresses[0] as string).replace(/\/.*/, '')),
+    ]
     forwarding = (async () => {
       let passed = 0
       for await (const batch of source.batches()) {

@@ -13,7 +13,11 @@ export function serve(orders: Orders): void {
       if (!carryOut) throw new Error(`there is no order \`${order.do}\` here`)
       write({ id: order.id, done: (await carryOut(order as never)) ?? null })
     } catch (error) {
-      const { message, code, hint, details, cause } = error as Error & { code?: string; hint?: string; details?: object }
+      const { message, code, hint, details, cause } = error as Error & {
+        code?: string
+        hint?: string
+        details?: object
+      }
       write({ id: order.id, error: { message, code, hint, details, cause: cause && underneath(cause as Error) } })
     }
   })
@@ -30,5 +34,7 @@ export function say(event: string, fields: Record<string, unknown> = {}): void {
 }
 
 function write(message: object): void {
-  process.stdout.write(`${JSON.stringify(message, (_, value) => (typeof value === 'bigint' ? Number(value) : value))}\n`)
+  process.stdout.write(
+    `${JSON.stringify(message, (_, value) => (typeof value === 'bigint' ? Number(value) : value))}\n`,
+  )
 }

@@ -6,7 +6,10 @@ import { serve } from './serve.js'
 
 type Way = (port: Port) => Promise<unknown>
 
-/** Swaps addresses and ports of a client's UDP datagram over IPv4, which leaves its checksums right; says whether it is one. */
+/**
+ * Swaps addresses and ports of a client's UDP datagram over IPv4, which leaves its checksums right; says whether it is
+ * one.
+ */
 function turn(memory: Uint8Array, at: number): boolean {
   if (memory[at + 12] !== 8 || memory[at + 13] !== 0 || memory[at + 14] !== 0x45 || memory[at + 23] !== 17) return false
   // From a port below 1024 it may be the answer of another one that answers all.
@@ -18,7 +21,8 @@ function turn(memory: Uint8Array, at: number): boolean {
 }
 
 function swap(memory: Uint8Array, at: number, bytes: number): void {
-  for (let i = at; i < at + bytes; i++) [memory[i], memory[i + bytes]] = [memory[i + bytes] as number, memory[i] as number]
+  for (let i = at; i < at + bytes; i++)
+    [memory[i], memory[i + bytes]] = [memory[i + bytes] as number, memory[i] as number]
 }
 
 /** Answers frame by frame; `back` has the datagrams, turned round. */

@@ -10,7 +10,10 @@ test('addresses survive a round trip through text', (t) => {
     const address = random()
     t.is(parseIpv4(formatIpv4(address)), address)
     // Many zeros, because these are what is written shorter.
-    const words = Uint32Array.from({ length: 4 }, () => random() & pick([0, 0xffff, 0xffff_0000, 0xff, 0xffff_ffff], random()))
+    const words = Uint32Array.from(
+      { length: 4 },
+      () => random() & pick([0, 0xffff, 0xffff_0000, 0xff, 0xffff_ffff], random()),
+    )
     t.deepEqual(parseIpv6(formatIpv6(words)), words)
   }
 })
@@ -45,9 +48,15 @@ for (const [written, expected] of canonical) {
 }
 
 const unfit: [(text: string) => unknown, string[]][] = [
-  [parseMac, ['', '02:00:00:00:00', '02:00:00:00:00:00:00', '02-00-00-00-00-01', '02:00:00:00:00:0g', ' 02:00:00:00:00:01']],
+  [
+    parseMac,
+    ['', '02:00:00:00:00', '02:00:00:00:00:00:00', '02-00-00-00-00-01', '02:00:00:00:00:0g', ' 02:00:00:00:00:01'],
+  ],
   [parseIpv4, ['', '192.0.2', '192.0.2.256', '192.0.2.010', '192.0.2.10/24', '::1']],
-  [parseIpv6, ['', '1', ':::', '1::2::3', '1:2:3:4:5:6:7', '1:2:3:4:5:6:7:8:9', 'fe80::1%eth0', '2001:db8::/64', '192.0.2.10']],
+  [
+    parseIpv6,
+    ['', '1', ':::', '1::2::3', '1:2:3:4:5:6:7', '1:2:3:4:5:6:7:8:9', 'fe80::1%eth0', '2001:db8::/64', '192.0.2.10'],
+  ],
 ]
 for (const [parse, texts] of unfit) {
   test(`${parse.name} refuses what is none`, (t) => {

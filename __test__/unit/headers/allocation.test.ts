@@ -20,11 +20,20 @@ test('a million packets, read and answered, allocate nothing', (t) => {
   ]
   const rounds = Math.ceil(PACKETS / packets.length)
   // No young generation is collected within this growth, so what is seen is all that was allocated.
-  const args = ['--expose-gc', '--max-semi-space-size=64', '--min-semi-space-size=64', `${root}__test__/unit/headers/churn.mjs`]
-  const printed = execFileSync(process.execPath, [...args, `${PACKETS}`, ...packets.map((packet) => packet.toString('hex'))], {
-    cwd: root,
-    encoding: 'utf8',
-  })
+  const args = [
+    '--expose-gc',
+    '--max-semi-space-size=64',
+    '--min-semi-space-size=64',
+    `${root}__test__/unit/headers/churn.mjs`,
+  ]
+  const printed = execFileSync(
+    process.execPath,
+    [...args, `${PACKETS}`, ...packets.map((packet) => packet.toString('hex'))],
+    {
+      cwd: root,
+      encoding: 'utf8',
+    },
+  )
   const { growth, answered, replied } = JSON.parse(printed)
   t.is(answered, 3 * rounds * 4)
   t.is(replied, 3 * rounds * 3)

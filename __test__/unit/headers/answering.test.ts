@@ -114,7 +114,9 @@ test('the reply over IPv6 keeps the DSCP, not ECN and flow label, has 64 hops an
 })
 
 test('the link-local address is answered for', (t) => {
-  const packet = p.held(p.echoRequest6({ source: p.hex('fe800000000000000000000000000020'), destination: p.OWN_LINK_LOCAL }))
+  const packet = p.held(
+    p.echoRequest6({ source: p.hex('fe800000000000000000000000000020'), destination: p.OWN_LINK_LOCAL }),
+  )
   t.true(icmp.echo(packet, p.STATION))
   t.is(icmp(packet)?.checksumOk, true)
 })
@@ -135,12 +137,17 @@ test('a solicitation is answered with an advertisement', (t) => {
   }
 })
 
-test('a solicitation to the station alone, without a link-layer address, is answered to the sender of the frame', (t) => {
-  const packet = p.held(p.solicitation({ destination: p.OWN6, options: Buffer.alloc(0) }, { to: p.OWN_MAC }), { capacity: 86 })
-  t.true(ndp.answer(packet, p.STATION))
-  t.deepEqual(packet.bytes, advertisement('60000000', p.PEER6, p.PEER_MAC))
-  t.true(packet.marginsAreWhole)
-})
+test(
+  'a solicitation to the station alone, without a link-layer address, ' + 'is answered to the sender of the frame',
+  (t) => {
+    const packet = p.held(p.solicitation({ destination: p.OWN6, options: Buffer.alloc(0) }, { to: p.OWN_MAC }), {
+      capacity: 86,
+    })
+    t.true(ndp.answer(packet, p.STATION))
+    t.deepEqual(packet.bytes, advertisement('60000000', p.PEER6, p.PEER_MAC))
+    t.true(packet.marginsAreWhole)
+  },
+)
 
 test('a solicitation is answered to its link-layer address, not to the sender of the frame', (t) => {
   const packet = p.held(p.solicitation({}, { from: p.mac('02:00:00:00:00:99') }))
@@ -187,7 +194,11 @@ const unanswered: [string, Answer, Buffer][] = [
   ['an ARP request from a group MAC', arp.answer, p.arpFrame({ senderMac: p.BROADCAST })],
   ['an ARP request in a VLAN', arp.answer, p.arpFrame({}, { tags: p.VLAN_42 })],
   ['an echo request to another address', icmp.echo, p.echoRequest4({ destination: stranger4 })],
-  ['an echo request to broadcast', icmp.echo, p.echoRequest4({ destination: p.ip4Address('192.0.2.255') }, { to: p.BROADCAST })],
+  [
+    'an echo request to broadcast',
+    icmp.echo,
+    p.echoRequest4({ destination: p.ip4Address('192.0.2.255') }, { to: p.BROADCAST }),
+  ],
   ['an echo request by broadcast', icmp.echo, p.echoRequest4({}, { to: p.BROADCAST })],
   ['an echo request to another MAC', icmp.echo, p.echoRequest4({}, { to: strangerMac })],
   ['an echo request from a group', icmp.echo, p.echoRequest4({ source: p.ip4Address('224.0.0.1') })],
@@ -202,7 +213,11 @@ const unanswered: [string, Answer, Buffer][] = [
   ['an IPv6 echo request with a code', icmp.echo, p.echoRequest6({ code: 1 })],
   ...[0, 1, 2, 3].map((word): [string, Answer, Buffer] => {
     const destination = p.changed(p.OWN6, 4 * word + 3, 1)
-    return [`an IPv6 echo request to an address that differs in word ${word}`, icmp.echo, p.echoRequest6({ destination })]
+    return [
+      `an IPv6 echo request to an address that differs in word ${word}`,
+      icmp.echo,
+      p.echoRequest6({ destination }),
+    ]
   }),
   [
     'an IPv6 echo request to a group',
@@ -221,7 +236,11 @@ const unanswered: [string, Answer, Buffer][] = [
   ['a solicitation of its own', ndp.answer, p.solicitation({}, { from: p.OWN_MAC })],
   ['a solicitation from its own address', ndp.answer, p.solicitation({ source: p.OWN6 })],
   ['a solicitation from beyond the link', ndp.answer, p.solicitation({ hopLimit: 64 })],
-  ['a solicitation with a group as link-layer address', ndp.answer, p.solicitation({ options: p.hex('01 01 333300000001') })],
+  [
+    'a solicitation with a group as link-layer address',
+    ndp.answer,
+    p.solicitation({ options: p.hex('01 01 333300000001') }),
+  ],
   ['a solicitation in a VLAN', ndp.answer, p.solicitation({}, { tags: p.VLAN_42 })],
   ['an advertisement', ndp.answer, p.icmpv6Frame(136, Buffer.concat([p.hex('20000000'), p.OWN6]), { hopLimit: 255 })],
   ['a solicitation behind a routing header, to a group', ndp.answer, p.solicitation({ extensions: [p.ROUTING_DONE] })],
@@ -245,7 +264,9 @@ const echo: Answer = icmp.echo
 const answerUdp: Answer = (packet, station) => udp(packet) !== undefined && udp.answer(packet, station, 31)
 const replyUdp: Answer = (packet) => udp(packet) !== undefined && udp.reply(packet, 31)
 
-/** Frames that say to come from what cannot have sent them; the sender stands in the frame, in the IP header, or in ARP. */
+/**
+ * Frames that say to come from what cannot have sent them; the sender stands in the frame, in the IP header, or in ARP.
+ */
 const groupMacs = ['ff:ff:ff:ff:ff:ff', '01:00:5e:00:00:01', '33:33:00:00:00:01', '03:00:00:00:00:14']
 const noSenders4 = [
   '0.0.0.1',
@@ -311,7 +332,11 @@ const forged: [what: string, answers: Answer[], bytes: Buffer][] = [
   }),
   ...noSenders6.flatMap((text): [string, Answer[], Buffer][] => {
     const source = p.hex(text)
-    const ofNoDuplicate: [string, Answer[], Buffer] = [`a solicitation from ${text}`, [ndp.answer], p.solicitation({ source })]
+    const ofNoDuplicate: [string, Answer[], Buffer] = [
+      `a solicitation from ${text}`,
+      [ndp.answer],
+      p.solicitation({ source }),
+    ]
     return [
       ofNoDuplicate,
       [`an echo request from ${text}`, [echo], p.echoRequest6({ source })],
@@ -330,7 +355,11 @@ const forged: [what: string, answers: Answer[], bytes: Buffer][] = [
   ['ARP of the own MAC', [arp.answer], p.arpFrame({ senderMac: p.OWN_MAC })],
   ['an echo request from the own MAC', [echo], p.echoRequest4({}, { from: p.OWN_MAC })],
   ['an IPv6 echo request from the own MAC', [echo], p.echoRequest6({}, { from: p.OWN_MAC })],
-  ['a solicitation of the own MAC', [ndp.answer], p.solicitation({ options: Buffer.concat([p.hex('01 01'), p.OWN_MAC]) })],
+  [
+    'a solicitation of the own MAC',
+    [ndp.answer],
+    p.solicitation({ options: Buffer.concat([p.hex('01 01'), p.OWN_MAC]) }),
+  ],
   ['a datagram from the own MAC', [answerUdp, replyUdp], p.udp4({}, { from: p.OWN_MAC })],
   ['a datagram from its own receiver', [answerUdp, replyUdp], p.udp4({ source: p.OWN4 })],
   ['an IPv6 datagram from its own receiver', [answerUdp, replyUdp], p.udp6({ source: p.OWN6 })],

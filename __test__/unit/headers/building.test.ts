@@ -3,7 +3,12 @@ import { arp, ethernet, icmp, ipv4, ipv6, ndp, parseIpv4, parseIpv6, parseMac, t
 import * as p from './packets.js'
 
 const peerMac = parseMac('02:00:00:00:00:14')
-const toPeer4 = { sourcePort: 53, destinationMac: peerMac, destination: parseIpv4('192.0.2.20'), destinationPort: 40_000 }
+const toPeer4 = {
+  sourcePort: 53,
+  destinationMac: peerMac,
+  destination: parseIpv4('192.0.2.20'),
+  destinationPort: 40_000,
+}
 const toPeer6 = { ...toPeer4, destination: parseIpv6('2001:db8::20') }
 const empty = (options?: { capacity?: number; offset?: number }) => p.held(new Uint8Array(), options)
 
@@ -75,7 +80,10 @@ for (const [version, query] of [
 }
 
 test('udp.reply leaves IP options and extension headers out, and the payload moves', (t) => {
-  for (const bytes of [p.udp4({ options: p.hex('94040000') }), p.udp6({ extensions: [p.HOP_BY_HOP, p.DESTINATION_OPTIONS] })]) {
+  for (const bytes of [
+    p.udp4({ options: p.hex('94040000') }),
+    p.udp6({ extensions: [p.HOP_BY_HOP, p.DESTINATION_OPTIONS] }),
+  ]) {
     const packet = p.held(bytes)
     const before = p.some(udp(packet)).payloadOffset
     packet.memory.set(p.payloadOf(60), packet.offset + before)
@@ -158,7 +166,10 @@ test('udp.build takes a source and hops', (t) => {
 })
 
 const without = (kind: string): Station => ({
-  info: { ...p.STATION.info, addresses: p.STATION.info.addresses.filter((address) => address.includes(kind) === false) },
+  info: {
+    ...p.STATION.info,
+    addresses: p.STATION.info.addresses.filter((address) => address.includes(kind) === false),
+  },
 })
 
 test('udp.build refuses what no header can say', (t) => {
@@ -195,7 +206,12 @@ test('a station asks for a MAC by ARP, and another answers it', (t) => {
 
     const peer = { info: { mac: '02:00:00:00:00:14', addresses: ['192.0.2.20/24'], vlan: station.info.vlan } }
     t.true(arp.answer(packet, peer))
-    t.like(arp(packet), { operation: 2, sender: parseIpv4('192.0.2.20'), senderMac: peerMac, target: parseIpv4('192.0.2.10') })
+    t.like(arp(packet), {
+      operation: 2,
+      sender: parseIpv4('192.0.2.20'),
+      senderMac: peerMac,
+      target: parseIpv4('192.0.2.10'),
+    })
     t.false(arp.answer(packet, station))
   }
 })
@@ -220,7 +236,10 @@ test('who has no address of the kind cannot ask, and nobody asks for a group', (
   t.throws(() => arp.request(empty(), without('.'), 1), { code: 'ERR_INVALID_ARG_VALUE' })
   t.throws(() => arp.request(empty(), p.STATION, 2 ** 32), { code: 'ERR_OUT_OF_RANGE' })
   t.throws(() => ndp.solicit(empty(), without(':'), parseIpv6('::1')), { code: 'ERR_INVALID_ARG_VALUE' })
-  t.throws(() => ndp.solicit(empty(), p.STATION, parseIpv6('ff02::1')), { code: 'ERR_INVALID_ARG_VALUE', message: /ff02::1/ })
+  t.throws(() => ndp.solicit(empty(), p.STATION, parseIpv6('ff02::1')), {
+    code: 'ERR_INVALID_ARG_VALUE',
+    message: /ff02::1/,
+  })
 })
 
 test('what does not fit is refused before anything is written beyond the packet', (t) => {
@@ -250,13 +269,27 @@ test('headers are written one behind the other, for protocols of your own', (t) 
     { source: parseIpv4('192.0.2.10'), destination: parseIpv4('192.0.2.20'), protocol: 253 },
     10,
   )
-  t.like(ipv4(over4), { protocol: 253, ttl: 64, headerLength: 20, payloadOffset: body4, payloadLength: 10, checksumOk: true })
+  t.like(ipv4(over4), {
+    protocol: 253,
+    ttl: 64,
+    headerLength: 20,
+    payloadOffset: body4,
+    payloadLength: 10,
+    checksumOk: true,
+  })
 
   const over6 = empty()
   const ip6 = ethernet.write(over6, { destination: peerMac, source: 2, etherType: 0x86dd })
   t.is(ip6, 14)
   const fields = { source: parseIpv6('2001:db8::10'), destination: parseIpv6('2001:db8::20'), protocol: 253 }
   const body6 = ipv6.write(over6, ip6, fields, 10)
-  t.like(ipv6(over6), { protocol: 253, hopLimit: 64, payloadOffset: body6, payloadLength: 10, trafficClass: 0, flowLabel: 0 })
+  t.like(ipv6(over6), {
+    protocol: 253,
+    hopLimit: 64,
+    payloadOffset: body6,
+    payloadLength: 10,
+    trafficClass: 0,
+    flowLabel: 0,
+  })
   t.is(icmp(over6), undefined)
 })

@@ -39,7 +39,9 @@ test('an updated checksum equals one computed anew, the words that stand for zer
   const random = generator(3)
   const corners = [0x0000, 0x0001, 0x7fff, 0x8000, 0xfffe, 0xffff]
   for (let i = 0; i < 20_000; i++) {
-    const words = Array.from({ length: 2 + (random() % 6) }, () => (random() & 1 ? pick(corners, random()) : random() & 0xffff))
+    const words = Array.from({ length: 2 + (random() % 6) }, () =>
+      random() & 1 ? pick(corners, random()) : random() & 0xffff,
+    )
     const bytes = Buffer.from(words.flatMap((word) => [word >> 8, word & 0xff]))
     // As in any IP header: something that is not zero stays.
     bytes[0] = 0x45

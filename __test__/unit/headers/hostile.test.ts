@@ -33,36 +33,39 @@ function hostile(random: () => number): p.Held {
   return packet
 }
 
-test('100,000 hostile packets: nothing throws, nothing outside is written, and what is not answered stays as it is', (t) => {
-  const random = p.generator(20_260_101)
-  const seen = { answered: 0, turned: 0, unread: 0 }
-  for (let i = 0; i < 100_000; i++) {
-    const packet = hostile(random)
-    const before = packet.bytes
-    const station = p.pick(stations, random())
-    for (const read of [ethernet, arp, ipv4, ipv6, icmp, ndp, udp]) readAll(read(packet))
-    if (!ethernet(packet)) seen.unread++
+test(
+  '100,000 hostile packets: nothing throws, nothing outside is written, ' + 'and what is not answered stays as it is',
+  (t) => {
+    const random = p.generator(20_260_101)
+    const seen = { answered: 0, turned: 0, unread: 0 }
+    for (let i = 0; i < 100_000; i++) {
+      const packet = hostile(random)
+      const before = packet.bytes
+      const station = p.pick(stations, random())
+      for (const read of [ethernet, arp, ipv4, ipv6, icmp, ndp, udp]) readAll(read(packet))
+      if (!ethernet(packet)) seen.unread++
 
-    const answered = arp.answer(packet, station) || ndp.answer(packet, station) || icmp.echo(packet, station)
-    if (answered) {
-      seen.answered++
-      if (!arp(packet) && icmp(packet)?.checksumOk !== true) t.fail(`a broken answer to ${before.toString('hex')}`)
-    } else if (!packet.bytes.equals(before)) {
-      t.fail(`changed without an answer: ${before.toString('hex')}`)
-    } else if (udp(packet)) {
-      const length = random() % 20
-      const turned = random() % 2 === 0 ? udp.reply(packet, length) : udp.answer(packet, station, length)
-      if (turned) {
-        seen.turned++
-        if (udp(packet)?.checksumOk !== true) t.fail(`a broken reply to ${before.toString('hex')}`)
+      const answered = arp.answer(packet, station) || ndp.answer(packet, station) || icmp.echo(packet, station)
+      if (answered) {
+        seen.answered++
+        if (!arp(packet) && icmp(packet)?.checksumOk !== true) t.fail(`a broken answer to ${before.toString('hex')}`)
       } else if (!packet.bytes.equals(before)) {
-        t.fail(`changed and not turned: ${before.toString('hex')}`)
+        t.fail(`changed without an answer: ${before.toString('hex')}`)
+      } else if (udp(packet)) {
+        const length = random() % 20
+        const turned = random() % 2 === 0 ? udp.reply(packet, length) : udp.answer(packet, station, length)
+        if (turned) {
+          seen.turned++
+          if (udp(packet)?.checksumOk !== true) t.fail(`a broken reply to ${before.toString('hex')}`)
+        } else if (!packet.bytes.equals(before)) {
+          t.fail(`changed and not turned: ${before.toString('hex')}`)
+        }
       }
+      if (!packet.marginsAreWhole) t.fail(`written beyond ${before.toString('hex')}`)
     }
-    if (!packet.marginsAreWhole) t.fail(`written beyond ${before.toString('hex')}`)
-  }
-  t.true(seen.answered > 1000 && seen.turned > 1000 && seen.unread > 1000, JSON.stringify(seen))
-})
+    t.true(seen.answered > 1000 && seen.turned > 1000 && seen.unread > 1000, JSON.stringify(seen))
+  },
+)
 
 test('a packet in memory that is gone reads as nothing', (t) => {
   const packet = p.held(p.udp4())

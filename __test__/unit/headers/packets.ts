@@ -115,7 +115,11 @@ interface Link {
   tags?: [number, number][]
 }
 
-export function frame(etherType: number, payload: Uint8Array, { to = OWN_MAC, from = PEER_MAC, tags = [] }: Link = {}): Buffer {
+export function frame(
+  etherType: number,
+  payload: Uint8Array,
+  { to = OWN_MAC, from = PEER_MAC, tags = [] }: Link = {},
+): Buffer {
   return Buffer.concat([to, from, ...tags.map((tag) => u16(...tag)), u16(etherType), payload])
 }
 
@@ -143,7 +147,14 @@ interface Over4 {
 }
 
 export function ipv4Frame(protocol: number, payload: Uint8Array, fields: Over4 = {}, link: Link = {}): Buffer {
-  const { source = PEER4, destination = OWN4, options = Buffer.alloc(0), flags = 0x4000, ttl = 63, padding = 0 } = fields
+  const {
+    source = PEER4,
+    destination = OWN4,
+    options = Buffer.alloc(0),
+    flags = 0x4000,
+    ttl = 63,
+    padding = 0,
+  } = fields
   const { identification = 0x1234, trafficClass = 0x05 } = fields
   const headerLength = 20 + options.length
   const first = Buffer.from([0x40 | (headerLength / 4), trafficClass])
@@ -176,7 +187,13 @@ export function ipv6Frame(protocol: number, payload: Uint8Array, fields: Over6 =
     ...extensions.map(([, rest], i) => Buffer.concat([Buffer.from([nexts[i + 1] ?? 0]), rest])),
     payload,
   ])
-  const header = Buffer.concat([hex('6051 2345'), u16(chain.length), Buffer.from([nexts[0] ?? 0, hopLimit]), source, destination])
+  const header = Buffer.concat([
+    hex('6051 2345'),
+    u16(chain.length),
+    Buffer.from([nexts[0] ?? 0, hopLimit]),
+    source,
+    destination,
+  ])
   return frame(0x86dd, Buffer.concat([header, chain, Buffer.alloc(padding)]), link)
 }
 
@@ -208,7 +225,10 @@ export function echoRequest6(fields: Over6 & { payload?: Buffer } = {}, link: Li
 export function solicitation(fields: Over6 & { target?: Buffer; options?: Buffer } = {}, link: Link = {}): Buffer {
   const { target = OWN6, options = Buffer.concat([hex('01 01'), PEER_MAC]) } = fields
   const over = { destination: OWN_SOLICITED_NODE, hopLimit: 255, ...fields }
-  return icmpv6Frame(135, Buffer.concat([Buffer.alloc(4), target, options]), over, { to: mac('33:33:ff:00:00:10'), ...link })
+  return icmpv6Frame(135, Buffer.concat([Buffer.alloc(4), target, options]), over, {
+    to: mac('33:33:ff:00:00:10'),
+    ...link,
+  })
 }
 
 interface Ports {
@@ -231,7 +251,11 @@ function datagram(fields: Ports, before: (length: number) => Buffer): Buffer {
     length = 8 + payload.length,
     excess = 0,
   } = fields
-  const bytes = stamped(Buffer.concat([u16(sourcePort, destinationPort, length, 0), payload]), 6, before(8 + payload.length))
+  const bytes = stamped(
+    Buffer.concat([u16(sourcePort, destinationPort, length, 0), payload]),
+    6,
+    before(8 + payload.length),
+  )
   if (checksum !== undefined) bytes.writeUInt16BE(checksum, 6)
   return Buffer.concat([bytes, Buffer.alloc(excess)])
 }

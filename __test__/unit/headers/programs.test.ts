@@ -94,7 +94,8 @@ async function run(program: string, frames: readonly Buffer[]): Promise<Buffer[]
     process.argv = argv
     console.log = log
     for (const [n, signal] of signals.entries()) {
-      for (const listener of process.listeners(signal)) if (!before[n]?.includes(listener)) process.off(signal, listener)
+      for (const listener of process.listeners(signal))
+        if (!before[n]?.includes(listener)) process.off(signal, listener)
     }
   }
   return sent
@@ -110,7 +111,9 @@ const datagrams = (ports: { sourcePort: number; destinationPort: number }, paylo
 const echoes = [1024, 40_000, 65_535].flatMap((sourcePort) => datagrams({ sourcePort, destinationPort: 7 }))
 const queries = [1024, 40_000].flatMap((sourcePort) => datagrams({ sourcePort, destinationPort: 53 }, QUESTION))
 
-/** Each may be the answer of another server, perhaps of one that runs the same program; or was never sent by anybody. */
+/**
+ * Each may be the answer of another server, perhaps of one that runs the same program; or was never sent by anybody.
+ */
 const loops = [
   ...[0, 1, 7, 13, 17, 19, 37, 53, 69, 123, 161, 514, 1023].flatMap((sourcePort) => [
     ...datagrams({ sourcePort, destinationPort: 7 }),

@@ -16,7 +16,14 @@ for (const { name, tags, vlan } of tagged) {
   test(`Ethernet with ${name}`, (t) => {
     const packet = p.held(p.frame(0x1234, p.payloadOf(50), { tags }))
     const header = ethernet(packet)
-    t.like(header, { destination: ownMac, source: peerMac, vlan, tags: tags.length, etherType: 0x1234, payloadLength: 50 })
+    t.like(header, {
+      destination: ownMac,
+      source: peerMac,
+      vlan,
+      tags: tags.length,
+      etherType: 0x1234,
+      payloadLength: 50,
+    })
     t.is(header?.payloadOffset, 14 + 4 * tags.length)
   })
 }
@@ -42,7 +49,8 @@ test('ARP', (t) => {
     targetMac: 0,
     target: parseIpv4('192.0.2.10'),
   }
-  for (const tags of [[], p.VLAN_42, p.VLAN_42_AND_7]) t.like(arp(p.held(p.arpFrame({ operation: 2 }, { tags }))), expected)
+  for (const tags of [[], p.VLAN_42, p.VLAN_42_AND_7])
+    t.like(arp(p.held(p.arpFrame({ operation: 2 }, { tags }))), expected)
 })
 
 for (const [field, at] of Object.entries({
@@ -209,7 +217,8 @@ test('hop-by-hop options stand first, and once', (t) => {
   const read = (...extensions: [number, Buffer][]) => udp(p.held(p.udp6({ extensions })))?.destinationPort
   t.is(read(p.HOP_BY_HOP, p.DESTINATION_OPTIONS, p.ROUTING_DONE, p.DESTINATION_OPTIONS), 53)
   t.is(read(p.HOP_BY_HOP, p.HOP_BY_HOP), undefined)
-  for (const first of [p.DESTINATION_OPTIONS, p.ROUTING_DONE, p.ATOMIC_FRAGMENT]) t.is(read(first, p.HOP_BY_HOP), undefined)
+  for (const first of [p.DESTINATION_OPTIONS, p.ROUTING_DONE, p.ATOMIC_FRAGMENT])
+    t.is(read(first, p.HOP_BY_HOP), undefined)
 })
 
 test('a whole packet has one fragment header', (t) => {
@@ -316,13 +325,19 @@ const notValid: [string, Buffer][] = [
   ['with a wrong checksum', p.changed(p.solicitation(), 14 + 40 + 2, 1)],
   ['with a code', p.solicitation({ code: 1 })],
   ['with a fragment header', p.solicitation({ extensions: [p.ATOMIC_FRAGMENT] })],
-  ['from nobody, to one station', p.solicitation({ source: p.UNSPECIFIED, destination: p.OWN6, options: Buffer.alloc(0) })],
+  [
+    'from nobody, to one station',
+    p.solicitation({ source: p.UNSPECIFIED, destination: p.OWN6, options: Buffer.alloc(0) }),
+  ],
   ['from nobody, who has a link-layer address', p.solicitation({ source: p.UNSPECIFIED })],
   [
     'from nobody, who has a link-layer address of another length',
     p.solicitation({ source: p.UNSPECIFIED, options: p.hex('01 02 0000000000000000000000000063') }),
   ],
-  ['with a link-layer address of another length', p.solicitation({ options: p.hex('01 02 0000000000000000000000000063') })],
+  [
+    'with a link-layer address of another length',
+    p.solicitation({ options: p.hex('01 02 0000000000000000000000000063') }),
+  ],
   ['cut in its target', p.icmpv6Frame(135, Buffer.alloc(19), { hopLimit: 255, destination: p.OWN_SOLICITED_NODE })],
 ]
 for (const [name, bytes] of notValid) {
@@ -421,7 +436,13 @@ test('a sender and a receiver are compared with addresses of both kinds', (t) =>
     parseIpv6('2001:db9::20'),
     0x20,
   ]
-  const own = [parseIpv4('192.0.2.10'), parseIpv6('2001:db8::10'), parseIpv6('2001:db8::1:10'), parseIpv4('192.0.2.11'), 0x10]
+  const own = [
+    parseIpv4('192.0.2.10'),
+    parseIpv6('2001:db8::10'),
+    parseIpv6('2001:db8::1:10'),
+    parseIpv4('192.0.2.11'),
+    0x10,
+  ]
   t.deepEqual(
     peers.map((address) => p.some(udp(over4)).isFrom(address)),
     [true, false, false, false, false],

@@ -27,7 +27,12 @@ const to4 = { sourcePort: 4000, destinationMac, destination: parseIpv4('192.0.2.
 const to6 = { ...to4, destination: parseIpv6('2001:db8::20') }
 
 /** What makes the packet, and the words that tcpdump has for it. */
-const made: [string, (packet: p.Held, station: Station) => unknown, (station: Station) => Buffer | undefined, string[]][] = []
+const made: [
+  string,
+  (packet: p.Held, station: Station) => unknown,
+  (station: Station) => Buffer | undefined,
+  string[],
+][] = []
 
 function answered(
   name: string,
@@ -57,7 +62,13 @@ const link = 'destination link-address option (2), length 8 (1): 02:00:00:00:00:
 answered('arp.answer', arp.answer, (on) => p.arpFrame({}, on), isAt)
 answered('arp.answer to a probe', arp.answer, (on) => p.arpFrame({ sender: p.ip4Address('0.0.0.0') }, on), isAt)
 answered('icmp.echo', icmp.echo, (on) => p.echoRequest4({ padding: 3 }, on), reply4, 'ttl 64')
-answered('icmp.echo with options', icmp.echo, (on) => p.echoRequest4({ options: p.hex('94040000') }, on), reply4, 'ttl 64')
+answered(
+  'icmp.echo with options',
+  icmp.echo,
+  (on) => p.echoRequest4({ options: p.hex('94040000') }, on),
+  reply4,
+  'ttl 64',
+)
 answered('icmp.echo over IPv6', icmp.echo, (on) => p.echoRequest6({ padding: 3 }, on), reply6, 'hlim 64')
 answered(
   'icmp.echo with extensions',
@@ -149,11 +160,14 @@ for (const station of [p.STATION, p.TAGGED]) {
 }
 
 test('tcpdump would find a wrong checksum', (t) => {
-  const broken = [p.echoRequest4(), p.echoRequest6(), p.udp4({ destinationPort: 5000 }), p.udp6({ destinationPort: 5000 })].map(
-    (bytes) => {
-      return p.held(p.changed(bytes, bytes.length - 1, 1))
-    },
-  )
+  const broken = [
+    p.echoRequest4(),
+    p.echoRequest6(),
+    p.udp4({ destinationPort: 5000 }),
+    p.udp6({ destinationPort: 5000 }),
+  ].map((bytes) => {
+    return p.held(p.changed(bytes, bytes.length - 1, 1))
+  })
   broken.push(p.held(p.changed(p.echoRequest4(), 14 + 8, 1)))
   for (const text of judged(broken)) t.regex(text, WRONG)
 })

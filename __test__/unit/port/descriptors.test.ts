@@ -35,7 +35,15 @@ test('what arrives is added behind what a batch has, sent from its front, and wh
   t.is(queue.receive(batch), 2)
   socket.arrive(frame(3), frame(4), frame(5))
   t.deepEqual([queue.receive(batch), batch.length], [2, 4])
-  t.deepEqual([frameOf(batch, 0), frameOf(batch, 1), frameOf(batch, 3)], [[1, 60], [2, 61], [4, 60]]) // biome-ignore format: a table
+  // Biome-ignore format: a table
+  t.deepEqual(
+    [frameOf(batch, 0), frameOf(batch, 1), frameOf(batch, 3)],
+    [
+      [1, 60],
+      [2, 61],
+      [4, 60],
+    ],
+  )
   socket.stuck = true
   t.deepEqual([queue.transmit(batch), batch.length], [3, 1])
   t.deepEqual(frameOf(batch, 0), [4, 60])
@@ -101,7 +109,9 @@ test('only a batch of the same UMEM is taken, and only a length that it can have
   const { queue } = opened(t)
   const batch = queue.batch(4)
   const other = opened(t).queue.batch(4)
-  for (const call of [queue.receive, queue.allocate, queue.transmit, queue.recycle] as ((batch: DescriptorBatch) => unknown)[]) {
+  for (const call of [queue.receive, queue.allocate, queue.transmit, queue.recycle] as ((
+    batch: DescriptorBatch,
+  ) => unknown)[]) {
     other.length = 1
     t.throws(() => call.call(queue, other), { code: 'ERR_INVALID_ARG_VALUE' })
     t.throws(() => call.call(queue, { length: 1, capacity: 1 } as DescriptorBatch), { code: 'ERR_INVALID_ARG_TYPE' })
@@ -166,22 +176,25 @@ test('no more frames are kept than may be, and those that are forgotten end with
   t.is(socket.held, 0)
 })
 
-test('a frame is forwarded to another port as a copy where the UMEM is another, and kept where there is no room', async (t) => {
-  const { batch, socket } = await leased(t, [frame(1), frame(2), frame(3)])
-  const other = opened(t, new Socket({ slots: 2 }))
-  other.socket.stuck = true
-  t.deepEqual([batch.at(0).forward(other.port), batch.at(1).forward(other.queue)], [true, true])
-  const last = batch.at(2)
-  t.false(last.forward(other.port))
-  t.is(last.uint8(0), 3)
-  other.socket.stuck = false
-  await null
-  t.deepEqual(other.socket.sent.map((bytes) => bytes[0]), [1, 2]) // biome-ignore format: one line
-  t.is(socket.held, 3, 'the lease gives the chunks back')
-  await other.port.close()
-  t.throws(() => last.forward(other.port), { code: 'ERR_XSKNET_PORT_CLOSED' })
-  t.throws(() => batch.at(0).length, ended)
-})
+test(
+  'a frame is forwarded to another port as a copy where the UMEM is ' + 'another, and kept where there is no room',
+  async (t) => {
+    const { batch, socket } = await leased(t, [frame(1), frame(2), frame(3)])
+    const other = opened(t, new Socket({ slots: 2 }))
+    other.socket.stuck = true
+    t.deepEqual([batch.at(0).forward(other.port), batch.at(1).forward(other.queue)], [true, true])
+    const last = batch.at(2)
+    t.false(last.forward(other.port))
+    t.is(last.uint8(0), 3)
+    other.socket.stuck = false
+    await null
+    t.deepEqual(other.socket.sent.map((bytes) => bytes[0]), [1, 2]) // biome-ignore format: one line
+    t.is(socket.held, 3, 'the lease gives the chunks back')
+    await other.port.close()
+    t.throws(() => last.forward(other.port), { code: 'ERR_XSKNET_PORT_CLOSED' })
+    t.throws(() => batch.at(0).length, ended)
+  },
+)
 
 test('a frame is forwarded by its chunk where the UMEM is the same: to its own port, too', async (t) => {
   const { batch, port: one, socket } = await leased(t, [frame(1)])

@@ -34,7 +34,8 @@ test('bytes are read and written in network byte order, within the length and no
     [(i) => one.setUint32(i, 1), 57],
   ]
   for (const [access, first] of beyond) {
-    for (const index of [first, -1, 0.5, Number.NaN, 2 ** 32, Number.MAX_SAFE_INTEGER]) t.throws(() => access(index), outside)
+    for (const index of [first, -1, 0.5, Number.NaN, 2 ** 32, Number.MAX_SAFE_INTEGER])
+      t.throws(() => access(index), outside)
   }
   t.true(one.memory === batch.memory && one.bytes().buffer === batch.memory.buffer)
 })
@@ -73,28 +74,31 @@ test('the frame moves: at() and the loop return one object, allocate() another',
   for (const index of [3, -1, 0.5]) t.throws(() => batch.at(index), outside)
 })
 
-test('frames leave in the order of send(), the rest is reclaimed, and nothing is held when the lease ends', async (t) => {
-  const { batch, reader, socket } = await lease(t, [frame(1), frame(2), frame(3), frame(4)])
-  t.true(batch.at(3).send())
-  const reply = batch.allocate() as Frame
-  reply.length = 61
-  reply.bytes().fill(9)
-  t.true(reply.send())
-  const first = batch.at(0)
-  first.length = 30
-  t.true(first.send())
-  batch.at(1).drop()
-  t.deepEqual([...batch].length, 1)
-  t.is(socket.sent.length, 0)
-  await reader.return?.()
-  const shape = socket.sent.map((bytes) => [bytes[0], bytes.length])
-  t.deepEqual(shape, [
-    [4, 60],
-    [9, 61],
-    [1, 30],
-  ])
-  t.deepEqual([socket.held, socket.free], [0, 32])
-})
+test(
+  'frames leave in the order of send(), the rest is reclaimed, ' + 'and nothing is held when the lease ends',
+  async (t) => {
+    const { batch, reader, socket } = await lease(t, [frame(1), frame(2), frame(3), frame(4)])
+    t.true(batch.at(3).send())
+    const reply = batch.allocate() as Frame
+    reply.length = 61
+    reply.bytes().fill(9)
+    t.true(reply.send())
+    const first = batch.at(0)
+    first.length = 30
+    t.true(first.send())
+    batch.at(1).drop()
+    t.deepEqual([...batch].length, 1)
+    t.is(socket.sent.length, 0)
+    await reader.return?.()
+    const shape = socket.sent.map((bytes) => [bytes[0], bytes.length])
+    t.deepEqual(shape, [
+      [4, 60],
+      [9, 61],
+      [1, 30],
+    ])
+    t.deepEqual([socket.held, socket.free], [0, 32])
+  },
+)
 
 test('flush() lets frames leave in the middle of a lease', async (t) => {
   const { batch, socket } = await lease(t, [frame(1), frame(2)])
@@ -193,7 +197,8 @@ test('send() is false when no slot is left, and the frame stays; one kick a leas
     socket,
   )
   t.deepEqual([...batch].length, 5)
-  for (const place of [0, 1, 2]) t.true(batch.at(place).send(), 'the kernel takes the first two when the third is queued')
+  for (const place of [0, 1, 2])
+    t.true(batch.at(place).send(), 'the kernel takes the first two when the third is queued')
   socket.stuck = true
   t.true(batch.at(3).send())
   const kicks = socket.calls.filter((call) => call === 'flush').length

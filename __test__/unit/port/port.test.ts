@@ -149,11 +149,20 @@ test('options are checked at once', async (t) => {
   t.throws(() => one.batches({ max: '1' as never }), { code: 'ERR_INVALID_ARG_TYPE' })
   t.throws(() => one.batches({ signal: {} as never }), { code: 'ERR_INVALID_ARG_TYPE' })
   t.throws(() => one.batches(null as never), { code: 'ERR_INVALID_ARG_TYPE' })
-  const misspelt = { code: 'ERR_INVALID_ARG_VALUE', message: /"options.maxx" .* is not an option.* Did you mean "max"\?$/ }
+  const misspelt = {
+    code: 'ERR_INVALID_ARG_VALUE',
+    message: /"options.maxx" .* is not an option.* Did you mean "max"\?$/,
+  }
   t.throws(() => one.batches({ maxx: 3 } as never), misspelt)
   t.throws(() => one.queue(0).batches({ maxx: 3 } as never), misspelt)
-  await t.throwsAsync(one.send(frame(1), { wait: true } as never), { code: 'ERR_INVALID_ARG_VALUE', message: /"options.wait"/ })
-  await t.throwsAsync(one.queue(0).readable({ max: 3 } as never), { code: 'ERR_INVALID_ARG_VALUE', message: /"options.max"/ })
+  await t.throwsAsync(one.send(frame(1), { wait: true } as never), {
+    code: 'ERR_INVALID_ARG_VALUE',
+    message: /"options.wait"/,
+  })
+  await t.throwsAsync(one.queue(0).readable({ max: 3 } as never), {
+    code: 'ERR_INVALID_ARG_VALUE',
+    message: /"options.max"/,
+  })
   t.throws(() => one.trySend('bytes' as never), { code: 'ERR_INVALID_ARG_TYPE' })
   t.throws(() => one.trySend(new Uint8Array(0)), { code: 'ERR_OUT_OF_RANGE' })
 })
@@ -165,51 +174,54 @@ const ofKind = (length: number, ...kind: number[]) => {
   return bytes
 }
 
-test('a frame shorter than an Ethernet header, or longer than the MTU allows, is refused however it is sent', async (t) => {
-  const socket = new Socket({ frames: 256 }) // one for each attempt
-  const one = port(socket)
-  t.teardown(() => one.destroy())
-  const reader = one.batches()
-  socket.arrive(frame(1))
-  const batch = (await reader.next()).value as Batch
-  const copied = (bytes: Uint8Array) => [() => one.send(bytes), () => one.trySend(bytes)]
-  const framed = (bytes: Uint8Array) => {
-    const fresh = () => {
-      const allocated = batch.allocate() as Frame
-      allocated.length = bytes.length
-      allocated.bytes().set(bytes)
-      return allocated
-    }
-    return [() => fresh().send(), () => fresh().forward(port())]
-  }
-  const short = { instanceOf: RangeError, code: 'ERR_OUT_OF_RANGE', message: /at least 14, an Ethernet header/ }
-  for (const kind of [
-    [0x08, 0x00],
-    [0x81, 0x00],
-    [0x88, 0xa8],
-  ]) {
-    for (const [ways, most] of [
-      [copied, kind[0] === 0x08 ? 1514 : 1518],
-      [framed, 1518],
-    ] as const) {
-      for (const length of [0, 1, 13]) {
-        for (const send of ways(ofKind(length, ...kind))) await t.throwsAsync(async () => send(), short)
+test(
+  'a frame shorter than an Ethernet header, or longer than the ' + 'MTU allows, is refused however it is sent',
+  async (t) => {
+    const socket = new Socket({ frames: 256 }) // one for each attempt
+    const one = port(socket)
+    t.teardown(() => one.destroy())
+    const reader = one.batches()
+    socket.arrive(frame(1))
+    const batch = (await reader.next()).value as Batch
+    const copied = (bytes: Uint8Array) => [() => one.send(bytes), () => one.trySend(bytes)]
+    const framed = (bytes: Uint8Array) => {
+      const fresh = () => {
+        const allocated = batch.allocate() as Frame
+        allocated.length = bytes.length
+        allocated.bytes().set(bytes)
+        return allocated
       }
-      for (const length of [most + 1, 1792]) {
-        for (const send of ways(ofKind(length, ...kind))) {
-          const error = await t.throwsAsync(async () => send(), { code: 'ERR_XSKNET_FRAME_TOO_LONG' })
-          t.deepEqual((error as XsknetError).details, { length, mtu: 1500, most })
+      return [() => fresh().send(), () => fresh().forward(port())]
+    }
+    const short = { instanceOf: RangeError, code: 'ERR_OUT_OF_RANGE', message: /at least 14, an Ethernet header/ }
+    for (const kind of [
+      [0x08, 0x00],
+      [0x81, 0x00],
+      [0x88, 0xa8],
+    ]) {
+      for (const [ways, most] of [
+        [copied, kind[0] === 0x08 ? 1514 : 1518],
+        [framed, 1518],
+      ] as const) {
+        for (const length of [0, 1, 13]) {
+          for (const send of ways(ofKind(length, ...kind))) await t.throwsAsync(async () => send(), short)
+        }
+        for (const length of [most + 1, 1792]) {
+          for (const send of ways(ofKind(length, ...kind))) {
+            const error = await t.throwsAsync(async () => send(), { code: 'ERR_XSKNET_FRAME_TOO_LONG' })
+            t.deepEqual((error as XsknetError).details, { length, mtu: 1500, most })
+          }
+        }
+        for (const length of [14, most]) {
+          for (const send of ways(ofKind(length, ...kind))) t.not(await send(), false)
+          batch.flush()
         }
       }
-      for (const length of [14, most]) {
-        for (const send of ways(ofKind(length, ...kind))) t.not(await send(), false)
-        batch.flush()
-      }
     }
-  }
-  t.is(socket.sent.length, 3 * 2 * 3, 'all that were not refused, but those that another port has')
-  t.is((await one.stats()).client.refusedSends, 0)
-})
+    t.is(socket.sent.length, 3 * 2 * 3, 'all that were not refused, but those that another port has')
+    t.is((await one.stats()).client.refusedSends, 0)
+  },
+)
 
 test('`starved` tells how often reception had no chunk, once a second at most', async (t) => {
   const socket = new Socket()
@@ -309,45 +321,51 @@ test('close() ends the loop, lets queued frames leave, closes the socket and the
   await t.throwsAsync(one.stats(), closed)
 })
 
-test('close() gives up after a second if the kernel takes nothing, and those who wait for a slot are told', async (t) => {
-  const socket = new Socket({ slots: 1 })
-  socket.stuck = true
-  const one = port(socket)
-  const sends = Promise.allSettled([one.send(frame(1)), one.send(frame(2))])
-  const start = performance.now()
-  await one.close()
-  const took = performance.now() - start
-  t.true(took >= 1000 && took < 2000, `${took} ms`)
-  const [first, second] = await sends
-  t.is(first.status, 'fulfilled')
-  t.is(second.status === 'rejected' && second.reason.code, 'ERR_XSKNET_PORT_CLOSED')
-})
+test(
+  'close() gives up after a second if the kernel takes nothing, ' + 'and those who wait for a slot are told',
+  async (t) => {
+    const socket = new Socket({ slots: 1 })
+    socket.stuck = true
+    const one = port(socket)
+    const sends = Promise.allSettled([one.send(frame(1)), one.send(frame(2))])
+    const start = performance.now()
+    await one.close()
+    const took = performance.now() - start
+    t.true(took >= 1000 && took < 2000, `${took} ms`)
+    const [first, second] = await sends
+    t.is(first.status, 'fulfilled')
+    t.is(second.status === 'rejected' && second.reason.code, 'ERR_XSKNET_PORT_CLOSED')
+  },
+)
 
-test('destroy(reason) does not wait, hurries a close(), and tells the reason to whoever reads, sends or looks', async (t) => {
-  const socket = new Socket({ slots: 1 })
-  socket.stuck = true
-  const one = port(socket)
-  const [loop, sends] = [read(one), Promise.allSettled([one.send(frame(1)), one.send(frame(2))])]
-  const reason = new Error('enough')
-  const start = performance.now()
-  const destroyed = one.destroy(reason)
-  t.is(one.close(), destroyed)
-  await t.throwsAsync(loop, { is: reason })
-  await destroyed
-  await t.throwsAsync(one.closed, { is: reason })
-  const [, second] = await sends
-  t.like(second.status === 'rejected' && second.reason, { ...closed, cause: reason })
+test(
+  'destroy(reason) does not wait, hurries a close(), and tells the ' + 'reason to whoever reads, sends or looks',
+  async (t) => {
+    const socket = new Socket({ slots: 1 })
+    socket.stuck = true
+    const one = port(socket)
+    const [loop, sends] = [read(one), Promise.allSettled([one.send(frame(1)), one.send(frame(2))])]
+    const reason = new Error('enough')
+    const start = performance.now()
+    const destroyed = one.destroy(reason)
+    t.is(one.close(), destroyed)
+    await t.throwsAsync(loop, { is: reason })
+    await destroyed
+    await t.throwsAsync(one.closed, { is: reason })
+    const [, second] = await sends
+    t.like(second.status === 'rejected' && second.reason, { ...closed, cause: reason })
 
-  const slow = new Socket()
-  slow.stuck = true
-  const two = port(slow)
-  void two.trySend(frame(1))
-  const closing = two.close()
-  t.is(two.destroy(reason), closing)
-  await closing
-  await t.throwsAsync(two.closed, { is: reason })
-  t.true(performance.now() - start < 1000)
-})
+    const slow = new Socket()
+    slow.stuck = true
+    const two = port(slow)
+    void two.trySend(frame(1))
+    const closing = two.close()
+    t.is(two.destroy(reason), closing)
+    await closing
+    await t.throwsAsync(two.closed, { is: reason })
+    t.true(performance.now() - start < 1000)
+  },
+)
 
 test('a lost port ends its loop and its senders with the loss, and can still be closed', async (t) => {
   const socket = new Socket({ slots: 1 })

@@ -225,7 +225,9 @@ test('close() ends a queue elsewhere, and waits for that, but not for ever; dest
   const third = portOf([hanging])
   third.queue(0).token()
   await third.destroy(new Error('now'))
-  t.like(hanging.posted[0], { over: { drain: false, failure: { code: 'ERR_XSKNET_PORT_CLOSED', cause: { message: 'now' } } } })
+  t.like(hanging.posted[0], {
+    over: { drain: false, failure: { code: 'ERR_XSKNET_PORT_CLOSED', cause: { message: 'now' } } },
+  })
 })
 
 test('figures of a queue elsewhere are what its thread answers, or said last', async (t) => {

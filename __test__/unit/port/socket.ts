@@ -23,8 +23,8 @@ const HEADROOM = 256
 let umems = 0
 
 /**
- * A socket in memory: the binding's side of the shared words, and a kernel that takes what is flushed unless it is `stuck`. Frames are what
- * they are for the real one: a chunk is free, held by the lease, or in TX.
+ * A socket in memory: the binding's side of the shared words, and a kernel that takes what is flushed unless it is
+ * `stuck`. Frames are what they are for the real one: a chunk is free, held by the lease, or in TX. /
  */
 export class Socket {
   readonly memory: Uint8Array<ArrayBuffer>

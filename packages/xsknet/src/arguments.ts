@@ -66,7 +66,10 @@ export const WAITING: readonly string[] = ['signal']
 /** The error for an unknown option: one that is ignored would be noticed much later. */
 export function noOption(name: string, value: unknown, meant: string | undefined): TypeError {
   const advice = meant === undefined ? '' : `. Did you mean "${meant}"?`
-  return coded(new TypeError(`${quote(name)} is not an option. Received ${show(value)}${advice}`), 'ERR_INVALID_ARG_VALUE')
+  return coded(
+    new TypeError(`${quote(name)} is not an option. Received ${show(value)}${advice}`),
+    'ERR_INVALID_ARG_VALUE',
+  )
 }
 
 function quote(name: string): string {

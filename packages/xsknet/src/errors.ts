@@ -8,7 +8,8 @@ export const errorCodes = {
   ERR_XSKNET_NETWORK_CLOSED: 'The network was closed by its own `close()`.',
 
   ERR_XSKNET_READER_BUSY: 'A port or queue has one reader at a time.',
-  ERR_XSKNET_LEASE_ENDED: 'A batch or frame was used after its lease had ended, or a frame after it was sent or dropped.',
+  ERR_XSKNET_LEASE_ENDED:
+    'A batch or frame was used after its lease had ended, or a frame after it was sent or dropped.',
   ERR_XSKNET_PORT_CLOSED: 'The port was closed by its own `close()` or `destroy()`.',
   ERR_XSKNET_QUEUE_HANDED_OVER: 'The queue was handed over to another thread, which uses it now.',
   ERR_XSKNET_TOKEN_VOID: 'The token was adopted before, its port was closed, or another process made it.',
@@ -20,7 +21,8 @@ export const errorCodes = {
   ERR_XSKNET_MESSAGE_MALFORMED: 'A message is not valid JSON or does not match the protocol’s schema.',
   ERR_XSKNET_MESSAGE_TOO_LONG: 'A message is longer than 65,536 bytes.',
   ERR_XSKNET_OPERATION_UNKNOWN: 'The protocol does not have the operation of a request.',
-  ERR_XSKNET_UNEXPECTED_DESCRIPTORS: 'A message carries more, fewer or other file descriptors than its operation takes.',
+  ERR_XSKNET_UNEXPECTED_DESCRIPTORS:
+    'A message carries more, fewer or other file descriptors than its operation takes.',
   ERR_XSKNET_HELLO_MISSING: 'The first message was not `hello`, did not arrive in time, or was repeated.',
 
   ERR_XSKNET_NOT_PERMITTED: 'The policy does not permit it to this user.',
@@ -65,8 +67,10 @@ export const errorCodes = {
   ERR_XSKNET_MTU_ABOVE_UPLINK: 'The MTU is larger than the uplink’s.',
   ERR_XSKNET_LAYOUT_INVALID: 'The sizes of UMEM and rings are not valid.',
   ERR_XSKNET_SOCKET_REFUSED: 'The port’s socket could not be created or adopted.',
-  ERR_XSKNET_NAMESPACE_INVALID: 'The descriptor is not a network namespace, or the inner device cannot be created in it.',
-  ERR_XSKNET_GUARD_INVALID: 'The guard of a pinned port would run in skb mode, where a client can change frames behind it.',
+  ERR_XSKNET_NAMESPACE_INVALID:
+    'The descriptor is not a network namespace, or the inner device cannot be created in it.',
+  ERR_XSKNET_GUARD_INVALID:
+    'The guard of a pinned port would run in skb mode, where a client can change frames behind it.',
   ERR_XSKNET_SELF_TEST_FAILED: 'A test frame sent through the new port did not arrive.',
 } as const
 
@@ -84,8 +88,8 @@ export interface XsknetErrorOptions {
 }
 
 /**
- * What this package throws and rejects with, beside Node's errors for wrong arguments and the reason of an aborted signal. Compare `code`
- * to tell errors apart.
+ * What this package throws and rejects with, beside Node's errors for wrong arguments and the reason of an aborted
+ * signal. Compare `code` to tell errors apart. /
  */
 export class XsknetError extends Error {
   static {

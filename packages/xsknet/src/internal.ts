@@ -1,8 +1,8 @@
 /**
- * What the package xsknetd needs of this one. Private to that package: whatever stands here changes with any release, and the two
- * are always of the same one.
+ * What the package xsknetd needs of this one. Private to that package: whatever stands here changes with any release,
+ * and the two are always of the same one.
  *
- * @module
+ * @module /
  */
 import type { Descriptors } from './connection/conversation.js'
 import { native } from './platform/native.js'
@@ -13,7 +13,7 @@ export { nearest, slipIn } from './connection/slips.js'
 export { failed } from './platform/native.js'
 export { type BindingPlace, requireBinding } from './platform/platform.js'
 
-/** Takes descriptors over, so that they are closed with what is returned, or by whoever it is given to. */
+/** Takes descriptors over: they are closed with the returned object, or by its next owner. */
 export function own(fds: number[]): Descriptors {
   return native().Descriptors.own(fds)
 }

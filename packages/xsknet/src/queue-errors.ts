@@ -65,14 +65,16 @@ export function beingRead(message: string): XsknetError {
 }
 
 /**
- * The error for a packet whose length is out of bounds. The kernel would accept it, complete it like any other, and drop it.
+ * The error for a packet whose length is out of bounds. The kernel would accept it, complete it like any other, and
+ * drop it.
  *
  * @param name What the caller calls the length.
- * @param tagged Whether the limit includes a VLAN tag.
+ * @param tagged Whether the limit includes a VLAN tag. /
  */
 export function lengthRefused(queue: QueueId, name: string, length: number, tagged: boolean): Error {
   const { mtu } = queue.info
-  if (length < ETHERNET) return outOfRange(name, `at least ${ETHERNET}, an Ethernet header, for a frame that is sent`, length)
+  if (length < ETHERNET)
+    return outOfRange(name, `at least ${ETHERNET}, an Ethernet header, for a frame that is sent`, length)
   const most = mtu + ETHERNET + (tagged ? TAG : 0)
   const parts = `its MTU of ${mtu}, ${ETHERNET} of the Ethernet header${tagged ? ` and ${TAG} of a VLAN tag` : ''}`
   return new XsknetError(
@@ -86,8 +88,12 @@ export function lengthRefused(queue: QueueId, name: string, length: number, tagg
 }
 
 export function frameTooLong(queue: QueueId, length: number, capacity: number): XsknetError {
-  return new XsknetError('ERR_XSKNET_FRAME_TOO_LONG', `a frame of ${nameOf(queue)} holds ${capacity} bytes, not ${length}`, {
-    hint: 'Open the port with a larger `frameSize` or a smaller `headroom`.',
-    details: { length, capacity },
-  })
+  return new XsknetError(
+    'ERR_XSKNET_FRAME_TOO_LONG',
+    `a frame of ${nameOf(queue)} holds ${capacity} bytes, not ${length}`,
+    {
+      hint: 'Open the port with a larger `frameSize` or a smaller `headroom`.',
+      details: { length, capacity },
+    },
+  )
 }

@@ -42,7 +42,13 @@ export async function connect(options: ConnectOptions = {}): Promise<Network> {
     const beside = reservation && description && [adoptBeside(reservation, descriptors, description)]
     return new Port(beside ?? adopt(descriptors, descriptions), info, control, settings)
   }
-  return connectOver(socket, dial, makePort, `xsknet/${binding.versions().binding} node/${process.versions.node}`, signal)
+  return connectOver(
+    socket,
+    dial,
+    makePort,
+    `xsknet/${binding.versions().binding} node/${process.versions.node}`,
+    signal,
+  )
 }
 
 /** As {@link connect}, over any transport. */
@@ -94,11 +100,15 @@ function refused(socket: string, cause: NodeJS.ErrnoException): XsknetError {
         cause,
       })
     case 'EPROTOTYPE':
-      return new XsknetError('ERR_XSKNET_DAEMON_ABSENT', `${socket} is not a SOCK_SEQPACKET socket, so it is not a daemon’s`, {
-        hint: 'Name the socket of xsknetd in $XSKNET_SOCKET.',
-        details,
-        cause,
-      })
+      return new XsknetError(
+        'ERR_XSKNET_DAEMON_ABSENT',
+        `${socket} is not a SOCK_SEQPACKET socket, so it is not a daemon’s`,
+        {
+          hint: 'Name the socket of xsknetd in $XSKNET_SOCKET.',
+          details,
+          cause,
+        },
+      )
     case 'EAGAIN':
       return new XsknetError(
         'ERR_XSKNET_DAEMON_ABSENT',
@@ -132,8 +142,12 @@ const hints: Record<string, string> = {
 }
 
 function silent(socket: string): XsknetError {
-  return new XsknetError('ERR_XSKNET_DAEMON_ABSENT', `the process that listens on ${socket} did not answer for ${HELLO_PATIENCE} ms`, {
-    hint: 'It is not xsknetd, or it hangs: see its log.',
-    details: { socket },
-  })
+  return new XsknetError(
+    'ERR_XSKNET_DAEMON_ABSENT',
+    `the process that listens on ${socket} did not answer for ${HELLO_PATIENCE} ms`,
+    {
+      hint: 'It is not xsknetd, or it hangs: see its log.',
+      details: { socket },
+    },
+  )
 }

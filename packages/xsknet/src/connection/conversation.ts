@@ -190,7 +190,8 @@ export class Conversation {
           return
         }
       } catch (cause) {
-        // The kernel sends no descriptor to a daemon that accepts none of this user. Without it, the daemon answers why.
+        // The kernel sends no descriptor to a daemon that accepts none of this user. Without it, the daemon answers
+        // why.
         if (first.fds.length > 0 && (cause as NodeJS.ErrnoException).code === 'EPERM') {
           first.fds = []
           continue
@@ -278,8 +279,12 @@ function expect(length: number, descriptors: Descriptors, what: string): void {
 }
 
 function crowded(): XsknetError {
-  return new XsknetError('ERR_XSKNET_LIMIT_REACHED', `${OUTBOX_LIMIT} requests wait to be sent, and the daemon reads none`, {
-    hint: 'Await requests before you send more, or check whether xsknetd hangs.',
-    details: { limit: 'requests', most: OUTBOX_LIMIT },
-  })
+  return new XsknetError(
+    'ERR_XSKNET_LIMIT_REACHED',
+    `${OUTBOX_LIMIT} requests wait to be sent, and the daemon reads none`,
+    {
+      hint: 'Await requests before you send more, or check whether xsknetd hangs.',
+      details: { limit: 'requests', most: OUTBOX_LIMIT },
+    },
+  )
 }

@@ -33,5 +33,8 @@ export const defaultFrames = (ringSize: number): number => 2 * ringSize
 
 /** Frames that the kernel polls the driver for per call with `busyPoll`, unless the request says otherwise. */
 export const DEFAULT_BUSY_POLL_BUDGET = 64
-/** The longest time for which received frames may be coalesced, in microseconds. A queue pair buffers 256 frames meanwhile. */
+/**
+ * The longest time for which received frames may be coalesced, in microseconds. A queue pair buffers 256 frames
+ * meanwhile.
+ */
 export const MAX_COALESCE = 1000

@@ -1,8 +1,9 @@
 /**
- * The control protocol: one JSON message per packet on a SOCK_SEQPACKET socket. Both sides check each message against these
- * schemas. docs/protocol.md describes the protocol for other languages; its examples are tested against this file.
+ * The control protocol: one JSON message per packet on a SOCK_SEQPACKET socket. Both sides check each message against
+ * these schemas. docs/protocol.md describes the protocol for other languages; its examples are tested against this
+ * file.
  *
- * @module
+ * @module /
  */
 import * as v from 'valibot'
 import { XsknetError, type XsknetErrorCode } from '../errors.js'
@@ -191,14 +192,20 @@ const socketDescription = v.strictObject({
   fillTarget: u32,
   /** The chunks lent to reception. */
   inFill: chunkRanges,
-  /** Whether a frame may take several chunks: `XDP_PKT_CONTD` in a descriptor's options says that the next one continues it. */
+  /**
+   * Whether a frame may take several chunks: `XDP_PKT_CONTD` in a descriptor's options says that the next one continues
+   * it.
+   */
   multiBuffer: v.boolean(),
   /** Whether the UMEM lies in huge pages. */
   hugePages: v.boolean(),
   /** The port whose UMEM this socket shares, which the client has already: only the XSK comes with the answer then. */
   umemOf: v.optional(port),
   bindMode,
-  /** Frames that the daemon took out of RX, put into TX and took out of COMPLETION before the hand-over, for the self-test. */
+  /**
+   * Frames that the daemon took out of RX, put into TX and took out of COMPLETION before the hand-over, for the
+   * self-test.
+   */
   counted: v.strictObject({ received: u32, sent: u32, completed: u32 }),
 })
 /** What a client cannot learn from a socket's two descriptors. */
@@ -306,7 +313,10 @@ export type PortRequest = v.InferOutput<typeof portRequest>
 
 const empty = v.strictObject({})
 
-/** Every operation: a request's fields beside `version`, `id` and `operation`, and those of a successful answer's `result`. */
+/**
+ * Every operation: a request's fields beside `version`, `id` and `operation`, and those of a successful answer's
+ * `result`.
+ */
 const operations = {
   /** The first message of a connection. */
   hello: {
@@ -348,13 +358,15 @@ const operations = {
     request: v.strictObject({ port: pinnedPortRequest }),
     result: v.strictObject({ info: pinnedPortInfo, pinned }),
   },
-  /** The request carries one descriptor: the socket of a pinned port, whose statistics the daemon reports from then on. */
+  /**
+   * The request carries one descriptor: the socket of a pinned port, whose statistics the daemon reports from then on.
+   */
   shareSocket: { request: v.strictObject({ port }), result: empty },
   /** Closes a port. */
   closePort: { request: v.strictObject({ port }), result: empty },
   /**
-   * Open ports whose number is greater than `after`, in ascending order: those of the user, or all for root. `more` says that not all
-   * of them fit into one message.
+   * Open ports whose number is greater than `after`, in ascending order: those of the user, or all for root. `more`
+   * says that not all of them fit into one message. /
    */
   ports: {
     request: v.strictObject({ after: v.optional(port) }),
@@ -474,7 +486,8 @@ export function faultIn<O extends Operation>(operation: O, parameters: unknown):
   if (!success) {
     const [{ type, expected, input }] = issues
     const slip = slipIn(schema, issues[0])
-    if (slip) return { path: slip.path.join('.'), rule: 'key', expected: 'never', value: slip.path.at(-1), meant: slip.meant }
+    if (slip)
+      return { path: slip.path.join('.'), rule: 'key', expected: 'never', value: slip.path.at(-1), meant: slip.meant }
     return { path: v.getDotPath(issues[0]) ?? '', rule: type, expected: expected ?? 'integer', value: input }
   }
   const flaw = flawIn(parameters)
@@ -484,7 +497,8 @@ export function faultIn<O extends Operation>(operation: O, parameters: unknown):
 /**
  * Reads a request.
  *
- * @throws {XsknetError} `ERR_XSKNET_MESSAGE_MALFORMED`, `ERR_XSKNET_PROTOCOL_VERSION` or `ERR_XSKNET_OPERATION_UNKNOWN`.
+ * @throws {XsknetError} `ERR_XSKNET_MESSAGE_MALFORMED`, `ERR_XSKNET_PROTOCOL_VERSION` or
+ * `ERR_XSKNET_OPERATION_UNKNOWN`. /
  */
 export function readRequest(bytes: Uint8Array): Request {
   const message = parse(bytes, 'daemon')
@@ -571,7 +585,8 @@ function parse(bytes: Uint8Array, reader: Side): Record<string, unknown> {
   } catch (cause) {
     throw malformed('the message is not valid JSON', '', cause)
   }
-  if (typeof message !== 'object' || message === null || Array.isArray(message)) throw malformed('the message is not an object', '')
+  if (typeof message !== 'object' || message === null || Array.isArray(message))
+    throw malformed('the message is not an object', '')
   const said = (message as Record<string, unknown>).version
   if (!Number.isSafeInteger(said)) throw malformed('the message has no version', 'version')
   if (said !== PROTOCOL_VERSION) throw otherVersion(reader, said as number, message)
@@ -588,7 +603,8 @@ function otherVersion(reader: Side, theirs: number, message: object): XsknetErro
   const to = release === undefined ? `the release of the ${writer}` : `release ${release} or a later one`
   return new XsknetError(
     'ERR_XSKNET_PROTOCOL_VERSION',
-    `the ${writer} speaks version ${theirs} of the protocol, this ${reader} (release ${RELEASE}) version ${PROTOCOL_VERSION}: ` +
+    `the ${writer} speaks version ${theirs} of the protocol, this ${reader} ` +
+      `(release ${RELEASE}) version ${PROTOCOL_VERSION}: ` +
       `the ${older} is older`,
     {
       hint: `Update the package ${older === 'client' ? 'xsknet' : 'xsknetd'} to ${to}.`,
@@ -605,14 +621,15 @@ function releaseIn(message: object): string | undefined {
 }
 
 /**
- * What JSON allows and a message must not contain: deep nesting, a lone surrogate (`"\ud800"`), a number beyond the range of a
- * double. The schemas would accept them in `details`, where they do not survive being encoded again.
+ * What JSON allows and a message must not contain: deep nesting, a lone surrogate (`"\ud800"`), a number beyond the
+ * range of a double. The schemas would accept them in `details`, where they do not survive being encoded again. /
  */
 function flawIn(value: unknown, depth = 0): { path: string; message: string } | undefined {
   if (typeof value === 'string') {
     return LONE_SURROGATE.test(value) ? { path: '', message: 'a string has a lone surrogate' } : undefined
   }
-  if (typeof value === 'number') return Number.isFinite(value) ? undefined : { path: '', message: 'a number is too large' }
+  if (typeof value === 'number')
+    return Number.isFinite(value) ? undefined : { path: '', message: 'a number is too large' }
   if (typeof value !== 'object' || value === null) return undefined
   if (depth === NESTING_LIMIT) {
     return { path: '', message: `arrays and objects are nested more than ${NESTING_LIMIT} deep` }
@@ -633,7 +650,10 @@ function flawIn(value: unknown, depth = 0): { path: string; message: string } | 
   return undefined
 }
 
-function under(key: string | number, { path, message }: { path: string; message: string }): { path: string; message: string } {
+function under(
+  key: string | number,
+  { path, message }: { path: string; message: string },
+): { path: string; message: string } {
   return { path: path ? `${key}.${path}` : `${key}`, message }
 }
 

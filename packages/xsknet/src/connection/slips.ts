@@ -1,12 +1,12 @@
 /**
- * What was probably meant by a name that nobody knows, and in which words a hint is told.
+ * Suggestions for unknown names, and the wording of hints.
  *
  * @module
  */
 
 /**
- * The known name that one was most likely meant to be: the same but for case, `-` and `_`, or a few letters apart, or one that contains
- * it. `undefined` where none is near.
+ * The known name that one was most likely meant to be: the same but for case, `-` and `_`, or a few letters apart, or
+ * one that contains it. `undefined` where none is near. /
  */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   // Names come from the other side too; no known one is half as long.
@@ -61,8 +61,8 @@ export interface Slip {
 }
 
 /**
- * The unknown key behind an issue: the one that it is about, or, where a key is missing, one that stands beside it and was probably meant
- * to be the missing one. `undefined`: it is about something else.
+ * The unknown key behind an issue: the one that it is about, or, where a key is missing, one that stands beside it and
+ * was probably meant to be the missing one. `undefined`: it is about something else. /
  */
 export function slipIn(schema: object, { expected, input, path = [] }: Issue): Slip | undefined {
   const last = path.at(-1)

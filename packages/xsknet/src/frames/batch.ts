@@ -6,8 +6,8 @@ import { Frame, leaseEnded, move, moveAway } from './frame.js'
 export let end: (batch: Batch) => void
 
 /**
- * Received frames, on lease until the loop asks for the next batch. Frames that were not sent or kept are then given back to the kernel,
- * and every access throws `ERR_XSKNET_LEASE_ENDED`.
+ * Received frames, on lease until the loop asks for the next batch. Frames that were not sent or kept are then given
+ * back to the kernel, and every access throws `ERR_XSKNET_LEASE_ENDED`. /
  */
 export class Batch {
   static {
@@ -53,10 +53,10 @@ export class Batch {
   }
 
   /**
-   * An empty frame: set its length, write its bytes, send it. The next call moves the same object to another frame. A frame that was not
-   * sent is given back at the end of the lease.
+   * An empty frame: set its length, write its bytes, send it. The next call moves the same object to another frame. A
+   * frame that was not sent is given back at the end of the lease.
    *
-   * @returns `undefined` where no chunk is free: all hold received or queued frames.
+   * @returns `undefined` where no chunk is free: all hold received or queued frames. /
    */
   allocate(): Frame | undefined {
     if (this.#length < 0) throw leaseEnded('batch')

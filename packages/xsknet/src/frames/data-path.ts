@@ -1,7 +1,20 @@
 import type { HotPath } from '../platform/native.js'
 import { type QueueId, TAG } from '../queue-errors.js'
 import { type DescriptorBatch, fill, make, numberOf } from './descriptors.js'
-import { ARGUMENT, END, HEAD, KEPT, LENGTH, QUEUED, RESULT, RETURNED, SECOND, SLOTS, STARVED, WAITING } from './layout.js'
+import {
+  ARGUMENT,
+  END,
+  HEAD,
+  KEPT,
+  LENGTH,
+  QUEUED,
+  RESULT,
+  RETURNED,
+  SECOND,
+  SLOTS,
+  STARVED,
+  WAITING,
+} from './layout.js'
 
 /** Frames that one call fetches for {@link DataPath.allocate}. Unused ones are reclaimed at the end of the lease. */
 const FETCH = 16
@@ -32,8 +45,9 @@ export interface ForwardTarget {
 }
 
 /**
- * The data path of a queue: the socket's hot calls, and the tables that it shares with JavaScript so that a packet costs no call. They
- * hold the address and length of each frame, and the frames to be sent in their order. The socket checks whatever is written there.
+ * The data path of a queue: the socket's hot calls, and the tables that it shares with JavaScript so that a packet
+ * costs no call. They hold the address and length of each frame, and the frames to be sent in their order. The socket
+ * checks whatever is written there. /
  */
 export class DataPath {
   /** The UMEM. */
@@ -245,8 +259,8 @@ export class DataPath {
   }
 
   /**
-   * Appends received frames to the batch, as many as it has room for; returns how many. If there is none, the thread sleeps until one
-   * arrives, for at most this many microseconds.
+   * Appends received frames to the batch, as many as it has room for; returns how many. If there is none, the thread
+   * sleeps until one arrives, for at most this many microseconds. /
    */
   receiveInto(batch: DescriptorBatch, microseconds: number): number {
     const { length } = batch

@@ -8,11 +8,12 @@ export let fill: (batch: DescriptorBatch, length: number) => void
 export let numberOf: (batch: DescriptorBatch, umem: number) => number
 
 /**
- * Frames by their descriptors, in one typed array. This explicit API allocates no object, no promise and no lease. A batch is made by
- * `queue.batch()` and lasts as long as the queue: make it once.
+ * Frames by their descriptors, in one typed array. This explicit API allocates no object, no promise and no lease. A
+ * batch is made by `queue.batch()` and lasts as long as the queue: make it once.
  *
- * Frames of `receive()` and `allocate()` are yours until you pass them to `transmit()` or `recycle()`. A descriptor may be copied into
- * another batch of the same UMEM and sent by that one. A frame that is given back twice is refused and counted.
+ * Frames of `receive()` and `allocate()` are yours until you pass them to `transmit()` or `recycle()`. A descriptor may
+ * be copied into another batch of the same UMEM and sent by that one. A frame that is given back twice is refused and
+ * counted. /
  */
 export class DescriptorBatch {
   static {
@@ -28,9 +29,9 @@ export class DescriptorBatch {
   }
 
   /**
-   * Two words for each frame: the offset of its first byte in {@link memory}, and its length in bytes. `receive()` writes them, and you may
-   * change them: a frame may begin and end anywhere within its chunk. The highest bit of a length says that the packet continues in the
-   * next descriptor.
+   * Two words for each frame: the offset of its first byte in {@link memory}, and its length in bytes. `receive()`
+   * writes them, and you may change them: a frame may begin and end anywhere within its chunk. The highest bit of a
+   * length says that the packet continues in the next descriptor. /
    */
   readonly descriptors: Uint32Array
   /** The UMEM, in which all frames lie. */
@@ -51,8 +52,8 @@ export class DescriptorBatch {
   }
 
   /**
-   * The number of the batch's frames. It can be set, from 0 to {@link capacity}; frames that it then excludes are lost until the queue is
-   * closed.
+   * The number of the batch's frames. It can be set, from 0 to {@link capacity}; frames that it then excludes are lost
+   * until the queue is closed. /
    */
   get length(): number {
     return this.#length

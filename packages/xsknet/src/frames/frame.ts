@@ -10,15 +10,15 @@ export let move: (frame: Frame, place: number) => boolean
 export let moveAway: (frame: Frame) => void
 
 /**
- * One packet of a batch, from its Ethernet header on. Multi-byte values are in network byte order. Offsets count from the frame's first
- * byte.
+ * One packet of a batch, from its Ethernet header on. Multi-byte values are in network byte order. Offsets count from
+ * the frame's first byte.
  *
- * A batch has one object of this class for its received packets and moves it: `at(2)` moves the object that `at(1)` returned. It has
- * another one for the frames that it allocates. Once the lease has ended, or the frame was sent, forwarded, kept or dropped, every access
- * throws `ERR_XSKNET_LEASE_ENDED`.
+ * A batch has one object of this class for its received packets and moves it: `at(2)` moves the object that `at(1)`
+ * returned. It has another one for the frames that it allocates. Once the lease has ended, or the frame was sent,
+ * forwarded, kept or dropped, every access throws `ERR_XSKNET_LEASE_ENDED`.
  *
- * With multi-buffer, a packet that is longer than a chunk takes several {@link buffers}. The methods that read and write bytes then use
- * the first one; `send`, `forward`, `keep`, `drop` and `copy` use all of them.
+ * With multi-buffer, a packet that is longer than a chunk takes several {@link buffers}. The methods that read and
+ * write bytes then use the first one; `send`, `forward`, `keep`, `drop` and `copy` use all of them. /
  */
 export class Frame {
   static {
@@ -44,7 +44,10 @@ export class Frame {
   /** The table that holds the frame's descriptors. */
   readonly #table: Uint32Array
   readonly #isKept: boolean
-  /** Index of its first word in the table; -1: none. `#length` is then 0, so that the bounds check of an access is enough. */
+  /**
+   * Index of its first word in the table; -1: none. `#length` is then 0, so that the bounds check of an access is
+   * enough.
+   */
   #at = -1
   #offset = 0
   #length = 0
@@ -143,7 +146,10 @@ export class Frame {
     memory[at + 3] = value
   }
 
-  /** A view of the frame's bytes. Allocates. It remains a view of the chunk after the lease, when that holds another frame. */
+  /**
+   * A view of the frame's bytes. Allocates. It remains a view of the chunk after the lease, when that holds another
+   * frame.
+   */
   bytes(): Uint8Array {
     if (this.#at < 0) throw leaseEnded('frame')
     return this.#memory.subarray(this.#offset, this.#offset + this.#length)
@@ -189,12 +195,13 @@ export class Frame {
   }
 
   /**
-   * Queues the packet, which is sent with the others at the end of the lease or by {@link Batch.flush}. The frame cannot be accessed from
-   * then on. Allocates nothing.
+   * Queues the packet, which is sent with the others at the end of the lease or by {@link Batch.flush}. The frame
+   * cannot be accessed from then on. Allocates nothing.
    *
    * @returns `false` where no slot is free: the frame stays yours.
    * @throws {RangeError} `ERR_OUT_OF_RANGE` if it is shorter than an Ethernet header (14 bytes); the frame stays yours.
-   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` if it is longer than the MTU with that header and a VLAN tag; the frame stays yours.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` if it is longer than the MTU with that header and a VLAN tag; the
+   * frame stays yours. /
    */
   send(): boolean {
     this.#checkSendable(this.#dataPath)
@@ -206,11 +213,12 @@ export class Frame {
   }
 
   /**
-   * Sends the packet by another port or queue. If both share a UMEM, the chunk itself is passed and no byte is copied; if not, the packet
-   * is copied. The frame cannot be accessed from then on.
+   * Sends the packet by another port or queue. If both share a UMEM, the chunk itself is passed and no byte is copied;
+   * if not, the packet is copied. The frame cannot be accessed from then on.
    *
    * @returns `false` where no slot, or no chunk for a copy, is free: the frame stays yours.
-   * @throws What `send` throws, for the MTU of the other port; `ERR_INVALID_ARG_TYPE` where `to` is not a port or queue.
+   * @throws What `send` throws, for the MTU of the other port; `ERR_INVALID_ARG_TYPE` where `to` is not a port or
+   * queue. /
    */
   forward(to: ForwardTarget): boolean {
     if (this.#at < 0) throw leaseEnded('frame')
@@ -230,10 +238,10 @@ export class Frame {
   }
 
   /**
-   * Keeps the packet beyond its lease, without a copy: the chunk is yours until you send, forward or drop the returned frame. The packet
-   * cannot be accessed through the batch from then on.
+   * Keeps the packet beyond its lease, without a copy: the chunk is yours until you send, forward or drop the returned
+   * frame. The packet cannot be accessed through the batch from then on.
    *
-   * @returns `undefined` where the port's `maxKept` is reached: the frame stays in its lease.
+   * @returns `undefined` where the port's `maxKept` is reached: the frame stays in its lease. /
    */
   keep(): KeptFrame | undefined {
     if (this.#at < 0) throw leaseEnded('frame')
@@ -280,8 +288,9 @@ export class Frame {
   }
 
   /**
-   * Throws unless the target's socket can send the packet. A length below that of a header wraps, so one comparison is enough. The limit
-   * always includes a VLAN tag, because a packet of that length can be received: no sender can make a reply throw.
+   * Throws unless the target's socket can send the packet. A length below that of a header wraps, so one comparison is
+   * enough. The limit always includes a VLAN tag, because a packet of that length can be received: no sender can make a
+   * reply throw. /
    */
   #checkSendable(target: DataPath): void {
     if (this.#at < 0) throw leaseEnded('frame')
@@ -292,20 +301,25 @@ export class Frame {
   /** The first word of a buffer's descriptor. */
   #buffer(index: number): number {
     if (this.#at < 0) throw leaseEnded('frame')
-    if (index >>> 0 !== index || index >= this.#parts) throw outOfRange('index', `an integer from 0 to ${this.#parts - 1}`, index)
+    if (index >>> 0 !== index || index >= this.#parts)
+      throw outOfRange('index', `an integer from 0 to ${this.#parts - 1}`, index)
     return this.#at + 2 * index
   }
 
   #outside(index: number, bytes: number): Error {
     if (this.#at < 0) return leaseEnded('frame')
     const last = this.#length - bytes
-    return outOfRange('index', last < 0 ? `of a frame of at least ${bytes} bytes` : `an integer from 0 to ${last}`, index)
+    return outOfRange(
+      'index',
+      last < 0 ? `of a frame of at least ${bytes} bytes` : `an integer from 0 to ${last}`,
+      index,
+    )
   }
 }
 
 /**
- * A packet that {@link Frame.keep} keeps beyond its lease, until you send, forward or drop it, or the port is closed. Until then it
- * counts against the port's `maxKept`.
+ * A packet that {@link Frame.keep} keeps beyond its lease, until you send, forward or drop it, or the port is closed.
+ * Until then it counts against the port's `maxKept`. /
  */
 export class KeptFrame extends Frame {}
 

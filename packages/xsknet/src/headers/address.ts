@@ -11,7 +11,8 @@ export type Ipv6Words = ArrayLike<number>
  * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where it is none.
  */
 export function parseMac(text: string): number {
-  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) throw wrongValue('text', 'must be a MAC, such as 02:00:00:00:00:01', text)
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text))
+    throw wrongValue('text', 'must be a MAC, such as 02:00:00:00:00:01', text)
   return Number.parseInt(text.replaceAll(':', ''), 16)
 }
 
@@ -44,7 +45,8 @@ export function formatIpv4(address: number): string {
  * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where it is none.
  */
 export function parseIpv6(text: string): Uint32Array {
-  if (!isIPv6(text) || text.includes('%')) throw wrongValue('text', 'must be an IPv6 address, such as 2001:db8::10', text)
+  if (!isIPv6(text) || text.includes('%'))
+    throw wrongValue('text', 'must be an IPv6 address, such as 2001:db8::10', text)
   const [before, after] = text.split('::')
   const head = groups(before)
   const tail = groups(after)
@@ -67,7 +69,9 @@ export function formatIpv6(words: Ipv6Words): string {
   const [first = 0, second = 0, third = 0, fourth = 0] = Array.from(words)
   if (first === 0 && second === 0 && third === 0xffff) return `::ffff:${formatIpv4(fourth)}`
 
-  const text = [first, second, third, fourth].map((word) => `${(word >>> 16).toString(16)}:${(word & 0xffff).toString(16)}`)
+  const text = [first, second, third, fourth].map(
+    (word) => `${(word >>> 16).toString(16)}:${(word & 0xffff).toString(16)}`,
+  )
   const all = text.join(':')
   // The longest run of two zeros or more, of equal ones the first.
   const runs = [...all.matchAll(/(?<![^:])0(:0)+/g)]

@@ -49,16 +49,16 @@ const one = new Arp()
 /** Reads, answers and asks. */
 export interface ArpPackets {
   /**
-   * The packet's ARP; `undefined` where it is none, is cut, or is not for IPv4 over Ethernet. The same object each time: the
-   * next call moves it. Allocates nothing.
+   * The packet's ARP; `undefined` where it is none, is cut, or is not for IPv4 over Ethernet. The same object each
+   * time: the next call moves it. Allocates nothing. /
    */
   (packet: Packet): Arp | undefined
   /**
-   * Turns a request for an address of the station, in its VLAN, into the reply. Probes are answered too, so that nobody takes
-   * the address (RFC 5227); announcements, what the station itself sent, and what says to come from a group's MAC, a group's
-   * or a loopback address, or a broadcast are not.
+   * Turns a request for an address of the station, in its VLAN, into the reply. Probes are answered too, so that nobody
+   * takes the address (RFC 5227); announcements, what the station itself sent, and what says to come from a group's
+   * MAC, a group's or a loopback address, or a broadcast are not.
    *
-   * @returns Whether the packet is now a reply to be sent; else it is as before. Allocates nothing.
+   * @returns Whether the packet is now a reply to be sent; else it is as before. Allocates nothing. /
    */
   answer(packet: Packet, station: Station): boolean
   /**
@@ -87,8 +87,10 @@ function answer(packet: Packet, station: Station): boolean {
   const host = hostOf(station)
   if (uint16(memory, network + 6) !== REQUEST || !host.isInVlan() || !host.ownsIpv4(memory, network + 24)) return false
   if (!isToGroupMac() && !host.isDestination()) return false
-  // Nobody can be told at a group's MAC, and what says to come from the station asks nothing: an announcement, or an echo.
-  if (isFromGroupMac() || host.isSource() || (uint8(memory, network + 8) & 1) === 1 || host.hasMac(network + 8)) return false
+  // Nobody can be told at a group's MAC, and what says to come from the station asks nothing: an announcement, or an
+  // echo.
+  if (isFromGroupMac() || host.isSource() || (uint8(memory, network + 8) & 1) === 1 || host.hasMac(network + 8))
+    return false
   const isProbe = int32(memory, network + 14) === 0
   if (!isProbe && !host.isStranger4(memory, network + 14)) return false
 

@@ -12,8 +12,12 @@ export function mustFit(name: string, value: number, highest: number): void {
 export function mustHold(packet: Packet, length: number): void {
   const { capacity } = packet
   if (length <= capacity) return
-  throw new XsknetError('ERR_XSKNET_FRAME_TOO_LONG', `headers and payload have ${length} bytes, but the frame holds ${capacity}`, {
-    hint: 'Send a shorter payload, or open the port with a larger `frameSize`.',
-    details: { length, capacity },
-  })
+  throw new XsknetError(
+    'ERR_XSKNET_FRAME_TOO_LONG',
+    `headers and payload have ${length} bytes, but the frame holds ${capacity}`,
+    {
+      hint: 'Send a shorter payload, or open the port with a larger `frameSize`.',
+      details: { length, capacity },
+    },
+  )
 }

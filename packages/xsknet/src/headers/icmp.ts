@@ -74,17 +74,19 @@ const one = new Icmp()
 /** Reads and answers. */
 export interface IcmpMessages {
   /**
-   * The packet's ICMP or ICMPv6 message; `undefined` where it has none, is cut, is a fragment, or its message has less than 8
-   * bytes. The checksum is not looked at. The same object each time: the next call moves it. Allocates nothing.
+   * The packet's ICMP or ICMPv6 message; `undefined` where it has none, is cut, is a fragment, or its message has less
+   * than 8 bytes. The checksum is not looked at. The same object each time: the next call moves it. Allocates nothing.
+   * /
    */
   (packet: Packet): Icmp | undefined
   /**
-   * Turns an echo request to the station's MAC and address, in its VLAN, into the reply: 64 hops, without IP options and
-   * extension headers, and without the request's padding. There is no reply to a request that is broadcast, multicast or
-   * fragmented, that has a source route or a wrong checksum, or whose sender is not valid: a broadcast or multicast MAC or
-   * address, `0.0.0.0`, `::`, a loopback address, or the station's own MAC or address. Allocates nothing.
+   * Turns an echo request to the station's MAC and address, in its VLAN, into the reply: 64 hops, without IP options
+   * and extension headers, and without the request's padding. There is no reply to a request that is broadcast,
+   * multicast or fragmented, that has a source route or a wrong checksum, or whose sender is not valid: a broadcast or
+   * multicast MAC or address, `0.0.0.0`, `::`, a loopback address, or the station's own MAC or address. Allocates
+   * nothing.
    *
-   * @returns Whether the packet is now a reply that can be sent; if not, it is unchanged.
+   * @returns Whether the packet is now a reply that can be sent; if not, it is unchanged. /
    */
   echo(packet: Packet, station: Station): boolean
 }
@@ -103,9 +105,16 @@ export function holdsIcmp(): boolean {
 }
 
 /** Whether the message's checksum is right, and an IPv4 header's too. */
-export function isIntact(memory: Uint8Array, version: number, network: number, transport: number, end: number): boolean {
+export function isIntact(
+  memory: Uint8Array,
+  version: number,
+  network: number,
+  transport: number,
+  end: number,
+): boolean {
   const length = end - transport
-  if (version === 6) return sum(memory, transport, length, pseudoSum(memory, network, 6, PROTOCOL_ICMPV6, length)) === 0xffff
+  if (version === 6)
+    return sum(memory, transport, length, pseudoSum(memory, network, 6, PROTOCOL_ICMPV6, length)) === 0xffff
   return sum(memory, network, transport - network) === 0xffff && sum(memory, transport, length) === 0xffff
 }
 

@@ -6,8 +6,17 @@ import type { Packet } from './packet.js'
 /** What replies carry; RFC 1700 recommends it, and everybody does. */
 export const HOP_LIMIT = 64
 
-/** The sum over a pseudo-header (RFC 768; RFC 8200, section 8.1): the addresses of an IP header, a protocol and a length. */
-export function pseudoSum(memory: Uint8Array, network: number, version: number, protocol: number, length: number): number {
+/**
+ * The sum over a pseudo-header (RFC 768; RFC 8200, section 8.1): the addresses of an IP header, a protocol and a
+ * length.
+ */
+export function pseudoSum(
+  memory: Uint8Array,
+  network: number,
+  version: number,
+  protocol: number,
+  length: number,
+): number {
   const initial = protocol + length
   return version === 4 ? sum(memory, network + 12, 8, initial) : sum(memory, network + 8, 32, initial)
 }
@@ -19,9 +28,9 @@ export function stampIpv4(memory: Uint8Array, network: number, length: number): 
 }
 
 /**
- * Turns the packet that was read last into a reply with the first `length` bytes of its IP payload: swaps MACs and addresses,
- * sets lengths and hop limit. Options and extension headers belong to the request, so they are removed and the payload moves
- * forward; `at.transport` is updated.
+ * Turns the packet that was read last into a reply with the first `length` bytes of its IP payload: swaps MACs and
+ * addresses, sets lengths and hop limit. Options and extension headers belong to the request, so they are removed and
+ * the payload moves forward; `at.transport` is updated. /
  */
 export function reply(packet: Packet, length: number): void {
   const { memory, start, network, version } = at
@@ -34,7 +43,7 @@ export function reply(packet: Packet, length: number): void {
   swap(memory, start, start + 6, 6)
   if (version === 4) {
     memory[network] = 0x45
-    // The DSCP is returned (RFC 1349, section 5.1); ECN told of congestion on the way here.
+    // The DSCP is returned (RFC 1349, section 5.1); ECN reported congestion on the path of the request.
     memory[network + 1] = uint8(memory, network + 1) & 0xfc
     setUint16(memory, network + 2, headerLength + length)
     memory[network + 6] = uint8(memory, network + 6) & 0x40

@@ -108,19 +108,19 @@ const one = new Ipv4()
 /** Reads and writes IPv4 headers. */
 export interface Ipv4Headers {
   /**
-   * The packet's IPv4 header; `undefined` where it has none, it is cut, or its lengths or options cannot be. Its checksum is not
-   * looked at. The same object each time: the next call moves it. Allocates nothing.
+   * The packet's IPv4 header; `undefined` where it has none, it is cut, or its lengths or options cannot be. Its
+   * checksum is not looked at. The same object each time: the next call moves it. Allocates nothing. /
    */
   (packet: Packet): Ipv4 | undefined
   /**
-   * Writes a header without options and sets the packet's length to header and payload. The packet must not be fragmented on
-   * its path (RFC 6864: an atomic datagram).
+   * Writes a header without options and sets the packet's length to header and payload. The packet must not be
+   * fragmented on its path (RFC 6864: an atomic datagram).
    *
    * @param offset The header's offset from the packet's first byte: what `ethernet.write` returned.
    * @param payloadLength Bytes of the payload that follows.
    * @returns The offset of the payload from the packet's first byte.
    * @throws {RangeError} `ERR_OUT_OF_RANGE` where a field cannot hold its number.
-   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold header and payload.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold header and payload. /
    */
   write(packet: Packet, offset: number, fields: Ipv4Fields, payloadLength: number): number
 }
@@ -139,8 +139,8 @@ function write(packet: Packet, offset: number, fields: Ipv4Fields, payloadLength
 }
 
 /**
- * As `ipv4.write`, with valid addresses as signed numbers, which V8 keeps unboxed. `offset` and the result are positions in the
- * packet's `memory`.
+ * As `ipv4.write`, with valid addresses as signed numbers, which V8 keeps unboxed. `offset` and the result are
+ * positions in the packet's `memory`. /
  */
 export function writeBetween(
   packet: Packet,

@@ -97,10 +97,11 @@ const one = new Ipv6()
 /** Reads and writes IPv6 headers. */
 export interface Ipv6Headers {
   /**
-   * The packet's IPv6 header; `undefined` where it has none, it is cut, its lengths cannot be, or a host would discard it for its
-   * extension headers: more than 8 of them, hop-by-hop options that do not stand first, an option that says so where it is not
-   * known, too much padding, a routing header that has not done its work. Other hop-by-hop options, routing, fragment and
-   * destination options headers are stepped over. The same object each time: the next call moves it. Allocates nothing.
+   * The packet's IPv6 header; `undefined` where it has none, it is cut, its lengths cannot be, or a host would discard
+   * it for its extension headers: more than 8 of them, hop-by-hop options that do not stand first, an option that says
+   * so where it is not known, too much padding, a routing header that has not done its work. Other hop-by-hop options,
+   * routing, fragment and destination options headers are stepped over. The same object each time: the next call moves
+   * it. Allocates nothing. /
    */
   (packet: Packet): Ipv6 | undefined
   /**
@@ -129,7 +130,13 @@ function write(packet: Packet, offset: number, fields: Ipv6Fields, payloadLength
 }
 
 /** As `ipv6.write`, without the addresses. `offset` and the result are positions in the packet's `memory`. */
-export function writeBeside(packet: Packet, offset: number, protocol: number, hopLimit: number, payloadLength: number): number {
+export function writeBeside(
+  packet: Packet,
+  offset: number,
+  protocol: number,
+  hopLimit: number,
+  payloadLength: number,
+): number {
   mustFit('protocol', protocol, 0xff)
   mustFit('hopLimit', hopLimit, 0xff)
   mustFit('payloadLength', payloadLength, 0xffff)

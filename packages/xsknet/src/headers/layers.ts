@@ -28,12 +28,12 @@ export const UNTAGGED = -1
 /** Above every VLAN: an outer 802.1ad tag is another VLAN than any station's. */
 const SERVICE = 0x1_0000
 
-/** RFC 8200 bounds nothing; nobody sends more than a handful. The kernel's side of XSKNet walks as many. */
+/** RFC 8200 sets no limit; real packets have a handful. XSKNet's BPF programs walk as many. */
 const MAX_EXTENSION_HEADERS = 8
 
 /**
- * Where the headers of the packet stand that was read last: one object, which the next reading moves. All are positions in
- * `memory`.
+ * Where the headers of the packet stand that was read last: one object, which the next reading moves. All are positions
+ * in `memory`. /
  */
 export const at = {
   memory: new Uint8Array() as Uint8Array,
@@ -48,7 +48,9 @@ export const at = {
   /** What stands at `transport`: behind the options of IPv4, the extension headers of IPv6. */
   protocol: 0,
   transport: 0,
-  /** Where the IP packet ends by its own length: not beyond `end`, but often before it, because short frames are padded. */
+  /**
+   * Where the IP packet ends by its own length: not beyond `end`, but often before it, because short frames are padded.
+   */
   transportEnd: 0,
   /** Part of a larger packet. */
   fragment: false,
@@ -94,7 +96,10 @@ function isTag(etherType: number): boolean {
   return etherType === TYPE_VLAN || etherType === TYPE_SERVICE_VLAN
 }
 
-/** Reads up to what IP carries. False where it is no IP, its lengths cannot be, or the packet ends before the IP packet does. */
+/**
+ * Reads up to what IP carries. False where it is no IP, its lengths cannot be, or the packet ends before the IP packet
+ * does.
+ */
 export function readIp(packet: Packet): boolean {
   if (!readEthernet(packet)) return false
   if (at.etherType === TYPE_IPV4) return readIpv4Header()
@@ -115,7 +120,8 @@ function readIpv4Header(): boolean {
   const first = uint8(memory, network)
   const headerLength = (first & 0xf) * 4
   const totalLength = uint16(memory, network + 2)
-  if (first >> 4 !== 4 || headerLength < IPV4_LENGTH || totalLength < headerLength || network + totalLength > end) return false
+  if (first >> 4 !== 4 || headerLength < IPV4_LENGTH || totalLength < headerLength || network + totalLength > end)
+    return false
 
   at.version = 4
   at.protocol = uint8(memory, network + 9)
@@ -159,7 +165,9 @@ function isExtension(protocol: number): boolean {
   )
 }
 
-/** Leaves `transport` behind the extension headers; behind the fragment header of a later fragment, which has no other. */
+/**
+ * Leaves `transport` behind the extension headers; behind the fragment header of a later fragment, which has no other.
+ */
 function skipExtensions(): boolean {
   const { memory, transportEnd } = at
   for (let passed = 0; isExtension(at.protocol); passed++) {
@@ -190,8 +198,9 @@ function skipExtensions(): boolean {
 }
 
 /**
- * With segments left, this is not the packet's destination but a stop on its way (RFC 8200, section 4.4), and a group is
- * never a stop. Of RPL and segment routing (RFC 6554, RFC 8754) a host takes part only where somebody has set it up.
+ * With segments left, this is not the packet's destination but a stop on its way (RFC 8200, section 4.4), and a group
+ * is never a stop. Of RPL and segment routing (RFC 6554, RFC 8754) a host takes part only where somebody has set it up.
+ * /
  */
 function isRoutingDone(header: number): boolean {
   const { memory, start, network } = at

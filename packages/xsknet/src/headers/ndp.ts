@@ -64,7 +64,9 @@ export class Neighbour {
   targetWord(word: number): number {
     return uint32(this.#memory, this.#at + 8 + 4 * (word & 3))
   }
-  /** A word of the sender's address as a uint32, 0 being the most significant. All are 0 where it looks for duplicates. */
+  /**
+   * A word of the sender's address as a uint32, 0 being the most significant. All are 0 where it looks for duplicates.
+   */
   sourceWord(word: number): number {
     return uint32(this.#memory, this.#network + 8 + 4 * (word & 3))
   }
@@ -87,27 +89,29 @@ const one = new Neighbour()
 /** Reads, answers and asks. */
 export interface NeighbourMessages {
   /**
-   * The packet's neighbour solicitation or advertisement; `undefined` where it has none, or it is not valid in the words of
-   * RFC 4861, sections 7.1.1 and 7.1.2 (hop limit, checksum, lengths, addresses), has a link-layer address of another length,
-   * or came with a fragment header (RFC 6980). The same object each time: the next call moves it. Allocates nothing.
+   * The packet's neighbour solicitation or advertisement; `undefined` where it has none, or it is not valid in the
+   * words of RFC 4861, sections 7.1.1 and 7.1.2 (hop limit, checksum, lengths, addresses), has a link-layer address of
+   * another length, or came with a fragment header (RFC 6980). The same object each time: the next call moves it.
+   * Allocates nothing. /
    */
   (packet: Packet): Neighbour | undefined
   /**
-   * Turns a valid solicitation of an address of the station, in its VLAN, to one of its addresses or a group that it is in,
-   * into the advertisement of RFC 4861, section 7.2.4; one that looks for duplicates of it is answered to all nodes. What the
-   * station itself sent is not answered, nor what says to come from a group's MAC or a loopback address.
+   * Turns a valid solicitation of an address of the station, in its VLAN, to one of its addresses or a group that it is
+   * in, into the advertisement of RFC 4861, section 7.2.4; one that looks for duplicates of it is answered to all
+   * nodes. What the station itself sent is not answered, nor what says to come from a group's MAC or a loopback
+   * address.
    *
-   * @returns Whether the packet is now an advertisement to be sent; else it is as before, for want of 86 bytes of capacity (90
-   * in a VLAN, 94 with a second tag) too. Allocates nothing.
+   * @returns Whether the packet is now an advertisement to be sent; else it is as before, for want of 86 bytes of
+   * capacity (90 in a VLAN, 94 with a second tag) too. Allocates nothing. /
    */
   answer(packet: Packet, station: Station): boolean
   /**
-   * Makes the packet a solicitation for the MAC of `target`, to its solicited-node group, from the station's address on that
-   * network, else its first one.
+   * Makes the packet a solicitation for the MAC of `target`, to its solicited-node group, from the station's address on
+   * that network, else its first one.
    *
    * @param target An address as `parseIpv6` gives it.
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where the station has no IPv6 address, or the target is a group.
-   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold 86 bytes, 90 in a VLAN.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold 86 bytes, 90 in a VLAN. /
    */
   solicit(packet: Packet, station: Station, target: Ipv6Words): void
 }
@@ -134,7 +138,10 @@ function readNeighbour(packet: Packet): boolean {
   return isIntact(memory, 6, network, transport, transportEnd)
 }
 
-/** Finds the link-layer address. False where an option has no length or ends beyond the message, or the address is no MAC. */
+/**
+ * Finds the link-layer address. False where an option has no length or ends beyond the message, or the address is no
+ * MAC.
+ */
 function readOptions(type: number): boolean {
   const { memory, transport, transportEnd } = at
   const wanted = type === SOLICITATION ? SOURCE_LINK_ADDRESS : TARGET_LINK_ADDRESS
@@ -159,7 +166,10 @@ function isGroup(memory: Uint8Array, address: number): boolean {
 }
 
 function isUnspecified(memory: Uint8Array, address: number): boolean {
-  return (int32(memory, address) | int32(memory, address + 4) | int32(memory, address + 8) | int32(memory, address + 12)) === 0
+  return (
+    (int32(memory, address) | int32(memory, address + 4) | int32(memory, address + 8) | int32(memory, address + 12)) ===
+    0
+  )
 }
 
 /** ff02::1:ff00:0/104 */
@@ -178,7 +188,9 @@ function answer(packet: Packet, station: Station): boolean {
   const looksForDuplicates = isUnspecified(memory, network + 8)
   const isStranger = isStation6(memory, network + 8) && !host.ownsIpv6(memory, network + 8)
   if (!looksForDuplicates && !isStranger) return false
-  const isForIt = isGroup(memory, network + 24) ? host.isInGroup6(memory, network + 24) : host.ownsIpv6(memory, network + 24)
+  const isForIt = isGroup(memory, network + 24)
+    ? host.isInGroup6(memory, network + 24)
+    : host.ownsIpv6(memory, network + 24)
   if (!isForIt) return false
   // Without the option, as in a probe of a neighbour that is known, the frame's source is the best that there is.
   const asker = linkAddressAt === 0 ? start + 6 : linkAddressAt

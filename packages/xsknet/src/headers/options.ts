@@ -14,9 +14,9 @@ export const SOUND = 1
 export const SOURCE_ROUTED = 2
 
 /**
- * Reads the options of an IPv4 header. They are broken where an option has no room for itself, where its
- * pointer cannot be, and where one that may come once comes twice (RFC 791, section 3.1). Unknown ones are stepped over (RFC 1122,
- * section 3.2.1.8).
+ * Reads the options of an IPv4 header. They are broken where an option has no room for itself, where its pointer cannot
+ * be, and where one that may come once comes twice (RFC 791, section 3.1). Unknown ones are stepped over (RFC 1122,
+ * section 3.2.1.8). /
  */
 export function optionsOfIpv4(memory: Uint8Array, from: number, end: number): number {
   let result = SOUND
@@ -57,7 +57,10 @@ function holdsRoute(memory: Uint8Array, option: number, length: number): boolean
   return pointer >= 4 && (pointer > length || pointer + 3 <= length)
 }
 
-/** As with a route. With flag 1 or 3 an address stands before each time; full, it counts those who had no room, up to 15. */
+/**
+ * As with a route. With flag 1 or 3 an address stands before each time; full, it counts those who had no room, up to
+ * 15.
+ */
 function holdsTimestamps(memory: Uint8Array, option: number, length: number): boolean {
   if (length < 4) return false
   const pointer = uint8(memory, option + 2)
@@ -75,10 +78,11 @@ const MAX_OPTIONS = 8
 const MAX_PADDING = 7
 
 /**
- * Whether a host that knows none of them steps over the options of a hop-by-hop or destination options header: the highest two bits
- * of a type say what becomes of the packet where it is unknown, and all but 00 discard it (RFC 8200, section 4.2).
+ * Whether a host that knows none of them steps over the options of a hop-by-hop or destination options header: the
+ * highest two bits of a type say what becomes of the packet where it is unknown, and all but 00 discard it (RFC 8200,
+ * section 4.2).
  *
- * @param header Where the extension header begins, whose end lies in the packet.
+ * @param header Where the extension header begins, whose end lies in the packet. /
  */
 export function stepsOverOptions(memory: Uint8Array, header: number, end: number, hopByHop: boolean): boolean {
   let options = 0

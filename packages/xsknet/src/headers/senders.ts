@@ -1,8 +1,8 @@
 import { int32, uint8, uint16 } from './bytes.js'
 import { at } from './layers.js'
 
-// Who sent the packet that was read last, as far as the packet alone tells. What says to come from a group, a network or from the
-// receiver itself names nobody who asked: an answer would go to many, or come back and be answered again.
+// Who sent the packet that was read last, as far as the packet alone tells. What says to come from a group, a network
+// or from the receiver itself names nobody who asked: an answer would go to many, or come back and be answered again.
 
 /** Its frame says to come from a group's MAC, which no station has (IEEE 802.3, section 3.2.3). */
 export function isFromGroupMac(): boolean {
@@ -20,15 +20,18 @@ export function isToOwnMac(): boolean {
   return int32(memory, start) === int32(memory, start + 6) && uint16(memory, start + 4) === uint16(memory, start + 10)
 }
 
-/** An address that one station has: not of "this" network, loopback, multicast, reserved or broadcast (RFC 1122, section 3.2.1.3). */
+/**
+ * An address that one station has: not of "this" network, loopback, multicast, reserved or broadcast (RFC 1122, section
+ * 3.2.1.3).
+ */
 export function isStation4(memory: Uint8Array, address: number): boolean {
   const first = uint8(memory, address)
   return first !== 0 && first !== 127 && first < 224
 }
 
 /**
- * An address that one station has and packets on a wire may carry: not multicast, `::`, `::1`, nor one that stands for an IPv4 address
- * (RFC 4291, sections 2.5.2, 2.5.3, 2.5.5 and 2.7).
+ * An address that one station has and packets on a wire may carry: not multicast, `::`, `::1`, nor one that stands for
+ * an IPv4 address (RFC 4291, sections 2.5.2, 2.5.3, 2.5.5 and 2.7). /
  */
 export function isStation6(memory: Uint8Array, address: number): boolean {
   if (uint8(memory, address) === 0xff) return false
@@ -42,7 +45,8 @@ export function isBetweenStations(): boolean {
   if (isFromGroupMac() || isToGroupMac() || isToOwnMac()) return false
   const { memory, network, version } = at
   if (version === 4) {
-    // A host that would send the answer back the same way (RFC 1122, section 3.2.1.8) would let the sender choose by whom it goes.
+    // A host that would send the answer back the same way (RFC 1122, section 3.2.1.8) would let the sender choose by
+    // whom it goes.
     if (at.sourceRouted) return false
     const source = network + 12
     const destination = network + 16
@@ -52,6 +56,7 @@ export function isBetweenStations(): boolean {
   const source = network + 8
   const destination = network + 24
   if (!isStation6(memory, source) || !isStation6(memory, destination)) return false
-  for (let word = 0; word < 16; word += 4) if (int32(memory, source + word) !== int32(memory, destination + word)) return true
+  for (let word = 0; word < 16; word += 4)
+    if (int32(memory, source + word) !== int32(memory, destination + word)) return true
   return false
 }

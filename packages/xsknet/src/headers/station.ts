@@ -73,7 +73,9 @@ export class Host {
     return int32(memory, offset) === int32(this.mac, 0) && uint16(memory, offset + 4) === uint16(this.mac, 4)
   }
 
-  /** The IP packet that was read last is for this station alone, in its VLAN, and from another one that can be answered. */
+  /**
+   * The IP packet that was read last is for this station alone, in its VLAN, and from another one that can be answered.
+   */
   isAsked(): boolean {
     if (!this.isInVlan() || !this.isDestination() || this.isSource() || !isBetweenStations()) return false
     const { memory, network } = at
@@ -117,7 +119,10 @@ export class Host {
     return false
   }
 
-  /** It is in that group: of all nodes, or that of those who have the last bytes of an own address (RFC 4291, section 2.8). */
+  /**
+   * It is in that group: of all nodes, or that of those who have the last bytes of an own address (RFC 4291, section
+   * 2.8).
+   */
   isInGroup6(memory: Uint8Array, offset: number): boolean {
     const { ipv6 } = this
     if (int32(memory, offset) !== LINK_LOCAL_GROUP || int32(memory, offset + 4) !== 0) return false
@@ -170,7 +175,8 @@ function sameBits(a: number, b: number, bits: number): boolean {
 }
 
 const hosts = new WeakMap<Station['info'], Host>()
-// What is remembered here outlives its use, so it is the port's `info` and not the port: a forgotten port can be collected.
+// What is remembered here outlives its use, so it is the port's `info` and not the port: a forgotten port can be
+// collected.
 let lastInfo: Station['info'] | undefined
 let lastHost: Host | undefined
 

@@ -77,8 +77,8 @@ export class Udp {
     return uint32(this.#memory, this.#network + (this.#version === 4 ? 16 : 36))
   }
   /**
-   * A word of the sender's address as a uint32, 0 being the most significant. An IPv4 address is the word 3 of the IPv6 address
-   * that stands for it, `::ffff:192.0.2.10`, so that one table can hold both.
+   * A word of the sender's address as a uint32, 0 being the most significant. An IPv4 address is the word 3 of the IPv6
+   * address that stands for it, `::ffff:192.0.2.10`, so that one table can hold both. /
    */
   sourceWord(word: number): number {
     if (this.#version === 4) return word === 3 ? this.source : mappedWord(word)
@@ -106,15 +106,17 @@ export class Udp {
     return this.#version === 4 ? formatIpv4(this.destination) : textAt(this.#memory, this.#network + 24)
   }
   /**
-   * Whether the datagram's checksum is right, and an IPv4 header's too; computed at each call, over all bytes. In IPv4 a
-   * datagram may go without one, in IPv6 it may not (RFC 8200, section 8.1).
+   * Whether the datagram's checksum is right, and an IPv4 header's too; computed at each call, over all bytes. In IPv4
+   * a datagram may go without one, in IPv6 it may not (RFC 8200, section 8.1). /
    */
   get checksumOk(): boolean {
     const memory = this.#memory
     const length = this.#end - this.#at
     if (this.#version === 4 && sum(memory, this.#network, this.#at - this.#network) !== 0xffff) return false
     if (uint16(memory, this.#at + 6) === 0) return this.#version === 4
-    return sum(memory, this.#at, length, pseudoSum(memory, this.#network, this.#version, PROTOCOL_UDP, length)) === 0xffff
+    return (
+      sum(memory, this.#at, length, pseudoSum(memory, this.#network, this.#version, PROTOCOL_UDP, length)) === 0xffff
+    )
   }
   /** Offset of the payload from the packet's first byte, in bytes. */
   get payloadOffset(): number {
@@ -152,49 +154,51 @@ const one = new Udp()
 /** Reads, answers and builds. */
 export interface UdpDatagrams {
   /**
-   * The packet's UDP datagram, over IPv4 or IPv6, in up to two VLAN tags; `undefined` where it has none, it is cut, is a
-   * fragment, or its lengths cannot be. Checksums are not looked at: see `checksumOk`. The same object each time: the next call
-   * moves it. Allocates nothing.
+   * The packet's UDP datagram, over IPv4 or IPv6, in up to two VLAN tags; `undefined` where it has none, it is cut, is
+   * a fragment, or its lengths cannot be. Checksums are not looked at: see `checksumOk`. The same object each time: the
+   * next call moves it. Allocates nothing. /
    */
   (packet: Packet): Udp | undefined
   /**
-   * Turns a client's datagram to the station's MAC and address, in its VLAN, into the reply, as {@link UdpDatagrams.reply}
-   * does. There is no reply to a datagram from a port below 1024 or from its own destination port: a server may have sent it,
-   * and two servers would reply to each other for ever. One forged datagram is enough to start that. Nor is there one to a sender
-   * that is not valid (see `reply`) or that has the station's own MAC or address. The checksum is not verified: see `checksumOk`.
-   * Allocates nothing.
+   * Turns a client's datagram to the station's MAC and address, in its VLAN, into the reply, as {@link
+   * UdpDatagrams.reply} does. There is no reply to a datagram from a port below 1024 or from its own destination port:
+   * a server may have sent it, and two servers would reply to each other for ever. One forged datagram is enough to
+   * start that. Nor is there one to a sender that is not valid (see `reply`) or that has the station's own MAC or
+   * address. The checksum is not verified: see `checksumOk`. Allocates nothing.
    *
    * @returns Whether the packet is now a reply that can be sent; if not, it is unchanged.
-   * @throws What `reply` throws.
+   * @throws What `reply` throws. /
    */
   answer(packet: Packet, station: Station, payloadLength: number): boolean
   /**
-   * Turns a datagram into its reply: swaps MACs, addresses and ports, and sets lengths, hop limit (64) and checksums for a
-   * payload of `payloadLength` bytes, which must already stand in place of the old one. It does not pad. It does not check to
-   * which station or ports the datagram was sent; `answer` does.
+   * Turns a datagram into its reply: swaps MACs, addresses and ports, and sets lengths, hop limit (64) and checksums
+   * for a payload of `payloadLength` bytes, which must already stand in place of the old one. It does not pad. It does
+   * not check to which station or ports the datagram was sent; `answer` does.
    *
-   * There is no reply to a datagram that is broadcast or multicast, that has a source route, or whose sender is not valid: a
-   * broadcast or multicast MAC or address, `0.0.0.0`, `::`, a loopback address, or the receiver's own MAC or address.
+   * There is no reply to a datagram that is broadcast or multicast, that has a source route, or whose sender is not
+   * valid: a broadcast or multicast MAC or address, `0.0.0.0`, `::`, a loopback address, or the receiver's own MAC or
+   * address.
    *
-   * IP options and extension headers are removed. The payload then moves, and `payloadOffset` changes. Allocates nothing.
+   * IP options and extension headers are removed. The payload then moves, and `payloadOffset` changes. Allocates
+   * nothing.
    *
    * @returns Whether the packet is now a reply; if not, it is unchanged.
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where the packet does not hold a whole UDP datagram.
    * @throws {RangeError} `ERR_OUT_OF_RANGE` where the payload is longer than a datagram can carry.
-   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it. /
    */
   reply(packet: Packet, payloadLength: number): boolean
   /**
-   * Makes the packet a datagram of the station, from Ethernet header to payload, checksums included. Allocates nothing where all
-   * `fields` that a program gives it have one shape: the same fields, in the same order. V8 takes 16 bytes for each number above 2^31
-   * that it reads from objects of several shapes, such as those of IPv4 and IPv6.
+   * Makes the packet a datagram of the station, from Ethernet header to payload, checksums included. Allocates nothing
+   * where all `fields` that a program gives it have one shape: the same fields, in the same order. V8 takes 16 bytes
+   * for each number above 2^31 that it reads from objects of several shapes, such as those of IPv4 and IPv6.
    *
-   * @param payload Bytes, which are copied; or how many stand already where the payload goes: 42 bytes behind the packet's
-   * start with IPv4, 62 with IPv6, 4 more in a VLAN.
-   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where source and destination are of two kinds, or the station has no address of
-   * the destination's kind.
+   * @param payload Bytes, which are copied; or how many stand already where the payload goes: 42 bytes behind the
+   * packet's start with IPv4, 62 with IPv6, 4 more in a VLAN.
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where source and destination are of two kinds, or the station has no
+   * address of the destination's kind.
    * @throws {RangeError} `ERR_OUT_OF_RANGE` where a field cannot hold its number, or no datagram can carry so much.
-   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it. /
    */
   build(packet: Packet, station: Station, fields: UdpFields, payload: Uint8Array | number): void
 }
@@ -212,7 +216,7 @@ function readUdp(packet: Packet): boolean {
   if (at.transport + UDP_LENGTH > at.transportEnd) return false
   const length = uint16(at.memory, at.transport + 4)
   if (length < UDP_LENGTH || at.transport + length > at.transportEnd) return false
-  // IP may carry more than the datagram, and nobody reads that.
+  // IP may carry more bytes than the datagram; they are ignored.
   at.transportEnd = at.transport + length
   return true
 }
@@ -233,7 +237,10 @@ function reply(packet: Packet, payloadLength: number): boolean {
   return true
 }
 
-/** The length of a UDP header and this payload, for the datagram that was read last. Throws if it or the packet cannot hold it. */
+/**
+ * The length of a UDP header and this payload, for the datagram that was read last. Throws if it or the packet cannot
+ * hold it.
+ */
 function lengthOf(packet: Packet, payloadLength: number): number {
   mustFit('payloadLength', payloadLength, longestPayload(at.version))
   const length = UDP_LENGTH + payloadLength
@@ -256,8 +263,9 @@ function build(packet: Packet, station: Station, fields: UdpFields, payload: Uin
   mustFit('sourcePort', sourcePort, 0xffff)
   mustFit('destinationPort', destinationPort, 0xffff)
   mustFit('payload length', payloadLength, longestPayload(version))
-  // V8 would put numbers above 2^31 into objects to hand them over, so MAC and address go on in signed words of 32 bits. An object
-  // that is made for a call would cost as much as the rest of it, or, where V8 copies another one into it, ten times that.
+  // V8 would put numbers above 2^31 into objects to hand them over, so MAC and address go on in signed words of 32
+  // bits. An object that is made for a call would cost as much as the rest of it, or, where V8 copies another one into
+  // it, ten times that.
   const high = Math.floor(destinationMac / 0x1_0000_0000)
   if (!isMac(destinationMac, high)) mustFit('destinationMac', destinationMac, LAST_MAC)
   const low = destinationMac | 0
@@ -293,7 +301,8 @@ function begin4(
   if (source === undefined) {
     from = host.ipv4Towards(destination)
   } else {
-    if (typeof source !== 'number') throw wrongValue('fields.source', 'must be an IPv4 address, as the destination is', source)
+    if (typeof source !== 'number')
+      throw wrongValue('fields.source', 'must be an IPv4 address, as the destination is', source)
     if (source >>> 0 !== source) mustFit('source', source, 0xffff_ffff)
     from = source | 0
   }
@@ -312,7 +321,8 @@ function begin6(
   length: number,
 ): number {
   const { source, hopLimit = HOP_LIMIT } = fields
-  if (typeof source === 'number') throw wrongValue('fields.source', 'must be an IPv6 address, as the destination is', source)
+  if (typeof source === 'number')
+    throw wrongValue('fields.source', 'must be an IPv6 address, as the destination is', source)
   const own = source === undefined ? host.ipv6Towards(destination) : 0
   const network = writeFrom(packet, host, high, low, TYPE_IPV6)
   const transport = writeBeside(packet, network, PROTOCOL_UDP, hopLimit, length)

@@ -35,9 +35,13 @@ export function failed(failure: Failure): XsknetError {
 /**
  * Takes over the sockets of a port: for each the XSK and the file of its UMEM.
  *
- * @throws {XsknetError} `ERR_XSKNET_SOCKET_REFUSED` where the descriptors are not what the descriptions say; they are closed then.
+ * @throws {XsknetError} `ERR_XSKNET_SOCKET_REFUSED` where the descriptors are not what the descriptions say; they are
+ * closed then. /
  */
-export function adopt(descriptors: binding.Descriptors, descriptions: readonly binding.SocketDescription[]): AdoptedSocket[] {
+export function adopt(
+  descriptors: binding.Descriptors,
+  descriptions: readonly binding.SocketDescription[],
+): AdoptedSocket[] {
   try {
     return native().adopt(descriptors, [...descriptions])
   } catch (error) {

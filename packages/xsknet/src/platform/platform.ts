@@ -26,8 +26,8 @@ const OLDEST_NODE = '20.19'
 export const OLDEST_GLIBC = '2.34'
 
 /**
- * Runtimes that load the binding and then lack what it calls: Node-API gives a module Node's event loop, libuv, by which it waits for
- * frames. Bun aborts the process at such a call, and Deno answers it with nothing.
+ * Runtimes that load the binding and then lack what it calls: Node-API gives a module Node's event loop, libuv, by
+ * which it waits for frames. Bun aborts the process at such a call, and Deno answers it with nothing. /
  */
 const OTHERS: Readonly<Record<string, string>> = { bun: 'Bun', deno: 'Deno' }
 
@@ -35,8 +35,8 @@ const OTHERS: Readonly<Record<string, string>> = { bun: 'Bun', deno: 'Deno' }
  * Loads the binding that a clone has built, else the one that was installed beside the package.
  *
  * @param load `require` of the module that asks.
- * @throws {XsknetError} `ERR_XSKNET_UNSUPPORTED_PLATFORM`, which tells a system that none is built for, a package that is not
- * there and a binding that the system refuses apart: `details.problem`.
+ * @throws {XsknetError} `ERR_XSKNET_UNSUPPORTED_PLATFORM`, which tells a system that none is built for, a package that
+ * is not there and a binding that the system refuses apart: `details.problem`. /
  */
 export function requireBinding(load: (id: string) => unknown, place: BindingPlace, system?: System): unknown {
   const { owner, built, carrier } = place
@@ -57,7 +57,9 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
 
   function strange(runtime: string): XsknetError {
     return new XsknetError('ERR_XSKNET_UNSUPPORTED_PLATFORM', `${owner} does not work on ${runtime}`, {
-      hint: `Run the program with Node ${OLDEST_NODE} or later: its native part waits for frames in Node's own event loop, which ${runtime} lacks.`,
+      hint:
+        `Run the program with Node ${OLDEST_NODE} or later: its native part waits for ` +
+        `frames in Node's own event loop, which ${runtime} lacks.`,
       details: { problem: 'runtime', runtime },
     })
   }
@@ -82,7 +84,11 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
     if (platform !== 'linux')
       return error('platform', `${owner} has no binding for ${platform}`, 'AF_XDP is a part of Linux: run this there.')
     if (arch !== 'x64')
-      return error('architecture', `${owner} has no binding for ${arch}`, 'It is built for x64: run this on such a machine.')
+      return error(
+        'architecture',
+        `${owner} has no binding for ${arch}`,
+        'It is built for x64: run this on such a machine.',
+      )
     if (glibc === undefined)
       return error(
         'libc',
@@ -99,7 +105,8 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
       return error(
         'bundled',
         `${owner} is part of a bundle, and its binding ${carrier} is not installed beside that`,
-        `Leave ${owner} out of the bundle (\`external\` of esbuild, \`externals\` of webpack), and install it where the program runs.`,
+        `Leave ${owner} out of the bundle (\`external\` of esbuild, \`externals\` of ` +
+          'webpack), and install it where the program runs.',
       )
     if (isMissing(cause, carrier))
       return error(
@@ -113,7 +120,11 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
         `${owner}’s binding does not load on glibc ${glibc}`,
         `Run this on a system with glibc ${OLDEST_GLIBC} or newer.`,
       )
-    return error('refused', `${owner}’s binding does not load: ${textOf(cause)}`, `Reinstall ${owner}: the file may be damaged.`)
+    return error(
+      'refused',
+      `${owner}’s binding does not load: ${textOf(cause)}`,
+      `Reinstall ${owner}: the file may be damaged.`,
+    )
   }
 }
 
@@ -129,7 +140,8 @@ function otherRuntime(): string | undefined {
 function thisSystem(): System {
   const { platform, arch } = process
   // Node's report asks for the version that runs; it is absent on any other C library.
-  const report = platform === 'linux' ? (process.report.getReport() as { header?: { glibcVersionRuntime?: string } }) : {}
+  const report =
+    platform === 'linux' ? (process.report.getReport() as { header?: { glibcVersionRuntime?: string } }) : {}
   return { platform, arch, glibc: report.header?.glibcVersionRuntime }
 }
 

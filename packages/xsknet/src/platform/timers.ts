@@ -30,7 +30,7 @@ export class Alarm {
   }
 }
 
-/** Waits so many milliseconds, or until somebody is in a hurry. */
+/** Waits this many milliseconds, or until `hurry` aborts. */
 export async function pause(milliseconds: number, hurry: AbortSignal): Promise<void> {
   try {
     await later(milliseconds, undefined, { signal: hurry })

@@ -39,8 +39,8 @@ export interface PortEvents {
   /** The daemon is gone. The port goes on without it. */
   detached: []
   /**
-   * Reception found no free chunk, `times` times since the last event: frames may have been dropped. At most one event per second and
-   * queue.
+   * Reception found no free chunk, `times` times since the last event: frames may have been dropped. At most one event
+   * per second and queue. /
    */
   starved: [times: number]
   /** The port is closed, in whatever way. */
@@ -58,8 +58,8 @@ export interface PortStats {
   /** Where the chunks of all UMEMs are. */
   chunks: ChunkCounts
   /**
-   * The statistics of each queue, in the order of {@link Port.queues}. A queue of another thread is asked and has 200 ms to answer; if it
-   * does not, or is closed, these are the statistics that it reported last, or `undefined`.
+   * The statistics of each queue, in the order of {@link Port.queues}. A queue of another thread is asked and has 200
+   * ms to answer; if it does not, or is closed, these are the statistics that it reported last, or `undefined`. /
    */
   queues: (QueueStats | undefined)[]
 }
@@ -74,7 +74,10 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   readonly info: PortInfo
   /** Its queues. Each has a socket, rings and a UMEM of its own. All frames of a flow arrive by the same queue. */
   readonly queues: readonly Queue[]
-  /** Settles when the port is closed: resolves after `close()` or `destroy()`, rejects with the reason if it was lost or destroyed with one. */
+  /**
+   * Settles when the port is closed: resolves after `close()` or `destroy()`, rejects with the reason if it was lost or
+   * destroyed with one.
+   */
   readonly closed: Promise<void>
 
   readonly #control: PortControl
@@ -87,7 +90,10 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   #reason: Error | undefined
   #loss: XsknetError | undefined
 
-  /** @internal Called by `network.openPort()`. The port owns the sockets, one per queue, from here on, also when this throws. */
+  /**
+   * @internal Called by `network.openPort()`. The port owns the sockets, one per queue, from here on, also when this
+   * throws.
+   */
   constructor(
     sockets: readonly AdoptedSocket[],
     info: PortInfo,
@@ -122,12 +128,12 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   }
 
   /**
-   * Received frames, batch by batch, of all queues in turn, except those of other threads. Each batch is a lease: it ends when the loop
-   * asks for the next one or ends, or when the port closes. The loop ends when the port is closed, and throws if the port is lost or
-   * `signal` aborts.
+   * Received frames, batch by batch, of all queues in turn, except those of other threads. Each batch is a lease: it
+   * ends when the loop asks for the next one or ends, or when the port closes. The loop ends when the port is closed,
+   * and throws if the port is lost or `signal` aborts.
    *
-   * A port has one reader; the first batch of a second one rejects with `ERR_XSKNET_READER_BUSY`. However fast frames arrive, timers and
-   * signal handlers run about once per millisecond.
+   * A port has one reader; the first batch of a second one rejects with `ERR_XSKNET_READER_BUSY`. However fast frames
+   * arrive, timers and signal handlers run about once per millisecond. /
    */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
     checkBatches(options)
@@ -139,18 +145,22 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   }
 
   /**
-   * Sends a copy of the bytes by the first queue: a frame from its Ethernet header on, without frame check sequence. Its length is 14 bytes
-   * plus at most the MTU, and 4 more with a VLAN tag. Waits if no slot is free, and resolves when the kernel was notified of the frame.
-   * Works with and without a reader.
+   * Sends a copy of the bytes by the first queue: a frame from its Ethernet header on, without frame check sequence.
+   * Its length is 14 bytes plus at most the MTU, and 4 more with a VLAN tag. Waits if no slot is free, and resolves
+   * when the kernel was notified of the frame. Works with and without a reader.
    *
    * @throws {RangeError} `ERR_OUT_OF_RANGE` for a shorter frame.
-   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` for a longer one; `ERR_XSKNET_PORT_CLOSED` or `ERR_XSKNET_PORT_LOST`.
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` for a longer one; `ERR_XSKNET_PORT_CLOSED` or
+   * `ERR_XSKNET_PORT_LOST`. /
    */
   async send(bytes: Uint8Array, options: SendOptions = {}): Promise<void> {
     return this.queue(0).send(bytes, options)
   }
 
-  /** As {@link send}, without waiting. Returns `false` and counts in `refusedSends` if no slot is free or other calls wait for one. */
+  /**
+   * As {@link send}, without waiting. Returns `false` and counts in `refusedSends` if no slot is free or other calls
+   * wait for one.
+   */
   trySend(bytes: Uint8Array): boolean {
     return this.queue(0).trySend(bytes)
   }
@@ -176,15 +186,18 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   }
 
   /**
-   * Ends the reader's loop, lets queued frames leave, for at most one second, then closes the port. Frames and views of them cannot be
-   * accessed afterwards. Every call returns the same promise.
+   * Ends the reader's loop, lets queued frames leave, for at most one second, then closes the port. Frames and views of
+   * them cannot be accessed afterwards. Every call returns the same promise. /
    */
   close(): Promise<void> {
     this.#ending ??= this.#end({ drain: true })
     return this.#ending
   }
 
-  /** Closes the port at once; a `close()` in progress settles with it. The reader's loop throws `reason`, if there is one. */
+  /**
+   * Closes the port at once; a `close()` in progress settles with it. The reader's loop throws `reason`, if there is
+   * one.
+   */
   destroy(reason?: Error): Promise<void> {
     if (this.#over) this.#reason ??= reason
     this.#hurry(reason)

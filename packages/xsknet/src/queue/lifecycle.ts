@@ -22,7 +22,9 @@ export interface QueueParts {
   endLease(): void
 }
 
-/** The state of a queue: open in this thread, handed over to another one, or closed; and the transitions between them. */
+/**
+ * The state of a queue: open in this thread, handed over to another one, or closed; and the transitions between them.
+ */
 export class Lifecycle {
   readonly closed: Promise<void>
 
@@ -88,8 +90,8 @@ export class Lifecycle {
   }
 
   /**
-   * Its statistics, also from another thread: those reported last, if that thread does not answer in time. `undefined` where none were
-   * ever reported.
+   * Its statistics, also from another thread: those reported last, if that thread does not answer in time. `undefined`
+   * where none were ever reported. /
    */
   async report(): Promise<QueueStats | undefined> {
     if (this.#remote) return this.#remote.report()
@@ -113,7 +115,10 @@ export class Lifecycle {
     else if (!this.#over) this.#parts.readiness.detached()
   }
 
-  /** Hands the queue over to another thread, and returns the key for that. The queue ends here when the other thread has closed it. */
+  /**
+   * Hands the queue over to another thread, and returns the key for that. The queue ends here when the other thread has
+   * closed it.
+   */
   handOver(): QueueToken['key'] {
     const { queue, owner, socket, dataPath, sending, readiness } = this.#parts
     this.checkOpen()

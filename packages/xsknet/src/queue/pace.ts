@@ -8,8 +8,8 @@ export class Pace {
   /** Milliseconds for which to look at an empty ring. */
   readonly #spin: number
   /**
-   * When the event loop last turned, as far as we know. Looking at the clock costs more than a packet, so that is put off until a second
-   * batch follows in the same turn: -1 when none has, 0 when one has.
+   * When the event loop last turned, as far as we know. Looking at the clock costs more than a packet, so that is put
+   * off until a second batch follows in the same turn: -1 when none has, 0 when one has. /
    */
   #turned = -1
   /** Until when to look at the ring that was found empty; 0 once a frame came. */
@@ -50,7 +50,10 @@ export class Pace {
     return found
   }
 
-  /** Lets everything else have its turn, then has the waiter look again, for as long as that is worth it; after that it may sleep. */
+  /**
+   * Lets everything else have its turn, then has the waiter look again, for as long as that is worth it; after that it
+   * may sleep.
+   */
   turn(waiter: { wake(): boolean }, sleep: () => void): void {
     setImmediate(() => {
       if (waiter.wake()) return

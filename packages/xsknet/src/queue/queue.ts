@@ -38,8 +38,8 @@ export class Queue implements ForwardTarget {
   /** The queue's index within its port, from 0. */
   readonly index: number
   /**
-   * Settles when the queue is closed, in whichever thread it is: resolves after its own or its port's `close()` or `destroy()`, rejects
-   * with the reason if the port was lost, or if one of them was destroyed with a reason.
+   * Settles when the queue is closed, in whichever thread it is: resolves after its own or its port's `close()` or
+   * `destroy()`, rejects with the reason if the port was lost, or if one of them was destroyed with a reason. /
    */
   readonly closed: Promise<void>
 
@@ -53,7 +53,9 @@ export class Queue implements ForwardTarget {
   readonly #reception: Reception
   readonly #internals: QueueInternals
 
-  /** @internal Called by a port or by {@link adoptQueue}. The queue owns the socket from here on, also when this throws. */
+  /**
+   * @internal Called by a port or by {@link adoptQueue}. The queue owns the socket from here on, also when this throws.
+   */
   constructor(socket: AdoptedSocket, info: PortInfo, index: number, owner: QueueOwner, settings: QueueSettings) {
     this.info = info
     this.index = index
@@ -74,7 +76,13 @@ export class Queue implements ForwardTarget {
     const sends = { info, index, checkOpen: () => this.#lifecycle.checkOpen(), wait: () => this.#readiness.arm() }
     this.#sending = new Sending(sends, socket, this.#path, this.#dataPath)
     this.#readiness = new Readiness(this, owner, socket, this.#path, this.#sending)
-    const parts = { queue: this, path: this.#path, dataPath: this.#dataPath, sending: this.#sending, readiness: this.#readiness }
+    const parts = {
+      queue: this,
+      path: this.#path,
+      dataPath: this.#dataPath,
+      sending: this.#sending,
+      readiness: this.#readiness,
+    }
     this.#lifecycle = new Lifecycle({ ...parts, owner, socket, endLease: () => this.#reception.endLease() })
     this.#reception = new Reception({
       ...parts,
@@ -118,11 +126,12 @@ export class Queue implements ForwardTarget {
   }
 
   /**
-   * Hands the queue over to another thread of this process. Queued frames are sent, calls of `send()` that wait for a slot reject, and
-   * views of the memory become empty. From then on the queue can only be awaited here, by {@link closed}, or closed with its port. A
-   * token that is not adopted becomes void when the port is closed.
+   * Hands the queue over to another thread of this process. Queued frames are sent, calls of `send()` that wait for a
+   * slot reject, and views of the memory become empty. From then on the queue can only be awaited here, by {@link
+   * closed}, or closed with its port. A token that is not adopted becomes void when the port is closed.
    *
-   * @throws {XsknetError} `ERR_XSKNET_READER_BUSY` while the queue is being read; `ERR_XSKNET_NOT_SUPPORTED` where its UMEM is shared.
+   * @throws {XsknetError} `ERR_XSKNET_READER_BUSY` while the queue is being read; `ERR_XSKNET_NOT_SUPPORTED` where its
+   * UMEM is shared. /
    */
   token(): QueueToken {
     const key = this.#lifecycle.handOver()
@@ -130,14 +139,18 @@ export class Queue implements ForwardTarget {
   }
 
   /**
-   * Ends the reader's loop, lets queued frames leave, for at most one second, then closes the queue's socket. Frames that arrive for it
-   * from then on are dropped and counted. The port and its other queues go on. Every call returns the same promise.
+   * Ends the reader's loop, lets queued frames leave, for at most one second, then closes the queue's socket. Frames
+   * that arrive for it from then on are dropped and counted. The port and its other queues go on. Every call returns
+   * the same promise. /
    */
   close(): Promise<void> {
     return this.#lifecycle.end({ drain: true })
   }
 
-  /** Closes the socket at once; a `close()` in progress settles with it. The reader's loop throws `reason`, if there is one. */
+  /**
+   * Closes the socket at once; a `close()` in progress settles with it. The reader's loop throws `reason`, if there is
+   * one.
+   */
   destroy(reason?: Error): Promise<void> {
     this.#lifecycle.hurry(reason)
     return this.#lifecycle.end({ reason })
@@ -162,10 +175,10 @@ export class Queue implements ForwardTarget {
   // Frames by their descriptors
 
   /**
-   * Makes a batch for up to `capacity` descriptors. It lasts as long as the queue: make it once. With multi-buffer use a capacity of at
-   * least 64, or a long packet may never fit.
+   * Makes a batch for up to `capacity` descriptors. It lasts as long as the queue: make it once. With multi-buffer use
+   * a capacity of at least 64, or a long packet may never fit.
    *
-   * @throws {RangeError} `ERR_OUT_OF_RANGE` where `capacity` is less than 1 or more than the queue's rings allow.
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` where `capacity` is less than 1 or more than the queue's rings allow. /
    */
   batch(capacity: number): DescriptorBatch {
     if (!Number.isInteger(capacity) || capacity < 1 || capacity > this.#path.places)
@@ -175,43 +188,53 @@ export class Queue implements ForwardTarget {
   }
 
   /**
-   * Appends received frames to the batch, as many as it has room for, and returns how many; 0 if there are none. Frames that were sent
-   * and not announced to the kernel yet are announced when there are none to receive, or when enough wait.
+   * Appends received frames to the batch, as many as it has room for, and returns how many; 0 if there are none. Frames
+   * that were sent and not announced to the kernel yet are announced when there are none to receive, or when enough
+   * wait.
    *
-   * @param sleepMicroseconds For a dedicated thread: if there are no frames, the thread sleeps until one arrives, for up to this many
-   * microseconds, at most 1,000,000. Meanwhile nothing else of the thread runs: no timer, no promise, and no message of another thread,
-   * such as the end of the port. Return to the event loop from time to time. A signal may end the sleep early. Default: 0.
-   * @throws {XsknetError} `ERR_XSKNET_READER_BUSY` while a loop reads the queue.
+   * @param sleepMicroseconds For a dedicated thread: if there are no frames, the thread sleeps until one arrives, for
+   * up to this many microseconds, at most 1,000,000. Meanwhile nothing else of the thread runs: no timer, no promise,
+   * and no message of another thread, such as the end of the port. Return to the event loop from time to time. A signal
+   * may end the sleep early. Default: 0.
+   * @throws {XsknetError} `ERR_XSKNET_READER_BUSY` while a loop reads the queue. /
    */
   receive(batch: DescriptorBatch, sleepMicroseconds = 0): number {
     return this.#reception.receiveInto(batch, sleepMicroseconds)
   }
 
-  /** Recycles the frames of the batch and receives others in their place: {@link recycle} and {@link receive} in one call. */
+  /**
+   * Recycles the frames of the batch and receives others in their place: {@link recycle} and {@link receive} in one
+   * call.
+   */
   recycleAndReceive(batch: DescriptorBatch, sleepMicroseconds = 0): number {
     return this.#reception.recycleAndReceiveInto(batch, sleepMicroseconds)
   }
 
   /**
-   * For programs that read by {@link receive}: resolves to `true` when there are frames to receive, at once if there are some, and to
-   * `false` when the queue is closed. Waiting costs no CPU time, except what `busyPoll` asks for. If it is called before each
-   * `receive()`, timers and other ports run about once per millisecond. Rejects with what a reader's loop throws.
+   * For programs that read by {@link receive}: resolves to `true` when there are frames to receive, at once if there
+   * are some, and to `false` when the queue is closed. Waiting costs no CPU time, except what `busyPoll` asks for. If
+   * it is called before each `receive()`, timers and other ports run about once per millisecond. Rejects with what a
+   * reader's loop throws. /
    */
   readable(options: ReadableOptions = {}): Promise<boolean> {
     return this.#reception.readable(options)
   }
 
-  /** Appends empty frames to the batch, as many as are free, up to `count` or the batch's capacity; returns how many. */
+  /**
+   * Appends empty frames to the batch, as many as are free, up to `count` or the batch's capacity; returns how many.
+   */
   allocate(batch: DescriptorBatch, count: number = batch.capacity): number {
     return this.#dataPath.allocateInto(batch, Math.min(batch.capacity, batch.length + count))
   }
 
   /**
-   * Sends the frames of the batch in order, and returns how many. Frames that found no free slot are moved to the front of the batch;
-   * its `length` is their number. A frame that cannot be sent, because it is not yours or is empty, is dropped and counted in
-   * `refusedQueued`; one that is shorter than an Ethernet header or longer than the MTU allows, in `refusedLengths`.
+   * Sends the frames of the batch in order, and returns how many. Frames that found no free slot are moved to the front
+   * of the batch; its `length` is their number. A frame that cannot be sent, because it is not yours or is empty, is
+   * dropped and counted in `refusedQueued`; one that is shorter than an Ethernet header or longer than the MTU allows,
+   * in `refusedLengths`.
    *
-   * The kernel is notified when 128 frames wait or no slot is left; or by the next `receive()` that finds no frame, or by {@link kick}.
+   * The kernel is notified when 128 frames wait or no slot is left; or by the next `receive()` that finds no frame, or
+   * by {@link kick}. /
    */
   transmit(batch: DescriptorBatch): number {
     const sent = this.#dataPath.transmitFrom(batch)
@@ -219,7 +242,10 @@ export class Queue implements ForwardTarget {
     return sent
   }
 
-  /** Gives the frames of the batch back and empties it. Returns how many were yours; others are counted in `refusedRecycled`. */
+  /**
+   * Gives the frames of the batch back and empties it. Returns how many were yours; others are counted in
+   * `refusedRecycled`.
+   */
   recycle(batch: DescriptorBatch): number {
     return this.#dataPath.recycleFrom(batch)
   }
@@ -250,7 +276,9 @@ export class Queue implements ForwardTarget {
     }
   }
 
-  /** In a scope without the queue: the socket holds this function, and must not keep a leaked port from being collected. */
+  /**
+   * In a scope without the queue: the socket holds this function, and must not keep a leaked port from being collected.
+   */
   static #listener(self: WeakRef<Queue>): (events: number) => void {
     return (events) => {
       const queue = self.deref()

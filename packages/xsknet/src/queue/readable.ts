@@ -27,7 +27,10 @@ export class ReadableWaiter implements Waiter {
     return !this.#due && this.#pace.look(this.#find) !== undefined
   }
 
-  /** Waits for an entry. Calls `over` when the wait has ended, and `sleep` when {@link wake} is to be called by the event loop. */
+  /**
+   * Waits for an entry. Calls `over` when the wait has ended, and `sleep` when {@link wake} is to be called by the
+   * event loop.
+   */
   wait(signal: AbortSignal | undefined, over: () => void, sleep: () => void): Promise<boolean> {
     return new Promise((resolve, reject) => {
       const settled = () => {

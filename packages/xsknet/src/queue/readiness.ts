@@ -8,7 +8,10 @@ import type { QueueOwner } from './types.js'
 const READABLE = 1
 const WRITABLE = 2
 
-/** Milliseconds until a device that is down is polled again: its socket is in error meanwhile and would wake us for ever. */
+/**
+ * Milliseconds until a device that is down is polled again: its socket is in error meanwhile and would wake us for
+ * ever.
+ */
 const DOWN = 100
 /** Wake-ups in a row without a frame after which the device is taken for down. */
 const CHANCE = 8
@@ -18,7 +21,9 @@ const CHECK = 1000
 /** Those that are waited for. A program that waits need not hold its queue otherwise. */
 const awaited = new Set<Readiness>()
 
-/** Waits in the event loop until a queue is readable or writable, and checks its device where the loop reports nothing. */
+/**
+ * Waits in the event loop until a queue is readable or writable, and checks its device where the loop reports nothing.
+ */
 export class Readiness {
   /** The reader of the queue, whether or not it waits now. */
   reader: Waiter | undefined
@@ -68,8 +73,8 @@ export class Readiness {
   /** Called by the event loop with the events that occurred. */
   wake(events: number): void {
     if (this.#over) return
-    // Nothing waits, or not until the current batch is processed. To stop polling for each batch would cost two system calls, so
-    // polling goes on until it reports an event that nothing waits for.
+    // Nothing waits, or not until the current batch is processed. To stop polling for each batch would cost two system
+    // calls, so polling goes on until it reports an event that nothing waits for.
     if (!this.#waited) {
       this.#rest()
       return

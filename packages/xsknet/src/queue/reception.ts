@@ -155,7 +155,10 @@ export class Reception implements QueueSource {
     throw beingRead(`${nameOf(queue)} is being read by a loop`)
   }
 
-  /** Called for each batch while there is something to report. It uses a timer: reading the clock would allocate a number. */
+  /**
+   * Called for each batch while there is something to report. It uses a timer: reading the clock would allocate a
+   * number.
+   */
   #reportStarved(): void {
     if (this.#quiet.isSet) return
     this.#quiet.set(STARVED_INTERVAL, () => {})

@@ -22,7 +22,10 @@ export class RemoteQueue {
   #reported: QueueStats
   readonly #asking: (() => void)[] = []
 
-  /** Hands the socket over. `reported` are its statistics so far. `lost` is called if the other thread finds the queue lost. */
+  /**
+   * Hands the socket over. `reported` are its statistics so far. `lost` is called if the other thread finds the queue
+   * lost.
+   */
   constructor(socket: AdoptedSocket, reported: QueueStats, lost: (error: XsknetError) => void) {
     this.#socket = socket
     this.#reported = reported
@@ -58,8 +61,9 @@ export class RemoteQueue {
   }
 
   /**
-   * Tells the other thread to end it, and waits for a bounded time: that thread may hang, and the port ends without it. With `drain` the
-   * wait is as long even if nothing was in TX in the last report: only that thread knows what it has queued since.
+   * Tells the other thread to end it, and waits for a bounded time: that thread may hang, and the port ends without it.
+   * With `drain` the wait is as long even if nothing was in TX in the last report: only that thread knows what it has
+   * queued since. /
    */
   async end(info: PortInfo, { reason, loss, drain = false }: CloseOptions, hurry: AbortController): Promise<void> {
     const error = loss ?? (reason && portClosed(info, reason))
@@ -73,7 +77,9 @@ export class RemoteQueue {
     this.#socket.post(JSON.stringify(message))
   }
 
-  /** In a scope without the queue: the socket holds this function, and must not keep a leaked port from being collected. */
+  /**
+   * In a scope without the queue: the socket holds this function, and must not keep a leaked port from being collected.
+   */
   static #correspondent(self: WeakRef<RemoteQueue>, released: () => void): Letter {
     return (letter) => {
       if (letter === null) released()

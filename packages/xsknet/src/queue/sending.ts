@@ -18,7 +18,9 @@ function hasTag(bytes: Uint8Array): boolean {
 
 /** Milliseconds that `close()` waits for queued frames to be sent. */
 export const DRAIN = 1000
-/** Milliseconds until the kernel is notified again of frames that it did not take: doubled each time that none moves. */
+/**
+ * Milliseconds until the kernel is notified again of frames that it did not take: doubled each time that none moves.
+ */
 const RETRY = { first: 1, last: 128 }
 
 /** What sending needs of its queue. */
@@ -36,7 +38,10 @@ interface Sender {
   refused(error: Error): void
 }
 
-/** The sending half of a queue: copies into TX, calls that wait for a slot, and notifications of the kernel with retries. */
+/**
+ * The sending half of a queue: copies into TX, calls that wait for a slot, and notifications of the kernel with
+ * retries.
+ */
 export class Sending {
   /** Frames that {@link trySend} refused. */
   refused = 0

@@ -6,13 +6,19 @@ import type { AdoptedSocket } from '../platform/native.js'
 export interface ClientCounters {
   /** Frames taken out of the RX ring: one per buffer of a packet. */
   received: number
-  /** Those of `received` that another buffer of the packet followed: `received - receivedContinued` is the number of packets. */
+  /**
+   * Those of `received` that another buffer of the packet followed: `received - receivedContinued` is the number of
+   * packets.
+   */
   receivedContinued: number
   /** Frames put into the TX ring: one per buffer of a packet. */
   sent: number
   /** Those of `sent` that another buffer of the packet followed. */
   sentContinued: number
-  /** Frames that came back through the COMPLETION ring: the kernel no longer uses them, whether or not they were transmitted. */
+  /**
+   * Frames that came back through the COMPLETION ring: the kernel no longer uses them, whether or not they were
+   * transmitted.
+   */
   completed: number
   /** Frames that `trySend()` refused because no slot was free. */
   refusedSends: number
@@ -27,13 +33,13 @@ export interface ClientCounters {
   /** Entries of the COMPLETION ring that were not valid. */
   refusedCompletions: number
   /**
-   * Packets that were queued, or in a batch of descriptors, and could not be sent: a frame that is not yours, is empty or extends beyond
-   * its chunk, or too many buffers.
+   * Packets that were queued, or in a batch of descriptors, and could not be sent: a frame that is not yours, is empty
+   * or extends beyond its chunk, or too many buffers. /
    */
   refusedQueued: number
   /**
-   * Packets that were queued, or in a batch of descriptors, and were not sent because they were shorter than an Ethernet header (14 bytes)
-   * or longer than the MTU with that header and a VLAN tag. `send()` throws for those.
+   * Packets that were queued, or in a batch of descriptors, and were not sent because they were shorter than an
+   * Ethernet header (14 bytes) or longer than the MTU with that header and a VLAN tag. `send()` throws for those. /
    */
   refusedLengths: number
   /** Descriptors that were given back and were not frames of this thread. */

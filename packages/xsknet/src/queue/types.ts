@@ -6,7 +6,9 @@ import type { QueueStats } from './statistics.js'
 export interface QueueSettings {
   /** Microseconds for which a reader polls an empty ring before it sleeps. */
   spinMicroseconds: number
-  /** The most chunks that frames may keep beyond their leases. Default: a quarter of those that reception cannot hold. */
+  /**
+   * The most chunks that frames may keep beyond their leases. Default: a quarter of those that reception cannot hold.
+   */
   maxKept?: number | undefined
 }
 
@@ -29,8 +31,8 @@ export interface CloseOptions {
 }
 
 /**
- * A queue on its way to another thread of this process: send it by `postMessage()`, and pass it to {@link adoptQueue} there, once. It
- * is of no other use.
+ * A queue on its way to another thread of this process: send it by `postMessage()`, and pass it to {@link adoptQueue}
+ * there, once. It is of no other use. /
  */
 export interface QueueToken {
   readonly key: readonly [number, number, number, number]
