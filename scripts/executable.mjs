@@ -61,13 +61,15 @@ export async function packExecutable({ outFile, licensed }) {
     chmodSync(made, 0o755)
 
     const { size } = statSync(made)
-    if (size > BUDGET) throw new Stop(`${basename(outFile)} has ${mebibytes(size)}, more than its budget of ${mebibytes(BUDGET)}`)
+    if (size > BUDGET)
+      throw new Stop(`${basename(outFile)} has ${mebibytes(size)}, more than its budget of ${mebibytes(BUDGET)}`)
     mkdirSync(dirname(outFile), { recursive: true })
     // Beside it and then renamed: an executable that runs cannot be written to.
     const beside = `${outFile}.new`
     copyFileSync(made, beside)
     renameSync(beside, outFile)
-    if (licensed) writeFileSync(`${outFile}.licenses.txt`, licensesOf([`${NODE}LICENSE`, ...licensed.flatMap(licensesIn)]))
+    if (licensed)
+      writeFileSync(`${outFile}.licenses.txt`, licensesOf([`${NODE}LICENSE`, ...licensed.flatMap(licensesIn)]))
     console.log(`\n${outFile}: ${mebibytes(size)} of at most ${mebibytes(BUDGET)}`)
   } finally {
     rmSync(folder, { recursive: true })
@@ -121,7 +123,9 @@ function bindingModule(folder) {
 /** The files with licences in a package, and in what travels inside it. */
 function licensesIn(folder) {
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
-  return files.filter((file) => /^(licen[cs]e|third-party)[^/]*$/i.test(basename(file))).map((file) => join(folder, file))
+  return files
+    .filter((file) => /^(licen[cs]e|third-party)[^/]*$/i.test(basename(file)))
+    .map((file) => join(folder, file))
 }
 
 /** Each text once, under the names of the packages that have it. */

@@ -116,7 +116,10 @@ function stageCarrier(staging, { name, folder, crate, binding, carrier }) {
 
 function packFolders(folders) {
   const options = ['--ignore-scripts', '--json', '--loglevel=error', '--pack-destination', packed]
-  const json = execFileSync('npm', ['pack', ...options, ...folders], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] })
+  const json = execFileSync('npm', ['pack', ...options, ...folders], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   return JSON.parse(json)
 }
 

@@ -23,7 +23,8 @@ function checkVersions() {
   if (!atLeast(node, NODE)) throw new Stop(`Node ${NODE} or newer is needed; this is Node ${node}: https://nodejs.org`)
   const rust = output('rustc', ['--version'])?.match(/\d+\.\d+\.\d+/)?.[0]
   if (!rust) throw new Stop(`Rust ${RUST} or newer is needed, and no rustc was found: https://rustup.rs`)
-  if (!atLeast(rust, RUST)) throw new Stop(`Rust ${RUST} or newer is needed; this is Rust ${rust}: run \`rustup update\`.`)
+  if (!atLeast(rust, RUST))
+    throw new Stop(`Rust ${RUST} or newer is needed; this is Rust ${rust}: run \`rustup update\`.`)
   console.log(`set-up: Node ${node}, Rust ${rust}`)
 }
 
@@ -47,7 +48,8 @@ export async function install(missing) {
   await must('apt-get', ['install', '-q', '-y', '--no-install-recommends', ...packages], { env })
 
   const still = missing().map((need) => need.what.name)
-  if (still.length > 0) throw new Stop(`${still.join(', ')} still missing after apt-get installed ${packages.join(' ')}`)
+  if (still.length > 0)
+    throw new Stop(`${still.join(', ')} still missing after apt-get installed ${packages.join(' ')}`)
 }
 
 function packagesToInstall(wanted, name, family) {
@@ -56,7 +58,9 @@ function packagesToInstall(wanted, name, family) {
     (each) => `  ${each.padEnd(6)}  ${install[each]} ${wanted.map((need) => need[each]).join(' ')}`,
   )
   const reason =
-    family === 'debian' ? 'Installing takes root' : `Set-up installs packages on Debian and its kin only; this is ${name}`
+    family === 'debian'
+      ? 'Installing takes root'
+      : `Set-up installs packages on Debian and its kin only; this is ${name}`
   return `${reason}. Please install what is missing, then run this again:\n${commands.join('\n')}`
 }
 

@@ -26,13 +26,13 @@ const BINDING = {
 }
 
 /** A binary of each Node that is supported, by its major version, but this one. */
-const OTHER_NODES = Object.keys(JSON.parse(readFileSync(`${root}__test__/package.json`, 'utf8')).devDependencies).flatMap(
-  (name) => {
-    const version = name.match(/^node-(\d+)$/)?.[1]
-    const other = version && version !== process.versions.node.split('.')[0]
-    return other ? [[version, `${root}__test__/node_modules/${name}/bin/node`]] : []
-  },
-)
+const OTHER_NODES = Object.keys(
+  JSON.parse(readFileSync(`${root}__test__/package.json`, 'utf8')).devDependencies,
+).flatMap((name) => {
+  const version = name.match(/^node-(\d+)$/)?.[1]
+  const other = version && version !== process.versions.node.split('.')[0]
+  return other ? [[version, `${root}__test__/node_modules/${name}/bin/node`]] : []
+})
 
 await main(async () => {
   const chosen = process.argv.slice(2)
@@ -67,7 +67,9 @@ async function cargo(tally) {
 
 async function cargoBesidePure(tally) {
   const script = [`${root}scripts/test.mjs`, 'pure']
-  const aside = counted(tally, 'pure tests', tapTests, 'nice', ['-n', '10', process.execPath, ...script], { aside: true })
+  const aside = counted(tally, 'pure tests', tapTests, 'nice', ['-n', '10', process.execPath, ...script], {
+    aside: true,
+  })
   const [, ended] = await Promise.allSettled([cargo(tally), aside])
   if (ended.status === 'rejected') throw ended.reason
 }

@@ -1,4 +1,13 @@
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import type { DaemonStatus, PortEntry, PortInfo, PortStatistics, UplinkStatistics } from 'xsknet'
 import { Daemon, NOBODY, STATE } from '../helpers/daemon.js'
@@ -47,7 +56,8 @@ test.serial('SIGINT ends it as well, and a second one, or SIGHUP, breaks nothing
   const daemon = await Daemon.start(lab)
   daemon.program.signal('SIGINT')
   await daemon.program.waitFor(/ closing$/)
-  for (let again = 0; again < 5; again++) for (const signal of ['SIGINT', 'SIGHUP'] as const) daemon.program.signal(signal)
+  for (let again = 0; again < 5; again++)
+    for (const signal of ['SIGINT', 'SIGHUP'] as const) daemon.program.signal(signal)
   t.deepEqual(await daemon.program.ended, { code: 0, signal: null })
   await asBefore(t, lab)
 })
@@ -84,7 +94,9 @@ test.serial('the end of its terminal ends it', async (t) => {
   // `script` gives it a terminal, which goes when that is killed.
   const daemon = `exec ${process.execPath} ${cli} run --uplink ${CARD} --instance ${instance} > ${lab.folder}/log`
   const env = { STATE_DIRECTORY: `${lab.folder}/${STATE}` }
-  const terminal = new Program(inside(lab.host.namespace, ['script', '--quiet', '--command', daemon, '/dev/null']), { env })
+  const terminal = new Program(inside(lab.host.namespace, ['script', '--quiet', '--command', daemon, '/dev/null']), {
+    env,
+  })
   t.teardown(() => terminal.kill())
   const log = () => (existsSync(`${lab.folder}/log`) ? readFileSync(`${lab.folder}/log`, 'utf8') : '')
   await waitUntil('the daemon is ready', () => log().includes(' ready '))
@@ -247,7 +259,13 @@ test.serial('an error that nobody foresaw is logged, undone and ends it with 1',
 
 test.serial('SIGUSR1 opens no inspector, and what steers Node does not reach it', async (t) => {
   const lab = await setUp(t)
-  const node = ['/usr/bin/env', 'NODE_OPTIONS=--no-warnings', 'OPENSSL_CONF=/dev/null', 'UV_THREADPOOL_SIZE=3', process.execPath]
+  const node = [
+    '/usr/bin/env',
+    'NODE_OPTIONS=--no-warnings',
+    'OPENSSL_CONF=/dev/null',
+    'UV_THREADPOOL_SIZE=3',
+    process.execPath,
+  ]
   const daemon = await Daemon.start(lab, { command: [...node, cli] })
   const { pid } = daemon.program
   t.notRegex(readFileSync(`/proc/${pid}/environ`, 'utf8'), /NODE_OPTIONS|OPENSSL_CONF|UV_/)
@@ -353,7 +371,8 @@ memory = "24MiB"
 `
   const scene = await Scene.open(t, { config })
   const client = await scene.client()
-  const open = (options: object) => client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: ['192.0.2.10'], ...options })
+  const open = (options: object) =>
+    client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: ['192.0.2.10'], ...options })
   const code = async (opening: Promise<unknown>) => {
     const error = (await t.throwsAsync(opening)) as Error & { code: string; details: unknown }
     return [error.code, error.details]

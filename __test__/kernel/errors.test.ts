@@ -117,7 +117,8 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
       { grants: [{ user: NOBODY, uplinks: [CARD], addresses: ['192.0.2.9/29'] }] },
       {
         code: 'ERR_XSKNET_CONFIGURATION_INVALID',
-        message: /`grants\[0\]\.addresses\[0\]`: invalid address `192\.0\.2\.9\/29`: .* Did you mean 192\.0\.2\.8\/29\?$/,
+        message:
+          /`grants\[0\]\.addresses\[0\]`: invalid address `192\.0\.2\.9\/29`: .* Did you mean 192\.0\.2\.8\/29\?$/,
         hint: /`xsknetd --help`/,
         details: { key: 'grants[0].addresses[0]' },
       },
@@ -227,7 +228,12 @@ test.serial('a daemon in a sandbox, or without a right that it needs, says what 
   await lab.snapshot()
   const instance = `${lab.instances}b`
   const netns = `/run/xsknet/${instance}/netns`
-  const without = (capability: string) => ['setpriv', `--bounding-set=-${capability}`, `--inh-caps=-${capability}`, '--']
+  const without = (capability: string) => [
+    'setpriv',
+    `--bounding-set=-${capability}`,
+    `--inh-caps=-${capability}`,
+    '--',
+  ]
   const rows: [string[], Told][] = [
     [
       ['unshare', '--mount', '--propagation', 'private', '--'],
@@ -265,214 +271,217 @@ test.serial('a daemon in a sandbox, or without a right that it needs, says what 
   }
 })
 
-test.serial('a port that cannot be is refused with what stands in its way, and the port beside it goes on', async (t) => {
-  const scene = await Scene.open(t)
-  const { lab, daemon } = scene
-  const first = await scene.answering(0, {}, { name: 'first' })
-  const net = await connected(t, daemon)
-  // Names are each user's own, and this one's is root.
-  const named = await net.openPort({ uplink: CARD, addresses: [portAddresses(2)[0]], name: 'first' })
-  const [free] = portAddresses(1)
-  const taken = portAddresses(0)[0]
-  const open = (options: Partial<PortOptions>) => net.openPort({ uplink: CARD, addresses: [free], ...options })
-  const rows: [Partial<PortOptions>, Told][] = [
-    [
-      { uplink: 'nosuch0' },
-      {
-        code: 'ERR_XSKNET_UPLINK_MISSING',
-        message: '`nosuch0` is not managed by this instance',
-        hint: /xsknetd status/,
-        details: { uplink: 'nosuch0' },
-      },
-    ],
-    [
-      { addresses: [] },
-      {
-        code: 'ERR_XSKNET_ADDRESS_MISSING',
-        message: `the request for a port on ${CARD} has no address`,
-        hint: /such as 192\.0\.2\.10\/24/,
-        details: { uplink: CARD },
-      },
-    ],
-    [
-      { addresses: ['192.0.2.300'] },
-      {
-        code: 'ERR_XSKNET_ADDRESS_INVALID',
-        message: 'invalid address `192.0.2.300`: it is not an IP address',
-        hint: /Write an address such as 192\.0\.2\.10/,
-        details: { address: '192.0.2.300' },
-      },
-    ],
-    [
-      { addresses: ['224.0.0.1'] },
-      {
-        code: 'ERR_XSKNET_ADDRESS_INVALID',
-        message: "224.0.0.1 cannot be a port's address: it is a multicast address",
-        hint: /^Give it the address of one host/,
-        details: { address: '224.0.0.1', what: 'a multicast address' },
-      },
-    ],
-    [
-      { addresses: [free, taken] },
-      {
-        code: 'ERR_XSKNET_ADDRESS_TAKEN',
-        message: `${taken} on \`${CARD}\` belongs to port \`first\``,
-        hint: /^Choose an address/,
-        details: { address: taken, uplink: CARD, holder: 'port `first`' },
-      },
-    ],
-    [
-      { addresses: [REMOTE.v4] },
-      {
-        code: 'ERR_XSKNET_ADDRESS_TAKEN',
-        message: `${REMOTE.v4} on \`${CARD}\` belongs to a neighbour with the MAC ${lab.farMac}`,
-        hint: /^Choose an address/,
-        details: { address: REMOTE.v4, uplink: CARD, holder: `a neighbour with the MAC ${lab.farMac}` },
-      },
-    ],
-    [
-      { addresses: [free, REMOTE.v6] },
-      {
-        code: 'ERR_XSKNET_ADDRESS_TAKEN',
-        message: `${REMOTE.v6} on \`${CARD}\` belongs to a neighbour with the MAC ${lab.farMac}`,
-        hint: /^Choose an address/,
-        details: { address: REMOTE.v6, uplink: CARD, holder: `a neighbour with the MAC ${lab.farMac}` },
-      },
-    ],
-    [
-      { addresses: [HOST.v6] },
-      {
-        code: 'ERR_XSKNET_ADDRESS_TAKEN',
-        message: `${HOST.v6} on \`${CARD}\` belongs to the host`,
-        hint: /^Choose an address/,
-        details: { address: HOST.v6, uplink: CARD, holder: 'the host' },
-      },
-    ],
-    [
-      { name: 'a:b' },
-      {
-        code: 'ERR_XSKNET_NAME_INVALID',
-        message: '`a:b` cannot name a port: it takes 1 to 64 letters, digits, `-`, `_` and `.`',
-        hint: /^Names have 1 to 64 letters/,
-        details: { name: 'a:b' },
-      },
-    ],
-    [
-      { name: 'first' },
-      {
-        code: 'ERR_XSKNET_NAME_TAKEN',
-        message: `\`${CARD}\` has a port named \`first\``,
-        hint: /^Choose another name/,
-        details: { name: 'first', uplink: CARD },
-      },
-    ],
-    [
-      { vlan: 4095 },
-      {
-        code: 'ERR_XSKNET_VLAN_INVALID',
-        message: 'invalid VLAN ID 4095',
-        hint: /1 to 4094; omit `vlan`/,
-        details: { vlan: 4095 },
-      },
-    ],
-    [
-      { mtu: 1501 },
-      {
-        code: 'ERR_XSKNET_MTU_ABOVE_UPLINK',
-        message: `an MTU of 1501 is more than the 1500 of \`${CARD}\``,
-        hint: /^Leave the MTU out/,
-        details: { mtu: 1501, uplinkMtu: 1500, uplink: CARD },
-      },
-    ],
-    [
-      { mtu: 67 },
-      {
-        code: 'ERR_XSKNET_MTU_TOO_SMALL',
-        message: 'an MTU of 67 is less than 68, the least of IPv4',
-        hint: /^Leave the MTU out/,
-        details: { mtu: 67, least: 68 },
-      },
-    ],
-    [
-      { headroom: 400, multiBuffer: false },
-      {
-        code: 'ERR_XSKNET_MTU_TOO_LARGE',
-        message:
-          'an MTU of 1500 needs 1518 bytes per frame, and with chunks of 2048 bytes a frame can have 1392: that is an MTU of 1374 at most',
-        hint: /several chunks \(multi-buffer\)/,
-        details: { mtu: 1500, needed: 1518, frameSize: 2048, capacity: 1392, most: 1374 },
-      },
-    ],
-    [
-      { ringSize: 100 },
-      {
-        code: 'ERR_XSKNET_LAYOUT_INVALID',
-        message: '100 slots were asked for the RX ring; it can have a power of two up to 65536',
-        details: { ring: 'RX', slots: 100 },
-      },
-    ],
-    [
-      { frameSize: 1000 },
-      {
-        code: 'ERR_XSKNET_LAYOUT_INVALID',
-        message: 'a chunk of 1000 bytes was asked for; it can have 2048 or 4096',
-        details: { frameSize: 1000 },
-      },
-    ],
-    [
-      { zeroCopy: 'require' },
-      {
-        code: 'ERR_XSKNET_SOCKET_REFUSED',
-        message: "cannot make the port's socket",
-        hint: /^The driver has no zero-copy/,
-        details: { call: 'bind', mode: 'zero-copy', device: first.info.inner.replace(/-1$/, '-3'), queue: 0 },
-        cause: { code: 'EOPNOTSUPP', errno: -95, syscall: 'bind' },
-      },
-    ],
-    [
-      { mac: 'uplink' },
-      {
-        code: 'ERR_XSKNET_NOT_SUPPORTED',
-        message: "a port cannot share its uplink's MAC yet",
-        hint: /use 'own'/,
-        details: { mac: 'uplink' },
-      },
-    ],
-  ]
-  const links = await lab.host.output('ip', '-o', 'link')
-  for (const [options, told] of rows) {
-    await refused(t, open(options), told)
-    t.is(await lab.host.output('ip', '-o', 'link'), links, told.code)
-  }
+test.serial(
+  'a port that cannot be is refused with what stands in its way, and the port beside it goes on',
+  async (t) => {
+    const scene = await Scene.open(t)
+    const { lab, daemon } = scene
+    const first = await scene.answering(0, {}, { name: 'first' })
+    const net = await connected(t, daemon)
+    // Names are each user's own, and this one's is root.
+    const named = await net.openPort({ uplink: CARD, addresses: [portAddresses(2)[0]], name: 'first' })
+    const [free] = portAddresses(1)
+    const taken = portAddresses(0)[0]
+    const open = (options: Partial<PortOptions>) => net.openPort({ uplink: CARD, addresses: [free], ...options })
+    const rows: [Partial<PortOptions>, Told][] = [
+      [
+        { uplink: 'nosuch0' },
+        {
+          code: 'ERR_XSKNET_UPLINK_MISSING',
+          message: '`nosuch0` is not managed by this instance',
+          hint: /xsknetd status/,
+          details: { uplink: 'nosuch0' },
+        },
+      ],
+      [
+        { addresses: [] },
+        {
+          code: 'ERR_XSKNET_ADDRESS_MISSING',
+          message: `the request for a port on ${CARD} has no address`,
+          hint: /such as 192\.0\.2\.10\/24/,
+          details: { uplink: CARD },
+        },
+      ],
+      [
+        { addresses: ['192.0.2.300'] },
+        {
+          code: 'ERR_XSKNET_ADDRESS_INVALID',
+          message: 'invalid address `192.0.2.300`: it is not an IP address',
+          hint: /Write an address such as 192\.0\.2\.10/,
+          details: { address: '192.0.2.300' },
+        },
+      ],
+      [
+        { addresses: ['224.0.0.1'] },
+        {
+          code: 'ERR_XSKNET_ADDRESS_INVALID',
+          message: "224.0.0.1 cannot be a port's address: it is a multicast address",
+          hint: /^Give it the address of one host/,
+          details: { address: '224.0.0.1', what: 'a multicast address' },
+        },
+      ],
+      [
+        { addresses: [free, taken] },
+        {
+          code: 'ERR_XSKNET_ADDRESS_TAKEN',
+          message: `${taken} on \`${CARD}\` belongs to port \`first\``,
+          hint: /^Choose an address/,
+          details: { address: taken, uplink: CARD, holder: 'port `first`' },
+        },
+      ],
+      [
+        { addresses: [REMOTE.v4] },
+        {
+          code: 'ERR_XSKNET_ADDRESS_TAKEN',
+          message: `${REMOTE.v4} on \`${CARD}\` belongs to a neighbour with the MAC ${lab.farMac}`,
+          hint: /^Choose an address/,
+          details: { address: REMOTE.v4, uplink: CARD, holder: `a neighbour with the MAC ${lab.farMac}` },
+        },
+      ],
+      [
+        { addresses: [free, REMOTE.v6] },
+        {
+          code: 'ERR_XSKNET_ADDRESS_TAKEN',
+          message: `${REMOTE.v6} on \`${CARD}\` belongs to a neighbour with the MAC ${lab.farMac}`,
+          hint: /^Choose an address/,
+          details: { address: REMOTE.v6, uplink: CARD, holder: `a neighbour with the MAC ${lab.farMac}` },
+        },
+      ],
+      [
+        { addresses: [HOST.v6] },
+        {
+          code: 'ERR_XSKNET_ADDRESS_TAKEN',
+          message: `${HOST.v6} on \`${CARD}\` belongs to the host`,
+          hint: /^Choose an address/,
+          details: { address: HOST.v6, uplink: CARD, holder: 'the host' },
+        },
+      ],
+      [
+        { name: 'a:b' },
+        {
+          code: 'ERR_XSKNET_NAME_INVALID',
+          message: '`a:b` cannot name a port: it takes 1 to 64 letters, digits, `-`, `_` and `.`',
+          hint: /^Names have 1 to 64 letters/,
+          details: { name: 'a:b' },
+        },
+      ],
+      [
+        { name: 'first' },
+        {
+          code: 'ERR_XSKNET_NAME_TAKEN',
+          message: `\`${CARD}\` has a port named \`first\``,
+          hint: /^Choose another name/,
+          details: { name: 'first', uplink: CARD },
+        },
+      ],
+      [
+        { vlan: 4095 },
+        {
+          code: 'ERR_XSKNET_VLAN_INVALID',
+          message: 'invalid VLAN ID 4095',
+          hint: /1 to 4094; omit `vlan`/,
+          details: { vlan: 4095 },
+        },
+      ],
+      [
+        { mtu: 1501 },
+        {
+          code: 'ERR_XSKNET_MTU_ABOVE_UPLINK',
+          message: `an MTU of 1501 is more than the 1500 of \`${CARD}\``,
+          hint: /^Leave the MTU out/,
+          details: { mtu: 1501, uplinkMtu: 1500, uplink: CARD },
+        },
+      ],
+      [
+        { mtu: 67 },
+        {
+          code: 'ERR_XSKNET_MTU_TOO_SMALL',
+          message: 'an MTU of 67 is less than 68, the least of IPv4',
+          hint: /^Leave the MTU out/,
+          details: { mtu: 67, least: 68 },
+        },
+      ],
+      [
+        { headroom: 400, multiBuffer: false },
+        {
+          code: 'ERR_XSKNET_MTU_TOO_LARGE',
+          message:
+            'an MTU of 1500 needs 1518 bytes per frame, and with chunks of 2048 bytes a frame can have 1392: that is an MTU of 1374 at most',
+          hint: /several chunks \(multi-buffer\)/,
+          details: { mtu: 1500, needed: 1518, frameSize: 2048, capacity: 1392, most: 1374 },
+        },
+      ],
+      [
+        { ringSize: 100 },
+        {
+          code: 'ERR_XSKNET_LAYOUT_INVALID',
+          message: '100 slots were asked for the RX ring; it can have a power of two up to 65536',
+          details: { ring: 'RX', slots: 100 },
+        },
+      ],
+      [
+        { frameSize: 1000 },
+        {
+          code: 'ERR_XSKNET_LAYOUT_INVALID',
+          message: 'a chunk of 1000 bytes was asked for; it can have 2048 or 4096',
+          details: { frameSize: 1000 },
+        },
+      ],
+      [
+        { zeroCopy: 'require' },
+        {
+          code: 'ERR_XSKNET_SOCKET_REFUSED',
+          message: "cannot make the port's socket",
+          hint: /^The driver has no zero-copy/,
+          details: { call: 'bind', mode: 'zero-copy', device: first.info.inner.replace(/-1$/, '-3'), queue: 0 },
+          cause: { code: 'EOPNOTSUPP', errno: -95, syscall: 'bind' },
+        },
+      ],
+      [
+        { mac: 'uplink' },
+        {
+          code: 'ERR_XSKNET_NOT_SUPPORTED',
+          message: "a port cannot share its uplink's MAC yet",
+          hint: /use 'own'/,
+          details: { mac: 'uplink' },
+        },
+      ],
+    ]
+    const links = await lab.host.output('ip', '-o', 'link')
+    for (const [options, told] of rows) {
+      await refused(t, open(options), told)
+      t.is(await lab.host.output('ip', '-o', 'link'), links, told.code)
+    }
 
-  await refused(t, net.portStatistics(99), {
-    code: 'ERR_XSKNET_PORT_UNKNOWN',
-    message: 'user 0 has no port 99',
-    hint: /the number in their info/,
-    details: { port: 99 },
-  })
+    await refused(t, net.portStatistics(99), {
+      code: 'ERR_XSKNET_PORT_UNKNOWN',
+      message: 'user 0 has no port 99',
+      hint: /the number in their info/,
+      details: { port: 99 },
+    })
 
-  await lab.remote.output('ip', 'link', 'set', FAR, 'down')
-  await refused(t, open({}), {
-    code: 'ERR_XSKNET_LINK_DOWN',
-    message: `\`${CARD}\` has no carrier, so that nothing can leave it`,
-    hint: /its other end/,
-    details: { uplink: CARD, state: 'has no carrier' },
-  })
-  await lab.remote.output('ip', 'link', 'set', FAR, 'up')
+    await lab.remote.output('ip', 'link', 'set', FAR, 'down')
+    await refused(t, open({}), {
+      code: 'ERR_XSKNET_LINK_DOWN',
+      message: `\`${CARD}\` has no carrier, so that nothing can leave it`,
+      hint: /its other end/,
+      details: { uplink: CARD, state: 'has no carrier' },
+    })
+    await lab.remote.output('ip', 'link', 'set', FAR, 'up')
 
-  t.deepEqual(
-    (await net.ports()).map(({ name, uid }) => [name, uid]),
-    [
-      ['first', NOBODY],
-      ['first', 0],
-    ],
-  )
-  t.is((await lab.udpEcho(taken, [100, 1472])).identical, 2)
-  await (await open({})).close()
-  await named.close()
-  await scene.end(t)
-})
+    t.deepEqual(
+      (await net.ports()).map(({ name, uid }) => [name, uid]),
+      [
+        ['first', NOBODY],
+        ['first', 0],
+      ],
+    )
+    t.is((await lab.udpEcho(taken, [100, 1472])).identical, 2)
+    await (await open({})).close()
+    await named.close()
+    await scene.end(t)
+  },
+)
 
 test.serial('a MAC that a neighbour has is refused: a named port keeps its own through all starts', async (t) => {
   const { lab, daemon } = await Scene.open(t)
@@ -550,14 +559,19 @@ test.serial('what the policy does not grant is refused, with the lines that woul
   const invalid: [Partial<PortOptions>, XsknetErrorCode, RegExp][] = [
     [{ addresses: ['224.0.0.1'] }, 'ERR_XSKNET_ADDRESS_INVALID', /it is a multicast address$/],
     [{ addresses: ['198.51.100.0/24'] }, 'ERR_XSKNET_ADDRESS_INVALID', /the network address of 198\.51\.100\.0\/24$/],
-    [{ addresses: ['198.51.100.255/24'] }, 'ERR_XSKNET_ADDRESS_INVALID', /the broadcast address of 198\.51\.100\.0\/24$/],
+    [
+      { addresses: ['198.51.100.255/24'] },
+      'ERR_XSKNET_ADDRESS_INVALID',
+      /the broadcast address of 198\.51\.100\.0\/24$/,
+    ],
     [{ addresses: ['198.51.100.1', '198.51.100.1'] }, 'ERR_XSKNET_ADDRESS_INVALID', /listed twice$/],
     [{ ringSize: 100, frames: 2 ** 20 }, 'ERR_XSKNET_LAYOUT_INVALID', /^100 slots were asked for the RX ring/],
     [{ mtu: 1501, vlan: 7 }, 'ERR_XSKNET_MTU_ABOVE_UPLINK', /^an MTU of 1501/],
     // Of a card that the user may not know of, nothing is told.
     [{ mtu: 1501, uplink: FAR }, 'ERR_XSKNET_NOT_PERMITTED', /^user 65534 may not open a port/],
   ]
-  const open = (options: Partial<PortOptions>) => client.ask({ do: 'open', uplink: CARD, addresses: ['192.0.2.11'], ...options })
+  const open = (options: Partial<PortOptions>) =>
+    client.ask({ do: 'open', uplink: CARD, addresses: ['192.0.2.11'], ...options })
   for (const [options, told] of rows) await refused(t, open(options), told)
   for (const [options, code, message] of invalid) await t.throwsAsync(open(options), { code, message })
   await open({ ringSize: 64 })
@@ -580,35 +594,38 @@ test.serial('what the policy does not grant is refused, with the lines that woul
   await scene.end(t)
 })
 
-test.serial('no user, not even root, gets more memory than all ports together may take, and the daemon goes on', async (t) => {
-  const lab = await Lab.create(t)
-  await lab.snapshot()
-  const memory = 40 * 2 ** 20
-  const daemon = await Daemon.start(lab, { config: `[daemon]\nmemory = ${memory}\n${GRANT}` })
-  const net = await connected(t, daemon)
-  const open = (n: number, options: Partial<PortOptions> = {}) =>
-    net.openPort({ uplink: CARD, addresses: portPrefixes(n), ...options })
-  const told = (asked: number, has: number): Told => ({
-    code: 'ERR_XSKNET_LIMIT_REACHED',
-    message: `${asked} more bytes of UMEM would exceed the limit of ${memory} bytes for all ports together, of which ${has} are in use`,
-    hint: /raise `memory` under \[daemon\] of the configuration\.$/,
-    details: { uid: 0, limit: 'memory of all ports', asked, most: memory, has },
-  })
-  await refused(t, open(0, { frames: 2 ** 20, frameSize: 4096, queues: 8 }), told(2 ** 35, 0))
-  const first = await open(0)
-  const second = await open(1)
-  await refused(t, open(2), told(2 ** 24, 2 ** 25))
-  await second.close()
-  for (const port of [first, await open(2)]) await port.close()
-  // Unless it is said, it follows from what the machine has.
-  t.deepEqual(await daemon.stop(), { code: 0, signal: null })
-  const usual = await Daemon.start(lab)
-  const { memory: half } = readyOf(usual)
-  const [, kib] = /^MemTotal:\s*(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8')) ?? []
-  t.true(half > 2 ** 25 && half <= (Number(kib) * 1024) / 2, `${half} bytes`)
-  t.deepEqual(await usual.stop(), { code: 0, signal: null })
-  t.deepEqual(await lab.compare(), [])
-})
+test.serial(
+  'no user, not even root, gets more memory than all ports together may take, and the daemon goes on',
+  async (t) => {
+    const lab = await Lab.create(t)
+    await lab.snapshot()
+    const memory = 40 * 2 ** 20
+    const daemon = await Daemon.start(lab, { config: `[daemon]\nmemory = ${memory}\n${GRANT}` })
+    const net = await connected(t, daemon)
+    const open = (n: number, options: Partial<PortOptions> = {}) =>
+      net.openPort({ uplink: CARD, addresses: portPrefixes(n), ...options })
+    const told = (asked: number, has: number): Told => ({
+      code: 'ERR_XSKNET_LIMIT_REACHED',
+      message: `${asked} more bytes of UMEM would exceed the limit of ${memory} bytes for all ports together, of which ${has} are in use`,
+      hint: /raise `memory` under \[daemon\] of the configuration\.$/,
+      details: { uid: 0, limit: 'memory of all ports', asked, most: memory, has },
+    })
+    await refused(t, open(0, { frames: 2 ** 20, frameSize: 4096, queues: 8 }), told(2 ** 35, 0))
+    const first = await open(0)
+    const second = await open(1)
+    await refused(t, open(2), told(2 ** 24, 2 ** 25))
+    await second.close()
+    for (const port of [first, await open(2)]) await port.close()
+    // Unless it is said, it follows from what the machine has.
+    t.deepEqual(await daemon.stop(), { code: 0, signal: null })
+    const usual = await Daemon.start(lab)
+    const { memory: half } = readyOf(usual)
+    const [, kib] = /^MemTotal:\s*(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8')) ?? []
+    t.true(half > 2 ** 25 && half <= (Number(kib) * 1024) / 2, `${half} bytes`)
+    t.deepEqual(await usual.stop(), { code: 0, signal: null })
+    t.deepEqual(await lab.compare(), [])
+  },
+)
 
 /** What the log of a daemon says with `ready`. */
 function readyOf({ program }: Daemon): { memory: number } {
@@ -617,43 +634,46 @@ function readyOf({ program }: Daemon): { memory: number } {
   return { memory: Number(memory) }
 }
 
-test.serial('one user’s connections and one connection’s requests have a bound, and what is within it goes on', async (t) => {
-  const scene = await Scene.open(t)
-  const { daemon } = scene
-  const net = await connected(t, daemon)
-  // Root's places are more than anybody else's, so that it gets in whatever others do.
-  const others = await Promise.all(Array.from({ length: 63 }, () => connect({ socket: daemon.socket })))
-  await refused(t, connect({ socket: daemon.socket }), {
-    code: 'ERR_XSKNET_LIMIT_REACHED',
-    message: 'too many connections to the daemon',
-    hint: /^The limit is 16 for a user with a grant, 4 for any other user, and 64 for all of these together/,
-    details: { limit: 'connections', mostOfUser: 16, mostOfStranger: 4, mostOfStrangers: 64 },
-  })
-  await scene.client()
-  await Promise.all(others.map((other) => other.close()))
-  await waitUntil('without the others', async () => (await net.status()).clients === 2)
-
-  daemon.program.signal('SIGSTOP')
-  const asked: Promise<unknown>[] = []
-  const refusals: unknown[] = []
-  // The kernel takes some first, and the rest waits its turn here.
-  while (refusals.length === 0) {
-    for (let n = 0; n < 64; n++) asked.push(net.uplinks().catch((error) => refusals.push(error)))
-    await Promise.resolve()
-    if (asked.length > 100_000) throw new Error(`${asked.length} requests wait, and none was refused`)
-  }
-  for (const error of refusals)
-    tells(t, error, {
+test.serial(
+  'one user’s connections and one connection’s requests have a bound, and what is within it goes on',
+  async (t) => {
+    const scene = await Scene.open(t)
+    const { daemon } = scene
+    const net = await connected(t, daemon)
+    // Root's places are more than anybody else's, so that it gets in whatever others do.
+    const others = await Promise.all(Array.from({ length: 63 }, () => connect({ socket: daemon.socket })))
+    await refused(t, connect({ socket: daemon.socket }), {
       code: 'ERR_XSKNET_LIMIT_REACHED',
-      message: '256 requests wait to be sent, and the daemon reads none',
-      hint: /Await requests/,
-      details: { limit: 'requests', most: 256 },
+      message: 'too many connections to the daemon',
+      hint: /^The limit is 16 for a user with a grant, 4 for any other user, and 64 for all of these together/,
+      details: { limit: 'connections', mostOfUser: 16, mostOfStranger: 4, mostOfStrangers: 64 },
     })
-  daemon.program.signal('SIGCONT')
-  const answers = await Promise.all(asked)
-  t.is(answers.filter((answer) => Array.isArray(answer)).length, asked.length - refusals.length)
-  await scene.end(t)
-})
+    await scene.client()
+    await Promise.all(others.map((other) => other.close()))
+    await waitUntil('without the others', async () => (await net.status()).clients === 2)
+
+    daemon.program.signal('SIGSTOP')
+    const asked: Promise<unknown>[] = []
+    const refusals: unknown[] = []
+    // The kernel takes some first, and the rest waits its turn here.
+    while (refusals.length === 0) {
+      for (let n = 0; n < 64; n++) asked.push(net.uplinks().catch((error) => refusals.push(error)))
+      await Promise.resolve()
+      if (asked.length > 100_000) throw new Error(`${asked.length} requests wait, and none was refused`)
+    }
+    for (const error of refusals)
+      tells(t, error, {
+        code: 'ERR_XSKNET_LIMIT_REACHED',
+        message: '256 requests wait to be sent, and the daemon reads none',
+        hint: /Await requests/,
+        details: { limit: 'requests', most: 256 },
+      })
+    daemon.program.signal('SIGCONT')
+    const answers = await Promise.all(asked)
+    t.is(answers.filter((answer) => Array.isArray(answer)).length, asked.length - refusals.length)
+    await scene.end(t)
+  },
+)
 
 test.serial('a port that is used in ways that cannot be says so, and goes on', async (t) => {
   const scene = await Scene.open(t)
@@ -706,7 +726,10 @@ test.serial('a port that is used in ways that cannot be says so, and goes on', a
   port.queue(0).kick()
   await waitUntil('both are sent', async () => (await port.stats()).chunks.tx === 0)
   const { client, daemon: told } = await port.stats()
-  t.deepEqual([client.refusedLengths - before.refusedLengths, client.sent - before.sent, client.refusedQueued], [2, 2, 0])
+  t.deepEqual(
+    [client.refusedLengths - before.refusedLengths, client.sent - before.sent, client.refusedQueued],
+    [2, 2, 0],
+  )
   t.is(told?.innerTransmitDrops, 0)
   next = reader.next()
   await port.close()
@@ -742,46 +765,49 @@ test.serial('a port that is used in ways that cannot be says so, and goes on', a
   await scene.end(t)
 })
 
-test.serial('a port that is taken away tells those who wait for it, and so does one whose rings were written over', async (t) => {
-  const scene = await Scene.open(t)
-  const { lab, daemon } = scene
-  const net = await connected(t, daemon)
-  const neighbour = await scene.answering(1)
-  const open = () => net.openPort({ uplink: CARD, addresses: portPrefixes(0), ringSize: 64 })
+test.serial(
+  'a port that is taken away tells those who wait for it, and so does one whose rings were written over',
+  async (t) => {
+    const scene = await Scene.open(t)
+    const { lab, daemon } = scene
+    const net = await connected(t, daemon)
+    const neighbour = await scene.answering(1)
+    const open = () => net.openPort({ uplink: CARD, addresses: portPrefixes(0), ringSize: 64 })
 
-  const port = await open()
-  const { port: number, name, outer } = port.info
-  const next = port.batches().next()
-  await lab.host.deleteLink(outer)
-  const lost: Told = {
-    code: 'ERR_XSKNET_PORT_LOST',
-    message: `port ${number} \`${name}\` on ${CARD} is lost: its devices were deleted`,
-    hint: /Open a new port/,
-    details: { port: number, name, uplink: CARD, why: 'its devices were deleted' },
-  }
-  await refused(t, next, lost)
-  await refused(t, port.closed, lost)
-  await refused(t, port.send(new Uint8Array(60)), lost)
+    const port = await open()
+    const { port: number, name, outer } = port.info
+    const next = port.batches().next()
+    await lab.host.deleteLink(outer)
+    const lost: Told = {
+      code: 'ERR_XSKNET_PORT_LOST',
+      message: `port ${number} \`${name}\` on ${CARD} is lost: its devices were deleted`,
+      hint: /Open a new port/,
+      details: { port: number, name, uplink: CARD, why: 'its devices were deleted' },
+    }
+    await refused(t, next, lost)
+    await refused(t, port.closed, lost)
+    await refused(t, port.send(new Uint8Array(60)), lost)
 
-  const broken = await open()
-  overwriteProducerOfRx()
-  const told: Told = {
-    code: 'ERR_XSKNET_RING_BROKEN',
-    message: /RX ring/,
-    hint: /open another port/,
-    details: { ring: 'RX', size: 64 },
-  }
-  await refused(t, broken.batches().next(), told)
-  await refused(t, broken.closed, told)
+    const broken = await open()
+    overwriteProducerOfRx()
+    const told: Told = {
+      code: 'ERR_XSKNET_RING_BROKEN',
+      message: /RX ring/,
+      hint: /open another port/,
+      details: { ring: 'RX', size: 64 },
+    }
+    await refused(t, broken.batches().next(), told)
+    await refused(t, broken.closed, told)
 
-  const fine = await open()
-  await fine.send(new Uint8Array(60))
-  await fine.close()
-  t.is((await lab.udpEcho(portAddresses(1)[0], [100])).identical, 1)
-  t.is((await neighbour.seen()).strange, 0)
-  await net.close()
-  await scene.end(t)
-})
+    const fine = await open()
+    await fine.send(new Uint8Array(60))
+    await fine.close()
+    t.is((await lab.udpEcho(portAddresses(1)[0], [100])).identical, 1)
+    t.is((await neighbour.seen()).strange, 0)
+    await net.close()
+    await scene.end(t)
+  },
+)
 
 test.serial('a card that is deleted is no uplink any more, and the daemon stays', async (t) => {
   const scene = await Scene.open(t)
@@ -948,7 +974,10 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
   }
 
   const port = { uplink: CARD, addresses: [portAddresses(0)[0]] }
-  const [namespace, file] = ['/proc/self/ns/net', '/proc/self/ns/mnt'].map((path) => openSync(path, 'r')) as [number, number]
+  const [namespace, file] = ['/proc/self/ns/net', '/proc/self/ns/mnt'].map((path) => openSync(path, 'r')) as [
+    number,
+    number,
+  ]
   t.teardown(async () => [namespace, file].map(closeSync))
   for (const [operation, fds] of [
     [{ operation: 'openPinnedPort', port }, []],

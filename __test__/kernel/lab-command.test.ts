@@ -67,33 +67,37 @@ class Bench {
   }
 }
 
-test.serial('on this machine, a lab is built once, can be entered by its names, and is gone with all that it made', async (t) => {
-  const name = `test-${process.pid}`
-  const lab = async (...words: string[]) => execFileSync(cli[0] as string, [...cli.slice(1), 'lab', '--name', name, ...words])
-  const look = () => [
-    execFileSync('ip', ['-o', 'link'], { encoding: 'utf8' }).replace(/state \w+/g, ''),
-    readFileSync('/proc/self/mounts', 'utf8'),
-    existsSync('/run/netns'),
-    existsSync('/run/xsknet'),
-  ]
-  const before = look()
-  t.teardown(async () => void (await lab('--down')))
-  const paths = ['host', 'remote'].map((machine) => `/run/netns/xsknet-${name}-${machine}`)
-  const identities = () => paths.map((path) => statSync(path).ino)
+test.serial(
+  'on this machine, a lab is built once, can be entered by its names, and is gone with all that it made',
+  async (t) => {
+    const name = `test-${process.pid}`
+    const lab = async (...words: string[]) =>
+      execFileSync(cli[0] as string, [...cli.slice(1), 'lab', '--name', name, ...words])
+    const look = () => [
+      execFileSync('ip', ['-o', 'link'], { encoding: 'utf8' }).replace(/state \w+/g, ''),
+      readFileSync('/proc/self/mounts', 'utf8'),
+      existsSync('/run/netns'),
+      existsSync('/run/xsknet'),
+    ]
+    const before = look()
+    t.teardown(async () => void (await lab('--down')))
+    const paths = ['host', 'remote'].map((machine) => `/run/netns/xsknet-${name}-${machine}`)
+    const identities = () => paths.map((path) => statSync(path).ino)
 
-  t.regex(`${await lab()}`, new RegExp(`^The lab \`${name}\` was built: `))
-  const built = identities()
-  const named = execFileSync('ip', ['netns'], { encoding: 'utf8' })
-  for (const path of paths) t.regex(named, new RegExp(`^${path.replace(/.*\//, '')}\\b`, 'm'))
-  const [, remote] = paths
-  execFileSync('nsenter', [`--net=${remote}`, '--', 'ping', '-c', '1', '-W', '2', '192.0.2.1'])
-  t.regex(`${await lab()}`, new RegExp(`^The lab \`${name}\` already exists: `))
-  t.deepEqual(identities(), built)
+    t.regex(`${await lab()}`, new RegExp(`^The lab \`${name}\` was built: `))
+    const built = identities()
+    const named = execFileSync('ip', ['netns'], { encoding: 'utf8' })
+    for (const path of paths) t.regex(named, new RegExp(`^${path.replace(/.*\//, '')}\\b`, 'm'))
+    const [, remote] = paths
+    execFileSync('nsenter', [`--net=${remote}`, '--', 'ping', '-c', '1', '-W', '2', '192.0.2.1'])
+    t.regex(`${await lab()}`, new RegExp(`^The lab \`${name}\` already exists: `))
+    t.deepEqual(identities(), built)
 
-  t.is(`${await lab('--down')}`, `The lab \`${name}\` was removed: ${paths.join(', ')}, with all devices in them.\n`)
-  t.deepEqual(look(), before)
-  t.is(`${await lab('--down')}`, `There is no lab \`${name}\`.\n`)
-})
+    t.is(`${await lab('--down')}`, `The lab \`${name}\` was removed: ${paths.join(', ')}, with all devices in them.\n`)
+    t.deepEqual(look(), before)
+    t.is(`${await lab('--down')}`, `There is no lab \`${name}\`.\n`)
+  },
+)
 
 test.serial('what it tells to try works, in that order', async (t) => {
   const bench = await Bench.start(t)

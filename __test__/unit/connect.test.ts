@@ -115,7 +115,10 @@ test('a daemon of another release is told from one that is gone: which side is o
       )
     })
     t.teardown(() => listener.close())
-    const error = await t.throwsAsync(connect({ socket }), { instanceOf: XsknetError, code: 'ERR_XSKNET_PROTOCOL_VERSION' })
+    const error = await t.throwsAsync(connect({ socket }), {
+      instanceOf: XsknetError,
+      code: 'ERR_XSKNET_PROTOCOL_VERSION',
+    })
     t.is(error?.hint, hint)
     t.like(error?.details, { theirs, ours: 2 })
   }
@@ -149,7 +152,9 @@ test('a connection keeps the process only while something waits, or after ref()'
       net.ref()
     }`
   const run = async (held: boolean) => {
-    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script(held)], { cwd: root })
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script(held)], {
+      cwd: root,
+    })
     return stdout
   }
   t.is(await run(false), '0\n')
@@ -160,7 +165,8 @@ test('one connection too many is told so, every time', async (t) => {
   const bounds = { ...connectionLimits.root, connections: 1 }
   const socket = await daemon(t, silent, { root: bounds, strangers: bounds })
   const net = await connect({ socket })
-  for (let times = 0; times < 20; times++) await t.throwsAsync(connect({ socket }), { code: 'ERR_XSKNET_LIMIT_REACHED' })
+  for (let times = 0; times < 20; times++)
+    await t.throwsAsync(connect({ socket }), { code: 'ERR_XSKNET_LIMIT_REACHED' })
   await net.close()
 })
 
@@ -247,7 +253,8 @@ test('what a daemon says before it closes is heard, however much it has not read
   })
   const net = await connect({ socket })
   const gone = once(net, 'daemonGone')
-  for (const { status } of await Promise.allSettled(Array.from({ length: 50 }, () => net.status()))) t.is(status, 'rejected')
+  for (const { status } of await Promise.allSettled(Array.from({ length: 50 }, () => net.status())))
+    t.is(status, 'rejected')
   const [error] = (await gone) as [XsknetError]
   t.is((error.cause as XsknetError).code, 'ERR_XSKNET_LIMIT_REACHED')
 })

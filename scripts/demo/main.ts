@@ -124,14 +124,16 @@ async function introduce(lab: Lab, daemon: Daemon, third: PortInfo, { ports }: S
 
   report.heading(`The daemon: xsknetd, process ${daemon.program.pid}, listens on ${daemon.socket}`)
   const { uplinks } = await daemon.ask<{ uplinks: UplinkInfo[] }>('status')
-  for (const { uplink, mode, mtu } of uplinks) report.line(`${uplink} runs the uplink program in ${mode} mode, MTU ${mtu}`)
+  for (const { uplink, mode, mtu } of uplinks)
+    report.line(`${uplink} runs the uplink program in ${mode} mode, MTU ${mtu}`)
   const { guardMode, portMode, bindMode, outer, inner } = third
   report.line(
     `guard ${guardMode} on ${outer}, port program ${portMode} on ${inner}, socket bound in ${bindMode} mode; others alike`,
   )
   for (const { name, mac, addresses } of ports) report.line(`port ${name.padEnd(6)} ${mac}  ${addresses.join('  ')}`)
   report.line('tried on the way:')
-  for (const step of [...uplinks.flatMap((uplink) => uplink.attempts), ...third.attempts]) report.line(`  ${tried(step)}`)
+  for (const step of [...uplinks.flatMap((uplink) => uplink.attempts), ...third.attempts])
+    report.line(`  ${tried(step)}`)
 }
 
 function tried({ hook, step, code, why }: Attempt): string {
@@ -148,7 +150,8 @@ async function showRights(clients: readonly Client[], lab: Lab): Promise<void> {
     const { stdout } = await run(inside(`/proc/${client.program.pid}/ns/net`, ['ip', '-brief', 'link']))
     const devices = [...stdout.matchAll(/^\S+/gm)].join(', ')
     const alone = !others.includes(network) && devices === 'lo'
-    const capable = held.length === 0 ? 'all five capability sets 0' : held.map(([name, set]) => `${name} ${set}`).join(' ')
+    const capable =
+      held.length === 0 ? 'all five capability sets 0' : held.map(([name, set]) => `${name} ${set}`).join(' ')
     report.tell(
       powerless && held.length === 0 && alone,
       `${NAMES[n]?.padEnd(6)} uid ${uid}, gid ${gid}, ${groups.length} groups, ${capable}, NoNewPrivs ${Number(noNewPrivs)}, own ${network} with ${devices}`,
@@ -182,7 +185,10 @@ async function flood(lab: Lab, statistics: () => Promise<Statistics>, seconds: n
   for (const [n, ping] of pings.entries()) {
     await ping.stop('SIGINT')
     const { asked, answered } = pinged(ping)
-    report.tell(asked === answered, `remote -> right  ${n === 0 ? 'ping' : 'ping -6'} meanwhile: ${answered} of ${asked}`)
+    report.tell(
+      asked === answered,
+      `remote -> right  ${n === 0 ? 'ping' : 'ping -6'} meanwhile: ${answered} of ${asked}`,
+    )
   }
 }
 
@@ -222,7 +228,8 @@ async function account(
       ),
     ]
     const homes = clients.map(({ chunks }, n) => ({ name: NAMES[n] ?? '', chunks, home: chunks.free + chunks.fill }))
-    const rest = sums.every(({ left, right }) => left === right) && homes.every(({ home, chunks }) => home === chunks.total)
+    const rest =
+      sums.every(({ left, right }) => left === right) && homes.every(({ home, chunks }) => home === chunks.total)
     return { sums, homes, rest }
   }
   const deadline = performance.now() + REST
@@ -230,7 +237,10 @@ async function account(
   while (!seen.rest && performance.now() < deadline) seen = await look()
 
   for (const { whose, what, left, right } of seen.sums) {
-    report.tell(left === right, `${whose.padEnd(6)} ${what.padEnd(22)} ${thousands(left).padStart(12)} = ${thousands(right)}`)
+    report.tell(
+      left === right,
+      `${whose.padEnd(6)} ${what.padEnd(22)} ${thousands(left).padStart(12)} = ${thousands(right)}`,
+    )
   }
   for (const { name, chunks, home } of seen.homes) {
     const where = `${chunks.free} free, ${chunks.fill} lent to reception`

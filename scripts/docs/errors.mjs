@@ -11,9 +11,13 @@ export async function writeErrorPage() {
   const missing = Object.keys(errorCodes).filter((code) => !headings.includes(code))
   if (missing.length > 0) throw new Stop(`docs/errors.md lacks ${missing.join(', ')}: describe them there.`)
   const unknown = headings.filter((code) => !Object.hasOwn(errorCodes, code))
-  if (unknown.length > 0) throw new Stop(`docs/errors.md describes ${unknown.join(', ')}, which errors.ts does not have.`)
+  if (unknown.length > 0)
+    throw new Stop(`docs/errors.md describes ${unknown.join(', ')}, which errors.ts does not have.`)
 
-  const written = page.replace(/^(### `(ERR_XSKNET_\w+)`\n\n).*\n/gm, (_, heading, code) => `${heading}${errorCodes[code]}\n`)
+  const written = page.replace(
+    /^(### `(ERR_XSKNET_\w+)`\n\n).*\n/gm,
+    (_, heading, code) => `${heading}${errorCodes[code]}\n`,
+  )
   if (written !== page) writeFileSync(PAGE, written)
   console.log(`docs/errors.md ${written === page ? 'has' : 'now has'} the sentences of errors.ts`)
 }

@@ -28,7 +28,10 @@ export default {
   out: `${root}target/docs`,
   plugin: [nameModules],
   readme: `${root}README.md`,
-  projectDocuments: [`${root}docs/*.md`, ...['ARCHITECTURE', 'CONTRIBUTING', 'CHANGELOG'].map((page) => `${root}${page}.md`)],
+  projectDocuments: [
+    `${root}docs/*.md`,
+    ...['ARCHITECTURE', 'CONTRIBUTING', 'CHANGELOG'].map((page) => `${root}${page}.md`),
+  ],
   highlightLanguages: ['bash', 'c', 'ini', 'javascript', 'json', 'mermaid', 'rust', 'sh', 'text', 'toml', 'typescript'],
   disableSources: true,
   excludeExternals: true,

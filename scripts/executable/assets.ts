@@ -28,10 +28,14 @@ export function loadAsset(name: string, digest: string): unknown {
     }
   }
   const reasons = tried.map(({ folder, why }) => `${folder}: ${why}`).join('; ')
-  throw new XsknetError('ERR_XSKNET_UNSUPPORTED_PLATFORM', `the binding inside this executable does not load (${reasons})`, {
-    hint: 'It needs /proc, glibc 2.34, and a folder of those that is mounted without noexec: name one in $TMPDIR.',
-    details: { problem: 'refused', platform: process.platform, arch: process.arch, tried },
-  })
+  throw new XsknetError(
+    'ERR_XSKNET_UNSUPPORTED_PLATFORM',
+    `the binding inside this executable does not load (${reasons})`,
+    {
+      hint: 'It needs /proc, glibc 2.34, and a folder of those that is mounted without noexec: name one in $TMPDIR.',
+      details: { problem: 'refused', platform: process.platform, arch: process.arch, tried },
+    },
+  )
 }
 
 /** A descriptor to read the asset from, which nobody can write to any more. */

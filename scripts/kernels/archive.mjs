@@ -35,7 +35,8 @@ export function fetchLists() {
 }
 
 function mirror() {
-  const targets = output('apt-get', ['indextargets', '--format', '$(REPO_URI) $(CODENAME)', 'Identifier: Packages']) ?? ''
+  const targets =
+    output('apt-get', ['indextargets', '--format', '$(REPO_URI) $(CODENAME)', 'Identifier: Packages']) ?? ''
   const uris = targets.split('\n').flatMap((line) => (line && !/-security$/.test(line) ? [line.split(' ')[0]] : []))
   if (!uris[0] || !existsSync(KEYS))
     throw new Stop('test:kernels takes its kernels from the mirror of a Debian machine, and this is none')
@@ -71,7 +72,8 @@ export function unpack(folder, packages, { dependencies = false } = {}) {
   }
   const unfinished = `${folder}.unfinished`
   rmSync(unfinished, { recursive: true, force: true })
-  for (const file of readdirSync(archives)) if (file.endsWith('.deb')) run('dpkg-deb', ['-x', `${archives}${file}`, unfinished])
+  for (const file of readdirSync(archives))
+    if (file.endsWith('.deb')) run('dpkg-deb', ['-x', `${archives}${file}`, unfinished])
   rmSync(archives, { recursive: true })
   rmSync(folder, { recursive: true, force: true })
   renameSync(unfinished, folder)
@@ -80,7 +82,12 @@ export function unpack(folder, packages, { dependencies = false } = {}) {
 /** Runs a program in silence; what it said is shown only if it failed. */
 export function run(command, args, options = {}) {
   try {
-    return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 1 << 28, ...options })
+    return execFileSync(command, args, {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+      maxBuffer: 1 << 28,
+      ...options,
+    })
   } catch ({ message, stdout, stderr }) {
     throw new Stop(`${command} failed: ${message}\n${stdout ?? ''}${stderr ?? ''}`)
   }

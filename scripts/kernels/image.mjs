@@ -56,13 +56,16 @@ export function makeSystem() {
   if (!existsSync(`${system}.cpio`)) {
     console.log(`kernels: the guest's system, to ${shown(system)}`)
     unpack(system, GUEST, { dependencies: true })
-    for (const folder of ['dev', 'proc', 'sys', 'run', 'tmp', 'root']) mkdirSync(`${system}/${folder}`, { recursive: true })
+    for (const folder of ['dev', 'proc', 'sys', 'run', 'tmp', 'root'])
+      mkdirSync(`${system}/${folder}`, { recursive: true })
     const node = `${root}__test__/node_modules/node-24/bin/node`
     copyFileSync(node, `${system}/usr/bin/node`)
     archive(system, `${system}.cpio`)
   }
 
-  const tarballs = readdirSync(`${root}packed`).flatMap((file) => (file.endsWith('.tgz') ? [`${root}packed/${file}`] : []))
+  const tarballs = readdirSync(`${root}packed`).flatMap((file) =>
+    file.endsWith('.tgz') ? [`${root}packed/${file}`] : [],
+  )
   const digest = tarballs.reduce((hash, file) => hash.update(readFileSync(file)), createHash('sha256')).digest('hex')
   const program = `${place}program`
   if (!existsSync(`${program}.of`) || readFileSync(`${program}.of`, 'utf8') !== digest) {
@@ -80,7 +83,15 @@ export function makeSystem() {
   cpSync(`${root}scripts/kernels/guest`, `${steps}/xsknet`, { recursive: true })
   copyFileSync(`${root}__test__/helpers/sums.ts`, `${steps}/xsknet/sums.ts`)
   copyFileSync(`${root}scripts/kernels/guest/init`, `${steps}/init`)
-  run('clang', ['-O2', '-target', 'bpf', '-c', `${root}scripts/kernels/guest/pass.bpf.c`, '-o', `${steps}/xsknet/pass.o`])
+  run('clang', [
+    '-O2',
+    '-target',
+    'bpf',
+    '-c',
+    `${root}scripts/kernels/guest/pass.bpf.c`,
+    '-o',
+    `${steps}/xsknet/pass.o`,
+  ])
   archive(steps, `${steps}.cpio`)
 }
 
@@ -127,7 +138,8 @@ function selectModules(from, to) {
   const modules = `${to}/usr/lib/modules/${release}`
   rmSync(to, { recursive: true, force: true })
   mkdirSync(modules, { recursive: true })
-  for (const file of readdirSync(from)) if (file.startsWith('modules.')) copyFileSync(`${from}/${file}`, `${modules}/${file}`)
+  for (const file of readdirSync(from))
+    if (file.startsWith('modules.')) copyFileSync(`${from}/${file}`, `${modules}/${file}`)
   for (const path of MODULES) {
     for (const end of ['', '.xz', '.zst']) {
       if (existsSync(`${from}/kernel/${path}${end}`))

@@ -73,7 +73,9 @@ function card(name, number, device, taps) {
   return [
     ...[
       '-netdev',
-      taps ? `tap,id=${name},ifname=${name},script=no,downscript=no,vhost=off,queues=${QUEUES}` : `hubport,id=${name},hubid=1`,
+      taps
+        ? `tap,id=${name},ifname=${name},script=no,downscript=no,vhost=off,queues=${QUEUES}`
+        : `hubport,id=${name},hubid=1`,
     ],
     // Behind a PCI Express port of its own, which igb and e1000e are made for and the others do not mind.
     ...['-device', `pcie-root-port,id=slot${number},slot=${number},chassis=${number}`],

@@ -2,7 +2,20 @@
 import { quirks } from './table.mjs'
 
 /** What a step is about, in the order of the columns: the part of its name before the colon. */
-const COLUMNS = ['start', 'open', 'traffic', 'sums', 'vlan', 'mtu', 'link', 'refused', 'close', 'unchanged', 'gone', 'log']
+const COLUMNS = [
+  'start',
+  'open',
+  'traffic',
+  'sums',
+  'vlan',
+  'mtu',
+  'link',
+  'refused',
+  'close',
+  'unchanged',
+  'gone',
+  'log',
+]
 
 /** Steps of one kernel and driver, and what they say: each failed step with its reason, if the table has one. */
 export function judge(kernel, driver, steps) {
@@ -17,7 +30,8 @@ export function judge(kernel, driver, steps) {
 
 function reasonFor(step) {
   const fits = ({ says = /(?:)/, ...row }) =>
-    says.test(step.text) && ['kernel', 'driver', 'mode', 'step'].every((key) => row[key] === undefined || row[key] === step[key])
+    says.test(step.text) &&
+    ['kernel', 'driver', 'mode', 'step'].every((key) => row[key] === undefined || row[key] === step[key])
   return quirks.find(fits)?.reason
 }
 

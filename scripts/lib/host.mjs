@@ -48,7 +48,9 @@ const needs = [
 const driver = (name) => ({
   name: `DPDK's ${name}`,
   present: () =>
-    below('/usr/lib', /^pmds-/).some((folder) => readdirSync(folder).some((file) => file.startsWith(`librte_${name}.so`))),
+    below('/usr/lib', /^pmds-/).some((folder) =>
+      readdirSync(folder).some((file) => file.startsWith(`librte_${name}.so`)),
+    ),
 })
 
 // biome-ignore format: a table
@@ -87,5 +89,8 @@ export function distribution() {
   const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : ''
   const field = (key) => release.match(new RegExp(`^${key}="?([^"\n]*)"?$`, 'm'))?.[1] ?? ''
   const ids = `${field('ID')} ${field('ID_LIKE')}`.split(' ')
-  return { name: field('PRETTY_NAME') || 'unknown', family: ['debian', 'fedora', 'arch'].find((family) => ids.includes(family)) }
+  return {
+    name: field('PRETTY_NAME') || 'unknown',
+    family: ['debian', 'fedora', 'arch'].find((family) => ids.includes(family)),
+  }
 }

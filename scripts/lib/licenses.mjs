@@ -96,7 +96,10 @@ function linked(crates) {
     const library = C_LIBRARIES[name]
     if (!library) return [crate]
     const texts = [readFileSync(join(folder, library.file), 'utf8').trim()]
-    return [crate, { ...library, version: version.split('+')[1].replace(/^v/, ''), taken: chosen(library.license), texts }]
+    return [
+      crate,
+      { ...library, version: version.split('+')[1].replace(/^v/, ''), taken: chosen(library.license), texts },
+    ]
   })
 }
 
@@ -121,7 +124,9 @@ function fromNpm(folder) {
 /** The licence texts that a part carries, of those that we take; for the plainest one the standard text serves. */
 function textsOf({ name, version, taken, folder, authors, texts }) {
   if (texts) return texts
-  const files = folder ? readdirSync(folder).filter((file) => /^(licen[sc]e|copying|copyright|unlicense)/i.test(file)) : []
+  const files = folder
+    ? readdirSync(folder).filter((file) => /^(licen[sc]e|copying|copyright|unlicense)/i.test(file))
+    : []
   const found = files.sort().map((file) => readFileSync(join(folder, file), 'utf8').trim())
   return taken.flatMap((license) => {
     const fitting = found.filter((text) => ALLOWED[license].test(oneLine(text)))

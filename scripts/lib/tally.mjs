@@ -103,6 +103,8 @@ export function cargoTests(text) {
 export function tapTests(text) {
   const tests = [...text.matchAll(/^(not )?ok \d+ - (.*?)( # (?:SKIP|TODO).*)?\n((?:(?: {2}|# ).*\n)*)/gm)]
   const skipped = tests.filter(([, , , aside]) => aside).map(([, , name]) => name)
-  const failures = tests.filter(([, not, , aside]) => not && !aside).map(([, , name, , why]) => `${name}\n${why.trimEnd()}`)
+  const failures = tests
+    .filter(([, not, , aside]) => not && !aside)
+    .map(([, , name, , why]) => `${name}\n${why.trimEnd()}`)
   return { passed: tests.length - failures.length - skipped.length, failures, skipped }
 }

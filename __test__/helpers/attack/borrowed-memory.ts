@@ -8,7 +8,8 @@ import { ATTACKER, GOOD_GRANT, grant, PORTS } from './parties.js'
 /** The attacker's own socket is on the UMEM of each port that is closed. */
 export const borrowedMemory: Attack = {
   name: 'borrowed-memory',
-  defence: 'memory counts against the grant until the kernel has freed it, also where the client has made a socket on it',
+  defence:
+    'memory counts against the grant until the kernel has freed it, also where the client has made a socket on it',
   daemon: { config: `${GOOD_GRANT}${grant(ATTACKER, [PORTS.attacker]).replace('256MiB', '64MiB')}` },
   variants: 1,
   async prepare(field) {

@@ -70,7 +70,11 @@ export class Bystander {
     this.#ends = false
     this.#questions = this.#ask()
     this.#questions.catch(() => {}) // told at the end
-    this.#times = (this.#asking as Client).ask<Times>({ do: 'time', uplink: CARD, addresses: portPrefixes(PORTS.opened) })
+    this.#times = (this.#asking as Client).ask<Times>({
+      do: 'time',
+      uplink: CARD,
+      addresses: portPrefixes(PORTS.opened),
+    })
     this.#times.catch(() => {}) // told at the end
   }
 

@@ -38,7 +38,12 @@ class Watch {
 
   constructor(field: Field) {
     this.#field = field
-    this.#before = { ...this.#has(), lines: field.daemon.program.lines.length, busy: this.#busy(), at: performance.now() }
+    this.#before = {
+      ...this.#has(),
+      lines: field.daemon.program.lines.length,
+      busy: this.#busy(),
+      at: performance.now(),
+    }
   }
 
   /** Samples until `done`, and once more. */
@@ -57,10 +62,15 @@ class Watch {
   }
 
   judgement(did: string, strangers: readonly number[]): Judgement {
-    const [threads, descriptors] = [this.#most.threads - this.#before.threads, this.#most.descriptors - this.#before.descriptors]
+    const [threads, descriptors] = [
+      this.#most.threads - this.#before.threads,
+      this.#most.descriptors - this.#before.descriptors,
+    ]
     const slowest = Math.max(...this.#waits)
     const about = new RegExp(` uid=(${strangers.join('|')}) `)
-    const lines = this.#field.daemon.program.lines.slice(this.#before.lines).filter((line) => about.test(`${line} `)).length
+    const lines = this.#field.daemon.program.lines
+      .slice(this.#before.lines)
+      .filter((line) => about.test(`${line} `)).length
     const busy = (this.#busy() - this.#before.busy) / (performance.now() - this.#before.at)
     const faults = [...this.#faults]
     if (busy > BUSY) faults.push(`the daemon kept ${busy.toFixed(2)} processors busy`)
@@ -106,7 +116,11 @@ class Watch {
 }
 
 /** Attackers that are started for a variant, and watched. */
-function watched(name: string, defence: string, work: (field: Field, random: Random, watch: Watch) => Promise<Tried>): Attack {
+function watched(
+  name: string,
+  defence: string,
+  work: (field: Field, random: Random, watch: Watch) => Promise<Tried>,
+): Attack {
   return {
     name,
     defence,
@@ -134,7 +148,8 @@ interface Tried {
   faults?: string[]
 }
 
-const ended = (programs: readonly Program[]) => Promise.all(programs.map((program) => program.running && program.kill()))
+const ended = (programs: readonly Program[]) =>
+  Promise.all(programs.map((program) => program.running && program.kill()))
 
 const blockingDescriptors = watched(
   'blocking-descriptors',
@@ -145,7 +160,17 @@ const blockingDescriptors = watched(
     const greeting = random.pick(['strange', 'greeted'])
     const keeping = random.pick(['dropped', 'held'])
     const message = random.pick([HELLO, UPLINKS, PINNED, '{'])
-    const program = field.program('descriptors', uid, field.daemon.socket, 'linger', `${each}`, '200', greeting, keeping, message)
+    const program = field.program(
+      'descriptors',
+      uid,
+      field.daemon.socket,
+      'linger',
+      `${each}`,
+      '200',
+      greeting,
+      keeping,
+      message,
+    )
     const sent = await watch.during(program.waitFor(/^sent /, 30_000))
     await ended([program])
     const who = uid === STRANGER ? 'somebody without a grant' : 'somebody with a grant'
@@ -267,7 +292,12 @@ const crowd = watched(
     const tried = `16 connections of each of ${USERS} users, ${deed}`
     return net === undefined
       ? { words: tried, did: 'somebody with a grant let in', uids }
-      : { words: tried, did: 'somebody with a grant kept out', uids, faults: [`somebody with a grant is not let in: ${net}`] }
+      : {
+          words: tried,
+          did: 'somebody with a grant kept out',
+          uids,
+          faults: [`somebody with a grant is not let in: ${net}`],
+        }
   },
 )
 

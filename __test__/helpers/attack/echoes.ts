@@ -36,14 +36,18 @@ export const echoLoops: Attack = {
     await waitUntil('three programs with a port', async () => {
       const ports = await daemon.ask<{ mac: string; addresses: string[]; uid: number }[]>('ports')
       for (const { mac, addresses, uid } of ports) {
-        const n = answering.find(([, n]) => addresses.some((address) => address.startsWith(`${portAddresses(n)[0]}/`)))?.[1]
+        const n = answering.find(([, n]) =>
+          addresses.some((address) => address.startsWith(`${portAddresses(n)[0]}/`)),
+        )?.[1]
         if (uid === VICTIM && n !== undefined) macs.set(n, mac)
       }
       return macs.size === own.length
     })
     let before = 0
     const across = async () => {
-      const { ports } = await daemon.ask<{ ports: { mac: string; statistics: { guard: { toPort: number } } }[] }>('stats')
+      const { ports } = await daemon.ask<{ ports: { mac: string; statistics: { guard: { toPort: number } } }[] }>(
+        'stats',
+      )
       const these = ports.filter(({ mac }) => [...macs.values()].includes(mac))
       return these.reduce((sum, { statistics }) => sum + statistics.guard.toPort, 0)
     }
@@ -53,7 +57,10 @@ export const echoLoops: Attack = {
         const from = random.pick(answering.map(([, n]) => n).filter((n) => n !== to))
         const version = random.pick([0, 1] as const)
         const [source, destination] = [portAddresses(from)[version], portAddresses(to)[version]]
-        const [fromPort, toPort] = [random.pick([7, 7, 53, 19, 17, 13, 37, 123]), to !== LAST && random.chance(0.3) ? 53 : 7]
+        const [fromPort, toPort] = [
+          random.pick([7, 7, 53, 19, 17, 13, 37, 123]),
+          to !== LAST && random.chance(0.3) ? 53 : 7,
+        ]
         const payload = Buffer.from(Array.from({ length: 12 + random.below(100) }, () => random.below(256)))
         before = await across()
         await forged(lab, macs.get(from) as string, macs.get(to) as string, source, destination, async () => {

@@ -53,7 +53,11 @@ interface Sum {
 }
 
 function search(from: bigint, to: bigint, random: Random): string | undefined {
-  const bytes = [Number(from & 0xffn), ...Array.from({ length: BLOCKS - 1 }, () => random.below(256)), Number(to & 0xffn)]
+  const bytes = [
+    Number(from & 0xffn),
+    ...Array.from({ length: BLOCKS - 1 }, () => random.below(256)),
+    Number(to & 0xffn),
+  ]
   let lists = Array.from({ length: BLOCKS }, (_, block) => {
     const [first, last] = [bytes[block], bytes[block + 1]] as [number, number]
     const weight = power(BigInt(CHARACTERS * (BLOCKS - 1 - block)))

@@ -40,7 +40,13 @@ const group6 = (address: Buffer) => Buffer.concat([p.hex('3333'), address.subarr
 
 /** What goes between a header and what it carries: nothing, most of the time. */
 function options4({ random }: Parts): Buffer {
-  return random.pick([Buffer.alloc(0), Buffer.alloc(0), p.hex('01010101'), p.hex('94040000'), p.hex('4408050000000000')])
+  return random.pick([
+    Buffer.alloc(0),
+    Buffer.alloc(0),
+    p.hex('01010101'),
+    p.hex('94040000'),
+    p.hex('4408050000000000'),
+  ])
 }
 
 function extensions({ random }: Parts): [number, Buffer][] {
@@ -113,7 +119,10 @@ const dhcpClient: Kind[] = [
     }
     return [
       "a DHCP request with somebody else's chaddr",
-      p.udp4({ ...fields, payload: bootp(1, chaddr, random.pick([1, 3, 7]), random) }, { from: own.mac, to: p.BROADCAST, tags }),
+      p.udp4(
+        { ...fields, payload: bootp(1, chaddr, random.pick([1, 3, 7]), random) },
+        { from: own.mac, to: p.BROADCAST, tags },
+      ),
     ]
   },
 ]
@@ -261,9 +270,15 @@ const routingProtocols: Kind[] = [
       ['a multicast router termination over IPv6', 153],
     ] as const)
     const destination = type === 130 ? p.ALL_NODES : p.hex('ff02000000000000000000000000006a')
-    const rest = type === 130 ? Buffer.concat([p.hex('27100000'), Buffer.alloc(random.pick([16, 20]))]) : Buffer.alloc(4)
+    const rest =
+      type === 130 ? Buffer.concat([p.hex('27100000'), Buffer.alloc(random.pick([16, 20]))]) : Buffer.alloc(4)
     const alert: [number, Buffer] = [0, p.hex('00 0502 0000 0100')]
-    const over = { source: own.linkLocal, destination, hopLimit: 1, extensions: random.pick<[number, Buffer][]>([[alert], []]) }
+    const over = {
+      source: own.linkLocal,
+      destination,
+      hopLimit: 1,
+      extensions: random.pick<[number, Buffer][]>([[alert], []]),
+    }
     return [what, p.icmpv6Frame(type, rest, over, { from: own.mac, to: group6(destination), tags })]
   },
 ]
@@ -290,7 +305,12 @@ const foreign: Kind[] = [
   ({ random, own, gateway, victim, tags }) => {
     const target = random.pick([gateway.v6, victim.v6, own.v6])
     const option = target === own.v6 ? gateway.mac : random.pick([own.mac, gateway.mac])
-    const body = Buffer.concat([p.hex(random.pick(['20000000', 'a0000000', '60000000'])), target, p.hex('0201'), option])
+    const body = Buffer.concat([
+      p.hex(random.pick(['20000000', 'a0000000', '60000000'])),
+      target,
+      p.hex('0201'),
+      option,
+    ])
     const over = { source: own.v6, destination: random.pick([p.ALL_NODES, victim.v6, gateway.v6]), hopLimit: 255 }
     return [
       "an advertisement of somebody else's address",
@@ -299,7 +319,11 @@ const foreign: Kind[] = [
   },
   ({ random, own, gateway, victim, tags }) => {
     const source = random.pick([gateway.v6, victim.v6])
-    const fields = { source, target: random.pick([gateway.v6, victim.v6]), options: Buffer.concat([p.hex('0101'), own.mac]) }
+    const fields = {
+      source,
+      target: random.pick([gateway.v6, victim.v6]),
+      options: Buffer.concat([p.hex('0101'), own.mac]),
+    }
     return ["a solicitation from somebody else's address", p.solicitation(fields, { from: own.mac, tags })]
   },
   ({ random, own, gateway, victim, tags }) => {
@@ -307,7 +331,10 @@ const foreign: Kind[] = [
     const link = { from: random.chance(0.3) ? victim.mac : own.mac, to: gateway.mac, tags }
     return [
       "a datagram from somebody else's address",
-      p.udp4({ source, destination: p.ip4Address(HOST.v4), sourcePort: 1 + random.below(1000), destinationPort: 9 }, link),
+      p.udp4(
+        { source, destination: p.ip4Address(HOST.v4), sourcePort: 1 + random.below(1000), destinationPort: 9 },
+        link,
+      ),
     ]
   },
 ]
@@ -319,7 +346,10 @@ const innerTags: Kind[] = [
     const tags: [number, number][] = [[0x8100, 5 | (random.below(8) << 13)], second]
     const to = random.pick([p.BROADCAST, gateway.mac, victim.mac])
     const frame = random.chance(0.5)
-      ? p.udp4({ source: own.v4, destination: gateway.v4, sourcePort: 4000, destinationPort: 9 }, { from: own.mac, to, tags })
+      ? p.udp4(
+          { source: own.v4, destination: gateway.v4, sourcePort: 4000, destinationPort: 9 },
+          { from: own.mac, to, tags },
+        )
       : p.arpFrame(
           { operation: 1, senderMac: own.mac, sender: own.v4, target: gateway.v4 },
           { from: own.mac, to: p.BROADCAST, tags },
@@ -372,7 +402,8 @@ function guarded(name: string, defence: string, kinds: readonly Kind[], vlan?: n
               return recorded.includes(near.toString('hex'))
             })
           }
-          const passed = (where: readonly string[]) => frames.filter(([, frame]) => where.includes(frame.toString('hex')))
+          const passed = (where: readonly string[]) =>
+            frames.filter(([, frame]) => where.includes(frame.toString('hex')))
           const [out, across] = [passed(came), passed(recorded)]
           const faults = [
             ...kindsOf(out).map(([what, count]) => `${count} × ${what} came to the far end`),

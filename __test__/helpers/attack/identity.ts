@@ -115,7 +115,8 @@ export const nameReuse: Attack = {
           const others = first.mac.replaceAll(':', '')
           const frames: string[] = []
           const own = () =>
-            frames.filter((frame) => frame.slice(0, 12) === mac.replaceAll(':', '') && frame.includes('c000020c')).length
+            frames.filter((frame) => frame.slice(0, 12) === mac.replaceAll(':', '') && frame.includes('c000020c'))
+              .length
           await waitUntil('its own frames came', async () => {
             frames.push(...(await (attacker as Client).ask<string[]>({ do: 'recorded' })))
             return own() >= 20
@@ -179,7 +180,8 @@ export const takenAddress: Attack = {
           await lab.host.output('ip', 'neigh', 'flush', 'dev', CARD)
           const known = await Promise.all([REMOTE.v4, REMOTE.v6].map((address) => lab.host.unanswered(address, 1)))
           const { stdout } = await lab.host.run('ip', 'neigh', 'show', 'dev', CARD)
-          if (stdout.includes(came.info.mac)) faults.push(`the host takes the attacker for a neighbour: ${stdout.trim()}`)
+          if (stdout.includes(came.info.mac))
+            faults.push(`the host takes the attacker for a neighbour: ${stdout.trim()}`)
           saw = `${known.flat().length} of 2 pings unanswered`
           await attacker.ask({ do: 'close' })
         } else saw = `a refusal: ${came.refused}`

@@ -87,7 +87,9 @@ export const keptMemory: Attack = {
         const refused = [...refusals].map(([code, times]) => `${times} ${code}`).join(', ')
         const saw = `${mib(most)} held after ${opened} ports, ${refused || 'nothing'} refused`
         const faults: string[] =
-          most > GRANTED + SLACK ? [`${mib(most)} are held under a grant of ${mib(GRANTED)}, after ${opened} ports`] : []
+          most > GRANTED + SLACK
+            ? [`${mib(most)} are held under a grant of ${mib(GRANTED)}, after ${opened} ports`]
+            : []
         if (opened === 0) faults.push(`no port was opened, so nothing was tried: ${refused}`)
         // The next variant begins with what there was.
         await waitUntil('free of what the attacker held', () => pinnedMemory() < before + SLACK)

@@ -9,7 +9,9 @@ import { ATTACKER, GOOD_GRANT, grant, PORTS, VICTIM } from './parties.js'
 export const foreignNamespaces: Attack = {
   name: 'foreign-namespaces',
   defence: 'a device is put only into a namespace that the client is in, or that its user owns',
-  daemon: { config: [GOOD_GRANT, grant(VICTIM, [PORTS.victim]), grant(ATTACKER, [PORTS.attacker], 'pinned = true\n')].join('') },
+  daemon: {
+    config: [GOOD_GRANT, grant(VICTIM, [PORTS.victim]), grant(ATTACKER, [PORTS.attacker], 'pinned = true\n')].join(''),
+  },
   variants: 3,
   async prepare(field) {
     const { lab } = field
@@ -19,13 +21,17 @@ export const foreignNamespaces: Attack = {
     await Promise.all([attacker, victim].map((client) => client.ask({ do: 'pid' })))
     const ask = async (path: string) => {
       const fd = await attacker.ask<number>({ do: 'openFile', path })
-      const request = { operation: 'openPinnedPort', port: { uplink: CARD, addresses: [portAddresses(PORTS.attacker)[0]] } }
+      const request = {
+        operation: 'openPinnedPort',
+        port: { uplink: CARD, addresses: [portAddresses(PORTS.attacker)[0]] },
+      }
       const { answer } = await attacker.ask<Answered>({ do: 'rawAsk', by: 'pinned', request, fds: [fd] })
       const opened = answer.result?.info as { port: number } | undefined
       return {
         answer,
         undo: () =>
-          opened && attacker.ask({ do: 'rawAsk', by: 'pinned', request: { operation: 'closePort', port: opened.port } }),
+          opened &&
+          attacker.ask({ do: 'rawAsk', by: 'pinned', request: { operation: 'closePort', port: opened.port } }),
       }
     }
     // Its own is right, or a refusal says nothing.
@@ -38,7 +44,10 @@ export const foreignNamespaces: Attack = {
       ['the host', lab.host.namespace],
       ['the far end', lab.remote.namespace],
       ['another user', others],
-    ].map(([whose, namespace]) => [whose, field.spawnIn(namespace as string, ATTACKER, 'sleep', '3600')] as [string, Program])
+    ].map(
+      ([whose, namespace]) =>
+        [whose, field.spawnIn(namespace as string, ATTACKER, 'sleep', '3600')] as [string, Program],
+    )
     const inside = async (program: Program) => {
       await waitUntil('asleep', () => readFileSync(`/proc/${program.pid}/comm`, 'utf8') === 'sleep\n')
       return `/proc/${program.pid}/ns/net`
@@ -65,7 +74,10 @@ export const foreignNamespaces: Attack = {
         const faults = []
         if (came.error === undefined) faults.push(`a port was opened in the namespace of ${place}`)
         if (grown.length > 0) faults.push(`${grown.join(', ')} came into the namespace of ${place}`)
-        return { saw: came.error ? `${came.error.code}: ${came.error.message}` : `the new device ${grown.join(', ')}`, faults }
+        return {
+          saw: came.error ? `${came.error.code}: ${came.error.message}` : `the new device ${grown.join(', ')}`,
+          faults,
+        }
       },
     }
   },

@@ -9,7 +9,9 @@ export const refusals: Attack = {
   name: 'refusals',
   defence: 'a refusal names nothing of another user, only that it is another user’s',
   // Both may have the same, so that no grant stands in the way.
-  daemon: { config: [GOOD_GRANT, grant(VICTIM, [PORTS.victim]), grant(ATTACKER, [PORTS.victim, PORTS.attacker])].join('') },
+  daemon: {
+    config: [GOOD_GRANT, grant(VICTIM, [PORTS.victim]), grant(ATTACKER, [PORTS.victim, PORTS.attacker])].join(''),
+  },
   variants: 12,
   async prepare(field) {
     const victim = await field.connected(VICTIM)
@@ -26,7 +28,10 @@ export const refusals: Attack = {
     ] as const
     const [v4, v6] = portAddresses(PORTS.victim)
     const own = portAddresses(PORTS.attacker)
-    const open = (port: object) => ({ operation: 'openPort', port: { uplink: CARD, frames: 512, ringSize: 256, ...port } })
+    const open = (port: object) => ({
+      operation: 'openPort',
+      port: { uplink: CARD, frames: 512, ringSize: 256, ...port },
+    })
     const requests: [string, object][] = [
       ['its IPv4 address', open({ addresses: [v4] })],
       ['its IPv6 address', open({ addresses: [v6] })],
@@ -48,11 +53,16 @@ export const refusals: Attack = {
       async variant(random) {
         const [what, request] = requests[turn++ % requests.length] as (typeof requests)[number]
         asked = what
-        const { answer: came, fds } = await attacker.ask<Answered>({ do: 'rawAsk', by: `line${random.below(2)}`, request })
+        const { answer: came, fds } = await attacker.ask<Answered>({
+          do: 'rawAsk',
+          by: `line${random.below(2)}`,
+          request,
+        })
         await attacker.ask({ do: 'closeFds', fds })
         answer = came
         const opened = came.result?.info as { port: number } | undefined
-        if (opened) await attacker.ask({ do: 'rawAsk', by: 'line0', request: { operation: 'closePort', port: opened.port } })
+        if (opened)
+          await attacker.ask({ do: 'rawAsk', by: 'line0', request: { operation: 'closePort', port: opened.port } })
         return `asking for ${what} of another user's port`
       },
       async judge() {

@@ -22,7 +22,14 @@ export class Sender {
     return Array.from({ length: count }, () => {
       const payload = Buffer.alloc(32)
       payload.writeUInt32BE(this.#number++)
-      const fields = { source, destination: ip4Address(REMOTE.v4), sourcePort: 9, destinationPort: 9, checksum: 0, payload }
+      const fields = {
+        source,
+        destination: ip4Address(REMOTE.v4),
+        sourcePort: 9,
+        destinationPort: 9,
+        checksum: 0,
+        payload,
+      }
       return udp4(fields, { to: this.#to, from: mac(this.#info.mac), tags })
     })
   }

@@ -36,7 +36,13 @@ export const storms: Attack = {
         came = await Promise.all(
           attackers.map(async ([client, { mac, addresses }]) => {
             const source = p.ip4Address((addresses[0] as string).replace(/\/.*/, ''))
-            const fields = { source, destination: p.ip4Address(HOST.v4), sourcePort: 9, destinationPort: 9, checksum: 0 }
+            const fields = {
+              source,
+              destination: p.ip4Address(HOST.v4),
+              sourcePort: 9,
+              destinationPort: 9,
+              checksum: 0,
+            }
             const frame = p.udp4(fields, { from: p.mac(mac), to: to(random.below(256)) }).toString('hex')
             const [before, began] = [await lab.framesFrom(mac), performance.now()]
             const sent = await client.ask<number>({ do: 'storm', frame, seconds: SECONDS })
@@ -50,12 +56,17 @@ export const storms: Attack = {
         const faults = came.flatMap(({ sent, arrived, seconds }) => {
           const most = RATE * (seconds + 1) + SLACK
           return arrived > most
-            ? [`${arrived} of ${sent} frames came to the far end in ${seconds.toFixed(1)} s, ${Math.floor(most)} are right`]
+            ? [
+                `${arrived} of ${sent} frames came to the far end in ${seconds.toFixed(1)} s, ${Math.floor(most)} are right`,
+              ]
             : []
         })
         for (const { sent } of came)
           if (sent < 2 * RATE + SLACK) faults.push(`only ${sent} frames were sent, so nothing was tried`)
-        return { saw: `${came.map(({ sent, arrived }) => `${arrived} of ${sent}`).join(' and ')} frames at the far end`, faults }
+        return {
+          saw: `${came.map(({ sent, arrived }) => `${arrived} of ${sent}`).join(' and ')} frames at the far end`,
+          faults,
+        }
       },
     }
   },
