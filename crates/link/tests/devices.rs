@@ -238,7 +238,7 @@ fn what_devices_dropped_is_told_by_index_whatever_they_are_called() {
     let mut frame = vec![0; 1400];
     frame[..14].copy_from_slice(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5]);
     for _ in 0..5 {
-        socket.send(&frame).unwrap();
+        assert_eq!(socket.send(&frame).unwrap_err().raw_os_error(), Some(libc::ENOBUFS));
     }
 
     let readers = [&pair.outer, &pair.inner].map(|side| DropReader::in_namespace(&side.netns).unwrap());
