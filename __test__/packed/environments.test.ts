@@ -114,7 +114,7 @@ for (const [version, node] of nodes()) {
       t.is(errors.length, 3)
       for (const error of errors) {
         t.like(error, { code: 'ERR_XSKNET_UNSUPPORTED_PLATFORM', problem: 'addons' })
-        t.regex(error.hint, /without --no-addons, .* with --allow-addons/)
+        t.regex(error.hint, /without --no-addons; with --permission, add --allow-addons/)
       }
     })
   }
