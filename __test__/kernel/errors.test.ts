@@ -710,7 +710,7 @@ test.serial('a port that is used in ways that cannot be says so, and goes on', a
   await refused(t, port.send(new Uint8Array(1515)), {
     code: 'ERR_XSKNET_FRAME_TOO_LONG',
     message: 'port used sends frames of at most 1514 bytes (its MTU of 1500, 14 of the Ethernet header), not 1515',
-    hint: /in several packets, or ask for a larger `mtu`/,
+    hint: /in several packets, or open the port with a larger `mtu`/,
     details: { length: 1515, mtu: 1500, most: 1514 },
   })
   const short = { instanceOf: RangeError, code: 'ERR_OUT_OF_RANGE', message: /at least 14, an Ethernet header/ }
