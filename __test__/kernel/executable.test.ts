@@ -21,7 +21,7 @@ import { npmManifest, root } from '../helpers/workspace.js'
 
 const { version } = npmManifest('packages/xsknetd')
 const newest24 = nodes().find(([version]) => version.startsWith('24.'))?.[0]
-const head = `xsknetd ${version}\nprotocol 1\nnode ${newest24}\nBPF objects`
+const head = `xsknetd ${version}\nprotocol 2\nnode ${newest24}\nBPF objects`
 
 /** Runs a command to its end, with nothing in its environment that is not said here. */
 const bare = ([file = '', ...args]: string[], env: NodeJS.ProcessEnv = {}) =>

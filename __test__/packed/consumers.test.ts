@@ -129,7 +129,7 @@ for (const [version, node] of nodes()) {
   test(`Node ${version}: the program of the package starts, and finds its BPF objects`, (t) => {
     const bin = join(complete, 'node_modules/.bin/xsknetd')
     const told = execFileSync(node, [bin, '--version'], { encoding: 'utf8', env: {} })
-    t.regex(told, new RegExp(`^xsknetd .*\nprotocol 1\nnode ${version}\nBPF objects .*\n {2}datapath +[0-9a-f]{12}\n`))
+    t.regex(told, new RegExp(`^xsknetd .*\nprotocol 2\nnode ${version}\nBPF objects .*\n {2}datapath +[0-9a-f]{12}\n`))
   })
 
   for (const [what, folder, platform, arch, problem, hint] of failures) {

@@ -87,8 +87,8 @@ void open_pinned_empty(struct xsk *xsk, const char *daemon, const char *port)
 	xsk->daemon = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	snprintf(path.sun_path, sizeof(path.sun_path), "%s", daemon);
 	MUST(connect(xsk->daemon, (void *)&path, sizeof(path)) == 0);
-	ask(xsk->daemon, "{\"version\":1,\"id\":1,\"operation\":\"hello\",\"client\":\"xskpeer\"}", -1);
-	snprintf(request, sizeof(request), "{\"version\":1,\"id\":2,\"operation\":\"openPinnedPort\",\"port\":%s}", port);
+	ask(xsk->daemon, "{\"version\":2,\"id\":1,\"operation\":\"hello\",\"client\":\"xskpeer\"}", -1);
+	snprintf(request, sizeof(request), "{\"version\":2,\"id\":2,\"operation\":\"openPinnedPort\",\"port\":%s}", port);
 	ask(xsk->daemon, request, open("/proc/self/ns/net", O_RDONLY));
 	if (sscanf(strstr(said, "\"xsks\":"), "\"xsks\":\"%255[^\"]\",\"device\":\"%15[^\"]", xsk->xsks, xsk->device) != 2 ||
 	    sscanf(strstr(said, "\"mac\":"), "\"mac\":\"%17[^\"]", xsk->mac) != 1)

@@ -89,7 +89,7 @@ int main(int count, char **word)
 	connection = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	if (connect(connection, (void *)&address, sizeof(address)))
 		err(1, "%s", word[1]);
-	if (!ask("{\"version\":1,\"id\":1,\"operation\":\"hello\",\"client\":\"borrowed-memory\"}"))
+	if (!ask("{\"version\":2,\"id\":1,\"operation\":\"hello\",\"client\":\"borrowed-memory\"}"))
 		errx(1, "%s", answer);
 	make_namespaces(namespaces);
 	while (fgets(line, sizeof(line), stdin)) {
@@ -97,7 +97,7 @@ int main(int count, char **word)
 
 		while (opened < ROUNDS) {
 			snprintf(message, sizeof(message),
-				 "{\"version\":1,\"id\":%d,\"operation\":\"openPort\",\"port\":{\"uplink\":\"card0\",\"addresses\":[\"%s\"],\"frames\":24576,\"frameSize\":2048}}",
+				 "{\"version\":2,\"id\":%d,\"operation\":\"openPort\",\"port\":{\"uplink\":\"card0\",\"addresses\":[\"%s\"],\"frames\":24576,\"frameSize\":2048}}",
 				 ++id, word[2]);
 			if (!ask(message))
 				break;
@@ -105,7 +105,7 @@ int main(int count, char **word)
 			opened++;
 			close(given[0]);
 			close(given[1]);
-			snprintf(message, sizeof(message), "{\"version\":1,\"id\":%d,\"operation\":\"closePort\",\"port\":%ld}", ++id,
+			snprintf(message, sizeof(message), "{\"version\":2,\"id\":%d,\"operation\":\"closePort\",\"port\":%ld}", ++id,
 				 atol(strstr(answer, "\"port\":") + 7));
 			if (!ask(message))
 				errx(1, "%s", answer);

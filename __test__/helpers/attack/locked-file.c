@@ -55,16 +55,16 @@ int main(int count, char **word)
 	connection = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	if (connect(connection, (void *)&address, sizeof(address)))
 		err(1, "%s", word[1]);
-	ask("{\"version\":1,\"id\":1,\"operation\":\"hello\",\"client\":\"locked-file\"}");
+	ask("{\"version\":2,\"id\":1,\"operation\":\"hello\",\"client\":\"locked-file\"}");
 	snprintf(message, sizeof(message),
-		 "{\"version\":1,\"id\":2,\"operation\":\"openPort\",\"port\":{\"uplink\":\"card0\",\"addresses\":[\"%s\"],\"ringSize\":64,\"frames\":128}}",
+		 "{\"version\":2,\"id\":2,\"operation\":\"openPort\",\"port\":{\"uplink\":\"card0\",\"addresses\":[\"%s\"],\"ringSize\":64,\"frames\":128}}",
 		 word[2]);
 	ask(message);
 	pthread_create(&thread, NULL, fill, NULL);
 	pthread_create(&thread, NULL, fill, NULL);
 	usleep(300000);
 	close(port_fd);
-	snprintf(message, sizeof(message), "{\"version\":1,\"id\":3,\"operation\":\"closePort\",\"port\":%ld}",
+	snprintf(message, sizeof(message), "{\"version\":2,\"id\":3,\"operation\":\"closePort\",\"port\":%ld}",
 		 atol(strstr(answer, "\"port\":") + 7));
 	ask(message);
 	puts("closed");
