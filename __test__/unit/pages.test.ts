@@ -14,7 +14,7 @@ const ELSEWHERE: [what: string, name: RegExp][] = [
   ['a path on the host', /^[/~]/],
   ['made by a build', /^(packed|target)(\/|$)/],
   ['a module of Node or of a package', /^(node:\w+|xsknet\/\w+|@[\w-]+\/[\w-]+)$/],
-  ['two words with a slash between them, or numbers', /^[\w.-]+(\/\d+)+$/],
+  ['an address with the length of its prefix', /^[\w.-]+(\/\d+)+$/],
   ['not the name of a file', /[^\w./@{}+-]/],
 ]
 
