@@ -1,5 +1,6 @@
-// npm run attack: all that somebody without rights may try, beside a good client, judged at the victim: `-- [--seconds 3600] [--seed 1] [NAME…]`.
-// With seconds, it goes on with new variants until they are over, the attacks in turn; else each is tried a few times.
+// npm run attack: all that an unprivileged client may try, beside a good client, judged at the victim:
+// `-- [--seconds 3600] [--seed 1] [NAME…]`. With seconds, it goes on with new variants until they are over, the attacks
+// in turn; else each is tried a few times.
 import { parseArgs } from 'node:util'
 import { type Outcome, perform, shown } from '../__test__/helpers/attack/attack.js'
 import { attacks } from '../__test__/helpers/attack/attacks.js'

@@ -1,4 +1,4 @@
-/* A pinned port in C: asks xsknetd for one, makes its AF_XDP socket by libxdp, and counts frames, so many and no more.
+/* A pinned port in C: asks xsknetd for one, makes its AF_XDP socket by libxdp, and counts a given number of frames.
  *	cc -O2 pinned.c -o pinned -lxdp -lbpf && ./pinned /run/xsknet/default.sock eth0 192.0.2.10/24 1000 */
 #include <bpf/bpf.h>
 #include <err.h>
@@ -33,11 +33,12 @@ int main(int argc, char **argv)
 	struct xsk_socket_config rings = { .rx_size = FRAMES, .libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD };
 	struct xsk_ring_cons completion, rx; struct xsk_ring_prod fill; struct xsk_umem *umem; struct xsk_socket *xsk;
 	char request[512], xsks[256], device[16], *memory = aligned_alloc(4096, FRAMES * SIZE);
-	unsigned int limit = argc == 5 ? atoi(argv[4]) : 0, count = 0, at, slot, daemon = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+	unsigned int limit = argc == 5 ? atoi(argv[4]) : 0, count = 0, at, slot;
+	int daemon = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	MUST(limit > 0 && snprintf(path.sun_path, sizeof(path.sun_path), "%s", argv[1]) < (int)sizeof(path.sun_path));
 	MUST(connect(daemon, (void *)&path, sizeof(path)) == 0);
-	ask(daemon, "{\"version\":1,\"id\":1,\"operation\":\"hello\",\"client\":\"pinned.c\"}", -1);
-	snprintf(request, sizeof(request), "{\"version\":1,\"id\":2,\"operation\":\"openPinnedPort\",\"port\":"
+	ask(daemon, "{\"version\":2,\"id\":1,\"operation\":\"hello\",\"client\":\"pinned.c\"}", -1);
+	snprintf(request, sizeof(request), "{\"version\":2,\"id\":2,\"operation\":\"openPinnedPort\",\"port\":"
 		 "{\"uplink\":\"%s\",\"addresses\":[\"%s\"]}}", argv[2], argv[3]);
 	ask(daemon, request, open("/proc/self/ns/net", O_RDONLY));
 	MUST(sscanf(strstr(said, "\"xsks\":"), "\"xsks\":\"%255[^\"]\",\"device\":\"%15[^\"]", xsks, device) == 2);

@@ -1,5 +1,5 @@
-// Builds the npm packages, each binding before its package, because TypeScript reads the types that it generates; and the
-// lab and other programs in Rust that tests and the demo run.
+// Builds the npm packages, each binding before its package, because TypeScript reads the types that it generates; and
+// the lab and other programs in Rust that tests and the demo run.
 import { chmodSync } from 'node:fs'
 import { release } from './lib/cargo.mjs'
 import { installed, isMain, main, must, root } from './lib/run.mjs'

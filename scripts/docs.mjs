@@ -1,5 +1,5 @@
-// npm run docs: the sentences of docs/errors.md, and the API reference of both packages in target/docs/, from the declarations that are
-// published. A broken link fails.
+// npm run docs: the sentences of docs/errors.md, and the API reference of both packages in target/docs/, from the
+// declarations that are published. A broken link fails.
 import { build } from './build.mjs'
 import { writeErrorPage } from './docs/errors.mjs'
 import { main, must, root } from './lib/run.mjs'

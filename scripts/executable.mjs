@@ -1,5 +1,5 @@
-// Makes `xsknetd` one executable: a Node, the daemon bundled to one script, and both bindings. It needs neither Node nor npm
-// where it runs. `node scripts/executable.mjs [FILE]` makes it from what `npm run build` has built.
+// Makes `xsknetd` one executable: a Node, the daemon bundled to one script, and both bindings. It needs neither Node
+// nor npm where it runs. `node scripts/executable.mjs [FILE]` makes it from what `npm run build` has built.
 import { createHash } from 'node:crypto'
 import {
   chmodSync,
@@ -18,7 +18,8 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { products } from './lib/products.mjs'
 import { isMain, main, must, root, Stop } from './lib/run.mjs'
 
-// The newest Node whose binary needs no library that a plain Debian or Ubuntu lacks: those of Node 25 and 26 need libatomic.
+// The newest Node whose binary needs no library that a plain Debian or Ubuntu lacks: those of Node 25 and 26 need
+// libatomic.
 const NODE = `${root}__test__/node_modules/node-24/`
 
 /** The most that the executable may have, in bytes. */
@@ -27,7 +28,8 @@ const BUDGET = 120 * 2 ** 20
 /**
  * @param {object} options
  * @param {string} options.outFile Where it is to lie.
- * @param {string[]} [options.licensed] The folders of what is in it beside Node. Their licences and Node's then lie beside it.
+ * @param {string[]} [options.licensed] The folders of what is in it beside Node. Their licences and Node's then lie
+ * beside it.
  */
 export async function packExecutable({ outFile, licensed }) {
   const folder = mkdtempSync(join(tmpdir(), 'xsknet-executable-'))
@@ -44,7 +46,8 @@ export async function packExecutable({ outFile, licensed }) {
         .digest('hex'),
     )
     writeFileSync(join(folder, 'main.cjs'), main)
-    // Paths stay relative, since that of the script is kept. No code cache: it would be another one each time, and saves nothing.
+    // Paths stay relative, since that of the script is kept. No code cache: it would be another one each time, and
+    // saves nothing.
     const settings = { main: 'main.cjs', output: 'blob', assets, disableExperimentalSEAWarning: true }
     // Neither `NODE_OPTIONS` of somebody's shell nor an inspector may steer a process with root's rights.
     writeFileSync(

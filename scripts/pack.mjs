@@ -1,5 +1,5 @@
-// npm run pack: makes what is published, in packed/: a tarball for each package and for each platform package, and the daemon
-// as one executable.
+// npm run pack: makes what is published, in packed/: a tarball for each package and for each platform package, and the
+// daemon as one executable.
 import { execFileSync } from 'node:child_process'
 import {
   cpSync,
@@ -76,7 +76,10 @@ function withoutParameters(file) {
   writeFileSync(file, readFileSync(file, 'utf8').replace(/\b(\w+Array)<ArrayBuffer(Like)?>/g, '$1'))
 }
 
-/** npm packs no links, and pnpm makes nothing else. What a bundled package needs itself would be missing: none of ours does. */
+/**
+ * npm packs no links, and pnpm makes nothing else. What a bundled package needs itself would be missing: none of ours
+ * does.
+ */
 function stageBundled(source, name, staged) {
   const folder = realpathSync(join(source, 'node_modules', name))
   const needed = Object.keys(manifestOf(folder).dependencies ?? {})

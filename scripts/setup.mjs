@@ -1,6 +1,6 @@
-// Prepares this machine for building and testing: checks Node and Rust, installs missing system packages on Debian and its
-// kin, the npm packages of the lock file, and cargo's settings for this clone. It changes nothing else. A second run finds all in
-// place and ends at once.
+// Prepares this machine for building and testing: checks Node and Rust, installs missing system packages on Debian and
+// its kin, the npm packages of the lock file, and cargo's settings for this clone. It changes nothing else. A second
+// run finds all in place and ends at once.
 import { copyFileSync, existsSync, readFileSync } from 'node:fs'
 import { configureCargo } from './lib/cargo.mjs'
 import { distribution, missing } from './lib/host.mjs'

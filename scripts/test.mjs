@@ -1,8 +1,8 @@
-// npm test: set-up, build, the tests of every crate, of the packages and in __test__ on this Node, and those that use a binding
-// on every other one; the last line is the sum. `npm test -- cargo`, `-- pure` or `-- kernel` runs one part.
+// npm test: set-up, build, the tests of every crate, of the packages and in __test__ on this Node, and those that use a
+// binding on every other one; the last line is the sum. `npm test -- cargo`, `-- pure` or `-- kernel` runs one part.
 //
-// Kernel tests judge by counters and by time, so they run one at a time. They mostly wait for the kernel, so that what needs
-// no kernel (builds, packing, pure tests) runs beside those of the crates, at a lower priority.
+// Kernel tests judge by counters and by time, so they run one at a time. They mostly wait for the kernel, so that what
+// needs no kernel (builds, packing, pure tests) runs beside those of the crates, at a lower priority.
 
 import { readFileSync } from 'node:fs'
 import { build } from './build.mjs'

@@ -346,7 +346,10 @@ test.serial('ports and stats show what is open, each user its own', async (t) =>
   t.is(unknown.code, 1)
   t.regex(
     unknown.stderr,
-    /^xsknetd: `dnss` is not an uplink or an open port that you may query; did you mean `dns`\?\n {2}hint: .*xsknetd ports/,
+    new RegExp(
+      '^xsknetd: `dnss` is not an uplink or an open port that you may query; did you mean `dns`\\?\n' +
+        ' {2}hint: .*xsknetd ports',
+    ),
   )
   t.regex((await scene.daemon.cli('stats')).stdout, /^uplink card0\n(.*\n)+port \d+ `dns` on card0, user 65534/)
   t.regex((await scene.daemon.cli('ports')).stdout, /dns +card0 +- /)

@@ -1,6 +1,6 @@
 /**
- * Every error that can be provoked from outside, as whoever gets it sees it; what cannot is listed in unit/error-codes.test.ts.
- * Whatever was refused has changed nothing.
+ * Every error that can be provoked from outside, as whoever gets it sees it; what cannot is listed in
+ * unit/error-codes.test.ts. Whatever was refused has changed nothing.
  *
  * @module
  */
@@ -406,7 +406,8 @@ test.serial(
         {
           code: 'ERR_XSKNET_MTU_TOO_LARGE',
           message:
-            'an MTU of 1500 needs 1518 bytes per frame, and with chunks of 2048 bytes a frame can have 1392: that is an MTU of 1374 at most',
+            'an MTU of 1500 needs 1518 bytes per frame, and with chunks of 2048 bytes a frame can have 1392: ' +
+            'that is an MTU of 1374 at most',
           hint: /several chunks \(multi-buffer\)/,
           details: { mtu: 1500, needed: 1518, frameSize: 2048, capacity: 1392, most: 1374 },
         },
@@ -509,7 +510,8 @@ test.serial('a MAC that a neighbour has is refused: a named port keeps its own t
 
 test.serial('what the policy does not grant is refused, with the lines that would grant it', async (t) => {
   const addresses = '"192.0.2.10", "192.0.2.11"'
-  const grant = `[[grant]]\nuser = ${NOBODY}\nuplinks = ["${CARD}"]\naddresses = [${addresses}]\nports = 2\nmemory = "24MiB"\n`
+  const limits = 'ports = 2\nmemory = "24MiB"'
+  const grant = `[[grant]]\nuser = ${NOBODY}\nuplinks = ["${CARD}"]\naddresses = [${addresses}]\n${limits}\n`
   const scene = await Scene.open(t, { config: grant })
   const { lab, daemon } = scene
   const origin = `the 1st [[grant]] of ${lab.folder}/${daemon.instance}.toml`
@@ -606,7 +608,9 @@ test.serial(
       net.openPort({ uplink: CARD, addresses: portPrefixes(n), ...options })
     const told = (asked: number, has: number): Told => ({
       code: 'ERR_XSKNET_LIMIT_REACHED',
-      message: `${asked} more bytes of UMEM would exceed the limit of ${memory} bytes for all ports together, of which ${has} are in use`,
+      message:
+        `${asked} more bytes of UMEM would exceed the limit of ${memory} bytes for all ports together, ` +
+        `of which ${has} are in use`,
       hint: /raise `memory` under \[daemon\] of the configuration\.$/,
       details: { uid: 0, limit: 'memory of all ports', asked, most: memory, has },
     })
@@ -943,7 +947,9 @@ test.serial('who breaks the protocol is told which rule, and cut off; the daemon
       [{ ...hello, version: 3, client: 'xsknet/0.2.0 node/30.0.0' }],
       {
         code: 'ERR_XSKNET_PROTOCOL_VERSION',
-        message: `the client speaks version 3 of the protocol, this daemon (release ${RELEASE}) version 2: the daemon is older`,
+        message:
+          `the client speaks version 3 of the protocol, this daemon (release ${RELEASE}) version 2: ` +
+          'the daemon is older',
         hint: /^Update the package xsknetd to release 0\.2\.0 or a later one\.$/,
         details: { theirs: 3, ours: 2, older: 'daemon', release: RELEASE },
       },

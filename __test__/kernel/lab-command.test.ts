@@ -1,6 +1,6 @@
 /**
- * `xsknetd lab`. Most of it on a machine as if just started, where its names are free and whatever a failed test leaves is gone with
- * the machine.
+ * `xsknetd lab`. Most of it on a machine as if just started, where its names are free and whatever a failed test leaves
+ * is gone with the machine.
  *
  * @module
  */
@@ -102,7 +102,8 @@ test.serial(
 test.serial('what it tells to try works, in that order', async (t) => {
   const bench = await Bench.start(t)
   const told = await bench.output(...cli, 'lab')
-  const commands = [...told.matchAll(/^ {4}(\S.*)$/gm)].map(([, command]) => command as string).slice(1) // behind the picture
+  const indented = [...told.matchAll(/^ {4}(\S.*)$/gm)].map(([, command]) => command as string)
+  const commands = indented.slice(1) // behind the picture
   t.is(commands.length, 7, told)
   const [daemon, program, capture, ping4, ping6, stats, down] = commands as [
     string,

@@ -133,7 +133,7 @@ for (const [version, node] of nodes()) {
   })
 
   for (const [what, folder, platform, arch, problem, hint] of failures) {
-    test(`Node ${version}: ${what} the packages can be imported, and what needs the native part fails with its code`, (t) => {
+    test(`Node ${version}: ${what} the packages can be imported, and the native part fails with its code`, (t) => {
       for (const [file, load] of [
         ['mjs', '(name) => import(name)'],
         ['cjs', 'require'],

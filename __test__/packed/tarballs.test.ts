@@ -22,7 +22,7 @@ test('there are two packages, and one for each with its binding', (t) => {
 })
 
 for (const { name, folder, files, manifest } of all) {
-  test(`${name} has a version, a licence, a README and what travels inside it named, and nothing of the workspace`, (t) => {
+  test(`${name} has a version, a licence and a README, names what is inside, and has nothing of the workspace`, (t) => {
     t.is(manifest.version, npmManifest('packages/xsknet').version)
     t.is(manifest.license, 'MIT')
     for (const key of ['private', 'napi', 'devDependencies']) t.false(key in manifest, key)

@@ -93,7 +93,7 @@ test('requests cross a real socket and back', async (t) => {
   await net.close()
 })
 
-test('a daemon of another release is told from one that is gone: which side is older, and what to update', async (t) => {
+test('a daemon of another release is told from one that is gone: which side is older and what to update', async (t) => {
   for (const [theirs, release, hint] of [
     [3, '0.2.0', 'Update the package xsknet to release 0.2.0 or a later one.'],
     [1, '0.0.9', `Update the package xsknetd to release ${RELEASE} or a later one.`],

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Loaded into testpmd, whose driver brings an XDP program of its own. A port has one already, which the daemon would put back: so the
- * socket is made without, and goes into the port's XSKMAP, whose path is in XSKNET_XSKS.
+ * Loaded into testpmd, whose driver brings an XDP program of its own. A port has one already, which the daemon would
+ * put back: so the socket is made without, and goes into the port's XSKMAP, whose path is in XSKNET_XSKS.
  */
 #define _GNU_SOURCE
 #include <bpf/bpf.h>
@@ -10,10 +10,11 @@
 #include <stdlib.h>
 #include <xdp/xsk.h>
 
-int xsk_socket__create(struct xsk_socket **xsk, const char *device, __u32 queue, struct xsk_umem *umem, struct xsk_ring_cons *rx,
-		       struct xsk_ring_prod *tx, const struct xsk_socket_config *config)
+int xsk_socket__create(struct xsk_socket **xsk, const char *device, __u32 queue, struct xsk_umem *umem,
+		       struct xsk_ring_cons *rx, struct xsk_ring_prod *tx, const struct xsk_socket_config *config)
 {
-	__typeof__(&xsk_socket__create) create = (__typeof__(&xsk_socket__create))dlsym(RTLD_NEXT, "xsk_socket__create");
+	__typeof__(&xsk_socket__create) create =
+		(__typeof__(&xsk_socket__create))dlsym(RTLD_NEXT, "xsk_socket__create");
 	struct xsk_socket_config without = *config;
 	const char *xsks = getenv("XSKNET_XSKS");
 	int map, failure;

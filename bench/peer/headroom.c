@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The rings of a socket without a socket: a thread takes chunks out of FILL and puts them into RX as fast as it can, so that all the
- * time is the reader's. Indices, flags and descriptors lie as the kernel has them, each index on a cache line of its own.
+ * The rings of a socket without a socket: a thread takes chunks out of FILL and puts them into RX as fast as it can, so
+ * that all the time is the reader's. Indices, flags and descriptors lie as the kernel has them, each index on a cache
+ * line of its own.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -58,8 +59,8 @@ static void *kernel(void *unused)
 }
 
 /*
- * The clock stands while the ring fills up, so that it is never found empty: the thread may be slower than the reader. It is the wall's, as
- * in JavaScript, which has no other that is fine enough.
+ * The clock stands while the ring fills up, so that it is never found empty: the thread may be slower than the reader.
+ * It is the wall's, as in JavaScript, which has no other that is fine enough.
  */
 static void laps(struct xsk *xsk, const struct order *order, struct result *result)
 {
@@ -83,10 +84,11 @@ void headroom(const struct order *order, struct result *result)
 {
 	size_t bytes = (size_t)RING * CHUNK;
 	struct xsk xsk = { .rx = { .mask = RING - 1, .size = RING, .producer = &rx_memory.producer,
-				   .consumer = &rx_memory.consumer, .ring = rx_memory.descs, .flags = &rx_memory.flags },
-			   .fill = { .cached_cons = RING, .mask = RING - 1, .size = RING, .producer = &fill_memory.producer,
-				     .consumer = &fill_memory.consumer, .ring = fill_memory.addresses,
-				     .flags = &fill_memory.flags } };
+				   .consumer = &rx_memory.consumer, .ring = rx_memory.descs,
+				   .flags = &rx_memory.flags },
+			   .fill = { .cached_cons = RING, .mask = RING - 1, .size = RING,
+				     .producer = &fill_memory.producer, .consumer = &fill_memory.consumer,
+				     .ring = fill_memory.addresses, .flags = &fill_memory.flags } };
 	pthread_attr_t elsewhere;
 	pthread_t thread;
 	cpu_set_t cpus;

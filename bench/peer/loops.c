@@ -44,8 +44,8 @@ static void kick(struct xsk *xsk)
 	if (!xsk_ring_prod__needs_wakeup(&xsk->tx))
 		return;
 	xsk->kicks++;
-	if (sendto(xsk->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 && errno != EAGAIN && errno != EBUSY && errno != ENOBUFS &&
-	    errno != ENETDOWN)
+	if (sendto(xsk->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 && errno != EAGAIN && errno != EBUSY &&
+	    errno != ENOBUFS && errno != ENETDOWN)
 		err(1, "sendto");
 }
 
@@ -65,8 +65,8 @@ static inline __attribute__((always_inline)) void refill(struct xsk *xsk, const 
 	uint32_t slot;
 
 	/*
-	 * FILL has as many slots as reception has chunks. But the kernel publishes what came in RX a moment before it publishes what it
-	 * took out of FILL for that (xsk_flush).
+	 * FILL has as many slots as reception has chunks. But the kernel publishes what came in RX a moment before it
+	 * publishes what it took out of FILL for that (xsk_flush).
 	 */
 	while (xsk_ring_prod__reserve(&xsk->fill, count, &slot) != count)
 		;
@@ -105,8 +105,9 @@ static inline void look(struct watch *watch, const struct order *order, struct r
 }
 
 /* Reads received frames, and gives them back. */
-static inline __attribute__((always_inline)) void treat(struct xsk *xsk, const struct order *order, struct result *result,
-							uint32_t at, uint32_t count, bool verifies)
+static inline __attribute__((always_inline)) void treat(struct xsk *xsk, const struct order *order,
+							struct result *result, uint32_t at, uint32_t count,
+							bool verifies)
 {
 	struct xdp_desc batch[BATCH];
 
@@ -133,8 +134,8 @@ void read_batch(struct xsk *xsk, const struct order *order, struct result *resul
 
 enum kind { DROP, VERIFY, ASLEEP };
 
-static inline __attribute__((always_inline)) void receive(struct xsk *xsk, const struct order *order, struct result *result,
-							  enum kind kind)
+static inline __attribute__((always_inline)) void receive(struct xsk *xsk, const struct order *order,
+							  struct result *result, enum kind kind)
 {
 	struct pollfd ready = { .fd = xsk->fd, .events = POLLIN };
 	struct watch watch = { .end = now() + PATIENCE };
@@ -277,7 +278,8 @@ void txonly(struct xsk *xsk, const struct order *order, struct result *result)
 
 			memcpy(frame, order->header, sizeof(order->header));
 			write_numbered(frame, order->length, number++);
-			*xsk_ring_prod__tx_desc(&xsk->tx, slot + i) = (struct xdp_desc){ .addr = chunk, .len = order->length };
+			*xsk_ring_prod__tx_desc(&xsk->tx, slot + i) =
+				(struct xdp_desc){ .addr = chunk, .len = order->length };
 		}
 		xsk_ring_prod__submit(&xsk->tx, count);
 		result->sent += count;

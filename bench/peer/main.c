@@ -4,8 +4,8 @@
  *
  *	xskpeer pinned SOCKET PORT | xskpeer empty SOCKET PORT | xskpeer device NAME | xskpeer memory
  *
- * It takes orders in lines of JSON on standard input, {"id":1,"do":"rxdrop","seconds":2,…}, and answers each when it is done, as the
- * programs in TypeScript do. It lives as long as its standard input.
+ * It takes orders in lines of JSON on standard input, {"id":1,"do":"rxdrop","seconds":2,…}, and answers each when it is
+ * done, as the programs in TypeScript do. It lives as long as its standard input.
  */
 #include <err.h>
 #include <inttypes.h>
@@ -59,7 +59,8 @@ int main(int argc, char **argv)
 		open_device(&xsk, argv[2]);
 	else if (argc != 2 || strcmp(argv[1], "memory"))
 		errx(2, "xskpeer pinned|empty SOCKET PORT | xskpeer device NAME | xskpeer memory");
-	printf("{\"event\":\"open\",\"mac\":\"%s\",\"device\":\"%s\",\"xsks\":\"%s\"}\n", xsk.mac, xsk.device, xsk.xsks);
+	printf("{\"event\":\"open\",\"mac\":\"%s\",\"device\":\"%s\",\"xsks\":\"%s\"}\n", xsk.mac, xsk.device,
+	       xsk.xsks);
 
 	while (fgets(line, sizeof(line), stdin)) {
 		struct order order = {
@@ -91,9 +92,11 @@ int main(int argc, char **argv)
 			errx(2, "unknown order: %s", line);
 		printf("{\"id\":%d,\"done\":{\"frames\":%" PRIu64 ",\"datagrams\":%" PRIu64 ",\"payload\":%" PRIu64
 		       ",\"addresses\":%" PRIu32 ",\"sent\":%" PRIu64 ",\"corrupt\":%" PRIu64 ",\"calls\":%" PRIu64
-		       ",\"empty\":%" PRIu64 ",\"kicks\":%" PRIu64 ",\"marked\":%" PRIu64 ",\"seconds\":%.9f,\"processor\":%.9f}}\n",
-		       id, result.seen.frames, result.seen.datagrams, result.seen.payload, result.seen.addresses, result.sent,
-		       result.corrupt, result.calls, result.empty, result.kicks, result.marked, result.seconds, result.processor);
+		       ",\"empty\":%" PRIu64 ",\"kicks\":%" PRIu64 ",\"marked\":%" PRIu64
+		       ",\"seconds\":%.9f,\"processor\":%.9f}}\n",
+		       id, result.seen.frames, result.seen.datagrams, result.seen.payload, result.seen.addresses,
+		       result.sent, result.corrupt, result.calls, result.empty, result.kicks, result.marked,
+		       result.seconds, result.processor);
 	}
 	if (xsk.socket)
 		xsk_socket__delete(xsk.socket); /* and the program that libxdp brought */

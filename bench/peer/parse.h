@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The headers that every receiving measurement reads, here as in bench/programs/parse.ts: the EtherType, version and header length,
- * fragment, protocol, total length and both addresses of IPv4, both ports and the length of UDP.
+ * The headers that every receiving measurement reads, here as in bench/programs/parse.ts: the EtherType, version and
+ * header length, fragment, protocol, total length and both addresses of IPv4, both ports and the length of UDP.
  */
 #ifndef BENCH_PARSE_H
 #define BENCH_PARSE_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Counts the instructions that a thread executes in user space, one by one, where the machine has no counter for them:
- *	steps TID	from a SIGWINCH that the thread gets to the next, which it does not notice; then prints the number
- * Each costs some twenty microseconds, so the thread crawls meanwhile. A string instruction counts once for each of its repetitions, a system
- * call once. The end of standard input ends it before.
+ *	steps TID	from a SIGWINCH that the thread gets to the next, unnoticed by it; then prints the number
+ * Each costs some twenty microseconds, so the thread crawls meanwhile. A string instruction counts once for each of its
+ * repetitions, a system call once. The end of standard input ends it before.
  */
 #include <err.h>
 #include <inttypes.h>

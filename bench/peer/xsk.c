@@ -61,7 +61,7 @@ static void make(struct xsk *xsk, const char *device, uint32_t libxdp_flags)
 			   MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	MUST(xsk->memory != MAP_FAILED);
 	MUST(xsk_umem__create(&umem, xsk->memory, (size_t)CHUNKS * CHUNK, &xsk->fill, &xsk->completion, &chunks) == 0);
-	/* The socket of the turn before leaves its queue a moment after its process has ended (xp_release_deferred()). */
+	/* The socket of the turn before leaves its queue a moment after its process (xp_release_deferred()). */
 	do
 		failure = xsk_socket__create(&xsk->socket, device, 0, umem, &xsk->rx, &xsk->tx, &rings);
 	while (failure == -EBUSY && patience-- > 0 && usleep(10000) == 0);
@@ -87,10 +87,12 @@ void open_pinned_empty(struct xsk *xsk, const char *daemon, const char *port)
 	xsk->daemon = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	snprintf(path.sun_path, sizeof(path.sun_path), "%s", daemon);
 	MUST(connect(xsk->daemon, (void *)&path, sizeof(path)) == 0);
-	ask(xsk->daemon, "{\"version\":1,\"id\":1,\"operation\":\"hello\",\"client\":\"xskpeer\"}", -1);
-	snprintf(request, sizeof(request), "{\"version\":1,\"id\":2,\"operation\":\"openPinnedPort\",\"port\":%s}", port);
+	ask(xsk->daemon, "{\"version\":2,\"id\":1,\"operation\":\"hello\",\"client\":\"xskpeer\"}", -1);
+	snprintf(request, sizeof(request), "{\"version\":2,\"id\":2,\"operation\":\"openPinnedPort\",\"port\":%s}",
+		 port);
 	ask(xsk->daemon, request, open("/proc/self/ns/net", O_RDONLY));
-	if (sscanf(strstr(said, "\"xsks\":"), "\"xsks\":\"%255[^\"]\",\"device\":\"%15[^\"]", xsk->xsks, xsk->device) != 2 ||
+	if (sscanf(strstr(said, "\"xsks\":"), "\"xsks\":\"%255[^\"]\",\"device\":\"%15[^\"]", xsk->xsks,
+		   xsk->device) != 2 ||
 	    sscanf(strstr(said, "\"mac\":"), "\"mac\":\"%17[^\"]", xsk->mac) != 1)
 		errx(1, "%s", said);
 }

@@ -1,6 +1,6 @@
-// The main job, shown: a daemon that owns a card, and programs without any right that answer on ports of it. Packets come from
-// another namespace, go through the card's program, the DEVMAP, a port's pair and an AF_XDP socket into TypeScript, and all the
-// way back out of the card.
+// The main job, shown: a daemon that owns a card, and programs without any right that answer on ports of it. Packets
+// come from another namespace, go through the card's program, the DEVMAP, a port's pair and an AF_XDP socket into
+// TypeScript, and all the way back out of the card.
 //
 // `npm start -- --help` tells the options.
 import { readlinkSync } from 'node:fs'
@@ -128,7 +128,8 @@ async function introduce(lab: Lab, daemon: Daemon, third: PortInfo, { ports }: S
     report.line(`${uplink} runs the uplink program in ${mode} mode, MTU ${mtu}`)
   const { guardMode, portMode, bindMode, outer, inner } = third
   report.line(
-    `guard ${guardMode} on ${outer}, port program ${portMode} on ${inner}, socket bound in ${bindMode} mode; others alike`,
+    `guard ${guardMode} on ${outer}, port program ${portMode} on ${inner}, socket bound in ${bindMode} mode; ` +
+      'others alike',
   )
   for (const { name, mac, addresses } of ports) report.line(`port ${name.padEnd(6)} ${mac}  ${addresses.join('  ')}`)
   report.line('tried on the way:')
@@ -154,7 +155,8 @@ async function showRights(clients: readonly Client[], lab: Lab): Promise<void> {
       held.length === 0 ? 'all five capability sets 0' : held.map(([name, set]) => `${name} ${set}`).join(' ')
     report.tell(
       powerless && held.length === 0 && alone,
-      `${NAMES[n]?.padEnd(6)} uid ${uid}, gid ${gid}, ${groups.length} groups, ${capable}, NoNewPrivs ${Number(noNewPrivs)}, own ${network} with ${devices}`,
+      `${NAMES[n]?.padEnd(6)} uid ${uid}, gid ${gid}, ${groups.length} groups, ${capable}, ` +
+        `NoNewPrivs ${Number(noNewPrivs)}, own ${network} with ${devices}`,
     )
   }
 }
@@ -180,7 +182,8 @@ async function flood(lab: Lab, statistics: () => Promise<Statistics>, seconds: n
   console.log()
   report.tell(
     sent === answered && repeated + corrupt === 0,
-    `${thousands(answered)} of ${thousands(sent)} answers came back in ${took.toFixed(1)} s: ${rate} a second, each way`,
+    `${thousands(answered)} of ${thousands(sent)} answers came back in ${took.toFixed(1)} s: ` +
+      `${rate} a second, each way`,
   )
   for (const [n, ping] of pings.entries()) {
     await ping.stop('SIGINT')

@@ -1,4 +1,5 @@
-// Copies the sentence of each error code from the built package into docs/errors.md. The rest of the page is written by hand.
+// Copies the sentence of each error code from the built package into docs/errors.md. The rest of the page is written by
+// hand.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { isMain, main, root, Stop } from '../lib/run.mjs'
 

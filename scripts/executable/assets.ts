@@ -11,8 +11,8 @@ const FOLDERS = ['/dev/shm', '/run', '/tmp', '/var/tmp', process.env.TMPDIR ?? '
 const NAMELESS = 0o20000000 | constants.O_DIRECTORY
 
 /**
- * Loads a binding that travels inside this executable. The loader of the C library wants a file, so it gets one without a name:
- * nobody can be there first, replace it or find it, and it goes with this process, however that ends.
+ * Loads a binding that travels inside this executable. The loader of the C library wants a file, so it gets one without
+ * a name: nobody can be there first, replace it or find it, and it goes with this process, however that ends.
  *
  * @param name The asset.
  * @param digest Its SHA-256 in hex, from the time of the build.
@@ -59,7 +59,10 @@ function extracted(name: string, digest: string, folder: string): number {
   throw new Error(`what was written does not read back as it is: SHA-256 ${found} instead of ${digest}`)
 }
 
-/** The descriptor stays open: the C library takes a path that it knows for the file that it knows, and numbers come again. */
+/**
+ * The descriptor stays open: the C library takes a path that it knows for the file that it knows, and numbers come
+ * again.
+ */
 function load(reading: number): unknown {
   const module = { exports: {} }
   try {

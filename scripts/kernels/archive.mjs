@@ -1,5 +1,5 @@
-// Debian packages of several suites, unpacked into folders. apt gets lists, a cache and an (empty) status of its own, so that the
-// machine's own state is neither read nor changed; only the mirror is the one that the machine uses.
+// Debian packages of several suites, unpacked into folders. apt gets lists, a cache and an (empty) status of its own,
+// so that the machine's own state is neither read nor changed; only the mirror is the one that the machine uses.
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { output, Stop } from '../lib/run.mjs'

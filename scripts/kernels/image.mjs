@@ -1,5 +1,6 @@
-// What a machine boots: a kernel, and an initramfs that is the whole system, so that there is no disk to make, mount or clean up.
-// The kernel unpacks archives that follow each other in one file, so each part is made when it changes and never else.
+// What a machine boots: a kernel, and an initramfs that is the whole system, so that there is no disk to make, mount or
+// clean up. The kernel unpacks archives that follow each other in one file, so each part is made when it changes and
+// never else.
 import { createHash } from 'node:crypto'
 import {
   copyFileSync,
@@ -21,24 +22,32 @@ import { kernels } from './table.mjs'
 export const TOOLS = ['qemu-system-x86', 'cpio', 'kmod']
 // biome-ignore format: a list of words
 const GUEST = [
-  'base-files', 'bash', 'coreutils', 'dash', 'diffutils', 'ethtool', 'grep', 'iproute2', 'iputils-ping', 'kmod', 'libstdc++6', 'mawk', 'mount',
-  'procps', 'sed', 'socat', 'util-linux',
+  'base-files', 'bash', 'coreutils', 'dash', 'diffutils', 'ethtool', 'grep', 'iproute2', 'iputils-ping', 'kmod',
+  'libstdc++6', 'mawk', 'mount', 'procps', 'sed', 'socat', 'util-linux',
 ]
-/** Folders and files below a kernel's modules that the guest can need; all others are left out, since they would fill its memory. */
+/**
+ * Folders and files below a kernel's modules that the guest can need; all others are left out, since they would fill
+ * its memory.
+ */
 // biome-ignore format: a list of words
 const MODULES = [
   'arch/x86/crypto', 'crypto', 'lib', 'drivers/char/hw_random', 'drivers/dca', 'drivers/hwmon/hwmon.ko', 'drivers/i2c',
   'drivers/net/ethernet/intel/e1000e', 'drivers/net/ethernet/intel/igb', 'drivers/net/ethernet/intel/libeth',
-  'drivers/net/net_failover.ko', 'drivers/net/veth.ko', 'drivers/net/virtio_net.ko', 'drivers/net/vmxnet3', 'drivers/pps', 'drivers/ptp',
-  'drivers/virtio', 'net/802', 'net/8021q', 'net/core', 'net/ethernet', 'net/ipv6', 'net/llc', 'net/packet', 'net/sched', 'net/xdp',
+  'drivers/net/net_failover.ko', 'drivers/net/veth.ko', 'drivers/net/virtio_net.ko', 'drivers/net/vmxnet3',
+  'drivers/pps', 'drivers/ptp', 'drivers/virtio', 'net/802', 'net/8021q', 'net/core', 'net/ethernet', 'net/ipv6',
+  'net/llc', 'net/packet', 'net/sched', 'net/xdp',
 ]
 /** What no test looks at. */
-const LEFT_OUT =
-  /^\.\/(usr\/share\/(doc|man|locale|info|i18n|zoneinfo|perl|bash-completion)\/|usr\/lib\/x86_64-linux-gnu\/(gconv|perl))/
+const LEFT_OUT = new RegExp(
+  '^\\./(usr/share/(doc|man|locale|info|i18n|zoneinfo|perl|bash-completion)/|' +
+    'usr/lib/x86_64-linux-gnu/(gconv|perl))',
+)
 
 export const TOOLS_FOLDER = `${place}tools`
 
-/** A program of the tools, as a command and its first arguments: their own loader starts it, with their own libraries. */
+/**
+ * A program of the tools, as a command and its first arguments: their own loader starts it, with their own libraries.
+ */
 export const tool = (path) => [
   `${TOOLS_FOLDER}/usr/lib64/ld-linux-x86-64.so.2`,
   ['--library-path', `${TOOLS_FOLDER}/usr/lib/x86_64-linux-gnu`, `${TOOLS_FOLDER}/usr/${path}`],

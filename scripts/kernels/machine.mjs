@@ -1,5 +1,6 @@
-// One virtual machine: QEMU in software, which works inside a virtual machine, too. The wire between its two NICs is a hub of QEMU's own
-// where the host need not take part. All that it has of the host is gone with the process, and the process with this one.
+// One virtual machine: QEMU in software, which works inside a virtual machine, too. The wire between its two NICs is a
+// hub of QEMU's own where the host need not take part. All that it has of the host is gone with the process, and the
+// process with this one.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createWriteStream, mkdirSync } from 'node:fs'
@@ -14,8 +15,8 @@ const MINUTES = 30 // more than any run has taken, with a machine that is busy o
 const QUEUES = 4 // virtio-net sends from XDP on queues of its own, one a processor
 
 /**
- * What only a tap of the host offers a guest, and virtio-net has: several queues, checksums and segments that are left to the receiver.
- * The namespace of the taps and of the bridge between them has no name, so that it ends with QEMU.
+ * What only a tap of the host offers a guest, and virtio-net has: several queues, checksums and segments that are left
+ * to the receiver. The namespace of the taps and of the bridge between them has no name, so that it ends with QEMU.
  */
 const TAPS = `
 ip link set lo up
@@ -33,7 +34,9 @@ export async function runMachine({ kernel, folder }, { driver, module = '', devi
   mkdirSync(`${place}log`, { recursive: true })
   const log = createWriteStream(`${place}log/${kernel}-${driver}.log`)
   const [qemu, before] = tool('bin/qemu-system-x86_64')
-  const words = `console=ttyS0 quiet panic=-1 mitigations=off xsknet.driver=${driver} xsknet.module=${module} xsknet.modes=${modes}`
+  const words =
+    'console=ttyS0 quiet panic=-1 mitigations=off ' +
+    `xsknet.driver=${driver} xsknet.module=${module} xsknet.modes=${modes}`
   const share = `${TOOLS_FOLDER}/usr/share`
   // biome-ignore format: an option a line
   const options = [
@@ -60,7 +63,8 @@ export async function runMachine({ kernel, folder }, { driver, module = '', devi
   child.stdout.pipe(log, { end: false })
   createInterface(child.stdout).on('line', (line) => {
     if (line.startsWith('@@ ')) onLine(line.slice(3).trimEnd())
-    if (line.startsWith('@@ end')) child.kill('SIGKILL') // it has no disk, and a device that hangs would not let it power off
+    // It has no disk, and a device that hangs would not let it power off.
+    if (line.startsWith('@@ end')) child.kill('SIGKILL')
   })
   await once(child, 'close')
   log.end()

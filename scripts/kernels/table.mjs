@@ -7,21 +7,21 @@ export const kernels = [{ suite: 'bookworm' }, { suite: 'trixie' }, {}]
 const both = ['native', 'skb']
 
 /**
- * Each with the kernel's module and QEMU's device, of which the guest gets two, joined by a wire. The lab has neither: `xsknetd lab`
- * makes a veth pair.
+ * Each with the kernel's module and QEMU's device, of which the guest gets two, joined by a wire. The lab has neither:
+ * `xsknetd lab` makes a veth pair.
  */
 // biome-ignore format: a table
 export const drivers = [
   { driver: 'veth',       modes: ['unspecified', ...both] },
   { driver: 'virtio-net', module: 'virtio_net', device: 'virtio-net-pci,mq=on,vectors=10', taps: true, modes: both },
-  { driver: 'e1000e',     module: 'e1000e',     device: 'e1000e',                          modes: ['unspecified', ...both] },
-  { driver: 'igb',        module: 'igb',        device: 'igb',                             modes: both },
-  { driver: 'vmxnet3',    module: 'vmxnet3',    device: 'vmxnet3',                         modes: both },
+  { driver: 'e1000e',     module: 'e1000e',     device: 'e1000e',                   modes: ['unspecified', ...both] },
+  { driver: 'igb',        module: 'igb',        device: 'igb',                      modes: both },
+  { driver: 'vmxnet3',    module: 'vmxnet3',    device: 'vmxnet3',                  modes: both },
 ]
 
 /**
- * What kernels and drivers are known to lack: a step that fails for it, saying `says`, is not a fault of ours. What is left out of a row
- * is the same for all. A step that fails because something is missing in XSKNet has no place here.
+ * What kernels and drivers are known to lack: a step that fails for it, saying `says`, is not a fault of ours. What is
+ * left out of a row is the same for all. A step that fails because something is missing in XSKNet has no place here.
  */
 export const quirks = [
   {
@@ -60,7 +60,7 @@ export const quirks = [
     step,
     reason: 'the driver cannot be unbound while a native program is attached, whoever attached it',
     source:
-      'drivers/net/virtio_net.c: virtnet_xdp_set() takes the queues for XDP away while the device is unregistered, and ' +
-      'net/core/dev.c: netif_set_real_num_rx_queues() then leaves their objects, which hold the device',
+      'drivers/net/virtio_net.c: virtnet_xdp_set() takes the queues for XDP away while the device is unregistered, ' +
+      'and net/core/dev.c: netif_set_real_num_rx_queues() then leaves their objects, which hold the device',
   })),
 ]

@@ -19,8 +19,8 @@ export const cargoHome = () => process.env.CARGO_HOME ?? join(homedir(), '.cargo
 const CONFIG = `${root}.cargo/config.toml`
 
 /**
- * Makes rustc write no path of this machine into what it compiles, nor the host of a registry, after which cargo names a folder. In
- * cargo's own configuration, so that cargo called by hand builds the same and one cache serves both.
+ * Makes rustc write no path of this machine into what it compiles, nor the host of a registry, after which cargo names
+ * a folder. In cargo's own configuration, so that cargo called by hand builds the same and one cache serves both.
  */
 export async function configureCargo() {
   const sources = join(cargoHome(), 'registry/src')
@@ -37,7 +37,8 @@ export async function configureCargo() {
   // cargo does not look into its configuration where the environment has flags.
   if (process.env.RUSTFLAGS) process.env.RUSTFLAGS += ` ${flags.join(' ')}`
 
-  const text = `# Made by \`npm run setup\`.\n[target.${hostTriple()}]\nrustflags = ${JSON.stringify(flags, undefined, 2)}\n`
+  const list = JSON.stringify(flags, undefined, 2)
+  const text = `# Made by \`npm run setup\`.\n[target.${hostTriple()}]\nrustflags = ${list}\n`
   if (existsSync(CONFIG) && readFileSync(CONFIG, 'utf8') === text) return
   mkdirSync(`${root}.cargo`, { recursive: true })
   writeFileSync(CONFIG, text)

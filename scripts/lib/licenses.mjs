@@ -1,10 +1,14 @@
-// Collects the licences of what is linked into a binary or bundled with a package, from the sources that cargo and npm have fetched.
+// Collects the licences of what is linked into a binary or bundled with a package, from the sources that cargo and npm
+// have fetched.
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { platform } from './products.mjs'
 import { output, root, Stop } from './run.mjs'
 
-/** Licences that a part of what we publish may have, each with words that only its text has. The first ones are taken before the others. */
+/**
+ * Licences that a part of what we publish may have, each with words that only its text has. The first ones are taken
+ * before the others.
+ */
 const ALLOWED = {
   MIT: /permission is hereby granted, free of charge, to any person obtaining a copy of this software/i,
   ISC: /permission to use, copy, modify, and(\/or)? distribute this software/i,
@@ -103,7 +107,10 @@ function linked(crates) {
   })
 }
 
-/** Rust's own library, whose tables of Unicode have a licence of their own: unicode-ident, which is always there, has its text. */
+/**
+ * Rust's own library, whose tables of Unicode have a licence of their own: unicode-ident, which is always there, has
+ * its text.
+ */
 function standardLibrary() {
   const version = output('rustc', ['--version'])?.match(/\d+\.\d+\.\d+/)?.[0]
   const authors = ['The Rust Project Developers (see https://thanks.rust-lang.org)']

@@ -18,7 +18,8 @@ export class Stop extends Error {}
  * @param {string} command
  * @param {string[]} args
  * @param {{ cwd?: string, env?: Record<string, string>, onStdout?: (text: string) => void, aside?: boolean }} options
- *   `onStdout` also gets what the program prints. What a program prints `aside` of another one is shown when it has ended.
+ *   `onStdout` also gets what the program prints. What a program prints `aside` of another one is shown when it has
+ *   ended.
  * @returns {Promise<number>}
  */
 export async function run(command, args, { cwd = root, env = {}, onStdout, aside = false } = {}) {

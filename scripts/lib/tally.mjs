@@ -16,7 +16,10 @@ export class Tally {
   #parts = []
   #failures = []
 
-  /** One program's tests. A program that ended badly without a failed test (it did not compile, it crashed) failed as a whole. */
+  /**
+   * One program's tests. A program that ended badly without a failed test (it did not compile, it crashed) failed as a
+   * whole.
+   */
   add(name, code, { passed, failures, skipped }) {
     this.passed += passed
     this.failed += failures.length
@@ -40,8 +43,8 @@ export class Tally {
   }
 
   /**
-   * Prints which tests took longest, and what failed, again, because it stands thousands of lines above; then the sum as the last
-   * line. Returns the exit code.
+   * Prints which tests took longest, and what failed, again, because it stands thousands of lines above; then the sum
+   * as the last line. Returns the exit code.
    */
   end() {
     const slowest = slowestOf(this.#timings, SLOWEST)
@@ -56,7 +59,9 @@ export class Tally {
   }
 }
 
-/** How long tests take that run one after the other: each counts from the end of the one before, its set-up included. */
+/**
+ * How long tests take that run one after the other: each counts from the end of the one before, its set-up included.
+ */
 export class Timings {
   tests = []
   #unfinished = ''

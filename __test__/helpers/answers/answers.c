@@ -1,15 +1,15 @@
-// What a host's kernel answers to frames. Reads frames from standard input, sends each out of a device whose far end is the host's,
-// and writes what came back: for each frame the number of answers, then these. Numbers are of 16 bits, in network byte order, and
-// each frame stands behind its length.
+// What a host's kernel answers to frames. Reads frames from standard input, sends each out of a device whose far end is
+// the host's, and writes what came back: for each frame the number of answers, then these. Numbers are of 16 bits, in
+// network byte order, and each frame stands behind its length.
 //
 //   answers DEVICE NAMESPACE FAR_DEVICE PORT ADDRESS...
 //
-// NAMESPACE is the host's, a path. A datagram to one of these addresses and PORT is sent back as it came: by sockets of the host, so
-// it is the kernel that judges and builds it.
+// NAMESPACE is the host's, a path. A datagram to one of these addresses and PORT is sent back as it came: by sockets of
+// the host, so it is the kernel that judges and builds it.
 //
-// The first frame of the input is not a question. It is the fence: an ARP probe for an address of the host, which is sent behind each
-// frame. The kernel takes frames in their order, so once the fence is answered, the frame before it is too. Each fence comes from
-// another MAC, to which its answer goes.
+// The first frame of the input is not a question. It is the fence: an ARP probe for an address of the host, which is
+// sent behind each frame. The kernel takes frames in their order, so once the fence is answered, the frame before it is
+// too. Each fence comes from another MAC, to which its answer goes.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -163,7 +163,8 @@ static void open_wire(const char *device)
 static void open_socket(const char *address, int port, const char *device)
 {
 	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
-	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_scope_id = if_nametoindex(device) };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port),
+				   .sin6_scope_id = if_nametoindex(device) };
 	int is4 = inet_pton(AF_INET, address, &v4.sin_addr) == 1;
 	int fd = socket(is4 ? AF_INET : AF_INET6, SOCK_DGRAM, 0);
 
@@ -172,7 +173,8 @@ static void open_socket(const char *address, int port, const char *device)
 		fprintf(stderr, "%s is not an address\n", address);
 		exit(1);
 	}
-	must(is4 ? bind(fd, (struct sockaddr *)&v4, sizeof(v4)) : bind(fd, (struct sockaddr *)&v6, sizeof(v6)), address);
+	must(is4 ? bind(fd, (struct sockaddr *)&v4, sizeof(v4)) : bind(fd, (struct sockaddr *)&v6, sizeof(v6)),
+	     address);
 	sockets[socket_count++] = fd;
 }
 

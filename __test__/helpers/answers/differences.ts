@@ -154,18 +154,18 @@ function isError(answer: Buffer): boolean {
 
 /** Linux answers, and a station of ours does not. */
 const silent: Record<string, (facts: Facts, frame: Buffer) => boolean> = {
-  'group as sender': (facts, frame) => askersOf(frame, facts).some((mac) => (byte(mac, 0) & 1) === 1),
+  'multicast sender': (facts, frame) => askersOf(frame, facts).some((mac) => (byte(mac, 0) & 1) === 1),
   'own MAC as sender': (facts, frame) => askersOf(frame, facts).some((mac) => mac.equals(p.OWN_MAC)),
   'reserved senders': (facts, frame) => {
     const sender = isArp(facts) ? byte(frame, facts.at + 14) : facts.ipVersion === 4 ? byte(facts.source, 0) : 1
     return sender >= 240 || sender === 0
   },
-  'senders that stand for IPv4': ({ ipVersion, source }) =>
+  'IPv4-mapped senders': ({ ipVersion, source }) =>
     ipVersion === 6 && /^0{16}0{4}(0000|ffff)/.test(source.toString('hex')),
   'own address as sender': (facts) => isSolicitation(facts) && OWN6.some((address) => address.equals(facts.source)),
-  'one station in a frame to a group': (facts) =>
+  'unicast packet in a multicast frame': (facts) =>
     facts.toGroupMac && !isToGroup(facts) && (isEcho(facts) || isUdp(facts)),
-  'echo to a group': (facts) => isEcho(facts) && facts.ipVersion === 6 && isToGroup(facts),
+  'multicast echo': (facts) => isEcho(facts) && facts.ipVersion === 6 && isToGroup(facts),
   'echo with a code': (facts) => isEcho(facts) && facts.code !== 0,
   'priority tags': ({ vlan }) => vlan === 0,
   'ARP of IEEE 802': (facts, frame) => isArp(facts) && word(frame, facts.at) === 6,
@@ -182,7 +182,7 @@ const silent: Record<string, (facts: Facts, frame: Buffer) => boolean> = {
 
 /** A station of ours answers, and Linux does not. */
 const eager: Record<string, (facts: Facts, frame: Buffer) => boolean> = {
-  'neighbours that are not known': (facts, frame) => isSolicitation(facts) && linkAddressOf(frame, facts) === undefined,
+  'unknown neighbours': (facts, frame) => isSolicitation(facts) && linkAddressOf(frame, facts) === undefined,
   'security labels': (facts, frame) => {
     return (
       optionsOf4(frame, facts).some(([type]) => type === 134) || hopByHopOf(frame, facts).some(([type]) => type === 7)
@@ -191,14 +191,14 @@ const eager: Record<string, (facts: Facts, frame: Buffer) => boolean> = {
   'in situ OAM': (facts, frame) =>
     hopByHopOf(frame, facts).some(([type, at]) => type === 0x31 && (at - facts.at) % 4 !== 0),
   mobility: (facts, frame) => facts.extensions.includes(43) && routingTypesOf(frame, facts).includes(2),
-  'options that have no room left': (facts, frame) => {
+  'full options': (facts, frame) => {
     return optionsOf4(frame, facts).some(([type, at, length]) => isLeftWithoutRoom(frame, type, at, length))
   },
 }
 
 /** Both answer. What Linux writes otherwise is written into our answer, where the frame is such a one. */
 const altered: Record<string, (ours: Buffer, linux: Buffer, facts: Facts, frame: Buffer) => Buffer> = {
-  'answers to whom the host knows': (ours, linux, facts, frame) => {
+  'known neighbours': (ours, linux, facts, frame) => {
     const asker = askersOf(frame, facts).some((mac) => mac.equals(ours.subarray(0, 6)))
     const known = linux.subarray(0, 6).equals(p.PEER_MAC) && !isArp(facts)
     return asker && known ? Buffer.concat([linux.subarray(0, 6), ours.subarray(6)]) : ours
@@ -238,7 +238,7 @@ const altered: Record<string, (ours: Buffer, linux: Buffer, facts: Facts, frame:
     const label = Buffer.from([(byte(ours, 15) & 0xf0) | (byte(linux, 15) & 0xf), byte(linux, 16), byte(linux, 17)])
     return Buffer.concat([ours.subarray(0, 15), label, ours.subarray(18)])
   },
-  'solicitations of one station': (ours, _, facts) => {
+  'unicast solicitations': (ours, _, facts) => {
     if (!isSolicitation(facts) || isToGroup(facts)) return ours
     const short = written(written(ours.subarray(0, 78), 58, 0x40), 19, 24)
     short.writeUInt16BE(0, 56)

@@ -1,8 +1,9 @@
 /*
- * borrowed-memory SOCKET ADDRESS: for each line that it reads, opens ports of 48 MiB, binds a socket of its own to the UMEM of each in a
- * network namespace in which it has every capability, closes all that it was given and the port, and goes on until it is refused one or
- * has no more namespaces. Then it says how many there were. With the next line it closes its sockets; namespaces are made once, since
- * making and ending them keeps everybody from the devices of the machine.
+ * borrowed-memory SOCKET ADDRESS: for each line that it reads, opens ports of 48 MiB, binds a socket of its own to the
+ * UMEM of each in a network namespace in which it has every capability, closes all that it was given and the port, and
+ * goes on until it is refused one or has no more namespaces. Then it says how many there were. With the next line it
+ * closes its sockets; namespaces are made once, since making and ending them keeps everybody from the devices of the
+ * machine.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -28,7 +29,8 @@ static int ask(const char *message)
 {
 	char control[512];
 	struct iovec part = { answer, sizeof(answer) - 1 };
-	struct msghdr head = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr head = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
+			       .msg_controllen = sizeof(control) };
 	ssize_t came;
 
 	if (send(connection, message, strlen(message), MSG_NOSIGNAL) < 0 || (came = recvmsg(connection, &head, 0)) <= 0)
@@ -89,7 +91,7 @@ int main(int count, char **word)
 	connection = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	if (connect(connection, (void *)&address, sizeof(address)))
 		err(1, "%s", word[1]);
-	if (!ask("{\"version\":1,\"id\":1,\"operation\":\"hello\",\"client\":\"borrowed-memory\"}"))
+	if (!ask("{\"version\":2,\"id\":1,\"operation\":\"hello\",\"client\":\"borrowed-memory\"}"))
 		errx(1, "%s", answer);
 	make_namespaces(namespaces);
 	while (fgets(line, sizeof(line), stdin)) {
@@ -97,7 +99,8 @@ int main(int count, char **word)
 
 		while (opened < ROUNDS) {
 			snprintf(message, sizeof(message),
-				 "{\"version\":1,\"id\":%d,\"operation\":\"openPort\",\"port\":{\"uplink\":\"card0\",\"addresses\":[\"%s\"],\"frames\":24576,\"frameSize\":2048}}",
+				 "{\"version\":2,\"id\":%d,\"operation\":\"openPort\",\"port\":{\"uplink\":\"card0\","
+				 "\"addresses\":[\"%s\"],\"frames\":24576,\"frameSize\":2048}}",
 				 ++id, word[2]);
 			if (!ask(message))
 				break;
@@ -105,7 +108,8 @@ int main(int count, char **word)
 			opened++;
 			close(given[0]);
 			close(given[1]);
-			snprintf(message, sizeof(message), "{\"version\":1,\"id\":%d,\"operation\":\"closePort\",\"port\":%ld}", ++id,
+			snprintf(message, sizeof(message),
+				 "{\"version\":2,\"id\":%d,\"operation\":\"closePort\",\"port\":%ld}", ++id,
 				 atol(strstr(answer, "\"port\":") + 7));
 			if (!ask(message))
 				errx(1, "%s", answer);

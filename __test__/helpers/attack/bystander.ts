@@ -10,8 +10,8 @@ export const PROMPT = 100
 /** So many late answers say nothing yet. */
 const FEW_LATE = 3
 /**
- * A machine that is busy with something else answers later. How late without an attack is measured once, and an attack may not make it
- * much worse. On an idle machine this is far below {@link PROMPT}.
+ * A machine that is busy with something else answers later. How late without an attack is measured once, and an attack
+ * may not make it much worse. On an idle machine this is far below {@link PROMPT}.
  */
 const WORSE = 2
 /** Questions that are judged together, one a millisecond. */
@@ -26,8 +26,9 @@ export interface Conduct {
 }
 
 /**
- * A client that keeps all rules: it answers numbered questions from the far end, and it opens, asks and closes ports meanwhile. No more than a
- * thousand questions come a second, so that what it waits for is the attack and not its own load.
+ * A client that keeps all rules: it answers numbered questions from the far end, and it opens, asks and closes ports
+ * meanwhile. No more than a thousand questions come a second, so that what it waits for is the attack and not its own
+ * load.
  */
 export class Bystander {
   readonly #lab: Lab
@@ -96,7 +97,8 @@ export class Bystander {
       const late = times.filter((time) => time > most)
       if (late.length > Math.max(FEW_LATE, times.length / 100)) {
         faults.push(
-          `${late.length} of ${times.length} ${what} of the client beside took more than ${most.toFixed(0)} ms, the longest ${longest(times)}`,
+          `${late.length} of ${times.length} ${what} of the client beside took more than ${most.toFixed(0)} ms, ` +
+            `the longest ${longest(times)}`,
         )
       }
     }

@@ -9,7 +9,10 @@ import { PROMPT } from './bystander.js'
 import type { Field } from './field.js'
 import { ATTACKER, STRANGER } from './parties.js'
 
-/** Milliseconds in which root is let in whatever goes on: it has to come up to a listener and to a loop that others keep busy. */
+/**
+ * Milliseconds in which root is let in whatever goes on: it has to come up to a listener and to a loop that others keep
+ * busy.
+ */
 const ROOT_WITHIN = 500
 /** What a daemon under attack may have more of. */
 const THREADS = 40
@@ -78,7 +81,9 @@ class Watch {
     if (descriptors > DESCRIPTORS) faults.push(`the daemon has ${descriptors} descriptors more`)
     if (slowest > ROOT_WITHIN) faults.push(`root was let in after ${slowest.toFixed(0)} ms`)
     if (lines > LINES) faults.push(`those without a grant caused ${lines} lines of the log`)
-    const saw = `${did}; the daemon with ${threads} threads and ${descriptors} descriptors more and ${busy.toFixed(2)} processors busy, root let in after ${slowest.toFixed(0)} ms at most, ${lines} lines in the log`
+    const saw =
+      `${did}; the daemon with ${threads} threads and ${descriptors} descriptors more and ${busy.toFixed(2)} ` +
+      `processors busy, root let in after ${slowest.toFixed(0)} ms at most, ${lines} lines in the log`
     return { saw, faults }
   }
 
@@ -88,7 +93,10 @@ class Watch {
     return { threads: count('task'), descriptors: count('fd') }
   }
 
-  /** Milliseconds that all of its threads have worked, also those that are gone: `utime` and `stime` in hundredths of a second (proc(5)). */
+  /**
+   * Milliseconds that all of its threads have worked, also those that are gone: `utime` and `stime` in hundredths of a
+   * second (proc(5)).
+   */
   #busy(): number {
     const stat = readFileSync(`/proc/${this.#field.daemon.program.pid}/stat`, 'utf8')
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
@@ -175,7 +183,9 @@ const blockingDescriptors = watched(
     await ended([program])
     const who = uid === STRANGER ? 'somebody without a grant' : 'somebody with a grant'
     return {
-      words: `${each} sockets that linger beside each of 200 messages of ${who}, ${greeting}, ${keeping}: ${message.slice(0, 40)}`,
+      words:
+        `${each} sockets that linger beside each of 200 messages of ${who}, ${greeting}, ${keeping}: ` +
+        message.slice(0, 40),
       did: sent,
       uids: [STRANGER],
     }
@@ -194,7 +204,9 @@ const manyDescriptors = watched(
     const sent = await watch.during(program.waitFor(/^sent /, 30_000))
     await ended([program])
     return {
-      words: `${each} descriptors beside each of 80 messages, ${greeting}, ${keeping}, one of them a socket that lingers`,
+      words:
+        `${each} descriptors beside each of 80 messages, ${greeting}, ${keeping}, ` +
+        'one of them a socket that lingers',
       did: sent,
       uids: [STRANGER],
     }
@@ -239,7 +251,8 @@ const largeMessages = watched(
     const done = await watch.during(Promise.all(clients.map((client) => client.ask<Pestered>(pester))))
     await ended(clients.map(({ program }) => program))
     const messagesIn = done.reduce((sum, { messages }) => sum + messages, 0)
-    const words = `16 connections of each of ${uids.length} users, messages of ${messages.map(({ length }) => length).join(', ')} bytes`
+    const lengths = messages.map(({ length }) => length).join(', ')
+    const words = `16 connections of each of ${uids.length} users, messages of ${lengths} bytes`
     return { words, did: `${messagesIn} messages sent`, uids: uids.filter((uid) => uid !== ATTACKER) }
   },
 )

@@ -16,7 +16,8 @@ const FORGE = `
 const { createSocket } = require('node:dgram')
 const [, type, from, fromPort, to, toPort, payload] = process.argv
 const socket = createSocket(type)
-socket.bind(Number(fromPort), from, () => socket.send(Buffer.from(payload, 'hex'), Number(toPort), to, () => socket.close()))
+const close = () => socket.close()
+socket.bind(Number(fromPort), from, () => socket.send(Buffer.from(payload, 'hex'), Number(toPort), to, close))
 `
 
 /** Somebody on the wire has two ports answer each other for ever. */

@@ -37,7 +37,9 @@ export class Field {
     return new Field(lab, daemon, new Bystander(lab, daemon))
   }
 
-  /** A program in TypeScript that does what it is told to, `programs/attacker.ts`, in a network namespace of its own. */
+  /**
+   * A program in TypeScript that does what it is told to, `programs/attacker.ts`, in a network namespace of its own.
+   */
   client(uid: number, options: Partial<ClientOptions> = {}, program = '__test__/helpers/programs/attacker.ts'): Client {
     const client = Client.start(this.lab, program, { socket: this.daemon.socket, uid, ...options })
     this.#programs.push(client.program)

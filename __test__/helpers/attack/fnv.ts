@@ -1,9 +1,10 @@
 // Names whose FNV-1a hash is chosen: what an identity that follows from an unkeyed hash of a name is worth.
 //
-// One step of FNV-1a is (h ^ c) × P. The byte changes the lowest eight bits alone, so h ^ c is h + d, where d follows from c and the lowest byte
-// of h; and the lowest byte after the step follows from the lowest byte before it. So blocks of characters that begin and end with lowest bytes
-// that are set beforehand add numbers to the hash that do not depend on one another, and eight lists of such numbers have a sum of 64 given bits
-// that is quickly found (Wagner, "A generalized birthday problem").
+// One step of FNV-1a is (h ^ c) × P. The byte changes the lowest eight bits alone, so h ^ c is h + d, where d follows
+// from c and the lowest byte of h; and the lowest byte after the step follows from the lowest byte before it. So blocks
+// of characters that begin and end with lowest bytes that are set beforehand add numbers to the hash that do not depend
+// on one another, and eight lists of such numbers have a sum of 64 given bits that is quickly found (Wagner, "A
+// generalized birthday problem").
 import type { Random } from '../programs/random.js'
 
 const MASK = (1n << 64n) - 1n
@@ -32,7 +33,9 @@ export function foldedMac(hash: bigint): string {
   return octets.replace(/..(?=.)/g, '$&:')
 }
 
-/** A name of 32 characters with which `prefix` gives exactly this MAC, which must be unicast and locally administered. */
+/**
+ * A name of 32 characters with which `prefix` gives exactly this MAC, which must be unicast and locally administered.
+ */
 export function nameFor(prefix: string, mac: string, random: Random): string {
   for (;;) {
     const name = search(fnv1a(Buffer.from(prefix)), unfolded(mac, random), random)

@@ -122,7 +122,9 @@ export const nameReuse: Attack = {
             return own() >= 20
           })
           const stolen = frames.filter((frame) => frame.startsWith(others)).length
-          saw = `the MAC ${first.mac} of its port, and ${mac} of the attacker's; ${stolen} of 200 frames for the one came to the other`
+          saw =
+            `the MAC ${first.mac} of its port, and ${mac} of the attacker's; ` +
+            `${stolen} of 200 frames for the one came to the other`
           if (mac === first.mac) faults.push(`the attacker has the MAC ${mac} of another user's port`)
           if (stolen > 0) faults.push(`the attacker received ${stolen} of 200 frames for another user's port`)
         }

@@ -1,6 +1,6 @@
 /*
- * locked-file SOCKET ADDRESS: opens a port, keeps the inode of its UMEM's file locked as often as it can (`shmem_fallocate()` holds
- * the lock until a GiB is filled), closes the port, and goes on until it is killed.
+ * locked-file SOCKET ADDRESS: opens a port, keeps the inode of its UMEM's file locked as often as it can
+ * (`shmem_fallocate()` holds the lock until a GiB is filled), closes the port, and goes on until it is killed.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -20,7 +20,8 @@ static void ask(const char *message)
 {
 	char control[512];
 	struct iovec part = { answer, sizeof(answer) - 1 };
-	struct msghdr head = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr head = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
+			       .msg_controllen = sizeof(control) };
 	ssize_t came;
 
 	if (send(connection, message, strlen(message), MSG_NOSIGNAL) < 0 || (came = recvmsg(connection, &head, 0)) <= 0)
@@ -55,16 +56,17 @@ int main(int count, char **word)
 	connection = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	if (connect(connection, (void *)&address, sizeof(address)))
 		err(1, "%s", word[1]);
-	ask("{\"version\":1,\"id\":1,\"operation\":\"hello\",\"client\":\"locked-file\"}");
+	ask("{\"version\":2,\"id\":1,\"operation\":\"hello\",\"client\":\"locked-file\"}");
 	snprintf(message, sizeof(message),
-		 "{\"version\":1,\"id\":2,\"operation\":\"openPort\",\"port\":{\"uplink\":\"card0\",\"addresses\":[\"%s\"],\"ringSize\":64,\"frames\":128}}",
+		 "{\"version\":2,\"id\":2,\"operation\":\"openPort\",\"port\":{\"uplink\":\"card0\","
+		 "\"addresses\":[\"%s\"],\"ringSize\":64,\"frames\":128}}",
 		 word[2]);
 	ask(message);
 	pthread_create(&thread, NULL, fill, NULL);
 	pthread_create(&thread, NULL, fill, NULL);
 	usleep(300000);
 	close(port_fd);
-	snprintf(message, sizeof(message), "{\"version\":1,\"id\":3,\"operation\":\"closePort\",\"port\":%ld}",
+	snprintf(message, sizeof(message), "{\"version\":2,\"id\":3,\"operation\":\"closePort\",\"port\":%ld}",
 		 atol(strstr(answer, "\"port\":") + 7));
 	ask(message);
 	puts("closed");

@@ -105,7 +105,9 @@ function kindOf(pid: number, fd: number): string {
   return statSync(`/proc/${pid}/fd/${fd}`).isFile() ? 'file' : 'socket'
 }
 
-/** Bytes of the machine's memory that is pinned for devices and sockets (`FOLL_PIN`): UMEMs, and next to nothing else. */
+/**
+ * Bytes of the machine's memory that is pinned for devices and sockets (`FOLL_PIN`): UMEMs, and next to nothing else.
+ */
 export function pinnedMemory(): number {
   const all = readFileSync('/proc/vmstat', 'utf8')
   const pages = (what: string) => Number(new RegExp(`^nr_foll_pin_${what} (\\d+)$`, 'm').exec(all)?.[1])

@@ -26,7 +26,9 @@ function listening({ daemon }: Field): number[] {
 }
 
 /** What whoever reaches an inspector does first. */
-const REACH = `fetch('http://127.0.0.1:${INSPECTOR}/json').then((answer) => answer.text()).then((text) => console.log('reached', text.length), () => console.log('nothing'))`
+const REACH = `fetch('http://127.0.0.1:${INSPECTOR}/json')
+  .then((answer) => answer.text())
+  .then((text) => console.log('reached', text.length), () => console.log('nothing'))`
 
 /** Somebody has the daemon open Node's inspector, by which everybody runs code as root. */
 export const inspector: Attack = {

@@ -57,7 +57,8 @@ export const storms: Attack = {
           const most = RATE * (seconds + 1) + SLACK
           return arrived > most
             ? [
-                `${arrived} of ${sent} frames came to the far end in ${seconds.toFixed(1)} s, ${Math.floor(most)} are right`,
+                `${arrived} of ${sent} frames came to the far end in ${seconds.toFixed(1)} s, ` +
+                  `${Math.floor(most)} are right`,
               ]
             : []
         })

@@ -3,7 +3,9 @@ import test from 'ava'
 import { nodes } from '../../helpers/installed.js'
 import { root } from '../../helpers/workspace.js'
 
-/** Starts a daemon that fails, sends its process SIGUSR1, and reports whether the inspector opened and listeners ran. */
+/**
+ * Starts a daemon that fails, sends its process SIGUSR1, and reports whether the inspector opened and listeners ran.
+ */
 const program = (thread: 'main' | 'worker', listens: boolean) => `
   import inspector from 'node:inspector'
   import { Worker } from 'node:worker_threads'

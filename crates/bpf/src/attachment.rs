@@ -86,8 +86,8 @@ impl AttachError {
                 Some("check the name with `ip link`; was the device renamed or moved?".into())
             }
             Self::ForeignProgram { device, .. } => Some(format!(
-                "see what it is with `bpftool net show dev {0}`; stop its owner, or remove it with `ip link set dev {0} xdp \
-                 off`",
+                "see what it is with `bpftool net show dev {0}`; stop its owner, or remove it with \
+                 `ip link set dev {0} xdp off`",
                 device.name
             )),
             Self::ModeRefused { mode: Obtained::Native, .. } => {

@@ -1,8 +1,9 @@
 //! Frames that devices dropped, read without RTNL.
 //!
-//! Netlink and ethtool both wait for RTNL (`rtnl_getlink()`, `dev_ioctl()`), which a namespace's devices share with those of all
-//! others while they are made, moved and deleted. `/proc/net/dev` takes an RCU read lock alone (`dev_seq_start()`), and so
-//! does the name of an index (`dev_ifname()`), so that statistics do not wait for somebody who opens a port.
+//! Netlink and ethtool both wait for RTNL (`rtnl_getlink()`, `dev_ioctl()`), which a namespace's devices share with
+//! those of all others while they are made, moved and deleted. `/proc/net/dev` takes an RCU read lock alone
+//! (`dev_seq_start()`), and so does the name of an index (`dev_ifname()`), so that statistics do not wait for somebody
+//! who opens a port.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -89,8 +90,8 @@ impl DropReader {
     }
 }
 
-/// Of a line `name: bytes packets errs drop fifo frame compressed multicast bytes packets errs drop …`, received ones first
-/// (`dev_seq_printf_stats()`).
+/// Of a line `name: bytes packets errs drop fifo frame compressed multicast bytes packets errs drop …`, received ones
+/// first (`dev_seq_printf_stats()`).
 fn drops_in(text: &str, name: &str) -> Option<Drops> {
     let values = text.lines().find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(':'))?;
     let mut values = values.split_ascii_whitespace().map(str::parse);
@@ -104,10 +105,10 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "\
-Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-    lo:     1       2    3    4    5     6          7         8        9      10   11   12   13    14      15         16
-xsko1-0:4294967296 2    3    18446744073709551615    5     6          7         8        9      10   11   7   13    14      15 16
+Inter-|   Receive                                             |  Transmit
+ face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
+    lo:     1    2    3    4    5     6          7         8       9   10   11   12   13    14      15         16
+xsko1-0:4294967296 2  3 18446744073709551615  5   6        7       8      9   10   11    7   13    14      15         16
 ";
 
     #[test]

@@ -89,7 +89,7 @@ export interface XsknetErrorOptions {
 
 /**
  * What this package throws and rejects with, beside Node's errors for wrong arguments and the reason of an aborted
- * signal. Compare `code` to tell errors apart. /
+ * signal. Compare `code` to tell errors apart.
  */
 export class XsknetError extends Error {
   static {

@@ -2,7 +2,7 @@
  * What the package xsknetd needs of this one. Private to that package: whatever stands here changes with any release,
  * and the two are always of the same one.
  *
- * @module /
+ * @module
  */
 import type { Descriptors } from './connection/conversation.js'
 import { native } from './platform/native.js'

@@ -69,7 +69,7 @@ export function beingRead(message: string): XsknetError {
  * drop it.
  *
  * @param name What the caller calls the length.
- * @param tagged Whether the limit includes a VLAN tag. /
+ * @param tagged Whether the limit includes a VLAN tag.
  */
 export function lengthRefused(queue: QueueId, name: string, length: number, tagged: boolean): Error {
   const { mtu } = queue.info

@@ -49,7 +49,8 @@ control() {
   step 'wire: driver bound again' reappear
   step 'wire: ping again' pings 192.0.2.1
 }
-# The far card, with a program that has nothing to do with us: a driver that cannot be unbound then has that fault by itself.
+# The far card, with a program that has nothing to do with us: a driver that cannot be unbound then has that fault by
+# itself.
 foreign() {
   remote ip link set dev far0 xdpdrv object pass.o section xdp || { echo 'the driver takes no program'; return 0; }
   echo "$far_bus" > "$bound/unbind" &

@@ -1,5 +1,5 @@
-// An unprivileged client: answers ARP, neighbour discovery, ping and UDP to port 7 on all ports that it is told to open, and says on
-// SIGUSR2 whether their sums balance.
+// An unprivileged client: answers ARP, neighbour discovery, ping and UDP to port 7 on all ports that it is told to
+// open, and says on SIGUSR2 whether their sums balance.
 import { connect } from 'xsknet'
 import { arp, icmp, ndp, udp } from 'xsknet/headers'
 import { portSums, uplinkSums } from './sums.ts'
@@ -63,7 +63,9 @@ async function balance() {
   }
 }
 
-/** Frames of ports and of the daemon that the card took. On the wire are the host's, too, so the far end cannot tell. */
+/**
+ * Frames of ports and of the daemon that the card took. On the wire are the host's, too, so the far end cannot tell.
+ */
 function givenToCard({ unattributed, announced, transmitDrops, closed }, own) {
   const ports = [...own, closed].reduce(
     (sum, { guard, outerRefusedRedirects }) => sum + guard.toUplink - outerRefusedRedirects,

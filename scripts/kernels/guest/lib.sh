@@ -1,5 +1,7 @@
-# Tools of the steps. A step is a command; its last line of output is shown beside its verdict, and all of it if it failed.
-PORTS='[{"name":"a","addresses":["192.0.2.10/24","2001:db8::10/64"]},{"name":"v","addresses":["192.0.2.11/24"],"vlan":7}]'
+# Tools of the steps. A step is a command; its last line of output is shown beside its verdict, and all of it if it
+# failed.
+PORTS='[{"name":"a","addresses":["192.0.2.10/24","2001:db8::10/64"]},
+  {"name":"v","addresses":["192.0.2.11/24"],"vlan":7}]'
 xsknetd=node_modules/.bin/xsknetd
 
 host() { $HOST "$@"; }
@@ -69,7 +71,8 @@ stop_daemon() {
 }
 
 start_client() { # PORTS
-  setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --no-new-privs -- node client.mjs card0 "$1" > /tmp/client.log 2>&1 &
+  setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --no-new-privs -- \
+    node client.mjs card0 "$1" > /tmp/client.log 2>&1 &
   CLIENT=$!
   ready_or_over() { grep -q '^ready' /tmp/client.log || stopped $CLIENT; }
   wait_for 90 ready_or_over

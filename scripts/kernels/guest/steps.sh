@@ -1,5 +1,5 @@
-# The steps, in $MODES, on a card of $DRIVER ($MODULE), or in the product's own lab. The near card is card0, managed by the daemon; its
-# neighbour at the other end of the wire is far0 in a network namespace of its own.
+# The steps, in $MODES, on a card of $DRIVER ($MODULE), or in the product's own lab. The near card is card0, managed by
+# the daemon; its neighbour at the other end of the wire is far0 in a network namespace of its own.
 . ./lib.sh
 echo "@@ kernel $(uname -r) on $(nproc) processors, $(mawk '/^MemTotal/{print $2}' /proc/meminfo) KiB"
 modprobe -a veth 8021q

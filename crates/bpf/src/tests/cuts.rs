@@ -41,7 +41,8 @@ fn guard(#[case] sender: PortId, #[case] frame: Vec<u8>, #[case] whole: usize) {
 #[case::arp(arp_request(FAR, IP_A), ALICE, 42)]
 #[case::solicitation(solicitation(FAR6, IP6_A, &source_link(MAC_FAR)), ALICE, 78)]
 #[case::solicitation_behind_options(
-    ethernet(MULTICAST6, MAC_FAR, IPV6, &ipv6(HOP_BY_HOP, IP6_FAR, GROUP6, &extension(HOP_BY_HOP, ICMPV6, 8, &nd(SOLICITATION, IP6_A, &[])))),
+    ethernet(MULTICAST6, MAC_FAR, IPV6, &ipv6(HOP_BY_HOP, IP6_FAR, GROUP6,
+        &extension(HOP_BY_HOP, ICMPV6, 8, &nd(SOLICITATION, IP6_A, &[])))),
     ALICE, 86
 )]
 #[case::arp_reply_to_all(ethernet(BROADCAST, MAC_FAR, ARP, &arp(2, (MAC_FAR, IP_A), FAR)), ALICE, 42)]

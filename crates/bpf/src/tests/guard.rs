@@ -314,7 +314,8 @@ fn with_options(options: &[u8]) -> Vec<u8> {
 #[case::no_next_header(ipv6_from_a(NO_NEXT, &[]), OUT)]
 #[case::ipv6_of_another_version(patched(udp6(A6, FAR6, (9, 53)), 14, &[0x40]), MALFORMED)]
 #[case::every_kind_of_extension_header_but_routing(ipv6_from_a(HOP_BY_HOP, &extension(HOP_BY_HOP, AUTHENTICATION, 8,
-    &extension(AUTHENTICATION, DESTINATION, 28, &extension(DESTINATION, FRAGMENT, 16, &fragment(TCP, 0, true, &[0; 24]))))), OUT)]
+    &extension(AUTHENTICATION, DESTINATION, 28,
+        &extension(DESTINATION, FRAGMENT, 16, &fragment(TCP, 0, true, &[0; 24]))))), OUT)]
 #[case::routing_header(ipv6_from_a(ROUTING, &extension(ROUTING, TCP, 24, &[0; 20])), ROGUE)]
 #[case::routing_header_behind_options(ipv6_from_a(HOP_BY_HOP, &extension(HOP_BY_HOP, ROUTING, 8, &extension(ROUTING, UDP, 24, &udp(9, 53)))), ROGUE)]
 #[case::routing_header_of_a_later_fragment(ipv6_from_a(ROUTING, &extension(ROUTING, FRAGMENT, 8, &fragment(UDP, 1, false, &[0; 8]))), ROGUE)]

@@ -37,7 +37,7 @@ import {
 
 /**
  * The options of a port. `uplink` and `addresses` are required. The daemon's policy may allow less than the limits that
- * are given here: it then answers `ERR_XSKNET_NOT_PERMITTED`. /
+ * are given here: it then answers `ERR_XSKNET_NOT_PERMITTED`.
  */
 export interface PortOptions {
   /**
@@ -49,13 +49,13 @@ export interface PortOptions {
    * IPv4 and IPv6 addresses, 1 to 64, such as `'192.0.2.10/24'` or `'2001:db8::10/64'`. Default of the prefix length:
    * /32, /128, or /64 for a link-local address. The daemon only copies it to `port.info.addresses`. With an IPv6
    * address the port also gets a link-local one. `ERR_XSKNET_ADDRESS_INVALID` or `ERR_XSKNET_ADDRESS_TAKEN` where an
-   * address cannot be used. /
+   * address cannot be used.
    */
   addresses: readonly string[]
   /**
    * A name that is unique on the uplink: 1 to 64 of `A`-`Z`, `a`-`z`, `0`-`9`, `-`, `_` and `.`. A named port has the
    * same MAC each time. Default: a free name, with a MAC derived from the addresses. `ERR_XSKNET_NAME_INVALID` or
-   * `ERR_XSKNET_NAME_TAKEN` where the name cannot be used. /
+   * `ERR_XSKNET_NAME_TAKEN` where the name cannot be used.
    */
   name?: string | undefined
   /**
@@ -65,30 +65,29 @@ export interface PortOptions {
   mac?: 'own' | 'uplink' | undefined
   /**
    * A VLAN ID, 1 to 4094: the port receives and sends only frames of this VLAN, with their tag. Default: only untagged
-   * frames. `ERR_XSKNET_VLAN_INVALID` for another number. /
+   * frames. `ERR_XSKNET_VLAN_INVALID` for another number.
    */
   vlan?: number | undefined
   /**
    * The MTU in bytes: the longest packet without its Ethernet header, from 68 to the uplink's MTU. Default: the
    * uplink's. `ERR_XSKNET_MTU_TOO_SMALL`, `ERR_XSKNET_MTU_ABOVE_UPLINK`, or `ERR_XSKNET_MTU_TOO_LARGE` for the chunk
-   * size. /
+   * size.
    */
   mtu?: number | undefined
   /**
    * What happens while the uplink is down or has no carrier: `'refuse'` rejects with `ERR_XSKNET_LINK_DOWN`; `'wait'`
-   * waits until frames can be sent, `signal` aborts or the daemon ends. Default: `'refuse'`. /
+   * waits until frames can be sent, `signal` aborts or the daemon ends. Default: `'refuse'`.
    */
   whenDown?: 'refuse' | 'wait' | undefined
   /**
    * The number of queues, 1 to 8. Each queue has a socket, rings and a UMEM of its own, of the sizes below, so that
    * several threads can share the port. All frames of a flow arrive by the same queue, in both directions. Default: 1.
-   * /
    */
   queues?: number | undefined
   /**
    * Chunks of each UMEM, for reception and sending together: 1 to 1,048,576. Default: twice `ringSize`.
    * `ERR_XSKNET_LAYOUT_INVALID` for other sizes of UMEM and rings, `ERR_XSKNET_LIMIT_REACHED` where they exceed the
-   * memory granted. /
+   * memory granted.
    */
   frames?: number | undefined
   /** Bytes of a chunk: 2048 or 4096. 256 of them, and those of `headroom`, cannot hold frame bytes. Default: 2048. */
@@ -100,43 +99,43 @@ export interface PortOptions {
   /**
    * Whether the UMEM lies in huge pages, which the operator must reserve (`vm.nr_hugepages`). `frames` is rounded up to
    * fill them, and all of them count against the memory granted. `port.info.attempts` reports a fall-back. All values
-   * but `'never'` require a grant with `hugePages = true`. Default: `'never'`. /
+   * but `'never'` require a grant with `hugePages = true`. Default: `'never'`.
    */
   hugePages?: 'require' | 'prefer' | 'never' | undefined
   /**
    * Whether a frame may take several chunks, at most 18. Default: `true` if one chunk cannot hold a frame of the port's
-   * MTU, else `false`. /
+   * MTU, else `false`.
    */
   multiBuffer?: boolean | undefined
   /**
    * Whether the NIC may write frames into the UMEM itself. `port.info.bindMode` has the result. `'require'` rejects
-   * with `ERR_XSKNET_SOCKET_REFUSED` where the driver cannot. Default: `'prefer'`. /
+   * with `ERR_XSKNET_SOCKET_REFUSED` where the driver cannot. Default: `'prefer'`.
    */
   zeroCopy?: 'require' | 'prefer' | 'never' | undefined
   /**
    * Trades CPU time for latency. A reader that finds no frame polls for up to `spinMicroseconds` before it sleeps; the
    * event loop still turns each millisecond. The kernel is told to poll the driver for as long, and for up to `budget`
    * frames per call (default: 64), instead of waiting for interrupts; `port.info.attempts` reports whether it does.
-   * Requires a grant with `busyPoll = true`, except for a pinned port. Default: off. /
+   * Requires a grant with `busyPoll = true`, except for a pinned port. Default: off.
    */
   busyPoll?: { spinMicroseconds: number; budget?: number | undefined } | undefined
   /**
    * Trades latency for CPU time: microseconds, 1 to 1,000. After the kernel has processed frames of a queue, further
    * ones are collected for this long and arrive together. A frame after an idle period is not delayed. A queue pair
    * buffers 256 frames; at a higher rate of arrival frames are dropped and counted. Requires a native program and Linux
-   * 6.13; `port.info.attempts` reports the result. Default: off. /
+   * 6.13; `port.info.attempts` reports the result. Default: off.
    */
   coalesceMicroseconds?: number | undefined
   /**
    * The most chunks that frames of a queue may hold beyond their leases, by `frame.keep()`; an integer from 0. Default:
-   * a quarter of the chunks that reception cannot hold. /
+   * a quarter of the chunks that reception cannot hold.
    */
   maxKept?: number | undefined
   /**
    * A port whose UMEM the new one shares, so that `frame.forward()` between the two copies no byte. It must be of this
    * network, open in this thread, and have one queue. Up to half of its free chunks, at most `ringSize`, are used for
    * the reception of the new port, so open it with `frames` for both. The sizes of the UMEM and `zeroCopy` are those of
-   * the other port. The ports may be closed in any order. Default: a UMEM of its own. /
+   * the other port. The ports may be closed in any order. Default: a UMEM of its own.
    */
   umemOf?: Port | undefined
   /** Stops waiting; the call rejects with the signal's reason. A port that is opened nevertheless is closed again. */
@@ -217,7 +216,7 @@ const PATIENCE = 5000
 export let sayHello: (network: Network, client: string, signal: AbortSignal) => Promise<void>
 /**
  * Opens a port whose inner device is created in the network namespace of the descriptor `namespace`, and whose socket
- * `make` makes. On failure nothing stays open. For `openPinned()` of xsknetd only. /
+ * `make` makes. On failure nothing stays open. For `openPinned()` of xsknetd only.
  */
 export let openPinnedPort: (
   network: Network,
@@ -234,7 +233,7 @@ export let openPinnedPort: (
 export class Network extends EventEmitter<NetworkEvents> {
   /**
    * Resolves when {@link close} is done; rejects with `ERR_XSKNET_DAEMON_GONE` if the daemon ended the connection
-   * before. Waiting for it does not keep the process alive; {@link ref} does. /
+   * before. Waiting for it does not keep the process alive; {@link ref} does.
    */
   readonly closed: Promise<void>
 
@@ -319,7 +318,7 @@ export class Network extends EventEmitter<NetworkEvents> {
    * `ERR_XSKNET_NOT_PERMITTED` or `ERR_XSKNET_LIMIT_REACHED` where the policy refuses it.
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE` for an option of a wrong type, or an unknown
    * one.
-   * @throws {RangeError} `ERR_OUT_OF_RANGE` for a number outside of its range. /
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` for a number outside of its range.
    */
   async openPort(options: PortOptions): Promise<Port> {
     checkOptions(options)
@@ -340,7 +339,7 @@ export class Network extends EventEmitter<NetworkEvents> {
 
   /**
    * Closes all ports, as `port.close()` does, then the connection. Every call returns the same promise. It rejects if a
-   * port could not be closed properly, after everything else was closed. /
+   * port could not be closed properly, after everything else was closed.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()

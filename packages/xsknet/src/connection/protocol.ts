@@ -3,7 +3,7 @@
  * these schemas. docs/protocol.md describes the protocol for other languages; its examples are tested against this
  * file.
  *
- * @module /
+ * @module
  */
 import * as v from 'valibot'
 import { XsknetError, type XsknetErrorCode } from '../errors.js'
@@ -366,7 +366,7 @@ const operations = {
   closePort: { request: v.strictObject({ port }), result: empty },
   /**
    * Open ports whose number is greater than `after`, in ascending order: those of the user, or all for root. `more`
-   * says that not all of them fit into one message. /
+   * says that not all of them fit into one message.
    */
   ports: {
     request: v.strictObject({ after: v.optional(port) }),
@@ -498,7 +498,7 @@ export function faultIn<O extends Operation>(operation: O, parameters: unknown):
  * Reads a request.
  *
  * @throws {XsknetError} `ERR_XSKNET_MESSAGE_MALFORMED`, `ERR_XSKNET_PROTOCOL_VERSION` or
- * `ERR_XSKNET_OPERATION_UNKNOWN`. /
+ * `ERR_XSKNET_OPERATION_UNKNOWN`.
  */
 export function readRequest(bytes: Uint8Array): Request {
   const message = parse(bytes, 'daemon')
@@ -622,7 +622,7 @@ function releaseIn(message: object): string | undefined {
 
 /**
  * What JSON allows and a message must not contain: deep nesting, a lone surrogate (`"\ud800"`), a number beyond the
- * range of a double. The schemas would accept them in `details`, where they do not survive being encoded again. /
+ * range of a double. The schemas would accept them in `details`, where they do not survive being encoded again.
  */
 function flawIn(value: unknown, depth = 0): { path: string; message: string } | undefined {
   if (typeof value === 'string') {

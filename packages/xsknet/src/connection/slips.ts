@@ -6,7 +6,7 @@
 
 /**
  * The known name that one was most likely meant to be: the same but for case, `-` and `_`, or a few letters apart, or
- * one that contains it. `undefined` where none is near. /
+ * one that contains it. `undefined` where none is near.
  */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   // Names come from the other side too; no known one is half as long.
@@ -62,7 +62,7 @@ export interface Slip {
 
 /**
  * The unknown key behind an issue: the one that it is about, or, where a key is missing, one that stands beside it and
- * was probably meant to be the missing one. `undefined`: it is about something else. /
+ * was probably meant to be the missing one. `undefined`: it is about something else.
  */
 export function slipIn(schema: object, { expected, input, path = [] }: Issue): Slip | undefined {
   const last = path.at(-1)

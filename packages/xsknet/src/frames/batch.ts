@@ -7,7 +7,7 @@ export let end: (batch: Batch) => void
 
 /**
  * Received frames, on lease until the loop asks for the next batch. Frames that were not sent or kept are then given
- * back to the kernel, and every access throws `ERR_XSKNET_LEASE_ENDED`. /
+ * back to the kernel, and every access throws `ERR_XSKNET_LEASE_ENDED`.
  */
 export class Batch {
   static {
@@ -56,7 +56,7 @@ export class Batch {
    * An empty frame: set its length, write its bytes, send it. The next call moves the same object to another frame. A
    * frame that was not sent is given back at the end of the lease.
    *
-   * @returns `undefined` where no chunk is free: all hold received or queued frames. /
+   * @returns `undefined` where no chunk is free: all hold received or queued frames.
    */
   allocate(): Frame | undefined {
     if (this.#length < 0) throw leaseEnded('batch')

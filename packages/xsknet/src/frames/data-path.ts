@@ -47,7 +47,7 @@ export interface ForwardTarget {
 /**
  * The data path of a queue: the socket's hot calls, and the tables that it shares with JavaScript so that a packet
  * costs no call. They hold the address and length of each frame, and the frames to be sent in their order. The socket
- * checks whatever is written there. /
+ * checks whatever is written there.
  */
 export class DataPath {
   /** The UMEM. */
@@ -260,7 +260,7 @@ export class DataPath {
 
   /**
    * Appends received frames to the batch, as many as it has room for; returns how many. If there is none, the thread
-   * sleeps until one arrives, for at most this many microseconds. /
+   * sleeps until one arrives, for at most this many microseconds.
    */
   receiveInto(batch: DescriptorBatch, microseconds: number): number {
     const { length } = batch

@@ -13,7 +13,7 @@ export let numberOf: (batch: DescriptorBatch, umem: number) => number
  *
  * Frames of `receive()` and `allocate()` are yours until you pass them to `transmit()` or `recycle()`. A descriptor may
  * be copied into another batch of the same UMEM and sent by that one. A frame that is given back twice is refused and
- * counted. /
+ * counted.
  */
 export class DescriptorBatch {
   static {
@@ -31,7 +31,7 @@ export class DescriptorBatch {
   /**
    * Two words for each frame: the offset of its first byte in {@link memory}, and its length in bytes. `receive()`
    * writes them, and you may change them: a frame may begin and end anywhere within its chunk. The highest bit of a
-   * length says that the packet continues in the next descriptor. /
+   * length says that the packet continues in the next descriptor.
    */
   readonly descriptors: Uint32Array
   /** The UMEM, in which all frames lie. */
@@ -53,7 +53,7 @@ export class DescriptorBatch {
 
   /**
    * The number of the batch's frames. It can be set, from 0 to {@link capacity}; frames that it then excludes are lost
-   * until the queue is closed. /
+   * until the queue is closed.
    */
   get length(): number {
     return this.#length

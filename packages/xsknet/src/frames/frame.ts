@@ -18,7 +18,7 @@ export let moveAway: (frame: Frame) => void
  * forwarded, kept or dropped, every access throws `ERR_XSKNET_LEASE_ENDED`.
  *
  * With multi-buffer, a packet that is longer than a chunk takes several {@link buffers}. The methods that read and
- * write bytes then use the first one; `send`, `forward`, `keep`, `drop` and `copy` use all of them. /
+ * write bytes then use the first one; `send`, `forward`, `keep`, `drop` and `copy` use all of them.
  */
 export class Frame {
   static {
@@ -201,7 +201,7 @@ export class Frame {
    * @returns `false` where no slot is free: the frame stays yours.
    * @throws {RangeError} `ERR_OUT_OF_RANGE` if it is shorter than an Ethernet header (14 bytes); the frame stays yours.
    * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` if it is longer than the MTU with that header and a VLAN tag; the
-   * frame stays yours. /
+   * frame stays yours.
    */
   send(): boolean {
     this.#checkSendable(this.#dataPath)
@@ -218,7 +218,7 @@ export class Frame {
    *
    * @returns `false` where no slot, or no chunk for a copy, is free: the frame stays yours.
    * @throws What `send` throws, for the MTU of the other port; `ERR_INVALID_ARG_TYPE` where `to` is not a port or
-   * queue. /
+   * queue.
    */
   forward(to: ForwardTarget): boolean {
     if (this.#at < 0) throw leaseEnded('frame')
@@ -241,7 +241,7 @@ export class Frame {
    * Keeps the packet beyond its lease, without a copy: the chunk is yours until you send, forward or drop the returned
    * frame. The packet cannot be accessed through the batch from then on.
    *
-   * @returns `undefined` where the port's `maxKept` is reached: the frame stays in its lease. /
+   * @returns `undefined` where the port's `maxKept` is reached: the frame stays in its lease.
    */
   keep(): KeptFrame | undefined {
     if (this.#at < 0) throw leaseEnded('frame')
@@ -290,7 +290,7 @@ export class Frame {
   /**
    * Throws unless the target's socket can send the packet. A length below that of a header wraps, so one comparison is
    * enough. The limit always includes a VLAN tag, because a packet of that length can be received: no sender can make a
-   * reply throw. /
+   * reply throw.
    */
   #checkSendable(target: DataPath): void {
     if (this.#at < 0) throw leaseEnded('frame')
@@ -319,7 +319,7 @@ export class Frame {
 
 /**
  * A packet that {@link Frame.keep} keeps beyond its lease, until you send, forward or drop it, or the port is closed.
- * Until then it counts against the port's `maxKept`. /
+ * Until then it counts against the port's `maxKept`.
  */
 export class KeptFrame extends Frame {}
 

@@ -50,7 +50,7 @@ const one = new Arp()
 export interface ArpPackets {
   /**
    * The packet's ARP; `undefined` where it is none, is cut, or is not for IPv4 over Ethernet. The same object each
-   * time: the next call moves it. Allocates nothing. /
+   * time: the next call moves it. Allocates nothing.
    */
   (packet: Packet): Arp | undefined
   /**
@@ -58,7 +58,7 @@ export interface ArpPackets {
    * takes the address (RFC 5227); announcements, what the station itself sent, and what says to come from a group's
    * MAC, a group's or a loopback address, or a broadcast are not.
    *
-   * @returns Whether the packet is now a reply to be sent; else it is as before. Allocates nothing. /
+   * @returns Whether the packet is now a reply to be sent; else it is as before. Allocates nothing.
    */
   answer(packet: Packet, station: Station): boolean
   /**

@@ -5,13 +5,13 @@ export interface Checksum {
    * meanwhile. Over a range that carries its right checksum, the result is 0.
    *
    * @param initial A sum to start with, such as that of a pseudo-header; `~checksum(…) & 0xffff` is the sum of an
-   * earlier part of even length. /
+   * earlier part of even length.
    */
   (memory: Uint8Array, offset: number, length: number, initial?: number): number
   /**
    * The checksum after a 16-bit word of what it covers went `from` one value to another (RFC 1624, equation 3). It
    * equals the checksum computed anew, unless all that it covers is zero; every IP header and pseudo-header holds
-   * something else. /
+   * something else.
    */
   update(checksum: number, from: number, to: number): number
 }

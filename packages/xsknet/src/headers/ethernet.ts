@@ -82,7 +82,7 @@ const one = new Ethernet()
 export interface EthernetHeaders {
   /**
    * The packet's Ethernet header; `undefined` where the packet ends in it, or has more than two tags. The same object
-   * each time: the next call moves it. Allocates nothing. /
+   * each time: the next call moves it. Allocates nothing.
    */
   (packet: Packet): Ethernet | undefined
   /**
@@ -115,7 +115,7 @@ function write(packet: Packet, fields: EthernetFields): number {
  * As `ethernet.write`, from a station in its VLAN, to the MAC whose first 16 bits are `high` and whose last 32 are
  * `low`. V8 keeps both numbers unboxed; it would allocate an object to pass one of 48 bits.
  *
- * @returns Where in the packet's `memory` the next header goes. /
+ * @returns Where in the packet's `memory` the next header goes.
  */
 export function writeFrom(packet: Packet, host: Host, high: number, low: number, etherType: number): number {
   const next = begin(packet, high, low, host.vlan, etherType)

@@ -76,7 +76,6 @@ export interface IcmpMessages {
   /**
    * The packet's ICMP or ICMPv6 message; `undefined` where it has none, is cut, is a fragment, or its message has less
    * than 8 bytes. The checksum is not looked at. The same object each time: the next call moves it. Allocates nothing.
-   * /
    */
   (packet: Packet): Icmp | undefined
   /**
@@ -86,7 +85,7 @@ export interface IcmpMessages {
    * multicast MAC or address, `0.0.0.0`, `::`, a loopback address, or the station's own MAC or address. Allocates
    * nothing.
    *
-   * @returns Whether the packet is now a reply that can be sent; if not, it is unchanged. /
+   * @returns Whether the packet is now a reply that can be sent; if not, it is unchanged.
    */
   echo(packet: Packet, station: Station): boolean
 }

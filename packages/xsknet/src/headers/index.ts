@@ -9,7 +9,7 @@
  * not inlined; `isFrom` and `isTo` of a datagram compare without. It does so, too, where it reads such a number from
  * objects of several shapes: give `udp.build` objects with the same fields in the same order, and it allocates nothing.
  *
- * @module /
+ * @module
  */
 export { formatIpv4, formatIpv6, formatMac, type Ipv6Words, parseIpv4, parseIpv6, parseMac } from './address.js'
 export { type Arp, type ArpPackets, arp } from './arp.js'

@@ -30,7 +30,7 @@ export function stampIpv4(memory: Uint8Array, network: number, length: number): 
 /**
  * Turns the packet that was read last into a reply with the first `length` bytes of its IP payload: swaps MACs and
  * addresses, sets lengths and hop limit. Options and extension headers belong to the request, so they are removed and
- * the payload moves forward; `at.transport` is updated. /
+ * the payload moves forward; `at.transport` is updated.
  */
 export function reply(packet: Packet, length: number): void {
   const { memory, start, network, version } = at

@@ -109,7 +109,7 @@ const one = new Ipv4()
 export interface Ipv4Headers {
   /**
    * The packet's IPv4 header; `undefined` where it has none, it is cut, or its lengths or options cannot be. Its
-   * checksum is not looked at. The same object each time: the next call moves it. Allocates nothing. /
+   * checksum is not looked at. The same object each time: the next call moves it. Allocates nothing.
    */
   (packet: Packet): Ipv4 | undefined
   /**
@@ -120,7 +120,7 @@ export interface Ipv4Headers {
    * @param payloadLength Bytes of the payload that follows.
    * @returns The offset of the payload from the packet's first byte.
    * @throws {RangeError} `ERR_OUT_OF_RANGE` where a field cannot hold its number.
-   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold header and payload. /
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold header and payload.
    */
   write(packet: Packet, offset: number, fields: Ipv4Fields, payloadLength: number): number
 }
@@ -140,7 +140,7 @@ function write(packet: Packet, offset: number, fields: Ipv4Fields, payloadLength
 
 /**
  * As `ipv4.write`, with valid addresses as signed numbers, which V8 keeps unboxed. `offset` and the result are
- * positions in the packet's `memory`. /
+ * positions in the packet's `memory`.
  */
 export function writeBetween(
   packet: Packet,

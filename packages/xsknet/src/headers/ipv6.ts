@@ -101,7 +101,7 @@ export interface Ipv6Headers {
    * it for its extension headers: more than 8 of them, hop-by-hop options that do not stand first, an option that says
    * so where it is not known, too much padding, a routing header that has not done its work. Other hop-by-hop options,
    * routing, fragment and destination options headers are stepped over. The same object each time: the next call moves
-   * it. Allocates nothing. /
+   * it. Allocates nothing.
    */
   (packet: Packet): Ipv6 | undefined
   /**

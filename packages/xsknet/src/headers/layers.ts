@@ -33,7 +33,7 @@ const MAX_EXTENSION_HEADERS = 8
 
 /**
  * Where the headers of the packet stand that was read last: one object, which the next reading moves. All are positions
- * in `memory`. /
+ * in `memory`.
  */
 export const at = {
   memory: new Uint8Array() as Uint8Array,
@@ -200,7 +200,6 @@ function skipExtensions(): boolean {
 /**
  * With segments left, this is not the packet's destination but a stop on its way (RFC 8200, section 4.4), and a group
  * is never a stop. Of RPL and segment routing (RFC 6554, RFC 8754) a host takes part only where somebody has set it up.
- * /
  */
 function isRoutingDone(header: number): boolean {
   const { memory, start, network } = at

@@ -92,7 +92,7 @@ export interface NeighbourMessages {
    * The packet's neighbour solicitation or advertisement; `undefined` where it has none, or it is not valid in the
    * words of RFC 4861, sections 7.1.1 and 7.1.2 (hop limit, checksum, lengths, addresses), has a link-layer address of
    * another length, or came with a fragment header (RFC 6980). The same object each time: the next call moves it.
-   * Allocates nothing. /
+   * Allocates nothing.
    */
   (packet: Packet): Neighbour | undefined
   /**
@@ -102,7 +102,7 @@ export interface NeighbourMessages {
    * address.
    *
    * @returns Whether the packet is now an advertisement to be sent; else it is as before, for want of 86 bytes of
-   * capacity (90 in a VLAN, 94 with a second tag) too. Allocates nothing. /
+   * capacity (90 in a VLAN, 94 with a second tag) too. Allocates nothing.
    */
   answer(packet: Packet, station: Station): boolean
   /**
@@ -111,7 +111,7 @@ export interface NeighbourMessages {
    *
    * @param target An address as `parseIpv6` gives it.
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where the station has no IPv6 address, or the target is a group.
-   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold 86 bytes, 90 in a VLAN. /
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold 86 bytes, 90 in a VLAN.
    */
   solicit(packet: Packet, station: Station, target: Ipv6Words): void
 }

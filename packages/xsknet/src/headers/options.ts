@@ -16,7 +16,7 @@ export const SOURCE_ROUTED = 2
 /**
  * Reads the options of an IPv4 header. They are broken where an option has no room for itself, where its pointer cannot
  * be, and where one that may come once comes twice (RFC 791, section 3.1). Unknown ones are stepped over (RFC 1122,
- * section 3.2.1.8). /
+ * section 3.2.1.8).
  */
 export function optionsOfIpv4(memory: Uint8Array, from: number, end: number): number {
   let result = SOUND
@@ -82,7 +82,7 @@ const MAX_PADDING = 7
  * highest two bits of a type say what becomes of the packet where it is unknown, and all but 00 discard it (RFC 8200,
  * section 4.2).
  *
- * @param header Where the extension header begins, whose end lies in the packet. /
+ * @param header Where the extension header begins, whose end lies in the packet.
  */
 export function stepsOverOptions(memory: Uint8Array, header: number, end: number, hopByHop: boolean): boolean {
   let options = 0

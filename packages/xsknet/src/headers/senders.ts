@@ -31,7 +31,7 @@ export function isStation4(memory: Uint8Array, address: number): boolean {
 
 /**
  * An address that one station has and packets on a wire may carry: not multicast, `::`, `::1`, nor one that stands for
- * an IPv4 address (RFC 4291, sections 2.5.2, 2.5.3, 2.5.5 and 2.7). /
+ * an IPv4 address (RFC 4291, sections 2.5.2, 2.5.3, 2.5.5 and 2.7).
  */
 export function isStation6(memory: Uint8Array, address: number): boolean {
   if (uint8(memory, address) === 0xff) return false

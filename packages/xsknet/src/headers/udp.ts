@@ -78,7 +78,7 @@ export class Udp {
   }
   /**
    * A word of the sender's address as a uint32, 0 being the most significant. An IPv4 address is the word 3 of the IPv6
-   * address that stands for it, `::ffff:192.0.2.10`, so that one table can hold both. /
+   * address that stands for it, `::ffff:192.0.2.10`, so that one table can hold both.
    */
   sourceWord(word: number): number {
     if (this.#version === 4) return word === 3 ? this.source : mappedWord(word)
@@ -107,7 +107,7 @@ export class Udp {
   }
   /**
    * Whether the datagram's checksum is right, and an IPv4 header's too; computed at each call, over all bytes. In IPv4
-   * a datagram may go without one, in IPv6 it may not (RFC 8200, section 8.1). /
+   * a datagram may go without one, in IPv6 it may not (RFC 8200, section 8.1).
    */
   get checksumOk(): boolean {
     const memory = this.#memory
@@ -156,7 +156,7 @@ export interface UdpDatagrams {
   /**
    * The packet's UDP datagram, over IPv4 or IPv6, in up to two VLAN tags; `undefined` where it has none, it is cut, is
    * a fragment, or its lengths cannot be. Checksums are not looked at: see `checksumOk`. The same object each time: the
-   * next call moves it. Allocates nothing. /
+   * next call moves it. Allocates nothing.
    */
   (packet: Packet): Udp | undefined
   /**
@@ -167,7 +167,7 @@ export interface UdpDatagrams {
    * address. The checksum is not verified: see `checksumOk`. Allocates nothing.
    *
    * @returns Whether the packet is now a reply that can be sent; if not, it is unchanged.
-   * @throws What `reply` throws. /
+   * @throws What `reply` throws.
    */
   answer(packet: Packet, station: Station, payloadLength: number): boolean
   /**
@@ -185,7 +185,7 @@ export interface UdpDatagrams {
    * @returns Whether the packet is now a reply; if not, it is unchanged.
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where the packet does not hold a whole UDP datagram.
    * @throws {RangeError} `ERR_OUT_OF_RANGE` where the payload is longer than a datagram can carry.
-   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it. /
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it.
    */
   reply(packet: Packet, payloadLength: number): boolean
   /**
@@ -198,7 +198,7 @@ export interface UdpDatagrams {
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where source and destination are of two kinds, or the station has no
    * address of the destination's kind.
    * @throws {RangeError} `ERR_OUT_OF_RANGE` where a field cannot hold its number, or no datagram can carry so much.
-   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it. /
+   * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold it.
    */
   build(packet: Packet, station: Station, fields: UdpFields, payload: Uint8Array | number): void
 }

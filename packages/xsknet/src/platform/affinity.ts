@@ -10,7 +10,7 @@ const PROCESSORS = 1024
  *
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE` where `cpus` is not a list of numbers.
  * @throws {RangeError} `ERR_OUT_OF_RANGE` where the list is empty, or a number is not an integer from 0 to 1023.
- * @throws {XsknetError} `ERR_XSKNET_KERNEL_REFUSED` where the process may use none of these CPUs. /
+ * @throws {XsknetError} `ERR_XSKNET_KERNEL_REFUSED` where the process may use none of these CPUs.
  */
 export function pinThread(cpus: readonly number[]): void {
   if (!Array.isArray(cpus)) throw wrongType('cpus', 'an instance of Array', cpus)

@@ -36,7 +36,7 @@ export function failed(failure: Failure): XsknetError {
  * Takes over the sockets of a port: for each the XSK and the file of its UMEM.
  *
  * @throws {XsknetError} `ERR_XSKNET_SOCKET_REFUSED` where the descriptors are not what the descriptions say; they are
- * closed then. /
+ * closed then.
  */
 export function adopt(
   descriptors: binding.Descriptors,

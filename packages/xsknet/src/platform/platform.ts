@@ -27,7 +27,7 @@ export const OLDEST_GLIBC = '2.34'
 
 /**
  * Runtimes that load the binding and then lack what it calls: Node-API gives a module Node's event loop, libuv, by
- * which it waits for frames. Bun aborts the process at such a call, and Deno answers it with nothing. /
+ * which it waits for frames. Bun aborts the process at such a call, and Deno answers it with nothing.
  */
 const OTHERS: Readonly<Record<string, string>> = { bun: 'Bun', deno: 'Deno' }
 
@@ -36,7 +36,7 @@ const OTHERS: Readonly<Record<string, string>> = { bun: 'Bun', deno: 'Deno' }
  *
  * @param load `require` of the module that asks.
  * @throws {XsknetError} `ERR_XSKNET_UNSUPPORTED_PLATFORM`, which tells a system that none is built for, a package that
- * is not there and a binding that the system refuses apart: `details.problem`. /
+ * is not there and a binding that the system refuses apart: `details.problem`.
  */
 export function requireBinding(load: (id: string) => unknown, place: BindingPlace, system?: System): unknown {
   const { owner, built, carrier } = place

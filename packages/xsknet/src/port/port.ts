@@ -40,7 +40,7 @@ export interface PortEvents {
   detached: []
   /**
    * Reception found no free chunk, `times` times since the last event: frames may have been dropped. At most one event
-   * per second and queue. /
+   * per second and queue.
    */
   starved: [times: number]
   /** The port is closed, in whatever way. */
@@ -59,7 +59,7 @@ export interface PortStats {
   chunks: ChunkCounts
   /**
    * The statistics of each queue, in the order of {@link Port.queues}. A queue of another thread is asked and has 200
-   * ms to answer; if it does not, or is closed, these are the statistics that it reported last, or `undefined`. /
+   * ms to answer; if it does not, or is closed, these are the statistics that it reported last, or `undefined`.
    */
   queues: (QueueStats | undefined)[]
 }
@@ -133,7 +133,7 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
    * and throws if the port is lost or `signal` aborts.
    *
    * A port has one reader; the first batch of a second one rejects with `ERR_XSKNET_READER_BUSY`. However fast frames
-   * arrive, timers and signal handlers run about once per millisecond. /
+   * arrive, timers and signal handlers run about once per millisecond.
    */
   batches(options: BatchesOptions = {}): AsyncIterableIterator<Batch> {
     checkBatches(options)
@@ -151,7 +151,7 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
    *
    * @throws {RangeError} `ERR_OUT_OF_RANGE` for a shorter frame.
    * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` for a longer one; `ERR_XSKNET_PORT_CLOSED` or
-   * `ERR_XSKNET_PORT_LOST`. /
+   * `ERR_XSKNET_PORT_LOST`.
    */
   async send(bytes: Uint8Array, options: SendOptions = {}): Promise<void> {
     return this.queue(0).send(bytes, options)
@@ -187,7 +187,7 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
 
   /**
    * Ends the reader's loop, lets queued frames leave, for at most one second, then closes the port. Frames and views of
-   * them cannot be accessed afterwards. Every call returns the same promise. /
+   * them cannot be accessed afterwards. Every call returns the same promise.
    */
   close(): Promise<void> {
     this.#ending ??= this.#end({ drain: true })

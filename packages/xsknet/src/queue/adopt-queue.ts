@@ -13,7 +13,7 @@ import type { OpenerMessage, QueueOwner, QueueToken } from './types.js'
  *
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE` where `token` is not what `queue.token()` returned.
  * @throws {XsknetError} `ERR_XSKNET_TOKEN_VOID` where the token was adopted before, its port was closed, or another
- * process made it. /
+ * process made it.
  */
 export function adoptQueue(token: QueueToken): Queue {
   if (typeof token !== 'object' || token === null || !isKey(token.key) || !token.info || !token.settings) {

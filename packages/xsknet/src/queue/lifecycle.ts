@@ -91,7 +91,7 @@ export class Lifecycle {
 
   /**
    * Its statistics, also from another thread: those reported last, if that thread does not answer in time. `undefined`
-   * where none were ever reported. /
+   * where none were ever reported.
    */
   async report(): Promise<QueueStats | undefined> {
     if (this.#remote) return this.#remote.report()

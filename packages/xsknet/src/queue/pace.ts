@@ -9,7 +9,7 @@ export class Pace {
   readonly #spin: number
   /**
    * When the event loop last turned, as far as we know. Looking at the clock costs more than a packet, so that is put
-   * off until a second batch follows in the same turn: -1 when none has, 0 when one has. /
+   * off until a second batch follows in the same turn: -1 when none has, 0 when one has.
    */
   #turned = -1
   /** Until when to look at the ring that was found empty; 0 once a frame came. */

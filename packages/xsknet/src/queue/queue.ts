@@ -39,7 +39,7 @@ export class Queue implements ForwardTarget {
   readonly index: number
   /**
    * Settles when the queue is closed, in whichever thread it is: resolves after its own or its port's `close()` or
-   * `destroy()`, rejects with the reason if the port was lost, or if one of them was destroyed with a reason. /
+   * `destroy()`, rejects with the reason if the port was lost, or if one of them was destroyed with a reason.
    */
   readonly closed: Promise<void>
 
@@ -131,7 +131,7 @@ export class Queue implements ForwardTarget {
    * closed}, or closed with its port. A token that is not adopted becomes void when the port is closed.
    *
    * @throws {XsknetError} `ERR_XSKNET_READER_BUSY` while the queue is being read; `ERR_XSKNET_NOT_SUPPORTED` where its
-   * UMEM is shared. /
+   * UMEM is shared.
    */
   token(): QueueToken {
     const key = this.#lifecycle.handOver()
@@ -141,7 +141,7 @@ export class Queue implements ForwardTarget {
   /**
    * Ends the reader's loop, lets queued frames leave, for at most one second, then closes the queue's socket. Frames
    * that arrive for it from then on are dropped and counted. The port and its other queues go on. Every call returns
-   * the same promise. /
+   * the same promise.
    */
   close(): Promise<void> {
     return this.#lifecycle.end({ drain: true })
@@ -178,7 +178,7 @@ export class Queue implements ForwardTarget {
    * Makes a batch for up to `capacity` descriptors. It lasts as long as the queue: make it once. With multi-buffer use
    * a capacity of at least 64, or a long packet may never fit.
    *
-   * @throws {RangeError} `ERR_OUT_OF_RANGE` where `capacity` is less than 1 or more than the queue's rings allow. /
+   * @throws {RangeError} `ERR_OUT_OF_RANGE` where `capacity` is less than 1 or more than the queue's rings allow.
    */
   batch(capacity: number): DescriptorBatch {
     if (!Number.isInteger(capacity) || capacity < 1 || capacity > this.#path.places)
@@ -196,7 +196,7 @@ export class Queue implements ForwardTarget {
    * up to this many microseconds, at most 1,000,000. Meanwhile nothing else of the thread runs: no timer, no promise,
    * and no message of another thread, such as the end of the port. Return to the event loop from time to time. A signal
    * may end the sleep early. Default: 0.
-   * @throws {XsknetError} `ERR_XSKNET_READER_BUSY` while a loop reads the queue. /
+   * @throws {XsknetError} `ERR_XSKNET_READER_BUSY` while a loop reads the queue.
    */
   receive(batch: DescriptorBatch, sleepMicroseconds = 0): number {
     return this.#reception.receiveInto(batch, sleepMicroseconds)
@@ -214,7 +214,7 @@ export class Queue implements ForwardTarget {
    * For programs that read by {@link receive}: resolves to `true` when there are frames to receive, at once if there
    * are some, and to `false` when the queue is closed. Waiting costs no CPU time, except what `busyPoll` asks for. If
    * it is called before each `receive()`, timers and other ports run about once per millisecond. Rejects with what a
-   * reader's loop throws. /
+   * reader's loop throws.
    */
   readable(options: ReadableOptions = {}): Promise<boolean> {
     return this.#reception.readable(options)
@@ -234,7 +234,7 @@ export class Queue implements ForwardTarget {
    * in `refusedLengths`.
    *
    * The kernel is notified when 128 frames wait or no slot is left; or by the next `receive()` that finds no frame, or
-   * by {@link kick}. /
+   * by {@link kick}.
    */
   transmit(batch: DescriptorBatch): number {
     const sent = this.#dataPath.transmitFrom(batch)

@@ -34,12 +34,12 @@ export interface ClientCounters {
   refusedCompletions: number
   /**
    * Packets that were queued, or in a batch of descriptors, and could not be sent: a frame that is not yours, is empty
-   * or extends beyond its chunk, or too many buffers. /
+   * or extends beyond its chunk, or too many buffers.
    */
   refusedQueued: number
   /**
    * Packets that were queued, or in a batch of descriptors, and were not sent because they were shorter than an
-   * Ethernet header (14 bytes) or longer than the MTU with that header and a VLAN tag. `send()` throws for those. /
+   * Ethernet header (14 bytes) or longer than the MTU with that header and a VLAN tag. `send()` throws for those.
    */
   refusedLengths: number
   /** Descriptors that were given back and were not frames of this thread. */

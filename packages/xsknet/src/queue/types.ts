@@ -32,7 +32,7 @@ export interface CloseOptions {
 
 /**
  * A queue on its way to another thread of this process: send it by `postMessage()`, and pass it to {@link adoptQueue}
- * there, once. It is of no other use. /
+ * there, once. It is of no other use.
  */
 export interface QueueToken {
   readonly key: readonly [number, number, number, number]
