@@ -209,7 +209,7 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
   t.deepEqual(await lab.compare(), [])
 })
 
-/** An XDP program of somebody's on the card. */
+/** An XDP program of somebody's on the uplink. */
 async function foreignProgram(lab: Lab) {
   const source = `${lab.folder}/foreign.c`
   const object = `${lab.folder}/foreign.o`
@@ -569,7 +569,7 @@ test.serial('what the policy does not grant is refused, with the lines that woul
     [{ addresses: ['198.51.100.1', '198.51.100.1'] }, 'ERR_XSKNET_ADDRESS_INVALID', /listed twice$/],
     [{ ringSize: 100, frames: 2 ** 20 }, 'ERR_XSKNET_LAYOUT_INVALID', /^100 slots were asked for the RX ring/],
     [{ mtu: 1501, vlan: 7 }, 'ERR_XSKNET_MTU_ABOVE_UPLINK', /^an MTU of 1501/],
-    // Of a card that the user may not know of, nothing is told.
+    // Of an uplink that the user may not know of, nothing is told.
     [{ mtu: 1501, uplink: FAR }, 'ERR_XSKNET_NOT_PERMITTED', /^user 65534 may not open a port/],
   ]
   const open = (options: Partial<PortOptions>) =>
@@ -813,7 +813,7 @@ test.serial(
   },
 )
 
-test.serial('a card that is deleted is no uplink any more, and the daemon stays', async (t) => {
+test.serial('an uplink that is deleted is no uplink any more, and the daemon stays', async (t) => {
   const scene = await Scene.open(t)
   const { lab, daemon } = scene
   const net = await connected(t, daemon)

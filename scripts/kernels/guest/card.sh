@@ -33,7 +33,7 @@ name_card() {
   ip link set card0 up
 }
 
-# The driver goes, as when a card is pulled out; the writer waits for as long as somebody holds the device.
+# The driver goes, as when a NIC is pulled out; the writer waits for as long as somebody holds the device.
 vanish() {
   echo "$bus" > "$bound/unbind" &
   wait_for 30 stopped $!

@@ -64,7 +64,7 @@ async function balance() {
 }
 
 /**
- * Frames of ports and of the daemon that the card took. On the wire are the host's, too, so the far end cannot tell.
+ * Frames of ports and of the daemon that the NIC sent. On the wire are the host's, too, so the far end cannot tell.
  */
 function givenToCard({ unattributed, announced, transmitDrops, closed }, own) {
   const ports = [...own, closed].reduce(

@@ -1,4 +1,4 @@
-# The steps, in $MODES, on a card of $DRIVER ($MODULE), or in the product's own lab. The near card is card0, managed by
+# The steps, in $MODES, on a NIC of $DRIVER ($MODULE), or in the product's own lab. The near NIC is card0, managed by
 # the daemon; its neighbour at the other end of the wire is far0 in a network namespace of its own.
 . ./lib.sh
 echo "@@ kernel $(uname -r) on $(nproc) processors, $(mawk '/^MemTotal/{print $2}' /proc/meminfo) KiB"
