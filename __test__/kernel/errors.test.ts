@@ -152,7 +152,7 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
   await lab.host.output('ip', 'link', 'add', 'mv0', 'link', CARD, 'type', 'macvlan', 'mode', 'bridge')
   await refused(t, start({ uplinks: ['mv0'] }), {
     code: 'ERR_XSKNET_DEVICE_DEAF',
-    message: 'no port on `mv0` would get a unicast frame: a macvlan gets unicast frames for its own MAC alone',
+    message: 'no port on `mv0` would receive a unicast frame: a macvlan gets unicast frames for its own MAC only',
     hint: /^Choose the device below it, or a macvlan in mode passthru/,
     details: { device: 'mv0' },
   })
@@ -396,7 +396,7 @@ test.serial(
         { mtu: 67 },
         {
           code: 'ERR_XSKNET_MTU_TOO_SMALL',
-          message: 'an MTU of 67 is less than 68, the least of IPv4',
+          message: 'an MTU of 67 is less than 68, the minimum of IPv4',
           hint: /^Leave the MTU out/,
           details: { mtu: 67, least: 68 },
         },
@@ -464,7 +464,7 @@ test.serial(
     await lab.remote.output('ip', 'link', 'set', FAR, 'down')
     await refused(t, open({}), {
       code: 'ERR_XSKNET_LINK_DOWN',
-      message: `\`${CARD}\` has no carrier, so that nothing can leave it`,
+      message: `\`${CARD}\` has no carrier, so no frame can be sent`,
       hint: /its other end/,
       details: { uplink: CARD, state: 'has no carrier' },
     })
@@ -903,7 +903,7 @@ test.serial('a pinned port whose guard would run in skb mode is refused, and a b
   await waitUntil('greeted', () => raw.heard.length === 1)
   raw.say({ version: 2, id: 2, operation: 'openPinnedPort', port }, [namespace])
   await waitUntil('answered', () => raw.heard.length === 2)
-  const why = `the program of \`${CARD}\` does`
+  const why = `the program of \`${CARD}\` runs in skb mode`
   tells(t, raw.heard[1]?.error, {
     code: 'ERR_XSKNET_GUARD_INVALID',
     message: `a pinned port of \`${CARD}\` is not possible, because its guard would run in skb mode: ${why}`,

@@ -828,14 +828,20 @@ test('a client is notified of an address conflict, and a reattached program is l
   instance.change({ uplink: 'eth0', port: info.port, address: '192.0.2.10' })
   t.deepEqual(alice.heard, [[info.port, 'conflict', '192.0.2.10']])
   t.deepEqual(root.heard, [])
-  instance.change({ uplink: 'eth0', port: info.port, program: 'guard', device: 'xsko7-1', why: 'somebody took it off' })
+  instance.change({
+    uplink: 'eth0',
+    port: info.port,
+    program: 'guard',
+    device: 'xsko7-1',
+    why: 'another program detached it',
+  })
   instance.change({ uplink: 'eth0', program: 'uplink', device: 'eth0', failure: 'another program is there' })
   const told = record.lines.map(({ event }) => event)
   t.deepEqual(
     told.filter((event) => /conflict|program/.test(event)),
     ['address-conflict', 'program-reattached', 'program-missing'],
   )
-  t.like(record.of('program-reattached')[0], { program: 'guard', why: 'somebody took it off' })
+  t.like(record.of('program-reattached')[0], { program: 'guard', why: 'another program detached it' })
 })
 
 test('an offload that was switched off again is logged, and a VLAN that is accepted again', async (t) => {

@@ -185,7 +185,7 @@ mod tests {
             claims.take(free, Claim { mac, addresses: Vec::new(), ..claim(0, &format!("n{number}"), 0) }).unwrap();
         }
         let error = claims.free_id().unwrap_err();
-        assert_eq!(error.to_string(), "`card0` already has 1024 ports, the most that it can have");
+        assert_eq!(error.to_string(), "`card0` already has 1024 ports, the maximum");
         assert!(matches!(error, OpenPortError::NoMorePorts { limit: 1024, .. }));
         assert!(error.hint().is_some());
 
