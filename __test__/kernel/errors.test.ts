@@ -705,10 +705,10 @@ test.serial('a port that is used in ways that cannot be says so, and goes on', a
   const second: Batch = (await next).value
   const sent = second.at(0)
   t.true(sent.send())
-  throws(t, () => sent.uint8(0), ended(/after it was sent or dropped$/))
+  throws(t, () => sent.uint8(0), ended(/after it was sent, forwarded, kept or dropped$/))
   const dropped = second.allocate()
   dropped?.drop()
-  throws(t, () => dropped?.bytes(), ended(/after it was sent or dropped$/))
+  throws(t, () => dropped?.bytes(), ended(/after it was sent, forwarded, kept or dropped$/))
   next = reader.next()
 
   await refused(t, port.send(new Uint8Array(1515)), {

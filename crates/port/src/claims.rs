@@ -57,7 +57,7 @@ impl Claims {
         self.held.values().any(|held| held.owner == owner && held.name == name)
     }
 
-    /// Takes all that a port wants, or says what of it somebody has.
+    /// Takes everything that a port requests, or refuses it and says which part another port has.
     pub(crate) fn take(&mut self, id: PortId, claim: Claim) -> Result<(), OpenPortError> {
         let uplink = || self.uplink.clone();
         let pairs: u32 = self.held.values().map(|held| held.queues).sum();
@@ -87,7 +87,7 @@ impl Claims {
         Ok(())
     }
 
-    /// Gives back what a port had, all of which is undone.
+    /// Releases the claim of a port that is undone completely.
     pub(crate) fn give_back(&mut self, id: PortId) {
         self.held.remove(&id);
     }

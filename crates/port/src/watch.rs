@@ -159,7 +159,7 @@ struct Watcher<H> {
     clients: BTreeMap<PortKey, Watched>,
     /// The NICs as they were told last.
     nics: BTreeMap<IfIndex, NicState>,
-    /// What of which NIC cannot be repaired.
+    /// The parts of each NIC that cannot be repaired.
     failing: HashSet<(IfIndex, Part)>,
     told: HashSet<Subject>,
     /// When to look at the programs next.
