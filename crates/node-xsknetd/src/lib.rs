@@ -8,6 +8,7 @@ mod errno;
 mod error;
 mod instance;
 mod lab;
+mod limits;
 mod names;
 mod pinned;
 mod process;

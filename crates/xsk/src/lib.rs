@@ -89,7 +89,10 @@ pub use endpoint::{
 pub use frame::{Frame, FrameTooLong};
 #[cfg(feature = "heap")]
 pub use heap_socket::{HeapKernel, HeapSocket};
-pub use layout::{Layout, LayoutBuilder, LayoutError, XDP_PACKET_HEADROOM};
+pub use layout::{
+    Layout, LayoutBuilder, LayoutError, MAX_FRAME_SIZE, MAX_FRAMES, MAX_RING_SIZE, MIN_FRAME_SIZE, MIN_FRAMES,
+    XDP_PACKET_HEADROOM,
+};
 pub use ledger::{ChunkCounts, EndpointId, MAX_ENDPOINTS, Owner};
 pub use lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, NOWHERE};
 #[cfg(feature = "loopback")]
