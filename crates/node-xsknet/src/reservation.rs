@@ -4,8 +4,7 @@ use std::rc::Rc;
 
 use napi::bindgen_prelude::Env;
 use napi_derive::napi;
-use xsknet_path::ranges_of;
-use xsknet_xsk::{EndpointDonation, ReservedChunks};
+use xsknet_xsk::{EndpointDonation, ReservedChunks, ranges_of};
 
 use crate::adopted::AdoptedSocket;
 use crate::description::SocketDescription;

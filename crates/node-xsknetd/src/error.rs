@@ -12,10 +12,9 @@ use xsknet_control::ListenError;
 use xsknet_port::{
     CloseError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, ServiceError, ShareError, StepError,
 };
-use xsknet_xsk::{CreateError, LayoutError};
+use xsknet_xsk::{CreateError, LayoutError, TooManyChunks};
 
 use crate::errno;
-use crate::names::bind_mode;
 
 /// An error on its way to JavaScript.
 #[derive(Debug)]
@@ -124,7 +123,7 @@ fn of_socket(error: &CreateError) -> Value {
         CreateError::NoSuchDevice { device } | CreateError::Lookup { device, .. } => json!({ "device": device }),
         CreateError::QueueTaken { device, queue } => json!({ "device": device, "queue": queue.0 }),
         CreateError::Refused { call, mode, device, queue, .. } => {
-            json!({ "call": call, "mode": bind_mode(*mode), "device": device, "queue": queue.0 })
+            json!({ "call": call, "mode": mode.name(), "device": device, "queue": queue.0 })
         }
         CreateError::Umem { bytes, .. } => json!({ "bytes": bytes }),
         CreateError::HugePages { .. } => json!({ "hugePages": "require" }),
@@ -302,6 +301,13 @@ impl From<LayoutError> for Failure {
             LayoutError::FillTarget { target, frames } => json!({ "target": target, "frames": frames }),
         };
         Self::of("LAYOUT_INVALID", &error, None, details)
+    }
+}
+
+impl From<TooManyChunks> for Failure {
+    fn from(error: TooManyChunks) -> Self {
+        let TooManyChunks { chunks, slots } = error;
+        Self::new("LAYOUT_INVALID", error.to_string(), json!({ "chunks": chunks, "slots": slots }))
     }
 }
 

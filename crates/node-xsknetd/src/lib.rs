@@ -9,7 +9,6 @@ mod error;
 mod instance;
 mod lab;
 mod limits;
-mod names;
 mod pinned;
 mod process;
 #[expect(unsafe_code, reason = "sigaction")]

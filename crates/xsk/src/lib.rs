@@ -58,6 +58,7 @@ mod mapping;
 #[cfg(feature = "create")]
 #[expect(unsafe_code, reason = "gives functions the names by which C calls them")]
 mod no_loader;
+mod ranges;
 mod refusal;
 #[cfg(feature = "create")]
 mod request;
@@ -97,6 +98,7 @@ pub use ledger::{ChunkCounts, EndpointId, MAX_ENDPOINTS, Owner};
 pub use lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, NOWHERE};
 #[cfg(feature = "loopback")]
 pub use loopback::{Loopback, LoopbackError};
+pub use ranges::{RangeRefused, TooManyChunks, chunks_for_fill, chunks_of, ranges_of};
 pub use refusal::{DescriptorRefused, Refusals};
 #[cfg(feature = "create")]
 pub use request::{Attempt, BindRequest, HugePages, QueueId, Request};
