@@ -88,7 +88,7 @@ impl SocketDescription {
     pub(crate) fn bind(&self) -> Result<BindMode, Failure> {
         let unknown = || {
             let message = format!("a socket is bound in mode copy or zero-copy, not in {:?}", self.bind_mode);
-            Failure::new("ERR_XSKNET_SOCKET_REFUSED", message)
+            Failure::new("SOCKET_REFUSED", message)
         };
         BindMode::named(&self.bind_mode).ok_or_else(unknown)
     }
@@ -97,9 +97,7 @@ impl SocketDescription {
 impl From<RangeRefused> for Failure {
     fn from(refused: RangeRefused) -> Self {
         let RangeRefused { first, count, frames } = refused;
-        Self {
-            details: json!({ "first": first, "count": count, "frames": frames }),
-            ..Self::new("ERR_XSKNET_SOCKET_REFUSED", refused.to_string())
-        }
+        Self::new("SOCKET_REFUSED", refused.to_string())
+            .details(json!({ "first": first, "count": count, "frames": frames }))
     }
 }

@@ -7,13 +7,13 @@ use napi::Either;
 use napi::bindgen_prelude::Null;
 use napi_derive::napi;
 use serde_json::json;
+use xsknet_failure::errno_name;
 use xsknet_link::DeviceName;
 use xsknet_port::{LayoutSpec, Notice, PortKey, PortSpec, parse_addresses};
 use xsknet_xsk::{
     BindMode, BindRequest, Donation, HugePages, Layout, RingName, SharedSocket, SocketCounters, ranges_of,
 };
 
-use crate::errno;
 use crate::error::Failure;
 
 /// What a port is to be. Of a pinned port, sizes, `zeroCopy` and `busyPoll` are its client's affair.
@@ -196,7 +196,7 @@ pub struct Attempt {
 
 impl From<&xsknet_port::Attempt> for Attempt {
     fn from(xsknet_port::Attempt { hook, step, errno, why }: &xsknet_port::Attempt) -> Self {
-        Self { hook: (*hook).into(), step: step.clone(), code: errno.map(errno::name), why: why.clone() }
+        Self { hook: (*hook).into(), step: step.clone(), code: errno.map(errno_name), why: why.clone() }
     }
 }
 

@@ -4,7 +4,6 @@
 mod control;
 mod describe;
 mod descriptors;
-mod errno;
 mod error;
 mod instance;
 mod lab;
