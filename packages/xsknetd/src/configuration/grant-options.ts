@@ -1,6 +1,5 @@
 import * as v from 'valibot'
 import type { XsknetError } from 'xsknet'
-import { MAX_QUEUES } from 'xsknet/protocol'
 import { AddressRange } from '../policy/address.js'
 import type { FrameRates } from '../policy/grant.js'
 import {
@@ -12,6 +11,7 @@ import {
   isVlanId,
   MAX_FRAME_RATE,
   MAX_PORTS,
+  MAX_QUEUES,
   MAX_RING_SIZE,
   MAX_VLAN,
   MIN_VLAN,

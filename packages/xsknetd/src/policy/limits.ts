@@ -1,33 +1,28 @@
 /**
- * Defaults and limits of ports and grants, each defined once. `MAX_QUEUES` and the limits of a message are in
- * `xsknet/protocol`.
+ * Defaults and limits of ports and grants: those of `xsknet/protocol` that the daemon needs, and its own.
  *
  * @module
  */
+import { MAX_VLAN, MIN_VLAN } from 'xsknet/protocol'
 
-/** Queues of a port, unless the request or the grant says otherwise. */
-export const DEFAULT_QUEUES = 1
+export {
+  DEFAULT_FRAME_SIZE,
+  DEFAULT_QUEUES,
+  DEFAULT_RING_SIZE,
+  defaultFrames,
+  MAX_QUEUES,
+  MAX_RING_SIZE,
+  MAX_VLAN,
+  MIN_VLAN,
+} from 'xsknet/protocol'
 
-/** Slots of each ring of a port unless the request says otherwise, and the maximum of a grant that does not set one. */
-export const DEFAULT_RING_SIZE = 4096
-/** The largest ring that `xsknet-xsk` creates, in slots. */
-export const MAX_RING_SIZE = 65_536
 /**
- * Slots of each ring of a pinned port. Its UMEM has twice as many frames of 2048 bytes: 4 MiB. Twice that would be
- * exactly the 8 MiB that most systems allow a user to lock, and the io_uring of Node's event loop counts against the
- * same limit.
+ * Slots of each ring of a pinned port, unless its client says otherwise. Its UMEM has twice as many frames of 2048
+ * bytes: 4 MiB. Twice that would be exactly the 8 MiB that most systems allow a user to lock, and the io_uring of
+ * Node's event loop counts against the same limit.
  */
 export const DEFAULT_PINNED_RING_SIZE = 1024
 
-/** Bytes of a UMEM chunk. */
-export const DEFAULT_FRAME_SIZE = 2048
-/** Chunks of a UMEM for rings of this size: one ring's worth to receive into and one to send from. */
-export const defaultFrames = (ringSize: number) => 2 * ringSize
-
-/** The lowest VLAN ID. */
-export const MIN_VLAN = 1
-/** The highest VLAN ID; 4095 is reserved (IEEE 802.1Q). */
-export const MAX_VLAN = 4094
 export const isVlanId = (value: number) => Number.isInteger(value) && value >= MIN_VLAN && value <= MAX_VLAN
 
 /** Open ports of one user, unless the grant says otherwise. */
