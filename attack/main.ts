@@ -4,7 +4,7 @@
 import { parseArgs } from 'node:util'
 import { type Outcome, perform, shown } from '../__test__/helpers/attack/attack.js'
 import { attacks } from '../__test__/helpers/attack/attacks.js'
-import { Ground } from '../__test__/helpers/attack/field.js'
+import { AttackLab } from '../__test__/helpers/attack/field.js'
 import { Lab } from '../__test__/helpers/lab.js'
 
 /** Variants of each attack in a turn; where seconds are given, turns go on until they are over. */
@@ -19,7 +19,7 @@ if (!Number.isInteger(seed)) throw new Error(`--seed takes an integer, not ${val
 if (!(seconds >= 0)) throw new Error(`--seconds takes a number from 0 on, not ${values.seconds}`)
 const unknown = positionals.filter((name) => !attacks.some((attack) => attack.name === name))
 if (unknown.length > 0) {
-  throw new Error(`there is no attack ${unknown.join(', ')}; there are ${attacks.map(({ name }) => name).join(', ')}`)
+  throw new Error(`unknown attack ${unknown.join(', ')}; there are ${attacks.map(({ name }) => name).join(', ')}`)
 }
 const chosen = positionals.length === 0 ? attacks : attacks.filter(({ name }) => positionals.includes(name))
 console.log(`seed ${seed}, ${seconds > 0 ? `${seconds} s` : 'a turn each'}`)
@@ -27,17 +27,17 @@ console.log(`seed ${seed}, ${seconds > 0 ? `${seconds} s` : 'a turn each'}`)
 const undo: (() => Promise<void>)[] = []
 const owner = { teardown: (step: () => Promise<void>) => void undo.unshift(step) }
 try {
-  const ground = new Ground(await Lab.create(owner))
+  const attackLab = new AttackLab(await Lab.create(owner))
   const until = performance.now() + seconds * 1000
   for (let turn = 0; turn === 0 || performance.now() < until; turn++) {
     for (const attack of chosen) {
       if (turn > 0 && performance.now() > until) break
       // That of a run of its own, which begins with the same.
       const own = (seed + turn) >>> 0
-      tell(attack.name, own, await perform(ground, attack, own, VARIANTS).catch((error: Error) => error))
+      tell(attack.name, own, await perform(attackLab, attack, own, VARIANTS).catch((error: Error) => error))
     }
   }
-  const left = await ground.end()
+  const left = await attackLab.end()
   for (const fault of left) console.error(`left over: ${fault}`)
   if (left.length > 0) process.exitCode = 1
 } finally {

@@ -38,7 +38,7 @@ const isChosen = (name: string) =>
 const names = [...families.flatMap(({ rows }) => rows.map(({ name }) => name)), ...checks.map(({ name }) => name)]
 for (const word of positionals) {
   if (!names.some((name) => name === word || name.startsWith(`${word} `)))
-    throw new Error(`there is no row ${word}: there are ${names.join(', ')}`)
+    throw new Error(`unknown row ${word}; there are ${names.join(', ')}`)
 }
 
 const report: Report = { benchmark: 'xsknet', rows: [], claims: [], machine: machine() }

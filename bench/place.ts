@@ -1,4 +1,4 @@
-// Where is measured: a lab, a daemon on its card, and on both sides programs that take the same orders.
+// Where is measured: a lab, a daemon on its uplink, and on both sides programs that take the same orders.
 import { execFileSync } from 'node:child_process'
 import type { PortInfo, PortOptions } from 'xsknet'
 import { parseIpv4, parseMac, udp } from 'xsknet/headers'
@@ -88,7 +88,7 @@ export interface Side extends Fresh {
   order(what: string, order?: Order): Promise<Result>
 }
 
-/** A lab with a daemon on its card. */
+/** A lab with a daemon on its uplink. */
 export class Place {
   readonly lab: Lab
   readonly daemon: Daemon
@@ -109,7 +109,7 @@ export class Place {
     )
   }
 
-  /** A client without any right, which opens port `n` of the lab. */
+  /** An unprivileged client, which opens port `n` of the lab. */
   async client(n: number, options: Partial<PortOptions> = {}, nodeArgs: readonly string[] = []): Promise<TypeScript> {
     const client = Client.start(this.lab, 'bench/programs/hot.ts', { socket: this.daemon.socket, nodeArgs })
     return TypeScript.opened(client, n, { ...sizes(this.#ringSize), ...options }, () => this.#gone(client.program))
@@ -248,7 +248,7 @@ export class TypeScript implements Side {
     return new TypeScript(asked, info, gone)
   }
 
-  /** The same program as root, with the daemon inside it. The lab has no other on its card. */
+  /** The same program as root, with the daemon inside it. The lab has no other on its uplink. */
   static async embedded(lab: Lab, n: number, ringSize?: number): Promise<TypeScript> {
     const script = stagedProgram(lab.folder, 'bench/programs/embedded.ts')
     const conversation = new Conversation(inside(lab.host.namespace, [process.execPath, script]), { cwd: lab.folder })
@@ -297,7 +297,7 @@ export class C implements Side {
     this.xsks = identity.xsks
   }
 
-  /** On the lab's card itself, which no daemon has, with the program of libxdp and nothing around it. */
+  /** On the lab's uplink itself, which no daemon has, with the program of libxdp and nothing around it. */
   static bare(lab: Lab, ringSize?: number): Promise<C> {
     const command = ['env', 'LIBXDP_SKIP_DISPATCHER=1', xskpeer(ringSize), 'device', CARD]
     return C.start(lab, inside(lab.host.namespace, command))

@@ -1,7 +1,7 @@
-// Counts what comes, by protocol, and tells once a second. It answers whoever asks for its addresses, or nothing would
-// come.
+// Counts received frames by protocol and prints the counts once per second. It also answers ARP requests and neighbour
+// solicitations for its addresses: without answers, nobody could send to it. It runs unprivileged; it needs a grant.
 //
-//   node count.ts [<card> <address>…]       card0 192.0.2.12/24 2001:db8::12/64, as in `xsknetd lab`, unless given
+//   node count.ts [<interface> <address>…]  default: card0 192.0.2.12/24 2001:db8::12/64, as in `xsknetd lab`
 import { connect, type Frame, type XsknetError } from 'xsknet'
 import { arp, ethernet, ipv4, ipv6, ndp } from 'xsknet/headers'
 
@@ -11,7 +11,7 @@ const names = new Map([[1, 'ICMP'], [6, 'TCP'], [17, 'UDP'], [58, 'ICMPv6']]) //
 const counts = new Map<string, number>()
 
 if (uplink.startsWith('-')) {
-  console.log('usage: node count.ts [<card> <address>…]')
+  console.log('usage: node count.ts [<interface> <address>…]')
 } else {
   await count().catch(({ message, hint }: XsknetError) => {
     console.error(hint ? `${message}\n${hint}` : message)
@@ -22,9 +22,9 @@ if (uplink.startsWith('-')) {
 async function count() {
   const net = await connect()
   const port = await net.openPort({ uplink, addresses })
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void port.close()) // which ends the loop
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void port.close()) // ends the loop
   console.log(`counting on ${uplink} as ${port.info.addresses.join(', ')}; Ctrl-C ends it`)
-  const telling = setInterval(tell, 1000).unref()
+  const timer = setInterval(print, 1000).unref()
 
   for await (const frames of port.batches()) {
     for (const frame of frames) {
@@ -33,9 +33,9 @@ async function count() {
       if (arp.answer(frame, port) || ndp.answer(frame, port)) frame.send()
     }
   }
-  clearInterval(telling)
+  clearInterval(timer)
   await net.close()
-  tell()
+  print()
 }
 
 function protocolOf(frame: Frame): string {
@@ -44,7 +44,7 @@ function protocolOf(frame: Frame): string {
   return arp(frame) ? 'ARP' : `EtherType 0x${ethernet(frame)?.etherType.toString(16) ?? '?'}`
 }
 
-/** All that has come since the program began. */
-function tell() {
-  console.log([...counts].map(([protocol, frames]) => `${frames} ${protocol}`).join(', ') || 'nothing yet')
+/** Prints all frames that were received since the program began. */
+function print() {
+  console.log([...counts].map(([protocol, frames]) => `${frames} ${protocol}`).join(', ') || 'no frames yet')
 }

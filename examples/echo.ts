@@ -1,7 +1,7 @@
-// Sends a client's UDP datagrams to port 7 back (RFC 862), and answers whoever asks for its addresses. It needs no
-// right but a grant.
+// Echoes UDP datagrams to port 7 (RFC 862), and answers ARP requests and neighbour solicitations for its addresses. It
+// runs unprivileged; it needs a grant.
 //
-//   node echo.ts [<card> <address>…]        card0 192.0.2.11/24 2001:db8::11/64, as in `xsknetd lab`, unless given
+//   node echo.ts [<interface> <address>…]   default: card0 192.0.2.11/24 2001:db8::11/64, as in `xsknetd lab`
 import { connect, type Frame, type Port, type XsknetError } from 'xsknet'
 import { arp, ndp, udp } from 'xsknet/headers'
 
@@ -9,7 +9,7 @@ const [uplink = 'card0', ...given] = process.argv.slice(2)
 const addresses = given.length > 0 ? given : ['192.0.2.11/24', '2001:db8::11/64']
 
 if (uplink.startsWith('-')) {
-  console.log('usage: node echo.ts [<card> <address>…]')
+  console.log('usage: node echo.ts [<interface> <address>…]')
 } else {
   await answer().catch(({ message, hint }: XsknetError) => {
     console.error(hint ? `${message}\n${hint}` : message)
@@ -20,7 +20,7 @@ if (uplink.startsWith('-')) {
 async function answer() {
   const net = await connect()
   const port = await net.openPort({ uplink, addresses })
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void port.close()) // which ends the loop
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void port.close()) // ends the loop
   console.log(`sending UDP to port 7 back on ${uplink} as ${port.info.addresses.join(', ')}; Ctrl-C ends it`)
 
   let echoed = 0
@@ -34,13 +34,11 @@ async function answer() {
   console.log(`${echoed} datagrams sent back`)
 }
 
-/**
- * Turns a question into its answer, in place: the bytes stay, the addresses change places, the checksum is made anew.
- */
+/** Turns a request into its reply, in place: swaps the addresses and ports, and computes the checksum again. */
 function echo(frame: Frame, port: Port): boolean {
-  const question = udp(frame)
-  if (question?.destinationPort !== 7 || !question.checksumOk) return false
-  // Not udp.reply(): what comes from a port below 1024 may be another echo, and the two would answer each other for
-  // ever.
-  return udp.answer(frame, port, question.payloadLength)
+  const request = udp(frame)
+  if (request?.destinationPort !== 7 || !request.checksumOk) return false
+  // Not udp.reply(): a datagram from a port below 1024 may be of another echo server, and the two would answer each
+  // other forever.
+  return udp.answer(frame, port, request.payloadLength)
 }

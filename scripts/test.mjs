@@ -22,7 +22,7 @@ const KERNEL = ['__test__/kernel']
 /** What runs on each other Node that is supported: all the rest is the same JavaScript everywhere. */
 const BINDING = {
   pure: ['native', 'connect', 'descriptors'].map((name) => `__test__/unit/${name}.test.ts`),
-  kernel: ['__test__/kernel/ways.test.ts'],
+  kernel: ['__test__/kernel/port-kinds.test.ts'],
 }
 
 /** A binary of each Node that is supported, by its major version, but this one. */

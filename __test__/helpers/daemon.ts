@@ -12,9 +12,9 @@ export const STATE = 'state'
 export const NOBODY = 65_534
 
 export interface DaemonOptions {
-  /** Where the card's program runs; the daemon's own choice unless set. */
+  /** Where the uplink's program runs; the daemon's own choice unless set. */
   mode?: 'native' | 'skb'
-  /** The cards to be managed; the lab's one unless set. */
+  /** The uplinks to be managed; the lab's one unless set. */
   uplinks?: string[]
   /** The text of a configuration file. Unless set, {@link NOBODY} may have all that the lab keeps for ports. */
   config?: string

@@ -27,7 +27,7 @@ export class Embedding {
     return new Embedding(conversation)
   }
 
-  /** Starts a daemon in it, on the lab's card unless told otherwise. */
+  /** Starts a daemon in it, on the lab's uplink unless told otherwise. */
   daemon(options: Partial<DaemonOptions> = {}, as?: string): Promise<{ socket: string; instance: string }> {
     return this.ask({ do: 'start', as, options: { uplinks: [CARD], ...options } })
   }

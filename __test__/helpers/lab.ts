@@ -11,7 +11,7 @@ export interface Owner {
 export interface LabOptions {
   /** MTU of the wire; 1500 unless set. */
   mtu?: number
-  /** GRO at the far end, without which frames cannot be redirected natively out of the card; on unless set. */
+  /** GRO at the far end, without which frames cannot be redirected natively out of the uplink; on unless set. */
   farGro?: boolean
 }
 
@@ -73,7 +73,7 @@ interface Built {
   farMac: string
 }
 
-/** The card, and the wire's far end. */
+/** The uplink, and the wire's far end. */
 export const CARD = 'card0'
 export const FAR = 'far0'
 export const HOST = { v4: '192.0.2.1', v6: '2001:db8::1' }
@@ -108,7 +108,7 @@ export function rustExample(name: string): string {
  * sweeps what its daemons left. /
  */
 export class Lab {
-  /** The machine with the card, and what runs on it. */
+  /** The machine with the uplink, and what runs on it. */
   readonly host: Machine
   /** The machine at the wire's far end. */
   readonly remote: Machine
@@ -161,7 +161,7 @@ export class Lab {
   }
 
   /**
-   * Numbered datagrams, `rate` a second or as fast as it goes; `live`: as XDP frames, for which the card's program must
+   * Numbered datagrams, `rate` a second or as fast as it goes; `live`: as XDP frames, for which the uplink's program must
    * be native; `from`: the IPv4 address that they say to come from, the remote host's unless set. /
    */
   flood(to: Target, amount: Amount & { rate?: number; live?: boolean; from?: string }): Traffic<Flooded> {

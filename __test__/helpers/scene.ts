@@ -10,7 +10,7 @@ import { portSums, type Sum, uplinkSums } from './sums.js'
 /** The port of the remote host that numbered datagrams are sent to (RFC 863). */
 export const DISCARD = 9
 
-/** A lab with a daemon on its card. Its end must find the machine as it was. */
+/** A lab with a daemon on its uplink. Its end must find the machine as it was. */
 export class Scene {
   readonly lab: Lab
   readonly daemon: Daemon
@@ -52,7 +52,7 @@ export class Scene {
     return assertAccounted(t, this.lab, () => this.uplink(), ports)
   }
 
-  /** What the daemon says of the lab's card. */
+  /** What the daemon says of the lab's uplink. */
   async uplink(): Promise<UplinkStatistics> {
     const { uplinks } = await this.daemon.ask<{ uplinks: { statistics: UplinkStatistics }[] }>('stats', CARD)
     const [uplink] = uplinks.map(({ statistics }) => statistics)
@@ -67,7 +67,7 @@ export class Scene {
   }
 }
 
-/** Waits until the sums hold over these ports, all that are open on the card, and fails with those that do not. */
+/** Waits until the sums hold over these ports, all that are open on the uplink, and fails with those that do not. */
 export async function assertAccounted(
   t: ExecutionContext,
   lab: Lab,

@@ -71,7 +71,7 @@ export function lostOutward(
     'refused descriptors': socket.txInvalidDescs,
     'no room at the outer end': daemon.innerTransmitDrops,
     'dropped by the guard': dropped(daemon.guard),
-    'refused by the card': daemon.outerRefusedRedirects,
+    'refused by the uplink': daemon.outerRefusedRedirects,
     'no room at the far end': transmitDrops ?? 0,
   }
 }

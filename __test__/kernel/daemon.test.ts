@@ -137,7 +137,7 @@ test.serial('under `ip netns exec` it says which command works instead, and that
 test.serial('a signal while it starts is obeyed as soon as it can be', async (t) => {
   const lab = await setUp(t)
   const daemon = Daemon.launch(lab)
-  // The instance's folder is made before the card is managed.
+  // The instance's folder is made before the uplink is managed.
   await waitUntil('under way', () => existsSync(`/run/xsknet/${daemon.instance}.journal`))
   t.deepEqual(await daemon.stop(), { code: 0, signal: null })
   await asBefore(t, lab)
@@ -155,7 +155,7 @@ test.serial('a second daemon of the instance is refused, and the first goes on',
   await asBefore(t, lab)
 })
 
-test.serial('a card that is not there is named, and the one that is there is given back', async (t) => {
+test.serial('an uplink that is not there is named, and the one that is there is given back', async (t) => {
   const lab = await setUp(t)
   const { code, said } = await refused(lab, { uplinks: [CARD, 'card9'] })
   t.is(code, 1)
@@ -164,7 +164,7 @@ test.serial('a card that is not there is named, and the one that is there is giv
   await asBefore(t, lab)
 })
 
-test.serial('a card that another program has is left to it', async (t) => {
+test.serial('an uplink that another program has is left to it', async (t) => {
   const lab = await setUp(t)
   const source = `${lab.folder}/foreign.c`
   writeFileSync(source, 'int pass(void *frame) __attribute__((section("xdp"))); int pass(void *frame) { return 2; }\n')

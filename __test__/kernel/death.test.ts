@@ -9,7 +9,7 @@ import { Scene } from '../helpers/scene.js'
 
 const descriptorsOf = (pid: number) => readdirSync(`/proc/${pid}/fd`).length
 
-/** All that ports have in the kernel: devices, pins of links, programs and maps, the card's filters. */
+/** All that ports have in the kernel: devices, pins of links, programs and maps, the uplink's filters. */
 async function footprint({ lab, daemon }: Scene): Promise<Record<'devices' | 'pins' | 'filters', string[]>> {
   const lines = (text: string) => text.trim().split('\n').sort()
   return {
@@ -148,7 +148,7 @@ test.serial('a client that ends without closing anything leaves nothing', async 
   await scene.end(t)
 })
 
-test.serial('a card that is deleted is told to those who have ports on it, and the daemon goes on', async (t) => {
+test.serial('an uplink that is deleted is told to those who have ports on it, and the daemon goes on', async (t) => {
   const scene = await Scene.open(t)
   const port = await scene.answering()
   await scene.lab.host.deleteLink('card0')

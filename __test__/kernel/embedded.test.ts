@@ -39,7 +39,7 @@ const status = async (socket: string): Promise<DaemonStatus> => {
   return JSON.parse(stdout)
 }
 
-/** One more card of the lab's host, whose far end is on the host, too. */
+/** One more uplink of the lab's host, whose far end is on the host, too. */
 async function card(lab: Lab, n: number): Promise<string> {
   await lab.host.output('ip', 'link', 'add', `card${n}`, 'type', 'veth', 'peer', 'name', `far${n}`)
   for (const end of [`card${n}`, `far${n}`]) {
@@ -74,7 +74,7 @@ test.serial(
       t.is(info.uplink, `card${n}`)
       t.is((await status(socket)).instance, instance)
     }
-    // A card has one owner, and a second daemon says who that is.
+    // An uplink has one owner, and a second daemon says who that is.
     await t.throwsAsync(other.daemon({}, 'late'), { code: 'ERR_XSKNET_DEVICE_MANAGED', message: /card0/ })
     await one.ask({ do: 'stop', as: 'a' })
     await other.daemon({}, 'late')

@@ -152,7 +152,7 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
   await lab.host.output('ip', 'link', 'add', 'mv0', 'link', CARD, 'type', 'macvlan', 'mode', 'bridge')
   await refused(t, start({ uplinks: ['mv0'] }), {
     code: 'ERR_XSKNET_DEVICE_DEAF',
-    message: 'no port on `mv0` would get a unicast frame: a macvlan gets unicast frames for its own MAC alone',
+    message: 'no port on `mv0` would receive a unicast frame: a macvlan gets unicast frames for its own MAC only',
     hint: /^Choose the device below it, or a macvlan in mode passthru/,
     details: { device: 'mv0' },
   })
@@ -209,7 +209,7 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
   t.deepEqual(await lab.compare(), [])
 })
 
-/** An XDP program of somebody's on the card. */
+/** An XDP program of somebody's on the uplink. */
 async function foreignProgram(lab: Lab) {
   const source = `${lab.folder}/foreign.c`
   const object = `${lab.folder}/foreign.o`
@@ -396,7 +396,7 @@ test.serial(
         { mtu: 67 },
         {
           code: 'ERR_XSKNET_MTU_TOO_SMALL',
-          message: 'an MTU of 67 is less than 68, the least of IPv4',
+          message: 'an MTU of 67 is less than 68, the minimum of IPv4',
           hint: /^Leave the MTU out/,
           details: { mtu: 67, least: 68 },
         },
@@ -464,7 +464,7 @@ test.serial(
     await lab.remote.output('ip', 'link', 'set', FAR, 'down')
     await refused(t, open({}), {
       code: 'ERR_XSKNET_LINK_DOWN',
-      message: `\`${CARD}\` has no carrier, so that nothing can leave it`,
+      message: `\`${CARD}\` has no carrier, so no frame can be sent`,
       hint: /its other end/,
       details: { uplink: CARD, state: 'has no carrier' },
     })
@@ -569,7 +569,7 @@ test.serial('what the policy does not grant is refused, with the lines that woul
     [{ addresses: ['198.51.100.1', '198.51.100.1'] }, 'ERR_XSKNET_ADDRESS_INVALID', /listed twice$/],
     [{ ringSize: 100, frames: 2 ** 20 }, 'ERR_XSKNET_LAYOUT_INVALID', /^100 slots were asked for the RX ring/],
     [{ mtu: 1501, vlan: 7 }, 'ERR_XSKNET_MTU_ABOVE_UPLINK', /^an MTU of 1501/],
-    // Of a card that the user may not know of, nothing is told.
+    // Of an uplink that the user may not know of, nothing is told.
     [{ mtu: 1501, uplink: FAR }, 'ERR_XSKNET_NOT_PERMITTED', /^user 65534 may not open a port/],
   ]
   const open = (options: Partial<PortOptions>) =>
@@ -705,10 +705,10 @@ test.serial('a port that is used in ways that cannot be says so, and goes on', a
   const second: Batch = (await next).value
   const sent = second.at(0)
   t.true(sent.send())
-  throws(t, () => sent.uint8(0), ended(/after it was sent or dropped$/))
+  throws(t, () => sent.uint8(0), ended(/after it was sent, forwarded, kept or dropped$/))
   const dropped = second.allocate()
   dropped?.drop()
-  throws(t, () => dropped?.bytes(), ended(/after it was sent or dropped$/))
+  throws(t, () => dropped?.bytes(), ended(/after it was sent, forwarded, kept or dropped$/))
   next = reader.next()
 
   await refused(t, port.send(new Uint8Array(1515)), {
@@ -813,7 +813,7 @@ test.serial(
   },
 )
 
-test.serial('a card that is deleted is no uplink any more, and the daemon stays', async (t) => {
+test.serial('an uplink that is deleted is no uplink any more, and the daemon stays', async (t) => {
   const scene = await Scene.open(t)
   const { lab, daemon } = scene
   const net = await connected(t, daemon)
@@ -903,7 +903,7 @@ test.serial('a pinned port whose guard would run in skb mode is refused, and a b
   await waitUntil('greeted', () => raw.heard.length === 1)
   raw.say({ version: 2, id: 2, operation: 'openPinnedPort', port }, [namespace])
   await waitUntil('answered', () => raw.heard.length === 2)
-  const why = `the program of \`${CARD}\` does`
+  const why = `the program of \`${CARD}\` runs in skb mode`
   tells(t, raw.heard[1]?.error, {
     code: 'ERR_XSKNET_GUARD_INVALID',
     message: `a pinned port of \`${CARD}\` is not possible, because its guard would run in skb mode: ${why}`,

@@ -81,12 +81,12 @@ test.serial(
   },
 )
 
-test.serial('ports whose card is gone cost nothing', async (t) => {
+test.serial('ports whose uplink is gone cost nothing', async (t) => {
   const scene = await Scene.open(t)
   const { client } = await waiting(scene)
-  await calmly(t, 'the card is deleted', client, () => scene.lab.host.deleteLink(CARD))
+  await calmly(t, 'the uplink is deleted', client, () => scene.lab.host.deleteLink(CARD))
   for (let n = 0; n < PORTS; n++) await client.event('lost')
-  await idle(t, 'the card was deleted', pidsOf(scene, client))
+  await idle(t, 'the uplink was deleted', pidsOf(scene, client))
   t.deepEqual(await scene.daemon.stop(), { code: 0, signal: null })
 })
 

@@ -5,15 +5,15 @@ import type { PortInfo } from 'xsknet'
 import { Embedding } from '../helpers/embedding.js'
 import { type Footprint, footprintOf, residentBytes } from '../helpers/footprint.js'
 import { CARD, Lab, portPrefixes } from '../helpers/lab.js'
+import { type Place, portKinds } from '../helpers/port-kinds.js'
 import { run, waitUntil } from '../helpers/program.js'
 import type { Thread } from '../helpers/programs/embedding.js'
-import { type Place, ways } from '../helpers/ways.js'
 
 const ROUNDS = 100
 /** What a process may grow by in all of them; each UMEM alone has 16 MiB, which 100 that leaked would make 1,600. */
 const GROWTH = 48 * 2 ** 20
 
-/** How many entries each of the card's maps has in which something stands. */
+/** How many entries each of the uplink's maps has in which something stands. */
 async function entries({ daemon, lab }: Place): Promise<Record<string, number>> {
   const folder = `/sys/fs/bpf/xsknet/${daemon.instance}/v1/${CARD}/maps`
   const counts: Record<string, number> = {}
@@ -30,7 +30,7 @@ async function entries({ daemon, lab }: Place): Promise<Record<string, number>> 
 
 interface Seen {
   processes: Footprint[]
-  /** Entries of the card's maps. */
+  /** Entries of the uplink's maps. */
   maps?: Record<string, number>
 }
 
@@ -50,9 +50,9 @@ async function settled(t: ExecutionContext, before: Seen, look: () => Promise<Se
   await waitUntil('as before', same, 15_000).catch(() => t.deepEqual(now, before))
 }
 
-for (const [way, { open }] of Object.entries(ways)) {
+for (const [kind, { open }] of Object.entries(portKinds)) {
   test.serial(
-    `${way}: 100 ports that are opened, used and closed leave nothing, in no process and not in the kernel`,
+    `${kind}: 100 ports that are opened, used and closed leave nothing, in no process and not in the kernel`,
     async (t) => {
       const place = await open(t)
       const { lab, client, daemon, stop } = place
@@ -89,7 +89,7 @@ for (const [way, { open }] of Object.entries(ways)) {
 }
 
 test.serial(
-  '21 threads that are terminated while packets flow leave nothing, in whatever way they came to their ports',
+  '21 threads that are terminated while packets flow leave nothing, whatever kind of ports they have',
   async (t) => {
     const lab = await Lab.create(t)
     const program = Embedding.start(lab)
@@ -98,7 +98,7 @@ test.serial(
     const options = { uplinks: [CARD], instance: `${lab.instances}thread` }
     const portPins = `/sys/fs/bpf/xsknet/${options.instance}/v1/${CARD}/port-1`
     const { socket } = await program.daemon(options)
-    // A port's MAC follows from its name, its card's and the instance's.
+    // A port's MAC follows from its name, its uplink's and the instance's.
     await program.ask({ do: 'connect', socket })
     const { mac, addresses } = await program.ask<PortInfo>({ do: 'open', ...port })
     await program.ask({ do: 'close' })
@@ -118,7 +118,7 @@ test.serial(
       await thread(options)
       await thread(options)
       await look()
-      // The last one's port may still be on its way out.
+      // The last one's port may still be closing.
       await waitUntil('without ports', () => !existsSync(portPins))
       await lab.snapshot()
       const [before, resident] = [await look(), residentBytes(pid)]

@@ -62,7 +62,7 @@ const program = `
   async function main() {
     try { versions() } catch (error) { failed(error) }
     await connect({ socket: '/nowhere/x.sock' }).catch(failed)
-    // Without a card, where the native part loads: nothing of the machine is touched.
+    // Without an uplink, where the native part loads: nothing of the machine is touched.
     await startDaemon({ uplinks: process.argv.slice(2), instance: 'xsknet-environments' }).catch(failed)
     console.log(JSON.stringify({ errors, headers: typeof udp }))
   }
@@ -77,7 +77,7 @@ function run(command: readonly string[], folder = project): Told {
   return JSON.parse(stdout) as Told
 }
 
-/** What is told where the native part loads: that there is no daemon, and no card. */
+/** What is told where the native part loads: that there is no daemon, and no uplink. */
 const WORKS = ['ERR_XSKNET_DAEMON_ABSENT', 'ERR_XSKNET_CONFIGURATION_INVALID']
 const codes = ({ errors }: Told) => errors.map(({ code }) => code)
 

@@ -3,7 +3,7 @@ import { basename, dirname } from 'node:path'
 import test from 'ava'
 import { crates, type Dependency, npmManifest, root, tree } from '../helpers/workspace.js'
 
-/** Each room of crates/, and the rooms that its code may call. An arrow that is not here is refused. */
+/** Each crate of crates/ by its folder, and the crates that its code may call. Any other dependency is refused. */
 const arrows: Record<string, string[]> = {
   bpf: [],
   control: [],
@@ -17,8 +17,8 @@ const arrows: Record<string, string[]> = {
   'node-xsknetd': ['bpf', 'control', 'failure', 'link', 'port', 'testkit', 'xsk'],
 }
 
-/** Dependencies that some rooms keep to themselves, so that all others stay free of them. */
-const confined: [what: RegExp, rooms: string[]][] = [
+/** Dependencies that only these crates may have. */
+const confined: [what: RegExp, folders: string[]][] = [
   [/^aya(-|$)/, ['bpf']],
   [/netlink|^ethtool$/, ['link']],
   [/^xsk-rs$/, ['xsk']],
@@ -26,23 +26,23 @@ const confined: [what: RegExp, rooms: string[]][] = [
   [/^napi(-|$)/, ['node-xsknet', 'node-xsknetd']],
 ]
 
-const rooms = crates().map((crate) => ({ room: basename(dirname(crate.manifest_path)), ...crate }))
-const roomOf = (dependency: Dependency) => rooms.find(({ name }) => name === dependency.name)?.room
+const workspace = crates().map((crate) => ({ folder: basename(dirname(crate.manifest_path)), ...crate }))
+const folderOf = (dependency: Dependency) => workspace.find(({ name }) => name === dependency.name)?.folder
 const namesOf = (dependencies: Dependency[]) => dependencies.map(({ name }) => name)
 const folders = (path: string) =>
   readdirSync(`${root}${path}`, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? [entry.name] : []))
 
-test('crates/ holds the rooms of this plan and no other', (t) => {
+test('crates/ has the crates of this list and no other', (t) => {
   const planned = Object.keys(arrows).sort()
   t.deepEqual(folders('crates').sort(), planned)
-  t.deepEqual(rooms.map(({ room }) => room).sort(), planned)
+  t.deepEqual(workspace.map(({ folder }) => folder).sort(), planned)
 })
 
-for (const { room, dependencies } of rooms) {
-  test(`${room} calls only the rooms below it; its tests may use the testkit too`, (t) => {
+for (const { folder, dependencies } of workspace) {
+  test(`${folder} calls only the crates below it; its tests may use the testkit too`, (t) => {
     const strays = dependencies.filter((dependency) => {
-      const called = roomOf(dependency)
-      if (called === undefined || arrows[room]?.includes(called)) return false
+      const called = folderOf(dependency)
+      if (called === undefined || arrows[folder]?.includes(called)) return false
       return !(called === 'testkit' && dependency.kind === 'dev')
     })
     t.deepEqual(namesOf(strays), [])
@@ -51,19 +51,19 @@ for (const { room, dependencies } of rooms) {
 
 for (const [what, holders] of confined) {
   test(`${what.source} is used in ${holders.join(' and ')} and nowhere else`, (t) => {
-    const users = rooms.filter(({ dependencies }) => dependencies.some(({ name }) => what.test(name)))
-    t.deepEqual(users.map(({ room }) => room).sort(), holders)
+    const users = workspace.filter(({ dependencies }) => dependencies.some(({ name }) => what.test(name)))
+    t.deepEqual(users.map(({ folder }) => folder).sort(), holders)
   })
 }
 
 test('xsk needs no runtime, and xsk-rs only where a socket is made', (t) => {
-  const used = rooms.find(({ room }) => room === 'xsk')?.dependencies ?? []
+  const used = workspace.find(({ folder }) => folder === 'xsk')?.dependencies ?? []
   t.false(namesOf(used).includes('tokio'))
   t.is(used.find(({ name }) => name === 'xsk-rs')?.optional, true)
 })
 
 test('the control transport needs a runtime only where it serves', (t) => {
-  const used = rooms.find(({ room }) => room === 'control')?.dependencies ?? []
+  const used = workspace.find(({ folder }) => folder === 'control')?.dependencies ?? []
   const tokio = used.filter(({ name, kind }) => name === 'tokio' && kind === null)
   t.deepEqual(
     tokio.map(({ optional }) => optional),
@@ -94,7 +94,7 @@ for (const folder of folders('packages')) {
 
   test(`packages/${folder} has the version of the crates, and what it needs of others travels inside it`, (t) => {
     const { version, dependencies = {}, bundledDependencies = [] } = npmManifest(`packages/${folder}`)
-    for (const crate of rooms) t.is(version, crate.version)
+    for (const crate of workspace) t.is(version, crate.version)
     const ours = folders('packages').map((other) => npmManifest(`packages/${other}`).name)
     const foreign = Object.keys(dependencies).filter((name) => !ours.includes(name))
     t.deepEqual(foreign.sort(), [...bundledDependencies].sort())

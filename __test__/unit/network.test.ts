@@ -27,7 +27,7 @@ import { notify, type Port, type PortControl, type PortNotifications } from '../
 import { example } from '../helpers/examples.js'
 
 const SOCKET = '/run/xsknet/lab-h5.sock'
-const lost: Failure = { code: 'ERR_XSKNET_PORT_LOST', message: 'the card was deleted', hint: 'put it back' }
+const lost: Failure = { code: 'ERR_XSKNET_PORT_LOST', message: 'the uplink was deleted', hint: 'put it back' }
 
 /**
  * The daemon's end of a connection, in memory. It answers nothing by itself but `hello`, and `closePort` where `undoes`
@@ -954,7 +954,7 @@ test(
   },
 )
 
-test('a card that is gone is an event', async (t) => {
+test('an uplink that is gone is an event', async (t) => {
   const { daemon, network } = await connected()
   const event = once(network, 'uplinkGone')
   daemon.say(example('uplink-gone.event') as unknown as Event)

@@ -178,7 +178,7 @@ const badRequests: [title: string, message: unknown, code?: string, path?: strin
     'port.frames',
   ],
   ['frames for a pinned port', { ...openPinned, port: { ...openPinned.port, frames: 64 } }, MALFORMED, 'port.frames'],
-  ['a pinned port without its card', { ...openPinned, port: { addresses: [] } }, MALFORMED, 'port.uplink'],
+  ['a pinned port without its uplink', { ...openPinned, port: { addresses: [] } }, MALFORMED, 'port.uplink'],
   ['a namespace in words', { ...openPinned, namespace: '/proc/1/ns/net' }, MALFORMED, 'namespace'],
   ['a socket of no port', { version: 2, id: 1, operation: 'shareSocket' }, MALFORMED, 'port'],
   ['a socket by its number', { version: 2, id: 1, operation: 'shareSocket', port: 1, socket: 7 }, MALFORMED, 'socket'],
@@ -268,7 +268,7 @@ test('a pinned port is no other port: each result is read by its own operation a
   t.throws(() => readResult('openPort', pinned), { code: MALFORMED })
 })
 
-test('statistics without a socket are a port’s, not a card’s', (t) => {
+test('statistics without a socket are a port’s, not an uplink’s', (t) => {
   const { statistics } = example('port-statistics.answer').result as { statistics: object }
   t.notThrows(() => readResult('portStatistics', { statistics: { ...statistics, socket: null } }))
   const of = (example('uplink-statistics.answer').result as { statistics: { closed: object } }).statistics

@@ -1,4 +1,4 @@
-// The client that is measured: without any right, it does what it is told to.
+// The client that is measured, unprivileged: it carries out the orders that it gets.
 import { serve } from '../../__test__/helpers/programs/serve.js'
 import { orders } from './orders.js'
 

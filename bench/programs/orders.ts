@@ -59,7 +59,7 @@ export const orders: Orders = {
   'hand over': ({ processors }: { processors: number[] }) => {
     threads = processors.map((processor, index) => {
       const workerData = { token: port.queue(index).token(), processor }
-      return new Worker(new URL('./members-thread.js', import.meta.url), { workerData })
+      return new Worker(new URL('./queue-thread.js', import.meta.url), { workerData })
     })
   },
   'read in threads': ({ id: _, do: __, ...order }: Order & { id: number; do: string }) =>

@@ -1,4 +1,4 @@
-// A client without any right in a process of its own, against the same program as root with the daemon inside it.
+// An unprivileged client in its own process, against the same program as root with the daemon inside it.
 
 import { Lab } from '../../__test__/helpers/lab.js'
 import type { Family } from '../comparison.js'

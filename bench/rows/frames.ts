@@ -4,7 +4,7 @@ import { type Instructions, instructionsPerPacket, perPacket, systemCallsPerPack
 import { afresh, type Side } from '../place.js'
 import type { Order, Result } from '../programs/watch.js'
 
-/** Frames a second, counted by whoever receives them. */
+/** Frames per second, counted by the receiver. */
 export function perSecond(name: string, frames: number, { seconds, processor, calls, empty }: Result): Reading {
   return {
     figures: { [name]: frames / seconds },

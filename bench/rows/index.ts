@@ -9,7 +9,7 @@ import { headroom } from './headroom.js'
 import { idle } from './idle.js'
 import { isolation } from './isolation.js'
 import { latency, wakeUp } from './latency.js'
-import { members } from './members.js'
+import { queues } from './queues.js'
 import { rxdrop } from './rxdrop.js'
 import { l2fwd, txonly } from './sending.js'
 import { shared } from './shared.js'
@@ -31,7 +31,7 @@ export const families: readonly Family[] = [
   asleepInLoop,
   gathered,
   isolation,
-  members,
+  queues,
   shared,
 ]
 

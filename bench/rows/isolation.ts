@@ -18,7 +18,7 @@ export const isolation: Family = {
       (lab: Lab) =>
       async (side: Side, seconds: number): Promise<Reading> => {
         const received: Result = await flooding(lab, target(side), () => side.order('rxdrop', { port: PORT, seconds }))
-        // A card hears what its host says by itself, too.
+        // An uplink hears what its host says by itself, too.
         if (received.datagrams < 0.999 * received.frames)
           throw new Error(`isolation: of ${received.frames} frames ${received.datagrams} came`)
         const { came, result } = await arriving(lab, side, () =>

@@ -1,7 +1,7 @@
 import { thousands } from './report.js'
 import { losses, type Statistics, sum } from './statistics.js'
 
-/** The table of the hops: what came, how fast, where it went, and what was lost where and why. */
+/** The table of hops: frames that reached each hop, their rate, where they went, and the losses by reason. */
 export class Hops {
   readonly #began = performance.now()
   #last: { at: number; seen: Map<string, number> }
@@ -16,7 +16,7 @@ export class Hops {
     const seconds = (at - this.#last.at) / 1000
     const all = rows(statistics)
     console.log(`\n  after ${Math.round((at - this.#began) / 1000)} s, ${aside}`)
-    print('hop', 'frames', 'a second', 'onward', 'lost')
+    print('hop', 'frames', 'per second', 'onward', 'lost')
     for (const { hop, seen, onward, lost } of all) {
       print(hop, thousands(seen), thousands((seen - (this.#last.seen.get(hop) ?? 0)) / seconds), onward, lost || '-')
     }
@@ -44,7 +44,7 @@ function rows({ uplinks, ports }: Statistics): Row[] {
         hop: `wire -> ${uplink}`,
         seen: program.seen,
         onward: `${thousands(program.toPort)} to ports, ${thousands(program.passed)} to the host`,
-        lost: losses(program),
+        lost: losses(program, { 'redirect refused': refusedRedirects ?? 0 }),
       },
       ...own.flatMap(({ name, statistics: { guard, program, socket, ...pair } }) => [
         {
@@ -59,7 +59,7 @@ function rows({ uplinks, ports }: Statistics): Row[] {
         {
           hop: `${name} -> guard`,
           seen: guard.seen,
-          onward: `${thousands(guard.toUplink)} to the card, ${thousands(guard.toPort)} to ports`,
+          onward: `${thousands(guard.toUplink)} to the uplink, ${thousands(guard.toPort)} to ports`,
           lost: losses(guard, { 'pair full': pair.innerTransmitDrops, 'redirect refused': pair.outerRefusedRedirects }),
         },
       ]),
@@ -67,10 +67,7 @@ function rows({ uplinks, ports }: Statistics): Row[] {
         hop: `${uplink} -> wire`,
         seen: sum(own.map(({ statistics }) => statistics.guard.toUplink)),
         onward: '',
-        lost: losses(
-          { dropped: {} },
-          { 'card refused': transmitDrops ?? 0, 'redirect refused': refusedRedirects ?? 0 },
-        ),
+        lost: losses({ dropped: {} }, { 'uplink full': transmitDrops ?? 0 }),
       },
     ]
   })

@@ -1,8 +1,8 @@
-// The main job, shown: a daemon that owns a card, and programs without any right that answer on ports of it. Packets
-// come from another namespace, go through the card's program, the DEVMAP, a port's pair and an AF_XDP socket into
-// TypeScript, and all the way back out of the card.
+// The demo: a daemon that manages an uplink, and unprivileged programs that answer on ports of it. Packets come from
+// another namespace, go through the uplink's program, the DEVMAP, a port's queue pair and an AF_XDP socket into
+// TypeScript, and back out of the uplink.
 //
-// `npm start -- --help` tells the options.
+// `npm start -- --help` lists the options.
 import { readlinkSync } from 'node:fs'
 import type { Attempt, PortInfo, PortStats, UplinkInfo } from 'xsknet'
 import { Client, rightsOf } from '../../__test__/helpers/client.js'
@@ -78,7 +78,7 @@ async function show(lab: Lab, options: Options): Promise<void> {
   const statistics = () => namedStatistics(daemon, clients)
 
   await introduce(lab, daemon, info, await statistics())
-  report.heading('Who they are, by /proc')
+  report.heading('Privileges of the clients, by /proc')
   await showRights(clients, lab)
 
   const steps = [
@@ -88,7 +88,7 @@ async function show(lab: Lab, options: Options): Promise<void> {
       await spoofing(report, third, info)
     },
     async () => {
-      report.heading('Asked by real programs on the remote host')
+      report.heading('Requests of real programs on the remote host')
       for (const [n, name] of ANSWERING.entries()) await remoteAsks(report, lab, name, n)
       await remoteAsksHost(report, lab)
     },
@@ -132,16 +132,16 @@ async function introduce(lab: Lab, daemon: Daemon, third: PortInfo, { ports }: S
       'others alike',
   )
   for (const { name, mac, addresses } of ports) report.line(`port ${name.padEnd(6)} ${mac}  ${addresses.join('  ')}`)
-  report.line('tried on the way:')
+  report.line('attempts:')
   for (const step of [...uplinks.flatMap((uplink) => uplink.attempts), ...third.attempts])
-    report.line(`  ${tried(step)}`)
+    report.line(`  ${attemptLine(step)}`)
 }
 
-function tried({ hook, step, code, why }: Attempt): string {
+function attemptLine({ hook, step, code, why }: Attempt): string {
   return `${hook} ${step}: ${code === null ? '' : `${code}, `}${why}`
 }
 
-/** None of them could have made an AF_XDP socket, or even see the card. */
+/** None of them could have made an AF_XDP socket, or even see the uplink. */
 async function showRights(clients: readonly Client[], lab: Lab): Promise<void> {
   const others = [rightsOf('self').network, readlinkSync(lab.host.namespace), readlinkSync(lab.remote.namespace)]
   for (const [n, client] of clients.entries()) {
@@ -230,10 +230,14 @@ async function account(
         uplinkSums(statistics, ofPorts, far).map((sum) => ({ whose: uplink, ...sum })),
       ),
     ]
-    const homes = clients.map(({ chunks }, n) => ({ name: NAMES[n] ?? '', chunks, home: chunks.free + chunks.fill }))
+    const chunkCounts = clients.map(({ chunks }, n) => ({
+      name: NAMES[n] ?? '',
+      chunks,
+      idle: chunks.free + chunks.fill,
+    }))
     const rest =
-      sums.every(({ left, right }) => left === right) && homes.every(({ home, chunks }) => home === chunks.total)
-    return { sums, homes, rest }
+      sums.every(({ left, right }) => left === right) && chunkCounts.every(({ idle, chunks }) => idle === chunks.total)
+    return { sums, chunkCounts, rest }
   }
   const deadline = performance.now() + REST
   let seen = await look()
@@ -245,9 +249,9 @@ async function account(
       `${whose.padEnd(6)} ${what.padEnd(22)} ${thousands(left).padStart(12)} = ${thousands(right)}`,
     )
   }
-  for (const { name, chunks, home } of seen.homes) {
+  for (const { name, chunks, idle } of seen.chunkCounts) {
     const where = `${chunks.free} free, ${chunks.fill} lent to reception`
-    report.tell(home === chunks.total, `${name.padEnd(6)} ${home} of ${chunks.total} frames at home: ${where}`)
+    report.tell(idle === chunks.total, `${name.padEnd(6)} ${idle} of ${chunks.total} chunks idle: ${where}`)
   }
 }
 

@@ -2,9 +2,9 @@ import { parseArgs } from 'node:util'
 
 export const usage = `npm start -- [--mode native|skb] [--seconds N] [--keep]
 
-  --mode     where the card's program runs; unless set: native, and skb where that is refused
-  --seconds  how long the flood lasts; 4 unless set, 0 leaves it out
-  --keep     leaves all of it running until Ctrl-C, and says how to try it by hand`
+  --mode     XDP mode of the uplink's program (default: native, or skb if native is refused)
+  --seconds  duration of the flood in seconds; 0 skips it (default: 4)
+  --keep     keep everything running until Ctrl-C, and list commands to try by hand`
 
 export interface Options {
   mode: 'native' | 'skb' | undefined
@@ -13,7 +13,7 @@ export interface Options {
   help: boolean
 }
 
-/** Throws an error that says what cannot be followed. */
+/** Throws an error that names the invalid option. */
 export function readOptions(words: readonly string[]): Options {
   const { values } = parseArgs({
     args: [...words],
@@ -26,7 +26,7 @@ export function readOptions(words: readonly string[]): Options {
   })
   const { mode, seconds, keep, help } = values
   if (mode !== undefined && mode !== 'native' && mode !== 'skb')
-    throw new Error(`\`${mode}\` is no mode: native or skb`)
-  if (!/^\d+(\.\d+)?$/.test(seconds)) throw new Error(`\`${seconds}\` is no number of seconds`)
+    throw new Error(`\`${mode}\` is not a mode: use native or skb`)
+  if (!/^\d+(\.\d+)?$/.test(seconds)) throw new Error(`\`${seconds}\` is not a number of seconds`)
   return { mode, seconds: Number(seconds), keep, help }
 }

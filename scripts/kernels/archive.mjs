@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync }
 import { output, Stop } from '../lib/run.mjs'
 import { place } from './place.mjs'
 
-/** Suite of QEMU and of the guest's programs: the first whose QEMU has all the cards. */
+/** Suite of QEMU and of the guest's programs: the first whose QEMU has all the NICs. */
 const BASE = 'trixie'
 const SUITES = ['bookworm', BASE, `${BASE}-backports`, 'sid']
 const KEYS = '/usr/share/keyrings/debian-archive-keyring.gpg'

@@ -45,7 +45,7 @@ export async function runMachine({ kernel, folder }, { driver, module = '', devi
     '-machine', 'q35,usb=off', '-accel', 'tcg', '-cpu', 'max', '-smp', `${PROCESSORS}`, '-m', `${MEMORY}`,
     '-kernel', `${folder}vmlinuz`, '-initrd', `${folder}initrd`, '-append', words,
     '-device', 'virtio-rng-pci',
-    ...(device ? ['near', 'far'].flatMap((name, index) => card(name, index + 1, device, taps)) : []),
+    ...(device ? ['near', 'far'].flatMap((name, index) => nic(name, index + 1, device, taps)) : []),
   ]
   const surroundings = ['--pdeathsig', 'KILL', ...(taps ? ['unshare', '--net', 'sh', '-ec', TAPS, 'taps'] : [])]
   const child = spawn('setpriv', [...surroundings, qemu, ...before, ...options], {
@@ -73,7 +73,7 @@ export async function runMachine({ kernel, folder }, { driver, module = '', devi
   if (ending && ending !== 'late') throw new Stop(`ended by ${ending}`)
 }
 
-function card(name, number, device, taps) {
+function nic(name, number, device, taps) {
   return [
     ...[
       '-netdev',

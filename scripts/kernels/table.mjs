@@ -3,7 +3,7 @@
 /** Kernels by the suite that they come from; the last one is the newest of all suites but experimental. */
 export const kernels = [{ suite: 'bookworm' }, { suite: 'trixie' }, {}]
 
-/** Modes of the uplink's program that are tried with a card. */
+/** Modes of the uplink's program that are tested with a NIC. */
 const both = ['native', 'skb']
 
 /**

@@ -59,7 +59,8 @@ export function chosen(expression) {
   const rank = (way) => Math.max(...way.map((license) => Object.keys(ALLOWED).indexOf(license)))
   const fit = either().filter((way) => way.every((license) => Object.hasOwn(ALLOWED, license)))
   const [best] = fit.sort((one, other) => rank(one) - rank(other))
-  if (!best) throw new Stop(`${expression} is no licence that may be published with ours: see scripts/lib/licenses.mjs`)
+  if (!best)
+    throw new Stop(`${expression} is not a licence that may be published with ours: see scripts/lib/licenses.mjs`)
   return best
 }
 

@@ -1,6 +1,6 @@
 import { Random } from '../programs/random.js'
 import type { Conduct } from './bystander.js'
-import type { Field, Ground, Wanted } from './field.js'
+import type { AttackLab, Field, Wanted } from './field.js'
 
 /** What somebody without rights tries, and how the one that it would hurt tells. */
 export interface Attack {
@@ -50,14 +50,14 @@ const MOST_FAULTS = 5
 
 /** Performs an attack, beside a good client. */
 export async function perform(
-  ground: Ground,
+  attackLab: AttackLab,
   attack: Attack,
   seed: number,
   variants = attack.variants ?? VARIANTS,
 ): Promise<Outcome> {
   const began = performance.now()
   const outcome = { attack: attack.name, variants: 0, tried: 'nothing', saw: 'nothing', faults: [] as string[] }
-  const field = await ground.take(attack.daemon)
+  const field = await attackLab.take(attack.daemon)
   try {
     await field.bystander.begin()
     const attempt = await attack.prepare(field)
@@ -70,13 +70,13 @@ export async function perform(
     } while (outcome.variants < variants && outcome.faults.length < MOST_FAULTS)
     const beside = await field.bystander.end()
     outcome.faults.push(...beside.faults)
-    outcome.faults.push(...(await ground.giveBack(field, outcome.faults.length === 0)))
+    outcome.faults.push(...(await attackLab.giveBack(field, outcome.faults.length === 0)))
     return { ...outcome, beside, seconds: (performance.now() - began) / 1000 }
   } catch (error) {
     // What was found before still counts, and the daemon's log may say why it came to this.
     const told = [...outcome.faults, `${attack.name}, variant ${outcome.variants - 1}: ${(error as Error).message}`]
     const log = field.daemon.program.lines.slice(-20)
-    await ground.giveBack(field, false).catch((also: Error) => told.push(also.message))
+    await attackLab.giveBack(field, false).catch((also: Error) => told.push(also.message))
     throw new Error([...told, ...log].join('\n'), { cause: error })
   }
 }

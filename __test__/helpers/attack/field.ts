@@ -135,8 +135,8 @@ export class Field {
   }
 }
 
-/** A lab, and the field on it that attacks share which want nothing special of the daemon. */
-export class Ground {
+/** A lab, with one field that all attacks share which use the daemon's default settings. */
+export class AttackLab {
   readonly #lab: Lab
   #shared: Field | undefined
 

@@ -34,7 +34,7 @@ export const nameCollision: Attack = {
       ['the gateway', lab.farMac],
       ['the port of another user', own.mac],
       ['the port of the client beside', beside.mac],
-      ['the card', lab.cardMac],
+      ['the uplink', lab.cardMac],
     ] as const
     let turn = 0
     let wanted = ''

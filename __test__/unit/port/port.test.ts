@@ -373,7 +373,7 @@ test('a lost port ends its loop and its senders with the loss, and can still be 
   const one = port(socket)
   const [loop, sends] = [read(one), Promise.allSettled([one.send(frame(1)), one.send(frame(2))])]
   const told = once(one, 'lost')
-  const loss = new XsknetError('ERR_XSKNET_PORT_LOST', 'the card is gone')
+  const loss = new XsknetError('ERR_XSKNET_PORT_LOST', 'the uplink is gone')
   one[notify].lost(loss)
   one[notify].lost(new XsknetError('ERR_XSKNET_PORT_LOST', 'told twice'))
   t.deepEqual(await told, [loss])

@@ -249,7 +249,7 @@ test('of a pinned port whose socket is not shared, nothing is said of the socket
   t.regex(report, /port program/)
 })
 
-test('the statistics of a card hold those of its closed ports, once those had a frame', (t) => {
+test('the statistics of an uplink hold those of its closed ports, once those had a frame', (t) => {
   const of = (closed: UplinkStatistics['closed']) => {
     const statistics = { ...noStatistics, transmitDrops: 5, closed }
     return statisticsReport({ uplinks: [{ uplink: 'eth0', statistics }], ports: [] })

@@ -145,7 +145,7 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   ['a key in other letters', `${GRANT}innertags = true\n`, /:5: `innertags` of .*; did you mean `innerTags`\?$/],
   ['a key that resembles none', `${GRANT}colour = "red"\n`, /:5: `colour` of the 1st \[\[grant\]\]: unknown key$/],
   [
-    'a card twice',
+    'an uplink twice',
     '[daemon]\nuplinks = ["eth0", "eth1", "eth0"]\n',
     /:2: `daemon.uplinks`: lists the interface eth0 twice$/,
   ],
@@ -177,7 +177,7 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   ],
   ['an empty list of cards', '[daemon]\nuplinks = []\n', /`daemon.uplinks`: .* not empty/],
   [
-    'a card that is none',
+    'an uplink that is none',
     '[daemon]\nuplinks = ["eth0", "eth0/1"]\n',
     /:2: `daemon.uplinks\[1\]`: must be an interface name/,
   ],
@@ -296,7 +296,7 @@ for (const [what, toml, says, details] of bad) {
   })
 }
 
-test('refused: no card at all', (t) => {
+test('refused: no uplink at all', (t) => {
   const error = t.throws(() => read(GRANT, {}), { instanceOf: XsknetError, message: /^no uplink was given/ })
   t.regex(error?.hint ?? '', /--uplink/)
 })
@@ -347,7 +347,7 @@ test('the usage shows a configuration with every key, and what it shows as a def
 
 for (const [flag, above, says] of [
   ['--mode', { mode: 'fast' }, /^`--mode`: must be "unspecified" or/],
-  ['--uplink', { uplinks: ['eth0', 'a card'] }, /^`--uplink`: must be an interface name/],
+  ['--uplink', { uplinks: ['eth0', 'an uplink'] }, /^`--uplink`: must be an interface name/],
   ['--uplink', { uplinks: ['eth0', 'eth0'] }, /^`--uplink`: lists the interface eth0 twice$/],
   ['--socket', { socket: 'x.sock' }, /^`--socket`: must be an absolute path/],
   ['--log', { log: 'xml' }, /^`--log`: /],

@@ -90,7 +90,7 @@ test('what could not be undone is told by close and by `closed`', async (t) => {
   await t.throwsAsync(daemon.closed, { instanceOf: XsknetError })
 })
 
-test('a card that is refused undoes the others', async (t) => {
+test('an uplink that is refused undoes the others', async (t) => {
   const { did, instance, start } = setUp()
   const manage = instance.manage.bind(instance)
   instance.manage = async (uplink, mode) => {
@@ -122,7 +122,7 @@ test('a socket that cannot be closed keeps nothing from being undone', async (t)
   t.like(record.of('socket-close-failed')[0], { message: 'busy' })
 })
 
-test('a grant for a card that is not managed is told, since it is nearly always a slip', async (t) => {
+test('a grant for an uplink that is not managed is told, since it is nearly always a slip', async (t) => {
   const { record, platform } = setUp()
   const grants = [grant({ uplinks: ['eth0', 'eht1'] })]
   await (await launch({ ...readConfiguration({ uplinks: ['eth0'] }), grants }, record.log, platform)).close()

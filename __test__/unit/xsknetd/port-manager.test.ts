@@ -109,7 +109,7 @@ test('addresses come back with the prefix that was asked for, and link-local one
 for (const [what, request, code] of [
   ['no address', { addresses: [] }, 'ERR_XSKNET_ADDRESS_MISSING'],
   ['no address at all', { addresses: ['card0'] }, 'ERR_XSKNET_ADDRESS_INVALID'],
-  ['the card’s MAC', { mac: 'uplink' }, 'ERR_XSKNET_NOT_SUPPORTED'],
+  ['the uplink’s MAC', { mac: 'uplink' }, 'ERR_XSKNET_NOT_SUPPORTED'],
   ['VLAN 0', { vlan: 0 }, 'ERR_XSKNET_VLAN_INVALID'],
   ['VLAN 4095', { vlan: 4095 }, 'ERR_XSKNET_VLAN_INVALID'],
   ['another card', { uplink: 'eth1' }, 'ERR_XSKNET_NOT_PERMITTED'],
@@ -695,7 +695,7 @@ test('a loss that comes while the port is being closed is nobody’s', async (t)
   t.deepEqual(alice.heard, [])
 })
 
-test('a card that goes takes its ports along, tells who may know of it, and is let go after them', async (t) => {
+test('an uplink that goes takes its ports along, tells who may know of it, and is let go after them', async (t) => {
   const both = [grant({ uplinks: ['eth0', 'eth1'] }), grant({ holder: { uid: BOB.uid }, uplinks: ['eth1'] })]
   const { instance, portManager, alice, client } = await setUp({ grants: both, uplinks: ['eth0', 'eth1'] })
   const [bob, root] = [client(BOB), client(ROOT)]
@@ -725,7 +725,7 @@ test('a card that goes takes its ports along, tells who may know of it, and is l
   t.is(instance.did.filter((did) => did === 'release eth0').length, 1)
 })
 
-test('a card that goes while a port is being opened on it', async (t) => {
+test('an uplink that goes while a port is being opened on it', async (t) => {
   const { instance, portManager, alice } = await setUp()
   const letGo = instance.hold()
   const opening = portManager.openPort(alice, port)
@@ -765,7 +765,7 @@ test('ports are listed for their user, and all for root', async (t) => {
   t.deepEqual(portManager.portsFor(BOB), [])
 })
 
-test('statistics of a port are for its user and root, those of a card for who may use it', async (t) => {
+test('statistics of a port are for its user and root, those of an uplink for who may use it', async (t) => {
   const { portManager, alice } = await setUp()
   await portManager.openPort(alice, port)
   await t.notThrowsAsync(portManager.portStatistics(ALICE, 1))
@@ -788,7 +788,7 @@ test('closing tells owners first, then closes ports, cards and the rest, once', 
   t.is(await codeOf(t, portManager.openPort(alice, port)), 'ERR_XSKNET_UPLINK_CLOSED')
 })
 
-test('closing waits for ports that are being opened, and closes them before the cards', async (t) => {
+test('closing waits for ports that are being opened, and closes them before the uplinks', async (t) => {
   const { instance, portManager, alice } = await setUp()
   const letGo = instance.hold()
   const opening = portManager.openPort(alice, port)
@@ -800,7 +800,7 @@ test('closing waits for ports that are being opened, and closes them before the 
   t.deepEqual(instance.did.slice(1), ['openPort eth0', 'closePort 1', 'release eth0', 'close'])
 })
 
-test('a card that cannot be given back keeps nothing from being undone', async (t) => {
+test('an uplink that cannot be given back keeps nothing from being undone', async (t) => {
   const { instance, record, portManager } = await setUp({ uplinks: ['eth0', 'eth1'] })
   instance.failures.set('release', refusal('ERR_XSKNET_KERNEL_REFUSED'))
   await portManager.close()
@@ -808,7 +808,7 @@ test('a card that cannot be given back keeps nothing from being undone', async (
   t.like(record.of('uplink-release-failed')[0], { uplink: 'eth0' })
 })
 
-test('what others change about a card is told to all who may use it, and to the log', async (t) => {
+test('what others change about an uplink is told to all who may use it, and to the log', async (t) => {
   const { instance, record, portManager, client, alice } = await setUp()
   const stranger = client({ ...ALICE, uid: 4711, gid: 4711, groups: [] })
   const card = { device: 'wan0', mac: '02:00:00:00:00:02', mtu: 1400, link: 'no-carrier' } as const
@@ -828,14 +828,20 @@ test('a client is notified of an address conflict, and a reattached program is l
   instance.change({ uplink: 'eth0', port: info.port, address: '192.0.2.10' })
   t.deepEqual(alice.heard, [[info.port, 'conflict', '192.0.2.10']])
   t.deepEqual(root.heard, [])
-  instance.change({ uplink: 'eth0', port: info.port, program: 'guard', device: 'xsko7-1', why: 'somebody took it off' })
+  instance.change({
+    uplink: 'eth0',
+    port: info.port,
+    program: 'guard',
+    device: 'xsko7-1',
+    why: 'another program detached it',
+  })
   instance.change({ uplink: 'eth0', program: 'uplink', device: 'eth0', failure: 'another program is there' })
   const told = record.lines.map(({ event }) => event)
   t.deepEqual(
     told.filter((event) => /conflict|program/.test(event)),
     ['address-conflict', 'program-reattached', 'program-missing'],
   )
-  t.like(record.of('program-reattached')[0], { program: 'guard', why: 'somebody took it off' })
+  t.like(record.of('program-reattached')[0], { program: 'guard', why: 'another program detached it' })
 })
 
 test('an offload that was switched off again is logged, and a VLAN that is accepted again', async (t) => {
@@ -850,7 +856,7 @@ test('an offload that was switched off again is logged, and a VLAN that is accep
   t.like(record.of('offload-enabled')[0], { uplink: 'eth0', offload: 'rx-vlan-hw-parse', failure: 'not permitted' })
 })
 
-test('a card that is gone is told as that to who might have used it, and no port is opened on it', async (t) => {
+test('an uplink that is gone is told as that to who might have used it, and no port is opened on it', async (t) => {
   const { instance, portManager, alice } = await setUp()
   t.deepEqual(portManager.goneFor(ALICE), [])
   instance.lose({ uplink: 'eth0' })
@@ -861,7 +867,7 @@ test('a card that is gone is told as that to who might have used it, and no port
   t.like(error, { code: 'ERR_XSKNET_UPLINK_CLOSED', hint: 'Restart the daemon once the interface is back.' })
 })
 
-test('a port waits for its card if it is asked to, and is opened once frames can leave', async (t) => {
+test('a port waits for its uplink if it is asked to, and is opened once frames can leave', async (t) => {
   const { instance, portManager, client, alice } = await setUp()
   const card = { device: 'eth0', mac: '02:00:00:00:00:01', mtu: 1500 } as const
   instance.change({ uplink: 'eth0', card: { ...card, link: 'down' } })

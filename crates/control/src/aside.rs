@@ -13,7 +13,7 @@ use crate::limits::{Payer, Standing};
 
 /// Threads that close at a time what strangers sent. Only a kernel without `SO_PASSRIGHTS` lets them send anything.
 const FOR_STRANGERS: usize = 8;
-/// The same for users whom the policy knows by a group. One of them may bring thousands of user ids.
+/// The same for users that the policy knows by a group. One of them may bring thousands of user ids.
 const FOR_MEMBERS: usize = 16;
 
 /// Closes things, those of each user one after the other on a thread of its own.
@@ -24,10 +24,10 @@ pub(crate) struct Closers(Arc<Mutex<Table>>);
 struct Table {
     /// What waits, by user. An entry stands as long as something waits or is being closed.
     waiting: HashMap<Payer, VecDeque<Box<dyn Send>>>,
-    /// Threads at work, and users for whom there was none.
+    /// Threads at work, and users that have no thread.
     strangers: Pool,
     members: Pool,
-    /// Of root and of those whom the policy names: one thread each, which bounds them.
+    /// Of root and of users that the policy names: one thread each, which bounds them.
     named: Pool,
 }
 

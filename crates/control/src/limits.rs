@@ -15,13 +15,13 @@ const FEW_ACCOUNTS: usize = 64;
 pub struct Limits {
     /// Of root, who shares with nobody: else others could lock the administrator out.
     pub root: Bounds,
-    /// Of users whom the policy names. Each has its own; none of it is shared.
+    /// Of each user that the policy names; none of it is shared.
     pub holders: Bounds,
-    /// Of those whom the policy knows by a group alone.
+    /// Of each user that the policy knows only by a group.
     pub members: Bounds,
     /// What all members have together. One user may bring thousands of user ids (subordinate ones) into a group.
     pub all_members: Shared,
-    /// Of users whom the policy does not know.
+    /// Of each user that the policy does not know.
     pub strangers: Bounds,
     /// What all strangers have together.
     pub all_strangers: Shared,

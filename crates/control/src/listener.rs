@@ -71,9 +71,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Makes the socket at `path` for those whom `reach` names, and listens. A socket that nobody listens to any more
-    /// is replaced; the caller must prevent that two start at the same moment. Needs a tokio runtime with its IO and
-    /// time drivers.
+    /// Makes the socket at `path` for the users that `reach` names, and listens. A socket that nobody listens to any
+    /// more is replaced; the caller must prevent that two start at the same moment. Needs a tokio runtime with its IO
+    /// and time drivers.
     ///
     /// # Errors
     /// [`ListenError`].
@@ -113,7 +113,7 @@ impl Listener {
         &self.file.path
     }
 
-    /// The next client for whom there is a place. The future may be dropped at any time and loses no
+    /// The next client that has a place. The future may be dropped at any time and loses no
     /// admitted client.
     ///
     /// Where the kernel gives no connection, perhaps because descriptors are short, clients wait in its queue until it

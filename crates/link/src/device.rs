@@ -185,10 +185,10 @@ fn deaf(kind: Option<&str>, data: Option<&[u8]>) -> Option<&'static str> {
         "macvlan" | "macvtap" => {
             let mode =
                 attributes(data?).find(|&(kind, _)| kind == IFLA_MACVLAN_MODE).and_then(|(_, mode)| u32_of(mode));
-            (mode != Some(MACVLAN_MODE_PASSTHRU)).then_some("a macvlan gets unicast frames for its own MAC alone")
+            (mode != Some(MACVLAN_MODE_PASSTHRU)).then_some("a macvlan gets unicast frames for its own MAC only")
         }
         // `ipvlan_handle_frame()` looks for the device that has the IP address.
-        "ipvlan" | "ipvtap" => Some("an ipvlan gets frames for its own IP addresses alone"),
+        "ipvlan" | "ipvtap" => Some("an ipvlan gets frames for its own IP addresses only"),
         _ => None,
     }
 }

@@ -124,7 +124,7 @@ impl Monitor {
     }
 
     fn wait_readable(&self, timeout: Duration) -> io::Result<()> {
-        // Longer than the kernel can count: for ever.
+        // Longer than the kernel can count: wait forever.
         let timeout = Timespec::try_from(timeout).ok();
         match poll(&mut [PollFd::new(self, PollFlags::IN)], timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),

@@ -31,7 +31,7 @@ impl Ability {
     pub fn purpose(self) -> &'static str {
         match self {
             Ability::AfXdp => "AF_XDP sockets (CONFIG_XDP_SOCKETS)",
-            Ability::Bpffs => "the BPF file system (CONFIG_BPF_SYSCALL)",
+            Ability::Bpffs => "BPF file system (CONFIG_BPF_SYSCALL)",
             Ability::NetworkNamespaces => "network namespaces (CONFIG_NET_NS)",
             Ability::BoundRings => "AF_XDP sockets whose rings can be mapped once they are bound (Linux 6.4)",
         }

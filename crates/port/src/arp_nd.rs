@@ -1,4 +1,5 @@
-//! What a host sends before it takes an address, of which nobody stores anything, and what it sends once it has it.
+//! The probes that a host sends before it takes an address, which no neighbour stores, and its announcements
+//! afterwards.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

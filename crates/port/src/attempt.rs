@@ -35,10 +35,10 @@ impl Attempt {
     pub(crate) fn coalescing(time: Duration, outcome: Result<usize, LinkError>) -> Self {
         let errno = outcome.as_ref().err().and_then(LinkError::errno);
         let why = match outcome {
-            Ok(0) => "not done: without a native program the device has no NAPI instance to tell".to_owned(),
-            Ok(_) => format!("frames gather for up to {} us", time.as_micros()),
+            Ok(0) => "not done: without a native program the device has no NAPI instance to set".to_owned(),
+            Ok(_) => format!("frames are collected for up to {} us", time.as_micros()),
             Err(error) => match error.source() {
-                Some(cause) => format!("{error}: {cause}; it takes Linux 6.13"),
+                Some(cause) => format!("{error}: {cause}; it requires Linux 6.13"),
                 None => error.to_string(),
             },
         };

@@ -119,8 +119,8 @@ impl BrokeredPort {
         self.open.statistics()
     }
 
-    /// Closes the port. Whoever holds one of its sockets, or a copy, can neither send nor receive any more once this
-    /// returns.
+    /// Closes the port. A process that holds one of its sockets, or a copy, can neither send nor receive any more once
+    /// this returns.
     ///
     /// # Errors
     /// What could not be undone stays in the journal, and the next start tries again.

@@ -35,7 +35,7 @@ pub(crate) fn build(
     let mode = guard_mode(nic, plan.mtu, &mut attempts);
     if client.is_some() && mode == Mode::Skb {
         let told = attempts.pop().map(|attempt| attempt.why);
-        let why = told.unwrap_or_else(|| format!("the program of `{}` does", nic.info.device));
+        let why = told.unwrap_or_else(|| format!("the program of `{}` runs in skb mode", nic.info.device));
         return Err(OpenPortError::GuardInvalid { uplink: nic.info.device.clone(), why });
     }
     let builder = QueueBuilder { plan: &plan, nic, datapath, client: client.as_ref(), guard_mode: mode };

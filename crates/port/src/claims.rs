@@ -57,7 +57,7 @@ impl Claims {
         self.held.values().any(|held| held.owner == owner && held.name == name)
     }
 
-    /// Takes all that a port wants, or says what of it somebody has.
+    /// Takes everything that a port requests, or refuses it and says which part another port has.
     pub(crate) fn take(&mut self, id: PortId, claim: Claim) -> Result<(), OpenPortError> {
         let uplink = || self.uplink.clone();
         let pairs: u32 = self.held.values().map(|held| held.queues).sum();
@@ -87,7 +87,7 @@ impl Claims {
         Ok(())
     }
 
-    /// Gives back what a port had, all of which is undone.
+    /// Releases the claim of a port that is undone completely.
     pub(crate) fn give_back(&mut self, id: PortId) {
         self.held.remove(&id);
     }
@@ -185,7 +185,7 @@ mod tests {
             claims.take(free, Claim { mac, addresses: Vec::new(), ..claim(0, &format!("n{number}"), 0) }).unwrap();
         }
         let error = claims.free_id().unwrap_err();
-        assert_eq!(error.to_string(), "`card0` already has 1024 ports, the most that it can have");
+        assert_eq!(error.to_string(), "`card0` already has 1024 ports, the maximum");
         assert!(matches!(error, OpenPortError::NoMorePorts { limit: 1024, .. }));
         assert!(error.hint().is_some());
 

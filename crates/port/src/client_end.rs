@@ -38,7 +38,7 @@ impl ClientEnd {
             let device = match self.namespace.links.by_index(self.index) {
                 Ok(device) => device,
                 Err(LinkError::DeviceMissing { .. }) => return Some(self.missing()),
-                Err(error) => return Some(format!("its device `{}` can no longer be looked at: {error}", self.device)),
+                Err(error) => return Some(format!("its device `{}` can no longer be read: {error}", self.device)),
             };
             if let Some(change) = self.settings(&device) {
                 return Some(change);
@@ -46,7 +46,7 @@ impl ClientEnd {
             match self.namespace.ethtool.features(&device.name) {
                 Ok(features) => return self.offloads(&features),
                 Err(LinkError::DeviceMissing { .. }) => {}
-                Err(error) => return Some(format!("its device `{}` can no longer be looked at: {error}", self.device)),
+                Err(error) => return Some(format!("its device `{}` can no longer be read: {error}", self.device)),
             }
         }
         // It is being renamed all the time. Of the last time, too, there is an event.

@@ -143,7 +143,7 @@ fn with_link_local(mac: MacAddr, addresses: &[IpAddr]) -> Vec<IpAddr> {
 }
 
 impl Asked {
-    /// From the card: a switch must not look for the port's MAC here before it is known to be free. Answers go to the
+    /// From the NIC: a switch must not look for the port's MAC here before it is known to be free. Answers go to the
     /// port's all the same.
     fn probes(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
         self.addresses.iter().map(|address| arp_nd::probe(*address, self.mac, self.nic, self.vlan.id()))

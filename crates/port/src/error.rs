@@ -152,7 +152,7 @@ pub enum ManageError {
         device: DeviceName,
     },
     /// Frames for the MACs of ports never come to it, although it takes filters.
-    #[error("no port on `{device}` would get a unicast frame: {why}")]
+    #[error("no port on `{device}` would receive a unicast frame: {why}")]
     Deaf {
         /// The device.
         device: DeviceName,
@@ -215,7 +215,7 @@ impl ManageError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenPortError {
     /// The uplink has as many ports as its maps hold.
-    #[error("`{uplink}` already has {limit} ports, the most that it can have")]
+    #[error("`{uplink}` already has {limit} ports, the maximum")]
     NoMorePorts {
         /// The uplink.
         uplink: DeviceName,
@@ -323,7 +323,7 @@ pub enum OpenPortError {
         most: u32,
     },
     /// No Ethernet device has so small an MTU.
-    #[error("an MTU of {mtu} is less than {least}, the least of IPv4")]
+    #[error("an MTU of {mtu} is less than {least}, the minimum of IPv4")]
     MtuTooSmall {
         /// The port's MTU, in bytes.
         mtu: u32,
@@ -341,7 +341,7 @@ pub enum OpenPortError {
         uplink: DeviceName,
     },
     /// What a client gave as its network namespace is none, or one that no client's end may be in.
-    #[error("the port's device cannot go where its client wants it: {found}")]
+    #[error("the port's device cannot be made in the client's namespace: {found}")]
     NamespaceInvalid {
         /// What it is instead.
         found: String,
@@ -357,13 +357,13 @@ pub enum OpenPortError {
         why: String,
     },
     /// The client's network namespace has another device of this name.
-    #[error("the client's network namespace has a device named `{device}` already, as the port's own is to be called")]
+    #[error("the client's network namespace already has a device named `{device}`, as the port's device")]
     ClientDeviceTaken {
         /// The name.
         device: DeviceName,
     },
     /// Nothing can leave the uplink now.
-    #[error("`{uplink}` {state}, so that nothing can leave it")]
+    #[error("`{uplink}` {state}, so no frame can be sent")]
     LinkDown {
         /// The uplink.
         uplink: DeviceName,
@@ -377,7 +377,7 @@ pub enum OpenPortError {
         uplink: DeviceName,
     },
     /// A self-test frame did not arrive: the port could not receive or not send.
-    #[error("a self-test frame {direction} was lost after {waited_ms} ms: {seen}")]
+    #[error("a self-test frame {direction} did not arrive within {waited_ms} ms: {seen}")]
     SelfTest {
         /// `to the port` or `from the port`.
         direction: &'static str,
@@ -409,8 +409,8 @@ impl OpenPortError {
             Self::QueuesInvalid { .. } => Some("one queue for each core that reads is enough".into()),
             Self::NoAddress => Some("give it an address of the uplink's network, such as 192.0.2.10".into()),
             Self::UmemNotShared { .. } => Some("share the UMEM of an open port with one queue".into()),
-            Self::AddressTaken { .. } => Some("choose an address that nobody on this network has".into()),
-            Self::MacTaken { .. } => Some("leave the MAC out: one is made up".into()),
+            Self::AddressTaken { .. } => Some("choose an address that no host of this network has".into()),
+            Self::MacTaken { .. } => Some("leave the MAC out: one is generated".into()),
             Self::NameTaken { .. } => Some("choose another name, or leave it out".into()),
             Self::MtuTooLarge { .. } => Some(
                 "let a frame take several chunks (multi-buffer), or ask for larger chunks (4096) or a smaller MTU"
@@ -431,7 +431,7 @@ impl OpenPortError {
             Self::LinkDown { uplink, state: "is down" } => {
                 Some(format!("switch it on: `ip link set dev {uplink} up`; then open the port again"))
             }
-            Self::LinkDown { .. } => Some("look at the cable and at its other end; then open the port again".into()),
+            Self::LinkDown { .. } => Some("check the cable and its other end; then open the port again".into()),
             Self::SelfTest { .. } => Some(
                 "`attempts` of the uplink tells which modes were granted; skb mode works where a NIC cannot transmit \
                  redirected frames"
@@ -443,7 +443,7 @@ impl OpenPortError {
             Self::NameInvalid { .. } => Some("names have 1 to 64 letters, digits, `-`, `_` and `.`".into()),
             Self::VlanInvalid { .. } => Some("VLANs are 1 to 4094; leave it out for untagged frames".into()),
             Self::UplinkClosed { .. } => Some("start the daemon again once the NIC is back".into()),
-            Self::MacInvalid { .. } => Some("leave the MAC out: one is made up".into()),
+            Self::MacInvalid { .. } => Some("leave the MAC out: one is generated".into()),
         };
         known.or_else(|| remedy(self).map(Into::into))
     }
@@ -489,7 +489,7 @@ pub enum StepError {
     #[error(transparent)]
     Socket(#[from] xsknet_xsk::SocketError),
     /// A NIC's program sees nothing of what the NIC receives, although it was attached anew.
-    #[error("the driver of `{device}` still does not run it: {frames} frames came that it did not see")]
+    #[error("the driver of `{device}` still does not run it: {frames} frames arrived that it did not see")]
     Deaf {
         /// The NIC.
         device: DeviceName,
@@ -497,7 +497,7 @@ pub enum StepError {
         frames: u64,
     },
     /// A NIC filters VLANs, and cannot be told of one.
-    #[error("frames of VLAN {id} do not come in: {why}")]
+    #[error("frames of VLAN {id} are not received: {why}")]
     VlanShut {
         /// The VLAN.
         id: u16,
@@ -531,7 +531,7 @@ impl StepError {
                 Some("start the daemon in skb mode, where the kernel runs it instead of the driver".into())
             }
             Self::VlanShut { id, .. } => {
-                Some(format!("make a device of VLAN {id} on the card: `ip link add … type vlan id {id}`"))
+                Some(format!("make a device of VLAN {id} on the NIC: `ip link add … type vlan id {id}`"))
             }
             Self::Journal(_) | Self::Table(_) | Self::Map(_) | Self::Run(_) | Self::Socket(_) => {
                 remedy(self).map(Into::into)

@@ -115,7 +115,7 @@ impl UmemFile {
             command.args(&words).env_clear().stdin(file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
         });
         if started.is_none() {
-            eprintln!("xsknet: the memory of a closed port is not given back: there is no {}", FALLOCATE[0]);
+            eprintln!("xsknet: the memory of a closed port is not freed: {} is missing", FALLOCATE[0]);
         }
         started
     }
@@ -285,7 +285,7 @@ impl State {
                 Ok(Some(status)) if status.success() => false,
                 // An older or smaller `fallocate` than util-linux's, for one.
                 Ok(Some(status)) => {
-                    eprintln!("xsknet: the memory of a closed port is not given back: fallocate ended with {status}");
+                    eprintln!("xsknet: the memory of a closed port is not freed: fallocate ended with {status}");
                     false
                 }
                 Err(_) => false,

@@ -84,7 +84,7 @@ fn switched(before: &FeatureSet, after: &FeatureSet) -> (Vec<FeatureChange>, Vec
         }
         if new.wanted != old.wanted {
             let now = if new.wanted { "on" } else { "off" };
-            let why = "switched with the program; set back when the NIC is given back".into();
+            let why = "switched by attaching the program; set back when the uplink is released".into();
             attempts.push(Attempt { hook: "uplink", step: format!("{} {now}", old.name), errno: None, why });
         }
     }

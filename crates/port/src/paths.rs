@@ -203,7 +203,7 @@ impl Paths {
     }
 }
 
-/// A path below the instance's folder of pins. It never leaves that folder, whoever wrote it down.
+/// A path below the instance's folder of pins. It never leaves that folder, whatever wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PinPath(String);

@@ -73,7 +73,7 @@ impl PinnedPort {
         let namespace = Namespace::new(namespace).map_err(|cause| uplink.nic.step(cause))?;
         let build = |plan: Plan, uplink: &UplinkState, datapath: &RwLock<Datapath>| {
             let (port, mut info) = build(plan, &uplink.nic, datapath, Some(namespace))?;
-            let why = "not done: the port's socket is its client's to make".to_owned();
+            let why = "not done: the client makes the port's socket".to_owned();
             info.attempts.push(Attempt { hook: "port", step: "self-test".into(), errno: None, why });
             Ok((port, info, None))
         };
@@ -165,7 +165,7 @@ fn check_namespace(nic: &Nic, client: &Client) -> Result<(), OpenPortError> {
     let invalid = |found: String| OpenPortError::NamespaceInvalid { found };
     let identity = |of: &Netns| match of.identity() {
         Ok(NetnsId { dev, ino }) => Ok((dev, ino)),
-        Err(cause) => Err(invalid(format!("it cannot be looked at ({cause})"))),
+        Err(cause) => Err(invalid(format!("it cannot be read ({cause})"))),
     };
     let wanted = identity(namespace)?;
     if wanted == nic.context.ports.identity {
@@ -184,6 +184,6 @@ fn check_namespace(nic: &Nic, client: &Client) -> Result<(), OpenPortError> {
         Ok(_) => Err(invalid(format!(
             "it is neither the network namespace of the client's process nor one that user {uid} has made"
         ))),
-        Err(cause) => Err(invalid(format!("whose network namespace it is cannot be told ({cause})"))),
+        Err(cause) => Err(invalid(format!("the owner of the network namespace cannot be found out ({cause})"))),
     }
 }

@@ -146,8 +146,8 @@ fn edge_of(address: IpAddr, own: IpAddr, prefix: u8) -> Option<Cow<'static, str>
         return None;
     }
     let what = match bits & hosts {
-        0 if width == 32 => "the address of the NIC's network itself",
-        0 => "the address that all routers of the NIC's network have",
+        0 if width == 32 => "the network address of the NIC's network",
+        0 => "the anycast address of all routers of the NIC's network",
         all if all == hosts && width == 32 => "the broadcast address of the NIC's network",
         _ => return None,
     };
@@ -184,9 +184,9 @@ mod tests {
         let edge = |address: &str, own: &str, prefix| {
             edge_of(address.parse().unwrap(), own.parse().unwrap(), prefix).map(Cow::into_owned)
         };
-        let network = |prefix| Some(format!("the address of the NIC's network itself, a /{prefix}"));
+        let network = |prefix| Some(format!("the network address of the NIC's network, a /{prefix}"));
         let broadcast = |prefix| Some(format!("the broadcast address of the NIC's network, a /{prefix}"));
-        let routers = |prefix| Some(format!("the address that all routers of the NIC's network have, a /{prefix}"));
+        let routers = |prefix| Some(format!("the anycast address of all routers of the NIC's network, a /{prefix}"));
         assert_eq!(edge("192.0.2.0", "192.0.2.1", 24), network(24));
         assert_eq!(edge("192.0.2.255", "192.0.2.1", 24), broadcast(24));
         assert_eq!(edge("192.0.2.4", "192.0.2.6", 30), network(30));

@@ -22,7 +22,7 @@ pub(crate) enum Part {
         /// `"uplink"`, `"guard"` or `"port"`.
         program: &'static str,
         device: DeviceName,
-        /// What had become of it: `somebody took it off`.
+        /// What had become of it: `another program detached it`.
         why: String,
     },
     /// An offload of the NIC that has to be off.
@@ -32,4 +32,4 @@ pub(crate) enum Part {
 }
 
 /// What had become of a program that is off its device.
-pub(crate) const TAKEN_OFF: &str = "somebody took it off";
+pub(crate) const TAKEN_OFF: &str = "another program detached it";

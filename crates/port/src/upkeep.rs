@@ -85,7 +85,7 @@ impl UplinkState {
         let seen = read(&datapath).uplink_counters().ok()?.seen();
         let mut delivery = self.delivery.lock().unwrap_or_else(PoisonError::into_inner);
         let stalled = delivery.look(Sample { received, seen, carrier, carrier_changes, mtu: device.mtu })?;
-        let why = |frames| format!("the driver had stopped running it: {frames} frames came that it did not see");
+        let why = |frames| format!("the driver had stopped running it: {frames} frames arrived that it did not see");
         match stalled {
             Stalled::Found(frames) => {
                 let mut attachment = attachment.lock().unwrap_or_else(PoisonError::into_inner);

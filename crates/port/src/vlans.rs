@@ -86,14 +86,14 @@ impl VlanAccess {
     pub(crate) fn attempt(&self, id: u16) -> Option<Attempt> {
         let why = match self {
             Self::Open => return None,
-            Self::Theirs => "the NIC filters VLANs, and somebody has a device of this one: it must stay".to_owned(),
-            Self::Ours => "the NIC filters VLANs, and a device of ours asks it for this one".to_owned(),
+            Self::Theirs => "the NIC filters VLANs; the host has a device of this VLAN, which must stay".to_owned(),
+            Self::Ours => "the NIC filters VLANs; a device of ours requests this one".to_owned(),
             Self::Unfiltered(why) => format!("the NIC's filter is switched off: {why}"),
-            Self::Promiscuous(why) => format!("the NIC is in promiscuous mode, in which most let all VLANs in: {why}"),
+            Self::Promiscuous(why) => {
+                format!("the NIC is in promiscuous mode, in which most NICs accept all VLANs: {why}")
+            }
             Self::Shut(why) => {
-                format!(
-                    "the NIC filters VLANs and cannot be told of this one, so that none of its frames come in: {why}"
-                )
+                format!("the NIC filters VLANs and does not accept this one, so none of its frames are received: {why}")
             }
         };
         Some(Attempt { hook: "uplink", step: format!("VLAN {id}"), errno: None, why })
@@ -271,7 +271,7 @@ mod tests {
         let nic = FakeNic { ask: || Err(refused()), promiscuous: false, ..FakeNic::default() };
         let attempt = let_in(&nic, 42).expect("no error").attempt(42).expect("something to tell");
         assert_eq!(attempt.step, "VLAN 42");
-        assert!(attempt.why.contains("none of its frames come in") && attempt.why.contains("eth0"), "{attempt}");
+        assert!(attempt.why.contains("none of its frames are received") && attempt.why.contains("eth0"), "{attempt}");
         assert_eq!(VlanAccess::Open.attempt(42), None);
     }
 

@@ -58,7 +58,7 @@ pub enum Notice {
         program: &'static str,
         /// The device.
         device: DeviceName,
-        /// What had become of it: `somebody took it off`.
+        /// What had become of it: `another program detached it`.
         why: String,
         /// Why it is not back.
         failure: Option<String>,
@@ -159,7 +159,7 @@ struct Watcher<H> {
     clients: BTreeMap<PortKey, Watched>,
     /// The NICs as they were told last.
     nics: BTreeMap<IfIndex, NicState>,
-    /// What of which NIC cannot be repaired.
+    /// The parts of each NIC that cannot be repaired.
     failing: HashSet<(IfIndex, Part)>,
     told: HashSet<Subject>,
     /// When to look at the programs next.
@@ -312,7 +312,8 @@ impl<H: FnMut(Notice)> Watcher<H> {
         let failure = outcome.err().map(|error| error.to_string());
         let notice = match (&part, &failure) {
             (Part::Program { key: Some(key), program, device, .. }, Some(failure)) => {
-                let what = format!("its {program} program was taken off {device} and cannot be put back: {failure}");
+                let what =
+                    format!("its {program} program was detached from {device} and cannot be attached again: {failure}");
                 return self.tell(index, Loss::Port { uplink, key: *key, change: Some(what) });
             }
             // Once: it is tried again in each round.

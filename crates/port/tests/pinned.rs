@@ -279,7 +279,7 @@ fn an_end_that_its_owner_spoils_is_told_with_what_was_done_and_no_neighbour_lose
 }
 
 #[rstest]
-#[case::a_card_in_skb_mode(Mode::Skb, true, "the program of `card0` does")]
+#[case::a_card_in_skb_mode(Mode::Skb, true, "the program of `card0` runs in skb mode")]
 #[case::a_card_that_does_not_transmit(Mode::Native, false, "no ndo-xmit")]
 fn no_port_is_pinned_whose_guard_would_run_in_skb_mode(#[case] mode: Mode, #[case] far_gro: bool, #[case] why: &str) {
     on_fresh_mounts(|| {

@@ -66,7 +66,7 @@ fn addresses(first: &First) -> Vec<Row> {
         row(at(&["255.255.255.255"]), INVALID, ["255.255.255.255", "broadcast"]),
         row(at(&["::ffff:192.0.2.9"]), INVALID, ["::ffff:192.0.2.9", "IPv4"]),
         row(at(&["192.0.2.30", "192.0.2.30"]), INVALID, ["192.0.2.30", "twice"]),
-        row(at(&["192.0.2.0"]), INVALID, ["192.0.2.0", "the address of the NIC's network itself, a /24"]),
+        row(at(&["192.0.2.0"]), INVALID, ["192.0.2.0", "the network address of the NIC's network, a /24"]),
         row(at(&["192.0.2.255"]), INVALID, ["192.0.2.255", "the broadcast address of the NIC's network, a /24"]),
         row(at(&["192.0.2.30", "2001:db8::"]), INVALID, ["2001:db8::", "all routers", "a /64"]),
         taken(&v4, "port `first`"),

@@ -364,7 +364,7 @@ fn a_program_that_somebody_takes_off_is_put_back(#[case] mode: Mode) {
                 key,
                 program,
                 device: on,
-                why: "somebody took it off".into(),
+                why: "another program detached it".into(),
                 failure: None,
             };
             let notice = loop {
@@ -420,7 +420,7 @@ fn a_program_that_is_attached_and_does_not_run_is_attached_anew(
         let Notice::Repaired { key: None, program: "uplink", failure: None, why, .. } = &notice else {
             panic!("{notice:?}")
         };
-        assert!(why.contains("frames came that it did not see"), "{why}");
+        assert!(why.contains("frames arrived that it did not see"), "{why}");
         ping(&stage.lab, port_addresses(0)[0], 50);
         close(finish(serving));
         assert!(!told.try_iter().any(|notice| matches!(notice, Notice::Repaired { .. })), "once");

@@ -12,9 +12,9 @@ const SHORTEST: usize = 60;
 /// An Ethernet header.
 #[derive(Debug, Clone, Copy)]
 pub struct Ethernet {
-    /// To whom.
+    /// The destination.
     pub destination: MacAddr,
-    /// From whom.
+    /// The source.
     pub source: MacAddr,
     /// The 802.1Q tag, if there is to be one.
     pub vlan: Option<u16>,

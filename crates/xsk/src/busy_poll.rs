@@ -25,7 +25,7 @@ pub fn prefer_busy_poll(socket: &impl AsFd, wanted: BusyPoll) -> Attempt {
     ];
     for (name, option, value) in options {
         if let Err(cause) = sys::set_socket_option(socket.as_fd(), option, value) {
-            let why = format!("{name} was refused the value {value}: {cause}");
+            let why = format!("the kernel refused the value {value} of {name}: {cause}");
             return Attempt { step: "busy-poll", errno: cause.raw_os_error(), why };
         }
     }

@@ -79,7 +79,7 @@ fn open_in_huge_pages(
     tried: &mut Vec<Attempt>,
 ) -> Result<(Layout, Opened), CreateError> {
     let refused = |tried: &mut Vec<Attempt>, cause: io::Error| {
-        let why = format!("not had: {cause}; `vm.nr_hugepages` reserves such pages");
+        let why = format!("not granted: {cause}; `vm.nr_hugepages` reserves such pages");
         tried.push(Attempt { step: "huge-pages", errno: cause.raw_os_error(), why });
         cause
     };

@@ -109,7 +109,7 @@ impl CreateError {
                 Some("close the other socket, or take another queue: `ethtool -l` says how many there are")
             }
             Self::Refused { mode: BindMode::ZeroCopy, cause, .. } if is(cause, Errno::OPNOTSUPP) => {
-                Some("the driver has no zero-copy: ask for copy mode, or for zero-copy only where it can be had")
+                Some("the driver has no zero-copy: ask for copy mode, or for zero-copy only where the driver has it")
             }
             Self::Refused { multi_buffer: true, cause, .. } if is(cause, Errno::INVAL) => Some(
                 "frames in several chunks (multi-buffer) take Linux 6.6; `ethtool -l` says how many queues the device \

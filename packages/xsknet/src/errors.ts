@@ -9,7 +9,7 @@ export const errorCodes = {
 
   ERR_XSKNET_READER_BUSY: 'A port or queue has one reader at a time.',
   ERR_XSKNET_LEASE_ENDED:
-    'A batch or frame was used after its lease had ended, or a frame after it was sent or dropped.',
+    'A batch or frame was used after its lease had ended, or a frame after it was sent, forwarded, kept or dropped.',
   ERR_XSKNET_PORT_CLOSED: 'The port was closed by its own `close()` or `destroy()`.',
   ERR_XSKNET_QUEUE_HANDED_OVER: 'The queue was handed over to another thread, which uses it now.',
   ERR_XSKNET_TOKEN_VOID: 'The token was adopted before, its port was closed, or another process made it.',

@@ -52,21 +52,21 @@ async function balance() {
   const deadline = Date.now() + 5000
   for (;;) {
     const stats = await Promise.all(ports.map((port) => port.stats()))
-    const card = await net.uplinkStatistics(uplink)
+    const nic = await net.uplinkStatistics(uplink)
     const own = stats.map(({ daemon }) => daemon)
-    const wrong = [...stats.flatMap(portSums), ...uplinkSums(card, own, givenToCard(card, own))].filter(
+    const wrong = [...stats.flatMap(portSums), ...uplinkSums(nic, own, givenToNic(nic, own))].filter(
       ({ left, right }) => left !== right,
     )
-    if (wrong.length === 0) return console.log(`sums balance, of ${card.program.seen} frames seen`)
+    if (wrong.length === 0) return console.log(`sums balance, of ${nic.program.seen} frames seen`)
     if (Date.now() > deadline) return console.log(`sums do not balance: ${JSON.stringify(wrong)}`)
     await new Promise((resolve) => setTimeout(resolve, 300)) // not at rest
   }
 }
 
 /**
- * Frames of ports and of the daemon that the card took. On the wire are the host's, too, so the far end cannot tell.
+ * Frames of ports and of the daemon that the NIC sent. On the wire are the host's, too, so the far end cannot tell.
  */
-function givenToCard({ unattributed, announced, transmitDrops, closed }, own) {
+function givenToNic({ unattributed, announced, transmitDrops, closed }, own) {
   const ports = [...own, closed].reduce(
     (sum, { guard, outerRefusedRedirects }) => sum + guard.toUplink - outerRefusedRedirects,
     0,

@@ -1,4 +1,4 @@
-// The least that can be attached to a card.
+// The least that can be attached to a NIC.
 __attribute__((section("xdp"), used)) int pass(void *context)
 {
 	return 2; // XDP_PASS

@@ -1,10 +1,10 @@
-# The steps, in $MODES, on a card of $DRIVER ($MODULE), or in the product's own lab. The near card is card0, managed by
+# The steps, in $MODES, on a NIC of $DRIVER ($MODULE), or in the product's own lab. The near NIC is card0, managed by
 # the daemon; its neighbour at the other end of the wire is far0 in a network namespace of its own.
 . ./lib.sh
 echo "@@ kernel $(uname -r) on $(nproc) processors, $(mawk '/^MemTotal/{print $2}' /proc/meminfo) KiB"
 modprobe -a veth 8021q
 
-if [ "$DRIVER" = veth ]; then . ./lab.sh; else . ./card.sh; fi
+if [ "$DRIVER" = veth ]; then . ./lab.sh; else . ./nic.sh; fi
 MODE=-
 build || return
 
@@ -24,7 +24,7 @@ step 'wire: ping' pings 192.0.2.1
 # Without anything of ours: what the driver does not bring back by itself is not our fault.
 host ip link set card0 down
 host ip link set card0 up
-step 'wire: card down and up' pings 192.0.2.1
+step 'wire: NIC down and up' pings 192.0.2.1
 control
 
 gone_in=
@@ -35,7 +35,7 @@ for MODE in $(echo "$MODES" | tr , ' '); do
     if step 'open: client' start_client "$PORTS"; then . ./port.sh; fi
     step 'close: daemon' stop_daemon
   fi
-  step 'unchanged: card and machine' unchanged
+  step 'unchanged: NIC and machine' unchanged
   kernel_log
 done
 

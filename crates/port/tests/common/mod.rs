@@ -160,7 +160,7 @@ pub fn assert_accounted(port: &mut Port) {
     assert!(port.sockets().iter().all(|socket| socket.outstanding() == 0));
 }
 
-/// Closes a port and checks that every frame is at home.
+/// Closes a port and checks that every chunk is free.
 #[track_caller]
 pub fn close(port: Port) {
     for chunks in port.close().expect("closing undoes everything") {

@@ -83,7 +83,7 @@ impl Scene {
         assert_all_accounted(&self.uplink, &mut [&mut self.port], &self.sink);
     }
 
-    /// Closes the port and checks that every frame is at home.
+    /// Closes the port and checks that every chunk is free.
     #[track_caller]
     pub fn close(self) {
         super::close(self.port);

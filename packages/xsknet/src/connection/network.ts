@@ -41,8 +41,8 @@ import {
  */
 export interface PortOptions {
   /**
-   * The name of the interface: one of {@link Network.uplinks}. `ERR_XSKNET_UPLINK_MISSING` where there is no such
-   * uplink.
+   * The name of the interface: one of {@link Network.uplinks}. `ERR_XSKNET_NOT_PERMITTED` if no grant of this user has
+   * it, `ERR_XSKNET_UPLINK_MISSING` if the daemon does not manage it, `ERR_XSKNET_UPLINK_CLOSED` if it is gone.
    */
   uplink: string
   /**
@@ -53,9 +53,9 @@ export interface PortOptions {
    */
   addresses: readonly string[]
   /**
-   * A name that is unique on the uplink: 1 to 64 of `A`-`Z`, `a`-`z`, `0`-`9`, `-`, `_` and `.`. A named port has the
-   * same MAC each time. Default: a free name, with a MAC derived from the addresses. `ERR_XSKNET_NAME_INVALID` or
-   * `ERR_XSKNET_NAME_TAKEN` where the name cannot be used.
+   * A name that is unique among the ports of this user on the uplink: 1 to 64 of `A`-`Z`, `a`-`z`, `0`-`9`, `-`, `_`
+   * and `.`. A named port has the same MAC each time. Default: a free name, with a MAC derived from the addresses.
+   * `ERR_XSKNET_NAME_INVALID` or `ERR_XSKNET_NAME_TAKEN` where the name cannot be used.
    */
   name?: string | undefined
   /**
@@ -158,7 +158,7 @@ export interface NetworkEvents {
   uplinkChanged: [uplink: UplinkInfo]
   /** The host was given an address of one of this connection's ports. Both answer for it, so neither works reliably. */
   addressConflict: [conflict: { port: number; address: string }]
-  /** The connection has ended, in whatever way. */
+  /** The connection has ended, for any reason. */
   close: []
 }
 
@@ -296,7 +296,8 @@ export class Network extends EventEmitter<NetworkEvents> {
   /**
    * The kernel's counters of an uplink, since the daemon began to manage it.
    *
-   * @throws {XsknetError} `ERR_XSKNET_UPLINK_MISSING` where there is no such uplink for this user.
+   * @throws {XsknetError} `ERR_XSKNET_NOT_PERMITTED` if this user may not use the uplink, `ERR_XSKNET_UPLINK_MISSING`
+   * if the daemon does not manage it.
    */
   async uplinkStatistics(uplink: string, options: RequestOptions = {}): Promise<UplinkStatistics> {
     return (await this.#ask('uplinkStatistics', { uplink }, options)).statistics
@@ -305,7 +306,7 @@ export class Network extends EventEmitter<NetworkEvents> {
   /**
    * The kernel's counters of a port of this user, by its number. Root may ask for any port.
    *
-   * @throws {XsknetError} `ERR_XSKNET_PORT_UNKNOWN` where there is no such port for this user.
+   * @throws {XsknetError} `ERR_XSKNET_PORT_UNKNOWN` if this user has no port of this number.
    */
   async portStatistics(port: number, options: RequestOptions = {}): Promise<PortStatistics> {
     return (await this.#ask('portStatistics', { port }, options)).statistics
@@ -338,8 +339,9 @@ export class Network extends EventEmitter<NetworkEvents> {
   }
 
   /**
-   * Closes all ports, as `port.close()` does, then the connection. Every call returns the same promise. It rejects if a
-   * port could not be closed properly, after everything else was closed.
+   * Closes all ports, as `port.close()` does, then the connection. Waits up to 5 seconds for the daemon's answers.
+   * Every call returns the same promise. It rejects if a port could not be closed properly, after everything else was
+   * closed.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()

@@ -66,7 +66,7 @@ export type BindMode = v.InferOutput<typeof bindMode>
 const goneUplink = v.strictObject({
   /** The name that the interface had when the daemon began to manage it. */
   uplink: deviceName,
-  /** Seconds since it is gone. */
+  /** Seconds since it was deleted or moved. */
   seconds: count,
 })
 /** An uplink that was deleted or moved to another namespace. */
@@ -77,7 +77,7 @@ const uplinkInfo = v.strictObject({
   uplink: deviceName,
   /** The interface's current name. */
   device: deviceName,
-  /** The interface's index. */
+  /** The interface's index in the host's network namespace. */
   index: u32,
   /** The interface's MAC, such as `02:00:00:00:00:01`. */
   mac,
@@ -106,7 +106,7 @@ export type QueuePair = v.InferOutput<typeof queuePair>
 const portIdentity = {
   /** The port's number, unique during the daemon's life. */
   port,
-  /** The port's name, unique on the uplink. */
+  /** The port's name, unique among the ports of its user on the uplink. */
   name: portName,
   /** The name of its uplink. */
   uplink: deviceName,

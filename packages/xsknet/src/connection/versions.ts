@@ -1,15 +1,15 @@
 import { native } from '../platform/native.js'
 
-/** What the native half of this package was built as. */
+/** The versions of this package's native binding. */
 export interface Versions {
-  /** Version of the binding. It equals the package's own. */
+  /** The version of the binding, which is that of the package. */
   binding: string
   /** The lowest Node-API version that can load it, as in `process.versions.napi`. */
   nodeApi: number
 }
 
 /**
- * Loads the binding and tells what it was built as.
+ * Loads the binding and returns its versions.
  *
  * @throws {XsknetError} `ERR_XSKNET_UNSUPPORTED_PLATFORM` where no binding loads.
  */

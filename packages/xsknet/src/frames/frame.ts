@@ -331,7 +331,7 @@ export function leaseEnded(noun: 'batch' | 'frame'): XsknetError {
       })
     : new XsknetError(
         'ERR_XSKNET_LEASE_ENDED',
-        'the frame was used after its lease had ended, or after it was sent or dropped',
+        'the frame was used after its lease had ended, or after it was sent, forwarded, kept or dropped',
         {
           hint: 'Copy what is needed longer by `frame.copy()`, or keep the frame by `frame.keep()`.',
         },

@@ -8,7 +8,7 @@ export type Ipv6Words = ArrayLike<number>
  * A MAC as a number of 48 bits.
  *
  * @param text Six pairs of hexadecimal digits with colons, such as `02:00:00:00:00:01`.
- * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where it is none.
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if the text is not such an address.
  */
 export function parseMac(text: string): number {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text))
@@ -26,7 +26,7 @@ export function formatMac(mac: number): string {
  * An IPv4 address as a uint32.
  *
  * @param text Four decimal numbers with dots.
- * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where it is none.
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if the text is not such an address.
  */
 export function parseIpv4(text: string): number {
   if (!isIPv4(text)) throw wrongValue('text', 'must be an IPv4 address, such as 192.0.2.10', text)
@@ -42,7 +42,7 @@ export function formatIpv4(address: number): string {
  * An IPv6 address as four uint32 words.
  *
  * @param text As in RFC 4291, section 2.2. A zone (`%eth0`) is refused: no header carries it.
- * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where it is none.
+ * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if the text is not such an address.
  */
 export function parseIpv6(text: string): Uint32Array {
   if (!isIPv6(text) || text.includes('%'))
@@ -64,7 +64,7 @@ function groups(side: string | undefined): number[] {
   })
 }
 
-/** The IPv6 address as RFC 5952 wants it; IPv4-mapped addresses end in dotted decimal. */
+/** The IPv6 address in the form of RFC 5952; IPv4-mapped addresses end in dotted decimal. */
 export function formatIpv6(words: Ipv6Words): string {
   const [first = 0, second = 0, third = 0, fourth = 0] = Array.from(words)
   if (first === 0 && second === 0 && third === 0xffff) return `::ffff:${formatIpv4(fourth)}`

@@ -34,7 +34,7 @@ export class Arp {
   get sender(): number {
     return uint32(this.#memory, this.#at + 14)
   }
-  /** A MAC as a number of 48 bits; without meaning in a request. */
+  /** A MAC as a number of 48 bits; has no meaning in a request. */
   get targetMac(): number {
     return uint48(this.#memory, this.#at + 18)
   }
@@ -46,25 +46,25 @@ export class Arp {
 
 const one = new Arp()
 
-/** Reads, answers and asks. */
+/** The functions of {@link arp}. */
 export interface ArpPackets {
   /**
-   * The packet's ARP; `undefined` where it is none, is cut, or is not for IPv4 over Ethernet. The same object each
-   * time: the next call moves it. Allocates nothing.
+   * The packet's ARP message; `undefined` if there is none, or if it is truncated or not for IPv4 over Ethernet.
+   * Returns the same object each time, which the next call moves. Allocates nothing.
    */
   (packet: Packet): Arp | undefined
   /**
-   * Turns a request for an address of the station, in its VLAN, into the reply. Probes are answered too, so that nobody
-   * takes the address (RFC 5227); announcements, what the station itself sent, and what says to come from a group's
-   * MAC, a group's or a loopback address, or a broadcast are not.
+   * Turns a request for an address of the station, in its VLAN, into the reply. Probes are answered too, so that no
+   * other host takes the address (RFC 5227). Not answered are announcements, the station's own packets, and packets
+   * whose source is a broadcast or multicast MAC or address, or a loopback address.
    *
-   * @returns Whether the packet is now a reply to be sent; else it is as before. Allocates nothing.
+   * @returns Whether the packet is now a reply that can be sent; if not, it is unchanged. Allocates nothing.
    */
   answer(packet: Packet, station: Station): boolean
   /**
    * Makes the packet a request for the MAC of `target`, from the station's address on that network, else its first one.
    *
-   * @param target An address as `parseIpv4` gives it.
+   * @param target An address as `parseIpv4` returns it.
    * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where the station has no IPv4 address.
    * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold 42 bytes, 46 in a VLAN.
    */

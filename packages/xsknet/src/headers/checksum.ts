@@ -1,17 +1,16 @@
 /** The Internet checksum of RFC 1071. */
 export interface Checksum {
   /**
-   * The checksum of `length` bytes of `memory` from `offset`: what a header carries whose own checksum field was 0
-   * meanwhile. Over a range that carries its right checksum, the result is 0.
+   * The checksum of `length` bytes of `memory` from `offset`: the value for a header whose checksum field is 0. Over a
+   * range that contains its right checksum, the result is 0.
    *
    * @param initial A sum to start with, such as that of a pseudo-header; `~checksum(…) & 0xffff` is the sum of an
    * earlier part of even length.
    */
   (memory: Uint8Array, offset: number, length: number, initial?: number): number
   /**
-   * The checksum after a 16-bit word of what it covers went `from` one value to another (RFC 1624, equation 3). It
-   * equals the checksum computed anew, unless all that it covers is zero; every IP header and pseudo-header holds
-   * something else.
+   * The checksum after one 16-bit word that it covers changed its value (RFC 1624, equation 3). It equals a checksum
+   * that is computed again, unless all words are zero; no IP header or pseudo-header has only zeros.
    */
   update(checksum: number, from: number, to: number): number
 }

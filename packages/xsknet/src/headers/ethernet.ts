@@ -36,29 +36,29 @@ export class Ethernet {
     return one
   }
 
-  /** The MAC it goes to, as a number of 48 bits. */
+  /** The destination MAC, as a number of 48 bits. */
   get destination(): number {
     return uint48(this.#memory, this.#start)
   }
   set destination(mac: number) {
     setUint48(this.#memory, this.#start, mac)
   }
-  /** The MAC it comes from, as a number of 48 bits. */
+  /** The source MAC, as a number of 48 bits. */
   get source(): number {
     return uint48(this.#memory, this.#start + 6)
   }
   set source(mac: number) {
     setUint48(this.#memory, this.#start + 6, mac)
   }
-  /** The VLAN id of the outer tag, 802.1Q or 802.1ad; `null` where there is no tag. */
+  /** The VLAN ID of the outer tag, 802.1Q or 802.1ad; `null` for an untagged frame. */
   get vlan(): number | null {
     return this.#vlan === UNTAGGED ? null : this.#vlan & 0xfff
   }
-  /** VLAN tags: 0, 1 or 2. */
+  /** The number of VLAN tags: 0, 1 or 2. */
   get tags(): number {
     return (this.#payload - this.#start - ETHERNET_LENGTH) / TAG_LENGTH
   }
-  /** What follows the tags. */
+  /** The EtherType behind the tags. */
   get etherType(): number {
     return this.#etherType
   }
@@ -81,8 +81,8 @@ const one = new Ethernet()
 /** Reads and writes Ethernet headers. */
 export interface EthernetHeaders {
   /**
-   * The packet's Ethernet header; `undefined` where the packet ends in it, or has more than two tags. The same object
-   * each time: the next call moves it. Allocates nothing.
+   * The packet's Ethernet header; `undefined` if the packet is shorter than it, or has more than two tags. Returns the
+   * same object each time, which the next call moves. Allocates nothing.
    */
   (packet: Packet): Ethernet | undefined
   /**

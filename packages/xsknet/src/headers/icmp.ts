@@ -33,7 +33,7 @@ export class Icmp {
     return one
   }
 
-  /** 4: ICMP; 6: ICMPv6, whose types are others. */
+  /** 4 for ICMP, 6 for ICMPv6, which has other types. */
   get version(): number {
     return this.#version
   }
@@ -51,7 +51,7 @@ export class Icmp {
   get sequence(): number {
     return uint16(this.#memory, this.#at + 6)
   }
-  /** Whether the message's checksum is right, and an IPv4 header's too; computed at each call. */
+  /** Whether the message's checksum is right, and that of an IPv4 header too; computed at each access. */
   get checksumOk(): boolean {
     return isIntact(this.#memory, this.#version, this.#network, this.#at, this.#end)
   }
@@ -71,16 +71,17 @@ export class Icmp {
 
 const one = new Icmp()
 
-/** Reads and answers. */
+/** The functions of {@link icmp}. */
 export interface IcmpMessages {
   /**
-   * The packet's ICMP or ICMPv6 message; `undefined` where it has none, is cut, is a fragment, or its message has less
-   * than 8 bytes. The checksum is not looked at. The same object each time: the next call moves it. Allocates nothing.
+   * The packet's ICMP or ICMPv6 message; `undefined` if there is none, if it is truncated or a fragment, or has less
+   * than 8 bytes. The checksum is not verified. Returns the same object each time, which the next call moves. Allocates
+   * nothing.
    */
   (packet: Packet): Icmp | undefined
   /**
-   * Turns an echo request to the station's MAC and address, in its VLAN, into the reply: 64 hops, without IP options
-   * and extension headers, and without the request's padding. There is no reply to a request that is broadcast,
+   * Turns an echo request to the station's MAC and address, in its VLAN, into the reply: hop limit 64, without IP
+   * options and extension headers, and without the request's padding. There is no reply to a request that is broadcast,
    * multicast or fragmented, that has a source route or a wrong checksum, or whose sender is not valid: a broadcast or
    * multicast MAC or address, `0.0.0.0`, `::`, a loopback address, or the station's own MAC or address. Allocates
    * nothing.

@@ -1,13 +1,13 @@
 /**
- * Headers read and written in place, over the bytes of a batch: no native call and no allocation a packet. `udp(frame)`
- * and its siblings return the same object each time, moved to that packet: it is good until the next call, and no
- * longer than the frame. What they could not read, they call `undefined`; no bytes make them throw, but a frame whose
- * lease has ended does.
+ * Reads and writes headers in place, in the bytes of a batch: no native call and no allocation per packet. `udp(frame)`
+ * and its siblings return the same object each time, moved to that packet: it is valid until the next call, and no
+ * longer than the frame. They return `undefined` for a packet that they cannot read. No bytes of a packet make them
+ * throw; a frame whose lease has ended does.
  *
- * Addresses are numbers: a MAC of 48 bits, an IPv4 address of 32, an IPv6 address four words of 32. Compare these, and
- * parse and format text outside the loop. V8 may put a number above 2^31 into an object of 16 bytes where a getter is
- * not inlined; `isFrom` and `isTo` of a datagram compare without. It does so, too, where it reads such a number from
- * objects of several shapes: give `udp.build` objects with the same fields in the same order, and it allocates nothing.
+ * Addresses are numbers: a MAC has 48 bits, an IPv4 address 32, an IPv6 address four words of 32. Compare these, and
+ * parse and format text outside the loop. V8 may allocate an object of 16 bytes for a number above 2^31 where a getter
+ * is not inlined; `isFrom` and `isTo` of a datagram compare without allocating. V8 also allocates where it reads such a
+ * number from objects of several shapes: pass `udp.build` objects with the same fields in the same order.
  *
  * @module
  */

@@ -6,15 +6,15 @@ import { HOP_LIMIT, stampIpv4 } from './ip.js'
 import { at, IPV4_LENGTH, readIpv4 } from './layers.js'
 import type { Packet } from './packet.js'
 
-/** What an IPv4 header is written from. */
+/** The fields of an IPv4 header for {@link Ipv4Headers.write}. */
 export interface Ipv4Fields {
-  /** An address as `parseIpv4` gives it. */
+  /** An address as `parseIpv4` returns it. */
   source: number
-  /** An address as `parseIpv4` gives it. */
+  /** An address as `parseIpv4` returns it. */
   destination: number
-  /** What follows, such as 17 for UDP. */
+  /** The protocol of the payload, such as 17 for UDP. */
   protocol: number
-  /** Hops that it may take, 0 to 255. Default: 64. */
+  /** The time to live, 0 to 255. Default: 64. */
   ttl?: number | undefined
 }
 
@@ -40,22 +40,22 @@ export class Ipv4 {
   get headerLength(): number {
     return this.#payload - this.#at
   }
-  /** DSCP and ECN, 8 bits. */
+  /** DSCP and ECN: the former type of service, 8 bits. */
   get trafficClass(): number {
     return uint8(this.#memory, this.#at + 1)
   }
   get identification(): number {
     return uint16(this.#memory, this.#at + 4)
   }
-  /** A part of a larger packet, the first and the last part too. */
+  /** Whether the packet is a fragment, including the first and the last one. */
   get isFragment(): boolean {
     return (uint16(this.#memory, this.#at + 6) & 0x3fff) !== 0
   }
-  /** Bytes of the larger packet's payload that stand before this one's. */
+  /** The fragment offset, in bytes. */
   get fragmentOffset(): number {
     return (uint16(this.#memory, this.#at + 6) & 0x1fff) * 8
   }
-  /** Hops that it may still take. Setting it keeps the header's checksum right. */
+  /** The time to live. Setting it updates the header's checksum. */
   get ttl(): number {
     return uint8(this.#memory, this.#at + 8)
   }
@@ -65,7 +65,7 @@ export class Ipv4 {
     const after = uint16(this.#memory, this.#at + 8)
     setUint16(this.#memory, this.#at + 10, update(uint16(this.#memory, this.#at + 10), before, after))
   }
-  /** What it carries: 1 ICMP, 6 TCP, 17 UDP. */
+  /** The protocol of the payload: 1 ICMP, 6 TCP, 17 UDP. */
   get protocol(): number {
     return uint8(this.#memory, this.#at + 9)
   }
@@ -85,7 +85,7 @@ export class Ipv4 {
   get destinationAddress(): string {
     return formatIpv4(this.destination)
   }
-  /** Whether the header's checksum is right; computed at each call. */
+  /** Whether the header's checksum is right; computed at each access. */
   get checksumOk(): boolean {
     return sum(this.#memory, this.#at, this.headerLength) === 0xffff
   }
@@ -108,13 +108,14 @@ const one = new Ipv4()
 /** Reads and writes IPv4 headers. */
 export interface Ipv4Headers {
   /**
-   * The packet's IPv4 header; `undefined` where it has none, it is cut, or its lengths or options cannot be. Its
-   * checksum is not looked at. The same object each time: the next call moves it. Allocates nothing.
+   * The packet's IPv4 header; `undefined` if there is none, if it is truncated, or if its lengths or options are not
+   * valid. Its checksum is not verified. Returns the same object each time, which the next call moves. Allocates
+   * nothing.
    */
   (packet: Packet): Ipv4 | undefined
   /**
-   * Writes a header without options and sets the packet's length to header and payload. The packet must not be
-   * fragmented on its path (RFC 6864: an atomic datagram).
+   * Writes a header without options, and sets the packet's length to the end of the payload. The packet may not be
+   * fragmented on its path (DF is set; RFC 6864: an atomic datagram).
    *
    * @param offset The header's offset from the packet's first byte: what `ethernet.write` returned.
    * @param payloadLength Bytes of the payload that follows.

@@ -5,15 +5,15 @@ import { HOP_LIMIT } from './ip.js'
 import { at, IPV6_LENGTH, readIpv6 } from './layers.js'
 import type { Packet } from './packet.js'
 
-/** What an IPv6 header is written from. */
+/** The fields of an IPv6 header for {@link Ipv6Headers.write}. */
 export interface Ipv6Fields {
-  /** An address as `parseIpv6` gives it. */
+  /** An address as `parseIpv6` returns it. */
   source: Ipv6Words
-  /** An address as `parseIpv6` gives it. */
+  /** An address as `parseIpv6` returns it. */
   destination: Ipv6Words
-  /** What follows, such as 17 for UDP. */
+  /** The protocol of the payload, such as 17 for UDP. */
   protocol: number
-  /** Hops that it may take, 0 to 255. Default: 64. */
+  /** The hop limit, 0 to 255. Default: 64. */
   hopLimit?: number | undefined
 }
 
@@ -39,26 +39,26 @@ export class Ipv6 {
     return one
   }
 
-  /** DSCP and ECN, 8 bits. */
+  /** DSCP and ECN: the traffic class, 8 bits. */
   get trafficClass(): number {
     return (uint16(this.#memory, this.#at) >> 4) & 0xff
   }
-  /** 20 bits. */
+  /** The flow label, 20 bits. */
   get flowLabel(): number {
     return uint32(this.#memory, this.#at) & 0xf_ffff
   }
-  /** Hops that it may still take. */
+  /** The hop limit. */
   get hopLimit(): number {
     return uint8(this.#memory, this.#at + 7)
   }
   set hopLimit(hops: number) {
     this.#memory[this.#at + 7] = hops
   }
-  /** What it carries behind its extension headers: 6 TCP, 17 UDP, 58 ICMPv6. */
+  /** The protocol behind the extension headers: 6 TCP, 17 UDP, 58 ICMPv6. */
   get protocol(): number {
     return this.#protocol
   }
-  /** A part of a larger packet, the first and the last part too. */
+  /** Whether the packet is a fragment, including the first and the last one. */
   get isFragment(): boolean {
     return this.#fragment
   }
@@ -97,15 +97,15 @@ const one = new Ipv6()
 /** Reads and writes IPv6 headers. */
 export interface Ipv6Headers {
   /**
-   * The packet's IPv6 header; `undefined` where it has none, it is cut, its lengths cannot be, or a host would discard
-   * it for its extension headers: more than 8 of them, hop-by-hop options that do not stand first, an option that says
-   * so where it is not known, too much padding, a routing header that has not done its work. Other hop-by-hop options,
-   * routing, fragment and destination options headers are stepped over. The same object each time: the next call moves
-   * it. Allocates nothing.
+   * The packet's IPv6 header; `undefined` if there is none, if it is truncated, if its lengths are not valid, or if a
+   * host would discard it for its extension headers: more than 8 of them, hop-by-hop options that are not first, an
+   * unknown option whose type requires to discard, too much padding, a routing header with segments left. Other
+   * hop-by-hop options, routing, fragment and destination options headers are skipped. Returns the same object each
+   * time, which the next call moves. Allocates nothing.
    */
   (packet: Packet): Ipv6 | undefined
   /**
-   * Writes a header without extension headers and sets the packet's length to header and payload.
+   * Writes a header without extension headers, and sets the packet's length to the end of the payload.
    *
    * @param offset The header's offset from the packet's first byte: what `ethernet.write` returned.
    * @param payloadLength Bytes of the payload that follows.

@@ -56,7 +56,7 @@ export const at = {
   fragment: false,
   /** An IPv6 fragment header was passed, of a whole ("atomic") packet too. */
   fragmentHeader: false,
-  /** IPv4 options say which way it takes, or took. */
+  /** IPv4 options have a source route. */
   sourceRouted: false,
 }
 
@@ -97,8 +97,8 @@ function isTag(etherType: number): boolean {
 }
 
 /**
- * Reads up to what IP carries. False where it is no IP, its lengths cannot be, or the packet ends before the IP packet
- * does.
+ * Reads up to the payload of IP. False if the packet is not IP, its lengths are not valid, or the packet ends before
+ * the IP packet does.
  */
 export function readIp(packet: Packet): boolean {
   if (!readEthernet(packet)) return false
@@ -182,7 +182,7 @@ function skipExtensions(): boolean {
     if (at.protocol === PROTOCOL_HOP_BY_HOP || at.protocol === PROTOCOL_DESTINATION_OPTIONS) {
       if (!stepsOverOptions(memory, header, header + length, at.protocol === PROTOCOL_HOP_BY_HOP)) return false
     }
-    // What was whole is no part of anything.
+    // A whole packet is not a fragment of another one.
     if (fragmentHeader && at.fragmentHeader && !at.fragment) return false
 
     at.protocol = uint8(memory, header)
@@ -198,8 +198,8 @@ function skipExtensions(): boolean {
 }
 
 /**
- * With segments left, this is not the packet's destination but a stop on its way (RFC 8200, section 4.4), and a group
- * is never a stop. Of RPL and segment routing (RFC 6554, RFC 8754) a host takes part only where somebody has set it up.
+ * With segments left, this is not the packet's destination but an intermediate node (RFC 8200, section 4.4), which
+ * cannot be a multicast address. A host takes part in RPL and segment routing (RFC 6554, RFC 8754) only if configured.
  */
 function isRoutingDone(header: number): boolean {
   const { memory, start, network } = at

@@ -48,15 +48,15 @@ export class Neighbour {
   get type(): number {
     return uint8(this.#memory, this.#at)
   }
-  /** Of an advertisement: it comes from a router. */
+  /** Advertisement: the sender is a router (R flag). */
   get router(): boolean {
     return (uint8(this.#memory, this.#at + 4) & 0x80) !== 0
   }
-  /** Of an advertisement: it answers a solicitation. */
+  /** Advertisement: it answers a solicitation (S flag). */
   get solicited(): boolean {
     return (uint8(this.#memory, this.#at + 4) & 0x40) !== 0
   }
-  /** Of an advertisement: it replaces a link-layer address that is known already. */
+  /** Advertisement: it replaces a cached link-layer address (O flag). */
   get override(): boolean {
     return (uint8(this.#memory, this.#at + 4) & 0x20) !== 0
   }
@@ -65,7 +65,7 @@ export class Neighbour {
     return uint32(this.#memory, this.#at + 8 + 4 * (word & 3))
   }
   /**
-   * A word of the sender's address as a uint32, 0 being the most significant. All are 0 where it looks for duplicates.
+   * A word of the sender's address as a uint32, 0 being the most significant. All are 0 in duplicate address detection.
    */
   sourceWord(word: number): number {
     return uint32(this.#memory, this.#network + 8 + 4 * (word & 3))
@@ -78,7 +78,7 @@ export class Neighbour {
   get sourceAddress(): string {
     return textAt(this.#memory, this.#network + 8)
   }
-  /** The MAC of a solicitation's sender, of an advertisement's target; `undefined` where it does not say. */
+  /** The MAC of a solicitation's sender or of an advertisement's target; `undefined` if the option is missing. */
   get linkAddress(): number | undefined {
     return this.#linkAddress === 0 ? undefined : uint48(this.#memory, this.#linkAddress)
   }
@@ -86,31 +86,31 @@ export class Neighbour {
 
 const one = new Neighbour()
 
-/** Reads, answers and asks. */
+/** The functions of {@link ndp}. */
 export interface NeighbourMessages {
   /**
-   * The packet's neighbour solicitation or advertisement; `undefined` where it has none, or it is not valid in the
-   * words of RFC 4861, sections 7.1.1 and 7.1.2 (hop limit, checksum, lengths, addresses), has a link-layer address of
-   * another length, or came with a fragment header (RFC 6980). The same object each time: the next call moves it.
+   * The packet's neighbour solicitation or advertisement; `undefined` if there is none, or if it is not valid by RFC
+   * 4861, sections 7.1.1 and 7.1.2 (hop limit, checksum, lengths, addresses), has a link-layer address of another
+   * length, or has a fragment header (RFC 6980). Returns the same object each time, which the next call moves.
    * Allocates nothing.
    */
   (packet: Packet): Neighbour | undefined
   /**
-   * Turns a valid solicitation of an address of the station, in its VLAN, to one of its addresses or a group that it is
-   * in, into the advertisement of RFC 4861, section 7.2.4; one that looks for duplicates of it is answered to all
-   * nodes. What the station itself sent is not answered, nor what says to come from a group's MAC or a loopback
-   * address.
+   * Turns a valid solicitation for an address of the station, in its VLAN, sent to one of its addresses or multicast
+   * groups, into the advertisement of RFC 4861, section 7.2.4. Duplicate address detection is answered to all nodes.
+   * Not answered are the station's own packets, and packets whose source is a multicast MAC or a loopback address.
    *
-   * @returns Whether the packet is now an advertisement to be sent; else it is as before, for want of 86 bytes of
-   * capacity (90 in a VLAN, 94 with a second tag) too. Allocates nothing.
+   * @returns Whether the packet is now an advertisement that can be sent; if not, it is unchanged. It is also `false`
+   * if the packet's capacity is less than 86 bytes (90 in a VLAN, 94 with a second tag). Allocates nothing.
    */
   answer(packet: Packet, station: Station): boolean
   /**
    * Makes the packet a solicitation for the MAC of `target`, to its solicited-node group, from the station's address on
    * that network, else its first one.
    *
-   * @param target An address as `parseIpv6` gives it.
-   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` where the station has no IPv6 address, or the target is a group.
+   * @param target An address as `parseIpv6` returns it.
+   * @throws {TypeError} `ERR_INVALID_ARG_VALUE` if the station has no IPv6 address, or the target is a multicast
+   * address.
    * @throws {XsknetError} `ERR_XSKNET_FRAME_TOO_LONG` where the packet cannot hold 86 bytes, 90 in a VLAN.
    */
   solicit(packet: Packet, station: Station, target: Ipv6Words): void
@@ -139,7 +139,7 @@ function readNeighbour(packet: Packet): boolean {
 }
 
 /**
- * Finds the link-layer address. False where an option has no length or ends beyond the message, or the address is no
+ * Finds the link-layer address. False if an option has no length or ends beyond the message, or the address is not a
  * MAC.
  */
 function readOptions(type: number): boolean {

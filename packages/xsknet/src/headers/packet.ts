@@ -2,15 +2,15 @@
 export interface Packet {
   /** The memory that the packet lies in; of a frame, the whole UMEM. */
   readonly memory: Uint8Array
-  /** Where in `memory` the packet begins. */
+  /** The offset of the packet's first byte in `memory`. */
   readonly offset: number
-  /** Its bytes. What answers or builds sets it. */
+  /** The packet's length in bytes. Functions that answer or build set it. */
   length: number
-  /** The most that `length` can be. */
+  /** The maximum of `length`, in bytes. */
   readonly capacity: number
 }
 
-/** Whose packets are answered: an open `Port`, or an object of yours of this shape. */
+/** A station that receives and sends packets: an open `Port`, or your own object of this shape. */
 export interface Station {
   /** Read once for each such object and then remembered: make a new one instead of changing it. */
   readonly info: {
@@ -18,7 +18,7 @@ export interface Station {
     readonly mac: string
     /** IPv4 and IPv6, each with or without its prefix length, such as `192.0.2.10/24`. */
     readonly addresses: readonly string[]
-    /** The 802.1Q VLAN of all its packets, in their outer tag; `null` is untagged packets only. */
+    /** The 802.1Q VLAN ID of all its packets, in their outer tag; `null` for untagged packets only. */
     readonly vlan: number | null
   }
 }

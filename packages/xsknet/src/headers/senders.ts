@@ -1,20 +1,21 @@
 import { int32, uint8, uint16 } from './bytes.js'
 import { at } from './layers.js'
 
-// Who sent the packet that was read last, as far as the packet alone tells. What says to come from a group, a network
-// or from the receiver itself names nobody who asked: an answer would go to many, or come back and be answered again.
+// Checks the sender of the packet that was read last, by the packet's fields only. A packet from a multicast or
+// broadcast address, or from the receiver's own, must not be answered: the answer would reach many stations, or come
+// back and be answered again.
 
-/** Its frame says to come from a group's MAC, which no station has (IEEE 802.3, section 3.2.3). */
+/** The frame's source is a group MAC, which no station has (IEEE 802.3, section 3.2.3). */
 export function isFromGroupMac(): boolean {
   return (uint8(at.memory, at.start + 6) & 1) === 1
 }
 
-/** Its frame goes to a group's MAC. */
+/** The frame's destination is a group MAC. */
 export function isToGroupMac(): boolean {
   return (uint8(at.memory, at.start) & 1) === 1
 }
 
-/** Both MACs of its frame are the same. */
+/** The frame's source and destination MAC are the same. */
 export function isToOwnMac(): boolean {
   const { memory, start } = at
   return int32(memory, start) === int32(memory, start + 6) && uint16(memory, start + 4) === uint16(memory, start + 10)
@@ -45,8 +46,8 @@ export function isBetweenStations(): boolean {
   if (isFromGroupMac() || isToGroupMac() || isToOwnMac()) return false
   const { memory, network, version } = at
   if (version === 4) {
-    // A host that would send the answer back the same way (RFC 1122, section 3.2.1.8) would let the sender choose by
-    // whom it goes.
+    // A host that returned the answer along the same route (RFC 1122, section 3.2.1.8) would let the sender choose the
+    // nodes that it passes.
     if (at.sourceRouted) return false
     const source = network + 12
     const destination = network + 16

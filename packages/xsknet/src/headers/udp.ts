@@ -16,17 +16,17 @@ const UDP_LENGTH = 8
 /** Below it servers listen, and clients do not ask from there (RFC 6335, section 6: the system ports). */
 const FIRST_CLIENT_PORT = 1024
 
-/** What a UDP datagram is built from, beside the station that sends it. */
+/** The fields of a UDP datagram that {@link UdpDatagrams.build} needs besides the station that sends it. */
 export interface UdpFields {
   sourcePort: number
-  /** The receiver's MAC, or that of the router to it, as `parseMac` gives it. `arp` and `ndp` find it out. */
+  /** The receiver's MAC, or that of the next hop, as `parseMac` returns it. `arp` and `ndp` resolve it. */
   destinationMac: number
-  /** An IPv4 address as `parseIpv4` gives it, or an IPv6 address as `parseIpv6` gives it. */
+  /** An IPv4 address as `parseIpv4` returns it, or an IPv6 address as `parseIpv6` returns it. */
   destination: number | Ipv6Words
   destinationPort: number
   /** Default: the station's address on the destination's network, else its first one of that kind. */
   source?: number | Ipv6Words | undefined
-  /** Hops that it may take, 0 to 255. Default: 64. */
+  /** The hop limit, or the time to live of IPv4: 0 to 255. Default: 64. */
   hopLimit?: number | undefined
 }
 
@@ -50,35 +50,35 @@ export class Udp {
     return one
   }
 
-  /** Of IP: 4 or 6. */
+  /** The version of IP: 4 or 6. */
   get version(): number {
     return this.#version
   }
-  /** Setting it keeps the checksum right. */
+  /** Setting it updates the checksum. */
   get sourcePort(): number {
     return uint16(this.#memory, this.#at)
   }
   set sourcePort(port: number) {
     this.#replace(this.#at, port)
   }
-  /** Setting it keeps the checksum right. */
+  /** Setting it updates the checksum. */
   get destinationPort(): number {
     return uint16(this.#memory, this.#at + 2)
   }
   set destinationPort(port: number) {
     this.#replace(this.#at + 2, port)
   }
-  /** The sender's IPv4 address as a uint32; of an IPv6 address the last 32 bits alone: look at `version` first. */
+  /** The sender's IPv4 address as a uint32; of an IPv6 address only the last 32 bits: check `version` first. */
   get source(): number {
     return uint32(this.#memory, this.#network + (this.#version === 4 ? 12 : 20))
   }
-  /** The receiver's IPv4 address as a uint32; of an IPv6 address the last 32 bits alone: look at `version` first. */
+  /** The receiver's IPv4 address as a uint32; of an IPv6 address only the last 32 bits: check `version` first. */
   get destination(): number {
     return uint32(this.#memory, this.#network + (this.#version === 4 ? 16 : 36))
   }
   /**
-   * A word of the sender's address as a uint32, 0 being the most significant. An IPv4 address is the word 3 of the IPv6
-   * address that stands for it, `::ffff:192.0.2.10`, so that one table can hold both.
+   * A word of the sender's address as a uint32, 0 being the most significant. An IPv4 address is word 3 of the
+   * IPv4-mapped IPv6 address, `::ffff:192.0.2.10`, so that one table can hold both.
    */
   sourceWord(word: number): number {
     if (this.#version === 4) return word === 3 ? this.source : mappedWord(word)
@@ -106,8 +106,8 @@ export class Udp {
     return this.#version === 4 ? formatIpv4(this.destination) : textAt(this.#memory, this.#network + 24)
   }
   /**
-   * Whether the datagram's checksum is right, and an IPv4 header's too; computed at each call, over all bytes. In IPv4
-   * a datagram may go without one, in IPv6 it may not (RFC 8200, section 8.1).
+   * Whether the datagram's checksum is right, and that of an IPv4 header too; computed at each access, over all bytes.
+   * In IPv4 a datagram may have no checksum, in IPv6 it must have one (RFC 8200, section 8.1).
    */
   get checksumOk(): boolean {
     const memory = this.#memory
@@ -151,18 +151,18 @@ export class Udp {
 
 const one = new Udp()
 
-/** Reads, answers and builds. */
+/** The functions of {@link udp}. */
 export interface UdpDatagrams {
   /**
-   * The packet's UDP datagram, over IPv4 or IPv6, in up to two VLAN tags; `undefined` where it has none, it is cut, is
-   * a fragment, or its lengths cannot be. Checksums are not looked at: see `checksumOk`. The same object each time: the
-   * next call moves it. Allocates nothing.
+   * The packet's UDP datagram, over IPv4 or IPv6, behind up to two VLAN tags; `undefined` if there is none, if it is
+   * truncated or a fragment, or if its lengths are not valid. Checksums are not verified: see `checksumOk`. Returns the
+   * same object each time, which the next call moves. Allocates nothing.
    */
   (packet: Packet): Udp | undefined
   /**
    * Turns a client's datagram to the station's MAC and address, in its VLAN, into the reply, as {@link
    * UdpDatagrams.reply} does. There is no reply to a datagram from a port below 1024 or from its own destination port:
-   * a server may have sent it, and two servers would reply to each other for ever. One forged datagram is enough to
+   * a server may have sent it, and two servers would reply to each other forever. One forged datagram is enough to
    * start that. Nor is there one to a sender that is not valid (see `reply`) or that has the station's own MAC or
    * address. The checksum is not verified: see `checksumOk`. Allocates nothing.
    *

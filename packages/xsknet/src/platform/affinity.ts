@@ -1,7 +1,7 @@
 import { outOfRange, wrongType } from '../arguments.js'
 import { setThreadAffinity } from './native.js'
 
-/** The most CPUs that the kernel numbers. */
+/** The most CPUs that a kernel supports. */
 const PROCESSORS = 1024
 
 /**

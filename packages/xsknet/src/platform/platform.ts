@@ -43,16 +43,16 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
   const runtime = system ? system.runtime : otherRuntime()
   if (runtime !== undefined) throw strange(runtime)
   const { platform, arch } = system ?? process
-  if (platform !== 'linux' || arch !== 'x64') throw unfit(undefined)
+  if (platform !== 'linux' || arch !== 'x64') throw unsupported(undefined)
   try {
     return load(built)
   } catch (cause) {
-    if (!isMissing(cause, built)) throw unfit(cause)
+    if (!isMissing(cause, built)) throw unsupported(cause)
   }
   try {
     return load(carrier)
   } catch (cause) {
-    throw unfit(cause)
+    throw unsupported(cause)
   }
 
   function strange(runtime: string): XsknetError {
@@ -65,7 +65,7 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
   }
 
   /** Whether this code is in its package, rather than in a bundle. */
-  function isAtHome(): boolean {
+  function isInPackage(): boolean {
     try {
       return (load(built.replace(/native\/[^/]+$/, 'package.json')) as { name?: unknown }).name === owner
     } catch {
@@ -73,7 +73,7 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
     }
   }
 
-  function unfit(cause: unknown): XsknetError {
+  function unsupported(cause: unknown): XsknetError {
     const { platform, arch, glibc } = system ?? thisSystem()
     const error = (problem: string, message: string, hint: string) =>
       new XsknetError('ERR_XSKNET_UNSUPPORTED_PLATFORM', message, {
@@ -101,7 +101,7 @@ export function requireBinding(load: (id: string) => unknown, place: BindingPlac
         `${owner} cannot load its binding: this Node does not load native addons`,
         'Start Node without --no-addons; with --permission, add --allow-addons. NODE_OPTIONS may set either.',
       )
-    if (isMissing(cause, carrier) && !isAtHome())
+    if (isMissing(cause, carrier) && !isInPackage())
       return error(
         'bundled',
         `${owner} is part of a bundle, and its binding ${carrier} is not installed beside that`,

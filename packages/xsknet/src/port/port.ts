@@ -43,7 +43,7 @@ export interface PortEvents {
    * per second and queue.
    */
   starved: [times: number]
-  /** The port is closed, in whatever way. */
+  /** The port is closed, for any reason. */
   close: []
 }
 

@@ -8,8 +8,8 @@ import type { OpenerMessage, QueueOwner, QueueToken } from './types.js'
 
 /**
  * Takes over a queue that another thread of this process has handed over by {@link Queue.token}. From then on this
- * thread reads it and sends by it. It is released when it or its port is closed, or when this thread ends, in whatever
- * way.
+ * thread reads it and sends by it. It is released when it or its port is closed, or when this thread ends for any
+ * reason.
  *
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE` where `token` is not what `queue.token()` returned.
  * @throws {XsknetError} `ERR_XSKNET_TOKEN_VOID` where the token was adopted before, its port was closed, or another

@@ -27,7 +27,7 @@ export interface QueueInternals {
 /** The internals of a queue, for its owner alone. */
 export let internalsOf: (queue: Queue) => QueueInternals
 
-/** One queue of a port: a socket with its rings. */
+/** One queue of a port: an AF_XDP socket with its four rings, RX, TX, FILL and COMPLETION, and its UMEM. */
 export class Queue implements ForwardTarget {
   static {
     internalsOf = (queue) => queue.#internals
@@ -204,7 +204,7 @@ export class Queue implements ForwardTarget {
 
   /**
    * Recycles the frames of the batch and receives others in their place: {@link recycle} and {@link receive} in one
-   * call.
+   * call. `sleepMicroseconds` and the result are those of {@link receive}.
    */
   recycleAndReceive(batch: DescriptorBatch, sleepMicroseconds = 0): number {
     return this.#reception.recycleAndReceiveInto(batch, sleepMicroseconds)

@@ -1,6 +1,7 @@
 import { Pace } from './pace.js'
 import type { Waiter } from './reader.js'
 
+/** Options of {@link Queue.readable}. */
 export interface ReadableOptions {
   /** Ends the wait; the call rejects with the signal's reason. */
   signal?: AbortSignal | undefined

@@ -3,8 +3,9 @@ import type { Batch } from '../frames/batch.js'
 import { beingRead } from '../queue-errors.js'
 import { Pace } from './pace.js'
 
+/** Options of {@link Port.batches} and {@link Queue.batches}. */
 export interface BatchesOptions {
-  /** The most frames of a batch, from 1. The size of the port's rings is another limit. Default: 64. */
+  /** The most frames of a batch, from 1. A batch never has more than the port's rings have slots. Default: 64. */
   max?: number | undefined
   /** Ends the loop, which throws the signal's reason. */
   signal?: AbortSignal | undefined

@@ -5,6 +5,7 @@ import { Alarm, pause } from '../platform/timers.js'
 import { ETHERNET, frameTooLong, lengthRefused, type QueueId, TAG } from '../queue-errors.js'
 import type { ChunkCounts } from './statistics.js'
 
+/** Options of {@link Port.send} and {@link Queue.send}. */
 export interface SendOptions {
   /** Stops waiting for a slot; the call rejects with the signal's reason. */
   signal?: AbortSignal | undefined

@@ -31,8 +31,8 @@ export interface CloseOptions {
 }
 
 /**
- * A queue on its way to another thread of this process: send it by `postMessage()`, and pass it to {@link adoptQueue}
- * there, once. It is of no other use.
+ * A queue that is handed over to another thread of this process: send the token by `postMessage()`, and pass it to
+ * {@link adoptQueue} there, once. It has no other use.
  */
 export interface QueueToken {
   readonly key: readonly [number, number, number, number]

@@ -38,7 +38,7 @@ export interface HostChange {
   /** The program that was reattached to `device`, unless there is a `failure`. */
   readonly program?: string
   readonly device?: string
-  /** How the program was lost: `somebody took it off`. */
+  /** How the program was lost: `another program detached it`. */
   readonly why?: string
   /** An offload that hides VLAN tags, which was switched on and then off again, unless there is a `failure`. */
   readonly offload?: string

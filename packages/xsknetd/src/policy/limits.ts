@@ -1,5 +1,6 @@
 /**
- * Defaults and limits of ports and grants: those of `xsknet/protocol` that the daemon needs, and its own.
+ * Defaults and limits of grants, each defined once. Those of a port are defined in `xsknet/protocol` and exported here
+ * too. `DEFAULT_RING_SIZE` is also the limit of a grant that does not set `ringSize`.
  *
  * @module
  */

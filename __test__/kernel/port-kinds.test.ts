@@ -1,9 +1,9 @@
 import test from 'ava'
 import type { Counters, PortStats, UplinkStatistics } from 'xsknet'
 import { portAddresses, REMOTE, UNJUDGED } from '../helpers/lab.js'
+import { portKinds } from '../helpers/port-kinds.js'
 import type { Seen } from '../helpers/programs/orders.js'
 import { assertAccounted, DISCARD } from '../helpers/scene.js'
-import { ways } from '../helpers/ways.js'
 
 const PINGS = 300
 const LENGTHS = [1, 17, 18, 63, 64, 65, 512, 1024, 1451, 1452]
@@ -32,7 +32,7 @@ function exact({ client, socket, daemon }: PortStats, asked: number) {
   }
 }
 
-/** What the program on the card says, but of the host's own frames. */
+/** What the uplink's program counts, except the host's own frames. */
 function ofCard({ program, unattributed, transmitDrops, refusedRedirects }: UplinkStatistics, asked: number) {
   const { seen, passed, toPort, ...rest } = program
   const own = { ...rest, seen: seen - passed - asked, toPort: toPort - asked }
@@ -46,14 +46,14 @@ function since<T extends object>(then: T, now: T): T {
   return Object.fromEntries(Object.entries(now).map(([key, value]) => [key, difference(key as keyof T, value)])) as T
 }
 
-/** By mode: what the first way came to. */
+/** By mode: what the first kind counted. */
 const first = new Map<string, unknown>()
 
 for (const mode of ['native', 'skb'] as const) {
   // A pinned port is refused there: its guard would be in skb mode, too.
-  const possible = Object.entries(ways).filter(([way]) => mode === 'native' || way !== 'pinned')
-  for (const [way, { open, selfTest }] of possible) {
-    test.serial(`${mode}: ${way}: the same traffic comes to the same counters, and all frames are home`, async (t) => {
+  const possible = Object.entries(portKinds).filter(([kind]) => mode === 'native' || kind !== 'pinned')
+  for (const [kind, { open, selfTest }] of possible) {
+    test.serial(`${mode}: ${kind}: the same traffic moves the same counters, and no chunk is lost`, async (t) => {
       const { lab, client, uplink, end, ...place } = await open(t, { mode })
       const port = await place.port()
       t.deepEqual([port.info.portMode, port.info.mtu], [mode, 1500])

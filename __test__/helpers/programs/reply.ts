@@ -1,18 +1,18 @@
-// A client that sends every datagram back, in each of the ways that there are to send.
+// A client that sends every datagram back, in each method of sending.
 import type { Frame, KeptFrame, Port } from 'xsknet'
 import { arp } from 'xsknet/headers'
 import { holding, orders } from './orders.js'
 import { serve } from './serve.js'
 
-type Way = (port: Port) => Promise<unknown>
+type Method = (port: Port) => Promise<unknown>
 
 /**
  * Swaps addresses and ports of a client's UDP datagram over IPv4, which leaves its checksums right; says whether it is
  * one.
  */
-function turn(memory: Uint8Array, at: number): boolean {
+function swapEnds(memory: Uint8Array, at: number): boolean {
   if (memory[at + 12] !== 8 || memory[at + 13] !== 0 || memory[at + 14] !== 0x45 || memory[at + 23] !== 17) return false
-  // From a port below 1024 it may be the answer of another one that answers all.
+  // From a port below 1024 it may be the reply of another echo server.
   if ((memory[at + 34] as number) < 4) return false
   swap(memory, at, 6)
   swap(memory, at + 26, 4)
@@ -25,17 +25,17 @@ function swap(memory: Uint8Array, at: number, bytes: number): void {
     [memory[i], memory[i + bytes]] = [memory[i + bytes] as number, memory[i] as number]
 }
 
-/** Answers frame by frame; `back` has the datagrams, turned round. */
+/** Answers frame by frame; `back` has the datagrams with swapped ends. */
 async function answer(port: Port, back: (frame: Frame) => unknown): Promise<void> {
   for await (const frames of port.batches()) {
     for (const frame of frames) {
       if (arp.answer(frame, port)) frame.send()
-      else if (turn(frame.memory, frame.offset)) back(frame)
+      else if (swapEnds(frame.memory, frame.offset)) back(frame)
     }
   }
 }
 
-const ways: Record<string, Way> = {
+const methods: Record<string, Method> = {
   send: (port) => answer(port, (frame) => frame.send()),
   keep: (port) =>
     answer(port, (frame) => {
@@ -51,6 +51,6 @@ const ways: Record<string, Way> = {
 
 serve({
   ...orders,
-  ways: () => Object.keys(ways),
-  turn: ({ as = 'port', way }: { as?: string; way: string }) => void ways[way]?.(holding(as).port),
+  methods: () => Object.keys(methods),
+  reply: ({ as = 'port', method }: { as?: string; method: string }) => void methods[method]?.(holding(as).port),
 })

@@ -9,7 +9,7 @@ import { Answering, DISCARD, Scene } from './scene.js'
 /** A program with a client in it. */
 type ClientProgram = Pick<Client, 'ask' | 'program'>
 
-/** A lab in which a client is connected to a daemon on the card. */
+/** A lab in which a client is connected to a daemon on the uplink. */
 export interface Place {
   lab: Lab
   client: ClientProgram
@@ -24,40 +24,40 @@ export interface Place {
 }
 
 export interface PlaceOptions {
-  /** Where the card's program runs; the daemon's own choice unless set. */
+  /** Where the uplink's program runs; the daemon's own choice unless set. */
   mode?: 'native' | 'skb'
 }
 
-/** How clients come to their ports. */
-export interface Way {
+/** How a client obtains a port. */
+export interface PortKind {
   open(t: ExecutionContext, options?: PlaceOptions): Promise<Place>
-  /** What the daemon's frames of its self-test have counted when the port comes to its client. */
+  /** What the daemon's frames of its self-test have counted when the client gets the port. */
   selfTest: Record<'card' | 'program' | 'received' | 'sent' | 'completed' | 'guard', number>
 }
 
-/** One frame each way went through the port before it was handed out. */
+/** One frame in each direction went through the port before it was handed out. */
 const TESTED = { card: 1, program: 1, received: 1, sent: 1, completed: 1, guard: 1 }
 /** There was no socket yet. */
 const UNTESTED = { card: 0, program: 0, received: 0, sent: 0, completed: 0, guard: 0 }
 
-/** Every way. */
-export const ways: Record<'brokered' | 'embedded' | 'pinned', Way> = {
-  /** From a daemon, over its socket, as somebody without rights. */
+/** Every kind of port. */
+export const portKinds: Record<'brokered' | 'embedded' | 'pinned', PortKind> = {
+  /** From a daemon, over its socket, as an unprivileged user. */
   brokered: {
     open: (t, options) => fromDaemon(t, 'open', options),
     selfTest: TESTED,
   },
   /** From a daemon in the client's own process. */
   embedded: { open: embedded, selfTest: TESTED },
-  /** By a socket that the client made, with CAP_NET_RAW alone, in a network namespace of its own. */
+  /** By a socket that the client made, with CAP_NET_RAW only, in a network namespace of its own. */
   pinned: {
     open: (t, options) => fromDaemon(t, 'openPinned', { ...options, config: `${GRANT}pinned = true\n` }, 'net_raw'),
     selfTest: UNTESTED,
   },
 }
 
-/** Of the same size in every way: that of a pinned port is another unless asked for. */
-const PORT = { uplink: CARD, addresses: portPrefixes(0), name: 'way', ringSize: 1024 }
+/** Of the same size for every kind: that of a pinned port is another unless asked for. */
+const PORT = { uplink: CARD, addresses: portPrefixes(0), name: 'kind', ringSize: 1024 }
 
 async function answering(client: ClientProgram, order: string): Promise<Answering<ClientProgram>> {
   const info = await client.ask<PortInfo>({ ...PORT, do: order })

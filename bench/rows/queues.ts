@@ -1,14 +1,14 @@
 // A port of two queues with a thread each, against one of one queue with one thread. Eight flows; the generator shares
-// its core with one of the two threads, as there is no third.
+// its core with one of the two threads, because there is no third core.
 import { cpus } from 'node:os'
 import type { Family, Reading } from '../comparison.js'
 import { Place, PORT, type TypeScript, target, turn } from '../place.js'
 import type { Result } from '../programs/watch.js'
 
-const NAME = 'members'
+const NAME = 'queues'
 const FLOWS = 8
 
-export const members: Family = {
+export const queues: Family = {
   rows: [{ name: NAME, unit: 'packets/s', better: 'more' }],
   async prepare({ seconds, ...setting }) {
     const place = await Place.open(setting)

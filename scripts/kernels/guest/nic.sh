@@ -18,14 +18,14 @@ build() {
   remote ip addr add 192.0.2.2/24 dev far0
   remote ip addr add 2001:db8::2/64 dev far0 nodad
   remote ip link set far0 up
-  name_card "$near"
+  name_nic "$near"
   ethtool -i card0 | head -n 2
   ethtool -l card0
   ethtool -k card0 | grep -E '^(generic-receive|large-receive|rx-gro-hw|rx-vlan|rx-checksumming)'
   left > /tmp/left
 }
 
-name_card() {
+name_nic() {
   ip link set "$1" down
   ip link set "$1" name card0
   ip addr add 192.0.2.1/24 dev card0
@@ -33,7 +33,7 @@ name_card() {
   ip link set card0 up
 }
 
-# The driver goes, as when a card is pulled out; the writer waits for as long as somebody holds the device.
+# The driver goes, as when a NIC is pulled out; the writer waits for as long as somebody holds the device.
 vanish() {
   echo "$bus" > "$bound/unbind" &
   wait_for 30 stopped $!
@@ -41,7 +41,7 @@ vanish() {
 reappear() {
   echo "$bus" > "$bound/bind" & # which waits, too, if the driver has not let go
   back() { near=$(device_of 52:54:00:00:00:01); [ -n "$near" ]; }
-  wait_for 20 back && name_card "$near"
+  wait_for 20 back && name_nic "$near"
 }
 # What the driver does not do without us is not our fault.
 control() {
@@ -49,7 +49,7 @@ control() {
   step 'wire: driver bound again' reappear
   step 'wire: ping again' pings 192.0.2.1
 }
-# The far card, with a program that has nothing to do with us: a driver that cannot be unbound then has that fault by
+# The far NIC, with a program that has nothing to do with us: a driver that cannot be unbound then has that fault by
 # itself.
 foreign() {
   remote ip link set dev far0 xdpdrv object pass.o section xdp || { echo 'the driver takes no program'; return 0; }
