@@ -7,13 +7,14 @@ import { crates, type Dependency, npmManifest, root, tree } from '../helpers/wor
 const arrows: Record<string, string[]> = {
   bpf: [],
   control: [],
+  failure: [],
   link: [],
   xsk: [],
   port: ['bpf', 'link', 'xsk'],
   testkit: ['bpf', 'link', 'xsk'],
   path: ['xsk'],
-  'node-xsknet': ['control', 'path', 'xsk'],
-  'node-xsknetd': ['bpf', 'control', 'link', 'port', 'testkit', 'xsk'],
+  'node-xsknet': ['control', 'failure', 'path', 'xsk'],
+  'node-xsknetd': ['bpf', 'control', 'failure', 'link', 'port', 'testkit', 'xsk'],
 }
 
 /** Dependencies that only these crates may have. */

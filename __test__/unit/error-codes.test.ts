@@ -68,12 +68,15 @@ function sources(): string[] {
   )
 }
 
-/** The daemon's binding names its codes without what they have in common. */
-const BARE = /(?<=")[A-Z]+(_[A-Z]+)+(?=")/g
+/** The bindings name their codes without what they have in common; `env!` names a variable. */
+const BARE = /(?<=(?<!env!\()")[A-Z]+(_[A-Z]+)+(?=")/g
+
+/** It names constants in the same way. */
+const LIMITS = 'crates/node-xsknetd/src/limits.rs'
 
 function codesIn(file: string): string[] {
   const text = read(file)
-  const bare = (file.startsWith('crates/node-xsknetd/') && text.match(BARE)) || []
+  const bare = (file.startsWith('crates/node-') && file !== LIMITS && text.match(BARE)) || []
   return [...(text.match(/\bERR_XSKNET_[A-Z]+(_[A-Z]+)*\b/g) ?? []), ...bare.map((code) => `ERR_XSKNET_${code}`)]
 }
 

@@ -55,6 +55,21 @@ export const quirks = [
     reason: 'the same: without XDP in the driver, this mode is skb',
     source: 'drivers/net/ethernet/intel/e1000e/netdev.c: e1000e_netdev_ops has no ndo_bpf',
   },
+  {
+    kernel: '6.1',
+    step: 'start: daemon',
+    says: /ERR_XSKNET_ABILITY_MISSING/,
+    reason: 'rings of a bound socket cannot be mapped, and the daemon refuses to start and says so',
+    source: 'net/xdp/xsk.c: xsk_mmap() refuses any state but XSK_READY; since 6.4 it takes XSK_BOUND, too',
+  },
+  ...['traffic: udp', 'traffic: udp, 1400 bytes', 'traffic: udp IPv6'].map((step) => ({
+    driver: 'virtio-net',
+    mode: 'skb',
+    step,
+    says: /0 of \d+ bytes/,
+    reason: 'the hypervisor leaves checksums of UDP unfinished, and generic XDP cannot see that; `attempts` says so',
+    source: 'drivers/net/virtio_net.c: VIRTIO_NET_HDR_F_NEEDS_CSUM becomes CHECKSUM_PARTIAL; docs/recipes.md',
+  })),
   ...['wire: driver with a foreign program unbound', 'gone: device', 'gone: device again'].map((step) => ({
     driver: 'virtio-net',
     step,

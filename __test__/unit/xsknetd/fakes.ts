@@ -18,7 +18,7 @@ import type {
   OpenedPort,
   PortTerms,
 } from '../../../packages/xsknetd/src/platform/instance.js'
-import type { Connection, Descriptors } from '../../../packages/xsknetd/src/platform/transport.js'
+import type { Connection, ConnectionEnd, Descriptors } from '../../../packages/xsknetd/src/platform/transport.js'
 import { AddressRange } from '../../../packages/xsknetd/src/policy/address.js'
 import type { Credentials } from '../../../packages/xsknetd/src/policy/credentials.js'
 import type { FrameRates, Grant } from '../../../packages/xsknetd/src/policy/grant.js'
@@ -392,9 +392,9 @@ export class FakeConnection implements Connection {
     this.closed = true
   }
 
-  /** The client is gone. */
-  end(reason = 'the client has gone'): void {
-    this.#onEnd(reason)
+  /** The connection ends: unless told otherwise, because the client is gone. */
+  end(end: ConnectionEnd = { kind: 'gone', reason: 'the client has gone' }): void {
+    this.#onEnd(end)
   }
 
   /** What came from the client, whatever it is. */

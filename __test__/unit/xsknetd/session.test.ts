@@ -228,7 +228,7 @@ test('a client that is disconnected when its port is handed over: descriptors an
   connection.ask('openPort', { port })
   await until('the answer', () => connection.dealtWith === 2)
   t.true(instance.handedOut[0]?.closed)
-  connection.end('the client does not read')
+  connection.end({ kind: 'not-reading', reason: 'the client does not read' })
   await until('the end of the port', () => instance.open.size === 0)
 })
 
@@ -378,7 +378,7 @@ test('who only asks is not in the log; who does more, or is refused or cut off, 
 
   record.lines.length = 0
   const slow = await greeted(ALICE)
-  slow.end('the client does not read')
+  slow.end({ kind: 'not-reading', reason: 'the client does not read' })
   t.like(record.of('client-ended')[0], { reason: 'the client does not read' })
 })
 

@@ -68,14 +68,18 @@ pub struct Vlan(u16);
 impl Vlan {
     /// Frames without a tag. A priority tag (id 0) is a tag.
     pub const UNTAGGED: Self = Self(0x0000);
+    /// The lowest id of a tag that names a VLAN: 0 is a priority tag.
+    pub const MIN: u16 = 1;
+    /// The highest: 4095 is reserved (IEEE 802.1Q, table 9-2).
+    pub const MAX: u16 = 4094;
     pub(crate) const TAGGED: u16 = 0x1000;
     #[cfg(test)]
     pub(crate) const FOREIGN_TAG: u16 = 0x2000;
 
-    /// `None` unless `id` is 1 to 4094: 0 is a priority tag, 4095 is reserved (IEEE 802.1Q, table 9-2).
+    /// `None` unless `id` is [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
     pub const fn tagged(id: u16) -> Option<Self> {
         match id {
-            1..=4094 => Some(Self(Self::TAGGED | id)),
+            Self::MIN..=Self::MAX => Some(Self(Self::TAGGED | id)),
             _ => None,
         }
     }

@@ -74,6 +74,21 @@ pub enum Ended {
     },
 }
 
+impl Ended {
+    /// The name by which a program tells the reasons apart: `"gone"`, `"closed"`, `"not-reading"`, `"silent"` or
+    /// `"failed"`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Closed => "closed",
+            Self::NotReading { .. } => "not-reading",
+            Self::Silent { .. } => "silent",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
 /// A client's connection. [`next`](Self::next) does all its work, sending included; dropping it closes the socket.
 #[derive(Debug)]
 pub struct Connection {
@@ -465,5 +480,22 @@ impl Handle {
             state.stage = Stage::Closing { until: None, silent: None };
             self.0.changed.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_has_a_name_of_its_own() {
+        let ends = [
+            Ended::Gone,
+            Ended::Closed,
+            Ended::NotReading { messages: 1, bytes: 2 },
+            Ended::Silent { within: GRACE },
+            Ended::Failed { what: "receive from", cause: io::ErrorKind::Other.into() },
+        ];
+        assert_eq!(ends.each_ref().map(Ended::name), ["gone", "closed", "not-reading", "silent", "failed"]);
     }
 }

@@ -30,7 +30,7 @@ pub fn adopt(
     let (wanted, count) = (2 * descriptions.len(), files.len());
     if count != wanted {
         let what = format!("a port comes as {wanted} descriptors, two for each of its sockets, not as {count}");
-        return Err(Failure::new("ERR_XSKNET_SOCKET_REFUSED", what).into());
+        return Err(Failure::new("SOCKET_REFUSED", what).into());
     }
     let mut adopted = Adopted(Vec::with_capacity(descriptions.len()));
     for description in descriptions {
@@ -91,7 +91,7 @@ impl AdoptedSocket {
     pub fn open<'env>(&self, env: &'env Env, on_ready: Function<'_, u32, ()>, mtu: u32) -> napi::Result<HotPath<'env>> {
         let state = &self.state;
         if !state.open_once(&on_ready)? {
-            return Err(Failure::new("ERR_XSKNET_INTERNAL", "a socket is opened once").into());
+            return Err(Failure::new("INTERNAL", "a socket is opened once").into());
         }
         state.with(|path| {
             path.set_mtu(mtu);
@@ -135,8 +135,7 @@ impl AdoptedSocket {
     pub fn statistics(&self) -> napi::Result<KernelStatistics> {
         Ok(self.state.with(|path| {
             let kernel = path.rings().statistics().map_err(|cause| {
-                Failure::new("ERR_XSKNET_KERNEL_REFUSED", "asking for the socket's statistics failed")
-                    .because_of(&cause)
+                Failure::new("KERNEL_REFUSED", "asking for the socket's statistics failed").because_of(&cause)
             })?;
             Ok(kernel.into())
         })?)
@@ -152,10 +151,8 @@ impl AdoptedSocket {
 
 /// Why a socket stays in its thread: the ledger of a UMEM is its thread's.
 fn shares_its_umem() -> Failure {
-    Failure {
-        hint: Some("Open the port without `umemOf`."),
-        ..Failure::new("ERR_XSKNET_NOT_SUPPORTED", "a queue whose UMEM is shared cannot be handed over")
-    }
+    Failure::new("NOT_SUPPORTED", "a queue whose UMEM is shared cannot be handed over")
+        .hint("Open the port without `umemOf`.")
 }
 
 #[napi]
@@ -175,11 +172,11 @@ impl AdoptedSocket {
         #[napi(ts_arg_type = "(letter: string | null) => void")] on_letter: Function<'_, (), ()>,
     ) -> napi::Result<Vec<u32>> {
         let state = &self.state;
-        let refused = |what: &str, cause: &io::Error| Failure::new("ERR_XSKNET_KERNEL_REFUSED", what).because_of(cause);
+        let refused = |what: &str, cause: &io::Error| Failure::new("KERNEL_REFUSED", what).because_of(cause);
         let (ours, theirs) =
             channel().map_err(|cause| refused("two threads cannot be connected by an eventfd", &cause))?;
         let Some(path) = state.take_path() else {
-            return Err(Failure::new("ERR_XSKNET_PORT_CLOSED", "the port's socket has been closed").into());
+            return Err(Failure::new("PORT_CLOSED", "the port's socket has been closed").into());
         };
         let socket = match path.into_socket() {
             Ok(socket) => socket,

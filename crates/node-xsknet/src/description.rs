@@ -4,8 +4,7 @@ use std::os::fd::OwnedFd;
 
 use napi_derive::napi;
 use serde_json::json;
-use xsknet_path::{RangeRefused, chunks_of};
-use xsknet_xsk::{BindMode, Donation, Layout, Socket};
+use xsknet_xsk::{BindMode, Donation, Layout, RangeRefused, Socket, chunks_of};
 
 use crate::failure::Failure;
 
@@ -87,23 +86,18 @@ impl SocketDescription {
     }
 
     pub(crate) fn bind(&self) -> Result<BindMode, Failure> {
-        match self.bind_mode.as_str() {
-            "copy" => Ok(BindMode::Copy),
-            "zero-copy" => Ok(BindMode::ZeroCopy),
-            other => Err(Failure::new(
-                "ERR_XSKNET_SOCKET_REFUSED",
-                format!("a socket is bound in mode copy or zero-copy, not in {other:?}"),
-            )),
-        }
+        let unknown = || {
+            let message = format!("a socket is bound in mode copy or zero-copy, not in {:?}", self.bind_mode);
+            Failure::new("SOCKET_REFUSED", message)
+        };
+        BindMode::named(&self.bind_mode).ok_or_else(unknown)
     }
 }
 
 impl From<RangeRefused> for Failure {
     fn from(refused: RangeRefused) -> Self {
         let RangeRefused { first, count, frames } = refused;
-        Self {
-            details: json!({ "first": first, "count": count, "frames": frames }),
-            ..Self::new("ERR_XSKNET_SOCKET_REFUSED", refused.to_string())
-        }
+        Self::new("SOCKET_REFUSED", refused.to_string())
+            .details(json!({ "first": first, "count": count, "frames": frames }))
     }
 }

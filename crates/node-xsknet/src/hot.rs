@@ -186,10 +186,7 @@ unsafe extern "C" fn try_send(env: sys::napi_env, info: sys::napi_callback_info)
             )
         };
         if status != sys::Status::napi_ok || kind != sys::TypedarrayType::uint8_array || length == 0 {
-            return Err(Failure::new(
-                "ERR_XSKNET_INTERNAL",
-                "a frame is sent from a Uint8Array with at least one byte",
-            ));
+            return Err(Failure::new("INTERNAL", "a frame is sent from a Uint8Array with at least one byte"));
         }
         let from = data.cast_const().cast::<u8>();
         state.with(|path| {
@@ -213,7 +210,7 @@ unsafe extern "C" fn make_table(env: sys::napi_env, info: sys::napi_callback_inf
             path.slate().set_count(Word::Second, number);
             Ok(words)
         })?;
-        let refused = |error: napi::Error| Failure::new("ERR_XSKNET_INTERNAL", error.reason.clone());
+        let refused = |error: napi::Error| Failure::new("INTERNAL", error.reason.clone());
         let (buffer, table) = SharedBuffer::lend(env, words, sys::TypedarrayType::uint32_array, 4).map_err(refused)?;
         state.keep(buffer);
         Ok(Answer::Value(table))
@@ -285,9 +282,9 @@ unsafe extern "C" fn wait(env: sys::napi_env, info: sys::napi_callback_info) -> 
         unsafe { sys::napi_get_value_bool(env, keeps_alive, &mut alive) };
         let mut started = Ok(());
         state.poll(|poll| started = poll.start(events, alive));
-        started.map(|()| Answer::Nothing).map_err(|cause| {
-            Failure::new("ERR_XSKNET_KERNEL_REFUSED", "waiting for the port's socket failed").because_of(&cause)
-        })
+        started
+            .map(|()| Answer::Nothing)
+            .map_err(|cause| Failure::new("KERNEL_REFUSED", "waiting for the port's socket failed").because_of(&cause))
     })
 }
 

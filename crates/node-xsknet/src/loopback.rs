@@ -22,14 +22,14 @@ impl Loopback {
     pub fn new(packet: Uint8Array, slots: u32) -> napi::Result<Self> {
         let layout = Layout::builder().frames(2 * slots).rings(slots).build().map_err(Failure::from)?;
         let started = xsknet_xsk::Loopback::start(layout, &packet);
-        let (socket, thread) = started.map_err(|error| Failure::new("ERR_XSKNET_INTERNAL", error.to_string()))?;
+        let (socket, thread) = started.map_err(|error| Failure::new("INTERNAL", error.to_string()))?;
         Ok(Self { thread: Some(thread), socket: Some(socket) })
     }
 
     /// Its socket, once.
     #[napi]
     pub fn socket(&mut self, env: Env) -> napi::Result<AdoptedSocket> {
-        let taken = || Failure::new("ERR_XSKNET_INTERNAL", "the socket has been taken");
+        let taken = || Failure::new("INTERNAL", "the socket has been taken");
         AdoptedSocket::of(&env, self.socket.take().ok_or_else(taken)?)
     }
 

@@ -4,8 +4,7 @@ use std::rc::Rc;
 
 use napi::bindgen_prelude::Env;
 use napi_derive::napi;
-use xsknet_path::ranges_of;
-use xsknet_xsk::{EndpointDonation, ReservedChunks};
+use xsknet_xsk::{EndpointDonation, ReservedChunks, ranges_of};
 
 use crate::adopted::AdoptedSocket;
 use crate::description::SocketDescription;
@@ -64,7 +63,7 @@ impl Reservation {
         let (Ok([xsk]), Some(in_fill)) = (files, self.chunks.take()) else {
             self.release();
             let what = "a socket that shares a UMEM comes as one descriptor, and once";
-            return Err(Failure::new("ERR_XSKNET_SOCKET_REFUSED", what).into());
+            return Err(Failure::new("SOCKET_REFUSED", what).into());
         };
         let path = self.first.with(|path| {
             let shape = description.layout().and_then(|layout| Ok((layout, description.bind()?)));

@@ -51,7 +51,7 @@ impl State {
         let watcher: Rc<dyn Watcher> = Rc::<Self>::clone(&state);
         let poll = state.with(|path| {
             Poll::open(env.raw(), path.rings().as_fd(), watcher).map_err(|cause| {
-                Failure::new("ERR_XSKNET_SOCKET_REFUSED", "the port's socket cannot be watched by this event loop")
+                Failure::new("SOCKET_REFUSED", "the port's socket cannot be watched by this event loop")
                     .because_of(&cause)
             })
         })?;
@@ -63,7 +63,7 @@ impl State {
     pub(crate) fn with<T>(&self, body: impl FnOnce(&mut SocketPath) -> Result<T, Failure>) -> Result<T, Failure> {
         match &mut *self.path.borrow_mut() {
             Some(path) => body(path),
-            None => Err(Failure::new("ERR_XSKNET_PORT_CLOSED", "the port's socket has been closed")),
+            None => Err(Failure::new("PORT_CLOSED", "the port's socket has been closed")),
         }
     }
 
@@ -83,7 +83,7 @@ impl State {
         let on_letter = Callback::new(self.env, on_letter.raw())?;
         let correspondence = Correspondence::open(self.env, end, on_letter).map_err(|cause| {
             let what = "the thread that a socket comes from cannot be listened to";
-            Failure::new("ERR_XSKNET_KERNEL_REFUSED", what).because_of(&cause)
+            Failure::new("KERNEL_REFUSED", what).because_of(&cause)
         })?;
         *self.correspondence.borrow_mut() = Some(correspondence);
         Ok(())

@@ -1,8 +1,7 @@
 //! Errors of system calls as Node's own calls throw them.
 
 use napi::bindgen_prelude::{Env, JsValue, Object};
-
-use crate::uv::errno_name;
+use xsknet_failure::errno_name;
 
 /// An error as Node's own calls throw it.
 pub(crate) fn system_error(env: &Env, syscall: &str, errno: i32, address: Option<&str>) -> napi::Error {
@@ -19,7 +18,7 @@ pub(crate) fn error_object<'env>(
     errno: i32,
     address: Option<&str>,
 ) -> napi::Result<Object<'env>> {
-    let code = errno_name(errno).unwrap_or_else(|| errno.to_string());
+    let code = errno_name(errno);
     let message = match address {
         Some(address) => format!("{syscall} {code} {address}"),
         None => format!("{syscall} {code}"),

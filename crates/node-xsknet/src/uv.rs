@@ -1,7 +1,7 @@
 //! The handful of libuv functions that waiting in Node's own loop takes, looked up in the process at the first use: a
 //! host without them can still load the binding and be told what it lacks.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::mem::transmute_copy;
 use std::sync::OnceLock;
 
@@ -28,7 +28,6 @@ pub(crate) struct Uv {
     pub(crate) poll_init: unsafe extern "C" fn(uv_loop: *mut uv_loop_s, handle: Handle, fd: c_int) -> c_int,
     pub(crate) poll_start: unsafe extern "C" fn(handle: Handle, events: c_int, ready: PollCallback) -> c_int,
     pub(crate) poll_stop: unsafe extern "C" fn(handle: Handle) -> c_int,
-    err_name: unsafe extern "C" fn(errno: c_int) -> *const c_char,
 }
 
 impl Uv {
@@ -49,19 +48,8 @@ impl Uv {
             poll_init: symbol(c"uv_poll_init")?,
             poll_start: symbol(c"uv_poll_start")?,
             poll_stop: symbol(c"uv_poll_stop")?,
-            err_name: symbol(c"uv_err_name")?,
         })
     }
-}
-
-/// The kernel's name of an errno, as Node spells it: `ENOENT`. Positive or negative.
-pub(crate) fn errno_name(errno: i32) -> Option<String> {
-    let uv = Uv::get()?;
-    // SAFETY: takes any number; for one that it does not know it leaks a few bytes.
-    let name = unsafe { (uv.err_name)(-errno.abs()) };
-    // SAFETY: it returns a string that is never freed.
-    let name = unsafe { CStr::from_ptr(name) };
-    Some(name.to_string_lossy().into_owned())
 }
 
 /// `F` must be the function's pointer type.

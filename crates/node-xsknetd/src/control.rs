@@ -13,7 +13,9 @@ use napi::{Env, Status};
 use napi_derive::napi;
 use serde_json::json;
 use tokio::sync::oneshot;
-use xsknet_control::{Bounds, Event, Handle, Limits, Listener, Party, Rates, Reach, Shared, Trust, Unfit, Words};
+use xsknet_control::{
+    Bounds, Ended, Event, Handle, Limits, Listener, Party, Rates, Reach, Shared, Trust, Unfit, Words,
+};
 
 use crate::descriptors::Descriptors;
 use crate::error::Failure;
@@ -296,8 +298,24 @@ pub struct Connection {
     idle: Mutex<Option<xsknet_control::Connection>>,
 }
 
+/// How a connection ended.
+#[napi(object)]
+pub struct ConnectionEnd {
+    /// The reason, for a program.
+    #[napi(ts_type = "'gone' | 'closed' | 'not-reading' | 'silent' | 'failed'")]
+    pub kind: String,
+    /// The reason in words.
+    pub reason: String,
+}
+
+impl From<Ended> for ConnectionEnd {
+    fn from(ended: Ended) -> Self {
+        Self { kind: ended.name().into(), reason: ended.to_string() }
+    }
+}
+
 /// What is told to JavaScript through one queue, so that the end comes last.
-type Told = FnArgs<(Option<Uint8Array>, u32, Descriptors, Option<String>)>;
+type Told = FnArgs<(Option<Uint8Array>, u32, Descriptors, Option<ConnectionEnd>)>;
 
 impl Connection {
     fn new(connection: xsknet_control::Connection) -> Self {
@@ -357,17 +375,17 @@ impl Connection {
     }
 
     /// Begins to read, once. `onMessage` gets a message (`null` if it was longer than `longest`), its length, and the
-    /// descriptors that came with it; no other message is read until they are closed or handed on. `onEnd` gets the
-    /// reason, once, last.
+    /// descriptors that came with it; no other message is read until they are closed or handed on. `onEnd` is called
+    /// once, last.
     #[napi(
         ts_args_type = "onMessage: (message: Uint8Array | null, length: number, descriptors: Descriptors) => void, \
-             onEnd: (reason: string) => void"
+             onEnd: (end: ConnectionEnd) => void"
     )]
     pub fn start(
         &self,
         env: Env,
         on_message: Function<'_, FnArgs<(Option<Uint8Array>, u32, Unknown<'static>)>, UnknownReturnValue>,
-        on_end: Function<'_, String, UnknownReturnValue>,
+        on_end: Function<'_, ConnectionEnd, UnknownReturnValue>,
     ) -> napi::Result<()> {
         let Some(mut connection) = self.take_idle() else {
             return Err(
@@ -376,8 +394,8 @@ impl Connection {
         };
         let (on_message, on_end) = (on_message.create_ref()?, on_end.create_ref()?);
         let dispatch = env.create_function_from_closure::<Told, _, _>("dispatch", move |call| {
-            match call.get::<Option<String>>(3)? {
-                Some(reason) => on_end.borrow_back(call.env)?.call(reason)?,
+            match call.get::<Option<ConnectionEnd>>(3)? {
+                Some(end) => on_end.borrow_back(call.env)?.call(end)?,
                 None => on_message.borrow_back(call.env)?.call((call.get(0)?, call.get(1)?, call.get(2)?).into())?,
             };
             Ok(())
@@ -389,7 +407,7 @@ impl Connection {
                     Event::Message { bytes, length, descriptors } => {
                         ((bytes.map(Uint8Array::new), number(length), descriptors.into(), None), false)
                     }
-                    Event::Ended(reason) => ((None, 0, Descriptors::default(), Some(reason.to_string())), true),
+                    Event::Ended(ended) => ((None, 0, Descriptors::default(), Some(ended.into())), true),
                 };
                 let status = tell.call(told.into(), ThreadsafeFunctionCallMode::NonBlocking);
                 // Refused once JavaScript is being torn down.

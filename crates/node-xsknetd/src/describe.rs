@@ -7,13 +7,14 @@ use napi::Either;
 use napi::bindgen_prelude::Null;
 use napi_derive::napi;
 use serde_json::json;
+use xsknet_failure::errno_name;
 use xsknet_link::DeviceName;
 use xsknet_port::{LayoutSpec, Notice, PortKey, PortSpec, parse_addresses};
-use xsknet_xsk::{BindMode, BindRequest, Donation, HugePages, Layout, RingName, SharedSocket, SocketCounters};
+use xsknet_xsk::{
+    BindMode, BindRequest, Donation, HugePages, Layout, RingName, SharedSocket, SocketCounters, ranges_of,
+};
 
-use crate::errno;
 use crate::error::Failure;
-use crate::names::bind_mode;
 
 /// What a port is to be. Of a pinned port, sizes, `zeroCopy` and `busyPoll` are its client's affair.
 #[napi(object, object_to_js = false)]
@@ -72,21 +73,7 @@ pub struct UmemOf {
     pub port: u32,
     /// The chunks for reception: ranges.
     #[napi(ts_type = "[first: number, count: number][]")]
-    pub in_fill: Vec<Vec<u32>>,
-}
-
-impl UmemOf {
-    /// The chunks of the ranges, at most `most`, so that a lie costs no memory.
-    pub fn chunks(&self, most: u32) -> Result<Vec<u32>, Failure> {
-        let counts = self.in_fill.iter().filter_map(|range| range.get(1));
-        let all: u64 = counts.map(|count| u64::from(*count)).sum();
-        if all > u64::from(most) {
-            let message = format!("{all} chunks were given for a FILL ring of {most} slots");
-            return Err(Failure::new("LAYOUT_INVALID", message, json!({ "chunks": all, "slots": most })));
-        }
-        let ranges = self.in_fill.iter().filter_map(|range| Some((*range.first()?, *range.get(1)?)));
-        Ok(ranges.flat_map(|(first, count)| (0..count).map(move |n| first.saturating_add(n))).collect())
-    }
+    pub in_fill: Vec<(u32, u32)>,
 }
 
 /// On what terms a port is opened: whose it is, and what its guard lets pass.
@@ -181,27 +168,21 @@ impl From<BusyPoll> for xsknet_xsk::BusyPoll {
 }
 
 fn huge_pages(wish: Option<&str>) -> Result<HugePages, Failure> {
-    match wish {
-        Some("require") => Ok(HugePages::Require),
-        Some("prefer") => Ok(HugePages::Prefer),
-        None | Some("never") => Ok(HugePages::Never),
-        Some(other) => {
-            let message = format!("`{other}` is not a choice for huge pages: require, prefer or never");
-            Err(Failure::new("INTERNAL", message, json!({ "hugePages": other })))
-        }
-    }
+    let Some(wish) = wish else { return Ok(HugePages::default()) };
+    let unknown = || {
+        let message = format!("`{wish}` is not a choice for huge pages: require, prefer or never");
+        Failure::new("INTERNAL", message, json!({ "hugePages": wish }))
+    };
+    HugePages::named(wish).ok_or_else(unknown)
 }
 
 fn bind_request(zero_copy: Option<&str>) -> Result<BindRequest, Failure> {
-    match zero_copy {
-        Some("require") => Ok(BindRequest::ZeroCopy),
-        None | Some("prefer") => Ok(BindRequest::Automatic),
-        Some("never") => Ok(BindRequest::Copy),
-        Some(other) => {
-            let message = format!("`{other}` is not a choice for zero-copy: require, prefer or never");
-            Err(Failure::new("INTERNAL", message, json!({ "zeroCopy": other })))
-        }
-    }
+    let Some(wish) = zero_copy else { return Ok(BindRequest::default()) };
+    let unknown = || {
+        let message = format!("`{wish}` is not a choice for zero-copy: require, prefer or never");
+        Failure::new("INTERNAL", message, json!({ "zeroCopy": wish }))
+    };
+    BindRequest::zero_copy(wish).ok_or_else(unknown)
 }
 
 #[napi(object, object_from_js = false, use_nullable = true)]
@@ -215,7 +196,7 @@ pub struct Attempt {
 
 impl From<&xsknet_port::Attempt> for Attempt {
     fn from(xsknet_port::Attempt { hook, step, errno, why }: &xsknet_port::Attempt) -> Self {
-        Self { hook: (*hook).into(), step: step.clone(), code: errno.map(errno::name), why: why.clone() }
+        Self { hook: (*hook).into(), step: step.clone(), code: errno.map(errno_name), why: why.clone() }
     }
 }
 
@@ -291,7 +272,7 @@ impl PortInfo {
             queue_pairs: info.queue_pairs.iter().map(Into::into).collect(),
             guard_mode: info.guard_mode.to_string(),
             port_mode: info.port_mode.to_string(),
-            bind_mode: info.bind_mode.map(bind_mode),
+            bind_mode: info.bind_mode.map(|mode| mode.name().into()),
             attempts: info.attempts.iter().map(Into::into).collect(),
         }
     }
@@ -386,11 +367,11 @@ impl SocketDescription {
             fill: layout.ring(RingName::Fill),
             completion: layout.ring(RingName::Completion),
             fill_target: layout.fill_target(),
-            in_fill: ranges(in_fill).into_iter().map(Into::into).collect(),
+            in_fill: ranges_of(in_fill).into_iter().map(|(first, count)| vec![first, count]).collect(),
             multi_buffer: layout.multi_buffer(),
             huge_pages: layout.huge_pages(),
             umem_of: None,
-            bind_mode: bind_mode(bind),
+            bind_mode: bind.name().into(),
             counted: Counted {
                 received: count(counters.received),
                 sent: count(counters.sent),
@@ -398,18 +379,6 @@ impl SocketDescription {
             },
         }
     }
-}
-
-/// First and number of each run of successive chunks.
-fn ranges(chunks: &[u32]) -> Vec<[u32; 2]> {
-    let mut ranges: Vec<[u32; 2]> = Vec::new();
-    for &chunk in chunks {
-        match ranges.last_mut() {
-            Some([first, count]) if *first + *count == chunk => *count += 1,
-            _ => ranges.push([chunk, 1]),
-        }
-    }
-    ranges
 }
 
 #[napi(object, object_from_js = false)]
@@ -533,12 +502,7 @@ pub struct Card {
 
 impl From<&xsknet_port::NicState> for Card {
     fn from(card: &xsknet_port::NicState) -> Self {
-        let link = match (card.up, card.carrier) {
-            (false, _) => "down",
-            (true, false) => "no-carrier",
-            (true, true) => "up",
-        };
-        Self { device: card.name.to_string(), mac: card.mac.to_string(), mtu: card.mtu, link: link.into() }
+        Self { device: card.name.to_string(), mac: card.mac.to_string(), mtu: card.mtu, link: card.link().into() }
     }
 }
 

@@ -1,89 +1,61 @@
-//! How the errors of the crates below reach JavaScript: as an `Error` whose message is JSON, which the package turns
-//! into an `XsknetError`. Codes are those of `packages/xsknet/src/errors.ts`.
+//! What the errors of the crates below are in JavaScript.
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 
 use napi::Status;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use xsknet_bpf::{AttachError, PinnedMapError};
 use xsknet_control::ListenError;
 use xsknet_port::{
     CloseError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, ServiceError, ShareError, StepError,
 };
-use xsknet_xsk::{CreateError, LayoutError};
-
-use crate::errno;
-use crate::names::bind_mode;
+use xsknet_xsk::{CreateError, LayoutError, TooManyChunks};
 
 /// An error on its way to JavaScript.
 #[derive(Debug)]
-pub struct Failure {
-    /// Without its `ERR_XSKNET_`.
-    code: &'static str,
-    message: String,
-    hint: Option<String>,
-    /// An object: the nouns and numbers of the message.
-    details: Value,
-    cause: Option<Value>,
-}
+pub struct Failure(xsknet_failure::Failure);
 
 impl Failure {
-    /// A failure of our own, with nothing underneath.
+    /// A failure of our own, with nothing underneath. `details` is an object: the names and numbers of the message.
     pub fn new(code: &'static str, message: String, details: Value) -> Self {
-        Self { code, message, hint: None, details, cause: None }
+        Self(xsknet_failure::Failure::new(code, message).details(details))
     }
 
     /// What to do about it.
     pub fn hint(self, hint: &str) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self(self.0.hint(hint))
     }
 
     /// A failure that is told by an error of the crates below.
     pub fn of(code: &'static str, error: &dyn Error, hint: Option<String>, details: Value) -> Self {
-        Self { code, message: error.to_string(), hint, details, cause: cause(error, None) }
+        let failure = xsknet_failure::Failure::of(code, error).details(details);
+        Self(match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        })
+    }
+
+    /// Names the system call that was refused, if it was one.
+    fn by(self, syscall: Option<&str>) -> Self {
+        match syscall {
+            Some(syscall) => Self(self.0.by(syscall)),
+            None => self,
+        }
     }
 }
 
 /// For where nobody is left to throw it to.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match self.cause.as_ref().and_then(|cause| cause["message"].as_str()) {
-            Some(cause) => write!(f, ": {cause}"),
-            None => Ok(()),
-        }
+        self.0.fmt(f)
     }
 }
 
 impl From<Failure> for napi::Error {
-    fn from(Failure { code, message, hint, details, cause }: Failure) -> Self {
-        let mut told = Map::new();
-        told.insert("code".into(), format!("ERR_XSKNET_{code}").into());
-        told.insert("message".into(), message.into());
-        told.extend(hint.map(|hint| ("hint".into(), hint.into())));
-        told.insert("details".into(), details);
-        told.extend(cause.map(|cause| ("cause".into(), cause)));
-        Self::new(Status::GenericFailure, Value::Object(told).to_string())
+    fn from(Failure(failure): Failure) -> Self {
+        Self::new(Status::GenericFailure, failure.to_json())
     }
-}
-
-/// What lies under an error: its messages, and the kernel's errno as Node has it.
-fn cause(error: &dyn Error, syscall: Option<&str>) -> Option<Value> {
-    let chain: Vec<&dyn Error> = std::iter::successors(error.source(), |error| (*error).source()).collect();
-    if chain.is_empty() {
-        return None;
-    }
-    let message: Vec<String> = chain.iter().map(ToString::to_string).collect();
-    let mut told = Map::new();
-    told.insert("message".into(), message.join(": ").into());
-    if let Some(number) = chain.iter().find_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error()) {
-        told.insert("errno".into(), (-number).into());
-        told.insert("code".into(), errno::name(number).into());
-        told.extend(syscall.map(|syscall| ("syscall".into(), syscall.into())));
-    }
-    Some(Value::Object(told))
 }
 
 fn of_step(step: &StepError) -> &'static str {
@@ -124,7 +96,7 @@ fn of_socket(error: &CreateError) -> Value {
         CreateError::NoSuchDevice { device } | CreateError::Lookup { device, .. } => json!({ "device": device }),
         CreateError::QueueTaken { device, queue } => json!({ "device": device, "queue": queue.0 }),
         CreateError::Refused { call, mode, device, queue, .. } => {
-            json!({ "call": call, "mode": bind_mode(*mode), "device": device, "queue": queue.0 })
+            json!({ "call": call, "mode": mode.name(), "device": device, "queue": queue.0 })
         }
         CreateError::Umem { bytes, .. } => json!({ "bytes": bytes }),
         CreateError::HugePages { .. } => json!({ "hugePages": "require" }),
@@ -247,8 +219,7 @@ impl From<OpenPortError> for Failure {
             E::Step { uplink, cause } => (of_step(cause), json!({ "uplink": uplink.as_str() })),
         };
         let syscall = if let E::Socket(CreateError::Refused { call, .. }) = &error { Some(*call) } else { None };
-        let cause = cause(&error, syscall);
-        Self { cause, ..Self::of(code, &error, error.hint(), details) }
+        Self::of(code, &error, error.hint(), details).by(syscall)
     }
 }
 
@@ -272,8 +243,7 @@ impl From<ShareError> for Failure {
 impl From<CreateError> for Failure {
     fn from(error: CreateError) -> Self {
         let syscall = if let CreateError::Refused { call, .. } = &error { Some(*call) } else { None };
-        let cause = cause(&error, syscall);
-        Self { cause, ..Self::of("SOCKET_REFUSED", &error, error.hint().map(Into::into), of_socket(&error)) }
+        Self::of("SOCKET_REFUSED", &error, error.hint().map(Into::into), of_socket(&error)).by(syscall)
     }
 }
 
@@ -287,8 +257,7 @@ impl From<PinnedMapError> for Failure {
             }
             E::Insert { path, queue, .. } => (Some("bpf"), json!({ "path": path, "queue": queue })),
         };
-        let cause = cause(&error, syscall);
-        Self { cause, ..Self::of("SOCKET_REFUSED", &error, error.hint(), details) }
+        Self::of("SOCKET_REFUSED", &error, error.hint(), details).by(syscall)
     }
 }
 
@@ -302,6 +271,13 @@ impl From<LayoutError> for Failure {
             LayoutError::FillTarget { target, frames } => json!({ "target": target, "frames": frames }),
         };
         Self::of("LAYOUT_INVALID", &error, None, details)
+    }
+}
+
+impl From<TooManyChunks> for Failure {
+    fn from(error: TooManyChunks) -> Self {
+        let TooManyChunks { chunks, slots } = error;
+        Self::new("LAYOUT_INVALID", error.to_string(), json!({ "chunks": chunks, "slots": slots }))
     }
 }
 

@@ -13,7 +13,7 @@ use xsknet_bpf::Mode;
 use xsknet_control::Arrived;
 use xsknet_link::{DeviceName, Netns};
 use xsknet_port::{Client, InstanceName, OpenPortError, Places, PortKey, PortKind, Service, StepError, UplinkOptions};
-use xsknet_xsk::RingName;
+use xsknet_xsk::{RingName, chunks_for_fill};
 
 use crate::describe::{
     Change, Loss, Owner, Pin, PortInfo, PortRequest, PortStatistics, SocketDescription, Terms, UmemOf, UplinkInfo,
@@ -392,7 +392,7 @@ fn open_shared(
     umem_of: &UmemOf,
 ) -> Result<OpenedPort, Failure> {
     let spec = terms.of(request.spec()?);
-    let in_fill = umem_of.chunks(spec.layout.ring(RingName::Fill))?;
+    let in_fill = chunks_for_fill(&umem_of.in_fill, spec.layout.ring(RingName::Fill))?;
     let umem = service.umem_of(PortKey::new(umem_of.port))?;
     let (info, socket) = service.open_shared(uplink, spec, &umem, &in_fill)?;
     let info = PortInfo::new(uplink, &info);

@@ -4,11 +4,10 @@
 mod control;
 mod describe;
 mod descriptors;
-mod errno;
 mod error;
 mod instance;
 mod lab;
-mod names;
+mod limits;
 mod pinned;
 mod process;
 #[expect(unsafe_code, reason = "sigaction")]

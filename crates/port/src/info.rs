@@ -25,6 +25,15 @@ pub struct NicState {
 }
 
 impl NicState {
+    /// Whether frames can be sent: `"up"`, `"no-carrier"` or `"down"`.
+    pub fn link(&self) -> &'static str {
+        match (self.up, self.carrier) {
+            (false, _) => "down",
+            (true, false) => "no-carrier",
+            (true, true) => "up",
+        }
+    }
+
     /// `None`: it is not an Ethernet device any more.
     pub(crate) fn of(device: &Device) -> Option<Self> {
         let Device { name, mac, mtu, up, lower_up, .. } = device;
@@ -92,4 +101,19 @@ pub struct QueuePair {
     pub outer: DeviceName,
     /// In the instance's namespace, or in the client's of a pinned port.
     pub inner: DeviceName,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_down_whatever_its_carrier_if_it_is_switched_off() {
+        let link = |up, carrier| {
+            let (name, mac) = ("eth0".parse().unwrap(), "02:00:00:00:00:01".parse().unwrap());
+            NicState { name, mac, mtu: 1500, up, carrier }.link()
+        };
+        assert_eq!([link(true, true), link(true, false)], ["up", "no-carrier"]);
+        assert_eq!([link(false, true), link(false, false)], ["down", "down"]);
+    }
 }

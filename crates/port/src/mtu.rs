@@ -8,8 +8,8 @@ use crate::error::OpenPortError;
 /// Ethernet header and one VLAN tag: what a port's frames may be longer than its MTU.
 pub(crate) const HEADERS: u32 = 14 + 4;
 
-/// Of IPv4 (RFC 791), and of every Ethernet device.
-const LEAST_MTU: u32 = 68;
+/// The least MTU, in bytes: of IPv4 (RFC 791), and of every Ethernet device.
+pub const MIN_MTU: u32 = 68;
 
 /// The MTU of an uplink, which no port of it may exceed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub fn fits_frames(mtu: u32, layout: &Layout) -> Result<(), OpenPortError> {
 
 /// Whether a port can have this MTU, on this uplink and with such frames, where they are known.
 pub(crate) fn check_mtu(mtu: u32, uplink: Option<&MtuLimit>, layout: Option<&Layout>) -> Result<(), OpenPortError> {
-    if mtu < LEAST_MTU {
-        return Err(OpenPortError::MtuTooSmall { mtu, least: LEAST_MTU });
+    if mtu < MIN_MTU {
+        return Err(OpenPortError::MtuTooSmall { mtu, least: MIN_MTU });
     }
     if let Some(MtuLimit { uplink, mtu: uplink_mtu }) = uplink
         && mtu > *uplink_mtu

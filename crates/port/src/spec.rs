@@ -13,6 +13,12 @@ use crate::admission::NeighbourTraffic;
 use crate::error::OpenPortError;
 use crate::mtu::{MtuLimit, check_mtu, for_mtu};
 
+/// The longest name of a port, in bytes.
+pub const MAX_NAME_LENGTH: usize = 64;
+
+/// Chunks of a UMEM for each slot of a ring, unless the request says otherwise: one for reception, one for sending.
+pub const FRAMES_PER_SLOT: u32 = 2;
+
 /// What a port is to be. `PortSpec::new` has the defaults.
 #[derive(Debug, Clone)]
 pub struct PortSpec {
@@ -173,7 +179,7 @@ impl LayoutSpec {
         let defaults = Layout::builder().build()?;
         let ring_size = ring_size.unwrap_or(defaults.ring(RingName::Rx));
         let layout = Layout::builder()
-            .frames(frames.unwrap_or(ring_size.saturating_mul(2)))
+            .frames(frames.unwrap_or(ring_size.saturating_mul(FRAMES_PER_SLOT)))
             .frame_size(frame_size.unwrap_or(defaults.frame_size()))
             .headroom(headroom.unwrap_or(defaults.headroom()))
             .rings(ring_size);
@@ -200,7 +206,7 @@ fn vlan_of(vlan: u32) -> Result<Vlan, OpenPortError> {
 
 fn check_name(name: &str) -> Result<(), OpenPortError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if (1..=64).contains(&name.len()) && name.chars().all(fits) {
+    if (1..=MAX_NAME_LENGTH).contains(&name.len()) && name.chars().all(fits) {
         Ok(())
     } else {
         Err(OpenPortError::NameInvalid { name: name.into() })

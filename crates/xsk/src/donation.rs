@@ -18,6 +18,23 @@ pub enum BindMode {
     ZeroCopy,
 }
 
+impl BindMode {
+    /// The name by which other languages have it: `"copy"` or `"zero-copy"`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Copy => "copy",
+            Self::ZeroCopy => "zero-copy",
+        }
+    }
+
+    /// The mode of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Copy, Self::ZeroCopy].into_iter().find(|mode| mode.name() == name)
+    }
+}
+
 impl fmt::Display for BindMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -149,4 +166,20 @@ pub enum AdoptError {
         /// Chunks that the donation names.
         told: usize,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_bind_modes_read_back() {
+        for (mode, name) in [(BindMode::Copy, "copy"), (BindMode::ZeroCopy, "zero-copy")] {
+            assert_eq!(mode.name(), name);
+            assert_eq!(BindMode::named(name), Some(mode));
+        }
+        for name in ["", "Copy", "zerocopy", "copy mode"] {
+            assert_eq!(BindMode::named(name), None, "{name}");
+        }
+    }
 }

@@ -5,10 +5,16 @@ use crate::ring::RingName;
 /// bytes.
 pub const XDP_PACKET_HEADROOM: u32 = 256;
 
+/// The least bytes of a chunk. Only this and [`MAX_FRAME_SIZE`] are sizes that every kernel takes.
+pub const MIN_FRAME_SIZE: u32 = 2048;
+/// The most bytes of a chunk.
+pub const MAX_FRAME_SIZE: u32 = 4096;
+/// The fewest chunks of a UMEM.
+pub const MIN_FRAMES: u32 = 1;
 /// The most chunks of a UMEM: 4 GiB at 4096 bytes each.
-const MAX_FRAMES: u32 = 1 << 20;
+pub const MAX_FRAMES: u32 = 1 << 20;
 /// The most slots of a ring.
-const MAX_RING: u32 = 1 << 16;
+pub const MAX_RING_SIZE: u32 = 1 << 16;
 
 /// The shape of a UMEM and of a socket's four rings. Both sides of a hand-over must agree on it: the kernel
 /// does not report it.
@@ -133,10 +139,10 @@ impl LayoutBuilder {
     /// # Errors
     /// The first setting that is not valid, with its numbers.
     pub fn build(self) -> Result<Layout, LayoutError> {
-        if self.frame_size != 2048 && self.frame_size != 4096 {
+        if ![MIN_FRAME_SIZE, MAX_FRAME_SIZE].contains(&self.frame_size) {
             return Err(LayoutError::FrameSize { frame_size: self.frame_size });
         }
-        if self.frames == 0 || self.frames > MAX_FRAMES {
+        if !(MIN_FRAMES..=MAX_FRAMES).contains(&self.frames) {
             return Err(LayoutError::Frames { frames: self.frames });
         }
         if self.headroom >= self.frame_size - XDP_PACKET_HEADROOM {
@@ -149,7 +155,7 @@ impl LayoutBuilder {
             (RingName::Completion, self.completion),
         ];
         for (ring, slots) in rings {
-            if !slots.is_power_of_two() || slots > MAX_RING {
+            if !slots.is_power_of_two() || slots > MAX_RING_SIZE {
                 return Err(LayoutError::RingSize { ring, slots });
             }
         }
@@ -277,13 +283,13 @@ impl Layout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// A chunk has another size than those that every kernel takes.
-    #[error("a chunk of {frame_size} bytes was asked for; it can have 2048 or 4096")]
+    #[error("a chunk of {frame_size} bytes was asked for; it can have {MIN_FRAME_SIZE} or {MAX_FRAME_SIZE}")]
     FrameSize {
         /// Bytes asked for.
         frame_size: u32,
     },
     /// No chunks, or too many.
-    #[error("a UMEM of {frames} chunks was asked for; it can have 1 to {MAX_FRAMES}")]
+    #[error("a UMEM of {frames} chunks was asked for; it can have {MIN_FRAMES} to {MAX_FRAMES}")]
     Frames {
         /// Chunks asked for.
         frames: u32,
@@ -300,7 +306,7 @@ pub enum LayoutError {
         frame_size: u32,
     },
     /// A ring's size is not a power of two, or too large.
-    #[error("{slots} slots were asked for the {ring} ring; it can have a power of two up to {MAX_RING}")]
+    #[error("{slots} slots were asked for the {ring} ring; it can have a power of two up to {MAX_RING_SIZE}")]
     RingSize {
         /// The ring.
         ring: RingName,

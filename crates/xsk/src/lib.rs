@@ -58,6 +58,7 @@ mod mapping;
 #[cfg(feature = "create")]
 #[expect(unsafe_code, reason = "gives functions the names by which C calls them")]
 mod no_loader;
+mod ranges;
 mod refusal;
 #[cfg(feature = "create")]
 mod request;
@@ -89,11 +90,15 @@ pub use endpoint::{
 pub use frame::{Frame, FrameTooLong};
 #[cfg(feature = "heap")]
 pub use heap_socket::{HeapKernel, HeapSocket};
-pub use layout::{Layout, LayoutBuilder, LayoutError, XDP_PACKET_HEADROOM};
+pub use layout::{
+    Layout, LayoutBuilder, LayoutError, MAX_FRAME_SIZE, MAX_FRAMES, MAX_RING_SIZE, MIN_FRAME_SIZE, MIN_FRAMES,
+    XDP_PACKET_HEADROOM,
+};
 pub use ledger::{ChunkCounts, EndpointId, MAX_ENDPOINTS, Owner};
 pub use lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, NOWHERE};
 #[cfg(feature = "loopback")]
 pub use loopback::{Loopback, LoopbackError};
+pub use ranges::{RangeRefused, TooManyChunks, chunks_for_fill, chunks_of, ranges_of};
 pub use refusal::{DescriptorRefused, Refusals};
 #[cfg(feature = "create")]
 pub use request::{Attempt, BindRequest, HugePages, QueueId, Request};

@@ -24,6 +24,19 @@ pub enum BindRequest {
     Automatic,
 }
 
+impl BindRequest {
+    /// What is asked for where zero-copy is to be `require`, `prefer` or `never`.
+    #[must_use]
+    pub fn zero_copy(wish: &str) -> Option<Self> {
+        match wish {
+            "require" => Some(Self::ZeroCopy),
+            "prefer" => Some(Self::Automatic),
+            "never" => Some(Self::Copy),
+            _ => None,
+        }
+    }
+}
+
 /// The pages to take for a UMEM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HugePages {
@@ -34,6 +47,19 @@ pub enum HugePages {
     /// Ordinary pages.
     #[default]
     Never,
+}
+
+impl HugePages {
+    /// What is asked for where huge pages are to be `require`, `prefer` or `never`.
+    #[must_use]
+    pub fn named(wish: &str) -> Option<Self> {
+        match wish {
+            "require" => Some(Self::Require),
+            "prefer" => Some(Self::Prefer),
+            "never" => Some(Self::Never),
+            _ => None,
+        }
+    }
 }
 
 /// What to make.
@@ -63,4 +89,18 @@ pub struct Attempt {
     pub errno: Option<i32>,
     /// The outcome in words.
     pub why: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_are_known_by_three_words() {
+        let words = ["require", "prefer", "never", "always"];
+        let modes = [Some(BindRequest::ZeroCopy), Some(BindRequest::Automatic), Some(BindRequest::Copy), None];
+        assert_eq!(words.map(BindRequest::zero_copy), modes);
+        let pages = [Some(HugePages::Require), Some(HugePages::Prefer), Some(HugePages::Never), None];
+        assert_eq!(words.map(HugePages::named), pages);
+    }
 }

@@ -117,6 +117,8 @@ left() {
   ls -A /run/xsknet /sys/fs/bpf /run/netns 2>&1
   grep -v nsfs /proc/mounts
 }
+# Carrier and addresses take a while to come back after a NIC was down.
+settled() { state > /tmp/before; sleep 1; same; }
 same() { state > /tmp/after; cmp -s /tmp/before /tmp/after; }
 unchanged() { wait_for 10 same || { diff /tmp/before /tmp/after | grep '^[<>]' | tr -s ' \n\t' ' '; return 1; }; }
 nothing_left() { left > /tmp/left-after; diff /tmp/left /tmp/left-after; }

@@ -49,14 +49,22 @@ control() {
   step 'wire: driver bound again' reappear
   step 'wire: ping again' pings 192.0.2.1
 }
-# The far NIC, with a program that has nothing to do with us: a driver that cannot be unbound then has that fault by
-# itself.
-foreign() {
-  remote ip link set dev far0 xdpdrv object pass.o section xdp || { echo 'the driver takes no program'; return 0; }
+# The far NIC, with a program that has nothing to do with us: what fails then is the driver's fault, or QEMU's.
+attach() { remote ip link set dev far0 xdpdrv object pass.o section xdp; }
+foreign_mtu() {
+  for mtu in 1400 1500; do
+    remote ip link set far0 mtu $mtu
+    pings 192.0.2.1 || { echo "no answer with an MTU of $mtu"; return 1; }
+  done
+}
+foreign_unbound() {
   echo "$far_bus" > "$bound/unbind" &
   wait_for 30 stopped $! || { dmesg | grep 'unregister_netdevice' | tail -n 1; return 1; }
 }
 demolish() {
-  step 'wire: driver with a foreign program unbound' foreign
+  if attach; then
+    step 'wire: MTU with a foreign program' foreign_mtu
+    step 'wire: driver with a foreign program unbound' foreign_unbound
+  fi
   ip netns del remote
 }

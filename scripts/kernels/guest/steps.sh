@@ -29,7 +29,7 @@ control
 
 gone_in=
 for MODE in $(echo "$MODES" | tr , ' '); do
-  state > /tmp/before
+  wait_for 20 settled
   if step 'start: daemon' start_daemon "$MODE"; then
     : "${gone_in:=$MODE}"
     if step 'open: client' start_client "$PORTS"; then . ./port.sh; fi

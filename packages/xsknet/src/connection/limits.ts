@@ -4,6 +4,11 @@
  * @module
  */
 
+/** The longest message, in bytes. */
+export const MESSAGE_LIMIT = 65_536
+/** The deepest nesting of arrays and objects in a message, the message itself included. */
+export const NESTING_LIMIT = 16
+
 /** The most addresses of a port. */
 export const MAX_ADDRESSES = 64
 /** The most characters of a port's name. */
@@ -13,6 +18,9 @@ export const MAX_NAME_LENGTH = 64
 export const MIN_VLAN = 1
 /** The highest VLAN ID; 4095 is reserved (IEEE 802.1Q). */
 export const MAX_VLAN = 4094
+
+/** The least MTU of a port, in bytes. */
+export const MIN_MTU = 68
 
 /** Queues of a port, unless the request says otherwise. */
 export const DEFAULT_QUEUES = 1
@@ -24,12 +32,20 @@ export const DEFAULT_RING_SIZE = 4096
 /** The most slots of a ring. */
 export const MAX_RING_SIZE = 65_536
 
+/** The least bytes of a UMEM chunk. Only this and `MAX_FRAME_SIZE` are possible. */
+export const MIN_FRAME_SIZE = 2048
 /** Bytes of a UMEM chunk, unless the request says otherwise. */
 export const DEFAULT_FRAME_SIZE = 2048
+/** The most bytes of a UMEM chunk. */
+export const MAX_FRAME_SIZE = 4096
+/** The fewest chunks of a UMEM. */
+export const MIN_FRAMES = 1
 /** The most chunks of a UMEM. */
 export const MAX_FRAMES = 1_048_576
-/** Chunks of a UMEM for rings of this size, unless the request says otherwise: as many for sending as for reception. */
-export const defaultFrames = (ringSize: number): number => 2 * ringSize
+/** Chunks of a UMEM for each slot of a ring, unless the request says otherwise: one for reception, one for sending. */
+export const FRAMES_PER_SLOT = 2
+/** Chunks of a UMEM for rings of this size, unless the request says otherwise. */
+export const defaultFrames = (ringSize: number): number => FRAMES_PER_SLOT * ringSize
 
 /** Frames that the kernel polls the driver for per call with `busyPoll`, unless the request says otherwise. */
 export const DEFAULT_BUSY_POLL_BUDGET = 64

@@ -7,7 +7,7 @@
  */
 import * as v from 'valibot'
 import { XsknetError, type XsknetErrorCode } from '../errors.js'
-import { MAX_ADDRESSES, MAX_COALESCE, MAX_NAME_LENGTH, MAX_QUEUES } from './limits.js'
+import { MAX_ADDRESSES, MAX_COALESCE, MAX_NAME_LENGTH, MAX_QUEUES, MESSAGE_LIMIT, NESTING_LIMIT } from './limits.js'
 import { slipIn } from './slips.js'
 
 export * from './limits.js'
@@ -16,10 +16,6 @@ export * from './limits.js'
 export const PROTOCOL_VERSION = 2
 /** The release of `xsknet` and `xsknetd` that this file belongs to. */
 export const RELEASE = '0.1.0'
-/** The longest message, in bytes. */
-export const MESSAGE_LIMIT = 65_536
-/** The deepest nesting of arrays and objects in a message, the message itself included. */
-export const NESTING_LIMIT = 16
 /** The path of the default instance's control socket. */
 export const DEFAULT_SOCKET = '/run/xsknet/default.sock'
 

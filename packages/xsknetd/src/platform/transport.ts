@@ -7,6 +7,14 @@ export interface Descriptors {
   close(): void
 }
 
+/** How a connection ended. */
+export interface ConnectionEnd {
+  /** `gone`: the client closed it or ended. `not-reading` and `silent`: the client was disconnected for that. */
+  readonly kind: 'gone' | 'closed' | 'not-reading' | 'silent' | 'failed'
+  /** The reason in words, for the log. */
+  readonly reason: string
+}
+
 /** A client's connection, which carries whole messages in both directions. */
 export interface Connection {
   readonly credentials: Credentials
@@ -23,7 +31,7 @@ export interface Connection {
    */
   start(
     onMessage: (message: Uint8Array | null, length: number, descriptors: Descriptors) => void,
-    onEnd: (reason: string) => void,
+    onEnd: (end: ConnectionEnd) => void,
   ): void
   /**
    * Sends a message and takes over the descriptors.

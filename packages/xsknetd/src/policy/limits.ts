@@ -18,9 +18,9 @@ export {
 } from 'xsknet/protocol'
 
 /**
- * Slots of each ring of a pinned port. Its UMEM has twice as many frames of 2048 bytes: 4 MiB. Twice that would be
- * exactly the 8 MiB that most systems allow a user to lock, and the io_uring of Node's event loop counts against the
- * same limit.
+ * Slots of each ring of a pinned port, unless its client says otherwise. Its UMEM has twice as many frames of 2048
+ * bytes: 4 MiB. Twice that would be exactly the 8 MiB that most systems allow a user to lock, and the io_uring of
+ * Node's event loop counts against the same limit.
  */
 export const DEFAULT_PINNED_RING_SIZE = 1024
 

@@ -35,8 +35,6 @@ export interface DaemonIdentity {
 
 /** Operations that change nothing. Clients that use no others, such as `xsknetd status`, are not logged. */
 const READ_ONLY: readonly Operation[] = ['hello', 'status', 'uplinks', 'ports', 'portStatistics', 'uplinkStatistics']
-/** The reason that the transport gives when a client has closed its connection. */
-const DISCONNECTED = 'the client has gone'
 
 /** Bytes that are reserved for everything in an answer except its list. */
 const ENVELOPE = 1024
@@ -76,9 +74,8 @@ export class Session implements Client {
             connection.done()
           })
       },
-      (reason) => {
-        if (!this.#ended && (this.#logged || reason !== DISCONNECTED))
-          this.#log('client-ended', { ...this.#who(), reason })
+      ({ kind, reason }) => {
+        if (!this.#ended && (this.#logged || kind !== 'gone')) this.#log('client-ended', { ...this.#who(), reason })
         this.#end()
       },
     )

@@ -26,6 +26,29 @@ pub fn chunks_of(ranges: &[(u32, u32)], frames: u32) -> Result<Vec<u32>, RangeRe
     Ok(chunks)
 }
 
+/// More chunks than the FILL ring that they are for has slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{chunks} chunks were given for a FILL ring of {slots} slots")]
+pub struct TooManyChunks {
+    /// Chunks of all ranges.
+    pub chunks: u64,
+    /// Slots of the ring.
+    pub slots: u32,
+}
+
+/// The chunks of ranges for a FILL ring of this many slots, which bound them, so that a wrong number costs no memory.
+/// Whether the UMEM has these chunks is for the ring's maker to check.
+///
+/// # Errors
+/// [`TooManyChunks`].
+pub fn chunks_for_fill(ranges: &[(u32, u32)], slots: u32) -> Result<Vec<u32>, TooManyChunks> {
+    let chunks: u64 = ranges.iter().map(|&(_, count)| u64::from(count)).sum();
+    if chunks > u64::from(slots) {
+        return Err(TooManyChunks { chunks, slots });
+    }
+    Ok(ranges.iter().flat_map(|&(first, count)| (0..count).map(move |n| first.saturating_add(n))).collect())
+}
+
 /// The ranges of chunks, as few as their order allows.
 #[must_use]
 pub fn ranges_of(chunks: &[u32]) -> Vec<(u32, u32)> {
@@ -43,7 +66,7 @@ pub fn ranges_of(chunks: &[u32]) -> Vec<(u32, u32)> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{RangeRefused, chunks_of, ranges_of};
+    use super::{RangeRefused, TooManyChunks, chunks_for_fill, chunks_of, ranges_of};
 
     #[test]
     fn neighbours_share_a_range() {
@@ -68,6 +91,17 @@ mod tests {
             Ok(vec![0, 1, 0, 1]),
             "a chunk named twice is adoption's to refuse"
         );
+    }
+
+    #[test]
+    fn a_fill_ring_gets_no_more_chunks_than_it_has_slots() {
+        assert_eq!(chunks_for_fill(&[(3072, 3), (7, 1)], 4), Ok(vec![3072, 3073, 3074, 7]));
+        assert_eq!(chunks_for_fill(&[(0, 4), (9, 1)], 4), Err(TooManyChunks { chunks: 5, slots: 4 }));
+        let most = u32::MAX;
+        let all = 2 * u64::from(most);
+        assert_eq!(chunks_for_fill(&[(0, most), (0, most)], 4), Err(TooManyChunks { chunks: all, slots: 4 }));
+        // Not a chunk of any UMEM, however often it is named.
+        assert_eq!(chunks_for_fill(&[(most - 1, 4)], 4), Ok(vec![most - 1, most, most, most]));
     }
 
     proptest! {

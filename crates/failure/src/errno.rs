@@ -3,7 +3,8 @@
 macro_rules! names {
     ($($name:ident)*) => {
         /// `EBUSY` for 16; `errno N` for a number that has no name.
-        pub fn name(errno: i32) -> String {
+        #[must_use]
+        pub fn errno_name(errno: i32) -> String {
             match errno {
                 $(libc::$name => stringify!($name).into(),)*
                 other => format!("errno {other}"),
@@ -18,5 +19,16 @@ names! {
     ENAMETOOLONG ENOLCK ENOSYS ENOTEMPTY ELOOP ENODATA ETIME ENOLINK EPROTO EBADMSG EOVERFLOW EILSEQ EUSERS ENOTSOCK
     EDESTADDRREQ EMSGSIZE EPROTOTYPE ENOPROTOOPT EPROTONOSUPPORT ESOCKTNOSUPPORT EOPNOTSUPP EPFNOSUPPORT EAFNOSUPPORT
     EADDRINUSE EADDRNOTAVAIL ENETDOWN ENETUNREACH ENETRESET ECONNABORTED ECONNRESET ENOBUFS EISCONN ENOTCONN ESHUTDOWN
-    ETOOMANYREFS ETIMEDOUT ECONNREFUSED EHOSTDOWN EHOSTUNREACH EALREADY EINPROGRESS ESTALE EDQUOT ECANCELED
+    ETOOMANYREFS ETIMEDOUT ECONNREFUSED EHOSTDOWN EHOSTUNREACH EALREADY EINPROGRESS ESTALE EDQUOT EREMOTEIO EUNATCH ECANCELED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::errno_name;
+
+    #[test]
+    fn an_errno_has_the_name_of_the_manual() {
+        assert_eq!([1, 16, 95, 125].map(errno_name), ["EPERM", "EBUSY", "EOPNOTSUPP", "ECANCELED"]);
+        assert_eq!([0, -16, 4000].map(errno_name), ["errno 0", "errno -16", "errno 4000"]);
+    }
 }
