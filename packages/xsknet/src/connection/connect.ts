@@ -15,13 +15,16 @@ export interface ConnectOptions {
   signal?: AbortSignal | undefined
 }
 
-/** Milliseconds for the daemon to accept one more connection, and those between two attempts. */
-const CROWDED = { patience: 1000, retry: 20 }
+/** Milliseconds for the daemon to accept one more connection. */
+const ACCEPT_TIMEOUT_MS = 1000
+/** Milliseconds between two attempts to connect. */
+const ACCEPT_RETRY_MS = 20
 /** Milliseconds for the daemon to answer `hello`. */
-const HELLO_PATIENCE = 5000
+const HELLO_TIMEOUT_MS = 5000
 
 /**
- * Connects to the daemon.
+ * Connects to the daemon. Waits up to 1 second while the daemon has more new connections than it accepts at once, and up
+ * to 5 seconds for its first answer.
  *
  * @throws {XsknetError} `ERR_XSKNET_DAEMON_ABSENT`, `ERR_XSKNET_NOT_PERMITTED`, `ERR_XSKNET_LIMIT_REACHED`,
  * `ERR_XSKNET_PROTOCOL_VERSION`, `ERR_XSKNET_UNSUPPORTED_PLATFORM`, or another error of the daemon.
@@ -61,7 +64,7 @@ export async function connectOver(
 ): Promise<Network> {
   const network = await dialled(socket, () => new Network(socket, dial, makePort), signal)
   const late = new AbortController()
-  const timer = setTimeout(() => late.abort(silent(socket)), HELLO_PATIENCE)
+  const timer = setTimeout(() => late.abort(silent(socket)), HELLO_TIMEOUT_MS)
   try {
     await sayHello(network, client, signal ? AbortSignal.any([signal, late.signal]) : late.signal)
     return network
@@ -77,14 +80,14 @@ export async function connectOver(
 
 /** Retries for a bounded time: a daemon whose backlog of connections is full (`EAGAIN`) is about to accept them. */
 async function dialled(socket: string, dial: () => Network, signal?: AbortSignal): Promise<Network> {
-  for (let waited = 0; ; waited += CROWDED.retry) {
+  for (let waited = 0; ; waited += ACCEPT_RETRY_MS) {
     try {
       return dial()
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
-      if (code !== 'EAGAIN' || waited >= CROWDED.patience) throw refused(socket, error as NodeJS.ErrnoException)
+      if (code !== 'EAGAIN' || waited >= ACCEPT_TIMEOUT_MS) throw refused(socket, error as NodeJS.ErrnoException)
     }
-    await sleep(CROWDED.retry, undefined, { ...(signal && { signal }) }).catch(() => signal?.throwIfAborted())
+    await sleep(ACCEPT_RETRY_MS, undefined, { ...(signal && { signal }) }).catch(() => signal?.throwIfAborted())
   }
 }
 
@@ -112,7 +115,7 @@ function refused(socket: string, cause: NodeJS.ErrnoException): XsknetError {
     case 'EAGAIN':
       return new XsknetError(
         'ERR_XSKNET_DAEMON_ABSENT',
-        `the daemon on ${socket} accepted no connection for ${CROWDED.patience} ms`,
+        `the daemon on ${socket} accepted no connection for ${ACCEPT_TIMEOUT_MS} ms`,
         { hint: 'It hangs, or too many clients connect at once: see its log.', details, cause },
       )
     case 'EACCES':
@@ -144,7 +147,7 @@ const hints: Record<string, string> = {
 function silent(socket: string): XsknetError {
   return new XsknetError(
     'ERR_XSKNET_DAEMON_ABSENT',
-    `the process that listens on ${socket} did not answer for ${HELLO_PATIENCE} ms`,
+    `the process that listens on ${socket} did not answer for ${HELLO_TIMEOUT_MS} ms`,
     {
       hint: 'It is not xsknetd, or it hangs: see its log.',
       details: { socket },

@@ -58,7 +58,7 @@ interface Pending {
 /** The most requests that wait to be sent. */
 const OUTBOX_LIMIT = 256
 /** Milliseconds between two attempts to send. */
-const RETRY = 10
+const SEND_RETRY_MS = 10
 /** Milliseconds for the daemon's last message to arrive, once it accepts none. */
 const LAST_WORDS = 1000
 
@@ -186,7 +186,7 @@ export class Conversation {
           this.#timer = setTimeout(() => {
             this.#timer = undefined
             this.#flush()
-          }, RETRY)
+          }, SEND_RETRY_MS)
           return
         }
       } catch (cause) {

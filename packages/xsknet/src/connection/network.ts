@@ -210,7 +210,7 @@ interface PortRecord {
 /**
  * Milliseconds that {@link Network.close} waits for the daemon's answers. The connection's end closes all ports anyway.
  */
-const PATIENCE = 5000
+const CLOSE_TIMEOUT_MS = 5000
 
 /** Sends `hello`. For `connect()` only. */
 export let sayHello: (network: Network, client: string, signal: AbortSignal) => Promise<void>
@@ -533,9 +533,9 @@ export class Network extends EventEmitter<NetworkEvents> {
   async #close(): Promise<void> {
     const wasGone = this.#conversation.ended !== undefined
     this.#conversation.leaveAll('closePort', networkClosed())
-    const impatience = setTimeout(() => this.#conversation.close(networkClosed()), PATIENCE)
+    const timeout = setTimeout(() => this.#conversation.close(networkClosed()), CLOSE_TIMEOUT_MS)
     const endings = await Promise.allSettled(this.#openPorts().map((port) => port.close()))
-    clearTimeout(impatience)
+    clearTimeout(timeout)
     this.#conversation.close(networkClosed())
     this.#settle.resolve()
     if (!wasGone) this.emit('close')

@@ -1,5 +1,5 @@
 /** Milliseconds that a reader may keep the event loop from turning. */
-const TURN = 1
+const MAX_TURN_MS = 1
 /** Looks at an empty ring between two looks at the clock. */
 const LOOKS = 16
 
@@ -26,7 +26,7 @@ export class Pace {
 
   /** Whether the event loop has been kept waiting long enough. Asked once a batch. */
   isOver(): boolean {
-    if (this.#turned > 0) return performance.now() - this.#turned >= TURN
+    if (this.#turned > 0) return performance.now() - this.#turned >= MAX_TURN_MS
     this.#turned = this.#turned < 0 ? 0 : performance.now()
     return false
   }
@@ -39,7 +39,7 @@ export class Pace {
       let now = performance.now()
       if (this.#until === 0) this.#until = now + this.#spin
       if (this.#turned <= 0) this.#turned = now
-      const end = Math.min(this.#until, this.#turned + TURN)
+      const end = Math.min(this.#until, this.#turned + MAX_TURN_MS)
       while (found === undefined && now < end) {
         for (let look = 0; found === undefined && look < LOOKS; look++) found = find()
         now = performance.now()

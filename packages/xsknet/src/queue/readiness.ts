@@ -9,14 +9,14 @@ const READABLE = 1
 const WRITABLE = 2
 
 /**
- * Milliseconds until a device that is down is polled again: its socket is in error meanwhile and would wake us for
- * ever.
+ * Milliseconds until a device that is down is polled again: its socket is in error meanwhile and would wake us without
+ * end.
  */
-const DOWN = 100
+const DOWN_RETRY_MS = 100
 /** Wake-ups in a row without a frame after which the device is taken for down. */
-const CHANCE = 8
+const MAX_FRUITLESS_WAKEUPS = 8
 /** Milliseconds between checks of the device while the daemon, which would report its loss, is gone. */
-const CHECK = 1000
+const DEVICE_CHECK_MS = 1000
 
 /** Those that are waited for. A program that waits need not hold its queue otherwise. */
 const awaited = new Set<Readiness>()
@@ -94,7 +94,7 @@ export class Readiness {
 
   /** The daemon is gone: checks the device periodically. */
   detached(): void {
-    this.#checks ??= setInterval(() => this.#check(), CHECK).unref()
+    this.#checks ??= setInterval(() => this.#check(), DEVICE_CHECK_MS).unref()
   }
 
   /** Stops all waiting. */
@@ -118,13 +118,13 @@ export class Readiness {
     this.#path.rest()
   }
 
-  /** A device in error wakes for ever; a deleted one for ever or never. So the device is checked. */
+  /** A device in error wakes without end; a deleted one without end or never. So the device is checked. */
   #wokenForNothing(): void {
     if (this.#over) return
     const device = this.#check()
-    if (device === 'gone' || (device === 'up' && ++this.fruitless < CHANCE)) return
+    if (device === 'gone' || (device === 'up' && ++this.fruitless < MAX_FRUITLESS_WAKEUPS)) return
     this.#rest()
-    this.#down.set(DOWN, () => this.arm())
+    this.#down.set(DOWN_RETRY_MS, () => this.arm())
   }
 
   #check(): 'up' | 'down' | 'gone' {

@@ -12,9 +12,9 @@ import type { Readiness } from './readiness.js'
 import type { Sending } from './sending.js'
 
 /** Milliseconds between two `starved` events of a queue. */
-const STARVED_INTERVAL = 1000
+const STARVED_INTERVAL_MS = 1000
 /** The most microseconds that `receive()` may sleep. */
-const MAX_SLEEP = 1_000_000
+const MAX_SLEEP_MICROSECONDS = 1_000_000
 
 /** The parts of a queue that reception uses. */
 export interface ReceptionParts {
@@ -161,7 +161,7 @@ export class Reception implements QueueSource {
    */
   #reportStarved(): void {
     if (this.#quiet.isSet) return
-    this.#quiet.set(STARVED_INTERVAL, () => {})
+    this.#quiet.set(STARVED_INTERVAL_MS, () => {})
     const { starved } = this.#dataPath
     const times = (starved - this.#starvedReported) >>> 0
     this.#starvedReported = starved
@@ -171,6 +171,6 @@ export class Reception implements QueueSource {
 
 function checkSleep(microseconds: number): void {
   if (typeof microseconds !== 'number') throw wrongType('sleepMicroseconds', 'of type number', microseconds)
-  if (!Number.isInteger(microseconds) || microseconds < 0 || microseconds > MAX_SLEEP)
-    throw outOfRange('sleepMicroseconds', `an integer from 0 to ${MAX_SLEEP}`, microseconds)
+  if (!Number.isInteger(microseconds) || microseconds < 0 || microseconds > MAX_SLEEP_MICROSECONDS)
+    throw outOfRange('sleepMicroseconds', `an integer from 0 to ${MAX_SLEEP_MICROSECONDS}`, microseconds)
 }

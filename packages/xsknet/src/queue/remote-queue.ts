@@ -3,12 +3,12 @@ import type { XsknetError } from '../errors.js'
 import { type AdoptedSocket, type Letter, typed } from '../platform/native.js'
 import { pause } from '../platform/timers.js'
 import { portClosed } from '../queue-errors.js'
-import { DRAIN } from './sending.js'
+import { DRAIN_TIMEOUT_MS } from './sending.js'
 import type { QueueStats } from './statistics.js'
 import type { AdopterMessage, CloseOptions, OpenerMessage, QueueToken } from './types.js'
 
 /** Milliseconds for another thread to answer with its statistics, and to end a queue that need not be drained. */
-const ANSWER = 200
+const ANSWER_TIMEOUT_MS = 200
 
 /** A queue that was handed over to another thread, as the thread that opened the port sees it. */
 export class RemoteQueue {
@@ -44,7 +44,7 @@ export class RemoteQueue {
   /** Its statistics: those reported last, if the other thread does not answer in time. */
   async report(): Promise<QueueStats> {
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, ANSWER)
+      const timer = setTimeout(resolve, ANSWER_TIMEOUT_MS)
       this.#asking.push(() => {
         clearTimeout(timer)
         resolve()
@@ -70,7 +70,7 @@ export class RemoteQueue {
     this.#post({ over: { drain, ...(error && { failure: toFailure(error) }) } })
     this.#socket.recall()
     void this.released.then(() => hurry.abort())
-    await pause(drain ? DRAIN + ANSWER : ANSWER, hurry.signal)
+    await pause(drain ? DRAIN_TIMEOUT_MS + ANSWER_TIMEOUT_MS : ANSWER_TIMEOUT_MS, hurry.signal)
   }
 
   #post(message: OpenerMessage): void {

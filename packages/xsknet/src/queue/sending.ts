@@ -18,11 +18,11 @@ function hasTag(bytes: Uint8Array): boolean {
 }
 
 /** Milliseconds that `close()` waits for queued frames to be sent. */
-export const DRAIN = 1000
+export const DRAIN_TIMEOUT_MS = 1000
 /**
  * Milliseconds until the kernel is notified again of frames that it did not take: doubled each time that none moves.
  */
-const RETRY = { first: 1, last: 128 }
+const KICK_RETRY_MS = { first: 1, last: 128 }
 
 /** What sending needs of its queue. */
 export interface SendingQueue extends QueueId {
@@ -55,7 +55,7 @@ export class Sending {
   /** The kick at the end of this turn of the microtask queue. */
   #kick: Promise<void> | undefined
   readonly #retry = new Alarm()
-  #retryAfter = RETRY.first
+  #retryAfter = KICK_RETRY_MS.first
   #over = false
 
   constructor(queue: SendingQueue, socket: AdoptedSocket, path: HotPath, dataPath: DataPath) {
@@ -156,8 +156,12 @@ export class Sending {
 
   /** Waits until the kernel has sent everything, `hurry` aborts, or the time is over. */
   async drain(hurry: AbortSignal): Promise<void> {
-    const deadline = performance.now() + DRAIN
-    for (let after = RETRY.first; !hurry.aborted && performance.now() < deadline; after = Math.min(after * 2, 16)) {
+    const deadline = performance.now() + DRAIN_TIMEOUT_MS
+    for (
+      let after = KICK_RETRY_MS.first;
+      !hurry.aborted && performance.now() < deadline;
+      after = Math.min(after * 2, 16)
+    ) {
       this.#pump()
       let chunks: ChunkCounts
       try {
@@ -210,6 +214,6 @@ export class Sending {
     }
     for (const sender of sent) sender.sent(kicked)
     const moved = sent.length > 0 || this.#dataPath.waiting < before
-    this.#retryAfter = moved ? RETRY.first : Math.min(this.#retryAfter * 2, RETRY.last)
+    this.#retryAfter = moved ? KICK_RETRY_MS.first : Math.min(this.#retryAfter * 2, KICK_RETRY_MS.last)
   }
 }
