@@ -631,12 +631,12 @@ mod tests {
     /// Each line of a newer release of this version, with the scope that it keeps from being given out, and its word.
     const NEWER: [(&str, &str, &str); 8] = [
         (
-            r#"{"record":"made","id":20,"scope":{"scope":"port","uplink":2,"key":4},"change":{"change":"ring","size":9}}"#,
+            r#"{"record":"made","id":20,"scope":{"scope":"port","uplink":2,"key":4},"change":{"change":"ring","n":9}}"#,
             "port `web` of user 1000 on `eth0`",
             "ring",
         ),
         (
-            r#"{"record":"made","id":21,"scope":{"scope":"uplink","key":2},"change":{"change":"namespace","more":[1.50]}}"#,
+            r#"{"record":"made","id":21,"scope":{"scope":"uplink","key":2},"change":{"change":"namespace","x":[1.0]}}"#,
             "uplink `eth0`",
             "namespace",
         ),
