@@ -302,7 +302,7 @@ impl ListenError {
         match self {
             Self::PathTooLong { .. } => Some("put the socket where its path is shorter"),
             Self::Running { .. } => Some("stop that program, or choose another path"),
-            Self::NotASocket { .. } => Some("look what it is; remove it, or choose another path"),
+            Self::NotASocket { .. } => Some("check what it is; remove it, or choose another path"),
             Self::Words { .. } => None,
             Self::Failed { cause, .. } => match Errno::from_io_error(cause)? {
                 Errno::NOENT => Some("the folder does not exist: make it"),

@@ -235,11 +235,13 @@ impl ConnectError {
         match self {
             Self::PathTooLong { .. } => Some("put the socket where its path is shorter"),
             Self::Refused { cause, .. } => match Errno::from_io_error(cause)? {
-                Errno::NOENT => Some("no daemon has made this socket: start it, or look whether the path is right"),
+                Errno::NOENT => Some("no daemon has made this socket: start it, or check the path"),
                 Errno::CONNREFUSED => Some("the daemon that made this socket is gone: start it again"),
-                Errno::ACCESS => Some("this user may not reach the socket: look at the folders above it"),
+                Errno::ACCESS => {
+                    Some("this user may not reach the socket: check the permissions of the folders above it")
+                }
                 Errno::PROTOTYPE => Some("a socket of another kind is there, so another program's"),
-                Errno::AGAIN => Some("more clients are connecting than the daemon takes in just now: try again"),
+                Errno::AGAIN => Some("too many clients are connecting: try again"),
                 _ => None,
             },
         }

@@ -82,7 +82,7 @@ impl Netns {
         let not = |found| Err(NetnsError::NotANamespace { found });
         let nsfs = match File::open("/proc/thread-self/ns/net").and_then(|own| Ok(fstat(own)?.st_dev)) {
             Ok(nsfs) => nsfs,
-            Err(cause) => return not(format!("something that cannot be told without /proc ({cause})")),
+            Err(cause) => return not(format!("something that cannot be identified without /proc ({cause})")),
         };
         match statx(fd, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::empty()) {
             Ok(its) if makedev(its.stx_dev_major, its.stx_dev_minor) == nsfs => match sys::namespace_type(fd) {

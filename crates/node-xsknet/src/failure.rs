@@ -48,7 +48,7 @@ impl From<Failure> for napi::Error {
 
 impl From<LayoutError> for Failure {
     fn from(error: LayoutError) -> Self {
-        Self::new("SOCKET_REFUSED", format!("the description of the port's socket cannot be: {error}"))
+        Self::new("SOCKET_REFUSED", format!("the description of the port's socket is not valid: {error}"))
     }
 }
 
@@ -65,7 +65,7 @@ impl From<PathError> for Failure {
             PathError::Ring(broken)
             | PathError::Flush(FlushError::Ring(broken))
             | PathError::Wait(WaitError::Ring(broken)) => Self::new("RING_BROKEN", message)
-                .hint("Whoever shares the port's descriptors wrote into its rings; open another port.")
+                .hint("Another process that has the port's descriptors wrote into its rings: open another port.")
                 .details(json!({ "ring": broken.ring.to_string(), "size": broken.size })),
             PathError::Flush(FlushError::DeviceGone { waiting, cause }) => Self::new("PORT_LOST", message)
                 .hint("The port's device was deleted; open another port.")

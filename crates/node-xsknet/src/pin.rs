@@ -17,8 +17,8 @@ pub fn pin_thread(cpus: Vec<u32>) -> napi::Result<()> {
     let refused = |cause: Errno| {
         let allowed = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
         let allowed: Vec<_> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
-        Failure::new("KERNEL_REFUSED", format!("this thread cannot be kept to the processors {cpus:?}"))
-            .hint("Name processors that the process may use: `details.allowed`, or what its cpuset has.")
+        Failure::new("KERNEL_REFUSED", format!("this thread cannot be restricted to the processors {cpus:?}"))
+            .hint("Choose processors that the process may use: `details.allowed`, or what its cpuset has.")
             .details(json!({ "cpus": cpus, "allowed": allowed }))
             .because_of(&std::io::Error::from(cause))
             .by("sched_setaffinity")

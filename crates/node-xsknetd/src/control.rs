@@ -367,7 +367,7 @@ impl Connection {
                 }
                 _ => cause.to_string(),
             };
-            let message = format!("the network namespace of process {pid} of user {uid} cannot be told: {why}");
+            let message = format!("the network namespace of process {pid} of user {uid} cannot be found: {why}");
             Failure::new("NAMESPACE_INVALID", message, json!({ "pid": pid, "uid": uid }))
                 .hint("Connect from a process that lives as long as its ports; the daemon needs Linux 6.5 for this.")
         };

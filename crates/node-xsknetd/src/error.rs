@@ -115,7 +115,7 @@ impl From<ServiceError> for Failure {
             ServiceError::OpenedBefore | ServiceError::Closed => Self::new("INTERNAL", message, json!({})),
             ServiceError::PortUnknown { key } => Self::new("PORT_UNKNOWN", message, json!({ "port": key.number() })),
             ServiceError::UplinkMissing { uplink } => Self::new("UPLINK_MISSING", message, json!({ "uplink": uplink }))
-                .hint("`xsknetd status` lists the NICs; `--uplink` of `xsknetd run` adds one"),
+                .hint("`xsknetd status` lists the uplinks; `--uplink` of `xsknetd run` adds one"),
             ServiceError::Open(cause) => cause.into(),
             ServiceError::Manage(cause) => cause.into(),
             ServiceError::OpenPort(cause) => cause.into(),

@@ -19,7 +19,7 @@ pub fn start_anew(file: String, words: Vec<String>, environment: Vec<(String, St
         Ok(never) => match never {},
         Err(cause) => cause,
     };
-    let message = format!("{file} cannot be started anew: {cause}");
+    let message = format!("{file} cannot be restarted: {cause}");
     Err(Failure::new("KERNEL_REFUSED", message, json!({ "attempt": "execve", "path": file })).into())
 }
 

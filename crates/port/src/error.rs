@@ -514,7 +514,7 @@ pub enum StepError {
         /// Frames that the NIC has received since.
         frames: u64,
     },
-    /// A NIC filters VLANs, and cannot be told of one.
+    /// A NIC filters VLANs, and does not accept one.
     #[error("frames of VLAN {id} are not received: {why}")]
     VlanShut {
         /// The VLAN.

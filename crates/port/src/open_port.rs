@@ -33,7 +33,7 @@ pub(crate) struct OpenPort {
 }
 
 impl OpenPort {
-    /// Builds a port by `build`, steers its frames to it, and has `prove` look whether that works. Others may do the
+    /// Builds a port by `build`, steers its frames to it, and has `prove` check that it works. Others may do the
     /// same meanwhile. `layout` is that of its UMEM, where it is known.
     pub(crate) fn open<T>(
         uplink: Arc<UplinkState>,

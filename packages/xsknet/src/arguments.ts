@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import type { Fault } from './connection/protocol.js'
-import { nearest } from './connection/slips.js'
+import { nearest } from './connection/suggestions.js'
 
 /** Errors about wrong arguments, with the codes and the wording of Node's own. */
 type Code = 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE' | 'ERR_OUT_OF_RANGE'

@@ -9,7 +9,7 @@ import { native } from './platform/native.js'
 
 export { checkOptions, checkSignal, wrongType } from './arguments.js'
 export { type MakeSocket, type OwnSocket, openPinnedPort } from './connection/network.js'
-export { nearest, slipIn } from './connection/slips.js'
+export { nearest, unknownKeyIn } from './connection/suggestions.js'
 export { failed } from './platform/native.js'
 export { type BindingPlace, requireBinding } from './platform/platform.js'
 

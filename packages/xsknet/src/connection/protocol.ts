@@ -8,7 +8,7 @@
 import * as v from 'valibot'
 import { XsknetError, type XsknetErrorCode } from '../errors.js'
 import { MAX_ADDRESSES, MAX_COALESCE, MAX_NAME_LENGTH, MAX_QUEUES, MESSAGE_LIMIT, NESTING_LIMIT } from './limits.js'
-import { slipIn } from './slips.js'
+import { unknownKeyIn } from './suggestions.js'
 
 export * from './limits.js'
 
@@ -481,9 +481,15 @@ export function faultIn<O extends Operation>(operation: O, parameters: unknown):
   const { success, issues } = v.safeParse(schema, parameters, { abortEarly: true })
   if (!success) {
     const [{ type, expected, input }] = issues
-    const slip = slipIn(schema, issues[0])
-    if (slip)
-      return { path: slip.path.join('.'), rule: 'key', expected: 'never', value: slip.path.at(-1), meant: slip.meant }
+    const unknownKey = unknownKeyIn(schema, issues[0])
+    if (unknownKey)
+      return {
+        path: unknownKey.path.join('.'),
+        rule: 'key',
+        expected: 'never',
+        value: unknownKey.path.at(-1),
+        meant: unknownKey.meant,
+      }
     return { path: v.getDotPath(issues[0]) ?? '', rule: type, expected: expected ?? 'integer', value: input }
   }
   const flaw = flawIn(parameters)
@@ -658,11 +664,12 @@ function check<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
   const { success, output, issues } = v.safeParse(schema, value, { abortEarly: true })
   if (success) return output
   const [issue] = issues
-  const slip = slipIn(schema, issue)
-  if (slip) {
-    const stray = slip.path.join('.')
-    const meant = slip.meant === undefined ? '' : `; did you mean ${quote(slip.meant)}?`
-    const known = slip.known.length === 0 ? undefined : `The protocol has the keys ${slip.known.join(', ')} there.`
+  const unknownKey = unknownKeyIn(schema, issue)
+  if (unknownKey) {
+    const stray = unknownKey.path.join('.')
+    const meant = unknownKey.meant === undefined ? '' : `; did you mean ${quote(unknownKey.meant)}?`
+    const known =
+      unknownKey.known.length === 0 ? undefined : `The protocol has the keys ${unknownKey.known.join(', ')} there.`
     throw malformed(`${quote(stray)} of the message is not in the protocol${meant}`, stray, undefined, known)
   }
   const path = v.getDotPath(issue) ?? ''

@@ -1,5 +1,5 @@
 import { type Failure, fromFailure } from '../connection/protocol.js'
-import { sentence } from '../connection/slips.js'
+import { sentence } from '../connection/suggestions.js'
 import { XsknetError } from '../errors.js'
 import { type Binding, type binding, loadBinding } from './binding.js'
 

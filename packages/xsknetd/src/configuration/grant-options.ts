@@ -31,7 +31,7 @@ export interface GrantOptions {
   addresses: string[]
   /** VLAN IDs, 1 to 4094, or `untagged`. Default: `['untagged']`. */
   vlans?: (number | 'untagged')[]
-  /** Maximum number of open ports of one user, 1 to 65,535. Default: 1. */
+  /** Maximum number of open ports of one user, 1 to 65,535. Default: 1. An uplink has at most 1024 ports in total. */
   ports?: number
   /**
    * Maximum number of queues of one port, 1 to 8. Default: 1. Each queue has a UMEM of its own, which counts towards
@@ -52,9 +52,9 @@ export interface GrantOptions {
    */
   pinned?: boolean
   /**
-   * Whether ports may send frames with VLAN tags inside the port's own tag, or with a tag if the port is untagged.
-   * Default: false. A switch whose native VLAN is the port's removes the outer tag and forwards the frame in the VLAN
-   * of the inner one.
+   * Whether ports may send frames with a second VLAN tag behind the tag of the port's VLAN. A port without a VLAN never
+   * sends tags. Default: false. A switch whose native VLAN is the port's removes the outer tag and forwards the frame in
+   * the VLAN of the inner one.
    */
   innerTags?: boolean
   /**

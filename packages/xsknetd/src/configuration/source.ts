@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { parse, type TomlError } from 'smol-toml'
 import * as v from 'valibot'
 import { XsknetError } from 'xsknet'
-import { slipIn } from 'xsknet/internal'
+import { unknownKeyIn } from 'xsknet/internal'
 
 /** A configuration file. */
 export interface Source {
@@ -68,16 +68,17 @@ export function check<T>(schema: v.GenericSchema<unknown, T>, value: unknown, so
   if (success) return output
   const [issue] = issues
   const { path = [], message, input } = issue
-  const slip = slipIn(schema, issue)
-  const keys = slip?.path ?? path.map(({ key }) => key as string | number)
+  const unknownKey = unknownKeyIn(schema, issue)
+  const keys = unknownKey?.path ?? path.map(({ key }) => key as string | number)
   const key = name(keys)
   const line = source && lineOf(source.text, keys)
   const where = source ? `${source.file}${line === undefined ? '' : `:${line}`}: ` : ''
   const what = source ? placeOf(keys) : `\`${key}\``
-  const unknown = slip && `unknown key${slip.meant === undefined ? '' : `; did you mean \`${slip.meant}\`?`}`
+  const unknown =
+    unknownKey && `unknown key${unknownKey.meant === undefined ? '' : `; did you mean \`${unknownKey.meant}\`?`}`
   const why = unknown ?? (input === undefined ? 'missing' : message)
   throw new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', `${where}${what}: ${why}`, {
-    hint: slip ? `Known keys: ${slip.known.join(', ')}. ${EXAMPLE}` : EXAMPLE,
+    hint: unknownKey ? `Known keys: ${unknownKey.known.join(', ')}. ${EXAMPLE}` : EXAMPLE,
     details: { key, ...(source && { file: source.file }), ...(line !== undefined && { line }) },
   })
 }

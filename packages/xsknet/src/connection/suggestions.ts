@@ -53,7 +53,7 @@ interface Issue {
 }
 
 /** A key that no schema has. */
-export interface Slip {
+export interface UnknownKey {
   readonly path: (string | number)[]
   /** Those that may stand in its place. */
   readonly known: string[]
@@ -64,17 +64,17 @@ export interface Slip {
  * The unknown key behind an issue: the one that it is about, or, where a key is missing, one that stands beside it and
  * was probably meant to be the missing one. `undefined`: it is about something else.
  */
-export function slipIn(schema: object, { expected, input, path = [] }: Issue): Slip | undefined {
+export function unknownKeyIn(schema: object, { expected, input, path = [] }: Issue): UnknownKey | undefined {
   const last = path.at(-1)
   if (last === undefined) return undefined
   const keys = path.map(({ key }) => key as string | number)
   const table = keys.slice(0, -1)
   const known = keysAt(schema, table)
-  const slip = (key: string): Slip => ({ path: [...table, key], known, meant: nearest(key, known) })
-  if (expected === 'never') return slip(String(last.key))
+  const unknownKey = (key: string): UnknownKey => ({ path: [...table, key], known, meant: nearest(key, known) })
+  if (expected === 'never') return unknownKey(String(last.key))
   if (input !== undefined || typeof last.input !== 'object' || last.input === null) return undefined
   const stray = Object.keys(last.input).find((key) => !known.includes(key))
-  return stray === undefined ? undefined : slip(stray)
+  return stray === undefined ? undefined : unknownKey(stray)
 }
 
 function keysAt(schema: object, path: readonly (string | number)[]): string[] {

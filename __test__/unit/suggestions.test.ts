@@ -1,5 +1,5 @@
 import test from 'ava'
-import { nearest, sentence } from '../../packages/xsknet/src/connection/slips.js'
+import { nearest, sentence } from '../../packages/xsknet/src/connection/suggestions.js'
 
 const known = ['addresses', 'uplinks', 'innerTags', 'broadcast', 'unknownUnicast', 'ports']
 for (const [name, meant] of [
