@@ -7,6 +7,7 @@
 import { chmodSync, closeSync, copyFileSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { release } from 'node:os'
+import { crc32 } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
 import { type Batch, connect, type Network, type PortEntry, type PortOptions, type XsknetErrorCode } from 'xsknet'
 import { RELEASE } from 'xsknet/protocol'
@@ -182,6 +183,17 @@ test.serial('a daemon that cannot start says why, and leaves the machine as it w
     details: { path: journal, line: 1, why: 'no checksum' },
   })
   t.is(readFileSync(journal, 'utf8'), 'no journal at all\n')
+  // As a later release would begin it.
+  const header = '{"record":"header","version":99,"more":true}'
+  const later = `${crc32(header).toString(16).padStart(8, '0')} ${header}\n`
+  writeFileSync(journal, later)
+  await refused(t, start({}), {
+    code: 'ERR_XSKNET_JOURNAL_VERSION',
+    message: `the journal ${journal} has version 99; this release reads up to version 2`,
+    hint: /start the newer release that wrote it.* or reboot/,
+    details: { path: journal, found: 99, known: 2 },
+  })
+  t.is(readFileSync(journal, 'utf8'), later)
   rmSync(journal)
   const secret = `${lab.folder}/${STATE}/secret`
   const kept = readFileSync(secret)

@@ -79,6 +79,7 @@ fn of_step(step: &StepError) -> &'static str {
 fn of_journal(error: &JournalError) -> &'static str {
     match error {
         JournalError::Damaged { .. } => "JOURNAL_DAMAGED",
+        JournalError::Version { .. } | JournalError::Unknown { .. } => "JOURNAL_VERSION",
         JournalError::Io { .. } => "KERNEL_REFUSED",
     }
 }
@@ -134,6 +135,10 @@ impl From<OpenError> for Failure {
             OpenError::Journal(cause) => {
                 let details = match cause {
                     JournalError::Damaged { path, line, why } => json!({ "path": path, "line": line, "why": why }),
+                    JournalError::Version { path, found, known } => {
+                        json!({ "path": path, "found": found, "known": known })
+                    }
+                    JournalError::Unknown { name } => json!({ "name": name }),
                     JournalError::Io { attempt, path, .. } => json!({ "attempt": attempt, "path": path }),
                 };
                 (of_journal(cause), details)

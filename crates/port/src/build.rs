@@ -147,7 +147,7 @@ impl QueueBuilder<'_> {
     fn build_queue(&self, at: usize, attempts: &mut Vec<Attempt>) -> Result<Queue, OpenPortError> {
         let Self { plan, nic, datapath, client, guard_mode } = *self;
         let context = &*nic.context;
-        let scope = &nic.port_scope(plan.id);
+        let scope = plan.scope;
         let step = |cause: StepError| nic.step(cause);
         let pair = plan.queue_pairs[at].clone();
         let (outer, inner) = self.make_pair(&pair).map_err(step)?;
@@ -217,7 +217,7 @@ impl QueueBuilder<'_> {
         let Self { plan, nic, .. } = *self;
         let (context, mtu, alias) = (&*nic.context, plan.mtu, &plan.alias);
         let change = Change::Pair { outer: names.outer.clone(), inner: names.inner.clone(), alias: alias.clone() };
-        context.change(&nic.port_scope(plan.id), change, || {
+        context.change(plan.scope, change, || {
             let links = &context.ports.links;
             // Each end is made where it belongs: moving it there would hold the lock of all network devices for some 20
             // ms.

@@ -12,7 +12,7 @@ use crate::admission::Admission;
 use crate::client_end::ClientEnds;
 use crate::error::{CloseError, StepError};
 use crate::ids::PortKey;
-use crate::journal::{Change, EntryId, Journal, Scope};
+use crate::journal::{Change, EntryId, Journal, JournalError, PortRecord, Scope};
 use crate::lingering::{Lingering, UmemEnds};
 use crate::mac::Secret;
 use crate::namespace::Namespace;
@@ -45,8 +45,8 @@ pub(crate) struct Context {
     pub(crate) admission: Admission,
     /// NICs that were found elsewhere, by the number that they had here.
     moved: Mutex<HashMap<IfIndex, Arc<(Namespace, IfIndex)>>>,
-    /// What earlier runs left and what could not be undone: the numbers of these ports are taken.
-    pub(crate) left: Vec<Scope>,
+    /// The ports of earlier runs that could not be undone: their numbers are taken.
+    pub(crate) left: Vec<PortRecord>,
     observer: Option<Observer>,
 }
 
@@ -87,10 +87,33 @@ impl Context {
         }
     }
 
-    /// What the changes that are pending were made for.
-    pub(crate) fn scopes(&self) -> Vec<Scope> {
-        let pending = self.journal().as_ref().map_or_else(Vec::new, |journal| journal.pending(&Scope::Instance));
-        pending.into_iter().map(|(_, scope, _)| scope).collect()
+    /// The ports of which there is anything.
+    pub(crate) fn ports_on_record(&self) -> Vec<PortRecord> {
+        self.journal().as_ref().map_or_else(Vec::new, Journal::ports)
+    }
+
+    /// Writes an uplink into the journal: what is changed for it, is changed for this scope.
+    pub(crate) fn open_uplink(&self, device: &DeviceName) -> Result<Scope, StepError> {
+        let scope = self.journal().as_mut().ok_or_else(closed)?.open_uplink(device.clone())?;
+        self.opened(scope);
+        Ok(scope)
+    }
+
+    /// Writes a port of an uplink into the journal. The caller tells the observer by
+    /// [`opened`](Self::opened), once it holds no lock.
+    pub(crate) fn open_port(&self, uplink: Scope, port: PortRecord) -> Result<Scope, StepError> {
+        let mut journal = self.journal();
+        let open = journal.as_mut().filter(|journal| journal.is_open(uplink));
+        let (open, key) = open.zip(uplink.key()).ok_or_else(closed)?;
+        Ok(open.open_port(key, port)?)
+    }
+
+    /// Tells the observer of a record.
+    pub(crate) fn opened(&self, scope: Scope) {
+        let what = self.journal().as_ref().map(|journal| journal.describe(scope));
+        if let Some(what) = what {
+            self.observe(&Step::Recorded(what));
+        }
     }
 
     pub(crate) fn next_port(&self) -> PortKey {
@@ -167,7 +190,7 @@ impl Context {
     /// Makes one change: journaled before, taken back where making it fails half-way.
     pub(crate) fn change<T, E: From<StepError>>(
         &self,
-        scope: &Scope,
+        scope: Scope,
         change: Change,
         make: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
@@ -185,13 +208,10 @@ impl Context {
         }
     }
 
-    fn announce(&self, scope: &Scope, change: &Change) -> Result<EntryId, StepError> {
+    fn announce(&self, scope: Scope, change: &Change) -> Result<EntryId, StepError> {
         let mut journal = self.journal();
-        let open = journal.as_mut().ok_or(StepError::Io {
-            attempt: "change the host for an instance that is closed",
-            cause: io::ErrorKind::NotConnected.into(),
-        })?;
-        let id = open.announce(scope.clone(), change.clone())?;
+        let open = journal.as_mut().filter(|journal| journal.is_open(scope)).ok_or_else(closed)?;
+        let id = open.announce(scope, change.clone())?;
         drop(journal);
         self.observe(&Step::Announced(change.clone()));
         Ok(id)
@@ -199,9 +219,12 @@ impl Context {
 
     /// Undoes everything that was done for `scope`, pairs first, then programs, which may hold offloads off, then the
     /// newest first. What fails does not keep the rest from being undone, but for a pair: while it is there without its
-    /// guard, its owner would send into the host's own stack.
-    pub(crate) fn undo(&self, scope: &Scope) -> Result<(), CloseError> {
-        let mut pending = self.journal().as_ref().map_or_else(Vec::new, |journal| journal.pending(scope));
+    /// guard, its owner would send into the host's own stack. What is not known may be one.
+    pub(crate) fn undo(&self, scope: Scope) -> Result<(), CloseError> {
+        let (mut pending, unknown) = match self.journal().as_ref() {
+            Some(journal) => (journal.pending(scope), journal.unknown(scope)),
+            None => return Ok(()),
+        };
         // While their programs are attached, by which they are known elsewhere.
         for (_, _, change) in &pending {
             if let Some((device, index)) = change.nic() {
@@ -214,6 +237,12 @@ impl Context {
             _ => 2,
         });
         let (mut failed, mut unguarded) = (Vec::new(), Vec::new());
+        for (its, name) in unknown {
+            if matches!(its, Scope::Port { .. }) {
+                unguarded.push(its);
+            }
+            failed.push((its, format!("`{name}`"), JournalError::Unknown { name }.into()));
+        }
         for (id, its, change) in pending {
             let guards = matches!(change, Change::Attachment { .. } | Change::Pins { .. });
             if guards && unguarded.contains(&its) {
@@ -223,14 +252,33 @@ impl Context {
                 if matches!(change, Change::Pair { .. }) {
                     unguarded.push(its);
                 }
-                failed.push((change, cause));
+                failed.push((its, format!("{change:?}"), cause));
             }
         }
         let left = failed.len();
-        match failed.into_iter().next() {
-            None => Ok(()),
-            Some((change, cause)) => Err(CloseError { left, what: format!("{change:?}"), cause }),
+        let first =
+            failed.into_iter().next().map(|(its, what, cause)| (format!("{what} of {}", self.describe(its)), cause));
+        let closed = self.close_ended(scope).map_err(|cause| ("a record of the journal".to_owned(), cause));
+        match first.map_or(closed, Err) {
+            Ok(()) => Ok(()),
+            Err((what, cause)) => Err(CloseError { left: left.max(1), what, cause }),
         }
+    }
+
+    fn describe(&self, scope: Scope) -> String {
+        self.journal().as_ref().map_or_else(String::new, |journal| journal.describe(scope))
+    }
+
+    /// Crosses out what ended with `scope`.
+    fn close_ended(&self, scope: Scope) -> Result<(), StepError> {
+        let closed = match self.journal().as_mut() {
+            Some(journal) => journal.close_ended(scope)?,
+            None => Vec::new(),
+        };
+        for what in closed {
+            self.observe(&Step::CrossedOut(what));
+        }
+        Ok(())
     }
 
     /// Undoes the one pending change that `wanted` picks, if there is one.
@@ -327,6 +375,12 @@ fn delete_if(links: &Links, name: &DeviceName, is_ours: impl Fn(Option<&str>) ->
         Ok(_) | Err(LinkError::DeviceMissing { .. }) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// What an instance, an uplink or a port is that others have closed meanwhile.
+fn closed() -> StepError {
+    let attempt = "change the host for an instance, an uplink or a port that is closed";
+    StepError::Io { attempt, cause: io::ErrorKind::NotConnected.into() }
 }
 
 pub(crate) fn unbind(paths: &Paths) -> Result<(), StepError> {

@@ -71,11 +71,7 @@ impl OpenError {
     pub fn hint(&self) -> Option<String> {
         let known = match self {
             Self::AlreadyRunning { .. } => Some("stop the other process, or choose another instance name".into()),
-            Self::Journal(JournalError::Damaged { path, .. }) => Some(format!(
-                "nothing was touched; look at what the file still tells (offloads, filters, devices with the alias \
-                 `xsknet:`), then remove {} and start again: pins, namespaces and devices are found by their names",
-                path.display()
-            )),
+            Self::Journal(cause) => cause.hint(),
             Self::AbilityMissing { cause, .. } if is_denied(cause) => Some(
                 "this needs root with CAP_NET_RAW, CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF: a container or a service \
                  may have been started without some of them"
@@ -94,9 +90,31 @@ impl OpenError {
             Self::Step(cause) => cause.hint(),
             Self::Secret(cause) => Some(cause.hint()),
             Self::Sweep(cause) => cause.cause.hint(),
-            Self::Journal(JournalError::Io { cause, .. }) => hint_of(cause),
         };
         known.or_else(|| remedy(self).map(Into::into))
+    }
+}
+
+impl JournalError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Damaged { path, .. } => Some(format!(
+                "nothing was touched; look at what the file still tells (offloads, filters, devices with the alias \
+                 `xsknet:`), then remove {} and start again: pins, namespaces and devices are found by their names",
+                path.display()
+            )),
+            Self::Version { .. } => Some(
+                "nothing was touched; start the newer release that wrote it, which undoes what it tells of, or reboot: \
+                 after a reboot nothing in it exists any more"
+                    .into(),
+            ),
+            Self::Unknown { .. } => Some(
+                "start the newer release that made it, or reboot: after a reboot nothing in the journal exists any more"
+                    .into(),
+            ),
+            Self::Io { cause, .. } => hint_of(cause),
+        }
     }
 }
 
@@ -533,9 +551,8 @@ impl StepError {
             Self::VlanShut { id, .. } => {
                 Some(format!("make a device of VLAN {id} on the NIC: `ip link add … type vlan id {id}`"))
             }
-            Self::Journal(_) | Self::Table(_) | Self::Map(_) | Self::Run(_) | Self::Socket(_) => {
-                remedy(self).map(Into::into)
-            }
+            Self::Journal(cause) => cause.hint(),
+            Self::Table(_) | Self::Map(_) | Self::Run(_) | Self::Socket(_) => remedy(self).map(Into::into),
         };
         known.or_else(|| remedy(self).map(Into::into))
     }

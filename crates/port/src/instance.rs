@@ -13,7 +13,7 @@ use crate::bpffs_mount::{leave_bpffs, mount_bpffs};
 use crate::context::Context;
 use crate::error::{CloseError, ManageError, OpenError, StepError};
 use crate::ids::PortKey;
-use crate::journal::{Change, Header, Journal, Scope};
+use crate::journal::{Change, Header, Journal, PortRecord, Scope};
 use crate::leftovers::{boot_id, names, remove_socket, sweep};
 use crate::lock::Lock;
 use crate::mac::Secret;
@@ -113,7 +113,7 @@ impl Instance {
         let instance = Self { context: Arc::new(context), uplinks: Arc::default(), lock: Some(lock) };
         let context = &instance.context;
         context.umem_ends.begin();
-        context.change(&Scope::Instance, Change::Namespace, || -> Result<(), StepError> {
+        context.change(Scope::Instance, Change::Namespace, || -> Result<(), StepError> {
             let folder = DirBuilder::new().mode(0o700).create(context.paths.folder());
             folder.map_err(|cause| StepError::Io { attempt: "make the instance's folder", cause })?;
             Ok(context.ports.netns.bind_to(&context.paths.namespace())?)
@@ -182,7 +182,7 @@ impl Instance {
         }
         self.context.lingering.end();
         self.context.umem_ends.end();
-        self.context.undo(&Scope::Instance)?;
+        self.context.undo(Scope::Instance)?;
         let own_files = |cause| CloseError { left: 1, what: "the instance's own files".into(), cause };
         self.context.finish().map_err(own_files)?;
         self.context.passed("the journal is gone");
@@ -210,7 +210,7 @@ impl Drop for Instance {
 fn begin_context(
     paths: &Paths,
     secret: Secret,
-    left: Vec<Scope>,
+    left: Vec<PortRecord>,
     observer: Option<Observer>,
 ) -> Result<Context, OpenError> {
     let host = Namespace::new(Netns::current().map_err(StepError::from)?)?;

@@ -9,7 +9,7 @@ use xsknet_link::{Netns, NetnsId};
 use crate::bpffs_mount::leave_bpffs;
 use crate::context::{Context, delete_strays, unbind};
 use crate::error::{CloseError, OpenError, StepError};
-use crate::journal::{Header, Journal, Scope};
+use crate::journal::{Header, Journal, PortRecord, Scope};
 use crate::lock::Lock;
 use crate::mac::Secret;
 use crate::namespace::Namespace;
@@ -70,10 +70,10 @@ fn is_of_here(paths: &Paths) -> Result<bool, OpenError> {
 }
 
 /// Undoes what runs of this name left, and forgets it. What cannot be undone is told and set aside for the next start:
-/// it is in the way of nothing but what it is about, of which the scopes are returned. The caller holds the lock.
-pub(crate) fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<Scope>, OpenError> {
+/// it is in the way of nothing but what it is about, of which the ports are returned. The caller holds the lock.
+pub(crate) fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<PortRecord>, OpenError> {
     let failed = |cause| OpenError::Sweep(CloseError { left: 1, what: "what was found by its name".into(), cause });
-    let mut left = Vec::new();
+    let (mut left, mut is_anything_left) = (Vec::new(), false);
     let earlier = paths.set_aside().map_err(|cause| failed(StepError::Io { attempt: "look for journals", cause }))?;
     for path in earlier.into_iter().chain([paths.journal()]) {
         let journal = match Journal::load(&path)? {
@@ -90,14 +90,22 @@ pub(crate) fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<Sco
         let bound = Netns::open(&paths.namespace()).or_else(|_| Netns::create());
         let ports = Namespace::new(bound.map_err(StepError::from)?)?;
         let context = Context::new(paths.clone(), host, ports, journal, Secret::draw(), observer.clone());
-        match context.undo(&Scope::Instance) {
+        match context.undo(Scope::Instance) {
             Ok(()) => {
                 context.finish().map_err(failed)?;
                 context.passed("the earlier run's journal is gone");
             }
             Err(error) => {
+                is_anything_left = true;
                 eprintln!("xsknet: an earlier run of instance `{}`: {error}: {}", paths.instance(), error.cause);
-                left.extend(context.scopes());
+                for port in context.ports_on_record() {
+                    eprintln!(
+                        "xsknet: an earlier run of instance `{}`: {port} is not undone; its number, {}, stays taken",
+                        paths.instance(),
+                        port.number
+                    );
+                    left.push(port);
+                }
                 if path == paths.journal() {
                     let aside = paths.free_aside();
                     std::fs::rename(&path, &aside)
@@ -114,7 +122,7 @@ pub(crate) fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<Sco
     // A pin that a journal tells of, and that could not be removed, has been told of.
     if bpffs::is_mounted(paths.bpffs()).unwrap_or(false)
         && let Err(cause) = pins::remove(&paths.instance_pins())
-        && left.is_empty()
+        && !is_anything_left
     {
         return Err(failed(cause));
     }

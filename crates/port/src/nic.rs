@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use xsknet_bpf::PortId;
 use xsknet_link::{FilterAnswer, MacAddr};
 
 use crate::context::Context;
@@ -17,6 +16,8 @@ use crate::mtu::MtuLimit;
 pub(crate) struct Nic {
     pub(crate) context: Arc<Context>,
     pub(crate) info: UplinkInfo,
+    /// What is changed for the uplink itself, is changed for this.
+    pub(crate) scope: Scope,
     /// As it was last seen.
     state: Mutex<NicState>,
     /// Frames that announced ports.
@@ -24,16 +25,8 @@ pub(crate) struct Nic {
 }
 
 impl Nic {
-    pub(crate) fn new(context: Arc<Context>, info: UplinkInfo, state: NicState) -> Self {
-        Self { context, info, state: Mutex::new(state), announced: AtomicU64::new(0) }
-    }
-
-    pub(crate) fn scope(&self) -> Scope {
-        Scope::Uplink { device: self.info.device.clone() }
-    }
-
-    pub(crate) fn port_scope(&self, port: PortId) -> Scope {
-        Scope::Port { device: self.info.device.clone(), port: port.number() }
+    pub(crate) fn new(context: Arc<Context>, info: UplinkInfo, scope: Scope, state: NicState) -> Self {
+        Self { context, info, scope, state: Mutex::new(state), announced: AtomicU64::new(0) }
     }
 
     /// As it was last seen.
@@ -80,7 +73,7 @@ impl Nic {
         }
         let change = Change::Filter { device, index, mac };
         let add = || Ok::<_, StepError>(links.add_filter(index, mac)?);
-        let answer = self.context.change(&self.scope(), change.clone(), add)?;
+        let answer = self.context.change(self.scope, change.clone(), add)?;
         match answer {
             FilterAnswer::Added => Ok(()),
             FilterAnswer::AlreadyThere => self.context.forget(&change),
@@ -107,7 +100,7 @@ impl Nic {
             return Ok(());
         }
         let change = Change::Promiscuous { device, index };
-        self.context.change(&self.scope(), change, || Ok(links.set_promiscuous(index, true)?))
+        self.context.change(self.scope, change, || Ok(links.set_promiscuous(index, true)?))
     }
 }
 

@@ -9,6 +9,10 @@ use crate::journal::Change;
 pub enum Step {
     /// Written to the journal, not made yet.
     Announced(Change),
+    /// An uplink or a port, in words: it is in the journal, and nothing was changed for it yet.
+    Recorded(String),
+    /// An uplink or a port, in words: all of it is undone, and it is crossed out in the journal.
+    CrossedOut(String),
     /// Made.
     Made(Change),
     /// About to be undone.

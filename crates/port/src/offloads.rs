@@ -11,7 +11,7 @@ use crate::journal::{Change, Scope};
 /// regardless is told.
 pub(crate) fn switch_off(
     context: &Context,
-    scope: &Scope,
+    scope: Scope,
     nic: &Device,
     offload: Offload,
 ) -> Result<Vec<Attempt>, StepError> {
@@ -56,7 +56,7 @@ pub(crate) fn hold_off(context: &Context, nic: &DeviceName, offload: Offload) ->
 /// told.
 pub(crate) fn recorded<T>(
     context: &Context,
-    scope: &Scope,
+    scope: Scope,
     nic: &Device,
     attach: impl FnOnce() -> Result<T, StepError>,
 ) -> Result<(T, Vec<Attempt>), StepError> {

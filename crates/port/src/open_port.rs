@@ -11,6 +11,7 @@ use crate::datapath::{read, write};
 use crate::error::{CloseError, OpenPortError, StepError};
 use crate::ids::PortKey;
 use crate::info::PortInfo;
+use crate::journal::Scope;
 use crate::kernel_port::KernelPort;
 use crate::lingering::Retained;
 use crate::plan::{HostView, Plan};
@@ -27,6 +28,7 @@ pub(crate) struct OpenPort {
     pub(crate) info: PortInfo,
     /// What somebody else may keep of it.
     pub(crate) retained: Option<Retained>,
+    scope: Scope,
     is_open: bool,
 }
 
@@ -50,7 +52,8 @@ impl OpenPort {
         // One that the daemon drew is nobody's.
         let is_mac_given = spec.mac.is_some();
         let (plan, claim, datapath) = uplink.claim(&host, spec, layout)?;
-        let (id, key) = (plan.id, plan.key);
+        let (id, key, scope) = (plan.id, plan.key, plan.scope);
+        nic.context.opened(scope);
         let make = || -> Result<_, OpenPortError> {
             if is_mac_given
                 && read(&datapath).has_heard(claim.mac.octets(), claim.vlan).map_err(|cause| nic.step(cause))?
@@ -83,10 +86,10 @@ impl OpenPort {
         let (info, made) = made.inspect_err(|_| {
             // Before anybody else gets this number, and the names that go with it. What cannot be undone stays in the
             // journal; the reason is the better story.
-            let _ = unmake(&uplink, id, key, None);
+            let _ = unmake(&uplink, id, key, scope, None);
         })?;
         drop(work);
-        Ok((Self { uplink, info, retained: None, is_open: true }, made))
+        Ok((Self { uplink, info, retained: None, scope, is_open: true }, made))
     }
 
     pub(crate) fn statistics(&self) -> Result<PortStatistics, StepError> {
@@ -103,7 +106,7 @@ impl OpenPort {
             return Ok(());
         }
         let _work = self.uplink.work();
-        unmake(&self.uplink, self.info.id, self.info.key, self.retained.take())
+        unmake(&self.uplink, self.info.id, self.info.key, self.scope, self.retained.take())
     }
 }
 
@@ -117,7 +120,13 @@ impl Drop for OpenPort {
 
 /// Undoes a port, whole or half made. The caller holds [`UplinkState::work`]. `retained` is what its owner may hold on
 /// to, where that is not this process.
-fn unmake(uplink: &UplinkState, id: PortId, key: PortKey, retained: Option<Retained>) -> Result<(), CloseError> {
+fn unmake(
+    uplink: &UplinkState,
+    id: PortId,
+    key: PortKey,
+    scope: Scope,
+    retained: Option<Retained>,
+) -> Result<(), CloseError> {
     let context = &*uplink.nic.context;
     let (datapath, port) = match uplink.lock().as_mut() {
         // It went with its uplink.
@@ -151,7 +160,7 @@ fn unmake(uplink: &UplinkState, id: PortId, key: PortKey, retained: Option<Retai
     if let Err(cause) = let_out(uplink, id) {
         failed = Some(cause);
     }
-    let undone = context.undo(&uplink.nic.port_scope(id));
+    let undone = context.undo(scope);
     if let Some(managed) = uplink.lock().as_mut() {
         match &undone {
             Ok(()) => managed.claims.give_back(id),

@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::error::OpenPortError;
 use crate::ids::PortKey;
 use crate::info::QueuePair;
+use crate::journal::{PortClaim, PortRecord, Scope};
 use crate::mac::Identity;
 use crate::nic::Nic;
 use crate::spec::PortSpec;
@@ -23,6 +24,8 @@ use crate::spec::PortSpec;
 pub(crate) struct Plan {
     pub(crate) key: PortKey,
     pub(crate) id: PortId,
+    /// What is changed for the port, is changed for this.
+    pub(crate) scope: Scope,
     pub(crate) name: String,
     pub(crate) mac: MacAddr,
     pub(crate) vlan: Vlan,
@@ -87,14 +90,26 @@ impl Plan {
         let (owner, queues) = (spec.owner, spec.queues);
         let claim = Claim { owner, name: name.clone(), mac, vlan, addresses: addresses.clone(), queues };
         claims.take(id, claim.clone())?;
+        let record =
+            PortRecord { device: nic.info.device.clone(), number: id.number(), claim: Some(on_record(&claim)) };
+        let scope = nic.context.open_port(nic.scope, record).map_err(|cause| {
+            claims.give_back(id);
+            nic.step(cause)
+        })?;
         let index = nic.info.index;
         let names =
             |queue| QueuePair { outer: device_name('o', index, id, queue), inner: device_name('i', index, id, queue) };
         let queue_pairs = (0..queues).map(names).collect();
         let alias = nic.context.paths.alias(&name);
         let key = nic.context.next_port();
-        Ok((Self { key, id, name, mac, vlan, mtu, addresses, queue_pairs, alias, spec }, claim))
+        Ok((Self { key, id, scope, name, mac, vlan, mtu, addresses, queue_pairs, alias, spec }, claim))
     }
+}
+
+/// A claim as the journal tells it.
+fn on_record(claim: &Claim) -> PortClaim {
+    let Claim { owner, name, mac, vlan, addresses, queues } = claim.clone();
+    PortClaim { name, owner, mac, vlan: vlan.id(), addresses, queues }
 }
 
 fn check_mac(mac: MacAddr, nic: &Nic, host: &HostView) -> Result<(), OpenPortError> {

@@ -61,13 +61,13 @@ impl Uplink {
             let (id, mode) = (there.program_id, there.mode);
             return Err(ManageError::ForeignProgram { device, id, name, tag, mode });
         }
-        let scope = Scope::Uplink { device };
-        let opened = attach(&context, &scope, &nic, mac, options).inspect_err(|_| {
-            let _ = context.undo(&scope);
+        let scope = context.open_uplink(&device).map_err(|cause| ManageError::Step { device, cause })?;
+        let opened = attach(&context, scope, &nic, mac, options).inspect_err(|_| {
+            let _ = context.undo(scope);
         });
         let (info, managed) = opened?;
         let seen = NicState::of(&nic).expect("it has a MAC");
-        let state = UplinkState::new(Nic::new(context, info, seen), managed);
+        let state = UplinkState::new(Nic::new(context, info, scope, seen), managed);
         // The first look tells nothing; a link that goes away before the second is noticed by it.
         let _ = state.check_delivery();
         Ok(Self { state: Arc::new(state) })
@@ -153,7 +153,7 @@ impl Uplink {
 /// Loads the programs of a NIC, and attaches its own.
 fn attach(
     context: &Context,
-    scope: &Scope,
+    scope: Scope,
     nic: &Device,
     mac: MacAddr,
     options: &UplinkOptions,
@@ -213,10 +213,8 @@ fn attach(
         features_before,
         features_after: features(),
     };
-    let spoiled = context.left.iter().filter_map(|scope| match scope {
-        Scope::Port { device: its, port } if its == device => PortId::new(*port),
-        _ => None,
-    });
+    let left = context.left.iter().filter(|port| port.device == *device);
+    let spoiled = left.filter_map(|port| PortId::new(port.number));
     let managed = Managed::new(datapath, attachment, Claims::new(device.clone(), spoiled.collect()));
     Ok((info, managed))
 }

@@ -121,7 +121,7 @@ impl UplinkState {
         match managed {
             Some(managed) => {
                 drop(managed);
-                self.nic.context.undo(&self.nic.scope())
+                self.nic.context.undo(self.nic.scope)
             }
             None => Ok(()),
         }

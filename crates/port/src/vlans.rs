@@ -133,7 +133,7 @@ impl VlanFilter for Nic {
         let change = Change::Vlan { device: name.clone(), id };
         // One that somebody has taken away is made anew, and is in the journal already.
         self.context.forget(&change)?;
-        let made = self.context.change(&self.scope(), change.clone(), || -> Result<_, StepError> {
+        let made = self.context.change(self.scope, change.clone(), || -> Result<_, StepError> {
             Ok(links.add_vlan(self.info.index, id, &name, inside)?)
         })?;
         if !made {
@@ -144,7 +144,7 @@ impl VlanFilter for Nic {
 
     fn switch_off(&self) -> Result<bool, StepError> {
         let nic = self.context.host.links.by_index(self.info.index)?;
-        Ok(offloads::switch_off(&self.context, &self.scope(), &nic, Offload::VlanFilter)?.is_empty())
+        Ok(offloads::switch_off(&self.context, self.scope, &nic, Offload::VlanFilter)?.is_empty())
     }
 
     fn make_promiscuous(&self) -> Result<(), StepError> {

@@ -34,6 +34,7 @@ export const errorCodes = {
   ERR_XSKNET_INSTANCE_RUNNING: 'A daemon of this instance is running.',
   ERR_XSKNET_ABILITY_MISSING: 'The kernel lacks a feature that XSKNet requires.',
   ERR_XSKNET_JOURNAL_DAMAGED: 'The journal of an earlier run is damaged.',
+  ERR_XSKNET_JOURNAL_VERSION: 'A newer release wrote the journal of an earlier run, or a record in it.',
   ERR_XSKNET_MOUNTS_HIDDEN: 'The daemon runs in a mount namespace that hides its mounts from the host.',
   ERR_XSKNET_SECRET_INVALID: 'The secret for the ports’ MACs cannot be read or created, or others can read it.',
   ERR_XSKNET_KERNEL_REFUSED: 'The kernel refused an operation; the cause says which and why.',
