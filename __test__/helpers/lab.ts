@@ -161,8 +161,8 @@ export class Lab {
   }
 
   /**
-   * Numbered datagrams, `rate` a second or as fast as it goes; `live`: as XDP frames, for which the uplink's program must
-   * be native; `from`: the IPv4 address that they say to come from, the remote host's unless set. /
+   * Numbered datagrams, `rate` a second or as fast as it goes; `live`: as XDP frames, for which the uplink's program
+   * must be native; `from`: the IPv4 address that they say to come from, the remote host's unless set. /
    */
   flood(to: Target, amount: Amount & { rate?: number; live?: boolean; from?: string }): Traffic<Flooded> {
     return this.#traffic({ do: 'flood', to: plain(to), ...amount })

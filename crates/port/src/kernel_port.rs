@@ -137,8 +137,8 @@ impl Queue {
 
     /// Redirects that the kernel refused at the outer end, which has dropped `outer` since it was made.
     ///
-    /// They are among the received frames that it dropped, as are those that were too long for it. Only the driver tells
-    /// them apart, and asking it waits for RTNL: so it is not asked where there are none.
+    /// They are among the received frames that it dropped, as are those that were too long for it. Only the driver
+    /// tells them apart, and asking it waits for RTNL: so it is not asked where there are none.
     fn refused(&self, context: &Context, outer: Drops) -> u64 {
         if outer.received == 0 {
             return 0;

@@ -185,7 +185,10 @@ fn a_card_in_another_namespace_that_can_be_found_is_given_back_as_it_was() {
 #[rstest]
 #[case::that_does_not_sum_up("00000000 {}\n", "its checksum is wrong")]
 #[case::that_names_a_pin_elsewhere(
-    &line(r#"{"record":"made","id":99,"scope":{"scope":"instance"},"change":{"change":"pins","folder":"../../foreign"}}"#),
+    &line(concat!(
+        r#"{"record":"made","id":99,"scope":{"scope":"instance"},"#,
+        r#""change":{"change":"pins","folder":"../../foreign"}}"#,
+    )),
     "leaves the folder of pins",
 )]
 #[case::that_undoes_what_was_not_made(&line(r#"{"record":"undone","id":99}"#), "change 99 is undone but was not made")]

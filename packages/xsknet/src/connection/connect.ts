@@ -23,8 +23,8 @@ const ACCEPT_RETRY_MS = 20
 const HELLO_TIMEOUT_MS = 5000
 
 /**
- * Connects to the daemon. Waits up to 1 second while the daemon has more new connections than it accepts at once, and up
- * to 5 seconds for its first answer.
+ * Connects to the daemon. Waits up to 1 second while the daemon has more new connections than it accepts at once, and
+ * up to 5 seconds for its first answer.
  *
  * @throws {XsknetError} `ERR_XSKNET_DAEMON_ABSENT`, `ERR_XSKNET_NOT_PERMITTED`, `ERR_XSKNET_LIMIT_REACHED`,
  * `ERR_XSKNET_PROTOCOL_VERSION`, `ERR_XSKNET_UNSUPPORTED_PLATFORM`, or another error of the daemon.

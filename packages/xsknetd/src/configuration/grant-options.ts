@@ -53,8 +53,8 @@ export interface GrantOptions {
   pinned?: boolean
   /**
    * Whether ports may send frames with a second VLAN tag behind the tag of the port's VLAN. A port without a VLAN never
-   * sends tags. Default: false. A switch whose native VLAN is the port's removes the outer tag and forwards the frame in
-   * the VLAN of the inner one.
+   * sends tags. Default: false. A switch whose native VLAN is the port's removes the outer tag and forwards the frame
+   * in the VLAN of the inner one.
    */
   innerTags?: boolean
   /**
