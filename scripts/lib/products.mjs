@@ -32,8 +32,8 @@ export const products = [
 
 /** No tarball may be larger than this, packed and unpacked, in KiB; docs/packages.md names the figures. */
 export const budgets = {
-  xsknet: [440, 3000],
+  xsknet: [460, 3200],
   xsknetd: [400, 2800],
-  '@xsknet/client-linux-x64-gnu': [400, 900],
-  '@xsknet/daemon-linux-x64-gnu': [2400, 6000],
+  '@xsknet/client-linux-x64-gnu': [440, 950],
+  '@xsknet/daemon-linux-x64-gnu': [2600, 6600],
 }

@@ -624,11 +624,7 @@ fn what_is_pinned_is_looked_at_before_it_is_trusted() {
         assert!(matches!(error, PinnedMapError::NotASocketMap { found: Some(_), queue: 1, .. }), "{error:?}");
         let error = invalid(&xsks.with_file_name("port_counters"), 0);
         assert!(matches!(error, PinnedMapError::NotASocketMap { found: Some(_), .. }), "{error:?}");
-<<<<<<< HEAD
         assert_tells(&error, &["port_counters", "is not an XSKMAP", "type 6"]);
-=======
-        assert_tells(&error, &["port_counters", "not an XSKMAP", "type 6"]);
->>>>>>> bpf
         for other in ["../programs/port", "../port-link"] {
             let error = invalid(&xsks.parent().expect("a folder").join(other), 0);
             assert!(matches!(error, PinnedMapError::NotASocketMap { .. }), "{other}: {error:?}");
