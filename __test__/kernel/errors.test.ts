@@ -1,5 +1,5 @@
 /**
- * Every error that can be provoked from outside, as whoever gets it sees it; what cannot is listed in
+ * Every error that can be provoked from outside, as its receiver sees it; what cannot is listed in
  * unit/error-codes.test.ts. Whatever was refused has changed nothing.
  *
  * @module
@@ -825,7 +825,7 @@ test.serial(
   },
 )
 
-test.serial('an uplink that is deleted is no uplink any more, and the daemon stays', async (t) => {
+test.serial('an uplink that is deleted is not an uplink any more, and the daemon stays', async (t) => {
   const scene = await Scene.open(t)
   const { lab, daemon } = scene
   const net = await connected(t, daemon)

@@ -11,7 +11,7 @@ const BATCHES: Record<Level, number> = { batches: 3000, descriptors: 20_000 }
 
 for (const level of ['batches', 'descriptors'] as const) {
   test.serial(
-    `${level}: frames that are misused in every way under load harm nothing, and all come home`,
+    `${level}: frames that are misused in every way under load harm nothing, and all chunks are free at the end`,
     async (t) => {
       const scene = await Scene.open(t)
       const { lab, daemon } = scene

@@ -92,7 +92,7 @@ test.serial(
     const { held: holds } = (await held.stats()).chunks
     t.true(holds > 0)
 
-    // Both read on: what their rings had room for is still there, and all chunks come home.
+    // Both read on: what their rings had room for is still there, and all chunks are free at the end.
     await client.ask({ do: 'answer', as: 'unread' })
     await client.ask({ do: 'pause', as: 'held', milliseconds: 0 })
     await scene.assertAccounted(t, unread, held, neighbour)

@@ -123,7 +123,7 @@ function definesIn(modules: ReadonlyMap<string, Module>, file: string, name: str
   return [...modules.values()].some((module) => module.file === file && defines(module, name))
 }
 
-/** Whether a file has an item of this name outside of all blocks: methods and associated types are no such items. */
+/** Whether a file has an item of this name outside of all blocks: methods and associated types do not count. */
 function defines({ code }: Module, name: string): boolean {
   const before = '(?:pub(?:\\([^)]*\\))?\\s+)?(?:(?:async|const|extern|unsafe)\\s+)*'
   const kinds = '(?:fn|struct|enum|trait|type|const|static|union|mod|macro_rules!)'

@@ -104,8 +104,7 @@ export async function misuseBatches(
 }
 
 /**
- * Descriptors: what is no frame, or nobody's any more, is transmitted and recycled beside what is, of which so many
- * come, too.
+ * Transmits and recycles descriptors that are not frames, or not any more, beside those of frames.
  */
 export async function misuseDescriptors(port: Port, random: Random, rounds: number): Promise<Misused> {
   const trials = new Trials()

@@ -6,6 +6,8 @@
 //! by one, when nobody opens a port: what is to be deleted can wait, since nothing is steered to it and its guard lets
 //! nothing out.
 //!
+//! A user that has opened many ports of late also waits, for a while, for the openings of users that have not.
+//!
 //! Each opening asks the neighbours and tells them, in frames of the NIC's own that no guard sees. A user that
 //! opens and closes ports without end would send many more broadcasts than its ports may. So openings of a user wait
 //! once they have sent too much.
@@ -26,7 +28,7 @@ const LEAST_A_SECOND: u32 = 100;
 const AT_ONCE: u32 = 256;
 /// Users that are remembered before those that owe nothing are forgotten.
 const FEW_USERS: usize = 64;
-/// A user who opens more ports than this in a row, and more than one in each `REST`, lets others' openings end first.
+/// A user that opens more ports than this in a row, and more than one in each `REST`, lets others' openings end first.
 const MANY: u32 = 5;
 const REST: Duration = Duration::from_millis(200);
 
@@ -51,7 +53,7 @@ struct State {
     openings: usize,
     /// Users other than root that open a port.
     users: BTreeSet<u32>,
-    /// Those of them whose user has opened few ports of late, root's included.
+    /// Openings of root, and of users that have opened few ports of late.
     rare: usize,
     deleting: bool,
     /// Until when each user's openings of late count.
@@ -81,7 +83,7 @@ impl State {
         }
         let until = self.opened.entry(owner).or_insert(now);
         let busy = until.saturating_duration_since(now) >= REST * MANY;
-        // Bounded, so that a user who rests for a second is like any other again.
+        // Bounded, so that a user that rests for a second is like any other again.
         *until = ((*until).max(now) + REST).min(now + REST * (MANY + 1));
         busy
     }
@@ -102,7 +104,7 @@ pub(crate) struct Deletion<'a>(&'a Admission);
 impl Admission {
     /// Waits for another port of the same user that is being opened, until what its openings said before is paid for,
     /// and for the pair that is being deleted. Where the user has opened many ports of late, it also waits for the
-    /// openings of users who have not, for a while.
+    /// openings of users that have not, for a while.
     pub(crate) fn open(&self, owner: u32, said: NeighbourTraffic) -> Opening<'_> {
         let wait = |state, until: &dyn Fn(&State) -> bool| {
             self.changed.wait_while(state, |state| !until(state)).unwrap_or_else(PoisonError::into_inner)
