@@ -6,7 +6,8 @@
 //! by one, when nobody opens a port: what is to be deleted can wait, since nothing is steered to it and its guard lets
 //! nothing out.
 //!
-//! A user that has opened many ports of late also waits, for a while, for the openings of users that have not.
+//! Users take turns: during the opening of another user's port, a user opens at most one. Else each step of that opening
+//! would wait for a step of somebody who opens port after port, and it would take as long as all of theirs together.
 //!
 //! Each opening asks the neighbours and tells them, in frames of the NIC's own that no guard sees. A user that
 //! opens and closes ports without end would send many more broadcasts than its ports may. So openings of a user wait
@@ -28,9 +29,6 @@ const LEAST_A_SECOND: u32 = 100;
 const AT_ONCE: u32 = 256;
 /// Users that are remembered before those that owe nothing are forgotten.
 const FEW_USERS: usize = 64;
-/// A user that opens more ports than this in a row, and more than one in each `REST`, lets others' openings end first.
-const MANY: u32 = 5;
-const REST: Duration = Duration::from_millis(200);
 
 /// What an opening says to the neighbours.
 #[derive(Debug, Clone, Copy)]
@@ -49,15 +47,17 @@ pub(crate) struct Admission {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those that wait for a deletion included.
+    /// Those that wait for others or for a deletion included.
     openings: usize,
     /// Users other than root that open a port.
     users: BTreeSet<u32>,
-    /// Openings of root, and of users that have opened few ports of late.
-    rare: usize,
+    /// What is being opened, by the order of admission, and whose it is.
+    admitted: BTreeMap<u64, u32>,
+    next: u64,
+    /// The openings before this one were admitted before the end of the user's last opening: those of them that are
+    /// still under way have had this user beside them.
+    ended: BTreeMap<u32, u64>,
     deleting: bool,
-    /// Until when each user's openings of late count.
-    opened: BTreeMap<u32, Instant>,
     /// Until when what a user's openings have said is paid for.
     said: BTreeMap<u32, Instant>,
 }
@@ -76,16 +76,27 @@ impl State {
         wait
     }
 
-    /// Counts an opening, and returns whether its user has opened many ports of late.
-    fn is_busy(&mut self, owner: u32, now: Instant) -> bool {
-        if self.opened.len() >= FEW_USERS {
-            self.opened.retain(|_, until| *until > now);
-        }
-        let until = self.opened.entry(owner).or_insert(now);
-        let busy = until.saturating_duration_since(now) >= REST * MANY;
-        // Bounded, so that a user that rests for a second is like any other again.
-        *until = ((*until).max(now) + REST).min(now + REST * (MANY + 1));
-        busy
+    /// Whether another user's opening is under way that has had one of this user beside it.
+    fn has_had_its_turn(&self, owner: u32) -> bool {
+        let ended = self.ended.get(&owner).copied().unwrap_or(0);
+        self.admitted.range(..ended).any(|(_, other)| *other != owner)
+    }
+
+    fn admit(&mut self, owner: u32) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.admitted.insert(number, owner);
+        number
+    }
+
+    fn end(&mut self, number: u64) {
+        let Some(owner) = self.admitted.remove(&number) else { return };
+        self.openings -= 1;
+        self.users.remove(&owner);
+        self.ended.insert(owner, self.next);
+        // Only an opening that is under way gives a reason to wait.
+        let oldest = self.admitted.first_key_value().map_or(u64::MAX, |(number, _)| *number);
+        self.ended.retain(|_, ended| *ended > oldest);
     }
 }
 
@@ -93,8 +104,7 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Opening<'a> {
     admission: &'a Admission,
-    owner: u32,
-    busy: bool,
+    number: u64,
 }
 
 /// A pair is being deleted.
@@ -103,8 +113,7 @@ pub(crate) struct Deletion<'a>(&'a Admission);
 
 impl Admission {
     /// Waits for another port of the same user that is being opened, until what its openings said before is paid for,
-    /// and for the pair that is being deleted. Where the user has opened many ports of late, it also waits for the
-    /// openings of users that have not, for a while.
+    /// for those of other users that have had one of this user beside them, and for the pair that is being deleted.
     pub(crate) fn open(&self, owner: u32, said: NeighbourTraffic) -> Opening<'_> {
         let wait = |state, until: &dyn Fn(&State) -> bool| {
             self.changed.wait_while(state, |state| !until(state)).unwrap_or_else(PoisonError::into_inner)
@@ -120,17 +129,10 @@ impl Admission {
                 state = self.lock();
             }
         }
-        let busy = owner != ROOT && state.is_busy(owner, Instant::now());
-        if busy {
-            let rare = |state: &mut State| state.rare > 0;
-            let waited = self.changed.wait_timeout_while(state, PATIENCE, rare);
-            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        } else {
-            state.rare += 1;
-        }
         state.openings += 1;
-        drop(wait(state, &|state| !state.deleting));
-        Opening { admission: self, owner, busy }
+        let mut state = wait(state, &|state| !state.deleting && (owner == ROOT || !state.has_had_its_turn(owner)));
+        let number = state.admit(owner);
+        Opening { admission: self, number }
     }
 
     /// Waits for the ports that are being opened, for a while, and for the pair that is being deleted.
@@ -156,11 +158,7 @@ impl Admission {
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        let mut state = self.admission.lock();
-        state.openings -= 1;
-        state.rare -= usize::from(!self.busy);
-        state.users.remove(&self.owner);
-        drop(state);
+        self.admission.lock().end(self.number);
         self.admission.changed.notify_all();
     }
 }
@@ -222,36 +220,29 @@ mod tests {
     }
 
     #[test]
-    fn a_user_who_opens_one_port_after_the_other_lets_another_one_end_first_for_a_while() {
+    fn during_the_opening_of_another_user_a_user_opens_one_port() {
         let admission = Admission::default();
-        // In one moment: each of these is one more of a user who never rests.
-        for _ in 0..=MANY {
-            let began = Instant::now();
-            drop(admission.open(1000, NOTHING));
-            assert!(began.elapsed() < PATIENCE);
-        }
-        let rare = admission.open(1001, NOTHING);
-        let began = Instant::now();
-        drop(admission.open(1000, NOTHING));
-        assert!(began.elapsed() >= PATIENCE, "no longer than that either: it is opened while the other one still is");
-        drop(admission.open(1002, NOTHING));
-        assert!(began.elapsed() < 2 * PATIENCE, "nobody else waits");
-        drop(rare);
+        let other = admission.open(1001, NOTHING);
+        let beside = admission.open(1000, NOTHING);
+        drop(beside);
+        let waits = |owner: u32| admission.lock().has_had_its_turn(owner);
+        assert!(waits(1000));
+        assert!(!waits(1002), "it has had none yet");
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| drop(admission.open(1000, NOTHING)));
+            // Root waits for nobody.
+            drop(admission.open(ROOT, NOTHING));
+            drop(admission.open(ROOT, NOTHING));
+            assert!(!second.is_finished());
+            drop(other);
+            second.join().unwrap();
+        });
+        // One that began later has had nobody beside it.
+        let later = admission.open(1001, NOTHING);
+        assert!(!waits(1000));
+        drop(later);
         let state = admission.lock();
-        assert_eq!((state.openings, state.rare), (0, 0));
-    }
-
-    #[test]
-    fn a_user_who_rests_for_a_second_is_like_any_other_again() {
-        let (mut state, now) = (State::default(), Instant::now());
-        let busy: Vec<_> = (0..100).map(|_| state.is_busy(1000, now)).collect();
-        assert_eq!(busy.iter().filter(|busy| !**busy).count(), MANY as usize);
-        assert!(!state.is_busy(1000, now + REST * (MANY + 1)));
-        let mut now = now + Duration::from_secs(10);
-        for _ in 0..100 {
-            now += REST;
-            assert!(!state.is_busy(1000, now), "one in each {REST:?}");
-        }
+        assert_eq!((state.openings, state.admitted.len(), state.ended.len()), (0, 0, 0));
     }
 
     #[test]
