@@ -67,12 +67,19 @@ function packagesToInstall(wanted, name, family) {
 async function installNpmPackages() {
   const lock = `${root}pnpm-lock.yaml`
   const done = `${root}node_modules/.installed-lock.yaml` // the lock file as it was when node_modules was made
-  if (existsSync(done) && readFileSync(done).equals(readFileSync(lock)))
+  const wanted = readFileSync(lock, 'utf8')
+  if (existsSync(done) && readFileSync(done, 'utf8') === wanted && hasPackagesOf(wanted))
     return console.log('set-up: npm packages are as in the lock file')
 
   const { packageManager } = JSON.parse(readFileSync(`${root}package.json`, 'utf8'))
   await must('npx', ['--yes', packageManager, 'install', '--frozen-lockfile'])
   copyFileSync(lock, done)
+}
+
+/** Whether each folder of the workspace has its packages: one may have been removed, or left out of a copy. */
+function hasPackagesOf(lock) {
+  const importers = lock.match(/^importers:\n([^]*?)^\S/m)?.[1] ?? ''
+  return [...importers.matchAll(/^ {2}(\S+):$/gm)].every(([, folder]) => existsSync(`${root}${folder}/node_modules`))
 }
 
 function atLeast(version, minimum) {
