@@ -112,7 +112,7 @@ for (const [what, request, code] of [
   ['the uplink’s MAC', { mac: 'uplink' }, 'ERR_XSKNET_NOT_SUPPORTED'],
   ['VLAN 0', { vlan: 0 }, 'ERR_XSKNET_VLAN_INVALID'],
   ['VLAN 4095', { vlan: 4095 }, 'ERR_XSKNET_VLAN_INVALID'],
-  ['another card', { uplink: 'eth1' }, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['another NIC', { uplink: 'eth1' }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['a foreign address', { addresses: ['198.51.100.1'] }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['too much memory', { frames: 2 ** 20 }, 'ERR_XSKNET_LIMIT_REACHED'],
   ['more queues than were granted', { queues: 2 }, 'ERR_XSKNET_NOT_PERMITTED'],
@@ -811,13 +811,13 @@ test('an uplink that cannot be given back keeps nothing from being undone', asyn
 test('what others change about an uplink is told to all who may use it, and to the log', async (t) => {
   const { instance, record, portManager, client, alice } = await setUp()
   const stranger = client({ ...ALICE, uid: 4711, gid: 4711, groups: [] })
-  const card = { device: 'wan0', mac: '02:00:00:00:00:02', mtu: 1400, link: 'no-carrier' } as const
-  instance.change({ uplink: 'eth0', card })
+  const nic = { device: 'wan0', mac: '02:00:00:00:00:02', mtu: 1400, link: 'no-carrier' } as const
+  instance.change({ uplink: 'eth0', nic })
   t.deepEqual(alice.heard, [['eth0', 'wan0', 'no-carrier 1400']])
   t.deepEqual(stranger.heard, [])
-  t.like(portManager.uplinksFor(ALICE)[0], { uplink: 'eth0', index: 7, ...card })
+  t.like(portManager.uplinksFor(ALICE)[0], { uplink: 'eth0', index: 7, ...nic })
   t.true(record.of('uplink-changed').some(({ mtu }) => mtu === 1400))
-  instance.change({ uplink: 'eth9', card })
+  instance.change({ uplink: 'eth9', nic })
   t.is(alice.heard.length, 1)
 })
 
@@ -869,21 +869,21 @@ test('an uplink that is gone is told as that to who might have used it, and no p
 
 test('a port waits for its uplink if it is asked to, and is opened once frames can leave', async (t) => {
   const { instance, portManager, client, alice } = await setUp()
-  const card = { device: 'eth0', mac: '02:00:00:00:00:01', mtu: 1500 } as const
-  instance.change({ uplink: 'eth0', card: { ...card, link: 'down' } })
+  const nic = { device: 'eth0', mac: '02:00:00:00:00:01', mtu: 1500 } as const
+  instance.change({ uplink: 'eth0', nic: { ...nic, link: 'down' } })
   let opened = false
   const opening = portManager.openPort(alice, { ...port, whenDown: 'wait' }).then(() => {
     opened = true
   })
-  instance.change({ uplink: 'eth0', card: { ...card, link: 'no-carrier' } })
+  instance.change({ uplink: 'eth0', nic: { ...nic, link: 'no-carrier' } })
   await new Promise(setImmediate)
   t.false(opened)
   t.is(instance.requests.length, 0)
-  instance.change({ uplink: 'eth0', card: { ...card, link: 'up' } })
+  instance.change({ uplink: 'eth0', nic: { ...nic, link: 'up' } })
   await opening
   t.false('whenDown' in (instance.requests[0] as object))
 
-  instance.change({ uplink: 'eth0', card: { ...card, link: 'down' } })
+  instance.change({ uplink: 'eth0', nic: { ...nic, link: 'down' } })
   const leaver = client(ALICE)
   const left = portManager.openPort(leaver, { ...port, name: 'b', addresses: ['192.0.2.11/24'], whenDown: 'wait' })
   await new Promise(setImmediate)

@@ -52,7 +52,7 @@ pub enum AttachError {
         #[source]
         cause: io::Error,
     },
-    /// The kernel refused the mode; with [`Mode::Unspecified`], the last of those tried.
+    /// The kernel refused the mode; with [`Mode::Unspecified`], the last of the attempts.
     #[error("the kernel refused to attach the {hook} program to {device} in {mode} mode")]
     ModeRefused {
         /// As asked for.
@@ -62,7 +62,7 @@ pub enum AttachError {
         /// The mode refused.
         mode: Obtained,
         /// All steps, the refused one last.
-        tried: Vec<Attempt>,
+        attempts: Vec<Attempt>,
         /// The kernel's answer.
         #[source]
         cause: io::Error,
@@ -161,7 +161,7 @@ pub struct Attachment {
     pin: Option<PathBuf>,
     ifindex: u32,
     obtained: Obtained,
-    tried: Vec<Attempt>,
+    attempts: Vec<Attempt>,
     link_id: u32,
     program_id: u32,
 }
@@ -173,8 +173,8 @@ impl Attachment {
     }
 
     /// Every step, the successful one last.
-    pub fn tried(&self) -> &[Attempt] {
-        &self.tried
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.attempts
     }
 
     /// Of the device, when the program was attached.
@@ -289,17 +289,17 @@ pub(crate) fn attach(
     if !exists(device) {
         return Err(AttachError::DeviceMissing { device: device.clone(), hook });
     }
-    let mut tried = Vec::new();
+    let mut attempts = Vec::new();
     let mut refusal = None;
     for &mode in mode.steps() {
         match sys::attach_xdp(program, device.index, flags(mode)) {
             Ok(link) => {
-                tried.push(Attempt { mode, errno: None, why: "attached".into() });
+                attempts.push(Attempt { mode, errno: None, why: "attached".into() });
                 let (link_id, program_id) = sys::link_ids(&link).map_err(|cause| AttachError::ModeRefused {
                     device: device.clone(),
                     hook,
                     mode,
-                    tried: tried.clone(),
+                    attempts: attempts.clone(),
                     cause,
                 })?;
                 return Ok(Attachment {
@@ -307,7 +307,7 @@ pub(crate) fn attach(
                     pin: None,
                     ifindex: device.index,
                     obtained: mode,
-                    tried,
+                    attempts,
                     link_id,
                     program_id,
                 });
@@ -316,13 +316,13 @@ pub(crate) fn attach(
                 return Err(AttachError::ForeignProgram { device: device.clone(), hook, mode, cause });
             }
             Err(cause) => {
-                tried.push(Attempt { mode, errno: cause.raw_os_error(), why: explain(mode, &cause) });
+                attempts.push(Attempt { mode, errno: cause.raw_os_error(), why: explain(mode, &cause) });
                 refusal = Some((mode, cause));
             }
         }
     }
     let (mode, cause) = refusal.expect("every mode has a step");
-    Err(AttachError::ModeRefused { device: device.clone(), hook, mode, tried, cause })
+    Err(AttachError::ModeRefused { device: device.clone(), hook, mode, attempts, cause })
 }
 
 fn exists(device: &Device) -> bool {

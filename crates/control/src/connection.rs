@@ -18,7 +18,7 @@ use crate::limits::{Limits, Quota};
 use crate::message::{Arrival, MAX_MESSAGE};
 use crate::peer::Peer;
 use crate::place::Place;
-use crate::seqpacket::{Received, Seqpacket, Unfit};
+use crate::seqpacket::{InvalidMessage, Received, Seqpacket};
 use crate::sys;
 
 /// How long a closed connection waits for its peer to read what is queued.
@@ -431,9 +431,9 @@ impl Handle {
     /// is over, closed, or now cut off because its peer has not read too much of it.
     ///
     /// # Errors
-    /// [`Unfit`]; the connection is as before.
-    pub fn send(&self, message: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<bool, Unfit> {
-        Unfit::check(message.len(), descriptors.len())?;
+    /// [`InvalidMessage`]; the connection is as before.
+    pub fn send(&self, message: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<bool, InvalidMessage> {
+        InvalidMessage::check(message.len(), descriptors.len())?;
         let mut state = self.0.lock();
         if !matches!(state.stage, Stage::Open) {
             return Ok(false);

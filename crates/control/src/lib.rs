@@ -35,4 +35,4 @@ pub use limits::{Bounds, Limits, Party, Rates, Shared, Trust};
 #[cfg(feature = "server")]
 pub use listener::{ListenError, Listener, Reach, Words};
 pub use message::{Arrival, MAX_DESCRIPTORS, MAX_MESSAGE};
-pub use seqpacket::{ConnectError, MAX_PATH, Received, Seqpacket, Unfit};
+pub use seqpacket::{ConnectError, InvalidMessage, MAX_PATH, Received, Seqpacket};

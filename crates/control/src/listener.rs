@@ -21,7 +21,7 @@ use crate::aside::Closers;
 use crate::connection::Connection;
 use crate::limits::{Accounts, Limits, Payer, Standing, Trust};
 use crate::place::Place;
-use crate::seqpacket::{MAX_PATH, Seqpacket, Unfit, address, new_socket};
+use crate::seqpacket::{InvalidMessage, MAX_PATH, Seqpacket, address, new_socket};
 use crate::sys;
 
 /// Connections that the kernel queues until they are accepted.
@@ -80,7 +80,7 @@ impl Listener {
     pub fn bind(path: &Path, reach: Reach, limits: Limits, trust: Trust, words: Words) -> Result<Self, ListenError> {
         for message in [&words.refusal, &words.silence] {
             if !message.is_empty() {
-                Unfit::check(message.len(), 0).map_err(|unfit| ListenError::Words { unfit })?;
+                InvalidMessage::check(message.len(), 0).map_err(|invalid| ListenError::Words { invalid })?;
             }
         }
         let failed =
@@ -267,10 +267,10 @@ pub enum ListenError {
         path: PathBuf,
     },
     /// Of what is to be said to clients that are not served, something is not a message.
-    #[error("what clients are told that are not served is not a message: {unfit}")]
+    #[error("what clients are told that are not served is not a message: {invalid}")]
     Words {
         /// Why.
-        unfit: Unfit,
+        invalid: InvalidMessage,
     },
     /// The kernel refused.
     #[error("cannot {what} {}", path.display())]

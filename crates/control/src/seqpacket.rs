@@ -90,10 +90,10 @@ impl Seqpacket {
     ///
     /// # Errors
     /// `WouldBlock`: the peer has not read enough yet; try again when the socket is writable. `InvalidInput`:
-    /// [`Unfit`]. Any other: the connection is of no use for sending any more.
+    /// [`InvalidMessage`]. Any other: the connection is of no use for sending any more.
     pub fn send(&self, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        Unfit::check(message.len(), descriptors.len())
-            .map_err(|unfit| io::Error::new(io::ErrorKind::InvalidInput, unfit))?;
+        InvalidMessage::check(message.len(), descriptors.len())
+            .map_err(|invalid| io::Error::new(io::ErrorKind::InvalidInput, invalid))?;
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() {
@@ -167,14 +167,14 @@ impl From<Seqpacket> for OwnedFd {
     "a message has 1 to {MAX_MESSAGE} bytes and at most {MAX_DESCRIPTORS} descriptors; this one has {length} and \
      {descriptors}"
 )]
-pub struct Unfit {
+pub struct InvalidMessage {
     /// Its bytes.
     pub length: usize,
     /// The descriptors beside it.
     pub descriptors: usize,
 }
 
-impl Unfit {
+impl InvalidMessage {
     pub(crate) fn check(length: usize, descriptors: usize) -> Result<(), Self> {
         let fits = (1..=MAX_MESSAGE).contains(&length) && descriptors <= MAX_DESCRIPTORS;
         if fits { Ok(()) } else { Err(Self { length, descriptors }) }

@@ -69,8 +69,8 @@ fn every_packet_is_what_it_is_and_no_descriptor_is_lost() {
     assert_eq!(received.descriptors.len(), 3);
     drop(received);
 
-    for unfit in [0, MAX_MESSAGE + 1] {
-        let error = peer.socket.send(&sent[..unfit], &[]).unwrap_err();
+    for length in [0, MAX_MESSAGE + 1] {
+        let error = peer.socket.send(&sent[..length], &[]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
     let error = peer.socket.send(b"17", &[pipe.as_fd(); 17]).unwrap_err();

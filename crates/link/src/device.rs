@@ -53,7 +53,7 @@ pub struct Device {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VlanOf {
     /// The interface below it.
-    pub card: IfIndex,
+    pub nic: IfIndex,
     /// The VLAN.
     pub id: u16,
 }
@@ -148,8 +148,8 @@ impl Device {
         let deaf = deaf(kind.as_deref(), info(IFLA_INFO_DATA).map(|(_, data)| data));
         let data = info(IFLA_INFO_DATA).map(|(_, data)| data).filter(|_| kind.as_deref() == Some("vlan"));
         // An index of another namespace does not count here.
-        let card = number(IFLA_LINK).filter(|_| find(IFLA_LINK_NETNSID).is_none()).and_then(IfIndex::new);
-        let vlan = data.and_then(vlan_id).and_then(|id| Some(VlanOf { card: card?, id }));
+        let nic = number(IFLA_LINK).filter(|_| find(IFLA_LINK_NETNSID).is_none()).and_then(IfIndex::new);
+        let vlan = data.and_then(vlan_id).and_then(|id| Some(VlanOf { nic: nic?, id }));
         // For other kinds IFLA_LINK is the device below.
         let peer_index = number(IFLA_LINK).filter(|_| kind.as_deref() == Some("veth")).and_then(IfIndex::new);
         Some(Self {
@@ -309,7 +309,7 @@ mod tests {
             message.emit(&mut bytes);
             Device::parse(&bytes).expect("a device")
         };
-        let of = VlanOf { card: IfIndex::new(3).unwrap(), id: 42 };
+        let of = VlanOf { nic: IfIndex::new(3).unwrap(), id: 42 };
         assert_eq!(parse(Some(0x8100), &[]).vlan, Some(of));
         assert_eq!(parse(None, &[]).vlan, Some(of));
         assert_eq!(parse(Some(0x88a8), &[]).vlan, None, "a service VLAN");

@@ -17,11 +17,11 @@ impl Links {
     /// # Errors
     /// [`LinkError::DeviceMissing`], [`LinkError::Refused`]: EOPNOTSUPP where the kernel has no such devices
     /// (CONFIG_VLAN_8021Q).
-    pub fn add_vlan(&self, card: IfIndex, id: u16, name: &DeviceName, inside: &Netns) -> Result<bool, LinkError> {
+    pub fn add_vlan(&self, nic: IfIndex, id: u16, name: &DeviceName, inside: &Netns) -> Result<bool, LinkError> {
         let mut message = LinkMessage::default();
         message.attributes = vec![
             LinkAttribute::IfName(name.as_str().to_owned()),
-            LinkAttribute::Link(card.get()),
+            LinkAttribute::Link(nic.get()),
             LinkAttribute::NetNsFd(inside.as_fd().as_raw_fd()),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Vlan),
@@ -31,7 +31,7 @@ impl Links {
         match self.route.request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL) {
             Ok(_) => Ok(true),
             Err(refusal) if refusal.errno() == Some(Errno::EXIST) => Ok(false),
-            Err(refusal) => Err(self.refused(format!("make a device of its VLAN {id}"), card, refusal)),
+            Err(refusal) => Err(self.refused(format!("make a device of its VLAN {id}"), nic, refusal)),
         }
     }
 }

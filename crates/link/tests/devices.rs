@@ -49,8 +49,8 @@ fn either_end_may_be_made_elsewhere() {
 #[test]
 fn a_vlan_device_is_made_in_another_namespace_and_once() {
     let (pair, elsewhere) = (Pair::new(), Netns::create().unwrap());
-    let (links, card) = (&pair.outer.links, pair.outer.index);
-    match links.add_vlan(card, 42, &name("v1.42"), &elsewhere) {
+    let (links, nic) = (&pair.outer.links, pair.outer.index);
+    match links.add_vlan(nic, 42, &name("v1.42"), &elsewhere) {
         Ok(made) => {
             assert!(made);
             let device = Links::in_namespace(&elsewhere).unwrap().by_name(&name("v1.42")).unwrap();
@@ -59,11 +59,11 @@ fn a_vlan_device_is_made_in_another_namespace_and_once() {
                 (Some("vlan"), false, None),
                 "of another namespace"
             );
-            assert!(!links.add_vlan(card, 42, &name("again"), &elsewhere).unwrap(), "the interface has one");
-            assert!(!links.add_vlan(card, 42, &name("here"), &pair.outer.netns).unwrap(), "wherever it is");
-            assert!(links.add_vlan(card, 43, &name("here"), &pair.outer.netns).unwrap());
+            assert!(!links.add_vlan(nic, 42, &name("again"), &elsewhere).unwrap(), "the interface has one");
+            assert!(!links.add_vlan(nic, 42, &name("here"), &pair.outer.netns).unwrap(), "wherever it is");
+            assert!(links.add_vlan(nic, 43, &name("here"), &pair.outer.netns).unwrap());
             let here = links.by_name(&name("here")).unwrap();
-            assert_eq!(here.vlan, Some(VlanOf { card, id: 43 }));
+            assert_eq!(here.vlan, Some(VlanOf { nic, id: 43 }));
         }
         Err(error) => assert_eq!(error.errno(), Some(libc::EOPNOTSUPP), "{error}"),
     }

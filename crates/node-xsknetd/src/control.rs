@@ -14,7 +14,7 @@ use napi_derive::napi;
 use serde_json::json;
 use tokio::sync::oneshot;
 use xsknet_control::{
-    Bounds, Ended, Event, Handle, Limits, Listener, Party, Rates, Reach, Shared, Trust, Unfit, Words,
+    Bounds, Ended, Event, Handle, InvalidMessage, Limits, Listener, Party, Rates, Reach, Shared, Trust, Words,
 };
 
 use crate::descriptors::Descriptors;
@@ -454,9 +454,9 @@ fn number(length: usize) -> u32 {
     length.try_into().unwrap_or(u32::MAX)
 }
 
-impl From<Unfit> for Failure {
-    fn from(unfit: Unfit) -> Self {
-        let Unfit { length, descriptors } = unfit;
-        Self::new("MESSAGE_TOO_LONG", unfit.to_string(), json!({ "length": length, "descriptors": descriptors }))
+impl From<InvalidMessage> for Failure {
+    fn from(invalid: InvalidMessage) -> Self {
+        let InvalidMessage { length, descriptors } = invalid;
+        Self::new("MESSAGE_TOO_LONG", invalid.to_string(), json!({ "length": length, "descriptors": descriptors }))
     }
 }

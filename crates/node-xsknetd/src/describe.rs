@@ -218,7 +218,7 @@ pub struct UplinkInfo {
 impl From<&xsknet_port::Uplink> for UplinkInfo {
     fn from(uplink: &xsknet_port::Uplink) -> Self {
         let info = uplink.info();
-        let Card { device, mac, mtu, link } = Card::from(&uplink.nic());
+        let Nic { device, mac, mtu, link } = Nic::from(&uplink.nic());
         Self {
             uplink: info.device.to_string(),
             index: info.index.get(),
@@ -491,7 +491,7 @@ pub struct Loss {
 
 /// What of a NIC others may change at any time.
 #[napi(object, object_from_js = false)]
-pub struct Card {
+pub struct Nic {
     /// Its name now.
     pub device: String,
     pub mac: String,
@@ -500,13 +500,13 @@ pub struct Card {
     pub link: String,
 }
 
-impl From<&xsknet_port::NicState> for Card {
-    fn from(card: &xsknet_port::NicState) -> Self {
-        Self { device: card.name.to_string(), mac: card.mac.to_string(), mtu: card.mtu, link: card.link().into() }
+impl From<&xsknet_port::NicState> for Nic {
+    fn from(nic: &xsknet_port::NicState) -> Self {
+        Self { device: nic.name.to_string(), mac: nic.mac.to_string(), mtu: nic.mtu, link: nic.link().into() }
     }
 }
 
-/// What others did that nothing was lost by: `card` has changed, the host has the port's `address`, a `program` was put
+/// What others did that nothing was lost by: `nic` has changed, the host has the port's `address`, a `program` was put
 /// back on a device, `why` tells where from, an `offload` was switched on and off again, or a `vlan` was shut out and
 /// let in again, unless there is a `failure`.
 #[napi(object, object_from_js = false)]
@@ -514,7 +514,7 @@ impl From<&xsknet_port::NicState> for Card {
 pub struct Change {
     pub uplink: String,
     pub port: Option<u32>,
-    pub card: Option<Card>,
+    pub nic: Option<Nic>,
     pub address: Option<String>,
     pub program: Option<String>,
     pub device: Option<String>,
@@ -541,7 +541,7 @@ impl Change {
         let change = |uplink: DeviceName| Self { uplink: uplink.to_string(), ..Self::default() };
         let change = match notice {
             Notice::Lost(_) => return None,
-            Notice::Changed { uplink, nic } => Self { card: Some((&nic).into()), ..change(uplink) },
+            Notice::Changed { uplink, nic } => Self { nic: Some((&nic).into()), ..change(uplink) },
             Notice::Conflict { uplink, key, address } => {
                 Self { port: Some(key.number()), address: Some(address.to_string()), ..change(uplink) }
             }

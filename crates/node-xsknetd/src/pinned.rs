@@ -44,9 +44,9 @@ fn make(mut options: PinnedSocketRequest) -> Result<MadeSocket, Failure> {
     let mut map = PinnedSocketMap::open(Path::new(&xsks), queue)?;
     // Its FILL ring is full before the map knows it, else the first frames are lost.
     let request = Request { device: &device, queue: QueueId(queue), layout, huge_pages, bind, prime: true };
-    let Created { socket, tried, .. } = create(&request)?;
+    let Created { socket, attempts, .. } = create(&request)?;
     let polled = busy_poll.map(|wanted| prefer_busy_poll(&socket, wanted));
-    let attempts: Vec<_> = tried.into_iter().chain(polled).map(xsknet_port::Attempt::bind).collect();
+    let attempts: Vec<_> = attempts.into_iter().chain(polled).map(xsknet_port::Attempt::bind).collect();
     map.insert(queue, socket.as_fd())?;
     // Nothing was received, sent or allocated, so that there is nothing to refuse.
     let donation = socket.donate().map_err(|error| {

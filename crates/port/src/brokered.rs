@@ -152,7 +152,7 @@ fn join_umem(
     // Its FILL ring is primed before the XSKMAP knows it, as any other's.
     let mut socket = nic.context.ports.run(|| create_shared(&request)).map_err(|cause| nic.step(cause))??;
     info.bind_mode = Some(umem.bind);
-    info.attempts.extend(socket.tried.drain(..).map(Attempt::bind));
+    info.attempts.extend(socket.attempts.drain(..).map(Attempt::bind));
     info.attempts.extend(plan.spec.busy_poll.map(|wanted| Attempt::bind(prefer_busy_poll(&socket, wanted))));
     connect(queue, nic, &socket)?;
     Ok(socket)

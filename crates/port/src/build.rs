@@ -101,7 +101,7 @@ fn make_socket(queue: &mut Queue, spec: &PortSpec, nic: &Nic, info: &mut PortInf
     let bytes = spec.layout.umem_bytes();
     let create = || context.umem_ends.registered(bytes, || xsknet_xsk::create(&request));
     let (created, umem) = context.ports.run(create).map_err(|cause| nic.step(cause))?;
-    let Created { socket, obtained, tried: bound } = created?;
+    let Created { socket, obtained, attempts: bound } = created?;
     queue.umem = umem;
     info.bind_mode.get_or_insert(obtained);
     let polled = spec.busy_poll.map(|wanted| prefer_busy_poll(&socket, wanted));
@@ -174,7 +174,7 @@ impl QueueBuilder<'_> {
                 })?
             })
             .map_err(step)?;
-        add_new(attempts, Attempt::programs("guard", guard.tried()));
+        add_new(attempts, Attempt::programs("guard", guard.attempts()));
 
         let mode = port_mode(nic.info.mode);
         let pin = folder.file("port-link");
@@ -189,7 +189,7 @@ impl QueueBuilder<'_> {
                 })?
             })
             .map_err(step)?;
-        add_new(attempts, Attempt::programs("port", own.tried()));
+        add_new(attempts, Attempt::programs("port", own.attempts()));
 
         let inner = match client {
             Some(client) => move_to_client(&pair, context, client, outer, inner).map_err(|cause| match cause {

@@ -200,7 +200,7 @@ fn attach(
     context.host.run(|| datapath.set_uplink(index.get())).and_then(|set| set.map_err(StepError::from)).map_err(step)?;
     context.passed("the uplink's slot is set");
 
-    attempts.extend(Attempt::programs("uplink", attachment.tried()));
+    attempts.extend(Attempt::programs("uplink", attachment.attempts()));
     attempts.extend(switched);
     let driver = context.host.ethtool.driver(&nic.name).unwrap_or_default();
     attempts.extend(unfinished_checksums(&driver, attachment.obtained()));

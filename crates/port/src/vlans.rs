@@ -116,7 +116,7 @@ impl VlanFilter for Nic {
     }
 
     fn host_asks(&self, id: u16) -> Result<bool, StepError> {
-        let wanted = VlanOf { card: self.info.index, id };
+        let wanted = VlanOf { nic: self.info.index, id };
         Ok(self.context.host.links.list()?.iter().any(|device| device.vlan == Some(wanted)))
     }
 

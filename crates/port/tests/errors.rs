@@ -331,11 +331,14 @@ fn a_mode_that_the_kernel_refuses(#[case] card: &str, #[case] asked: Mode, #[cas
         let instance = stage.open();
         let error = refused(&stage, || instance.manage(&on(card, asked)));
         let ManageError::Attach { device, cause } = &error else { panic!("{error:?}") };
-        let AttachError::ModeRefused { mode, tried, .. } = cause else { panic!("{cause:?}") };
-        assert_eq!((device.as_str(), *mode, tried.len()), (card, refused_mode, 1));
+        let AttachError::ModeRefused { mode, attempts, .. } = cause else { panic!("{cause:?}") };
+        assert_eq!((device.as_str(), *mode, attempts.len()), (card, refused_mode, 1));
         assert_tells(&error, &[card]);
         assert_tells(cause, &[card, &refused_mode.to_string()]);
-        assert!(tried[0].errno.is_some() && tried[0].errno == errno(&error).map(Errno::raw_os_error), "{tried:?}");
+        assert!(
+            attempts[0].errno.is_some() && attempts[0].errno == errno(&error).map(Errno::raw_os_error),
+            "{attempts:?}"
+        );
         assert!(error.hint().expect("a hint").contains("skb mode"));
     });
 }

@@ -45,7 +45,7 @@ pub(crate) type Opened = (OwnedFd, OwnedFd, BindMode);
 /// Binds in the modes that were asked for, one after the other, by `bind_once`.
 pub(crate) fn bind_modes<T>(
     request: &Request<'_>,
-    tried: &mut Vec<Attempt>,
+    attempts: &mut Vec<Attempt>,
     mut bind_once: impl FnMut(BindMode) -> io::Result<T>,
 ) -> Result<(T, BindMode), CreateError> {
     let modes: &[BindMode] = match request.bind {
@@ -66,7 +66,7 @@ pub(crate) fn bind_modes<T>(
     };
     let (&last, before) = modes.split_last().expect("at least one mode is asked for");
     for &mode in before {
-        match bind_patiently(request, tried, mode, &mut bind_once) {
+        match bind_patiently(request, attempts, mode, &mut bind_once) {
             Ok(bound) => return Ok((bound, mode)),
             // Another mode does not change these two.
             Err(cause)
@@ -77,13 +77,13 @@ pub(crate) fn bind_modes<T>(
             Err(_) => {}
         }
     }
-    let bound = bind_patiently(request, tried, last, &mut bind_once);
+    let bound = bind_patiently(request, attempts, last, &mut bind_once);
     bound.map(|bound| (bound, last)).map_err(|cause| refused(last, cause))
 }
 
 fn bind_patiently<T>(
     request: &Request<'_>,
-    tried: &mut Vec<Attempt>,
+    attempts: &mut Vec<Attempt>,
     mode: BindMode,
     bind_once: &mut impl FnMut(BindMode) -> io::Result<T>,
 ) -> io::Result<T> {
@@ -98,7 +98,7 @@ fn bind_patiently<T>(
             result => break result,
         }
     };
-    tried.push(attempt(request, mode, repeated, result.as_ref().err()));
+    attempts.push(attempt(request, mode, repeated, result.as_ref().err()));
     result
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn set_ring_sizes(xsk: BorrowedFd<'_>, layout: &Layout) -> io::Result
 }
 
 /// One `sendto` in copy mode moves 32 frames; with the budget at the ring's size it moves them all.
-pub(crate) fn raise_tx_budget(xsk: &OwnedFd, layout: &Layout, tried: &mut Vec<Attempt>) {
+pub(crate) fn raise_tx_budget(xsk: &OwnedFd, layout: &Layout, attempts: &mut Vec<Attempt>) {
     let frames = layout.ring(RingName::Tx);
     let (errno, why) = match sys::set_max_tx_skb_budget(xsk.as_fd(), frames) {
         Ok(()) => (None, format!("one kick sends up to {frames} frames")),
@@ -149,5 +149,5 @@ pub(crate) fn raise_tx_budget(xsk: &OwnedFd, layout: &Layout, tried: &mut Vec<At
         // The kernel accepts 32 up to the number of the ring's slots, and returns EACCES otherwise.
         Err(cause) => (cause.raw_os_error(), format!("one kick sends up to 32 frames, not {frames}: {cause}")),
     };
-    tried.push(Attempt { step: "XDP_MAX_TX_SKB_BUDGET", errno, why });
+    attempts.push(Attempt { step: "XDP_MAX_TX_SKB_BUDGET", errno, why });
 }

@@ -30,7 +30,7 @@ pub struct Created {
     /// The mode that the kernel granted.
     pub obtained: BindMode,
     /// Every step that was tried, in its order.
-    pub tried: Vec<Attempt>,
+    pub attempts: Vec<Attempt>,
 }
 
 /// Makes a socket and binds it to a queue of a device, loading no XDP program: frames arrive once a program redirects
@@ -43,12 +43,12 @@ pub struct Created {
 /// [`CreateError`]; nothing is left of the attempt.
 pub fn create(request: &Request<'_>) -> Result<Created, CreateError> {
     let index = find_device(request.device)?;
-    let mut tried = Vec::new();
+    let mut attempts = Vec::new();
     let layout = request.layout.in_ordinary_pages();
     let huge = match request.huge_pages {
         HugePages::Never => None,
-        HugePages::Require => Some(open_in_huge_pages(request, index, &mut tried)?),
-        HugePages::Prefer => match open_in_huge_pages(request, index, &mut tried) {
+        HugePages::Require => Some(open_in_huge_pages(request, index, &mut attempts)?),
+        HugePages::Prefer => match open_in_huge_pages(request, index, &mut attempts) {
             Ok(opened) => Some(opened),
             // Ordinary pages do not help against any other error.
             Err(CreateError::Umem { .. } | CreateError::HugePages { .. }) => None,
@@ -57,50 +57,50 @@ pub fn create(request: &Request<'_>) -> Result<Created, CreateError> {
     };
     let (layout, (xsk, umem, obtained)) = match huge {
         Some(opened) => opened,
-        None => (layout, open(&Request { layout, ..*request }, index, &mut tried)?),
+        None => (layout, open(&Request { layout, ..*request }, index, &mut attempts)?),
     };
-    raise_tx_budget(&xsk, &layout, &mut tried);
+    raise_tx_budget(&xsk, &layout, &mut attempts);
     let (in_fill, counters) = (Vec::new(), SocketCounters::default());
     let donation = Donation { xsk, umem, layout, in_fill, bind: obtained, counters };
     let mut socket = Socket::adopt(donation)?;
     if request.prime {
         socket.prime()?;
     }
-    Ok(Created { socket, obtained, tried })
+    Ok(Created { socket, obtained, attempts })
 }
 
-fn open(request: &Request<'_>, index: u32, tried: &mut Vec<Attempt>) -> Result<Opened, CreateError> {
-    if direct::is_needed() { direct::open_socket(request, index, tried) } else { open_by_xsk_rs(request, tried) }
+fn open(request: &Request<'_>, index: u32, attempts: &mut Vec<Attempt>) -> Result<Opened, CreateError> {
+    if direct::is_needed() { direct::open_socket(request, index, attempts) } else { open_by_xsk_rs(request, attempts) }
 }
 
 fn open_in_huge_pages(
     request: &Request<'_>,
     index: u32,
-    tried: &mut Vec<Attempt>,
+    attempts: &mut Vec<Attempt>,
 ) -> Result<(Layout, Opened), CreateError> {
-    let refused = |tried: &mut Vec<Attempt>, cause: io::Error| {
+    let refused = |attempts: &mut Vec<Attempt>, cause: io::Error| {
         let why = format!("not granted: {cause}; `vm.nr_hugepages` reserves such pages");
-        tried.push(Attempt { step: "huge-pages", errno: cause.raw_os_error(), why });
+        attempts.push(Attempt { step: "huge-pages", errno: cause.raw_os_error(), why });
         cause
     };
     let page = match huge_page_bytes() {
         Ok(page) => page,
-        Err(cause) => return Err(CreateError::HugePages { cause: refused(tried, cause) }),
+        Err(cause) => return Err(CreateError::HugePages { cause: refused(attempts, cause) }),
     };
     let layout = request.layout.in_huge_pages(page).map_err(|cause| {
         let (cause, bytes) = (io::Error::other(cause), request.layout.umem_bytes());
-        CreateError::Umem { bytes, cause: refused(tried, cause) }
+        CreateError::Umem { bytes, cause: refused(attempts, cause) }
     })?;
     let mut bound = Vec::new();
     let opened = match open(&Request { layout, ..*request }, index, &mut bound) {
         Err(CreateError::Umem { bytes, cause }) => {
-            return Err(CreateError::Umem { bytes, cause: refused(tried, cause) });
+            return Err(CreateError::Umem { bytes, cause: refused(attempts, cause) });
         }
         opened => opened,
     };
     let why = format!("{} pages of {page} bytes", layout.umem_bytes() / page);
-    tried.push(Attempt { step: "huge-pages", errno: None, why });
-    tried.append(&mut bound);
+    attempts.push(Attempt { step: "huge-pages", errno: None, why });
+    attempts.append(&mut bound);
     opened.map(|opened| (layout, opened))
 }
 
@@ -114,14 +114,14 @@ fn huge_page_bytes() -> io::Result<u64> {
 }
 
 /// Makes the socket by xsk-rs and keeps both descriptors, which outlive xsk-rs.
-fn open_by_xsk_rs(request: &Request<'_>, tried: &mut Vec<Attempt>) -> Result<Opened, CreateError> {
+fn open_by_xsk_rs(request: &Request<'_>, attempts: &mut Vec<Attempt>) -> Result<Opened, CreateError> {
     let layout = &request.layout;
     let bytes = layout.umem_bytes();
     let frames = NonZeroU32::new(layout.frames()).expect("a layout has at least one frame");
     let (umem, mut frames) = xsk_rs::Umem::new(umem_config(layout), frames, layout.huge_pages())
         .map_err(|error| CreateError::Umem { bytes, cause: cause_of(&error) })?;
 
-    let (queues, obtained) = bind_modes(request, tried, |mode| bind_once(request, &umem, mode))?;
+    let (queues, obtained) = bind_modes(request, attempts, |mode| bind_once(request, &umem, mode))?;
     let (_tx, rx, _fill_and_completion) = &queues;
     // SAFETY: the descriptor belongs to `queues`, which live to the end of this function.
     let xsk = unsafe { BorrowedFd::borrow_raw(rx.fd().as_raw_fd()) };

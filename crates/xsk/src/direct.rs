@@ -28,7 +28,11 @@ pub(crate) fn is_needed() -> bool {
     matches!(opened, Err(Errno::PERM | Errno::ACCESS))
 }
 
-pub(crate) fn open_socket(request: &Request<'_>, index: u32, tried: &mut Vec<Attempt>) -> Result<Opened, CreateError> {
+pub(crate) fn open_socket(
+    request: &Request<'_>,
+    index: u32,
+    attempts: &mut Vec<Attempt>,
+) -> Result<Opened, CreateError> {
     let layout = &request.layout;
     let bytes = layout.umem_bytes();
     let refused = |cause: io::Error| CreateError::Umem { bytes, cause };
@@ -54,7 +58,7 @@ pub(crate) fn open_socket(request: &Request<'_>, index: u32, tried: &mut Vec<Att
 
     set_ring_sizes(xsk.as_fd(), layout).map_err(refused)?;
 
-    let ((), obtained) = bind_modes(request, tried, |mode| {
+    let ((), obtained) = bind_modes(request, attempts, |mode| {
         let mode = match mode {
             BindMode::Copy => SocketAddrXdpFlags::XDP_COPY,
             BindMode::ZeroCopy => SocketAddrXdpFlags::XDP_ZEROCOPY,

@@ -54,7 +54,7 @@ pub struct SharedSocket {
     /// The mode.
     pub bind: BindMode,
     /// Every step that was tried, in its order.
-    pub tried: Vec<Attempt>,
+    pub attempts: Vec<Attempt>,
     rx: Consumer<MappedRing<Descriptor>>,
     fill: Producer<MappedRing<Address>>,
     /// Frames that [`SharedSocket::turn_back`] took out of RX.
@@ -100,8 +100,8 @@ pub fn create_shared(request: &SharedRequest<'_>) -> Result<SharedSocket, Create
         cause => refused("bind", cause),
     })?;
     let why = format!("granted, in {mode} as the UMEM's first socket");
-    let mut tried = vec![Attempt { step: "shared-umem", errno: None, why }];
-    raise_tx_budget(&xsk, &layout, &mut tried);
+    let mut attempts = vec![Attempt { step: "shared-umem", errno: None, why }];
+    raise_tx_budget(&xsk, &layout, &mut attempts);
 
     let offsets = xdp_mmap_offsets(&xsk)
         .map_err(|errno| AdoptError::Ask { call: "getsockopt(XDP_MMAP_OFFSETS)", cause: errno.into() })?;
@@ -109,7 +109,7 @@ pub fn create_shared(request: &SharedRequest<'_>) -> Result<SharedSocket, Create
     let fill = map(&xsk, RingName::Fill, XDP_UMEM_PGOFF_FILL_RING, &offsets.fr, &layout)?;
     let fill = Producer::open(RingName::Fill, fill)?;
     let in_fill = request.in_fill.to_vec();
-    let mut socket = SharedSocket { xsk, layout, in_fill, bind: mode, tried, rx, fill, turned_back: 0 };
+    let mut socket = SharedSocket { xsk, layout, in_fill, bind: mode, attempts, rx, fill, turned_back: 0 };
     let chunk = u64::from(layout.frame_size());
     let filled = lend(&mut socket.fill, request.in_fill.iter().map(|number| Address(u64::from(*number) * chunk)))?;
     debug_assert_eq!(filled, request.in_fill.len(), "`check_chunks` found room for them");

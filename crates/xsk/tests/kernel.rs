@@ -95,9 +95,9 @@ fn transmit_numbered(socket: &mut Socket, count: u32) {
 fn copy_mode_is_granted_on_veth_and_the_fill_ring_primed() {
     veth_pair();
     let request = Request { prime: true, ..on_left(BindRequest::Copy) };
-    let Created { socket, obtained, tried } = create(&request).unwrap();
+    let Created { socket, obtained, attempts } = create(&request).unwrap();
     assert_eq!((obtained, socket.bind_mode()), (BindMode::Copy, BindMode::Copy));
-    let steps: Vec<_> = tried.iter().map(|attempt| (attempt.step, attempt.errno)).collect();
+    let steps: Vec<_> = attempts.iter().map(|attempt| (attempt.step, attempt.errno)).collect();
     assert_eq!(steps[0], ("copy", None));
     assert_eq!(steps[1].0, "XDP_MAX_TX_SKB_BUDGET");
     assert_eq!(socket.rings().fill.entries, Some(256));
@@ -123,11 +123,11 @@ fn zero_copy_demanded_of_veth_is_refused_with_the_errno() {
 #[test]
 fn automatic_falls_back_to_copy_and_says_why() {
     veth_pair();
-    let Created { socket, obtained, tried } = create(&on_left(BindRequest::Automatic)).unwrap();
+    let Created { socket, obtained, attempts } = create(&on_left(BindRequest::Automatic)).unwrap();
     assert_eq!(obtained, BindMode::Copy);
-    assert_eq!((tried[0].step, tried[0].errno), ("zero-copy", Some(EOPNOTSUPP)));
-    assert_eq!(tried[0].why, "the driver of left has no zero-copy");
-    assert_eq!((tried[1].step, tried[1].errno), ("copy", None));
+    assert_eq!((attempts[0].step, attempts[0].errno), ("zero-copy", Some(EOPNOTSUPP)));
+    assert_eq!(attempts[0].why, "the driver of left has no zero-copy");
+    assert_eq!((attempts[1].step, attempts[1].errno), ("copy", None));
     all_free(&socket);
 }
 
@@ -142,11 +142,11 @@ fn with_net_raw_alone_sockets_are_made_refused_and_handed_over_as_by_root() {
     veth_pair();
     // Up at both ends already, and nobody's to change from here on.
     keep_only(CapabilitySet::NET_RAW);
-    let Created { mut socket, obtained, tried } =
+    let Created { mut socket, obtained, attempts } =
         create(&Request { prime: true, ..on_left(BindRequest::Automatic) }).unwrap();
     assert_eq!(obtained, BindMode::Copy);
-    assert_eq!((tried[0].step, tried[0].errno), ("zero-copy", Some(EOPNOTSUPP)));
-    assert_eq!((tried[1].step, tried[1].errno), ("copy", None));
+    assert_eq!((attempts[0].step, attempts[0].errno), ("zero-copy", Some(EOPNOTSUPP)));
+    assert_eq!((attempts[1].step, attempts[1].errno), ("copy", None));
     assert_eq!(socket.chunks(), ChunkCounts { free: 256, held: 0, fill: 256, tx: 0, total: 512 });
     transmit_numbered(&mut socket, 200);
     complete_all(&mut socket);
@@ -257,10 +257,10 @@ fn two_hundred_frames_are_sent_and_completed() {
 #[test]
 fn one_kick_sends_a_ring_where_the_budget_was_raised() {
     veth_pair();
-    let Created { mut socket, tried, .. } = create(&on_left(BindRequest::Copy)).unwrap();
+    let Created { mut socket, attempts, .. } = create(&on_left(BindRequest::Copy)).unwrap();
     transmit_numbered(&mut socket, 200);
     complete_all(&mut socket);
-    let budget = tried.iter().find(|attempt| attempt.step == "XDP_MAX_TX_SKB_BUDGET").unwrap();
+    let budget = attempts.iter().find(|attempt| attempt.step == "XDP_MAX_TX_SKB_BUDGET").unwrap();
     let kicks = if budget.errno.is_none() { 1 } else { 7 };
     assert_eq!(socket.counters().kicks, kicks, "{budget:?}");
     assert_eq!(socket.counters().kick_retries, kicks - 1);
@@ -565,19 +565,19 @@ fn huge_pages_are_had_where_there_are_any_and_their_lack_is_told_with_the_errno(
             let error = required.unwrap_err();
             assert!(matches!(error, CreateError::Umem { .. }) && errno_of(&error) == Some(ENOMEM), "{error:?}");
             assert!(error.hint().unwrap().contains("nr_hugepages"), "{error:?}");
-            let Created { socket, tried, .. } = preferred.unwrap();
-            assert_eq!((tried[0].step, tried[0].errno), ("huge-pages", Some(ENOMEM)), "{tried:?}");
+            let Created { socket, attempts, .. } = preferred.unwrap();
+            assert_eq!((attempts[0].step, attempts[0].errno), ("huge-pages", Some(ENOMEM)), "{attempts:?}");
             assert_eq!((socket.layout().frames(), socket.layout().huge_pages()), (511, false));
         }
         let surplus = Surplus::of(2);
         let (_, page, asked, required, preferred) = thread::spawn(run).join().unwrap();
         for made in [required, preferred] {
             // The second finds the queue taken, of which it says so before anything of pages.
-            let Created { mut socket, tried, .. } = match made {
+            let Created { mut socket, attempts, .. } = match made {
                 Err(CreateError::QueueTaken { .. }) => continue,
                 made => made.unwrap(),
             };
-            assert_eq!((tried[0].step, tried[0].errno), ("huge-pages", None), "{tried:?}");
+            assert_eq!((attempts[0].step, attempts[0].errno), ("huge-pages", None), "{attempts:?}");
             let layout = *socket.layout();
             assert!(layout.huge_pages() && layout.umem_bytes() == page && layout.frames() > asked, "{layout:?}");
             transmit_numbered(&mut socket, 200);
@@ -608,9 +608,9 @@ fn frames_in_several_chunks_are_granted_in_copy_mode() {
             }
             let layout = Layout::builder().frames(512).rings(256).multi_buffer(true).build().unwrap();
             let request = Request { layout, ..on_left(BindRequest::Automatic) };
-            let Created { socket, obtained, tried } = create(&request).unwrap();
+            let Created { socket, obtained, attempts } = create(&request).unwrap();
             assert_eq!((obtained, socket.layout().multi_buffer()), (BindMode::Copy, true));
-            assert!(tried[0].why.contains("several chunks"), "{tried:?}");
+            assert!(attempts[0].why.contains("several chunks"), "{attempts:?}");
             socket.close();
         };
         thread::spawn(run).join().unwrap();
@@ -636,7 +636,7 @@ fn a_second_socket_shares_the_umem_of_the_first_and_outlives_it() {
         in_fill: &in_fill,
     };
     let mut second = create_shared(&request).unwrap();
-    assert_eq!((second.tried[0].step, second.tried[0].errno), ("shared-umem", None));
+    assert_eq!((second.attempts[0].step, second.attempts[0].errno), ("shared-umem", None));
     assert_eq!((second.turn_back().unwrap(), second.turned_back()), (Vec::new(), 0));
 
     // The first's own queue has its rings.

@@ -11,8 +11,8 @@ fn datapath() -> Datapath {
 }
 
 /// Mode and errno of each step.
-fn steps(tried: &[crate::Attempt]) -> Vec<(Obtained, Option<i32>)> {
-    tried.iter().map(|attempt| (attempt.mode, attempt.errno)).collect()
+fn steps(attempts: &[crate::Attempt]) -> Vec<(Obtained, Option<i32>)> {
+    attempts.iter().map(|attempt| (attempt.mode, attempt.errno)).collect()
 }
 
 #[rstest]
@@ -25,12 +25,12 @@ fn attached(
     #[case] name: &str,
     #[case] mode: Mode,
     #[case] obtained: Obtained,
-    #[case] tried: &[(Obtained, Option<i32>)],
+    #[case] attempts: &[(Obtained, Option<i32>)],
 ) {
     in_namespace(&["a0"], || {
         let datapath = datapath();
         let attachment = datapath.attach_uplink(&device(name), mode).unwrap();
-        assert_eq!((attachment.obtained(), steps(attachment.tried())), (obtained, tried.to_vec()));
+        assert_eq!((attachment.obtained(), steps(attachment.attempts())), (obtained, attempts.to_vec()));
         assert_eq!(attachment.ifindex(), device(name).index);
         let program = describe_program(attachment.program_id()).unwrap().expect("it is loaded");
         assert_eq!(program.name, "uplink");
@@ -45,7 +45,7 @@ fn refused(#[case] name: &str, #[case] mode: Mode, #[case] errno: i32) {
     in_namespace(&["a0"], || {
         let port = PortProgram::load(None).unwrap();
         let error = port.attach(&device(name), mode).unwrap_err();
-        assert!(matches!(&error, AttachError::ModeRefused { tried, .. } if tried.len() == 1), "{error:?}");
+        assert!(matches!(&error, AttachError::ModeRefused { attempts, .. } if attempts.len() == 1), "{error:?}");
         assert_eq!(error.errno(), Some(errno), "{error:?}");
         let source = std::error::Error::source(&error).expect("the kernel's answer");
         assert_eq!(source.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error), Some(errno));

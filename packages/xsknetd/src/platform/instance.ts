@@ -32,7 +32,7 @@ export interface HostChange {
   /** The port concerned; absent if the change concerns the uplink. */
   readonly port?: number
   /** The uplink's new state. */
-  readonly card?: UplinkState
+  readonly nic?: UplinkState
   /** An address of the port that the host now has too. */
   readonly address?: string
   /** The program that was reattached to `device`, unless there is a `failure`. */

@@ -373,14 +373,14 @@ export class PortManager {
     return closing
   }
 
-  #applyChange({ uplink, port, card, address, program, device, why, offload, vlan, failure }: HostChange): void {
+  #applyChange({ uplink, port, nic, address, program, device, why, offload, vlan, failure }: HostChange): void {
     const known = this.#uplinks.get(uplink)
     if (!known) return
     const failed = failure !== undefined
-    if (card) {
-      const info = { ...known, ...card }
+    if (nic) {
+      const info = { ...known, ...nic }
       this.#uplinks.set(uplink, info)
-      this.#log('uplink-changed', { uplink, ...card })
+      this.#log('uplink-changed', { uplink, ...nic })
       for (const client of this.#clientsOf(uplink)) client.uplinkChanged(info)
       this.#wake(() => true)
     }
