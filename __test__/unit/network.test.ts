@@ -466,7 +466,7 @@ const wrong: [title: string, options: unknown, code: string, message: RegExp][] 
     /"options.colour" property is not an option. Received 'colour'$/,
   ],
   [
-    'the protocol’s busyPoll',
+    'busyPoll without its prefix',
     { ...options, busyPoll: { microseconds: 1 } },
     'ERR_INVALID_ARG_VALUE',
     /"options.busyPoll.microseconds"/,

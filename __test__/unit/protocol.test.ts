@@ -182,7 +182,7 @@ const badRequests: [title: string, message: unknown, code?: string, path?: strin
   ['a namespace in words', { ...openPinned, namespace: '/proc/1/ns/net' }, MALFORMED, 'namespace'],
   ['a socket of no port', { version: 2, id: 1, operation: 'shareSocket' }, MALFORMED, 'port'],
   ['a socket by its number', { version: 2, id: 1, operation: 'shareSocket', port: 1, socket: 7 }, MALFORMED, 'socket'],
-  ['half of busyPoll', portWith({ busyPoll: { budget: 1 } }), MALFORMED, 'port.busyPoll.microseconds'],
+  ['half of busyPoll', portWith({ busyPoll: { budget: 1 } }), MALFORMED, 'port.busyPoll.spinMicroseconds'],
   ['frames that gather for ever', portWith({ coalesceMicroseconds: 1001 }), MALFORMED, 'port.coalesceMicroseconds'],
   ['zeroCopy: true', portWith({ zeroCopy: true }), MALFORMED, 'port.zeroCopy'],
   ['half a character', portWith({ name: 'a\ud800' }), MALFORMED, 'port.name'],

@@ -108,9 +108,9 @@ const ABSURD: Record<string, readonly unknown[]> = {
   multiBuffer: [true, false],
   zeroCopy: ['require', 'prefer', 'never'],
   busyPoll: [
-    { microseconds: 0, budget: 0 },
-    { microseconds: 20, budget: 64 },
-    { microseconds: 4_294_967_295, budget: 4_294_967_295 },
+    { spinMicroseconds: 0, budget: 0 },
+    { spinMicroseconds: 20, budget: 64 },
+    { spinMicroseconds: 4_294_967_295, budget: 4_294_967_295 },
   ],
   coalesceMicroseconds: [0, 1, 20, 1000, 1001, 4_294_967_295],
   port: [0, 1, 2, 3, 65_535, 4_294_967_295],

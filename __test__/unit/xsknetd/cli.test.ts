@@ -176,7 +176,7 @@ test('the status is a sentence and a table', (t) => {
     daemon: 'xsknetd 1.2.3',
     instance: 'lab',
     pid: 5,
-    uptime: 93_784,
+    uptimeSeconds: 93_784,
     clients: 1,
     ports: 2,
     gone: [{ uplink: 'eth1', seconds: 125 }],

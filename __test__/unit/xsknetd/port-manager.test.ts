@@ -116,7 +116,7 @@ for (const [what, request, code] of [
   ['a foreign address', { addresses: ['198.51.100.1'] }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['too much memory', { frames: 2 ** 20 }, 'ERR_XSKNET_LIMIT_REACHED'],
   ['more queues than were granted', { queues: 2 }, 'ERR_XSKNET_NOT_PERMITTED'],
-  ['busy polling', { busyPoll: { microseconds: 1, budget: 1 } }, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['busy polling', { busyPoll: { spinMicroseconds: 1, budget: 1 } }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['huge pages', { hugePages: 'require' }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['huge pages perhaps', { hugePages: 'prefer' }, 'ERR_XSKNET_NOT_PERMITTED'],
 ] as const) {
@@ -311,7 +311,7 @@ test('the grant says on what terms a port is opened, for root there are none', a
       grant({ ports: 9, innerTags: true }),
     ],
   })
-  await portManager.openPort(alice, { ...port, busyPoll: { microseconds: 1, budget: 1 }, hugePages: 'prefer' })
+  await portManager.openPort(alice, { ...port, busyPoll: { spinMicroseconds: 1, budget: 1 }, hugePages: 'prefer' })
   const { info } = await portManager.openPort(client(ROOT), port)
   t.is(info.port, 2)
   t.deepEqual(instance.terms, [
@@ -326,7 +326,7 @@ test('a port on the UMEM of another one has terms too, and needs the grant for b
   const onto = { ...port, umemOf: { port: first.info.port, inFill: [] } }
   await portManager.openPort(alice, onto)
   t.deepEqual(instance.terms[1], { uid: ALICE.uid, innerTags: false, routing: true, rates: RATES })
-  const polling = { ...onto, busyPoll: { microseconds: 1, budget: 1 } }
+  const polling = { ...onto, busyPoll: { spinMicroseconds: 1, budget: 1 } }
   t.is(await codeOf(t, portManager.openPort(alice, polling)), 'ERR_XSKNET_NOT_PERMITTED')
 })
 

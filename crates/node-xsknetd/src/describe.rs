@@ -157,13 +157,13 @@ impl PinnedSocketRequest {
 
 #[napi(object, object_to_js = false)]
 pub struct BusyPoll {
-    pub microseconds: u32,
+    pub spin_microseconds: u32,
     pub budget: u32,
 }
 
 impl From<BusyPoll> for xsknet_xsk::BusyPoll {
-    fn from(BusyPoll { microseconds, budget }: BusyPoll) -> Self {
-        Self { microseconds, budget }
+    fn from(BusyPoll { spin_microseconds, budget }: BusyPoll) -> Self {
+        Self { microseconds: spin_microseconds, budget }
     }
 }
 

@@ -1,14 +1,5 @@
 import { EventEmitter } from 'node:events'
-import {
-  checkOptions,
-  checkSignal,
-  noOption,
-  outOfRange,
-  WAITING,
-  wrongArgument,
-  wrongType,
-  wrongValue,
-} from '../arguments.js'
+import { checkOptions, checkSignal, outOfRange, WAITING, wrongArgument, wrongType, wrongValue } from '../arguments.js'
 import { XsknetError } from '../errors.js'
 import type { Reservation } from '../platform/native.js'
 import { notify, type Port, type PortControl } from '../port/port.js'
@@ -118,7 +109,14 @@ export interface PortOptions {
    * frames per call (default: 64), instead of waiting for interrupts; `port.info.attempts` reports whether it does.
    * Requires a grant with `busyPoll = true`, except for a pinned port. Default: off.
    */
-  busyPoll?: { spinMicroseconds: number; budget?: number | undefined } | undefined
+  busyPoll?:
+    | {
+        /** Microseconds, from 0. */
+        spinMicroseconds: number
+        /** Frames per call of the kernel, from 0. Default: 64. */
+        budget?: number | undefined
+      }
+    | undefined
   /**
    * Trades latency for CPU time: microseconds, 1 to 1,000. After the kernel has processed frames of a queue, further
    * ones are collected for this long and arrive together. A frame after an idle period is not delayed. A queue pair
@@ -551,10 +549,8 @@ function checkedPort({ busyPoll, maxKept, ...others }: Omit<PortOptions, 'signal
   port: PortRequest
   settings: QueueSettings
 } {
-  const port = { ...others, ...(busyPoll !== undefined && { busyPoll: kernelBusyPoll(busyPoll) }) } as PortRequest
-  check('openPort', { port }, (path) =>
-    path.replace(/^port\b/, 'options').replace(/\bmicroseconds$/, 'spinMicroseconds'),
-  )
+  const port = { ...others, ...(busyPoll !== undefined && { busyPoll: withBudget(busyPoll) }) } as PortRequest
+  check('openPort', { port }, (path) => path.replace(/^port\b/, 'options'))
   checkMaxKept(maxKept)
   return { port, settings: { spinMicroseconds: busyPoll?.spinMicroseconds ?? 0, maxKept } }
 }
@@ -565,11 +561,10 @@ function checkMaxKept(maxKept: unknown): void {
   if (!Number.isInteger(maxKept) || maxKept < 0) throw outOfRange('options.maxKept', 'an integer from 0 on', maxKept)
 }
 
-function kernelBusyPoll(busyPoll: NonNullable<PortOptions['busyPoll']>): unknown {
+function withBudget(busyPoll: NonNullable<PortOptions['busyPoll']>): unknown {
   if (typeof busyPoll !== 'object' || busyPoll === null) return busyPoll
-  const { spinMicroseconds, budget = DEFAULT_BUSY_POLL_BUDGET, ...others } = busyPoll
-  if ('microseconds' in others) throw noOption('options.busyPoll.microseconds', others.microseconds, 'spinMicroseconds')
-  return { ...others, ...(spinMicroseconds !== undefined && { microseconds: spinMicroseconds }), budget }
+  const { budget = DEFAULT_BUSY_POLL_BUDGET } = busyPoll
+  return { ...busyPoll, budget }
 }
 
 function check<O extends Operation>(operation: O, parameters: Parameters<O>, nameOf: (path: string) => string): void {

@@ -300,7 +300,7 @@ const portRequest = v.strictObject({
   multiBuffer: v.optional(v.boolean()),
   zeroCopy: v.optional(v.picklist(['require', 'prefer', 'never'])),
   /** What the kernel is told: microseconds to poll, and frames per call. */
-  busyPoll: v.optional(v.strictObject({ microseconds: u32, budget: u32 })),
+  busyPoll: v.optional(v.strictObject({ spinMicroseconds: u32, budget: u32 })),
   /** Shares the UMEM of another port of this connection; `inFill` are the chunks of it for this port's reception. */
   umemOf: v.optional(v.strictObject({ port, inFill: chunkRanges })),
 })
@@ -330,7 +330,7 @@ const operations = {
       /** The daemon's process ID. */
       pid: u32,
       /** Seconds since the daemon was ready. */
-      uptime: count,
+      uptimeSeconds: count,
       /** The uplinks that the user may use. */
       uplinks: v.array(uplinkInfo),
       /** Uplinks that were deleted or moved to another namespace. */

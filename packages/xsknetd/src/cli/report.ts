@@ -33,9 +33,18 @@ export function versionReport({ version, protocol, node, objects }: Version): st
   return [...lines, table(['BPF objects', 'SHA-256'], rows)].join('\n')
 }
 
-export function statusReport({ daemon, instance, pid, uptime, uplinks, gone, clients, ports }: DaemonStatus): string {
+export function statusReport({
+  daemon,
+  instance,
+  pid,
+  uptimeSeconds,
+  uplinks,
+  gone,
+  clients,
+  ports,
+}: DaemonStatus): string {
   const open = `${counted(clients, 'client')}, ${counted(ports, 'port')}`
-  const head = `${daemon}, instance ${instance}, process ${pid}, up ${duration(uptime)}: ${open}`
+  const head = `${daemon}, instance ${instance}, process ${pid}, up ${duration(uptimeSeconds)}: ${open}`
   const lost = gone.map(({ uplink, seconds }) => {
     return `${uplink} has been gone for ${duration(seconds)}: restart the daemon once the interface is back`
   })

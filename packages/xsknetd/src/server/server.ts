@@ -92,7 +92,7 @@ export class Server {
     this.#identity = {
       daemon,
       instance,
-      uptime: () => Math.floor((performance.now() - ready) / 1000),
+      uptimeSeconds: () => Math.floor((performance.now() - ready) / 1000),
       clients: ({ uid }) =>
         [...this.#sessions].filter(({ credentials }) => uid === 0 || credentials.uid === uid).length,
     }

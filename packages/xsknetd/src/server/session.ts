@@ -28,7 +28,7 @@ export interface DaemonIdentity {
   readonly daemon: string
   readonly instance: string
   /** Seconds since it was ready. */
-  readonly uptime: () => number
+  readonly uptimeSeconds: () => number
   /** Open connections that a user may know of. */
   readonly clients: (who: Credentials) => number
 }
@@ -189,13 +189,22 @@ export class Session implements Client {
       case 'hello':
         return this.#welcome(request)
       case 'status': {
-        const { daemon, instance, uptime, clients } = this.#identity
+        const { daemon, instance, uptimeSeconds, clients } = this.#identity
         const [uplinks, gone, ports] = [
           this.#portManager.uplinksFor(who),
           this.#portManager.goneFor(who),
           this.#portManager.portCountFor(who),
         ]
-        return { daemon, instance, pid: process.pid, uptime: uptime(), uplinks, gone, clients: clients(who), ports }
+        return {
+          daemon,
+          instance,
+          pid: process.pid,
+          uptimeSeconds: uptimeSeconds(),
+          uplinks,
+          gone,
+          clients: clients(who),
+          ports,
+        }
       }
       case 'uplinks':
         return { uplinks: this.#portManager.uplinksFor(who) }
