@@ -128,7 +128,7 @@ async function echo({ address, mac }: Peer, sourcePort: number, length: number):
   const same = await ask(request, (frame) => {
     const answer = udp(frame)
     if (answer?.sourcePort !== 7 || answer.destinationPort !== sourcePort) return undefined
-    return answer.checksumOk && Buffer.compare(answer.payload, payload) === 0
+    return answer.checksumOk && Buffer.compare(answer.payload(), payload) === 0
   })
   return same ?? false
 }

@@ -287,8 +287,8 @@ test('ICMP and ICMPv6', (t) => {
     const message = p.some(icmp(packet))
     t.like(message, { version, type, code: 0, identifier: 0x1111, sequence: 7, checksumOk: true, payloadLength: 31 })
     t.is(packet.memory[packet.offset + message.payloadOffset], 1)
-    t.is(message.payload[0], 1)
-    t.is(message.payload.length, message.payloadLength)
+    t.is(message.payload()[0], 1)
+    t.is(message.payload().length, message.payloadLength)
     t.is(icmp(p.held(p.changed(packet.bytes, packet.length - 4, 1)))?.checksumOk, false)
   }
 })

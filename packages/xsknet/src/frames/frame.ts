@@ -176,7 +176,7 @@ export class Frame {
     return this.#parts
   }
 
-  /** Bytes of the packet, of all its buffers. */
+  /** Bytes of the packet: the sum over all its buffers, computed at each access. */
   get packetLength(): number {
     if (this.#at < 0) throw leaseEnded('frame')
     let length = this.#length

@@ -51,7 +51,9 @@ export class Icmp {
   get sequence(): number {
     return uint16(this.#memory, this.#at + 6)
   }
-  /** Whether the message's checksum is right, and that of an IPv4 header too; computed at each access. */
+  /**
+   * Whether the message's checksum is right, and that of an IPv4 header too; computed at each access, over all bytes.
+   */
   get checksumOk(): boolean {
     return isIntact(this.#memory, this.#version, this.#network, this.#at, this.#end)
   }
@@ -64,7 +66,7 @@ export class Icmp {
     return this.#end - this.#at - ICMP_LENGTH
   }
   /** A view of the payload's bytes, in the packet's `memory`. Allocates. */
-  get payload(): Uint8Array {
+  payload(): Uint8Array {
     return this.#memory.subarray(this.#at + ICMP_LENGTH, this.#end)
   }
 }

@@ -85,7 +85,7 @@ export class Ipv4 {
   get destinationAddress(): string {
     return formatIpv4(this.destination)
   }
-  /** Whether the header's checksum is right; computed at each access. */
+  /** Whether the header's checksum is right; computed at each access, over the header. */
   get checksumOk(): boolean {
     return sum(this.#memory, this.#at, this.headerLength) === 0xffff
   }
@@ -98,7 +98,7 @@ export class Ipv4 {
     return this.#end - this.#payload
   }
   /** A view of the payload's bytes, in the packet's `memory`. Allocates. */
-  get payload(): Uint8Array {
+  payload(): Uint8Array {
     return this.#memory.subarray(this.#payload, this.#end)
   }
 }

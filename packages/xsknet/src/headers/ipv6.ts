@@ -87,7 +87,7 @@ export class Ipv6 {
     return this.#end - this.#payload
   }
   /** A view of the payload's bytes, in the packet's `memory`. Allocates. */
-  get payload(): Uint8Array {
+  payload(): Uint8Array {
     return this.#memory.subarray(this.#payload, this.#end)
   }
 }

@@ -127,7 +127,7 @@ export class Udp {
     return this.#end - this.#at - UDP_LENGTH
   }
   /** A view of the payload's bytes, in the packet's `memory`. Allocates. */
-  get payload(): Uint8Array {
+  payload(): Uint8Array {
     return this.#memory.subarray(this.#at + UDP_LENGTH, this.#end)
   }
 
