@@ -275,7 +275,7 @@ const uplinkStatistics = v.strictObject({
 /** The kernel's counters of an uplink, since the daemon began to manage it. */
 export type UplinkStatistics = v.InferOutput<typeof uplinkStatistics>
 
-// The options of a port. `PortOptions` of network.ts documents them for users; a type test holds the two together.
+// A type test holds these and `PortOptions` of network.ts together.
 const pinnedPortRequest = v.strictObject({
   uplink: deviceName,
   addresses: v.pipe(v.array(address), v.maxLength(MAX_ADDRESSES)),
@@ -286,7 +286,7 @@ const pinnedPortRequest = v.strictObject({
   coalesceMicroseconds: v.optional(upTo(MAX_COALESCE)),
   whenDown: v.optional(v.picklist(['refuse', 'wait'])),
 })
-/** The options of a port whose socket its client makes. */
+/** The options of a port whose socket its client makes. `PortOptions` describes each of them, with its unit. */
 export type PinnedPortRequest = v.InferOutput<typeof pinnedPortRequest>
 
 const portRequest = v.strictObject({
@@ -304,7 +304,7 @@ const portRequest = v.strictObject({
   /** Shares the UMEM of another port of this connection; `inFill` are the chunks of it for this port's reception. */
   umemOf: v.optional(v.strictObject({ port, inFill: chunkRanges })),
 })
-/** The options of a port. */
+/** The options of a port. `PortOptions` describes each of them, with its unit. */
 export type PortRequest = v.InferOutput<typeof portRequest>
 
 const empty = v.strictObject({})

@@ -37,17 +37,19 @@ export class Icmp {
   get version(): number {
     return this.#version
   }
+  /** The type of the message, 0 to 255: 8 is an echo request of ICMP, 128 one of ICMPv6. */
   get type(): number {
     return uint8(this.#memory, this.#at)
   }
+  /** The code, 0 to 255, whose meaning depends on the type. */
   get code(): number {
     return uint8(this.#memory, this.#at + 1)
   }
-  /** Of an echo request or reply. */
+  /** The identifier of an echo request or reply, 16 bits. */
   get identifier(): number {
     return uint16(this.#memory, this.#at + 4)
   }
-  /** Of an echo request or reply. */
+  /** The sequence number of an echo request or reply, 16 bits. */
   get sequence(): number {
     return uint16(this.#memory, this.#at + 6)
   }

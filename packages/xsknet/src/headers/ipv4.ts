@@ -44,6 +44,7 @@ export class Ipv4 {
   get trafficClass(): number {
     return uint8(this.#memory, this.#at + 1)
   }
+  /** What the fragments of a packet have in common, 16 bits. */
   get identification(): number {
     return uint16(this.#memory, this.#at + 4)
   }

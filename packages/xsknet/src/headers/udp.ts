@@ -18,11 +18,13 @@ const FIRST_CLIENT_PORT = 1024
 
 /** The fields of a UDP datagram that {@link UdpDatagrams.build} needs besides the station that sends it. */
 export interface UdpFields {
+  /** The sender's UDP port, 0 to 65,535. */
   sourcePort: number
   /** The receiver's MAC, or that of the next hop, as `parseMac` returns it. `arp` and `ndp` resolve it. */
   destinationMac: number
   /** An IPv4 address as `parseIpv4` returns it, or an IPv6 address as `parseIpv6` returns it. */
   destination: number | Ipv6Words
+  /** The receiver's UDP port, 0 to 65,535. */
   destinationPort: number
   /** Default: the station's address on the destination's network, else its first one of that kind. */
   source?: number | Ipv6Words | undefined
@@ -54,14 +56,14 @@ export class Udp {
   get version(): number {
     return this.#version
   }
-  /** Setting it updates the checksum. */
+  /** The sender's UDP port. Setting it updates the checksum. */
   get sourcePort(): number {
     return uint16(this.#memory, this.#at)
   }
   set sourcePort(port: number) {
     this.#replace(this.#at, port)
   }
-  /** Setting it updates the checksum. */
+  /** The receiver's UDP port. Setting it updates the checksum. */
   get destinationPort(): number {
     return uint16(this.#memory, this.#at + 2)
   }
