@@ -529,7 +529,7 @@ test.serial('what the policy does not grant is refused, with the lines that woul
   const origin = `the 1st [[grant]] of ${lab.folder}/${daemon.instance}.toml`
   const first = await scene.answering(0, {}, { addresses: ['192.0.2.10'] })
   const client = await scene.client()
-  const wish = { uid: NOBODY, uplink: CARD, addresses: ['192.0.2.11'], vlan: 'untagged' }
+  const wish = { uid: NOBODY, uplink: CARD, addresses: ['192.0.2.11'], vlan: null }
   const lines = (...all: string[]) => new RegExp(`:\\n${all.map(escaped).join('\\n')}$`)
   const rows: [Partial<PortOptions>, Told][] = [
     [

@@ -85,7 +85,8 @@ test.serial('a port in a VLAN hears its tagged frames, and not the untagged ones
 test.serial('tcpdump at the far end finds the checksums of what a client answers right', async (t) => {
   const scene = await Scene.open(t)
   const { lab } = scene
-  await scene.answering()
+  const { info } = await scene.answering(0, {}, { vlan: null })
+  t.is(info.vlan, null, 'untagged, as without the option')
   const [v4, v6] = portAddresses(0)
   const capture = lab.remote.spawn('tcpdump', '--immediate-mode', '-l', '-vvni', FAR, 'udp or icmp or icmp6')
   await capture.waitFor(/listening on/)

@@ -79,6 +79,7 @@ await net.openPort({ uplink: 'eth0', addresses: '192.0.2.10' })
 await net.openPort({ uplink: 'eth0', addresses: [], zeroCopy: true })
 // @ts-expect-error a VLAN is a number
 await net.openPort({ uplink: 'eth0', addresses: [], vlan: '42' })
+await net.openPort({ uplink: 'eth0', addresses: ['192.0.2.12'], vlan: port.info.vlan })
 // @ts-expect-error no MAC can be chosen
 await net.openPort({ uplink: 'eth0', addresses: [], mac: '02:00:00:00:00:01' })
 // @ts-expect-error it is called ringSize

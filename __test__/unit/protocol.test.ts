@@ -164,7 +164,7 @@ const badRequests: [title: string, message: unknown, code?: string, path?: strin
   ['a long address', portWith({ addresses: ['1'.repeat(65)] }), MALFORMED, 'port.addresses.0'],
   ['a MAC', portWith({ mac: '02:00:00:00:00:01' }), MALFORMED, 'port.mac'],
   ['a VLAN in text', portWith({ vlan: '42' }), MALFORMED, 'port.vlan'],
-  ['a VLAN of null', portWith({ vlan: null }), MALFORMED, 'port.vlan'],
+  ['an MTU of null', portWith({ mtu: null }), MALFORMED, 'port.mtu'],
   [
     'more frames than 2 ** 53',
     '{"version":2,"id":1,"operation":"openPort","port":{"uplink":"a","addresses":[],"frames":9007199254740993}}',
@@ -405,6 +405,11 @@ for (const [title, error] of awkward) {
     t.is(fromFailure(reply.error).code, error.code)
   })
 }
+
+test('a VLAN of null is a request for untagged frames, as in the answer', (t) => {
+  const request = readRequest(bytesOf(portWith({ vlan: null })))
+  t.is(request.operation === 'openPort' && request.port.vlan, null)
+})
 
 test('parameters are judged before they are sent exactly as the daemon would', (t) => {
   t.is(faultIn('openPort', { port: open.port }), undefined)

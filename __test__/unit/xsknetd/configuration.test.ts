@@ -76,11 +76,11 @@ test('grants get numbers for names, ranges for texts, and defaults', (t) => {
     'memory = "64MiB"\n',
   ].join('\n')
   const { grants } = read(toml)
-  t.like(grants[0], { holder: { uid: 1001 }, vlans: ['untagged'], ports: 1, queues: 1, memory: 16 * 2 ** 20 })
+  t.like(grants[0], { holder: { uid: 1001 }, vlans: [null], ports: 1, queues: 1, memory: 16 * 2 ** 20 })
   t.like(grants[1], {
     holder: { gid: 50 },
     uplinks: ['eth0', 'eth1'],
-    vlans: [42, 'untagged'],
+    vlans: [42, null],
     ports: 4,
     queues: 8,
     memory: 64 * 2 ** 20,

@@ -49,7 +49,7 @@ export function grant({
   return {
     holder: { uid: ALICE.uid },
     uplinks: ['eth0'],
-    vlans: ['untagged'],
+    vlans: [null],
     ports: 2,
     queues: 1,
     ringSize: 4096,

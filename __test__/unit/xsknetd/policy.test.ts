@@ -15,7 +15,7 @@ const requested = ({
   ...changed
 }: Partial<Omit<RequestedPort, 'addresses'>> & { addresses?: string[] } = {}): RequestedPort => ({
   uplink: 'eth0',
-  vlan: 'untagged',
+  vlan: null,
   queues: 1,
   ringSize: 4096,
   memory: 8 * MiB,
@@ -94,7 +94,7 @@ const rows: Row[] = [
     what: 'untagged frames where only a VLAN was granted',
     grants: [grant({ vlans: [42] })],
     refused: NOT_PERMITTED,
-    details: { vlan: 'untagged' },
+    details: { vlan: null },
   },
   {
     what: 'two grants that cover it only together',

@@ -73,9 +73,10 @@ const codeOf = async (t: ExecutionContext, promise: Promise<unknown>) =>
 
 test('what the policy counts is what is made: the daemon fills in sizes', async (t) => {
   const { instance, portManager, alice } = await setUp()
-  await portManager.openPort(alice, port)
+  await portManager.openPort(alice, { ...port, vlan: null })
   await portManager.openPort(alice, { ...port, ringSize: 512, frameSize: 4096, name: 'b', vlan: undefined as never })
   t.like(instance.requests[0], { addresses: ['192.0.2.10'], ringSize: 4096, frames: 8192, frameSize: 2048 })
+  t.is(instance.requests[0]?.vlan, null)
   t.like(instance.requests[1], { name: 'b', ringSize: 512, frames: 1024, frameSize: 4096 })
 })
 

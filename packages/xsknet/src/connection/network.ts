@@ -55,10 +55,10 @@ export interface PortOptions {
    */
   mac?: 'own' | 'uplink' | undefined
   /**
-   * A VLAN ID, 1 to 4094: the port receives and sends only frames of this VLAN, with their tag. Default: only untagged
-   * frames. `ERR_XSKNET_VLAN_INVALID` for another number.
+   * A VLAN ID, 1 to 4094: the port receives and sends only frames of this VLAN, with their tag. `null`: only untagged
+   * frames. Default: `null`. `ERR_XSKNET_VLAN_INVALID` for another number.
    */
-  vlan?: number | undefined
+  vlan?: number | null | undefined
   /**
    * The MTU in bytes: the longest packet without its Ethernet header, from 68 to the uplink's MTU. Default: the
    * uplink's. `ERR_XSKNET_MTU_TOO_SMALL`, `ERR_XSKNET_MTU_ABOVE_UPLINK`, or `ERR_XSKNET_MTU_TOO_LARGE` for the chunk
@@ -106,7 +106,7 @@ export interface PortOptions {
   /**
    * Trades CPU time for latency. A reader that finds no frame polls for up to `spinMicroseconds` before it sleeps; the
    * event loop still turns each millisecond. The kernel is told to poll the driver for as long, and for up to `budget`
-   * frames per call (default: 64), instead of waiting for interrupts; `port.info.attempts` reports whether it does.
+   * frames per call, instead of waiting for interrupts; `port.info.attempts` reports whether it does.
    * Requires a grant with `busyPoll = true`, except for a pinned port. Default: off.
    */
   busyPoll?:

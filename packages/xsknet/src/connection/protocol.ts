@@ -114,7 +114,7 @@ const portIdentity = {
   mac,
   /** Its addresses with their prefix lengths. If there is an IPv6 address, the link-local one comes last. */
   addresses: v.array(address),
-  /** Its VLAN ID; `null` for untagged frames only. */
+  /** Its VLAN ID; `null`: only untagged frames. */
   vlan: v.nullable(u32),
 }
 
@@ -281,7 +281,7 @@ const pinnedPortRequest = v.strictObject({
   addresses: v.pipe(v.array(address), v.maxLength(MAX_ADDRESSES)),
   name: v.optional(portName),
   mac: v.optional(v.picklist(['own', 'uplink'])),
-  vlan: v.optional(u32),
+  vlan: v.optional(v.nullable(u32)),
   mtu: v.optional(u32),
   coalesceMicroseconds: v.optional(upTo(MAX_COALESCE)),
   whenDown: v.optional(v.picklist(['refuse', 'wait'])),

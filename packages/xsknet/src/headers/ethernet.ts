@@ -10,7 +10,7 @@ export interface EthernetFields {
   destination: number
   /** A MAC as `parseMac` gives it. */
   source: number
-  /** The VLAN of an 802.1Q tag, 0 to 4095; without it, or with `null`, there is none. */
+  /** The VLAN ID of an 802.1Q tag, 0 to 4095; `null`: no tag. Default: `null`. */
   vlan?: number | null | undefined
   /** What follows, such as 0x0800 for IPv4. */
   etherType: number
@@ -50,7 +50,7 @@ export class Ethernet {
   set source(mac: number) {
     setUint48(this.#memory, this.#start + 6, mac)
   }
-  /** The VLAN ID of the outer tag, 802.1Q or 802.1ad; `null` for an untagged frame. */
+  /** The VLAN ID of the outer tag, 802.1Q or 802.1ad; `null`: the frame is untagged. */
   get vlan(): number | null {
     return this.#vlan === UNTAGGED ? null : this.#vlan & 0xfff
   }

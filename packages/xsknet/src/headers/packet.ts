@@ -18,7 +18,7 @@ export interface Station {
     readonly mac: string
     /** IPv4 and IPv6, each with or without its prefix length, such as `192.0.2.10/24`. */
     readonly addresses: readonly string[]
-    /** The 802.1Q VLAN ID of all its packets, in their outer tag; `null` for untagged packets only. */
+    /** The 802.1Q VLAN ID of all its packets, in their outer tag; `null`: only untagged packets. */
     readonly vlan: number | null
   }
 }

@@ -29,7 +29,7 @@ export interface GrantOptions {
   uplinks: string[]
   /** Addresses and ranges that ports may have, such as `192.0.2.8/29`. At least one. */
   addresses: string[]
-  /** VLAN IDs, 1 to 4094, or `untagged`. Default: `['untagged']`. */
+  /** VLAN IDs, 1 to 4094; `untagged` for frames without a tag: TOML has no `null`. Default: `['untagged']`. */
   vlans?: (number | 'untagged')[]
   /** Maximum number of open ports of one user, 1 to 65,535. Default: 1. An uplink has at most 1024 ports in total. */
   ports?: number
@@ -87,9 +87,12 @@ const account = v.custom<string | number>(
   'must be a name in quotes or a numeric ID',
 )
 
-const vlan = v.custom<number | 'untagged'>(
-  (value) => value === 'untagged' || isVlanId(value as number),
-  `must be "untagged" or a VLAN ID from ${MIN_VLAN} to ${MAX_VLAN}`,
+const vlan = v.pipe(
+  v.custom<number | 'untagged'>(
+    (value) => value === 'untagged' || isVlanId(value as number),
+    `must be "untagged" or a VLAN ID from ${MIN_VLAN} to ${MAX_VLAN}`,
+  ),
+  v.transform((value) => (value === 'untagged' ? null : value)),
 )
 
 const flag = v.boolean('must be true or false')

@@ -159,7 +159,7 @@ class NativeInstance implements Instance {
 
   checkPort(...[uplink, request]: Parameters<Instance['checkPort']>): void {
     try {
-      this.#instance.checkPort(uplink, request as binding.PortRequest)
+      this.#instance.checkPort(uplink, requestOf(request))
     } catch (error) {
       throw typedError(error)
     }
@@ -167,14 +167,14 @@ class NativeInstance implements Instance {
 
   checkPinnedPort(...[uplink, request]: Parameters<Instance['checkPinnedPort']>): void {
     try {
-      this.#instance.checkPinnedPort(uplink, request as binding.PortRequest)
+      this.#instance.checkPinnedPort(uplink, requestOf(request))
     } catch (error) {
       throw typedError(error)
     }
   }
 
   openPort(...[uplink, request, terms]: Parameters<Instance['openPort']>): Promise<OpenedPort> {
-    return typed(() => this.#instance.openPort(uplink, request as binding.PortRequest, terms))
+    return typed(() => this.#instance.openPort(uplink, requestOf(request), terms))
   }
 
   openPinnedPort(
@@ -183,7 +183,7 @@ class NativeInstance implements Instance {
     return typed(() =>
       this.#instance.openPinnedPort(
         uplink,
-        request as binding.PortRequest,
+        requestOf(request),
         { terms, gid },
         namespace as binding.Descriptors,
         own as binding.Descriptors,
@@ -235,6 +235,14 @@ class NativeInstance implements Instance {
  */
 export function makePinnedSocket(options: PinnedSocketRequest): Promise<binding.MadeSocket> {
   return typed(() => native().makePinnedSocket(options))
+}
+
+/** The request as the binding takes it: without `vlan` where that is `null`. */
+function requestOf({
+  vlan,
+  ...request
+}: Parameters<Instance['checkPort' | 'checkPinnedPort']>[1]): binding.PortRequest {
+  return { ...request, ...(typeof vlan === 'number' && { vlan }) } as binding.PortRequest
 }
 
 async function typed<T>(call: () => Promise<T>): Promise<T> {

@@ -1,7 +1,7 @@
 import type { AddressRange } from './address.js'
 
-/** A VLAN ID from 1 to 4094, or frames without a tag. */
-export type Vlan = number | 'untagged'
+/** A VLAN ID from 1 to 4094; `null`: untagged frames. */
+export type Vlan = number | null
 
 /** Limits on what a port sends to the uplink, in frames per second. An absent limit means unlimited. */
 export interface FrameRates {

@@ -139,7 +139,7 @@ function missingRights(grant: Grant, requested: RequestedPort): MissingRight[] {
     })
   }
   if (!grant.vlans.includes(vlan)) {
-    const what = vlan === 'untagged' ? 'untagged frames' : `VLAN ${vlan}`
+    const what = vlan === null ? 'untagged frames' : `VLAN ${vlan}`
     missing.push({ key: 'vlans', what, line: list('vlans', [...grant.vlans, vlan]) })
   }
   if (queues > grant.queues) missing.push({ key: 'queues', what: `${queues} queues`, line: `queues = ${queues}` })
@@ -175,7 +175,7 @@ function notPermitted(own: readonly Grant[], { uid }: Credentials, requested: Re
       `user = ${uid}`,
       list('uplinks', [uplink]),
       list('addresses', addresses),
-      ...(vlan === 'untagged' ? [] : [list('vlans', [vlan])]),
+      ...(vlan === null ? [] : [list('vlans', [vlan])]),
       ...(queues > 1 ? [`queues = ${queues}`] : []),
       ...(ringSize > DEFAULT_RING_SIZE ? [`ringSize = ${ringSize}`] : []),
       ...features.map((key) => `${key} = true`),
@@ -237,7 +237,8 @@ function lengthOf(missing: readonly MissingRight[]): number {
 }
 
 function list(key: string, values: readonly Vlan[] | readonly string[]): string {
-  return `${key} = [${values.map((value) => (typeof value === 'number' ? value : quoted(value))).join(', ')}]`
+  const written = values.map((value) => (typeof value === 'number' ? value : quoted(value ?? 'untagged')))
+  return `${key} = [${written.join(', ')}]`
 }
 
 /** A basic string of TOML, whose escapes are those of JSON. */

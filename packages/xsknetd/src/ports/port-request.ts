@@ -7,7 +7,6 @@
 import { XsknetError } from 'xsknet'
 import type { PinnedPortRequest, PortRequest } from 'xsknet/protocol'
 import { parseHostAddress } from '../policy/address.js'
-import type { Vlan } from '../policy/grant.js'
 import {
   DEFAULT_FRAME_SIZE,
   DEFAULT_QUEUES,
@@ -85,7 +84,7 @@ export function requestedPort(
   request: PinnedPortRequest,
   costs: Omit<RequestedPort, 'uplink' | 'addresses' | 'vlan'>,
 ): RequestedPort {
-  const { uplink, addresses, mac, vlan } = request
+  const { uplink, addresses, mac, vlan = null } = request
   if (mac === 'uplink') {
     throw new XsknetError('ERR_XSKNET_NOT_SUPPORTED', "a port cannot share its uplink's MAC yet", {
       hint: "Omit `mac`, or use 'own'.",
@@ -98,13 +97,13 @@ export function requestedPort(
       details: { uplink },
     })
   }
-  if (vlan !== undefined && !isVlanId(vlan)) {
+  if (vlan !== null && !isVlanId(vlan)) {
     throw new XsknetError('ERR_XSKNET_VLAN_INVALID', `invalid VLAN ID ${vlan}`, {
       hint: `VLAN IDs are ${MIN_VLAN} to ${MAX_VLAN}; omit \`vlan\` for untagged frames.`,
       details: { vlan },
     })
   }
-  return { uplink, addresses: addresses.map(parseHostAddress), vlan: vlan ?? ('untagged' satisfies Vlan), ...costs }
+  return { uplink, addresses: addresses.map(parseHostAddress), vlan, ...costs }
 }
 
 /** The addresses of a port, without prefix lengths. */
