@@ -27,6 +27,14 @@ export function typed(error: unknown): unknown {
   }
 }
 
+function typedNow<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    throw typed(error)
+  }
+}
+
 /** What a binding says, with its hint as a sentence. */
 export function failed(failure: Failure): XsknetError {
   return fromFailure({ ...failure, ...(failure.hint && { hint: sentence(failure.hint) }) })
@@ -42,11 +50,7 @@ export function adopt(
   descriptors: binding.Descriptors,
   descriptions: readonly binding.SocketDescription[],
 ): AdoptedSocket[] {
-  try {
-    return native().adopt(descriptors, [...descriptions])
-  } catch (error) {
-    throw typed(error)
-  }
+  return typedNow(() => native().adopt(descriptors, [...descriptions]))
 }
 
 /** The same for a socket on the memory of another one: the XSK, which has the reserved chunks. */
@@ -55,27 +59,15 @@ export function adoptBeside(
   descriptors: binding.Descriptors,
   description: binding.SocketDescription,
 ): AdoptedSocket {
-  try {
-    return reservation.adopt(descriptors, description)
-  } catch (error) {
-    throw typed(error)
-  }
+  return typedNow(() => reservation.adopt(descriptors, description))
 }
 
 /** Takes over a socket that another thread has given away, if there is one under this key. */
 export function takeOver(key: readonly number[], onLetter: Letter): AdoptedSocket | null {
-  try {
-    return native().takeOver([...key], onLetter)
-  } catch (error) {
-    throw typed(error)
-  }
+  return typedNow(() => native().takeOver([...key], onLetter))
 }
 
 /** Lets the calling thread run on these processors alone. */
 export function setThreadAffinity(cpus: readonly number[]): void {
-  try {
-    native().pinThread([...cpus])
-  } catch (error) {
-    throw typed(error)
-  }
+  typedNow(() => native().pinThread([...cpus]))
 }

@@ -25,20 +25,12 @@ export const bpfObjects = (): { name: string; bytes: Uint8Array }[] => native().
 
 /** Replaces this process by a program, as execve(2) does. Returns only by throwing. */
 export function replaceProcess(file: string, words: string[], environment: [name: string, value: string][]): void {
-  try {
-    native().startAnew(file, words, environment)
-  } catch (error) {
-    throw typedError(error)
-  }
+  typedNow(() => native().startAnew(file, words, environment))
 }
 
 /** Keeps SIGUSR1 from opening Node's inspector, whichever thread calls it. Listeners are still called. */
 export function ignoreInspectorSignal(): void {
-  try {
-    native().ignoreInspectorSignal()
-  } catch (error) {
-    throw typedError(error)
-  }
+  typedNow(() => native().ignoreInspectorSignal())
 }
 
 /** The labs of this machine, by name. */
@@ -97,11 +89,7 @@ class NativeConnection implements Connection {
   }
 
   namespace(): Descriptors {
-    try {
-      return this.#connection.namespace()
-    } catch (error) {
-      throw typedError(error)
-    }
+    return typedNow(() => this.#connection.namespace())
   }
 
   done(): void {
@@ -133,19 +121,11 @@ class NativeInstance implements Instance {
   }
 
   onChange(listener: (change: HostChange) => void): void {
-    try {
-      this.#instance.onChange(listener)
-    } catch (error) {
-      throw typedError(error)
-    }
+    typedNow(() => this.#instance.onChange(listener))
   }
 
   onLoss(listener: (loss: Loss) => void): void {
-    try {
-      this.#instance.onLoss(listener)
-    } catch (error) {
-      throw typedError(error)
-    }
+    typedNow(() => this.#instance.onLoss(listener))
   }
 
   manage(uplink: string, mode: UplinkMode) {
@@ -158,19 +138,11 @@ class NativeInstance implements Instance {
   }
 
   checkPort(...[uplink, request]: Parameters<Instance['checkPort']>): void {
-    try {
-      this.#instance.checkPort(uplink, requestOf(request))
-    } catch (error) {
-      throw typedError(error)
-    }
+    typedNow(() => this.#instance.checkPort(uplink, requestOf(request)))
   }
 
   checkPinnedPort(...[uplink, request]: Parameters<Instance['checkPinnedPort']>): void {
-    try {
-      this.#instance.checkPinnedPort(uplink, requestOf(request))
-    } catch (error) {
-      throw typedError(error)
-    }
+    typedNow(() => this.#instance.checkPinnedPort(uplink, requestOf(request)))
   }
 
   openPort(...[uplink, request, terms]: Parameters<Instance['openPort']>): Promise<OpenedPort> {
@@ -222,11 +194,7 @@ class NativeInstance implements Instance {
   }
 
   closeNow(): void {
-    try {
-      this.#instance.closeNow()
-    } catch (error) {
-      throw typedError(error)
-    }
+    typedNow(() => this.#instance.closeNow())
   }
 }
 
@@ -248,6 +216,14 @@ function requestOf({
 async function typed<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call()
+  } catch (error) {
+    throw typedError(error)
+  }
+}
+
+function typedNow<T>(call: () => T): T {
+  try {
+    return call()
   } catch (error) {
     throw typedError(error)
   }
