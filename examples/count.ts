@@ -1,5 +1,5 @@
 // Counts received frames by protocol and prints the counts once per second. It also answers ARP requests and neighbour
-// solicitations for its addresses: without answers, nobody could send to it. It runs unprivileged; it needs a grant.
+// solicitations for its addresses: without answers, no host could send to it. It runs unprivileged; it needs a grant.
 //
 //   node count.ts [<interface> <address>…]  default: card0 192.0.2.12/24 2001:db8::12/64, as in `xsknetd lab`
 import { connect, type Frame, type XsknetError } from 'xsknet'

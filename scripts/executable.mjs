@@ -49,7 +49,7 @@ export async function packExecutable({ outFile, licensed }) {
     // Paths stay relative, since that of the script is kept. No code cache: it would be another one each time, and
     // saves nothing.
     const settings = { main: 'main.cjs', output: 'blob', assets, disableExperimentalSEAWarning: true }
-    // Neither `NODE_OPTIONS` of somebody's shell nor an inspector may steer a process with root's rights.
+    // Neither `NODE_OPTIONS` of a user's shell nor an inspector may control a process with root's rights.
     writeFileSync(
       join(folder, 'sea.json'),
       JSON.stringify({ ...settings, execArgv: ['--disable-sigusr1'], execArgvExtension: 'none' }),

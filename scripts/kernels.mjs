@@ -1,5 +1,5 @@
-// npm run test:kernels: tries the packages in virtual machines, on other kernels and with the drivers of real cards.
-// docs/kernels.md tells of it. `npm run test:kernels -- 6.12 igb veth` tries these alone.
+// npm run test:kernels: tries the packages in virtual machines, on other kernels and with the drivers of real NICs.
+// docs/kernels.md describes it. `npm run test:kernels -- 6.12 igb veth` tries these alone.
 import { build } from './build.mjs'
 import { fetchLists } from './kernels/archive.mjs'
 import { chooseKernels, fetchTools, makeKernel, makeSystem } from './kernels/image.mjs'

@@ -1,6 +1,6 @@
 // Prepares this machine for building and testing: checks Node and Rust, installs missing system packages on Debian and
-// its kin, the npm packages of the lock file, and cargo's settings for this clone. It changes nothing else. A second
-// run finds all in place and ends at once.
+// its derivatives and the npm packages of the lock file, and writes cargo's settings for this clone. It changes nothing
+// else. A second run finds all in place and ends at once.
 import { copyFileSync, existsSync, readFileSync } from 'node:fs'
 import { configureCargo } from './lib/cargo.mjs'
 import { distribution, missing } from './lib/host.mjs'
@@ -60,7 +60,7 @@ function packagesToInstall(wanted, name, family) {
   const reason =
     family === 'debian'
       ? 'Installing takes root'
-      : `Set-up installs packages on Debian and its kin only; this is ${name}`
+      : `Set-up installs packages on Debian and its derivatives only; this is ${name}`
   return `${reason}. Please install what is missing, then run this again:\n${commands.join('\n')}`
 }
 
@@ -78,7 +78,7 @@ async function installNpmPackages() {
 
 /** Whether each folder of the workspace has its packages: one may have been removed, or left out of a copy. */
 function hasPackagesOf(lock) {
-  const importers = lock.match(/^importers:\n([^]*?)^\S/m)?.[1] ?? ''
+  const importers = lock.match(/^importers:\n(.*?)^\S/ms)?.[1] ?? ''
   return [...importers.matchAll(/^ {2}(\S+):$/gm)].every(([, folder]) => existsSync(`${root}${folder}/node_modules`))
 }
 

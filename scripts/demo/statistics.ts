@@ -1,7 +1,7 @@
 import type { Counters, PortEntry, PortStatistics, UplinkStatistics } from 'xsknet'
 import { thousands } from './report.js'
 
-/** What `xsknetd stats --json` tells. */
+/** The output of `xsknetd stats --json`. */
 export interface Statistics {
   uplinks: { uplink: string; statistics: UplinkStatistics }[]
   ports: (PortEntry & { statistics: PortStatistics })[]

@@ -117,7 +117,7 @@ async function dig(report: Report, lab: Lab, name: string, server: string, n: nu
 const asked = (name: string, what: string, address: string) =>
   `remote -> ${name.padEnd(6)} ${what.padEnd(16)} ${address.padEnd(15)}`
 
-/** The last round trip that a ping has told of. */
+/** The last round trip that a ping has printed. */
 export function roundTrip(ping: Program): string | undefined {
   const line = ping.lines.findLast((line) => line.includes('time='))
   const time = /time=([\d.]+) ms/.exec(line ?? '')?.[1]

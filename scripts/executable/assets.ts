@@ -4,7 +4,7 @@ import { isAbsolute } from 'node:path'
 import { getAsset } from 'node:sea'
 import { XsknetError } from 'xsknet'
 
-/** In memory where that is possible, and what somebody else may choose comes last. */
+/** In memory where that is possible; a folder that other users may write to comes last. */
 const FOLDERS = ['/dev/shm', '/run', '/tmp', '/var/tmp', process.env.TMPDIR ?? '']
 
 /** `O_TMPFILE`, which Node does not name. */
@@ -12,7 +12,7 @@ const NAMELESS = 0o20000000 | constants.O_DIRECTORY
 
 /**
  * Loads a binding that travels inside this executable. The loader of the C library wants a file, so it gets one without
- * a name: nobody can be there first, replace it or find it, and it goes with this process, however that ends.
+ * a name: no other process can create, replace or find it, and it goes with this process, however that ends.
  *
  * @param name The asset.
  * @param digest Its SHA-256 in hex, from the time of the build.
@@ -38,7 +38,7 @@ export function loadAsset(name: string, digest: string): unknown {
   )
 }
 
-/** A descriptor to read the asset from, which nobody can write to any more. */
+/** A descriptor to read the asset from, to which nothing can be written any more. */
 function extracted(name: string, digest: string, folder: string): number {
   const writing = openSync(folder, NAMELESS | constants.O_EXCL | constants.O_RDWR, 0o500)
   let reading: number

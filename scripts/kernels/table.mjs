@@ -73,7 +73,7 @@ export const quirks = [
   ...['wire: driver with a foreign program unbound', 'gone: device', 'gone: device again'].map((step) => ({
     driver: 'virtio-net',
     step,
-    reason: 'the driver cannot be unbound while a native program is attached, whoever attached it',
+    reason: 'the driver cannot be unbound while a native program is attached, ours or another',
     source:
       'drivers/net/virtio_net.c: virtnet_xdp_set() takes the queues for XDP away while the device is unregistered, ' +
       'and net/core/dev.c: netif_set_real_num_rx_queues() then leaves their objects, which hold the device',

@@ -7,7 +7,7 @@ import { must, output, root, Stop } from './run.mjs'
 /** The target triple of this machine, such as `x86_64-unknown-linux-gnu`. */
 export function hostTriple() {
   const triple = output('rustc', ['-vV'])?.match(/^host: (.+)$/m)?.[1]
-  if (!triple) throw new Stop('rustc does not tell its host: is Rust installed? https://rustup.rs')
+  if (!triple) throw new Stop('`rustc -vV` does not print its host: is Rust installed? https://rustup.rs')
   return triple
 }
 

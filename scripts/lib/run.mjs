@@ -35,7 +35,7 @@ export async function run(command, args, { cwd = root, env = {}, onStdout, aside
     onStdout?.(text)
   })
 
-  // The program decides what a signal means, so that it can put its house in order; we wait for it.
+  // The program decides what a signal means, so that it can clean up; we wait for it.
   const forward = (signal) => child.kill(signal)
   process.on('SIGINT', forward).on('SIGTERM', forward)
   try {

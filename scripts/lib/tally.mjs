@@ -3,7 +3,7 @@
 // Tests that may be skipped in CI, by name. Anything else that is skipped there fails the run.
 const EXPECTED_SKIPS = []
 
-/** So many of the slowest tests are told. */
+/** How many of the slowest tests are listed. */
 const SLOWEST = 20
 
 export class Tally {

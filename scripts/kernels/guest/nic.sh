@@ -1,4 +1,4 @@
-# Two cards of one driver in one guest, whose MACs tell which is which.
+# Two NICs of one driver in one guest, distinguished by their MACs.
 HOST=
 remote() { nsenter --net=/run/netns/remote -- "$@"; }
 device_of() { ip -o link | mawk -v mac="$1" '$0 ~ mac { sub(/[:@].*/, "", $2); print $2 }'; }
@@ -33,7 +33,7 @@ name_nic() {
   ip link set card0 up
 }
 
-# The driver goes, as when a NIC is pulled out; the writer waits for as long as somebody holds the device.
+# The driver goes, as when a NIC is pulled out; the writer waits for as long as a process holds the device.
 vanish() {
   echo "$bus" > "$bound/unbind" &
   wait_for 30 stopped $!

@@ -14,7 +14,7 @@ if step 'vlan: open' grep '^open v' /tmp/client.log; then
   remote ip link set far7 up
   remote ip route add 192.0.2.11/32 dev far7 src 192.0.2.3
   if ! step 'vlan: ping' pings 192.0.2.11 -I 192.0.2.3; then
-    # Is it the NIC's filter? That passes frames of those VLANs that somebody has asked it for.
+    # Is it the NIC's filter? It passes frames of the VLANs that were added to it.
     host ethtool -k card0 | grep vlan
     host ip link add link card0 name card7 type vlan id 7
     host ip link set card7 up
@@ -53,7 +53,7 @@ if [ -n "$outer" ]; then
   step 'refused: sums' sums || host ethtool -S card0 | grep -i -E 'xdp|drop|err' | grep -v ': 0$'
 fi
 
-# A tag that the NIC takes out of the frame is invisible to the programs: somebody switches that on.
+# A tag that the NIC takes out of the frame is invisible to the programs: the test switches that on.
 if host ethtool -k card0 | grep -q '^rx-vlan-offload: off$'; then
   host ethtool -K card0 rxvlan on
   step 'vlan: rx-vlan-offload put back' wait_for 20 tags_visible

@@ -105,7 +105,7 @@ export interface PortOptions {
   zeroCopy?: 'require' | 'prefer' | 'never' | undefined
   /**
    * Trades CPU time for latency. A reader that finds no frame polls for up to `spinMicroseconds` before it sleeps; the
-   * event loop still turns each millisecond. The kernel is told to poll the driver for as long, and for up to `budget`
+   * event loop still turns each millisecond. The kernel is set to poll the driver for as long, and for up to `budget`
    * frames per call, instead of waiting for interrupts; `port.info.attempts` reports whether it does.
    * Requires a grant with `busyPoll = true`, except for a pinned port. Default: off.
    */

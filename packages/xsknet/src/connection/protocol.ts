@@ -299,7 +299,7 @@ const portRequest = v.strictObject({
   hugePages: v.optional(v.picklist(['require', 'prefer', 'never'])),
   multiBuffer: v.optional(v.boolean()),
   zeroCopy: v.optional(v.picklist(['require', 'prefer', 'never'])),
-  /** What the kernel is told: microseconds to poll, and frames per call. */
+  /** Settings of the kernel's polling: microseconds per wait, and frames per call. */
   busyPoll: v.optional(v.strictObject({ spinMicroseconds: u32, budget: u32 })),
   /** Shares the UMEM of another port of this connection; `inFill` are the chunks of it for this port's reception. */
   umemOf: v.optional(v.strictObject({ port, inFill: chunkRanges })),

@@ -38,14 +38,14 @@ function distanceOf(from: string, to: string): number {
   return row[to.length] ?? 0
 }
 
-/** As much of a valibot schema as tells which keys stand where. */
+/** The part of a valibot schema that says which keys are allowed where. */
 interface Shape {
   entries?: Record<string, Shape>
   item?: Shape
   wrapped?: Shape
 }
 
-/** As much of valibot's issue as tells about keys. */
+/** The part of a valibot issue that concerns keys. */
 interface Issue {
   readonly expected?: string | null
   readonly input?: unknown
@@ -55,7 +55,7 @@ interface Issue {
 /** A key that no schema has. */
 export interface UnknownKey {
   readonly path: (string | number)[]
-  /** Those that may stand in its place. */
+  /** The keys that are allowed in its place. */
   readonly known: string[]
   readonly meant: string | undefined
 }
@@ -93,7 +93,7 @@ function bare(shape: Shape | undefined): Shape | undefined {
   return at
 }
 
-/** A hint as a sentence: the core tells its own without a capital and a full stop. */
+/** A hint as a sentence: hints of the core have no capital and no full stop. */
 export function sentence(hint: string): string {
   const text = /^[a-z](?!\w*[_./(])/.test(hint) ? `${hint[0]?.toUpperCase()}${hint.slice(1)}` : hint
   return /[.!?:`\]]$/.test(text) || text.includes('\n') ? text : `${text}.`

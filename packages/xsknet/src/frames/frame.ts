@@ -22,7 +22,7 @@ export let moveAway: (frame: Frame) => void
  */
 export class Frame {
   static {
-    // In one piece and short, so that it is inlined wherever a batch is read.
+    // One short function, so that V8 inlines it wherever a batch is read.
     move = (frame, place) => {
       const at = 2 * place
       const length = frame.#table[at + 1] as number

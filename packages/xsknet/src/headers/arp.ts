@@ -87,7 +87,7 @@ function answer(packet: Packet, station: Station): boolean {
   const host = hostOf(station)
   if (uint16(memory, network + 6) !== REQUEST || !host.isInVlan() || !host.ownsIpv4(memory, network + 24)) return false
   if (!isToGroupMac() && !host.isDestination()) return false
-  // Nobody can be told at a group's MAC, and what says to come from the station asks nothing: an announcement, or an
+  // A group's MAC cannot be answered, and a packet from the station's own MAC asks nothing: it is an announcement or an
   // echo.
   if (isFromGroupMac() || host.isSource() || (uint8(memory, network + 8) & 1) === 1 || host.hasMac(network + 8))
     return false

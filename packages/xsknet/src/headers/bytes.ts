@@ -1,4 +1,4 @@
-// Network byte order over a Uint8Array. Nothing here checks a bound: who calls has compared with the packet's end.
+// Network byte order over a Uint8Array. Nothing here checks a bound: the caller has compared with the packet's end.
 
 export function uint8(memory: Uint8Array, at: number): number {
   return memory[at] as number

@@ -3,7 +3,7 @@ import { sum } from './checksum.js'
 import { at, IPV4_LENGTH, IPV6_LENGTH } from './layers.js'
 import type { Packet } from './packet.js'
 
-/** What replies carry; RFC 1700 recommends it, and everybody does. */
+/** The hop limit of replies: the default of RFC 1700, which all common systems use. */
 export const HOP_LIMIT = 64
 
 /**

@@ -45,7 +45,7 @@ export const at = {
   etherType: 0,
   network: 0,
   version: 0,
-  /** What stands at `transport`: behind the options of IPv4, the extension headers of IPv6. */
+  /** The protocol of what begins at `transport`: behind the options of IPv4, the extension headers of IPv6. */
   protocol: 0,
   transport: 0,
   /**
@@ -155,7 +155,7 @@ function readIpv6Header(): boolean {
   return !isExtension(at.protocol) || skipExtensions()
 }
 
-/** AH is none of them: nothing here could verify it, so what it covers is nobody's. */
+/** AH is not one of them: nothing here could verify it, so the packet behind it is not read. */
 function isExtension(protocol: number): boolean {
   return (
     protocol === PROTOCOL_HOP_BY_HOP ||

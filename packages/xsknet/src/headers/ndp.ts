@@ -151,7 +151,7 @@ function readOptions(type: number): boolean {
     if (option + 8 > transportEnd) return false
     const length = uint8(memory, option + 1) * 8
     if (length === 0 || option + length > transportEnd) return false
-    // The first one counts. Ethernet's takes 8 bytes; another is one of another medium, and nobody's here.
+    // The first one counts. Ethernet's takes 8 bytes; one of another length belongs to another medium.
     if (uint8(memory, option) === wanted && linkAddressAt === 0) {
       if (length !== 8) return false
       linkAddressAt = option + 2

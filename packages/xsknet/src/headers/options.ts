@@ -8,7 +8,7 @@ const IPV4_LOOSE_SOURCE_ROUTE = 131
 const IPV4_STRICT_SOURCE_ROUTE = 137
 const IPV4_ROUTER_ALERT = 148
 
-/** What stands in the options of an IPv4 header. */
+/** The result of reading the options of an IPv4 header. */
 export const BROKEN = 0
 export const SOUND = 1
 export const SOURCE_ROUTED = 2
@@ -58,8 +58,8 @@ function holdsRoute(memory: Uint8Array, option: number, length: number): boolean
 }
 
 /**
- * As with a route. With flag 1 or 3 an address stands before each time; full, it counts those who had no room, up to
- * 15.
+ * As with a route. With flag 1 or 3 an address precedes each time; a full option counts the hosts that had no room, up
+ * to 15.
  */
 function holdsTimestamps(memory: Uint8Array, option: number, length: number): boolean {
   if (length < 4) return false

@@ -62,12 +62,12 @@ export class Host {
     return this.hasMac(at.start)
   }
 
-  /** The packet that was read last says to come from this MAC. */
+  /** The source MAC of the packet that was read last is this one. */
   isSource(): boolean {
     return this.hasMac(at.start + 6)
   }
 
-  /** It stands at that place in the packet that was read last. */
+  /** The MAC is at that offset of the packet that was read last. */
   hasMac(offset: number): boolean {
     const { memory } = at
     return int32(memory, offset) === int32(this.mac, 0) && uint16(memory, offset + 4) === uint16(this.mac, 4)
@@ -120,8 +120,8 @@ export class Host {
   }
 
   /**
-   * It is in that group: of all nodes, or that of those who have the last bytes of an own address (RFC 4291, section
-   * 2.8).
+   * Whether the station is in the group at that offset: all nodes, or a solicited-node group of one of its addresses
+   * (RFC 4291, section 2.8).
    */
   isInGroup6(memory: Uint8Array, offset: number): boolean {
     const { ipv6 } = this

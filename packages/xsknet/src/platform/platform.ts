@@ -35,8 +35,8 @@ const OTHERS: Readonly<Record<string, string>> = { bun: 'Bun', deno: 'Deno' }
  * Loads the binding that a clone has built, else the one that was installed beside the package.
  *
  * @param load `require` of the module that asks.
- * @throws {XsknetError} `ERR_XSKNET_UNSUPPORTED_PLATFORM`, which tells a system that none is built for, a package that
- * is not there and a binding that the system refuses apart: `details.problem`.
+ * @throws {XsknetError} `ERR_XSKNET_UNSUPPORTED_PLATFORM`. `details.problem` distinguishes a system that no binding is
+ * built for, a package that is missing, and a binding that the system refuses.
  */
 export function requireBinding(load: (id: string) => unknown, place: BindingPlace, system?: System): unknown {
   const { owner, built, carrier } = place

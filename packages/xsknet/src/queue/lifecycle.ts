@@ -108,7 +108,7 @@ export class Lifecycle {
     }
   }
 
-  /** The daemon is gone: checks the device periodically, and tells the owner if it is gone, too. */
+  /** The daemon is gone: checks the device periodically, and notifies the owner if it is gone too. */
   detached(): void {
     this.#detached = true
     if (this.#remote) this.#remote.detached()

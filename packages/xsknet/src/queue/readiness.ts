@@ -9,8 +9,8 @@ const READABLE = 1
 const WRITABLE = 2
 
 /**
- * Milliseconds until a device that is down is polled again: its socket is in error meanwhile and would wake us without
- * end.
+ * Milliseconds until a device that is down is polled again: its socket reports an error until then and would wake us
+ * without end.
  */
 const DOWN_RETRY_MS = 100
 /** Wake-ups in a row without a frame after which the device is taken for down. */

@@ -61,7 +61,7 @@ export class RemoteQueue {
   }
 
   /**
-   * Tells the other thread to end it, and waits for a bounded time: that thread may hang, and the port ends without it.
+   * Asks the other thread to end it, and waits for a bounded time: that thread may hang, and the port ends without it.
    * With `drain` the wait is as long even if nothing was in TX in the last report: only that thread knows what it has
    * queued since.
    */

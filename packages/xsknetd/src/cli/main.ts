@@ -83,7 +83,7 @@ async function run({ config, settings }: Extract<Command, { command: 'run' }>): 
   const hadTerminal = hasTerminal()
   process.on('SIGHUP', () => {
     log('signal', { signal: 'SIGHUP' })
-    // If the terminal was closed, nobody is left to stop the daemon.
+    // If the terminal was closed, the daemon cannot be stopped from it any more.
     if (hadTerminal && !hasTerminal()) end(0)
     else if (!ending) void reload()
   })

@@ -66,7 +66,7 @@ export function permit(grants: readonly Grant[], who: Credentials, requested: Re
 
 /**
  * Refuses a port, root's too, that would take all ports together above the memory limit: the memory that the daemon
- * registers is locked, and the kernel's OOM killer would choose the daemon first. Only root is told how much the others
+ * registers is locked, and the kernel's OOM killer would choose the daemon first. Only root learns how much the others
  * use.
  *
  * @throws {XsknetError} `ERR_XSKNET_LIMIT_REACHED`.
