@@ -232,7 +232,7 @@ test.serial('what no lab made is not touched', async (t) => {
     [
       `ip netns add xsknet-lab-host`,
       `ip netns delete xsknet-lab-host`,
-      /xsknet-lab-host is a network namespace of somebody else/,
+      /xsknet-lab-host is a network namespace that is not a lab's/,
     ],
     [`echo mine > ${REMOTE}`, `rm ${REMOTE}`, /xsknet-lab-remote is no network namespace/],
     [`mkdir ${HOST}`, `rmdir ${HOST}`, /xsknet-lab-host is no network namespace/],
@@ -255,7 +255,7 @@ test.serial('what no lab made is not touched', async (t) => {
     t,
     ['--down', '--name', 'x'],
     'ERR_XSKNET_LAB_FOREIGN',
-    /xsknet-x-host is a network namespace of somebody else/,
+    /xsknet-x-host is a network namespace that is not a lab's/,
   )
   await bench.output('sh', '-c', 'umount /run/netns/xsknet-x-host && rm /run/netns/xsknet-x-host')
   t.is(await bench.look(), before)

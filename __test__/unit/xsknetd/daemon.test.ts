@@ -23,8 +23,8 @@ function setUp() {
       instance: () => instance,
       sweepDead: async () => platform.dead,
       listener: () => ({
-        listen: async (path, everybody, { trusted }, onConnection) => {
-          did.push(`listen ${path}${everybody ? '' : ' for its user'}`)
+        listen: async (path, allUsers, { trusted }, onConnection) => {
+          did.push(`listen ${path}${allUsers ? '' : ' for its user'}`)
           platform.trusted = trusted.uids
           if (platform.refuses) throw platform.refuses
           connect = onConnection

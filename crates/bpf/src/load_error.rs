@@ -102,7 +102,7 @@ impl LoadError {
             Self::Object { .. } | Self::Program { .. } => Some(match (hint::remedy(self), hint::errno(self)) {
                 (Some(remedy), _) => remedy.into(),
                 (None, Some(libc::EPERM | libc::EACCES)) => {
-                    "loading needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, where the kernel lets anybody do it".into()
+                    "loading needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, where the kernel allows it at all".into()
                 }
                 (None, _) => "loading needs Linux 5.18 or later; the cause has the verifier's words".into(),
             }),

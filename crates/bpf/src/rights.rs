@@ -1,4 +1,4 @@
-//! What a port may do beyond the rules, and how much of what reaches everybody it may send.
+//! What a port may send beyond the rules, and the rates of what it sends to all stations.
 
 use crate::contract::{KINDS, LIMITED, MAY_INNER_TAGS, MAY_ROUTING, Rate, TICK_SHIFT};
 
@@ -12,9 +12,9 @@ pub struct Rights {
     pub routing: bool,
 }
 
-/// How many frames a second a port may send to the uplink of the kinds that reach everybody there, all its queue pairs
-/// together. Bursts are one second's worth. `None`: not limited. `Some(0)`: none may pass, ARP requests (broadcast) and
-/// neighbour solicitations (multicast) neither.
+/// How many frames a second a port may send to the uplink of the kinds that reach all stations there, all its queue
+/// pairs together. Bursts are one second's worth. `None`: not limited. `Some(0)`: none may pass, ARP requests
+/// (broadcast) and neighbour solicitations (multicast) neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rates {
     /// To `ff:ff:ff:ff:ff:ff`.

@@ -1,4 +1,4 @@
-//! The maps of the data path: who is where, who owns what.
+//! The maps of the data path: which port is where, and which addresses it has.
 
 use std::fmt;
 use std::io;
@@ -38,7 +38,7 @@ pub struct PortEntry<'a> {
     pub targets: &'a [IpAddr],
     /// What it may send that others may not.
     pub rights: Rights,
-    /// How much it may send of what reaches everybody behind the uplink.
+    /// How much it may send of what reaches all stations behind the uplink.
     pub rates: Rates,
 }
 

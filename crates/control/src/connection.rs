@@ -75,7 +75,7 @@ pub enum Ended {
 }
 
 impl Ended {
-    /// The name by which a program tells the reasons apart: `"gone"`, `"closed"`, `"not-reading"`, `"silent"` or
+    /// The name by which a program distinguishes the reasons: `"gone"`, `"closed"`, `"not-reading"`, `"silent"` or
     /// `"failed"`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -120,7 +120,7 @@ struct Held {
 struct Silence {
     within: Duration,
     until: Instant,
-    /// What the peer is told then.
+    /// The message to the peer in that case.
     words: Vec<u8>,
 }
 
@@ -234,7 +234,7 @@ impl Connection {
     /// be dropped at any time and loses nothing.
     ///
     /// A client that disconnects is noticed at once, also while its messages are in flight. Those that could not be
-    /// read until then are dropped with it, since nobody waits for their answers.
+    /// read until then are dropped with it, since nothing waits for their answers.
     pub async fn next(&mut self) -> Event {
         let event = self.drive().await;
         if matches!(event, Event::Ended(_)) {
@@ -382,7 +382,7 @@ impl State {
         }
     }
 
-    /// The peer has sent nothing: tells it so, and closes.
+    /// The peer has sent nothing: sends it the message for that, and closes.
     fn fall_silent(&mut self, within: Duration, words: Vec<u8>) {
         if matches!(self.stage, Stage::Open) {
             self.stage = Stage::Closing { until: None, silent: Some(within) };

@@ -13,7 +13,7 @@ const FEW_ACCOUNTS: usize = 64;
 /// The bounds that a [`Listener`](crate::Listener) keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Of root, who shares with nobody: else others could lock the administrator out.
+    /// Of root, shared with no other user: else others could lock the administrator out.
     pub root: Bounds,
     /// Of each user that the policy names; none of it is shared.
     pub holders: Bounds,
@@ -80,9 +80,9 @@ pub struct Party {
 /// The users that the policy knows. Root need not be named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// Those who have anything to ask for.
+    /// The users that may request anything.
     pub trusted: Party,
-    /// Those whose requests may bring descriptors.
+    /// The users whose requests may carry descriptors.
     pub descriptors: Party,
 }
 
@@ -140,7 +140,7 @@ impl Limits {
 /// A bucket of tokens that fills at a steady rate.
 ///
 /// Kept as the one instant until which the tokens taken would have to be waited for, were there no burst. Tokens that
-/// are not there yet may be taken: those who do so in turn are due in turn, so that nobody who waits is overtaken.
+/// are not there yet may be taken: callers that do so in turn are due in turn, so that no waiting one is overtaken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     refill: Duration,
@@ -264,7 +264,7 @@ pub(crate) enum Refusal {
 }
 
 impl Accounts {
-    /// Nobody is connected.
+    /// No client is connected.
     pub fn new(limits: &Limits, now: Instant) -> Self {
         let shared = |Shared { connections, rates }: &Shared| Account::new(*connections, rates, now);
         Self {

@@ -32,8 +32,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Who can connect. What a client may do after that is up to the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Everybody.
-    Everybody,
+    /// All users.
+    AllUsers,
     /// The user who made the socket, and root.
     Owner,
 }
@@ -41,13 +41,13 @@ pub enum Reach {
 impl Reach {
     fn mode(self) -> Mode {
         Mode::from_raw_mode(match self {
-            Self::Everybody => 0o666,
+            Self::AllUsers => 0o666,
             Self::Owner => 0o600,
         })
     }
 }
 
-/// What clients are told that are not served, in messages of the protocol above; nothing where one is empty.
+/// Messages of the protocol above to clients that are not served; an empty one is not sent.
 #[derive(Clone, Debug, Default)]
 pub struct Words {
     /// There is no place for it.
@@ -129,7 +129,7 @@ impl Listener {
                 Err(error) => Ok(Err(error)),
             };
             match accepted {
-                // Nobody there.
+                // The client is gone.
                 Err(_) => {}
                 Ok(Err(_)) => tokio::time::sleep(PAUSE).await,
                 Ok(Ok(socket)) => {
@@ -266,8 +266,8 @@ pub enum ListenError {
         /// The path.
         path: PathBuf,
     },
-    /// Of what is to be said to clients that are not served, something is not a message.
-    #[error("what clients are told that are not served is not a message: {invalid}")]
+    /// One of the messages to clients that are not served is not valid.
+    #[error("the message to clients that are not served is not valid: {invalid}")]
     Words {
         /// Why.
         invalid: InvalidMessage,
@@ -333,7 +333,7 @@ mod tests {
     use super::*;
     use crate::limits::{Bounds, Rates, Shared};
 
-    /// Everybody has one place.
+    /// Every user has one place.
     fn limits() -> Limits {
         let many = NonZeroU32::new(1_000_000).unwrap();
         let rates = Rates { messages: many, messages_at_once: many, bytes: many, bytes_at_once: many };
@@ -367,7 +367,7 @@ mod tests {
         let path = folder.path().join("control.sock");
         let words = Words { refusal: b"no place".to_vec(), silence: Vec::new() };
         Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-            let mut listener = Listener::bind(&path, Reach::Everybody, limits(), Trust::default(), words).unwrap();
+            let mut listener = Listener::bind(&path, Reach::AllUsers, limits(), Trust::default(), words).unwrap();
             listener.guarded = false;
             // As on an older kernel; where this is one, there is nothing to switch.
             let _ = sys::take_descriptors(listener.socket.get_ref().as_fd(), true);

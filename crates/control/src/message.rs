@@ -5,7 +5,7 @@ pub const MAX_MESSAGE: usize = 65_536;
 /// The most descriptors beside one message.
 pub const MAX_DESCRIPTORS: usize = 16;
 
-/// What `recvmsg(2)` told about one packet.
+/// The result of `recvmsg(2)` for one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packet {
     /// Its real length, also where the buffer was shorter (`MSG_TRUNC` was asked for).
@@ -61,7 +61,7 @@ impl Arrival {
 }
 
 impl Packet {
-    /// Decides what the packet is. The worst is told first: what is not a message is not searched for descriptors.
+    /// Decides what the packet is. The worst comes first: what is not a message is not searched for descriptors.
     #[must_use]
     pub const fn arrival(self) -> Arrival {
         let Self { length, cut, descriptors, descriptors_lost } = self;

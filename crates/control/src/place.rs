@@ -38,7 +38,7 @@ impl Place {
         locked(&self.accounts).charge(self.payer, bytes, now);
     }
 
-    /// Charges for a message that waits to be read, and tells when it may be.
+    /// Charges for a message that waits to be read, and returns when it may be.
     pub fn book(&self, bytes: usize, now: Instant) -> Instant {
         let mut accounts = locked(&self.accounts);
         let due = accounts.due(self.payer, now);

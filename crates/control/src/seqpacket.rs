@@ -90,7 +90,7 @@ impl Seqpacket {
     ///
     /// # Errors
     /// `WouldBlock`: the peer has not read enough yet; try again when the socket is writable. `InvalidInput`:
-    /// [`InvalidMessage`]. Any other: the connection is of no use for sending any more.
+    /// [`InvalidMessage`]. Any other: nothing can be sent on the connection any more.
     pub fn send(&self, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         InvalidMessage::check(message.len(), descriptors.len())
             .map_err(|invalid| io::Error::new(io::ErrorKind::InvalidInput, invalid))?;
@@ -114,7 +114,7 @@ impl Seqpacket {
     /// `WouldBlock`: nothing there; try again when the socket is readable. Any other: the connection is of no use.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         match self.receive_once(buffer) {
-            // The peer has closed without reading all we sent. The kernel tells that once and before what the peer
+            // The peer has closed without reading all we sent. The kernel reports that once and before what the peer
             // itself had sent, its reason perhaps: what it sent still counts.
             Err(Errno::CONNRESET) => Ok(self.receive_once(buffer)?),
             received => Ok(received?),

@@ -477,7 +477,7 @@ fn a_socket_for_its_owner_is_closed_to_all_others() {
 fn listen(path: &Path) -> Result<Listener, ListenError> {
     // The runtime goes before the listener does: that must not matter.
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { Listener::bind(path, Reach::Everybody, wide(), this_user(), Words::default()) })
+    runtime.block_on(async { Listener::bind(path, Reach::AllUsers, wide(), this_user(), Words::default()) })
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::{IfIndex, LinkError, Links};
 
 impl Links {
     /// Lets frames gather: once a NAPI instance of the device has handled some, it looks again after this time, however
-    /// many come meanwhile, and goes back to being told of the next one when there were none. So the first frame after
-    /// a rest is not late.
+    /// many arrive until then, and returns to interrupts when there were none. So the first frame after an idle period
+    /// is not delayed.
     ///
     /// This is `gro_flush_timeout` with `napi_defer_hard_irqs` 1, set for each instance of the device and gone with it:
     /// that of a veth lives while the device is up and has a native XDP program or GRO. Says how many there were. Since

@@ -22,7 +22,7 @@ pub struct Device {
     pub lower_up: bool,
     /// How often the carrier came or went since the device was made.
     pub carrier_changes: u32,
-    /// Promiscuous mode was asked for by flag, which is one bit for everybody. See `promiscuity` for who else.
+    /// Promiscuous mode was requested by the flag, one bit for all users. `promiscuity` counts the others.
     pub promiscuous: bool,
     /// How many users made it promiscuous: the flag, packet sockets, filters on a device without any.
     pub promiscuity: u32,
@@ -135,7 +135,7 @@ const HEADER_LEN: usize = 16;
 
 impl Device {
     /// Reads an RTM_NEWLINK. `None` for a device without an index or a name that [`DeviceName`] takes: the kernel lets
-    /// names be any bytes, and such a device can be none that we were told of.
+    /// names be any bytes, and such a device cannot be one of ours.
     pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
         let header = LinkHeader::parse(payload).ok()?;
         let all = payload.get(HEADER_LEN..)?;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// The name of a network device: 1 to 15 bytes that the kernel accepts as one.
 ///
-/// Refused beyond the kernel's own rules (`dev_valid_name`) are names that are no UTF-8, and `all` and `default`: under
-/// `/proc/sys/net` they stand for every device at once.
+/// Refused beyond the kernel's own rules (`dev_valid_name`) are names that are not UTF-8, and `all` and `default`:
+/// under `/proc/sys/net` they mean every device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct DeviceName(String);

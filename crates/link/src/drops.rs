@@ -2,8 +2,8 @@
 //!
 //! Netlink and ethtool both wait for RTNL (`rtnl_getlink()`, `dev_ioctl()`), which a namespace's devices share with
 //! those of all others while they are made, moved and deleted. `/proc/net/dev` takes an RCU read lock alone
-//! (`dev_seq_start()`), and so does the name of an index (`dev_ifname()`), so that statistics do not wait for somebody
-//! who opens a port.
+//! (`dev_seq_start()`), and so does the name of an index (`dev_ifname()`), so that statistics do not wait for a
+//! port that is being opened.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};

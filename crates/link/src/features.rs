@@ -43,7 +43,7 @@ pub enum Offload {
     VlanTx,
     /// A received tag is taken out of the frame and travels beside it, where native XDP cannot see it.
     VlanRx,
-    /// The device drops the frames of VLANs (802.1Q) that nobody has asked it for.
+    /// The device drops the frames of VLANs (802.1Q) that were not added to its filter.
     VlanFilter,
     /// A frame is handed to the device in several pieces. Without it the kernel joins them first, so that an AF_XDP
     /// socket whose owner cuts a frame inside its Ethernet header (`XDP_PKT_CONTD` behind a few bytes) cannot bring

@@ -15,8 +15,8 @@ use crate::{IfIndex, LinkError, Links, MacAddr};
 pub enum FilterAnswer {
     /// It is there now, and ours to remove.
     Added,
-    /// It was there before: it belongs to somebody else, and is gone when they remove it. Filters are not counted by
-    /// the kernel.
+    /// It was there before: it belongs to another program, and is gone when that removes it. The kernel does not count
+    /// filters.
     AlreadyThere,
     /// The device takes none: frames for the address arrive in promiscuous mode only.
     Refused(io::Error),

@@ -52,8 +52,8 @@ impl MacAddr {
         Self::local(octets)
     }
 
-    /// The unicast, locally administered address with the last 46 bits of `hash`, which should be one that nobody can
-    /// choose.
+    /// The unicast, locally administered address with the last 46 bits of `hash`, which should be one that no user
+    /// can choose.
     pub const fn local_of(hash: u64) -> Self {
         let [.., a, b, c, d, e, f] = hash.to_be_bytes();
         Self::local([a, b, c, d, e, f])

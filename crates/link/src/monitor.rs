@@ -1,4 +1,4 @@
-//! What happens to the devices of a namespace, told by the kernel.
+//! The kernel's notifications of changes to the devices of a namespace.
 
 use std::collections::VecDeque;
 use std::io;
@@ -36,7 +36,7 @@ pub enum LinkEvent {
         /// It has a carrier (`IFF_LOWER_UP`).
         lower_up: bool,
     },
-    /// A device got this address, or something about it changed. Told to who asks for addresses.
+    /// A device got this address, or something about it changed. Only for subscribers to addresses.
     Address(IpAddr),
     /// More happened than the kernel kept for us (ENOBUFS): look at every device again.
     Overrun,
@@ -155,7 +155,7 @@ fn event(kind: u16, payload: &[u8]) -> Option<LinkEvent> {
     if kind == RTM_NEWADDR {
         return address_of(payload).map(|(_, (address, _))| LinkEvent::Address(address));
     }
-    // A bridge tells of its ports in messages of its own family, and says "deleted" of one that merely leaves it.
+    // A bridge reports its ports in messages of its own family, and says "deleted" of one that merely leaves it.
     let header = LinkHeader::parse(payload).ok().filter(|header| header.interface_family == AddressFamily::Unspec)?;
     let index = IfIndex::new(header.index)?;
     match kind {

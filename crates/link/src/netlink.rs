@@ -89,7 +89,7 @@ impl Netlink {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Connection> {
-        // Answers to a request whose thread panicked are told apart by their sequence number.
+        // Answers to a request whose thread panicked are recognised by their sequence number.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -23,7 +23,7 @@ pub struct Netns {
     fd: OwnedFd,
 }
 
-/// Tells namespaces apart: equal exactly for descriptors of one namespace. An inode number is given out again once its
+/// Identifies a namespace: equal exactly for descriptors of one namespace. An inode number is given out again once its
 /// namespace is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NetnsId {
@@ -95,7 +95,7 @@ impl Netns {
         }
     }
 
-    /// Tells this namespace from others.
+    /// What distinguishes this namespace from others.
     ///
     /// # Errors
     /// Those of `fstat(2)`.
@@ -104,7 +104,7 @@ impl Netns {
         Ok(NetnsId { dev: stat.st_dev, ino: stat.st_ino })
     }
 
-    /// Tells this namespace from all others of this boot, also from those that are gone.
+    /// What distinguishes this namespace from all others of this boot, those that are gone included.
     ///
     /// # Errors
     /// If it may not be entered, or of `getsockopt(2)` (Linux 5.14).
@@ -116,7 +116,7 @@ impl Netns {
     }
 
     /// A namespace by its [cookie](Self::cookie), wherever this process can see it: a process is in it, or it is
-    /// mounted. `id` is what it was told by when it was there. `None`: it is gone, or out of reach.
+    /// mounted. `id` is the identity that it had. `None`: it is gone, or out of reach.
     pub fn find(id: NetnsId, cookie: u64) -> Option<Self> {
         let name = nsfs_name(id.ino);
         let candidates = visible().filter(|(its, _)| *its == name).filter_map(|(_, path)| Self::open(&path).ok());

@@ -19,8 +19,8 @@ pub(crate) fn unshare_network() -> io::Result<()> {
     Ok(unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?)
 }
 
-/// What tells the network namespace of a socket from all others of this boot, also from those that are gone: unlike an
-/// inode number it is never given out again (SO_NETNS_COOKIE, Linux 5.14).
+/// What distinguishes the network namespace of a socket from all others of this boot, those that are gone included:
+/// unlike an inode number it is never given out again (SO_NETNS_COOKIE, Linux 5.14).
 pub(crate) fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     let (mut cookie, mut length) = (0_u64, size_of::<u64>() as libc::socklen_t);
     // SAFETY: both pointers are to variables of the size that the kernel is told, and it keeps neither.

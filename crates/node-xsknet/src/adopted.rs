@@ -40,7 +40,7 @@ pub fn adopt(
     Ok(std::mem::take(&mut adopted.0))
 }
 
-/// Sockets that are closed unless somebody takes them.
+/// Sockets that are closed with this object unless they are taken out.
 struct Adopted(Vec<AdoptedSocket>);
 
 impl Drop for Adopted {
@@ -52,8 +52,8 @@ impl Drop for Adopted {
 }
 
 /// Takes over a socket that another thread has given away by [`AdoptedSocket::hand_over`]. `on_letter` is called with
-/// what that thread posts, and with null when it is gone. Null where nobody gave a socket under this key, or somebody
-/// has taken it before.
+/// what that thread posts, and with null when it is gone. Null where there is no socket under this key, or it
+/// has been taken already.
 #[napi]
 pub fn take_over(
     env: Env,

@@ -84,7 +84,7 @@ impl Control {
     }
 
     /// Sends one message, and copies of the descriptors. `false`: the daemon has not read enough yet, try again later.
-    /// Throws when the connection is gone, or `EBADF` where a number is no open descriptor.
+    /// Throws when the connection is gone, or `EBADF` where a number is not an open descriptor.
     #[napi]
     pub fn send(&self, env: &Env, message: &[u8], fds: Option<Vec<i32>>) -> napi::Result<bool> {
         let fds = fds.unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::system_error::system_error;
 /// A descriptor that JavaScript knows by its number.
 ///
 /// # Errors
-/// `EBADF` where the number is no open descriptor.
+/// `EBADF` where the number is not an open descriptor.
 pub(crate) fn borrow<'fd>(fd: RawFd) -> io::Result<BorrowedFd<'fd>> {
     // SAFETY: whatever the number is, the call only looks it up.
     if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
@@ -21,7 +21,7 @@ pub(crate) fn borrow<'fd>(fd: RawFd) -> io::Result<BorrowedFd<'fd>> {
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// File descriptors that came with a message. They are closed with this object, unless somebody has taken them over.
+/// File descriptors that came with a message. They are closed with this object, unless they were taken over.
 #[napi]
 pub struct Descriptors(Vec<OwnedFd>);
 
@@ -38,8 +38,8 @@ impl Descriptors {
 
 #[napi]
 impl Descriptors {
-    /// Takes over descriptors that JavaScript knows by their numbers, all or none. Whoever had them before must not
-    /// close them. Throws `EBADF` where a number is no open descriptor, or stands twice.
+    /// Takes over descriptors that JavaScript knows by their numbers, all or none. The previous owner must not
+    /// close them. Throws `EBADF` where a number is not an open descriptor, or occurs twice.
     #[napi(factory)]
     pub fn own(env: &Env, fds: Vec<i32>) -> napi::Result<Self> {
         let mut seen = HashSet::new();

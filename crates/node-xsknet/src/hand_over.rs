@@ -15,7 +15,7 @@ use crate::callback::Callback;
 use crate::poll::{Poll, Watcher};
 use crate::uv::READABLE;
 
-/// Sockets that threads of this process have given away, and that nobody has taken yet.
+/// Sockets that threads of this process have given away and that were not taken yet.
 pub(crate) static GIVEN: Registry<Socket> = Registry::new();
 
 /// An end of a channel in the event loop of its thread, for as long as both sides hold theirs.
@@ -27,7 +27,7 @@ struct Desk {
     poll: RefCell<Option<Poll>>,
     /// Called with each message, and with null when the other side has gone.
     on_letter: Callback,
-    /// What the socket is named by as long as nobody has taken it.
+    /// The socket's key until it is taken.
     key: Cell<Option<Key>>,
 }
 
@@ -59,7 +59,7 @@ impl Correspondence {
         self.0.end.borrow().post(letter);
     }
 
-    /// Closes the socket if nobody has taken it yet.
+    /// Closes the socket if it was not taken yet.
     pub(crate) fn recall(&self) {
         self.0.recall();
     }

@@ -61,7 +61,7 @@ pub struct HotPath<'env> {
     /// Queues a copy of the bytes behind all that is queued; the next kick sends it.
     #[napi(ts_type = "(bytes: Uint8Array) => boolean")]
     pub try_send: Unknown<'env>,
-    /// Makes a table of so many descriptors, each an address and a length; its number is the slate's second word.
+    /// Makes a table of `capacity` descriptors, each an address and a length; its number is the slate's second word.
     #[napi(ts_type = "(capacity: number) => Uint32Array<ArrayBuffer>")]
     pub make_table: Unknown<'env>,
     /// Received frames into a table, behind the first `length`; says how many. If there is none, kicks at once and
@@ -84,7 +84,7 @@ pub struct HotPath<'env> {
     /// Whether RX has an entry.
     #[napi(ts_type = "() => boolean")]
     pub is_readable: Unknown<'env>,
-    /// Waits for events (1 readable, 2 writable), which are told to the callback of `open` once or more often, until
+    /// Waits for events (1 readable, 2 writable), of which the callback of `open` is notified once or more often, until
     /// `rest`.
     #[napi(ts_type = "(events: number, keepsAlive: boolean) => void")]
     pub wait: Unknown<'env>,
@@ -353,7 +353,7 @@ fn answer(
     value
 }
 
-/// The number, or 0 for what is none.
+/// The number, or 0 for a value that is not one.
 fn unsigned(env: sys::napi_env, value: sys::napi_value) -> u32 {
     let mut number = 0;
     // SAFETY: a value of the call and a valid out-pointer.

@@ -38,7 +38,7 @@ pub struct Versions {
     pub node_api: u32,
 }
 
-/// Tells what this binary was built as.
+/// The versions of this binary.
 #[napi]
 pub fn versions() -> Versions {
     Versions { binding: env!("CARGO_PKG_VERSION").to_owned(), node_api: NODE_API }

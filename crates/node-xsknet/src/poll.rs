@@ -77,8 +77,8 @@ impl Poll {
         Ok(Self(registration))
     }
 
-    /// Waits for `events`, and keeps the process alive meanwhile if `keeps_alive`. Until stopped: the watcher is told
-    /// at each turn of the loop for as long as they hold.
+    /// Waits for `events`, and keeps the process alive meanwhile if `keeps_alive`. Until stopped, the watcher is
+    /// notified at each turn of the loop as long as they hold.
     ///
     /// # Errors
     /// What `uv_poll_start` answered.
@@ -118,7 +118,7 @@ impl Poll {
         }
     }
 
-    /// Begins to close; the watcher is told nothing more but [`Watcher::closed`], in a later turn of the loop.
+    /// Begins to close; the watcher is notified only of [`Watcher::closed`], in a later turn of the loop.
     pub(crate) fn close(&self) {
         self.0.close();
     }

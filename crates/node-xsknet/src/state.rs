@@ -150,7 +150,7 @@ impl State {
 
 impl Watcher for State {
     fn ready(&self, events: c_int) {
-        // Nobody waits from now on, as far as the process's life goes; the watch itself goes on until `rest`.
+        // From now on the wait does not keep the process alive; the watch itself goes on until `rest`.
         self.poll(|poll| poll.keep_alive(false));
         if let Some(on_ready) = &*self.on_ready.borrow() {
             on_ready.call(|env| Ok([number(env, events)?]));

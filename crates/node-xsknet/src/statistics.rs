@@ -55,11 +55,11 @@ pub struct SocketCounters {
     pub fill_starved: f64,
     /// Refills that found the FILL ring empty.
     pub fill_found_empty: f64,
-    /// System calls that told the kernel to look at TX.
+    /// System calls that notified the kernel of frames in TX.
     pub kicks: f64,
     /// Those that followed a kick which the kernel broke off.
     pub kick_retries: f64,
-    /// System calls that told the kernel to look at FILL.
+    /// System calls that notified the kernel of chunks in FILL.
     pub fill_kicks: f64,
 }
 

@@ -1,5 +1,5 @@
-//! The handful of libuv functions that waiting in Node's own loop takes, looked up in the process at the first use: a
-//! host without them can still load the binding and be told what it lacks.
+//! The few libuv functions that waiting in Node's own loop needs, looked up in the process at the first use: a host
+//! without them can still load the binding, and gets an error that says what is missing.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::transmute_copy;

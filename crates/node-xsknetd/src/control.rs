@@ -81,15 +81,15 @@ pub struct ControlParty {
 /// Who may connect, and what clients may cost.
 #[napi(object, object_to_js = false)]
 pub struct ControlLimits {
-    /// Those whom the policy knows; root need not be named.
+    /// The users that the policy knows; root need not be named.
     pub trusted: ControlParty,
-    /// Those whose messages may bring descriptors; root need not be named.
+    /// The users whose messages may carry descriptors; root need not be named.
     pub descriptors: ControlParty,
     /// Of root.
     pub root: ControlBounds,
     /// Of users whose ids are trusted.
     pub holders: ControlBounds,
-    /// Of those who are in a trusted group.
+    /// Of users in a trusted group.
     pub members: ControlBounds,
     /// Of all these together.
     pub all_members: ControlShared,
@@ -138,10 +138,10 @@ impl ControlServer {
         Self(Arc::new(Mutex::new(Stage::New)))
     }
 
-    /// Makes the socket, for everybody or for this process's user alone, and listens, once. Calls back with each client
+    /// Makes the socket, for all users or for this process's user alone, and listens, once. Calls back with each client
     /// that there is room for.
     #[napi(
-        ts_args_type = "path: string, everybody: boolean, limits: ControlLimits, onConnection: (connection: \
+        ts_args_type = "path: string, allUsers: boolean, limits: ControlLimits, onConnection: (connection: \
              Connection) => void",
         ts_return_type = "Promise<void>"
     )]
@@ -149,12 +149,12 @@ impl ControlServer {
         &self,
         env: &'env Env,
         path: String,
-        everybody: bool,
+        all_users: bool,
         limits: ControlLimits,
         on_connection: OnConnection,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let (limits, trust, words) = limits.checked()?;
-        let reach = if everybody { Reach::Everybody } else { Reach::Owner };
+        let reach = if all_users { Reach::AllUsers } else { Reach::Owner };
         let stage = Arc::clone(&self.0);
         env.spawn_future(async move {
             let mut stage = lock(&stage);
@@ -216,7 +216,7 @@ fn run(listener: Listener, on_connection: OnConnection) -> Running {
         }
         drop(listener);
         drop(on_connection);
-        // Nobody waits if the server was forgotten.
+        // No call waits if the server was forgotten.
         let _ = done.send(());
     });
     Running { stop, stopped }
@@ -314,7 +314,7 @@ impl From<Ended> for ConnectionEnd {
     }
 }
 
-/// What is told to JavaScript through one queue, so that the end comes last.
+/// What JavaScript is notified of through one queue, so that the end comes last.
 type Told = FnArgs<(Option<Uint8Array>, u32, Descriptors, Option<ConnectionEnd>)>;
 
 impl Connection {

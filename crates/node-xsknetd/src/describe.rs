@@ -480,7 +480,7 @@ impl From<xsknet_port::UplinkStatistics> for UplinkStatistics {
     }
 }
 
-/// Something that is gone although nobody closed it here: the port of this number, or without one the NIC.
+/// A loss that no call caused: of the port with this number, or without one of the NIC.
 #[napi(object, object_from_js = false)]
 pub struct Loss {
     pub uplink: String,
@@ -506,9 +506,9 @@ impl From<&xsknet_port::NicState> for Nic {
     }
 }
 
-/// What others did that nothing was lost by: `nic` has changed, the host has the port's `address`, a `program` was put
-/// back on a device, `why` tells where from, an `offload` was switched on and off again, or a `vlan` was shut out and
-/// let in again, unless there is a `failure`.
+/// A change by others that ends no port: the state of the NIC (`nic`) changed, the host has the port's `address`, a
+/// `program` was attached to a device again (`why` says how it was lost), an `offload` was switched on and off again,
+/// or a `vlan` was filtered out and accepted again, unless there is a `failure`.
 #[napi(object, object_from_js = false)]
 #[derive(Default)]
 pub struct Change {
@@ -536,7 +536,7 @@ impl From<xsknet_port::Loss> for Loss {
 }
 
 impl Change {
-    /// `None` for a loss, which is told apart.
+    /// `None` for a loss, which is reported separately.
     pub fn of(notice: Notice) -> Option<Self> {
         let change = |uplink: DeviceName| Self { uplink: uplink.to_string(), ..Self::default() };
         let change = match notice {

@@ -14,7 +14,7 @@ pub struct Descriptors(Held);
 enum Held {
     /// Made here.
     Own(Vec<OwnedFd>),
-    /// Of a client, who may have made them so that closing them takes its time.
+    /// Of a client, which may have made them so that closing them blocks.
     Arrived(Arrived),
 }
 

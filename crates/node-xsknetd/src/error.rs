@@ -27,7 +27,7 @@ impl Failure {
         Self(self.0.hint(hint))
     }
 
-    /// A failure that is told by an error of the crates below.
+    /// A failure from an error of the crates below.
     pub fn of(code: &'static str, error: &dyn Error, hint: Option<String>, details: Value) -> Self {
         let failure = xsknet_failure::Failure::of(code, error).details(details);
         Self(match hint {
@@ -45,7 +45,7 @@ impl Failure {
     }
 }
 
-/// For where nobody is left to throw it to.
+/// For places where it cannot be thrown any more.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -132,8 +132,8 @@ impl Instance {
         Ok(())
     }
 
-    /// Calls back with the number of each closed port of which nothing is left: no descriptor of its sockets, and so no
-    /// memory. Does not keep the process alive; the last callback counts. Once the instance is open.
+    /// Calls back with the number of each closed port once nothing of it is left: no descriptor of its sockets, and so
+    /// no memory. Does not keep the process alive; the last callback counts. Once the instance is open.
     #[napi]
     pub fn on_freed(
         &self,
@@ -167,8 +167,8 @@ impl Instance {
         }))
     }
 
-    /// Throws where there can be no such port, whatever others have and whoever asks. Of the uplink only its MTU
-    /// counts, and not where it is not given. At once: it asks the kernel nothing.
+    /// Throws where no such port is possible, regardless of other ports and of the user. Of the uplink only its MTU
+    /// counts, if the uplink is given. Makes no system call.
     #[napi]
     pub fn check_port(&self, uplink: Option<String>, mut request: PortRequest) -> napi::Result<()> {
         let kind = if request.umem_of.take().is_some() { PortKind::Shared } else { PortKind::Brokered };
@@ -240,8 +240,8 @@ impl Instance {
         let service = Arc::clone(&self.0);
         let socket = socket.take_arrived();
         env.spawn_future(blocking(move || {
-            // A duplicate is kept, because closing what was sent may take its time, which whoever sent it shall not
-            // cost others.
+            // A duplicate is kept, because closing what was sent may block, and a client must not delay others by
+            // that.
             let only = socket.only().ok_or_else(|| one_descriptor("the socket", socket.len()))?;
             Ok(service.share_socket(PortKey::new(key), only)?)
         }))
@@ -300,7 +300,7 @@ impl Instance {
     }
 }
 
-/// JavaScript's thread ends, a Worker's perhaps, and nobody has closed it. Ports that are being opened hold on to the
+/// JavaScript's thread, or a Worker's, ends without having closed it. Ports that are being opened hold on to the
 /// service, so that dropping it would not do.
 impl Drop for Instance {
     fn drop(&mut self) {

@@ -114,7 +114,7 @@ impl Machine {
     /// back within a second.
     ///
     /// # Errors
-    /// The socket's; `WouldBlock` where nothing came, `InvalidData` where somebody else answered.
+    /// The socket's; `WouldBlock` where nothing came, `InvalidData` where another host answered.
     pub fn udp_echo(&self, to: IpAddr, payload: &[u8]) -> io::Result<Vec<u8>> {
         self.enter(|| {
             let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };

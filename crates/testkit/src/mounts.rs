@@ -16,7 +16,7 @@ pub fn on_fresh_mounts<R: Send>(work: impl FnOnce() -> R + Send) -> R {
         own_mounts().expect("mounts of a thread's own");
         work()
     };
-    // Under the caller's name: a panic tells whose it is.
+    // Under the caller's name, which a panic prints.
     let name = thread::current().name().unwrap_or("fresh mounts").to_owned();
     let joined = thread::scope(|scope| {
         let thread = thread::Builder::new().name(name).spawn_scoped(scope, fresh).expect("a thread");

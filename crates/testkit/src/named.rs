@@ -1,8 +1,8 @@
 //! A lab that outlives its builder: its machines have names in `/run/netns`, as `ip netns` gives them.
 //!
-//! The namespaces are furnished before they get their names, so a builder that is killed meanwhile leaves nothing, or a
-//! lab of one machine, which the next start builds anew. Each bears its lab's mark on its loopback, which nobody can
-//! delete: what has none belongs to somebody else.
+//! The namespaces are set up before they get their names, so a builder that is killed in between leaves nothing, or a
+//! lab of one machine, which the next start builds anew. Each has its lab's mark on its loopback device, which cannot
+//! be deleted: a namespace without the mark is not ours.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -150,7 +150,7 @@ impl NamedLab {
         if loopback.alias == Some(self.mark()) {
             Ok(Found::Ours(namespace))
         } else {
-            foreign("a network namespace of somebody else")
+            foreign("a network namespace that is not a lab's")
         }
     }
 
@@ -236,7 +236,7 @@ fn inhabitants_of(namespace: &Netns) -> Result<Vec<Inhabitant>, LabError> {
     Ok(processes.flatten().filter_map(inhabitant).collect())
 }
 
-/// A process with mounts of its own, as under `ip netns exec`, would name what nobody else can see.
+/// A process with mounts of its own, as under `ip netns exec`, would name what other processes cannot see.
 fn must_be_seen(path: &Path) -> Result<(), LabError> {
     let same =
         |seen: &fs::Metadata| fs::metadata(path).is_ok_and(|ours| (ours.dev(), ours.ino()) == (seen.dev(), seen.ino()));
@@ -265,8 +265,8 @@ fn enter_names() -> Result<(), LabError> {
     shared().map_err(|errno| failed("share the mounts in")(errno.into()))
 }
 
-/// Undoes [`enter_names`] if it was a lab that did it, and nobody has a name in there. What cannot be undone is as `ip
-/// netns` would have left it, so it is not a failure.
+/// Undoes [`enter_names`] if it was a lab that did it, and there is no name left in there. What cannot be undone is as
+/// `ip netns` would have left it, so it is not a failure.
 fn leave_names() {
     let is_empty = || fs::read_dir(NAMES).is_ok_and(|mut names| names.next().is_none());
     if Path::new(MARKER).exists() && is_empty() {

@@ -139,7 +139,7 @@ impl Responder {
         turned.then_some(len)
     }
 
-    /// RFC 4861, 7.2.4: from the target, to who asked, with the target's link-layer address.
+    /// RFC 4861, 7.2.4: from the target, to the sender of the solicitation, with the target's link-layer address.
     fn answer_solicitation(&self, packet: &mut [u8], payload_len: usize) -> Option<usize> {
         const ADVERTISEMENT: usize = 32;
         let target: [u8; 16] = packet.get(IPV6 + 8..IPV6 + 24)?.try_into().expect("sixteen bytes");

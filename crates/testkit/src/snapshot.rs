@@ -12,7 +12,7 @@ pub struct Snapshot {
     devices: BTreeSet<String>,
     /// Mounts and paths.
     files: BTreeSet<String>,
-    /// Ids of BPF objects. Others of the machine come and go too, and nobody can make them go: only what stays behind
+    /// Ids of BPF objects. Others of the machine come and go too: only what stays behind
     /// counts.
     objects: BTreeSet<(&'static str, u32)>,
     /// Instances of others are there too.
@@ -41,8 +41,8 @@ impl Snapshot {
         Self { devices, files, objects, crowded: false }
     }
 
-    /// The same for those who share the machine: what bears the names of others' instances does not count, and while
-    /// there are any, neither does what belongs to all instances, nor do BPF objects, whose owner nobody knows.
+    /// The same on a shared machine: what has the name of another instance does not count. While there is another
+    /// instance, neither does what belongs to all instances, nor do BPF objects, whose owner is unknown.
     #[must_use]
     pub fn beside_others(mut self, own: &str) -> Self {
         let is_others = |line: &String| instance_in(line).is_some_and(|name| !name.starts_with(own));
@@ -87,8 +87,8 @@ impl Snapshot {
     }
 }
 
-/// The instance whose name a path bears, in `/run/xsknet` and in bpffs alike. Names with a dot in front are no
-/// instance's.
+/// The instance that a path in `/run/xsknet` or in bpffs is named after. Names that begin with a dot are not of
+/// instances.
 fn instance_in(line: &str) -> Option<&str> {
     let (_, path) = line.split_once("/xsknet/")?;
     path.split(['/', ' ']).next().filter(|name| !name.starts_with('.'))

@@ -33,11 +33,11 @@ pub struct SocketCounters {
     /// Refills that found the FILL ring empty: the reader was late, and the kernel had no chunk for what arrived in
     /// between. The kernel's own counters show whether anything arrived.
     pub fill_found_empty: u64,
-    /// System calls that told the kernel to look at TX.
+    /// System calls that notified the kernel of frames in TX.
     pub kicks: u64,
     /// Those of `kicks` that followed a kick which the kernel broke off (EAGAIN, EBUSY, ENOBUFS).
     pub kick_retries: u64,
-    /// System calls that told the kernel to look at FILL.
+    /// System calls that notified the kernel of chunks in FILL.
     pub fill_kicks: u64,
 }
 

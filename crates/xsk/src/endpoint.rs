@@ -101,7 +101,7 @@ impl Endpoint {
     /// [`RingBroken`] if FILL is.
     pub fn prime(&mut self, umem: &mut Umem) -> Result<usize, RingBroken> {
         let primed = self.rings.refill(umem);
-        self.rings.counters.fill_found_empty = 0; // nobody was late: nothing could have arrived yet
+        self.rings.counters.fill_found_empty = 0; // the reader was not late: nothing could have arrived yet
         primed
     }
 
@@ -283,7 +283,7 @@ impl Endpoint {
         self.rings.counters
     }
 
-    /// The last entry of RX or COMPLETION that was refused, told once.
+    /// The last entry of RX or COMPLETION that was refused, reported once.
     pub fn take_refusal(&mut self) -> Option<DescriptorRefused> {
         self.rings.last_refusal.take()
     }
@@ -316,7 +316,7 @@ impl Endpoint {
     }
 
     /// Asks for the state of the device: ENETDOWN while it is down, ENXIO once it is deleted (`__xsk_recvmsg`). A
-    /// system call, which also tells the driver to look at FILL if it sleeps.
+    /// system call, which also makes the driver look at FILL if it sleeps.
     #[must_use]
     pub fn device(&self) -> DeviceState {
         match recv(&self.xsk, &mut [0_u8; 0], RecvFlags::DONTWAIT) {

@@ -12,7 +12,7 @@ pub enum Owner {
     Free,
     /// A [`Frame`](crate::Frame) of the user.
     Held,
-    /// Lent to the user, who knows it by its address alone.
+    /// Lent to the user by its address.
     Lent,
     /// Reception of a socket: in FILL, in the driver, or unread in RX.
     Fill(EndpointId),
@@ -131,15 +131,15 @@ impl Ledger {
         lent
     }
 
-    /// Passes a chunk on, if `from` owns it; otherwise nothing changes and the answer is who does, or `None` for no
-    /// chunk of this UMEM.
+    /// Passes a chunk on, if `from` owns it; otherwise nothing changes and the error is its owner, or `None` if it
+    /// is not a chunk of this UMEM.
     pub(crate) fn pass(&mut self, chunk: u32, from: Tag, to: Tag) -> Result<(), Option<Owner>> {
         self.hand(chunk, from, to)?;
         self.counted(1, from, to);
         Ok(())
     }
 
-    /// Gives up to `max` free chunks to an owner, tells each, and counts them.
+    /// Gives up to `max` free chunks to an owner, calls `each` with every one, and counts them.
     #[inline]
     pub(crate) fn lend_many(&mut self, max: u32, to: Tag, mut each: impl FnMut(u32)) -> u32 {
         let left = self.free.len().saturating_sub(max as usize);

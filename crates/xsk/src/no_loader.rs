@@ -1,10 +1,10 @@
 //! What libxdp wants for loading BPF programs, refused or left empty, so that it is not linked: libelf and zlib, with
 //! which libbpf reads object files and the kernel's configuration, and libxdp's own programs, which are GPL-2.0.
 //!
-//! Nothing is loaded here: libxdp makes sockets for us and is told to load nothing, and our programs come from
+//! Nothing is loaded here: libxdp only makes sockets for us, with loading inhibited, and our programs come from
 //! `xsknet-bpf`, which has a loader of its own. With these in place the linker's `--as-needed` drops libelf.so and
-//! libz.so, so that a host needs neither, and takes no program out of libxdp's archive. Should libbpf come to an object
-//! all the same, `elf_version` tells it that no version is known, and it ends with `LIBBPF_ERRNO__LIBELF`: whatever
+//! libz.so, so that a host needs neither, and takes no program out of libxdp's archive. If libbpf did open an object,
+//! `elf_version` would report that no version is known, and it would end with `LIBBPF_ERRNO__LIBELF`: whatever
 //! reads objects asks that first, or begins with `elf_begin` or `elf_memory`, which give it nothing.
 //!
 //! The declarations follow `libelf.h`, `gelf.h` (elfutils 0.188), `zlib.h` and `libxdp.c`; every handle of theirs is a

@@ -45,7 +45,7 @@ const HEADER: u32 = 14;
 const TAG: u32 = 4;
 
 impl Lengths {
-    /// As long as the chunks allow, on a device of which nothing is known.
+    /// As long as the chunks allow, on an unknown device.
     pub(crate) const ANY: Self = Self { behind: u32::MAX };
 
     /// A tag is free whether or not the packet has one, as it is for the kernel (`__is_skb_forwardable()`).
@@ -418,8 +418,8 @@ fn packet_arrived(
     Err((why, freed))
 }
 
-/// Copies the descriptors of the packet at the front of a table, once: everybody who has the table can write it at any
-/// time. Says whether the last was among them, and what comes behind.
+/// Copies the descriptors of the packet at the front of a table, once: every holder of the table can write it at any
+/// time. Says whether the last was among them, and what follows.
 fn whole_packet<'a>(
     table: &'a [LentDescriptor],
     parts: &mut [(u32, u32); MAX_PARTS_SENT],

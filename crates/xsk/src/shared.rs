@@ -38,7 +38,7 @@ pub struct SharedRequest<'a> {
     pub bind: BindMode,
     /// The UMEM's shape, as the first socket's, and the sizes of this one's own rings.
     pub layout: Layout,
-    /// The chunks for FILL. They are the caller's to give: nobody else uses them until RX returns them.
+    /// The chunks for FILL. The caller must own them: nothing else uses them until RX returns them.
     pub in_fill: &'a [u32],
 }
 

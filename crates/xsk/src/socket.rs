@@ -98,9 +98,9 @@ impl Socket {
         self.endpoint.prime(&mut self.umem)
     }
 
-    /// Moves up to `max` received frames to the end of `into`, and lends free chunks to FILL in their stead. What RX
-    /// returns and is no frame is counted in [`SocketCounters::refused_rx`]. In zero-copy mode it enters the kernel if
-    /// that sleeps for want of chunks.
+    /// Moves up to `max` received frames to the end of `into`, and lends free chunks to FILL in their place. What RX
+    /// returns and is not a frame is counted in [`SocketCounters::refused_rx`]. In zero-copy mode it enters the kernel
+    /// if that sleeps because it has no chunks.
     ///
     /// # Errors
     /// [`RingBroken`] if RX is, or FILL is and nothing was received; `into` is as before.
@@ -108,8 +108,8 @@ impl Socket {
         self.endpoint.receive(&mut self.umem, max, into)
     }
 
-    /// Lends free chunks to FILL until reception has its share. [`Socket::receive`] does it; this is for those who only
-    /// release.
+    /// Lends free chunks to FILL until reception has its share. [`Socket::receive`] does it; this is for callers that
+    /// only release.
     ///
     /// # Errors
     /// [`RingBroken`] if FILL is.
@@ -144,8 +144,8 @@ impl Socket {
         self.endpoint.complete(&mut self.umem)
     }
 
-    /// Lets the kernel send what is in TX, if it wants to be told (need_wakeup), and says how many frames it has not
-    /// yet taken: 0, or some of them when the device is busy. Then flush again later.
+    /// Lets the kernel send what is in TX, if it wants to be notified (need_wakeup), and says how many frames it has
+    /// not yet taken: 0, or some of them when the device is busy. Then flush again later.
     ///
     /// In copy mode a kick moves at most `XDP_MAX_TX_SKB_BUDGET` frames (32 unless raised) and ends with EAGAIN, so it
     /// is repeated for as long as it moves anything, and 16 times beyond that.
@@ -237,7 +237,7 @@ impl Socket {
         self.endpoint.counters()
     }
 
-    /// The last entry of RX or COMPLETION that was refused, told once.
+    /// The last entry of RX or COMPLETION that was refused, reported once.
     pub fn take_refusal(&mut self) -> Option<DescriptorRefused> {
         self.endpoint.take_refusal()
     }
@@ -269,7 +269,7 @@ impl Socket {
     }
 
     /// Asks how the device is: ENETDOWN while it is down, ENXIO once it is deleted (`__xsk_recvmsg`). A system call,
-    /// which also tells the driver to look at FILL if it sleeps.
+    /// which also makes the driver look at FILL if it sleeps.
     #[must_use]
     pub fn device(&self) -> DeviceState {
         self.endpoint.device()

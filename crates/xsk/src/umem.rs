@@ -12,7 +12,7 @@ use crate::mapping::Mapping;
 use crate::refusal::DescriptorRefused;
 use crate::ring::{Address, Descriptor, RingName, XDP_PKT_CONTD};
 
-/// Memory in chunks that user space and the kernel pass to and fro, and the ledger of who owns each.
+/// Memory in chunks that user space and the kernel exchange, and the ledger of their owners.
 #[derive(Debug)]
 pub struct Umem {
     id: UmemId,
@@ -92,7 +92,7 @@ impl Umem {
         self.chunk_address(frame.chunk()) + frame.offset() as u64
     }
 
-    /// The memory itself, which stays mapped for as long as anybody has it, this UMEM or not.
+    /// The memory itself, which stays mapped as long as there is a reference to it, with or without this UMEM.
     #[must_use]
     pub fn memory(&self) -> UmemMemory {
         UmemMemory(Arc::clone(&self.memory))
@@ -110,7 +110,7 @@ impl Umem {
         self.chunks().outstanding()
     }
 
-    /// Chunks that nobody has.
+    /// Free chunks.
     #[must_use]
     pub fn free(&self) -> u32 {
         self.ledger.count(Tag::FREE)
@@ -162,8 +162,8 @@ impl Umem {
         self.ledger.reclaim(Tag::LENT);
     }
 
-    /// Takes up to `count` free chunks for the reception of a socket that is yet to be made: their numbers are told to
-    /// the one that makes it.
+    /// Takes up to `count` free chunks for the reception of a socket that is yet to be made: their numbers are sent
+    /// to its maker.
     pub fn reserve_chunks(&mut self, count: u32) -> ReservedChunks {
         let mut chunks = Vec::new();
         self.ledger.lend_many(count, Tag::HELD, |chunk| chunks.push(chunk));
@@ -343,8 +343,8 @@ impl ReservedChunks {
     }
 }
 
-/// The mapped memory of a UMEM, for those who reach it by address: a language that has views of its own. What is at an
-/// address belongs to the owner of that chunk; a write by anybody else corrupts that frame and nothing else.
+/// The mapped memory of a UMEM, for access by address: by a language that has views of its own. What is at an
+/// address belongs to the owner of that chunk; a write by others corrupts that frame and nothing else.
 #[derive(Clone, Debug)]
 pub struct UmemMemory(Arc<Mapping>);
 
@@ -376,7 +376,7 @@ fn saturated(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// A number of bytes within one chunk, of which the largest has 4096.
+/// A number of bytes within one chunk; the largest chunk has 4096.
 fn short<N: TryInto<u16>>(bytes: N) -> u16 {
     bytes.try_into().unwrap_or_else(|_| unreachable!("a chunk has at most 4096 bytes"))
 }

@@ -166,7 +166,7 @@ impl Server {
         let (tell, accepted) = mpsc::channel();
         let words = Words { refusal: REFUSAL.to_vec(), silence: SILENCE.to_vec() };
         let listener =
-            runtime.block_on(async { Listener::bind(&path, Reach::Everybody, limits, trust, words) }).unwrap();
+            runtime.block_on(async { Listener::bind(&path, Reach::AllUsers, limits, trust, words) }).unwrap();
         let accepting = runtime.spawn(async move {
             loop {
                 let connection = listener.accept().await;

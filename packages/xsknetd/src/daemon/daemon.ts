@@ -129,9 +129,9 @@ export async function launch(
   let server: Server
   /** The users that the control socket trusts; `undefined` while there is no socket. */
   let trusted: TrustedUsers | undefined = trustedUsers(grants)
-  const everybody = configuration.instance !== undefined || grants.length > 0
+  const allUsers = configuration.instance !== undefined || grants.length > 0
   const listen = (users: TrustedUsers) =>
-    listener.listen(socket, everybody, { ...connectionLimits, ...users }, (connection) => server.accept(connection))
+    listener.listen(socket, allUsers, { ...connectionLimits, ...users }, (connection) => server.accept(connection))
   try {
     name = await instance.begin(configuration.instance)
     socket = configuration.socket ?? socketOf(name)

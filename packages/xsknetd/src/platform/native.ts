@@ -48,11 +48,11 @@ class NativeListener implements Listener {
     this.#server = server
   }
 
-  listen(...[path, everybody, limits, onConnection]: Parameters<Listener['listen']>) {
+  listen(...[path, allUsers, limits, onConnection]: Parameters<Listener['listen']>) {
     const { trusted, descriptors } = limits
     const copied = { ...limits, trusted: copyOf(trusted), descriptors: copyOf(descriptors) }
     return typed(() =>
-      this.#server.listen(path, everybody, copied, (connection) => onConnection(new NativeConnection(connection))),
+      this.#server.listen(path, allUsers, copied, (connection) => onConnection(new NativeConnection(connection))),
     )
   }
 

@@ -57,7 +57,7 @@ export interface Listener {
   /** Creates the socket, for all users or only for root and this process's user. To be called once. */
   listen(
     path: string,
-    everybody: boolean,
+    allUsers: boolean,
     limits: ConnectionLimits,
     onConnection: (connection: Connection) => void,
   ): Promise<void>
