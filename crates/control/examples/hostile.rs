@@ -284,7 +284,7 @@ fn ring(xsk: &OwnedFd, page_offset: u64, offsets: &XdpRingOffset, entry: usize) 
     let start = unsafe {
         mmap(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, xsk, page_offset)?
     };
-    // SAFETY: the mapping is never undone, and is aligned to a page; everybody touches it by atomics.
+    // SAFETY: the mapping is never undone, and is aligned to a page; it is accessed by atomics only.
     Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), bytes / 8) })
 }
 

@@ -279,7 +279,7 @@ fn one_that_floods_delays_nobody() {
     other.assert_served();
     stop.store(true, Ordering::Relaxed);
     flood.join().unwrap();
-    assert!(flooded.load(Ordering::Relaxed) > 200, "it was no flood");
+    assert!(flooded.load(Ordering::Relaxed) > 200, "it was not a flood");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn clients_that_come_and_go_delay_nobody() {
     other.assert_served();
     stop.store(true, Ordering::Relaxed);
     let count = flood.join().unwrap();
-    assert!(count > 500, "{count} connections are no flood");
+    assert!(count > 500, "{count} connections are not a flood");
 }
 
 #[test]
@@ -550,7 +550,7 @@ fn one_user_with_long_messages_over_all_its_connections_gets_its_budget_and_no_m
     let read: usize = served.iter().map(|served| served.events.try_iter().count() * 63_000).sum();
     let most = at_once as f64 + begun.elapsed().as_secs_f64() * f64::from(rate) + 63_000.0;
     assert!(read as f64 <= most, "{read} bytes, the most are {most}");
-    assert!(read >= at_once as usize, "only {read} bytes were read: it was no flood");
+    assert!(read >= at_once as usize, "only {read} bytes were read: it was not a flood");
 }
 
 #[test]

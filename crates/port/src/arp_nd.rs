@@ -29,7 +29,8 @@ pub(crate) fn header(destination: MacAddr, source: MacAddr, vlan: Option<u16>) -
     frame
 }
 
-/// Whether somebody else has `target`, asked by a host with this MAC. The frame may come from another one, `source`.
+/// The question whether another host has `target`, from a host with this MAC. The frame may have another source MAC,
+/// `source`.
 pub(crate) fn probe(target: IpAddr, mac: MacAddr, source: MacAddr, vlan: Option<u16>) -> Vec<u8> {
     match target {
         IpAddr::V4(target) => arp_request(Ipv4Addr::UNSPECIFIED, target, mac, source, vlan),

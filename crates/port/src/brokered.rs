@@ -24,7 +24,7 @@ use crate::spec::PortSpec;
 use crate::statistics::PortStatistics;
 use crate::uplink_state::UplinkState;
 
-/// An open port whose sockets were handed over: its frames and rings are somebody else's, and this process has no
+/// An open port whose sockets were handed over: its frames and rings belong to another process, and this one has no
 /// mapping of them. Dropping it closes it; `close` also says what could not be undone.
 #[derive(Debug)]
 pub struct BrokeredPort {

@@ -110,7 +110,7 @@ fn make_socket(queue: &mut Queue, spec: &PortSpec, nic: &Nic, info: &mut PortInf
     Ok(socket)
 }
 
-/// Has frames for a queue go to a socket that is bound, of which a duplicate is kept for its statistics.
+/// Directs the frames of a queue to a bound socket, and keeps a duplicate of it for its statistics.
 pub(crate) fn connect(queue: &mut Queue, nic: &Nic, socket: &impl AsFd) -> Result<(), OpenPortError> {
     nic.context.passed("the socket is bound");
     let duplicate = socket.as_fd().try_clone_to_owned();
@@ -142,8 +142,8 @@ struct QueueBuilder<'a> {
 }
 
 impl QueueBuilder<'_> {
-    /// Both programs are on the pair while both its ends are down and out of everybody's reach; only then does the
-    /// inner end go to a client, which may set it up at once and send.
+    /// Both programs are on the pair while both its ends are down and out of reach; only then does the inner
+    /// end go to a client, which may set it up at once and send.
     fn build_queue(&self, at: usize, attempts: &mut Vec<Attempt>) -> Result<Queue, OpenPortError> {
         let Self { plan, nic, datapath, client, guard_mode } = *self;
         let context = &*nic.context;
@@ -258,7 +258,7 @@ fn move_to_client(
     Ok(inner)
 }
 
-/// What was attempted for one queue is as a rule what was attempted for all, and told once.
+/// What was attempted for one queue is usually what was attempted for all, and is listed once.
 fn add_new(told: &mut Vec<Attempt>, more: impl IntoIterator<Item = Attempt>) {
     for attempt in more {
         if !told.contains(&attempt) {

@@ -11,7 +11,7 @@ use xsknet_link::{Device, DeviceName, FeatureSet, IfIndex, LinkError, MacAddr, O
 use crate::ids::PortKey;
 use crate::namespace::Namespace;
 
-/// An inner end in a client's namespace, which exists for as long as somebody holds this.
+/// An inner end in a client's namespace, which exists as long as there is a reference to this.
 pub(crate) struct ClientEnd {
     /// Where its outer end is.
     pub(crate) host: Arc<Namespace>,

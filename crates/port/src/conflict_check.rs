@@ -1,5 +1,5 @@
-//! Address conflict detection: what a host asks its network before it takes an address (RFC 5227, RFC 4862), and tells
-//! it once it has the address, for a port that is being opened.
+//! Address conflict detection: what a host asks its network before it takes an address (RFC 5227, RFC 4862), and what
+//! it announces once it has the address, for a port that is being opened.
 //!
 //! The daemon asks, on the NIC itself, so that it works for every way to open a port and before any frame is steered to
 //! it. Neighbours answer while the port is built, which takes longer than they do: the seconds that both documents
@@ -43,7 +43,7 @@ struct Asked {
     addresses: Vec<IpAddr>,
 }
 
-/// Somebody has it.
+/// What another host has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Conflict {
     Address { address: IpAddr, holder: MacAddr },
@@ -63,7 +63,7 @@ impl ConflictCheck {
         Ok(Self { socket: Some(socket), asked, until: Instant::now() + PATIENCE })
     }
 
-    /// Waits as long as an answer may take, and says what somebody else has.
+    /// Waits as long as an answer may take, and returns what another host has.
     pub(crate) fn finish(&self, nic: &Nic) -> Result<(), OpenPortError> {
         let socket = self.socket();
         // A flood of answers that say nothing has no end.
@@ -91,8 +91,8 @@ impl ConflictCheck {
         }
     }
 
-    /// Tells the neighbours that the port has its addresses now. Only for a port that works: a neighbour that knew
-    /// another MAC forgets it.
+    /// Announces to the neighbours that the port has its addresses now. Only for a port that works: a neighbour that
+    /// knew another MAC forgets it.
     pub(crate) fn announce(&self, nic: &Nic, addresses: &[IpAddr]) -> Result<(), Attempt> {
         let Asked { mac, vlan, .. } = self.asked;
         let mut announcements = addresses.iter().map(|address| arp_nd::announcement(*address, mac, vlan.id()));

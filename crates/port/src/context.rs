@@ -32,7 +32,7 @@ pub(crate) struct Context {
     pub(crate) ports: Namespace,
     journal: Mutex<Option<Journal>>,
     /// False where the journal was written in another network namespace that cannot be found: its devices are gone or
-    /// out of reach, and those of the same number here are somebody else's.
+    /// out of reach, and those of the same number here are not ours.
     host_is_meant: bool,
     ports_opened: AtomicU32,
     /// Inner ends that are not among `ports`.
@@ -87,7 +87,7 @@ impl Context {
         }
     }
 
-    /// The ports of which there is anything.
+    /// The ports that the journal has.
     pub(crate) fn ports_on_record(&self) -> Vec<PortRecord> {
         self.journal().as_ref().map_or_else(Vec::new, Journal::ports)
     }
@@ -99,7 +99,7 @@ impl Context {
         Ok(scope)
     }
 
-    /// Writes a port of an uplink into the journal. The caller tells the observer by
+    /// Writes a port of an uplink into the journal. The caller notifies the observer by
     /// [`opened`](Self::opened), once it holds no lock.
     pub(crate) fn open_port(&self, uplink: Scope, port: PortRecord) -> Result<Scope, StepError> {
         let mut journal = self.journal();
@@ -108,7 +108,7 @@ impl Context {
         Ok(open.open_port(key, port)?)
     }
 
-    /// Tells the observer of a record.
+    /// Notifies the observer of a record.
     pub(crate) fn opened(&self, scope: Scope) {
         let what = self.journal().as_ref().map(|journal| journal.describe(scope));
         if let Some(what) = what {
@@ -120,7 +120,7 @@ impl Context {
         PortKey::new(self.ports_opened.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// The name that the host's device of this number has now: a record tells the one that it had.
+    /// The name that the host's device of this number has now: a record has the one that it had.
     pub(crate) fn name_of(&self, index: IfIndex) -> Result<Option<DeviceName>, LinkError> {
         if !self.host_is_meant {
             return Ok(None);
@@ -393,7 +393,7 @@ pub(crate) fn unbind(paths: &Paths) -> Result<(), StepError> {
     }
 }
 
-/// Devices whose alias says that they are this instance's, although no journal tells of them.
+/// Devices whose alias says that they are this instance's, although no journal has them.
 pub(crate) fn delete_strays(links: &Links, prefix: &str) -> Result<(), LinkError> {
     let ours = |alias: &Option<String>| alias.as_deref().is_some_and(|alias| alias.starts_with(prefix));
     let strays: HashSet<IfIndex> =

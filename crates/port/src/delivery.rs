@@ -34,8 +34,8 @@ pub(crate) struct Sample {
 pub(crate) enum Stalled {
     /// To be attached anew: it has missed so many frames.
     Found(u64),
-    /// Attached anew, it still sees nothing. That is told once, and not cured by more of the same: it may reset the
-    /// NIC each time.
+    /// Attached anew, it still sees nothing. That is reported once, and not attempted again: it may reset the NIC each
+    /// time.
     Still(u64),
 }
 

@@ -100,12 +100,12 @@ impl JournalError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Damaged { path, .. } => Some(format!(
-                "nothing was touched; look at what the file still tells (offloads, filters, devices with the alias \
+                "nothing was touched; look at what the file still records (offloads, filters, devices with the alias \
                  `xsknet:`), then remove {} and start again: pins, namespaces and devices are found by their names",
                 path.display()
             )),
             Self::Version { .. } => Some(
-                "nothing was touched; start the newer release that wrote it, which undoes what it tells of, or reboot: \
+                "nothing was touched; start the newer release that wrote it, which undoes what it records, or reboot: \
                  after a reboot nothing in it exists any more"
                     .into(),
             ),
@@ -149,7 +149,7 @@ pub enum ManageError {
         /// Whose it is.
         instance: String,
     },
-    /// Somebody else's XDP program is on the NIC. It is never replaced.
+    /// Another program has attached its XDP program to the NIC. It is never replaced.
     #[error("`{device}` carries XDP program {id} `{name}` (tag {tag}, {mode} mode), which is not ours")]
     ForeignProgram {
         /// The NIC.
@@ -217,7 +217,7 @@ impl ManageError {
             )),
             Self::ForeignProgram { device, .. } => Some(format!(
                 "stop its owner, or take it off with `ip link set dev {device} xdp off` (for a link: \
-                 `bpftool link show` tells who holds it), or choose another NIC"
+                 `bpftool link show` lists its holder), or choose another NIC"
             )),
             Self::NotEthernet { .. } => Some("choose an Ethernet interface".into()),
             Self::Deaf { .. } => Some("choose the device below it, or a macvlan in mode passthru".into()),
@@ -275,7 +275,7 @@ pub enum OpenPortError {
         /// What it is.
         what: Cow<'static, str>,
     },
-    /// Somebody has this address already.
+    /// The address is in use.
     #[error("{address} on `{uplink}` belongs to {holder}")]
     AddressTaken {
         /// The address.
@@ -293,7 +293,7 @@ pub enum OpenPortError {
         /// What it is.
         what: &'static str,
     },
-    /// Somebody has this MAC already.
+    /// The MAC is in use.
     #[error("{mac} on `{uplink}` belongs to {holder}")]
     MacTaken {
         /// The address.
@@ -451,7 +451,7 @@ impl OpenPortError {
             }
             Self::LinkDown { .. } => Some("check the cable and its other end; then open the port again".into()),
             Self::SelfTest { .. } => Some(
-                "`attempts` of the uplink tells which modes were granted; skb mode works where a NIC cannot transmit \
+                "`attempts` of the uplink says which modes were granted; skb mode works where a NIC cannot transmit \
                  redirected frames"
                     .into(),
             ),

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-/// Root, which is told of all users' ports.
+/// Root, which may know of all users' ports.
 pub(crate) const ROOT: u32 = 0;
 
-/// Tells a port from all others that its instance ever opens.
+/// Identifies a port among all that its instance ever opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortKey(u32);
 
 impl PortKey {
-    /// The key with this number, as a daemon tells it to clients.
+    /// The key with this number, as a daemon sends it to clients.
     pub fn new(number: u32) -> Self {
         Self(number)
     }

@@ -142,10 +142,9 @@ impl Instance {
         Ok(uplink)
     }
 
-    /// Tells when others delete a NIC that is managed or a port's pair, do to the inner end of a pinned port what it
-    /// does not survive, or change a NIC; what is gone already is told, too. Programs that somebody takes off are put
-    /// back, and offloads that VLANs are not kept apart with are switched off again. `hear` runs on a thread of its
-    /// own.
+    /// Reports when others delete a managed NIC or a port's pair, change the inner end of a pinned port so that it is
+    /// lost, or change a NIC; what is gone already is reported too. Programs that others detach are attached again,
+    /// and offloads that break the isolation of VLANs are switched off again. `hear` runs on a thread of its own.
     ///
     /// # Errors
     /// The kernel's, for a netlink socket or a thread.
@@ -153,9 +152,9 @@ impl Instance {
         Watch::begin(&self.context, Arc::clone(&self.uplinks), hear)
     }
 
-    /// Tells of each closed port, by its key, once nothing of it is left: its owner may keep descriptors, and with them
-    /// rings and frames that count against nobody's limit. It tells of ports that were handed over or pinned, on a
-    /// thread that `hear` must not keep; it may never tell. A second listener takes the place of the first.
+    /// Reports each closed port, by its key, once nothing of it is left: its owner may keep descriptors, and with them
+    /// rings and frames that no limit of the kernel counts. It reports ports that were handed over or pinned, on a
+    /// thread that `hear` must not keep; a port may never be reported. A second listener replaces the first.
     pub fn on_freed(&self, hear: impl FnMut(PortKey) + Send + 'static) {
         self.context.lingering.listen(Box::new(hear));
     }

@@ -2,7 +2,7 @@
 //!
 //! One file an instance, one record a line: eight hex digits of CRC-32, a space, the record as JSON. It is written with
 //! plain `write(2)`: what has to be undone lives in the kernel and ends with it, so the journal has to survive a killed
-//! process, not a power cut, and the boot's id in its first line tells the two apart.
+//! process, not a power cut, and the boot's id in its first line distinguishes the two.
 //!
 //! An uplink and a port have a record of their own, written before the first change for them and crossed out after the
 //! last; its number is the key of their scope. A release reads its own version and the one before, which it rewrites;
@@ -181,7 +181,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Crosses the records of those uplinks and ports out that `scope` covers and all of which is undone. Tells which.
+    /// Crosses out the records of uplinks and ports that `scope` covers and that are undone completely. Returns which.
     pub(crate) fn close_ended(&mut self, scope: Scope) -> Result<Vec<String>, JournalError> {
         let mut closed = Vec::new();
         while let Some((id, what)) = self.records.ended(scope) {
@@ -206,7 +206,7 @@ impl Journal {
         self.records.find(wanted)
     }
 
-    /// The ports of which there is anything.
+    /// The ports that have a record.
     pub(crate) fn ports(&self) -> Vec<PortRecord> {
         self.records.ports().cloned().collect()
     }

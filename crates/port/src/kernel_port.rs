@@ -81,7 +81,7 @@ impl KernelPort {
         self.client.as_ref().map_or(&context.ports, |client| &client.namespace)
     }
 
-    /// Puts programs back that somebody took off the pairs, where the devices are still there.
+    /// Attaches programs of the pairs again that others have detached, where the devices are still there.
     pub(crate) fn repair(&self, context: &Context, datapath: &RwLock<Datapath>) -> Vec<Repair> {
         self.queues.iter().flat_map(|queue| queue.repair(self, context, datapath)).collect()
     }
@@ -138,7 +138,7 @@ impl Queue {
     /// Redirects that the kernel refused at the outer end, which has dropped `outer` since it was made.
     ///
     /// They are among the received frames that it dropped, as are those that were too long for it. Only the driver
-    /// tells them apart, and asking it waits for RTNL: so it is not asked where there are none.
+    /// counts them separately, and asking it waits for RTNL: so it is not asked where there are none.
     fn refused(&self, context: &Context, outer: Drops) -> u64 {
         if outer.received == 0 {
             return 0;

@@ -17,9 +17,10 @@ use crate::observer::Observer;
 use crate::paths::{InstanceName, Paths, Places};
 use crate::pins;
 
-/// Undoes what killed runs left whose name begins with `prefix`, that nobody runs any more, and whose NICs are those of
-/// the calling thread's network namespace; and what is left from before a reboot. Those of other namespaces are not
-/// touched: their devices are out of reach, and a start over there puts back all of it. Tells what became of each.
+/// Undoes what killed runs left whose name begins with `prefix`, that no process runs any more, and whose NICs are
+/// those of the calling thread's network namespace; and what is left from before a reboot. Those of other namespaces
+/// are not touched: their devices are out of reach, and a start in that namespace undoes all of it. Returns the result
+/// of each.
 pub fn sweep_dead_here(places: &Places, prefix: &str) -> Vec<(InstanceName, Result<(), OpenError>)> {
     let swept = |name: InstanceName| match sweep_if_dead_here(&Paths::new(places.clone(), name.clone())) {
         Ok(false) => None,
@@ -44,7 +45,7 @@ pub fn any_here(places: &Places, prefix: &str) -> Result<bool, OpenError> {
 
 /// False: it runs, or it is not of here.
 fn sweep_if_dead_here(paths: &Paths) -> Result<bool, OpenError> {
-    // Before the lock, whose file somebody else's would lose, and again once nobody can be in there.
+    // Before the lock, whose file another instance would lose, and again once no process can be in there.
     if !is_of_here(paths)? {
         return Ok(false);
     }
@@ -69,8 +70,8 @@ fn is_of_here(paths: &Paths) -> Result<bool, OpenError> {
     Ok(header.boot != boot_id() || header.is_of(here.cookie))
 }
 
-/// Undoes what runs of this name left, and forgets it. What cannot be undone is told and set aside for the next start:
-/// it is in the way of nothing but what it is about, of which the ports are returned. The caller holds the lock.
+/// Undoes what runs of this name left, and forgets it. What cannot be undone is reported and set aside for the next
+/// start. It blocks nothing but itself; the ports among it are returned. The caller holds the lock.
 pub(crate) fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<PortRecord>, OpenError> {
     let failed = |cause| OpenError::Sweep(CloseError { left: 1, what: "what was found by its name".into(), cause });
     let (mut left, mut is_anything_left) = (Vec::new(), false);
@@ -119,7 +120,7 @@ pub(crate) fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<Por
     delete_strays(&host.links, &paths.alias_prefix())?;
     unbind(paths).map_err(failed)?;
     remove_socket(paths).map_err(failed)?;
-    // A pin that a journal tells of, and that could not be removed, has been told of.
+    // A pin of a journal that could not be removed was reported already.
     if bpffs::is_mounted(paths.bpffs()).unwrap_or(false)
         && let Err(cause) = pins::remove(&paths.instance_pins())
         && !is_anything_left
@@ -129,8 +130,8 @@ pub(crate) fn sweep(paths: &Paths, observer: Option<Observer>) -> Result<Vec<Por
     Ok(left)
 }
 
-/// The namespace whose devices a journal tells of, wherever it is; where it cannot be found, this one, of whose devices
-/// none is meant.
+/// The namespace of a journal's devices, wherever it is; where it cannot be found, this one, none of whose devices is
+/// meant.
 fn meant(header: &Header, paths: &Paths) -> Result<Namespace, StepError> {
     let here = Namespace::new(Netns::current()?)?;
     if header.is_of(here.cookie) {
@@ -159,7 +160,7 @@ pub(crate) fn remove_socket(paths: &Paths) -> Result<(), StepError> {
     std::fs::remove_file(path).map_err(|cause| StepError::Io { attempt: "remove the control socket", cause })
 }
 
-/// The names of instances of which there is anything.
+/// The names of instances that have left anything.
 pub(crate) fn names(places: &Places, prefix: &str) -> BTreeSet<InstanceName> {
     let entries = std::fs::read_dir(&places.run).into_iter().flatten().flatten();
     entries

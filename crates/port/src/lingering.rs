@@ -20,14 +20,14 @@ const PLACES: u32 = 16_384;
 const SOON: Duration = Duration::from_millis(1);
 const LATE: Duration = Duration::from_millis(250);
 
-/// Is notified of each port of which nothing is left.
+/// Is notified of each port once nothing of it is left.
 type Listener = Box<dyn FnMut(PortKey) + Send>;
 
 /// The file of a UMEM that was handed over. Its owner can keep it, and its pages with it, when no socket is left.
 #[derive(Debug)]
 pub(crate) struct UmemFile {
     file: OwnedFd,
-    /// `None`: it cannot be watched, and ends with the port's sockets as far as anybody knows.
+    /// `None`: it cannot be watched, and is taken to end with the port's sockets.
     umem: Option<Umem>,
 }
 
@@ -98,9 +98,9 @@ impl UmemFile {
     /// Gives the pages back to the machine. A process that maps the file later reads zeros, and what it writes then is
     /// the writer's own memory.
     ///
-    /// By another process, and nothing here waits for it: whoever has the file can hold its lock for as long as they
-    /// like (a `write` from a page whose fault a FUSE server does not answer), and a thread of ours that waits for it
-    /// could not even be killed.
+    /// By another process, and nothing here waits for it: a process that has the file can hold its lock indefinitely (a
+    /// `write` from a page whose fault a FUSE server does not answer), and a thread of ours that waits for it could not
+    /// even be killed.
     fn give_back(self) -> Option<Child> {
         let size = fstat(&self.file).map_or(0, |stat| stat.st_size);
         // Truncated by its owner, it has nothing to give back.
@@ -130,7 +130,7 @@ pub(crate) struct Retained {
     pub(crate) map: Option<u32>,
 }
 
-/// A port that is closed, and of which something may be left.
+/// A closed port, parts of which may be left.
 struct Closed {
     key: PortKey,
     sockets: Vec<WatchedSocket>,
@@ -159,7 +159,7 @@ pub(crate) struct Lingering {
 }
 
 impl Lingering {
-    /// From now on `listener` is notified of each port of which nothing is left, on a thread that it must not keep.
+    /// From now on `listener` is notified of each port once nothing of it is left, on a thread that it must not keep.
     pub(crate) fn listen(&self, listener: Listener) {
         self.lock().listener = Some(listener);
     }
@@ -266,7 +266,7 @@ impl State {
                 Some(watch) => sockets.into_iter().filter_map(|socket| watch.is_gone(socket).err()).collect(),
                 None => sockets,
             };
-            // What cannot be told counts as kept.
+            // What cannot be determined counts as kept.
             port.kept.map = port.kept.map.filter(|id| map_exists(*id).unwrap_or(true));
             if port.lost || !port.sockets.is_empty() || port.kept.map.is_some() {
                 return true;

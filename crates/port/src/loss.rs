@@ -9,8 +9,8 @@ use crate::ids::PortKey;
 /// Something that others took away. What is left of it goes by closing it all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Loss {
-    /// A NIC was deleted, or moved to another network namespace. All its ports are cut off; they are not told one by
-    /// one.
+    /// A NIC was deleted, or moved to another network namespace. All its ports are cut off; they are not reported one
+    /// by one.
     Uplink {
         /// The NIC.
         device: DeviceName,
@@ -35,7 +35,7 @@ pub(crate) struct LossGate {
 }
 
 impl LossGate {
-    /// A loss: returned where it can be told now, kept where its port is not known yet.
+    /// A loss: returned where it can be reported now, kept where its port is not known yet.
     pub(crate) fn lost(&mut self, loss: Loss) -> Option<Loss> {
         match &loss {
             Loss::Port { key, .. } if !self.known.contains(key) => {
@@ -52,7 +52,7 @@ impl LossGate {
         self.early.remove(&key)
     }
 
-    /// A port was closed: nobody is told of its loss any more.
+    /// A port was closed: its loss is not reported any more.
     pub(crate) fn closed(&mut self, key: PortKey) {
         self.known.remove(&key);
         self.early.remove(&key);

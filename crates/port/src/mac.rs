@@ -23,7 +23,7 @@ const LENGTH: usize = 16;
 #[derive(Clone)]
 pub(crate) struct Secret([u8; LENGTH]);
 
-/// What tells a port from others of the same user and NIC.
+/// What distinguishes a port from others of the same user and NIC.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Identity<'a> {
     /// Chosen by the user.

@@ -92,7 +92,7 @@ impl Nic {
         )
     }
 
-    /// Unless somebody has asked for it already.
+    /// Unless it was requested already.
     pub(crate) fn make_promiscuous(&self) -> Result<(), StepError> {
         let (device, index) = (self.info.device.clone(), self.info.index);
         let links = &self.context.host.links;

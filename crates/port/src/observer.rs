@@ -1,4 +1,4 @@
-//! Is told step by step what an instance does to the host.
+//! Is notified of each step that changes the host.
 
 use std::sync::Arc;
 

@@ -35,8 +35,8 @@ pub(crate) fn switch_off(
     Ok(kept)
 }
 
-/// Switches an offload of a NIC off that somebody has switched on meanwhile; as it was wanted before is in the journal,
-/// or was off. What the NIC keeps on regardless was told when it became an uplink.
+/// Switches an offload of a NIC off that was switched on since; its state before is in the journal, or was off. What
+/// the NIC keeps on regardless was reported when it became an uplink.
 pub(crate) fn hold_off(context: &Context, nic: &DeviceName, offload: Offload) -> Vec<(String, Result<(), StepError>)> {
     let ethtool = &context.host.ethtool;
     // Gone, or renamed at this moment: there is an event for either.

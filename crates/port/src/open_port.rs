@@ -26,7 +26,7 @@ use crate::uplink_state::UplinkState;
 pub(crate) struct OpenPort {
     pub(crate) uplink: Arc<UplinkState>,
     pub(crate) info: PortInfo,
-    /// What somebody else may keep of it.
+    /// What other processes may keep of it.
     pub(crate) retained: Option<Retained>,
     scope: Scope,
     is_open: bool,
@@ -84,8 +84,8 @@ impl OpenPort {
         // Undoing takes another one.
         drop(turn);
         let (info, made) = made.inspect_err(|_| {
-            // Before anybody else gets this number, and the names that go with it. What cannot be undone stays in the
-            // journal; the reason is the better story.
+            // Before another port gets this number and the names that go with it. What cannot be undone stays in the
+            // journal; the first error is the one to report.
             let _ = unmake(&uplink, id, key, scope, None);
         })?;
         drop(work);
@@ -141,7 +141,7 @@ fn unmake(
     if let Some(port) = port {
         let removed = write(&datapath).remove_port(&port.entry());
         context.passed("the port's map entries are gone");
-        // What cannot be read any more is no reason to keep the port.
+        // Counters that cannot be read any more are not a reason to keep the port.
         let last = port.statistics(context).unwrap_or_default();
         match removed {
             Ok(guard) => {

@@ -112,7 +112,7 @@ impl Paths {
         &self.instance
     }
 
-    /// Held while bpffs is mounted or unmounted; shared by all instances. Names with a dot are no instance's.
+    /// Held while bpffs is mounted or unmounted; shared by all instances. No instance has a name with a dot.
     pub(crate) fn bpffs_lock(&self) -> PathBuf {
         self.places.run.join(".bpffs.lock")
     }
@@ -135,7 +135,7 @@ impl Paths {
         self.places.run.join(format!("{}.journal", self.instance))
     }
 
-    /// Journals of earlier runs of which something could not be undone, in their order.
+    /// Journals of earlier runs that could not be undone completely, in their order.
     pub(crate) fn set_aside(&self) -> io::Result<Vec<PathBuf>> {
         let prefix = format!("{}.aside-", self.instance);
         let entries = match fs::read_dir(&self.places.run) {

@@ -58,7 +58,7 @@ pub struct Pin {
 /// be undone.
 ///
 /// The inner end is its client's: deleted, moved, set down, with another MAC or MTU or with offloads switched on, it is
-/// lost, which [`Instance::watch`](crate::Instance::watch) tells.
+/// lost, which [`Instance::watch`](crate::Instance::watch) reports.
 #[derive(Debug)]
 pub struct PinnedPort {
     open: OpenPort,
@@ -159,7 +159,7 @@ impl PinnedPort {
     }
 }
 
-/// A device must not be put where somebody else is.
+/// A device must not be put into a namespace of another user.
 fn check_namespace(nic: &Nic, client: &Client) -> Result<(), OpenPortError> {
     let Client { uid, namespace, own, .. } = client;
     let invalid = |found: String| OpenPortError::NamespaceInvalid { found };

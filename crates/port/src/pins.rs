@@ -51,8 +51,8 @@ fn open_root(paths: &Paths) -> io::Result<()> {
     make_searchable(paths.bpffs())
 }
 
-/// Takes [`give_away`]'s change to the bpffs itself back, unless somebody has changed its mode since. The caller holds
-/// the lock.
+/// Takes [`give_away`]'s change to the bpffs itself back, unless another program has changed its mode since. The caller
+/// holds the lock.
 pub(crate) fn close_root(paths: &Paths) -> io::Result<()> {
     let before = match fs::read_to_string(paths.bpffs_mode()) {
         Ok(before) => before,

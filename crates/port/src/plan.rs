@@ -81,7 +81,7 @@ impl Plan {
             None => nic.context.secret.mac(spec.owner, nic.info.mac, identity),
         };
         check_mac(mac, nic, host)?;
-        // Of a MAC that somebody has chosen, nobody knows whether it is good for an address, too.
+        // A requested MAC may belong to a neighbour, and so may the address that follows from it.
         let link_local = mac.link_local_ipv6().into();
         if spec.mac.is_none() && addresses.iter().any(IpAddr::is_ipv6) && !addresses.contains(&link_local) {
             addresses.push(link_local);
@@ -106,7 +106,7 @@ impl Plan {
     }
 }
 
-/// A claim as the journal tells it.
+/// A claim in the form of the journal.
 fn on_record(claim: &Claim) -> PortClaim {
     let Claim { owner, name, mac, vlan, addresses, queues } = claim.clone();
     PortClaim { name, owner, mac, vlan: vlan.id(), addresses, queues }
@@ -129,7 +129,7 @@ fn check_mac(mac: MacAddr, nic: &Nic, host: &HostView) -> Result<(), OpenPortErr
     }
 }
 
-/// What the host tells of them.
+/// Whether the host can have them as a port's.
 fn check_addresses(addresses: &[IpAddr], vlan: Vlan, nic: &Nic, host: &HostView) -> Result<(), OpenPortError> {
     for address in addresses {
         // A VLAN is another network.
@@ -147,8 +147,8 @@ fn check_addresses(addresses: &[IpAddr], vlan: Vlan, nic: &Nic, host: &HostView)
     Ok(())
 }
 
-/// What an address is in the network of another one where no single host can have it. Networks of two addresses have no
-/// such (RFC 3021, RFC 6164).
+/// What an address is in the network of another one, if no single host can have it. Networks of two addresses have no
+/// such address (RFC 3021, RFC 6164).
 fn edge_of(address: IpAddr, own: IpAddr, prefix: u8) -> Option<Cow<'static, str>> {
     let (bits, own, width) = match (address, own) {
         (IpAddr::V4(address), IpAddr::V4(own)) => (u128::from(address.to_bits()), u128::from(own.to_bits()), 32_u32),

@@ -97,8 +97,8 @@ impl Port {
     }
 
     /// Gives the sockets away, to another process perhaps, in the order of their queues, and keeps the port open. No
-    /// mapping of the UMEM or of a ring stays in this process: whoever has the UMEM's file may truncate it, and a touch
-    /// of a mapping would then be the end.
+    /// mapping of the UMEM or of a ring stays in this process: the receiver of the UMEM's file may truncate it, and an
+    /// access to a mapping would then raise SIGBUS.
     ///
     /// # Errors
     /// [`HandOverError`] with the port in it, unless all frames are released and everything sent has been completed.

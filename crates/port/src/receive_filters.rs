@@ -13,7 +13,7 @@ use crate::filters::Entry;
 use crate::uplink_state::UplinkState;
 use crate::vlans;
 
-/// Has the NIC take in the frames of what a port claims. Tells what a VLAN took.
+/// Makes the NIC accept the frames of a claim. Returns what was done for its VLAN.
 pub(crate) fn let_in(uplink: &UplinkState, id: PortId, claim: &Claim) -> Result<Option<Attempt>, StepError> {
     let mut told = None;
     for entry in filters_of(claim) {

@@ -102,8 +102,8 @@ fn inject(trial: &Trial<'_>, frame: &[u8]) -> Result<(), StepError> {
     })?
 }
 
-/// For a socket whose memory is its client's: a frame to the port that the socket's RX ring tells of. How long it is,
-/// is all that can be seen of it.
+/// For a socket whose memory is its client's: a frame to the port that shows in the socket's RX ring. Only its
+/// length can be seen there.
 pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Result<(), OpenPortError> {
     let Trial { uplink, port, info, .. } = *trial;
     if socket.in_fill.is_empty() {
@@ -113,7 +113,7 @@ pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Resul
     let mut frame = header(info, uplink.nic.state().mac);
     frame.extend(ETHER_TYPE);
     frame.extend(b"xsknet self-test ");
-    // Not the 60 of the shortest frames, of which others may come meanwhile.
+    // Not the 60 of the shortest frames: others of that length may arrive in between.
     frame.resize(61, 0);
     inject(trial, &frame).map_err(step)?;
     let length = u32::try_from(frame.len()).expect("a few bytes");

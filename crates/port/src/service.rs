@@ -109,7 +109,7 @@ impl Service {
         Ok(name)
     }
 
-    /// Tells of losses, of those of a port from the moment that it is [announced](Self::announce). The last listener
+    /// Reports losses, those of a port from the moment that it is [announced](Self::announce). The last listener
     /// counts. The first call for an open instance begins the watch that the other listener depends on, too.
     ///
     /// # Errors
@@ -131,7 +131,7 @@ impl Service {
         Ok(())
     }
 
-    /// Tells of what others do that nothing is lost by. The last listener counts.
+    /// Reports changes by others that lose nothing. The last listener counts.
     pub fn on_notice(&self, listener: OnNotice) {
         *lock(&self.on_notice) = Some(listener);
     }

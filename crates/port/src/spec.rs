@@ -22,8 +22,8 @@ pub const FRAMES_PER_SLOT: u32 = 2;
 /// What a port is to be. `PortSpec::new` has the defaults.
 #[derive(Debug, Clone)]
 pub struct PortSpec {
-    /// The user whose it is: its name is one among this user's ports, and other users' ports are not told of in its
-    /// errors. Default: root.
+    /// The user that owns it: its name is unique among this user's ports, and its errors do not reveal the ports of
+    /// other users. Default: root.
     pub owner: u32,
     /// Its name, unique on the uplink among the ports of its owner, of 1 to 64 letters, digits, `-`, `_` and `.`; made
     /// up where there is none.
@@ -44,25 +44,25 @@ pub struct PortSpec {
     pub queues: u32,
     /// What it may send that others may not. Default: nothing.
     pub rights: Rights,
-    /// How many frames a second it may send to the uplink of the kinds that reach everybody there. Default: as many as
-    /// it likes.
+    /// How many frames a second it may send to the uplink of the kinds that reach all stations there. Default: not
+    /// limited.
     pub rates: Rates,
     /// How long frames gather at each of its inner ends once some have been handled: fewer wake-ups, and each frame
-    /// late by so much at most. A refusal is told in `attempts`, and that skb mode has no such thing. Default: not at
-    /// all.
+    /// late by so much at most. `attempts` says if the kernel refuses it, and that skb mode cannot do it. Default: not
+    /// at all.
     pub coalesce: Option<Duration>,
     /// UMEM and rings, of each queue. This and what follows is about the port's sockets, and so not for a pinned port,
     /// whose client makes its socket.
     pub layout: Layout,
-    /// Whether each UMEM lies in huge pages. A fall-back is told in `attempts`.
+    /// Whether each UMEM lies in huge pages. `attempts` reports a fall-back.
     pub huge_pages: HugePages,
     /// Whether a frame may take several chunks (`XDP_USE_SG`). Default: where the MTU asks for it. What the layout says
     /// is not asked.
     pub multi_buffer: Option<bool>,
     /// How its sockets are bound.
     pub bind: BindRequest,
-    /// Whether its sockets prefer busy polling, which its owner may not be able to ask for. A refusal is told in
-    /// `attempts`.
+    /// Whether its sockets prefer busy polling, which its owner may not be able to request. `attempts` reports a
+    /// refusal.
     pub busy_poll: Option<BusyPoll>,
 }
 
@@ -99,8 +99,8 @@ impl PortSpec {
         }
     }
 
-    /// Whether there can be such a port at all, whatever others have and whoever asks: opening one refuses no other for
-    /// such a reason. It asks the kernel nothing. Of the uplink only its MTU counts, and not where it is not given.
+    /// Whether such a port is possible at all, regardless of other ports and of the user: what passes is not refused
+    /// for such a reason later. Makes no system call. Of the uplink only its MTU counts, if the uplink is given.
     ///
     /// # Errors
     /// [`OpenPortError`] for what is wrong with the options themselves.

@@ -79,7 +79,7 @@ impl UplinkStatistics {
         Equality { what: "uplink program", left: program.seen(), right: program.total() }
     }
 
-    /// The sum over an uplink and all its ports, of which `ports` are those that are open. `far` is how many frames
+    /// The sum over an uplink and all its ports; `ports` are the open ones. `far` is how many frames
     /// from ports arrived at the wire's far end, as counted there. What a driver hides is missing on the
     /// right.
     pub fn wire_equality<'a>(&'a self, ports: impl IntoIterator<Item = &'a PortStatistics>, far: u64) -> Equality {

@@ -24,7 +24,7 @@ impl UplinkState {
         Ok(())
     }
 
-    /// Does again what somebody has undone about the NIC or the pairs. Tells what, and whether that could be done.
+    /// Repeats what others have undone on the NIC or the pairs. Returns what that was, and whether it could be done.
     pub(crate) fn repair(&self) -> Vec<Repair> {
         let mut repairs = std::mem::take(&mut *self.repaired.lock().unwrap_or_else(PoisonError::into_inner));
         repairs.extend(self.repair_own().or_else(|| self.check_delivery()));
@@ -39,7 +39,7 @@ impl UplinkState {
         repairs
     }
 
-    /// Switches off again what somebody has switched on, and without which frames of VLANs are not kept apart.
+    /// Switches offloads off again that others have switched on and that break the isolation of VLANs.
     pub(crate) fn hold_offloads(&self) -> Vec<Repair> {
         if !self.is_open() {
             return Vec::new();
@@ -50,7 +50,7 @@ impl UplinkState {
         held.map(|(name, outcome)| Repair { part: Part::Offload { name }, outcome }).collect()
     }
 
-    /// Puts the program back that somebody took off the NIC.
+    /// Attaches the NIC's program again that others have detached.
     fn repair_own(&self) -> Option<Repair> {
         let (attachment, datapath) = self.attached()?;
         let mut attachment = attachment.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +101,7 @@ impl UplinkState {
         }
     }
 
-    /// Lets VLANs of ports in again that somebody has shut out: a device of the host that asked for one is gone, or a
+    /// Lets VLANs of ports in again that were filtered out: a device of the host that requested one is gone, or a
     /// filter was switched on.
     fn hold_vlans(&self) -> Vec<Repair> {
         let Some(ids) = self.lock().as_ref().map(|managed| managed.filters.vlans()) else { return Vec::new() };
@@ -117,7 +117,7 @@ impl UplinkState {
         if matches!(before, Some(VlanAccess::Promiscuous(_) | VlanAccess::Shut(_))) {
             return None;
         }
-        // A NIC that is gone is told of otherwise.
+        // The loss of a NIC is reported elsewhere.
         let access = vlans::let_in(&self.nic, id).ok()?;
         managed.vlan_access.insert(id, access.clone());
         let outcome = match access {

@@ -68,7 +68,7 @@ impl Uplink {
         let (info, managed) = opened?;
         let seen = NicState::of(&nic).expect("it has a MAC");
         let state = UplinkState::new(Nic::new(context, info, scope, seen), managed);
-        // The first look tells nothing; a link that goes away before the second is noticed by it.
+        // The first look reveals nothing; a link that goes away before the second is noticed by it.
         let _ = state.check_delivery();
         Ok(Self { state: Arc::new(state) })
     }

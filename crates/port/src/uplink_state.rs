@@ -30,7 +30,7 @@ use crate::vlans::VlanAccess;
 #[derive(Debug)]
 pub(crate) struct UplinkState {
     pub(crate) nic: Nic,
-    /// What was repaired, and nobody was told of yet.
+    /// Repairs that were not reported yet.
     pub(crate) repaired: Mutex<Vec<Repair>>,
     /// Whether the NIC hands its program what it receives.
     pub(crate) delivery: Mutex<Delivery>,

@@ -17,7 +17,7 @@ use crate::offloads;
 pub(crate) enum VlanAccess {
     /// The NIC filters none.
     Open,
-    /// The host, or somebody else, has a device of it.
+    /// The host or another program has a device of it.
     Theirs,
     /// A device of ours asks for it.
     Ours,
@@ -39,7 +39,7 @@ pub(crate) trait VlanFilter {
     fn host_asks(&self, id: u16) -> Result<bool, StepError>;
     /// Why no device may ask on a port's behalf.
     fn spared(&self) -> Result<Option<String>, StepError>;
-    /// Makes a device of ours; false: somebody else has one.
+    /// Makes a device of ours; false: another program has one.
     fn ask(&self, id: u16) -> Result<bool, StepError>;
     /// False: the NIC does not let it be switched off.
     fn switch_off(&self) -> Result<bool, StepError>;
@@ -82,7 +82,7 @@ fn told(error: &dyn std::error::Error) -> String {
 }
 
 impl VlanAccess {
-    /// What the port's owner is told; `None` where nothing was done.
+    /// What `attempts` of the port says; `None` where nothing was done.
     pub(crate) fn attempt(&self, id: u16) -> Option<Attempt> {
         let why = match self {
             Self::Open => return None,
@@ -131,7 +131,7 @@ impl VlanFilter for Nic {
         let name = device_of(self, id);
         let (links, inside) = (&self.context.host.links, &self.context.ports.netns);
         let change = Change::Vlan { device: name.clone(), id };
-        // One that somebody has taken away is made anew, and is in the journal already.
+        // One that others have deleted is made anew, and is in the journal already.
         self.context.forget(&change)?;
         let made = self.context.change(self.scope, change.clone(), || -> Result<_, StepError> {
             Ok(links.add_vlan(self.info.index, id, &name, inside)?)

@@ -1,5 +1,4 @@
-//! Tells when others take away, spoil or change the devices that uplinks and ports are made of, and repairs what can be
-//! repaired.
+//! Reports when others delete, break or change the devices of uplinks and ports, and repairs what can be repaired.
 //!
 //! One thread waits for the events of all namespaces. The owner of a namespace can make as many as it likes, so that no
 //! namespace gets more than a small share of the thread: it reads some of the events, looks once, and reads no more
@@ -47,8 +46,9 @@ pub enum Notice {
         /// The address.
         address: IpAddr,
     },
-    /// Somebody took a program off its device, or a driver had stopped running a NIC's, and it was put back; frames of
-    /// the meantime took the host's way. Where that fails, a port is [`Lost`](Self::Lost), and a NIC is tried again.
+    /// A program was detached from its device by others, or a driver had stopped running a NIC's, and it was attached
+    /// again; frames in between went to the host. Where that fails, a port is [`Lost`](Self::Lost), and a NIC is tried
+    /// again.
     Repaired {
         /// The NIC.
         uplink: DeviceName,
@@ -63,7 +63,7 @@ pub enum Notice {
         /// Why it is not back.
         failure: Option<String>,
     },
-    /// Somebody had a NIC shut out a VLAN of ports, by deleting the host's device of it for one, and it is let in
+    /// A NIC filtered out a VLAN of ports, for example because the host's device of it was deleted, and it is let in
     /// again. Where that fails, it is tried again.
     Vlan {
         /// The NIC.
@@ -73,8 +73,8 @@ pub enum Notice {
         /// Why nothing of it comes in.
         failure: Option<String>,
     },
-    /// Somebody switched an offload of a NIC on that keeps VLANs apart only while it is off, and it was switched off
-    /// again. In the meantime frames of any VLAN looked untagged. Where that fails, it is tried again.
+    /// An offload of a NIC was switched on that isolates VLANs only while it is off, and it was switched off again. In
+    /// between, frames of any VLAN looked untagged. Where that fails, it is tried again.
     Offload {
         /// The NIC.
         uplink: DeviceName,
@@ -90,13 +90,13 @@ const EVENTS_A_TURN: usize = 64;
 /// How long a client's namespace that had a turn waits for the next.
 const REST: Duration = Duration::from_millis(10);
 
-/// How often it is looked whether programs are still on their devices: the kernel tells nobody.
+/// How often programs are checked to be still on their devices: the kernel reports no change of that.
 const ROUND: Duration = Duration::from_secs(1);
 
 /// Losses that are remembered before those of ports that are closed by now are forgotten.
 const FEW_TOLD: usize = 64;
 
-/// The uplinks of an instance, each as long as somebody holds it.
+/// The uplinks of an instance, each as long as there is a reference to it.
 pub(crate) type Uplinks = Mutex<BTreeMap<DeviceName, Weak<UplinkState>>>;
 
 /// Watches the devices of an instance until it is dropped.
@@ -157,7 +157,7 @@ struct Watcher<H> {
     /// Rings when an inner end in a client's namespace comes or goes.
     bell: Arc<OwnedFd>,
     clients: BTreeMap<PortKey, Watched>,
-    /// The NICs as they were told last.
+    /// The NICs as they were reported last.
     nics: BTreeMap<IfIndex, NicState>,
     /// The parts of each NIC that cannot be repaired.
     failing: HashSet<(IfIndex, Part)>,
@@ -216,7 +216,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
         }
     }
 
-    /// Waits until somebody has something to tell; `None` once the watch is to end.
+    /// Waits until a source has an event; `None` once the watch is to end.
     fn wait(&mut self, end: &OwnedFd) -> Result<Option<Vec<Ready>>, LinkError> {
         let now = Instant::now();
         for client in self.clients.values_mut() {
@@ -384,7 +384,7 @@ impl<H: FnMut(Notice)> Watcher<H> {
         }
     }
 
-    /// Tells that the end of a client is of no use any more, unless its port was closed meanwhile: then it had to go.
+    /// Reports that the end of a client is lost, unless its port was closed in between: then it had to go.
     fn lose(&mut self, end: &Weak<ClientEnd>, change: Option<String>) {
         if let Some((index, uplink, key)) = end.upgrade().map(|end| (end.index, end.uplink.clone(), end.key)) {
             self.tell(index, Loss::Port { uplink, key, change });

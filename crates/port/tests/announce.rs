@@ -186,7 +186,7 @@ fn told(frame: &[u8]) -> String {
     }
 }
 
-/// Somebody sets the port's own device down in the middle.
+/// The port's own device is set down in the middle.
 #[test]
 fn a_port_that_fails_its_self_test_is_not_announced() {
     on_fresh_mounts(|| {

@@ -15,7 +15,7 @@ use xsknet_testkit::{
 };
 
 const OPENINGS: usize = 20;
-/// The most that anybody waits for figures (99 of 100).
+/// The longest wait for statistics (99 of 100).
 const STATISTICS: Duration = Duration::from_millis(100);
 
 /// What a port may send to all: a question, and a datagram that is longer than the far end takes.
@@ -75,7 +75,7 @@ fn broadcasts_keep_nobody_from_opening_and_cost_a_neighbour_nothing(#[case] mode
         let uplink = manage(&instance, mode);
         let mut flooders = [0, 1].map(|n| port(&uplink, n));
         let neighbour = serve(port(&uplink, 2));
-        // Whoever asks knows whom.
+        // From here on both hosts know each other's MAC.
         ping(&stage.lab, port_addresses(2)[0], 1);
 
         let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -131,7 +131,7 @@ fn broadcasts_keep_nobody_from_opening_and_cost_a_neighbour_nothing(#[case] mode
     });
 }
 
-/// The NIC's losses are anybody's: here those of what the host itself sends, which no rate of a port bounds.
+/// The NIC's losses may be of any sender: here those of what the host itself sends, which no rate of a port bounds.
 #[test]
 fn losses_that_are_not_a_ports_own_keep_it_from_nothing() {
     on_fresh_mounts(|| {

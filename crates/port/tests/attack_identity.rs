@@ -1,5 +1,5 @@
-//! A client asks to be somebody else: by a MAC, by an address, by a name that is hashed to one. It becomes nobody that
-//! is there, and what it learns by a refusal names nobody else's ports.
+//! A client requests the identity of another station: by a MAC, by an address, by a name that is hashed to one. It gets
+//! none that is in use, and no refusal names the ports of other users.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::PermissionsExt as _;
@@ -88,7 +88,7 @@ fn a_port_with_the_mac_of_a_neighbour_on_the_wire_is_refused(#[case] mode: Mode,
     });
 }
 
-/// Addresses of the far end, the last two of which no kernel here has ever asked for.
+/// Addresses of the far end; no kernel here has ever asked for the last two.
 const QUIET4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 77);
 const QUIET6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x77);
 
@@ -177,7 +177,7 @@ fn a_name_is_a_users_own() {
     });
 }
 
-/// Whoever knows all but the secret knows nothing of a MAC.
+/// A MAC cannot be derived without the secret, even by a client that knows everything else.
 #[test]
 fn the_mac_of_a_name_differs_from_machine_to_machine_and_stays_over_a_restart() {
     on_fresh_mounts(|| {

@@ -1,5 +1,5 @@
 //! A client names the namespace that its port's device is to be in. It may name one that is its own: another would get
-//! a device, with an address and somebody else's traffic, that nobody there has asked for.
+//! a device, with an address and the traffic of another user, that was not requested there.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -134,7 +134,7 @@ fn a_namespace_of_the_clients_own_is_accepted() {
             ("the host's, where it is", NOBODY, host, duplicate(host)),
             ("of its own user namespace", NOBODY, host, own.namespace()),
             ("of a user namespace inside its own", NOBODY, host, nested.namespace()),
-            ("anybody's, for root", 0, host, duplicate(clients.namespace())),
+            ("any user's, for root", 0, host, duplicate(clients.namespace())),
             ("another user's, for root", 0, host, own.namespace()),
         ];
         for (what, uid, own, namespace) in &cases {

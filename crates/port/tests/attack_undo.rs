@@ -155,7 +155,7 @@ fn forbids_its_pin_to_all(target: &Target<'_>) -> Held {
     held(())
 }
 
-/// Somebody else bears its name, and its alias.
+/// Another device has its name, and its alias.
 fn gives_its_name_to_another(target: &Target<'_>) -> Held {
     let links = target.links();
     links.rename(target.index(), &device("mine")).expect("renamed");

@@ -1,4 +1,4 @@
-//! Ports whose socket is handed over: the daemon keeps the port, somebody else its frames.
+//! Ports whose socket is handed over: the daemon keeps the port, another process its frames.
 
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};

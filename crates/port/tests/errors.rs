@@ -304,7 +304,7 @@ fn a_card_with_a_foreign_program(#[case] mode: Mode, #[case] there: AttachedXdpM
     on_fresh_mounts(|| {
         let stage = Stage::plain();
         let card = stage.lab.host.links().by_name(&device(CARD)).expect("the NIC").index;
-        let foreign = PortProgram::load(None).expect("a program of somebody's");
+        let foreign = PortProgram::load(None).expect("a foreign program");
         let target = xsknet_bpf::Device { name: CARD.into(), index: card.get() };
         let attached = stage.lab.host.enter(|| foreign.attach(&target, mode)).expect("attached");
         let instance = stage.open();
@@ -357,7 +357,7 @@ fn an_unspecified_mode_takes_what_there_is_and_says_so() {
     });
 }
 
-/// Somebody puts a map of another shape where the uplink's will be pinned, after the start has looked.
+/// A map of another shape is put where the uplink's will be pinned, after the start has looked.
 #[test]
 fn a_pin_of_another_shape() {
     on_fresh_mounts(|| {
@@ -366,7 +366,7 @@ fn a_pin_of_another_shape() {
         let observer: Observer = Arc::new(move |step: &Step| {
             if matches!(step, Step::Announced(Change::Pins { .. })) {
                 let theirs = Path::new(&pins).join(CARD);
-                drop(PortProgram::load(Some(&theirs)).expect("a program of somebody's"));
+                drop(PortProgram::load(Some(&theirs)).expect("a foreign program"));
                 fs::rename(theirs.join("maps/xsks"), theirs.join("maps/ports")).expect("a pin of another name");
             }
         });

@@ -199,7 +199,7 @@ fn a_journal_with_a_line(#[case] bad: &str, #[case] why: &str) {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
         bpffs::mount(Path::new(BPFFS)).expect("a bpffs");
-        drop(PortProgram::load(Some(&Path::new(BPFFS).join("foreign"))).expect("a program of somebody's"));
+        drop(PortProgram::load(Some(&Path::new(BPFFS).join("foreign"))).expect("a foreign program"));
         let before = stage.snapshot();
         Role::new(stage.name()).crash(&stage.lab.host);
         let crashed = stage.snapshot();
@@ -223,7 +223,7 @@ fn a_journal_with_a_line(#[case] bad: &str, #[case] why: &str) {
     });
 }
 
-/// A pair of somebody's.
+/// A foreign pair.
 fn foreign_pair(machine: &Machine, name: &str) {
     let pair = VethPair::new(End::new(device(name)), End::new(device("foreign")));
     machine.links().add_veth(&pair).expect("a pair");
@@ -239,7 +239,7 @@ fn a_foreign_device_of_a_ports_name_is_left_alone() {
         let links = stage.lab.host.links();
         let card = links.by_name(&device(CARD)).expect("the NIC").index;
         let name = format!("xsko{card}-1");
-        // Instead of the port's own, which somebody deleted after the process was killed.
+        // Instead of the port's own, which was deleted after the process was killed.
         Role::new(stage.name()).crash(&stage.lab.host);
         links.delete(links.by_name(&device(&name)).expect("the port's").index).expect("deleted");
         foreign_pair(&stage.lab.host, &name);
@@ -288,9 +288,9 @@ fn the_control_socket_of_a_killed_daemon_goes_with_the_next_start_and_a_file_of_
         stage.assert_as_before(&before);
 
         fs::create_dir("/run/xsknet").expect("a folder");
-        fs::write(socket(stage.name()), "somebody's").expect("a file");
+        fs::write(socket(stage.name()), "foreign").expect("a file");
         stage.open().close().expect("closing undoes everything");
-        assert_eq!(fs::read(socket(stage.name())).expect("it is still there"), b"somebody's");
+        assert_eq!(fs::read(socket(stage.name())).expect("it is still there"), b"foreign");
     });
 }
 
@@ -299,7 +299,7 @@ fn a_bpffs_that_was_there_before_stays_with_all_its_pins() {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
         bpffs::mount(Path::new(BPFFS)).expect("a bpffs");
-        drop(PortProgram::load(Some(&Path::new(BPFFS).join("foreign"))).expect("a program of somebody's"));
+        drop(PortProgram::load(Some(&Path::new(BPFFS).join("foreign"))).expect("a foreign program"));
         let before = stage.snapshot();
         let instance = stage.open();
         drop(port(&manage(&instance, Mode::Native), 0));
@@ -316,7 +316,7 @@ fn a_bpffs_of_ours_stays_as_long_as_others_have_pins_there() {
         let before = stage.snapshot();
         let foreign = Path::new(BPFFS).join("foreign");
         let instance = stage.open();
-        drop(PortProgram::load(Some(&foreign)).expect("a program of somebody's"));
+        drop(PortProgram::load(Some(&foreign)).expect("a foreign program"));
         instance.close().expect("closing undoes everything");
         assert!(foreign.join("maps/xsks").exists());
         assert!(!Path::new(BPFFS).join("xsknet").exists());
@@ -336,7 +336,7 @@ fn second_card(host: &Machine) -> Machine {
     host.links().set_up(pair.outer).expect("up");
     far.links().set_up(pair.inner).expect("up");
     far.links().add_address(pair.inner, Ipv4Addr::new(198, 51, 100, 2).into(), 24).expect("an address");
-    // The kernel gives the NIC a link-local address a moment later; its group would look like somebody's change.
+    // The kernel gives the NIC a link-local address a moment later; its group would look like a change.
     let mac = host.links().by_index(pair.outer).expect("the NIC").mac.expect("an Ethernet device");
     let group = MacAddr::solicited_node(mac.link_local_ipv6());
     wait_until("the group of the NIC's own address", 5 * SECOND, || {

@@ -25,7 +25,7 @@ fn of(scene: &Scene) -> PortStatistics {
 /// ring while that thread is in the kernel.
 fn starve(namespace: &Netns, device: &DeviceName) {
     stay_on_one_cpu();
-    // sysfs shows the network namespace of whoever mounted it.
+    // sysfs shows the network namespace of the process that mounted it.
     let threaded = format!("mount -t sysfs none /sys && echo 1 > /sys/class/net/{device}/threaded");
     run(namespace, "unshare", &["--mount", "sh", "-c", &threaded]);
     let prefix = format!("napi/{device}-");
@@ -228,7 +228,7 @@ fn a_far_end_that_is_down_makes_transmit_drops_of_the_card(#[case] mode: Mode) {
     scene.close();
 }
 
-/// Only somebody who writes his TX ring himself can do it: a second `Socket` on the same rings, which believes in
+/// Only a client that writes its TX ring itself can do it: a second `Socket` on the same rings, which believes in
 /// chunks of twice the size.
 #[test]
 fn an_invalid_descriptor_is_completed_and_sent_by_nobody() {

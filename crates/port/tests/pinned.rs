@@ -161,7 +161,7 @@ fn a_socket_of_the_clients_own_gets_all_frames_of_its_port_and_every_sum_holds()
         uplink.release().expect("releasing undoes everything");
         instance.close().expect("closing undoes everything");
         stage.assert_as_before(&before);
-        assert_eq!(told.try_recv().ok(), None, "closing is no loss");
+        assert_eq!(told.try_recv().ok(), None, "closing is not a loss");
         let chunks = socket.close();
         assert_eq!(chunks.free, chunks.total, "{chunks:?}");
     });
@@ -308,7 +308,7 @@ fn another_name_is_the_owners_affair() {
         let serving = responder(&port).start(Box::new(attach(&port, &clients)));
         let (links, index) = end_of(&clients, &port);
         links.rename(index, &device("mine")).expect("renamed");
-        // Somebody else bears the name now, with losses of its own.
+        // Another device has the name now, with losses of its own.
         let pair = VethPair::new(End::new(port.pin().device.clone()), End::new(device("other")));
         links.add_veth(&pair).expect("a pair");
         ping(&stage.lab, port_addresses(0)[0], 200);
@@ -329,7 +329,7 @@ fn another_name_is_the_owners_affair() {
     });
 }
 
-/// What is done meanwhile by the owner of another namespace; the watch hears of all of it.
+/// What the owner of another namespace does at the same time; the watch is notified of all of it.
 #[test]
 fn an_owner_that_floods_its_namespace_with_events_keeps_no_loss_of_others_from_being_told() {
     on_fresh_mounts(|| {
@@ -420,7 +420,7 @@ fn a_namespace_that_everybody_has_left_is_kept_for_the_port_and_goes_with_it() {
         assert!(witness.links().by_name(&device("here")).is_ok());
         port.close().expect("closing undoes everything");
         wait_until("end of the client's namespace", 5 * SECOND, || witness.links().by_name(&device("here")).is_err());
-        assert_eq!(told.try_recv().ok(), None, "closing is no loss");
+        assert_eq!(told.try_recv().ok(), None, "closing is not a loss");
         instance.close().expect("closing undoes everything");
         stage.assert_as_before(&before);
     });
@@ -603,7 +603,7 @@ fn the_map_alone_is_the_clients_and_the_machines_bpffs_is_closed_again_by_the_la
         port.close().expect("closing undoes everything");
         assert!(!xsks.exists() && !folder.join("port-2").exists());
         instance.close().expect("closing undoes everything");
-        assert_eq!(mode(Path::new(BPFFS)), 0o1711, "somebody still needs it");
+        assert_eq!(mode(Path::new(BPFFS)), 0o1711, "it is still needed");
         assert!(neighbour.pin().xsks.exists());
         another.close().expect("closing undoes everything");
         assert_eq!(mode(Path::new(BPFFS)), 0o1700);

@@ -28,7 +28,7 @@ fn any_user_reaches_the_control_socket_and_root_alone_the_rest() {
         let of = |end: &str| format!("/run/xsknet/{}{end}", stage.name());
         let (socket, journal, lock) = (of(".sock"), of(".journal"), of(".lock"));
         let _listener = UnixListener::bind(&socket).expect("a socket");
-        fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("a daemon lets anybody connect");
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).expect("a daemon lets all users connect");
 
         assert_eq!(mode("/run/xsknet"), 0o755);
         for file in [&journal, &lock, "/run/xsknet/.bpffs.mounted"] {

@@ -200,7 +200,7 @@ fn a_card_that_is_down_or_has_no_carrier() {
     });
 }
 
-/// Somebody sets the port's own device down in the middle.
+/// The port's own device is set down in the middle.
 #[test]
 fn a_port_that_hears_nothing_fails_the_self_test() {
     on_fresh_mounts(|| {

@@ -32,7 +32,7 @@ fn open_and_close(instance: Instance) {
     instance.close().expect("closing undoes everything");
 }
 
-/// A NIC with a filter that somebody else set, and that a port needs too.
+/// A NIC with a filter that another program set, and that a port needs too.
 fn stage() -> Stage {
     let stage = Stage::plain();
     let links = stage.lab.host.links();

@@ -209,7 +209,7 @@ fn what_a_port_sends_into_another_vlan_is_dropped(#[case] mode: Mode) {
 
 /// A limit, not a wish. A veth's far end may leave a tag beside the frame (`tx-vlan-hw-insert`, on by default), where
 /// no XDP program can see it: to a port in no VLAN it is a frame without a tag, and to a port in the VLAN it is none of
-/// its own. The near end cannot prevent it, so whoever owns the far end of a veth uplink must switch that off, as the
+/// its own. The near end cannot prevent it, so the owner of the far end of a veth uplink must switch that off, as the
 /// lab does.
 #[rstest]
 #[case::native(Mode::Native)]

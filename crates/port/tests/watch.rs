@@ -120,7 +120,7 @@ fn a_pair_that_is_deleted_takes_nothing_else_with_it(#[case] mode: Mode) {
         let instance = stage.open();
         let (_watch, told) = watch(&instance);
         let uplink = manage(&instance, mode);
-        // Closing is no loss.
+        // Closing is not a loss.
         close(port(&uplink, 0));
         let (lost, other) = (port(&uplink, 0), port(&uplink, 1));
         let serving = serve(other);
@@ -133,7 +133,7 @@ fn a_pair_that_is_deleted_takes_nothing_else_with_it(#[case] mode: Mode) {
         close(again);
         close(finish(serving));
         uplink.release().expect("releasing undoes everything");
-        assert_eq!(told.try_recv().ok(), None, "closing and releasing are no losses");
+        assert_eq!(told.try_recv().ok(), None, "closing and releasing are not losses");
         instance.close().expect("closing undoes everything");
         stage.assert_as_before(&before);
     });

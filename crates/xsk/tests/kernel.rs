@@ -522,7 +522,7 @@ fn huge_pages() -> (u64, u64) {
 }
 
 /// Surplus pages: made when they are asked for, given back when they are freed. Nothing is reserved by it, so that a
-/// killed test leaves no page behind, only a limit of which the next run takes no notice.
+/// killed test leaves no page behind, only a limit that the next run ignores.
 struct Surplus {
     before: String,
 }
@@ -572,7 +572,7 @@ fn huge_pages_are_had_where_there_are_any_and_their_lack_is_told_with_the_errno(
         let surplus = Surplus::of(2);
         let (_, page, asked, required, preferred) = thread::spawn(run).join().unwrap();
         for made in [required, preferred] {
-            // The second finds the queue taken, of which it says so before anything of pages.
+            // The second finds the queue taken, and reports that before anything about pages.
             let Created { mut socket, attempts, .. } = match made {
                 Err(CreateError::QueueTaken { .. }) => continue,
                 made => made.unwrap(),

@@ -116,7 +116,7 @@ fn an_attachment_outlives_the_datapath_and_its_device_may_go_first() {
         drop(datapath);
         assert!(describe_program(attachment.program_id()).unwrap().is_some());
         ip(&["link", "del", "a0"]);
-        attachment.detach().expect("a device that is gone is no error");
+        attachment.detach().expect("a device that is gone is not an error");
     });
 }
 

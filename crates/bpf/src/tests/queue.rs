@@ -36,7 +36,7 @@ fn turned(packet: &Packet) -> Packet {
 struct Packet {
     six: bool,
     protocol: u8,
-    /// Sixteen bytes, of which IPv4 takes four, and a port.
+    /// Sixteen bytes (IPv4 uses four of them), and a port.
     ends: [([u8; 16], u16); 2],
     fragment: u16,
     payload: Vec<u8>,

@@ -1,4 +1,4 @@
-//! How much a port may send to the uplink of what reaches everybody there, and which stations are known.
+//! How much a port may send to the uplink of what reaches all stations there, and which stations are known.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -270,7 +270,7 @@ fn a_station_is_known_in_its_vlan_alone() {
 #[test]
 fn a_port_is_no_station() {
     scene(Pace::real(), KNOWN_ONLY, |scene| {
-        assert_eq!(scene.hear(&from(MAC_B)), Counter::ToPort, "somebody forges a port's MAC");
+        assert_eq!(scene.hear(&from(MAC_B)), Counter::ToPort, "a station forges a port's MAC");
         scene.remove_bob();
         assert!(!scene.knows(MAC_B));
         assert_eq!(scene.hear(&from(MAC_B)), Counter::ToPort);

@@ -54,7 +54,7 @@ pub fn wide_rates() -> Rates {
     }
 }
 
-/// Everybody has the same limits, no matter who runs the test.
+/// All users have the same limits, no matter which one runs the test.
 pub fn each(bounds: Bounds) -> Limits {
     let shared = Shared { connections: some(1000), rates: wide_rates() };
     Limits {

@@ -102,7 +102,7 @@ pub fn closed_loop(bench: &Bench, run: &Run, to: &Target, wanted: Loop) -> Resul
             sent += sources.next(|frames, next| Ok(frames.send(&mut bench.far(), next, wanted as usize)?))?;
             run.sent.store(sent, Ordering::Relaxed);
         } else {
-            // The programs that answer have two cores like everybody else.
+            // The programs that answer have two cores like the others.
             std::thread::sleep(Duration::from_micros(50));
         }
         let now = sink.seen()?;

@@ -125,7 +125,7 @@ pub(crate) struct PortRecord {
     pub(crate) device: DeviceName,
     /// Its number among the uplink's ports: devices and pins go by it.
     pub(crate) number: u32,
-    /// What it has; `None` where the version of the journal that told of it did not tell that.
+    /// What it has; `None` where the version of the journal that recorded it did not record that.
     pub(crate) claim: Option<PortClaim>,
 }
 

@@ -1,4 +1,5 @@
-//! What the lines of a journal amount to: what is still to be undone, for whom, and what this release cannot undo.
+//! The state that the lines of a journal describe: what is still to be undone, for which instance, uplink or port, and
+//! what this release cannot undo.
 
 use std::collections::BTreeMap;
 
@@ -174,7 +175,7 @@ impl Records {
         })
     }
 
-    /// The innermost scope that `scope` covers and of which nothing is left but its own record.
+    /// The innermost scope that `scope` covers and that has nothing left but its own record.
     pub(super) fn ended(&self, scope: Scope) -> Option<(EntryId, String)> {
         let mut newest = self.entries.iter().rev();
         let ended = |(id, entry): &(&EntryId, &Entry)| {
@@ -183,7 +184,7 @@ impl Records {
         newest.find(ended).map(|(id, entry)| (*id, self.describe(entry.scope)))
     }
 
-    /// The ports of which there is anything.
+    /// The ports that have a record.
     pub(super) fn ports(&self) -> impl Iterator<Item = &PortRecord> {
         self.entries.values().filter_map(|entry| match &entry.body {
             Body::Port(port) => Some(port),

@@ -165,8 +165,8 @@ pub fn forged(lab: &Lab, own: MacAddr) -> Vec<Vec<u8>> {
     [own, far].into_iter().flat_map(of).collect()
 }
 
-/// Sends forged frames out of every device of a namespace that is not its loopback, whoever made it and however it
-/// stands.
+/// Sends forged frames out of every device of a namespace that is not its loopback, regardless of its maker and its
+/// state.
 pub struct Attacker {
     links: Links,
     socket: PacketSocket,

@@ -26,7 +26,7 @@ use xsknet_testkit::{
 };
 use xsknet_xsk::Socket;
 
-/// What hears of losses alone. Its listener may have heard enough.
+/// Passes on losses only. Its listener may be gone.
 pub fn losses(tell: Sender<Loss>) -> impl FnMut(Notice) + Send + 'static {
     move |notice| {
         if let Notice::Lost(loss) = notice {
