@@ -80,7 +80,7 @@ export function turn<S extends Fresh, R>(
   })
 }
 
-/** Whoever takes orders: a program in TypeScript or in C. */
+/** A program that takes orders, in TypeScript or in C. */
 export interface Side extends Fresh {
   readonly pid: number
   readonly mac: string

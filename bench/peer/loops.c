@@ -34,7 +34,7 @@ void mark(const struct order *order, struct result *result, uint64_t frames)
 		return;
 	if (first)
 		result->marked = frames;
-	raise(SIGWINCH); /* ignored unless somebody traces us */
+	raise(SIGWINCH); /* ignored unless this process is traced */
 }
 
 /* One kick a call while the kernel asks for it; what it breaks off goes on with the next. */

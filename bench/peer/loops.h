@@ -9,7 +9,7 @@
 struct order {
 	double seconds;
 	uint64_t frames;
-	uint64_t mark; /* frames from which on somebody counts instructions; none: nobody does */
+	uint64_t mark; /* frames from which on instructions are counted; 0: never */
 	uint32_t length;	 /* of the frames sent */
 	uint16_t port;		 /* UDP, that is read or sent to */
 	uint8_t header[FRAME_LEAST]; /* of the frames sent: Ethernet, IPv4, UDP */

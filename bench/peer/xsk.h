@@ -26,7 +26,7 @@ struct xsk {
 
 /* A pinned port of a daemon: its path, the uplink, the port's address with its prefix length. */
 void open_pinned(struct xsk *xsk, const char *daemon, const char *port);
-/* The same, for somebody else's socket. */
+/* The same, for a socket that another program makes. */
 void open_pinned_empty(struct xsk *xsk, const char *daemon, const char *port);
 /* Queue 0 of a device, with the program that libxdp brings. */
 void open_device(struct xsk *xsk, const char *device);

@@ -5,7 +5,7 @@ import { Seen } from './parse.js'
 export interface Order {
   seconds?: number
   frames?: number
-  /** Frames from which on somebody counts instructions. */
+  /** Frames from which on instructions are counted. */
   mark?: number
   /** Bytes of the frames sent. */
   length?: number
@@ -27,7 +27,7 @@ export interface Result {
   calls: number
   empty: number
   kicks: number
-  /** Frames so far when somebody began to count instructions. */
+  /** Frames so far when the counting of instructions began. */
   marked: number
   /** From the first frame on. */
   seconds: number
@@ -110,7 +110,7 @@ export class Watch {
 }
 
 /**
- * For who counts instructions, where it begins and ends: ignored unless somebody traces us. bench/peer does the same.
+ * Marks for a tracer where to count instructions: ignored unless this process is traced. bench/peer does the same.
  */
 export function mark(): void {
   process.kill(process.pid, 'SIGWINCH')
