@@ -6,6 +6,11 @@ import { installed, isMain, main, must, root } from './lib/run.mjs'
 import { setup } from './setup.mjs'
 
 export async function build() {
+  await buildPackages()
+  await must('cargo', ['build', '--quiet', ...release(), '-p', 'xsknet-port', '-p', 'xsknet-control', '--examples'])
+}
+
+export async function buildPackages() {
   for (const name of ['xsknet', 'xsknetd']) {
     const cwd = `${root}packages/${name}`
     const manifest = `../../crates/node-${name}/Cargo.toml`
@@ -14,7 +19,6 @@ export async function build() {
     await must(installed('tsc'), ['-p', cwd])
   }
   chmodSync(`${root}packages/xsknetd/dist/cli.js`, 0o755) // as npm does where it installs a package
-  await must('cargo', ['build', '--quiet', ...release(), '-p', 'xsknet-port', '-p', 'xsknet-control', '--examples'])
 }
 
 if (isMain(import.meta.url)) {
