@@ -60,8 +60,15 @@ export function checkOptions(options: unknown, known?: readonly string[]): asser
   for (const name in options) if (!known.includes(name)) throw noOption(`options.${name}`, name, nearest(name, known))
 }
 
-/** The options of a call that only waits. */
-export const WAITING: readonly string[] = ['signal']
+const WAITING: readonly string[] = ['signal']
+
+/** The signal of a call that only waits, which has no other option. */
+export function signalOf(options: { signal?: AbortSignal | undefined }): AbortSignal | undefined {
+  checkOptions(options, WAITING)
+  const { signal } = options
+  checkSignal(signal)
+  return signal
+}
 
 /** The error for an unknown option: one that is ignored would be noticed much later. */
 export function noOption(name: string, value: unknown, meant: string | undefined): TypeError {

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { checkOptions, checkSignal, outOfRange, WAITING, wrongArgument, wrongType, wrongValue } from '../arguments.js'
+import { checkOptions, checkSignal, outOfRange, signalOf, wrongArgument, wrongType, wrongValue } from '../arguments.js'
 import { XsknetError } from '../errors.js'
 import type { Reservation } from '../platform/native.js'
 import { notify, type Port, type PortControl } from '../port/port.js'
@@ -434,10 +434,9 @@ export class Network extends EventEmitter<NetworkEvents> {
     parameters: Parameters<O>,
     options: RequestOptions,
   ): Promise<Result<O>> {
-    checkOptions(options, WAITING)
-    checkSignal(options.signal)
+    const signal = signalOf(options)
     check(operation, parameters, (path) => path)
-    return this.#request(operation, parameters, { take: (result) => result, signal: options.signal })
+    return this.#request(operation, parameters, { take: (result) => result, signal })
   }
 
   #request<O extends Operation, T>(operation: O, parameters: Parameters<O>, taking: Taking<O, T>): Promise<T> {

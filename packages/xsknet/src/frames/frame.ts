@@ -325,15 +325,8 @@ export class KeptFrame extends Frame {}
 
 /** What a batch or frame throws after its lease. */
 export function leaseEnded(noun: 'batch' | 'frame'): XsknetError {
-  return noun === 'batch'
-    ? new XsknetError('ERR_XSKNET_LEASE_ENDED', 'the batch was used after its lease had ended', {
-        hint: 'Copy what is needed longer by `frame.copy()`, or keep the frame by `frame.keep()`.',
-      })
-    : new XsknetError(
-        'ERR_XSKNET_LEASE_ENDED',
-        'the frame was used after its lease had ended, or after it was sent, forwarded, kept or dropped',
-        {
-          hint: 'Copy what is needed longer by `frame.copy()`, or keep the frame by `frame.keep()`.',
-        },
-      )
+  const otherwise = noun === 'frame' ? ', or after it was sent, forwarded, kept or dropped' : ''
+  return new XsknetError('ERR_XSKNET_LEASE_ENDED', `the ${noun} was used after its lease had ended${otherwise}`, {
+    hint: 'Copy what is needed longer by `frame.copy()`, or keep the frame by `frame.keep()`.',
+  })
 }

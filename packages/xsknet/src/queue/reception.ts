@@ -1,4 +1,4 @@
-import { checkOptions, checkSignal, outOfRange, WAITING, wrongType } from '../arguments.js'
+import { outOfRange, signalOf, wrongType } from '../arguments.js'
 import { Batch, end } from '../frames/batch.js'
 import type { DataPath } from '../frames/data-path.js'
 import type { DescriptorBatch } from '../frames/descriptors.js'
@@ -119,9 +119,7 @@ export class Reception implements QueueSource {
   readable(options: ReadableOptions): Promise<boolean> {
     const { queue, sending, lifecycle, spin } = this.#parts
     try {
-      checkOptions(options, WAITING)
-      const { signal } = options
-      checkSignal(signal)
+      const signal = signalOf(options)
       signal?.throwIfAborted()
       if (lifecycle.hasEnded()) return Promise.resolve(false)
       if (this.#readiness.reader) throw beingRead(`${nameOf(queue)} is being read already`)

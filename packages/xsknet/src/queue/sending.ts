@@ -1,4 +1,4 @@
-import { checkOptions, checkSignal, WAITING, wrongType } from '../arguments.js'
+import { signalOf, wrongType } from '../arguments.js'
 import type { DataPath } from '../frames/data-path.js'
 import type { AdoptedSocket, HotPath } from '../platform/native.js'
 import { Alarm, pause } from '../platform/timers.js'
@@ -66,9 +66,7 @@ export class Sending {
   }
 
   async send(bytes: Uint8Array, options: SendOptions): Promise<void> {
-    checkOptions(options, WAITING)
-    const { signal } = options
-    checkSignal(signal)
+    const signal = signalOf(options)
     signal?.throwIfAborted()
     this.#check(bytes)
     if (this.#senders.length === 0 && this.#put(bytes)) return this.kickSoon()
