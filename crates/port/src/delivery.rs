@@ -1,14 +1,16 @@
 //! Whether a NIC still hands the frames that it receives to its program.
 //!
-//! A driver can lose a native program and nobody is told: vmxnet3, once its link was down and up again, shows it
-//! attached and runs it no more. Then the NIC goes on counting frames, and the program sees none of them.
+//! A driver can lose a native program and nobody is told: vmxnet3 forgets it whenever it sets up its queues anew, for
+//! another MTU or after the NIC was down, and the kernel still shows it as attached. Then the NIC goes on counting
+//! frames, and the program sees none of them.
 
 /// Frames that a NIC has received and its program has not seen, before the program counts as stalled: it may see the
 /// next.
 const MANY: u64 = 32;
 /// The same after the link was away or the MTU was changed, until the program has heard something.
 const FEW: u64 = 2;
-/// So many rounds after it was attached anew a link that goes away is another one than attaching took away.
+/// For so many rounds after it was attached anew, a link that goes away is taken for an effect of the attaching, unless
+/// the program has heard something.
 const SETTLED: u32 = 10;
 /// A program that sees one frame of so many is not stalled. It sees frames that the NIC never received, too, such as
 /// those of self-tests, and a NIC may count some that it does not hand on.
@@ -82,19 +84,24 @@ impl Delivery {
     pub(crate) fn look(&mut self, now: Sample) -> Option<Stalled> {
         let last = self.last.replace(now)?;
         self.attempt = self.attempt.older();
-        // Frames of this round may have come before, and gone with the link.
-        if !now.carrier || (now.carrier_changes, now.mtu) != (last.carrier_changes, last.mtu) {
-            let attempt = if self.attempt.is_settled() { Reattached::None } else { self.attempt };
-            *self = Self { last: self.last, missed: 0, suspect: true, attempt };
-            return None;
-        }
         // A driver may begin anew.
         let received = now.received.saturating_sub(last.received);
         let seen = now.seen.saturating_sub(last.seen);
+        let hears = seen.saturating_mul(ONE_OF) >= received + self.missed;
+        let other_mtu = now.mtu != last.mtu;
+        // Frames of this round may have come before, and gone with the link.
+        if other_mtu || !now.carrier || now.carrier_changes != last.carrier_changes {
+            // Attaching takes the link away, but changes no MTU. What was heard before the change shows that attaching
+            // anew was of use, so that it may be again.
+            let is_done = other_mtu || (hears && seen > 0) || self.attempt.is_settled();
+            let attempt = if is_done { Reattached::None } else { self.attempt };
+            *self = Self { last: self.last, missed: 0, suspect: true, attempt };
+            return None;
+        }
         if received + self.missed == 0 {
             return None;
         }
-        if seen.saturating_mul(ONE_OF) >= received + self.missed {
+        if hears {
             *self = Self { last: self.last, ..Self::default() };
             return None;
         }
@@ -242,6 +249,35 @@ mod tests {
         nic.link_down_and_up();
         nic.round(100, 0);
         assert!(matches!(nic.round(100, 0), Some(Stalled::Found(_))), "this link went by itself");
+    }
+
+    #[test]
+    fn another_mtu_is_a_reason_to_attach_again_at_once() {
+        let mut nic = FakeNic::new();
+        nic.now.mtu = 1400;
+        assert_eq!(nic.round(0, 0), None);
+        nic.round(2, 0);
+        assert_eq!(nic.round(0, 0), Some(Stalled::Found(2)));
+        nic.link_down_and_up();
+        nic.now.mtu = 1500;
+        assert_eq!(nic.round(0, 0), None);
+        nic.round(2, 0);
+        assert_eq!(nic.round(0, 0), Some(Stalled::Found(2)));
+    }
+
+    #[test]
+    fn what_was_heard_in_the_round_of_a_change_shows_that_attaching_was_of_use() {
+        let mut nic = FakeNic::new();
+        nic.link_down_and_up();
+        nic.round(2, 0);
+        assert_eq!(nic.round(0, 0), Some(Stalled::Found(2)));
+        nic.link_down_and_up();
+        // The driver counts from nothing again after the change.
+        nic.now.received = 0;
+        nic.now.carrier_changes += 2;
+        assert_eq!(nic.round(0, 4), None);
+        nic.round(2, 0);
+        assert_eq!(nic.round(0, 0), Some(Stalled::Found(2)));
     }
 
     #[test]
