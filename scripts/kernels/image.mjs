@@ -97,9 +97,9 @@ export function makeSystem() {
     '-target',
     'bpf',
     '-c',
-    `${root}scripts/kernels/guest/pass.bpf.c`,
+    `${root}scripts/kernels/guest/filter.bpf.c`,
     '-o',
-    `${steps}/xsknet/pass.o`,
+    `${steps}/xsknet/filter.o`,
   ])
   archive(steps, `${steps}.cpio`)
 }

@@ -70,6 +70,15 @@ export const quirks = [
     reason: 'the hypervisor leaves checksums of UDP unfinished, and generic XDP cannot see that; `attempts` says so',
     source: 'drivers/net/virtio_net.c: VIRTIO_NET_HDR_F_NEEDS_CSUM becomes CHECKSUM_PARTIAL; docs/recipes.md',
   })),
+  ...['wire: foreign program after another MTU', 'wire: foreign program after NIC down and up'].map((step) => ({
+    driver: 'vmxnet3',
+    step,
+    says: /the program is not run/,
+    reason: 'the driver forgets a native program whenever it sets up its queues anew, and the kernel shows it attached',
+    source:
+      'drivers/net/vmxnet3/vmxnet3_drv.c: vmxnet3_change_mtu() and vmxnet3_close() call vmxnet3_quiesce_dev(), and ' +
+      'vmxnet3_rq_cleanup_all() then sets xdp_bpf_prog to NULL, without bpf_prog_put()',
+  })),
   ...['wire: driver with a foreign program unbound', 'gone: device', 'gone: device again'].map((step) => ({
     driver: 'virtio-net',
     step,

@@ -50,12 +50,24 @@ control() {
   step 'wire: ping again' pings 192.0.2.1
 }
 # The far NIC, with a program that has nothing to do with us: what fails then is the driver's fault, or QEMU's.
-attach() { remote ip link set dev far0 xdpdrv object pass.o section xdp; }
+attach() { remote ip link set dev far0 xdpdrv object filter.o section xdp; }
+detach() { remote ip link set dev far0 xdpdrv off; }
+runs() { # WHEN
+  pings 192.0.2.1 || { echo "no answer $1"; return 1; }
+  ! remote ping -n -q -c 2 -i 0.2 -W 1 2001:db8::1 > /dev/null || { echo "the program is not run $1"; return 1; }
+}
 foreign_mtu() {
+  runs 'once attached' || return
   for mtu in 1400 1500; do
     remote ip link set far0 mtu $mtu
-    pings 192.0.2.1 || { echo "no answer with an MTU of $mtu"; return 1; }
+    runs "with an MTU of $mtu" || return
   done
+}
+foreign_link() {
+  detach && attach && runs 'once attached' || return
+  remote ip link set far0 down
+  remote ip link set far0 up
+  runs 'after the NIC was down and up'
 }
 foreign_unbound() {
   echo "$far_bus" > "$bound/unbind" &
@@ -63,7 +75,8 @@ foreign_unbound() {
 }
 demolish() {
   if attach; then
-    step 'wire: MTU with a foreign program' foreign_mtu
+    step 'wire: foreign program after another MTU' foreign_mtu
+    step 'wire: foreign program after NIC down and up' foreign_link
     step 'wire: driver with a foreign program unbound' foreign_unbound
   fi
   ip netns del remote
