@@ -3,40 +3,12 @@
  * On the inner end of a port's queue pair: into its socket. An object of its own, loaded once per queue pair, so that a
  * process that gets hold of one XSKMAP reaches no other port.
  */
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-
-#include <xsknet/contract.h>
-
-/* One slot: the veth pair of a queue pair has one queue. */
-struct {
-	__uint(type, BPF_MAP_TYPE_XSKMAP);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} xsks SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct xsknet_counters);
-} port_counters SEC(".maps");
+#include <xsknet/socket.h>
 
 SEC("xdp.frags")
 int port(struct xdp_md *ctx)
 {
-	struct xsknet_counters *counters;
-	__u32 slot = 0;
-	int verdict;
-
-	counters = bpf_map_lookup_elem(&port_counters, &slot);
-	if (!counters)
-		return XDP_DROP; /* cannot be: an array is full from the first; the verifier asks */
-	counters->count[XSKNET_SEEN]++;
-	verdict = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_DROP);
-	counters->count[verdict == XDP_REDIRECT ? XSKNET_TO_SOCKET : XSKNET_DROP_NO_SOCKET]++;
-	return verdict;
+	return leave_to_socket(ctx);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

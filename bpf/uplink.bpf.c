@@ -96,5 +96,5 @@ int uplink(struct xdp_md *ctx)
 	if (is_too_long(&packet, claim->mtu))
 		return leave(counters, XSKNET_DROP_TOO_LONG, XDP_DROP);
 	learn(&packet);
-	return leave_to_target(counters, claim, queue_pair);
+	return leave_to_target(counters, &packet, claim, queue_pair);
 }

@@ -51,7 +51,7 @@ const config = [
   .map(({ user, addresses }) => {
     return (
       `[[grant]]\nuser = ${user}\nuplinks = ["${CARD}"]\naddresses = ${JSON.stringify(addresses)}\nports = ` +
-      '6\nmemory = "48MiB"\npinned = true\nbusyPoll = true\nhugePages = true\n'
+      '6\nmemory = "48MiB"\npinned = true\nbusyPoll = true\nhugePages = true\nbpfRings = true\n'
     )
   })
   .join('')

@@ -176,6 +176,11 @@ export class Lab {
     return this.#conversation.ask({ do: 'sink', port, numbers, flows })
   }
 
+  /** Has numbered datagrams of so many flows end in an XDP program, before an skb is made of them. At most once. */
+  sinkNatively(port: number, { flows }: { flows: number }): Promise<void> {
+    return this.#conversation.ask({ do: 'sinkNatively', port, flows })
+  }
+
   /** All frames that came to the far end from this MAC since the lab was built. */
   framesFrom(mac: string): Promise<number> {
     return this.#conversation.ask({ do: 'framesFrom', mac })

@@ -13,15 +13,15 @@ const onward = (c: Counters) => c.passed + c.toPort + c.toUplink + c.toSocket + 
 /** The sums of one port. */
 export function portSums({ client, daemon }: PortStats): Sum[] {
   if (!daemon) throw new Error('the sums of a port take the daemon’s counters')
-  const { guard, program, socket, innerTransmitDrops } = daemon
+  const { guard, program, socket, rings, innerTransmitDrops } = daemon
   if (!socket) throw new Error('the sums of a port take its socket’s counters, which it has not shared')
   return [
     { what: 'port sent', left: client.completed, right: guard.seen + innerTransmitDrops + socket.txInvalidDescs },
     { what: 'guard program', left: guard.seen, right: onward(guard) },
     {
       what: 'port received',
-      left: program.seen,
-      right: dropped(program) + client.received + socket.rxDropped + socket.rxRingFull,
+      left: program.seen + (rings?.received ?? 0),
+      right: dropped(program) + client.received + (rings?.invalidChunk ?? 0) + socket.rxDropped + socket.rxRingFull,
     },
   ]
 }
@@ -35,9 +35,10 @@ export function uplinkSums(uplink: UplinkStatistics, ports: readonly PortStatist
     left: program.toPort + unattributed.toPort + unattributed.toUplink + announced,
     right: far + (transmitDrops ?? 0) + (refusedRedirects ?? 0),
   }
-  for (const { guard, program, outerTransmitDrops, outerRefusedRedirects } of [...ports, closed]) {
+  for (const { guard, program, rings, outerTransmitDrops, outerRefusedRedirects } of [...ports, closed]) {
     wire.left += guard.toPort + guard.toUplink
     wire.right += program.seen + outerTransmitDrops + outerRefusedRedirects
+    wire.right += rings ? rings.received - rings.invalidChunk : 0
   }
   return [
     { what: 'uplink program', left: program.seen, right: onward(program) },

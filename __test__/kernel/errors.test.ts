@@ -451,6 +451,15 @@ test.serial(
         },
       ],
       [
+        { rings: 'bpf', frameSize: 4096 },
+        {
+          code: 'ERR_XSKNET_RINGS_UNAVAILABLE',
+          message: `a port of \`${CARD}\` cannot have BPF rings: BPF rings take chunks of 2048 bytes, not of 4096`,
+          hint: /^Open the port with AF_XDP's rings/,
+          details: { uplink: CARD, why: 'BPF rings take chunks of 2048 bytes, not of 4096' },
+        },
+      ],
+      [
         { mac: 'uplink' },
         {
           code: 'ERR_XSKNET_NOT_SUPPORTED',

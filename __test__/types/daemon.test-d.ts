@@ -45,6 +45,7 @@ await startDaemon({
       routing: false,
       busyPoll: true,
       hugePages: true,
+      bpfRings: true,
       rates: { broadcast: 0, multicast: 'unlimited' },
     },
   ],

@@ -9,6 +9,7 @@ import {
   type PortEntry,
   type PortInfo,
   type PortStatistics,
+  type RingStatistics,
   type UplinkInfo,
   type UplinkStatistics,
   XsknetError,
@@ -64,6 +65,7 @@ await net.openPort({
   hugePages: 'prefer',
   multiBuffer: true,
   zeroCopy: 'require',
+  rings: 'auto',
   busyPoll: { spinMicroseconds: 20, budget: 64 },
   signal: AbortSignal.timeout(1000),
 })
@@ -83,15 +85,20 @@ await net.openPort({ uplink: 'eth0', addresses: ['192.0.2.12'], vlan: port.info.
 // @ts-expect-error no MAC can be chosen
 await net.openPort({ uplink: 'eth0', addresses: [], mac: '02:00:00:00:00:01' })
 // @ts-expect-error it is called ringSize
-await net.openPort({ uplink: 'eth0', addresses: [], rings: 2048 })
+await net.openPort({ uplink: 'eth0', addresses: [], slots: 2048 })
+// @ts-expect-error there is no such kind of rings
+await net.openPort({ uplink: 'eth0', addresses: [], rings: 'af_xdp' })
 // @ts-expect-error both numbers
 await net.openPort({ uplink: 'eth0', addresses: [], busyPoll: { budget: 64 } })
 
 exactly<number | null>()(port.info.vlan)
 exactly<'copy' | 'zero-copy'>()(port.info.bindMode)
+exactly<'xsk' | 'bpf'>()(port.info.rings)
 exactly<string | null | undefined>()(port.info.attempts[0]?.code)
 const { dropped } = (await net.portStatistics(port.info.port)).guard
 exactly<number | undefined>()(dropped.source_mac)
+exactly<RingStatistics | null>()((await net.portStatistics(port.info.port)).rings)
+exactly<RingStatistics>()((await net.uplinkStatistics('eth0')).closed.rings)
 
 net.on('daemonGone', (error) => exactly<XsknetError>()(error))
 net.on('uplinkGone', (gone) => exactly<{ uplink: string; error: XsknetError }>()(gone))

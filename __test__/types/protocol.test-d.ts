@@ -50,7 +50,7 @@ exactly<keyof PortRequest>()({} as Exclude<keyof PortOptions, 'maxKept' | 'signa
 exactly<PinnedPortRequest>()({} as Pick<PortRequest, keyof PinnedPortRequest>)
 exactly<PinnedPortInfo>()({} as Omit<PortInfo, 'bindMode'>)
 declare const entry: PortEntry
-exactly<Pick<PortInfo, 'port' | 'name' | 'uplink' | 'mac' | 'addresses' | 'vlan'>>()(
+exactly<Pick<PortInfo, 'port' | 'name' | 'uplink' | 'mac' | 'addresses' | 'vlan' | 'rings'>>()(
   entry as Omit<PortEntry, 'queues' | 'uid' | 'pid'>,
 )
 

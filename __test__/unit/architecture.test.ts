@@ -5,12 +5,13 @@ import { crates, type Dependency, npmManifest, root, tree } from '../helpers/wor
 
 /** Each crate of crates/ by its folder, and the crates that its code may call. Any other dependency is refused. */
 const arrows: Record<string, string[]> = {
-  bpf: [],
+  bpf: ['ring'],
   control: [],
   failure: [],
   link: [],
-  xsk: [],
-  port: ['bpf', 'link', 'xsk'],
+  ring: [],
+  xsk: ['ring'],
+  port: ['bpf', 'link', 'ring', 'xsk'],
   testkit: ['bpf', 'link', 'xsk'],
   path: ['xsk'],
   'node-xsknet': ['control', 'failure', 'path', 'xsk'],

@@ -96,6 +96,7 @@ const rows: Record<string, Row> = {
     bindingOnly: {
       ...SOCKET_OPTIONS,
       queues: 'a pinned port has one',
+      rings: 'a pinned port has those of its socket',
       umemOf: 'its UMEM is not one of the daemon',
     },
   },
@@ -112,10 +113,18 @@ const rows: Record<string, Row> = {
   Pinned: { binding: 'Pin', wire: answer('open-pinned-port', 'pinned') },
   SocketDescription: { binding: 'SocketDescription', wire: answer('open-port', 'sockets', 0) },
   'counted of a SocketDescription': { binding: 'Counted', wire: answer('open-port', 'sockets', 0, 'counted') },
+  'rings of a SocketDescription': {
+    binding: 'RingsDescription',
+    wire: answer('open-port-rings', 'sockets', 0, 'rings'),
+  },
   UplinkInfo: { binding: 'UplinkInfo', wire: answer('uplinks', 'uplinks', 0) },
   PortStatistics: { binding: 'PortStatistics', wire: answer('port-statistics', 'statistics') },
   Counters: { binding: 'Counters', wire: answer('port-statistics', 'statistics', 'guard') },
   KernelStatistics: { binding: 'KernelStatistics', wire: answer('port-statistics', 'statistics', 'socket') },
+  'rings of PortStatistics': {
+    binding: 'RingStatistics',
+    wire: answer('uplink-statistics', 'statistics', 'closed', 'rings'),
+  },
   UplinkStatistics: { binding: 'UplinkStatistics', wire: answer('uplink-statistics', 'statistics') },
   'closed of an UplinkStatistics': {
     binding: 'PortStatistics',
@@ -135,7 +144,7 @@ for (const [name, { binding, wire, wireOnly = {}, bindingOnly = {} }] of Object.
 
 test('the options of the socket of a pinned port are those of a port that are not of the daemon', (t) => {
   const ofSocket = without(keysAt(request('open-port')), keysAt(request('open-pinned-port')))
-  t.deepEqual(ofSocket, [...Object.keys(SOCKET_OPTIONS), 'queues', 'umemOf'].sort())
+  t.deepEqual(ofSocket, [...Object.keys(SOCKET_OPTIONS), 'queues', 'rings', 'umemOf'].sort())
   const place = [...keysAt(answer('open-pinned-port', 'pinned')), 'mtu']
   t.deepEqual([...(daemon.get('PinnedSocketRequest') ?? [])].sort(), [...place, ...Object.keys(SOCKET_OPTIONS)].sort())
 })
@@ -146,6 +155,8 @@ test("the client's binding adopts what the daemon describes", (t) => {
   t.deepEqual([...(client.get('SocketDescription') ?? [])].sort(), without(description, ['umemOf']))
   const counted = keysAt(answer('open-port', 'sockets', 0, 'counted'))
   t.deepEqual([...(client.get('Counted') ?? [])].sort(), [...counted].sort())
+  const rings = keysAt(answer('open-port-rings', 'sockets', 0, 'rings'))
+  t.deepEqual([...(client.get('RingsDescription') ?? [])].sort(), [...rings].sort())
 })
 
 test("both bindings have the kernel's statistics of a socket with the same members", (t) => {

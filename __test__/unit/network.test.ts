@@ -436,6 +436,12 @@ const wrong: [title: string, options: unknown, code: string, message: RegExp][] 
     /"options.ringSize" .* <=4294967295. Received 4294967296/,
   ],
   [
+    "rings: 'af_xdp'",
+    { ...options, rings: 'af_xdp' },
+    'ERR_INVALID_ARG_VALUE',
+    /must be "xsk" or "bpf" or "auto". Received 'af_xdp'/,
+  ],
+  [
     'zeroCopy: true',
     { ...options, zeroCopy: true },
     'ERR_INVALID_ARG_VALUE',
@@ -734,6 +740,23 @@ test(
     t.deepEqual(port.told, ['ERR_XSKNET_PORT_LOST, put it back'])
   },
 )
+
+test('a pinned port cannot have BPF rings, and one that can do without them has those of its socket', async (t) => {
+  const { daemon, network } = await connected()
+  const { make, places, letGo } = maker()
+  const refused = openPinnedPort(network, { ...options, rings: 'bpf' }, NAMESPACE, make)
+  await t.throwsAsync(refused, { code: 'ERR_XSKNET_NOT_SUPPORTED', message: 'a pinned port cannot have BPF rings' })
+  t.deepEqual(daemon.asked, [])
+  const opening = openPinnedPort(network, { ...options, rings: 'auto' }, NAMESPACE, make)
+  daemon.answer('openPinnedPort', pinnedAnswer())
+  t.deepEqual(daemon.asked, [{ version: 2, id: 2, operation: 'openPinnedPort', port: options }])
+  await settled()
+  t.like(places, [[pinnedAnswer().pinned, {}]] as never)
+  letGo()
+  await settled()
+  daemon.answer('shareSocket', {})
+  t.is((await opened.cast(opening)).info.rings, 'xsk')
+})
 
 test('a pinned port whose socket cannot be made is given back', async (t) => {
   const fails = new XsknetError('ERR_XSKNET_SOCKET_REFUSED', 'RLIMIT_MEMLOCK')

@@ -184,6 +184,8 @@ const badRequests: [title: string, message: unknown, code?: string, path?: strin
   ['a socket by its number', { version: 2, id: 1, operation: 'shareSocket', port: 1, socket: 7 }, MALFORMED, 'socket'],
   ['half of busyPoll', portWith({ busyPoll: { budget: 1 } }), MALFORMED, 'port.busyPoll.spinMicroseconds'],
   ['frames that gather for ever', portWith({ coalesceMicroseconds: 1001 }), MALFORMED, 'port.coalesceMicroseconds'],
+  ['rings: true', portWith({ rings: true }), MALFORMED, 'port.rings'],
+  ['rings of another kind', portWith({ rings: 'af_xdp' }), MALFORMED, 'port.rings'],
   ['zeroCopy: true', portWith({ zeroCopy: true }), MALFORMED, 'port.zeroCopy'],
   ['half a character', portWith({ name: 'a\ud800' }), MALFORMED, 'port.name'],
   ['half a character in a key', portWith({ '\udc00': 1 }), MALFORMED, 'port'],
@@ -289,6 +291,7 @@ test('descriptors go with few messages', (t) => {
   t.is(beside('open-port.answer', 'openPort'), 2)
   t.is(beside('open-port-queues.answer', 'openPort'), 4)
   t.is(beside('open-port-shared.answer', 'openPort'), 1)
+  t.is(beside('open-port-rings.answer', 'openPort'), 5)
   t.is(beside('open-pinned-port.answer', 'openPinnedPort'), 0)
   t.is(beside('share-socket.answer', 'shareSocket'), 0)
   t.is(beside('ports.answer', 'ports'), 0)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * The far end of a test, on tc ingress: takes the numbered UDP datagrams of some ports and counts them. All other
- * frames pass. Either it counts each number of one port, in whatever order they come, or it follows one flow per port,
- * without end, whose numbers must rise.
+ * The far end of a test, on tc ingress or, where it must cost little, as an XDP program: takes the numbered UDP
+ * datagrams of some ports and counts them. All other frames pass. Either it counts each number of one port, in whatever
+ * order they come, or it follows one flow per port, without end, whose numbers must rise.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -65,12 +65,18 @@ struct {
 	__type(value, __u64);
 } sources SEC(".maps");
 
-static __always_inline void count_source(struct __sk_buff *skb)
+/* Of an skb or an XDP frame: which of the two is known when it is compiled. */
+static __always_inline long load(void *ctx, bool is_skb, __u32 at, void *to, __u32 length)
+{
+	return is_skb ? bpf_skb_load_bytes(ctx, at, to, length) : bpf_xdp_load_bytes(ctx, at, to, length);
+}
+
+static __always_inline void count_source(void *ctx, bool is_skb)
 {
 	struct source source;
 	__u64 zero = 0, *count;
 
-	if (bpf_skb_load_bytes(skb, ETH_ALEN, &source, sizeof(source)))
+	if (load(ctx, is_skb, ETH_ALEN, &source, sizeof(source)))
 		return;
 	bpf_map_update_elem(&sources, &source, &zero, BPF_NOEXIST);
 	count = bpf_map_lookup_elem(&sources, &source);
@@ -79,14 +85,14 @@ static __always_inline void count_source(struct __sk_buff *skb)
 }
 
 /* Behind the number: what must follow from it, up to the datagram's end. */
-static __always_inline bool is_pattern_whole(struct __sk_buff *skb, __u64 number, __u32 end)
+static __always_inline bool is_pattern_whole(void *ctx, bool is_skb, __u64 number, __u32 end)
 {
 	__u32 at = number_offset + sizeof(__be64);
 	__u8 byte;
 	int i;
 
 	for (i = 0; i < XSKNET_PATTERN && at + i < end; i++)
-		if (bpf_skb_load_bytes(skb, at + i, &byte, sizeof(byte)) || byte != (__u8)(number + i))
+		if (load(ctx, is_skb, at + i, &byte, sizeof(byte)) || byte != (__u8)(number + i))
 			return false;
 	return true;
 }
@@ -117,8 +123,8 @@ static __always_inline __u64 *in_order(struct report *report, __u32 flow, __u64 
 	return &report->late;
 }
 
-SEC("classifier")
-int sink(struct __sk_buff *skb)
+/* Whether it was a datagram for the sink. */
+static __always_inline bool take(void *ctx, bool is_skb)
 {
 	struct {
 		struct iphdr ip;
@@ -132,28 +138,40 @@ int sink(struct __sk_buff *skb)
 
 	report = bpf_map_lookup_elem(&reports, &slot);
 	if (!report)
-		return TC_ACT_UNSPEC;
-	count_source(skb);
+		return false;
+	count_source(ctx, is_skb);
 
-	if (skb->vlan_present || bpf_skb_load_bytes(skb, 2 * ETH_ALEN, &ethertype, sizeof(ethertype)) ||
-	    ethertype != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, ETH_HLEN, &headers, sizeof(headers)))
-		return TC_ACT_UNSPEC;
+	if (load(ctx, is_skb, 2 * ETH_ALEN, &ethertype, sizeof(ethertype)) ||
+	    ethertype != bpf_htons(ETH_P_IP) || load(ctx, is_skb, ETH_HLEN, &headers, sizeof(headers)))
+		return false;
 	if (headers.ip.version != 4 || headers.ip.ihl != 5 || headers.ip.protocol != IPPROTO_UDP)
-		return TC_ACT_UNSPEC;
+		return false;
 	flow = bpf_ntohs(headers.udp.dest) - sink_port;
 	if (flow >= (flows ? flows : 1))
-		return TC_ACT_UNSPEC;
+		return false;
 
 	end = ETH_HLEN + sizeof(struct iphdr) + bpf_ntohs(headers.udp.len);
-	if (number_offset + sizeof(number) <= end && !bpf_skb_load_bytes(skb, number_offset, &number, sizeof(number))) {
+	if (number_offset + sizeof(number) <= end && !load(ctx, is_skb, number_offset, &number, sizeof(number))) {
 		number = bpf_be64_to_cpu(number);
-		if (is_pattern_whole(skb, number, end))
+		if (is_pattern_whole(ctx, is_skb, number, end))
 			count = flows ? in_order(report, flow, number) : by_number(report, number);
 	}
 	__sync_fetch_and_add(count ? count : &report->corrupt, 1);
 	/* Last: a reader that waits for this count takes the other counts as complete. */
 	__sync_fetch_and_add(&report->frames, 1);
-	return TC_ACT_SHOT;
+	return true;
+}
+
+SEC("classifier")
+int sink(struct __sk_buff *skb)
+{
+	return !skb->vlan_present && take(skb, true) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+SEC("xdp")
+int sink_xdp(struct xdp_md *ctx)
+{
+	return take(ctx, false) ? XDP_DROP : XDP_PASS;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

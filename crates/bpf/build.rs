@@ -5,8 +5,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The sources of the objects, below `bpf/`. `uplink.bpf.c` and `guard.bpf.c` are parts of `datapath.bpf.c`.
-const OBJECTS: [&str; 7] = ["datapath", "port", "umem", "inject", "testbed/generate", "testbed/sink", "testbed/vlan"];
+/// The sources of the objects, below `bpf/`. `uplink.bpf.c` and the guards are parts of `datapath.bpf.c`.
+const OBJECTS: [&str; 8] =
+    ["datapath", "port", "ring", "umem", "inject", "testbed/generate", "testbed/sink", "testbed/vlan"];
 
 fn main() {
     let sources =

@@ -107,6 +107,7 @@ const ABSURD: Record<string, readonly unknown[]> = {
   hugePages: ['require', 'prefer', 'never'],
   multiBuffer: [true, false],
   zeroCopy: ['require', 'prefer', 'never'],
+  rings: ['xsk', 'bpf', 'auto'],
   busyPoll: [
     { spinMicroseconds: 0, budget: 0 },
     { spinMicroseconds: 20, budget: 64 },

@@ -356,6 +356,7 @@ const info: PortInfo = {
   queuePairs: [{ outer: 'outer0', inner: 'inner0' }],
   guardMode: 'native',
   portMode: 'native',
+  rings: 'xsk',
   bindMode: 'copy',
   attempts: [],
 }

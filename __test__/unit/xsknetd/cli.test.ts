@@ -90,7 +90,7 @@ test('the executable tells the versions of program, protocol and Node, and which
   const objects = bpfObjects()
   t.deepEqual(
     objects.map(({ name }) => name),
-    ['datapath', 'port', 'umem', 'inject'],
+    ['datapath', 'port', 'ring', 'umem', 'inject'],
   )
   const rows = objects.map(({ name, bytes }) => {
     t.is(Buffer.from(bytes).readUInt16LE(18), 247, 'its ELF header says BPF')
@@ -166,6 +166,7 @@ const entry = {
   addresses: ['192.0.2.10/24', 'fe80::1/64'],
   vlan: null,
   queues: 4,
+  rings: 'xsk' as const,
   uid: 65_534,
   pid: 77,
 }
@@ -210,8 +211,8 @@ test('ports are a table', (t) => {
   t.is(
     portsReport([entry]),
     [
-      'port  name  uplink  vlan  queues  mac                  uid  pid  addresses',
-      '  12  dns   eth0       -       4  02:00:00:00:00:10  65534   77  192.0.2.10/24 fe80::1/64',
+      'port  name  uplink  vlan  queues  rings  mac                  uid  pid  addresses',
+      '  12  dns   eth0       -       4  xsk    02:00:00:00:00:10  65534   77  192.0.2.10/24 fe80::1/64',
     ].join('\n'),
   )
 })
@@ -239,6 +240,19 @@ test('statistics are told hop by hop: what came, what went on, what was lost and
       '  guard                50      41     9  to port 1, to uplink 40, source_ip 7, vlan 2',
       '  redirect by guard                   0',
     ].join('\n'),
+  )
+})
+
+test('of a port with BPF rings, what its rings took and gave is told, too', (t) => {
+  const rings = { received: 90, noChunk: 4, invalidChunk: 1, sent: 50 }
+  const statistics = { ...noStatistics.closed, rings }
+  const report = statisticsReport({ uplinks: [], ports: [{ ...entry, rings: 'bpf', statistics }] }).split('\n')
+  t.deepEqual(
+    report.filter((line) => line.includes('rings')),
+    [
+      '  rings receive        94      89     5  to application 89, no_chunk 4, invalid_chunk 1',
+      '  rings send           50      50     0  to guard 50',
+    ],
   )
 })
 

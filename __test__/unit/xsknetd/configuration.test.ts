@@ -96,6 +96,7 @@ test('what nobody said of rights and rates is little', (t) => {
     routing: false,
     busyPoll: false,
     hugePages: false,
+    bpfRings: false,
     rates: { broadcast: 1000, multicast: 1000, unknownUnicast: 1000 },
   })
 })
@@ -110,7 +111,7 @@ for (const [toml, rates] of [
 }
 
 test('rights are read', (t) => {
-  const all = { pinned: true, innerTags: true, routing: true, busyPoll: true, hugePages: true }
+  const all = { pinned: true, innerTags: true, routing: true, busyPoll: true, hugePages: true, bpfRings: true }
   const toml = Object.keys(all).map((key) => `${key} = true\n`)
   t.like(read(`${GRANT}${toml.join('')}`).grants[0], all)
 })
@@ -250,6 +251,7 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   ['half a right', `${GRANT}routing = 1\n`, /:5: `routing` of the 1st \[\[grant\]\]: must be true or false/],
   ['tags by name', `${GRANT}innerTags = "yes"\n`, /:5: `innerTags` of the 1st \[\[grant\]\]: must be true or false/],
   ['a wait', `${GRANT}busyPoll = 50\n`, /:5: `busyPoll` of the 1st \[\[grant\]\]: must be true or false/],
+  ['rings by name', `${GRANT}bpfRings = "auto"\n`, /:5: `bpfRings` of the 1st \[\[grant\]\]: must be true or false/],
   ['pages', `${GRANT}hugePages = "prefer"\n`, /:5: `hugePages` of the 1st \[\[grant\]\]: must be true or false/],
   [
     'one rate',

@@ -59,6 +59,7 @@ export function grant({
     routing: false,
     busyPoll: false,
     hugePages: false,
+    bpfRings: false,
     rates: RATES,
     origin: 'the 1st [[grant]] of test.toml',
     ...changed,
@@ -115,6 +116,7 @@ const socket = {
   rxFillRingEmptyDescs: 0,
   txRingEmptyDescs: 0,
 }
+const rings = { received: 0, noChunk: 0, invalidChunk: 0, sent: 0 }
 const pair = { innerTransmitDrops: 0, outerTransmitDrops: 0, outerRefusedRedirects: 0 }
 export const noStatistics: UplinkStatistics = {
   program: counters,
@@ -122,7 +124,7 @@ export const noStatistics: UplinkStatistics = {
   transmitDrops: 0,
   refusedRedirects: 0,
   announced: 0,
-  closed: { guard: counters, program: counters, socket, ...pair },
+  closed: { guard: counters, program: counters, socket, rings, ...pair },
 }
 
 type InstanceRequest = Parameters<Instance['openPort']>[1]
@@ -147,6 +149,8 @@ export class FakeInstance implements Instance {
   readonly kept = new Map<number, () => void>()
   /** Somebody keeps a descriptor of each port that is closed from now on. */
   keeps = false
+  /** Its uplinks transmit redirected frames, so that ports can have BPF rings. */
+  transmits = true
   readonly #asked = new Set<number>()
   /** Ports whose sockets were shared. */
   readonly shared: number[] = []
@@ -218,27 +222,32 @@ export class FakeInstance implements Instance {
     await this.#do('openPort', uplink)
     const { key, info } = this.#made(uplink, request)
     const { queues = 0, frames = 0, frameSize = 0, ringSize = 0 } = request
-    const rings = { rx: ringSize, tx: ringSize, fill: ringSize, completion: ringSize }
+    const slots = { rx: ringSize, tx: ringSize, fill: ringSize, completion: ringSize }
+    const bpf = this.transmits && (request.rings ?? 'xsk') !== 'xsk'
+    const positions = { rxSlots: ringSize, txSlots: ringSize, rxPosition: 1, txPosition: 1 }
+    const rings = { ...positions, posted: [[1, 63]] as [number, number][] }
     const socket = {
       frameSize,
       frames,
       headroom: 0,
-      ...rings,
+      ...slots,
       fillTarget: 1,
       inFill: [],
       multiBuffer: false,
       hugePages: false,
+      ...(bpf && { rings }),
       bindMode: 'copy' as const,
       counted: { received: 1, sent: 1, completed: 1 },
     }
     const takeDescriptors = () => {
-      const descriptors = new FakeDescriptors(request.umemOf ? 1 : 2 * queues)
+      const descriptors = new FakeDescriptors(request.umemOf ? 1 : (bpf ? 5 : 2) * queues)
       this.handedOut.push(descriptors)
       return descriptors
     }
     const each = Array.from({ length: queues }, (_, at) => at)
     const queuePairs = each.map((at) => ({ outer: `o${key}-${at}`, inner: `i${key}-${at}` }))
-    return { key, info: { ...info, queuePairs, bindMode: 'copy' }, sockets: each.map(() => socket), takeDescriptors }
+    const became = { ...info, queuePairs, rings: bpf ? ('bpf' as const) : info.rings, bindMode: 'copy' as const }
+    return { key, info: became, sockets: each.map(() => socket), takeDescriptors }
   }
 
   async openPinnedPort(
@@ -287,6 +296,7 @@ export class FakeInstance implements Instance {
       queuePairs: [{ outer: `o${key}`, inner: `i${key}` }],
       guardMode: 'native',
       portMode: 'native',
+      rings: 'xsk',
       attempts: [],
     }
     return { key, info }

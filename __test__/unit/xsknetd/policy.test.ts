@@ -22,6 +22,7 @@ const requested = ({
   pinned: false,
   busyPoll: false,
   hugePages: false,
+  bpfRings: false,
   ...changed,
   addresses: addresses.map(parseAddress),
 })
@@ -195,6 +196,18 @@ const rows: Row[] = [
     details: { busyPoll: true },
   },
   { what: 'busy polling for root', grants: [], who: ROOT, requested: requested({ busyPoll: true, hugePages: true }) },
+  { what: 'BPF rings for root', grants: [], who: ROOT, requested: requested({ bpfRings: true }) },
+  {
+    what: 'BPF rings that were granted',
+    grants: [grant({ bpfRings: true })],
+    requested: requested({ bpfRings: true }),
+  },
+  {
+    what: 'BPF rings that were not',
+    requested: requested({ bpfRings: true }),
+    refused: NOT_PERMITTED,
+    details: { bpfRings: true },
+  },
   {
     what: 'huge pages that were granted',
     grants: [grant({ hugePages: true })],
@@ -305,7 +318,7 @@ test('who may have the port, but not pinned, is told that line, and it is enough
   t.notThrows(() => permit(configured(t, whole), ALICE, wanted, nothing))
 })
 
-for (const key of ['busyPoll', 'hugePages'] as const) {
+for (const key of ['busyPoll', 'hugePages', 'bpfRings'] as const) {
   test(`who may have the port, but not ${key}, is told that line, and it is enough`, (t) => {
     const wanted = requested({ [key]: true })
     const missing = lines([grant()], wanted)
@@ -319,9 +332,9 @@ for (const key of ['busyPoll', 'hugePages'] as const) {
 }
 
 test('who lacks all that has to be switched on is told every line, and they are enough', (t) => {
-  const wanted = requested({ pinned: true, busyPoll: true, hugePages: true })
+  const wanted = requested({ pinned: true, busyPoll: true, hugePages: true, bpfRings: true })
   const toml = lines([], wanted)
-  t.deepEqual(toml.slice(-3), ['pinned = true', 'busyPoll = true', 'hugePages = true'])
+  t.deepEqual(toml.slice(-4), ['pinned = true', 'busyPoll = true', 'hugePages = true', 'bpfRings = true'])
   t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
 })
 

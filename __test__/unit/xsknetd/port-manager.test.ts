@@ -120,6 +120,7 @@ for (const [what, request, code] of [
   ['busy polling', { busyPoll: { spinMicroseconds: 1, budget: 1 } }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['huge pages', { hugePages: 'require' }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['huge pages perhaps', { hugePages: 'prefer' }, 'ERR_XSKNET_NOT_PERMITTED'],
+  ['BPF rings', { rings: 'bpf' }, 'ERR_XSKNET_NOT_PERMITTED'],
 ] as const) {
   test(`${what}: ${code}, and nothing was touched`, async (t) => {
     const { instance, portManager, alice } = await setUp()
@@ -271,6 +272,7 @@ for (const [what, changed, code] of [
   ['huge pages', { hugePages: 'prefer' }, 'ERR_XSKNET_LAYOUT_INVALID'],
   ['several chunks a frame', { multiBuffer: true }, 'ERR_XSKNET_LAYOUT_INVALID'],
   ['several queues', { queues: 2 }, 'ERR_XSKNET_NOT_SUPPORTED'],
+  ['BPF rings', { rings: 'bpf' }, 'ERR_XSKNET_NOT_SUPPORTED'],
 ] as const) {
   test(`a port on another's UMEM cannot have ${what}`, async (t) => {
     const { instance, portManager, alice } = await setUp()
@@ -280,6 +282,82 @@ for (const [what, changed, code] of [
     t.is(instance.requests.length, 1)
   })
 }
+
+/** Bytes of a queue's BPF rings. */
+const RINGS = 114_752
+
+test('BPF rings are made for those who have a grant for them, and for root', async (t) => {
+  const { instance, portManager, alice, client } = await setUp({ grants: [grant({ bpfRings: true })] })
+  for (const [who, rings] of [
+    [alice, 'bpf'],
+    [alice, 'auto'],
+    [client(ROOT), 'bpf'],
+  ] as const) {
+    const { info, sockets, descriptors } = await portManager.openPort(who, { ...port, ringSize: 64, rings })
+    t.is(info.rings, 'bpf')
+    t.deepEqual(info.attempts, [])
+    t.is(sockets[0]?.rings?.rxSlots, 64)
+    t.is(descriptors.length, 5)
+    t.is(instance.requests.at(-1)?.rings, rings)
+  }
+  t.deepEqual(
+    portManager.portsFor(ROOT).map(({ rings }) => rings),
+    ['bpf', 'bpf', 'bpf'],
+  )
+})
+
+test('a port that can do without BPF rings gets AF_XDP where no grant allows them, and is told why', async (t) => {
+  const { instance, portManager, alice } = await setUp()
+  const { info, descriptors } = await portManager.openPort(alice, { ...port, rings: 'auto' })
+  t.is(instance.requests[0]?.rings, 'xsk')
+  t.is(info.rings, 'xsk')
+  t.is(descriptors.length, 2)
+  const why = `user ${ALICE.uid} may not use BPF rings on the uplink eth0`
+  t.deepEqual(info.attempts, [{ hook: 'rings', step: 'bpf', code: null, why }])
+})
+
+test('a port that can do without BPF rings gets AF_XDP where the grant has no memory for them', async (t) => {
+  const { portManager, alice } = await setUp({ grants: [grant({ bpfRings: true, memory: 16 * MiB })] })
+  t.is(await codeOf(t, portManager.openPort(alice, { ...port, rings: 'bpf' })), 'ERR_XSKNET_LIMIT_REACHED')
+  const { info } = await portManager.openPort(alice, { ...port, rings: 'auto' })
+  t.is(info.rings, 'xsk')
+  t.regex(info.attempts[0]?.why ?? '', /requests 16891968 more; the limit is 16777216$/)
+})
+
+test('BPF rings count against the memory of the grant, for each queue', async (t) => {
+  const memory = 2 * (2 * 64 * 2048 + RINGS)
+  for (const [granted, code] of [
+    [memory - 1, 'ERR_XSKNET_LIMIT_REACHED'],
+    [memory, undefined],
+  ] as const) {
+    const { portManager, alice } = await setUp({ grants: [grant({ bpfRings: true, queues: 2, memory: granted })] })
+    const opening = portManager.openPort(alice, { ...port, queues: 2, ringSize: 64, rings: 'bpf' })
+    if (code) t.is(await codeOf(t, opening), code)
+    else t.is((await opening).descriptors.length, 10)
+  }
+})
+
+test('the memory of BPF rings that a port did not get does not count', async (t) => {
+  const memory = 2 * (2 * 64 * 2048) + RINGS
+  const { instance, portManager, alice } = await setUp({ grants: [grant({ bpfRings: true, memory })] })
+  instance.transmits = false
+  const small = { ...port, ringSize: 64, rings: 'auto' } as const
+  const first = await portManager.openPort(alice, small)
+  t.is(first.info.rings, 'xsk')
+  const second = await portManager.openPort(alice, small)
+  for (const { info } of [first, second]) await portManager.closePort(alice, info.port)
+  instance.transmits = true
+  t.is((await portManager.openPort(alice, small)).info.rings, 'bpf')
+  t.is(await codeOf(t, portManager.openPort(alice, small)), 'ERR_XSKNET_LIMIT_REACHED')
+})
+
+test("a port on another's UMEM has AF_XDP's rings, if it can do without BPF rings", async (t) => {
+  const { instance, portManager, alice } = await setUp({ grants: [grant({ bpfRings: true })] })
+  const { info } = await portManager.openPort(alice, port)
+  const second = await portManager.openPort(alice, { ...port, umemOf: { port: info.port, inFill: [] }, rings: 'auto' })
+  t.is(second.info.rings, 'xsk')
+  t.is(instance.requests[1]?.rings, undefined)
+})
 
 test('what failed to open counts no more', async (t) => {
   const { instance, portManager, alice } = await setUp({ grants: [grant({ ports: 1, memory: 16 * MiB })] })

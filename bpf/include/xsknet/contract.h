@@ -6,6 +6,7 @@
 #ifndef XSKNET_CONTRACT_H
 #define XSKNET_CONTRACT_H
 
+#include <linux/bpf.h>
 #include <linux/types.h>
 
 #define XSKNET_MAX_PORTS 1024	      /* on one uplink */
@@ -19,6 +20,18 @@
  * one queue pair is known by its id alone.
  */
 #define XSKNET_QUEUE_PAIR_SHIFT 16 /* the key is id | queue pair << 16 */
+
+/*
+ * BPF rings: pairs of rings in memory that a program and a client share, one pair for each queue of a port that has
+ * them. ring.h says how they work.
+ */
+#define XSKNET_MAX_RINGS 1024	   /* queues with BPF rings, on one uplink */
+#define XSKNET_RING_SLOTS 4096	   /* of each direction; a port may use fewer, a power of two */
+#define XSKNET_RING_CHUNK 2048	   /* bytes of a chunk */
+#define XSKNET_RING_ROOM 1536	   /* of the longest frame, bytes */
+#define XSKNET_RING_MIN_OFFSET 256 /* of a received frame in its chunk */
+#define XSKNET_RING_MAX_OFFSET 512 /* likewise: XSKNET_RING_CHUNK - XSKNET_RING_ROOM */
+#define XSKNET_RING_WAKE_BYTES 4096 /* of the ring buffer that wakes the client */
 
 /* Names no port. Key of the counters for frames that came from an outer end without an entry in `guards`. */
 #define XSKNET_NO_PORT_ID 0
@@ -69,6 +82,7 @@ enum xsknet_counter {
 	XSKNET_DROP_NO_SOCKET, /* the slot in `xsks` is empty */
 	XSKNET_DROP_NO_GUARD,  /* the outer end has no entry in `guards` */
 	XSKNET_DROP_RATE,      /* more frames of this kind than the port may send to the uplink */
+	XSKNET_DROP_NO_CHUNK,  /* the client has given its ring no chunk, or one that it does not have */
 	XSKNET_COUNTERS,
 };
 
@@ -111,6 +125,7 @@ struct xsknet_target6 {
 /* What gets the frames of a claim. 0 is none of them, so that an empty value claims nothing. */
 enum xsknet_target {
 	XSKNET_TARGET_QUEUE_PAIRS = 1, /* those of a port */
+	XSKNET_TARGET_RINGS = 2,       /* likewise, by their BPF rings */
 };
 
 /* Value of `macs`, `targets4` and `targets6`. */
@@ -119,6 +134,7 @@ struct xsknet_claim {
 	__u32 port;	   /* the id of the port whose claim it is */
 	__u32 mtu;	   /* of the longest frame it takes: bytes behind the Ethernet header and one VLAN tag */
 	__u32 queue_pairs; /* 1 to XSKNET_MAX_PORT_QUEUE_PAIRS: queue.h decides which one gets a frame */
+	__u32 rings;	   /* of XSKNET_TARGET_RINGS: those of the first queue; the others follow */
 };
 
 /*
@@ -139,6 +155,59 @@ struct xsknet_rate {
 	__u64 due;
 };
 
+/*
+ * What a client and the programs share, at the start of an array's only value. Both sides write it, so nothing in it is
+ * believed.
+ *
+ * Positions count slots without end and wrap. The client gives the slot of position p away by the sequence 2p + 1; the
+ * program, which takes them in their order, gives it back by 2p + 2. Zero, as the memory begins, is neither.
+ */
+struct xsknet_rx_slot {
+	__u32 sequence;
+	/* Given away, the number of a chunk; given back, the length of the frame in it, or 0 if there is none. */
+	__u32 value;
+};
+
+struct xsknet_tx_slot {
+	__u32 sequence;
+	__u32 address; /* of the frame, in bytes from the first chunk */
+	__u32 length;
+	__u32 zero;
+};
+
+struct xsknet_ring_control {
+	__u32 asleep; /* the client writes 1, and is woken by the next frame, which writes 0 */
+	__u32 zero[15];
+	struct xsknet_rx_slot rx[XSKNET_RING_SLOTS];
+	struct xsknet_tx_slot tx[XSKNET_RING_SLOTS];
+};
+
+/*
+ * Value of `ring_states`, which no client reaches. User space reads and writes the lock as zero.
+ */
+struct xsknet_ring_state {
+	struct bpf_spin_lock lock;
+	__u32 key; /* of the ring program that may send from here; 0: none. No two ports of a daemon have the same */
+	__u32 rx_mask; /* slots - 1 */
+	__u32 tx_mask;
+	__u32 offset;  /* of received frames in their chunks */
+	__u32 rx_head; /* the next position */
+	__u32 tx_head;
+	__u32 zero;
+	struct xsknet_guard guard; /* as what the port sends */
+	__u64 received;
+	__u64 no_chunk;	     /* frames for which there was no chunk */
+	__u64 invalid_chunk; /* of those received: the client does not have the chunk that it gave; they are lost */
+	__u64 sent;	     /* entries taken from the client */
+};
+
+/* The only value of `identities`: which ring's program this is. */
+struct xsknet_identity {
+	__u32 ring;
+	__u32 key;
+	__u32 inner; /* the ifindex of the device that it is attached to */
+};
+
 #define XSKNET_SAME_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has padding")
 XSKNET_SAME_SIZE(struct xsknet_counters, 8 * XSKNET_COUNTERS);
 XSKNET_SAME_SIZE(struct xsknet_mac_key, 8);
@@ -146,9 +215,14 @@ XSKNET_SAME_SIZE(struct xsknet_source4, 8);
 XSKNET_SAME_SIZE(struct xsknet_source6, 20);
 XSKNET_SAME_SIZE(struct xsknet_target4, 8);
 XSKNET_SAME_SIZE(struct xsknet_target6, 20);
-XSKNET_SAME_SIZE(struct xsknet_claim, 16);
+XSKNET_SAME_SIZE(struct xsknet_claim, 20);
 XSKNET_SAME_SIZE(struct xsknet_guard, 16);
 XSKNET_SAME_SIZE(struct xsknet_rate, 16);
+XSKNET_SAME_SIZE(struct xsknet_rx_slot, 8);
+XSKNET_SAME_SIZE(struct xsknet_tx_slot, 16);
+XSKNET_SAME_SIZE(struct xsknet_ring_control, 64 + XSKNET_RING_SLOTS * 24);
+XSKNET_SAME_SIZE(struct xsknet_ring_state, 80);
+XSKNET_SAME_SIZE(struct xsknet_identity, 12);
 #undef XSKNET_SAME_SIZE
 
 #endif

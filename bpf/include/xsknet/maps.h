@@ -4,6 +4,7 @@
 #define XSKNET_MAPS_H
 
 #include <xsknet/queue.h>
+#include <xsknet/ring.h>
 
 /* The outer ends of the ports' queue pairs. */
 struct {
@@ -88,15 +89,6 @@ struct {
 	__type(value, struct xsknet_counters);
 } uplink_counters SEC(".maps");
 
-/* Key: the port's id, and XSKNET_NO_PORT_ID. Not preallocated: most uplinks have few ports, and some many CPUs. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, XSKNET_MAX_PORTS + 1);
-	__type(key, __u32);
-	__type(value, struct xsknet_counters);
-} guard_counters SEC(".maps");
-
 /*
  * The keys are made of whole words, aligned for them: the kernel reads them back in words at once, which stalls where
  * they were stored in bytes.
@@ -156,12 +148,6 @@ static __always_inline bool is_too_long(const struct packet *packet, __u32 mtu)
 	return bpf_xdp_get_buff_len(packet->ctx) > header + mtu;
 }
 
-static __always_inline int leave(struct xsknet_counters *counters, enum xsknet_counter by, int verdict)
-{
-	counters->count[by]++;
-	return verdict;
-}
-
 /* The last argument of bpf_redirect_map() answers for an empty slot, so no lookup goes before it. */
 static __always_inline int leave_to_queue_pair(struct xsknet_counters *counters, __u32 port, __u32 queue_pair)
 {
@@ -172,13 +158,24 @@ static __always_inline int leave_to_queue_pair(struct xsknet_counters *counters,
 	return leave(counters, XSKNET_TO_PORT, XDP_REDIRECT);
 }
 
+static __always_inline int leave_to_ring(struct xsknet_counters *counters, struct xdp_md *ctx, __u32 ring)
+{
+	enum xsknet_counter became = receive(ctx, ring);
+
+	if (became >= XSKNET_COUNTERS)
+		return XDP_DROP; /* cannot be: the verifier wants to see the bound */
+	return leave(counters, became, XDP_DROP);
+}
+
 /* The compiler refuses a kind without a case (-Wswitch). A value that is none of them names no port. */
-static __always_inline int leave_to_target(struct xsknet_counters *counters, const struct xsknet_claim *to,
-					   __u32 queue_pair)
+static __always_inline int leave_to_target(struct xsknet_counters *counters, const struct packet *packet,
+					   const struct xsknet_claim *to, __u32 queue_pair)
 {
 	switch ((enum xsknet_target)to->target) {
 	case XSKNET_TARGET_QUEUE_PAIRS:
 		return leave_to_queue_pair(counters, to->port, queue_pair);
+	case XSKNET_TARGET_RINGS:
+		return leave_to_ring(counters, packet->ctx, to->rings + queue_pair);
 	}
 	return leave(counters, XSKNET_DROP_NO_PORT, XDP_DROP);
 }

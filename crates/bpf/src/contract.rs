@@ -3,6 +3,10 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
+pub use xsknet_ring::layout::{
+    RING_CHUNK, RING_MAX_OFFSET, RING_MIN_OFFSET, RING_ROOM, RING_SLOTS, RING_WAKE_BYTES, RingControl, RxSlot, TxSlot,
+};
+
 /// Ports on one uplink, at most.
 pub const MAX_PORTS: u32 = 1024;
 /// Queue pairs of one port, at most.
@@ -28,6 +32,8 @@ pub(crate) const KINDS: u32 = 3;
 pub(crate) const KIND_SHIFT: u32 = 2;
 /// The unit of time of [`Rate`] is a jiffy, divided by two so often.
 pub(crate) const TICK_SHIFT: u32 = 24;
+/// Queues with BPF rings on one uplink, at most.
+pub const MAX_RINGS: u32 = 1024;
 /// Number of [`Counter`]s.
 pub const COUNTERS: usize = Counter::ALL.len();
 
@@ -148,11 +154,13 @@ pub enum Counter {
     NoGuard,
     /// Dropped: more frames of this kind to the uplink than the port may send.
     Rate,
+    /// Dropped: the client has given its BPF ring no chunk, or one that it does not have.
+    NoChunk,
 }
 
 impl Counter {
     /// All, in the order of the contract.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Seen,
         Self::Passed,
         Self::ToPort,
@@ -172,6 +180,7 @@ impl Counter {
         Self::NoSocket,
         Self::NoGuard,
         Self::Rate,
+        Self::NoChunk,
     ];
 
     /// The name in statistics: `"seen"`, `"to_port"`, `"source_mac"`, …
@@ -196,6 +205,7 @@ impl Counter {
             Self::NoSocket => "no_socket",
             Self::NoGuard => "no_guard",
             Self::Rate => "rate",
+            Self::NoChunk => "no_chunk",
         }
     }
 
@@ -259,6 +269,8 @@ pub(crate) struct Target6 {
 pub(crate) enum Target {
     /// Those of a port.
     QueuePairs = 1,
+    /// Likewise, by their BPF rings.
+    Rings = 2,
 }
 
 impl Target {
@@ -267,6 +279,7 @@ impl Target {
     pub(crate) const fn from_number(number: u32) -> Option<Self> {
         match number {
             1 => Some(Self::QueuePairs),
+            2 => Some(Self::Rings),
             _ => None,
         }
     }
@@ -282,10 +295,12 @@ pub(crate) struct Claim {
     pub port: u32,
     pub mtu: u32,
     pub queue_pairs: u32,
+    /// Of [`Target::Rings`]: those of the first queue.
+    pub rings: u32,
 }
 
 /// Value of `guards`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Guard {
     pub port: u32,
@@ -300,4 +315,32 @@ pub(crate) struct Guard {
 pub(crate) struct Rate {
     pub interval: u64,
     pub due: u64,
+}
+
+/// Value of `ring_states`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct RingState {
+    pub lock: u32,
+    pub key: u32,
+    pub rx_mask: u32,
+    pub tx_mask: u32,
+    pub offset: u32,
+    pub rx_head: u32,
+    pub tx_head: u32,
+    pub zero: u32,
+    pub guard: Guard,
+    pub received: u64,
+    pub no_chunk: u64,
+    pub invalid_chunk: u64,
+    pub sent: u64,
+}
+
+/// The only value of `identities`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Identity {
+    pub ring: u32,
+    pub key: u32,
+    pub inner: u32,
 }

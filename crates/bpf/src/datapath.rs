@@ -2,24 +2,28 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
-use aya::maps::MapError;
+use aya::maps::{MapData, MapError, ProgramArray};
 use rustix::time::ClockId;
 
 use crate::attachment::{self, AttachError, Attachment, Device};
-use crate::contract::{NO_PORT_ID, PortId, Vlan};
+use crate::contract::{Identity, NO_PORT_ID, PortId, Vlan};
 use crate::counters::Counters;
 use crate::load_error::LoadError;
 use crate::mode::Mode;
 use crate::object;
+use crate::port::PortProgram;
 use crate::queue;
+use crate::rings::{RingCounters, RingMaps, RingRange};
 use crate::run::{self, RunError, TestResult};
-use crate::tables::{PortEntry, TableError, Tables};
+use crate::table_error::TableError;
+use crate::tables::{PortEntry, Tables};
 
 const UPLINK: &str = "uplink";
 const GUARD: &str = "guard";
+const RING_GUARD: &str = "ring_guard";
 
 /// What a [`Datapath`] is loaded with.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +35,17 @@ pub struct DatapathOptions<'a> {
     /// A folder on a bpffs, made with mode 0700 if missing (its parent must exist). Maps and programs are pinned in its
     /// `maps/` and `programs/`; maps found there are re-used, with what is in them, if they have the right shape.
     pub pins: Option<&'a Path>,
+}
+
+/// How a port does not get places for its rings.
+#[derive(Debug, thiserror::Error)]
+pub enum RingsError {
+    /// Their guard was not loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// There is no place left.
+    #[error(transparent)]
+    Table(#[from] TableError),
 }
 
 /// How the data path counts time.
@@ -70,6 +85,10 @@ pub struct Datapath {
     bpf: Ebpf,
     tables: Tables,
     queue_seed: u32,
+    pins: Option<PathBuf>,
+    /// Holds the guard of all rings, once it is there.
+    ring_guards: ProgramArray<MapData>,
+    has_rings: bool,
 }
 
 impl Datapath {
@@ -93,7 +112,9 @@ impl Datapath {
         let mut bpf = object::DATAPATH.load(&globals, &[], options.pins)?;
         let mut tables = Tables::take(&mut bpf, pace.jiffies_per_second)?;
         tables.set_uplink_mtu(options.uplink_mtu).map_err(|cause| LoadError::Map { map: "uplink_mtus", cause })?;
-        Ok(Self { bpf, tables, queue_seed: options.queue_seed })
+        let ring_guards = object::take_map(&mut bpf, "ring_guards")?;
+        let pins = options.pins.map(Path::to_owned);
+        Ok(Self { bpf, tables, queue_seed: options.queue_seed, pins, ring_guards, has_rings: false })
     }
 
     /// Attaches the uplink program to the NIC.
@@ -146,6 +167,78 @@ impl Datapath {
     /// The kernel's.
     pub fn clear_uplink(&mut self) -> Result<(), TableError> {
         self.tables.clear_uplink()
+    }
+
+    /// Takes places for the rings of a port's queues. The first time, it loads the guard of all rings, whose rules take
+    /// the kernel some 60 ms to verify.
+    ///
+    /// # Errors
+    ///
+    /// [`RingsError`].
+    pub fn claim_rings(&mut self, queues: u32) -> Result<RingRange, RingsError> {
+        if !self.has_rings {
+            object::load_program(&mut self.bpf, RING_GUARD)?;
+            let guard = object::xdp(&self.bpf, RING_GUARD);
+            let fd = guard.fd().map_err(|cause| object::not_loaded(RING_GUARD, cause))?;
+            self.ring_guards.set(0, fd, 0).map_err(|cause| LoadError::Map { map: "ring_guards", cause })?;
+            self.has_rings = true;
+        }
+        Ok(self.tables.claim_rings(queues, random())?)
+    }
+
+    /// Has the programs find the memory of a client, one of `maps` for each queue. It waits for all CPUs.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn install_rings(&self, range: RingRange, maps: &[RingMaps]) -> Result<(), TableError> {
+        self.tables.install_rings(range, maps)
+    }
+
+    /// Nothing of a client's memory is read or written once this returns. What was counted stays. It waits for all
+    /// CPUs.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn uninstall_rings(&self, range: RingRange) -> Result<(), TableError> {
+        self.tables.uninstall_rings(range)
+    }
+
+    /// Gives places back, once their port is removed, their memory is uninstalled and what they counted has been read.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; the places stay taken.
+    pub fn release_rings(&mut self, range: RingRange) -> Result<(), TableError> {
+        self.tables.release_rings(range)
+    }
+
+    /// What has been counted at rings that are claimed.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn ring_counters(&self, range: RingRange) -> Result<RingCounters, TableError> {
+        self.tables.ring_counters(range)
+    }
+
+    /// Loads the program of a queue that has rings, for the inner end of its pair with this ifindex. Its own maps and
+    /// the program are pinned in `pins`.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`]; nothing stays behind then.
+    pub fn load_ring_program(
+        &self,
+        range: RingRange,
+        queue: u32,
+        inner: u32,
+        pins: &Path,
+    ) -> Result<PortProgram, LoadError> {
+        let Some(shared) = &self.pins else { return Err(LoadError::NotBpffs { path: pins.to_owned() }) };
+        let (ring, key) = range.of_queue(queue);
+        PortProgram::load_ring(Identity { ring, key, inner }, pins, shared)
     }
 
     /// Enters a port: first where it is, then what it may send, last what is steered to it, so that no frame is steered
@@ -252,6 +345,11 @@ impl Datapath {
     /// See [`RunError`].
     pub fn inject_at_uplink(&self, frame: &[u8], ingress: u32, count: u32) -> Result<(), RunError> {
         run::live(object::xdp(&self.bpf, UPLINK), UPLINK, frame, ingress, count)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn all_guard_counters(&self) -> Result<Counters, MapError> {
+        self.tables.all_guard_counters()
     }
 
     #[cfg(test)]

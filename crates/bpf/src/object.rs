@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use aya::maps::{Map, MapError};
-use aya::programs::{Program, SchedClassifier, Xdp};
+use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::EbpfSectionKind;
 
 use crate::load_error::LoadError;
 use crate::map_shape::MapShape;
-use crate::pin::Pins;
+use crate::pin::{self, Pins};
 
 /// A compiled BPF object.
 pub(crate) struct Object {
@@ -28,13 +28,14 @@ pub(crate) use object;
 
 pub(crate) static DATAPATH: Object = object!("datapath");
 pub(crate) static PORT: Object = object!("port");
+pub(crate) static RING: Object = object!("ring");
 pub(crate) static UMEM: Object = object!("umem");
 pub(crate) static INJECT: Object = object!("inject");
 
 /// The objects that a daemon loads, by name and as they were compiled: these bytes identify the programs that it runs.
 /// Those for test beds are not among them.
-pub fn daemon_objects() -> [(&'static str, &'static [u8]); 4] {
-    [&DATAPATH, &PORT, &UMEM, &INJECT].map(|object| (object.name, object.bytes))
+pub fn daemon_objects() -> [(&'static str, &'static [u8]); 5] {
+    [&DATAPATH, &PORT, &RING, &UMEM, &INJECT].map(|object| (object.name, object.bytes))
 }
 
 impl Object {
@@ -58,7 +59,7 @@ impl Object {
         }
 
         let parsed = self.parse()?;
-        self.load_with(&mut loader, &parsed, pins)
+        self.load_with(&mut loader, &parsed, pins, None)
     }
 
     fn parse(&self) -> Result<aya_obj::Object, LoadError> {
@@ -66,44 +67,64 @@ impl Object {
             .map_err(|cause| LoadError::Object { object: self.name, cause: Box::new(cause.into()) })
     }
 
-    /// `parsed` is this object, whose maps lend their names to the loader.
+    /// `parsed` is this object, whose maps lend their names to the loader. Those of [`SHARED`] are the ones that are
+    /// pinned in the folder `shared`, where one is given.
     fn load_with<'a>(
         &self,
         loader: &mut EbpfLoader<'a>,
         parsed: &'a aya_obj::Object,
         pins: Option<&Path>,
+        shared: Option<&Path>,
     ) -> Result<Ebpf, LoadError> {
         let refused = |cause: EbpfError| LoadError::Object { object: self.name, cause: Box::new(cause) };
         let mut pins = pins.map(Pins::open).transpose()?;
         if let Some(pins) = &mut pins {
             for (name, map) in &parsed.maps {
-                if map.section_kind() == EbpfSectionKind::Maps || map.section_kind() == EbpfSectionKind::BtfMaps {
+                if let Some(shared) = shared.filter(|_| SHARED.contains(&name.as_str())) {
+                    loader.map_pin_path(name.as_str(), pin::existing_map(shared, name, MapShape::wanted(map))?);
+                } else if map.section_kind() == EbpfSectionKind::Maps || map.section_kind() == EbpfSectionKind::BtfMaps
+                {
                     loader.map_pin_path(name.as_str(), pins.map(name, MapShape::wanted(map))?);
                 }
             }
         }
 
         let mut bpf = loader.load(self.bytes).map_err(refused)?;
-        for (name, program) in bpf.programs_mut() {
-            let loaded = match program {
-                Program::Xdp(xdp) => xdp.load(),
-                Program::SchedClassifier(classifier) => classifier.load(),
-                Program::RawTracePoint(listener) => listener.load(),
-                _ => unreachable!("bpf/ holds XDP, tc and raw tracepoint programs only"),
-            };
-            loaded.map_err(|cause| LoadError::Program { program: name.to_owned(), cause: Box::new(cause) })?;
+        let names: Vec<String> = bpf.programs().map(|(name, _)| name.to_owned()).collect();
+        let at_once = || names.iter().filter(|name| !LATER.contains(&name.as_str()));
+        for name in at_once() {
+            load_program(&mut bpf, name)?;
         }
         if let Some(mut pins) = pins {
-            for (name, program) in bpf.programs() {
-                let fd = program
-                    .fd()
-                    .map_err(|cause| LoadError::Program { program: name.to_owned(), cause: Box::new(cause) })?;
-                pins.program(name, fd)?;
+            for name in at_once() {
+                let program = bpf.program(name).expect("it has this name");
+                pins.program(name, program.fd().map_err(|cause| not_loaded(name, cause))?)?;
             }
             pins.keep();
         }
         Ok(bpf)
     }
+}
+
+/// Maps that the programs of rings share with the data path.
+const SHARED: [&str; 7] =
+    ["guard_counters", "ring_controls", "ring_guards", "ring_memories", "ring_states", "ring_turns", "ring_wakes"];
+
+/// Programs that are loaded when they are needed.
+const LATER: [&str; 1] = ["ring_guard"];
+
+pub(crate) fn load_program(bpf: &mut Ebpf, name: &str) -> Result<(), LoadError> {
+    let loaded = match bpf.program_mut(name) {
+        Some(Program::Xdp(xdp)) => xdp.load(),
+        Some(Program::SchedClassifier(classifier)) => classifier.load(),
+        Some(Program::RawTracePoint(listener)) => listener.load(),
+        _ => unreachable!("bpf/ holds XDP, tc and raw tracepoint programs only"),
+    };
+    loaded.map_err(|cause| not_loaded(name, cause))
+}
+
+pub(crate) fn not_loaded(program: &str, cause: ProgramError) -> LoadError {
+    LoadError::Program { program: program.to_owned(), cause: Box::new(cause) }
 }
 
 static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
@@ -124,7 +145,16 @@ pub(crate) fn load_port(pins: &Path) -> Result<Ebpf, LoadError> {
     let Ok(parsed) = &*PARSED else { return PORT.load(&[], &[], Some(pins)) };
     // What a panic left in it is replaced: each load names all pins.
     let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
-    PORT.load_with(&mut loader, parsed, Some(pins))
+    PORT.load_with(&mut loader, parsed, Some(pins), None)
+}
+
+/// The program of a queue that has rings, by the same loader for the same reasons. The maps of the data path are pinned
+/// in the folder `shared`.
+pub(crate) fn load_ring(pins: &Path, shared: &Path) -> Result<Ebpf, LoadError> {
+    static PARSED: LazyLock<Result<aya_obj::Object, LoadError>> = LazyLock::new(|| RING.parse());
+    let Ok(parsed) = &*PARSED else { return RING.load(&[], &[], Some(pins)) };
+    let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
+    RING.load_with(&mut loader, parsed, Some(pins), Some(shared))
 }
 
 /// The programs that watch UMEMs, by the same loader for the same reasons.
@@ -132,7 +162,7 @@ pub(crate) fn load_umem() -> Result<Ebpf, LoadError> {
     static PARSED: LazyLock<Result<aya_obj::Object, LoadError>> = LazyLock::new(|| UMEM.parse());
     let Ok(parsed) = &*PARSED else { return UMEM.load(&[], &[], None) };
     let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
-    UMEM.load_with(&mut loader, parsed, None)
+    UMEM.load_with(&mut loader, parsed, None, None)
 }
 
 /// Takes a map out of the object, typed.

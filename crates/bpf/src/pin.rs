@@ -4,12 +4,27 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aya::maps::MapError;
 use aya::programs::ProgramFd;
 
 use crate::bpffs;
 use crate::load_error::LoadError;
 use crate::map_shape::MapShape;
 use crate::sys;
+
+/// Where a map is that an earlier load has pinned in this folder.
+pub(crate) fn existing_map(folder: &Path, name: &str, wanted: MapShape) -> Result<PathBuf, LoadError> {
+    let path = folder.join("maps").join(name);
+    match MapShape::found(&path) {
+        Ok(Some(found)) if found == wanted => Ok(path),
+        Ok(Some(found)) => Err(LoadError::PinShape { path, wanted, found }),
+        Ok(None) => {
+            let cause = MapError::IoError(io::ErrorKind::NotFound.into());
+            Err(LoadError::PinUnreadable { path, cause })
+        }
+        Err(cause) => Err(LoadError::PinUnreadable { path, cause }),
+    }
+}
 
 /// Where the maps and programs of one load are pinned. What was made for a load that then fails is removed.
 pub(crate) struct Pins {

@@ -1,12 +1,14 @@
 //! The program on the inner end of one of a port's queue pairs, which hands frames to its socket.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aya::Ebpf;
-use aya::maps::{MapData, MapError, PerCpuArray, XskMap};
+use aya::maps::{Array, MapData, MapError, PerCpuArray, XskMap};
 
 use crate::attachment::{self, AttachError, Attachment, Device};
+use crate::contract::Identity;
 use crate::counters::Counters;
 use crate::load_error::LoadError;
 use crate::mode::Mode;
@@ -31,10 +33,21 @@ impl PortProgram {
     ///
     /// See [`LoadError`]; nothing stays behind then.
     pub fn load(pins: Option<&Path>) -> Result<Self, LoadError> {
-        let mut bpf = match pins {
+        Self::of(match pins {
             Some(pins) => object::load_port(pins)?,
             None => object::PORT.load(&[], &[], None)?,
-        };
+        })
+    }
+
+    /// The one of a queue that has BPF rings, by which its client sends, too.
+    pub(crate) fn load_ring(identity: Identity, pins: &Path, shared: &Path) -> Result<Self, LoadError> {
+        let mut bpf = object::load_ring(pins, shared)?;
+        let mut identities: Array<_, Identity> = object::take_map(&mut bpf, "identities")?;
+        identities.set(0, identity, 0).map_err(|cause| LoadError::Map { map: "identities", cause })?;
+        Self::of(bpf)
+    }
+
+    fn of(mut bpf: Ebpf) -> Result<Self, LoadError> {
         Ok(Self {
             xsks_id: object::map_id(&bpf, "xsks")?,
             xsks: object::take_map(&mut bpf, "xsks")?,
@@ -52,6 +65,17 @@ impl PortProgram {
         let program = object::xdp(&self.bpf, PROGRAM);
         let fd = program.fd().map_err(|cause| AttachError::NotLoaded { hook: PROGRAM, cause })?;
         attachment::attach(fd.as_fd(), device, mode, PROGRAM)
+    }
+
+    /// A descriptor of the program of a queue with BPF rings, for its client. Of another program nobody may have one:
+    /// whoever has it can run it on any frame.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, for want of a descriptor.
+    pub fn for_client(&self) -> io::Result<OwnedFd> {
+        let program = object::xdp(&self.bpf, PROGRAM);
+        program.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
     }
 
     /// Puts a bound XSK in the slot: frames reach it from now on, in the place of any socket there before. Prime its

@@ -1,16 +1,16 @@
 //! The `bpf()` calls that aya does not offer, or offers with a surprise: its `attach` answers EINVAL by attaching
 //! through netlink instead, which hides the refusal and yields something that cannot be pinned.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info, bpf_map_type};
 
-use crate::contract::{Claim, Guard, MacKey, Rate, Source4, Source6, Target4, Target6};
+use crate::contract::{Claim, Guard, Identity, MacKey, Rate, RingState, Source4, Source6, Target4, Target6};
 use crate::counters::Counters;
 
 // SAFETY: repr(C), all bytes initialised (no padding: the contract's tests compare sizes), any bit pattern valid.
@@ -29,6 +29,10 @@ unsafe impl aya::Pod for Claim {}
 unsafe impl aya::Pod for Guard {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Rate {}
+// SAFETY: as above.
+unsafe impl aya::Pod for RingState {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Identity {}
 // SAFETY: transparent over an array of u64.
 unsafe impl aya::Pod for Counters {}
 
@@ -81,6 +85,68 @@ pub(crate) fn next_id(command: bpf_cmd, id: u32) -> io::Result<Option<u32>> {
         Err(cause) if cause.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(cause) => Err(cause),
     }
+}
+
+/// `BPF_MAP_CREATE`.
+pub(crate) fn create_map(
+    kind: bpf_map_type,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+    name: &CStr,
+) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: the union's part of this command; every bit pattern is valid in it.
+    let create = unsafe { &mut attr.__bindgen_anon_1 };
+    create.map_type = kind as u32;
+    create.key_size = key_size;
+    create.value_size = value_size;
+    create.max_entries = max_entries;
+    create.map_flags = flags;
+    // The last byte stays zero.
+    let room = create.map_name.len() - 1;
+    for (to, from) in create.map_name[..room].iter_mut().zip(name.to_bytes()) {
+        *to = from.cast_signed();
+    }
+    let fd = bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr)?;
+    // SAFETY: the call has just made this fd, and no other code knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `BPF_MAP_UPDATE_ELEM` of an array of maps. Waits until no program uses the map that was there.
+pub(crate) fn set_inner_map(outer: BorrowedFd<'_>, index: u32, inner: BorrowedFd<'_>) -> io::Result<()> {
+    let value = inner.as_raw_fd();
+    let mut attr = element(outer, &index);
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = (&raw const value) as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// `BPF_MAP_DELETE_ELEM`; what is not there is gone. Of an array of maps, it waits as above.
+pub(crate) fn remove_element(map: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    match bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut element(map, &index)) {
+        Err(cause) if cause.raw_os_error() != Some(libc::ENOENT) => Err(cause),
+        _ => Ok(()),
+    }
+}
+
+fn element(map: BorrowedFd<'_>, index: &u32) -> bpf_attr {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(index) as u64;
+    attr
+}
+
+/// The kernel's id of a map.
+pub(crate) fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: integers and pointers that the kernel alone reads; zero is valid for all.
+    let mut info: bpf_map_info = unsafe { mem::zeroed() };
+    let mut attr = zeroed();
+    attr.info.bpf_fd = map.as_raw_fd().cast_unsigned();
+    attr.info.info_len = size_of::<bpf_map_info>() as u32;
+    attr.info.info = (&raw mut info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(info.id)
 }
 
 /// The kernel's ids of a link and of the program in it.

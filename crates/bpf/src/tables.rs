@@ -1,6 +1,5 @@
 //! The maps of the data path: which port is where, and which addresses it has.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,13 +9,15 @@ use aya::{Ebpf, Pod};
 use aya_obj::generated::BPF_NOEXIST;
 
 use crate::contract::{
-    Claim, Guard, KIND_SHIFT, MAX_ADDRESSES, MAX_PORT_QUEUE_PAIRS, MAX_PORTS, MAX_QUEUE_PAIRS, MacKey, NO_PORT_ID,
-    PortId, Rate, Source4, Source6, Target, Target4, Target6, Vlan,
+    Claim, Guard, KIND_SHIFT, MAX_PORT_QUEUE_PAIRS, MacKey, NO_PORT_ID, PortId, Rate, Source4, Source6, Target,
+    Target4, Target6, Vlan,
 };
 use crate::counters::Counters;
 use crate::load_error::LoadError;
 use crate::object::take_map;
 use crate::rights::{self, Rates, Rights};
+use crate::rings::{RingCounters, RingMaps, RingRange, Rings, RingsEntry};
+use crate::table_error::{Claimed, TableError};
 
 /// A port, as the programs know it.
 #[derive(Debug, Clone, Copy)]
@@ -40,91 +41,8 @@ pub struct PortEntry<'a> {
     pub rights: Rights,
     /// How much it may send of what reaches all stations behind the uplink.
     pub rates: Rates,
-}
-
-/// What a port has for itself on its uplink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claimed {
-    /// A port id.
-    Id(PortId),
-    /// The ifindex of an outer end.
-    Outer(u32),
-    /// A MAC, within a VLAN.
-    Mac([u8; 6]),
-    /// An address, within a VLAN.
-    Address(IpAddr),
-}
-
-impl fmt::Display for Claimed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id(id) => write!(f, "the port id {id}"),
-            Self::Outer(ifindex) => write!(f, "the outer end with ifindex {ifindex}"),
-            Self::Mac([a, b, c, d, e, g]) => write!(f, "the MAC {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"),
-            Self::Address(address) => write!(f, "the address {address}"),
-        }
-    }
-}
-
-/// How a change of the tables fails. A port that could not be entered whole is not entered at all.
-#[derive(Debug, thiserror::Error)]
-pub enum TableError {
-    /// Another port has it.
-    #[error("{claimed} ({vlan}) belongs to another port of this uplink")]
-    Taken {
-        /// What.
-        claimed: Claimed,
-        /// In which VLAN.
-        vlan: Vlan,
-    },
-    /// No port can have it: a group or empty MAC, an unspecified, broadcast or multicast address.
-    #[error("no port can have {claimed}: it is not a unicast address")]
-    NotUnicast {
-        /// What.
-        claimed: Claimed,
-    },
-    /// A port has at least one queue pair, and no more than the programs choose among.
-    #[error("a port cannot have {queue_pairs} queue pairs")]
-    QueuePairs {
-        /// As given.
-        queue_pairs: usize,
-    },
-    /// No such device in the network namespace of the calling thread.
-    #[error("there is no device with ifindex {ifindex} to redirect frames to")]
-    DeviceMissing {
-        /// As given.
-        ifindex: u32,
-    },
-    /// The table holds as much as it can.
-    #[error("the table {table} is full")]
-    Full {
-        /// Its name.
-        table: &'static str,
-    },
-    /// The kernel refused.
-    #[error("could not change the table {table}")]
-    Refused {
-        /// Its name.
-        table: &'static str,
-        /// What aya says; the errno is in its source.
-        #[source]
-        cause: MapError,
-    },
-}
-
-impl TableError {
-    /// What to do about it, where there is something.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Taken { .. } => Some("close the other port first, or choose another address".into()),
-            Self::Full { .. } => Some(format!(
-                "an uplink takes {MAX_PORTS} ports, {MAX_QUEUE_PAIRS} queues of all its ports together and \
-                 {MAX_ADDRESSES} addresses of one IP version"
-            )),
-            Self::QueuePairs { .. } => Some(format!("a port has 1 to {MAX_PORT_QUEUE_PAIRS} queue pairs")),
-            Self::NotUnicast { .. } | Self::DeviceMissing { .. } | Self::Refused { .. } => None,
-        }
-    }
+    /// What its frames go into, where that is not its pairs.
+    pub rings: Option<RingsEntry>,
 }
 
 pub(crate) struct Tables {
@@ -143,6 +61,7 @@ pub(crate) struct Tables {
     jiffies_per_second: u32,
     uplink_counters: PerCpuArray<MapData, Counters>,
     guard_counters: PerCpuHashMap<MapData, u32, Counters>,
+    rings: Rings,
 }
 
 impl Tables {
@@ -163,6 +82,7 @@ impl Tables {
             jiffies_per_second,
             uplink_counters: take_map(bpf, "uplink_counters")?,
             guard_counters: take_map(bpf, "guard_counters")?,
+            rings: Rings::take(bpf)?,
         };
         match tables.start_counters(NO_PORT_ID) {
             // Pinned maps bring it along.
@@ -209,9 +129,12 @@ impl Tables {
     }
 
     fn enter(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
-        let PortEntry { id, outers, mac, vlan, mtu, sources, targets, rights, rates } = *port;
-        let target = Target::QueuePairs as u32;
-        let claim = Claim { target, port: id.number(), mtu, queue_pairs: outers.len() as u32 };
+        let PortEntry { id, outers, mac, vlan, mtu, sources, targets, rights, rates, rings } = *port;
+        let (target, first) = match &rings {
+            Some(entry) => (Target::Rings as u32, entry.range.first),
+            None => (Target::QueuePairs as u32, 0),
+        };
+        let claim = Claim { target, port: id.number(), mtu, queue_pairs: outers.len() as u32, rings: first };
         let guard = Guard { port: id.number(), mac, vlan: vlan.key(), flags: rights::flags(rights, &rates) };
 
         for (queue_pair, &outer) in (0..).zip(outers) {
@@ -225,6 +148,9 @@ impl Tables {
         }
         for &outer in outers {
             add(&mut self.guards, "guards", outer, guard, Claimed::Outer(outer), vlan)?;
+        }
+        if let Some(rings) = &rings {
+            self.rings.enter(rings, guard)?;
         }
         add(&mut self.macs, "macs", mac_key(mac, vlan), claim, Claimed::Mac(mac), vlan)?;
         for &address in targets {
@@ -300,6 +226,33 @@ impl Tables {
             }
         }
         Ok(false)
+    }
+
+    pub(crate) fn claim_rings(&mut self, count: u32, key: u32) -> Result<RingRange, TableError> {
+        self.rings.claim(count, key).ok_or(TableError::Full { table: "ring_states" })
+    }
+
+    /// Has rings send as what an outer end may, beside that.
+    #[cfg(test)]
+    pub(crate) fn enter_rings(&mut self, rings: &RingsEntry, outer: u32) -> Result<(), TableError> {
+        let guard = self.guards.get(&outer, 0).map_err(|cause| TableError::Refused { table: "guards", cause })?;
+        self.rings.enter(rings, guard)
+    }
+
+    pub(crate) fn release_rings(&mut self, range: RingRange) -> Result<(), TableError> {
+        self.rings.release(range)
+    }
+
+    pub(crate) fn install_rings(&self, range: RingRange, maps: &[RingMaps]) -> Result<(), TableError> {
+        self.rings.install(range, maps)
+    }
+
+    pub(crate) fn uninstall_rings(&self, range: RingRange) -> Result<(), TableError> {
+        self.rings.uninstall(range)
+    }
+
+    pub(crate) fn ring_counters(&self, range: RingRange) -> Result<RingCounters, TableError> {
+        self.rings.counters(range)
     }
 
     pub(crate) fn guard_counters(&self, port: u32) -> Result<Counters, MapError> {

@@ -3,7 +3,7 @@
 /// The longest message, in bytes.
 pub const MAX_MESSAGE: usize = 65_536;
 /// The most descriptors beside one message.
-pub const MAX_DESCRIPTORS: usize = 16;
+pub const MAX_DESCRIPTORS: usize = 40;
 
 /// The result of `recvmsg(2)` for one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +94,9 @@ mod tests {
         assert_eq!(whole(0, 0).arrival(), Arrival::End);
         assert_eq!(whole(0, 3).arrival(), Arrival::End);
         assert_eq!(whole(1, 0).arrival(), Arrival::Message { length: 1 });
-        assert_eq!(whole(65_536, 16).arrival(), Arrival::Message { length: 65_536 });
+        assert_eq!(whole(65_536, MAX_DESCRIPTORS).arrival(), Arrival::Message { length: 65_536 });
         assert_eq!(whole(65_537, 0).arrival(), Arrival::Oversized { length: 65_537 });
-        assert_eq!(whole(1, 17).arrival(), Arrival::TooManyDescriptors { length: 1 });
+        assert_eq!(whole(1, MAX_DESCRIPTORS + 1).arrival(), Arrival::TooManyDescriptors { length: 1 });
         assert_eq!(Packet { descriptors_lost: true, ..whole(9, 2) }.arrival(), Arrival::DescriptorsLost { length: 9 });
         assert_eq!(Packet { cut: true, ..whole(9, 0) }.arrival(), Arrival::Oversized { length: 9 });
     }
@@ -107,7 +107,7 @@ mod tests {
             length in 0..70_000_usize, cut: bool, descriptors in 0..300_usize, descriptors_lost: bool,
         ) {
             let arrival = Packet { length, cut, descriptors, descriptors_lost }.arrival();
-            let sound = !cut && (1..=65_536).contains(&length) && descriptors <= 16 && !descriptors_lost;
+            let sound = !cut && (1..=65_536).contains(&length) && descriptors <= MAX_DESCRIPTORS && !descriptors_lost;
             prop_assert_eq!(matches!(arrival, Arrival::Message { .. }), sound);
             match arrival {
                 Arrival::End => prop_assert_eq!(length, 0),

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use xsknet_control::{Arrival, MAX_MESSAGE, Seqpacket};
+use xsknet_control::{Arrival, MAX_DESCRIPTORS, MAX_MESSAGE, Seqpacket};
 
 fn open_descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
@@ -26,7 +26,7 @@ fn every_packet_is_what_it_is_and_no_descriptor_is_lost() {
     let before = open_descriptors();
     let (peer, socket) = pair();
     let lengths = prop_oneof![1..100_usize, MAX_MESSAGE - 2..MAX_MESSAGE + 3, 1..150_000_usize];
-    let counts = prop_oneof![Just(0_usize), 1..20_usize, 0..=253_usize];
+    let counts = prop_oneof![Just(0_usize), 1..50_usize, 0..=253_usize];
     let rooms = prop_oneof![Just(MAX_MESSAGE), 0..200_usize];
     let packets = proptest::collection::vec((lengths, counts, rooms, any::<u8>()), 1..20);
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(100) });
@@ -44,7 +44,7 @@ fn every_packet_is_what_it_is_and_no_descriptor_is_lost() {
             prop_assert_eq!(received.descriptors.len(), count);
             let wanted = match () {
                 () if length > room || length > MAX_MESSAGE => Arrival::Oversized { length },
-                () if count > 16 => Arrival::TooManyDescriptors { length },
+                () if count > MAX_DESCRIPTORS => Arrival::TooManyDescriptors { length },
                 () => Arrival::Message { length },
             };
             prop_assert_eq!(received.arrival, wanted);
@@ -73,8 +73,8 @@ fn every_packet_is_what_it_is_and_no_descriptor_is_lost() {
         let error = peer.socket.send(&sent[..length], &[]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
-    let error = peer.socket.send(b"17", &[pipe.as_fd(); 17]).unwrap_err();
-    assert_eq!(error.to_string(), "a message has 1 to 65536 bytes and at most 16 descriptors; this one has 2 and 17");
+    let error = peer.socket.send(b"41", &[pipe.as_fd(); 41]).unwrap_err();
+    assert_eq!(error.to_string(), "a message has 1 to 65536 bytes and at most 40 descriptors; this one has 2 and 41");
     assert_eq!(socket.receive(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock, "nothing of it was sent");
 
     // What a peer left unread resets the connection, and what it had sent still arrives.

@@ -53,8 +53,8 @@ fn messages_and_descriptors_go_both_ways() {
     let server = Server::start(wide());
     let (mut client, served) = server.connect();
     let (reader, writer) = io::pipe().unwrap();
-    client.send_with(b"take these", &[writer.as_fd(); 16]);
-    assert_eq!(served.message(), (Some(b"take these".to_vec()), 10, 16));
+    client.send_with(b"take these", &[writer.as_fd(); 40]);
+    assert_eq!(served.message(), (Some(b"take these".to_vec()), 10, 40));
     drop(writer);
     all_writers_closed(&reader);
 
@@ -102,7 +102,7 @@ fn no_more_is_read_until_the_descriptors_of_a_message_are_taken_or_dropped() {
 fn too_many_descriptors_are_counted_and_closed_and_the_connection_goes_on() {
     let server = Server::start(wide());
     let (client, served) = server.connect();
-    for count in [17, 200, 250, 253] {
+    for count in [41, 200, 250, 253] {
         let (reader, writer) = io::pipe().unwrap();
         send_raw(&client, b"many", &vec![writer.as_fd(); count]);
         assert_eq!(served.message(), (Some(b"many".to_vec()), 4, count));

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use napi::bindgen_prelude::{Env, Function};
 use napi_derive::napi;
-use xsknet_path::{Key, Parcel, SocketPath, channel};
-use xsknet_xsk::{DeviceState, Socket};
+use xsknet_path::{Key, Parcel, QueueSocket, SocketPath, channel};
+use xsknet_xsk::DeviceState;
 
 use crate::description::SocketDescription;
 use crate::descriptors::Descriptors;
@@ -18,8 +18,8 @@ use crate::poll::Poll;
 use crate::state::State;
 use crate::statistics::{ChunkCounts, KernelStatistics, SocketCounters};
 
-/// Takes over bound sockets: exactly two descriptors for each, the XSK and the file of its UMEM. All are closed if one
-/// cannot be.
+/// Takes over bound sockets: exactly two descriptors for each, the XSK and its UMEM, and three more for one with BPF
+/// rings, their control, wake-up and program. All are closed if one cannot be.
 #[napi]
 pub fn adopt(
     env: Env,
@@ -27,15 +27,15 @@ pub fn adopt(
     descriptions: Vec<SocketDescription>,
 ) -> napi::Result<Vec<AdoptedSocket>> {
     let mut files = descriptors.take_all().into_iter();
-    let (wanted, count) = (2 * descriptions.len(), files.len());
+    let wanted: usize = descriptions.iter().map(SocketDescription::descriptors).sum();
+    let count = files.len();
     if count != wanted {
-        let what = format!("a port comes as {wanted} descriptors, two for each of its sockets, not as {count}");
+        let what = format!("the sockets of this port come as {wanted} descriptors, not as {count}");
         return Err(Failure::new("SOCKET_REFUSED", what).into());
     }
     let mut adopted = Adopted(Vec::with_capacity(descriptions.len()));
     for description in descriptions {
-        let (Some(xsk), Some(umem)) = (files.next(), files.next()) else { break };
-        adopted.0.push(AdoptedSocket::of(&env, description.adopt(xsk, umem)?)?);
+        adopted.0.push(AdoptedSocket::of(&env, description.adopt(&mut files)?)?);
     }
     Ok(std::mem::take(&mut adopted.0))
 }
@@ -78,7 +78,7 @@ pub struct AdoptedSocket {
 
 impl AdoptedSocket {
     /// The binding of a socket.
-    pub(crate) fn of(env: &Env, socket: Socket) -> napi::Result<Self> {
+    pub(crate) fn of(env: &Env, socket: impl Into<QueueSocket>) -> napi::Result<Self> {
         Ok(Self { state: State::open(env, SocketPath::of_socket(socket))? })
     }
 }

@@ -72,11 +72,12 @@ impl From<PathError> for Failure {
                 .details(json!({ "waiting": waiting }))
                 .because_of(&cause)
                 .by("sendto"),
-            PathError::Flush(FlushError::DeviceDown { waiting, cause } | FlushError::Refused { waiting, cause }) => {
-                Self::new("KERNEL_REFUSED", message)
-                    .details(json!({ "waiting": waiting }))
-                    .because_of(&cause)
-                    .by("sendto")
+            PathError::Flush(FlushError::DeviceDown { waiting, cause }) => Self::new("KERNEL_REFUSED", message)
+                .details(json!({ "waiting": waiting }))
+                .because_of(&cause)
+                .by("sendto"),
+            PathError::Flush(FlushError::Refused { waiting, call, cause }) => {
+                Self::new("KERNEL_REFUSED", message).details(json!({ "waiting": waiting })).because_of(&cause).by(call)
             }
             PathError::Wait(WaitError::Poll { cause }) => {
                 Self::new("KERNEL_REFUSED", message).because_of(&cause).by("poll")

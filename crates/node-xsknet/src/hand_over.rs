@@ -8,15 +8,14 @@ use std::ptr;
 use std::rc::Rc;
 
 use napi::sys;
-use xsknet_path::{ChannelEnd, Key, Registry};
-use xsknet_xsk::Socket;
+use xsknet_path::{ChannelEnd, Key, QueueSocket, Registry};
 
 use crate::callback::Callback;
 use crate::poll::{Poll, Watcher};
 use crate::uv::READABLE;
 
 /// Sockets that threads of this process have given away and that were not taken yet.
-pub(crate) static GIVEN: Registry<Socket> = Registry::new();
+pub(crate) static GIVEN: Registry<QueueSocket> = Registry::new();
 
 /// An end of a channel in the event loop of its thread, for as long as both sides hold theirs.
 pub(crate) struct Correspondence(Rc<Desk>);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use napi::bindgen_prelude::{Env, Unknown};
 use napi::sys;
 use napi_derive::napi;
-use xsknet_path::{PathError, SocketPath, Word};
+use xsknet_path::{PathError, Rings, SocketPath, Word};
 use xsknet_xsk::MAX_PARTS_RECEIVED;
 use xsknet_xsk::ring::RingName;
 
@@ -280,9 +280,8 @@ unsafe extern "C" fn wait(env: sys::napi_env, info: sys::napi_callback_info) -> 
         let mut alive = true;
         // SAFETY: a value of the call and a valid out-pointer.
         unsafe { sys::napi_get_value_bool(env, keeps_alive, &mut alive) };
-        let mut started = Ok(());
-        state.poll(|poll| started = poll.start(events, alive));
-        started
+        state
+            .wait(events, alive)
             .map(|()| Answer::Nothing)
             .map_err(|cause| Failure::new("KERNEL_REFUSED", "waiting for the port's socket failed").because_of(&cause))
     })

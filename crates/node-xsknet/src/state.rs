@@ -2,20 +2,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
+use std::io;
 use std::os::fd::AsFd;
 use std::ptr;
 use std::rc::Rc;
 
 use napi::bindgen_prelude::{Env, Function, JsValue};
 use napi::sys;
-use xsknet_path::{ChannelEnd, Closing, SocketPath};
-use xsknet_xsk::Endpoint;
+use xsknet_path::{ChannelEnd, Closing, QueueEndpoint, SocketPath};
 
 use crate::callback::Callback;
 use crate::failure::Failure;
 use crate::hand_over::Correspondence;
 use crate::poll::{Poll, Watcher};
 use crate::sharing::SharedBuffer;
+use crate::uv::{READABLE, WRITABLE};
 
 /// What this binding and the socket have in common as long as either is there.
 pub(crate) struct State {
@@ -25,7 +26,7 @@ pub(crate) struct State {
     /// The path that closes: its descriptors stay open until libuv has let go of them.
     leaving: Cell<Option<SocketPath>>,
     /// What the kernel may still use of a UMEM, until the daemon has closed its share of the socket, too.
-    closing: Cell<Option<Closing<Endpoint>>>,
+    closing: Cell<Option<Closing<QueueEndpoint>>>,
     /// Set right after the state has been made.
     poll: RefCell<Option<Poll>>,
     on_ready: RefCell<Option<Callback>>,
@@ -65,6 +66,20 @@ impl State {
             Some(path) => body(path),
             None => Err(Failure::new("PORT_CLOSED", "the port's socket has been closed")),
         }
+    }
+
+    /// Waits for events, and keeps the process alive meanwhile if `keeps_alive`.
+    pub(crate) fn wait(&self, events: c_int, keeps_alive: bool) -> io::Result<()> {
+        let mut watched = events;
+        if let Some(path) = &mut *self.path.borrow_mut() {
+            path.prepare_to_sleep(events & WRITABLE != 0);
+            if !path.rings().has_writable_event() {
+                watched = READABLE;
+            }
+        }
+        let mut started = Ok(());
+        self.poll(|poll| started = poll.start(watched, keeps_alive));
+        started
     }
 
     pub(crate) fn poll(&self, change: impl FnOnce(&Poll)) {
@@ -126,7 +141,7 @@ impl State {
     }
 
     /// What the kernel may still use of the closed socket, once.
-    pub(crate) fn take_closing(&self) -> Option<Closing<Endpoint>> {
+    pub(crate) fn take_closing(&self) -> Option<Closing<QueueEndpoint>> {
         self.closing.take()
     }
 
@@ -152,6 +167,10 @@ impl Watcher for State {
     fn ready(&self, events: c_int) {
         // From now on the wait does not keep the process alive; the watch itself goes on until `rest`.
         self.poll(|poll| poll.keep_alive(false));
+        let woken = self.path.borrow_mut().as_mut().and_then(SocketPath::woken);
+        let events = woken.map_or(events, |woken| {
+            (if woken.readable { READABLE } else { 0 }) | (if woken.writable { WRITABLE } else { 0 })
+        });
         if let Some(on_ready) = &*self.on_ready.borrow() {
             on_ready.call(|env| Ok([number(env, events)?]));
         }

@@ -9,9 +9,10 @@ use napi_derive::napi;
 use serde_json::json;
 use xsknet_failure::errno_name;
 use xsknet_link::DeviceName;
-use xsknet_port::{LayoutSpec, Notice, PortKey, PortSpec, parse_addresses};
+use xsknet_port::{LayoutSpec, Notice, PortKey, PortSpec, RingsWish, parse_addresses};
 use xsknet_xsk::{
-    BindMode, BindRequest, Donation, HugePages, Layout, RingName, SharedSocket, SocketCounters, ranges_of,
+    BindMode, BindRequest, Donation, HugePages, Layout, RingDonation, RingName, RingsDonation, SharedSocket,
+    SocketCounters, ranges_of,
 };
 
 use crate::error::Failure;
@@ -39,6 +40,8 @@ pub struct PortRequest {
     pub multi_buffer: Option<bool>,
     #[napi(ts_type = "'require' | 'prefer' | 'never'")]
     pub zero_copy: Option<String>,
+    #[napi(ts_type = "'xsk' | 'bpf' | 'auto'")]
+    pub rings: Option<String>,
     pub busy_poll: Option<BusyPoll>,
     pub coalesce_microseconds: Option<u32>,
     /// On the UMEM of another port of the same client: of the sizes above the ring's alone counts then.
@@ -55,6 +58,7 @@ impl PortRequest {
             vlan,
             mtu,
             queues: queues.unwrap_or(defaults.queues),
+            rings: rings(self.rings.as_deref())?,
             coalesce: self.coalesce_microseconds.map(|count| Duration::from_micros(count.into())),
             layout: LayoutSpec { frames, frame_size, headroom, ring_size }.layout()?,
             huge_pages: huge_pages(self.huge_pages.as_deref())?,
@@ -167,6 +171,15 @@ impl From<BusyPoll> for xsknet_xsk::BusyPoll {
     }
 }
 
+fn rings(wish: Option<&str>) -> Result<RingsWish, Failure> {
+    let Some(wish) = wish else { return Ok(RingsWish::default()) };
+    let unknown = || {
+        let message = format!("`{wish}` is not a choice for rings: xsk, bpf or auto");
+        Failure::new("INTERNAL", message, json!({ "rings": wish }))
+    };
+    RingsWish::named(wish).ok_or_else(unknown)
+}
+
 fn huge_pages(wish: Option<&str>) -> Result<HugePages, Failure> {
     let Some(wish) = wish else { return Ok(HugePages::default()) };
     let unknown = || {
@@ -251,6 +264,8 @@ pub struct PortInfo {
     pub guard_mode: String,
     #[napi(ts_type = "'native' | 'skb' | 'hw'")]
     pub port_mode: String,
+    #[napi(ts_type = "'xsk' | 'bpf'")]
+    pub rings: String,
     /// Absent where its client makes its socket.
     #[napi(ts_type = "'copy' | 'zero-copy'")]
     pub bind_mode: Option<String>,
@@ -272,6 +287,7 @@ impl PortInfo {
             queue_pairs: info.queue_pairs.iter().map(Into::into).collect(),
             guard_mode: info.guard_mode.to_string(),
             port_mode: info.port_mode.to_string(),
+            rings: info.rings.name().into(),
             bind_mode: info.bind_mode.map(|mode| mode.name().into()),
             attempts: info.attempts.iter().map(Into::into).collect(),
         }
@@ -310,7 +326,7 @@ impl From<&xsknet_port::Pin> for Pin {
     }
 }
 
-/// What a socket's two descriptors cannot tell.
+/// What a socket's descriptors cannot tell.
 #[napi(object, object_from_js = false)]
 #[derive(Clone)]
 pub struct SocketDescription {
@@ -329,9 +345,33 @@ pub struct SocketDescription {
     pub huge_pages: bool,
     /// The port whose UMEM it is on.
     pub umem_of: Option<u32>,
+    /// Of a queue that has BPF rings.
+    pub rings: Option<RingsDescription>,
     #[napi(ts_type = "'copy' | 'zero-copy'")]
     pub bind_mode: String,
     pub counted: Counted,
+}
+
+/// What the descriptors of a queue's BPF rings cannot tell.
+#[napi(object, object_from_js = false)]
+#[derive(Clone)]
+pub struct RingsDescription {
+    pub rx_slots: u32,
+    pub tx_slots: u32,
+    /// Of the next slot that the program gives back.
+    pub rx_position: u32,
+    /// Of the next slot for a frame to be sent.
+    pub tx_position: u32,
+    /// Ranges of the chunks in reception, oldest first.
+    #[napi(ts_type = "[first: number, count: number][]")]
+    pub posted: Vec<Vec<u32>>,
+}
+
+impl From<&RingsDonation> for RingsDescription {
+    fn from(rings: &RingsDonation) -> Self {
+        let RingsDonation { rx_slots, tx_slots, rx_position, tx_position, ref posted, .. } = *rings;
+        Self { rx_slots, tx_slots, rx_position, tx_position, posted: ranges(posted) }
+    }
 }
 
 /// The frames of the self-test, and whatever else came for the port before it was handed out.
@@ -346,6 +386,12 @@ pub struct Counted {
 impl From<&Donation> for SocketDescription {
     fn from(Donation { layout, in_fill, bind, counters, .. }: &Donation) -> Self {
         Self::new(layout, in_fill, *bind, counters)
+    }
+}
+
+impl From<&RingDonation> for SocketDescription {
+    fn from(RingDonation { socket, rings }: &RingDonation) -> Self {
+        Self { rings: Some(rings.into()), ..socket.into() }
     }
 }
 
@@ -367,10 +413,11 @@ impl SocketDescription {
             fill: layout.ring(RingName::Fill),
             completion: layout.ring(RingName::Completion),
             fill_target: layout.fill_target(),
-            in_fill: ranges_of(in_fill).into_iter().map(|(first, count)| vec![first, count]).collect(),
+            in_fill: ranges(in_fill),
             multi_buffer: layout.multi_buffer(),
             huge_pages: layout.huge_pages(),
             umem_of: None,
+            rings: None,
             bind_mode: bind.name().into(),
             counted: Counted {
                 received: count(counters.received),
@@ -379,6 +426,11 @@ impl SocketDescription {
             },
         }
     }
+}
+
+/// In the order of the chunks.
+fn ranges(chunks: &[u32]) -> Vec<Vec<u32>> {
+    ranges_of(chunks).into_iter().map(|(first, count)| vec![first, count]).collect()
 }
 
 #[napi(object, object_from_js = false)]
@@ -428,12 +480,34 @@ impl From<xsknet_xsk::KernelStatistics> for KernelStatistics {
     }
 }
 
+/// Of all queues' BPF rings together.
+#[napi(object, object_from_js = false)]
+pub struct RingStatistics {
+    pub received: i64,
+    pub no_chunk: i64,
+    pub invalid_chunk: i64,
+    pub sent: i64,
+}
+
+impl From<xsknet_bpf::RingCounters> for RingStatistics {
+    fn from(counters: xsknet_bpf::RingCounters) -> Self {
+        Self {
+            received: count(counters.received),
+            no_chunk: count(counters.no_chunk),
+            invalid_chunk: count(counters.invalid_chunk),
+            sent: count(counters.sent),
+        }
+    }
+}
+
 #[napi(object, object_from_js = false, use_nullable = true)]
 pub struct PortStatistics {
     pub guard: Counters,
     pub program: Counters,
     /// `null` for a pinned port whose socket has not been shared.
     pub socket: Option<KernelStatistics>,
+    /// `null` for a port without BPF rings.
+    pub rings: Option<RingStatistics>,
     pub inner_transmit_drops: i64,
     pub outer_transmit_drops: i64,
     pub outer_refused_redirects: i64,
@@ -445,6 +519,7 @@ impl From<xsknet_port::PortStatistics> for PortStatistics {
             guard: statistics.guard.into(),
             program: statistics.program.into(),
             socket: statistics.socket.map(Into::into),
+            rings: statistics.rings.map(Into::into),
             inner_transmit_drops: count(statistics.inner_transmit_drops),
             outer_transmit_drops: count(statistics.outer_transmit_drops),
             outer_refused_redirects: count(statistics.outer_refused_redirects),
@@ -473,6 +548,7 @@ impl From<xsknet_port::UplinkStatistics> for UplinkStatistics {
             closed: xsknet_port::PortStatistics {
                 // A sum of none is 0, whether or not any was known.
                 socket: Some(statistics.closed.socket.unwrap_or_default()),
+                rings: Some(statistics.closed.rings.unwrap_or_default()),
                 ..statistics.closed
             }
             .into(),

@@ -220,6 +220,9 @@ impl From<OpenPortError> for Failure {
             E::SelfTest { direction, waited_ms, seen } => {
                 ("SELF_TEST_FAILED", json!({ "direction": direction, "waitedMs": waited_ms, "seen": seen }))
             }
+            E::RingsUnavailable { uplink, why } => {
+                ("RINGS_UNAVAILABLE", json!({ "uplink": uplink.as_str(), "why": why }))
+            }
             E::Socket(cause) => ("SOCKET_REFUSED", of_socket(cause)),
             E::Step { uplink, cause } => (of_step(cause), json!({ "uplink": uplink.as_str() })),
         };

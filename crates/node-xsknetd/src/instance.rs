@@ -12,8 +12,10 @@ use serde_json::json;
 use xsknet_bpf::Mode;
 use xsknet_control::Arrived;
 use xsknet_link::{DeviceName, Netns};
-use xsknet_port::{Client, InstanceName, OpenPortError, Places, PortKey, PortKind, Service, StepError, UplinkOptions};
-use xsknet_xsk::{RingName, chunks_for_fill};
+use xsknet_port::{
+    Client, HandedOver, InstanceName, OpenPortError, Places, PortKey, PortKind, Service, StepError, UplinkOptions,
+};
+use xsknet_xsk::{RingDonation, RingName, chunks_for_fill};
 
 use crate::describe::{
     Change, Loss, Owner, Pin, PortInfo, PortRequest, PortStatistics, SocketDescription, Terms, UmemOf, UplinkInfo,
@@ -195,10 +197,9 @@ impl Instance {
             if let Some(umem_of) = request.umem_of.take() {
                 return open_shared(service, &uplink, request, terms, &umem_of);
             }
-            let (info, donations) = service.open_port(&uplink, terms.of(request.spec()?))?;
+            let (info, handed_over) = service.open_port(&uplink, terms.of(request.spec()?))?;
             let info = PortInfo::new(&uplink, &info);
-            let sockets = donations.iter().map(SocketDescription::from).collect();
-            let descriptors = donations.into_iter().flat_map(|donation| [donation.xsk, donation.umem]).collect();
+            let (sockets, descriptors) = apart(handed_over);
             Ok(OpenedPort { info, sockets, descriptors, service })
         }))
     }
@@ -339,8 +340,8 @@ impl OpenedPort {
         self.sockets.clone()
     }
 
-    /// Of each queue the XSK and the file of its UMEM, once. From now on a loss of the port is told, an earlier one
-    /// included.
+    /// Of each queue the XSK and its UMEM, and with BPF rings their control, wake-up and program, once. From now on a
+    /// loss of the port is told, an earlier one included.
     #[napi]
     pub fn take_descriptors(&mut self) -> Descriptors {
         self.service.announce(PortKey::new(self.info.port));
@@ -380,6 +381,23 @@ impl OpenedPinnedPort {
     #[napi]
     pub fn announce(&self) {
         self.service.announce(PortKey::new(self.info.port));
+    }
+}
+
+/// What is told of the sockets, and their descriptors, in the order in which clients expect them.
+fn apart(handed_over: HandedOver) -> (Vec<SocketDescription>, Vec<OwnedFd>) {
+    match handed_over {
+        HandedOver::Sockets(donations) => {
+            let sockets = donations.iter().map(SocketDescription::from).collect();
+            (sockets, donations.into_iter().flat_map(|donation| [donation.xsk, donation.umem]).collect())
+        }
+        HandedOver::Rings(donations) => {
+            let sockets = donations.iter().map(SocketDescription::from).collect();
+            let descriptors = donations.into_iter().flat_map(|RingDonation { socket, rings }| {
+                [socket.xsk, socket.umem, rings.control, rings.wake, rings.program]
+            });
+            (sockets, descriptors.collect())
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use xsknet_xsk::ring::RingName;
-use xsknet_xsk::{FlushError, FrameTooLong, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, Readiness};
+use xsknet_xsk::{FlushError, FrameTooLong, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, Readiness, Woken};
 
 use crate::kick::{Due, Kicks};
 use crate::path_error::PathError;
@@ -84,10 +84,10 @@ impl<R: Rings> DataPath<R> {
         // One lease takes at most all that RX holds, and has no use for more empty frames than TX takes.
         let path = Self {
             slate: Slate::new((rx + tx).min(frames), tx),
+            kicks: Kicks::after(rings.kick_after()),
             rings,
             shared,
             leased: 0,
-            kicks: Kicks::default(),
             outgoing: Vec::new(),
             tables: Vec::new(),
         };
@@ -314,6 +314,19 @@ impl<R: Rings> DataPath<R> {
     #[must_use]
     pub fn is_readable(&self) -> bool {
         self.rings.is_readable()
+    }
+
+    // The sleep of an event loop
+
+    /// Prepares for a sleep until there is something to receive, and with `sending` until there is a slot. Call it each
+    /// time that the event loop is asked to watch.
+    pub fn prepare_to_sleep(&mut self, sending: bool) {
+        self.rings.prepare_to_sleep(&mut self.shared.borrow_mut().pool, sending);
+    }
+
+    /// The event loop has found the descriptor ready: says for what, unless the events of the loop do.
+    pub fn woken(&mut self) -> Option<Woken> {
+        self.rings.woken()
     }
 
     // What is asked seldom

@@ -1,13 +1,15 @@
-//! An AF_XDP socket as rings, and a UMEM as their pool.
+//! A socket of either kind as rings, and a UMEM as their pool.
 
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use xsknet_xsk::{
-    Closed, Endpoint, FlushError, Frame, Layout, LentDescriptor, Readiness, RingBroken, TransmitError, Transmitted,
-    Umem, WaitError,
+    Closed, DeviceState, Endpoint, FlushError, Frame, KernelStatistics, Layout, LentDescriptor, Readiness, RingBroken,
+    RingEndpoint, SocketCounters, TransmitError, Transmitted, Umem, WaitError, Woken,
 };
 
+use crate::kick::{KICK_AFTER_FRAMES, KICK_AFTER_FRAMES_IN_BPF_RINGS};
 use crate::rings::{ChunkCounts, Pool, Rings};
 
 impl Pool for Umem {
@@ -47,54 +49,132 @@ impl Pool for Umem {
     }
 }
 
-impl Rings for Endpoint {
+/// A socket with the rings of the kernel, or one with BPF rings.
+#[expect(clippy::large_enum_variant, reason = "one for each queue, and most have a socket's rings")]
+#[derive(Debug)]
+pub enum QueueEndpoint {
+    /// AF_XDP's four rings.
+    Socket(Endpoint),
+    /// BPF rings.
+    Rings(Box<RingEndpoint>),
+}
+
+/// Calls the same of whichever it is.
+macro_rules! either {
+    ($self:expr, $endpoint:ident => $call:expr) => {
+        match $self {
+            QueueEndpoint::Socket($endpoint) => $call,
+            QueueEndpoint::Rings($endpoint) => $call,
+        }
+    };
+}
+
+impl QueueEndpoint {
+    /// Asks for the state of the device. A system call.
+    #[must_use]
+    pub fn device(&self) -> DeviceState {
+        either!(self, endpoint => endpoint.device())
+    }
+
+    /// What the rings have done.
+    #[must_use]
+    pub fn counters(&self) -> SocketCounters {
+        either!(self, endpoint => endpoint.counters())
+    }
+
+    /// What the kernel has counted for the socket. A system call.
+    ///
+    /// # Errors
+    /// What `getsockopt` answered.
+    pub fn statistics(&self) -> io::Result<KernelStatistics> {
+        either!(self, endpoint => endpoint.statistics())
+    }
+
+    /// Whether the descriptor becomes writable where a slot is free. That of BPF rings only becomes readable, and
+    /// [`DataPath::woken`](crate::DataPath::woken) says for what.
+    #[must_use]
+    pub fn has_writable_event(&self) -> bool {
+        matches!(self, Self::Socket(_))
+    }
+}
+
+/// What an event loop watches.
+impl AsFd for QueueEndpoint {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        either!(self, endpoint => endpoint.as_fd())
+    }
+}
+
+impl Rings for QueueEndpoint {
     type Pool = Umem;
     type Backing = OwnedFd;
     type Closed = Closed;
 
     #[inline]
     fn layout(&self) -> &Layout {
-        Endpoint::layout(self)
+        either!(self, endpoint => endpoint.layout())
     }
 
     #[inline]
     fn multi_buffer(&self) -> bool {
-        Endpoint::multi_buffer(self)
+        match self {
+            Self::Socket(endpoint) => endpoint.multi_buffer(),
+            Self::Rings(_) => false,
+        }
     }
 
     fn set_mtu(&mut self, mtu: u32) {
-        Endpoint::set_mtu(self, mtu);
+        either!(self, endpoint => endpoint.set_mtu(mtu));
     }
 
     #[inline]
     fn receive(&mut self, umem: &mut Umem, table: &[LentDescriptor]) -> Result<usize, RingBroken> {
-        self.receive_lent(umem, table)
+        match self {
+            Self::Socket(endpoint) => endpoint.receive_lent(umem, table),
+            Self::Rings(endpoint) => Ok(endpoint.receive_lent(umem, table)),
+        }
     }
 
     #[inline]
     fn refill(&mut self, umem: &mut Umem) -> Result<usize, RingBroken> {
-        Endpoint::refill(self, umem)
+        match self {
+            Self::Socket(endpoint) => endpoint.refill(umem),
+            Self::Rings(endpoint) => Ok(endpoint.refill(umem)),
+        }
     }
 
     #[inline]
     fn is_idle(&mut self) -> Result<bool, RingBroken> {
-        Endpoint::is_idle(self)
+        match self {
+            Self::Socket(endpoint) => endpoint.is_idle(),
+            Self::Rings(endpoint) => Ok(endpoint.is_idle()),
+        }
     }
 
     #[inline]
     fn is_readable(&self) -> bool {
-        // Indices that cannot be are something that `receive` reports.
-        self.rings().rx.entries != Some(0)
+        match self {
+            // Indices that cannot be are something that `receive` reports.
+            Self::Socket(endpoint) => endpoint.rings().rx.entries != Some(0),
+            Self::Rings(endpoint) => !endpoint.is_idle(),
+        }
     }
 
     #[inline]
     fn transmit(&mut self, umem: &mut Umem, table: &[LentDescriptor]) -> Result<Transmitted, RingBroken> {
-        self.transmit_lent(umem, table)
+        match self {
+            Self::Socket(endpoint) => endpoint.transmit_lent(umem, table),
+            Self::Rings(endpoint) => Ok(endpoint.transmit_lent(umem, table)),
+        }
     }
 
     #[inline]
     fn transmit_frames(&mut self, umem: &mut Umem, frames: &mut Vec<Frame>) -> Result<usize, RingBroken> {
-        Endpoint::transmit(self, umem, frames).map_err(|error| match error {
+        let sent = match self {
+            Self::Socket(endpoint) => endpoint.transmit(umem, frames),
+            Self::Rings(endpoint) => endpoint.transmit(umem, frames).map_err(TransmitError::Frame),
+        };
+        sent.map_err(|error| match error {
             TransmitError::Ring(broken) => broken,
             TransmitError::Frame(refused) => unreachable!("frames of this UMEM with bytes, not too many: {refused}"),
         })
@@ -102,31 +182,54 @@ impl Rings for Endpoint {
 
     #[inline]
     fn recycle(&mut self, umem: &mut Umem, table: &[LentDescriptor]) -> usize {
-        Endpoint::recycle(self, umem, table)
+        either!(self, endpoint => endpoint.recycle(umem, table))
     }
 
     #[inline]
     fn complete(&mut self, umem: &mut Umem) -> Result<usize, RingBroken> {
-        Endpoint::complete(self, umem)
+        match self {
+            Self::Socket(endpoint) => endpoint.complete(umem),
+            Self::Rings(endpoint) => Ok(endpoint.complete(umem)),
+        }
+    }
+
+    fn kick_after(&self) -> usize {
+        match self {
+            Self::Socket(_) => KICK_AFTER_FRAMES,
+            Self::Rings(_) => KICK_AFTER_FRAMES_IN_BPF_RINGS,
+        }
     }
 
     #[inline]
     fn flush(&mut self, umem: &mut Umem) -> Result<u32, FlushError> {
-        Endpoint::flush(self, umem)
+        either!(self, endpoint => endpoint.flush(umem))
     }
 
     fn wait(&mut self, umem: &mut Umem, timeout: Duration) -> Result<Readiness, WaitError> {
-        Endpoint::wait(self, umem, timeout)
+        either!(self, endpoint => endpoint.wait(umem, timeout))
+    }
+
+    fn prepare_to_sleep(&mut self, umem: &mut Umem, sending: bool) {
+        if let Self::Rings(endpoint) = self {
+            endpoint.prepare_to_sleep(umem, sending);
+        }
+    }
+
+    fn woken(&mut self) -> Option<Woken> {
+        match self {
+            Self::Socket(_) => None,
+            Self::Rings(endpoint) => Some(endpoint.woken()),
+        }
     }
 
     #[inline]
     fn tx_slots(&self) -> u32 {
-        Endpoint::tx_slots(self)
+        either!(self, endpoint => endpoint.tx_slots())
     }
 
     #[inline]
     fn in_tx(&self, umem: &Umem) -> u32 {
-        Endpoint::in_tx(self, umem)
+        either!(self, endpoint => endpoint.in_tx(umem))
     }
 
     #[inline]
@@ -136,11 +239,11 @@ impl Rings for Endpoint {
     }
 
     fn chunks(&self, umem: &Umem) -> ChunkCounts {
-        Endpoint::chunks(self, umem).into()
+        either!(self, endpoint => endpoint.chunks(umem)).into()
     }
 
     fn close(self, umem: &Umem) -> Closed {
-        Endpoint::close(self, umem)
+        either!(self, endpoint => endpoint.close(umem))
     }
 
     fn reclaim(umem: &mut Umem, closed: Closed) {

@@ -2,8 +2,8 @@
 //! the kernel is notified of what is queued. It knows nothing of that language but two-word descriptors and a few
 //! counters in memory that both sides share, and whatever it reads there is input.
 //!
-//! [`DataPath`] is generic over the [`Rings`] below it and is compiled for each kind; [`SocketPath`] is the one on an
-//! AF_XDP socket. A batch allocates nothing, and no packet causes a system call.
+//! [`DataPath`] is generic over the [`Rings`] below it and is compiled for each kind; [`SocketPath`] is the one on a
+//! socket, with the rings of the kernel or BPF rings. A batch allocates nothing, and no packet causes a system call.
 //!
 //! | decision | made in |
 //! | --- | --- |
@@ -29,11 +29,12 @@ mod words;
 
 pub use channel::{ChannelEnd, channel};
 pub use data_path::{Closing, DataPath};
-pub use kick::{KICK_AFTER_CALLS, KICK_AFTER_FRAMES};
+pub use endpoint::QueueEndpoint;
+pub use kick::{KICK_AFTER_CALLS, KICK_AFTER_FRAMES, KICK_AFTER_FRAMES_IN_BPF_RINGS};
 pub use path_error::PathError;
 pub use registry::{Key, Parcel, Registry};
 pub use rings::{ChunkCounts, Pool, Rings};
 pub use slate::{Slate, Word, layout};
-pub use socket_path::SocketPath;
+pub use socket_path::{QueueSocket, SocketPath};
 pub use tables::NoTable;
 pub use words::Words;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use xsknet_xsk::{FlushError, Layout, LentDescriptor, Readiness, RingBroken, Transmitted, WaitError};
+use crate::kick::KICK_AFTER_FRAMES;
+use xsknet_xsk::{FlushError, Layout, LentDescriptor, Readiness, RingBroken, Transmitted, WaitError, Woken};
 
 /// Chunks of memory that rings carry, and the record of who owns each. Several [`Rings`] can have one pool.
 ///
@@ -118,11 +119,26 @@ pub trait Rings {
     #[doc(alias = "kick")]
     fn flush(&mut self, pool: &mut Self::Pool) -> Result<u32, FlushError>;
 
+    /// Frames queued from which on [`flush`](Self::flush) is no longer put off while there is something to receive.
+    fn kick_after(&self) -> usize {
+        KICK_AFTER_FRAMES
+    }
+
     /// Sleeps until a frame has arrived or the time is over.
     ///
     /// # Errors
     /// [`WaitError`].
     fn wait(&mut self, pool: &mut Self::Pool, timeout: Duration) -> Result<Readiness, WaitError>;
+
+    /// Prepares for a sleep in an event loop, which watches the descriptor of these rings: until a frame has arrived,
+    /// and with `sending` until a slot is free. A socket needs none.
+    fn prepare_to_sleep(&mut self, _pool: &mut Self::Pool, _sending: bool) {}
+
+    /// The event loop was woken, and watches on: says for what, unless its events tell. The next sleep is prepared
+    /// anew.
+    fn woken(&mut self) -> Option<Woken> {
+        None
+    }
 
     /// Slots for sending that were free when the ring was last read: a lower bound.
     fn tx_slots(&self) -> u32;

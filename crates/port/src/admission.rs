@@ -6,8 +6,9 @@
 //! by one, when nobody opens a port: what is to be deleted can wait, since nothing is steered to it and its guard lets
 //! nothing out.
 //!
-//! Users take turns: during the opening of another user's port, a user opens at most one. Else each step of that opening
-//! would wait for a step of somebody who opens port after port, and it would take as long as all of theirs together.
+//! Users take turns: during the opening of another user's port, a user opens at most one. Otherwise each step of that
+//! opening would wait for a step of a user who opens port after port, and it would take as long as all of theirs
+//! together.
 //!
 //! Each opening asks the neighbours and tells them, in frames of the NIC's own that no guard sees. A user that
 //! opens and closes ports without end would send many more broadcasts than its ports may. So openings of a user wait

@@ -5,13 +5,13 @@
 //! written is the new socket's FILL ring, with the chunks that the client has named.
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
-use xsknet_bpf::Datapath;
 use xsknet_xsk::{BindMode, Layout, QueueId, SharedRequest, SharedSocket, create_shared, prefer_busy_poll};
 
 use crate::attempt::Attempt;
 use crate::build::{build, connect};
+use crate::datapath::SharedDatapath;
 use crate::error::{CloseError, OpenPortError, StepError};
 use crate::info::PortInfo;
 use crate::kernel_port::KernelPort;
@@ -67,13 +67,13 @@ impl BrokeredPort {
     ) -> Result<(Self, SharedSocket), OpenPortError> {
         let layout = umem.layout.with_rings_of(&spec.layout);
         let spec = PortSpec { layout, ..spec };
-        let build = |plan: Plan, uplink: &UplinkState, datapath: &RwLock<Datapath>| {
-            let (mut port, mut info) = build(plan, &uplink.nic, datapath, None)?;
+        let build = |plan: Plan, uplink: &UplinkState, datapath: &SharedDatapath| {
+            let (mut port, mut info) = build(plan, &uplink.nic, datapath, None, None)?;
             let socket = join_umem(&mut port, &uplink.nic, umem, in_fill, &mut info)?;
             Ok((port, info, socket))
         };
         let (mut open, socket) = OpenPort::open(uplink, spec, Some(&layout), build, selftest::by_counters)?;
-        open.retained = Some(Retained { umems: vec![Arc::clone(&umem.file)], map: None });
+        open.retained = Some(Retained { umems: vec![Arc::clone(&umem.file)], ..Retained::default() });
         let told = |why: &str| Attempt { hook: "port", step: "self-test".into(), errno: None, why: why.to_owned() };
         let attempts = &mut open.info.attempts;
         if in_fill.is_empty() {
@@ -82,6 +82,11 @@ impl BrokeredPort {
         attempts
             .push(told("not done from the port: a frame to send would have to be written into its client's memory"));
         Ok((Self { open, layout, bind: umem.bind }, socket))
+    }
+
+    /// Adds what was attempted before the port was opened.
+    pub(crate) fn tell(&mut self, attempt: Option<Attempt>) {
+        self.open.info.attempts.extend(attempt);
     }
 
     /// What became of the spec.
@@ -99,6 +104,9 @@ impl BrokeredPort {
         let uplink = &self.open.uplink;
         let refused = |why| OpenPortError::UmemNotShared { port: self.open.info.name.clone(), why };
         let (_, port) = uplink.port(self.open.info.id).ok_or_else(|| refused("it is closed"))?;
+        if port.rings.is_some() {
+            return Err(refused("it has BPF rings"));
+        }
         let [queue] = port.queues.as_slice() else { return Err(refused("it has several queues, each with its own")) };
         let file = match self.open.retained.as_ref().map(|retained| retained.umems.as_slice()) {
             Some([file]) => Arc::clone(file),

@@ -4,23 +4,24 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, RwLock};
 
 use xsknet_bpf::{Datapath, Mode, Obtained, PortProgram};
-use xsknet_link::{End, IfIndex, LinkError, VethPair, XdpFeatures, quiet};
+use xsknet_link::{End, IfIndex, LinkError, VethPair, quiet};
 use xsknet_xsk::{Created, QueueId, Request, Socket, prefer_busy_poll};
 
 use crate::attempt::Attempt;
 use crate::client_end::ClientEnd;
 use crate::context::Context;
-use crate::datapath::{read, write};
+use crate::datapath::{SharedDatapath, read, write};
 use crate::error::{OpenPortError, StepError};
-use crate::info::{PortInfo, QueuePair};
+use crate::guard_mode::guard_mode;
+use crate::info::{PortInfo, QueuePair, RingKind};
 use crate::journal::Change;
 use crate::kernel_port::{Attachments, KernelPort, Queue};
-use crate::mtu::HEADERS;
 use crate::namespace::Namespace;
 use crate::nic::Nic;
 use crate::paths::PinPath;
 use crate::pins;
 use crate::plan::Plan;
+use crate::rings::PortRings;
 use crate::spec::PortSpec;
 
 /// Builds everything up to the sockets, with the inner end in a client's namespace where one is given. The outer ends
@@ -28,8 +29,9 @@ use crate::spec::PortSpec;
 pub(crate) fn build(
     plan: Plan,
     nic: &Nic,
-    datapath: &RwLock<Datapath>,
+    datapath: &SharedDatapath,
     client: Option<Namespace>,
+    rings: Option<Arc<PortRings>>,
 ) -> Result<(KernelPort, PortInfo), OpenPortError> {
     let mut attempts = Vec::new();
     let mode = guard_mode(nic, plan.mtu, &mut attempts);
@@ -38,7 +40,8 @@ pub(crate) fn build(
         let why = told.unwrap_or_else(|| format!("the program of `{}` runs in skb mode", nic.info.device));
         return Err(OpenPortError::GuardInvalid { uplink: nic.info.device.clone(), why });
     }
-    let builder = QueueBuilder { plan: &plan, nic, datapath, client: client.as_ref(), guard_mode: mode };
+    let builder =
+        QueueBuilder { plan: &plan, nic, datapath, client: client.as_ref(), rings: rings.as_deref(), guard_mode: mode };
     let made = (0..plan.queue_pairs.len()).map(|at| builder.build_queue(at, &mut attempts));
     let queues: Vec<Queue> = made.collect::<Result<_, _>>()?;
     let [first, ..] = queues.as_slice() else { unreachable!("a port has at least one queue") };
@@ -56,6 +59,7 @@ pub(crate) fn build(
         queue_pairs: plan.queue_pairs.clone(),
         guard_mode: attached.guard.obtained(),
         port_mode: attached.inner.obtained(),
+        rings: if rings.is_some() { RingKind::Bpf } else { RingKind::Xsk },
         bind_mode: None,
         attempts,
     };
@@ -74,7 +78,7 @@ pub(crate) fn build(
             mtu: plan.mtu,
         })
     });
-    Ok((KernelPort::new(plan, queues, client), info))
+    Ok((KernelPort::new(plan, queues, client, rings), info))
 }
 
 /// Makes the port's sockets, here in this process: one a queue.
@@ -138,6 +142,7 @@ struct QueueBuilder<'a> {
     nic: &'a Nic,
     datapath: &'a RwLock<Datapath>,
     client: Option<&'a Namespace>,
+    rings: Option<&'a PortRings>,
     guard_mode: Mode,
 }
 
@@ -145,7 +150,7 @@ impl QueueBuilder<'_> {
     /// Both programs are on the pair while both its ends are down and out of reach; only then does the inner
     /// end go to a client, which may set it up at once and send.
     fn build_queue(&self, at: usize, attempts: &mut Vec<Attempt>) -> Result<Queue, OpenPortError> {
-        let Self { plan, nic, datapath, client, guard_mode } = *self;
+        let Self { plan, nic, datapath, client, rings, guard_mode } = *self;
         let context = &*nic.context;
         let scope = plan.scope;
         let step = |cause: StepError| nic.step(cause);
@@ -158,7 +163,10 @@ impl QueueBuilder<'_> {
             .change(scope, Change::Pins { folder: folder.clone() }, || -> Result<_, StepError> {
                 // The loader would use a map that it finds, and an earlier port's client may hold that one.
                 pins::remove(&pins)?;
-                Ok(PortProgram::load(Some(&pins))?)
+                Ok(match rings {
+                    Some(rings) => read(datapath).load_ring_program(rings.range(), at as u32, inner.get(), &pins)?,
+                    None => PortProgram::load(Some(&pins))?,
+                })
             })
             .map_err(step)?;
 
@@ -273,34 +281,4 @@ fn port_mode(uplink: Obtained) -> Mode {
         Obtained::Native | Obtained::Hw => Mode::Native,
         Obtained::Skb => Mode::Skb,
     }
-}
-
-/// The guard runs native only if the NIC can transmit what is redirected to it: for a veth that hangs on the wire's
-/// far end, and a refused frame would vanish without an error.
-fn guard_mode(nic: &Nic, mtu: u32, attempts: &mut Vec<Attempt>) -> Mode {
-    if nic.info.mode == Obtained::Skb {
-        return Mode::Skb;
-    }
-    let device = &nic.info.device;
-    let why = match nic.context.host.links.xdp_features(nic.info.index) {
-        Ok(Some(features)) if !features.contains(XdpFeatures::NDO_XMIT) => format!(
-            "not taken: {device} does not transmit redirected frames (no ndo-xmit); the far end of a veth needs GRO \
-             or a native program for that"
-        ),
-        Ok(Some(features)) if mtu > one_buffer() && !features.contains(XdpFeatures::NDO_XMIT_SG) => format!(
-            "not taken: {device} transmits no redirected frames in several buffers (no ndo-xmit-sg), which an MTU of \
-             {mtu} makes; up to {} it would be native",
-            one_buffer()
-        ),
-        _ => return Mode::Native,
-    };
-    attempts.push(Attempt { hook: "guard", step: "native".into(), errno: None, why });
-    Mode::Skb
-}
-
-/// The largest MTU whose frames XDP has in one buffer: a page less XDP's headroom, the kernel's book-keeping behind it
-/// (`skb_shared_info`, 320 bytes), the Ethernet header and one VLAN tag.
-fn one_buffer() -> u32 {
-    let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
-    page - xsknet_xsk::XDP_PACKET_HEADROOM - 320 - HEADERS
 }

@@ -374,6 +374,14 @@ pub enum OpenPortError {
         /// Why it would not run in native mode.
         why: String,
     },
+    /// BPF rings were asked for, and this port cannot have them.
+    #[error("a port of `{uplink}` cannot have BPF rings: {why}")]
+    RingsUnavailable {
+        /// The uplink.
+        uplink: DeviceName,
+        /// Why not.
+        why: String,
+    },
     /// The client's network namespace has another device of this name.
     #[error("the client's network namespace already has a device named `{device}`, as the port's device")]
     ClientDeviceTaken {
@@ -442,6 +450,9 @@ impl OpenPortError {
                  native mode"
                     .into(),
             ),
+            Self::RingsUnavailable { .. } => {
+                Some("open the port with AF_XDP's rings (`xsk`), or let XSKNet choose (`auto`)".into())
+            }
             Self::ClientDeviceTaken { .. } => Some("delete or rename that device: `ip link` lists them".into()),
             Self::MtuTooSmall { .. } | Self::MtuAboveUplink { .. } => {
                 Some("leave the MTU out: the uplink's is taken".into())

@@ -88,10 +88,31 @@ pub struct PortInfo {
     pub guard_mode: Obtained,
     /// Where the program at its inner end runs.
     pub port_mode: Obtained,
+    /// What its frames go through.
+    pub rings: RingKind,
     /// How its first socket is bound; `None` where its client makes it.
     pub bind_mode: Option<BindMode>,
     /// What was attempted on the way.
     pub attempts: Vec<Attempt>,
+}
+
+/// What the frames of a port go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RingKind {
+    /// The rings of AF_XDP sockets.
+    Xsk,
+    /// BPF rings.
+    Bpf,
+}
+
+impl RingKind {
+    /// The name by which other languages have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Xsk => "xsk",
+            Self::Bpf => "bpf",
+        }
+    }
 }
 
 /// The devices of one of a port's queues.

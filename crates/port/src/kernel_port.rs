@@ -16,6 +16,7 @@ use crate::lingering::Umem;
 use crate::namespace::Namespace;
 use crate::plan::Plan;
 use crate::repair::{Part, Repair, TAKEN_OFF};
+use crate::rings::PortRings;
 use crate::statistics::PortStatistics;
 
 /// The kernel's half of a port.
@@ -28,6 +29,8 @@ pub(crate) struct KernelPort {
     outers: Vec<u32>,
     /// The inner end, where it is in a client's namespace.
     pub(crate) client: Option<Arc<ClientEnd>>,
+    /// What its frames go through, where that is not its sockets.
+    pub(crate) rings: Option<Arc<PortRings>>,
 }
 
 /// What one queue of a port consists of: a veth pair, with a program and a map of its own.
@@ -55,9 +58,14 @@ pub(crate) struct Attachments {
 type Attach<'a> = &'a (dyn Fn(&xsknet_bpf::Device, Mode) -> Result<Attachment, AttachError> + Sync);
 
 impl KernelPort {
-    pub(crate) fn new(plan: Plan, queues: Vec<Queue>, client: Option<Arc<ClientEnd>>) -> Self {
+    pub(crate) fn new(
+        plan: Plan,
+        queues: Vec<Queue>,
+        client: Option<Arc<ClientEnd>>,
+        rings: Option<Arc<PortRings>>,
+    ) -> Self {
         let outers = queues.iter().map(|queue| queue.outer_index.get()).collect();
-        Self { plan, queues, outers, client }
+        Self { plan, queues, outers, client, rings }
     }
 
     /// The port as the programs know it.
@@ -73,6 +81,7 @@ impl KernelPort {
             targets: addresses,
             rights: spec.rights,
             rates: spec.rates,
+            rings: self.rings.as_deref().map(PortRings::entry),
         }
     }
 
@@ -88,7 +97,8 @@ impl KernelPort {
 
     /// All but the guard's verdicts, which are the uplink's, of all queues together.
     pub(crate) fn statistics(&self, context: &Context) -> Result<PortStatistics, StepError> {
-        let mut sum = PortStatistics::default();
+        let rings = self.rings.as_deref().map(PortRings::counters).transpose()?;
+        let mut sum = PortStatistics { rings, ..PortStatistics::default() };
         let outers = dropped(&context.host, &self.queues, |queue| queue.outer_index)?;
         let inners = dropped(self.inner_namespace(context), &self.queues, |queue| queue.inner_index)?;
         for ((queue, outer), inner) in self.queues.iter().zip(outers).zip(inners) {
@@ -101,6 +111,7 @@ impl KernelPort {
                 inner_transmit_drops: inner.sent,
                 outer_transmit_drops: outer.sent,
                 outer_refused_redirects: queue.refused(context, outer),
+                rings: None,
             };
         }
         Ok(sum)

@@ -23,10 +23,11 @@ const LATE: Duration = Duration::from_millis(250);
 /// Is notified of each port once nothing of it is left.
 type Listener = Box<dyn FnMut(PortKey) + Send>;
 
-/// The file of a UMEM that was handed over. Its owner can keep it, and its pages with it, when no socket is left.
+/// The memory of a UMEM that was handed over. Its owner can keep it when no socket is left.
 #[derive(Debug)]
 pub(crate) struct UmemFile {
-    file: OwnedFd,
+    /// `None` where it is a BPF map's: that is watched by its number, and goes with its last descriptor and mapping.
+    file: Option<OwnedFd>,
     /// `None`: it cannot be watched, and is taken to end with the port's sockets.
     umem: Option<Umem>,
 }
@@ -83,7 +84,12 @@ impl UmemEnds {
 impl UmemFile {
     pub(crate) fn new(file: &OwnedFd, umem: Option<Umem>) -> Result<Arc<Self>, StepError> {
         let file = file.try_clone().map_err(|cause| StepError::Io { attempt: "keep the file of a UMEM", cause })?;
-        Ok(Arc::new(Self { file, umem }))
+        Ok(Arc::new(Self { file: Some(file), umem }))
+    }
+
+    /// Of memory that is a BPF map's.
+    pub(crate) fn of_map(umem: Option<Umem>) -> Arc<Self> {
+        Arc::new(Self { file: None, umem })
     }
 
     fn has_sockets(&self) -> bool {
@@ -102,7 +108,8 @@ impl UmemFile {
     /// `write` from a page whose fault a FUSE server does not answer), and a thread of ours that waits for it could not
     /// even be killed.
     fn give_back(self) -> Option<Child> {
-        let size = fstat(&self.file).map_or(0, |stat| stat.st_size);
+        let file = self.file?;
+        let size = fstat(&file).map_or(0, |stat| stat.st_size);
         // Truncated by its owner, it has nothing to give back.
         if size <= 0 {
             return None;
@@ -110,7 +117,7 @@ impl UmemFile {
         let words =
             ["--punch-hole", "--offset", "0", "--length", &size.to_string(), "/proc/self/fd/0"].map(str::to_owned);
         let started = FALLOCATE.into_iter().find_map(|program| {
-            let file = self.file.try_clone().ok()?;
+            let file = file.try_clone().ok()?;
             let command = &mut Command::new(program);
             command.args(&words).env_clear().stdin(file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
         });
@@ -126,8 +133,10 @@ impl UmemFile {
 pub(crate) struct Retained {
     /// Shared with other ports of the same owner, whose frames they are, too.
     pub(crate) umems: Vec<Arc<UmemFile>>,
-    /// The kernel's id of an XSKMAP that was given away.
-    pub(crate) map: Option<u32>,
+    /// The kernel's ids of maps that were given away.
+    pub(crate) maps: Vec<u32>,
+    /// Its sockets are its owner's: a map in which they are stands for them.
+    pub(crate) owns_sockets: bool,
 }
 
 /// A closed port, parts of which may be left.
@@ -176,8 +185,7 @@ impl Lingering {
         for socket in sockets {
             let socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(socket) = socket.as_ref() else { continue };
-            // A pinned port's is its owner's own memory; the map in which it is stands for it.
-            if closed.kept.map.is_some() {
+            if closed.kept.owns_sockets {
                 continue;
             }
             match state.watch(socket) {
@@ -267,8 +275,8 @@ impl State {
                 None => sockets,
             };
             // What cannot be determined counts as kept.
-            port.kept.map = port.kept.map.filter(|id| map_exists(*id).unwrap_or(true));
-            if port.lost || !port.sockets.is_empty() || port.kept.map.is_some() {
+            port.kept.maps.retain(|id| map_exists(*id).unwrap_or(true));
+            if port.lost || !port.sockets.is_empty() || !port.kept.maps.is_empty() {
                 return true;
             }
             // Of those that no other port is on. Not before: while a port is taken away, its owner may still read

@@ -1,13 +1,13 @@
 //! Opens a port, step by step, and closes it: what all kinds of ports have in common.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
-use xsknet_bpf::{Datapath, PortId};
+use xsknet_bpf::PortId;
 use xsknet_xsk::Layout;
 
 use crate::build::steer;
 use crate::conflict_check::ConflictCheck;
-use crate::datapath::{read, write};
+use crate::datapath::{SharedDatapath, read, write};
 use crate::error::{CloseError, OpenPortError, StepError};
 use crate::ids::PortKey;
 use crate::info::PortInfo;
@@ -16,6 +16,7 @@ use crate::kernel_port::KernelPort;
 use crate::lingering::Retained;
 use crate::plan::{HostView, Plan};
 use crate::receive_filters::{let_in, let_out};
+use crate::rings::PortRings;
 use crate::selftest::Trial;
 use crate::spec::PortSpec;
 use crate::statistics::PortStatistics;
@@ -39,7 +40,7 @@ impl OpenPort {
         uplink: Arc<UplinkState>,
         spec: PortSpec,
         layout: Option<&Layout>,
-        build: impl FnOnce(Plan, &UplinkState, &RwLock<Datapath>) -> Result<(KernelPort, PortInfo, T), OpenPortError>,
+        build: impl FnOnce(Plan, &UplinkState, &SharedDatapath) -> Result<(KernelPort, PortInfo, T), OpenPortError>,
         prove: impl FnOnce(&Trial<'_>, &mut T) -> Result<(), OpenPortError>,
     ) -> Result<(Self, T), OpenPortError> {
         let nic = &uplink.nic;
@@ -141,6 +142,8 @@ fn unmake(
     if let Some(port) = port {
         let removed = write(&datapath).remove_port(&port.entry());
         context.passed("the port's map entries are gone");
+        // Before the last reading: programs that were under way count as well.
+        let uninstalled = port.rings.as_deref().map_or(Ok(()), PortRings::uninstall);
         // Counters that cannot be read any more are not a reason to keep the port.
         let last = port.statistics(context).unwrap_or_default();
         match removed {
@@ -151,6 +154,7 @@ fn unmake(
             }
             Err(cause) => failed = Some(StepError::from(cause)),
         }
+        failed = failed.or(uninstalled.err());
         let sockets = port.queues.iter().map(|queue| &queue.socket);
         match retained {
             Some(retained) => context.lingering.watch(key, sockets, retained),

@@ -3,17 +3,17 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, RecvFlags, recv};
-use xsknet_bpf::Datapath;
 use xsknet_link::{DeviceName, Netns, NetnsId};
 
 use crate::attempt::Attempt;
 use crate::build::build;
 use crate::client_end::ClientEnd;
+use crate::datapath::SharedDatapath;
 use crate::error::{CloseError, OpenPortError, ShareError, StepError};
 use crate::ids::ROOT;
 use crate::info::PortInfo;
@@ -71,8 +71,8 @@ impl PinnedPort {
         check_namespace(&uplink.nic, &client)?;
         let Client { uid, gid, namespace, .. } = client;
         let namespace = Namespace::new(namespace).map_err(|cause| uplink.nic.step(cause))?;
-        let build = |plan: Plan, uplink: &UplinkState, datapath: &RwLock<Datapath>| {
-            let (port, mut info) = build(plan, &uplink.nic, datapath, Some(namespace))?;
+        let build = |plan: Plan, uplink: &UplinkState, datapath: &SharedDatapath| {
+            let (port, mut info) = build(plan, &uplink.nic, datapath, Some(namespace), None)?;
             let why = "not done: the client makes the port's socket".to_owned();
             info.attempts.push(Attempt { hook: "port", step: "self-test".into(), errno: None, why });
             Ok((port, info, None))
@@ -92,7 +92,7 @@ impl PinnedPort {
         let (mut open, given) = OpenPort::open(uplink, spec, None, build, give)?;
         let (pin, end, map) = given.expect("a port that opened was given away");
         // Its memory is the client's own.
-        open.retained = Some(Retained { umems: Vec::new(), map: Some(map) });
+        open.retained = Some(Retained { umems: Vec::new(), maps: vec![map], owns_sockets: true });
         open.uplink.nic.context.client_ends.add(&end);
         Ok(Self { open, pin })
     }

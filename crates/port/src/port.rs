@@ -1,13 +1,13 @@
 //! A port whose sockets this process has: a veth pair, a guard at its outer end, an AF_XDP socket at its inner end; and
 //! as often as it has queues.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
-use xsknet_bpf::Datapath;
 use xsknet_xsk::{ChunkCounts, Donation, RingBroken, Socket};
 
 use crate::brokered::BrokeredPort;
 use crate::build::{build, make_sockets};
+use crate::datapath::SharedDatapath;
 use crate::error::{CloseError, OpenPortError, StepError};
 use crate::info::PortInfo;
 use crate::lingering::{Retained, UmemFile};
@@ -51,8 +51,8 @@ impl Port {
         let mtu = spec.mtu.unwrap_or(uplink.refresh().mtu);
         let layout = for_mtu(spec.layout, mtu, spec.multi_buffer);
         let spec = PortSpec { layout, ..spec };
-        let build = |plan: Plan, uplink: &UplinkState, datapath: &RwLock<Datapath>| {
-            let (mut port, mut info) = build(plan, &uplink.nic, datapath, None)?;
+        let build = |plan: Plan, uplink: &UplinkState, datapath: &SharedDatapath| {
+            let (mut port, mut info) = build(plan, &uplink.nic, datapath, None, None)?;
             let sockets = make_sockets(&mut port, &uplink.nic, &mut info)?;
             Ok((port, info, sockets))
         };
@@ -123,7 +123,7 @@ impl Port {
         let watched = |at: usize| port.as_ref().and_then(|(_, port)| port.queues.get(at)?.umem.clone());
         let files = donations.iter().enumerate();
         let umems = files.filter_map(|(at, donation)| UmemFile::new(&donation.umem, watched(at)).ok()).collect();
-        open.retained = Some(Retained { umems, map: None });
+        open.retained = Some(Retained { umems, ..Retained::default() });
         Ok((BrokeredPort::new(open, layout, bind), donations))
     }
 

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use xsknet_bpf::{Counter, Datapath, Obtained};
 use xsknet_link::MacAddr;
-use xsknet_xsk::{SharedSocket, Socket, SocketError};
+use xsknet_xsk::{FrameSocket, SharedSocket, SocketError};
 
 use crate::arp_nd::{self, mac_at};
 use crate::datapath::read;
 use crate::error::{OpenPortError, StepError};
 use crate::info::PortInfo;
 use crate::kernel_port::KernelPort;
+use crate::rings::PortRings;
 use crate::uplink_state::UplinkState;
 
 /// How long a frame may take that crosses two devices of one machine.
@@ -36,7 +37,7 @@ pub(crate) struct Trial<'a> {
 }
 
 /// Sends a frame through the uplink's program to one of the port's queues, and one from there to the wire.
-pub(crate) fn both_ways(trial: &Trial<'_>, queue: usize, socket: &mut Socket) -> Result<(), OpenPortError> {
+pub(crate) fn both_ways(trial: &Trial<'_>, queue: usize, socket: &mut impl FrameSocket) -> Result<(), OpenPortError> {
     to_the_port(trial, queue, socket)?;
     trial.uplink.nic.context.passed("a self-test frame reached the port");
     from_the_port(trial, socket)?;
@@ -44,7 +45,7 @@ pub(crate) fn both_ways(trial: &Trial<'_>, queue: usize, socket: &mut Socket) ->
     Ok(())
 }
 
-fn to_the_port(trial: &Trial<'_>, queue: usize, socket: &mut Socket) -> Result<(), OpenPortError> {
+fn to_the_port(trial: &Trial<'_>, queue: usize, socket: &mut impl FrameSocket) -> Result<(), OpenPortError> {
     let Trial { uplink, datapath, port, info } = *trial;
     let step = |cause: StepError| uplink.nic.step(cause);
     let mut frame = header(info, uplink.nic.state().mac);
@@ -81,7 +82,9 @@ fn to_the_port(trial: &Trial<'_>, queue: usize, socket: &mut Socket) -> Result<(
     }
     let uplink_program = read(datapath).uplink_counters().map_err(|cause| step(cause.into()))?;
     let port_program = port.queues[queue].program.counters().map_err(|cause| step(cause.into()))?;
-    let seen = format!("uplink program {uplink_program:?}; port program {port_program:?}");
+    let rings = port.rings.as_deref().map(PortRings::counters).transpose().map_err(step)?;
+    let rings = rings.map(|rings| format!("; {rings:?}")).unwrap_or_default();
+    let seen = format!("uplink program {uplink_program:?}; port program {port_program:?}{rings}");
     Err(OpenPortError::SelfTest { direction: "to the port", waited_ms: DEADLINE.as_millis() as u64, seen })
 }
 
@@ -138,7 +141,7 @@ pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Resul
 /// A port that may send no such frames, by its rates, shows as much by its guard dropping the probe.
 ///
 /// It is judged by what moves for this port alone: the NIC loses what others send to it, too, as often as they like.
-fn from_the_port(trial: &Trial<'_>, socket: &mut Socket) -> Result<(), OpenPortError> {
+fn from_the_port(trial: &Trial<'_>, socket: &mut impl FrameSocket) -> Result<(), OpenPortError> {
     let Trial { uplink, datapath, port, info } = *trial;
     let step = |cause: StepError| uplink.nic.step(cause);
     let refused_yet = || port.refused(&uplink.nic.context).map_err(step);
@@ -154,14 +157,14 @@ fn from_the_port(trial: &Trial<'_>, socket: &mut Socket) -> Result<(), OpenPortE
 }
 
 /// Sends one probe; whether the guard let it out, or held it back for its rate, within the deadline.
-fn probe_leaves(trial: &Trial<'_>, socket: &mut Socket) -> Result<bool, StepError> {
+fn probe_leaves(trial: &Trial<'_>, socket: &mut impl FrameSocket) -> Result<bool, StepError> {
     let probe = probe_for(trial.info);
     let left = || -> Result<u64, StepError> {
         let guard = read(trial.datapath).guard_counters(trial.info.id)?;
         Ok(guard.to_uplink() + guard[Counter::Rate])
     };
     let left_before = left()?;
-    let mut frame = socket.allocate().expect("a fresh UMEM has frames beside those in FILL");
+    let mut frame = socket.allocate().expect("a fresh UMEM has frames beside those for reception");
     frame.set_len(probe.len()).expect("a probe fits every frame");
     socket.bytes_mut(&mut frame).copy_from_slice(&probe);
     let mut frames = vec![frame];

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use xsknet_xsk::{Donation, SharedSocket};
+use xsknet_xsk::SharedSocket;
 
 use crate::brokered::{BrokeredPort, SharedUmem};
 use crate::error::{CloseError, ManageError, OpenError, OpenPortError, ShareError, StepError};
@@ -16,6 +16,7 @@ use crate::loss::{Loss, LossGate};
 use crate::pinned::{Client, Pin, PinnedPort};
 use crate::port::HandOverError;
 use crate::port_table::PortTable;
+use crate::ring_port::HandedOver;
 use crate::spec::PortSpec;
 use crate::statistics::{PortStatistics, UplinkStatistics};
 use crate::uplink::{Uplink, UplinkOptions};
@@ -183,13 +184,21 @@ impl Service {
         lock(&self.uplinks).get(name).cloned().ok_or_else(missing)
     }
 
-    /// Opens a port and hands its sockets over.
+    /// Opens a port and hands its sockets over, with the rings that the spec asks for.
     ///
     /// # Errors
     /// [`ServiceError::UplinkMissing`], [`ServiceError::OpenPort`], [`ServiceError::HandOver`].
-    pub fn open_port(&self, uplink: &str, spec: PortSpec) -> Result<(PortInfo, Vec<Donation>), ServiceError> {
-        let (port, donations) = self.uplink(uplink)?.open_port(spec)?.hand_over()?;
-        Ok((self.keep(port.info().clone(), ServedPort::Brokered(port)), donations))
+    pub fn open_port(&self, uplink: &str, spec: PortSpec) -> Result<(PortInfo, HandedOver), ServiceError> {
+        let uplink = self.uplink(uplink)?;
+        let (port, handed) = match uplink.open_rings(&spec)? {
+            Ok((port, donations)) => (port, HandedOver::Rings(donations)),
+            Err(why) => {
+                let (mut port, donations) = uplink.open_port(spec)?.hand_over()?;
+                port.tell(why);
+                (port, HandedOver::Sockets(donations))
+            }
+        };
+        Ok((self.keep(port.info().clone(), ServedPort::Brokered(port)), handed))
     }
 
     /// The UMEM of an open port, for another one of the same client.

@@ -51,6 +51,8 @@ pub struct PortSpec {
     /// late by so much at most. `attempts` says if the kernel refuses it, and that skb mode cannot do it. Default: not
     /// at all.
     pub coalesce: Option<Duration>,
+    /// What its frames go through. Not for pinned ports, nor for those on the UMEM of another one.
+    pub rings: RingsWish,
     /// UMEM and rings, of each queue. This and what follows is about the port's sockets, and so not for a pinned port,
     /// whose client makes its socket.
     pub layout: Layout,
@@ -64,6 +66,28 @@ pub struct PortSpec {
     /// Whether its sockets prefer busy polling, which its owner may not be able to request. `attempts` reports a
     /// refusal.
     pub busy_poll: Option<BusyPoll>,
+}
+
+/// What the frames of a port shall go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RingsWish {
+    /// The rings of an AF_XDP socket.
+    #[default]
+    Xsk,
+    /// BPF rings, or the port is not opened.
+    Bpf,
+    /// BPF rings where they can be had, else those of an AF_XDP socket.
+    Auto,
+}
+
+impl RingsWish {
+    /// All, by the names that other languages have for them.
+    pub const NAMED: [(&'static str, Self); 3] = [("xsk", Self::Xsk), ("bpf", Self::Bpf), ("auto", Self::Auto)];
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMED.into_iter().find_map(|(its, wish)| (its == name).then_some(wish))
+    }
 }
 
 /// Which side makes a port's sockets and their memory.
@@ -91,6 +115,7 @@ impl PortSpec {
             rights: Rights::default(),
             rates: Rates::UNLIMITED,
             coalesce: None,
+            rings: RingsWish::Xsk,
             layout: Layout::builder().build().expect("the defaults fit each other"),
             huge_pages: HugePages::Never,
             multi_buffer: None,

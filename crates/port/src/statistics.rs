@@ -8,7 +8,7 @@
 
 use std::ops::AddAssign;
 
-use xsknet_bpf::Counters;
+use xsknet_bpf::{Counters, RingCounters};
 use xsknet_xsk::{KernelStatistics, SocketCounters};
 
 /// Two counts of the same frames, taken at different places.
@@ -70,6 +70,9 @@ pub struct PortStatistics {
     /// Redirects that the kernel refused after the guard had returned (`rx_queue_N_drops` of the outer end): the NIC is
     /// down, or its far end stopped taking redirected frames (GRO switched off). Native mode only.
     pub outer_refused_redirects: u64,
+    /// What was counted at its BPF rings, where it has such: beside `guard`, which counts all that the port sends, and
+    /// in the place of `program` and `socket`.
+    pub rings: Option<RingCounters>,
 }
 
 impl UplinkStatistics {
@@ -89,6 +92,8 @@ impl UplinkStatistics {
         for port in ports.into_iter().chain([&self.closed]) {
             left += port.guard.to_port() + port.guard.to_uplink();
             right += port.program.seen() + port.outer_transmit_drops + port.outer_refused_redirects;
+            // What found no chunk, or one that is not there, was dropped where it was counted.
+            right += port.rings.map_or(0, |rings| rings.received - rings.invalid_chunk);
         }
         Equality { what: "between the programs", left, right }
     }
@@ -108,6 +113,7 @@ impl PortStatistics {
             received += owner.received.saturating_sub(owner.received_continued);
         }
         let socket = self.socket.unwrap_or_default();
+        let rings = self.rings.unwrap_or_default();
         [
             Equality {
                 what: "port sent",
@@ -117,8 +123,12 @@ impl PortStatistics {
             Equality { what: "guard program", left: self.guard.seen(), right: self.guard.total() },
             Equality {
                 what: "port received",
-                left: self.program.seen(),
-                right: self.program.dropped() + received + socket.rx_dropped + socket.rx_ring_full,
+                left: self.program.seen() + rings.received,
+                right: self.program.dropped()
+                    + received
+                    + rings.invalid_chunk
+                    + socket.rx_dropped
+                    + socket.rx_ring_full,
             },
         ]
     }
@@ -127,12 +137,15 @@ impl PortStatistics {
 /// One more port.
 impl AddAssign for PortStatistics {
     fn add_assign(&mut self, other: Self) {
-        let Self { guard, program, socket, inner_transmit_drops, outer_transmit_drops, outer_refused_redirects } =
-            other;
+        let Self { guard, program, socket, rings, .. } = other;
+        let Self { inner_transmit_drops, outer_transmit_drops, outer_refused_redirects, .. } = other;
         self.guard += guard;
         self.program += program;
         if let Some(socket) = socket {
             *self.socket.get_or_insert_default() += socket;
+        }
+        if let Some(rings) = rings {
+            *self.rings.get_or_insert_default() += rings;
         }
         self.inner_transmit_drops += inner_transmit_drops;
         self.outer_transmit_drops += outer_transmit_drops;

@@ -20,6 +20,7 @@ use crate::paths::PinPath;
 use crate::pinned::{Client, PinnedPort};
 use crate::pins;
 use crate::port::Port;
+use crate::ring_port::{WithRings, open_rings};
 use crate::spec::PortSpec;
 use crate::statistics::{PortStatistics, UplinkStatistics};
 use crate::uplink_state::{Managed, UplinkState};
@@ -94,6 +95,15 @@ impl Uplink {
     /// See [`OpenPortError`]; nothing of the port is left.
     pub fn open_port(&self, spec: PortSpec) -> Result<Port, OpenPortError> {
         Port::open(Arc::clone(&self.state), spec)
+    }
+
+    /// Opens a port with BPF rings where the spec asks for them and they can be had: for a client, to which all of it
+    /// goes. Otherwise why it was not opened; nothing of it is left then.
+    ///
+    /// # Errors
+    /// See [`OpenPortError`].
+    pub fn open_rings(&self, spec: &PortSpec) -> Result<WithRings, OpenPortError> {
+        open_rings(&self.state, spec)
     }
 
     /// Opens a port with one queue, on the UMEM of another port of the same client: of any uplink of the instance.

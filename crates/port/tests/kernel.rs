@@ -22,6 +22,7 @@ mod pinned;
 mod places;
 mod port_errors;
 mod queue_pairs;
+mod rings;
 mod shared;
 mod undo;
 mod vlan;

@@ -1,10 +1,11 @@
 //! Numbered frames: out of the wire's far end or out of a port, and checked one by one where they arrive.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use xsknet_bpf::testbed::{GeneratorOptions, LiveGenerator};
 use xsknet_link::MacAddr;
-use xsknet_xsk::{BindRequest, HugePages, Layout, QueueId, Request, Socket, SocketError};
+use xsknet_xsk::{BindRequest, FrameSocket, HugePages, Layout, QueueId, Request, Socket, SocketError};
 
 use crate::device::device;
 use crate::frames::{Ethernet, numbered};
@@ -69,7 +70,7 @@ impl NumberedFrames {
     ///
     /// # Errors
     /// What the socket's calls return.
-    pub fn send(&self, socket: &mut Socket, next: u64, count: usize) -> Result<u64, SocketError> {
+    pub fn send(&self, socket: &mut impl FrameSocket, next: u64, count: usize) -> Result<u64, SocketError> {
         let mut frames = Vec::with_capacity(count);
         socket.complete()?;
         for number in (next..).take(count) {
@@ -124,7 +125,7 @@ impl Inspector {
     ///
     /// # Errors
     /// What the socket's calls return.
-    pub fn drain(&mut self, socket: &mut Socket) -> Result<usize, SocketError> {
+    pub fn drain(&mut self, socket: &mut impl FrameSocket) -> Result<usize, SocketError> {
         let mut batch = Vec::with_capacity(256);
         let mut drained = 0;
         while socket.receive(256, &mut batch)? > 0 {
@@ -184,15 +185,22 @@ enum Kind {
 }
 
 impl FarSource {
-    /// As XDP frames, through the far end's `ndo_xdp_xmit`: needs a native program on the near end. A call costs some
-    /// 25 ms beside its frames, because the kernel makes and unmakes a page pool.
+    /// As XDP frames, through the far end's `ndo_xdp_xmit`: needs a native program on the near end. It adds a device to
+    /// the remote machine.
     ///
     /// # Panics
     /// Where the kernel takes no generator.
     pub fn live(lab: &Lab, frames: &NumberedFrames) -> Self {
         let target = lab.remote.links().by_name(&device(FAR)).expect("the wire's far end").index.get();
         let options = GeneratorOptions { target, number_offset: Some(NUMBER_OFFSET) };
-        let generator = LiveGenerator::load(options).expect("a generator");
+        let mut generator = LiveGenerator::load(options).expect("a generator");
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("gen{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let peer = format!("{name}p");
+        lab.remote.run("ip", &["link", "add", &name, "type", "veth", "peer", "name", &peer]).expect("a device");
+        let index = lab.remote.links().by_name(&device(&name)).expect("the device").index.get();
+        let held = lab.remote.enter(|| generator.hold_on_to(&xsknet_bpf::Device { name, index }));
+        held.expect("a device takes a program");
         Self { frames: frames.clone(), kind: Kind::Live(Box::new(generator), target) }
     }
 
@@ -217,7 +225,7 @@ impl FarSource {
                 generator.send(&self.frames.frame(0), *ingress, count).expect("live frames");
             }
             Kind::Socket(socket, next) => {
-                *next = self.frames.send(socket, *next, count as usize).expect("a working socket");
+                *next = self.frames.send(&mut **socket, *next, count as usize).expect("a working socket");
             }
         }
     }

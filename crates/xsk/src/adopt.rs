@@ -24,7 +24,21 @@ pub(crate) type MappedRings = Rings<MappedRing<Address>, MappedRing<Descriptor>>
 pub(crate) fn adopt(donation: &Donation) -> Result<(MappedRings, Umem), AdoptError> {
     check_domain(donation.xsk.as_fd())?;
     check_mode(donation.xsk.as_fd(), donation.bind)?;
-    let mut umem = map_umem(donation.umem.as_fd(), donation.layout)?;
+    check_size(donation.umem.as_fd(), donation.layout)?;
+    adopt_mapped(donation)
+}
+
+/// The same where only `mmap` knows the size of the memory: a BPF array is a file of no bytes.
+pub(crate) fn adopt_unsized(donation: &Donation) -> Result<(MappedRings, Umem), AdoptError> {
+    check_domain(donation.xsk.as_fd())?;
+    check_mode(donation.xsk.as_fd(), donation.bind)?;
+    adopt_mapped(donation)
+}
+
+fn adopt_mapped(donation: &Donation) -> Result<(MappedRings, Umem), AdoptError> {
+    let needed = donation.layout.umem_bytes();
+    let umem = Umem::map(donation.umem.as_fd(), donation.layout);
+    let mut umem = umem.map_err(|cause| AdoptError::MapUmem { needed, cause })?;
     let rings = adopt_rings(donation.xsk.as_fd(), &donation.layout, &donation.in_fill, Tag::FREE, &mut umem)?;
     Ok((rings, umem))
 }
@@ -93,14 +107,11 @@ fn check_mode(xsk: BorrowedFd<'_>, told: BindMode) -> Result<(), AdoptError> {
     if bound == told { Ok(()) } else { Err(AdoptError::BindModeDisagrees { told, bound }) }
 }
 
-fn map_umem(fd: BorrowedFd<'_>, layout: Layout) -> Result<Umem, AdoptError> {
+fn check_size(fd: BorrowedFd<'_>, layout: Layout) -> Result<(), AdoptError> {
     let needed = layout.umem_bytes();
     let stat = rustix::fs::fstat(fd).map_err(|errno| AdoptError::Ask { call: "fstat(UMEM)", cause: errno.into() })?;
     let bytes = u64::try_from(stat.st_size).unwrap_or(0);
-    if bytes < needed {
-        return Err(AdoptError::UmemTooSmall { bytes, needed });
-    }
-    Umem::map(fd, layout).map_err(|cause| AdoptError::MapUmem { needed, cause })
+    if bytes < needed { Err(AdoptError::UmemTooSmall { bytes, needed }) } else { Ok(()) }
 }
 
 struct Map<'a> {

@@ -5,7 +5,7 @@
 //! where that is refused, the memory is a memfd from the start, and the few calls that libxdp would make are made here.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, OFlags, ftruncate, memfd_create, open};
 use rustix::io::Errno;
@@ -36,15 +36,28 @@ pub(crate) fn open_socket(
     let layout = &request.layout;
     let bytes = layout.umem_bytes();
     let refused = |cause: io::Error| CreateError::Umem { bytes, cause };
-    let xsk = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
-        .map_err(|errno| refused(errno.into()))?;
-
     let huge = if layout.huge_pages() { MemfdFlags::HUGETLB } else { MemfdFlags::empty() };
     let umem = memfd_create(c"xsknet-umem", MemfdFlags::CLOEXEC | huge).map_err(|errno| refused(errno.into()))?;
     ftruncate(&umem, bytes).map_err(|errno| refused(errno.into()))?;
+    let (xsk, obtained) = open_on(request, umem.as_fd(), index, attempts)?;
+    Ok((xsk, umem, obtained))
+}
+
+/// Makes a socket on memory that is there already.
+pub(crate) fn open_on(
+    request: &Request<'_>,
+    umem: BorrowedFd<'_>,
+    index: u32,
+    attempts: &mut Vec<Attempt>,
+) -> Result<(OwnedFd, BindMode), CreateError> {
+    let layout = &request.layout;
+    let bytes = layout.umem_bytes();
+    let refused = |cause: io::Error| CreateError::Umem { bytes, cause };
+    let xsk = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
+        .map_err(|errno| refused(errno.into()))?;
     let length = usize::try_from(bytes).map_err(|_| refused(Errno::NOMEM.into()))?;
     // The kernel pins the pages themselves; the mapping is needed for this one call.
-    let memory = Mapping::of_fd(umem.as_fd(), length, 0).map_err(refused)?;
+    let memory = Mapping::of_fd(umem, length, 0).map_err(refused)?;
     let registration = XdpUmemReg {
         addr: memory.start().addr().get() as u64,
         len: bytes,
@@ -68,5 +81,5 @@ pub(crate) fn open_socket(
         let address = SocketAddrXdp::new(flags, index, request.queue.0);
         Ok(bind(&xsk, &address)?)
     })?;
-    Ok((xsk, umem, obtained))
+    Ok((xsk, obtained))
 }

@@ -1,6 +1,9 @@
 use std::os::fd::OwnedFd;
 use std::{fmt, io};
 
+use xsknet_ring::InvalidRing;
+use xsknet_ring::layout::{RING_CHUNK, RING_MAX_OFFSET, RING_MIN_OFFSET};
+
 use crate::counters::SocketCounters;
 use crate::layout::Layout;
 use crate::ledger::MAX_ENDPOINTS;
@@ -75,6 +78,37 @@ pub struct EndpointDonation {
     pub bind: BindMode,
     /// What has been counted so far.
     pub counters: SocketCounters,
+}
+
+/// A bound socket whose frames go through BPF rings, on its way to a new owner.
+#[derive(Debug)]
+pub struct RingDonation {
+    /// The XSK, for the state of its device, and the memory of the chunks: a BPF array. Its `in_fill` is empty, and its
+    /// counters are those of the BPF rings.
+    pub socket: Donation,
+    /// The rings.
+    pub rings: RingsDonation,
+}
+
+/// The BPF rings of a [`RingDonation`].
+#[derive(Debug)]
+pub struct RingsDonation {
+    /// The array that both rings lie in.
+    pub control: OwnedFd,
+    /// The ring buffer that wakes the client.
+    pub wake: OwnedFd,
+    /// The program that sends.
+    pub program: OwnedFd,
+    /// Slots of reception.
+    pub rx_slots: u32,
+    /// Slots of sending.
+    pub tx_slots: u32,
+    /// The position of the oldest chunk posted, or the next to post.
+    pub rx_position: u32,
+    /// The position of the next frame to send.
+    pub tx_position: u32,
+    /// The chunks posted and not taken, oldest first. All others are free.
+    pub posted: Vec<u32>,
 }
 
 /// A donation is not what it claims to be.
@@ -154,6 +188,29 @@ pub enum AdoptError {
         chunk: u32,
         /// Chunks of the layout.
         frames: u32,
+    },
+    /// Memory or descriptors of BPF rings cannot be had.
+    #[error("adopting a socket: {what} of its BPF rings failed")]
+    Rings {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel answered.
+        #[source]
+        cause: io::Error,
+    },
+    /// BPF rings cannot have this shape.
+    #[error("adopting a socket: its BPF rings cannot be")]
+    RingShape(#[from] InvalidRing),
+    /// The layout is none of BPF rings.
+    #[error(
+        "adopting a socket: BPF rings have chunks of {RING_CHUNK} bytes and frames from {RING_MIN_OFFSET} to \
+         {RING_MAX_OFFSET} on; the layout has {frame_size} bytes, and frames from {offset} on"
+    )]
+    RingLayout {
+        /// Bytes of a chunk.
+        frame_size: u32,
+        /// Where a received frame begins in its chunk.
+        offset: u32,
     },
     /// FILL holds an address that is not the start of a chunk that the donation names, or holds it twice.
     #[error(

@@ -21,7 +21,7 @@ use crate::rings::{Lengths, TransmitError, Transmitted, TxBatch};
 use crate::umem::{ReservedChunks, Umem};
 
 /// The most kicks in a row that move nothing before [`Endpoint::flush`] leaves the rest for later.
-const FRUITLESS_KICKS: u32 = 16;
+pub(crate) const FRUITLESS_KICKS: u32 = 16;
 
 /// An AF_XDP socket and its four rings, without the UMEM: several can share one, which is passed to each call. Frames
 /// that one of them received can be sent by any other, and no byte is copied.
@@ -211,7 +211,7 @@ impl Endpoint {
                 Err(Errno::AGAIN | Errno::BUSY | Errno::NOBUFS | Errno::INTR) => retry = true,
                 Err(errno @ Errno::NETDOWN) => return Err(FlushError::DeviceDown { waiting, cause: errno.into() }),
                 Err(errno @ Errno::NXIO) => return Err(FlushError::DeviceGone { waiting, cause: errno.into() }),
-                Err(errno) => return Err(FlushError::Refused { waiting, cause: errno.into() }),
+                Err(errno) => return Err(FlushError::Refused { waiting, call: "sendto", cause: errno.into() }),
             }
             // The kernel sends no further than COMPLETION has room.
             self.rings.complete(umem)?;
@@ -426,10 +426,12 @@ pub enum FlushError {
         cause: io::Error,
     },
     /// The kernel refused otherwise.
-    #[error("sending {waiting} frames failed: sendto was refused")]
+    #[error("sending {waiting} frames failed: {call} was refused")]
     Refused {
         /// Frames in TX.
         waiting: u32,
+        /// The system call.
+        call: &'static str,
         /// What the kernel answered.
         #[source]
         cause: io::Error,

@@ -156,7 +156,7 @@ impl HeapSocket {
     ///
     /// # Errors
     /// [`RingBroken`] if TX is.
-    pub fn waiting(&mut self) -> Result<u32, RingBroken> {
+    pub fn waiting(&mut self, _: &mut Umem) -> Result<u32, RingBroken> {
         self.rings.tx.entries()
     }
 

@@ -243,6 +243,12 @@ impl Layout {
         Self(LayoutBuilder { rx, tx, fill, completion, fill_target, ..self.0 })
     }
 
+    /// The same UMEM with BPF rings of so many slots in place of the socket's: each chunk takes one frame.
+    #[must_use]
+    pub(crate) fn with_bpf_rings(self, rx: u32, tx: u32) -> Self {
+        Self(LayoutBuilder { multi_buffer: false, ..self.0.rx(rx).fill(rx).tx(tx).completion(tx) })
+    }
+
     /// The longest frame that can be sent, in bytes, over as many chunks as it may take; what is received is no longer.
     #[must_use]
     pub fn longest_frame(&self) -> u32 {

@@ -27,6 +27,17 @@ pub(crate) fn load([address, length]: &LentDescriptor) -> (u32, u32) {
     (address.load(Ordering::Relaxed), length.load(Ordering::Relaxed))
 }
 
+/// Moves the end of a table to its front, and says how many descriptors that are.
+pub(crate) fn move_to_front(table: &[LentDescriptor], rest: &[LentDescriptor]) -> usize {
+    if rest.len() < table.len() {
+        for (to, from) in table.iter().zip(rest) {
+            let (address, length) = load(from);
+            store(to, address, length);
+        }
+    }
+    rest.len()
+}
+
 #[inline]
 pub(crate) fn store([at, of]: &LentDescriptor, address: u32, length: u32) {
     at.store(address, Ordering::Relaxed);

@@ -33,6 +33,7 @@
 mod adopt;
 #[cfg(feature = "create")]
 mod bind;
+mod bpf_rings;
 #[cfg(feature = "create")]
 mod busy_poll;
 mod counters;
@@ -42,10 +43,15 @@ mod create;
 #[cfg(feature = "create")]
 mod create_error;
 #[cfg(feature = "create")]
+mod create_on;
+#[cfg(feature = "create")]
 mod direct;
 mod donation;
 mod endpoint;
 mod frame;
+mod frame_socket;
+#[cfg(feature = "heap")]
+mod heap_rings;
 #[cfg(feature = "heap")]
 mod heap_socket;
 mod layout;
@@ -63,6 +69,8 @@ mod refusal;
 #[cfg(feature = "create")]
 mod request;
 pub mod ring;
+mod ring_endpoint;
+mod ring_socket;
 mod rings;
 #[cfg(feature = "create")]
 mod shared;
@@ -83,11 +91,16 @@ pub use counters::{KernelStatistics, SocketCounters};
 pub use create::{Created, create};
 #[cfg(feature = "create")]
 pub use create_error::CreateError;
-pub use donation::{AdoptError, BindMode, Donation, EndpointDonation};
+#[cfg(feature = "create")]
+pub use create_on::{CreatedOn, create_on};
+pub use donation::{AdoptError, BindMode, Donation, EndpointDonation, RingDonation, RingsDonation};
 pub use endpoint::{
     Closed, DeviceState, Endpoint, FlushError, Readiness, RingLevels, SocketError, WaitError, kernel_statistics,
 };
 pub use frame::{Frame, FrameTooLong};
+pub use frame_socket::FrameSocket;
+#[cfg(feature = "heap")]
+pub use heap_rings::{HeapProgram, HeapRings};
 #[cfg(feature = "heap")]
 pub use heap_socket::{HeapKernel, HeapSocket};
 pub use layout::{
@@ -103,6 +116,8 @@ pub use refusal::{DescriptorRefused, Refusals};
 #[cfg(feature = "create")]
 pub use request::{Attempt, BindRequest, HugePages, QueueId, Request};
 pub use ring::{MapRingError, RingBroken, RingLevel, RingName};
+pub use ring_endpoint::{RingEndpoint, Woken};
+pub use ring_socket::{RingSocket, RingsInUse};
 pub use rings::{FrameRefused, TransmitError, Transmitted, TxBatch};
 #[cfg(feature = "create")]
 pub use shared::{SharedRequest, SharedSocket, create_shared};

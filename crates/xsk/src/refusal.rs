@@ -46,6 +46,14 @@ pub enum DescriptorRefused {
         /// The descriptor's options.
         options: u32,
     },
+    /// A frame of BPF rings that has no byte: the program found no such chunk.
+    #[error("the {ring} ring returned chunk {chunk} without a frame")]
+    Empty {
+        /// The ring.
+        ring: RingName,
+        /// The chunk.
+        chunk: u32,
+    },
     /// A packet in more chunks than any device can have filled.
     #[error("the {ring} ring returned a packet in more than {most} chunks")]
     TooManyParts {
@@ -67,6 +75,8 @@ pub struct Refusals {
     pub not_lent: u64,
     /// [`DescriptorRefused::Options`].
     pub options: u64,
+    /// [`DescriptorRefused::Empty`].
+    pub empty: u64,
     /// [`DescriptorRefused::TooManyParts`].
     pub too_many_parts: u64,
 }
@@ -75,7 +85,7 @@ impl Refusals {
     /// All reasons together.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.outside_umem + self.too_long + self.not_lent + self.options + self.too_many_parts
+        self.outside_umem + self.too_long + self.not_lent + self.options + self.empty + self.too_many_parts
     }
 
     pub(crate) fn count(&mut self, refused: &DescriptorRefused) {
@@ -84,6 +94,7 @@ impl Refusals {
             DescriptorRefused::TooLong { .. } => self.too_long += 1,
             DescriptorRefused::NotLent { .. } => self.not_lent += 1,
             DescriptorRefused::Options { .. } => self.options += 1,
+            DescriptorRefused::Empty { .. } => self.empty += 1,
             DescriptorRefused::TooManyParts { .. } => self.too_many_parts += 1,
         }
     }

@@ -4,7 +4,7 @@
 use crate::counters::SocketCounters;
 use crate::frame::Frame;
 use crate::ledger::{EndpointId, Tag};
-use crate::lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, NOWHERE, load, store};
+use crate::lent::{CONTINUES, LentDescriptor, MAX_PARTS_RECEIVED, MAX_PARTS_SENT, NOWHERE, load, move_to_front};
 use crate::refusal::DescriptorRefused;
 use crate::ring::{
     Address, Consumer, Descriptor, Producer, Reservation, RingBroken, RingMemory, RingName, Taking, XDP_PKT_CONTD,
@@ -53,10 +53,15 @@ impl Lengths {
         Self { behind: mtu.saturating_add(TAG) }
     }
 
+    /// The same for what also takes no frame longer than so many bytes.
+    pub(crate) fn up_to(self, most: u32) -> Self {
+        Self { behind: self.behind.min(most - HEADER) }
+    }
+
     /// Neither shorter than the header nor longer than the device takes: one comparison, since less than a header
     /// wraps.
     #[inline]
-    fn fit(self, len: u32) -> bool {
+    pub(crate) fn fit(self, len: u32) -> bool {
         len.wrapping_sub(HEADER) <= self.behind
     }
 }
@@ -329,13 +334,7 @@ where
             }
             rest = behind;
         }
-        let left = rest.len();
-        if left < table.len() {
-            for (to, from) in table.iter().zip(rest) {
-                let (address, len) = load(from);
-                store(to, address, len);
-            }
-        }
+        let left = move_to_front(table, rest);
         let committed = slots.commit();
         debug_assert_eq!(committed, sent, "what was written is what was lent");
         umem.ledger_mut().counted(sent, Tag::LENT, to);
@@ -437,7 +436,7 @@ fn whole_packet<'a>(
 }
 
 /// Frees what was lent of the packet at the front of a table, and says how many chunks and what comes behind.
-fn pass_over<'a>(umem: &mut Umem, table: &'a [LentDescriptor]) -> (u32, &'a [LentDescriptor]) {
+pub(crate) fn pass_over<'a>(umem: &mut Umem, table: &'a [LentDescriptor]) -> (u32, &'a [LentDescriptor]) {
     let (mut freed, mut rest) = (0, table);
     while let [first, others @ ..] = rest {
         let (address, len) = load(first);
@@ -461,7 +460,7 @@ fn packet_departs(umem: &mut Umem, parts: &[(u32, u32)], to: Tag) -> Result<(), 
     Err(freed)
 }
 
-fn saturated(count: usize) -> u32 {
+pub(crate) fn saturated(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 

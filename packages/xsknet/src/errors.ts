@@ -67,6 +67,7 @@ export const errorCodes = {
   ERR_XSKNET_MTU_TOO_SMALL: 'The MTU is less than 68.',
   ERR_XSKNET_MTU_ABOVE_UPLINK: 'The MTU is larger than the uplink’s.',
   ERR_XSKNET_LAYOUT_INVALID: 'The sizes of UMEM and rings are not valid.',
+  ERR_XSKNET_RINGS_UNAVAILABLE: 'The port cannot have BPF rings.',
   ERR_XSKNET_SOCKET_REFUSED: 'The port’s socket could not be created or adopted.',
   ERR_XSKNET_NAMESPACE_INVALID:
     'The descriptor is not a network namespace, or the inner device cannot be created in it.',

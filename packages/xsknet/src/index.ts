@@ -9,6 +9,8 @@ export type {
   PortInfo,
   PortStatistics,
   QueuePair,
+  RingKind,
+  RingStatistics,
   UplinkInfo,
   UplinkStatistics,
   XdpMode,

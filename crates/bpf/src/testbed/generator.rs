@@ -1,9 +1,13 @@
 //! Sources of numbered frames.
 
+use std::os::fd::AsFd;
+
 use aya::Ebpf;
 use aya::maps::{Array, MapData, MapError};
 
+use crate::attachment::{self, AttachError, Attachment, Device};
 use crate::load_error::LoadError;
+use crate::mode::Mode;
 use crate::object::{self, Object, object};
 use crate::run::{self, RunError};
 
@@ -88,9 +92,15 @@ impl SkbGenerator {
     }
 }
 
+const PROGRAM: &str = "generate";
+
 /// Sends copies of a frame as XDP frames, in batches, through the target's `ndo_xdp_xmit`. What the driver drops there
 /// shows in the device's statistics only.
-pub struct LiveGenerator(Source);
+pub struct LiveGenerator {
+    source: Source,
+    /// See [`LiveGenerator::hold_on_to`].
+    held: Option<Attachment>,
+}
 
 impl LiveGenerator {
     /// Loads the source. Nothing is attached anywhere.
@@ -99,7 +109,21 @@ impl LiveGenerator {
     ///
     /// See [`LoadError`].
     pub fn load(options: GeneratorOptions) -> Result<Self, LoadError> {
-        Source::load(&options.globals()).map(Self)
+        Ok(Self { source: Source::load(&options.globals())?, held: None })
+    }
+
+    /// Attaches the source to a device that gets no frames, in skb mode, for as long as the generator lives. A program
+    /// that is attached nowhere is put into the kernel's XDP dispatcher for each call and taken out again, which waits
+    /// for all CPUs: some 20 ms, during which no other XDP program can be attached or run so either.
+    ///
+    /// # Errors
+    ///
+    /// See [`AttachError`].
+    pub fn hold_on_to(&mut self, device: &Device) -> Result<(), AttachError> {
+        let program = object::xdp(&self.source.bpf, PROGRAM);
+        let fd = program.fd().map_err(|cause| AttachError::NotLoaded { hook: PROGRAM, cause })?;
+        self.held = Some(attachment::attach(fd.as_fd(), device, Mode::Skb, PROGRAM)?);
+        Ok(())
     }
 
     /// Makes `count` frames. They are made as if they came in on `ingress`, any device of the namespace.
@@ -108,8 +132,7 @@ impl LiveGenerator {
     ///
     /// See [`RunError`].
     pub fn send(&self, frame: &[u8], ingress: u32, count: u32) -> Result<(), RunError> {
-        const PROGRAM: &str = "generate";
-        run::live(object::xdp(&self.0.bpf, PROGRAM), PROGRAM, frame, ingress, count)
+        run::live(object::xdp(&self.source.bpf, PROGRAM), PROGRAM, frame, ingress, count)
     }
 
     /// The number that the next numbered frame carries: how many were made so far.
@@ -118,6 +141,6 @@ impl LiveGenerator {
     ///
     /// The kernel's.
     pub fn next_number(&self) -> Result<u64, MapError> {
-        self.0.next.get(&0, 0)
+        self.source.next.get(&0, 0)
     }
 }

@@ -7,7 +7,7 @@ mod tcx;
 mod vlan_edge;
 
 pub use generator::{Direction, GeneratorOptions, LiveGenerator, SkbGenerator};
-pub use sink::{Sink, SinkReport};
+pub use sink::{Sink, SinkError, SinkReport};
 pub use tcx::TcxError;
 pub use vlan_edge::VlanEdge;
 

@@ -1,12 +1,18 @@
 //! The far end of a test: takes numbered datagrams and counts them.
 
+use std::os::fd::AsFd;
+
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError};
 use aya::programs::TcAttachType;
 use aya::programs::links::FdLink;
 
 use super::tcx::{self, TcxError};
+use crate::attachment::{self, AttachError, Attachment, Device};
+use crate::mode::Mode;
 use crate::object::{self, Object, object};
+
+const XDP: &str = "sink_xdp";
 
 static SINK: Object = object!("sink");
 
@@ -32,7 +38,24 @@ pub struct Sink {
     reports: Array<MapData, [u64; 5]>,
     sources: HashMap<MapData, [u8; 6], u64>,
     _bpf: Ebpf,
-    _link: FdLink,
+    _link: Link,
+}
+
+/// How it is held on its device.
+enum Link {
+    Tc(#[expect(dead_code, reason = "kept")] FdLink),
+    Xdp(#[expect(dead_code, reason = "kept")] Attachment),
+}
+
+/// How attaching a sink fails.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// On tc ingress.
+    #[error(transparent)]
+    Tcx(#[from] TcxError),
+    /// As an XDP program.
+    #[error(transparent)]
+    Xdp(#[from] AttachError),
 }
 
 impl Sink {
@@ -41,9 +64,9 @@ impl Sink {
     ///
     /// # Errors
     ///
-    /// See [`TcxError`].
-    pub fn attach(ifindex: u32, port: u16, number_offset: u32, numbers: u32) -> Result<Self, TcxError> {
-        Self::load(ifindex, port, number_offset, [("numbers", numbers), ("flows", 0)])
+    /// See [`SinkError`].
+    pub fn attach(ifindex: u32, port: u16, number_offset: u32, numbers: u32) -> Result<Self, SinkError> {
+        Self::load(port, number_offset, [("numbers", numbers), ("flows", 0)], |bpf| on_tc(bpf, ifindex))
     }
 
     /// Attaches a sink for `flows` ports from `port` on, at most 64: each is a flow, whose numbers begin at 0 and rise
@@ -51,19 +74,37 @@ impl Sink {
     ///
     /// # Errors
     ///
-    /// See [`TcxError`].
-    pub fn following(ifindex: u32, port: u16, number_offset: u32, flows: u16) -> Result<Self, TcxError> {
-        Self::load(ifindex, port, number_offset, [("numbers", 0), ("flows", u32::from(flows.max(1)))])
+    /// See [`SinkError`].
+    pub fn following(ifindex: u32, port: u16, number_offset: u32, flows: u16) -> Result<Self, SinkError> {
+        Self::load(port, number_offset, of_flows(flows), |bpf| on_tc(bpf, ifindex))
     }
 
-    fn load(ifindex: u32, port: u16, number_offset: u32, kind: [(&'static str, u32); 2]) -> Result<Self, TcxError> {
+    /// The same as a native XDP program: no skb is made of what it takes, which would cost more than all before it.
+    ///
+    /// # Errors
+    ///
+    /// See [`AttachError`].
+    pub fn following_native(device: &Device, port: u16, number_offset: u32, flows: u16) -> Result<Self, SinkError> {
+        Self::load(port, number_offset, of_flows(flows), |bpf| {
+            let program = object::xdp(bpf, XDP);
+            let fd = program.fd().map_err(|cause| AttachError::NotLoaded { hook: XDP, cause })?;
+            Ok(Link::Xdp(attachment::attach(fd.as_fd(), device, Mode::Native, XDP)?))
+        })
+    }
+
+    fn load(
+        port: u16,
+        number_offset: u32,
+        kind: [(&'static str, u32); 2],
+        attach: impl FnOnce(&mut Ebpf) -> Result<Link, SinkError>,
+    ) -> Result<Self, SinkError> {
         let [numbers, flows] = kind;
         let globals = [("sink_port", u32::from(port)), ("number_offset", number_offset), numbers, flows];
-        let mut bpf = SINK.load(&globals, &[("seen", numbers.1.max(1))], None)?;
-        let reports = object::take_map(&mut bpf, "reports")?;
-        let sources = object::take_map(&mut bpf, "sources")?;
+        let mut bpf = SINK.load(&globals, &[("seen", numbers.1.max(1))], None).map_err(TcxError::from)?;
+        let reports = object::take_map(&mut bpf, "reports").map_err(TcxError::from)?;
+        let sources = object::take_map(&mut bpf, "sources").map_err(TcxError::from)?;
 
-        let link = tcx::attach(&mut bpf, "sink", ifindex, TcAttachType::Ingress)?;
+        let link = attach(&mut bpf)?;
         Ok(Self { reports, sources, _bpf: bpf, _link: link })
     }
 
@@ -88,4 +129,12 @@ impl Sink {
             answer => answer,
         }
     }
+}
+
+fn of_flows(flows: u16) -> [(&'static str, u32); 2] {
+    [("numbers", 0), ("flows", u32::from(flows.max(1)))]
+}
+
+fn on_tc(bpf: &mut Ebpf, ifindex: u32) -> Result<Link, SinkError> {
+    Ok(Link::Tc(tcx::attach(bpf, "sink", ifindex, TcAttachType::Ingress)?))
 }

@@ -34,6 +34,7 @@ fn scene(sources: &[IpAddr], targets: &[IpAddr], test: impl FnOnce(&mut Scene) +
             targets,
             rights: Rights::default(),
             rates: Rates::UNLIMITED,
+            rings: None,
         };
         datapath.add_port(&port).unwrap();
         let other = PortEntry { id: BOB, outers: &[bob], mac: MAC_B, sources: &OF_BOB, targets: &OF_BOB, ..port };

@@ -73,6 +73,13 @@ fn constants_are_the_headers() {
         ("XSKNET_TAGGED", u64::from(Vlan::TAGGED)),
         ("XSKNET_FOREIGN_TAG", u64::from(Vlan::FOREIGN_TAG)),
         ("XSKNET_COUNTERS", COUNTERS as u64),
+        ("XSKNET_MAX_RINGS", u64::from(MAX_RINGS)),
+        ("XSKNET_RING_SLOTS", u64::from(RING_SLOTS)),
+        ("XSKNET_RING_CHUNK", u64::from(RING_CHUNK)),
+        ("XSKNET_RING_ROOM", u64::from(RING_ROOM)),
+        ("XSKNET_RING_MIN_OFFSET", u64::from(RING_MIN_OFFSET)),
+        ("XSKNET_RING_MAX_OFFSET", u64::from(RING_MAX_OFFSET)),
+        ("XSKNET_RING_WAKE_BYTES", u64::from(RING_WAKE_BYTES)),
     ] {
         assert_eq!(header.constants.get(name), Some(&value), "{name}");
     }
@@ -92,7 +99,7 @@ fn counters_have_the_headers_order_and_names() {
 #[test]
 fn targets_have_the_headers_numbers() {
     let header = header();
-    let targets = [("XSKNET_TARGET_QUEUE_PAIRS", Target::QueuePairs)];
+    let targets = [("XSKNET_TARGET_QUEUE_PAIRS", Target::QueuePairs), ("XSKNET_TARGET_RINGS", Target::Rings)];
     for (name, target) in targets {
         assert_eq!(header.constants.get(name), Some(&u64::from(target as u32)), "{name}");
         assert_eq!(Target::from_number(target as u32), Some(target));
@@ -100,7 +107,7 @@ fn targets_have_the_headers_numbers() {
     let all = header.constants.keys().filter(|name| name.starts_with("XSKNET_TARGET_")).count();
     assert_eq!(all, targets.len(), "a target of the header has no mirror");
     assert_eq!(Target::from_number(0), None, "an empty value claims nothing");
-    assert_eq!(Target::from_number(2), None);
+    assert_eq!(Target::from_number(3), None);
 }
 
 #[test]
@@ -122,11 +129,33 @@ fn layouts_are_the_headers() {
     same!(Source6, "xsknet_source6", address, port);
     same!(Target4, "xsknet_target4", address, vlan, zero);
     same!(Target6, "xsknet_target6", address, vlan, zero);
-    same!(Claim, "xsknet_claim", target, port, mtu, queue_pairs);
+    same!(Claim, "xsknet_claim", target, port, mtu, queue_pairs, rings);
     same!(Guard, "xsknet_guard", port, mac, vlan, flags);
     same!(Rate, "xsknet_rate", interval, due);
+    same!(RxSlot, "xsknet_rx_slot", sequence, value);
+    same!(TxSlot, "xsknet_tx_slot", sequence, address, length, zero);
+    same!(RingControl, "xsknet_ring_control", asleep, zero, rx, tx);
+    same!(
+        RingState,
+        "xsknet_ring_state",
+        lock,
+        key,
+        rx_mask,
+        tx_mask,
+        offset,
+        rx_head,
+        tx_head,
+        zero,
+        guard,
+        received,
+        no_chunk,
+        invalid_chunk,
+        sent
+    );
+    same!(Identity, "xsknet_identity", ring, key, inner);
     assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<Counters>() as u64)));
-    assert_eq!(header.sizes.len(), 9, "a struct of the header has no mirror");
+    let ours = header.sizes.keys().filter(|name| name.starts_with("xsknet_")).count();
+    assert_eq!(ours, 14, "a struct of the header has no mirror");
 }
 
 #[test]

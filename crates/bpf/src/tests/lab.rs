@@ -11,21 +11,32 @@
 //! | `GRACE` | g0 | 43 | `MAC_G` | those of `ALICE`, in its VLAN | 1500 |
 //! | `HEIDI` | h0 | 44 | `MAC_H` | those of `ALICE`, in its VLAN | 1500 |
 //!
+//! Each queue pair can also send from BPF rings, as the guard of all rings judges it: with the same outcome.
+//!
 //! `GRACE` may route, and `HEIDI` may send inner tags. No port is limited in what it sends. The uplink is up0 (MTU
 //! 1500); x0 is an outer end without a guard entry.
 
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
+use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 use super::frames::{MAC_A, MAC_B, MAC_C, MAC_D, MAC_E, MAC_G, MAC_H};
-use crate::contract::Counter;
-use crate::{Counters, Datapath, DatapathOptions, Device, PortEntry, PortId, Rates, Rights, TestResult, Verdict, Vlan};
+use super::ring_client::RingClient;
+use crate::contract::{Counter, RING_MIN_OFFSET, RING_ROOM};
+use crate::{
+    Counters, Datapath, DatapathOptions, Device, PortEntry, PortId, PortProgram, Rates, Rights, RingsEntry, TestResult,
+    Verdict, Vlan,
+};
+
+/// The least that the kernel, or a ring, takes for a frame.
+const MIN_FRAME: usize = 14;
 
 pub const ALICE: PortId = PortId::new(1).unwrap();
 pub const BOB: PortId = PortId::new(2).unwrap();
@@ -90,6 +101,8 @@ pub struct Lab {
     datapath: Datapath,
     /// Port, queue pair, outer end; all but those of [`GONE`].
     queue_pairs: Vec<(PortId, u32, u32)>,
+    /// In the order of `queue_pairs`.
+    rings: Vec<RingProbe>,
     stranger: u32,
     uplink: u32,
 }
@@ -112,6 +125,8 @@ impl Lab {
     fn build() -> Self {
         enter_new_namespace();
         let namespace = File::open("/proc/thread-self/ns/net").unwrap();
+        // The programs of rings find the maps of the data path by their pins, which go with this thread.
+        let pins = PrivateBpffs::mount();
         let untagged = Vlan::UNTAGGED;
         let [tagged, of_grace, of_heidi] = [42, 43, 44].map(|id| Vlan::tagged(id).unwrap());
         let alices = ["192.0.2.10", "2001:db8::10", "fe80::10"].as_slice();
@@ -130,10 +145,11 @@ impl Lab {
             device(name).index
         };
         let [stranger, uplink] = ["x0", "up0"].map(end);
-        let options = DatapathOptions { uplink_mtu: UPLINK_MTU, queue_seed: QUEUE_SEED, pins: None };
+        let shared = pins.path().join("datapath");
+        let options = DatapathOptions { uplink_mtu: UPLINK_MTU, queue_seed: QUEUE_SEED, pins: Some(&shared) };
         let mut datapath = Datapath::load(options).unwrap();
         datapath.set_uplink(uplink).unwrap();
-        let mut queue_pairs = Vec::new();
+        let (mut queue_pairs, mut rings) = (Vec::new(), Vec::new());
         for (id, letter, count, mac, vlan, mtu, addresses) in ports {
             let outers: Vec<u32> = (0..count).map(|queue_pair| end(&format!("{letter}{queue_pair}"))).collect();
             let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
@@ -150,13 +166,19 @@ impl Lab {
                     targets: &addresses,
                     rights,
                     rates,
+                    rings: None,
                 })
                 .unwrap();
-            queue_pairs.extend((0..).zip(outers).map(|(queue_pair, outer)| (id, queue_pair, outer)));
+            for (queue_pair, &outer) in (0..).zip(&outers) {
+                if id != GONE {
+                    queue_pairs.push((id, queue_pair, outer));
+                    let pins = pins.path().join(format!("ring-{outer}"));
+                    rings.push(RingProbe::new(&mut datapath, outer, &pins));
+                }
+            }
         }
         ip(&["link", "del", "d0"]);
-        queue_pairs.retain(|(id, ..)| *id != GONE);
-        Self { namespace, datapath, queue_pairs, stranger, uplink }
+        Self { namespace, datapath, queue_pairs, rings, stranger, uplink }
     }
 
     /// How a frame that comes in on the uplink leaves.
@@ -172,9 +194,17 @@ impl Lab {
 
     /// How a frame that the port sends by this queue pair leaves.
     pub fn guard_of_queue_pair(&mut self, sender: PortId, queue_pair: u32, frame: &[u8]) -> Exit {
-        let of = self.queue_pairs.iter().find(|(id, its, _)| (*id, *its) == (sender, queue_pair));
-        let ingress = of.unwrap_or_else(|| panic!("port {sender} has no queue pair {queue_pair}")).2;
-        self.exit(frame, |datapath, frame| datapath.test_guard(frame, ingress).unwrap())
+        let of = self.queue_pairs.iter().position(|(id, its, _)| (*id, *its) == (sender, queue_pair));
+        let at = of.unwrap_or_else(|| panic!("port {sender} has no queue pair {queue_pair}"));
+        let ingress = self.queue_pairs[at].2;
+        let exit = self.exit(frame, |datapath, frame| datapath.test_guard(frame, ingress).unwrap());
+        if (MIN_FRAME..=RING_ROOM as usize).contains(&frame.len()) {
+            let mut rings = std::mem::take(&mut self.rings);
+            let by_ring = self.exit_by(frame, |datapath, frame| rings[at].send(datapath, frame));
+            self.rings = rings;
+            assert_eq!(by_ring, exit, "from a BPF ring");
+        }
+        exit
     }
 
     /// The queue pair that the Rust side computes for packets without ports.
@@ -193,6 +223,10 @@ impl Lab {
 
     /// Runs the frame, and again without the slot that it may have taken, to learn which one that was.
     fn exit(&mut self, frame: &[u8], run: impl Fn(&Datapath, &[u8]) -> TestResult) -> Exit {
+        self.exit_by(frame, run)
+    }
+
+    fn exit_by(&mut self, frame: &[u8], mut run: impl FnMut(&Datapath, &[u8]) -> TestResult) -> Exit {
         match left_by(&run(&self.datapath, frame), frame) {
             Counter::ToPort => {
                 for (id, queue_pair, outer) in self.queue_pairs.clone() {
@@ -218,6 +252,58 @@ impl Lab {
             }
             counter => Exit::By(counter),
         }
+    }
+}
+
+/// A bpffs in a mount namespace of the calling thread, with which it goes.
+pub struct PrivateBpffs(tempfile::TempDir);
+
+impl PrivateBpffs {
+    #[expect(unsafe_code, reason = "rustix marks unshare as unsafe for the sake of CLONE_FILES")]
+    pub fn mount() -> Self {
+        // SAFETY: a mount namespace and a working folder of its own take nothing from the thread's fds or memory.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }.expect("kernel tests need root");
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        crate::bpffs::mount(folder.path()).unwrap();
+        Self(folder)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for PrivateBpffs {
+    fn drop(&mut self) {
+        crate::bpffs::unmount(self.0.path()).unwrap();
+    }
+}
+
+/// A client's rings of one queue pair, with one frame in them at a time.
+struct RingProbe {
+    program: PortProgram,
+    client: RingClient,
+}
+
+impl RingProbe {
+    /// What may send by this outer end may send from the ring.
+    fn new(datapath: &mut Datapath, outer: u32, pins: &Path) -> Self {
+        let range = datapath.claim_rings(1).unwrap();
+        let program = datapath.load_ring_program(range, 0, u32::MAX, pins).unwrap();
+        let client = RingClient::new(4);
+        datapath.install_rings(range, std::slice::from_ref(&client.maps)).unwrap();
+        let rings = RingsEntry { range, rx_slots: 4, tx_slots: 4, offset: RING_MIN_OFFSET };
+        datapath.tables().enter_rings(&rings, outer).unwrap();
+        Self { program, client }
+    }
+
+    fn send(&mut self, datapath: &Datapath, frame: &[u8]) -> TestResult {
+        let before = datapath.all_guard_counters().unwrap();
+        self.client.put(RING_MIN_OFFSET, frame);
+        let TestResult { verdict, frame, .. } = self.program.test(&vec![0; frame.len()], 0).unwrap();
+        self.client.expect_taken();
+        TestResult { verdict, frame, moved: datapath.all_guard_counters().unwrap() - before }
     }
 }
 
@@ -253,6 +339,7 @@ fn counters_of_a_port_are_its_own_and_end_with_it() {
             targets: &addresses,
             rights: Rights::default(),
             rates: Rates::default(),
+            rings: None,
         };
         let other = PortEntry { id: BOB, outers: &outers[1..], mac: MAC_B, sources: &[], targets: &[], ..port };
         datapath.add_port(&port).unwrap();

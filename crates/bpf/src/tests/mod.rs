@@ -11,5 +11,7 @@ mod model;
 mod pins;
 mod queue;
 mod rates;
+mod ring_client;
+mod rings;
 mod sources;
 mod uplink;

@@ -59,6 +59,7 @@ fn alice(outers: &[u32]) -> PortEntry<'_> {
         targets: &[],
         rights: Rights::default(),
         rates: Rates::default(),
+        rings: None,
     }
 }
 
@@ -86,6 +87,12 @@ fn maps_and_programs_are_pinned_for_root_alone() {
             "macs",
             "ports",
             "rates",
+            "ring_controls",
+            "ring_guards",
+            "ring_memories",
+            "ring_states",
+            "ring_turns",
+            "ring_wakes",
             "sources4",
             "sources6",
             "stations",

@@ -61,6 +61,7 @@ impl Scene {
             targets: &IPS_OF_A,
             rights: Rights::default(),
             rates,
+            rings: None,
         };
         // Of an earlier entry.
         self.datapath.remove_port(&entry).unwrap();
@@ -78,6 +79,7 @@ impl Scene {
             targets: &IPS_OF_B,
             rights: Rights::default(),
             rates: Rates::UNLIMITED,
+            rings: None,
         }
     }
 

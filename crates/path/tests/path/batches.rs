@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use xsknet_path::{NoTable, PathError, Word};
-use xsknet_xsk::{CONTINUES, NOWHERE};
+use xsknet_xsk::NOWHERE;
 
-use crate::plain::{CAPACITY, Device, Port, lengths, pair, set_pair};
+use super::plain::{Device, Port, lengths, pair, set_pair};
 
 const NOT_AT_ALL: Duration = Duration::ZERO;
 
@@ -136,24 +136,4 @@ fn a_batch_that_nobody_made_is_refused_and_nothing_moves() {
         assert!(missing(port.path.recycle_from(number, 1).unwrap_err()));
     }
     assert_eq!(port.counts(), [48, 0, 16, 0]);
-}
-
-#[test]
-fn a_packet_in_several_frames_is_never_sent_in_part() {
-    let mut port = Port::with_multi_buffer();
-    let (table, words) = port.path.make_table(32);
-    port.path.allocate_into(table, 0, 20).unwrap();
-    for place in 0..20 {
-        let more = if place % 4 == 3 { 0 } else { CONTINUES };
-        set_pair(&words, 2 * place, pair(&words, 2 * place).0, more | CAPACITY);
-    }
-    port.kernel().device = Device::Sends(0);
-    assert_eq!(port.path.transmit_from(table, 19).unwrap(), (16, 3), "the last packet finds no slot");
-    port.kernel().device = Device::Sends(16);
-    assert_eq!(port.path.transmit_from(table, 3).unwrap(), (0, 0), "and lacks its last frame, which is a mistake");
-    port.path.flush().unwrap();
-    assert_eq!((port.sent(), port.counters().refused_tx), (vec![4 * CAPACITY; 4], 1));
-    port.path.settle().unwrap();
-    assert_eq!(port.counts(), [47, 1, 16, 0]);
-    port.close();
 }

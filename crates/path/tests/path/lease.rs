@@ -1,9 +1,8 @@
 //! One lease after another: what was received, what is queued, what is kept, what goes back.
 
 use xsknet_path::{ChunkCounts, PathError, Word};
-use xsknet_xsk::{CONTINUES, MAX_PARTS_SENT};
 
-use crate::plain::{CAPACITY, CHUNK, FRAMES, HEAD, Port, SLOTS};
+use super::plain::{CHUNK, FRAMES, HEAD, Port, SLOTS};
 
 #[test]
 fn a_lease_has_what_arrived_and_ends_with_the_next() {
@@ -120,7 +119,7 @@ fn a_failing_end_of_a_lease_ends_it_all_the_same() {
     port.path.receive(64).unwrap();
     port.queue(port.place(0).0, 60);
     port.leave(0);
-    port.kernel().device = crate::plain::Device::Gone;
+    port.kernel().device = super::plain::Device::Gone;
     assert!(matches!(port.path.finish(), Err(PathError::Flush(_))));
     assert_eq!(port.counts(), [47, 0, 16, 1]);
     port.close();
@@ -137,7 +136,7 @@ fn a_copy_goes_behind_what_is_queued_and_finds_its_chunks_and_slots_or_goes_not_
     assert_eq!((written, port.counts()[3]), (vec![(0, 60)], 2));
     port.path.flush().unwrap();
     assert_eq!(port.sent(), [70, 60]);
-    port.kernel().device = crate::plain::Device::Sends(0);
+    port.kernel().device = super::plain::Device::Sends(0);
     for _ in 0..SLOTS {
         assert!(port.path.try_send(60, |_, _| {}).unwrap());
     }
@@ -145,46 +144,6 @@ fn a_copy_goes_behind_what_is_queued_and_finds_its_chunks_and_slots_or_goes_not_
     assert_eq!((port.word(Word::Slots), port.counts()), (0, [32, 0, 16, 16]));
     let error = port.path.try_send(1793, |_, _| panic!("it is not written")).unwrap_err();
     assert!(matches!(&error, PathError::TooLong(too_long) if (too_long.len, too_long.capacity) == (1793, 1792)));
-    port.close();
-}
-
-#[test]
-fn a_copy_that_finds_too_few_chunks_leaves_all_free() {
-    let mut port = Port::with_multi_buffer();
-    port.path.make_table(60);
-    assert_eq!(port.path.allocate_into(0, 0, 46).unwrap(), 46);
-    let mut written = Vec::new();
-    assert!(!port.path.try_send(2 * CAPACITY as usize + 1, |at, bytes| written.push((at, bytes.len()))).unwrap());
-    assert_eq!(written, [(0, 1792), (1792, 1792)]);
-    assert_eq!(port.counts(), [2, 46, 16, 0]);
-    assert!(port.path.try_send(2 * CAPACITY as usize, |_, _| {}).unwrap());
-    port.path.flush().unwrap();
-    assert_eq!(port.sent(), [2 * CAPACITY]);
-}
-
-#[test]
-fn a_packet_is_as_long_as_the_frames_that_it_may_take() {
-    assert_eq!(Port::new().path.packet_capacity(), 1792);
-    assert_eq!(Port::with_multi_buffer().path.packet_capacity(), 1792 * SLOTS as usize);
-    let large = Port::of(|layout| layout.multi_buffer(true).rings(64));
-    assert_eq!(large.path.packet_capacity(), 1792 * MAX_PARTS_SENT);
-}
-
-#[test]
-fn a_long_packet_is_received_whole_although_less_was_asked_for() {
-    let mut port = Port::with_multi_buffer();
-    port.kernel().deliver(&[3 * CAPACITY, 60]);
-    assert_eq!(port.path.receive(1).unwrap(), 4);
-    let lengths: Vec<_> = port.lease(4).iter().map(|(_, length)| *length).collect();
-    assert_eq!(lengths, [CONTINUES | CAPACITY, CONTINUES | CAPACITY, CAPACITY, 60]);
-    for place in 0..3 {
-        let (address, length) = port.place(place);
-        port.queue(address, length);
-        port.leave(place);
-    }
-    port.path.finish().unwrap();
-    assert_eq!((port.sent(), port.counts()), (vec![3 * CAPACITY], [48, 0, 16, 0]));
-    assert_eq!(port.path.receive(0).unwrap(), 0);
     port.close();
 }
 

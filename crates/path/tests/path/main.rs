@@ -1,10 +1,6 @@
 //! The data path on rings on the heap: the test plays the kernel, and the other language that has the frames.
+#![allow(clippy::duplicate_mod, reason = "the same tests, on each kind of rings")]
 
-mod batches;
+mod bpf;
 mod handing_over;
-mod hostile;
-mod kicks;
-mod lease;
-mod plain;
-mod random;
-mod sharing;
+mod socket;

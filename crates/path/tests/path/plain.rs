@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use xsknet_path::{ChunkCounts, DataPath, Pool, Rings, Slate, Word, Words};
-use xsknet_xsk::ring::{Descriptor, RingName};
+use xsknet_xsk::ring::Descriptor;
 use xsknet_xsk::{
-    CONTINUES, Closed, FlushError, Frame, HeapKernel, HeapSocket, Layout, LayoutBuilder, LentDescriptor, NOWHERE,
-    Readiness, RingBroken, SocketCounters, TransmitError, Transmitted, Umem, WaitError,
+    CONTINUES, Closed, FlushError, Frame, Layout, LayoutBuilder, LentDescriptor, NOWHERE, Readiness, RingBroken,
+    SocketCounters, TransmitError, Transmitted, Umem, WaitError,
 };
+
+use super::{HeapKernel, HeapSocket};
 
 /// Close to the wrap of a ring's index, so that every test crosses it.
 pub const START: u32 = u32::MAX - 5;
@@ -171,8 +173,8 @@ impl Rings for PlainRings {
         self.socket.complete(&mut pool.0)
     }
 
-    fn flush(&mut self, _: &mut PlainPool) -> Result<u32, FlushError> {
-        let waiting = self.socket.waiting()?;
+    fn flush(&mut self, pool: &mut PlainPool) -> Result<u32, FlushError> {
+        let waiting = self.socket.waiting(&mut pool.0)?;
         if waiting == 0 {
             return Ok(0);
         }
@@ -182,7 +184,7 @@ impl Rings for PlainRings {
         match kernel.device {
             Device::Sends(max) => {
                 kernel.send(max);
-                Ok(self.socket.waiting()?)
+                Ok(self.socket.waiting(&mut pool.0)?)
             }
             Device::Down => Err(FlushError::DeviceDown { waiting, cause }),
             Device::Gone => Err(FlushError::DeviceGone { waiting, cause }),
@@ -356,5 +358,3 @@ pub fn lengths(words: &Words, frames: usize) -> Vec<u32> {
 pub fn impossible(honest: u32) -> [u32; 3] {
     [honest.wrapping_add(SLOTS + 1), honest.wrapping_sub(SLOTS + 1), honest ^ 0x8000_0000]
 }
-
-pub const RINGS: [RingName; 4] = [RingName::Rx, RingName::Tx, RingName::Fill, RingName::Completion];

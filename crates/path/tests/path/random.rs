@@ -7,7 +7,7 @@ use xsknet_path::{PathError, Word, Words};
 use xsknet_xsk::ring::{Descriptor, RingName};
 use xsknet_xsk::{CONTINUES, NOWHERE};
 
-use crate::plain::{CHUNK, Device, FRAMES, HEAD, Port, SLOTS, impossible, set_pair};
+use super::plain::{CHUNK, Device, FRAMES, HEAD, Port, SLOTS, impossible, set_pair};
 
 #[derive(Clone, Debug)]
 enum Step {

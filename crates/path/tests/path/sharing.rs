@@ -2,7 +2,7 @@
 
 use xsknet_path::{NoTable, PathError, Pool, Word};
 
-use crate::plain::{FRAMES, Port, pair, set_pair};
+use super::plain::{FRAMES, Port, pair, set_pair};
 
 #[test]
 fn what_one_path_received_another_sends() {

@@ -50,6 +50,7 @@ pub enum Order {
     /// Ends a closed loop or a flood; its own answer follows.
     Stop { of: u64 },
     /// What numbered datagrams came to this port of the remote host since this was first asked.
+    SinkNatively { port: u16, flows: u16 },
     Sink {
         port: u16,
         numbers: Option<u32>,
@@ -97,6 +98,10 @@ pub fn carry_out(bench: &Bench, run: &Run, order: Order) -> Result<Value> {
                 "late": seen.late,
                 "corrupt": seen.corrupt,
             })
+        }
+        Order::SinkNatively { port, flows } => {
+            bench.sink_natively(port, flows)?;
+            Value::Null
         }
         Order::FramesFrom { mac } => bench.frames_from(mac.parse()?)?.into(),
         Order::Snapshot => {

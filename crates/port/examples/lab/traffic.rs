@@ -99,7 +99,7 @@ pub fn closed_loop(bench: &Bench, run: &Run, to: &Target, wanted: Loop) -> Resul
         let room = outstanding.saturating_sub(sent.saturating_sub(seen.frames));
         let wanted = room.min(BURST).min(total - sent);
         if !over && wanted > 0 {
-            sent += sources.next(|frames, next| Ok(frames.send(&mut bench.far(), next, wanted as usize)?))?;
+            sent += sources.next(|frames, next| Ok(frames.send(&mut *bench.far(), next, wanted as usize)?))?;
             run.sent.store(sent, Ordering::Relaxed);
         } else {
             // The programs that answer have two cores like the others.
@@ -137,7 +137,7 @@ pub fn flood(bench: &Bench, run: &Run, to: &Target, flood: Flood) -> Result<Valu
     }));
     let mut push = |count: u64| {
         sources.next(|(frames, source), next| match source {
-            None => Ok(frames.send(&mut bench.far(), next, count as usize)?),
+            None => Ok(frames.send(&mut *bench.far(), next, count as usize)?),
             Some(source) => {
                 source.send(count as u32);
                 Ok(source.sent())

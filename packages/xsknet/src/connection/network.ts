@@ -104,6 +104,19 @@ export interface PortOptions {
    */
   zeroCopy?: 'require' | 'prefer' | 'never' | undefined
   /**
+   * What the frames go through. `'xsk'`: the rings of AF_XDP sockets. `'bpf'`: BPF rings, where the uplink's program
+   * copies received frames into the UMEM itself, and sending runs a BPF program of the port; rejects with
+   * `ERR_XSKNET_RINGS_UNAVAILABLE` where they cannot be had. `'auto'`: BPF rings where they can be had and are granted,
+   * else AF_XDP; `port.info.rings` has the result, and `port.info.attempts` the reason under the hook `rings`.
+   *
+   * BPF rings require a grant with `bpfRings = true`, an uplink in native mode that transmits redirected frames, chunks
+   * of 2048 bytes, an MTU of at most 1500 bytes and a `headroom` of at most 256 bytes; no `busyPoll`, no
+   * `multiBuffer: true`, and neither `hugePages` nor `zeroCopy` with `'require'`. They have at most 4096 slots each.
+   * Each queue takes 114,752 bytes more of the memory granted. `'bpf'` rejects with `ERR_XSKNET_NOT_SUPPORTED` for a
+   * pinned port and with `umemOf`, where `'auto'` is `'xsk'`. Default: `'xsk'`.
+   */
+  rings?: 'xsk' | 'bpf' | 'auto' | undefined
+  /**
    * Trades CPU time for latency. A reader that finds no frame polls for up to `spinMicroseconds` before it sleeps; the
    * event loop still turns each millisecond. The kernel is set to poll the driver for as long, and for up to `budget`
    * frames per call, instead of waiting for interrupts; `port.info.attempts` reports whether it does.
@@ -395,8 +408,10 @@ export class Network extends EventEmitter<NetworkEvents> {
     checkSignal(signal)
     if (umemOf !== undefined) throw notPinned('a pinned port cannot share the UMEM of another port', {})
     const { port: request, settings } = checkedPort(all)
-    const { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, whenDown, queues = 1, ...wishes } = request
+    const { queues = 1, rings = 'xsk', ...one } = request
     if (queues !== 1) throw notPinned(`a pinned port has one queue, not ${queues}`, { queues })
+    if (rings === 'bpf') throw notPinned('a pinned port cannot have BPF rings', { rings })
+    const { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, whenDown, ...wishes } = one
     const { info, pinned, held } = await this.#request(
       'openPinnedPort',
       { port: { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, whenDown } },

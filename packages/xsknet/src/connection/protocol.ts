@@ -43,7 +43,9 @@ const port = u32
 const chunkRanges = v.array(v.strictTuple([u32, u32]))
 
 const attempt = v.strictObject({
-  /** What was set up: the program of the `uplink`, the `guard` or the `port`, or the `bind` of the socket. */
+  /**
+   * What was set up: the program of the `uplink`, the `guard` or the `port`, the `bind` of the socket, or the `rings`.
+   */
   hook: text(32),
   /** The mode or setting that was attempted: `native`, `skb`, `zero-copy`, `busy-poll`, … */
   step: text(64),
@@ -62,6 +64,10 @@ export type XdpMode = v.InferOutput<typeof xdpMode>
 const bindMode = v.picklist(['copy', 'zero-copy'])
 /** How frames get from the driver into the UMEM. */
 export type BindMode = v.InferOutput<typeof bindMode>
+
+const ringKind = v.picklist(['xsk', 'bpf'])
+/** What the frames of a port go through: the rings of an AF_XDP socket, or BPF rings. */
+export type RingKind = v.InferOutput<typeof ringKind>
 
 const goneUplink = v.strictObject({
   /** The name that the interface had when the daemon began to manage it. */
@@ -132,6 +138,8 @@ const pinnedPortInfo = v.strictObject({
   guardMode: xdpMode,
   /** The mode in which the program at its inner end runs. */
   portMode: xdpMode,
+  /** What its frames go through; `xsk` for a pinned port. */
+  rings: ringKind,
   /** The modes and settings that were attempted for the port, in order. */
   attempts: v.array(attempt),
 })
@@ -161,6 +169,8 @@ const portEntry = v.strictObject({
   ...portIdentity,
   /** The number of its queues. */
   queues: u32,
+  /** What its frames go through. */
+  rings: ringKind,
   /** The user ID of its client. */
   uid: u32,
   /** The process ID of its client. */
@@ -168,6 +178,21 @@ const portEntry = v.strictObject({
 })
 /** An open port in the daemon's list. */
 export type PortEntry = v.InferOutput<typeof portEntry>
+
+const ringsDescription = v.strictObject({
+  /** Slots for reception, a power of two. */
+  rxSlots: u32,
+  /** Slots for sending, a power of two. */
+  txSlots: u32,
+  /** The position of the next slot that the program gives back for reception. */
+  rxPosition: u32,
+  /** The position of the next slot for sending. */
+  txPosition: u32,
+  /** The chunks posted for reception, oldest first. */
+  posted: chunkRanges,
+})
+/** What a client cannot learn from the descriptors of a queue's BPF rings. */
+export type RingsDescription = v.InferOutput<typeof ringsDescription>
 
 const socketDescription = v.strictObject({
   /** Bytes of a chunk of the UMEM. */
@@ -197,6 +222,8 @@ const socketDescription = v.strictObject({
   hugePages: v.boolean(),
   /** The port whose UMEM this socket shares, which the client has already: only the XSK comes with the answer then. */
   umemOf: v.optional(port),
+  /** The BPF rings of the queue, whose control map, wake-up ring buffer and program come with the answer too. */
+  rings: v.optional(ringsDescription),
   bindMode,
   /**
    * Frames that the daemon took out of RX, put into TX and took out of COMPLETION before the hand-over, for the
@@ -204,7 +231,7 @@ const socketDescription = v.strictObject({
    */
   counted: v.strictObject({ received: u32, sent: u32, completed: u32 }),
 })
-/** What a client cannot learn from a socket's two descriptors. */
+/** What a client cannot learn from a socket's descriptors. */
 export type SocketDescription = v.InferOutput<typeof socketDescription>
 
 const counters = v.strictObject({
@@ -241,6 +268,19 @@ const kernelStatistics = v.strictObject({
 /** The kernel's counters of a socket (`XDP_STATISTICS`). */
 export type KernelStatistics = v.InferOutput<typeof kernelStatistics>
 
+const ringStatistics = v.strictObject({
+  /** Frames that arrived and found a slot. */
+  received: count,
+  /** Frames for which the client had posted no chunk. */
+  noChunk: count,
+  /** Those of `received` that were lost because the client had posted a chunk that does not exist. */
+  invalidChunk: count,
+  /** Frames taken from the client, to be sent. */
+  sent: count,
+})
+/** The counters of a port's BPF rings, all queues together. */
+export type RingStatistics = v.InferOutput<typeof ringStatistics>
+
 const portStatistics = v.strictObject({
   /** The guard's verdicts on frames that the port sent. */
   guard: counters,
@@ -248,6 +288,8 @@ const portStatistics = v.strictObject({
   program: counters,
   /** The socket's counters; `null` for a pinned port whose client has not shared its socket. */
   socket: v.nullable(kernelStatistics),
+  /** The counters of its BPF rings; `null` for a port without them. */
+  rings: v.nullable(ringStatistics),
   /** Frames that the port sent and that its queue pairs had no room for. */
   innerTransmitDrops: count,
   /** Frames for the port that its queue pairs had no room for. */
@@ -270,7 +312,7 @@ const uplinkStatistics = v.strictObject({
   /** Frames that the daemon sent to announce ports to the neighbours, with the ports' MACs. */
   announced: count,
   /** The sums of the ports that were closed. `socket` has those sockets whose counters the daemon could read. */
-  closed: v.strictObject({ ...portStatistics.entries, socket: kernelStatistics }),
+  closed: v.strictObject({ ...portStatistics.entries, socket: kernelStatistics, rings: ringStatistics }),
 })
 /** The kernel's counters of an uplink, since the daemon began to manage it. */
 export type UplinkStatistics = v.InferOutput<typeof uplinkStatistics>
@@ -299,6 +341,7 @@ const portRequest = v.strictObject({
   hugePages: v.optional(v.picklist(['require', 'prefer', 'never'])),
   multiBuffer: v.optional(v.boolean()),
   zeroCopy: v.optional(v.picklist(['require', 'prefer', 'never'])),
+  rings: v.optional(v.picklist(['xsk', 'bpf', 'auto'])),
   /** Settings of the kernel's polling: microseconds per wait, and frames per call. */
   busyPoll: v.optional(v.strictObject({ spinMicroseconds: u32, budget: u32 })),
   /** Shares the UMEM of another port of this connection; `inFill` are the chunks of it for this port's reception. */
@@ -343,7 +386,10 @@ const operations = {
   },
   /** The uplinks that the user may use. */
   uplinks: { request: empty, result: v.strictObject({ uplinks: v.array(uplinkInfo) }) },
-  /** The answer carries two descriptors for each socket: the XSK, then the file of its UMEM. */
+  /**
+   * The answer carries two descriptors for each socket: the XSK, then its UMEM. With BPF rings three more follow them:
+   * the control map, the ring buffer for wake-ups, and the program to send with.
+   */
   openPort: {
     request: v.strictObject({ port: portRequest }),
     /** `sockets` are those of the port's queues, in their order. */
@@ -392,7 +438,10 @@ export function descriptorsOf(operation: Operation): number {
 /** The number of file descriptors that a successful answer carries: those of the sockets that it describes. */
 export function descriptorsBeside(result: Result<Operation>): number {
   if (!('sockets' in result)) return 0
-  return result.sockets.reduce((count, { umemOf }) => count + (umemOf === undefined ? 2 : 1), 0)
+  return result.sockets.reduce(
+    (count, { umemOf, rings }) => count + (umemOf === undefined ? 2 : 1) + (rings ? 3 : 0),
+    0,
+  )
 }
 
 /** The fields of a request beside `version`, `id` and `operation`. */

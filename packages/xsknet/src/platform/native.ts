@@ -41,7 +41,7 @@ export function failed(failure: Failure): XsknetError {
 }
 
 /**
- * Takes over the sockets of a port: for each the XSK and the file of its UMEM.
+ * Takes over the sockets of a port, each with the descriptors that the protocol has for it.
  *
  * @throws {XsknetError} `ERR_XSKNET_SOCKET_REFUSED` where the descriptors are not what the descriptions say; they are
  * closed then.

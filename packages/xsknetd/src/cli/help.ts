@@ -24,6 +24,7 @@ innerTags = false           # allow VLAN tags inside the port's own
 routing = false             # allow VRRP, OSPF, IGMP and MLD queries, and source routing
 busyPoll = false            # allow busy polling
 hugePages = false           # allow huge pages
+bpfRings = false            # allow BPF rings, whose clients run a BPF program to send
 rates = { broadcast = 1000, multicast = 1000, unknownUnicast = 1000 }  # frames per second, or "unlimited"
 `
 

@@ -4,7 +4,15 @@
  * @module
  */
 import { createHash } from 'node:crypto'
-import type { Counters, DaemonStatus, KernelStatistics, PortEntry, PortStatistics, UplinkStatistics } from 'xsknet'
+import type {
+  Counters,
+  DaemonStatus,
+  KernelStatistics,
+  PortEntry,
+  PortStatistics,
+  RingStatistics,
+  UplinkStatistics,
+} from 'xsknet'
 
 /** The statistics that `stats` shows. */
 export interface Statistics {
@@ -59,10 +67,12 @@ export function statusReport({
 
 export function portsReport(ports: readonly PortEntry[]): string {
   if (ports.length === 0) return 'no open ports'
-  const rows = ports.map(({ port, name, uplink, vlan, queues, mac, uid, pid, addresses }) => {
-    return [`${port}`, name, uplink, `${vlan ?? '-'}`, `${queues}`, mac, `${uid}`, `${pid}`, addresses.join(' ')]
+  const rows = ports.map(({ port, name, uplink, vlan, queues, rings, mac, uid, pid, addresses }) => {
+    const sizes = [`${vlan ?? '-'}`, `${queues}`]
+    return [`${port}`, name, uplink, ...sizes, rings, mac, `${uid}`, `${pid}`, addresses.join(' ')]
   })
-  return table(['port', 'name', 'uplink', 'vlan', 'queues', 'mac', 'uid', 'pid', 'addresses'], rows, [0, 3, 4, 6, 7])
+  const head = ['port', 'name', 'uplink', 'vlan', 'queues', 'rings', 'mac', 'uid', 'pid', 'addresses']
+  return table(head, rows, [0, 3, 4, 7, 8])
 }
 
 export function statisticsReport({ uplinks, ports }: Statistics): string {
@@ -110,11 +120,12 @@ function hasCounted({ seen = 0, onward = {}, lost }: Hop): boolean {
   return seen > 0 || sum(onward) > 0 || sum(lost) > 0
 }
 
-function portHops({ guard, program: counters, socket, ...pair }: PortStatistics): Hop[] {
+function portHops({ guard, program: counters, socket, rings, ...pair }: PortStatistics): Hop[] {
   return [
     { hop: 'pair, inward', lost: { no_room: pair.outerTransmitDrops } },
     program('port program', counters),
     ...(socket ? socketHops(socket, counters.toSocket) : []),
+    ...(rings && rings.received + rings.noChunk + rings.sent > 0 ? ringHops(rings) : []),
     { hop: 'pair, outward', lost: { no_room: pair.innerTransmitDrops } },
     program('guard', guard),
     { hop: 'redirect by guard', lost: { refused: pair.outerRefusedRedirects } },
@@ -130,6 +141,19 @@ function socketHops({ rxDropped, rxRingFull, txInvalidDescs }: KernelStatistics,
       lost: { rx_dropped: rxDropped, rx_ring_full: rxRingFull },
     },
     { hop: 'socket sends', lost: { bad_descriptor: txInvalidDescs } },
+  ]
+}
+
+/** The programs that dropped the frames count them too, as `no_chunk`. */
+function ringHops({ received, noChunk, invalidChunk, sent }: RingStatistics): Hop[] {
+  return [
+    {
+      hop: 'rings receive',
+      seen: received + noChunk,
+      onward: { application: received - invalidChunk },
+      lost: { no_chunk: noChunk, invalid_chunk: invalidChunk },
+    },
+    { hop: 'rings send', seen: sent, onward: { guard: sent }, lost: {} },
   ]
 }
 

@@ -67,6 +67,11 @@ export interface GrantOptions {
   /** Whether ports may use `hugePages`, which are scarce and which other services may need. Default: false. */
   hugePages?: boolean
   /**
+   * Whether ports may have BPF rings: the users' programs then hold a BPF program of their port, which they run to
+   * send. Default: false.
+   */
+  bpfRings?: boolean
+  /**
    * Limits on what each port sends, in frames per second, 0 to 4,294,967,295, or `unlimited`. A burst may be as large
    * as one second's worth.
    */
@@ -166,6 +171,7 @@ export const grantSchema = (accounts: Accounts) => {
       routing: v.optional(flag, false),
       busyPoll: v.optional(flag, false),
       hugePages: v.optional(flag, false),
+      bpfRings: v.optional(flag, false),
       rates,
     }),
     v.check(({ user, group }) => (user === undefined) !== (group === undefined), 'must have either `user` or `group`'),

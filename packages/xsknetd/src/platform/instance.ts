@@ -59,7 +59,10 @@ export interface OpenedPort {
   readonly info: PortInfo
   /** The socket of each queue, in order. */
   readonly sockets: readonly SocketDescription[]
-  /** The XSK and the UMEM file of each queue. From now on a loss of the port is reported, an earlier one included. */
+  /**
+   * The descriptors of each queue, as the protocol has them. From now on a loss of the port is reported, an earlier one
+   * included.
+   */
   takeDescriptors(): Descriptors
 }
 

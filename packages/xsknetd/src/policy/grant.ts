@@ -43,6 +43,8 @@ export interface Grant extends Rights {
   readonly busyPoll: boolean
   /** Whether UMEMs may use the host's huge pages. */
   readonly hugePages: boolean
+  /** Whether ports may have BPF rings. */
+  readonly bpfRings: boolean
   /** Where the grant was defined, for messages: `the 2nd [[grant]] of /etc/xsknetd.toml`. */
   readonly origin: string
 }

@@ -24,6 +24,12 @@ export {
  */
 export const DEFAULT_PINNED_RING_SIZE = 1024
 
+/**
+ * Bytes of a queue's BPF rings beside its UMEM: the control map, the ring buffer for wake-ups, and the pages of that
+ * buffer's header.
+ */
+export const BPF_RING_BYTES = 98_368 + 4096 + 12_288
+
 export const isVlanId = (value: number) => Number.isInteger(value) && value >= MIN_VLAN && value <= MAX_VLAN
 
 /** Open ports of one user, unless the grant says otherwise. */

@@ -18,11 +18,12 @@ export interface RequestedPort {
   readonly queues: number
   /** Slots of each ring; 0 for a pinned port, whose rings its client creates. */
   readonly ringSize: number
-  /** Bytes of UMEM that the daemon registers, for all queues. */
+  /** Bytes of UMEM and of BPF rings that the daemon creates, for all queues. */
   readonly memory: number
   readonly pinned: boolean
   readonly busyPoll: boolean
   readonly hugePages: boolean
+  readonly bpfRings: boolean
 }
 
 /** What a user has. */
@@ -44,9 +45,9 @@ export function mayUse(grants: readonly Grant[], who: Credentials, uplink: strin
 
 /**
  * Refuses a port, or returns what it may send. A single grant has to allow all of it: uplink, every address, VLAN,
- * queues, rings, pinning, busy polling, huge pages, and the resulting number of ports and bytes. Grants are not added
- * up, because `ports` of one network must not serve to fill another. If several grants allow the port, the first one
- * counts.
+ * queues, rings, pinning, busy polling, huge pages, BPF rings, and the resulting number of ports and bytes. Grants are
+ * not added up, because `ports` of one network must not serve to fill another. If several grants allow the port, the
+ * first one counts.
  *
  * @returns That grant; for root, all rights.
  * @throws {XsknetError} `ERR_XSKNET_NOT_PERMITTED` or `ERR_XSKNET_LIMIT_REACHED`.
@@ -110,6 +111,7 @@ const FEATURES = {
   pinned: 'pinned ports',
   busyPoll: 'busy polling',
   hugePages: 'huge pages',
+  bpfRings: 'BPF rings',
 } as const
 type Feature = keyof typeof FEATURES
 

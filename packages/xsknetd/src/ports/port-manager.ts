@@ -1,5 +1,6 @@
 import { XsknetError } from 'xsknet'
 import type {
+  Attempt,
   GoneUplink,
   Pinned,
   PinnedPortInfo,
@@ -18,10 +19,11 @@ import type { Descriptors } from '../platform/transport.js'
 import { type Address, parseAddress } from '../policy/address.js'
 import type { Credentials } from '../policy/credentials.js'
 import type { Grant } from '../policy/grant.js'
+import { BPF_RING_BYTES } from '../policy/limits.js'
 import type { MemoryLimit } from '../policy/memory-limit.js'
 import { checkMemory, mayUse, permit, type RequestedPort, type Usage, unknownUplink } from '../policy/policy.js'
 import type { Client } from './client.js'
-import { featuresOf, ipsOf, requestedPort, sharedSizesOf, sizesOf } from './port-request.js'
+import { featuresOf, ipsOf, memoryOf, requestedPort, sharedSizesOf, sizesOf } from './port-request.js'
 
 /** An opened port, for its client. */
 export interface GrantedPort {
@@ -61,7 +63,8 @@ interface OpenPort {
 
 /** The UMEM of one or more ports of a client. It counts once, until the sockets of the last of them are gone. */
 interface UmemUsage {
-  readonly bytes: number
+  /** With those of BPF rings. */
+  bytes: number
   /** Ports whose sockets still exist. */
   ports: number
   /** Ports that have not been closed. */
@@ -159,21 +162,39 @@ export class PortManager {
 
   async openPort(client: Client, request: PortRequest): Promise<GrantedPort> {
     if (request.umemOf) return this.#openShared(client, request, request.umemOf.port)
-    const { uplink, mac, whenDown, ...rest } = request
+    const { uplink, mac, whenDown, rings = 'xsk', ...rest } = request
     const sizes = sizesOf(request, () => this.#instance.hugePageBytes())
     const { queues, ringSize } = sizes
-    const memory = queues * sizes.frames * sizes.frameSize
-    const requested = requestedPort(request, { queues, ringSize, memory, pinned: false, ...featuresOf(request) })
-    return this.#openOwn(client, requested, { ...rest, ...sizes }, whenDown)
+    const requestedWith = (bpfRings: boolean) => {
+      const memory = memoryOf(sizes, bpfRings)
+      return requestedPort(request, { queues, ringSize, memory, pinned: false, ...featuresOf(request), bpfRings })
+    }
+    const requested = requestedWith(rings !== 'xsk')
+    const refused = rings === 'auto' ? this.#refusedRings(client, requested) : undefined
+    if (!refused) return this.#openOwn(client, requested, { ...rest, ...sizes, rings }, whenDown)
+    const opened = await this.#openOwn(client, requestedWith(false), { ...rest, ...sizes, rings: 'xsk' }, whenDown)
+    return { ...opened, info: { ...opened.info, attempts: [refused, ...opened.info.attempts] } }
+  }
+
+  /** Why no grant allows BPF rings for a port that can do without them; `undefined` if one does. */
+  #refusedRings({ credentials }: Client, requested: RequestedPort): Attempt | undefined {
+    try {
+      // What the user has at the moment must not decide: a program that opens its port again would get other rings.
+      permit(this.#grants, credentials, requested, NOTHING)
+      return undefined
+    } catch (error) {
+      return { hook: 'rings', step: 'bpf', code: null, why: (error as XsknetError).message.slice(0, 1024) }
+    }
   }
 
   /** Opens a port on the UMEM of another port of the same connection. */
   async #openShared(client: Client, request: PortRequest, first: number): Promise<GrantedPort> {
     const other = this.#ports.get(first)
     if (other?.client !== client || other.requested.pinned) throw unknownPort(first, 'this client')
-    const { uplink, mac, whenDown, ...rest } = request
+    const { uplink, mac, whenDown, rings, ...rest } = request
     const sizes = sharedSizesOf(request, first)
-    const requested = requestedPort(request, { ...sizes, memory: 0, pinned: false, ...featuresOf(request) })
+    const costs = { ...sizes, memory: 0, pinned: false, ...featuresOf(request), bpfRings: false }
+    const requested = requestedPort(request, costs)
     return this.#openOwn(client, requested, { ...rest, ...sizes }, whenDown, other.umem)
   }
 
@@ -199,8 +220,8 @@ export class PortManager {
   async openPinnedPort(client: Client, request: PinnedPortRequest, namespace: Descriptors): Promise<GrantedPinnedPort> {
     const { uplink, mac, whenDown, ...rest } = request
     // The client registers the UMEM, within its own RLIMIT_MEMLOCK.
-    const costs = { queues: 1, ringSize: 0, memory: 0, pinned: true, busyPoll: false, hugePages: false }
-    const requested = requestedPort(request, costs)
+    const features = { busyPoll: false, hugePages: false, bpfRings: false }
+    const requested = requestedPort(request, { queues: 1, ringSize: 0, memory: 0, pinned: true, ...features })
     this.#instance.checkPinnedPort(this.#visibleUplink(client, uplink), { ...rest, addresses: ipsOf(requested) })
     return this.#open(client, requested, {
       whenDown,
@@ -277,6 +298,7 @@ export class PortManager {
       this.#removeUsage(uid, umem)
       throw error
     }
+    if (requested.bpfRings && created.info.rings === 'xsk') this.#removeRings(uid, umem, requested.queues)
     const info = withPrefixes(created.info, requested.addresses)
     const openPort = { info, client, requested, umem }
     this.#ports.set(created.key, openPort)
@@ -305,9 +327,10 @@ export class PortManager {
   portsFor({ uid }: Credentials): PortEntry[] {
     return [...this.#ports.values()]
       .filter(({ client }) => uid === 0 || client.credentials.uid === uid)
-      .map(({ info: { port, name, uplink, mac, addresses, vlan, queuePairs }, client: { credentials } }) => {
+      .map(({ info, client: { credentials } }) => {
+        const { port, name, uplink, mac, addresses, vlan, queuePairs, rings } = info
         const { uid, pid } = credentials
-        return { port, name, uplink, mac, addresses, vlan, queues: queuePairs.length, uid, pid }
+        return { port, name, uplink, mac, addresses, vlan, queues: queuePairs.length, rings, uid, pid }
       })
       .sort((a, b) => a.port - b.port)
   }
@@ -534,6 +557,15 @@ export class PortManager {
     this.#usageByUser.set(uid, { ports: ports + 1, memory: umem.ports === 0 ? memory + umem.bytes : memory })
     umem.ports += 1
     umem.open += 1
+  }
+
+  /** Removes the bytes of BPF rings that a port did not get. */
+  #removeRings(uid: number, umem: UmemUsage, queues: number): void {
+    const bytes = queues * BPF_RING_BYTES
+    const usage = this.#usageByUser.get(uid) ?? NOTHING
+    this.#usageByUser.set(uid, { ...usage, memory: usage.memory - bytes })
+    umem.bytes -= bytes
+    this.#wake(() => true)
   }
 
   /** Removes a port. Its UMEM counts until the last port on it is gone. */

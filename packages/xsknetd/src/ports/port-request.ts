@@ -8,6 +8,7 @@ import { XsknetError } from 'xsknet'
 import type { PinnedPortRequest, PortRequest } from 'xsknet/protocol'
 import { parseHostAddress } from '../policy/address.js'
 import {
+  BPF_RING_BYTES,
   DEFAULT_FRAME_SIZE,
   DEFAULT_QUEUES,
   DEFAULT_RING_SIZE,
@@ -38,6 +39,11 @@ export function sizesOf(request: PortRequest, hugePageBytes: () => number): Port
   return { queues, ringSize, frames: Math.ceil(frames / step) * step, frameSize }
 }
 
+/** Bytes of the UMEMs and BPF rings of a port. */
+export function memoryOf({ queues, frames, frameSize }: PortSizes, bpfRings: boolean): number {
+  return queues * (frames * frameSize + (bpfRings ? BPF_RING_BYTES : 0))
+}
+
 /** Options that are determined by the UMEM that a port shares. */
 const UMEM_OPTIONS = ['frames', 'frameSize', 'headroom', 'hugePages', 'multiBuffer', 'zeroCopy'] as const
 
@@ -55,6 +61,13 @@ export function sharedSizesOf(request: PortRequest, first: number): Pick<PortSiz
       { hint: 'Open several ports with one queue each.', details: { queues, umemOf: first } },
     )
   }
+  if (request.rings === 'bpf') {
+    throw new XsknetError(
+      'ERR_XSKNET_NOT_SUPPORTED',
+      'a port that shares the UMEM of another port cannot have BPF rings',
+      { hint: "Omit `rings`, or use 'auto' or 'xsk'.", details: { rings: request.rings, umemOf: first } },
+    )
+  }
   const options = UMEM_OPTIONS.filter((option) => request[option] !== undefined)
   if (options.length > 0) {
     throw new XsknetError(
@@ -66,7 +79,7 @@ export function sharedSizesOf(request: PortRequest, first: number): Pick<PortSiz
   return { queues, ringSize }
 }
 
-/** Features of a request that use host resources other than memory. */
+/** Features of a request that use host resources other than memory; BPF rings depend on the policy, too. */
 export function featuresOf({
   busyPoll,
   hugePages = 'never',

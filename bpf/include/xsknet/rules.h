@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/*
+ * May this port send this? The first rule that objects drops the frame and counts it under its reason. What is allowed
+ * goes to what claims it, or out by the uplink. Nothing is passed to the host.
+ *
+ * The rules in their order, which is also the order of the functions' calls:
+ *   source_mac the Ethernet source is the port's
+ *   malformed  the tags are whole; likewise each header below, once its turn comes
+ *   vlan       the tag is the port's VLAN; a second one behind it only if the port may
+ *   arp        requests and replies for IPv4 over Ethernet that name the port as their sender
+ *   source_ip  the source address is the port's
+ *   nd         neighbour discovery that speaks of the port's own addresses and MAC, and is not in fragments
+ *   rogue      nothing that routers and DHCP servers say, no source route, no DHCP for others, unless the port may
+ *   ethertype  nothing but ARP, IPv4 and IPv6
+ *   too_long   not longer than what it is sent to can take
+ *   rate       of what leaves by the uplink: not more of its kind than the port may send
+ */
+#ifndef XSKNET_RULES_H
+#define XSKNET_RULES_H
+
+#include <xsknet/maps.h>
+#include <xsknet/rate.h>
+
+/* Options of one neighbour discovery message. The longest that is common, a router's, has about 6; ports send 1. */
+#define MAX_ND_OPTIONS 8
+
+/* Options of one IPv4 header, which is 60 bytes long at most: each is a byte or more. */
+#define MAX_IP_OPTIONS 40
+
+#define XSKNET_DHCP_REQUEST 1
+
+/* What a rule answers: XSKNET_SEEN where it has no objection, else the counter of the drop. */
+#define ALLOWED XSKNET_SEEN
+
+struct ip_option {
+	__u8 type;
+	__u8 length; /* with these two; of all but two types */
+};
+
+struct nd_option {
+	__u8 type;
+	__u8 length; /* in 8 bytes */
+	__u8 mac[6];
+};
+
+/* RFC 2131, figure 1, as far as it says who the client is. Nothing in it is aligned behind an IPv4 header's options. */
+struct dhcp {
+	__u8 operation;
+	__u8 hardware;
+	__u8 hardware_length;
+	__u8 hops;
+	__be32 transaction;
+	__be16 seconds;
+	__be16 flags;
+	__be32 client; /* its address, if it has one */
+	__be32 yours;
+	__be32 server;
+	__be32 relay;
+	__u8 client_mac[16];
+} __attribute__((packed, aligned(2)));
+
+/* UDP, and the first word of RFC 8415, section 8. */
+struct dhcp6 {
+	struct udphdr udp;
+	__u8 type;
+	__u8 transaction[3];
+};
+
+static __always_inline bool may_route(const struct xsknet_guard *own)
+{
+	return own->flags & XSKNET_MAY_ROUTING;
+}
+
+static __always_inline bool is_own(const struct xsknet_claim *claim, const struct xsknet_guard *own)
+{
+	return claim && claim->port == own->port;
+}
+
+static __always_inline enum xsknet_counter check_arp(const struct packet *packet, const struct xsknet_guard *own,
+						     struct xsknet_claim **to)
+{
+	const struct arp *arp = packet->arp;
+
+	if (!arp)
+		return XSKNET_DROP_MALFORMED;
+	if (!is_ethernet_ipv4(arp) || !same_mac(arp->sender_mac, own->mac))
+		return XSKNET_DROP_ARP;
+	if (arp->operation == bpf_htons(XSKNET_ARP_REPLY))
+		return may_send_from4(own, arp->sender) ? ALLOWED : XSKNET_DROP_ARP;
+	if (arp->operation != bpf_htons(XSKNET_ARP_REQUEST))
+		return XSKNET_DROP_ARP;
+
+	/* RFC 5227: a probe, for an address of its own. */
+	if (!arp->sender)
+		return may_send_from4(own, arp->target) ? ALLOWED : XSKNET_DROP_ARP;
+	if (!may_send_from4(own, arp->sender))
+		return XSKNET_DROP_ARP;
+	*to = claim_of_ip4(arp->target, own->vlan);
+	return ALLOWED;
+}
+
+/*
+ * The options of an IPv4 header from `at` to `end` in the frame, which may route or not. A source route takes the
+ * packet past what is checked here (RFC 7126).
+ *
+ * Not inline and not static, so that the verifier walks the loop once and not once per path to it and from it.
+ */
+__noinline int check_options(struct xdp_md *ctx, __u32 at, __u32 end, bool routing)
+{
+	int passed;
+
+	for (passed = 0; passed < MAX_IP_OPTIONS; passed++) {
+		struct ip_option option = {};
+
+		if (at >= end)
+			return ALLOWED;
+		if (bpf_xdp_load_bytes(ctx, at, &option.type, sizeof(option.type)))
+			return XSKNET_DROP_MALFORMED;
+		if (option.type == IPOPT_END)
+			return ALLOWED;
+		if (option.type == IPOPT_NOOP) {
+			at++;
+			continue;
+		}
+		if (bpf_xdp_load_bytes(ctx, at, &option, sizeof(option)))
+			return XSKNET_DROP_MALFORMED;
+		at += option.length;
+		if (option.length < sizeof(option) || at > end)
+			return XSKNET_DROP_MALFORMED;
+		if ((option.type == IPOPT_LSRR || option.type == IPOPT_SSRR) && !routing)
+			return XSKNET_DROP_ROGUE;
+	}
+	return ALLOWED;
+}
+
+/* A client sends for itself: a server records it under `chaddr`, whatever the frame's source is. */
+static __always_inline enum xsknet_counter check_dhcp_client(struct packet *packet, const struct udphdr *udp,
+							     const struct xsknet_guard *own)
+{
+	const struct iphdr *ip = packet->ip4;
+	struct dhcp *dhcp;
+	__u32 length = sizeof(*udp) + sizeof(*dhcp);
+
+	/* The rest would come unread, in fragments that look like any other here. */
+	if (ip->frag_off & bpf_htons(XSKNET_IP_MORE))
+		return XSKNET_DROP_ROGUE;
+	dhcp = take(&packet->at, sizeof(*dhcp));
+	if (!dhcp || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + length || bpf_ntohs(udp->len) < length)
+		return XSKNET_DROP_MALFORMED;
+	if (dhcp->operation != XSKNET_DHCP_REQUEST || dhcp->hardware != 1 || dhcp->hardware_length != 6 ||
+	    dhcp->relay || !same_mac(dhcp->client_mac, own->mac))
+		return XSKNET_DROP_ROGUE;
+	return !dhcp->client || may_send_from4(own, dhcp->client) ? ALLOWED : XSKNET_DROP_ROGUE;
+}
+
+/*
+ * By the destination alone: what listens there believes what comes from any port. These are client ports of DHCP, and
+ * routers' ports; the callers check those of DHCP servers.
+ */
+static __always_inline bool is_routers_port(__be16 port)
+{
+	switch (port) {
+	case bpf_htons(68): /* DHCP */
+	case bpf_htons(546): /* DHCPv6 */
+	case bpf_htons(520): /* RIP */
+	case bpf_htons(521): /* RIPng */
+	case bpf_htons(646): /* LDP */
+	case bpf_htons(698): /* OLSR */
+	case bpf_htons(1985): /* HSRP */
+	case bpf_htons(2029): /* HSRP for IPv6 */
+	case bpf_htons(3222): /* GLBP */
+	case bpf_htons(6696): /* Babel */
+		return true;
+	default:
+		return false;
+	}
+}
+
+static __always_inline bool is_routers_protocol(__u8 protocol)
+{
+	switch (protocol) {
+	case 9: /* IGRP */
+	case 88: /* EIGRP */
+	case 89: /* OSPF */
+	case 103: /* PIM */
+	case 112: /* VRRP, CARP */
+	case 124: /* IS-IS over IPv4 */
+	case 138: /* MANET */
+		return true;
+	default:
+		return false;
+	}
+}
+
+static __always_inline enum xsknet_counter check_udp4(struct packet *packet, const struct xsknet_guard *own,
+						      bool unspecified)
+{
+	struct udphdr *udp = take(&packet->at, sizeof(*udp));
+	const struct iphdr *ip = packet->ip4;
+
+	if (!udp || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + sizeof(*udp))
+		return XSKNET_DROP_MALFORMED;
+	if (unspecified && (udp->source != bpf_htons(68) || udp->dest != bpf_htons(67)))
+		return XSKNET_DROP_SOURCE_IP;
+	if (udp->dest == bpf_htons(67))
+		return may_route(own) ? ALLOWED : check_dhcp_client(packet, udp, own);
+	return is_routers_port(udp->dest) && !may_route(own) ? XSKNET_DROP_ROGUE : ALLOWED;
+}
+
+/*
+ * Of ICMP and IGMP, in a packet or its first fragment: offsets count in 8 bytes, so no later one can bring another
+ * type.
+ */
+static __always_inline enum xsknet_counter check_icmp4(struct packet *packet, const struct xsknet_guard *own)
+{
+	struct icmp *icmp = take(&packet->at, sizeof(*icmp));
+	const struct iphdr *ip = packet->ip4;
+
+	if (!icmp || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + sizeof(*icmp))
+		return XSKNET_DROP_MALFORMED;
+	if (may_route(own))
+		return ALLOWED;
+	if (ip->protocol == IPPROTO_ICMP)
+		return icmp->type == XSKNET_ICMP_REDIRECT || icmp->type == XSKNET_ICMP_ROUTER_ADVERTISEMENT ?
+			       XSKNET_DROP_ROGUE :
+			       ALLOWED;
+	switch (icmp->type) {
+	case XSKNET_IGMP_REPORT:
+	case XSKNET_IGMP2_REPORT:
+	case XSKNET_IGMP2_LEAVE:
+	case XSKNET_IGMP3_REPORT:
+		return ALLOWED;
+	default:
+		/* Queries, multicast router discovery, DVMRP, PIM version 1: all the rest is routers'. */
+		return XSKNET_DROP_ROGUE;
+	}
+}
+
+static __always_inline enum xsknet_counter check_ipv4(struct packet *packet, const struct xsknet_guard *own)
+{
+	const struct iphdr *ip = packet->ip4;
+	bool unspecified, later;
+	int objection;
+
+	if (!ip)
+		return XSKNET_DROP_MALFORMED;
+	unspecified = !ip->saddr;
+	if (!unspecified && !may_send_from4(own, ip->saddr))
+		return XSKNET_DROP_SOURCE_IP;
+	if (ip->ihl > 5) {
+		__u32 at = (void *)(ip + 1) - (void *)packet->eth;
+
+		objection = check_options(packet->ctx, at, at + ip->ihl * 4 - sizeof(*ip), may_route(own));
+		/* clang knows what that can be, and drops the bound that the verifier wants to see. */
+		barrier_var(objection);
+		if (objection != ALLOWED)
+			return objection;
+	}
+
+	/* A later fragment has no header to look at, so it always needs a source. */
+	later = ip->frag_off & bpf_htons(XSKNET_IP_OFFSET);
+	if (ip->protocol == IPPROTO_UDP && !later)
+		return check_udp4(packet, own, unspecified);
+	if (unspecified)
+		return XSKNET_DROP_SOURCE_IP;
+
+	switch (ip->protocol) {
+	case IPPROTO_TCP:
+		return ALLOWED;
+	case IPPROTO_ICMP:
+	case IPPROTO_IGMP:
+		return later ? ALLOWED : check_icmp4(packet, own);
+	default:
+		return is_routers_protocol(ip->protocol) && !may_route(own) ? XSKNET_DROP_ROGUE : ALLOWED;
+	}
+}
+
+/* A link-layer address in any option, of whatever message, must be the port's: it is what caches are filled from. */
+static __always_inline enum xsknet_counter check_nd_options(struct xdp_md *ctx, const struct xsknet_guard *own,
+							    struct upper at)
+{
+	int passed;
+
+	for (passed = 0; passed < MAX_ND_OPTIONS; passed++) {
+		struct nd_option option;
+		__u32 length;
+
+		if (!at.left)
+			return ALLOWED;
+		if (!load_upper(ctx, &at, &option, sizeof(option)))
+			return XSKNET_DROP_MALFORMED;
+		length = option.length * 8;
+		if (!length || length > at.left || at.offset + length > bpf_xdp_get_buff_len(ctx))
+			return XSKNET_DROP_MALFORMED;
+		if ((option.type == XSKNET_ND_SOURCE_LINK || option.type == XSKNET_ND_TARGET_LINK) &&
+		    (option.length != 1 || !same_mac(option.mac, own->mac)))
+			return XSKNET_DROP_ND;
+		at.offset += length;
+		at.left -= length;
+	}
+	return at.left ? XSKNET_DROP_ND : ALLOWED;
+}
+
+static __always_inline enum xsknet_counter check_nd(const struct packet *packet, const struct xsknet_guard *own,
+						    bool unspecified, struct xsknet_claim **to)
+{
+	struct xdp_md *ctx = packet->ctx;
+	struct upper at = packet->upper;
+	struct neighbour message;
+	__u32 length;
+
+	/* A router solicitation is 8 bytes and names no target. */
+	if (!load_upper(ctx, &at, &message, 8))
+		return XSKNET_DROP_MALFORMED;
+	length = 8;
+	if (message.type != XSKNET_ND_ROUTER_SOLICITATION) {
+		length = sizeof(message);
+		if (!load_upper(ctx, &at, &message, sizeof(message)))
+			return XSKNET_DROP_MALFORMED;
+		/* From ::, a solicitation is duplicate address detection (RFC 4862). */
+		if (unspecified || message.type == XSKNET_ND_ADVERTISEMENT) {
+			if (!may_send_from6(own, &message.target))
+				return XSKNET_DROP_ND;
+		} else {
+			*to = claim_of_ip6(&message.target, own->vlan);
+		}
+	}
+	at.offset += length;
+	at.left -= length;
+	return check_nd_options(ctx, own, at);
+}
+
+/* From `::` there are two things to send: is this address free (RFC 4862), and which multicast addresses (MLD). */
+static __always_inline bool speaks_without_address(__u8 type)
+{
+	return type == XSKNET_ND_SOLICITATION || type == XSKNET_MLD_REPORT || type == XSKNET_MLD_DONE ||
+	       type == XSKNET_MLD2_REPORT;
+}
+
+static __always_inline enum xsknet_counter check_icmpv6(const struct packet *packet, const struct xsknet_guard *own,
+							bool unspecified, struct xsknet_claim **to)
+{
+	const struct upper *upper = &packet->upper;
+	struct icmp icmp;
+
+	if (!load_upper(packet->ctx, upper, &icmp, sizeof(icmp)))
+		return XSKNET_DROP_MALFORMED;
+	if (unspecified && !speaks_without_address(icmp.type))
+		return XSKNET_DROP_SOURCE_IP;
+	switch (icmp.type) {
+	case XSKNET_ND_SOLICITATION:
+	case XSKNET_ND_ADVERTISEMENT:
+	case XSKNET_ND_ROUTER_SOLICITATION:
+		/*
+		 * RFC 6980: neighbour discovery is never fragmented, and a node that receives it so shall ignore it.
+		 * Not all do, and the options would lie in a fragment that looks like any other here.
+		 */
+		return upper->fragment ? XSKNET_DROP_ND : check_nd(packet, own, unspecified, to);
+	case XSKNET_ND_ROUTER_ADVERTISEMENT:
+	case XSKNET_ND_REDIRECT:
+		if (!may_route(own))
+			return XSKNET_DROP_ROGUE;
+		return upper->fragment ? XSKNET_DROP_ND : ALLOWED;
+	case XSKNET_MLD_QUERY:
+	case XSKNET_ROUTER_RENUMBERING:
+	case XSKNET_MRD_ADVERTISEMENT:
+	case XSKNET_MRD_SOLICITATION:
+	case XSKNET_MRD_TERMINATION:
+	case XSKNET_RPL_CONTROL:
+		return may_route(own) ? ALLOWED : XSKNET_DROP_ROGUE;
+	default:
+		return ALLOWED;
+	}
+}
+
+/* What a client says to a server (RFC 8415, section 7.3), in one piece. */
+static __always_inline enum xsknet_counter check_dhcp6_client(const struct packet *packet)
+{
+	const struct upper *upper = &packet->upper;
+	struct dhcp6 dhcp;
+
+	if (upper->fragment)
+		return XSKNET_DROP_ROGUE;
+	if (!load_upper(packet->ctx, upper, &dhcp, sizeof(dhcp)) || bpf_ntohs(dhcp.udp.len) < sizeof(dhcp))
+		return XSKNET_DROP_MALFORMED;
+	switch (dhcp.type) {
+	case 1: /* solicit */
+	case 3: /* request */
+	case 4: /* confirm */
+	case 5: /* renew */
+	case 6: /* rebind */
+	case 8: /* release */
+	case 9: /* decline */
+	case 11: /* information-request */
+		return ALLOWED;
+	default:
+		return XSKNET_DROP_ROGUE;
+	}
+}
+
+static __always_inline enum xsknet_counter check_upper6(const struct packet *packet, const struct xsknet_guard *own)
+{
+	const struct upper *upper = &packet->upper;
+	struct udphdr udp;
+	__u8 one;
+
+	switch (upper->protocol) {
+	case IPPROTO_NONE:
+		return ALLOWED;
+	case IPPROTO_UDP:
+		if (!load_upper(packet->ctx, upper, &udp, sizeof(udp)))
+			return XSKNET_DROP_MALFORMED;
+		if (udp.dest == bpf_htons(547))
+			return may_route(own) ? ALLOWED : check_dhcp6_client(packet);
+		return is_routers_port(udp.dest) && !may_route(own) ? XSKNET_DROP_ROGUE : ALLOWED;
+	default:
+		/* RFC 7112: a first fragment holds the whole chain. Of what is not read here, one byte proves it. */
+		return load_upper(packet->ctx, upper, &one, sizeof(one)) ? ALLOWED : XSKNET_DROP_MALFORMED;
+	}
+}
+
+static __always_inline enum xsknet_counter check_ipv6(struct packet *packet, const struct xsknet_guard *own,
+						      struct xsknet_claim **to)
+{
+	const struct ipv6hdr *ip = packet->ip6;
+	const struct upper *upper = &packet->upper;
+	bool unspecified;
+
+	if (!ip)
+		return XSKNET_DROP_MALFORMED;
+	unspecified = is_unspecified6(&ip->saddr);
+	if (!unspecified && !may_send_from6(own, &ip->saddr))
+		return XSKNET_DROP_SOURCE_IP;
+
+	switch (parse_extensions(packet, may_route(own))) {
+	case CHAIN_READ:
+		break;
+	case CHAIN_ROUTED:
+		return XSKNET_DROP_ROGUE;
+	default:
+		return XSKNET_DROP_MALFORMED;
+	}
+	if (unspecified && (upper->later_fragment || upper->protocol != IPPROTO_ICMPV6))
+		return XSKNET_DROP_SOURCE_IP;
+	/* Not all nodes take the protocol from the first fragment alone. */
+	if (is_routers_protocol(upper->protocol) && !may_route(own))
+		return XSKNET_DROP_ROGUE;
+	if (upper->later_fragment)
+		return ALLOWED;
+
+	if (upper->protocol == IPPROTO_ICMPV6)
+		return check_icmpv6(packet, own, unspecified, to);
+	return check_upper6(packet, own);
+}
+
+/* `to` is set where ARP or neighbour discovery ask for an address that is claimed. */
+static __always_inline enum xsknet_counter check(struct packet *packet, struct xdp_md *ctx,
+						 const struct xsknet_guard *own, struct xsknet_claim **to)
+{
+	enum tagging tagging;
+
+	if (!parse_ethernet(packet, ctx))
+		return XSKNET_DROP_MALFORMED;
+	if (!same_mac(packet->eth->h_source, own->mac))
+		return XSKNET_DROP_SOURCE_MAC;
+	tagging = parse_tags(packet);
+	if (tagging == TAGS_CUT)
+		return XSKNET_DROP_MALFORMED;
+	if (tagging == TAGS_TOO_MANY || packet->vlan != own->vlan)
+		return XSKNET_DROP_VLAN;
+	/*
+	 * Where the port's VLAN is the native one of a switch, the first tag is taken off and the second one decides.
+	 */
+	if (tagging == TAGS_TWO && !(own->flags & XSKNET_MAY_INNER_TAGS))
+		return XSKNET_DROP_VLAN;
+
+	switch (packet->ethertype) {
+	case bpf_htons(ETH_P_ARP):
+		parse_network(packet);
+		return check_arp(packet, own, to);
+	case bpf_htons(ETH_P_IP):
+		parse_network(packet);
+		return check_ipv4(packet, own);
+	case bpf_htons(ETH_P_IPV6):
+		parse_network(packet);
+		return check_ipv6(packet, own, to);
+	default:
+		return XSKNET_DROP_ETHERTYPE;
+	}
+}
+
+static __always_inline __u32 mtu_of_uplink(void)
+{
+	__u32 slot = 0;
+	__u32 *mtu = bpf_map_lookup_elem(&uplink_mtus, &slot);
+
+	return mtu ? *mtu : 0;
+}
+
+/* What becomes of a frame that `own` sends: counted, and dropped or redirected. */
+static __always_inline int judge(struct xdp_md *ctx, const struct xsknet_guard *own, struct xsknet_counters *counters)
+{
+	struct xsknet_claim *to = NULL;
+	enum xsknet_counter objection;
+	__u32 queue_pair = 0;
+	struct packet packet;
+
+	counters->count[XSKNET_SEEN]++;
+	objection = check(&packet, ctx, own, &to);
+	if (objection != ALLOWED) {
+		if (objection >= XSKNET_COUNTERS)
+			return XDP_DROP; /* cannot be: the verifier wants to see the bound */
+		return leave(counters, objection, XDP_DROP);
+	}
+	if (!to || is_own(to, own))
+		to = claim_of_mac(packet.eth->h_dest, packet.vlan);
+	/* A frame to the port's own MAC leaves, as on any wire. */
+	if (is_own(to, own))
+		to = NULL;
+	if (is_too_long(&packet, to ? to->mtu : mtu_of_uplink()))
+		return leave(counters, XSKNET_DROP_TOO_LONG, XDP_DROP);
+	if (to) {
+		if (to->queue_pairs > 1)
+			queue_pair = queue_pair_of(&packet, to->queue_pairs);
+		return leave_to_target(counters, &packet, to, queue_pair);
+	}
+	if (is_over_rate(own, &packet))
+		return leave(counters, XSKNET_DROP_RATE, XDP_DROP);
+	return leave_to_uplink(counters);
+}
+
+#endif

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR MIT)
+/*
+ * On the inner end of the pair of a queue that has BPF rings, in the place of port.bpf.c; and what its client sends by:
+ * the client itself runs this program (BPF_PROG_TEST_RUN with live frames), once for each frame that waits in its ring.
+ * Being attached keeps the program in the kernel's XDP dispatcher, else each call would wait for RCU, some 20 ms.
+ *
+ * The client holds a descriptor of it, for as long as it likes, and may run it on any frame and any context, live or
+ * not. So what it is run on counts for nothing: the frame is overwritten by the next one of the client's ring, and that
+ * copy goes to ring_guard.bpf.c. An object of its own for each queue, so that it speaks for no other one; and once the
+ * daemon has taken the key out of `ring_states`, for none. It is small, because it is loaded as often: verifying the
+ * guard's rules takes 60 ms.
+ */
+#include <xsknet/ring.h>
+#include <xsknet/socket.h>
+
+/* A map and no constants, so that one loader serves all queues. Made for this queue alone, as those of socket.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct xsknet_identity);
+} identities SEC(".maps");
+
+/* Before a frame: the room that the kernel leaves in front of received ones, and that others begin at, too. */
+#define USUAL_OFFSET XSKNET_RING_MIN_OFFSET
+
+/*
+ * Puts what lies at `address` in the client's memory into the frame that the kernel brought. What lies before it in the
+ * chunk, from the usual offset or the start, is copied along and cut off again: the verifier knows bounds of an offset
+ * and of a length, and none of their sum.
+ */
+static __always_inline bool load_frame(struct xdp_md *ctx, void *memory, __u32 address, __u32 length)
+{
+	__u32 offset = address & (XSKNET_RING_CHUNK - 1);
+	__u64 start = offset >= USUAL_OFFSET ? USUAL_OFFSET : 0;
+	__u64 skipped = offset - start;
+	__u64 total = skipped + length;
+	struct ring_chunk *chunk;
+
+	if (length < ETH_HLEN || length > XSKNET_RING_ROOM || offset + length > XSKNET_RING_CHUNK)
+		return false;
+	chunk = chunk_of(memory, address / XSKNET_RING_CHUNK);
+	if (!chunk || bpf_xdp_adjust_tail(ctx, (int)total - (int)bpf_xdp_get_buff_len(ctx)))
+		return false;
+	barrier_var(total);
+	if (start) {
+		if (total == 0 || total > XSKNET_RING_CHUNK - USUAL_OFFSET ||
+		    bpf_xdp_store_bytes(ctx, 0, chunk->bytes + USUAL_OFFSET, total))
+			return false;
+	} else {
+		if (total == 0 || total > XSKNET_RING_CHUNK || bpf_xdp_store_bytes(ctx, 0, chunk->bytes, total))
+			return false;
+	}
+	return !skipped || !bpf_xdp_adjust_head(ctx, skipped);
+}
+
+static __always_inline int transmit(struct xdp_md *ctx, const struct xsknet_identity *own)
+{
+	__u32 ring = own->ring, head, address = 0, length = 0, zero = 0, *turn;
+	struct xsknet_ring_control *control;
+	struct xsknet_counters *counters;
+	struct xsknet_ring_state *state;
+	struct xsknet_tx_slot *slot;
+	bool taken = false, loaded;
+	void *memory;
+
+	state = bpf_map_lookup_elem(&ring_states, &ring);
+	turn = bpf_map_lookup_elem(&ring_turns, &zero);
+	control = control_of(ring);
+	memory = bpf_map_lookup_elem(&ring_memories, &ring);
+	if (!state || !turn || !control || !memory)
+		return XDP_DROP;
+	counters = bpf_map_lookup_elem(&guard_counters, &state->guard.port);
+	if (!counters)
+		return XDP_DROP;
+
+	bpf_spin_lock(&state->lock);
+	head = state->tx_head;
+	slot = &control->tx[head & state->tx_mask & (XSKNET_RING_SLOTS - 1)];
+	if (state->key == own->key && READ_ONCE(slot->sequence) == 2 * head + 1) {
+		address = READ_ONCE(slot->address);
+		length = READ_ONCE(slot->length);
+		state->tx_head = head + 1;
+		state->sent++;
+		taken = true;
+	}
+	bpf_spin_unlock(&state->lock);
+	if (!taken)
+		return XDP_DROP; /* of the kernel's frame: nothing of the client's was taken */
+
+	loaded = load_frame(ctx, memory, address, length);
+	GIVE_BACK(slot, head);
+	if (loaded) {
+		*turn = ring;
+		bpf_tail_call(ctx, &ring_guards, 0);
+	}
+	counters->count[XSKNET_SEEN]++;
+	return leave(counters, loaded ? XSKNET_DROP_NO_GUARD : XSKNET_DROP_MALFORMED, XDP_DROP);
+}
+
+SEC("xdp.frags")
+int port(struct xdp_md *ctx)
+{
+	struct xsknet_identity *own;
+	__u32 zero = 0;
+
+	own = bpf_map_lookup_elem(&identities, &zero);
+	if (!own)
+		return XDP_DROP; /* cannot be: an array is full from the first; the verifier asks */
+	/*
+	 * A client may say that its frame came from a device of this number, in a namespace of its own: the frame would
+	 * go to the socket then, which takes none that did not come by its own device.
+	 */
+	if (ctx->ingress_ifindex == own->inner)
+		return leave_to_socket(ctx);
+	return transmit(ctx, own);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
