@@ -2,6 +2,12 @@
 import { median } from './statistics.js'
 import type { Undo } from './undo.js'
 
+/** What a ratio is to be, at least and if all goes well. */
+export interface Bound {
+  least: number
+  goal: number
+}
+
 /** A figure of both sides, and what it has to come to. */
 export interface Row {
   name: string
@@ -10,7 +16,7 @@ export interface Row {
   unit: string
   better: 'more' | 'less'
   /** The least ratio, and the one that we are after. None: it is shown for what it is. */
-  bound?: { least: number; goal: number }
+  bound?: Bound
 }
 
 /**

@@ -41,7 +41,7 @@ export const LEAST_RING = 1024
 export { RING_SIZE }
 
 /** Where a side is, and how its sockets are to be. */
-export type Setting = Pick<Settings, 'undo' | 'ringSize'>
+export type Setting = Pick<Settings, 'undo' | 'ringSize'> & { isFarEndCheap?: boolean }
 
 /** The peer in C, with rings like ours. */
 export const xskpeer = (ringSize = RING_SIZE) => compiled('xskpeer', { RING: ringSize })
@@ -99,12 +99,13 @@ export class Place {
     this.#ringSize = ringSize
   }
 
-  static async open({ undo, ringSize }: Setting): Promise<Place> {
+  /** `isFarEndCheap`: what comes there ends in an XDP program, and no skb is made of it. */
+  static async open({ undo, ringSize, isFarEndCheap = false }: Setting): Promise<Place> {
     const lab = await Lab.create(undo)
-    await lab.sink(PORT, FLOW)
+    await (isFarEndCheap ? lab.sinkNatively(PORT, FLOW) : lab.sink(PORT, FLOW))
     return new Place(
       lab,
-      await Daemon.start(lab, { mode: 'native', config: `${GRANT}queues = 2\nringSize = 65536\n` }),
+      await Daemon.start(lab, { mode: 'native', config: `${GRANT}bpfRings = true\nqueues = 2\nringSize = 65536\n` }),
       ringSize,
     )
   }

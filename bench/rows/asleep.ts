@@ -12,12 +12,15 @@ export const asleep = family('asleep', 'asleep', {}, { least: 0.909, goal: 1 })
 export const asleepInLoop = family('asleep in the loop', 'asleep in the loop', {})
 /** The same, and packets gather for both. */
 export const gathered = family('gathered', 'asleep in the loop', { coalesceMicroseconds: 50 })
+/** Ours in Node's loop on BPF rings, the peer in `poll()` on an AF_XDP port. */
+export const ringsAsleep = family('rings asleep', 'asleep in the loop', {}, { least: 1, goal: 2 }, { rings: 'bpf' })
 
 function family(
   name: string,
   order: 'asleep' | 'asleep in the loop',
   options: Partial<PortOptions>,
   bound?: { least: number; goal: number },
+  own: Partial<PortOptions> = {},
 ): Family {
   return {
     rows: [{ name, unit: 'ns/packet', better: 'less', ...(bound && { bound }) }],
@@ -39,7 +42,7 @@ function family(
           }
         }
       return {
-        ours: () => turn(() => place.client(0, options), seconds, read(order)),
+        ours: () => turn(() => place.client(0, { ...options, ...own }), seconds, read(order)),
         peer: () => turn(() => place.peer(1, options), seconds, read('asleep')),
       }
     },

@@ -1,5 +1,5 @@
 import type { Check, Family } from '../comparison.js'
-import { asleep, asleepInLoop, gathered } from './asleep.js'
+import { asleep, asleepInLoop, gathered, ringsAsleep } from './asleep.js'
 import { brokered } from './brokered.js'
 import { calls } from './calls.js'
 import { control } from './control.js'
@@ -10,8 +10,8 @@ import { idle } from './idle.js'
 import { isolation } from './isolation.js'
 import { latency, wakeUp } from './latency.js'
 import { queues } from './queues.js'
-import { rxdrop } from './rxdrop.js'
-import { l2fwd, txonly } from './sending.js'
+import { ringsRxdrop, rxdrop } from './rxdrop.js'
+import { l2fwd, ringsL2fwd, ringsTxonly, txonly } from './sending.js'
 import { shared } from './shared.js'
 import { testpmdMacswap, testpmdRxdrop } from './testpmd.js'
 
@@ -33,6 +33,11 @@ export const families: readonly Family[] = [
   isolation,
   queues,
   shared,
+  ringsRxdrop,
+  ringsL2fwd,
+  ringsTxonly(64, { least: 3, goal: 6 }),
+  ringsTxonly(1400, { least: 2.5, goal: 5 }),
+  ringsAsleep,
 ]
 
 /** What has no peer. */

@@ -1,28 +1,44 @@
 // Frames out of user space, counted and checked at the wire's far end.
-import type { Contest, Family, Settings } from '../comparison.js'
+import type { PortOptions } from 'xsknet'
+import type { Bound, Contest, Family, Settings } from '../comparison.js'
 import { Place, PORT, type Side, target, turn } from '../place.js'
 import type { Order } from '../programs/watch.js'
 import { costs, perSecond, type Sides } from './frames.js'
 
+/** Ours on BPF rings, the peer on an AF_XDP port as ever. */
+const RINGS: Partial<PortOptions> = { rings: 'bpf' }
+
 /** MACs change places, and the frame leaves by the port that it came by. */
-export const l2fwd: Family = {
-  rows: [{ name: 'l2fwd', unit: 'packets/s', better: 'more', bound: { least: 0.9, goal: 1 } }],
-  async prepare({ seconds, ...setting }) {
-    const place = await Place.open(setting)
-    return sending('l2fwd', place, seconds, (side, order) => forwarding(place, side, 'l2fwd', order))
-  },
-}
+export const l2fwd = forwardingFamily('l2fwd', {}, { least: 0.9, goal: 1 })
+export const ringsL2fwd = forwardingFamily('rings l2fwd', RINGS, { least: 4, goal: 8 })
 
 /** Frames with a number each, that the side makes. */
-export const txonly = (length: number): Family => {
-  const name = `txonly ${length}`
+export const txonly = (length: number) => makingFamily(`txonly ${length}`, length, {}, { least: 0.95, goal: 1 })
+export const ringsTxonly = (length: number, bound: Bound) =>
+  makingFamily(`rings txonly ${length}`, length, RINGS, bound)
+
+function forwardingFamily(name: string, options: Partial<PortOptions>, bound: Bound): Family {
+  return family(name, options, bound, (place, side, order) => forwarding(place, side, 'l2fwd', order))
+}
+
+function makingFamily(name: string, length: number, options: Partial<PortOptions>, bound: Bound): Family {
+  return family(name, options, bound, (place, side, order) =>
+    side.order('txonly', { ...place.frames(side, length), ...order }),
+  )
+}
+
+function family(
+  name: string,
+  options: Partial<PortOptions>,
+  bound: Bound,
+  run: (place: Place, side: Side, order: Order) => ReturnType<Side['order']>,
+): Family {
   return {
-    rows: [{ name, unit: 'packets/s', better: 'more', bound: { least: 0.95, goal: 1 } }],
+    rows: [{ name, unit: 'packets/s', better: 'more', bound }],
     async prepare({ seconds, ...setting }) {
-      const place = await Place.open(setting)
-      return sending(name, place, seconds, (side, order) =>
-        side.order('txonly', { ...place.frames(side, length), ...order }),
-      )
+      // Else what the far end does with a frame would cost more than all before it, of both sides.
+      const place = await Place.open({ ...setting, isFarEndCheap: options === RINGS })
+      return sending(name, place, options, seconds, (side, order) => run(place, side, order))
     },
   }
 }
@@ -35,10 +51,11 @@ export function forwarding(place: Place, side: Side, what: string, order: Order)
 async function sending(
   name: string,
   place: Place,
+  options: Partial<PortOptions>,
   seconds: Settings['seconds'],
   run: (side: Side, order: Order) => ReturnType<Side['order']>,
 ): Promise<Contest> {
-  const sides: Sides = { ours: () => place.client(0), peer: () => place.peer(1) }
+  const sides: Sides = { ours: () => place.client(0, options), peer: () => place.peer(1) }
   const read = async (side: Side, seconds: number) => {
     const { came, result } = await place.arriving(side, () => run(side, { seconds }))
     if (came === 0) throw new Error(`${name}: of ${result.sent} frames sent none came`)
