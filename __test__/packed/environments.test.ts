@@ -77,7 +77,7 @@ function run(command: readonly string[], folder = project): Told {
   return JSON.parse(stdout) as Told
 }
 
-/** What is told where the native part loads: that there is no daemon, and no uplink. */
+/** The messages where the native part loads: the daemon and the uplink are missing. */
 const WORKS = ['ERR_XSKNET_DAEMON_ABSENT', 'ERR_XSKNET_CONFIGURATION_INVALID']
 const codes = ({ errors }: Told) => errors.map(({ code }) => code)
 

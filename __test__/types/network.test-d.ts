@@ -86,7 +86,7 @@ await net.openPort({ uplink: 'eth0', addresses: ['192.0.2.12'], vlan: port.info.
 await net.openPort({ uplink: 'eth0', addresses: [], mac: '02:00:00:00:00:01' })
 // @ts-expect-error it is called ringSize
 await net.openPort({ uplink: 'eth0', addresses: [], slots: 2048 })
-// @ts-expect-error there is no such kind of rings
+// @ts-expect-error not a kind of rings
 await net.openPort({ uplink: 'eth0', addresses: [], rings: 'af_xdp' })
 // @ts-expect-error both numbers
 await net.openPort({ uplink: 'eth0', addresses: [], busyPoll: { budget: 64 } })

@@ -142,7 +142,7 @@ test('a name that a module passes on leads to the file that defines it', (t) => 
   ])
 })
 
-test('comments, strings, tests and declarations of modules are no arrows', (t) => {
+test('comments, strings, tests and declarations of modules are not arrows', (t) => {
   const files = tree({
     'lib.rs': 'mod a;\n#[cfg(test)]\nmod b;\n',
     'a.rs': [
@@ -213,7 +213,7 @@ test('imports of TypeScript: static, of types, passed on, for their effect, and 
   t.deepEqual(drawnCircles(typescriptArrows(files)), ['a.ts -> g.ts -> a.ts (a.ts:9, g.ts:1)'])
 })
 
-test('comments, strings, templates and regular expressions of TypeScript are no imports', (t) => {
+test('comments, strings, templates and regular expressions of TypeScript are not imports', (t) => {
   const files = tree({
     'a.ts': [
       "// import { b } from './b.js'",

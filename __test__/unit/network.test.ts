@@ -874,7 +874,7 @@ const lies: [
   count: number,
 ][] = [
   [
-    'bytes that are no JSON',
+    'bytes that are not JSON',
     (daemon, fds) => daemon.sayBytes(new Uint8Array([255]), fds),
     'ERR_XSKNET_MESSAGE_MALFORMED',
     1,

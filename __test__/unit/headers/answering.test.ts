@@ -434,7 +434,7 @@ for (const [what, frame] of discarded) {
   })
 }
 
-test('what is no datagram is not answered as one', (t) => {
+test('what is not a datagram is not answered as one', (t) => {
   for (const bytes of [p.arpFrame(), p.echoRequest4(), p.udp4().subarray(0, 40)]) {
     t.false(udp.answer(p.held(bytes), p.STATION, 1))
   }

@@ -94,7 +94,7 @@ test('udp.reply leaves IP options and extension headers out, and the payload mov
   }
 })
 
-test('udp.reply refuses what is no datagram', (t) => {
+test('udp.reply refuses what is not a datagram', (t) => {
   for (const bytes of [p.arpFrame(), p.echoRequest4(), p.udp4({ flags: 0x2000 }), p.udp4().subarray(0, 60)]) {
     const packet = p.held(bytes)
     const error = t.throws(() => udp.reply(packet, 1), { instanceOf: TypeError, code: 'ERR_INVALID_ARG_VALUE' })

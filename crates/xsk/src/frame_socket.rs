@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use crate::counters::SocketCounters;
 use crate::endpoint::{Readiness, SocketError};
 use crate::frame::Frame;
 use crate::ledger::ChunkCounts;
@@ -46,8 +45,6 @@ pub trait FrameSocket {
     fn bytes_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8];
     /// See [`Socket::chunks`].
     fn chunks(&self) -> ChunkCounts;
-    /// See [`Socket::counters`].
-    fn counters(&self) -> SocketCounters;
 }
 
 macro_rules! frame_socket {
@@ -91,10 +88,6 @@ macro_rules! frame_socket {
 
             fn chunks(&self) -> ChunkCounts {
                 self.chunks()
-            }
-
-            fn counters(&self) -> SocketCounters {
-                self.counters()
             }
         }
     )+};
