@@ -203,7 +203,7 @@ test.serial('a socket that cannot be made undoes everything', async (t) => {
   await asBefore(t, lab)
 })
 
-test.serial('a state folder that others may write to, or own, is refused, and nothing is touched', async (t) => {
+test.serial('a state folder that other users own or can write to is refused and left as it is', async (t) => {
   const lab = await setUp(t)
   const state = `${lab.folder}/${STATE}`
   mkdirSync(state)
@@ -245,7 +245,7 @@ test.serial('after a kill -9 the next start cleans up, and SIGTERM leaves nothin
   await asBefore(t, scene.lab)
 })
 
-test.serial('an error that nobody foresaw is logged, undone and ends it with 1', async (t) => {
+test.serial('an unexpected error is logged, everything is undone, and the exit code is 1', async (t) => {
   const lab = await setUp(t)
   const bug = `${lab.folder}/bug.mjs`
   writeFileSync(bug, "process.on('SIGUSR2', () => { Promise.reject(new TypeError('provoked')) })\n")

@@ -148,7 +148,7 @@ test.serial('a client that ends without closing anything leaves nothing', async 
   await scene.end(t)
 })
 
-test.serial('an uplink that is deleted is told to those who have ports on it, and the daemon goes on', async (t) => {
+test.serial('the clients of a deleted uplink are notified, and the daemon goes on', async (t) => {
   const scene = await Scene.open(t)
   const port = await scene.answering()
   await scene.lab.host.deleteLink('card0')
@@ -159,7 +159,7 @@ test.serial('an uplink that is deleted is told to those who have ports on it, an
   t.deepEqual(await scene.daemon.stop(), { code: 0, signal: null })
 })
 
-test.serial('a port whose pair is deleted by somebody is lost alone', async (t) => {
+test.serial('deleting a port’s veth pair loses that port and no other', async (t) => {
   const scene = await Scene.open(t)
   const [port, neighbour] = [await scene.answering(0), await scene.answering(1)]
   await scene.lab.host.deleteLink(port.info.outer)

@@ -937,7 +937,7 @@ test.serial('a pinned port whose guard would run in skb mode is refused, and a b
   await scene.end(t)
 })
 
-test.serial('who breaks the protocol is told which rule, and cut off; the daemon stays', async (t) => {
+test.serial('a client that violates the protocol is told the rule and disconnected; the daemon stays', async (t) => {
   // Who may send descriptors.
   const scene = await Scene.open(t, { config: `${GRANT}pinned = true\n` })
   const { lab, daemon } = scene

@@ -65,7 +65,7 @@ test('beside it lie the licences of all that is in it', (t) => {
   }
 })
 
-test('nobody runs it out of a folder that cannot be written to, with an empty environment', (t) => {
+test('an unprivileged user runs it from a read-only folder with an empty environment', (t) => {
   const place = folder(t)
   copyFileSync(executable, join(place, 'xsknetd'))
   chmodSync(place, 0o555)
@@ -122,13 +122,13 @@ function noexec(folders: readonly string[], words: string[], env?: NodeJS.Proces
   return bare(['/usr/bin/unshare', '--mount', '--propagation', 'private', '/bin/sh', '-c', script, 'sh', ...words], env)
 }
 
-test('a folder from which nothing may be executed is passed over', (t) => {
+test('a folder mounted noexec is skipped', (t) => {
   const told = noexec(['/dev/shm'], ['--version'])
   t.like(told, { status: 0, stderr: '' })
   t.regex(told.stdout, /\n {2}datapath +[0-9a-f]{12}\n/)
 })
 
-test('where nothing may be executed anywhere, the error names every folder, and $TMPDIR helps', (t) => {
+test('if every folder is mounted noexec, the error names each one, and $TMPDIR helps', (t) => {
   const folders = ['/dev/shm', '/run', '/tmp', '/var/tmp']
   const status = ['status', '--socket', '/nowhere/x.sock']
   const refused = noexec(folders, status)

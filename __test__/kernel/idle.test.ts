@@ -90,7 +90,7 @@ test.serial('ports whose uplink is gone cost nothing', async (t) => {
   t.deepEqual(await scene.daemon.stop(), { code: 0, signal: null })
 })
 
-test.serial('ports without a daemon cost nothing, and neither does one whose pair somebody deletes then', async (t) => {
+test.serial('ports without a daemon cost nothing, even after their veth pair is deleted', async (t) => {
   const scene = await Scene.open(t)
   const { client, infos } = await waiting(scene)
   await calmly(t, 'the daemon is killed', client, () => scene.daemon.kill())

@@ -173,7 +173,7 @@ test.serial('a lab that is not whole is built anew', async (t) => {
   t.is(await bench.look(), before)
 })
 
-test.serial('whenever somebody is killed who builds or removes a lab, the next one gets it done', async (t) => {
+test.serial('a lab command that is killed at any moment is completed by the next one', async (t) => {
   const bench = await Bench.start(t)
   const before = await bench.look()
   const began = performance.now()
@@ -277,7 +277,7 @@ test.serial('names that others make while a lab stands outlive it, and can be re
   t.is(await bench.look(), before)
 })
 
-test.serial('a lab in which somebody works is neither removed nor built anew', async (t) => {
+test.serial('a lab in use is neither removed nor rebuilt', async (t) => {
   const bench = await Bench.start(t)
   await bench.lab()
   const guest = new Program(

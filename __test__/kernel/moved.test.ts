@@ -12,7 +12,7 @@ import { root } from '../helpers/workspace.js'
 const modules = `${root}__test__/node_modules`
 const nodes = readdirSync(modules).filter((name) => /^node-\d+$/.test(name))
 
-test.serial('a port’s memory that was moved away, kept or given to a thread harms nobody, on every Node', async (t) => {
+test.serial('moving, keeping or transferring a port’s memory corrupts nothing, on every Node', async (t) => {
   t.true(nodes.length > 0)
   const scene = await Scene.open(t)
   const options = { uplink: CARD, name: 'moved', addresses: [...portPrefixes(0)], ringSize: 64, frames: 256 }

@@ -167,7 +167,7 @@ test.serial('a port reads all its queues in one loop', async (t) => {
   await scene.end(t)
 })
 
-test.serial('two ports on one memory: what is forwarded is not copied, and either may be closed first', async (t) => {
+test.serial('two ports on one UMEM forward without a copy and close in any order', async (t) => {
   const scene = await Scene.open(t)
   const client = await start(scene)
   const first = await client.ask<PortInfo>({ do: 'open', as: 'first', ...PORT, frames: 8192 })

@@ -190,7 +190,7 @@ test('no tarball is larger than its budget, which docs/packages.md names', (t) =
   }
 })
 
-test('the tarballs do not tell who packed them, nor when', (t) => {
+test('the tarballs contain neither the packer’s name nor the time', (t) => {
   for (const tarball of tarballs()) {
     const entries = execFileSync('tar', ['-tzvf', tarball, '--numeric-owner', '--utc'], { encoding: 'utf8' })
       .trim()
@@ -240,7 +240,7 @@ const found = (file: string) => {
   return words.filter((word) => bytes.includes(word))
 }
 
-test('neither tarballs nor binaries hold a path of the machine that built them, or the host of a registry', (t) => {
+test('tarballs and binaries contain no path of the build machine and no registry host', (t) => {
   t.true(words.length > 6, words.join(', '))
   for (const { folder, files } of all) for (const file of files) t.deepEqual(found(join(folder, file)), [], file)
   t.deepEqual(found(executable), [])

@@ -19,13 +19,13 @@ test('signs are counted, not their bytes, and a tab goes on to the next eighth c
   t.deepEqual(tooLong('a.c', `ab\t${signs(113)}`), [{ line: 1, columns: 121 }])
 })
 
-test('a row of a table may be longer in Markdown, and not in code', (t) => {
+test('a table row may be longer in Markdown but not in code', (t) => {
   const row = `| ${signs(130)} |`
   t.deepEqual(tooLong('docs/a.md', row), [])
   t.deepEqual(tooLong('a.rs', row), [{ line: 1, columns: 134 }])
 })
 
-test('so may a row of a table of tests, which rustfmt does not break', (t) => {
+test('a table row of tests may be longer, since rustfmt does not break it', (t) => {
   t.deepEqual(tooLong('crates/bpf/src/tests/guard.rs', `#[case::${signs(120)}(1)]`), [])
   t.deepEqual(tooLong('crates/bpf/src/tests/guard.rs', `#[expect(${signs(120)})]`), [{ line: 1, columns: 131 }])
 })

@@ -170,7 +170,7 @@ test('one connection too many is told so, every time', async (t) => {
   await net.close()
 })
 
-test.serial('a client that sends a descriptor although it may not hears from the daemon what is missing', async (t) => {
+test.serial('a client that sends a descriptor without the right to is told what is missing', async (t) => {
   if (process.geteuid?.() !== 0) return void t.pass('skipped: only root can become another user, and root may always')
   const uid = 65_534
   const came: [operation: string, descriptors: number][] = []
@@ -212,7 +212,7 @@ test.serial('a client that sends a descriptor although it may not hears from the
   if (guards) t.is(opening?.[1], 0)
 })
 
-test('a client that may send descriptors is known by the network namespace of its process', async (t) => {
+test('a client that may send descriptors is identified by the network namespace of its process', async (t) => {
   const socket = join(folder(t), 'daemon.sock')
   const listener = thisPlatform.listener()
   t.teardown(() => listener.close())

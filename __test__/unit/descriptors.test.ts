@@ -88,7 +88,7 @@ test.serial('descriptors go along with a message as copies, and arrive as what t
   closeSync(fd)
 })
 
-test.serial('a number that is no descriptor is an error, and the connection goes on', async (t) => {
+test.serial('a number that is not a descriptor is an error, and the connection goes on', async (t) => {
   const { control, came, next } = await connection(t)
   for (const fds of [[-1], [1_000_000], [0, -1]])
     t.throws(() => control.send(Buffer.from('{}'), fds), { code: 'EBADF' })

@@ -32,7 +32,7 @@ const elsewhere: Partial<Record<XsknetErrorCode, [why: string, file: string, tes
   ERR_XSKNET_LAB_BUSY: [
     'it takes a lab with a name',
     '__test__/kernel/lab-command.test.ts',
-    'a lab in which somebody works is neither removed nor built anew',
+    'a lab in use is neither removed nor rebuilt',
   ],
   ERR_XSKNET_LAB_FOREIGN: [
     'it takes a lab with a name',

@@ -1077,7 +1077,7 @@ test.serial('close() does not wait for ever for a daemon that hangs', async (t) 
   t.true(daemon.closed)
 })
 
-test('the daemon going while the network closes is no event', async (t) => {
+test('a daemon that ends while the network closes causes no event', async (t) => {
   const { daemon, network } = await opened()
   daemon.undoes = false
   network.on('daemonGone', () => t.fail())

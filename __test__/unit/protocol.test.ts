@@ -249,7 +249,7 @@ for (const [title, message, code = MALFORMED] of badReplies) {
   })
 }
 
-test('details may stand in each other as deep as the limit says', (t) => {
+test('details may be nested as deep as the limit', (t) => {
   const message = { version: 2, id: 1, error: { ...error, details: { tower: nested(NESTING_LIMIT - 3) } } }
   t.deepEqual(readReply(bytesOf(message)) as unknown, message)
 })
@@ -264,7 +264,7 @@ test('a result is read by what was asked', (t) => {
   t.throws(() => readResult('closePort', { extra: 1 }), { code: MALFORMED })
 })
 
-test('a pinned port is no other port: each result is read by its own operation alone', (t) => {
+test('the result of each operation is validated by the schema of that operation only', (t) => {
   const [brokered, pinned] = [example('open-port.answer').result, example('open-pinned-port.answer').result]
   t.throws(() => readResult('openPinnedPort', brokered), { code: MALFORMED })
   t.throws(() => readResult('openPort', pinned), { code: MALFORMED })

@@ -31,7 +31,7 @@ test('an ARP request to the station alone is answered', (t) => {
   t.deepEqual(packet.bytes, arpReply())
 })
 
-test('an ARP probe is answered, so that nobody takes the address', (t) => {
+test('an ARP probe is answered to defend the address', (t) => {
   const nobody = p.ip4Address('0.0.0.0')
   const packet = p.held(p.arpFrame({ sender: nobody }))
   t.true(arp.answer(packet, p.STATION))
@@ -99,7 +99,7 @@ test('the reply over IPv4 keeps the DSCP, not ECN, has 64 hops and no options', 
   t.is(icmp(packet)?.checksumOk, true)
 })
 
-test('the reply over IPv4 may be fragmented if the request could, and says nothing that is reserved', (t) => {
+test('an IPv4 reply may be fragmented if its request could be, and its reserved bits are zero', (t) => {
   const packet = p.held(p.echoRequest4({ flags: 0x8000 }))
   t.true(icmp.echo(packet, p.STATION))
   t.is(packet.bytes.toString('hex', 18, 22), '12340000')
@@ -162,7 +162,7 @@ test('of two link-layer addresses the first one counts', (t) => {
   t.deepEqual(packet.bytes, advertisement('60000000', p.PEER6, p.PEER_MAC))
 })
 
-test('who looks for a duplicate is answered at all nodes, unsolicited', (t) => {
+test('duplicate address detection is answered at all nodes, unsolicited', (t) => {
   const packet = p.held(p.solicitation({ source: p.UNSPECIFIED, options: Buffer.alloc(0) }))
   t.true(ndp.answer(packet, p.STATION))
   t.deepEqual(packet.bytes, advertisement('20000000', p.ALL_NODES, p.mac('33:33:00:00:00:01')))

@@ -232,7 +232,7 @@ test('a station asks for a MAC by a solicitation, and another answers it', (t) =
   }
 })
 
-test('who has no address of the kind cannot ask, and nobody asks for a group', (t) => {
+test('a host without an address of the family cannot ask, and multicast addresses are not asked for', (t) => {
   t.throws(() => arp.request(empty(), without('.'), 1), { code: 'ERR_INVALID_ARG_VALUE' })
   t.throws(() => arp.request(empty(), p.STATION, 2 ** 32), { code: 'ERR_OUT_OF_RANGE' })
   t.throws(() => ndp.solicit(empty(), without(':'), parseIpv6('::1')), { code: 'ERR_INVALID_ARG_VALUE' })

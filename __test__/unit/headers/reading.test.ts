@@ -467,7 +467,7 @@ test('the datagram ends where UDP says, and its checksum with it', (t) => {
   }
 })
 
-test('UDP may go without a checksum in IPv4, not in IPv6', (t) => {
+test('UDP may omit its checksum in IPv4 but not in IPv6', (t) => {
   t.is(udp(p.held(p.udp4({ checksum: 0 })))?.checksumOk, true)
   t.is(udp(p.held(p.udp6({ checksum: 0 })))?.checksumOk, false)
   t.is(udp(p.held(p.udp4({ checksum: 0x1234 })))?.checksumOk, false)

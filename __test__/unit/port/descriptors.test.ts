@@ -57,7 +57,7 @@ test('what arrives is added behind what a batch has, sent from its front, and wh
   t.is(socket.held, 0)
 })
 
-test('how long a thread may sleep for a frame is passed on, once, and what is no such time is refused', (t) => {
+test('the time that a thread may sleep for a frame is passed on once, and an invalid time is refused', (t) => {
   const { socket, queue } = opened(t)
   const batch = queue.batch(4)
   queue.receive(batch, 1_000_000)
@@ -157,7 +157,7 @@ test('a kept frame outlives its lease until it is sent or dropped, and counts me
   t.is((await one.stats()).chunks.kept, 0)
 })
 
-test('no more frames are kept than may be, and those that are forgotten end with the port', async (t) => {
+test('no more frames are kept than allowed, and forgotten ones end with the port', async (t) => {
   const {
     batch,
     port: one,

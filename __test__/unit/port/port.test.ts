@@ -43,7 +43,7 @@ test('a loop gets what arrives before and while it waits, in batches of at most 
   await loop
 })
 
-test('a port has one reader, and a reader one next() at a time; when it leaves, another may come', async (t) => {
+test('a port has one reader, a reader has one next() at a time, and another may follow it', async (t) => {
   const socket = new Socket()
   const one = port(socket)
   const first = one.batches()
@@ -443,7 +443,7 @@ test('a port whose daemon is gone goes on, and looks after its device itself', a
   clearTimeout(keepsAlive)
 })
 
-test('a forgotten port is held by nobody, whatever its socket calls, unless somebody waits for it', async (t) => {
+test('a forgotten port is collected, regardless of its socket’s callbacks, unless a reader waits', async (t) => {
   setFlagsFromString('--expose-gc')
   const gc = runInNewContext('gc') as () => void
   const socket = new Socket()
@@ -479,7 +479,7 @@ test('a forgotten port is held by nobody, whatever its socket calls, unless some
   t.false(await isHeld(waiting))
 })
 
-test('nothing that nobody waits for becomes an unhandled rejection', async (t) => {
+test('a promise without a consumer causes no unhandled rejection', async (t) => {
   const rejections: unknown[] = []
   const note = (reason: unknown) => rejections.push(reason)
   process.on('unhandledRejection', note)

@@ -293,7 +293,7 @@ test('a reader that spins looks on for so long before it sleeps, and lets the lo
   await loop
 })
 
-test('whoever reads explicitly is told when there is something, and when there is nothing any more', async (t) => {
+test('an explicit reader is told when frames are there and when there are none any more', async (t) => {
   const socket = new Socket()
   const port = portOf([socket])
   const queue = port.queue(0)
@@ -329,7 +329,7 @@ test('whoever reads explicitly is told when there is something, and when there i
   t.throws(() => queue.receive(batch), closed)
 })
 
-test('the end of a port ends the wait of who reads explicitly', async (t) => {
+test('the end of a port ends the wait of an explicit reader', async (t) => {
   const [calmly, lost] = [portOf(sockets(1)), portOf(sockets(1))]
   const waits = [calmly.queue(0).readable(), lost.queue(0).readable()] as const
   await calmly.close()
@@ -340,7 +340,7 @@ test('the end of a port ends the wait of who reads explicitly', async (t) => {
   await t.throwsAsync(lost.queue(0).readable(), { is: loss })
 })
 
-test('who asks before each batch whether there is one lets the loop turn', async (t) => {
+test('a reader that asks before each batch lets the event loop turn', async (t) => {
   const socket = new Socket()
   const port = portOf([socket])
   const queue = port.queue(0)

@@ -100,7 +100,7 @@ test('a single address is a range, a link-local one too', (t) => {
   t.false(new AddressRange('fe80::1').has(parseAddress('fe80::2')))
 })
 
-test('a range of one family has no address of the other', (t) => {
+test('a range of one address family contains no address of the other', (t) => {
   t.false(new AddressRange('0.0.0.0/0').has(parseAddress('::1')))
   t.false(new AddressRange('::/0').has(parseAddress('0.0.0.1')))
 })

@@ -139,7 +139,7 @@ test('a slip in the configuration ends it with 2, and names file, line and key',
   t.true(stderr.includes(`${file}:3: \`daemon.mode\``), stderr)
 })
 
-test('who is not there is named, with what to do, and it ends with 1', (t) => {
+test('a missing daemon is named with a remedy, and the exit code is 1', (t) => {
   const { status, stderr } = cli(['status', '--socket', '/nowhere/x.sock'])
   t.is(status, 1)
   t.regex(stderr, /^xsknetd: no daemon listens on \/nowhere\/x\.sock\n/)

@@ -89,7 +89,7 @@ test('grants get numbers for names, ranges for texts, and defaults', (t) => {
   t.regex(grants[1]?.origin ?? '', /^the 2nd \[\[grant\]\] of \/.*\.toml$/)
 })
 
-test('what nobody said of rights and rates is little', (t) => {
+test('the defaults of rights and rates are restrictive', (t) => {
   t.like(read(GRANT).grants[0], {
     pinned: false,
     innerTags: false,
@@ -313,12 +313,12 @@ test('refused: a file that is not there', (t) => {
   t.regex(t.throws(() => readConfiguration({}, folder), { instanceOf: XsknetError })?.hint ?? '', /^It is a directory/)
 })
 
-test('an unknown key is told with all that may stand there', (t) => {
+test('the error for an unknown key lists all valid keys', (t) => {
   const error = t.throws(() => read(`${GRANT}rates = { unicast = 5 }\n`), { instanceOf: XsknetError })
   t.regex(error?.hint ?? '', /^Known keys: broadcast, multicast, unknownUnicast\. /)
 })
 
-test('a range that has the addresses of ports among others may be granted', (t) => {
+test('a range that contains the addresses of ports may be granted', (t) => {
   const [grant] = read(GRANT.replace('"192.0.2.8/29"', '"0.0.0.0/0", "::/0"')).grants
   t.deepEqual(grant?.addresses.map(String), ['0.0.0.0/0', '::/0'])
 })

@@ -157,7 +157,7 @@ test('without a name it gets a unique one, and its socket is for its user, unles
   )
 })
 
-test('what was left by the dead is told, and what could not be undone of it keeps nobody from starting', async (t) => {
+test('leftovers of dead instances are reported, and those that cannot be undone do not prevent a start', async (t) => {
   const { platform, record, start } = setUp()
   platform.dead = [{ instance: 'embedded-2-0' }, { instance: 'embedded-3-0', failure: 'it is busy' }]
   await (await start()).close()

@@ -279,7 +279,7 @@ function refused(call: () => void): XsknetError {
   throw new Error('nothing was refused')
 }
 
-test('who has no grant is told a whole one, which is enough', (t) => {
+test('a user without a grant is shown a complete one that is sufficient', (t) => {
   const wanted = requested({ addresses: ['192.0.2.10/24', '2001:db8::1'], vlan: 42 })
   const toml = lines([], wanted)
   t.deepEqual(toml, [
@@ -292,20 +292,20 @@ test('who has no grant is told a whole one, which is enough', (t) => {
   t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
 })
 
-test('who lacks an address is told the line to change, with what it has already', (t) => {
+test('a user that lacks an address is shown the line to change, with its present values', (t) => {
   t.deepEqual(lines([grant()], requested({ addresses: ['192.0.2.10', '192.0.2.99'] })), [
     'addresses = ["192.0.2.8/29", "2001:db8::/64", "192.0.2.99"]',
   ])
 })
 
-test('who lacks a VLAN too is told both lines', (t) => {
+test('a user that lacks a VLAN as well is shown both lines', (t) => {
   t.deepEqual(lines([grant()], requested({ addresses: ['192.0.2.99'], vlan: 42 })), [
     'addresses = ["192.0.2.8/29", "2001:db8::/64", "192.0.2.99"]',
     'vlans = ["untagged", 42]',
   ])
 })
 
-test('who may have the port, but not pinned, is told that line, and it is enough', (t) => {
+test('a user that lacks only `pinned` is shown that line, and it is sufficient', (t) => {
   const wanted = requested({ pinned: true })
   const missing = lines([grant()], wanted)
   t.deepEqual(missing, ['pinned = true'])
@@ -319,7 +319,7 @@ test('who may have the port, but not pinned, is told that line, and it is enough
 })
 
 for (const key of ['busyPoll', 'hugePages', 'bpfRings'] as const) {
-  test(`who may have the port, but not ${key}, is told that line, and it is enough`, (t) => {
+  test(`a user that lacks only ${key} is shown that line, and it is sufficient`, (t) => {
     const wanted = requested({ [key]: true })
     const missing = lines([grant()], wanted)
     t.deepEqual(missing, [`${key} = true`])
@@ -331,14 +331,14 @@ for (const key of ['busyPoll', 'hugePages', 'bpfRings'] as const) {
   })
 }
 
-test('who lacks all that has to be switched on is told every line, and they are enough', (t) => {
+test('a user that lacks every switch is shown all lines, and they are sufficient', (t) => {
   const wanted = requested({ pinned: true, busyPoll: true, hugePages: true, bpfRings: true })
   const toml = lines([], wanted)
   t.deepEqual(toml.slice(-4), ['pinned = true', 'busyPoll = true', 'hugePages = true', 'bpfRings = true'])
   t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
 })
 
-test('the first grant of the file that allows all of a port says what it may do', (t) => {
+test('the first grant of the file that allows the whole port determines its rights', (t) => {
   const elsewhere = grant({ uplinks: ['eth1'] })
   const small = grant({ ports: 1, routing: true })
   const [first, second] = [grant({ innerTags: true }), grant({ ports: 9 })]
@@ -348,7 +348,7 @@ test('the first grant of the file that allows all of a port says what it may do'
   t.is(permit([elsewhere, small, first, second], ALICE, requested(), { ports: 2, memory: 0 }), second)
 })
 
-test('root may do all, whatever a grant says', (t) => {
+test('root may do everything, regardless of grants', (t) => {
   const rights = permit([grant({ holder: { uid: 0 }, rates: { broadcast: 0 } })], ROOT, requested(), nothing)
   t.deepEqual(rights, { innerTags: true, routing: true, rates: {} })
 })
@@ -367,7 +367,7 @@ test('of what closed ports hold, a refusal tells the bytes, the ports and what t
   )
 })
 
-test('who has no port is not told to close one', (t) => {
+test('a user without ports is not told to close one', (t) => {
   const hint = (has: Usage, wanted = requested()) =>
     refused(() => permit([grant({ ports: 9 })], ALICE, wanted, has)).hint
   t.is(
@@ -378,7 +378,7 @@ test('who has no port is not told to close one', (t) => {
   t.regex(remains ?? '', /^Close the descriptors of closed ports [^,]*, request fewer/)
 })
 
-test('who may have the port, but not so many queues, is told that line, and it is enough', (t) => {
+test('a user that lacks only queues is shown that line, and it is sufficient', (t) => {
   const wanted = requested({ queues: 4 })
   const missing = lines([grant()], wanted)
   t.deepEqual(missing, ['queues = 4'])

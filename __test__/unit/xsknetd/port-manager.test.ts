@@ -286,7 +286,7 @@ for (const [what, changed, code] of [
 /** Bytes of a queue's BPF rings. */
 const RINGS = 114_752
 
-test('BPF rings are made for those who have a grant for them, and for root', async (t) => {
+test('BPF rings are made for users with a grant for them, and for root', async (t) => {
   const { instance, portManager, alice, client } = await setUp({ grants: [grant({ bpfRings: true })] })
   for (const [who, rings] of [
     [alice, 'bpf'],
@@ -316,7 +316,7 @@ test('a port that can do without BPF rings gets AF_XDP where no grant allows the
   t.deepEqual(info.attempts, [{ hook: 'rings', step: 'bpf', code: null, why }])
 })
 
-test('a port that can do without BPF rings gets AF_XDP where the grant has no memory for them', async (t) => {
+test('with `auto`, a port gets AF_XDP if the grant’s memory does not suffice for BPF rings', async (t) => {
   const { portManager, alice } = await setUp({ grants: [grant({ bpfRings: true, memory: 16 * MiB })] })
   t.is(await codeOf(t, portManager.openPort(alice, { ...port, rings: 'bpf' })), 'ERR_XSKNET_LIMIT_REACHED')
   const { info } = await portManager.openPort(alice, { ...port, rings: 'auto' })
@@ -440,17 +440,20 @@ function withTimers(t: ExecutionContext) {
   t.teardown(() => mock.timers.reset())
 }
 
-test.serial('what a closed port has counts until its sockets are gone, and who needs it waits for that', async (t) => {
-  withTimers(t)
-  const { instance, portManager, alice } = await withRemains()
-  t.is(portManager.portCountFor(ROOT), 0)
-  const opening = portManager.openPort(alice, port)
-  await rest()
-  t.is(instance.requests.length, 2)
-  instance.free(1)
-  t.is((await opening).info.port, 3)
-  t.is(instance.requests.length, 3)
-})
+test.serial(
+  'a closed port counts against the grant until its sockets are gone, and an opening waits for that',
+  async (t) => {
+    withTimers(t)
+    const { instance, portManager, alice } = await withRemains()
+    t.is(portManager.portCountFor(ROOT), 0)
+    const opening = portManager.openPort(alice, port)
+    await rest()
+    t.is(instance.requests.length, 2)
+    instance.free(1)
+    t.is((await opening).info.port, 3)
+    t.is(instance.requests.length, 3)
+  },
+)
 
 test.serial(
   'who waits for the sockets of closed ports is refused after two seconds, and told what is held',
@@ -567,7 +570,7 @@ test('a shared UMEM counts until its last socket is gone, and lingers from the l
   t.like(await refused(), { has: 16 * MiB })
 })
 
-test('who waits for remains and leaves, or whose daemon closes, waits no longer', async (t) => {
+test('an opening that waits for a closed port’s resources ends when its client or the daemon ends', async (t) => {
   const { instance, portManager, alice, client } = await withRemains()
   const [first, second] = [alice, client(ALICE)].map((who) => codeOf(t, portManager.openPort(who, port)))
   await rest()
@@ -579,7 +582,7 @@ test('who waits for remains and leaves, or whose daemon closes, waits no longer'
   t.is(instance.requests.length, 2)
 })
 
-test('what remains admits one of those who wait for it, not all', async (t) => {
+test('resources that are freed admit one waiting opening, not all', async (t) => {
   const { instance, portManager, alice } = await withRemains({ ports: 1, grants: [grant({ ports: 1 })] })
   const opening = [0, 1, 2].map(() => portManager.openPort(alice, port))
   await rest()
@@ -620,7 +623,7 @@ test('two closings at once close once', async (t) => {
   t.is(record.of('port-closed').length, 1)
 })
 
-test('a port that cannot be undone is told in the log, and holds nobody up', async (t) => {
+test('a port that cannot be undone is logged and blocks no opening', async (t) => {
   const { instance, record, portManager, alice } = await setUp({ grants: [grant({ ports: 1 })] })
   const { info } = await portManager.openPort(alice, port)
   instance.failures.set('closePort', refusal('ERR_XSKNET_KERNEL_REFUSED', 'the veth stayed'))
@@ -629,7 +632,7 @@ test('a port that cannot be undone is told in the log, and holds nobody up', asy
   await t.notThrowsAsync(portManager.openPort(alice, port))
 })
 
-test('who leaves loses all its ports and no other', async (t) => {
+test('a client that disconnects loses all its ports and no other', async (t) => {
   const { instance, portManager, alice, client } = await setUp()
   const other = client(ALICE)
   await portManager.openPort(alice, port)
@@ -642,7 +645,7 @@ test('who leaves loses all its ports and no other', async (t) => {
   )
 })
 
-test('who leaves while its port is being opened: it is closed when it is ready, descriptors too', async (t) => {
+test('a client that disconnects during an opening: the port and its descriptors are closed once ready', async (t) => {
   const { instance, portManager, alice } = await setUp({ grants: [grant({ ports: 1 })] })
   const letGo = instance.hold()
   const opening = portManager.openPort(alice, port)
@@ -657,7 +660,7 @@ test('who leaves while its port is being opened: it is closed when it is ready, 
   await t.notThrowsAsync(portManager.openPort(again, port))
 })
 
-test('who comes again while the port of its dead self is still being opened finds its room free', async (t) => {
+test('a client that reconnects while its former port is still being opened finds its quota free', async (t) => {
   const { instance, portManager, alice } = await setUp({ grants: [grant({ ports: 1 })] })
   const letGo = instance.hold()
   const abandoned = portManager.openPort(alice, port)
@@ -672,7 +675,7 @@ test('who comes again while the port of its dead self is still being opened find
   t.deepEqual([...instance.open], [2])
 })
 
-test('who has not joined opens nothing', async (t) => {
+test('a client that has not joined opens nothing', async (t) => {
   const { instance, portManager } = await setUp()
   await t.throwsAsync(portManager.openPort(new FakeOwner(ROOT), port))
   t.deepEqual(instance.requests, [])
@@ -726,7 +729,7 @@ for (const [what, request, code] of [
   })
 }
 
-test('who leaves while its pinned port is being opened: it is closed when it is ready', async (t) => {
+test('a client that disconnects during the opening of a pinned port: the port is closed once ready', async (t) => {
   const { instance, portManager, alice } = await setUp(pinnedGrant)
   const letGo = instance.hold()
   const opening = portManager.openPinnedPort(alice, port, new FakeDescriptors(1))
@@ -765,7 +768,7 @@ test('a pinned port whose client changed its end is lost with that reason', asyn
   t.like(record.of('port-closed')[0], { why: change })
 })
 
-test('a loss that comes while the port is being closed is nobody’s', async (t) => {
+test('a loss during the closing of its port is not reported', async (t) => {
   const { instance, portManager, alice } = await setUp()
   const { info } = await portManager.openPort(alice, port)
   const closing = portManager.closePort(alice, info.port)
@@ -774,7 +777,7 @@ test('a loss that comes while the port is being closed is nobody’s', async (t)
   t.deepEqual(alice.heard, [])
 })
 
-test('an uplink that goes takes its ports along, tells who may know of it, and is let go after them', async (t) => {
+test('a lost uplink takes its ports along, notifies its users, and is released after the ports', async (t) => {
   const both = [grant({ uplinks: ['eth0', 'eth1'] }), grant({ holder: { uid: BOB.uid }, uplinks: ['eth1'] })]
   const { instance, portManager, alice, client } = await setUp({ grants: both, uplinks: ['eth0', 'eth1'] })
   const [bob, root] = [client(BOB), client(ROOT)]
@@ -844,7 +847,7 @@ test('ports are listed for their user, and all for root', async (t) => {
   t.deepEqual(portManager.portsFor(BOB), [])
 })
 
-test('statistics of a port are for its user and root, those of an uplink for who may use it', async (t) => {
+test('statistics of a port are for its user and root, those of an uplink for users with a grant for it', async (t) => {
   const { portManager, alice } = await setUp()
   await portManager.openPort(alice, port)
   await t.notThrowsAsync(portManager.portStatistics(ALICE, 1))
@@ -887,7 +890,7 @@ test('an uplink that cannot be given back keeps nothing from being undone', asyn
   t.like(record.of('uplink-release-failed')[0], { uplink: 'eth0' })
 })
 
-test('what others change about an uplink is told to all who may use it, and to the log', async (t) => {
+test('external changes of an uplink are reported to all its users and logged', async (t) => {
   const { instance, record, portManager, client, alice } = await setUp()
   const stranger = client({ ...ALICE, uid: 4711, gid: 4711, groups: [] })
   const nic = { device: 'wan0', mac: '02:00:00:00:00:02', mtu: 1400, link: 'no-carrier' } as const
@@ -935,7 +938,7 @@ test('an offload that was switched off again is logged, and a VLAN that is accep
   t.like(record.of('offload-enabled')[0], { uplink: 'eth0', offload: 'rx-vlan-hw-parse', failure: 'not permitted' })
 })
 
-test('an uplink that is gone is told as that to who might have used it, and no port is opened on it', async (t) => {
+test('users with a grant for a lost uplink are told that it is gone, and no port is opened on it', async (t) => {
   const { instance, portManager, alice } = await setUp()
   t.deepEqual(portManager.goneFor(ALICE), [])
   instance.lose({ uplink: 'eth0' })

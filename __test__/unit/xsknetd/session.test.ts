@@ -33,7 +33,7 @@ async function setUp() {
 
 const port = { uplink: 'eth0', addresses: ['192.0.2.10/24'] }
 
-test('hello says who the client is and what the daemon is', async (t) => {
+test('hello identifies the client and the daemon', async (t) => {
   const { connect } = await setUp()
   t.deepEqual(await connect(ALICE).result('hello', { client: 'test' }), {
     daemon: 'xsknetd 9.9.9',
@@ -136,7 +136,7 @@ for (const [what, message, code, id, descriptors = 0] of violations) {
   })
 }
 
-test('of connections and ports of others nobody but root is told', async (t) => {
+test('only root sees connections and ports of other users', async (t) => {
   const { greeted } = await setUp()
   const [alice, root, stranger] = [await greeted(ALICE), await greeted(ROOT), await greeted(user(7))]
   await greeted(ALICE)
@@ -349,12 +349,12 @@ test('a list of ports too long for a message comes in pages, complete and in ord
   t.true(pages > 2 && pages < 10, `${pages} pages`)
 })
 
-test('who is turned away hears why', (t) => {
+test('a refused connection is told the reason', (t) => {
   const answer = readReply(connectionLimits.refusal)
   t.like(answer, { id: null, error: { code: 'ERR_XSKNET_LIMIT_REACHED', details: { limit: 'connections' } } } as never)
 })
 
-test('who only asks is not in the log; who does more, or is refused or cut off, is', async (t) => {
+test('queries are not logged; changes, refusals and disconnections are', async (t) => {
   const { greeted, record } = await setUp()
   const events = () => record.lines.map(({ event }) => event)
   record.lines.length = 0
@@ -408,7 +408,7 @@ test('the daemon’s own words for those from whom nothing comes are an answer o
 })
 
 // The clock is one for all tests of this file.
-test.serial('a busy daemon takes nobody for silent: no timer of its own ends a connection', async (t) => {
+test.serial('a busy daemon does not mistake a client for silent: its own delays end no connection', async (t) => {
   mock.timers.enable({ apis: ['setTimeout', 'setInterval'] })
   t.teardown(() => mock.timers.reset())
   const { connect } = await setUp()
@@ -417,7 +417,7 @@ test.serial('a busy daemon takes nobody for silent: no timer of its own ends a c
   t.deepEqual([connection.replies.length, connection.closed], [0, false])
 })
 
-test('of a message that is too long, the most is told that this client may send', async (t) => {
+test('the error for an oversized message names the client’s limit', async (t) => {
   const { connect } = await setUp()
   const connection = connect(user(4000))
   connection.longest = 4096
