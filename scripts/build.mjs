@@ -7,7 +7,8 @@ import { setup } from './setup.mjs'
 
 export async function build() {
   await buildPackages()
-  await must('cargo', ['build', '--quiet', ...release(), '-p', 'xsknet-port', '-p', 'xsknet-control', '--examples'])
+  // Of the whole workspace, as its tests are built: other features would compile all below the examples once more.
+  await must('cargo', ['build', '--quiet', ...release(), '--workspace', '--examples'])
 }
 
 export async function buildPackages() {

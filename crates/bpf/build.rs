@@ -24,6 +24,21 @@ fn main() {
         compile(&sources, &architecture, &source, &object);
         strip(&object);
     }
+    describe_contract(&sources, &architecture, &out.join("contract_header.rs"));
+}
+
+/// What the programs' header says, for the test that compares `contract.rs` with it. Not in the test itself, where the
+/// target would need bindgen and all below it, optimized.
+fn describe_contract(sources: &Path, architecture: &str, to: &Path) {
+    bindgen::Builder::default()
+        .header(sources.join("include/xsknet/contract.h").to_str().expect("a path of the sources"))
+        .clang_arg(format!("-I/usr/include/{architecture}-linux-gnu"))
+        .allowlist_item("[Xx][Ss][Kk][Nn][Ee][Tt]_.*")
+        .prepend_enum_name(false)
+        .generate()
+        .expect("bindgen reads the contract")
+        .write_to_file(to)
+        .expect("OUT_DIR can be written");
 }
 
 fn compile(sources: &Path, architecture: &str, source: &str, object: &Path) {

@@ -1,5 +1,7 @@
 //! However an instance ends, the machine is as before: closed, told to end, in a panic, killed at any step.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::net::Ipv6Addr;
 use std::os::fd::AsFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,10 +15,10 @@ use crate::common::*;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
-use xsknet_bpf::Mode;
+use xsknet_bpf::{Mode, object_ids};
 use xsknet_link::{Links, MacAddr, Netns};
 use xsknet_port::{Instance, InstanceOptions, Observer, Step};
-use xsknet_testkit::{CARD, device, on_fresh_mounts};
+use xsknet_testkit::{CARD, device, on_fresh_mounts, wait_until};
 
 /// Labs in which processes are killed side by side.
 const WORKERS: usize = 4;
@@ -30,6 +32,20 @@ fn open_and_close(instance: Instance) {
     uplink.release().expect("releasing undoes everything");
     drop(plain);
     instance.close().expect("closing undoes everything");
+}
+
+/// The BPF objects that this process has descriptors of, each as its kind and id.
+fn own_objects() -> BTreeSet<String> {
+    let mut objects = BTreeSet::new();
+    for entry in fs::read_dir("/proc/self/fdinfo").expect("/proc is mounted").flatten() {
+        // The descriptor of the list itself is gone.
+        let Ok(text) = fs::read_to_string(entry.path()) else { continue };
+        for (key, kind) in [("map_id:", "map"), ("prog_id:", "program"), ("link_id:", "link")] {
+            let id = text.lines().find_map(|line| line.strip_prefix(key));
+            objects.extend(id.map(|id| format!("{kind} {}", id.trim())));
+        }
+    }
+    objects
 }
 
 /// A NIC with a filter that another program set, and that a port needs too.
@@ -104,17 +120,25 @@ fn a_client_that_holds_its_socket_keeps_nothing_else_alive() {
         let held = ports[1].socket().as_fd().try_clone_to_owned().expect("a duplicate");
         let mut client = Command::new("sleep");
         client.arg("300").stdin(Stdio::from(held)).stdout(Stdio::null()).stderr(Stdio::null());
-        kill_at(&client.spawn().expect("a client").id().to_string());
+        let client = client.spawn().expect("a client").id();
+        kill_at(&format!("{client} {}", own_objects().into_iter().collect::<Vec<_>>().join(",")));
     }
     on_fresh_mounts(|| {
         let stage = stage();
         let before = stage.snapshot();
         let role = Role::new(stage.name());
         let ended = role.play(&stage.lab.host);
-        let Ended::Killed(client) = ended else { panic!("{ended:?}") };
+        let Ended::Killed(told) = ended else { panic!("{ended:?}") };
+        let (client, objects) = told.split_once(' ').expect("the client and the BPF objects");
+        let objects: Vec<&str> = objects.split(',').collect();
+        assert!(objects.len() > 20, "{objects:?}");
         let client = Pid::from_raw(client.parse().expect("a process id")).expect("a process id");
         stage.open().close().expect("closing undoes everything");
         let as_before = before.wait_for(PATIENCE, || stage.snapshot());
+        wait_until("the end of all BPF objects while the client lives", PATIENCE, || {
+            let there = object_ids().expect("a list of BPF objects");
+            !there.iter().any(|(kind, id)| objects.contains(&format!("{kind} {id}").as_str()))
+        });
         kill_process(client, Signal::KILL).expect("the client lives");
         as_before.unwrap_or_else(|difference| panic!("while the client lives, there is still\n{difference}"));
     });

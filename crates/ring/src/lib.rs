@@ -33,7 +33,6 @@
 mod bell;
 pub mod layout;
 mod memory;
-#[cfg(any(test, feature = "heap"))]
 mod program;
 mod rx;
 #[expect(unsafe_code, reason = "maps memory that the kernel shares, and makes a system call that rustix lacks")]
@@ -45,7 +44,6 @@ mod tests;
 
 pub use bell::Bell;
 pub use memory::{InvalidRing, Memory, Word};
-#[cfg(any(test, feature = "heap"))]
 pub use program::Program;
 pub use rx::RxRing;
 pub use sys::{Control, send};

@@ -50,9 +50,7 @@ mod donation;
 mod endpoint;
 mod frame;
 mod frame_socket;
-#[cfg(feature = "heap")]
 mod heap_rings;
-#[cfg(feature = "heap")]
 mod heap_socket;
 mod layout;
 mod ledger;
@@ -99,9 +97,7 @@ pub use endpoint::{
 };
 pub use frame::{Frame, FrameTooLong};
 pub use frame_socket::FrameSocket;
-#[cfg(feature = "heap")]
 pub use heap_rings::{HeapProgram, HeapRings};
-#[cfg(feature = "heap")]
 pub use heap_socket::{HeapKernel, HeapSocket};
 pub use layout::{
     Layout, LayoutBuilder, LayoutError, MAX_FRAME_SIZE, MAX_FRAMES, MAX_RING_SIZE, MIN_FRAME_SIZE, MIN_FRAMES,

@@ -38,7 +38,6 @@
 
 mod consumer;
 mod entry;
-#[cfg(any(test, feature = "heap"))]
 pub(crate) mod heap;
 #[expect(unsafe_code, reason = "reads and writes the memory that the kernel maps for a ring")]
 mod mapped;
