@@ -1,18 +1,24 @@
 // A host in one file: answers ARP, neighbour discovery, ping, and clients of UDP echo (port 7) and DNS (port 53).
 //
-//   node answer.ts [<interface> <address>…]   default: card0 192.0.2.10/24 2001:db8::10/64, as in `xsknetd lab`
+//   node answer.ts [--rings xsk|bpf|auto] [<interface> <address>…]
+//
+// Default: card0 192.0.2.10/24 2001:db8::10/64, as in `xsknetd lab`, and rings of AF_XDP.
 //
 // It runs unprivileged; it needs a grant in the daemon's configuration. Ctrl-C ends it, `kill -USR2` prints statistics.
 import { isIP } from 'node:net'
+import { parseArgs } from 'node:util'
 import { connect, type Frame } from 'xsknet'
 import { arp, icmp, ndp, parseIpv4, parseIpv6, udp } from 'xsknet/headers'
 
-const [uplink = 'card0', ...given] = process.argv.slice(2)
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { rings: { type: 'string' } } })
+const rings = (['xsk', 'bpf', 'auto'] as const).find((kind) => kind === (values.rings ?? 'xsk'))
+if (!rings) throw new Error(`--rings is xsk, bpf or auto, not ${values.rings}`)
+const [uplink = 'card0', ...given] = positionals
 const addresses = given.length > 0 ? given : ['192.0.2.10/24', '2001:db8::10/64']
 const records = recordsOf(addresses)
 
 const net = await connect()
-const port = await net.openPort({ uplink, addresses })
+const port = await net.openPort({ uplink, addresses, rings })
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => void port.close()) // ends the loop
 process.on('SIGUSR2', async () => console.log(JSON.stringify(await port.stats())))
 console.log(`answering on ${uplink} as ${port.info.mac}, ${port.info.addresses.join(', ')}`)

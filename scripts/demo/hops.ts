@@ -46,11 +46,13 @@ function rows({ uplinks, ports }: Statistics): Row[] {
         onward: `${thousands(program.toPort)} to ports, ${thousands(program.passed)} to the host`,
         lost: losses(program, { 'redirect refused': refusedRedirects ?? 0 }),
       },
-      ...own.flatMap(({ name, statistics: { guard, program, socket, ...pair } }) => [
+      ...own.flatMap(({ name, statistics: { guard, program, rings, socket, ...pair } }) => [
         {
           hop: `${uplink} -> ${name}`,
-          seen: program.seen,
-          onward: `${thousands(program.toSocket)} to its socket`,
+          seen: program.seen + (rings?.received ?? 0),
+          onward: rings
+            ? `${thousands(rings.received)} into its rings`
+            : `${thousands(program.toSocket)} to its socket`,
           lost: losses(program, {
             'pair full': pair.outerTransmitDrops,
             ...(socket && { 'FILL empty or frame too long': socket.rxDropped, 'RX ring full': socket.rxRingFull }),

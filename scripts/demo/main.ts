@@ -6,7 +6,7 @@
 import { readlinkSync } from 'node:fs'
 import type { Attempt, PortInfo, PortStats, UplinkInfo } from 'xsknet'
 import { Client, rightsOf } from '../../__test__/helpers/client.js'
-import { Daemon, NOBODY } from '../../__test__/helpers/daemon.js'
+import { Daemon, GRANT, NOBODY } from '../../__test__/helpers/daemon.js'
 import { CARD, FAR, HOST, Lab, portAddresses, portPrefixes, REMOTE } from '../../__test__/helpers/lab.js'
 import { inside, type Program, run } from '../../__test__/helpers/program.js'
 import { portSums, uplinkSums } from '../../__test__/helpers/sums.js'
@@ -16,8 +16,9 @@ import { Report, thousands } from './report.js'
 import type { Statistics } from './statistics.js'
 import { pinged, portToPort, remoteAsks, remoteAsksHost, roundTrip, spoofing } from './talk.js'
 
-/** Answer on a port each. */
-const ANSWERING = ['left', 'right']
+/** Answer on a port each: by the rings of AF_XDP, and by BPF rings where they can be had. */
+const ANSWERING = ['left', 'right'] as const
+const RINGS = { left: 'xsk', right: 'auto' }
 /** The third one asks and spoofs. */
 const NAMES = [...ANSWERING, 'third']
 const ECHO_PORT = 7
@@ -66,9 +67,11 @@ async function demo(options: Options): Promise<void> {
 }
 
 async function show(lab: Lab, options: Options): Promise<void> {
-  const daemon = await Daemon.start(lab, options.mode ? { mode: options.mode } : {})
-  const answering = ANSWERING.map((_, n) => {
-    return Client.start(lab, 'examples/answer.ts', { socket: daemon.socket, args: [CARD, ...portPrefixes(n)] })
+  const config = `${GRANT}bpfRings = true\n`
+  const daemon = await Daemon.start(lab, { config, ...(options.mode && { mode: options.mode }) })
+  const answering = ANSWERING.map((name, n) => {
+    const args = ['--rings', RINGS[name], CARD, ...portPrefixes(n)]
+    return Client.start(lab, 'examples/answer.ts', { socket: daemon.socket, args })
   })
   for (const { program } of answering) await program.waitFor(/^answering/)
   const args = [CARD, ...portPrefixes(answering.length)]
@@ -93,7 +96,9 @@ async function show(lab: Lab, options: Options): Promise<void> {
       await remoteAsksHost(report, lab)
     },
     async () => {
-      if (options.seconds > 0) await flood(lab, statistics, options.seconds)
+      for (const name of ANSWERING) {
+        if (options.seconds > 0 && !stop.signal.aborted) await flood(lab, statistics, name, options.seconds)
+      }
     },
     async () => {
       if (options.keep) await keep(lab, daemon)
@@ -131,7 +136,10 @@ async function introduce(lab: Lab, daemon: Daemon, third: PortInfo, { ports }: S
     `guard ${guardMode} on ${outer}, port program ${portMode} on ${inner}, socket bound in ${bindMode} mode; ` +
       'others alike',
   )
-  for (const { name, mac, addresses } of ports) report.line(`port ${name.padEnd(6)} ${mac}  ${addresses.join('  ')}`)
+  for (const { name, mac, addresses, statistics } of ports) {
+    const rings = statistics.rings ? 'BPF rings' : 'AF_XDP'
+    report.line(`port ${name.padEnd(6)} ${mac}  ${addresses.join('  ')}  ${rings}`)
+  }
   report.line('attempts:')
   for (const step of [...uplinks.flatMap((uplink) => uplink.attempts), ...third.attempts])
     report.line(`  ${attemptLine(step)}`)
@@ -161,13 +169,21 @@ async function showRights(clients: readonly Client[], lab: Lab): Promise<void> {
   }
 }
 
-async function flood(lab: Lab, statistics: () => Promise<Statistics>, seconds: number): Promise<void> {
-  report.heading('A flood of UDP, each datagram answered; at most 192 on their way at a time')
+async function flood(
+  lab: Lab,
+  statistics: () => Promise<Statistics>,
+  name: (typeof ANSWERING)[number],
+  seconds: number,
+): Promise<void> {
   const first = await statistics()
-  const left = first.ports.find(({ name }) => name === 'left')
-  if (!left) throw new Error('the daemon does not know the port of left')
-  const pings = portAddresses(1).map((to) => lab.remote.spawn('ping', '-i', '0.1', '-W', '1', to))
-  const loop = lab.closedLoop({ mac: left.mac, address: portAddresses(0)[0], port: ECHO_PORT }, { seconds })
+  const flooded = first.ports.find((port) => port.name === name)
+  if (!flooded) throw new Error(`the daemon does not know the port of ${name}`)
+  const kind = flooded.statistics.rings ? 'BPF rings' : 'AF_XDP'
+  report.heading(`A flood of UDP to ${name} (${kind}), each datagram answered; at most 192 on their way at a time`)
+  const at = ANSWERING.indexOf(name)
+  const [beside = ''] = ANSWERING.filter((other) => other !== name)
+  const pings = portAddresses(1 - at).map((to) => lab.remote.spawn('ping', '-i', '0.1', '-W', '1', to))
+  const loop = lab.closedLoop({ mac: flooded.mac, address: portAddresses(at)[0], port: ECHO_PORT }, { seconds })
   const interrupt = () => void loop.stop().catch(() => {})
   stop.signal.addEventListener('abort', interrupt)
 
@@ -190,7 +206,7 @@ async function flood(lab: Lab, statistics: () => Promise<Statistics>, seconds: n
     const { asked, answered } = pinged(ping)
     report.tell(
       asked === answered,
-      `remote -> right  ${n === 0 ? 'ping' : 'ping -6'} meanwhile: ${answered} of ${asked}`,
+      `remote -> ${beside.padEnd(6)} ${n === 0 ? 'ping' : 'ping -6'} meanwhile: ${answered} of ${asked}`,
     )
   }
 }

@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 export const usage = `npm start -- [--mode native|skb] [--seconds N] [--keep]
 
   --mode     XDP mode of the uplink's program (default: native, or skb if native is refused)
-  --seconds  duration of the flood in seconds; 0 skips it (default: 4)
+  --seconds  duration of each of the two floods in seconds; 0 skips them (default: 3)
   --keep     keep everything running until Ctrl-C, and list commands to try by hand`
 
 export interface Options {
@@ -19,7 +19,7 @@ export function readOptions(words: readonly string[]): Options {
     args: [...words],
     options: {
       mode: { type: 'string' },
-      seconds: { type: 'string', default: '4' },
+      seconds: { type: 'string', default: '3' },
       keep: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
