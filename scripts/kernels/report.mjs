@@ -6,6 +6,7 @@ const COLUMNS = [
   'start',
   'open',
   'traffic',
+  'rings',
   'sums',
   'vlan',
   'mtu',

@@ -1,7 +1,8 @@
 # Tools of the steps. A step is a command; its last line of output is shown beside its verdict, and all of it if it
 # failed.
 PORTS='[{"name":"a","addresses":["192.0.2.10/24","2001:db8::10/64"]},
-  {"name":"v","addresses":["192.0.2.11/24"],"vlan":7}]'
+  {"name":"v","addresses":["192.0.2.11/24"],"vlan":7},
+  {"name":"r","addresses":["192.0.2.12/24","2001:db8::12/64"],"rings":"auto"}]'
 xsknetd=node_modules/.bin/xsknetd
 
 host() { $HOST "$@"; }
@@ -88,6 +89,13 @@ stop_client() {
   status=$?
   tail -n 1 /tmp/client.log
   return $status
+}
+
+# Of the port that would have BPF rings: what it got, and if it is not these, why.
+rings_are() { # KIND
+  opened=$(grep '^open r ' /tmp/client.log)
+  echo "$opened" | grep -o '{"hook":"rings"[^}]*}'
+  echo "$opened" | grep -o '"rings":"[a-z]*"' | tail -n 1 | grep "\"$1\""
 }
 
 lost() { wait_for 30 grep -q '^lost a ' /tmp/client.log && grep '^lost a ' /tmp/client.log; }

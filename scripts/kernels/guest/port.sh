@@ -6,6 +6,12 @@ step 'traffic: udp' echoes UDP4:192.0.2.10:7 5
 step 'traffic: udp, 1400 bytes' echoes UDP4:192.0.2.10:7 1400
 step 'traffic: udp IPv6' echoes 'UDP6:[2001:db8::10]:7' 1000
 step 'traffic: ping host' pings 192.0.2.1
+# Where the guard runs in native mode there are BPF rings, else AF_XDP in their place.
+if grep -q '^open r .*"guardMode":"native"' /tmp/client.log; then kind=bpf; else kind=xsk; fi
+step "rings: $kind" rings_are $kind
+step 'rings: ping' pings 192.0.2.12
+step 'rings: ping IPv6' pings 2001:db8::12
+step 'rings: udp, 1400 bytes' echoes UDP4:192.0.2.12:7 1400
 step 'sums: traffic' sums
 
 if step 'vlan: open' grep '^open v' /tmp/client.log; then

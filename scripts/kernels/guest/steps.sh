@@ -15,7 +15,8 @@ uplinks = ["card0"]
 addresses = ["192.0.2.8/29", "2001:db8::/64"]
 vlans = ["untagged", 7]
 ports = 3
-memory = "64MiB"
+memory = "96MiB"
+bpfRings = true
 END
 
 # A device that goes down loses its IPv6 addresses otherwise, and then nothing is as before.
