@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::protocol::{ethertype, ip};
 
-/// The fields of a frame that a [`Flow`](crate::Flow) compares. A field that a frame does not have, or that was cut off,
-/// is `None`.
+/// The fields of a frame that a [`Flow`](crate::Flow) compares. A field that a frame does not have, or that was cut
+/// off, is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fields {
     /// The first six bytes.
@@ -33,8 +33,8 @@ const MAX_EXTENSIONS: usize = 8;
 impl Fields {
     /// Reads the fields of a frame that begins with its Ethernet header. `None` if that header is not whole.
     ///
-    /// Up to two VLAN tags are stepped over (0x8100, 0x88a8, 0x9100), options of IPv4, and up to eight extension headers
-    /// of IPv6 (hop-by-hop, routing, destination options, fragment, authentication). A packet with more of them, or
+    /// Up to two VLAN tags are stepped over (0x8100, 0x88a8, 0x9100), options of IPv4, and up to eight extension
+    /// headers of IPv6 (hop-by-hop, routing, destination options, fragment, authentication). A packet with more of them, or
     /// with one that is not whole, has addresses but no protocol. Lengths in the headers of IPv4 and IPv6 are not
     /// compared with the length of the frame.
     #[must_use]

@@ -9,9 +9,9 @@ use crate::{Fields, FlowError, PortRange, Prefix};
 
 /// What a packet must match. A field that is `None` matches anything.
 ///
-/// Some fields imply the version of IP without naming it: an IPv4 prefix matches IPv4 packets only, a port or a protocol
-/// IPv4 and IPv6 packets, an ICMP type IPv4 packets for ICMP (1) and IPv6 packets for ICMPv6 (58). Addresses are those
-/// of IP, not those in ARP packets.
+/// Some fields imply the version of IP without naming it: an IPv4 prefix matches IPv4 packets only, an ICMP type IPv4
+/// packets for ICMP (1) and IPv6 packets for ICMPv6 (58), a port or a protocol both. Addresses are those of IP, not
+/// those in ARP packets.
 ///
 /// It is printed as an expression of tcpdump's language that is parsed into the same flow again. The flow that matches
 /// every packet is the empty expression.
@@ -161,7 +161,8 @@ impl Flow {
         }
     }
 
-    /// Whether a packet with these fields is of this flow. A flow that [`check`](Self::check) refuses may match nothing.
+    /// Whether a packet with these fields is of this flow. A flow that [`check`](Self::check) refuses may match
+    /// nothing.
     #[must_use]
     pub fn matches(&self, fields: &Fields) -> bool {
         let (source, destination) = fields.addresses.unzip();

@@ -24,13 +24,18 @@ pub(crate) mod ethertype {
 pub(crate) mod ip {
     pub const HOP_BY_HOP: u8 = 0;
     pub const ICMP: u8 = 1;
+    pub const IGMP: u8 = 2;
     pub const TCP: u8 = 6;
+    pub const IGRP: u8 = 9;
     pub const UDP: u8 = 17;
     pub const ROUTING: u8 = 43;
     pub const FRAGMENT: u8 = 44;
+    pub const ESP: u8 = 50;
     pub const AUTHENTICATION: u8 = 51;
     pub const ICMPV6: u8 = 58;
     pub const DESTINATION_OPTIONS: u8 = 60;
+    pub const PIM: u8 = 103;
+    pub const VRRP: u8 = 112;
     pub const SCTP: u8 = 132;
 
     /// The protocols of whose ports tcpdump's language speaks.

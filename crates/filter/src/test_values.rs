@@ -12,7 +12,8 @@ use crate::{Flow, PortRange, Prefix};
 const MACS: [[u8; 6]; 3] = [[0x02, 0, 0x5e, 0x10, 0, 1], [0xff; 6], [0x33, 0x33, 0, 0, 0, 1]];
 const VLANS: [u16; 4] = [0, 5, 7, 4095];
 const PORTS: [u16; 5] = [0, 53, 80, 1000, 65535];
-const PROTOCOLS: [u8; 8] = [1, 2, 6, 17, 44, 47, 58, 132];
+/// None is an extension header of IPv6.
+const PROTOCOLS: [u8; 7] = [1, 2, 6, 17, 47, 58, 132];
 const ICMP_TYPES: [u8; 4] = [0, 8, 128, 135];
 const V4: [[u8; 4]; 4] = [[192, 0, 2, 1], [192, 0, 2, 200], [10, 0, 0, 1], [224, 0, 0, 1]];
 const V6: [[u16; 8]; 4] = [
@@ -138,7 +139,7 @@ fn frame_of((destination, source, tags, (ethertype, packet)): ([u8; 6], [u8; 6],
 /// Ports, or what lies in their place, and some more bytes.
 fn transport() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        3 => (ports(), ports()).prop_map(|(source, destination)| [source.to_be_bytes(), destination.to_be_bytes()].concat()),
+        3 => (ports(), ports()).prop_map(|(from, to)| [from.to_be_bytes(), to.to_be_bytes()].concat()),
         1 => icmp_types().prop_map(|ty| vec![ty, 0, 0, 0]),
     ]
     .prop_flat_map(|start| vec(any::<u8>(), 16).prop_map(move |rest| [start.as_slice(), &rest].concat()))
