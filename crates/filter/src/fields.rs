@@ -34,9 +34,9 @@ impl Fields {
     /// Reads the fields of a frame that begins with its Ethernet header. `None` if that header is not whole.
     ///
     /// Up to two VLAN tags are stepped over (0x8100, 0x88a8, 0x9100), options of IPv4, and up to eight extension
-    /// headers of IPv6 (hop-by-hop, routing, destination options, fragment, authentication). A packet with more of them, or
-    /// with one that is not whole, has addresses but no protocol. Lengths in the headers of IPv4 and IPv6 are not
-    /// compared with the length of the frame.
+    /// headers of IPv6 (hop-by-hop, routing, destination options, fragment, authentication). A packet with more of
+    /// them, or with one that is not whole, has addresses but no protocol. Lengths in the headers of IPv4 and IPv6 are
+    /// not compared with the length of the frame.
     #[must_use]
     pub fn parse(frame: &[u8]) -> Option<Self> {
         let (&destination_mac, rest) = frame.split_first_chunk::<6>()?;

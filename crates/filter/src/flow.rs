@@ -1,6 +1,5 @@
 //! What a classifier matches.
 
-use std::cmp::Reverse;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -242,13 +241,6 @@ impl Flow {
     #[must_use]
     pub fn conflicts_with(&self, other: &Self) -> bool {
         self.precedence() == other.precedence() && self.overlaps(other)
-    }
-
-    /// A key that sorts flows into the order in which a classifier asks them: the greatest precedence first, and flows
-    /// that tie in the order of their fields.
-    #[must_use]
-    pub fn lookup_order(&self) -> impl Ord + use<> {
-        (Reverse(self.precedence()), *self)
     }
 }
 

@@ -52,7 +52,7 @@ pub enum Reason {
         why: &'static str,
     },
     /// The name of a host, network or service, which would have to be looked up.
-    #[error("`{name}` would have to be looked up, and no name is: write {instead}")]
+    #[error("`{}` would have to be looked up, and no name is: write {instead}", short(.name))]
     Name {
         /// The name.
         name: String,
@@ -102,6 +102,9 @@ pub enum Reason {
     /// AppleTalk's frames have SNAP headers, too.
     #[error("AppleTalk is also found behind SNAP headers, which are not read")]
     AppleTalk,
+    /// The headers of AH and ESP are not read, as in libpcap.
+    #[error("bytes of this protocol cannot be read: count from `ip` or `ip6`")]
+    NoBytes,
     /// Bytes are read one, two or four at a time.
     #[error("1, 2 or 4 bytes can be read at once")]
     Size,
@@ -117,5 +120,14 @@ pub enum Reason {
 }
 
 fn standing(found: &str) -> String {
-    if found.is_empty() { "the expression ends here".into() } else { format!("`{found}` stands here") }
+    if found.is_empty() { "the expression ends here".into() } else { format!("`{}` stands here", short(found)) }
+}
+
+/// The beginning of a text that may be as long as an expression.
+fn short(text: &str) -> String {
+    const MOST: usize = 40;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }

@@ -292,7 +292,6 @@ impl Parser<'_> {
             }
             _ => None,
         };
-        let protocol_range = start..self.end();
         let (direction, kind) = match self.peek() {
             TokenKind::Keyword(Keyword::Broadcast) => {
                 self.next();
@@ -314,7 +313,7 @@ impl Parser<'_> {
             _ => match (self.kind(), protocol) {
                 (Some(kind), _) => (None, kind),
                 (None, Some(protocol)) => {
-                    let test = self.protocol_alone(protocol, protocol_range)?;
+                    let test = self.protocol_alone(protocol)?;
                     return Ok(self.finished(test, start));
                 }
                 (None, None) => return self.other_term(start),
@@ -361,41 +360,12 @@ impl Parser<'_> {
         Some(kind)
     }
 
-    fn protocol_alone(&self, protocol: Protocol, range: Range<usize>) -> Result<Test> {
-        let of = |version, number| Ok(Test::Protocol { version, number });
-        match protocol {
-            Protocol::Link => Err(self.unexpected("`host`, `src`, `dst`, `proto`, `broadcast`, `multicast` or `[`")),
-            Protocol::Ip => Ok(Test::EtherType(ethertype::IPV4)),
-            Protocol::Ip6 => Ok(Test::EtherType(ethertype::IPV6)),
-            Protocol::Arp => Ok(Test::EtherType(ethertype::ARP)),
-            Protocol::Rarp => Ok(Test::EtherType(ethertype::RARP)),
-            Protocol::Tcp | Protocol::Udp | Protocol::Sctp | Protocol::Pim | Protocol::Ah | Protocol::Esp => {
-                of(None, self.ip_number(protocol, range)?)
-            }
-            Protocol::Icmp6 => of(Some(Version::V6), ip::ICMPV6),
-            Protocol::Icmp | Protocol::Igmp | Protocol::Igrp | Protocol::Vrrp | Protocol::Carp => {
-                of(Some(Version::V4), self.ip_number(protocol, range)?)
-            }
+    fn protocol_alone(&self, protocol: Protocol) -> Result<Test> {
+        match (ethertype_of(protocol), ip_protocol(protocol)) {
+            (Some(ethertype), _) => Ok(Test::EtherType(ethertype)),
+            (_, Some((version, number))) => Ok(Test::Protocol { version, number }),
+            _ => Err(self.unexpected("`host`, `src`, `dst`, `proto`, `broadcast`, `multicast` or `[`")),
         }
-    }
-
-    fn ip_number(&self, protocol: Protocol, range: Range<usize>) -> Result<u8> {
-        Ok(match protocol {
-            Protocol::Icmp => ip::ICMP,
-            Protocol::Igmp => ip::IGMP,
-            Protocol::Tcp => ip::TCP,
-            Protocol::Igrp => ip::IGRP,
-            Protocol::Udp => ip::UDP,
-            Protocol::Esp => ip::ESP,
-            Protocol::Ah => ip::AUTHENTICATION,
-            Protocol::Icmp6 => ip::ICMPV6,
-            Protocol::Pim => ip::PIM,
-            Protocol::Vrrp | Protocol::Carp => ip::VRRP,
-            Protocol::Sctp => ip::SCTP,
-            Protocol::Link | Protocol::Ip | Protocol::Ip6 | Protocol::Arp | Protocol::Rarp => {
-                return refuse(range, NO_INDEX);
-            }
-        })
     }
 
     fn other_term(&mut self, start: usize) -> Result<Operand> {
@@ -442,7 +412,34 @@ impl Parser<'_> {
     }
 }
 
-const NO_INDEX: Reason = Reason::WrongProtocol { what: "[]", allowed: "protocols whose bytes can be read" };
+fn ethertype_of(protocol: Protocol) -> Option<u16> {
+    match protocol {
+        Protocol::Ip => Some(ethertype::IPV4),
+        Protocol::Ip6 => Some(ethertype::IPV6),
+        Protocol::Arp => Some(ethertype::ARP),
+        Protocol::Rarp => Some(ethertype::RARP),
+        _ => None,
+    }
+}
+
+/// The number of a protocol above IP, and in which version of IP its name looks for it; `None` is both.
+fn ip_protocol(protocol: Protocol) -> Option<(Option<Version>, u8)> {
+    const V4: Option<Version> = Some(Version::V4);
+    match protocol {
+        Protocol::Tcp => Some((None, ip::TCP)),
+        Protocol::Udp => Some((None, ip::UDP)),
+        Protocol::Sctp => Some((None, ip::SCTP)),
+        Protocol::Pim => Some((None, ip::PIM)),
+        Protocol::Ah => Some((None, ip::AUTHENTICATION)),
+        Protocol::Esp => Some((None, ip::ESP)),
+        Protocol::Icmp => Some((V4, ip::ICMP)),
+        Protocol::Igmp => Some((V4, ip::IGMP)),
+        Protocol::Igrp => Some((V4, ip::IGRP)),
+        Protocol::Vrrp | Protocol::Carp => Some((V4, ip::VRRP)),
+        Protocol::Icmp6 => Some((Some(Version::V6), ip::ICMPV6)),
+        Protocol::Link | Protocol::Ip | Protocol::Ip6 | Protocol::Arp | Protocol::Rarp => None,
+    }
+}
 
 fn broadcast(protocol: Option<Protocol>, range: Range<usize>) -> Result<Test> {
     match protocol {
@@ -861,15 +858,12 @@ impl Parser<'_> {
     }
 
     fn load(&mut self, protocol: Protocol, range: Range<usize>) -> Result<Value> {
-        let header = match protocol {
-            Protocol::Link => Header::Link,
-            Protocol::Ip => Header::Network(ethertype::IPV4),
-            Protocol::Ip6 => Header::Network(ethertype::IPV6),
-            Protocol::Arp => Header::Network(ethertype::ARP),
-            Protocol::Rarp => Header::Network(ethertype::RARP),
-            Protocol::Icmp6 => Header::Icmp6,
-            Protocol::Ah | Protocol::Esp => return refuse(range, NO_INDEX),
-            _ => Header::Transport4(self.ip_number(protocol, range.clone())?),
+        let header = match (protocol, ethertype_of(protocol), ip_protocol(protocol)) {
+            (Protocol::Ah | Protocol::Esp, ..) => return refuse(range, Reason::NoBytes),
+            (Protocol::Icmp6, ..) => Header::Icmp6,
+            (_, Some(ethertype), _) => Header::Network(ethertype),
+            (_, _, Some((_, number))) => Header::Transport4(number),
+            _ => Header::Link,
         };
         self.expect("[", "`[`")?;
         let index = self.deeper(Self::side)?;

@@ -47,6 +47,7 @@ fn an_error_names_the_bytes_and_the_reason() {
             "`ip broadcast` depends on the netmask of an interface: write `dst host` and the broadcast address",
         ),
         ("ip[0:3] = 1", "3", "1, 2 or 4 bytes can be read at once"),
+        ("esp[0:4] = 7", "esp", "bytes of this protocol cannot be read: count from `ip` or `ip6`"),
         ("len / 0 = 1", "0", "this divides by zero"),
         ("len << 32 = 1", "32", "a number has 32 bits and is shifted by at most 31"),
         ("port 089", "089", "a number that begins with 0 is octal and has no digit 8 or 9"),
