@@ -16,7 +16,6 @@ pub struct NotAFlow {
 
 /// Why a part of an expression is not a flow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum WhyNot {
     /// A test of something that no field of a flow has.
     #[error("{what} is not a field of a flow")]

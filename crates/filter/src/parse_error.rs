@@ -14,7 +14,6 @@ pub struct ParseError {
 
 /// Why a text is not an expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Reason {
     /// The text is longer than [`Expression::MAX_LENGTH`](crate::Expression::MAX_LENGTH).
     #[error("an expression has at most {most} bytes, not {length}")]

@@ -1,4 +1,4 @@
-//! Text from a stranger: no panic, no overflow of the stack, no long wait.
+//! Hostile text: no panic, no overflow of the stack, no long computation.
 
 use std::time::{Duration, Instant};
 

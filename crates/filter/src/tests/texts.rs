@@ -47,7 +47,7 @@ fn primitive() -> impl Strategy<Value = String> {
         1 => ethertypes().prop_map(|ethertype| format!("ether proto {ethertype:#x}")),
         2 => (select(&["proto", "ip proto", "ip6 proto"]), protocols())
             .prop_map(|(words, number)| format!("{words} {number}")),
-        1 => select(&["ether proto \\ip6", "ip proto \\tcp", "proto \\udp"]).prop_map(str::to_owned),
+        1 => select(&["ether proto \\ip6", "ether proto \\rarp"]).prop_map(str::to_owned),
         2 => vlans().prop_map(|vlan| format!("vlan {vlan}")),
         1 => Just("vlan".to_owned()),
         1 => (select(&["less", "greater"]), 0..90_u32).prop_map(|(word, length)| format!("{word} {length}")),
