@@ -80,113 +80,137 @@ enum steering {
 	LOST, /* a later fragment, and nothing is known of the first */
 };
 
-/* A packet that is read as far as flows are concerned: what is left to do where one was found. */
-static __always_inline enum steering steered(struct packet *packet, struct xsknet_fragmented *key, bool first,
-					     __u32 removals, bool quoted, struct found *found)
+static __always_inline void name_fragmented4(struct xsknet_fragmented *key, const struct packet *packet)
+{
+	const struct iphdr *ip = packet->ip4;
+
+	__builtin_memset(key, 0, sizeof(*key));
+	__builtin_memcpy(key->source, &ip->saddr, sizeof(ip->saddr));
+	__builtin_memcpy(key->destination, &ip->daddr, sizeof(ip->daddr));
+	key->id = ip->id;
+	key->vlan = packet->vlan;
+	key->protocol = ip->protocol;
+	key->version = 4;
+}
+
+static __always_inline void name_fragmented6(struct xsknet_fragmented *key, const struct packet *packet)
+{
+	__builtin_memcpy(key->source, &packet->ip6->saddr, sizeof(key->source));
+	__builtin_memcpy(key->destination, &packet->ip6->daddr, sizeof(key->destination));
+	key->id = packet->upper.id;
+	key->vlan = packet->vlan;
+	key->protocol = packet->upper.protocol;
+	key->version = 6;
+}
+
+static __always_inline void pick_unless_quoted(const struct packet *packet, bool quoted, struct found *found)
 {
 	if (!quoted && found->claim.queue_pairs > 1)
 		found->queue_pair = queue_pair_of(packet, found->claim.queue_pairs);
-	if (first)
-		remember_fragment(key, removals, found);
-	return STEERED;
 }
 
 static __always_inline enum steering steer4(struct packet *packet, __u32 list, __u32 removals, struct found *found)
 {
 	struct cursor at = { .at = packet->behind_ip4, .end = packet->at.end };
-	struct xsknet_fragmented key = {};
-	const struct iphdr *ip = packet->ip4;
 	union upper_word word = {}, *read = NULL;
-	struct flow4 flow = {};
+	const struct iphdr *ip = packet->ip4;
+	struct xsknet_fragmented key;
 	__u32 network, length;
 	bool quoted = false;
+	struct described is;
+	struct flow4 flow;
 	int flags = 0;
 
 	if (!ip)
 		return NOT_STEERED;
-	if (ip->frag_off & bpf_htons(XSKNET_IP_MORE | XSKNET_IP_OFFSET)) {
-		__builtin_memcpy(key.source, &ip->saddr, sizeof(ip->saddr));
-		__builtin_memcpy(key.destination, &ip->daddr, sizeof(ip->daddr));
-		key.id = ip->id;
-		key.vlan = packet->vlan;
-		key.protocol = ip->protocol;
-		key.version = 4;
-		if (ip->frag_off & bpf_htons(XSKNET_IP_OFFSET))
-			return recall_fragment(&key, removals, found) ? STEERED : LOST;
+	if (ip->frag_off & bpf_htons(XSKNET_IP_OFFSET)) {
+		name_fragmented4(&key, packet);
+		return recall_fragment(&key, removals, found) ? STEERED : LOST;
 	}
 	length = bpf_ntohs(ip->tot_len);
 	if (length >= ip->ihl * 4 + sizeof(*read))
 		read = take(&at, sizeof(*read));
 	if (read)
 		word = *read;
+	is = describe(ip->protocol, false, read, word);
+	flow.word[0] = two_words(ip->saddr, ip->daddr);
+	flow.word[1] = upper_and_vlan(is, packet->vlan);
+	flow.word[2] = mac_word(packet->eth->h_dest, XSKNET_ANY_KIND);
 	flow.list = list;
-	describe_link(&flow.key.common, packet->eth->h_dest, packet->vlan);
-	if (read && ip->protocol == IPPROTO_ICMP && is_icmp_error(word.icmp.type, false)) {
+	flow.has = is.has;
+	if (is.has & XSKNET_FLOW_ICMP_TYPE && is_icmp_error(is.icmp_type, false)) {
 		network = (void *)ip - (void *)packet->eth;
 		flags = find_quoted4(packet->ctx, network + ip->ihl * 4 + XSKNET_ICMP_HEADER, network + length, &flow,
 				     found);
 		quoted = flags;
+		flow.word[0] = two_words(ip->saddr, ip->daddr);
+		flow.word[1] = upper_and_vlan(is, packet->vlan);
+		flow.has = is.has;
 	}
-	if (!flags) {
-		__builtin_memcpy(flow.key.source, &ip->saddr, sizeof(flow.key.source));
-		__builtin_memcpy(flow.key.destination, &ip->daddr, sizeof(flow.key.destination));
-		flow.has = describe_upper(&flow.key.common, ip->protocol, false, read, word);
+	if (!flags)
 		flags = find_flow4(&flow, found);
+	if (!flags)
+		return NOT_STEERED;
+	pick_unless_quoted(packet, quoted, found);
+	if (ip->frag_off & bpf_htons(XSKNET_IP_MORE)) {
+		name_fragmented4(&key, packet);
+		remember_fragment(&key, removals, found);
 	}
-	return flags ? steered(packet, &key, ip->frag_off & bpf_htons(XSKNET_IP_MORE), removals, quoted, found) :
-		       NOT_STEERED;
+	return STEERED;
 }
 
 static __always_inline enum steering steer6(struct packet *packet, __u32 list, __u32 removals, struct found *found)
 {
 	const struct upper *upper = &packet->upper;
 	const struct ipv6hdr *ip = packet->ip6;
+	struct xsknet_fragmented key;
 	union upper_word word = {};
-	struct xsknet_fragmented key = {};
-	struct flow6 flow = {};
 	bool there, quoted = false;
+	struct described is;
+	struct flow6 flow;
 	int flags = 0;
 
 	if (!ip || packet->chain != CHAIN_READ)
 		return NOT_STEERED;
-	if (upper->fragment) {
-		__builtin_memcpy(key.source, &ip->saddr, sizeof(ip->saddr));
-		__builtin_memcpy(key.destination, &ip->daddr, sizeof(ip->daddr));
-		key.id = upper->id;
-		key.vlan = packet->vlan;
-		key.protocol = upper->protocol;
-		key.version = 6;
-		if (upper->later_fragment)
-			return recall_fragment(&key, removals, found) ? STEERED : LOST;
+	if (upper->later_fragment) {
+		name_fragmented6(&key, packet);
+		return recall_fragment(&key, removals, found) ? STEERED : LOST;
 	}
 	there = load_upper(packet->ctx, upper, &word, sizeof(word));
+	is = describe(upper->protocol, true, there, word);
+	/* The port has no address that could be resolved: it is the host's to answer for. */
+	if (is.has & XSKNET_FLOW_ICMP_TYPE && is_neighbour_discovery(is.icmp_type))
+		return NOT_STEERED;
+	flow.word[4] = upper_and_vlan(is, packet->vlan);
+	flow.word[5] = mac_word(packet->eth->h_dest, XSKNET_ANY_KIND);
 	flow.list = list;
-	describe_link(&flow.key.common, packet->eth->h_dest, packet->vlan);
-	if (there && upper->protocol == IPPROTO_ICMPV6) {
-		/* The port has no address that could be resolved: it is the host's to answer for. */
-		if (is_neighbour_discovery(word.icmp.type))
-			return NOT_STEERED;
-		if (is_icmp_error(word.icmp.type, true)) {
-			flags = find_quoted6(packet->ctx, upper->offset + XSKNET_ICMP_HEADER,
-					     upper->offset + upper->left, &flow, found);
-			quoted = flags;
-		}
+	if (is.has & XSKNET_FLOW_ICMP_TYPE && is_icmp_error(is.icmp_type, true)) {
+		flags = find_quoted6(packet->ctx, upper->offset + XSKNET_ICMP_HEADER, upper->offset + upper->left,
+				     &flow, found);
+		quoted = flags;
+		flow.word[4] = upper_and_vlan(is, packet->vlan);
 	}
 	if (!flags) {
 		__builtin_memcpy(flow.key.source, &ip->saddr, sizeof(flow.key.source));
 		__builtin_memcpy(flow.key.destination, &ip->daddr, sizeof(flow.key.destination));
-		flow.has = describe_upper(&flow.key.common, upper->protocol, true, there, word);
+		flow.has = is.has;
 		flags = find_flow6(&flow, found);
 	}
-	return flags ? steered(packet, &key, upper->more_fragments, removals, quoted, found) : NOT_STEERED;
+	if (!flags)
+		return NOT_STEERED;
+	pick_unless_quoted(packet, quoted, found);
+	if (upper->more_fragments) {
+		name_fragmented6(&key, packet);
+		remember_fragment(&key, removals, found);
+	}
+	return STEERED;
 }
 
 static __always_inline enum steering steer_link(struct packet *packet, __u32 list, struct found *found)
 {
 	struct flow_link frame = {};
 
-	__builtin_memcpy(frame.key.mac, packet->eth->h_dest, sizeof(frame.key.mac));
-	frame.key.kind = XSKNET_ANY_KIND;
+	frame.word[0] = mac_word(packet->eth->h_dest, XSKNET_ANY_KIND);
 	frame.key.vlan = packet->vlan;
 	frame.key.ethertype = packet->ethertype;
 	frame.list = list;

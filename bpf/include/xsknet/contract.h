@@ -276,7 +276,9 @@ struct xsknet_kind {
 	__u16 first_destination_port;
 	__u16 more_destination_ports;
 	__u32 flags; /* XSKNET_FLOW_* */
-	__u32 zero;
+	__u8 protocol;
+	__u8 protocol_mask; /* 0: any */
+	__u16 zero;
 };
 
 /* `mask` is what is in the keys, with the kind's number. */

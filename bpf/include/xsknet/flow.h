@@ -97,24 +97,42 @@ struct {
 	__type(value, struct xsknet_steered);
 } fragmented SEC(".maps");
 
-/* Packets as flows see them, and where to look for these. */
+/* Packets as flows see them, and where to look for these. They are written and masked in words: see XSKNET_KEY. */
 struct flow4 {
-	struct xsknet_flow4 key;
+	union {
+		struct xsknet_flow4 key;
+		__u64 word[3]; /* addresses, the two of struct xsknet_flow_common */
+	};
 	__u32 list; /* key in `flow_lists` */
 	__u32 has;  /* XSKNET_FLOW_PORTS, XSKNET_FLOW_ICMP_TYPE */
-} __attribute__((aligned(8)));
+};
 
 struct flow6 {
-	struct xsknet_flow6 key;
+	union {
+		struct xsknet_flow6 key;
+		__u64 word[6];
+	};
 	__u32 list;
 	__u32 has;
-} __attribute__((aligned(8)));
+};
 
 struct flow_link {
-	struct xsknet_flow_link key;
+	union {
+		struct xsknet_flow_link key;
+		__u64 word[2];
+	};
 	__u32 list;
 	__u32 zero;
-} __attribute__((aligned(8)));
+};
+
+/* What is behind the IP headers. */
+struct described {
+	__u16 source_port;
+	__u16 destination_port;
+	__u8 protocol;
+	__u8 icmp_type;
+	__u32 has;
+};
 
 /* What a search finds: a copy, as a global function returns no pointer. */
 struct found {
@@ -179,51 +197,51 @@ static __always_inline int reversed_icmp_type(__u8 type, bool six)
 	return -1;
 }
 
-static __always_inline void describe_link(struct xsknet_flow_common *common, const __u8 *mac, __u16 vlan)
+/* What the first word behind the IP headers says, if it is there. */
+static __always_inline struct described describe(__u8 protocol, bool six, bool there, union upper_word word)
 {
-	__builtin_memcpy(common->mac, mac, sizeof(common->mac));
-	common->vlan = vlan;
-	common->kind = XSKNET_ANY_KIND;
-}
+	struct described is = { .protocol = protocol };
 
-/* What the first word behind the IP headers says, if it is there. Returns what the packet has. */
-static __always_inline __u32 describe_upper(struct xsknet_flow_common *common, __u8 protocol, bool six, bool there,
-					    union upper_word word)
-{
-	common->protocol = protocol;
-	common->icmp_type = 0;
-	common->source_port = 0;
-	common->destination_port = 0;
 	if (!there)
-		return 0;
+		return is;
 	if (protocol == (six ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
-		common->icmp_type = word.icmp.type;
-		return XSKNET_FLOW_ICMP_TYPE;
+		is.icmp_type = word.icmp.type;
+		is.has = XSKNET_FLOW_ICMP_TYPE;
+	} else if (has_ports(protocol)) {
+		is.source_port = bpf_ntohs(word.ports.source);
+		is.destination_port = bpf_ntohs(word.ports.destination);
+		is.has = XSKNET_FLOW_PORTS;
 	}
-	if (!has_ports(protocol))
-		return 0;
-	common->source_port = bpf_ntohs(word.ports.source);
-	common->destination_port = bpf_ntohs(word.ports.destination);
-	return XSKNET_FLOW_PORTS;
+	return is;
 }
 
-/* Likewise of a packet that goes the other way. */
-static __always_inline __u32 describe_upper_reversed(struct xsknet_flow_common *common, __u8 protocol, bool six,
-						     bool there, union upper_word word)
+/* Of a packet that goes the other way. */
+static __always_inline struct described reversed(struct described is, bool six)
 {
-	__u32 has = describe_upper(common, protocol, six, there, word);
-	__u16 port = common->source_port;
+	__u16 port = is.source_port;
 	int type;
 
-	common->source_port = common->destination_port;
-	common->destination_port = port;
-	if (has & XSKNET_FLOW_ICMP_TYPE) {
-		type = reversed_icmp_type(common->icmp_type, six);
-		common->icmp_type = type < 0 ? 0 : type;
+	is.source_port = is.destination_port;
+	is.destination_port = port;
+	if (is.has & XSKNET_FLOW_ICMP_TYPE) {
+		type = reversed_icmp_type(is.icmp_type, six);
+		is.icmp_type = type < 0 ? 0 : type;
 		if (type < 0)
-			has = 0;
+			is.has = 0;
 	}
-	return has;
+	return is;
+}
+
+/* The first word of a struct xsknet_flow_common. */
+static __always_inline __u64 upper_and_vlan(struct described is, __u16 vlan)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return is.source_port | (__u64)is.destination_port << 16 | (__u64)is.protocol << 32 |
+	       (__u64)is.icmp_type << 40 | (__u64)vlan << 48;
+#else
+	return (__u64)is.source_port << 48 | (__u64)is.destination_port << 32 | (__u64)is.protocol << 24 |
+	       (__u64)is.icmp_type << 16 | vlan;
+#endif
 }
 
 static __always_inline bool is_of_kind(const struct xsknet_flow_common *common, const struct xsknet_kind *kind,
@@ -231,7 +249,7 @@ static __always_inline bool is_of_kind(const struct xsknet_flow_common *common, 
 {
 	__u32 needs = kind->flags & (XSKNET_FLOW_PORTS | XSKNET_FLOW_ICMP_TYPE);
 
-	return !(needs & ~has) &&
+	return !(needs & ~has) && !((common->protocol ^ kind->protocol) & kind->protocol_mask) &&
 	       (__u16)(common->source_port - kind->first_source_port) <= kind->more_source_ports &&
 	       (__u16)(common->destination_port - kind->first_destination_port) <= kind->more_destination_ports;
 }
@@ -248,7 +266,7 @@ __noinline int find_flow4(struct flow4 *packet, struct found *found)
 {
 	struct xsknet_flow_list *list;
 	struct xsknet_claim *claim;
-	const __u64 *is, *mask;
+	const __u64 *mask;
 	__u32 number;
 	__u64 key[3];
 	void *table;
@@ -263,7 +281,6 @@ __noinline int find_flow4(struct flow4 *packet, struct found *found)
 	table = bpf_map_lookup_elem(&flows4, &list->tables);
 	if (!table)
 		return 0;
-	is = (const void *)&packet->key;
 	for (i = 0; i < XSKNET_MAX_FLOW_KINDS; i++) {
 		struct xsknet_kind4 *four = &list->four[i];
 
@@ -272,9 +289,9 @@ __noinline int find_flow4(struct flow4 *packet, struct found *found)
 		if (!is_of_kind(&packet->key.common, &four->kind, packet->has))
 			continue;
 		mask = (const void *)&four->mask;
-		key[0] = is[0] & mask[0];
-		key[1] = is[1] & mask[1];
-		key[2] = is[2] & mask[2];
+		key[0] = packet->word[0] & mask[0];
+		key[1] = packet->word[1] & mask[1];
+		key[2] = packet->word[2] & mask[2];
 		claim = bpf_map_lookup_elem(table, key);
 		if (claim)
 			return answer(claim, four->kind.flags, four->mask.common.vlan, found);
@@ -287,7 +304,7 @@ __noinline int find_flow6(struct flow6 *packet, struct found *found)
 {
 	struct xsknet_flow_list *list;
 	struct xsknet_claim *claim;
-	const __u64 *is, *mask;
+	const __u64 *mask;
 	__u32 number;
 	__u64 key[6];
 	void *table;
@@ -302,7 +319,6 @@ __noinline int find_flow6(struct flow6 *packet, struct found *found)
 	table = bpf_map_lookup_elem(&flows6, &list->tables);
 	if (!table)
 		return 0;
-	is = (const void *)&packet->key;
 	for (i = 0; i < XSKNET_MAX_FLOW_KINDS; i++) {
 		struct xsknet_kind6 *six = &list->six[i];
 
@@ -311,12 +327,12 @@ __noinline int find_flow6(struct flow6 *packet, struct found *found)
 		if (!is_of_kind(&packet->key.common, &six->kind, packet->has))
 			continue;
 		mask = (const void *)&six->mask;
-		key[0] = is[0] & mask[0];
-		key[1] = is[1] & mask[1];
-		key[2] = is[2] & mask[2];
-		key[3] = is[3] & mask[3];
-		key[4] = is[4] & mask[4];
-		key[5] = is[5] & mask[5];
+		key[0] = packet->word[0] & mask[0];
+		key[1] = packet->word[1] & mask[1];
+		key[2] = packet->word[2] & mask[2];
+		key[3] = packet->word[3] & mask[3];
+		key[4] = packet->word[4] & mask[4];
+		key[5] = packet->word[5] & mask[5];
 		claim = bpf_map_lookup_elem(table, key);
 		if (claim)
 			return answer(claim, six->kind.flags, six->mask.common.vlan, found);
@@ -329,7 +345,7 @@ __noinline int find_flow_link(struct flow_link *frame, struct found *found)
 {
 	struct xsknet_flow_list *list;
 	struct xsknet_claim *claim;
-	const __u64 *is, *mask;
+	const __u64 *mask;
 	__u32 number;
 	__u64 key[2];
 	void *table;
@@ -344,13 +360,12 @@ __noinline int find_flow_link(struct flow_link *frame, struct found *found)
 	table = bpf_map_lookup_elem(&flows_link, &list->tables);
 	if (!table)
 		return 0;
-	is = (const void *)&frame->key;
 	for (i = 0; i < XSKNET_MAX_LINK_KINDS; i++) {
 		if (i >= list->links)
 			break;
 		mask = (const void *)&list->link[i];
-		key[0] = is[0] & mask[0];
-		key[1] = is[1] & mask[1];
+		key[0] = frame->word[0] & mask[0];
+		key[1] = frame->word[1] & mask[1];
 		claim = bpf_map_lookup_elem(table, key);
 		if (claim)
 			return answer(claim, 0, list->link[i].vlan, found);
@@ -379,6 +394,7 @@ __noinline int find_quoted4(struct xdp_md *ctx, __u32 at, __u32 end, struct flow
 {
 	union upper_word word = {};
 	bool there, fragment;
+	struct described is;
 	struct iphdr ip;
 	__u32 header;
 	int flags;
@@ -395,9 +411,10 @@ __noinline int find_quoted4(struct xdp_md *ctx, __u32 at, __u32 end, struct flow
 	fragment = ip.frag_off & bpf_htons(XSKNET_IP_OFFSET);
 	there = !fragment && bpf_ntohs(ip.tot_len) >= header + sizeof(word) && at + header + sizeof(word) <= end &&
 		!bpf_xdp_load_bytes(ctx, at + header, &word, sizeof(word));
-	__builtin_memcpy(reply->key.source, &ip.daddr, sizeof(reply->key.source));
-	__builtin_memcpy(reply->key.destination, &ip.saddr, sizeof(reply->key.destination));
-	reply->has = describe_upper_reversed(&reply->key.common, ip.protocol, false, there, word);
+	is = reversed(describe(ip.protocol, false, there, word), false);
+	reply->word[0] = two_words(ip.daddr, ip.saddr);
+	reply->word[1] = upper_and_vlan(is, reply->key.common.vlan);
+	reply->has = is.has;
 	flags = find_flow4(reply, found);
 	if (flags) {
 		fragment = ip.frag_off & bpf_htons(XSKNET_IP_OFFSET | XSKNET_IP_MORE);
@@ -412,6 +429,7 @@ __noinline int find_quoted6(struct xdp_md *ctx, __u32 at, __u32 end, struct flow
 	union upper_word word = {};
 	struct upper upper = {};
 	__u64 source, destination;
+	struct described is;
 	struct ipv6hdr ip;
 	bool there;
 	int flags;
@@ -430,11 +448,13 @@ __noinline int find_quoted6(struct xdp_md *ctx, __u32 at, __u32 end, struct flow
 	if (walk_extensions(ctx, &upper, true) != CHAIN_READ)
 		return 0;
 	there = !upper.later_fragment && load_upper(ctx, &upper, &word, sizeof(word));
+	is = reversed(describe(upper.protocol, true, there, word), true);
 	__builtin_memcpy(reply->key.source, &ip.daddr, sizeof(reply->key.source));
 	__builtin_memcpy(reply->key.destination, &ip.saddr, sizeof(reply->key.destination));
+	reply->word[4] = upper_and_vlan(is, reply->key.common.vlan);
+	reply->has = is.has;
 	source = fold6(&ip.saddr);
 	destination = fold6(&ip.daddr);
-	reply->has = describe_upper_reversed(&reply->key.common, upper.protocol, true, there, word);
 	flags = find_flow6(reply, found);
 	/* An extension header has a say in place of what is behind it, as in queue_pair_of(). */
 	if (flags)

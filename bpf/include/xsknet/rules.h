@@ -501,7 +501,8 @@ static __always_inline enum xsknet_counter check_flow4(struct packet *packet, __
 	const struct iphdr *ip = packet->ip4;
 	enum xsknet_counter objection;
 	union upper_word *word;
-	struct flow4 flow = {};
+	struct described is;
+	struct flow4 flow;
 	struct found found;
 	__u32 at;
 	int answer;
@@ -529,11 +530,12 @@ static __always_inline enum xsknet_counter check_flow4(struct packet *packet, __
 		return XSKNET_DROP_SOURCE_IP;
 	if (!list)
 		return XSKNET_DROP_SOURCE_IP;
+	is = reversed(describe(ip->protocol, false, true, *word), false);
+	flow.word[0] = two_words(ip->daddr, ip->saddr);
+	flow.word[1] = upper_and_vlan(is, packet->vlan);
+	flow.word[2] = mac_word(packet->eth->h_source, XSKNET_ANY_KIND);
 	flow.list = list - 1;
-	describe_link(&flow.key.common, packet->eth->h_source, packet->vlan);
-	__builtin_memcpy(flow.key.source, &ip->daddr, sizeof(flow.key.source));
-	__builtin_memcpy(flow.key.destination, &ip->saddr, sizeof(flow.key.destination));
-	flow.has = describe_upper_reversed(&flow.key.common, ip->protocol, false, true, *word);
+	flow.has = is.has;
 	answer = find_flow4(&flow, &found);
 	return answer ? judge_flow(answer, &found, port, own_vlan) : XSKNET_DROP_SOURCE_IP;
 }
@@ -545,7 +547,8 @@ static __always_inline enum xsknet_counter check_flow6(struct packet *packet, __
 	const struct ipv6hdr *ip = packet->ip6;
 	enum xsknet_counter objection;
 	union upper_word word;
-	struct flow6 flow = {};
+	struct described is;
+	struct flow6 flow;
 	struct found found;
 	int answer;
 
@@ -570,11 +573,13 @@ static __always_inline enum xsknet_counter check_flow6(struct packet *packet, __
 		return XSKNET_DROP_SOURCE_IP;
 	if (!list)
 		return XSKNET_DROP_SOURCE_IP;
-	flow.list = list - 1;
-	describe_link(&flow.key.common, packet->eth->h_source, packet->vlan);
+	is = reversed(describe(upper->protocol, true, true, word), true);
 	__builtin_memcpy(flow.key.source, &ip->daddr, sizeof(flow.key.source));
 	__builtin_memcpy(flow.key.destination, &ip->saddr, sizeof(flow.key.destination));
-	flow.has = describe_upper_reversed(&flow.key.common, upper->protocol, true, true, word);
+	flow.word[4] = upper_and_vlan(is, packet->vlan);
+	flow.word[5] = mac_word(packet->eth->h_source, XSKNET_ANY_KIND);
+	flow.list = list - 1;
+	flow.has = is.has;
 	answer = find_flow6(&flow, &found);
 	return answer ? judge_flow(answer, &found, port, own_vlan) : XSKNET_DROP_SOURCE_IP;
 }

@@ -422,7 +422,10 @@ pub(crate) struct Kind {
     pub first_destination_port: u16,
     pub more_destination_ports: u16,
     pub flags: u32,
-    pub zero: u32,
+    pub protocol: u8,
+    /// 0: any.
+    pub protocol_mask: u8,
+    pub zero: u16,
 }
 
 /// A kind in `flow_lists`, by what its keys consist of.

@@ -119,7 +119,7 @@ fn common(flow: &Flow, ethertype: u16, icmp: u8) -> Option<(FlowCommon, FlowComm
     let key = FlowCommon {
         source_port: source.value,
         destination_port: destination.value,
-        protocol,
+        protocol: 0,
         icmp_type,
         vlan,
         mac,
@@ -128,7 +128,7 @@ fn common(flow: &Flow, ethertype: u16, icmp: u8) -> Option<(FlowCommon, FlowComm
     let mask = FlowCommon {
         source_port: source.mask,
         destination_port: destination.mask,
-        protocol: protocol_mask,
+        protocol: 0,
         icmp_type: icmp_type_mask,
         vlan: vlan_mask,
         mac: mac_mask,
@@ -146,6 +146,8 @@ fn common(flow: &Flow, ethertype: u16, icmp: u8) -> Option<(FlowCommon, FlowComm
         first_destination_port: destination.first,
         more_destination_ports: destination.more,
         flags,
+        protocol,
+        protocol_mask,
         zero: 0,
     };
     Some((key, mask, kind))

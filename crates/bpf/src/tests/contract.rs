@@ -174,6 +174,8 @@ fn layouts_are_the_headers() {
         first_destination_port,
         more_destination_ports,
         flags,
+        protocol,
+        protocol_mask,
         zero
     );
     same!(KindOf<FlowKey4>, "xsknet_kind4", mask, kind);
