@@ -82,6 +82,12 @@ fn maps_and_programs_are_pinned_for_root_alone() {
     assert_eq!(
         names(&bpffs.pins().join("maps")),
         [
+            "flow_lists",
+            "flow_states",
+            "flows4",
+            "flows6",
+            "flows_link",
+            "fragmented",
             "guard_counters",
             "guards",
             "macs",
@@ -99,6 +105,7 @@ fn maps_and_programs_are_pinned_for_root_alone() {
             "targets4",
             "targets6",
             "uplink_counters",
+            "uplink_macs",
             "uplink_mtus",
             "uplinks"
         ]
