@@ -1,15 +1,16 @@
-//! What a packet costs in the uplink's program, by the kernel's statistics (`BPF_ENABLE_STATS`).
+//! Measurements, with the feature `measure`: what a packet costs in the uplink's program, by the kernel's statistics
+//! (`BPF_ENABLE_STATS`), and what changes of flows cost.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, ProgramArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::sys::{Stats, enable_stats};
 use xsknet_filter::{Flow, PortRange, Prefix};
 
-use super::flows::{IP_HOST, MAC_HOST, Scene};
+use super::flows::{IP_HOST, MAC_HOST, Scene, many, to_port};
 use super::frames::*;
-use super::lab::ALICE;
+use super::lab::{ALICE, BOB};
 use crate::object::{self, Object, object};
 
 static DRAW: Object = object!("draw");
@@ -76,7 +77,6 @@ fn other_kinds(count: u8) -> Vec<Flow> {
 }
 
 #[test]
-#[ignore = "a measurement"]
 fn cost_of_a_packet() {
     let statistics = enable_stats(Stats::RunTime).unwrap();
     Scene::run(|scene| {
@@ -106,4 +106,33 @@ fn cost_of_a_packet() {
         }
     });
     drop(statistics);
+}
+
+#[test]
+fn what_changes_cost() {
+    Scene::run(|scene| {
+        scene.claim(BOB, &many(10_000));
+        let new: Vec<Flow> = (0..10_000).map(|at| to_port(30_000 + at)).collect();
+        let begin = Instant::now();
+        scene.claim(ALICE, &new);
+        println!("claim of 10,000 beside 10,000: {:?}", begin.elapsed());
+        let begin = Instant::now();
+        scene.datapath.replace_flows(ALICE, &many(0)).unwrap();
+        println!("release of 10,000 beside 10,000: {:?}", begin.elapsed());
+        for round in 0..3 {
+            let begin = Instant::now();
+            for flow in &new[..1000] {
+                scene.claim(ALICE, std::slice::from_ref(flow));
+            }
+            let claimed = begin.elapsed();
+            for flow in &new[..1000] {
+                scene.datapath.release_flows(ALICE, std::slice::from_ref(flow)).unwrap();
+            }
+            println!(
+                "round {round}: one claim {:?}, one release {:?}",
+                claimed / 1000,
+                (begin.elapsed() - claimed) / 1000
+            );
+        }
+    });
 }

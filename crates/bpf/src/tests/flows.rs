@@ -4,7 +4,6 @@ use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::sync::Mutex;
-use std::time::Instant;
 
 use proptest::prelude::*;
 use rstest::rstest;
@@ -139,7 +138,7 @@ impl Scene {
         }
     }
 
-    fn claim(&mut self, port: PortId, flows: &[Flow]) {
+    pub(super) fn claim(&mut self, port: PortId, flows: &[Flow]) {
         self.datapath.claim_flows(port, flows).unwrap();
     }
 }
@@ -230,7 +229,7 @@ fn host_flow6(protocol: u8) -> Flow {
     Flow { destination: Some(Prefix::host(IP6_HOST.into())), ..host_flow(protocol) }
 }
 
-fn to_port(port: u16) -> Flow {
+pub(super) fn to_port(port: u16) -> Flow {
     Flow { destination_ports: Some(PortRange::one(port)), ..host_flow(UDP) }
 }
 
@@ -571,7 +570,7 @@ fn kinds_come_and_go_more_often_than_there_are_lists() {
     });
 }
 
-fn many(count: u16) -> Vec<Flow> {
+pub(super) fn many(count: u16) -> Vec<Flow> {
     (0..count).map(|at| to_port(10_000 + at)).collect()
 }
 
@@ -629,36 +628,6 @@ fn flows_end_with_their_port() {
             scene.arrives(&udp4(FAR, HOST, (9, 10_002)), PASSED);
             scene.claim(BOB, &many(count));
             scene.renew();
-        }
-    });
-}
-
-#[test]
-#[ignore = "a measurement"]
-fn what_changes_cost() {
-    Scene::run(|scene| {
-        scene.claim(BOB, &many(10_000));
-        let new: Vec<Flow> = (0..10_000).map(|at| to_port(30_000 + at)).collect();
-        let begin = Instant::now();
-        scene.claim(ALICE, &new);
-        println!("claim of 10,000 beside 10,000: {:?}", begin.elapsed());
-        let begin = Instant::now();
-        scene.datapath.replace_flows(ALICE, &many(0)).unwrap();
-        println!("release of 10,000 beside 10,000: {:?}", begin.elapsed());
-        for round in 0..3 {
-            let begin = Instant::now();
-            for flow in &new[..1000] {
-                scene.claim(ALICE, std::slice::from_ref(flow));
-            }
-            let claimed = begin.elapsed();
-            for flow in &new[..1000] {
-                scene.datapath.release_flows(ALICE, std::slice::from_ref(flow)).unwrap();
-            }
-            println!(
-                "round {round}: one claim {:?}, one release {:?}",
-                claimed / 1000,
-                (begin.elapsed() - claimed) / 1000
-            );
         }
     });
 }
