@@ -281,9 +281,10 @@ impl Datapath {
         self.tables.remove_port(port)
     }
 
-    /// Has packets of these flows go to a port, beside those for its MAC and addresses, and lets it send what they match,
-    /// reversed, with the uplink's MAC; see `docs/verdicts.md`. All or nothing. A few flows become valid one after the
-    /// other, and cost a map operation each; more than 64 all at once, and cost as much as all flows of the uplink.
+    /// Has packets of these flows go to a port, beside those for its MAC and addresses, and lets it send what they
+    /// match, reversed, with the uplink's MAC; see `docs/verdicts.md`. All or nothing. A few flows become valid one
+    /// after the other, and cost a map operation each; more than 64 all at once, and cost as much as all flows of the
+    /// uplink.
     ///
     /// # Errors
     ///

@@ -655,7 +655,7 @@ impl<K: FlowKey> Entered<K> {
         self.claims.push(claim);
     }
 
-    /// Makes the table's map, with room for some more: the smaller it is, the more of it is in the CPU's caches.
+    /// Makes the table's map, with room for as many again.
     fn make(&self, table: &mut FlowTable<K>, room: Option<u32>) -> Result<(), Failure> {
         let used = self.keys.len() as u32;
         if used == 0 {
@@ -663,7 +663,7 @@ impl<K: FlowKey> Entered<K> {
         }
         let name = table.name;
         let refused = |cause| Failure::io(name, cause);
-        let wanted = (used + used / 4).clamp(LEAST_ROOM, MAX_FLOWS);
+        let wanted = (used * 2).next_power_of_two().clamp(LEAST_ROOM, MAX_FLOWS);
         table.room = room.unwrap_or(wanted);
         table.used = used;
         let map = make::<K>(table.room).map_err(refused)?;
