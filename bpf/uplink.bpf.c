@@ -93,6 +93,7 @@ int uplink(struct xdp_md *ctx)
 	claim = claim_of(&packet, &queue_pair);
 	if (!claim)
 		return leave(counters, XSKNET_PASSED, XDP_PASS);
+	packet.length = bpf_xdp_get_buff_len(ctx);
 	if (is_too_long(&packet, claim->mtu))
 		return leave(counters, XSKNET_DROP_TOO_LONG, XDP_DROP);
 	learn(&packet);

@@ -143,6 +143,8 @@ struct packet {
 
 	/* parse_extensions() */
 	struct upper upper;
+
+	__u64 length; /* of the whole frame; measured by whoever has found out who gets it, or who sends it */
 };
 
 static __always_inline void *take(struct cursor *at, __u32 length)

@@ -138,19 +138,17 @@ fn layouts_are_the_headers() {
     same!(
         RingState,
         "xsknet_ring_state",
-        lock,
-        key,
-        rx_mask,
-        tx_mask,
-        offset,
         rx_head,
-        tx_head,
-        zero,
-        guard,
-        received,
         no_chunk,
         invalid_chunk,
-        sent
+        rx_mask,
+        offset,
+        zero,
+        tx_head,
+        tx_mask,
+        key,
+        guard,
+        zero_too
     );
     same!(Identity, "xsknet_identity", ring, key, inner);
     assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<Counters>() as u64)));
