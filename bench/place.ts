@@ -154,8 +154,43 @@ export class Place {
   }
 }
 
+/** The same wire without a daemon: a program has its near end for itself. */
+export class Wire {
+  readonly lab: Lab
+  readonly #ringSize: number | undefined
+  private constructor(lab: Lab, ringSize: number | undefined) {
+    this.lab = lab
+    this.#ringSize = ringSize
+  }
+
+  static async open({ undo, ringSize, isFarEndCheap = false }: Setting): Promise<Wire> {
+    const lab = await Lab.create(undo)
+    await (isFarEndCheap ? lab.sinkNatively(PORT, FLOW) : lab.sink(PORT, FLOW))
+    return new Wire(lab, ringSize)
+  }
+
+  /** The peer in C, on the near end, with the program of libxdp and nothing around it. */
+  peer(): Promise<C> {
+    const command = ['env', 'LIBXDP_SKIP_DISPATCHER=1', xskpeer(this.#ringSize), 'device', CARD]
+    return C.start(this.lab, inside(this.lab.host.namespace, command))
+  }
+
+  /** As those of a {@link Place}. */
+  flooding<T>(to: Target, use: () => Promise<T>, options: Flood = {}): Promise<T> {
+    return flooding(this.lab, to, use, options)
+  }
+
+  arriving<T>(side: Pick<Side, 'mac' | 'address'>, use: () => Promise<T>): Promise<{ came: number; result: T }> {
+    return arriving(this.lab, side, use)
+  }
+
+  frames(side: Side, length: number): Order {
+    return framesOf(this.lab, side, length)
+  }
+}
+
 /** What comes to the far end of a lab from a MAC meanwhile; fails where a payload is not what it should be. */
-export async function arriving<T>(
+async function arriving<T>(
   lab: Lab,
   { mac, address }: Pick<Side, 'mac' | 'address'>,
   use: () => Promise<T>,
@@ -196,7 +231,7 @@ export async function flooding<T>(
   }
 }
 
-export function framesOf(lab: Lab, { mac, address }: Side, length: number): Order {
+function framesOf(lab: Lab, { mac, address }: Side, length: number): Order {
   return { length, port: PORT, header: headerOf(mac, address, lab.farMac, REMOTE.v4, length) }
 }
 
@@ -296,12 +331,6 @@ export class C implements Side {
     this.address = identity.address
     this.device = identity.device
     this.xsks = identity.xsks
-  }
-
-  /** On the lab's uplink itself, which no daemon has, with the program of libxdp and nothing around it. */
-  static bare(lab: Lab, ringSize?: number): Promise<C> {
-    const command = ['env', 'LIBXDP_SKIP_DISPATCHER=1', xskpeer(ringSize), 'device', CARD]
-    return C.start(lab, inside(lab.host.namespace, command))
   }
 
   /** `unshare` and `nsenter` do not fork, so the process is the program's own. */

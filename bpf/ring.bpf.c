@@ -36,16 +36,19 @@ static __always_inline bool load_frame(struct xdp_md *ctx, void *memory, __u32 a
 	__u64 skipped = offset - start;
 	__u64 total = skipped + length;
 	struct ring_chunk *chunk;
+	__u64 had;
 
 	if (length < ETH_HLEN || length > XSKNET_RING_ROOM || offset + length > XSKNET_RING_CHUNK)
 		return false;
 	chunk = chunk_of(memory, address / XSKNET_RING_CHUNK);
-	if (!chunk || bpf_xdp_adjust_tail(ctx, (int)total - (int)bpf_xdp_get_buff_len(ctx)))
+	had = bpf_xdp_get_buff_len(ctx);
+	if (!chunk || (total != had && bpf_xdp_adjust_tail(ctx, (int)total - (int)had)))
 		return false;
 	barrier_var(total);
 	if (start) {
 		if (total == 0 || total > XSKNET_RING_CHUNK - USUAL_OFFSET ||
-		    bpf_xdp_store_bytes(ctx, 0, chunk->bytes + USUAL_OFFSET, total))
+		    (!copy_short(ctx, chunk->bytes + USUAL_OFFSET, total, true) &&
+		     bpf_xdp_store_bytes(ctx, 0, chunk->bytes + USUAL_OFFSET, total)))
 			return false;
 	} else {
 		if (total == 0 || total > XSKNET_RING_CHUNK || bpf_xdp_store_bytes(ctx, 0, chunk->bytes, total))
@@ -54,46 +57,47 @@ static __always_inline bool load_frame(struct xdp_md *ctx, void *memory, __u32 a
 	return !skipped || !bpf_xdp_adjust_head(ctx, skipped);
 }
 
+/* As take_rx(), of sending: NULL where nothing waits, or another call has taken it. */
+static __always_inline struct xsknet_tx_slot *take_tx(struct xsknet_ring_state *state,
+						      struct xsknet_ring_control *control, __u64 *position)
+{
+	__u64 head = READ_ONCE(state->tx_head);
+	struct xsknet_tx_slot *slot = &control->tx[head & state->tx_mask & (XSKNET_RING_SLOTS - 1)];
+
+	*position = head;
+	return IS_GIVEN(slot, head) && TAKE(state->tx_head, head) ? slot : NULL;
+}
+
 static __always_inline int transmit(struct xdp_md *ctx, const struct xsknet_identity *own)
 {
-	__u32 ring = own->ring, head, address = 0, length = 0, zero = 0, *turn;
+	__u32 ring = own->ring, zero = 0, *turn;
 	struct xsknet_ring_control *control;
 	struct xsknet_counters *counters;
 	struct xsknet_ring_state *state;
 	struct xsknet_tx_slot *slot;
-	bool taken = false, loaded;
 	void *memory;
+	bool loaded;
+	__u64 head;
 
 	state = bpf_map_lookup_elem(&ring_states, &ring);
 	turn = bpf_map_lookup_elem(&ring_turns, &zero);
 	control = control_of(ring);
 	memory = bpf_map_lookup_elem(&ring_memories, &ring);
-	if (!state || !turn || !control || !memory)
+	if (!state || !turn || !control || !memory || state->key != own->key)
 		return XDP_DROP;
-	counters = bpf_map_lookup_elem(&guard_counters, &state->guard.port);
-	if (!counters)
-		return XDP_DROP;
-
-	bpf_spin_lock(&state->lock);
-	head = state->tx_head;
-	slot = &control->tx[head & state->tx_mask & (XSKNET_RING_SLOTS - 1)];
-	if (state->key == own->key && READ_ONCE(slot->sequence) == 2 * head + 1) {
-		address = READ_ONCE(slot->address);
-		length = READ_ONCE(slot->length);
-		state->tx_head = head + 1;
-		state->sent++;
-		taken = true;
-	}
-	bpf_spin_unlock(&state->lock);
-	if (!taken)
+	slot = take_tx(state, control, &head);
+	if (!slot)
 		return XDP_DROP; /* of the kernel's frame: nothing of the client's was taken */
 
-	loaded = load_frame(ctx, memory, address, length);
+	loaded = load_frame(ctx, memory, READ_ONCE(slot->address), READ_ONCE(slot->length));
 	GIVE_BACK(slot, head);
 	if (loaded) {
 		*turn = ring;
 		bpf_tail_call(ctx, &ring_guards, 0);
 	}
+	counters = bpf_map_lookup_elem(&guard_counters, &state->guard.port);
+	if (!counters)
+		return XDP_DROP; /* its port is being closed; see Tables::remove_port */
 	counters->count[XSKNET_SEEN]++;
 	return leave(counters, loaded ? XSKNET_DROP_NO_GUARD : XSKNET_DROP_MALFORMED, XDP_DROP);
 }

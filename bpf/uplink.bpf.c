@@ -269,6 +269,7 @@ int uplink(struct xdp_md *ctx)
 			queue_pair = found.queue_pair;
 		}
 	}
+	packet.length = bpf_xdp_get_buff_len(ctx);
 	if (is_too_long(&packet, claim->mtu))
 		return leave(counters, XSKNET_DROP_TOO_LONG, XDP_DROP);
 	learn(&packet);

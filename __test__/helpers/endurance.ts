@@ -22,6 +22,8 @@ export interface EnduranceOptions {
   level?: Level
   /** Of the port: 1 unless set. */
   queues?: number
+  /** Of the port: AF_XDP's unless set. */
+  rings?: 'xsk' | 'bpf'
   /** Hears of each stage at its end. */
   tell?: (line: string) => void
 }
@@ -63,14 +65,15 @@ const sum = (counts: Record<string, number>) => Object.values(counts).reduce((to
  */
 export async function endure(
   owner: Owner,
-  { mode, packets, stages = STAGES, level = 'batches', queues = 1, tell = () => {} }: EnduranceOptions,
+  { mode, packets, stages = STAGES, level = 'batches', queues = 1, rings = 'xsk', tell = () => {} }: EnduranceOptions,
 ): Promise<Endured[]> {
   const lab = await Lab.create(owner)
   await lab.sink(SINKS, { flows: FLOWS })
   await lab.snapshot()
-  const daemon = await Daemon.start(lab, { mode, config: `${GRANT}queues = ${queues}\n` })
+  const config = `${GRANT}queues = ${queues}\nbpfRings = true\n`
+  const daemon = await Daemon.start(lab, { mode, config })
   const client = Client.start(lab, '__test__/helpers/programs/numbers.ts', { socket: daemon.socket })
-  const info = await client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(0), queues })
+  const info = await client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(0), queues, rings })
   const target = { mac: info.mac, address: info.addresses[0] as string, port: DISCARD }
 
   const port = { info, stats: () => client.ask<PortStats>({ do: 'stats' }) }

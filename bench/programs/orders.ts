@@ -44,6 +44,12 @@ export const orders: Orders = {
   'asleep in the loop': (order: Order) => batches.rxdrop(port, order),
   echo: () => void echoes.answer(port),
   ask: (order: echoes.Questions) => echoes.ask(port, order),
+  /** Says so, and then listens to nothing but its port. */
+  'echo spinning': () => {
+    const made = descriptors()
+    setTimeout(() => echoes.answerSpinning(made), 10)
+  },
+  'ask spinning': (order: echoes.Questions) => echoes.askSpinning(port, descriptors(), order),
   garbage: ({ level, stretches, frames = 0, ...order }: Order & { level: 'rings' | 'batches'; stretches: number }) =>
     garbageOf(stretches, frames, (frames) =>
       level === 'rings'

@@ -1,5 +1,6 @@
 import type { Check, Family } from '../comparison.js'
 import { asleep, asleepInLoop, gathered, ringsAsleep } from './asleep.js'
+import { portToPort } from './between.js'
 import { brokered } from './brokered.js'
 import { calls } from './calls.js'
 import { control } from './control.js'
@@ -8,10 +9,10 @@ import { headers } from './headers.js'
 import { headroom } from './headroom.js'
 import { idle } from './idle.js'
 import { isolation } from './isolation.js'
-import { latency, wakeUp } from './latency.js'
+import { latency, ringsLatency, wakeUp } from './latency.js'
 import { queues } from './queues.js'
-import { ringsRxdrop, rxdrop } from './rxdrop.js'
-import { l2fwd, ringsL2fwd, ringsTxonly, txonly } from './sending.js'
+import { ringsRxdrop, ringsRxdropWire, rxdrop } from './rxdrop.js'
+import { l2fwd, ringsL2fwd, ringsTxonly, ringsTxonlyWire, txonly } from './sending.js'
 import { shared } from './shared.js'
 import { testpmdMacswap, testpmdRxdrop } from './testpmd.js'
 
@@ -38,6 +39,10 @@ export const families: readonly Family[] = [
   ringsTxonly(64, { least: 3, goal: 6 }),
   ringsTxonly(1400, { least: 2.5, goal: 5 }),
   ringsAsleep,
+  ringsRxdropWire,
+  ringsTxonlyWire,
+  ringsLatency,
+  portToPort,
 ]
 
 /** What has no peer. */

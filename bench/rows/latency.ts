@@ -83,16 +83,44 @@ function family({ name, quantiles, regime, perSecond }: Kind): Family {
   }
 }
 
+/**
+ * Both between two ports of one uplink, by a loop over descriptors that never sleeps: ours on BPF rings, the peer on
+ * AF_XDP with the socket options of busy polling.
+ */
+export const ringsLatency: Family = {
+  rows: [{ name: 'rings latency p50', regime: 'busy', unit: 'µs', better: 'less' }],
+  async prepare({ seconds, ...setting }) {
+    const place = await Place.open(setting)
+    const read = async ({ asker, to }: Ends, seconds: number): Promise<Reading> => {
+      const count = Math.round(seconds * 10_000)
+      const { times, wrong } = await asker.ask<Answers>({ do: 'ask spinning', to, count })
+      if (wrong > 0) throw new Error(`rings latency: ${wrong} of ${count} answers were wrong`)
+      return {
+        figures: { 'rings latency p50': quantile(times, 0.5) },
+        aside: { 'p99 in µs': quantile(times, 0.99), 'p99.9 in µs': quantile(times, 0.999) },
+      }
+    }
+    const ends = (options: Partial<PortOptions>) => () => between(place, options, 'echo spinning')
+    return {
+      ours: () => turn(ends({ rings: 'bpf' }), seconds, read),
+      peer: () => turn(ends({ busyPoll: { spinMicroseconds: SPIN } }), seconds, read),
+    }
+  },
+}
+
 interface Ends extends Fresh {
   asker: Pick<Conversation, 'ask'>
   to: Questions['to']
 }
 
-async function ports(place: Place, spins: boolean): Promise<Ends> {
-  const options = (spins ? { busyPoll: { spinMicroseconds: SPIN } } : {}) as Partial<PortOptions>
+function ports(place: Place, spins: boolean): Promise<Ends> {
+  return between(place, spins ? { busyPoll: { spinMicroseconds: SPIN } } : {}, 'echo')
+}
+
+async function between(place: Place, options: Partial<PortOptions>, echo: string): Promise<Ends> {
   const [asker, answerer] = [await place.client(0, options), await place.client(1, options)]
   pin(answerer.pid, GENERATOR)
-  await answerer.ask({ do: 'echo' })
+  await answerer.ask({ do: echo })
   const end = () => Promise.all([asker.end(), answerer.end()])
   return { asker, to: { mac: answerer.mac, address: answerer.address, port: ECHO }, end }
 }

@@ -204,22 +204,22 @@ struct xsknet_ring_control {
 };
 
 /*
- * Value of `ring_states`, which no client reaches. User space reads and writes the lock as zero.
+ * Value of `ring_states`, which no client reaches. Reception and sending write on cache lines apart, wherever the array
+ * begins, because different CPUs do the one and the other.
  */
 struct xsknet_ring_state {
-	struct bpf_spin_lock lock;
-	__u32 key; /* of the ring program that may send from here; 0: none. No two ports of a daemon have the same */
-	__u32 rx_mask; /* slots - 1 */
-	__u32 tx_mask;
-	__u32 offset;  /* of received frames in their chunks */
-	__u32 rx_head; /* the next position */
-	__u32 tx_head;
-	__u32 zero;
-	struct xsknet_guard guard; /* as what the port sends */
-	__u64 received;
+	__u64 rx_head;	     /* the next position; so many chunks were taken */
 	__u64 no_chunk;	     /* frames for which there was no chunk */
 	__u64 invalid_chunk; /* of those received: the client does not have the chunk that it gave; they are lost */
-	__u64 sent;	     /* entries taken from the client */
+	__u32 rx_mask;	     /* slots - 1 */
+	__u32 offset;	     /* of received frames in their chunks */
+	__u64 zero[12];
+
+	__u64 tx_head; /* the next position; so many entries were taken from the client */
+	__u32 tx_mask;
+	__u32 key; /* of the ring program that may send from here; 0: none. No two ports of a daemon have the same */
+	struct xsknet_guard guard; /* as what the port sends */
+	__u64 zero_too[12];
 };
 
 /* The only value of `identities`: which ring's program this is. */
@@ -335,7 +335,7 @@ XSKNET_SAME_SIZE(struct xsknet_rate, 16);
 XSKNET_SAME_SIZE(struct xsknet_rx_slot, 8);
 XSKNET_SAME_SIZE(struct xsknet_tx_slot, 16);
 XSKNET_SAME_SIZE(struct xsknet_ring_control, 64 + XSKNET_RING_SLOTS * 24);
-XSKNET_SAME_SIZE(struct xsknet_ring_state, 80);
+XSKNET_SAME_SIZE(struct xsknet_ring_state, 256);
 XSKNET_SAME_SIZE(struct xsknet_identity, 12);
 XSKNET_SAME_SIZE(struct xsknet_flow_state, 8);
 XSKNET_SAME_SIZE(struct xsknet_flow4, 24);

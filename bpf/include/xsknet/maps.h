@@ -153,7 +153,7 @@ static __always_inline bool is_too_long(const struct packet *packet, __u32 mtu)
 {
 	__u64 header = ETH_HLEN + (packet->vlan == XSKNET_UNTAGGED ? 0 : sizeof(struct vlan_tag));
 
-	return bpf_xdp_get_buff_len(packet->ctx) > header + mtu;
+	return packet->length > header + mtu;
 }
 
 /* The last argument of bpf_redirect_map() answers for an empty slot, so no lookup goes before it. */
@@ -166,9 +166,9 @@ static __always_inline int leave_to_queue_pair(struct xsknet_counters *counters,
 	return leave(counters, XSKNET_TO_PORT, XDP_REDIRECT);
 }
 
-static __always_inline int leave_to_ring(struct xsknet_counters *counters, struct xdp_md *ctx, __u32 ring)
+static __always_inline int leave_to_ring(struct xsknet_counters *counters, const struct packet *packet, __u32 ring)
 {
-	enum xsknet_counter became = receive(ctx, ring);
+	enum xsknet_counter became = receive(packet->ctx, packet->length, ring);
 
 	if (became >= XSKNET_COUNTERS)
 		return XDP_DROP; /* cannot be: the verifier wants to see the bound */
@@ -183,7 +183,7 @@ static __always_inline int leave_to_target(struct xsknet_counters *counters, con
 	case XSKNET_TARGET_QUEUE_PAIRS:
 		return leave_to_queue_pair(counters, to->port, queue_pair);
 	case XSKNET_TARGET_RINGS:
-		return leave_to_ring(counters, packet->ctx, to->rings + queue_pair);
+		return leave_to_ring(counters, packet, to->rings + queue_pair);
 	}
 	return leave(counters, XSKNET_DROP_NO_PORT, XDP_DROP);
 }

@@ -147,6 +147,8 @@ struct packet {
 	/* parse_extensions(); the program keeps what it answered, where it needs that */
 	struct upper upper;
 	enum chain chain;
+
+	__u64 length; /* of the whole frame; measured by whoever has found out who gets it, or who sends it */
 };
 
 static __always_inline void *take(struct cursor *at, __u32 length)

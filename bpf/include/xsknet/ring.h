@@ -3,9 +3,9 @@
  * BPF rings: a client's memory, which the programs read and write themselves. A frame is copied once, into a chunk that
  * the client has given away, or out of one; there is no socket and no second device on its way.
  *
- * Several CPUs may deliver to one ring at once. Each takes a slot under the ring's lock, in turn; the copying is done
- * side by side, and each slot is given back when its own frame is whole. So a client may find a slot given back before
- * an earlier one, and waits for that.
+ * Several CPUs may deliver to one ring at once. Each takes a slot by exchanging the ring's position for the next one;
+ * the copying is done side by side, and each slot is given back when its own frame is whole. So a client may find a
+ * slot given back before an earlier one, and waits for that.
  *
  * Everything that a client can write is read once and bounded; what is wrong there harms its own frames alone. Where a
  * slot is, who may send and as what, and what has been counted is in `ring_states`, out of its reach.
@@ -17,7 +17,15 @@
 
 #define READ_ONCE(word) (*(const volatile __typeof__(word) *)&(word))
 /* On every architecture whatever was written before is seen before this: a plain store does not promise that. */
-#define GIVE_BACK(slot, head) ((void)__sync_lock_test_and_set(&(slot)->sequence, 2 * (head) + 2))
+#define GIVE_BACK(slot, head) ((void)__sync_lock_test_and_set(&(slot)->sequence, (__u32)(2 * (head) + 2)))
+/* Whether the client has given the slot of this position away. */
+#define IS_GIVEN(slot, head) (READ_ONCE((slot)->sequence) == (__u32)(2 * (head) + 1))
+/*
+ * Takes a position: whatever is read from its slot now, on every architecture, was written before it was given away.
+ */
+#define TAKE(position, head) (__sync_val_compare_and_swap(&(position), head, (head) + 1) == (head))
+/* Each time that the exchange fails, another CPU has taken a position. */
+#define XSKNET_RING_ATTEMPTS 16
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -131,16 +139,83 @@ static __always_inline void wake(struct xsknet_ring_control *control, __u32 ring
 		bpf_ringbuf_output(bell, &nothing, sizeof(nothing), BPF_RB_FORCE_WAKEUP);
 }
 
-/* Copies a frame into a client's memory. XSKNET_TO_PORT, or the counter of its drop. */
-static __always_inline enum xsknet_counter receive(struct xdp_md *ctx, __u32 ring)
+/* Copies 32 bytes, wherever they lie: by words, which __builtin_memcpy() of unaligned bytes would not. */
+static __always_inline void copy_32(void *to, const void *from)
 {
-	__u64 length = bpf_xdp_get_buff_len(ctx);
+	const __u64 *source = from;
+	__u64 *target = to, a = source[0], b = source[1], c = source[2], d = source[3];
+
+	target[0] = a;
+	target[1] = b;
+	target[2] = c;
+	target[3] = d;
+}
+
+#define XSKNET_COPY_LEAST 32
+#define XSKNET_COPY_MOST 128
+
+/*
+ * Copies a whole frame to or from a client's memory. Most are short, and a helper's call costs more than their copy:
+ * one of 32 to 64 bytes goes by its first and its last 32, one of up to 128 by its first and its last 64. False: it is
+ * none of these, or not in one piece.
+ */
+static __always_inline bool copy_short(struct xdp_md *ctx, void *memory, __u64 length, bool into_frame)
+{
+	void *frame = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end, *last;
+	__u64 half = length <= 64 ? 32 : 64, behind = length - half;
+
+	if (length < XSKNET_COPY_LEAST || length > XSKNET_COPY_MOST)
+		return false;
+	barrier_var(behind);
+	if (behind > 64)
+		return false; /* cannot be: the verifier wants to see the bound */
+	last = frame + behind;
+	if (half == 32) {
+		if (frame + 32 > end || last + 32 > end)
+			return false;
+		copy_32(into_frame ? frame : memory, into_frame ? memory : frame);
+	} else {
+		if (frame + 64 > end || last + 64 > end)
+			return false;
+		copy_32(into_frame ? frame : memory, into_frame ? memory : frame);
+		copy_32(into_frame ? frame + 32 : memory + 32, into_frame ? memory + 32 : frame + 32);
+		copy_32(into_frame ? last + 32 : memory + behind + 32, into_frame ? memory + behind + 32 : last + 32);
+	}
+	copy_32(into_frame ? last : memory + behind, into_frame ? memory + behind : last);
+	return true;
+}
+
+/* The next slot of reception, and its position; NULL: the client has given none away. */
+static __always_inline struct xsknet_rx_slot *take_rx(struct xsknet_ring_state *state,
+						      struct xsknet_ring_control *control, __u64 *position)
+{
+	int attempt;
+
+	for (attempt = 0; attempt < XSKNET_RING_ATTEMPTS; attempt++) {
+		__u64 head = READ_ONCE(state->rx_head);
+		struct xsknet_rx_slot *slot = &control->rx[head & state->rx_mask & (XSKNET_RING_SLOTS - 1)];
+
+		if (IS_GIVEN(slot, head)) {
+			if (TAKE(state->rx_head, head)) {
+				*position = head;
+				return slot;
+			}
+		} else if (READ_ONCE(state->rx_head) == head) {
+			break; /* else another CPU has given it back meanwhile */
+		}
+	}
+	return NULL;
+}
+
+/* Copies a frame of so many bytes into a client's memory. XSKNET_TO_PORT, or the counter of its drop. */
+static __always_inline enum xsknet_counter receive(struct xdp_md *ctx, __u64 length, __u32 ring)
+{
+	__u64 head = 0;
 	struct xsknet_ring_control *control;
 	struct xsknet_ring_state *state;
 	struct xsknet_rx_slot *slot;
 	struct ring_chunk *chunk;
-	__u32 head, number = 0, offset;
-	bool taken = false;
+	__u32 offset;
 	void *memory;
 
 	state = bpf_map_lookup_elem(&ring_states, &ring);
@@ -151,26 +226,17 @@ static __always_inline enum xsknet_counter receive(struct xdp_md *ctx, __u32 rin
 	if (length < ETH_HLEN || length > XSKNET_RING_ROOM)
 		return XSKNET_DROP_TOO_LONG;
 
-	bpf_spin_lock(&state->lock);
-	head = state->rx_head;
-	slot = &control->rx[head & state->rx_mask & (XSKNET_RING_SLOTS - 1)];
-	if (READ_ONCE(slot->sequence) == 2 * head + 1) {
-		number = READ_ONCE(slot->value);
-		state->rx_head = head + 1;
-		state->received++;
-		taken = true;
-	} else {
-		state->no_chunk++;
-	}
-	bpf_spin_unlock(&state->lock);
-	if (!taken)
+	slot = take_rx(state, control, &head);
+	if (!slot) {
+		__sync_fetch_and_add(&state->no_chunk, 1);
 		return XSKNET_DROP_NO_CHUNK;
-
-	chunk = chunk_of(memory, number);
+	}
+	chunk = chunk_of(memory, READ_ONCE(slot->value));
 	offset = state->offset;
 	if (offset > XSKNET_RING_MAX_OFFSET)
 		offset = XSKNET_RING_MAX_OFFSET;
-	if (!chunk || bpf_xdp_load_bytes(ctx, 0, chunk->bytes + offset, length)) {
+	if (!chunk || (!copy_short(ctx, chunk->bytes + offset, length, false) &&
+		       bpf_xdp_load_bytes(ctx, 0, chunk->bytes + offset, length))) {
 		__sync_fetch_and_add(&state->invalid_chunk, 1);
 		slot->value = 0;
 		GIVE_BACK(slot, head);

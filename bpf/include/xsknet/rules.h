@@ -693,6 +693,7 @@ static __always_inline int judge(struct xdp_md *ctx, const struct xsknet_guard *
 			return XDP_DROP; /* cannot be: the verifier wants to see the bound */
 		return leave(counters, objection, XDP_DROP);
 	}
+	packet.length = bpf_xdp_get_buff_len(ctx);
 	if (!to || is_own(to, own))
 		to = claim_of_mac(packet.eth->h_dest, packet.vlan);
 	/* A frame to the port's own MAC leaves, as on any wire. */

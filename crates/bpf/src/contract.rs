@@ -338,19 +338,17 @@ pub(crate) struct Rate {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct RingState {
-    pub lock: u32,
-    pub key: u32,
-    pub rx_mask: u32,
-    pub tx_mask: u32,
-    pub offset: u32,
-    pub rx_head: u32,
-    pub tx_head: u32,
-    pub zero: u32,
-    pub guard: Guard,
-    pub received: u64,
+    pub rx_head: u64,
     pub no_chunk: u64,
     pub invalid_chunk: u64,
-    pub sent: u64,
+    pub rx_mask: u32,
+    pub offset: u32,
+    pub zero: [u64; 12],
+    pub tx_head: u64,
+    pub tx_mask: u32,
+    pub key: u32,
+    pub guard: Guard,
+    pub zero_too: [u64; 12],
 }
 
 /// The only value of `identities`.

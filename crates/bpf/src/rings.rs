@@ -8,7 +8,7 @@ use std::thread;
 use aya::Ebpf;
 use aya::maps::{Array, Map, MapData, MapError};
 use aya_obj::generated::bpf_map_type::{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_RINGBUF};
-use aya_obj::generated::{BPF_F_INNER_MAP, BPF_F_LOCK, BPF_F_MMAPABLE};
+use aya_obj::generated::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
 
 use crate::contract::{Guard, MAX_RINGS, RING_CHUNK, RING_SLOTS, RING_WAKE_BYTES, RingControl, RingState};
 use crate::load_error::LoadError;
@@ -196,18 +196,18 @@ impl Rings {
     pub(crate) fn counters(&self, range: RingRange) -> Result<RingCounters, TableError> {
         let mut sum = RingCounters::default();
         for ring in range.rings() {
-            let RingState { received, no_chunk, invalid_chunk, sent, .. } = self.state(ring)?;
-            sum += RingCounters { received, no_chunk, invalid_chunk, sent };
+            let RingState { rx_head, no_chunk, invalid_chunk, tx_head, .. } = self.state(ring)?;
+            sum += RingCounters { received: rx_head, no_chunk, invalid_chunk, sent: tx_head };
         }
         Ok(sum)
     }
 
     fn state(&self, ring: u32) -> Result<RingState, TableError> {
-        self.states.get(&ring, u64::from(BPF_F_LOCK)).map_err(|cause| refused("ring_states", cause))
+        self.states.get(&ring, 0).map_err(|cause| refused("ring_states", cause))
     }
 
     fn set_state(&mut self, ring: u32, state: RingState) -> Result<(), TableError> {
-        self.states.set(ring, state, u64::from(BPF_F_LOCK)).map_err(|cause| refused("ring_states", cause))
+        self.states.set(ring, state, 0).map_err(|cause| refused("ring_states", cause))
     }
 }
 

@@ -8,8 +8,9 @@
 //! ```text
 //! client                                 program
 //!
-//! write          value                   load           sequence       (taken under a lock)
-//! store.release  sequence = 2p + 1 (A)   read           value
+//! write          value                   load           sequence
+//! store.release  sequence = 2p + 1 (A)   cmpxchg        position         (a full barrier)
+//!                                        read           value
 //!                                        write          chunk, value
 //! load.acquire   sequence = 2p + 2 (C)   xchg           sequence = 2p + 2   (B)
 //! read           value, chunk

@@ -139,19 +139,17 @@ fn layouts_are_the_headers() {
     same!(
         RingState,
         "xsknet_ring_state",
-        lock,
-        key,
-        rx_mask,
-        tx_mask,
-        offset,
         rx_head,
-        tx_head,
-        zero,
-        guard,
-        received,
         no_chunk,
         invalid_chunk,
-        sent
+        rx_mask,
+        offset,
+        zero,
+        tx_head,
+        tx_mask,
+        key,
+        guard,
+        zero_too
     );
     same!(Identity, "xsknet_identity", ring, key, inner);
     same!(FlowState, "xsknet_flow_state", list, removals);
