@@ -206,6 +206,7 @@ struct xsknet_identity {
 	__u32 ring;
 	__u32 key;
 	__u32 inner; /* the ifindex of the device that it is attached to */
+	__u32 dry_runs; /* in tests of the programs alone: send in runs that are not live, too */
 };
 
 #define XSKNET_SAME_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has padding")
@@ -222,7 +223,7 @@ XSKNET_SAME_SIZE(struct xsknet_rx_slot, 8);
 XSKNET_SAME_SIZE(struct xsknet_tx_slot, 16);
 XSKNET_SAME_SIZE(struct xsknet_ring_control, 64 + XSKNET_RING_SLOTS * 24);
 XSKNET_SAME_SIZE(struct xsknet_ring_state, 80);
-XSKNET_SAME_SIZE(struct xsknet_identity, 12);
+XSKNET_SAME_SIZE(struct xsknet_identity, 16);
 #undef XSKNET_SAME_SIZE
 
 #endif

@@ -343,4 +343,5 @@ pub(crate) struct Identity {
     pub ring: u32,
     pub key: u32,
     pub inner: u32,
+    pub dry_runs: u32,
 }

@@ -152,7 +152,7 @@ fn layouts_are_the_headers() {
         invalid_chunk,
         sent
     );
-    same!(Identity, "xsknet_identity", ring, key, inner);
+    same!(Identity, "xsknet_identity", ring, key, inner, dry_runs);
     assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<Counters>() as u64)));
     let ours = header.sizes.keys().filter(|name| name.starts_with("xsknet_")).count();
     assert_eq!(ours, 14, "a struct of the header has no mirror");
