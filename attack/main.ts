@@ -27,7 +27,7 @@ console.log(`seed ${seed}, ${seconds > 0 ? `${seconds} s` : 'a turn each'}`)
 const undo: (() => Promise<void>)[] = []
 const owner = { teardown: (step: () => Promise<void>) => void undo.unshift(step) }
 try {
-  const attackLab = new AttackLab(await Lab.create(owner))
+  const attackLab = new AttackLab(await Lab.create(owner), { isThorough: true })
   const until = performance.now() + seconds * 1000
   for (let turn = 0; turn === 0 || performance.now() < until; turn++) {
     for (const attack of chosen) {

@@ -4,11 +4,11 @@
  * the client itself runs this program (BPF_PROG_TEST_RUN with live frames), once for each frame that waits in its ring.
  * Being attached keeps the program in the kernel's XDP dispatcher, else each call would wait for RCU, some 20 ms.
  *
- * The client holds a descriptor of it, for as long as it likes, and may run it on any frame and any context, live or
- * not. So what it is run on counts for nothing: the frame is overwritten by the next one of the client's ring, and that
- * copy goes to ring_guard.bpf.c. An object of its own for each queue, so that it speaks for no other one; and once the
- * daemon has taken the key out of `ring_states`, for none. It is small, because it is loaded as often: verifying the
- * guard's rules takes 60 ms.
+ * The client holds a descriptor of it, for as long as it likes, and may run it on any frame and any context. A run that
+ * is not live does nothing. In one that is, what it is run on counts for nothing: the frame is overwritten by the next
+ * one of the client's ring, and that copy goes to ring_guard.bpf.c. An object of its own for each queue, so that it
+ * speaks for no other one; and once the daemon has taken the key out of `ring_states`, for none. It is small, because it
+ * is loaded as often: verifying the guard's rules takes 60 ms.
  */
 #include <xsknet/ring.h>
 #include <xsknet/socket.h>
@@ -23,6 +23,9 @@ struct {
 
 /* Before a frame: the room that the kernel leaves in front of received ones, and that others begin at, too. */
 #define USUAL_OFFSET XSKNET_RING_MIN_OFFSET
+
+/* Of a live frame's first byte from its context, at most: less than the smallest page. */
+#define LIVE_DISTANCE 4096
 
 /*
  * Puts what lies at `address` in the client's memory into the frame that the kernel brought. What lies before it in the
@@ -102,8 +105,24 @@ static __always_inline int transmit(struct xdp_md *ctx, const struct xsknet_iden
 	return leave(counters, loaded ? XSKNET_DROP_NO_GUARD : XSKNET_DROP_MALFORMED, XDP_DROP);
 }
 
+/*
+ * Whether the kernel made this frame for a live run, as the client is to: the context is in the frame's own page then
+ * (struct xdp_page_head in net/bpf/test_run.c), and on the stack or in a driver's memory otherwise.
+ *
+ * A client can attach the program to devices, at least in a network namespace of its own. What they receive must not be
+ * sent on: in skb mode it is part of a packet that has a VLAN tag, an unfinished checksum or segments beside it, as the
+ * client wanted, which the device that it leaves by would put in after the guard has judged it.
+ */
+static __always_inline bool is_live(struct xdp_md *ctx)
+{
+	__u64 distance = (__u64)(long)ctx->data - (__u64)(long)ctx;
+
+	return distance < LIVE_DISTANCE;
+}
+
+/* By this name the daemon knows that some client has a program of this kind still; see link_guard.bpf.c. */
 SEC("xdp.frags")
-int port(struct xdp_md *ctx)
+int ring_port(struct xdp_md *ctx)
 {
 	struct xsknet_identity *own;
 	__u32 zero = 0;
@@ -111,13 +130,10 @@ int port(struct xdp_md *ctx)
 	own = bpf_map_lookup_elem(&identities, &zero);
 	if (!own)
 		return XDP_DROP; /* cannot be: an array is full from the first; the verifier asks */
-	/*
-	 * A client may say that its frame came from a device of this number, in a namespace of its own: the frame would
-	 * go to the socket then, which takes none that did not come by its own device.
-	 */
-	if (ctx->ingress_ifindex == own->inner)
-		return leave_to_socket(ctx);
-	return transmit(ctx, own);
+	if (is_live(ctx) || own->dry_runs)
+		return transmit(ctx, own);
+	/* Nothing is steered to the inner end. A device that the client has attached this to goes on as without it. */
+	return ctx->ingress_ifindex == own->inner ? XDP_DROP : XDP_PASS;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -2,10 +2,16 @@ import { existsSync, readdirSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import test from 'ava'
 import type { PortEntry } from 'xsknet'
-import { Daemon } from '../helpers/daemon.js'
-import { CARD, portAddresses } from '../helpers/lab.js'
-import { waitUntil } from '../helpers/program.js'
-import { Scene } from '../helpers/scene.js'
+import { ordered, ringClient } from '../helpers/attack/ring-client.js'
+import { withRightsOf } from '../helpers/client.js'
+import { Daemon, GRANT, NOBODY } from '../helpers/daemon.js'
+import { CARD, portAddresses, REMOTE } from '../helpers/lab.js'
+import { inside, Program, waitUntil } from '../helpers/program.js'
+import { DISCARD, Scene } from '../helpers/scene.js'
+
+/** Frames that `ring-client` sends for one order, and those that are sent to it. */
+const SENT = 64
+const FRAMES = 500
 
 const descriptorsOf = (pid: number) => readdirSync(`/proc/${pid}/fd`).length
 
@@ -19,16 +25,22 @@ async function footprint({ lab, daemon }: Scene): Promise<Record<'devices' | 'pi
   }
 }
 
-for (const mode of ['native', 'skb'] as const) {
+const RINGS = `${GRANT}bpfRings = true\n`
+
+for (const [mode, rings] of [
+  ['native', 'xsk'],
+  ['skb', 'xsk'],
+  ['native', 'bpf'],
+] as const) {
   test.serial(
-    `${mode}: a client killed in full traffic leaves nothing within a second, and its neighbour loses nothing`,
+    `${mode}, ${rings}: a client killed in full traffic leaves nothing within a second, and its neighbour loses nothing`,
     async (t) => {
-      const scene = await Scene.open(t, { mode })
+      const scene = await Scene.open(t, { mode, config: RINGS })
       const { lab, daemon } = scene
-      const neighbour = await scene.answering(0)
+      const neighbour = await scene.answering(0, {}, { rings })
       const before = { ...(await footprint(scene)), descriptors: descriptorsOf(daemon.program.pid) }
 
-      const victim = await scene.answering(1)
+      const victim = await scene.answering(1, {}, { rings })
       const during = await footprint(scene)
       for (const what of ['devices', 'pins', 'filters'] as const)
         t.true(during[what].length > before[what].length, what)
@@ -104,6 +116,48 @@ test.serial(
     t.deepEqual(await next.stop(), { code: 0, signal: null })
     t.deepEqual(await lab.compare(), [])
     t.false(existsSync(scene.daemon.socket))
+  },
+)
+
+test.serial(
+  'a client with BPF rings sends and receives without a daemon, and neither once the next one has cleaned up',
+  async (t) => {
+    const scene = await Scene.open(t, { mode: 'native', config: RINGS })
+    const { lab } = scene
+    const command = ringClient(lab, scene.daemon.socket, 0, '02:00:00:00:00:01', REMOTE.v4)
+    const client = new Program(inside(lab.host.namespace, [...withRightsOf(NOBODY), ...command]))
+    t.teardown(async () => {
+      if (client.running) await client.kill()
+    })
+    const [, mac = ''] = /^\d+ (\S+)$/.exec(await ordered(client, 'open')) ?? []
+    const target = { mac, address: portAddresses(0)[0], port: DISCARD }
+    const flood = async () => {
+      await lab.flood(target, { frames: FRAMES, rate: 10_000 }).done
+      return Number(await ordered(client, 'give'))
+    }
+    const send = async () => {
+      const before = await lab.framesFrom(mac)
+      t.is(await ordered(client, 'send'), `${SENT} taken, ok`)
+      return async () => (await lab.framesFrom(mac)) - before
+    }
+    await ordered(client, 'give')
+    const first = await send()
+    await waitUntil('sent', async () => (await first()) >= SENT)
+    t.true((await flood()) >= FRAMES)
+
+    t.like(await scene.daemon.kill(), { signal: 'SIGKILL' })
+    const second = await send()
+    await waitUntil('sent without a daemon', async () => (await second()) === SENT)
+    t.true((await flood()) >= FRAMES)
+
+    const next = await Daemon.start(lab, { mode: 'native', config: RINGS })
+    // Its entries are taken still, and what they become is the program's: nothing.
+    const third = await send()
+    t.is(await flood(), 0)
+    t.is(await third(), 0)
+    await client.kill()
+    t.deepEqual(await next.stop(), { code: 0, signal: null })
+    t.deepEqual(await lab.compare(), [])
   },
 )
 

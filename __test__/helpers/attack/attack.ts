@@ -12,6 +12,8 @@ export interface Attack {
   readonly daemon?: Wanted
   /** Variants that show something of each kind; 2 unless set. */
   readonly variants?: number
+  /** It takes minutes: `npm run attack` alone performs it. */
+  readonly isLong?: boolean
   /** Sets up attackers and victims. */
   prepare(field: Field): Promise<Attempt>
 }

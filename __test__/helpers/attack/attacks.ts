@@ -9,6 +9,7 @@ import { keptMemory } from './memory.js'
 import { foreignNamespaces } from './namespaces.js'
 import { environment, inspector } from './process.js'
 import { refusals } from './refusals.js'
+import { ringDescriptors, ringOpenings, ringSlots } from './ring-client.js'
 import { rings } from './rings.js'
 import { storms } from './storms.js'
 
@@ -23,6 +24,9 @@ export const attacks: readonly Attack[] = [
   storms,
   echoLoops,
   rings,
+  ringSlots,
+  ringDescriptors,
+  ringOpenings,
   foreignNamespaces,
   inspector,
   environment,

@@ -16,17 +16,20 @@ export class Field {
   readonly lab: Lab
   readonly daemon: Daemon
   readonly bystander: Bystander
+  /** Whether an attack may take minutes. */
+  readonly isThorough: boolean
   readonly #programs: Program[] = []
   readonly #adopted: number[] = []
   static #number = 0
 
-  private constructor(lab: Lab, daemon: Daemon, bystander: Bystander) {
+  private constructor(lab: Lab, daemon: Daemon, isThorough: boolean) {
     this.lab = lab
     this.daemon = daemon
-    this.bystander = bystander
+    this.bystander = new Bystander(lab, daemon)
+    this.isThorough = isThorough
   }
 
-  static async open(lab: Lab, options: Wanted = {}): Promise<Field> {
+  static async open(lab: Lab, options: Wanted = {}, isThorough = false): Promise<Field> {
     await lab.snapshot()
     // Ports of an earlier daemon had other MACs.
     await lab.remote.output('ip', 'neigh', 'flush', 'dev', FAR)
@@ -34,7 +37,7 @@ export class Field {
     const daemon = await underneath(env?.(lab) ?? {}, () =>
       Daemon.start(lab, { config: GRANTS, suffix: `${Field.#number++}`, ...rest }),
     )
-    return new Field(lab, daemon, new Bystander(lab, daemon))
+    return new Field(lab, daemon, isThorough)
   }
 
   /**
@@ -138,16 +141,18 @@ export class Field {
 /** A lab, with one field that all attacks share which use the daemon's default settings. */
 export class AttackLab {
   readonly #lab: Lab
+  readonly #isThorough: boolean
   #shared: Field | undefined
 
-  constructor(lab: Lab) {
+  constructor(lab: Lab, { isThorough = false } = {}) {
     this.#lab = lab
+    this.#isThorough = isThorough
   }
 
   async take(options: Wanted | undefined): Promise<Field> {
     if (options === undefined && this.#shared?.daemon.program.running) return this.#shared
     await this.end()
-    const field = await Field.open(this.#lab, options)
+    const field = await Field.open(this.#lab, options, this.#isThorough)
     if (options === undefined) this.#shared = field
     return field
   }

@@ -227,6 +227,7 @@ struct xsknet_identity {
 	__u32 ring;
 	__u32 key;
 	__u32 inner; /* the ifindex of the device that it is attached to */
+	__u32 dry_runs; /* in tests of the programs alone: send in runs that are not live, too */
 };
 
 /* Whether and where the flows are. */
@@ -336,7 +337,7 @@ XSKNET_SAME_SIZE(struct xsknet_rx_slot, 8);
 XSKNET_SAME_SIZE(struct xsknet_tx_slot, 16);
 XSKNET_SAME_SIZE(struct xsknet_ring_control, 64 + XSKNET_RING_SLOTS * 24);
 XSKNET_SAME_SIZE(struct xsknet_ring_state, 256);
-XSKNET_SAME_SIZE(struct xsknet_identity, 12);
+XSKNET_SAME_SIZE(struct xsknet_identity, 16);
 XSKNET_SAME_SIZE(struct xsknet_flow_state, 8);
 XSKNET_SAME_SIZE(struct xsknet_flow4, 24);
 XSKNET_SAME_SIZE(struct xsknet_flow6, 48);

@@ -358,6 +358,7 @@ pub(crate) struct Identity {
     pub ring: u32,
     pub key: u32,
     pub inner: u32,
+    pub dry_runs: u32,
 }
 
 /// The only value of `flow_states`.

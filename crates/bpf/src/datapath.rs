@@ -258,7 +258,8 @@ impl Datapath {
     ) -> Result<PortProgram, LoadError> {
         let Some(shared) = &self.pins else { return Err(LoadError::NotBpffs { path: pins.to_owned() }) };
         let (ring, key) = range.of_queue(queue);
-        PortProgram::load_ring(Identity { ring, key, inner }, pins, shared)
+        let identity = Identity { ring, key, inner, dry_runs: cfg!(test).into() };
+        PortProgram::load_ring(identity, pins, shared)
     }
 
     /// Enters a port: first where it is, then what it may send, last what is steered to it, so that no frame is steered

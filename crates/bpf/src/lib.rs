@@ -9,8 +9,8 @@
 //!
 //! The programs need Linux 5.18 (`xdp.frags`, live frames) and, to load and attach, `CAP_BPF`, `CAP_NET_ADMIN` and
 //! `CAP_PERFMON`. A process that holds a program's fd can inject live frames, and one that holds a map's fd can rewrite
-//! it, without any capability: no fd leaves this crate, and the pins' folders are made with mode 0700. A process that
-//! is given the pin of one port's map opens it with [`PinnedSocketMap`].
+//! it, without any capability: no fd leaves this crate but those of a queue with BPF rings, for its client, and the pins'
+//! folders are made with mode 0700. A process that is given the pin of one port's map opens it with [`PinnedSocketMap`].
 #![deny(unsafe_code)]
 
 /// aya's maps have no `Debug`, and what they hold is not for a log line anyway.
@@ -35,6 +35,7 @@ mod flows;
 mod hint;
 mod inject;
 mod leftovers;
+mod link_guard;
 mod load_error;
 mod map_shape;
 mod mode;
@@ -69,6 +70,7 @@ pub use flows::FlowsError;
 pub use hint::{errno, remedy};
 pub use inject::Injector;
 pub use leftovers::{empty_socket_map, object_ids, pinned_program, remove_link_pin};
+pub use link_guard::{LinkGuardError, guard_links, unguard_links};
 pub use load_error::LoadError;
 pub use map_shape::MapShape;
 pub use mode::{Attempt, Mode, Obtained, UnknownMode};

@@ -31,11 +31,12 @@ pub(crate) static PORT: Object = object!("port");
 pub(crate) static RING: Object = object!("ring");
 pub(crate) static UMEM: Object = object!("umem");
 pub(crate) static INJECT: Object = object!("inject");
+pub(crate) static LINK_GUARD: Object = object!("link_guard");
 
 /// The objects that a daemon loads, by name and as they were compiled: these bytes identify the programs that it runs.
 /// Those for test beds are not among them.
-pub fn daemon_objects() -> [(&'static str, &'static [u8]); 5] {
-    [&DATAPATH, &PORT, &RING, &UMEM, &INJECT].map(|object| (object.name, object.bytes))
+pub fn daemon_objects() -> [(&'static str, &'static [u8]); 6] {
+    [&DATAPATH, &PORT, &RING, &UMEM, &INJECT, &LINK_GUARD].map(|object| (object.name, object.bytes))
 }
 
 impl Object {
@@ -62,7 +63,7 @@ impl Object {
         self.load_with(&mut loader, &parsed, pins, None)
     }
 
-    fn parse(&self) -> Result<aya_obj::Object, LoadError> {
+    pub(crate) fn parse(&self) -> Result<aya_obj::Object, LoadError> {
         aya_obj::Object::parse(self.bytes)
             .map_err(|cause| LoadError::Object { object: self.name, cause: Box::new(cause.into()) })
     }

@@ -15,11 +15,14 @@ use crate::mode::Mode;
 use crate::object;
 use crate::run::{self, RunError, TestResult};
 
-const PROGRAM: &str = "port";
+const PORT: &str = "port";
+/// Of a queue that has BPF rings.
+pub(crate) const RING_PORT: &str = "ring_port";
 
 /// The port program with its own XSKMAP and counters: one load per queue pair, so that no map reaches another port.
 pub struct PortProgram {
     bpf: Ebpf,
+    name: &'static str,
     xsks: XskMap<MapData>,
     xsks_id: u32,
     counters: PerCpuArray<MapData, Counters>,
@@ -33,10 +36,11 @@ impl PortProgram {
     ///
     /// See [`LoadError`]; nothing stays behind then.
     pub fn load(pins: Option<&Path>) -> Result<Self, LoadError> {
-        Self::of(match pins {
+        let bpf = match pins {
             Some(pins) => object::load_port(pins)?,
             None => object::PORT.load(&[], &[], None)?,
-        })
+        };
+        Self::of(bpf, PORT)
     }
 
     /// The one of a queue that has BPF rings, by which its client sends, too.
@@ -44,11 +48,12 @@ impl PortProgram {
         let mut bpf = object::load_ring(pins, shared)?;
         let mut identities: Array<_, Identity> = object::take_map(&mut bpf, "identities")?;
         identities.set(0, identity, 0).map_err(|cause| LoadError::Map { map: "identities", cause })?;
-        Self::of(bpf)
+        Self::of(bpf, RING_PORT)
     }
 
-    fn of(mut bpf: Ebpf) -> Result<Self, LoadError> {
+    fn of(mut bpf: Ebpf, name: &'static str) -> Result<Self, LoadError> {
         Ok(Self {
+            name,
             xsks_id: object::map_id(&bpf, "xsks")?,
             xsks: object::take_map(&mut bpf, "xsks")?,
             counters: object::take_map(&mut bpf, "port_counters")?,
@@ -62,9 +67,9 @@ impl PortProgram {
     ///
     /// See [`AttachError`].
     pub fn attach(&self, device: &Device, mode: Mode) -> Result<Attachment, AttachError> {
-        let program = object::xdp(&self.bpf, PROGRAM);
-        let fd = program.fd().map_err(|cause| AttachError::NotLoaded { hook: PROGRAM, cause })?;
-        attachment::attach(fd.as_fd(), device, mode, PROGRAM)
+        let program = object::xdp(&self.bpf, self.name);
+        let fd = program.fd().map_err(|cause| AttachError::NotLoaded { hook: PORT, cause })?;
+        attachment::attach(fd.as_fd(), device, mode, PORT)
     }
 
     /// A descriptor of the program of a queue with BPF rings, for its client. Of another program nobody may have one:
@@ -74,7 +79,7 @@ impl PortProgram {
     ///
     /// The kernel's, for want of a descriptor.
     pub fn for_client(&self) -> io::Result<OwnedFd> {
-        let program = object::xdp(&self.bpf, PROGRAM);
+        let program = object::xdp(&self.bpf, self.name);
         program.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
     }
 
@@ -120,9 +125,9 @@ impl PortProgram {
     ///
     /// See [`RunError`].
     pub fn test(&self, frame: &[u8], ingress: u32) -> Result<TestResult, RunError> {
-        let unread = |cause| RunError::Counters { program: PROGRAM, cause };
+        let unread = |cause| RunError::Counters { program: PORT, cause };
         let before = self.counters().map_err(unread)?;
-        let (verdict, frame) = run::test(object::xdp(&self.bpf, PROGRAM), PROGRAM, frame, ingress)?;
+        let (verdict, frame) = run::test(object::xdp(&self.bpf, self.name), PORT, frame, ingress)?;
         Ok(TestResult { verdict, frame, moved: self.counters().map_err(unread)? - before })
     }
 }

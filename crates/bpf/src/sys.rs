@@ -9,7 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use aya::Pod;
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info, bpf_map_type};
+use aya_obj::generated::{
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_map_info, bpf_map_type, bpf_prog_type,
+};
 
 use crate::contract::{
     Claim, FlowKey4, FlowKey6, FlowList, FlowState, Guard, Identity, LinkKey, MacKey, Rate, RingState, Source4,
@@ -58,6 +60,32 @@ pub(crate) fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> i
     attr.link_create.attach_type = bpf_attach_type::BPF_XDP as u32;
     attr.link_create.flags = flags;
     let fd = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;
+    // SAFETY: the call has just made this fd, and no other code knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `BPF_PROG_LOAD` of a program that may answer in the place of a function of the kernel, by the number of its type
+/// (`BPF_MODIFY_RETURN`).
+pub(crate) fn load_modify_return(instructions: &[bpf_insn], function: u32) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    // SAFETY: the union's part of this command; every bit pattern is valid in it.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
+    load.insns = instructions.as_ptr() as u64;
+    load.insn_cnt = instructions.len() as u32;
+    load.license = c"GPL".as_ptr() as u64;
+    load.expected_attach_type = bpf_attach_type::BPF_MODIFY_RETURN as u32;
+    load.attach_btf_id = function;
+    let fd = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)?;
+    // SAFETY: the call has just made this fd, and no other code knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `BPF_RAW_TRACEPOINT_OPEN` of a program that names its function itself: the program runs as long as the link exists.
+pub(crate) fn attach_tracing(program: &OwnedFd) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.raw_tracepoint.prog_fd = program.as_raw_fd().cast_unsigned();
+    let fd = bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)?;
     // SAFETY: the call has just made this fd, and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use xsknet_bpf::bpffs;
+use xsknet_bpf::{LinkGuardError, bpffs};
 
 use crate::error::{OpenError, StepError};
 use crate::lock::Lock;
@@ -30,16 +30,25 @@ pub(crate) fn mount_bpffs(paths: &Paths, observer: &Option<Observer>) -> Result<
     make_folder(&paths.pins(), 0o700)
 }
 
+/// Keeps clients from attaching the programs that they are given. It holds until the last instance leaves, and until no
+/// client has such a program any more.
+pub(crate) fn guard_links(paths: &Paths) -> Result<(), LinkGuardError> {
+    let locked = Lock::wait(&paths.bpffs_lock());
+    let _held = locked.map_err(|cause| LinkGuardError::Refused { attempt: "wait for", cause })?;
+    xsknet_bpf::guard_links(&paths.all_pins())
+}
+
 /// Leaves bpffs as it was found, unless others have pins there by now: then the last of them does.
 pub(crate) fn leave_bpffs(paths: &Paths) -> Result<(), StepError> {
     let refused = |cause| StepError::Io { attempt: "leave the BPF file system", cause };
     let _held = Lock::wait(&paths.bpffs_lock()).map_err(refused)?;
     pins::remove(&paths.instance_pins())?;
+    xsknet_bpf::unguard_links(&paths.all_pins()).map_err(refused)?;
     match std::fs::remove_dir(paths.all_pins()) {
         Ok(()) => {}
         // Mounting it had failed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        // Other instances.
+        // Other instances, or clients that have programs of BPF rings still.
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOTEMPTY.raw_os_error()) => return Ok(()),
         Err(error) => return Err(refused(error)),
     }

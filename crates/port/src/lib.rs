@@ -9,14 +9,14 @@
 //! - `ids`, `info`, `attempt`, `statistics`, `loss`: what ports and uplinks are, what they count, how they are lost
 //! - `paths`, `lock`, `mac`, `journal`, `observer`, `ability`, `error`, `mounts`: what outlives a process; how it fails
 //! - `admission`, `mtu`, `spec`, `claims`, `filters`, `repair`, `arp_nd`, `delivery`: rules that ask the kernel nothing
-//! - `namespace`, `pins`, `client_end`, `lingering`, `driver_losses`, `context`: what the uplinks of an instance share,
-//!   and the one way to change the host and to undo it
+//! - `namespace`, `pins`, `bpffs_mount`, `client_end`, `lingering`, `driver_losses`, `context`: what the uplinks of an
+//!   instance share, and the one way to change the host and to undo it
 //! - `nic`, `offloads`, `vlans`, `conflict_check`: a NIC by itself, what it lets in, whether a neighbour has an address
 //! - `plan`, `datapath`, `kernel_port`, `build`: a port that is possible, what the kernel has of it, how that is made
 //! - `uplink_state`, `receive_filters`, `upkeep`: a NIC with its ports, and what is done again when others undid it
 //! - `selftest`, `open_port`: the proof that a port works; opening and closing, which all kinds of ports share
 //! - `brokered`, `port`, `pinned`, `uplink`, `watch`: the handles of an uplink
-//! - `bpffs_mount`, `leftovers`, `instance`: what an instance finds on the host, makes there, and leaves as it was
+//! - `leftovers`, `instance`: what an instance finds on the host, makes there, and leaves as it was
 //! - `port_table`, `service`: what a daemon keeps of an instance
 //!
 //! ```no_run

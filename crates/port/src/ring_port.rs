@@ -2,7 +2,7 @@
 //! the client's program is attached, which it has to be, and the socket tells how the device is.
 
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::thread;
 
 use xsknet_xsk::{
@@ -10,6 +10,7 @@ use xsknet_xsk::{
 };
 
 use crate::attempt::Attempt;
+use crate::bpffs_mount::guard_links;
 use crate::brokered::BrokeredPort;
 use crate::build::{build, connect};
 use crate::datapath::SharedDatapath;
@@ -20,7 +21,7 @@ use crate::lingering::{Retained, UmemFile};
 use crate::nic::Nic;
 use crate::open_port::OpenPort;
 use crate::plan::Plan;
-use crate::rings::{PortRings, obstacle, told, unavailable};
+use crate::rings::{PortRings, chain, obstacle, told, unavailable};
 use crate::selftest::{self, Trial};
 use crate::spec::{PortSpec, RingsWish};
 use crate::uplink_state::UplinkState;
@@ -58,6 +59,15 @@ pub(crate) fn open_rings(uplink: &Arc<UplinkState>, spec: &PortSpec) -> Result<W
 }
 
 fn open(uplink: Arc<UplinkState>, spec: PortSpec) -> Result<(BrokeredPort, Vec<RingDonation>), OpenPortError> {
+    static TOLD: Once = Once::new();
+    if let Err(error) = guard_links(&uplink.nic.context.paths) {
+        TOLD.call_once(|| {
+            eprintln!(
+                "xsknet: clients with BPF rings can attach their programs to devices of the host: {}",
+                chain(&error)
+            );
+        });
+    }
     let layout = spec.layout.with_multi_buffer(false);
     let spec = PortSpec { layout, huge_pages: HugePages::Never, ..spec };
     let build = |plan: Plan, uplink: &UplinkState, datapath: &SharedDatapath| {

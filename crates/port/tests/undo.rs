@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::common::child::{Ended, Role, kill_at, two_ports};
 use crate::common::*;
@@ -17,8 +17,8 @@ use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
 use xsknet_bpf::{Mode, object_ids};
 use xsknet_link::{Links, MacAddr, Netns};
-use xsknet_port::{Instance, InstanceOptions, Observer, Step};
-use xsknet_testkit::{CARD, device, on_fresh_mounts, wait_until};
+use xsknet_port::{Instance, InstanceOptions, Observer, PortSpec, RingsWish, Step};
+use xsknet_testkit::{CARD, device, on_fresh_mounts, port_addresses, wait_until};
 
 /// Labs in which processes are killed side by side.
 const WORKERS: usize = 4;
@@ -63,10 +63,29 @@ fn a_kill_at_any_step_leaves_nothing_once_the_next_start_has_closed() {
     if let Some(role) = Role::mine() {
         return open_and_close(role.open());
     }
-    side_by_side(WORKERS, |first| kill_at_steps((first..).step_by(WORKERS)));
+    side_by_side(WORKERS, |first| kill_at_steps((first..).step_by(WORKERS), 90));
 }
 
-fn kill_at_steps(steps: impl Iterator<Item = usize>) {
+#[test]
+fn a_kill_at_any_step_of_a_port_with_bpf_rings_leaves_nothing_once_the_next_start_has_closed() {
+    if let Some(role) = Role::mine() {
+        let counts = Arc::new(AtomicBool::new(false));
+        let instance = role.open_counted(Arc::clone(&counts));
+        let uplink = manage(&instance, Mode::Native);
+        counts.store(true, Ordering::SeqCst);
+        let spec = PortSpec { name: Some("rings".into()), rings: RingsWish::Bpf, ..PortSpec::new(port_addresses(0)) };
+        let (port, donations) = uplink.open_rings(&spec).expect("a port").expect("with BPF rings");
+        port.close().expect("closing undoes everything");
+        counts.store(false, Ordering::SeqCst);
+        drop(donations);
+        uplink.release().expect("releasing undoes everything");
+        return instance.close().expect("closing undoes everything");
+    }
+    // One at a time: what keeps clients from attaching their programs stays while there is one on the machine.
+    on_fresh_mounts(|| kill_at_steps(0.., 30));
+}
+
+fn kill_at_steps(steps: impl Iterator<Item = usize>, least: usize) {
     let stage = stage();
     for step in steps {
         let before = stage.snapshot();
@@ -78,7 +97,7 @@ fn kill_at_steps(steps: impl Iterator<Item = usize>) {
             panic!("{step}: {ended:?}: the machine is not as before:\n{difference}");
         }
         if ended == Ended::Survived {
-            assert!(step > 90, "an instance takes more than {step} steps");
+            assert!(step > least, "it takes more than {step} steps");
             return;
         }
     }

@@ -151,7 +151,7 @@ fn layouts_are_the_headers() {
         guard,
         zero_too
     );
-    same!(Identity, "xsknet_identity", ring, key, inner);
+    same!(Identity, "xsknet_identity", ring, key, inner, dry_runs);
     same!(FlowState, "xsknet_flow_state", list, removals);
     same!(FlowCommon, "xsknet_flow_common", source_port, destination_port, protocol, icmp_type, vlan, mac, kind);
     same!(FlowKey4, "xsknet_flow4", source, destination, common);

@@ -2,12 +2,13 @@
 //! make of it.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use super::frames::{IP_A, IP_B, IP_FAR, IPV4, MAC_A, MAC_B, UDP, ethernet, ipv4, patched, udp_with};
 use super::lab::{ALICE, BOB, PrivateBpffs, device, in_namespace};
 use super::ring_client::{CHUNKS, RX, RingClient, TX};
-use crate::contract::{Counter, RING_CHUNK, RING_MAX_OFFSET, RING_MIN_OFFSET, RING_ROOM};
+use crate::contract::{Counter, Identity, RING_CHUNK, RING_MAX_OFFSET, RING_MIN_OFFSET, RING_ROOM};
 use crate::{
     Counters, Datapath, DatapathOptions, PortEntry, PortProgram, Rates, Rights, RingCounters, RingRange, RingsEntry,
     Verdict, Vlan,
@@ -21,7 +22,7 @@ struct Scene {
     outers: [u32; 2],
     uplink: u32,
     /// The last: the programs' pins.
-    _pins: PrivateBpffs,
+    pins: PrivateBpffs,
 }
 
 const SLOTS: usize = 4;
@@ -61,7 +62,7 @@ impl Scene {
         datapath.add_port(&entry(&outers[..1], Some(rings))).unwrap();
         let bob = PortEntry { id: BOB, mac: MAC_B, sources: &OF_BOB, targets: &OF_BOB, ..entry(&outers[1..], None) };
         datapath.add_port(&bob).unwrap();
-        Self { datapath, range, program, client, outers, uplink, _pins: pins }
+        Self { datapath, range, program, client, outers, uplink, pins }
     }
 
     fn arrive(&self, frame: &[u8]) -> (Verdict, Counters) {
@@ -276,6 +277,28 @@ fn a_frame_for_another_port_goes_to_that_one_and_to_its_ring() {
         scene.client.put(256, &good);
         assert_eq!(scene.run().0, Verdict::Redirect);
         assert_eq!(scene.datapath.guard_counters(ALICE).unwrap().to_port(), 1);
+    });
+}
+
+#[test]
+fn a_run_that_is_not_live_sends_nothing_and_takes_no_entry() {
+    scene(256, |scene| {
+        let (ring, key) = scene.range.of_queue(0);
+        let [other, inner] = scene.outers;
+        let identity = Identity { ring, key, inner, dry_runs: 0 };
+        let [pins, shared] = ["live", "datapath"].map(|folder| scene.pins.path().join(folder));
+        let program = PortProgram::load_ring(identity, &pins, &shared).unwrap();
+        scene.client.put(256, &datagram(IP_FAR, 60));
+        for (ingress, verdict) in [(0, Verdict::Pass), (other, Verdict::Pass), (inner, Verdict::Drop)] {
+            assert_eq!(program.test(&[0; 60], ingress).unwrap().verdict, verdict);
+            scene.client.expect_waiting();
+        }
+        assert_eq!(scene.counters().sent, 0);
+        xsknet_ring::send(program.for_client().unwrap().as_fd(), 1, 60).unwrap();
+        scene.client.expect_taken();
+        assert_eq!(scene.counters().sent, 1);
+        let counters = scene.datapath.guard_counters(ALICE).unwrap();
+        assert_eq!((counters.seen(), counters.to_port()), (1, 1), "to Bob: {counters:?}");
     });
 }
 

@@ -4,7 +4,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::process::{Signal, getpid, kill_process};
 use xsknet_bpf::Mode;
@@ -50,11 +50,11 @@ impl Role {
         Some(Self { instance: instance.into(), killed_at: killed_at.parse().expect("a number") })
     }
 
-    /// Ends the process, as `kill -9` does, at the step.
-    pub fn observer(&self) -> Observer {
+    /// Ends the process, as `kill -9` does, at the step; those do not count during which `counts` is false.
+    fn observer(&self, counts: Arc<AtomicBool>) -> Observer {
         let (killed_at, steps) = (self.killed_at, AtomicUsize::new(0));
         Arc::new(move |step: &Step| {
-            if steps.fetch_add(1, Ordering::SeqCst) == killed_at {
+            if counts.load(Ordering::SeqCst) && steps.fetch_add(1, Ordering::SeqCst) == killed_at {
                 kill_at(&format!("{step:?}"));
             }
         })
@@ -62,7 +62,12 @@ impl Role {
 
     /// The instance that the role is about.
     pub fn open(&self) -> Instance {
-        let options = InstanceOptions { observer: Some(self.observer()), ..options(&self.instance) };
+        self.open_counted(Arc::new(true.into()))
+    }
+
+    /// The same, where not all steps count.
+    pub fn open_counted(&self, counts: Arc<AtomicBool>) -> Instance {
+        let options = InstanceOptions { observer: Some(self.observer(counts)), ..options(&self.instance) };
         Instance::open(options).expect("an instance")
     }
 
