@@ -410,7 +410,7 @@ impl Datapath {
         self.tables.all_guard_counters()
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "measure"))]
     pub(crate) fn uplink_program(&self) -> &aya::programs::Xdp {
         object::xdp(&self.bpf, UPLINK)
     }
