@@ -8,6 +8,7 @@ const arrows: Record<string, string[]> = {
   bpf: ['ring'],
   control: [],
   failure: [],
+  filter: [],
   link: [],
   ring: [],
   xsk: ['ring'],

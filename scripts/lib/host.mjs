@@ -33,6 +33,7 @@ const needs = [
   [header('xdp/xsk.h'),                   'examples/pinned.c is built on it',     'libxdp-dev',      'libxdp-devel',             'libxdp'],
   [header('libelf.h'),                    'libxdp reads BPF objects',             'libelf-dev',      'elfutils-libelf-devel',    'libelf'],
   [header('zlib.h'),                      'libelf unpacks them',                  'zlib1g-dev',      'zlib-devel',               'zlib'],
+  [header('pcap/pcap.h'),                 'libpcap judges filter expressions',    'libpcap-dev',     'libpcap-devel',            'libpcap'],
   [program('ip'),                         'shows and judges devices',             'iproute2',        'iproute',                  'iproute2'],
   [program('ethtool'),                    'shows and judges offloads',            'ethtool',         'ethtool',                  'ethtool'],
   [program('bpftool'),                    'shows and judges programs and maps',   'bpftool',         'bpftool',                  'bpf'],

@@ -1,0 +1,6 @@
+mod flows;
+mod hostile;
+mod judge;
+mod page;
+mod refusals;
+mod texts;
