@@ -3,6 +3,7 @@
  * The uplink program and the guards in one object, because they share their tables: one load makes both, without pins
  * between them, and a test runs either against the same maps.
  */
+#include <xsknet/flow.h>
 #include <xsknet/maps.h>
 #include <xsknet/rules.h>
 

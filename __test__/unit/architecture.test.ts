@@ -5,7 +5,7 @@ import { crates, type Dependency, npmManifest, root, tree } from '../helpers/wor
 
 /** Each crate of crates/ by its folder, and the crates that its code may call. Any other dependency is refused. */
 const arrows: Record<string, string[]> = {
-  bpf: ['ring'],
+  bpf: ['filter', 'ring'],
   control: [],
   failure: [],
   filter: [],

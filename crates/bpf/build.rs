@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The sources of the objects, below `bpf/`. `uplink.bpf.c` and the guards are parts of `datapath.bpf.c`.
-const OBJECTS: [&str; 8] =
-    ["datapath", "port", "ring", "umem", "inject", "testbed/generate", "testbed/sink", "testbed/vlan"];
+const OBJECTS: [&str; 9] =
+    ["datapath", "port", "ring", "umem", "inject", "testbed/draw", "testbed/generate", "testbed/sink", "testbed/vlan"];
 
 fn main() {
     let sources =

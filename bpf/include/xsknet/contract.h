@@ -16,6 +16,26 @@
 #define XSKNET_MAX_TAGS 2	      /* VLAN tags in front of a frame's EtherType */
 
 /*
+ * Flows. Those that look at the same parts of a packet are of one kind, and one lookup finds them all; flow.h says how.
+ */
+#define XSKNET_MAX_FLOWS 65536	      /* on one uplink, of all its ports together */
+#define XSKNET_MAX_FLOW_KINDS 64      /* of one IP version, on one uplink */
+#define XSKNET_MAX_LINK_KINDS 8	      /* of flows of what is not IP: MAC, VLAN and EtherType, each given or not */
+#define XSKNET_FLOW_LISTS 16	      /* one in use, one being written, and others that programs may still read */
+#define XSKNET_FLOW_TABLES 2	      /* one in use, one being filled */
+#define XSKNET_MAX_FRAGMENTED 4096    /* packets whose fragments are on their way at once */
+
+/* What a packet must have to be of a kind: bits of xsknet_kind.flags. */
+#define XSKNET_FLOW_PORTS 0x1
+#define XSKNET_FLOW_ICMP_TYPE 0x2
+/* A port may send what such flows match, reversed. */
+#define XSKNET_FLOW_SOURCE 0x4
+/* Beside them in an answer of flow.h: a flow matches. */
+#define XSKNET_FLOW_FOUND 0x8
+/* Likewise: and says in which VLAN. */
+#define XSKNET_FLOW_VLAN 0x10
+
+/*
  * Key of `ports`: the outer end of one of a port's queue pairs. The first one's key is the port's id, so that a port of
  * one queue pair is known by its id alone.
  */
@@ -65,6 +85,7 @@
 enum xsknet_counter {
 	XSKNET_SEEN,
 	XSKNET_PASSED,
+	XSKNET_PASSED_FRAGMENT, /* a later fragment, of whose first one no flow is known */
 	XSKNET_TO_PORT,
 	XSKNET_TO_UPLINK,
 	XSKNET_TO_SOCKET,
@@ -128,7 +149,7 @@ enum xsknet_target {
 	XSKNET_TARGET_RINGS = 2,       /* likewise, by their BPF rings */
 };
 
-/* Value of `macs`, `targets4` and `targets6`. */
+/* Value of `macs`, `targets4` and `targets6`, and of the inner maps of flows. */
 struct xsknet_claim {
 	__u32 target;	   /* enum xsknet_target */
 	__u32 port;	   /* the id of the port whose claim it is */
@@ -208,6 +229,99 @@ struct xsknet_identity {
 	__u32 inner; /* the ifindex of the device that it is attached to */
 };
 
+/* Whether and where the flows are. */
+struct xsknet_flow_state {
+	__u32 list;	/* the key in `flow_lists` and 1; 0: there are no flows. One byte, so that no reader sees half */
+	__u32 removals; /* of ports: what was remembered before counts no more */
+};
+
+/* What flows of both IP versions look at, beside addresses. What a kind does not look at is zero in its keys. */
+struct xsknet_flow_common {
+	__u16 source_port; /* in host byte order */
+	__u16 destination_port;
+	__u8 protocol;
+	__u8 icmp_type;
+	__u16 vlan;
+	__u8 mac[6]; /* the destination */
+	__u16 kind;  /* its number; no two in a table have the same */
+};
+
+/* Key of an inner map of `flows4`. */
+struct xsknet_flow4 {
+	__u8 source[4];
+	__u8 destination[4];
+	struct xsknet_flow_common common;
+};
+
+/* Key of an inner map of `flows6`. */
+struct xsknet_flow6 {
+	__u8 source[16];
+	__u8 destination[16];
+	struct xsknet_flow_common common;
+};
+
+/* Key of an inner map of `flows_link`: of what is not IP. */
+struct xsknet_flow_link {
+	__u8 mac[6];
+	__u16 kind;
+	__u16 vlan;
+	__be16 ethertype;
+	__u32 zero;
+};
+
+/* What a kind of flows asks for that is not in their keys. */
+struct xsknet_kind {
+	__u16 first_source_port; /* and so many behind it */
+	__u16 more_source_ports;
+	__u16 first_destination_port;
+	__u16 more_destination_ports;
+	__u32 flags; /* XSKNET_FLOW_* */
+	__u8 protocol;
+	__u8 protocol_mask; /* 0: any */
+	__u16 zero;
+};
+
+/* `mask` is what is in the keys, with the kind's number. */
+struct xsknet_kind4 {
+	struct xsknet_flow4 mask;
+	struct xsknet_kind kind;
+};
+
+struct xsknet_kind6 {
+	struct xsknet_flow6 mask;
+	struct xsknet_kind kind;
+};
+
+/* Value of `flow_lists`: all kinds in use, in the order of their precedence. */
+struct xsknet_flow_list {
+	__u32 tables; /* the key in `flows4`, `flows6` and `flows_link` */
+	__u32 kinds4;
+	__u32 kinds6;
+	__u32 links;
+	struct xsknet_kind4 four[XSKNET_MAX_FLOW_KINDS];
+	struct xsknet_kind6 six[XSKNET_MAX_FLOW_KINDS];
+	struct xsknet_flow_link link[XSKNET_MAX_LINK_KINDS];
+};
+
+/* Key of `fragmented`: a packet that comes in fragments. An IPv4 address is the first word. */
+struct xsknet_fragmented {
+	__u8 source[16];
+	__u8 destination[16];
+	__be32 id; /* of IPv4, 16 bits */
+	__u16 vlan;
+	__u8 protocol;
+	__u8 version;
+};
+
+/* Value of `fragmented`: where the first fragment went. */
+struct xsknet_steered {
+	struct xsknet_claim claim;
+	__u32 queue_pair;
+	__u32 removals; /* as in xsknet_flow_state then */
+	__u32 zero;
+	__u64 at; /* in jiffies */
+};
+
 #define XSKNET_SAME_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has padding")
 XSKNET_SAME_SIZE(struct xsknet_counters, 8 * XSKNET_COUNTERS);
 XSKNET_SAME_SIZE(struct xsknet_mac_key, 8);
@@ -223,6 +337,17 @@ XSKNET_SAME_SIZE(struct xsknet_tx_slot, 16);
 XSKNET_SAME_SIZE(struct xsknet_ring_control, 64 + XSKNET_RING_SLOTS * 24);
 XSKNET_SAME_SIZE(struct xsknet_ring_state, 80);
 XSKNET_SAME_SIZE(struct xsknet_identity, 12);
+XSKNET_SAME_SIZE(struct xsknet_flow_state, 8);
+XSKNET_SAME_SIZE(struct xsknet_flow4, 24);
+XSKNET_SAME_SIZE(struct xsknet_flow6, 48);
+XSKNET_SAME_SIZE(struct xsknet_flow_link, 16);
+XSKNET_SAME_SIZE(struct xsknet_flow_common, 16);
+XSKNET_SAME_SIZE(struct xsknet_kind, 16);
+XSKNET_SAME_SIZE(struct xsknet_kind4, 40);
+XSKNET_SAME_SIZE(struct xsknet_kind6, 64);
+XSKNET_SAME_SIZE(struct xsknet_flow_list, 16 + XSKNET_MAX_FLOW_KINDS * (40 + 64) + XSKNET_MAX_LINK_KINDS * 16);
+XSKNET_SAME_SIZE(struct xsknet_fragmented, 40);
+XSKNET_SAME_SIZE(struct xsknet_steered, 40);
 #undef XSKNET_SAME_SIZE
 
 #endif

@@ -30,6 +30,14 @@ struct {
 	__type(value, __u32);
 } uplink_mtus SEC(".maps");
 
+/* One slot: the MAC of the uplink, as mac_word() makes it for no VLAN; 0: unknown. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} uplink_macs SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, XSKNET_MAX_PORTS);

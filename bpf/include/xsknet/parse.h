@@ -25,6 +25,7 @@
 #define XSKNET_IP_OFFSET 0x1fff /* of iphdr.frag_off */
 #define XSKNET_IP_MORE 0x2000	/* fragments; likewise */
 #define XSKNET_IP6_OFFSET 0xfff8 /* of the fragment header */
+#define XSKNET_IP6_MORE 0x0001	 /* likewise */
 #define XSKNET_ARP_REQUEST 1
 #define XSKNET_ARP_REPLY 2
 #define XSKNET_ICMP_REDIRECT 5
@@ -81,7 +82,7 @@ struct extension {
 	__u8 next;
 	__u8 length; /* reserved in the fragment header, which is 8 bytes long */
 	__be16 fragment_offset;
-	__u8 rest[4];
+	__be32 id; /* likewise of a fragment */
 };
 
 /* The first 4 bytes of every message of ICMP, ICMPv6 and IGMP. */
@@ -121,6 +122,8 @@ struct upper {
 	__u32 left;	     /* bytes of the IPv6 payload from there */
 	bool fragment;	     /* a fragment header was passed, of an atomic fragment too */
 	bool later_fragment; /* not the first: what follows is not a header */
+	bool more_fragments;
+	__be32 id; /* of a fragment */
 };
 
 /* Each part is valid once its function has run. */
@@ -141,8 +144,9 @@ struct packet {
 	void *behind_ip4;
 	struct ipv6hdr *ip6; /* without its extension headers */
 
-	/* parse_extensions() */
+	/* parse_extensions(); the program keeps what it answered, where it needs that */
 	struct upper upper;
+	enum chain chain;
 };
 
 static __always_inline void *take(struct cursor *at, __u32 length)
@@ -246,7 +250,7 @@ static __always_inline void parse_network(struct packet *packet)
 }
 
 /*
- * Steps over the extension headers of the IPv6 header, over a routing header only if `routing`. CHAIN_BROKEN where the
+ * Steps over the extension headers from `upper` on, over a routing header only if `routing`. CHAIN_BROKEN where the
  * frame or the IPv6 payload ends in them, there are too many, or one is behind a fragment header.
  *
  * The walk is by offset and copies what it reads: with packet pointers the verifier would follow every mix of lengths.
@@ -255,18 +259,14 @@ static __always_inline void parse_network(struct packet *packet)
  * behind a further extension header may as well come in a later fragment, and some nodes let that one overwrite the
  * first.
  */
-static __always_inline enum chain parse_extensions(struct packet *packet, bool routing)
+static __always_inline enum chain walk_extensions(struct xdp_md *ctx, struct upper *upper, bool routing)
 {
-	const struct ipv6hdr *ip = packet->ip6;
-	struct upper *upper = &packet->upper;
-	struct xdp_md *ctx = packet->ctx;
 	int passed;
 
-	upper->protocol = ip->nexthdr;
-	upper->offset = (void *)(ip + 1) - (void *)packet->eth;
-	upper->left = bpf_ntohs(ip->payload_len);
 	upper->fragment = false;
 	upper->later_fragment = false;
+	upper->more_fragments = false;
+	upper->id = 0;
 	for (passed = 0; passed <= XSKNET_MAX_EXTENSION_HEADERS; passed++) {
 		struct extension extension;
 		__u32 length;
@@ -292,6 +292,8 @@ static __always_inline enum chain parse_extensions(struct packet *packet, bool r
 			length = sizeof(extension);
 			upper->fragment = true;
 			upper->later_fragment = extension.fragment_offset & bpf_htons(XSKNET_IP6_OFFSET);
+			upper->more_fragments = extension.fragment_offset & bpf_htons(XSKNET_IP6_MORE);
+			upper->id = extension.id;
 		} else if (upper->protocol == IPPROTO_AH) {
 			length = (extension.length + 2) * 4; /* RFC 4302 counts in 4 bytes, all others in 8 */
 		} else {
@@ -306,6 +308,16 @@ static __always_inline enum chain parse_extensions(struct packet *packet, bool r
 			return CHAIN_READ;
 	}
 	return CHAIN_BROKEN;
+}
+
+static __always_inline enum chain parse_extensions(struct packet *packet, bool routing)
+{
+	const struct ipv6hdr *ip = packet->ip6;
+
+	packet->upper.protocol = ip->nexthdr;
+	packet->upper.offset = (void *)(ip + 1) - (void *)packet->eth;
+	packet->upper.left = bpf_ntohs(ip->payload_len);
+	return walk_extensions(packet->ctx, &packet->upper, routing);
 }
 
 /* Copies the first bytes behind the extension headers. False where the frame or the IPv6 payload is shorter. */

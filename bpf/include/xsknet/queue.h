@@ -50,6 +50,15 @@ static __always_inline bool has_ports(__u8 protocol)
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
+/* 0 to queue_pairs - 1. Addresses as they are, or as fold6() makes them. */
+static __always_inline __u32 pick_queue_pair(__u64 source, __u64 destination, struct upper_ports ports, __u8 protocol,
+					     __u32 queue_pairs)
+{
+	__u64 hash = stir(mix_end(source, ports.source) + mix_end(destination, ports.destination) + protocol);
+
+	return (hash >> 32) * queue_pairs >> 32;
+}
+
 /*
  * 0 to queue_pairs - 1; 0 for what is not IP, and for a header that is cut or contradicts itself. The network layer has
  * been parsed.
@@ -57,7 +66,7 @@ static __always_inline bool has_ports(__u8 protocol)
 static __always_inline __u32 queue_pair_of(const struct packet *packet, __u32 queue_pairs)
 {
 	struct upper_ports ports = {}, *there;
-	__u64 source, destination, hash;
+	__u64 source, destination;
 	bool fragment = false;
 	struct cursor at = { .end = packet->at.end };
 	__u8 protocol;
@@ -86,8 +95,7 @@ static __always_inline __u32 queue_pair_of(const struct packet *packet, __u32 qu
 		if (there)
 			ports = *there;
 	}
-	hash = stir(mix_end(source, ports.source) + mix_end(destination, ports.destination) + protocol);
-	return (hash >> 32) * queue_pairs >> 32;
+	return pick_queue_pair(source, destination, ports, protocol, queue_pairs);
 }
 
 #endif

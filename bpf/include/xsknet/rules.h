@@ -4,7 +4,7 @@
  * goes to what claims it, or out by the uplink. Nothing is passed to the host.
  *
  * The rules in their order, which is also the order of the functions' calls:
- *   source_mac the Ethernet source is the port's
+ *   source_mac the Ethernet source is the port's, or the uplink's
  *   malformed  the tags are whole; likewise each header below, once its turn comes
  *   vlan       the tag is the port's VLAN; a second one behind it only if the port may
  *   arp        requests and replies for IPv4 over Ethernet that name the port as their sender
@@ -14,10 +14,13 @@
  *   ethertype  nothing but ARP, IPv4 and IPv6
  *   too_long   not longer than what it is sent to can take
  *   rate       of what leaves by the uplink: not more of its kind than the port may send
+ *
+ * With the uplink's MAC a port sends as the host, and only what its flows match, reversed: check_flow() has the rules.
  */
 #ifndef XSKNET_RULES_H
 #define XSKNET_RULES_H
 
+#include <xsknet/flow.h>
 #include <xsknet/maps.h>
 #include <xsknet/rate.h>
 
@@ -453,20 +456,192 @@ static __always_inline enum xsknet_counter check_ipv6(struct packet *packet, con
 	return check_upper6(packet, own);
 }
 
+/* Of what a port sends by a flow; what is behind the IP headers begins with `word`. */
+static __always_inline enum xsknet_counter check_upper_of_flow(__u8 protocol, bool six, union upper_word word,
+							       bool routing)
+{
+	__u8 type = word.icmp.type;
+
+	if (is_routers_protocol(protocol) && !routing)
+		return XSKNET_DROP_ROGUE;
+	switch (protocol) {
+	case IPPROTO_UDP:
+		if (routing)
+			return ALLOWED;
+		/* A client of DHCP here would be the host. */
+		return is_routers_port(word.ports.destination) || word.ports.destination == bpf_htons(67) ||
+				       word.ports.destination == bpf_htons(547) ?
+			       XSKNET_DROP_ROGUE :
+			       ALLOWED;
+	case IPPROTO_IGMP:
+		return XSKNET_DROP_SOURCE_IP; /* the host's memberships */
+	case IPPROTO_ICMP:
+		/* Errors end connections of the host; of the rest, only questions and answers are known. */
+		return six || reversed_icmp_type(type, false) < 0 ? XSKNET_DROP_SOURCE_IP : ALLOWED;
+	case IPPROTO_ICMPV6:
+		if (six && is_neighbour_discovery(type))
+			return XSKNET_DROP_ND;
+		return !six || reversed_icmp_type(type, true) < 0 ? XSKNET_DROP_SOURCE_IP : ALLOWED;
+	default:
+		return ALLOWED;
+	}
+}
+
+/* Whether what was found allows the packet, which is in this VLAN. */
+static __always_inline enum xsknet_counter judge_flow(int flags, const struct found *found, __u32 port, bool own_vlan)
+{
+	if (!(flags & XSKNET_FLOW_SOURCE) || found->claim.port != port)
+		return XSKNET_DROP_SOURCE_IP;
+	return own_vlan || (flags & XSKNET_FLOW_VLAN) ? ALLOWED : XSKNET_DROP_VLAN;
+}
+
+static __always_inline enum xsknet_counter check_flow4(struct packet *packet, __u32 list, __u32 port, bool routing,
+						       bool own_vlan)
+{
+	const struct iphdr *ip = packet->ip4;
+	enum xsknet_counter objection;
+	union upper_word *word;
+	struct described is;
+	struct flow4 flow;
+	struct found found;
+	__u32 at;
+	int answer;
+
+	if (!ip)
+		return XSKNET_DROP_MALFORMED;
+	if (ip->ihl > 5) {
+		at = (void *)(ip + 1) - (void *)packet->eth;
+		answer = check_options(packet->ctx, at, at + ip->ihl * 4 - sizeof(*ip), routing);
+		barrier_var(answer); /* as in check_ipv4() */
+		if (answer != ALLOWED)
+			return answer;
+	}
+	/* A later one hides its ports, and no other would be of use. */
+	if (ip->frag_off & bpf_htons(XSKNET_IP_MORE | XSKNET_IP_OFFSET))
+		return XSKNET_DROP_SOURCE_IP;
+	word = take(&packet->at, sizeof(*word));
+	if (!word || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + sizeof(*word))
+		return XSKNET_DROP_MALFORMED;
+	objection = check_upper_of_flow(ip->protocol, false, *word, routing);
+	if (objection != ALLOWED)
+		return objection;
+	/* Nobody's, a group's, or the broadcast address: flows may have them, and no host sends from them. */
+	if (!ip->saddr || *(const __u8 *)&ip->saddr >= 224)
+		return XSKNET_DROP_SOURCE_IP;
+	if (!list)
+		return XSKNET_DROP_SOURCE_IP;
+	is = reversed(describe(ip->protocol, false, true, *word), false);
+	flow.word[0] = two_words(ip->daddr, ip->saddr);
+	flow.word[1] = upper_and_vlan(is, packet->vlan);
+	flow.word[2] = mac_word(packet->eth->h_source, XSKNET_ANY_KIND);
+	flow.list = list - 1;
+	flow.has = is.has;
+	answer = find_flow4(&flow, &found);
+	return answer ? judge_flow(answer, &found, port, own_vlan) : XSKNET_DROP_SOURCE_IP;
+}
+
+static __always_inline enum xsknet_counter check_flow6(struct packet *packet, __u32 list, __u32 port, bool routing,
+						       bool own_vlan)
+{
+	const struct upper *upper = &packet->upper;
+	const struct ipv6hdr *ip = packet->ip6;
+	enum xsknet_counter objection;
+	union upper_word word;
+	struct described is;
+	struct flow6 flow;
+	struct found found;
+	int answer;
+
+	if (!ip)
+		return XSKNET_DROP_MALFORMED;
+	switch (parse_extensions(packet, routing)) {
+	case CHAIN_READ:
+		break;
+	case CHAIN_ROUTED:
+		return XSKNET_DROP_ROGUE;
+	default:
+		return XSKNET_DROP_MALFORMED;
+	}
+	if (upper->fragment)
+		return XSKNET_DROP_SOURCE_IP;
+	if (!load_upper(packet->ctx, upper, &word, sizeof(word)))
+		return XSKNET_DROP_MALFORMED;
+	objection = check_upper_of_flow(upper->protocol, true, word, routing);
+	if (objection != ALLOWED)
+		return objection;
+	if (is_unspecified6(&ip->saddr) || ip->saddr.s6_addr[0] == 0xff)
+		return XSKNET_DROP_SOURCE_IP;
+	if (!list)
+		return XSKNET_DROP_SOURCE_IP;
+	is = reversed(describe(upper->protocol, true, true, word), true);
+	__builtin_memcpy(flow.key.source, &ip->daddr, sizeof(flow.key.source));
+	__builtin_memcpy(flow.key.destination, &ip->saddr, sizeof(flow.key.destination));
+	flow.word[4] = upper_and_vlan(is, packet->vlan);
+	flow.word[5] = mac_word(packet->eth->h_source, XSKNET_ANY_KIND);
+	flow.list = list - 1;
+	flow.has = is.has;
+	answer = find_flow6(&flow, &found);
+	return answer ? judge_flow(answer, &found, port, own_vlan) : XSKNET_DROP_SOURCE_IP;
+}
+
+/*
+ * A frame with the uplink's MAC. The first flow that matches the packet, reversed, has to be one of the port's own, so
+ * that no port sends what belongs to another one; and to name one address and a protocol, so that it describes a sender
+ * and not everybody. In a VLAN other than the port's, it has to name that one, too.
+ *
+ * Beyond that it is more narrow than for a port's own address: no ARP or neighbour discovery, which the host speaks for
+ * its addresses, no memberships, no errors, no fragments, no DHCP.
+ *
+ * Not inline and not static, as check_options().
+ */
+__noinline int check_flow(struct xdp_md *ctx, __u32 port, bool routing, __u32 vlan)
+{
+	const struct xsknet_flow_state *state = flow_state();
+	struct packet packet;
+	__u32 list;
+
+	if (!state || !parse_ethernet(&packet, ctx) || parse_tags(&packet) > TAGS_TWO)
+		return XSKNET_DROP_MALFORMED; /* cannot be: check() has read that far */
+	list = READ_ONCE(state->list);
+	switch (packet.ethertype) {
+	case bpf_htons(ETH_P_ARP):
+		return XSKNET_DROP_ARP;
+	case bpf_htons(ETH_P_IP):
+		parse_network(&packet);
+		return check_flow4(&packet, list, port, routing, packet.vlan == vlan);
+	case bpf_htons(ETH_P_IPV6):
+		parse_network(&packet);
+		return check_flow6(&packet, list, port, routing, packet.vlan == vlan);
+	default:
+		return XSKNET_DROP_ETHERTYPE;
+	}
+}
+
+static __always_inline bool is_uplinks(const __u8 *mac)
+{
+	__u32 slot = 0;
+	__u64 *uplink = bpf_map_lookup_elem(&uplink_macs, &slot);
+
+	return uplink && *uplink && *uplink == mac_word(mac, 0);
+}
+
 /* `to` is set where ARP or neighbour discovery ask for an address that is claimed. */
 static __always_inline enum xsknet_counter check(struct packet *packet, struct xdp_md *ctx,
 						 const struct xsknet_guard *own, struct xsknet_claim **to)
 {
 	enum tagging tagging;
+	bool as_host;
+	int objection;
 
 	if (!parse_ethernet(packet, ctx))
 		return XSKNET_DROP_MALFORMED;
-	if (!same_mac(packet->eth->h_source, own->mac))
+	as_host = !same_mac(packet->eth->h_source, own->mac);
+	if (as_host && !is_uplinks(packet->eth->h_source))
 		return XSKNET_DROP_SOURCE_MAC;
 	tagging = parse_tags(packet);
 	if (tagging == TAGS_CUT)
 		return XSKNET_DROP_MALFORMED;
-	if (tagging == TAGS_TOO_MANY || packet->vlan != own->vlan)
+	if (tagging == TAGS_TOO_MANY || (packet->vlan != own->vlan && !as_host))
 		return XSKNET_DROP_VLAN;
 	/*
 	 * Where the port's VLAN is the native one of a switch, the first tag is taken off and the second one decides.
@@ -474,6 +649,12 @@ static __always_inline enum xsknet_counter check(struct packet *packet, struct x
 	if (tagging == TAGS_TWO && !(own->flags & XSKNET_MAY_INNER_TAGS))
 		return XSKNET_DROP_VLAN;
 
+	if (as_host) {
+		parse_network(packet);
+		objection = check_flow(ctx, own->port, may_route(own), own->vlan);
+		barrier_var(objection); /* as in check_ipv4() */
+		return objection;
+	}
 	switch (packet->ethertype) {
 	case bpf_htons(ETH_P_ARP):
 		parse_network(packet);

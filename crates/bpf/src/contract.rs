@@ -32,6 +32,19 @@ pub(crate) const KINDS: u32 = 3;
 pub(crate) const KIND_SHIFT: u32 = 2;
 /// The unit of time of [`Rate`] is a jiffy, divided by two so often.
 pub(crate) const TICK_SHIFT: u32 = 24;
+/// Flows on one uplink, of all its ports together, at most.
+pub const MAX_FLOWS: u32 = 65536;
+/// Kinds of flows of one IP version on one uplink, at most: flows that look at the same parts of a packet are of one
+/// kind.
+pub const MAX_FLOW_KINDS: u32 = 64;
+/// Likewise of flows of what is not IP. There cannot be more.
+pub(crate) const MAX_LINK_KINDS: u32 = 8;
+pub(crate) const FLOW_LISTS: u32 = 16;
+pub(crate) const FLOW_TABLES: u32 = 2;
+/// Bits of [`Kind::flags`].
+pub(crate) const FLOW_PORTS: u32 = 0x1;
+pub(crate) const FLOW_ICMP_TYPE: u32 = 0x2;
+pub(crate) const FLOW_SOURCE: u32 = 0x4;
 /// Queues with BPF rings on one uplink, at most.
 pub const MAX_RINGS: u32 = 1024;
 /// Number of [`Counter`]s.
@@ -120,6 +133,8 @@ pub enum Counter {
     Seen,
     /// Not claimed: left to the host.
     Passed,
+    /// Left to the host: a fragment other than the first, and no flow is known for the first.
+    PassedFragment,
     /// Redirected to a port.
     ToPort,
     /// Redirected to the uplink.
@@ -160,9 +175,10 @@ pub enum Counter {
 
 impl Counter {
     /// All, in the order of the contract.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Seen,
         Self::Passed,
+        Self::PassedFragment,
         Self::ToPort,
         Self::ToUplink,
         Self::ToSocket,
@@ -188,6 +204,7 @@ impl Counter {
         match self {
             Self::Seen => "seen",
             Self::Passed => "passed",
+            Self::PassedFragment => "passed_fragment",
             Self::ToPort => "to_port",
             Self::ToUplink => "to_uplink",
             Self::ToSocket => "to_socket",
@@ -285,7 +302,7 @@ impl Target {
     }
 }
 
-/// Value of `macs`, `targets4` and `targets6`.
+/// Value of `macs`, `targets4` and `targets6`, and of the inner maps of flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Claim {
@@ -343,4 +360,114 @@ pub(crate) struct Identity {
     pub ring: u32,
     pub key: u32,
     pub inner: u32,
+}
+
+/// The only value of `flow_states`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct FlowState {
+    pub list: u32,
+    pub removals: u32,
+}
+
+/// What flows of both IP versions look at, beside addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub(crate) struct FlowCommon {
+    pub source_port: u16,
+    pub destination_port: u16,
+    pub protocol: u8,
+    pub icmp_type: u8,
+    pub vlan: u16,
+    pub mac: [u8; 6],
+    pub kind: u16,
+}
+
+/// Key of an inner map of `flows4`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub(crate) struct FlowKey4 {
+    pub source: [u8; 4],
+    pub destination: [u8; 4],
+    pub common: FlowCommon,
+}
+
+/// Key of an inner map of `flows6`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub(crate) struct FlowKey6 {
+    pub source: [u8; 16],
+    pub destination: [u8; 16],
+    pub common: FlowCommon,
+}
+
+/// Key of an inner map of `flows_link`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub(crate) struct LinkKey {
+    pub mac: [u8; 6],
+    pub kind: u16,
+    pub vlan: u16,
+    /// In network byte order.
+    pub ethertype: [u8; 2],
+    pub zero: u32,
+}
+
+/// What a kind of flows asks for that is not in their keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub(crate) struct Kind {
+    pub first_source_port: u16,
+    pub more_source_ports: u16,
+    pub first_destination_port: u16,
+    pub more_destination_ports: u16,
+    pub flags: u32,
+    pub protocol: u8,
+    /// 0: any.
+    pub protocol_mask: u8,
+    pub zero: u16,
+}
+
+/// A kind in `flow_lists`, by what its keys consist of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct KindOf<K> {
+    pub mask: K,
+    pub kind: Kind,
+}
+
+/// Value of `flow_lists`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct FlowList {
+    pub tables: u32,
+    pub kinds4: u32,
+    pub kinds6: u32,
+    pub links: u32,
+    pub four: [KindOf<FlowKey4>; MAX_FLOW_KINDS as usize],
+    pub six: [KindOf<FlowKey6>; MAX_FLOW_KINDS as usize],
+    pub link: [LinkKey; MAX_LINK_KINDS as usize],
+}
+
+/// Key of `fragmented`, which the programs alone use.
+#[cfg(test)]
+#[repr(C)]
+pub(crate) struct Fragmented {
+    pub source: [u8; 16],
+    pub destination: [u8; 16],
+    pub id: u32,
+    pub vlan: u16,
+    pub protocol: u8,
+    pub version: u8,
+}
+
+/// Value of `fragmented`.
+#[cfg(test)]
+#[repr(C)]
+pub(crate) struct Steered {
+    pub claim: Claim,
+    pub queue_pair: u32,
+    pub removals: u32,
+    pub zero: u32,
+    pub at: u64,
 }

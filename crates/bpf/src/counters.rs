@@ -19,7 +19,12 @@ impl Counters {
 
     /// Frames left to the host.
     pub const fn passed(&self) -> u64 {
-        self.0[Counter::Passed as usize]
+        self.0[Counter::Passed as usize] + self.passed_fragments()
+    }
+
+    /// Those of them that are fragments other than the first, with no flow known for the first.
+    pub const fn passed_fragments(&self) -> u64 {
+        self.0[Counter::PassedFragment as usize]
     }
 
     /// Frames redirected to a port.

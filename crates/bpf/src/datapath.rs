@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use aya::Ebpf;
 use aya::maps::{MapData, MapError, ProgramArray};
 use rustix::time::ClockId;
+use xsknet_filter::Flow;
 
 use crate::attachment::{self, AttachError, Attachment, Device};
 use crate::contract::{Identity, NO_PORT_ID, PortId, Vlan};
 use crate::counters::Counters;
+use crate::flows::FlowsError;
 use crate::load_error::LoadError;
 use crate::mode::Mode;
 use crate::object;
@@ -55,10 +57,14 @@ pub(crate) struct Pace {
     pub(crate) jiffies_per_second: u32,
     /// How long a station is known after its last frame, in jiffies.
     pub(crate) station_age: u32,
+    /// How long the first fragment of a packet steers the others, in jiffies.
+    pub(crate) fragment_age: u32,
 }
 
 impl Pace {
     const STATION_SECONDS: u32 = 300;
+    /// Fragments of a packet follow each other on the wire. The id of another packet may be the same soon.
+    const FRAGMENT_SECONDS: u32 = 2;
 
     /// The kernel's.
     pub(crate) fn real() -> Self {
@@ -66,7 +72,11 @@ impl Pace {
         let jiffy = rustix::time::clock_getres(ClockId::MonotonicCoarse).tv_nsec;
         let jiffies_per_second = (1_000_000_000 + jiffy / 2).checked_div(jiffy).and_then(|hz| hz.try_into().ok());
         let jiffies_per_second = jiffies_per_second.expect("a jiffy is 1 to 10 milliseconds long");
-        Self { jiffies_per_second, station_age: Self::STATION_SECONDS * jiffies_per_second }
+        Self {
+            jiffies_per_second,
+            station_age: Self::STATION_SECONDS * jiffies_per_second,
+            fragment_age: Self::FRAGMENT_SECONDS * jiffies_per_second,
+        }
     }
 }
 
@@ -107,6 +117,7 @@ impl Datapath {
             ("queue_seed", options.queue_seed),
             ("station_seed", random()),
             ("station_age", pace.station_age),
+            ("fragment_age", pace.fragment_age),
             ("jiffies_per_second", pace.jiffies_per_second),
         ];
         let mut bpf = object::DATAPATH.load(&globals, &[], options.pins)?;
@@ -158,6 +169,15 @@ impl Datapath {
     /// The kernel's.
     pub fn set_uplink_mtu(&mut self, mtu: u32) -> Result<(), MapError> {
         self.tables.set_uplink_mtu(mtu)
+    }
+
+    /// Tells the guard the MAC that ports have to send from where they send by their flows. Until then they cannot.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn set_uplink_mac(&mut self, mac: [u8; 6]) -> Result<(), MapError> {
+        self.tables.set_uplink_mac(mac)
     }
 
     /// Closes the uplink to ports: their frames for it are dropped as `no_uplink` from now on.
@@ -261,6 +281,42 @@ impl Datapath {
         self.tables.remove_port(port)
     }
 
+    /// Has packets of these flows go to a port, beside those for its MAC and addresses, and lets it send what they match,
+    /// reversed, with the uplink's MAC; see `docs/verdicts.md`. All or nothing. A few flows become valid one after the
+    /// other, and cost a map operation each; more than 64 all at once, and cost as much as all flows of the uplink.
+    ///
+    /// # Errors
+    ///
+    /// [`FlowsError::Taken`] for a flow that is in conflict with another one, or is one of the port's already.
+    pub fn claim_flows(&mut self, port: PortId, flows: &[Flow]) -> Result<(), FlowsError> {
+        self.tables.flows.claim(port, flows)
+    }
+
+    /// Takes flows of a port back. What it does not have is left alone. Fragments of packets that had begun to arrive
+    /// still go to the port, for two seconds at most.
+    ///
+    /// # Errors
+    ///
+    /// [`FlowsError::NoPort`], or the kernel's.
+    pub fn release_flows(&mut self, port: PortId, flows: &[Flow]) -> Result<(), FlowsError> {
+        self.tables.flows.release(port, flows)
+    }
+
+    /// Gives a port these flows in the place of all that it has. Each packet meets the old ones or the new ones. Where
+    /// more than one flow changes, it costs as much as all flows of the uplink, and waits for all CPUs.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim_flows`](Self::claim_flows); the port has its old flows then.
+    pub fn replace_flows(&mut self, port: PortId, flows: &[Flow]) -> Result<(), FlowsError> {
+        self.tables.flows.replace(port, flows)
+    }
+
+    /// The flows of a port, sorted.
+    pub fn flows(&self, port: PortId) -> impl Iterator<Item = &Flow> {
+        self.tables.flows.of_port(port)
+    }
+
     /// The queue pair, counted from 0, of a port with so many that gets IPv4 packets between two addresses, in either
     /// direction, of a protocol other than TCP, UDP and SCTP.
     pub fn queue_pair_of(&self, ends: [Ipv4Addr; 2], protocol: u8, queue_pairs: u32) -> u32 {
@@ -350,6 +406,11 @@ impl Datapath {
     #[cfg(test)]
     pub(crate) fn all_guard_counters(&self) -> Result<Counters, MapError> {
         self.tables.all_guard_counters()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn uplink_program(&self) -> &aya::programs::Xdp {
+        object::xdp(&self.bpf, UPLINK)
     }
 
     #[cfg(test)]

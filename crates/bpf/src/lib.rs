@@ -29,6 +29,9 @@ pub mod bpffs;
 pub mod contract;
 mod counters;
 mod datapath;
+mod flow_index;
+mod flow_kind;
+mod flows;
 mod hint;
 mod inject;
 mod leftovers;
@@ -56,11 +59,13 @@ mod umem_watch;
 mod tests;
 
 pub use aya::maps::MapError;
+pub use xsknet_filter::{Flow, FlowError, PortRange, Prefix};
 
 pub use attachment::{AttachError, Attachment, Device, PinLinkError};
 pub use contract::{Counter, PortId, Vlan};
 pub use counters::Counters;
 pub use datapath::{Datapath, DatapathOptions, RingsError};
+pub use flows::FlowsError;
 pub use hint::{errno, remedy};
 pub use inject::Injector;
 pub use leftovers::{empty_socket_map, object_ids, pinned_program, remove_link_pin};

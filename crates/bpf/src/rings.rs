@@ -211,9 +211,10 @@ impl Rings {
     }
 }
 
-type Change<'a> = (&'static str, &'a MapData, u32, Option<BorrowedFd<'a>>);
+pub(crate) type Change<'a> = (&'static str, &'a MapData, u32, Option<BorrowedFd<'a>>);
 
-fn side_by_side<'a>(changes: impl Iterator<Item = Change<'a>>) -> Result<(), TableError> {
+/// Changes arrays of maps. Each change waits until no program is in what was there before.
+pub(crate) fn side_by_side<'a>(changes: impl Iterator<Item = Change<'a>>) -> Result<(), TableError> {
     thread::scope(|scope| {
         let running: Vec<_> = changes
             .map(|(table, outer, ring, inner)| {

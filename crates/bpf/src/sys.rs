@@ -8,9 +8,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use aya::Pod;
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info, bpf_map_type};
 
-use crate::contract::{Claim, Guard, Identity, MacKey, Rate, RingState, Source4, Source6, Target4, Target6};
+use crate::contract::{
+    Claim, FlowKey4, FlowKey6, FlowList, FlowState, Guard, Identity, LinkKey, MacKey, Rate, RingState, Source4,
+    Source6, Target4, Target6,
+};
 use crate::counters::Counters;
 
 // SAFETY: repr(C), all bytes initialised (no padding: the contract's tests compare sizes), any bit pattern valid.
@@ -33,6 +37,16 @@ unsafe impl aya::Pod for Rate {}
 unsafe impl aya::Pod for RingState {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Identity {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FlowState {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FlowKey4 {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FlowKey6 {}
+// SAFETY: as above.
+unsafe impl aya::Pod for LinkKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FlowList {}
 // SAFETY: transparent over an array of u64.
 unsafe impl aya::Pod for Counters {}
 
@@ -124,16 +138,43 @@ pub(crate) fn set_inner_map(outer: BorrowedFd<'_>, index: u32, inner: BorrowedFd
 
 /// `BPF_MAP_DELETE_ELEM`; what is not there is gone. Of an array of maps, it waits as above.
 pub(crate) fn remove_element(map: BorrowedFd<'_>, index: u32) -> io::Result<()> {
-    match bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut element(map, &index)) {
+    remove(map, &index)
+}
+
+/// `BPF_MAP_UPDATE_ELEM`, for a map of this key and value that aya has not made.
+pub(crate) fn insert<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &V, flags: u64) -> io::Result<()> {
+    let mut attr = element(map, key);
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = std::ptr::from_ref(value) as u64;
+    attr.__bindgen_anon_2.flags = flags;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// `BPF_MAP_UPDATE_BATCH`: all of them, or an error with some of them.
+pub(crate) fn insert_all<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> io::Result<()> {
+    assert_eq!(keys.len(), values.len(), "a value for each key");
+    if keys.is_empty() {
+        return Ok(()); // the kernel would say EINVAL
+    }
+    let mut attr = zeroed();
+    attr.batch.map_fd = map.as_raw_fd().cast_unsigned();
+    attr.batch.keys = keys.as_ptr() as u64;
+    attr.batch.values = values.as_ptr() as u64;
+    attr.batch.count = keys.len() as u32;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut attr).map(drop)
+}
+
+/// `BPF_MAP_DELETE_ELEM` of such a map; what is not there is gone.
+pub(crate) fn remove<K: Pod>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
+    match bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut element(map, key)) {
         Err(cause) if cause.raw_os_error() != Some(libc::ENOENT) => Err(cause),
         _ => Ok(()),
     }
 }
 
-fn element(map: BorrowedFd<'_>, index: &u32) -> bpf_attr {
+fn element<K>(map: BorrowedFd<'_>, key: &K) -> bpf_attr {
     let mut attr = zeroed();
     attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
-    attr.__bindgen_anon_2.key = std::ptr::from_ref(index) as u64;
+    attr.__bindgen_anon_2.key = std::ptr::from_ref(key) as u64;
     attr
 }
 

@@ -13,6 +13,7 @@ use crate::contract::{
     Target4, Target6, Vlan,
 };
 use crate::counters::Counters;
+use crate::flows::Flows;
 use crate::load_error::LoadError;
 use crate::object::take_map;
 use crate::rights::{self, Rates, Rights};
@@ -49,6 +50,7 @@ pub(crate) struct Tables {
     pub(crate) ports: DevMapHash<MapData>,
     uplinks: DevMap<MapData>,
     uplink_mtus: Array<MapData, u32>,
+    uplink_macs: Array<MapData, u64>,
     pub(crate) macs: HashMap<MapData, MacKey, Claim>,
     sources4: HashMap<MapData, Source4, u32>,
     sources6: HashMap<MapData, Source6, u32>,
@@ -62,6 +64,7 @@ pub(crate) struct Tables {
     uplink_counters: PerCpuArray<MapData, Counters>,
     guard_counters: PerCpuHashMap<MapData, u32, Counters>,
     rings: Rings,
+    pub(crate) flows: Flows,
 }
 
 impl Tables {
@@ -71,6 +74,7 @@ impl Tables {
             ports: take_map(bpf, "ports")?,
             uplinks: take_map(bpf, "uplinks")?,
             uplink_mtus: take_map(bpf, "uplink_mtus")?,
+            uplink_macs: take_map(bpf, "uplink_macs")?,
             macs: take_map(bpf, "macs")?,
             sources4: take_map(bpf, "sources4")?,
             sources6: take_map(bpf, "sources6")?,
@@ -83,6 +87,7 @@ impl Tables {
             uplink_counters: take_map(bpf, "uplink_counters")?,
             guard_counters: take_map(bpf, "guard_counters")?,
             rings: Rings::take(bpf)?,
+            flows: Flows::take(bpf)?,
         };
         match tables.start_counters(NO_PORT_ID) {
             // Pinned maps bring it along.
@@ -99,6 +104,10 @@ impl Tables {
 
     pub(crate) fn set_uplink_mtu(&mut self, mtu: u32) -> Result<(), MapError> {
         self.uplink_mtus.set(0, mtu, 0)
+    }
+
+    pub(crate) fn set_uplink_mac(&mut self, mac: [u8; 6]) -> Result<(), MapError> {
+        self.uplink_macs.set(0, mac_word(mac, Vlan::UNTAGGED), 0)
     }
 
     pub(crate) fn clear_uplink(&mut self) -> Result<(), TableError> {
@@ -160,6 +169,7 @@ impl Tables {
                 IpAddr::V6(v6) => add(&mut self.targets6, "targets6", target6(v6, vlan), claim, claimed, vlan)?,
             }
         }
+        self.flows.add_port(id, claim);
         Ok(())
     }
 
@@ -178,7 +188,7 @@ impl Tables {
     pub(crate) fn remove_port(&mut self, port: &PortEntry<'_>) -> Result<Counters, TableError> {
         let PortEntry { id, outers, mac, vlan, sources, targets, .. } = *port;
         let own_claim = |claim: &Claim| claim.port == id.number();
-        let mut removed = Ok(());
+        let mut removed = self.flows.remove_port(id);
         for &address in targets {
             removed = removed.and(match address {
                 IpAddr::V4(v4) => remove(&mut self.targets4, "targets4", target4(v4, vlan), own_claim),
@@ -216,9 +226,7 @@ impl Tables {
 
     /// Reads all of them: only the programs know in which bucket a station is.
     pub(crate) fn has_heard(&self, mac: [u8; 6], vlan: Vlan) -> Result<bool, MapError> {
-        let [a, b, c, d, e, f] = mac;
-        let [g, h] = vlan.key().to_ne_bytes();
-        let name = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        let name = mac_word(mac, vlan);
         for bucket in self.stations.iter() {
             let bucket = bucket?;
             if [bucket[0], bucket[3]].contains(&name) {
@@ -283,6 +291,13 @@ impl Tables {
         let zeros = PerCpuValues::try_from(vec![Counters::default(); cpus]).map_err(MapError::IoError)?;
         self.guard_counters.insert(port, zeros, u64::from(BPF_NOEXIST))
     }
+}
+
+/// As mac_word() in parse.h.
+fn mac_word(mac: [u8; 6], vlan: Vlan) -> u64 {
+    let [a, b, c, d, e, f] = mac;
+    let [g, h] = vlan.key().to_ne_bytes();
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 fn mac_key(mac: [u8; 6], vlan: Vlan) -> MacKey {

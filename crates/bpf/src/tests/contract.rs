@@ -66,6 +66,14 @@ fn constants_are_the_headers() {
         ("XSKNET_TAGGED", u64::from(Vlan::TAGGED)),
         ("XSKNET_FOREIGN_TAG", u64::from(Vlan::FOREIGN_TAG)),
         ("XSKNET_COUNTERS", COUNTERS as u64),
+        ("XSKNET_MAX_FLOWS", u64::from(MAX_FLOWS)),
+        ("XSKNET_MAX_FLOW_KINDS", u64::from(MAX_FLOW_KINDS)),
+        ("XSKNET_MAX_LINK_KINDS", u64::from(MAX_LINK_KINDS)),
+        ("XSKNET_FLOW_LISTS", u64::from(FLOW_LISTS)),
+        ("XSKNET_FLOW_TABLES", u64::from(FLOW_TABLES)),
+        ("XSKNET_FLOW_PORTS", u64::from(FLOW_PORTS)),
+        ("XSKNET_FLOW_ICMP_TYPE", u64::from(FLOW_ICMP_TYPE)),
+        ("XSKNET_FLOW_SOURCE", u64::from(FLOW_SOURCE)),
         ("XSKNET_MAX_RINGS", u64::from(MAX_RINGS)),
         ("XSKNET_RING_SLOTS", u64::from(RING_SLOTS)),
         ("XSKNET_RING_CHUNK", u64::from(RING_CHUNK)),
@@ -146,9 +154,31 @@ fn layouts_are_the_headers() {
         sent
     );
     same!(Identity, "xsknet_identity", ring, key, inner);
+    same!(FlowState, "xsknet_flow_state", list, removals);
+    same!(FlowCommon, "xsknet_flow_common", source_port, destination_port, protocol, icmp_type, vlan, mac, kind);
+    same!(FlowKey4, "xsknet_flow4", source, destination, common);
+    same!(FlowKey6, "xsknet_flow6", source, destination, common);
+    same!(LinkKey, "xsknet_flow_link", mac, kind, vlan, ethertype, zero);
+    same!(
+        Kind,
+        "xsknet_kind",
+        first_source_port,
+        more_source_ports,
+        first_destination_port,
+        more_destination_ports,
+        flags,
+        protocol,
+        protocol_mask,
+        zero
+    );
+    same!(KindOf<FlowKey4>, "xsknet_kind4", mask, kind);
+    same!(KindOf<FlowKey6>, "xsknet_kind6", mask, kind);
+    same!(FlowList, "xsknet_flow_list", tables, kinds4, kinds6, links, four, six, link);
+    same!(Fragmented, "xsknet_fragmented", source, destination, id, vlan, protocol, version);
+    same!(Steered, "xsknet_steered", claim, queue_pair, removals, zero, at);
     assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<Counters>() as u64)));
     let ours = header.sizes.keys().filter(|name| name.starts_with("xsknet_")).count();
-    assert_eq!(ours, 14, "a struct of the header has no mirror");
+    assert_eq!(ours, 25, "a struct of the header has no mirror");
 }
 
 #[test]

@@ -74,12 +74,12 @@ pub fn device(name: &str) -> Device {
     Device { name: name.to_owned(), index }
 }
 
-fn on_thread<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+pub fn on_thread<T: Send>(test: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| scope.spawn(test).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 #[expect(unsafe_code, reason = "rustix marks unshare as unsafe for the sake of CLONE_FILES")]
-fn enter_new_namespace() {
+pub fn enter_new_namespace() {
     // SAFETY: a network namespace takes nothing from the thread's fds or memory.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("kernel tests need root");
 }
@@ -314,7 +314,7 @@ pub fn left_by(result: &TestResult, frame: &[u8]) -> Counter {
     let (counter, frames) = others.next().unwrap_or_else(|| panic!("no counter moved but {moved:?}"));
     assert_eq!((moved.seen(), frames, others.next()), (1, 1, None), "{moved:?}");
     let expected = match counter {
-        Counter::Passed => Verdict::Pass,
+        Counter::Passed | Counter::PassedFragment => Verdict::Pass,
         Counter::ToPort | Counter::ToUplink | Counter::ToSocket => Verdict::Redirect,
         _ => Verdict::Drop,
     };

@@ -16,13 +16,13 @@ use super::lab::{
 use crate::{Counter, PortId};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Tag {
+pub(super) enum Tag {
     None,
     Id(u16),
     Foreign,
 }
 
-struct Port {
+pub(super) struct Port {
     id: PortId,
     mac: Mac,
     tag: Tag,
@@ -32,7 +32,7 @@ struct Port {
     ip6: &'static [[u8; 16]],
 }
 
-static PORTS: [Port; 8] = [
+pub(super) static PORTS: [Port; 8] = [
     Port {
         id: ALICE,
         mac: MAC_A,
@@ -133,19 +133,19 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
-struct Read<'a> {
-    tag: Tag,
-    inner: bool,
-    ethertype: u16,
-    body: &'a [u8],
+pub(super) struct Read<'a> {
+    pub(super) tag: Tag,
+    pub(super) inner: bool,
+    pub(super) ethertype: u16,
+    pub(super) body: &'a [u8],
 }
 
-enum Unread {
+pub(super) enum Unread {
     Cut,
     TooManyTags,
 }
 
-fn read(frame: &[u8]) -> Result<Read<'_>, Unread> {
+pub(super) fn read(frame: &[u8]) -> Result<Read<'_>, Unread> {
     let mut body = &frame[14..];
     let mut ethertype = u16_at(frame, 12);
     let mut tag = Tag::None;
@@ -186,13 +186,15 @@ fn to_port(port: &Port, frame: &[u8]) -> Exit {
 /// Which of a port's queue pairs gets the frame.
 pub fn queue_pair(frame: &[u8], queue_pairs: u32) -> u32 {
     let Ok(Read { ethertype, body, .. }) = read(frame) else { return 0 };
-    let Some((ends, protocol)) = (match ethertype {
+    let flow = match ethertype {
         IPV4 => flow4(body),
         IPV6 => flow6(body),
         _ => None,
-    }) else {
-        return 0;
     };
+    flow.map_or(0, |flow| queue_of(flow, queue_pairs))
+}
+
+pub(super) fn queue_of((ends, protocol): Flow, queue_pairs: u32) -> u32 {
     let sum = ends.into_iter().fold(u64::from(protocol), |sum, (address, port)| {
         sum.wrapping_add(spread(spread(address ^ u64::from(QUEUE_SEED)).wrapping_add(u64::from(port))))
     });
@@ -207,7 +209,7 @@ fn spread(value: u64) -> u64 {
 }
 
 /// Both ends, each an address as a number and a port, and the protocol.
-type Flow = ([(u64, u16); 2], u8);
+pub(super) type Flow = ([(u64, u16); 2], u8);
 
 /// As the machine reads it, for numbers that nobody but the two compare.
 fn word(bytes: &[u8]) -> u64 {
@@ -227,7 +229,7 @@ fn with_ports(addresses: [u64; 2], protocol: u8, whole: bool, upper: &[u8]) -> F
     ([(addresses[0], ports[0]), (addresses[1], ports[1])], protocol)
 }
 
-fn flow4(body: &[u8]) -> Option<Flow> {
+pub(super) fn flow4(body: &[u8]) -> Option<Flow> {
     let header = usize::from(body.first()? & 15) * 4;
     if body.len() < 20
         || body[0] >> 4 != 4
@@ -241,7 +243,7 @@ fn flow4(body: &[u8]) -> Option<Flow> {
     Some(with_ports([word(&body[12..]), word(&body[16..])], body[9], whole, &body[header..]))
 }
 
-fn flow6(body: &[u8]) -> Option<Flow> {
+pub(super) fn flow6(body: &[u8]) -> Option<Flow> {
     if body.len() < 40 || body[0] >> 4 != 6 {
         return None;
     }
@@ -255,14 +257,14 @@ fn flow6(body: &[u8]) -> Option<Flow> {
 /// The upper layer of an IPv6 packet: protocol, whether a fragment header came before, and its bytes, once as the frame
 /// has them and once as the payload length counts them. `Later` is a fragment but the first, `Routed` has a routing
 /// header that it may not have.
-enum Chain<'a> {
+pub(super) enum Chain<'a> {
     Broken,
     Routed,
     Later { protocol: u8 },
     Upper { protocol: u8, fragment: bool, body: &'a [u8], left: usize },
 }
 
-fn chain(ip: &[u8], may_route: bool) -> Chain<'_> {
+pub(super) fn chain(ip: &[u8], may_route: bool) -> Chain<'_> {
     let (mut protocol, mut fragment, mut body, mut left) = (ip[6], false, &ip[40..], usize::from(u16_at(ip, 4)));
     for passed in 0.. {
         let kind = protocol;
@@ -380,7 +382,7 @@ fn judge_arp(own: &Port, body: &[u8]) -> Judgement {
 }
 
 /// The options of an IPv4 header, one after the other.
-fn judge_options(own: &Port, mut options: &[u8]) -> Result<(), Counter> {
+pub(super) fn judge_options(own: &Port, mut options: &[u8]) -> Result<(), Counter> {
     while let [kind, rest @ ..] = options {
         options = match (kind, rest) {
             (0, _) => return Ok(()),
@@ -397,11 +399,11 @@ fn judge_options(own: &Port, mut options: &[u8]) -> Result<(), Counter> {
     Ok(())
 }
 
-fn is_routers_port(port: u16) -> bool {
+pub(super) fn is_routers_port(port: u16) -> bool {
     [68, 520, 521, 546, 646, 698, 1985, 2029, 3222, 6696].contains(&port)
 }
 
-fn is_routers_protocol(protocol: u8) -> bool {
+pub(super) fn is_routers_protocol(protocol: u8) -> bool {
     [9, 88, 89, 103, 112, 124, 138].contains(&protocol)
 }
 
