@@ -46,6 +46,8 @@ await startDaemon({
       busyPoll: true,
       hugePages: true,
       bpfRings: true,
+      flows: ['udp dst port 53'],
+      overrideHost: true,
       rates: { broadcast: 0, multicast: 'unlimited' },
     },
   ],

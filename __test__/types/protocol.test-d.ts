@@ -38,12 +38,13 @@ readResult('destroy', {})
 
 // The options of a port are those of the request, but for a signal, what the client keeps to itself, and what it
 // converts.
-type Converted = 'addresses' | 'busyPoll' | 'umemOf'
+type Converted = 'addresses' | 'flows' | 'busyPoll' | 'umemOf'
 type SameKeys = { [K in Exclude<keyof PortOptions, Converted | 'maxKept' | 'signal'>]: PortOptions[K] }
 declare const sameOptions: { [K in Exclude<keyof PortRequest, Converted>]: PortRequest[K] }
 exactly<SameKeys>()(sameOptions)
 declare const options: PortOptions
 exactly<readonly PortRequest['addresses'][number][]>()(options.addresses)
+exactly<readonly NonNullable<PortRequest['flows']>[number][] | undefined>()(options.flows)
 exactly<keyof PortRequest>()({} as Exclude<keyof PortOptions, 'maxKept' | 'signal'>)
 
 // A pinned port and an entry of the list say the same of a port.

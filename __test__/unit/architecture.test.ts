@@ -12,7 +12,7 @@ const arrows: Record<string, string[]> = {
   link: [],
   ring: [],
   xsk: ['ring'],
-  port: ['bpf', 'link', 'ring', 'xsk'],
+  port: ['bpf', 'filter', 'link', 'ring', 'xsk'],
   testkit: ['bpf', 'link', 'xsk'],
   path: ['xsk'],
   'node-xsknet': ['control', 'failure', 'path', 'xsk'],

@@ -44,6 +44,26 @@ const elsewhere: Partial<Record<XsknetErrorCode, [why: string, file: string, tes
     'crates/port/tests/port_errors.rs',
     'fn a_port_that_hears_nothing_fails_the_self_test(',
   ],
+  ERR_XSKNET_FLOW_INVALID: [
+    'flows have a file of their own',
+    '__test__/kernel/flows.test.ts',
+    "code: 'ERR_XSKNET_FLOW_INVALID'",
+  ],
+  ERR_XSKNET_FLOW_OF_HOST: [
+    'flows have a file of their own',
+    '__test__/kernel/flows.test.ts',
+    "code: 'ERR_XSKNET_FLOW_OF_HOST'",
+  ],
+  ERR_XSKNET_FLOW_TAKEN: [
+    'flows have a file of their own',
+    'crates/port/tests/flows.rs',
+    'fn a_conflict_names_its_holder_to_those_who_may_know_it(',
+  ],
+  ERR_XSKNET_FLOWS_EXHAUSTED: [
+    'it takes 4,097 flows',
+    'crates/port/src/flow_texts.rs',
+    'fn a_port_has_a_bounded_number_of_flows(',
+  ],
   ERR_XSKNET_PORTS_EXHAUSTED: [
     '1,024 ports take minutes',
     'crates/port/src/claims.rs',

@@ -15,6 +15,8 @@ const TYPESCRIPT_ONLY: Record<string, string> = {
   NESTING_LIMIT: 'the crates carry messages and do not parse them',
   MAX_ADDRESSES: 'the schema bounds a request; the crates bound the addresses of an uplink',
   MAX_COALESCE: 'the schema bounds a request',
+  MAX_FLOW_TEXTS: 'the schema bounds a request',
+  MAX_FLOW_LENGTH: 'the schema bounds a request; the crates take longer expressions',
   DEFAULT_RING_SIZE: 'the daemon puts it into each request; PortSpec has a default of its own for programs in Rust',
   DEFAULT_BUSY_POLL_BUDGET: 'the client puts it into each request',
   DEFAULT_PORTS: 'a default of grants, which the crates do not know',

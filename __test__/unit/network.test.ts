@@ -1099,3 +1099,21 @@ test('ref() keeps the process for the connection, unref() only for requests', as
   network.unref()
   t.false(daemon.held)
 })
+
+test('a port changes its flows by its number, and says what of it is no option', async (t) => {
+  const { daemon, port } = await opened()
+  const flows = ['udp dst port 53']
+  const claiming = port.control.changeFlows('claimFlows', { flows, overrideHost: true }, {})
+  t.like(daemon.last('claimFlows'), { port: port.info.port, flows, overrideHost: true })
+  daemon.answer('claimFlows', {})
+  await claiming
+  const replacing = port.control.changeFlows('replaceFlows', { flows }, {})
+  daemon.refuse('replaceFlows', { code: 'ERR_XSKNET_FLOW_TAKEN', message: 'in conflict' })
+  await t.throwsAsync(replacing, { code: 'ERR_XSKNET_FLOW_TAKEN' })
+  await t.throwsAsync(port.control.changeFlows('releaseFlows', { flows: Array(257).fill('udp') }, {}), {
+    code: 'ERR_OUT_OF_RANGE',
+  })
+  await t.throwsAsync(port.control.changeFlows('releaseFlows', { flows: 'udp' as unknown as string[] }, {}), {
+    code: 'ERR_INVALID_ARG_TYPE',
+  })
+})

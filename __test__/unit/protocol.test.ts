@@ -59,7 +59,7 @@ for (const [file, of] of examples) {
 test('each operation, answer and event has an example, and a place in the document', (t) => {
   const all = [...examples.values()]
   const text = readFileSync(`${root}docs/protocol.md`, 'utf8')
-  t.is(operations.length, 10)
+  t.is(operations.length, 13)
   for (const operation of operations) {
     t.true(
       all.some((of) => of.direction === 'request' && of.operation === operation),
@@ -158,6 +158,10 @@ const badRequests: [title: string, message: unknown, code?: string, path?: strin
   ['hello of an empty client', { version: 2, id: 1, operation: 'hello', client: '' }, MALFORMED, 'client'],
   ['hello of a long client', { version: 2, id: 1, operation: 'hello', client: 'x'.repeat(65) }, MALFORMED, 'client'],
   ['a port of null', { ...open, port: null }, MALFORMED, 'port'],
+  ['257 flows', portWith({ flows: Array(257).fill('udp') }), MALFORMED, 'port.flows'],
+  ['a flow of 1025 characters', portWith({ flows: ['u'.repeat(1025)] }), MALFORMED, 'port.flows.0'],
+  ['an empty flow', portWith({ flows: [''] }), MALFORMED, 'port.flows.0'],
+  ['a host overridden by a number', portWith({ overrideHost: 1 }), MALFORMED, 'port.overrideHost'],
   ['an uplink of 16 characters', portWith({ uplink: 'e'.repeat(16) }), MALFORMED, 'port.uplink'],
   ['an address that is a number', portWith({ addresses: ['192.0.2.1', 1] }), MALFORMED, 'port.addresses.1'],
   ['65 addresses', portWith({ addresses: Array(65).fill('::1') }), MALFORMED, 'port.addresses'],

@@ -495,3 +495,19 @@ test('a promise without a consumer causes no unhandled rejection', async (t) => 
   t.deepEqual(rejections, [])
   await t.throwsAsync(port(new Socket(), refusing).close(), { message: 'the daemon refuses' })
 })
+
+test('flows are asked of the daemon with the options that there are, and not once the port is closed', async (t) => {
+  const asked: unknown[] = []
+  const one = port(new Socket(), { changeFlows: async (...all) => void asked.push(all) })
+  await one.claim(['udp'], { overrideHost: true })
+  await one.replace(['udp'])
+  await one.release(['udp'])
+  t.deepEqual(asked, [
+    ['claimFlows', { flows: ['udp'], overrideHost: true }, { signal: undefined }],
+    ['replaceFlows', { flows: ['udp'] }, { signal: undefined }],
+    ['releaseFlows', { flows: ['udp'] }, { signal: undefined }],
+  ])
+  await t.throwsAsync(one.release(['udp'], { overrideHost: true } as object), { code: 'ERR_INVALID_ARG_VALUE' })
+  await one.close()
+  await t.throwsAsync(one.claim(['udp']), closed)
+})

@@ -368,7 +368,11 @@ export function port(socket = new Socket(), control: Partial<PortControl> = {}):
 
 /** The same on several, whose readers spin for so many microseconds. */
 export function portOf(sockets: readonly Socket[], control: Partial<PortControl> = {}, spin = 0): Port {
-  const agreeing: PortControl = { close: async () => {}, statistics: async () => undefined }
+  const agreeing: PortControl = {
+    close: async () => {},
+    statistics: async () => undefined,
+    changeFlows: async () => {},
+  }
   const mtu = sockets.some(({ multiBuffer }) => multiBuffer) ? 9000 : info.mtu
   return new Port(
     sockets as unknown as AdoptedSocket[],

@@ -97,6 +97,8 @@ test('the defaults of rights and rates are restrictive', (t) => {
     busyPoll: false,
     hugePages: false,
     bpfRings: false,
+    flows: [],
+    overrideHost: false,
     rates: { broadcast: 1000, multicast: 1000, unknownUnicast: 1000 },
   })
 })

@@ -60,6 +60,8 @@ export function grant({
     busyPoll: false,
     hugePages: false,
     bpfRings: false,
+    flows: [],
+    overrideHost: false,
     rates: RATES,
     origin: 'the 1st [[grant]] of test.toml',
     ...changed,
@@ -300,6 +302,18 @@ export class FakeInstance implements Instance {
       attempts: [],
     }
     return { key, info }
+  }
+
+  async changeFlows(port: number, change: string, flows: readonly string[], overrideHost: boolean): Promise<void> {
+    if (!this.open.has(port)) throw new Error(`port ${port} is closed`)
+    await this.#do('changeFlows', `${port} ${change} ${flows.join(', ')}${overrideHost ? ' over the host' : ''}`)
+  }
+
+  /** As if each expression contained itself alone. */
+  async flowsOutside(flows: readonly string[], granted: readonly string[]): Promise<string[]> {
+    const failure = this.failures.get('flowsOutside')
+    if (failure !== undefined) throw failure
+    return flows.filter((flow) => !granted.includes(flow))
   }
 
   async closePort(port: number): Promise<void> {

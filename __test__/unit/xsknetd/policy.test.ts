@@ -7,7 +7,13 @@ import { readConfiguration } from '../../../packages/xsknetd/src/configuration/c
 import { parseAddress } from '../../../packages/xsknetd/src/policy/address.js'
 import type { Credentials } from '../../../packages/xsknetd/src/policy/credentials.js'
 import type { Grant } from '../../../packages/xsknetd/src/policy/grant.js'
-import { mayUse, permit, type RequestedPort, type Usage } from '../../../packages/xsknetd/src/policy/policy.js'
+import {
+  mayUse,
+  permit,
+  permitFlows,
+  type RequestedPort,
+  type Usage,
+} from '../../../packages/xsknetd/src/policy/policy.js'
 import { ALICE, BOB, grant, MiB, ROOT, user } from './fakes.js'
 
 const requested = ({
@@ -420,4 +426,42 @@ test('a user knows of the uplinks of its grants alone, root of all', (t) => {
   t.false(mayUse([grant()], ALICE, 'eth1'))
   t.false(mayUse([grant()], BOB, 'eth0'))
   t.true(mayUse([], ROOT, 'eth1'))
+})
+
+/** As if each expression contained itself alone. */
+const claiming = (texts: string[], overrideHost = false): RequestedPort => ({
+  ...requested(),
+  flows: { texts, outside: ({ flows }) => texts.filter((text) => !flows.includes(text)) },
+  ...(overrideHost && { overrideHost }),
+})
+
+test('no flow is granted by default, and a refusal names the line that would allow it', (t) => {
+  const wanted = claiming(['udp dst port 53', 'tcp dst port 53'])
+  const error = refused(() => permit([grant({ flows: ['tcp dst port 53'] })], ALICE, wanted, nothing))
+  t.is(error.code, NOT_PERMITTED)
+  t.is(error.message, `user ${ALICE.uid} may not use the flow "udp dst port 53" on the uplink eth0`)
+  t.deepEqual(error.details.flows, ['udp dst port 53', 'tcp dst port 53'])
+  const changed = lines([grant({ flows: ['tcp dst port 53'] })], wanted)
+  t.deepEqual(changed, ['flows = ["tcp dst port 53", "udp dst port 53"]'])
+  const toml = ['[[grant]]', `user = ${ALICE.uid}`, 'uplinks = ["eth0"]', 'addresses = ["192.0.2.8/29"]', ...changed]
+  t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
+  const whole = lines([], wanted)
+  t.is(whole.at(-1), 'flows = ["udp dst port 53", "tcp dst port 53"]')
+  t.notThrows(() => permit(configured(t, whole), ALICE, wanted, nothing))
+  t.notThrows(() => permit([], ROOT, claiming(['udp'], true), nothing))
+})
+
+test('flows over the host’s own packets need a grant of their own', (t) => {
+  const flows = ['udp dst port 53']
+  t.deepEqual(lines([grant({ flows })], claiming(flows, true)), ['overrideHost = true'])
+  t.notThrows(() => permit([grant({ flows, overrideHost: true })], ALICE, claiming(flows, true), nothing))
+})
+
+test('flows of an open port need a grant for the port with them, whatever the user has', (t) => {
+  const flows = ['udp dst port 53']
+  t.notThrows(() => permitFlows([grant({ flows, ports: 1 })], ALICE, claiming(flows)))
+  t.notThrows(() => permitFlows([], ROOT, claiming(flows, true)))
+  const apart = [grant(), grant({ flows, uplinks: ['eth1'] }), grant({ flows, addresses: ['192.0.2.16/28'] })]
+  t.is(refused(() => permitFlows(apart, ALICE, claiming(flows))).code, NOT_PERMITTED)
+  t.is(refused(() => permitFlows([grant({ flows })], BOB, claiming(flows))).code, NOT_PERMITTED)
 })

@@ -976,3 +976,52 @@ test('a port waits for its uplink if it is asked to, and is opened once frames c
   instance.lose({ uplink: 'eth0' })
   t.is(await codeOf(t, lost), 'ERR_XSKNET_UPLINK_CLOSED')
 })
+
+test('flows are claimed at the opening and later by a grant for them, and root needs none', async (t) => {
+  const flows = ['udp dst port 53']
+  const { instance, record, portManager, client, alice } = await setUp({ grants: [grant({ flows })] })
+  const { info } = await portManager.openPort(alice, { ...port, flows })
+  t.like(instance.requests[0], { flows })
+  const change = (operation: 'claimFlows' | 'replaceFlows', texts: string[], overrideHost?: boolean) =>
+    portManager.changeFlows(alice, {
+      operation,
+      port: info.port,
+      flows: texts,
+      ...(overrideHost !== undefined && { overrideHost }),
+    })
+  await change('replaceFlows', flows)
+  t.is(instance.did.at(-1), `changeFlows ${info.port} replace udp dst port 53`)
+  t.is(await codeOf(t, change('claimFlows', ['udp dst port 54'])), 'ERR_XSKNET_NOT_PERMITTED')
+  t.is(await codeOf(t, change('claimFlows', flows, true)), 'ERR_XSKNET_NOT_PERMITTED')
+  portManager.replaceGrants([grant()])
+  t.is(await codeOf(t, change('claimFlows', flows)), 'ERR_XSKNET_NOT_PERMITTED')
+  await portManager.changeFlows(alice, { operation: 'releaseFlows', port: info.port, flows })
+  t.is(instance.did.at(-1), `changeFlows ${info.port} release udp dst port 53`)
+  t.is(await codeOf(t, portManager.openPort(alice, { ...port, flows, name: 'b' })), 'ERR_XSKNET_NOT_PERMITTED')
+
+  const root = client({ ...ALICE, uid: 0 })
+  const stranger = portManager.changeFlows(root, { operation: 'releaseFlows', port: info.port, flows })
+  t.is(await codeOf(t, stranger), 'ERR_XSKNET_PORT_UNKNOWN')
+  const { info: own } = await portManager.openPort(root, { ...port, addresses: ['192.0.2.11'] })
+  const request = { port: own.port, flows: ['udp'], overrideHost: true }
+  await portManager.changeFlows(root, { operation: 'claimFlows', ...request })
+  t.is(instance.did.at(-1), `changeFlows ${own.port} claim udp over the host`)
+  t.deepEqual(
+    record.of('flows-changed').map(({ change, flows }) => [change, flows]),
+    [
+      ['replace', 1],
+      ['release', 1],
+      ['claim', 1],
+    ],
+  )
+})
+
+test('an expression that is none is refused before the policy, and in a grant at the start', async (t) => {
+  const { instance, portManager, alice } = await setUp({ grants: [grant()] })
+  instance.failures.set('flowsOutside', new XsknetError('ERR_XSKNET_FLOW_INVALID', 'not a flow'))
+  t.is(await codeOf(t, portManager.openPort(alice, { ...port, flows: ['udp dst'] })), 'ERR_XSKNET_FLOW_INVALID')
+  const error = await t.throwsAsync(portManager.checkGrants([grant({ flows: ['udp dst'] })]))
+  t.like(error, { code: 'ERR_XSKNET_CONFIGURATION_INVALID' })
+  t.is(error?.message, '`flows` in the 1st [[grant]] of test.toml: not a flow')
+  await portManager.checkGrants([grant()])
+})

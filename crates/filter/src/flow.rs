@@ -197,6 +197,32 @@ impl Flow {
         both.check().is_ok().then_some(both)
     }
 
+    /// Whether every packet of the other flow is of this one, as far as their fields tell: a flow that gives a prefix
+    /// of length 0, or all ports, is not found to contain one that gives none.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        within(self.destination_mac, other.destination_mac, |a, b| a == b)
+            && within(self.vlan, other.vlan, |a, b| a == b)
+            && within(self.ethertype, other.implied_ethertype(), |a, b| a == b)
+            && within(self.source, other.source, |a, b| a.covers(&b))
+            && within(self.destination, other.destination, |a, b| a.covers(&b))
+            && within(self.protocol, other.protocol, |a, b| a == b)
+            && within(self.source_ports, other.source_ports, |a, b| a.covers(&b))
+            && within(self.destination_ports, other.destination_ports, |a, b| a.covers(&b))
+            && within(self.icmp_type, other.icmp_type, |a, b| a == b)
+    }
+
+    /// That of all packets that match, where the fields tell.
+    fn implied_ethertype(&self) -> Option<u16> {
+        let of_prefix = |prefix: Prefix| Version::of(prefix.address()).ethertype();
+        let of_icmp = match (self.protocol, self.icmp_type) {
+            (Some(ip::ICMP), Some(_)) => Some(ethertype::IPV4),
+            (Some(ip::ICMPV6), Some(_)) => Some(ethertype::IPV6),
+            _ => None,
+        };
+        self.ethertype.or(self.destination.or(self.source).map(of_prefix)).or(of_icmp)
+    }
+
     /// Whether some packet is of both flows.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
@@ -258,6 +284,15 @@ fn merged<T>(a: Option<T>, b: Option<T>, both: impl FnOnce(T, T) -> Option<T>) -
     match (a, b) {
         (Some(a), Some(b)) => both(a, b).map(Some),
         (one, other) => Some(one.or(other)),
+    }
+}
+
+/// Whether what the outer field allows has in it all that the inner one allows.
+fn within<T>(outer: Option<T>, inner: Option<T>, covers: impl FnOnce(T, T) -> bool) -> bool {
+    match (outer, inner) {
+        (None, _) => true,
+        (Some(outer), Some(inner)) => covers(outer, inner),
+        (Some(_), None) => false,
     }
 }
 

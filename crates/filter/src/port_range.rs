@@ -58,6 +58,12 @@ impl PortRange {
         self.first <= port && port <= self.last
     }
 
+    /// Whether all ports of the other one are in it.
+    #[must_use]
+    pub const fn covers(&self, other: &Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+
     /// The ports that are in both ranges.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Option<Self> {

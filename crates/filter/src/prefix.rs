@@ -89,6 +89,12 @@ impl Prefix {
         address.is_ipv4() == self.address.is_ipv4() && masked(address, self.length) == self.address
     }
 
+    /// Whether all addresses of the other one are in it.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.length <= other.length && self.contains(other.address)
+    }
+
     /// The addresses that are in both: the longer one of the two prefixes, or nothing.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Option<Self> {

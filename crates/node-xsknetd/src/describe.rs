@@ -9,7 +9,7 @@ use napi_derive::napi;
 use serde_json::json;
 use xsknet_failure::errno_name;
 use xsknet_link::DeviceName;
-use xsknet_port::{LayoutSpec, Notice, PortKey, PortSpec, RingsWish, parse_addresses};
+use xsknet_port::{LayoutSpec, Notice, PortKey, PortSpec, RingsWish, parse_addresses, parse_flows};
 use xsknet_xsk::{
     BindMode, BindRequest, Donation, HugePages, Layout, RingDonation, RingName, RingsDonation, SharedSocket,
     SocketCounters, ranges_of,
@@ -44,6 +44,9 @@ pub struct PortRequest {
     pub rings: Option<String>,
     pub busy_poll: Option<BusyPoll>,
     pub coalesce_microseconds: Option<u32>,
+    /// In tcpdump's language.
+    pub flows: Option<Vec<String>>,
+    pub override_host: Option<bool>,
     /// On the UMEM of another port of the same client: of the sizes above the ring's alone counts then.
     pub umem_of: Option<UmemOf>,
 }
@@ -65,6 +68,8 @@ impl PortRequest {
             multi_buffer: self.multi_buffer,
             bind: bind_request(self.zero_copy.as_deref())?,
             busy_poll: self.busy_poll.map(Into::into),
+            flows: parse_flows(&self.flows.unwrap_or_default())?,
+            override_host: self.override_host.unwrap_or_default(),
             ..defaults
         })
     }

@@ -5,10 +5,11 @@ use std::fmt;
 
 use napi::Status;
 use serde_json::{Value, json};
-use xsknet_bpf::{AttachError, PinnedMapError};
+use xsknet_bpf::{AttachError, FlowsError, PinnedMapError};
 use xsknet_control::ListenError;
 use xsknet_port::{
-    CloseError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, ServiceError, ShareError, StepError,
+    CloseError, FlowClaimError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, ServiceError,
+    ShareError, StepError,
 };
 use xsknet_xsk::{CreateError, LayoutError, TooManyChunks};
 
@@ -121,6 +122,7 @@ impl From<ServiceError> for Failure {
             ServiceError::OpenPort(cause) => cause.into(),
             ServiceError::HandOver(cause) => cause.into(),
             ServiceError::Share(cause) => cause.into(),
+            ServiceError::Flows(cause) => cause.into(),
             ServiceError::Step(cause) => cause.into(),
             ServiceError::Close(cause) => cause.into(),
         }
@@ -179,9 +181,61 @@ impl From<ManageError> for Failure {
     }
 }
 
+impl From<FlowClaimError> for Failure {
+    fn from(error: FlowClaimError) -> Self {
+        use FlowClaimError as E;
+        let (code, details) = match &error {
+            E::Text { text, index, position, .. } => {
+                ("FLOW_INVALID", json!({ "flow": text, "index": index, "position": position }))
+            }
+            E::Taken { flow, other, holder, uplink } => (
+                "FLOW_TAKEN",
+                json!({
+                    "flow": flow.to_string(),
+                    "other": other.as_ref().map(ToString::to_string),
+                    "holder": holder,
+                    "uplink": uplink.as_str(),
+                }),
+            ),
+            E::HostSocket { flow, protocol, address, process } => (
+                "FLOW_OF_HOST",
+                json!({
+                    "flow": flow.to_string(),
+                    "protocol": protocol,
+                    "address": address.ip().to_string(),
+                    "port": address.port(),
+                    "process": process,
+                }),
+            ),
+            E::HostKernel { flow } => ("FLOW_OF_HOST", json!({ "flow": flow.to_string() })),
+            E::TooMany { limit } | E::TooManyPlaceholders { limit } => ("FLOWS_EXHAUSTED", json!({ "limit": limit })),
+            E::UplinkClosed { uplink } => ("UPLINK_CLOSED", json!({ "uplink": uplink.as_str() })),
+            E::Refused(cause) => of_flows(cause),
+            E::Step(cause) => (of_step(cause), json!({})),
+        };
+        Self::of(code, &error, error.hint(), details)
+    }
+}
+
+fn of_flows(error: &FlowsError) -> (&'static str, Value) {
+    match error {
+        FlowsError::Contradiction { flow, .. } | FlowsError::Unclaimable { flow } => {
+            ("FLOW_INVALID", json!({ "flow": flow.to_string() }))
+        }
+        FlowsError::Taken { flow, .. } => ("FLOW_TAKEN", json!({ "flow": flow.to_string() })),
+        FlowsError::Full | FlowsError::TooManyKinds => ("FLOWS_EXHAUSTED", json!({})),
+        FlowsError::NoPort { .. } => ("PORT_UNKNOWN", json!({})),
+        FlowsError::Refused(_) => ("KERNEL_REFUSED", json!({})),
+    }
+}
+
 impl From<OpenPortError> for Failure {
     fn from(error: OpenPortError) -> Self {
         use OpenPortError as E;
+        let error = match error {
+            E::Flows(cause) => return cause.into(),
+            other => other,
+        };
         let (code, details) = match &error {
             E::NoMorePorts { uplink, limit } => {
                 ("PORTS_EXHAUSTED", json!({ "uplink": uplink.as_str(), "limit": limit }))
@@ -224,6 +278,7 @@ impl From<OpenPortError> for Failure {
                 ("RINGS_UNAVAILABLE", json!({ "uplink": uplink.as_str(), "why": why }))
             }
             E::Socket(cause) => ("SOCKET_REFUSED", of_socket(cause)),
+            E::Flows(_) => unreachable!("returned above"),
             E::Step { uplink, cause } => (of_step(cause), json!({ "uplink": uplink.as_str() })),
         };
         let syscall = if let E::Socket(CreateError::Refused { call, .. }) = &error { Some(*call) } else { None };

@@ -13,7 +13,8 @@ use xsknet_bpf::Mode;
 use xsknet_control::Arrived;
 use xsknet_link::{DeviceName, Netns};
 use xsknet_port::{
-    Client, HandedOver, InstanceName, OpenPortError, Places, PortKey, PortKind, Service, StepError, UplinkOptions,
+    Client, FlowChange, HandedOver, InstanceName, OpenPortError, Places, PortKey, PortKind, Service, StepError,
+    UplinkOptions, parse_flows,
 };
 use xsknet_xsk::{RingDonation, RingName, chunks_for_fill};
 
@@ -246,6 +247,38 @@ impl Instance {
             let only = socket.only().ok_or_else(|| one_descriptor("the socket", socket.len()))?;
             Ok(service.share_socket(PortKey::new(key), only)?)
         }))
+    }
+
+    /// Changes the flows of a port: all of it, or nothing. The texts are in tcpdump's language.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn change_flows<'env>(
+        &self,
+        env: &'env Env,
+        key: u32,
+        #[napi(ts_arg_type = "'claim' | 'release' | 'replace'")] change: String,
+        flows: Vec<String>,
+        override_host: bool,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let service = Arc::clone(&self.0);
+        env.spawn_future(blocking(move || {
+            let change = match change.as_str() {
+                "claim" => FlowChange::Claim,
+                "release" => FlowChange::Release,
+                "replace" => FlowChange::Replace,
+                _ => {
+                    let message = format!("`{change}` is not a change of flows");
+                    return Err(Failure::new("INTERNAL", message, json!({ "change": change })));
+                }
+            };
+            let flows = parse_flows(&flows)?;
+            Ok(service.change_flows(PortKey::new(key), change, &flows, override_host)?)
+        }))
+    }
+
+    /// Those of the texts of which not every flow is contained in a flow of those granted.
+    #[napi]
+    pub async fn flows_outside(flows: Vec<String>, granted: Vec<String>) -> napi::Result<Vec<String>> {
+        blocking(move || Ok(xsknet_port::flows_outside(&flows, &granted)?)).await
     }
 
     /// Closes a port. A socket of it that is still held can neither send nor receive any more.

@@ -7,12 +7,14 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, PoisonError};
 
+use xsknet_filter::Flow;
 use xsknet_xsk::{BindMode, Layout, QueueId, SharedRequest, SharedSocket, create_shared, prefer_busy_poll};
 
 use crate::attempt::Attempt;
 use crate::build::{build, connect};
 use crate::datapath::SharedDatapath;
-use crate::error::{CloseError, OpenPortError, StepError};
+use crate::error::{CloseError, FlowClaimError, OpenPortError, StepError};
+use crate::flow_claims::FlowChange;
 use crate::info::PortInfo;
 use crate::kernel_port::KernelPort;
 use crate::lingering::{Retained, UmemFile};
@@ -117,6 +119,15 @@ impl BrokeredPort {
         let duplicate = |cause| uplink.nic.step(StepError::Io { attempt: "duplicate the socket", cause });
         let first = socket.try_clone().map_err(duplicate)?;
         Ok(SharedUmem { first: Arc::new(first), file, layout: self.layout, bind: self.bind })
+    }
+
+    /// Changes what packets it takes beside those to its MAC: all of it, or nothing. Packets of the host's own are
+    /// refused unless `override_host`.
+    ///
+    /// # Errors
+    /// See [`FlowClaimError`].
+    pub fn change_flows(&self, change: FlowChange, flows: &[Flow], override_host: bool) -> Result<(), FlowClaimError> {
+        self.open.change_flows(change, flows, override_host)
     }
 
     /// What the kernel says of the port.

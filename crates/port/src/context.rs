@@ -19,6 +19,7 @@ use crate::namespace::Namespace;
 use crate::observer::{Observer, Step};
 use crate::paths::{Paths, PinPath};
 use crate::pins;
+use crate::placeholders::Placeholders;
 
 /// The pin of a NIC's program, in the folder of its uplink.
 pub(crate) const UPLINK_LINK: &str = "uplink-link";
@@ -48,6 +49,8 @@ pub(crate) struct Context {
     /// The ports of earlier runs that could not be undone: their numbers are taken.
     pub(crate) left: Vec<PortRecord>,
     observer: Option<Observer>,
+    /// What of the host is kept from its programs for flows. Held for a change of flows.
+    placeholders: Mutex<Placeholders>,
 }
 
 impl fmt::Debug for Context {
@@ -84,7 +87,12 @@ impl Context {
             moved: Mutex::default(),
             left,
             observer,
+            placeholders: Mutex::default(),
         }
+    }
+
+    pub(crate) fn placeholders(&self) -> MutexGuard<'_, Placeholders> {
+        self.placeholders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The ports that the journal has.

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use xsknet_bpf::{AttachError, LoadError, remedy};
+use xsknet_bpf::{AttachError, FlowsError, LoadError, remedy};
+use xsknet_filter::Flow;
 use xsknet_link::{AttachedXdpMode, DeviceName, LinkError, MacAddr, NetnsError, OffloadError, QuietError};
 
 use crate::ability::{Ability, kernel_release};
@@ -412,6 +413,9 @@ pub enum OpenPortError {
         /// The counters that moved.
         seen: String,
     },
+    /// Its flows were not claimed.
+    #[error(transparent)]
+    Flows(#[from] FlowClaimError),
     /// The port's socket was not made.
     #[error("cannot make the port's socket")]
     Socket(#[from] xsknet_xsk::CreateError),
@@ -466,6 +470,7 @@ impl OpenPortError {
                  redirected frames"
                     .into(),
             ),
+            Self::Flows(cause) => cause.hint(),
             Self::Socket(cause) => cause.hint().map(Into::into),
             Self::Step { cause, .. } => cause.hint(),
             Self::AddressInvalid { .. } => Some("give it the address of one host, such as 192.0.2.10".into()),
@@ -475,6 +480,107 @@ impl OpenPortError {
             Self::MacInvalid { .. } => Some("leave the MAC out: one is generated".into()),
         };
         known.or_else(|| remedy(self).map(Into::into))
+    }
+}
+
+/// Why the flows of a port did not change.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowClaimError {
+    /// A text is not an expression, or not a set of flows.
+    #[error("\"{text}\" cannot be claimed: {why}")]
+    Text {
+        /// The text.
+        text: String,
+        /// Its place in the list.
+        index: usize,
+        /// The byte of the text that the reason is about.
+        position: usize,
+        /// Why.
+        why: String,
+    },
+    /// Another flow is in conflict with one of these.
+    #[error("the flow \"{flow}\" on `{uplink}` is in conflict with {}of {holder}", quoted(other.as_deref()))]
+    Taken {
+        /// Which.
+        flow: Box<Flow>,
+        /// The other one, if the user may see it.
+        other: Option<Box<Flow>>,
+        /// Whose that is.
+        holder: String,
+        /// The uplink.
+        uplink: DeviceName,
+    },
+    /// A socket of the host would receive nothing any more, or less.
+    #[error(
+        "the flow \"{flow}\" would take packets of the host's {protocol} socket {address}{}",
+        process.as_ref().map_or_else(String::new, |process| format!(" ({process})"))
+    )]
+    HostSocket {
+        /// Which.
+        flow: Box<Flow>,
+        /// `TCP` or `UDP`.
+        protocol: &'static str,
+        /// Its address and port.
+        address: SocketAddr,
+        /// Who has it, if it was found and the user may know.
+        process: Option<String>,
+    },
+    /// The host's kernel answers some of these packets.
+    #[error("the flow \"{flow}\" would take packets that the host's kernel answers, such as pings")]
+    HostKernel {
+        /// Which.
+        flow: Box<Flow>,
+    },
+    /// A port has so many flows at most.
+    #[error("a port has at most {limit} flows")]
+    TooMany {
+        /// How many.
+        limit: usize,
+    },
+    /// As many ports of the host are kept free as one instance may keep.
+    #[error("an instance keeps at most {limit} ports of the host from its programs")]
+    TooManyPlaceholders {
+        /// How many.
+        limit: usize,
+    },
+    /// The uplink, or the port, is closed.
+    #[error("`{uplink}` is no longer managed")]
+    UplinkClosed {
+        /// Its name.
+        uplink: DeviceName,
+    },
+    /// The tables of the uplink refused them.
+    #[error(transparent)]
+    Refused(FlowsError),
+    /// Something around them failed.
+    #[error(transparent)]
+    Step(#[from] StepError),
+}
+
+fn quoted(flow: Option<&Flow>) -> String {
+    flow.map_or_else(|| "one ".into(), |flow| format!("\"{flow}\" "))
+}
+
+impl FlowClaimError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Text { .. } => {
+                Some("docs/flows.md of the package xsknet says what an expression and a flow can have".into())
+            }
+            Self::Taken { .. } => Some("release the other flow first, or make one of the two more specific".into()),
+            Self::HostSocket { .. } => {
+                Some("end that program, make the flow more specific, or take its packets by `overrideHost`".into())
+            }
+            Self::HostKernel { .. } => Some("name TCP or UDP, or take these packets by `overrideHost`".into()),
+            Self::TooMany { .. } => Some("claim prefixes and ranges instead of single values".into()),
+            Self::TooManyPlaceholders { .. } => {
+                Some("claim fewer single ports of the host's addresses, or claim them by `overrideHost`".into())
+            }
+            Self::UplinkClosed { .. } => Some("start the daemon again once the NIC is back".into()),
+            Self::Refused(cause) => cause.hint(),
+            Self::Step(cause) => cause.hint(),
+        }
     }
 }
 

@@ -8,13 +8,15 @@
 //! The layers. A file imports from its own and from those above it, and never in a circle:
 //! - `ids`, `info`, `attempt`, `statistics`, `loss`: what ports and uplinks are, what they count, how they are lost
 //! - `paths`, `lock`, `mac`, `journal`, `observer`, `ability`, `error`, `mounts`: what outlives a process; how it fails
-//! - `admission`, `mtu`, `spec`, `claims`, `filters`, `repair`, `arp_nd`, `delivery`: rules that ask the kernel nothing
-//! - `namespace`, `pins`, `bpffs_mount`, `client_end`, `lingering`, `driver_losses`, `context`: what the uplinks of an
-//!   instance share, and the one way to change the host and to undo it
+//! - `admission`, `mtu`, `spec`, `flow_texts`, `claims`, `filters`, `repair`, `arp_nd`, `delivery`: rules that ask the
+//!   kernel nothing
+//! - `namespace`, `pins`, `bpffs_mount`, `host_sockets`, `placeholders`, `client_end`, `lingering`, `driver_losses`,
+//!   `context`: what the uplinks of an instance share, and the one way to change the host and to undo it
 //! - `nic`, `offloads`, `vlans`, `conflict_check`: a NIC by itself, what it lets in, whether a neighbour has an address
 //! - `plan`, `datapath`, `kernel_port`, `build`: a port that is possible, what the kernel has of it, how that is made
 //! - `uplink_state`, `receive_filters`, `upkeep`: a NIC with its ports, and what is done again when others undid it
-//! - `selftest`, `open_port`: the proof that a port works; opening and closing, which all kinds of ports share
+//! - `selftest`, `flow_claims`, `open_port`: the proof that a port works; its flows; opening and closing, which all
+//!   kinds of ports share
 //! - `brokered`, `port`, `pinned`, `uplink`, `watch`: the handles of an uplink
 //! - `leftovers`, `instance`: what an instance finds on the host, makes there, and leaves as it was
 //! - `port_table`, `service`: what a daemon keeps of an instance
@@ -60,7 +62,10 @@ mod delivery;
 mod driver_losses;
 mod error;
 mod filters;
+mod flow_claims;
+mod flow_texts;
 mod guard_mode;
+mod host_sockets;
 mod ids;
 mod info;
 mod instance;
@@ -81,6 +86,7 @@ mod open_port;
 mod paths;
 mod pinned;
 mod pins;
+mod placeholders;
 mod plan;
 mod port;
 mod port_table;
@@ -101,7 +107,9 @@ mod watch;
 pub use ability::Ability;
 pub use attempt::Attempt;
 pub use brokered::{BrokeredPort, SharedUmem};
-pub use error::{CloseError, ManageError, OpenError, OpenPortError, ShareError, StepError};
+pub use error::{CloseError, FlowClaimError, ManageError, OpenError, OpenPortError, ShareError, StepError};
+pub use flow_claims::FlowChange;
+pub use flow_texts::{MAX_PORT_FLOWS, flows_outside, parse_flows};
 pub use ids::PortKey;
 pub use info::{NicState, PortInfo, QueuePair, RingKind, UplinkInfo};
 pub use instance::{Instance, InstanceOptions, sweep_dead};

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use xsknet_bpf::PortId;
+use xsknet_filter::Flow;
 use xsknet_xsk::Layout;
 
 use crate::build::steer;
 use crate::conflict_check::ConflictCheck;
 use crate::datapath::{SharedDatapath, read, write};
-use crate::error::{CloseError, OpenPortError, StepError};
+use crate::error::{CloseError, FlowClaimError, OpenPortError, StepError};
+use crate::flow_claims::{FlowChange, change_flows};
 use crate::ids::PortKey;
 use crate::info::PortInfo;
 use crate::journal::Scope;
@@ -38,7 +40,7 @@ impl OpenPort {
     /// same meanwhile. `layout` is that of its UMEM, where it is known.
     pub(crate) fn open<T>(
         uplink: Arc<UplinkState>,
-        spec: PortSpec,
+        mut spec: PortSpec,
         layout: Option<&Layout>,
         build: impl FnOnce(Plan, &UplinkState, &SharedDatapath) -> Result<(KernelPort, PortInfo, T), OpenPortError>,
         prove: impl FnOnce(&Trial<'_>, &mut T) -> Result<(), OpenPortError>,
@@ -52,6 +54,7 @@ impl OpenPort {
         let host = HostView::look(&nic.context, nic.info.index).map_err(|cause| nic.step(cause))?;
         // One that the daemon drew is nobody's.
         let is_mac_given = spec.mac.is_some();
+        let (flows, override_host) = (std::mem::take(&mut spec.flows), spec.override_host);
         let (plan, claim, datapath) = uplink.claim(&host, spec, layout)?;
         let (id, key, scope) = (plan.id, plan.key, plan.scope);
         nic.context.opened(scope);
@@ -76,6 +79,10 @@ impl OpenPort {
             steer(nic, &datapath, &port).map_err(step)?;
             let trial = Trial { uplink: &uplink, datapath: &datapath, port: &port, info: &info };
             prove(&trial, &mut made)?;
+            // Last: a port that does not work takes nothing from the host.
+            if !flows.is_empty() {
+                change_flows(&uplink, (id, key), FlowChange::Claim, &flows, override_host)?;
+            }
             if let Ok(conflicts) = conflicts {
                 info.attempts.extend(conflicts.announce(nic, &info.addresses).err());
             }
@@ -95,6 +102,16 @@ impl OpenPort {
 
     pub(crate) fn statistics(&self) -> Result<PortStatistics, StepError> {
         self.uplink.statistics_of(self.info.id)
+    }
+
+    pub(crate) fn change_flows(
+        &self,
+        change: FlowChange,
+        flows: &[Flow],
+        override_host: bool,
+    ) -> Result<(), FlowClaimError> {
+        let _work = self.uplink.work();
+        change_flows(&self.uplink, (self.info.id, self.info.key), change, flows, override_host)
     }
 
     pub(crate) fn close(mut self) -> Result<(), CloseError> {
@@ -142,6 +159,8 @@ fn unmake(
     if let Some(port) = port {
         let removed = write(&datapath).remove_port(&port.entry());
         context.passed("the port's map entries are gone");
+        // Its flows are gone: the host may have their packets again.
+        context.placeholders().free(key);
         // Before the last reading: programs that were under way count as well.
         let uninstalled = port.rings.as_deref().map_or(Ok(()), PortRings::uninstall);
         // Counters that cannot be read any more are not a reason to keep the port.

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, RecvFlags, recv};
+use xsknet_filter::Flow;
 use xsknet_link::{DeviceName, Netns, NetnsId};
 
 use crate::attempt::Attempt;
 use crate::build::build;
 use crate::client_end::ClientEnd;
 use crate::datapath::SharedDatapath;
-use crate::error::{CloseError, OpenPortError, ShareError, StepError};
+use crate::error::{CloseError, FlowClaimError, OpenPortError, ShareError, StepError};
+use crate::flow_claims::FlowChange;
 use crate::ids::ROOT;
 use crate::info::PortInfo;
 use crate::lingering::Retained;
@@ -139,6 +141,15 @@ impl PinnedPort {
             Err(Errno::NXIO) => Err(ShareError::NotBound { port: port() }),
             _ => Ok(()),
         }
+    }
+
+    /// Changes what packets it takes beside those to its MAC: all of it, or nothing. Packets of the host's own are
+    /// refused unless `override_host`.
+    ///
+    /// # Errors
+    /// See [`FlowClaimError`].
+    pub fn change_flows(&self, change: FlowChange, flows: &[Flow], override_host: bool) -> Result<(), FlowClaimError> {
+        self.open.change_flows(change, flows, override_host)
     }
 
     /// What the kernel says of the port.

@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use xsknet_filter::Flow;
 use xsknet_xsk::{ChunkCounts, Donation, RingBroken, Socket};
 
 use crate::brokered::BrokeredPort;
 use crate::build::{build, make_sockets};
 use crate::datapath::SharedDatapath;
-use crate::error::{CloseError, OpenPortError, StepError};
+use crate::error::{CloseError, FlowClaimError, OpenPortError, StepError};
+use crate::flow_claims::FlowChange;
 use crate::info::PortInfo;
 use crate::lingering::{Retained, UmemFile};
 use crate::mtu::for_mtu;
@@ -77,6 +79,15 @@ impl Port {
     /// The sockets of all its queues, in their order.
     pub fn sockets(&mut self) -> &mut [Socket] {
         &mut self.sockets
+    }
+
+    /// Changes what packets it takes beside those to its MAC: all of it, or nothing. Packets of the host's own are
+    /// refused unless `override_host`.
+    ///
+    /// # Errors
+    /// See [`FlowClaimError`].
+    pub fn change_flows(&self, change: FlowChange, flows: &[Flow], override_host: bool) -> Result<(), FlowClaimError> {
+        self.open.change_flows(change, flows, override_host)
     }
 
     /// What the kernel says of the port.

@@ -5,10 +5,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use xsknet_filter::Flow;
 use xsknet_xsk::SharedSocket;
 
 use crate::brokered::{BrokeredPort, SharedUmem};
-use crate::error::{CloseError, ManageError, OpenError, OpenPortError, ShareError, StepError};
+use crate::error::{CloseError, FlowClaimError, ManageError, OpenError, OpenPortError, ShareError, StepError};
+use crate::flow_claims::FlowChange;
 use crate::ids::PortKey;
 use crate::info::PortInfo;
 use crate::instance::Instance;
@@ -58,6 +60,9 @@ pub enum ServiceError {
     /// See [`ShareError`].
     #[error(transparent)]
     Share(#[from] ShareError),
+    /// See [`FlowClaimError`].
+    #[error(transparent)]
+    Flows(#[from] FlowClaimError),
     /// See [`StepError`].
     #[error(transparent)]
     Step(#[from] StepError),
@@ -251,6 +256,24 @@ impl Service {
             Ok(port.share_socket(socket.try_clone_to_owned().map_err(kept)?)?)
         };
         self.with(key, share)?
+    }
+
+    /// Changes what packets a port takes beside those to its MAC: see [`BrokeredPort::change_flows`].
+    ///
+    /// # Errors
+    /// [`ServiceError::PortUnknown`], [`ServiceError::Flows`].
+    pub fn change_flows(
+        &self,
+        key: PortKey,
+        change: FlowChange,
+        flows: &[Flow],
+        override_host: bool,
+    ) -> Result<(), ServiceError> {
+        let work = |port: &ServedPort| match port {
+            ServedPort::Brokered(port) => port.change_flows(change, flows, override_host),
+            ServedPort::Pinned(port) => port.change_flows(change, flows, override_host),
+        };
+        Ok(self.with(key, work)??)
     }
 
     /// What the kernel says of a port.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use xsknet_bpf::contract::MAX_PORT_QUEUE_PAIRS;
 use xsknet_bpf::{Rates, Rights, Vlan};
+use xsknet_filter::Flow;
 use xsknet_link::MacAddr;
 use xsknet_xsk::{BindRequest, BusyPoll, HugePages, Layout, LayoutError, RingName};
 
@@ -51,6 +52,10 @@ pub struct PortSpec {
     /// late by so much at most. `attempts` says if the kernel refuses it, and that skb mode cannot do it. Default: not
     /// at all.
     pub coalesce: Option<Duration>,
+    /// What packets it takes beside those to its MAC: see `docs/verdicts.md`. Default: none.
+    pub flows: Vec<Flow>,
+    /// Whether its flows may take packets of the host's own. Default: no.
+    pub override_host: bool,
     /// What its frames go through. Not for pinned ports, nor for those on the UMEM of another one.
     pub rings: RingsWish,
     /// UMEM and rings, of each queue. This and what follows is about the port's sockets, and so not for a pinned port,
@@ -115,6 +120,8 @@ impl PortSpec {
             rights: Rights::default(),
             rates: Rates::UNLIMITED,
             coalesce: None,
+            flows: Vec::new(),
+            override_host: false,
             rings: RingsWish::Xsk,
             layout: Layout::builder().build().expect("the defaults fit each other"),
             huge_pages: HugePages::Never,

@@ -208,6 +208,7 @@ fn attach(
     })?;
     let index = nic.index;
     context.host.run(|| datapath.set_uplink(index.get())).and_then(|set| set.map_err(StepError::from)).map_err(step)?;
+    datapath.set_uplink_mac(mac.octets()).map_err(|cause| step(cause.into()))?;
     context.passed("the uplink's slot is set");
 
     attempts.extend(Attempt::programs("uplink", attachment.attempts()));

@@ -112,19 +112,21 @@ impl UplinkState {
     /// being made or unmade.
     pub(crate) fn let_go(&self) {
         let _alone = self.work.write().unwrap_or_else(PoisonError::into_inner);
-        self.lock().take();
+        self.forget();
+    }
+
+    /// The programs go with the rest: the host may have the packets of all flows again.
+    fn forget(&self) -> bool {
+        let managed = self.lock().take();
+        for port in managed.iter().flat_map(|managed| managed.ports.values()) {
+            self.nic.context.placeholders().free(port.plan.key);
+        }
+        managed.is_some()
     }
 
     pub(crate) fn release(&self) -> Result<(), CloseError> {
         let _alone = self.work.write().unwrap_or_else(PoisonError::into_inner);
-        let managed = self.lock().take();
-        match managed {
-            Some(managed) => {
-                drop(managed);
-                self.nic.context.undo(self.nic.scope)
-            }
-            None => Ok(()),
-        }
+        if self.forget() { self.nic.context.undo(self.nic.scope) } else { Ok(()) }
     }
 
     /// Looks at the NIC, and has everything follow that depends on it. What is gone stays as it was last seen.
@@ -143,10 +145,14 @@ impl UplinkState {
     /// The guards let out what the NIC can send, and the host goes on taking in what is sent to it at the outer ends.
     fn follow(&self, now: &NicState) {
         let Some((datapath, ports)) = self.ports() else { return };
+        let device = &self.nic.info.device;
         let set = write(&datapath).set_uplink_mtu(now.mtu);
         if let Err(error) = set {
-            let device = &self.nic.info.device;
             eprintln!("xsknet: uplink `{device}`: its guards do not know the MTU {}: {error}", now.mtu);
+        }
+        let set = write(&datapath).set_uplink_mac(now.mac.octets());
+        if let Err(error) = set {
+            eprintln!("xsknet: uplink `{device}`: its guards do not know the MAC {}: {error}", now.mac);
         }
         for outer in ports.iter().flat_map(|port| port.queues.iter().map(|queue| queue.outer_index)) {
             // It may be on its way out.

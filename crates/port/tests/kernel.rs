@@ -12,6 +12,7 @@ mod common;
 mod devices;
 mod drops;
 mod errors;
+mod flows;
 mod host_changes;
 mod jumbo;
 mod leftovers;

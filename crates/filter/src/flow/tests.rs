@@ -142,6 +142,24 @@ fn flows_that_tie_conflict_only_where_they_overlap() {
     assert!(!echo6.overlaps(&Flow { source: net("0.0.0.0", 0), ..Flow::default() }));
 }
 
+#[test]
+fn a_flow_contains_what_asks_for_all_that_it_asks_for() {
+    let dns = udp_to(ports(53, 53));
+    let own = Flow { destination: net("192.0.2.10", 32), ..dns };
+    assert!(dns.contains(&own) && !own.contains(&dns));
+    assert!(udp_to(ports(1, 1023)).contains(&own) && !udp_to(ports(54, 1023)).contains(&own));
+    assert!(Flow { destination: net("192.0.2.0", 24), ..dns }.contains(&own));
+    assert!(!Flow { destination: net("192.0.3.0", 24), ..dns }.contains(&own));
+    assert!(!Flow { destination: net("192.0.2.10", 32), ..Flow::default() }.contains(&dns));
+    assert!(!Flow { protocol: Some(ip::TCP), ..dns }.contains(&own));
+    // An address tells the version of IP, and so does the type of an ICMP message.
+    let v4 = Flow { ethertype: Some(0x0800), ..Flow::default() };
+    let echo = Flow { protocol: Some(1), icmp_type: Some(8), ..Flow::default() };
+    assert!(v4.contains(&own) && v4.contains(&echo) && !v4.contains(&dns));
+    assert!(!v4.contains(&Flow { destination: net("2001:db8::", 32), ..dns }));
+    assert!(!Flow { vlan: Some(0), ..Flow::default() }.contains(&dns));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
@@ -152,6 +170,16 @@ proptest! {
         prop_assert_eq!(a.intersection(&b).is_some_and(|flow| flow.matches(&fields)), both);
         prop_assert_eq!(a.overlaps(&b), b.overlaps(&a));
         prop_assert!(!both || a.overlaps(&b));
+    }
+
+    #[test]
+    fn a_frame_of_a_flow_is_of_all_flows_that_contain_it(a in flows(), b in flows(), frame in frames()) {
+        let fields = Fields::parse(&frame).unwrap();
+        prop_assert!(!a.contains(&b) || !b.matches(&fields) || a.matches(&fields));
+        prop_assert!(a.contains(&a) && Flow::any().contains(&a));
+        if let Some(both) = a.intersection(&b) {
+            prop_assert!(a.contains(&both) && b.contains(&both));
+        }
     }
 
     #[test]

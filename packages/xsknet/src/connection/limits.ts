@@ -14,6 +14,11 @@ export const MAX_ADDRESSES = 64
 /** The most characters of a port's name. */
 export const MAX_NAME_LENGTH = 64
 
+/** The most filter expressions of a request. All of them together have to fit into one message, too. */
+export const MAX_FLOW_TEXTS = 256
+/** The most characters of a filter expression. */
+export const MAX_FLOW_LENGTH = 1024
+
 /** The lowest VLAN ID. */
 export const MIN_VLAN = 1
 /** The highest VLAN ID; 4095 is reserved (IEEE 802.1Q). */

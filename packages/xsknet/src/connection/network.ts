@@ -138,6 +138,23 @@ export interface PortOptions {
    */
   coalesceMicroseconds?: number | undefined
   /**
+   * Packets that the port receives beside those to its MAC, and whose answers it may send with the uplink's MAC: filter
+   * expressions in the language of tcpdump, such as `'udp dst port 53 and dst host 192.0.2.1'`. At most 256 of up to
+   * 1,024 characters, in a message of at most 65,536 bytes; a port has at most 4,096 flows. docs/flows.md describes the
+   * language. {@link Port.claim}, {@link Port.release} and {@link Port.replace} change them later; these errors are
+   * theirs, too.
+   *
+   * `ERR_XSKNET_FLOW_INVALID` names the expression and the position; `ERR_XSKNET_FLOW_TAKEN` where a flow is in
+   * conflict with another one; `ERR_XSKNET_FLOW_OF_HOST` where a flow would take packets of the host's own;
+   * `ERR_XSKNET_FLOWS_EXHAUSTED` where there are too many. Requires a grant with these `flows`. Default: none.
+   */
+  flows?: readonly string[] | undefined
+  /**
+   * Whether `flows` may take packets of the host's own: of its TCP and UDP sockets, and what its kernel answers.
+   * Requires a grant with `overrideHost = true`. Default: `false`.
+   */
+  overrideHost?: boolean | undefined
+  /**
    * The most chunks that frames of a queue may hold beyond their leases, by `frame.keep()`; an integer from 0. Default:
    * a quarter of the chunks that reception cannot hold.
    */
@@ -411,10 +428,11 @@ export class Network extends EventEmitter<NetworkEvents> {
     const { queues = 1, rings = 'xsk', ...one } = request
     if (queues !== 1) throw notPinned(`a pinned port has one queue, not ${queues}`, { queues })
     if (rings === 'bpf') throw notPinned('a pinned port cannot have BPF rings', { rings })
-    const { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, whenDown, ...wishes } = one
+    const { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, flows, overrideHost, whenDown, ...wishes } =
+      one
     const { info, pinned, held } = await this.#request(
       'openPinnedPort',
-      { port: { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, whenDown } },
+      { port: { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, flows, overrideHost, whenDown } },
       {
         fds: [namespace],
         take: ({ info, pinned }) => {
@@ -468,6 +486,9 @@ export class Network extends EventEmitter<NetworkEvents> {
           if (!held.lost) await this.#closePort(info.port)
         },
         statistics: () => this.#statisticsOf(info.port),
+        changeFlows: async (operation, parameters, options) => {
+          await this.#ask(operation, { port: info.port, ...parameters }, options)
+        },
       }
       port = this.#makePort(descriptors, sockets, info, control, settings)
     } catch (error) {

@@ -7,7 +7,16 @@
  */
 import * as v from 'valibot'
 import { XsknetError, type XsknetErrorCode } from '../errors.js'
-import { MAX_ADDRESSES, MAX_COALESCE, MAX_NAME_LENGTH, MAX_QUEUES, MESSAGE_LIMIT, NESTING_LIMIT } from './limits.js'
+import {
+  MAX_ADDRESSES,
+  MAX_COALESCE,
+  MAX_FLOW_LENGTH,
+  MAX_FLOW_TEXTS,
+  MAX_NAME_LENGTH,
+  MAX_QUEUES,
+  MESSAGE_LIMIT,
+  NESTING_LIMIT,
+} from './limits.js'
 import { unknownKeyIn } from './suggestions.js'
 
 export * from './limits.js'
@@ -39,6 +48,8 @@ const mac = text(17)
 const version = v.literal(PROTOCOL_VERSION)
 const id = u32
 const port = u32
+/** Filter expressions in the language of tcpdump. */
+const flows = v.pipe(v.array(text(MAX_FLOW_LENGTH)), v.maxLength(MAX_FLOW_TEXTS))
 /** Ranges of chunks: the first chunk and the number of chunks of each. */
 const chunkRanges = v.array(v.strictTuple([u32, u32]))
 
@@ -326,6 +337,8 @@ const pinnedPortRequest = v.strictObject({
   vlan: v.optional(v.nullable(u32)),
   mtu: v.optional(u32),
   coalesceMicroseconds: v.optional(upTo(MAX_COALESCE)),
+  flows: v.optional(flows),
+  overrideHost: v.optional(v.boolean()),
   whenDown: v.optional(v.picklist(['refuse', 'wait'])),
 })
 /** The options of a port whose socket its client makes. `PortOptions` describes each of them, with its unit. */
@@ -404,6 +417,12 @@ const operations = {
    * The request carries one descriptor: the socket of a pinned port, whose statistics the daemon reports from then on.
    */
   shareSocket: { request: v.strictObject({ port }), result: empty },
+  /** Adds to the packets that a port receives and may send, by their headers. All of the flows, or none. */
+  claimFlows: { request: v.strictObject({ port, flows, overrideHost: v.optional(v.boolean()) }), result: empty },
+  /** Gives flows of a port back. What it does not have is left alone. */
+  releaseFlows: { request: v.strictObject({ port, flows }), result: empty },
+  /** Gives a port these flows in place of all that it has. Each packet meets the old flows or the new ones. */
+  replaceFlows: { request: v.strictObject({ port, flows, overrideHost: v.optional(v.boolean()) }), result: empty },
   /** Closes a port. */
   closePort: { request: v.strictObject({ port }), result: empty },
   /**

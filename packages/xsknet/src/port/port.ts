@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { outOfRange } from '../arguments.js'
+import { checkOptions, outOfRange } from '../arguments.js'
 import type { KernelStatistics, PortInfo, PortStatistics } from '../connection/protocol.js'
 import type { XsknetError } from '../errors.js'
 import type { Batch } from '../frames/batch.js'
@@ -19,6 +19,23 @@ export interface PortControl {
   close(): Promise<void>
   /** The kernel's counters; `undefined` if the daemon is gone. */
   statistics(): Promise<PortStatistics | undefined>
+  /** Changes the port's flows. */
+  changeFlows(
+    operation: 'claimFlows' | 'releaseFlows' | 'replaceFlows',
+    parameters: { flows: string[]; overrideHost?: boolean },
+    options: { signal?: AbortSignal | undefined },
+  ): Promise<void>
+}
+
+/** Options of {@link Port.claim} and {@link Port.replace}. */
+export interface ClaimOptions {
+  /**
+   * Whether the flows may take packets of the host's own: of its TCP and UDP sockets, and what its kernel answers.
+   * Requires a grant with `overrideHost = true`. Default: `false`.
+   */
+  overrideHost?: boolean | undefined
+  /** Stops waiting; the call rejects with the signal's reason. The change may take place nevertheless. */
+  signal?: AbortSignal | undefined
 }
 
 /** The key of the property by which the network notifies a port. */
@@ -186,6 +203,40 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   }
 
   /**
+   * Has packets go to this port by their headers, beside those to its MAC: filter expressions in the language of
+   * tcpdump, such as `'udp dst port 53 and dst host 192.0.2.1'`; see docs/flows.md. All of them, or none. A flow that
+   * the port has already stays. A flow with one destination address and a protocol lets the port send the answers, with
+   * the uplink's MAC as their source. The same limits as for `flows` of `network.openPort()`.
+   *
+   * ```ts
+   * await port.claim(['udp dst port 53 and dst host 192.0.2.1'])
+   * ```
+   *
+   * @throws {XsknetError} `ERR_XSKNET_FLOW_INVALID`, with the expression and the position; `ERR_XSKNET_FLOW_TAKEN`;
+   * `ERR_XSKNET_FLOW_OF_HOST`; `ERR_XSKNET_FLOWS_EXHAUSTED`; `ERR_XSKNET_NOT_PERMITTED` without a grant;
+   * `ERR_XSKNET_PORT_CLOSED` or `ERR_XSKNET_PORT_LOST`; `ERR_XSKNET_DAEMON_GONE`.
+   */
+  async claim(flows: readonly string[], options: ClaimOptions = {}): Promise<void> {
+    await this.#changeFlows('claimFlows', flows, options)
+  }
+
+  /**
+   * Gives flows back. Flows that the port does not have are left alone. Later fragments of packets whose first one has
+   * arrived still come for up to two seconds. Rejects as {@link claim}.
+   */
+  async release(flows: readonly string[], options: Pick<ClaimOptions, 'signal'> = {}): Promise<void> {
+    await this.#changeFlows('releaseFlows', flows, options)
+  }
+
+  /**
+   * Has the port these flows in place of all that it has. Each packet meets the old flows or the new ones; if this
+   * rejects, the old ones stay. Rejects as {@link claim}.
+   */
+  async replace(flows: readonly string[], options: ClaimOptions = {}): Promise<void> {
+    await this.#changeFlows('replaceFlows', flows, options)
+  }
+
+  /**
    * Ends the reader's loop, lets queued frames leave, for at most one second, then closes the port. Frames and views of
    * them cannot be accessed afterwards. Every call returns the same promise.
    */
@@ -229,6 +280,18 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   /** @internal */
   get [notify](): PortNotifications {
     return { lost: (error) => this.#lose(error), detached: () => this.#detach() }
+  }
+
+  async #changeFlows(
+    operation: 'claimFlows' | 'releaseFlows' | 'replaceFlows',
+    flows: readonly string[],
+    options: ClaimOptions,
+  ): Promise<void> {
+    checkOptions(options, operation === 'releaseFlows' ? ['signal'] : ['overrideHost', 'signal'])
+    const { signal, overrideHost } = options
+    if (this.#over) throw this.#loss ?? portClosed(this.info, this.#reason)
+    const parameters = { flows: flows as string[], ...(overrideHost !== undefined && { overrideHost }) }
+    await this.#control.changeFlows(operation, parameters, { signal })
   }
 
   #lose(error: XsknetError): void {

@@ -9,6 +9,7 @@ import {
   DEFAULT_QUEUES,
   DEFAULT_RING_SIZE,
   isVlanId,
+  MAX_FLOW_LENGTH,
   MAX_FRAME_RATE,
   MAX_PORTS,
   MAX_QUEUES,
@@ -72,6 +73,16 @@ export interface GrantOptions {
    */
   bpfRings?: boolean
   /**
+   * Packets that ports may receive and send beside those of their own addresses, by their headers: filter expressions
+   * in the language of tcpdump, such as `udp dst port 53 and dst host 192.0.2.1`. A port may claim what these contain.
+   * Default: none. The port then sees packets that others send to that address, and may answer in its place.
+   */
+  flows?: string[]
+  /**
+   * Whether ports may claim flows that take packets of the host's own sockets and of its kernel. Default: false.
+   */
+  overrideHost?: boolean
+  /**
    * Limits on what each port sends, in frames per second, 0 to 4,294,967,295, or `unlimited`. A burst may be as large
    * as one second's worth.
    */
@@ -98,6 +109,12 @@ const vlan = v.pipe(
     `must be "untagged" or a VLAN ID from ${MIN_VLAN} to ${MAX_VLAN}`,
   ),
   v.transform((value) => (value === 'untagged' ? null : value)),
+)
+
+/** The daemon reads the expressions when it starts. */
+const flow = v.custom<string>(
+  (value) => typeof value === 'string' && value.length >= 1 && value.length <= MAX_FLOW_LENGTH,
+  `must be a filter expression in quotes, of 1 to ${MAX_FLOW_LENGTH} characters, such as "udp dst port 53"`,
 )
 
 const flag = v.boolean('must be true or false')
@@ -172,6 +189,8 @@ export const grantSchema = (accounts: Accounts) => {
       busyPoll: v.optional(flag, false),
       hugePages: v.optional(flag, false),
       bpfRings: v.optional(flag, false),
+      flows: v.optional(v.array(flow, 'must be a list of filter expressions, such as ["udp dst port 53"]'), []),
+      overrideHost: v.optional(flag, false),
       rates,
     }),
     v.check(({ user, group }) => (user === undefined) !== (group === undefined), 'must have either `user` or `group`'),

@@ -139,6 +139,7 @@ export async function launch(
       if (failure === undefined) log('instance-swept', { instance })
       else log('sweep-failed', { instance, message: failure })
     }
+    await portManager.checkGrants(grants)
     await portManager.manage(uplinks, mode)
     server = new Server(portManager, { daemon: `xsknetd ${version}`, instance: name }, log, trusted)
     await listen(trusted)
@@ -192,6 +193,7 @@ export async function launch(
   }
   grantReplacers.set(daemon, async (grants) => {
     if (ending) return
+    await portManager.checkGrants(grants)
     logUnmanaged(grants, uplinks, log)
     portManager.replaceGrants(grants)
     const next = trustedUsers(grants)

@@ -119,6 +119,15 @@ export interface Instance {
   ): Promise<OpenedPinnedPort>
   /** Reports this socket's statistics as the port's from now on. Takes over the descriptor. */
   shareSocket(port: number, socket: Descriptors): Promise<void>
+  /** Changes the flows of a port: all of it, or nothing. */
+  changeFlows(
+    port: number,
+    change: 'claim' | 'release' | 'replace',
+    flows: readonly string[],
+    overrideHost: boolean,
+  ): Promise<void>
+  /** Those of the expressions of which not every flow is contained in a flow of those granted. */
+  flowsOutside(flows: readonly string[], granted: readonly string[]): Promise<string[]>
   closePort(port: number): Promise<void>
   /**
    * Resolves when the kernel has freed the port's sockets and their memory, which it does once every descriptor of them

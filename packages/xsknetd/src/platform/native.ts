@@ -167,6 +167,14 @@ class NativeInstance implements Instance {
     return typed(() => this.#instance.shareSocket(port, socket as binding.Descriptors))
   }
 
+  changeFlows(...[port, change, flows, overrideHost]: Parameters<Instance['changeFlows']>) {
+    return typed(() => this.#instance.changeFlows(port, change, [...flows], overrideHost))
+  }
+
+  flowsOutside(flows: readonly string[], granted: readonly string[]) {
+    return typed(() => native().Instance.flowsOutside([...flows], [...granted]))
+  }
+
   closePort(port: number) {
     return typed(() => this.#instance.closePort(port))
   }

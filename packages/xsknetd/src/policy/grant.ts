@@ -45,6 +45,10 @@ export interface Grant extends Rights {
   readonly hugePages: boolean
   /** Whether ports may have BPF rings. */
   readonly bpfRings: boolean
+  /** Filter expressions; ports may claim flows that these contain. */
+  readonly flows: readonly string[]
+  /** Whether flows may take packets of the host's own. */
+  readonly overrideHost: boolean
   /** Where the grant was defined, for messages: `the 2nd [[grant]] of /etc/xsknetd.toml`. */
   readonly origin: string
 }

@@ -11,6 +11,7 @@ export {
   DEFAULT_QUEUES,
   DEFAULT_RING_SIZE,
   defaultFrames,
+  MAX_FLOW_LENGTH,
   MAX_QUEUES,
   MAX_RING_SIZE,
   MAX_VLAN,

@@ -24,6 +24,18 @@ export interface RequestedPort {
   readonly busyPoll: boolean
   readonly hugePages: boolean
   readonly bpfRings: boolean
+  /** Absent where it claims none. */
+  readonly flows?: RequestedFlows
+  /** Whether its flows may take packets of the host's own. */
+  readonly overrideHost?: boolean
+}
+
+/** Flows that a port is to claim. */
+export interface RequestedFlows {
+  /** Filter expressions. */
+  readonly texts: readonly string[]
+  /** Those of which a grant's `flows` do not contain everything. */
+  outside(grant: Grant): readonly string[]
 }
 
 /** What a user has. */
@@ -63,6 +75,23 @@ export function permit(grants: readonly Grant[], who: Credentials, requested: Re
   const first = roomy.find((grant) => usage.memory + requested.memory <= grant.memory)
   if (!first) throw limitReached(who, 'memory', usage, requested.memory, roomy)
   return first
+}
+
+/**
+ * Refuses flows for a port that is open. A single grant has to allow the port together with them; how many ports the
+ * user has does not count.
+ *
+ * @throws {XsknetError} `ERR_XSKNET_NOT_PERMITTED`.
+ */
+export function permitFlows(grants: readonly Grant[], who: Credentials, requested: RequestedPort): void {
+  if (who.uid === 0) return
+  const own = grantsOf(grants, who)
+  if (!own.some((grant) => missingRights(grant, requested).length === 0)) throw notPermitted(own, who, requested)
+}
+
+/** The grants of a user for an uplink. */
+export function grantsFor(grants: readonly Grant[], who: Credentials, uplink: string): Grant[] {
+  return grantsOf(grants, who).filter((grant) => grant.uplinks.includes(uplink))
 }
 
 /**
@@ -112,6 +141,7 @@ const FEATURES = {
   busyPoll: 'busy polling',
   hugePages: 'huge pages',
   bpfRings: 'BPF rings',
+  overrideHost: "flows over the host's own packets",
 } as const
 type Feature = keyof typeof FEATURES
 
@@ -121,7 +151,7 @@ function featuresOf(requested: RequestedPort): Feature[] {
 
 /** A key of a grant that does not allow the request, and the line that would. */
 interface MissingRight {
-  readonly key: 'uplinks' | 'addresses' | 'vlans' | 'queues' | 'ringSize' | Feature
+  readonly key: 'uplinks' | 'addresses' | 'vlans' | 'queues' | 'ringSize' | 'flows' | Feature
   readonly what: string
   readonly line: string
 }
@@ -148,6 +178,11 @@ function missingRights(grant: Grant, requested: RequestedPort): MissingRight[] {
   if (ringSize > grant.ringSize) {
     missing.push({ key: 'ringSize', what: `rings of ${ringSize} slots`, line: `ringSize = ${ringSize}` })
   }
+  const outside = requested.flows?.outside(grant) ?? []
+  if (outside.length > 0) {
+    const what = `the ${outside.length === 1 ? 'flow' : 'flows'} ${outside.map(quoted).join(', ')}`
+    missing.push({ key: 'flows', what, line: list('flows', [...grant.flows, ...outside]) })
+  }
   for (const key of featuresOf(requested)) {
     if (!grant[key]) missing.push({ key, what: FEATURES[key], line: `${key} = true` })
   }
@@ -155,7 +190,7 @@ function missingRights(grant: Grant, requested: RequestedPort): MissingRight[] {
 }
 
 function notPermitted(own: readonly Grant[], { uid }: Credentials, requested: RequestedPort): XsknetError {
-  const { uplink, vlan, queues, ringSize, pinned } = requested
+  const { uplink, vlan, queues, ringSize, pinned, flows } = requested
   const features = featuresOf(requested)
   const addresses = requested.addresses.map(({ ip }) => ip)
   // The grant that needs the fewest changes, and the fewest new addresses, is most likely the intended one.
@@ -169,6 +204,8 @@ function notPermitted(own: readonly Grant[], { uid }: Credentials, requested: Re
     vlan,
     ...(queues > 1 && { queues }),
     ...(ringSize > DEFAULT_RING_SIZE && { ringSize }),
+    // The answer has to fit into a message.
+    ...(flows && { flows: flows.texts.slice(0, 8) }),
     ...Object.fromEntries(features.map((key) => [key, true])),
   }
   if (nearest === undefined || nearest.missing.some(({ key }) => key === 'uplinks')) {
@@ -180,6 +217,7 @@ function notPermitted(own: readonly Grant[], { uid }: Credentials, requested: Re
       ...(vlan === null ? [] : [list('vlans', [vlan])]),
       ...(queues > 1 ? [`queues = ${queues}`] : []),
       ...(ringSize > DEFAULT_RING_SIZE ? [`ringSize = ${ringSize}`] : []),
+      ...(flows ? [list('flows', flows.texts)] : []),
       ...features.map((key) => `${key} = true`),
     ]
     return new XsknetError(

@@ -2,6 +2,7 @@ import { XsknetError } from 'xsknet'
 import type {
   Attempt,
   GoneUplink,
+  Parameters,
   Pinned,
   PinnedPortInfo,
   PinnedPortRequest,
@@ -21,7 +22,16 @@ import type { Credentials } from '../policy/credentials.js'
 import type { Grant } from '../policy/grant.js'
 import { BPF_RING_BYTES } from '../policy/limits.js'
 import type { MemoryLimit } from '../policy/memory-limit.js'
-import { checkMemory, mayUse, permit, type RequestedPort, type Usage, unknownUplink } from '../policy/policy.js'
+import {
+  checkMemory,
+  grantsFor,
+  mayUse,
+  permit,
+  permitFlows,
+  type RequestedPort,
+  type Usage,
+  unknownUplink,
+} from '../policy/policy.js'
 import type { Client } from './client.js'
 import { featuresOf, ipsOf, memoryOf, requestedPort, sharedSizesOf, sizesOf } from './port-request.js'
 
@@ -82,6 +92,13 @@ interface PendingOpening {
   readonly client: Client
   wake(): void
 }
+
+/** A request that changes the flows of a port. */
+export type FlowRequest = {
+  [O in 'claimFlows' | 'releaseFlows' | 'replaceFlows']: { operation: O } & Parameters<O>
+}['claimFlows' | 'releaseFlows' | 'replaceFlows']
+
+const FLOW_CHANGES = { claimFlows: 'claim', releaseFlows: 'release', replaceFlows: 'replace' } as const
 
 const NOTHING: Usage = { ports: 0, memory: 0 }
 
@@ -163,11 +180,13 @@ export class PortManager {
   async openPort(client: Client, request: PortRequest): Promise<GrantedPort> {
     if (request.umemOf) return this.#openShared(client, request, request.umemOf.port)
     const { uplink, mac, whenDown, rings = 'xsk', ...rest } = request
+    const flows = await this.#requestedFlows(client, uplink, request)
     const sizes = sizesOf(request, () => this.#instance.hugePageBytes())
     const { queues, ringSize } = sizes
     const requestedWith = (bpfRings: boolean) => {
       const memory = memoryOf(sizes, bpfRings)
-      return requestedPort(request, { queues, ringSize, memory, pinned: false, ...featuresOf(request), bpfRings })
+      const features = { ...featuresOf(request), bpfRings, ...flows }
+      return requestedPort(request, { queues, ringSize, memory, pinned: false, ...features })
     }
     const requested = requestedWith(rings !== 'xsk')
     const refused = rings === 'auto' ? this.#refusedRings(client, requested) : undefined
@@ -193,7 +212,8 @@ export class PortManager {
     if (other?.client !== client || other.requested.pinned) throw unknownPort(first, 'this client')
     const { uplink, mac, whenDown, rings, ...rest } = request
     const sizes = sharedSizesOf(request, first)
-    const costs = { ...sizes, memory: 0, pinned: false, ...featuresOf(request), bpfRings: false }
+    const flows = await this.#requestedFlows(client, uplink, request)
+    const costs = { ...sizes, memory: 0, pinned: false, ...featuresOf(request), bpfRings: false, ...flows }
     const requested = requestedPort(request, costs)
     return this.#openOwn(client, requested, { ...rest, ...sizes }, whenDown, other.umem)
   }
@@ -207,7 +227,9 @@ export class PortManager {
     umem?: UmemUsage,
   ): Promise<GrantedPort> {
     const { uplink } = requested
-    this.#instance.checkPort(this.#visibleUplink(client, uplink), { ...request, addresses: ipsOf(requested) })
+    // Reading many flows takes time that other clients would wait for: they were read before, elsewhere.
+    const { flows, ...checked } = request
+    this.#instance.checkPort(this.#visibleUplink(client, uplink), { ...checked, addresses: ipsOf(requested) })
     const steps: OpeningSteps<OpenedPort, Pick<GrantedPort, 'sockets' | 'descriptors'>> = {
       whenDown,
       build: (addresses, terms) => this.#instance.openPort(uplink, { ...request, addresses }, terms),
@@ -220,9 +242,11 @@ export class PortManager {
   async openPinnedPort(client: Client, request: PinnedPortRequest, namespace: Descriptors): Promise<GrantedPinnedPort> {
     const { uplink, mac, whenDown, ...rest } = request
     // The client registers the UMEM, within its own RLIMIT_MEMLOCK.
-    const features = { busyPoll: false, hugePages: false, bpfRings: false }
+    const claims = await this.#requestedFlows(client, uplink, request)
+    const features = { busyPoll: false, hugePages: false, bpfRings: false, ...claims }
     const requested = requestedPort(request, { queues: 1, ringSize: 0, memory: 0, pinned: true, ...features })
-    this.#instance.checkPinnedPort(this.#visibleUplink(client, uplink), { ...rest, addresses: ipsOf(requested) })
+    const { flows, ...checked } = rest
+    this.#instance.checkPinnedPort(this.#visibleUplink(client, uplink), { ...checked, addresses: ipsOf(requested) })
     return this.#open(client, requested, {
       whenDown,
       build: (addresses, terms) => {
@@ -315,6 +339,72 @@ export class PortManager {
     const pinned = requested.pinned && { pinned: true }
     this.#log('port-opened', { port, uplink, name, uid, pid, outer, addresses, ...pinned })
     return { ...handed, info }
+  }
+
+  /** Changes the flows of an open port. */
+  async changeFlows(client: Client, request: FlowRequest): Promise<void> {
+    const { port, flows: texts, operation } = request
+    const change = FLOW_CHANGES[operation]
+    const overrideHost = 'overrideHost' in request && request.overrideHost === true
+    const openPort = this.#ports.get(port)
+    if (openPort?.client !== client) throw unknownPort(port, 'this client')
+    const { uplink, name } = openPort.info
+    const { uid } = client.credentials
+    if (change !== 'release') {
+      // What it was opened with is not asked for again.
+      const { flows, overrideHost: _, ...requested } = openPort.requested
+      const claims = await this.#requestedFlows(client, uplink, { flows: texts, overrideHost })
+      permitFlows(this.#grants, client.credentials, { ...requested, ...claims })
+    }
+    await this.#instance.changeFlows(port, change, texts, overrideHost)
+    this.#log('flows-changed', {
+      port,
+      uplink,
+      name,
+      uid,
+      change,
+      flows: texts.length,
+      ...(overrideHost && { overrideHost }),
+    })
+  }
+
+  /**
+   * What the policy has to know of the flows of a request.
+   *
+   * @throws {XsknetError} `ERR_XSKNET_FLOW_INVALID` or `ERR_XSKNET_FLOWS_EXHAUSTED`.
+   */
+  async #requestedFlows(
+    { credentials }: Client,
+    uplink: string,
+    { flows: texts = [], overrideHost = false }: Pick<PortRequest, 'flows' | 'overrideHost'>,
+  ): Promise<Pick<RequestedPort, 'flows' | 'overrideHost'>> {
+    if (texts.length === 0) return {}
+    const outside = new Map<Grant, string[]>()
+    for (const grant of grantsFor(this.#grants, credentials, uplink)) {
+      outside.set(grant, await this.#instance.flowsOutside(texts, grant.flows))
+    }
+    // A grant that has come since was not asked.
+    return { flows: { texts, outside: (grant) => outside.get(grant) ?? texts }, ...(overrideHost && { overrideHost }) }
+  }
+
+  /**
+   * Refuses grants whose flows are none.
+   *
+   * @throws {XsknetError} `ERR_XSKNET_CONFIGURATION_INVALID`.
+   */
+  async checkGrants(grants: readonly Grant[]): Promise<void> {
+    for (const { flows, origin } of grants) {
+      if (flows.length === 0) continue
+      try {
+        await this.#instance.flowsOutside([], flows)
+      } catch (error) {
+        const { message, hint } = error as XsknetError
+        throw new XsknetError('ERR_XSKNET_CONFIGURATION_INVALID', `\`flows\` in ${origin}: ${message}`, {
+          ...(hint !== undefined && { hint }),
+          details: { key: 'flows' },
+        })
+      }
+    }
   }
 
   async closePort(client: Client, port: number): Promise<void> {

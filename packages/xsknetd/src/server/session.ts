@@ -213,6 +213,11 @@ export class Session implements Client {
       case 'shareSocket':
         await this.#portManager.shareSocket(this, request.port, descriptors)
         return {}
+      case 'claimFlows':
+      case 'releaseFlows':
+      case 'replaceFlows':
+        await this.#portManager.changeFlows(this, request)
+        return {}
       case 'closePort':
         await this.#portManager.closePort(this, request.port)
         return {}
