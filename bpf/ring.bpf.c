@@ -7,8 +7,8 @@
  * The client holds a descriptor of it, for as long as it likes, and may run it on any frame and any context. A run that
  * is not live does nothing. In one that is, what it is run on counts for nothing: the frame is overwritten by the next
  * one of the client's ring, and that copy goes to ring_guard.bpf.c. An object of its own for each queue, so that it
- * speaks for no other one; and once the daemon has taken the key out of `ring_states`, for none. It is small, because it
- * is loaded as often: verifying the guard's rules takes 60 ms.
+ * speaks for no other one; and once the daemon has taken the key out of `ring_states`, for none. It is small, because
+ * it is loaded as often: verifying the guard's rules takes 60 ms.
  */
 #include <xsknet/ring.h>
 #include <xsknet/socket.h>

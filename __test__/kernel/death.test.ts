@@ -33,7 +33,7 @@ for (const [mode, rings] of [
   ['native', 'bpf'],
 ] as const) {
   test.serial(
-    `${mode}, ${rings}: a client killed in full traffic leaves nothing within a second, and its neighbour loses nothing`,
+    `${mode}, ${rings}: a client killed in full traffic leaves nothing within a second; its neighbour loses nothing`,
     async (t) => {
       const scene = await Scene.open(t, { mode, config: RINGS })
       const { lab, daemon } = scene

@@ -232,7 +232,7 @@ struct xsknet_identity {
 
 /* Whether and where the flows are. */
 struct xsknet_flow_state {
-	__u32 list;	/* the key in `flow_lists` and 1; 0: there are no flows. One byte, so that no reader sees half */
+	__u32 list;	/* the key in `flow_lists`, plus 1; 0: no flows. One byte: no reader sees half of it */
 	__u32 removals; /* of ports: what was remembered before counts no more */
 };
 

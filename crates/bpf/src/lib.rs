@@ -9,8 +9,9 @@
 //!
 //! The programs need Linux 5.18 (`xdp.frags`, live frames) and, to load and attach, `CAP_BPF`, `CAP_NET_ADMIN` and
 //! `CAP_PERFMON`. A process that holds a program's fd can inject live frames, and one that holds a map's fd can rewrite
-//! it, without any capability: no fd leaves this crate but those of a queue with BPF rings, for its client, and the pins'
-//! folders are made with mode 0700. A process that is given the pin of one port's map opens it with [`PinnedSocketMap`].
+//! it, without any capability: no fd leaves this crate but those of a queue with BPF rings, for its client, and the
+//! pins' folders are made with mode 0700. A process that is given the pin of one port's map opens it with
+//! [`PinnedSocketMap`].
 #![deny(unsafe_code)]
 
 /// aya's maps have no `Debug`, and what they hold is not for a log line anyway.

@@ -1,7 +1,7 @@
 //! Who may attach an XDP program to a device: `bpf/link_guard.bpf.c` says why, and by which rule.
 //!
-//! The rule holds for the whole machine, from the first port with BPF rings on, and for as long as there may be a client
-//! with the descriptor of its program, whatever becomes of the daemon: its link is pinned.
+//! The rule holds for the whole machine, from the first port with BPF rings on, and for as long as there may be a
+//! client with the descriptor of its program, whatever becomes of the daemon: its link is pinned.
 
 use std::error::Error;
 use std::fs;
@@ -64,8 +64,8 @@ pub fn guard_links(folder: &Path) -> Result<(), LinkGuardError> {
     sys::pin(&link, &path).map_err(refused("pin"))
 }
 
-/// Ends the rule if it is all that is left in `folder`, and if there is no program that it has to hold for. Otherwise it
-/// stays, for whoever calls this next. The caller keeps others from the folder meanwhile.
+/// Ends the rule if it is all that is left in `folder`, and if there is no program that it has to hold for. Otherwise
+/// it stays, for the next caller. The caller keeps others from the folder meanwhile.
 ///
 /// # Errors
 ///

@@ -96,8 +96,8 @@ fn cost_of_a_packet() {
                 let miss = Drawer::new(scene, FIRST_PORT - 10_000, 10_000).measure(&to_host);
                 let bare = all(scene).measure(&to_port);
                 println!(
-                    "{} kinds, {count} flows: hit {hit:.1} ns, {:.1} over a redirect by MAC ({bare:.1}); miss {miss:.1} ns",
-                    kinds,
+                    "{kinds} kinds, {count} flows: hit {hit:.1} ns, {:.1} over a redirect by MAC ({bare:.1}), \
+                     miss {miss:.1} ns",
                     hit - bare
                 );
                 hits.push(hit);

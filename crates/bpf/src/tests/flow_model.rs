@@ -399,7 +399,8 @@ fn packet6(inner: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
 fn frame(from: Mac) -> impl Strategy<Value = Vec<u8>> {
     let cut = |packet: Vec<u8>| {
         let length = packet.len();
-        prop_oneof![3 => Just(packet.clone()).boxed(), 1 => (0..=length).prop_map(move |length| packet[..length].to_vec()).boxed()]
+        let whole = Just(packet.clone());
+        prop_oneof![3 => whole, 1 => (0..=length).prop_map(move |length| packet[..length].to_vec())]
     };
     let four = packet4(Vec::new()).prop_flat_map(cut).prop_flat_map(packet4).prop_map(|packet| (IPV4, packet));
     let six = packet6(Vec::new()).prop_flat_map(cut).prop_flat_map(packet6).prop_map(|packet| (IPV6, packet));
