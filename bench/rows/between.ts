@@ -15,7 +15,7 @@ interface Pair extends Fresh {
 
 /** Ours on BPF rings, the peers in C on ports of AF_XDP. */
 export const portToPort: Family = {
-  rows: [{ name: NAME, unit: 'packets/s', better: 'more' }],
+  rows: [{ name: NAME, unit: 'packets/s', better: 'more', bound: { least: 3, goal: 6 } }],
   async prepare({ seconds, ...setting }) {
     const place = await Place.open(setting)
     const pair = async (open: (n: number) => Promise<Side>): Promise<Pair> => {

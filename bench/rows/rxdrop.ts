@@ -10,7 +10,7 @@ export const ringsRxdrop = reading('rings rxdrop', { rings: 'bpf' }, { least: 1.
 
 /** Ours as that, the peer on the wire's near end itself, without a port. */
 export const ringsRxdropWire: Family = {
-  rows: [{ name: 'rings rxdrop wire', unit: 'packets/s', better: 'more', bound: { least: 1, goal: 1.5 } }],
+  rows: [{ name: 'rings rxdrop wire', unit: 'packets/s', better: 'more', bound: { least: 1.3, goal: 1.7 } }],
   async prepare({ seconds, ...setting }) {
     const [place, wire] = [await Place.open(setting), await Wire.open(setting)]
     const read = (on: Place | Wire) => async (side: Side, seconds: number) => {

@@ -22,14 +22,13 @@ pub(crate) struct BpfRings {
     pub(crate) counters: SocketCounters,
     pub(crate) last_refusal: Option<DescriptorRefused>,
     layout: Layout,
-    /// In a row, up to 2.
+    /// In a row, up to [`MOST_EMPTY_LOOKS`].
     empty_looks: u32,
 }
 
-/// Pauses after looks that find nothing: after the first, the second, and each that follows them. Some microseconds
-/// after the second let frames gather that come one behind the other; a reader that waits longer waits for a single
-/// frame. A reader that sleeps when there is nothing looks once.
-const PAUSES: [u32; 3] = [0, 256, 16];
+/// Each look in a row that finds nothing is followed by so many more pauses, up to some microseconds.
+const PAUSES_A_LOOK: u32 = 64;
+const MOST_EMPTY_LOOKS: u32 = 8;
 
 /// Where rings stand that change their owner.
 pub(crate) struct Positions<'a> {
@@ -113,9 +112,8 @@ impl BpfRings {
     /// Lets the program get ahead where one look after the other finds nothing: each takes the cache line of the next
     /// slot away from the CPU that is about to write it.
     fn pause(&mut self) {
-        let pauses = PAUSES[self.empty_looks as usize];
-        (0..pauses).for_each(|_| std::hint::spin_loop());
-        self.empty_looks = (self.empty_looks + 1).min(PAUSES.len() as u32 - 1);
+        (0..self.empty_looks * PAUSES_A_LOOK).for_each(|_| std::hint::spin_loop());
+        self.empty_looks = (self.empty_looks + 1).min(MOST_EMPTY_LOOKS);
     }
 
     /// Posts free chunks until reception has its share.
