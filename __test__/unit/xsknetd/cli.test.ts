@@ -94,11 +94,11 @@ test('the executable tells the versions of program, protocol and Node, and which
   )
   const rows = objects.map(({ name, bytes }) => {
     t.is(Buffer.from(bytes).readUInt16LE(18), 247, 'its ELF header says BPF')
-    return `  ${name.padEnd(11)}${createHash('sha256').update(bytes).digest('hex').slice(0, 12)}\n`
+    return `  ${name.padEnd(12)}${createHash('sha256').update(bytes).digest('hex').slice(0, 12)}\n`
   })
   t.is(new Set(rows).size, objects.length)
   const head = `xsknetd ${version}\nprotocol ${PROTOCOL_VERSION}\nnode ${process.versions.node}\n`
-  t.like(cli(['--version']), { status: 0, stdout: `${head}BPF objects  SHA-256\n${rows.join('')}`, stderr: '' })
+  t.like(cli(['--version']), { status: 0, stdout: `${head}BPF objects   SHA-256\n${rows.join('')}`, stderr: '' })
 })
 
 test('without a binding it tells its version all the same', (t) => {
