@@ -35,5 +35,5 @@ export const budgets = {
   xsknet: [460, 3200],
   xsknetd: [400, 2800],
   '@xsknet/client-linux-x64-gnu': [440, 950],
-  '@xsknet/daemon-linux-x64-gnu': [2600, 6600],
+  '@xsknet/daemon-linux-x64-gnu': [2850, 7200],
 }
