@@ -79,19 +79,19 @@ async function kernel(tally) {
 }
 
 /** One job a file, and one a Node: a lane takes the next one when it has ended the one before. */
-const kernelTests = () => [
-  ...readdirSync(root + KERNEL)
-    .map((name) => `${KERNEL}/${name}`)
-    .filter((file) => !ALONE.includes(file))
-    .map((file) => kernelJob(file)),
-  ...OTHER_NODES.map(
-    ([version, node]) =>
-      (tally, options) =>
-        ava(tally, node, `kernel, Node ${version}`, BINDING.kernel, options),
-  ),
-]
+function kernelTests() {
+  const files = readdirSync(root + KERNEL).map((name) => `${KERNEL}/${name}`)
+  return [
+    ...files.filter((file) => !ALONE.includes(file)).map(kernelJob),
+    ...OTHER_NODES.map(([version, node]) => {
+      return (tally, options) => ava(tally, node, `kernel, Node ${version}`, BINDING.kernel, options)
+    }),
+  ]
+}
 
-const kernelJob = (file) => (tally, options) => ava(tally, process.execPath, 'kernel', [file], options)
+function kernelJob(file) {
+  return (tally, options) => ava(tally, process.execPath, 'kernel', [file], options)
+}
 
 async function sideBySide(tally) {
   const folder = mkdtempSync(join(tmpdir(), 'xsknet-beside-'))
