@@ -52,14 +52,6 @@ test('what ava prints is counted, and a failed test keeps what it said', (t) => 
   })
 })
 
-test('tests of one file alone are named after it', (t) => {
-  const { failures, skipped } = tapTests('ok 1 - one # SKIP\nnot ok 2 - two\n', 'file › ')
-  t.deepEqual([failures, skipped], [['file › two\n'], ['file › one']])
-  const timings = new Timings('file › ', 0)
-  timings.hear('TAP version 13\nok 1 - one\n', 1000)
-  t.deepEqual(slowestOf([timings], 1), [{ name: 'file › one', seconds: 0 }])
-})
-
 test('what cargo prints is counted over all binaries, and a failed test keeps what it said', (t) => {
   t.deepEqual(cargoTests(CARGO), {
     passed: 2,
@@ -72,7 +64,7 @@ test('what cargo prints is counted over all binaries, and a failed test keeps wh
 })
 
 test('the slowest tests are those that took longest since the one before', (t) => {
-  const timings = new Timings('', 0)
+  const timings = new Timings(0)
   timings.hear('   Compiling\nrunning 2 tests\ntest a::b ... ', 60_000)
   timings.hear('ok\ntest c - should panic ... o', 63_000)
   timings.hear('k\n', 64_000)

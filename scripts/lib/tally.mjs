@@ -13,32 +13,26 @@ export class Tally {
   /** Name and seconds of each stage of the run. */
   stages = []
   #timings = []
-  /** Sums of what was added under one name. */
-  #parts = new Map()
+  #parts = []
   #failures = []
 
   /**
    * One program's tests. A program that ended badly without a failed test (it did not compile, it crashed) failed as a
    * whole.
    */
-  add(name, code, { passed, failures, skipped }, seconds = 0) {
-    const part = this.#parts.get(name) ?? { seconds: 0, passed: 0, failed: 0, skipped: 0 }
-    part.seconds += seconds
-    part.passed += passed
-    part.failed += failures.length
-    part.skipped += skipped.length
-    this.#parts.set(name, part)
+  add(name, code, { passed, failures, skipped }) {
     this.passed += passed
     this.failed += failures.length
     this.skipped.push(...skipped)
+    this.#parts.push(`${name}: ${passed} passed, ${failures.length} failed, ${skipped.length} skipped`)
     this.#failures.push(...failures.map((failure) => `${name}: ${failure}`))
     if (code !== 0 && failures.length === 0) this.fail(`${name} ended with exit code ${code} without a failed test`)
     if (code === 0 && passed === 0) this.fail(`${name} ran no test`)
   }
 
-  /** For what one program prints, whose tests get this in front of their names. */
-  timings(prefix) {
-    const timings = new Timings(prefix)
+  /** For what one program prints. */
+  timings() {
+    const timings = new Timings()
     this.#timings.push(timings)
     return timings
   }
@@ -59,11 +53,7 @@ export class Tally {
     const unexpected = this.skipped.filter((name) => !EXPECTED_SKIPS.includes(name))
     for (const name of unexpected) console.error(`skipped: ${name}`)
     for (const failure of this.#failures) console.log(`\nfailed: ${failure}`)
-    const parts = [...this.#parts].map(
-      ([name, { seconds, passed, failed, skipped }]) =>
-        `${name}, ${seconds} s: ${passed} passed, ${failed} failed, ${skipped} skipped`,
-    )
-    console.log(`\n${parts.join('\n')}`)
+    console.log(`\n${this.#parts.join('\n')}`)
     console.log(`\n${this.passed} passed, ${this.failed} failed, ${this.skipped.length} skipped`)
     return this.failed > 0 || (process.env.CI && unexpected.length > 0) ? 1 : 0
   }
@@ -75,11 +65,9 @@ export class Tally {
 export class Timings {
   tests = []
   #unfinished = ''
-  #prefix
   #last
 
-  constructor(prefix = '', now = performance.now()) {
-    this.#prefix = prefix
+  constructor(now = performance.now()) {
     this.#last = now
   }
 
@@ -91,7 +79,7 @@ export class Timings {
       const [, ava, cargo] = line.match(/^(?:not )?ok \d+ - (.*)$|^test (\S+)(?: - should panic)? \.\.\. \w+$/) ?? []
       const name = ava ?? cargo
       // What a program does before its first test is compiling, as a rule.
-      if (name) this.tests.push({ name: this.#prefix + name, seconds: (now - this.#last) / 1000 })
+      if (name) this.tests.push({ name, seconds: (now - this.#last) / 1000 })
       if (name || /^running \d+ tests?$|^TAP version/.test(line)) this.#last = now
     }
   }
@@ -116,15 +104,12 @@ export function cargoTests(text) {
   return { passed, failures, skipped }
 }
 
-/**
- * ava speaks TAP: one line a test, and under it what the test logged and why it failed. With one file alone it does not
- * say which: `prefix` does.
- */
-export function tapTests(text, prefix = '') {
+/** ava speaks TAP: one line a test, and under it what the test logged and why it failed. */
+export function tapTests(text) {
   const tests = [...text.matchAll(/^(not )?ok \d+ - (.*?)( # (?:SKIP|TODO).*)?\n((?:(?: {2}|# ).*\n)*)/gm)]
-  const skipped = tests.filter(([, , , aside]) => aside).map(([, , name]) => prefix + name)
+  const skipped = tests.filter(([, , , aside]) => aside).map(([, , name]) => name)
   const failures = tests
     .filter(([, not, , aside]) => not && !aside)
-    .map(([, , name, , why]) => `${prefix}${name}\n${why.trimEnd()}`)
+    .map(([, , name, , why]) => `${name}\n${why.trimEnd()}`)
   return { passed: tests.length - failures.length - skipped.length, failures, skipped }
 }

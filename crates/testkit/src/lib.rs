@@ -31,5 +31,5 @@ pub use mounts::on_fresh_mounts;
 pub use named::{LabName, NamedLab, Raised};
 pub use packet::{Captured, Offloaded, PacketSocket};
 pub use responder::{ECHO_PORT, Responder, Served, Serving, send_all};
-pub use snapshot::{BESIDE_TESTS, Snapshot, left_objects};
+pub use snapshot::Snapshot;
 pub use tx_metadata::MetadataSender;

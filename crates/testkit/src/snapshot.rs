@@ -1,18 +1,10 @@
 //! What a machine looks like, to be compared with what it looks like later.
 
 use std::collections::BTreeSet;
-use std::env;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use xsknet_link::{Ethtool, Netns};
-
-/// Names a file where other tests run on the same machine: what a test leaves of BPF objects may be theirs, so it is
-/// written there, a line each, and [`left_objects`] reads it once they have ended.
-pub const BESIDE_TESTS: &str = "XSKNET_BESIDE_TESTS";
 
 /// All that an instance may change of a machine, as lines that can be compared and shown.
 #[derive(Debug, Clone)]
@@ -36,7 +28,7 @@ impl Snapshot {
     pub fn take(namespace: &Netns, folders: &[&Path]) -> Self {
         let mut devices = BTreeSet::new();
         add_devices(namespace, &mut devices);
-        let mounts = fs::read_to_string("/proc/thread-self/mounts").expect("/proc is mounted");
+        let mounts = std::fs::read_to_string("/proc/thread-self/mounts").expect("/proc is mounted");
         let inside = |line: &&str| {
             let point = line.split(' ').nth(1).map(Path::new);
             point.is_some_and(|point| folders.iter().any(|folder| point.starts_with(folder)))
@@ -46,7 +38,7 @@ impl Snapshot {
             add_files(folder, &mut files);
         }
         let objects = xsknet_bpf::object_ids().expect("root may list BPF objects").into_iter().collect();
-        Self { devices, files, objects, crowded: env::var_os(BESIDE_TESTS).is_some() }
+        Self { devices, files, objects, crowded: false }
     }
 
     /// The same on a shared machine: what has the name of another instance does not count. While there is another
@@ -54,7 +46,7 @@ impl Snapshot {
     #[must_use]
     pub fn beside_others(mut self, own: &str) -> Self {
         let is_others = |line: &String| instance_in(line).is_some_and(|name| !name.starts_with(own));
-        self.crowded |= self.files.iter().any(is_others);
+        self.crowded = self.files.iter().any(is_others);
         self.files.retain(|line| !is_others(line));
         self
     }
@@ -84,38 +76,15 @@ impl Snapshot {
             let went = before.difference(&after).map(|line| format!("- {line}\n"));
             let difference: String = came.chain(stayed).chain(went).collect();
             if difference.is_empty() {
-                if let Some(file) = env::var_os(BESIDE_TESTS).filter(|_| !left.is_empty()) {
-                    note(file.as_ref(), &left).map_err(|error| format!("{}: {error}", file.display()))?;
-                }
                 return Ok(());
             }
             if Instant::now() >= end {
                 return Err(difference);
             }
             strangers = Some(left);
-            thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
-}
-
-/// BPF objects that tests have left, each with the test that left it, as [`BESIDE_TESTS`] has them written to a file.
-///
-/// # Errors
-/// The file's, where it is there and cannot be read.
-pub fn left_objects(file: &Path) -> io::Result<BTreeSet<String>> {
-    match fs::read_to_string(file) {
-        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(error) => Err(error),
-    }
-}
-
-/// In one write, since others write to the file, too.
-fn note(file: &Path, left: &BTreeSet<(&str, u32)>) -> io::Result<()> {
-    let thread = thread::current();
-    let test = thread.name().unwrap_or("?");
-    let lines: String = left.iter().map(|(kind, id)| format!("{kind} {id} {test}\n")).collect();
-    OpenOptions::new().create(true).append(true).open(file)?.write_all(lines.as_bytes())
 }
 
 /// The instance that a path in `/run/xsknet` or in bpffs is named after. Names that begin with a dot are not of
@@ -149,7 +118,7 @@ fn add_devices(namespace: &Netns, lines: &mut BTreeSet<String>) {
 
 fn add_files(folder: &Path, lines: &mut BTreeSet<String>) {
     lines.extend(folder.exists().then(|| folder.display().to_string()));
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         lines.insert(path.display().to_string());
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -22,7 +22,7 @@ use xsknet_port::{
     Equality, Instance, InstanceOptions, Loss, Notice, Places, Port, PortSpec, Uplink, UplinkOptions, sweep_dead,
 };
 use xsknet_testkit::{
-    BESIDE_TESTS, CARD, Lab, Responder, Serving, Snapshot, Wire, device, on_fresh_mounts, port_addresses, wait_until,
+    CARD, Lab, Responder, Serving, Snapshot, Wire, device, on_fresh_mounts, port_addresses, wait_until,
 };
 use xsknet_xsk::Socket;
 
@@ -79,8 +79,7 @@ impl Stage {
 
     /// What closing has to bring back.
     pub fn snapshot(&self) -> Snapshot {
-        let seen = Snapshot::take(self.lab.host.namespace(), &[Path::new("/run/xsknet"), Path::new("/sys/fs/bpf")]);
-        if std::env::var_os(BESIDE_TESTS).is_some() { seen.beside_others(&self.name) } else { seen }
+        Snapshot::take(self.lab.host.namespace(), &[Path::new("/run/xsknet"), Path::new("/sys/fs/bpf")])
     }
 
     #[track_caller]
