@@ -206,6 +206,8 @@ function kernelSays(): string[] {
 /** Everything in the memory of BPF rings is written over while frames go, and the program is run as it should not. */
 export const ringSlots: Attack = {
   name: 'ring-slots',
+  // Its eight threads delay openings of others beyond what is allowed beside an attack: docs/security.md.
+  isLong: true,
   defence: 'the programs take nothing in the memory of BPF rings at its word, however often and as what they are run',
   daemon: { mode: 'native', config },
   async prepare(field) {
