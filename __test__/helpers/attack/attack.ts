@@ -12,7 +12,7 @@ export interface Attack {
   readonly daemon?: Wanted
   /** Variants that show something of each kind; 2 unless set. */
   readonly variants?: number
-  /** It takes minutes: `npm run attack` alone performs it. */
+  /** It takes minutes, or delays openings of others too long: `npm run attack` alone performs it. */
   readonly isLong?: boolean
   /** Sets up attackers and victims. */
   prepare(field: Field): Promise<Attempt>

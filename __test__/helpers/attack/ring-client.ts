@@ -300,7 +300,7 @@ export const ringDescriptors: Attack = {
         expect('once its port was closed', await scene.order('send'), /^0 taken, ok$/)
         await next.kill()
 
-        // Its own devices may have the program; what they bring is no run of it that is live.
+        // Its own devices may have the program; a frame that they receive is not a live run.
         await scene.renew()
         expect('in a namespace of its own', await scene.order('tagged'), /^attached by netlink, ok by .*, 0 taken$/)
         faults.push(...(await scene.sums()))

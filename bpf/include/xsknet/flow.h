@@ -81,7 +81,7 @@ struct {
 	__array(values, struct flow_table6);
 } flows6 SEC(".maps");
 
-/* The last place is no list's: user space changes it to wait for all programs. */
+/* No list uses the last place: user space changes it to wait for all programs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, XSKNET_FLOW_TABLES + 1);

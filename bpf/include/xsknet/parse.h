@@ -148,7 +148,7 @@ struct packet {
 	struct upper upper;
 	enum chain chain;
 
-	__u64 length; /* of the whole frame; measured by whoever has found out who gets it, or who sends it */
+	__u64 length; /* of the whole frame; the programs measure it once they know its port */
 };
 
 static __always_inline void *take(struct cursor *at, __u32 length)
