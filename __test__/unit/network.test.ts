@@ -1100,7 +1100,7 @@ test('ref() keeps the process for the connection, unref() only for requests', as
   t.false(daemon.held)
 })
 
-test('a port changes its flows by its number, and says what of it is no option', async (t) => {
+test('a port changes its flows by its number, and refuses unknown options', async (t) => {
   const { daemon, port } = await opened()
   const flows = ['udp dst port 53']
   const claiming = port.control.changeFlows('claimFlows', { flows, overrideHost: true }, {})
