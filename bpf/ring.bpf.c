@@ -11,9 +11,8 @@
  * it is loaded as often: verifying the guard's rules takes 60 ms.
  */
 #include <xsknet/ring.h>
-#include <xsknet/socket.h>
 
-/* A map and no constants, so that one loader serves all queues. Made for this queue alone, as those of socket.h. */
+/* A map and no constants, so that one loader serves all queues. Made for this queue alone. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

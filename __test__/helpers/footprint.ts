@@ -23,9 +23,23 @@ export function footprintOf(pid: number): Footprint {
   }
 }
 
+/** Whether the process still looks after ports that it has closed: a thread, a map and a socket more. */
+export function watchesClosedPorts(pid: number): boolean {
+  const threads = readdirSync(`/proc/${pid}/task`)
+  return threads.some((thread) => nameOf(`/proc/${pid}/task/${thread}/comm`) === 'xsknet closed')
+}
+
 /** Bytes of memory that a process really has. */
 export function residentBytes(pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1024
+}
+
+function nameOf(comm: string): string | undefined {
+  try {
+    return readFileSync(comm, 'utf8').trim()
+  } catch {
+    return undefined // ended in between
+  }
 }
 
 function kindOf(link: string): string | undefined {

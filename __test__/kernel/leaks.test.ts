@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import type { PortInfo } from 'xsknet'
 import { Embedding } from '../helpers/embedding.js'
-import { type Footprint, footprintOf, residentBytes } from '../helpers/footprint.js'
+import { type Footprint, footprintOf, residentBytes, watchesClosedPorts } from '../helpers/footprint.js'
 import { CARD, Lab, portPrefixes } from '../helpers/lab.js'
 import { type Place, portKinds } from '../helpers/port-kinds.js'
 import { run, waitUntil } from '../helpers/program.js'
@@ -70,6 +70,7 @@ for (const [kind, { open }] of Object.entries(portKinds)) {
       }
       for (let times = 0; times < 5; times++) await round()
       await look()
+      for (const pid of pids) await waitUntil('the last port is gone', () => !watchesClosedPorts(pid))
       await lab.snapshot()
       const [before, resident] = [await look(), pids.map(residentBytes)]
       const began = performance.now()
@@ -119,7 +120,7 @@ test.serial(
       await thread(options)
       await look()
       // The last one's port may still be closing.
-      await waitUntil('without ports', () => !existsSync(portPins))
+      await waitUntil('without ports', () => !existsSync(portPins) && !watchesClosedPorts(pid))
       await lab.snapshot()
       const [before, resident] = [await look(), residentBytes(pid)]
       for (let n = 0; n < times; n++) await thread(options)

@@ -111,6 +111,12 @@ struct xsknet_counters {
 	__u64 count[XSKNET_COUNTERS];
 };
 
+/* Value of `port_counters`: a program that does two things counts no others, because there are so many slots. */
+struct xsknet_port_counters {
+	__u64 to_socket;
+	__u64 no_socket; /* the slot in `xsks` is empty */
+};
+
 /* Key of `macs`: a port's MAC in the port's VLAN. */
 struct xsknet_mac_key {
 	__u8 mac[6];
@@ -325,6 +331,7 @@ struct xsknet_steered {
 
 #define XSKNET_SAME_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has padding")
 XSKNET_SAME_SIZE(struct xsknet_counters, 8 * XSKNET_COUNTERS);
+XSKNET_SAME_SIZE(struct xsknet_port_counters, 16);
 XSKNET_SAME_SIZE(struct xsknet_mac_key, 8);
 XSKNET_SAME_SIZE(struct xsknet_source4, 8);
 XSKNET_SAME_SIZE(struct xsknet_source6, 20);

@@ -54,8 +54,12 @@ pub fn unmount(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes `path` for its owner alone. True if it was not there.
-pub(crate) fn make_folder(path: &Path) -> io::Result<bool> {
+/// Makes `path`, a folder, for its owner alone. True if it was not there.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn make_folder(path: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => Ok(true),
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),

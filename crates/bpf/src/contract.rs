@@ -238,6 +238,14 @@ impl fmt::Display for Counter {
     }
 }
 
+/// Value of `port_counters`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct PortCounters {
+    pub to_socket: u64,
+    pub no_socket: u64,
+}
+
 /// Key of `macs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]

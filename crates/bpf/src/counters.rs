@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{AddAssign, Index, Sub};
 
-use crate::contract::{COUNTERS, Counter};
+use crate::contract::{COUNTERS, Counter, PortCounters};
 
 /// How many frames left a program for each reason, since it was loaded. Each is read on its own while frames arrive, so
 /// the balance holds at rest only.
@@ -65,6 +65,16 @@ impl Counters {
     /// Reason and number of the drops, zeros included.
     pub fn drops(&self) -> impl Iterator<Item = (Counter, u64)> + '_ {
         self.iter().filter(|(counter, _)| counter.is_drop())
+    }
+}
+
+impl From<PortCounters> for Counters {
+    fn from(PortCounters { to_socket, no_socket }: PortCounters) -> Self {
+        let mut all = Self::default();
+        all.0[Counter::Seen as usize] = to_socket + no_socket;
+        all.0[Counter::ToSocket as usize] = to_socket;
+        all.0[Counter::NoSocket as usize] = no_socket;
+        all
     }
 }
 

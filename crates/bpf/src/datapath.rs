@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aya::Ebpf;
 use aya::maps::{MapData, MapError, ProgramArray};
@@ -16,8 +17,9 @@ use crate::flows::FlowsError;
 use crate::load_error::LoadError;
 use crate::mode::Mode;
 use crate::object;
-use crate::port::PortProgram;
+use crate::port::{InnerEnd, PortProgram};
 use crate::queue;
+use crate::ring_program::RingProgram;
 use crate::rings::{RingCounters, RingMaps, RingRange};
 use crate::run::{self, RunError, TestResult};
 use crate::table_error::TableError;
@@ -88,12 +90,13 @@ fn random() -> u32 {
     u32::from_ne_bytes(bytes)
 }
 
-/// The uplink program and the guard, loaded once an uplink.
+/// The uplink program, the guard and the program of the ports' inner ends, loaded once an uplink.
 ///
 /// Device indices are looked up in the network namespace of the thread that calls.
 pub struct Datapath {
     bpf: Ebpf,
     tables: Tables,
+    inner_ends: Arc<PortProgram>,
     queue_seed: u32,
     pins: Option<PathBuf>,
     /// Holds the guard of all rings, once it is there.
@@ -120,12 +123,13 @@ impl Datapath {
             ("fragment_age", pace.fragment_age),
             ("jiffies_per_second", pace.jiffies_per_second),
         ];
-        let mut bpf = object::DATAPATH.load(&globals, &[], options.pins)?;
+        let (mut bpf, port) = object::load_datapath(&globals, options.pins)?;
+        let inner_ends = PortProgram::shared(port)?;
         let mut tables = Tables::take(&mut bpf, pace.jiffies_per_second)?;
         tables.set_uplink_mtu(options.uplink_mtu).map_err(|cause| LoadError::Map { map: "uplink_mtus", cause })?;
         let ring_guards = object::take_map(&mut bpf, "ring_guards")?;
         let pins = options.pins.map(Path::to_owned);
-        Ok(Self { bpf, tables, queue_seed: options.queue_seed, pins, ring_guards, has_rings: false })
+        Ok(Self { bpf, tables, inner_ends, queue_seed: options.queue_seed, pins, ring_guards, has_rings: false })
     }
 
     /// Attaches the uplink program to the NIC.
@@ -150,6 +154,16 @@ impl Datapath {
         let program = object::xdp(&self.bpf, hook);
         let fd = program.fd().map_err(|cause| AttachError::NotLoaded { hook, cause })?;
         attachment::attach(fd.as_fd(), device, mode, hook)
+    }
+
+    /// Gives the inner end of a queue pair a place at the program of the uplink's ports, with no socket yet. Its device
+    /// has to be in the namespace of all the others.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError::Full`], or the kernel's.
+    pub fn inner_end(&self, ifindex: u32) -> Result<InnerEnd, TableError> {
+        self.inner_ends.inner_end(ifindex)
     }
 
     /// Names the device that ports' frames leave by.
@@ -255,11 +269,11 @@ impl Datapath {
         queue: u32,
         inner: u32,
         pins: &Path,
-    ) -> Result<PortProgram, LoadError> {
+    ) -> Result<RingProgram, LoadError> {
         let Some(shared) = &self.pins else { return Err(LoadError::NotBpffs { path: pins.to_owned() }) };
         let (ring, key) = range.of_queue(queue);
         let identity = Identity { ring, key, inner, dry_runs: cfg!(test).into() };
-        PortProgram::load_ring(identity, pins, shared)
+        RingProgram::load(identity, pins, shared)
     }
 
     /// Enters a port: first where it is, then what it may send, last what is steered to it, so that no frame is steered

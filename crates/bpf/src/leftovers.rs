@@ -30,22 +30,33 @@ pub fn remove_link_pin(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes the socket out of the pinned map of a [`PortProgram`](crate::port::PortProgram): a map lives as long as a
-/// socket is in it, pinned or not, and a client may hold on to its socket. A path where nothing is, or another kind of
-/// map, is left alone.
+/// Takes the sockets out of the pinned map of a [`PortProgram`](crate::port::PortProgram): a map lives as long as a
+/// socket is in it, pinned or not, and clients may hold on to their sockets. A path where nothing is, or another kind
+/// of map, is left alone.
 ///
 /// # Errors
 ///
 /// The kernel's.
 pub fn empty_socket_map(path: &Path) -> io::Result<()> {
-    let answer = |error| match error {
-        MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        MapError::SyscallError(error) => Err(error.io_error),
-        MapError::InvalidMapType { .. } => Ok(()),
-        other => Err(io::Error::other(other)),
+    let empty = || -> Result<(), MapError> {
+        let map = MapData::from_pin(path)?;
+        let slots = map.info()?.max_entries();
+        let mut sockets = XskMap::try_from(Map::from_map_data(map)?)?;
+        (0..slots).try_for_each(|slot| sockets.unset(slot).or_else(unless_missing))
     };
-    let map = MapData::from_pin(path).and_then(Map::from_map_data).and_then(XskMap::try_from);
-    map.and_then(|mut sockets: XskMap<MapData>| sockets.unset(0)).or_else(answer)
+    match empty().or_else(unless_missing) {
+        Err(MapError::SyscallError(error)) => Err(error.io_error),
+        Err(MapError::InvalidMapType { .. }) | Ok(()) => Ok(()),
+        Err(other) => Err(io::Error::other(other)),
+    }
+}
+
+/// Nothing to remove is not an error.
+pub(crate) fn unless_missing(error: MapError) -> Result<(), MapError> {
+    match error {
+        MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        error => Err(error),
+    }
 }
 
 /// The kernel's id of the program in the link that is pinned at `path`; `None` where nothing is.

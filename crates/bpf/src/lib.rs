@@ -1,8 +1,8 @@
 //! The BPF programs and their maps, typed: load, attach, pin, count, and run on a test packet.
 //!
-//! Two objects make the data path. [`Datapath`] is loaded once per uplink: the uplink program, which finds the port
-//! that a frame is for, and the guard, which decides what a port may send. [`PortProgram`] is loaded once per queue
-//! pair and hands its frames to its socket. [`Injector`] is for self-tests; what only test beds need is in [`testbed`].
+//! [`Datapath`] is loaded once per uplink: the uplink program, which finds the port that a frame is for, the guard, which
+//! decides what a port may send, and the [`PortProgram`] on the inner ends of its ports' pairs, which hands frames to
+//! their sockets. [`Injector`] is for self-tests; what only test beds need is in [`testbed`].
 //!
 //! Nothing here uses netlink. The caller finds out which program is on a device before an attachment; from its id,
 //! [`describe_program`] gives the rest.
@@ -47,6 +47,7 @@ mod port;
 mod program;
 mod queue;
 mod rights;
+mod ring_program;
 mod rings;
 mod run;
 mod socket_watch;
@@ -77,9 +78,10 @@ pub use map_shape::MapShape;
 pub use mode::{Attempt, Mode, Obtained, UnknownMode};
 pub use object::daemon_objects;
 pub use pinned_map::{PinnedMapError, PinnedSocketMap};
-pub use port::PortProgram;
+pub use port::{InnerEnd, PortProgram};
 pub use program::{ProgramDescription, describe_program};
 pub use rights::{Rates, Rights};
+pub use ring_program::RingProgram;
 pub use rings::{RingCounters, RingMaps, RingRange, RingsEntry};
 pub use run::{RunError, TestResult, Verdict};
 pub use socket_watch::{SocketWatch, WatchedSocket, map_exists};
@@ -87,4 +89,4 @@ pub use table_error::{Claimed, TableError};
 pub use tables::PortEntry;
 pub use umem_watch::{UmemWatch, WatchedUmem};
 
-opaque_debug!(Datapath, PinnedSocketMap, PortProgram, Injector, SocketWatch);
+opaque_debug!(Datapath, InnerEnd, PinnedSocketMap, PortProgram, RingProgram, Injector, SocketWatch);

@@ -14,7 +14,7 @@ use aya::programs::loaded_programs;
 use aya_obj::btf::{Btf, BtfKind};
 
 use crate::object::LINK_GUARD;
-use crate::port::RING_PORT;
+use crate::ring_program::RING_PORT;
 use crate::sys;
 
 /// No instance has such a name, whose folders are beside it.

@@ -1,13 +1,14 @@
 //! Loading an object: its maps, pinned or not, and its programs.
 
 use std::path::Path;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use aya::maps::{Map, MapError};
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::EbpfSectionKind;
 
+use crate::contract::MAX_QUEUE_PAIRS;
 use crate::load_error::LoadError;
 use crate::map_shape::MapShape;
 use crate::pin::{self, Pins};
@@ -48,19 +49,24 @@ impl Object {
     pub(crate) fn load(
         &self,
         globals: &[(&str, u32)],
-        max_entries: &[(&str, u32)],
+        max_entries: &[(&'static str, u32)],
         pins: Option<&Path>,
+    ) -> Result<Ebpf, LoadError> {
+        pinned(pins, |pins| self.load_alone(globals, max_entries, pins))
+    }
+
+    fn load_alone(
+        &self,
+        globals: &[(&str, u32)],
+        max_entries: &[(&'static str, u32)],
+        pins: Option<&mut Pins>,
     ) -> Result<Ebpf, LoadError> {
         let mut loader = EbpfLoader::new();
         for (name, value) in globals {
             loader.override_global(name, value, true);
         }
-        for (name, entries) in max_entries {
-            loader.map_max_entries(name, *entries);
-        }
-
         let parsed = self.parse()?;
-        self.load_with(&mut loader, &parsed, pins, None)
+        self.load_with(&mut loader, &parsed, max_entries, pins, None)
     }
 
     pub(crate) fn parse(&self) -> Result<aya_obj::Object, LoadError> {
@@ -69,23 +75,30 @@ impl Object {
     }
 
     /// `parsed` is this object, whose maps lend their names to the loader. Those of [`SHARED`] are the ones that are
-    /// pinned in the folder `shared`, where one is given.
+    /// pinned in the folder `shared`, where one is given. The caller keeps the pins.
     fn load_with<'a>(
         &self,
         loader: &mut EbpfLoader<'a>,
         parsed: &'a aya_obj::Object,
-        pins: Option<&Path>,
+        max_entries: &[(&'static str, u32)],
+        mut pins: Option<&mut Pins>,
         shared: Option<&Path>,
     ) -> Result<Ebpf, LoadError> {
         let refused = |cause: EbpfError| LoadError::Object { object: self.name, cause: Box::new(cause) };
-        let mut pins = pins.map(Pins::open).transpose()?;
+        for (name, entries) in max_entries {
+            loader.map_max_entries(name, *entries);
+        }
         if let Some(pins) = &mut pins {
             for (name, map) in &parsed.maps {
                 if let Some(shared) = shared.filter(|_| SHARED.contains(&name.as_str())) {
                     loader.map_pin_path(name.as_str(), pin::existing_map(shared, name, MapShape::wanted(map))?);
                 } else if map.section_kind() == EbpfSectionKind::Maps || map.section_kind() == EbpfSectionKind::BtfMaps
                 {
-                    loader.map_pin_path(name.as_str(), pins.map(name, MapShape::wanted(map))?);
+                    let mut wanted = MapShape::wanted(map);
+                    if let Some((_, entries)) = max_entries.iter().find(|(of, _)| of == name) {
+                        wanted.max_entries = *entries;
+                    }
+                    loader.map_pin_path(name.as_str(), pins.map(name, wanted)?);
                 }
             }
         }
@@ -96,12 +109,11 @@ impl Object {
         for name in at_once() {
             load_program(&mut bpf, name)?;
         }
-        if let Some(mut pins) = pins {
+        if let Some(pins) = pins {
             for name in at_once() {
                 let program = bpf.program(name).expect("it has this name");
                 pins.program(name, program.fd().map_err(|cause| not_loaded(name, cause))?)?;
             }
-            pins.keep();
         }
         Ok(bpf)
     }
@@ -139,14 +151,42 @@ pub(crate) fn prepare_for_ports() {
     LazyLock::force(&LOADER);
 }
 
-/// The port's object is loaded once per queue, so its loader is kept: aya reads the kernel's BTF whenever it makes one,
-/// which takes longer than the rest of a load, and nothing here is relocated by it.
-pub(crate) fn load_port(pins: &Path) -> Result<Ebpf, LoadError> {
+/// Loads what is to be pinned in one folder: all of it, or no pin stays behind.
+fn pinned<T>(
+    folder: Option<&Path>,
+    load: impl FnOnce(Option<&mut Pins>) -> Result<T, LoadError>,
+) -> Result<T, LoadError> {
+    let mut pins = folder.map(Pins::open).transpose()?;
+    let loaded = load(pins.as_mut())?;
+    if let Some(pins) = pins {
+        pins.keep();
+    }
+    Ok(loaded)
+}
+
+/// The programs of an uplink: those that share the tables, and the one on the inner ends of its ports' pairs.
+pub(crate) fn load_datapath(globals: &[(&str, u32)], pins: Option<&Path>) -> Result<(Ebpf, Ebpf), LoadError> {
+    pinned(pins, |mut pins| {
+        let datapath = DATAPATH.load_alone(globals, &[], pins.as_deref_mut())?;
+        Ok((datapath, load_port_for(MAX_QUEUE_PAIRS, pins)?))
+    })
+}
+
+/// The port's program for one queue pair.
+pub(crate) fn load_port(pins: Option<&Path>) -> Result<Ebpf, LoadError> {
+    pinned(pins, |pins| load_port_for(1, pins))
+}
+
+/// One loader is kept for all: aya reads the kernel's BTF whenever it makes one, which takes longer than the rest of a
+/// load, and nothing here is relocated by it.
+fn load_port_for(slots: u32, pins: Option<&mut Pins>) -> Result<Ebpf, LoadError> {
     static PARSED: LazyLock<Result<aya_obj::Object, LoadError>> = LazyLock::new(|| PORT.parse());
-    let Ok(parsed) = &*PARSED else { return PORT.load(&[], &[], Some(pins)) };
-    // What a panic left in it is replaced: each load names all pins.
-    let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
-    PORT.load_with(&mut loader, parsed, Some(pins), None)
+    let max_entries = ["inner_ends", "xsks", "port_counters"].map(|map| (map, slots));
+    match (&*PARSED, pins) {
+        // What another load left in it is replaced: each names all its maps and pins.
+        (Ok(parsed), pins @ Some(_)) => PORT.load_with(&mut loader(), parsed, &max_entries, pins, None),
+        (_, pins) => PORT.load_alone(&[], &max_entries, pins),
+    }
 }
 
 /// The program of a queue that has rings, by the same loader for the same reasons. The maps of the data path are pinned
@@ -154,16 +194,19 @@ pub(crate) fn load_port(pins: &Path) -> Result<Ebpf, LoadError> {
 pub(crate) fn load_ring(pins: &Path, shared: &Path) -> Result<Ebpf, LoadError> {
     static PARSED: LazyLock<Result<aya_obj::Object, LoadError>> = LazyLock::new(|| RING.parse());
     let Ok(parsed) = &*PARSED else { return RING.load(&[], &[], Some(pins)) };
-    let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
-    RING.load_with(&mut loader, parsed, Some(pins), Some(shared))
+    pinned(Some(pins), |pins| RING.load_with(&mut loader(), parsed, &[], pins, Some(shared)))
 }
 
 /// The programs that watch UMEMs, by the same loader for the same reasons.
 pub(crate) fn load_umem() -> Result<Ebpf, LoadError> {
     static PARSED: LazyLock<Result<aya_obj::Object, LoadError>> = LazyLock::new(|| UMEM.parse());
     let Ok(parsed) = &*PARSED else { return UMEM.load(&[], &[], None) };
-    let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
-    UMEM.load_with(&mut loader, parsed, None, None)
+    UMEM.load_with(&mut loader(), parsed, &[], None, None)
+}
+
+/// What a panic left in it is replaced by the next load.
+fn loader() -> MutexGuard<'static, EbpfLoader<'static>> {
+    LOADER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes a map out of the object, typed.

@@ -1,86 +1,152 @@
-//! The program on the inner end of one of a port's queue pairs, which hands frames to its socket.
+//! The program on the inner ends of queue pairs, which hands frames to their sockets.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::Ebpf;
-use aya::maps::{Array, MapData, MapError, PerCpuArray, XskMap};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, PerCpuValues, XskMap};
 
 use crate::attachment::{self, AttachError, Attachment, Device};
-use crate::contract::Identity;
+use crate::contract::{MAX_QUEUE_PAIRS, PortCounters};
 use crate::counters::Counters;
+use crate::leftovers::unless_missing;
 use crate::load_error::LoadError;
 use crate::mode::Mode;
 use crate::object;
 use crate::run::{self, RunError, TestResult};
+use crate::table_error::TableError;
 
 const PORT: &str = "port";
-/// Of a queue that has BPF rings.
-pub(crate) const RING_PORT: &str = "ring_port";
 
-/// The port program with its own XSKMAP and counters: one load per queue pair, so that no map reaches another port.
+/// The port program with its XSKMAP and counters. [`Datapath::inner_end`](crate::Datapath::inner_end) is of the load
+/// that all ports of an uplink share; a port whose client has the XSKMAP has a load for itself.
 pub struct PortProgram {
     bpf: Ebpf,
-    name: &'static str,
-    xsks: XskMap<MapData>,
     xsks_id: u32,
-    counters: PerCpuArray<MapData, Counters>,
+    tables: Mutex<Tables>,
+}
+
+struct Tables {
+    inner_ends: HashMap<MapData, u32, u32>,
+    xsks: XskMap<MapData>,
+    counters: PerCpuArray<MapData, PortCounters>,
+    /// By the slot.
+    used: Vec<bool>,
+}
+
+/// The end of a queue pair that the program hands frames of to a socket. It must outlive the device: without it, frames
+/// are dropped, and not counted.
+pub struct InnerEnd {
+    program: Arc<PortProgram>,
+    slot: u32,
+    ifindex: u32,
 }
 
 impl PortProgram {
-    /// Loads it. With `pins`, its maps and program are pinned in that folder's `maps/` and `programs/`; maps found
-    /// there are re-used if they have the right shape.
+    /// Loads it for one queue pair. With `pins`, its maps and program are pinned in that folder's `maps/` and
+    /// `programs/`; maps found there are re-used if they have the right shape.
     ///
     /// # Errors
     ///
     /// See [`LoadError`]; nothing stays behind then.
-    pub fn load(pins: Option<&Path>) -> Result<Self, LoadError> {
-        let bpf = match pins {
-            Some(pins) => object::load_port(pins)?,
-            None => object::PORT.load(&[], &[], None)?,
-        };
-        Self::of(bpf, PORT)
+    pub fn load(pins: Option<&Path>) -> Result<Arc<Self>, LoadError> {
+        object::load_port(pins).and_then(|bpf| Self::of(bpf, 1))
     }
 
-    /// The one of a queue that has BPF rings, by which its client sends, too.
-    pub(crate) fn load_ring(identity: Identity, pins: &Path, shared: &Path) -> Result<Self, LoadError> {
-        let mut bpf = object::load_ring(pins, shared)?;
-        let mut identities: Array<_, Identity> = object::take_map(&mut bpf, "identities")?;
-        identities.set(0, identity, 0).map_err(|cause| LoadError::Map { map: "identities", cause })?;
-        Self::of(bpf, RING_PORT)
+    /// The load of all ports of an uplink.
+    pub(crate) fn shared(bpf: Ebpf) -> Result<Arc<Self>, LoadError> {
+        Self::of(bpf, MAX_QUEUE_PAIRS)
     }
 
-    fn of(mut bpf: Ebpf, name: &'static str) -> Result<Self, LoadError> {
-        Ok(Self {
-            name,
-            xsks_id: object::map_id(&bpf, "xsks")?,
+    fn of(mut bpf: Ebpf, slots: u32) -> Result<Arc<Self>, LoadError> {
+        let xsks_id = object::map_id(&bpf, "xsks")?;
+        let tables = Mutex::new(Tables {
+            inner_ends: object::take_map(&mut bpf, "inner_ends")?,
             xsks: object::take_map(&mut bpf, "xsks")?,
             counters: object::take_map(&mut bpf, "port_counters")?,
-            bpf,
-        })
+            used: vec![false; slots as usize],
+        });
+        Ok(Arc::new(Self { bpf, xsks_id, tables }))
     }
 
-    /// Attaches it to the inner end of a queue pair.
+    /// Attaches it to a device.
     ///
     /// # Errors
     ///
     /// See [`AttachError`].
     pub fn attach(&self, device: &Device, mode: Mode) -> Result<Attachment, AttachError> {
-        let program = object::xdp(&self.bpf, self.name);
+        let program = object::xdp(&self.bpf, PORT);
         let fd = program.fd().map_err(|cause| AttachError::NotLoaded { hook: PORT, cause })?;
         attachment::attach(fd.as_fd(), device, mode, PORT)
     }
 
-    /// A descriptor of the program of a queue with BPF rings, for its client. Of another program nobody may have one:
-    /// whoever has it can run it on any frame.
+    /// Gives the inner end of a queue pair a slot of its own, without a socket. Attach the program afterwards.
     ///
     /// # Errors
     ///
-    /// The kernel's, for want of a descriptor.
-    pub fn for_client(&self) -> io::Result<OwnedFd> {
-        let program = object::xdp(&self.bpf, self.name);
-        program.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
+    /// [`TableError::Full`], or the kernel's.
+    pub fn inner_end(self: &Arc<Self>, ifindex: u32) -> Result<InnerEnd, TableError> {
+        let mut tables = self.tables();
+        let slot = tables.used.iter().position(|used| !used).ok_or(TableError::Full { table: "inner_ends" })?;
+        // Another port may have counted there.
+        tables.zero(slot as u32)?;
+        tables.enter(slot as u32, ifindex)?;
+        tables.used[slot] = true;
+        Ok(InnerEnd { program: Arc::clone(self), slot: slot as u32, ifindex })
+    }
+
+    /// The kernel's id of its XSKMAP, which a client that is given its pin may keep.
+    pub fn socket_map_id(&self) -> u32 {
+        self.xsks_id
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    fn zero(&mut self, slot: u32) -> Result<(), TableError> {
+        let cpus = aya::util::nr_cpus().map_err(|(_, cause)| MapError::IoError(cause));
+        let zeros = cpus
+            .and_then(|cpus| PerCpuValues::try_from(vec![PortCounters::default(); cpus]).map_err(MapError::IoError));
+        let zeroed = zeros.and_then(|zeros| self.counters.set(slot, zeros, 0));
+        zeroed.map_err(|cause| TableError::Refused { table: "port_counters", cause })
+    }
+
+    fn enter(&mut self, slot: u32, ifindex: u32) -> Result<(), TableError> {
+        self.inner_ends.insert(ifindex, slot, 0).map_err(|cause| TableError::Refused { table: "inner_ends", cause })
+    }
+
+    fn leave(&mut self, slot: u32, ifindex: u32) {
+        // Another device may have the number by now.
+        if self.inner_ends.get(&ifindex, 0).is_ok_and(|found| found == slot) {
+            // There is no reason for the kernel to refuse, and an entry of a device that is gone does no harm.
+            let _ = self.inner_ends.remove(&ifindex);
+        }
+    }
+}
+
+impl InnerEnd {
+    /// The program to attach to it.
+    pub fn program(&self) -> &PortProgram {
+        &self.program
+    }
+
+    /// Says that its device has another ifindex, as after a move to another network namespace.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn renumber(&mut self, ifindex: u32) -> Result<(), TableError> {
+        if ifindex != self.ifindex {
+            let mut tables = self.program.tables();
+            tables.enter(self.slot, ifindex)?;
+            tables.leave(self.slot, self.ifindex);
+            self.ifindex = ifindex;
+        }
+        Ok(())
     }
 
     /// Puts a bound XSK in the slot: frames reach it from now on, in the place of any socket there before. Prime its
@@ -89,8 +155,8 @@ impl PortProgram {
     /// # Errors
     ///
     /// The kernel's: EOPNOTSUPP for what is not an XSK.
-    pub fn set_socket(&mut self, socket: BorrowedFd<'_>) -> Result<(), MapError> {
-        self.xsks.set(0, socket.as_raw_fd(), 0)
+    pub fn set_socket(&self, socket: BorrowedFd<'_>) -> Result<(), MapError> {
+        self.program.tables().xsks.set(self.slot, socket.as_raw_fd(), 0)
     }
 
     /// Empties the slot: frames are dropped as `no_socket` from now on. An empty slot is not an error.
@@ -98,16 +164,8 @@ impl PortProgram {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn clear_socket(&mut self) -> Result<(), MapError> {
-        match self.xsks.unset(0) {
-            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-            answer => answer,
-        }
-    }
-
-    /// The kernel's id of its XSKMAP, which a client that is given its pin may keep.
-    pub fn socket_map_id(&self) -> u32 {
-        self.xsks_id
+    pub fn clear_socket(&self) -> Result<(), MapError> {
+        self.program.tables().xsks.unset(self.slot).or_else(unless_missing)
     }
 
     /// What became of the frames so far.
@@ -116,18 +174,28 @@ impl PortProgram {
     ///
     /// The kernel's.
     pub fn counters(&self) -> Result<Counters, MapError> {
-        Ok(self.counters.get(&0, 0)?.iter().copied().sum())
+        Ok(self.program.tables().counters.get(&self.slot, 0)?.iter().copied().map(Counters::from).sum())
     }
 
-    /// Runs the program on a copy of `frame`, as if it came in on queue 0 of the device `ingress`.
+    /// Runs the program on a copy of `frame`, as if it came in on queue 0 of this device.
     ///
     /// # Errors
     ///
     /// See [`RunError`].
-    pub fn test(&self, frame: &[u8], ingress: u32) -> Result<TestResult, RunError> {
+    pub fn test(&self, frame: &[u8]) -> Result<TestResult, RunError> {
         let unread = |cause| RunError::Counters { program: PORT, cause };
         let before = self.counters().map_err(unread)?;
-        let (verdict, frame) = run::test(object::xdp(&self.bpf, self.name), PORT, frame, ingress)?;
+        let (verdict, frame) = run::test(object::xdp(&self.program.bpf, PORT), PORT, frame, self.ifindex)?;
         Ok(TestResult { verdict, frame, moved: self.counters().map_err(unread)? - before })
+    }
+}
+
+impl Drop for InnerEnd {
+    fn drop(&mut self) {
+        // A socket that is still there keeps the map, no more.
+        let _ = self.clear_socket();
+        let mut tables = self.program.tables();
+        tables.leave(self.slot, self.ifindex);
+        tables.used[self.slot as usize] = false;
     }
 }

@@ -14,13 +14,15 @@ use aya_obj::generated::{
 };
 
 use crate::contract::{
-    Claim, FlowKey4, FlowKey6, FlowList, FlowState, Guard, Identity, LinkKey, MacKey, Rate, RingState, Source4,
-    Source6, Target4, Target6,
+    Claim, FlowKey4, FlowKey6, FlowList, FlowState, Guard, Identity, LinkKey, MacKey, PortCounters, Rate, RingState,
+    Source4, Source6, Target4, Target6,
 };
 use crate::counters::Counters;
 
 // SAFETY: repr(C), all bytes initialised (no padding: the contract's tests compare sizes), any bit pattern valid.
 unsafe impl aya::Pod for MacKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for PortCounters {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Source4 {}
 // SAFETY: as above.

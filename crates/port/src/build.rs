@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, RwLock};
 
-use xsknet_bpf::{Datapath, Mode, Obtained, PortProgram};
+use xsknet_bpf::{Datapath, Mode, Obtained, PortProgram, bpffs};
 use xsknet_link::{End, IfIndex, LinkError, VethPair, quiet};
 use xsknet_xsk::{Created, QueueId, Request, Socket, prefer_busy_poll};
 
@@ -14,6 +14,7 @@ use crate::datapath::{SharedDatapath, read, write};
 use crate::error::{OpenPortError, StepError};
 use crate::guard_mode::guard_mode;
 use crate::info::{PortInfo, QueuePair, RingKind};
+use crate::inner_program::InnerProgram;
 use crate::journal::Change;
 use crate::kernel_port::{Attachments, KernelPort, Queue};
 use crate::namespace::Namespace;
@@ -159,13 +160,23 @@ impl QueueBuilder<'_> {
 
         let folder = PinPath::queue(&nic.info.device, plan.id.number(), at);
         let pins = context.paths.pin(&folder);
-        let program = context
+        let mut program = context
             .change(scope, Change::Pins { folder: folder.clone() }, || -> Result<_, StepError> {
-                // The loader would use a map that it finds, and an earlier port's client may hold that one.
+                // A loader would use a map that it finds, and an earlier port's client may hold that one.
                 pins::remove(&pins)?;
-                Ok(match rings {
-                    Some(rings) => read(datapath).load_ring_program(rings.range(), at as u32, inner.get(), &pins)?,
-                    None => PortProgram::load(Some(&pins))?,
+                Ok(match (rings, client) {
+                    (Some(rings), _) => InnerProgram::Rings(read(datapath).load_ring_program(
+                        rings.range(),
+                        at as u32,
+                        inner.get(),
+                        &pins,
+                    )?),
+                    (None, Some(_)) => InnerProgram::Socket(PortProgram::load(Some(&pins))?.inner_end(inner.get())?),
+                    (None, None) => {
+                        let made = bpffs::make_folder(&pins);
+                        made.map_err(|cause| StepError::Io { attempt: "make the folder of a port's pins", cause })?;
+                        InnerProgram::Socket(read(datapath).inner_end(inner.get())?)
+                    }
                 })
             })
             .map_err(step)?;
@@ -208,6 +219,9 @@ impl QueueBuilder<'_> {
             })?,
             None => inner,
         };
+        if let InnerProgram::Socket(end) = &mut program {
+            end.renumber(inner.get()).map_err(|cause| step(cause.into()))?;
+        }
         let links = &client.unwrap_or(&context.ports).links;
         links.set_up(inner).map_err(|cause| nic.step(cause))?;
         context.passed("the inner end is up");

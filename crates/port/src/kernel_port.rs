@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use xsknet_bpf::{AttachError, Attachment, Counters, Datapath, Mode, Obtained, PortEntry, PortProgram};
+use xsknet_bpf::{AttachError, Attachment, Counters, Datapath, Mode, Obtained, PortEntry};
 use xsknet_link::{Drops, IfIndex};
 
 use crate::client_end::ClientEnd;
@@ -12,6 +12,7 @@ use crate::datapath::read;
 use crate::driver_losses::NicLosses;
 use crate::error::StepError;
 use crate::info::QueuePair;
+use crate::inner_program::InnerProgram;
 use crate::lingering::Umem;
 use crate::namespace::Namespace;
 use crate::plan::Plan;
@@ -33,14 +34,14 @@ pub(crate) struct KernelPort {
     pub(crate) rings: Option<Arc<PortRings>>,
 }
 
-/// What one queue of a port consists of: a veth pair, with a program and a map of its own.
+/// What one queue of a port consists of: a veth pair, with a program on either end.
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) pair: QueuePair,
     pub(crate) outer_index: IfIndex,
     /// In its own namespace.
     pub(crate) inner_index: IfIndex,
-    pub(crate) program: PortProgram,
+    pub(crate) program: InnerProgram,
     pub(crate) attachments: Mutex<Attachments>,
     /// That its socket was made with.
     pub(crate) umem: Option<Umem>,

@@ -68,6 +68,7 @@ mod guard_mode;
 mod host_sockets;
 mod ids;
 mod info;
+mod inner_program;
 mod instance;
 mod journal;
 mod kernel_port;

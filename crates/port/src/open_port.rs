@@ -156,7 +156,7 @@ fn unmake(
     };
     let mut failed = None;
     // First nothing more is steered to the port, then nothing more comes from it, then it goes.
-    if let Some(port) = port {
+    if let Some(port) = &port {
         let removed = write(&datapath).remove_port(&port.entry());
         context.passed("the port's map entries are gone");
         // Its flows are gone: the host may have their packets again.
@@ -184,6 +184,8 @@ fn unmake(
         failed = Some(cause);
     }
     let undone = context.undo(scope);
+    // Its inner ends' places at their program, which are needed as long as there are the devices.
+    drop(port);
     if let Some(managed) = uplink.lock().as_mut() {
         match &undone {
             Ok(()) => managed.claims.give_back(id),

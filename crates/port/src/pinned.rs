@@ -19,6 +19,7 @@ use crate::error::{CloseError, FlowClaimError, OpenPortError, ShareError, StepEr
 use crate::flow_claims::FlowChange;
 use crate::ids::ROOT;
 use crate::info::PortInfo;
+use crate::inner_program::InnerProgram;
 use crate::lingering::Retained;
 use crate::namespace::Namespace;
 use crate::nic::Nic;
@@ -87,7 +88,10 @@ impl PinnedPort {
             nic.context.passed("the pin is the client's");
             let end = port.client.clone().expect("it was built in a client's namespace");
             let pin = Pin { xsks, device: info.inner.clone(), queue: 0 };
-            *given = Some((pin, end, port.queues[0].program.socket_map_id()));
+            let InnerProgram::Socket(program) = &port.queues[0].program else {
+                unreachable!("it was built without rings");
+            };
+            *given = Some((pin, end, program.program().socket_map_id()));
             Ok(())
         };
         let spec = PortSpec { queues: 1, ..spec };

@@ -16,6 +16,7 @@ use crate::build::{build, connect};
 use crate::datapath::SharedDatapath;
 use crate::error::{OpenPortError, StepError};
 use crate::info::PortInfo;
+use crate::inner_program::InnerProgram;
 use crate::kernel_port::KernelPort;
 use crate::lingering::{Retained, UmemFile};
 use crate::nic::Nic;
@@ -132,13 +133,14 @@ fn make_sockets(port: &mut KernelPort, nic: &Nic, info: &mut PortInfo) -> Result
             }
         }
         connect(queue, nic, &socket.xsk)?;
+        let InnerProgram::Rings(program) = &queue.program else { unreachable!("it was built with rings") };
         let duplicate = |fd: std::io::Result<OwnedFd>| {
             fd.map_err(|cause| nic.step(StepError::Io { attempt: "duplicate a descriptor of BPF rings", cause }))
         };
         let rings = RingsDonation {
             control: duplicate(maps.control.try_clone())?,
             wake: duplicate(maps.wake.try_clone())?,
-            program: duplicate(queue.program.for_client())?,
+            program: duplicate(program.for_client())?,
             rx_slots: rings.rx_slots,
             tx_slots: rings.tx_slots,
             rx_position: 0,

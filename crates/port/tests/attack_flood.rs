@@ -1,5 +1,5 @@
-//! Ports that broadcast as fast as they can, into a wire that drops much of it: others open their ports and lose
-//! nothing.
+//! Ports that broadcast as fast as they can, into a wire that drops much of it: others open their ports, and lose nothing
+//! where the broadcasts are limited.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::*;
 use rstest::rstest;
-use xsknet_bpf::Mode;
+use xsknet_bpf::{Mode, Rates};
 use xsknet_link::MacAddr;
 use xsknet_port::{Port, PortSpec};
 use xsknet_testkit::{
@@ -28,6 +28,9 @@ fn broadcasts(port: &Port) -> [Vec<u8>; 2] {
         to_all.udp(from, SocketAddr::new(Ipv4Addr::BROADCAST.into(), 9), &[0; 1_400]),
     ]
 }
+
+/// How many of 1000 pings the wire may lose to those who fill it without a limit: its queue is everybody's.
+const SHARE: usize = 10;
 
 /// Frames longer than this are refused where the NIC hands them over: losses of the NIC that never end.
 fn make_lossy(lab: &Lab) {
@@ -64,16 +67,24 @@ fn flood(port: &mut Port, stop: &AtomicBool, sent: &AtomicU64) {
 }
 
 #[rstest]
-#[case::native(Mode::Native)]
-#[case::skb(Mode::Skb)]
-fn broadcasts_keep_nobody_from_opening_and_cost_a_neighbour_nothing(#[case] mode: Mode) {
+#[case::native(Mode::Native, Rates::UNLIMITED, SHARE)]
+#[case::skb(Mode::Skb, Rates::UNLIMITED, SHARE)]
+#[case::limited(Mode::Native, Rates::default(), 0)]
+fn broadcasts_keep_nobody_from_opening_and_cost_a_neighbour_little(
+    #[case] mode: Mode,
+    #[case] rates: Rates,
+    #[case] share: usize,
+) {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
         make_lossy(&stage.lab);
         let before = stage.snapshot();
         let instance = stage.open();
         let uplink = manage(&instance, mode);
-        let mut flooders = [0, 1].map(|n| port(&uplink, n));
+        let mut flooders = [0, 1].map(|n| {
+            let spec = PortSpec { rates, ..PortSpec::new(port_addresses(n)) };
+            uplink.open_port(spec).expect("a port")
+        });
         let neighbour = serve(port(&uplink, 2));
         // From here on both hosts know each other's MAC.
         ping(&stage.lab, port_addresses(2)[0], 1);
@@ -92,10 +103,10 @@ fn broadcasts_keep_nobody_from_opening_and_cost_a_neighbour_nothing(#[case] mode
                 let (stop, sent) = (&stop, &sent);
                 scope.spawn(move || flood(flooder, stop, sent));
             }
-            wait_until("losses of the NIC", 5 * SECOND, || lost() > lost_before + 100);
-            // One that is lost is told by a panic; the flood ends then, too.
+            // Those who are limited begin with a second's worth at once; half of it is too long for the wire.
+            wait_until("losses of the NIC", 5 * SECOND, || lost() > lost_before + 1_100);
             let lab = &stage.lab;
-            let pings = scope.spawn(move || ping(lab, port_addresses(2)[0], 1_000));
+            let pings = scope.spawn(move || lost_pings(lab, port_addresses(2)[0], 1_000));
             for _ in 0..OPENINGS {
                 let began = Instant::now();
                 let opened = uplink.open_port(PortSpec::new(port_addresses(3)));
@@ -108,7 +119,7 @@ fn broadcasts_keep_nobody_from_opening_and_cost_a_neighbour_nothing(#[case] mode
                     Err(error) => refused.push(chain(&error).join(": ")),
                 }
             }
-            let pinged = pings.join();
+            let unanswered = pings.join();
             stop.store(true, Ordering::Relaxed);
             took.sort();
             let (lost, sent) = (lost() - lost_before, sent.load(Ordering::Relaxed));
@@ -117,8 +128,9 @@ fn broadcasts_keep_nobody_from_opening_and_cost_a_neighbour_nothing(#[case] mode
                 took[0],
                 took[OPENINGS - 1]
             );
-            let lossless = pinged.is_ok();
-            assert!(refused.is_empty() && lossless, "{} refused, {lossless}: {:?}", refused.len(), refused.first());
+            assert!(refused.is_empty(), "{} refused: {:?}", refused.len(), refused.first());
+            let unanswered = unanswered.expect("pings");
+            assert!(unanswered.len() <= share, "{unanswered:?}");
         });
         looks.sort();
         assert!(looks[OPENINGS - 1] < STATISTICS, "{looks:?}");

@@ -97,12 +97,14 @@ fn a_full_pair_inward_is_a_transmit_drop_of_the_outer_end() {
     let mut scene = Scene::new(Mode::Native);
     starve(&scene.stage.inside(), &scene.port.info().inner.clone());
     let mut source = FarSource::live(scene.lab(), &scene.inward());
-    let cpu = sched_getcpu();
+    let (before, cpu) = (scene.seen_by_the_uplink(), sched_getcpu());
     scene.lab().remote.enter(|| {
         stay_on_one_cpu();
         assert_eq!(sched_getcpu(), cpu, "a new thread has its parent's CPUs");
         source.send(MANY);
     });
+    let sent = before + u64::from(MANY);
+    wait_until("arrival at the uplink", SECOND, || scene.seen_by_the_uplink() + scene.lost_at_the_far_end() == sent);
     let arrived = drain(&mut scene);
     scene.assert_accounted();
     let statistics = of(&scene);

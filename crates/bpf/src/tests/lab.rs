@@ -31,8 +31,8 @@ use super::frames::{MAC_A, MAC_B, MAC_C, MAC_D, MAC_E, MAC_G, MAC_H};
 use super::ring_client::RingClient;
 use crate::contract::{Counter, RING_MIN_OFFSET, RING_ROOM};
 use crate::{
-    Counters, Datapath, DatapathOptions, Device, PortEntry, PortId, PortProgram, Rates, Rights, RingsEntry, TestResult,
-    Verdict, Vlan,
+    Counters, Datapath, DatapathOptions, Device, PortEntry, PortId, Rates, Rights, RingProgram, RingsEntry, TableError,
+    TestResult, Verdict, Vlan,
 };
 
 /// The least that the kernel, or a ring, takes for a frame.
@@ -282,7 +282,7 @@ impl Drop for PrivateBpffs {
 
 /// A client's rings of one queue pair, with one frame in them at a time.
 struct RingProbe {
-    program: PortProgram,
+    program: RingProgram,
     client: RingClient,
 }
 
@@ -301,7 +301,7 @@ impl RingProbe {
     fn send(&mut self, datapath: &Datapath, frame: &[u8]) -> TestResult {
         let before = datapath.all_guard_counters().unwrap();
         self.client.put(RING_MIN_OFFSET, frame);
-        let TestResult { verdict, frame, .. } = self.program.test(&vec![0; frame.len()], 0).unwrap();
+        let (verdict, frame) = self.program.test(&vec![0; frame.len()], 0).unwrap();
         self.client.expect_taken();
         TestResult { verdict, frame, moved: datapath.all_guard_counters().unwrap() - before }
     }
@@ -364,13 +364,45 @@ fn counters_of_a_port_are_its_own_and_end_with_it() {
 #[test]
 fn port_program_counts_frames_without_a_socket() {
     in_namespace(&["a0"], || {
-        let mut port = crate::PortProgram::load(None).unwrap();
+        let program = crate::PortProgram::load(None).unwrap();
+        let port = program.inner_end(device("a0").index).unwrap();
         let frame = super::frames::ethernet(MAC_A, MAC_B, 0x0800, &[0; 46]);
-        let result = port.test(&frame, device("a0").index).unwrap();
+        let result = port.test(&frame).unwrap();
         assert_eq!(left_by(&result, &frame), Counter::NoSocket);
         port.clear_socket().expect("an empty slot can be cleared");
         let no_socket = File::open("/dev/null").unwrap();
         assert!(port.set_socket(no_socket.as_fd()).is_err());
         assert!(port.counters().unwrap().balanced());
+        assert!(matches!(program.inner_end(1), Err(TableError::Full { .. })), "it was loaded for one");
+    });
+}
+
+#[test]
+fn inner_ends_at_one_program_count_apart_and_come_back_as_new() {
+    in_namespace(&["a0", "b0", "c0"], || {
+        let options = DatapathOptions { uplink_mtu: 1500, queue_seed: 0, pins: None };
+        let datapath = Datapath::load(options).unwrap();
+        let [a, b, c] = ["a0", "b0", "c0"].map(|name| device(name).index);
+        let frame = super::frames::ethernet(MAC_A, MAC_B, 0x0800, &[0; 46]);
+        let first = datapath.inner_end(a).unwrap();
+        let mut second = datapath.inner_end(b).unwrap();
+        let seen = |end: &crate::InnerEnd| end.counters().unwrap().seen();
+        for _ in 0..3 {
+            assert_eq!(left_by(&second.test(&frame).unwrap(), &frame), Counter::NoSocket);
+        }
+        assert_eq!((seen(&first), seen(&second)), (0, 3));
+
+        // In the place of the first, and what that had counted is not there.
+        drop(first);
+        let third = datapath.inner_end(c).unwrap();
+        third.test(&frame).unwrap();
+        assert_eq!((seen(&third), seen(&second)), (1, 3));
+
+        // As after a move to another namespace, where other ifindices were free.
+        second.renumber(a).unwrap();
+        second.test(&frame).unwrap();
+        assert_eq!((seen(&third), seen(&second)), (1, 4));
+        drop(second);
+        assert_eq!(left_by(&third.test(&frame).unwrap(), &frame), Counter::NoSocket);
     });
 }

@@ -90,7 +90,9 @@ fn maps_and_programs_are_pinned_for_root_alone() {
             "fragmented",
             "guard_counters",
             "guards",
+            "inner_ends",
             "macs",
+            "port_counters",
             "ports",
             "rates",
             "ring_controls",
@@ -107,10 +109,11 @@ fn maps_and_programs_are_pinned_for_root_alone() {
             "uplink_counters",
             "uplink_macs",
             "uplink_mtus",
-            "uplinks"
+            "uplinks",
+            "xsks"
         ]
     );
-    assert_eq!(names(&bpffs.pins().join("programs")), ["guard", "uplink"]);
+    assert_eq!(names(&bpffs.pins().join("programs")), ["guard", "port", "uplink"]);
     for folder in [bpffs.pins(), bpffs.pins().join("maps"), bpffs.pins().join("programs")] {
         assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
     }
@@ -128,7 +131,7 @@ fn a_second_load_finds_what_the_first_entered() {
         let mut second = load(&bpffs.pins()).unwrap();
         let after = aya::programs::ProgramInfo::from_pin(bpffs.pins().join("programs/guard")).unwrap().id();
         assert_ne!(before, after, "the pin is the second load's");
-        assert_eq!(names(&bpffs.pins().join("programs")), ["guard", "uplink"]);
+        assert_eq!(names(&bpffs.pins().join("programs")), ["guard", "port", "uplink"]);
         assert_eq!(second.test_uplink(&udp4(FAR, A, (9, 53)), port.outers[0]).unwrap().verdict, Verdict::Redirect);
         assert!(matches!(second.add_port(&port), Err(TableError::Taken { .. })));
         second.remove_port(&port).unwrap();

@@ -10,14 +10,14 @@ use super::lab::{ALICE, BOB, PrivateBpffs, device, in_namespace};
 use super::ring_client::{CHUNKS, RX, RingClient, TX};
 use crate::contract::{Counter, Identity, RING_CHUNK, RING_MAX_OFFSET, RING_MIN_OFFSET, RING_ROOM};
 use crate::{
-    Counters, Datapath, DatapathOptions, PortEntry, PortProgram, Rates, Rights, RingCounters, RingRange, RingsEntry,
+    Counters, Datapath, DatapathOptions, PortEntry, Rates, Rights, RingCounters, RingProgram, RingRange, RingsEntry,
     Verdict, Vlan,
 };
 
 struct Scene {
     datapath: Datapath,
     range: RingRange,
-    program: PortProgram,
+    program: RingProgram,
     client: RingClient,
     outers: [u32; 2],
     uplink: u32,
@@ -76,8 +76,7 @@ impl Scene {
 
     /// What the client's program says, and the frame that it would send.
     fn run(&self) -> (Verdict, Vec<u8>) {
-        let result = self.program.test(&[0; 2000], 0).unwrap();
-        (result.verdict, result.frame)
+        self.program.test(&[0; 2000], 0).unwrap()
     }
 
     fn remove(&mut self) {
@@ -217,8 +216,7 @@ fn nothing_is_sent_where_nothing_waits_whatever_the_program_is_run_on() {
     scene(256, |scene| {
         let good = datagram(IP_FAR, 60);
         for frame in [vec![0; 14], vec![0xff; 60], good.clone(), vec![0; 3000]] {
-            let result = scene.program.test(&frame, 0).unwrap();
-            assert_eq!(result.verdict, Verdict::Drop);
+            assert_eq!(scene.program.test(&frame, 0).unwrap().0, Verdict::Drop);
         }
         // Sequences that are not the next one's.
         for sequence in [0, 2, 3, u32::MAX] {
@@ -287,10 +285,10 @@ fn a_run_that_is_not_live_sends_nothing_and_takes_no_entry() {
         let [other, inner] = scene.outers;
         let identity = Identity { ring, key, inner, dry_runs: 0 };
         let [pins, shared] = ["live", "datapath"].map(|folder| scene.pins.path().join(folder));
-        let program = PortProgram::load_ring(identity, &pins, &shared).unwrap();
+        let program = RingProgram::load(identity, &pins, &shared).unwrap();
         scene.client.put(256, &datagram(IP_FAR, 60));
         for (ingress, verdict) in [(0, Verdict::Pass), (other, Verdict::Pass), (inner, Verdict::Drop)] {
-            assert_eq!(program.test(&[0; 60], ingress).unwrap().verdict, verdict);
+            assert_eq!(program.test(&[0; 60], ingress).unwrap().0, verdict);
             scene.client.expect_waiting();
         }
         assert_eq!(scene.counters().sent, 0);

@@ -87,8 +87,8 @@ fn live_frames_arrive_numbered_once_each() {
 fn a_clone_reaches_generic_xdp() {
     in_namespace(&["a0"], || {
         up();
-        let port = PortProgram::load(None).unwrap();
-        let _attached = port.attach(&device("a0"), Mode::Skb).unwrap();
+        let port = PortProgram::load(None).unwrap().inner_end(device("a0").index).unwrap();
+        let _attached = port.program().attach(&device("a0"), Mode::Skb).unwrap();
         let options = GeneratorOptions { target: device("a0").index, number_offset: None };
         let generator = SkbGenerator::load(options, Direction::Ingress).unwrap();
         assert_eq!(generator.send(&datagram(0), 10).unwrap(), 0);

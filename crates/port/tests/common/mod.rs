@@ -185,11 +185,16 @@ const UNJUDGED: u32 = 64;
 /// `count` pings, one a millisecond; panics where one is lost.
 #[track_caller]
 pub fn ping(lab: &Lab, to: IpAddr, count: u32) {
+    let lost = lost_pings(lab, to, count);
+    assert!(lost.is_empty(), "{lost:?} of {count} are lost");
+}
+
+/// The numbers of those that are lost of `count` pings, one a millisecond.
+pub fn lost_pings(lab: &Lab, to: IpAddr, count: u32) -> Vec<u32> {
     let to = to.to_string();
     let sent = (count + UNJUDGED).to_string();
     let output = lab.remote.run("ping", &["-n", "-i", "0.001", "-W", "1", "-c", &sent, &to]).expect("ping");
-    let lost: Vec<u32> = (1..=count).filter(|number| !output.contains(&format!("icmp_seq={number} "))).collect();
-    assert!(lost.is_empty(), "{lost:?} of {count} are lost\n{output}");
+    (1..=count).filter(|number| !output.contains(&format!("icmp_seq={number} "))).collect()
 }
 
 /// An error and what it follows from.
