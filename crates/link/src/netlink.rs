@@ -15,6 +15,9 @@ use rustix::io::Errno;
 const HEADER_LEN: usize = 16;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 const KERNEL: u32 = 0;
+/// Room for a datagram. The kernel makes those of a dump as long as it has seen a reader ask for, up to 32 KiB
+/// (netlink_recvmsg() in net/netlink/af_netlink.c); one that is looked at first, for its length, is of one device.
+const RECEIVE_BYTES: usize = 64 << 10;
 /// A dump that a change interrupts is begun anew, so often at most.
 const DUMP_ATTEMPTS: usize = 16;
 
@@ -24,6 +27,8 @@ pub(crate) struct Netlink(Mutex<Connection>);
 struct Connection {
     socket: Socket,
     sequence: u32,
+    /// Of the last datagram.
+    received: Vec<u8>,
 }
 
 /// One message of an answer. The payload is left to the caller, who reads the attributes wanted: typed parsers of whole
@@ -68,7 +73,7 @@ impl Netlink {
         socket.set_cap_ack(true)?;
         // Lets dumps be filtered by device in the kernel.
         socket.set_netlink_get_strict_chk(true)?;
-        Ok(Self(Mutex::new(Connection { socket, sequence: 0 })))
+        Ok(Self(Mutex::new(Connection { socket, sequence: 0, received: Vec::with_capacity(RECEIVE_BYTES) })))
     }
 
     /// Sends a request and returns what came before the ack: nothing for a change, one message for a look-up.
@@ -109,7 +114,8 @@ impl Connection {
         let mut answers = Vec::new();
         let mut interrupted = false;
         loop {
-            let (datagram, sender) = match self.socket.recv_from_full() {
+            self.received.clear();
+            let (length, sender) = match self.socket.recv_from(&mut self.received, libc::MSG_TRUNC) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 received => received?,
             };
@@ -117,7 +123,8 @@ impl Connection {
             if sender.port_number() != KERNEL {
                 continue;
             }
-            let mut rest = datagram.as_slice();
+            // What is missing was its end.
+            let mut rest = self.received.get(..length).ok_or(Errno::MSGSIZE)?;
             while !rest.is_empty() {
                 let message = NetlinkBuffer::new_checked(rest).map_err(|_| malformed())?;
                 let length = message.length() as usize;

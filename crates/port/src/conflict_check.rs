@@ -21,9 +21,9 @@ use crate::claims::Claim;
 use crate::error::OpenPortError;
 use crate::nic::Nic;
 
-/// How long an answer may take. A neighbour on the same wire takes less than a tenth of that, and a port takes more to
-/// be built.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How long an answer may take. A neighbour on the same wire takes less than a tenth of that. It is most of an opening:
+/// to build a port takes some 4 ms.
+const PATIENCE: Duration = Duration::from_millis(15);
 
 /// Asked, and not answered yet.
 pub(crate) struct ConflictCheck {

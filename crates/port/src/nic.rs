@@ -62,15 +62,17 @@ impl Nic {
         self.announced.load(Ordering::Relaxed)
     }
 
-    /// Lets `mac` in: by a filter, or in promiscuous mode where it takes none.
+    /// The addresses that it lets in.
+    pub(crate) fn filters(&self) -> Result<Vec<MacAddr>, StepError> {
+        Ok(self.context.host.links.filters(self.info.index)?)
+    }
+
+    /// Lets `mac` in, which its filters did not: by a filter, or in promiscuous mode where it takes none. An entry that
+    /// was there is not ours to remove. So they are asked before the journal is written: a crash between the two would
+    /// make it ours.
     pub(crate) fn add_filter(&self, mac: MacAddr) -> Result<(), StepError> {
         let (device, index) = (self.info.device.clone(), self.info.index);
         let links = &self.context.host.links;
-        // An entry that is there already is not ours to remove. Asked before the journal is written: a crash between
-        // the two would make it ours.
-        if links.filters(index)?.contains(&mac) {
-            return Ok(());
-        }
         let change = Change::Filter { device, index, mac };
         let add = || Ok::<_, StepError>(links.add_filter(index, mac)?);
         let answer = self.context.change(self.scope, change.clone(), add)?;

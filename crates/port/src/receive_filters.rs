@@ -16,13 +16,15 @@ use crate::vlans;
 /// Makes the NIC accept the frames of a claim. Returns what was done for its VLAN.
 pub(crate) fn let_in(uplink: &UplinkState, id: PortId, claim: &Claim) -> Result<Option<Attempt>, StepError> {
     let mut told = None;
+    let mut open = uplink.lock();
+    let Some(managed) = open.as_mut() else { return Ok(told) };
+    // Under the lock: a port that is being closed takes its own away.
+    let there = uplink.nic.filters()?;
     for entry in filters_of(claim) {
-        let mut open = uplink.lock();
-        let Some(managed) = open.as_mut() else { return Ok(told) };
         managed.let_in.entry(id).or_default().push(entry);
         let is_first = managed.filters.need(entry);
         match entry {
-            Entry::Mac(mac) if is_first => uplink.nic.add_filter(mac)?,
+            Entry::Mac(mac) if is_first && !there.contains(&mac) => uplink.nic.add_filter(mac)?,
             Entry::Mac(_) => {}
             // Each port is told.
             Entry::Vlan(vlan) => {
@@ -32,6 +34,7 @@ pub(crate) fn let_in(uplink: &UplinkState, id: PortId, claim: &Claim) -> Result<
             }
         }
     }
+    drop(open);
     uplink.nic.context.passed("the NIC lets the port's frames in");
     Ok(told)
 }
