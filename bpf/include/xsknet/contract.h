@@ -170,7 +170,7 @@ struct xsknet_claim {
  */
 struct xsknet_guard {
 	__u32 port;
-	__u8 mac[6];
+	__u8 mac[6]; /* zeros: it has flows alone, and sends with the uplink's MAC only */
 	__u16 vlan;
 	__u32 flags; /* XSKNET_MAY_*, XSKNET_LIMITED */
 };

@@ -4,7 +4,7 @@
  * goes to what claims it, or out by the uplink. Nothing is passed to the host.
  *
  * The rules in their order, which is also the order of the functions' calls:
- *   source_mac the Ethernet source is the port's, or the uplink's
+ *   source_mac the Ethernet source is the port's, if it has one, or the uplink's
  *   malformed  the tags are whole; likewise each header below, once its turn comes
  *   vlan       the tag is the port's VLAN; a second one behind it only if the port may
  *   arp        requests and replies for IPv4 over Ethernet that name the port as their sender
@@ -617,6 +617,12 @@ __noinline int check_flow(struct xdp_md *ctx, __u32 port, bool routing, __u32 vl
 	}
 }
 
+/* Zeros are no MAC: without this, a frame from zeros would count as the port's own, with DHCP and MLD from no address. */
+static __always_inline bool has_mac(const struct xsknet_guard *own)
+{
+	return mac_word(own->mac, 0);
+}
+
 static __always_inline bool is_uplinks(const __u8 *mac)
 {
 	__u32 slot = 0;
@@ -635,7 +641,7 @@ static __always_inline enum xsknet_counter check(struct packet *packet, struct x
 
 	if (!parse_ethernet(packet, ctx))
 		return XSKNET_DROP_MALFORMED;
-	as_host = !same_mac(packet->eth->h_source, own->mac);
+	as_host = !has_mac(own) || !same_mac(packet->eth->h_source, own->mac);
 	if (as_host && !is_uplinks(packet->eth->h_source))
 		return XSKNET_DROP_SOURCE_MAC;
 	tagging = parse_tags(packet);

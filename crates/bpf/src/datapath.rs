@@ -296,6 +296,25 @@ impl Datapath {
         self.tables.remove_port(port)
     }
 
+    /// Steers what comes to the MAC of a port that has flows alone to it, until [`Datapath::end_trial`] or the port's
+    /// removal: so that a frame can be sent through it that no flow of anybody's has to match.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError::Taken`] for a MAC that another port has.
+    pub fn begin_trial(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
+        self.tables.steer_mac(port)
+    }
+
+    /// Steers nothing to the MAC of a port any more that has flows alone.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn end_trial(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
+        self.tables.leave_mac(port)
+    }
+
     /// Has packets of these flows go to a port, beside those for its MAC and addresses, and lets it send what they
     /// match, reversed, with the uplink's MAC; see `docs/verdicts.md`. All or nothing. A few flows become valid one
     /// after the other, and cost a map operation each; more than 64 all at once, and cost as much as all flows of the

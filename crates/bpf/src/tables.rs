@@ -28,8 +28,11 @@ pub struct PortEntry<'a> {
     /// Ifindices of the outer ends of its veth pairs, on which the guard sits: one per queue pair, in their order, 1 to
     /// [`MAX_PORT_QUEUE_PAIRS`](crate::contract::MAX_PORT_QUEUE_PAIRS).
     pub outers: &'a [u32],
-    /// Its MAC, unicast.
+    /// Its MAC, unicast: that of its inner ends.
     pub mac: [u8; 6],
+    /// It has flows alone: nothing is steered to its MAC, and nothing that it sends from it gets out. It has no
+    /// addresses then.
+    pub flows_alone: bool,
     /// Its VLAN.
     pub vlan: Vlan,
     /// Bytes behind the Ethernet header and one VLAN tag, at most.
@@ -138,13 +141,11 @@ impl Tables {
     }
 
     fn enter(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
-        let PortEntry { id, outers, mac, vlan, mtu, sources, targets, rights, rates, rings } = *port;
-        let (target, first) = match &rings {
-            Some(entry) => (Target::Rings as u32, entry.range.first),
-            None => (Target::QueuePairs as u32, 0),
-        };
-        let claim = Claim { target, port: id.number(), mtu, queue_pairs: outers.len() as u32, rings: first };
-        let guard = Guard { port: id.number(), mac, vlan: vlan.key(), flags: rights::flags(rights, &rates) };
+        let PortEntry { id, outers, mac, flows_alone, vlan, sources, targets, rights, rates, rings, .. } = *port;
+        let claim = claim_of(port);
+        let sends_from = if flows_alone { [0; 6] } else { mac };
+        let flags = rights::flags(rights, &rates);
+        let guard = Guard { port: id.number(), mac: sends_from, vlan: vlan.key(), flags };
 
         for (queue_pair, &outer) in (0..).zip(outers) {
             self.ports
@@ -161,7 +162,9 @@ impl Tables {
         if let Some(rings) = &rings {
             self.rings.enter(rings, guard)?;
         }
-        add(&mut self.macs, "macs", mac_key(mac, vlan), claim, Claimed::Mac(mac), vlan)?;
+        if !flows_alone {
+            self.steer_mac(port)?;
+        }
         for &address in targets {
             let claimed = Claimed::Address(address);
             match address {
@@ -171,6 +174,18 @@ impl Tables {
         }
         self.flows.add_port(id, claim);
         Ok(())
+    }
+
+    /// Steers what comes to the port's MAC to the port.
+    pub(crate) fn steer_mac(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
+        let PortEntry { mac, vlan, .. } = *port;
+        add(&mut self.macs, "macs", mac_key(mac, vlan), claim_of(port), Claimed::Mac(mac), vlan)
+    }
+
+    /// What comes to the port's MAC is not the port's any more.
+    pub(crate) fn leave_mac(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
+        let PortEntry { id, mac, vlan, .. } = *port;
+        remove(&mut self.macs, "macs", mac_key(mac, vlan), |claim: &Claim| claim.port == id.number())
     }
 
     fn enter_source(&mut self, port: PortId, address: IpAddr) -> Result<(), TableError> {
@@ -186,7 +201,7 @@ impl Tables {
 
     /// Goes on past an error, and returns the first.
     pub(crate) fn remove_port(&mut self, port: &PortEntry<'_>) -> Result<Counters, TableError> {
-        let PortEntry { id, outers, mac, vlan, sources, targets, .. } = *port;
+        let PortEntry { id, outers, vlan, sources, targets, .. } = *port;
         let own_claim = |claim: &Claim| claim.port == id.number();
         let mut removed = self.flows.remove_port(id);
         for &address in targets {
@@ -195,7 +210,8 @@ impl Tables {
                 IpAddr::V6(v6) => remove(&mut self.targets6, "targets6", target6(v6, vlan), own_claim),
             });
         }
-        removed = removed.and(remove(&mut self.macs, "macs", mac_key(mac, vlan), own_claim));
+        // Also where it has flows alone: its trial may not have ended.
+        removed = removed.and(self.leave_mac(port));
         let own_guard = |guard: &Guard| guard.port == id.number();
         for &outer in outers {
             removed = removed.and(remove(&mut self.guards, "guards", outer, own_guard));
@@ -291,6 +307,15 @@ impl Tables {
         let zeros = PerCpuValues::try_from(vec![Counters::default(); cpus]).map_err(MapError::IoError)?;
         self.guard_counters.insert(port, zeros, u64::from(BPF_NOEXIST))
     }
+}
+
+/// Where frames that are steered to the port go.
+fn claim_of(port: &PortEntry<'_>) -> Claim {
+    let (target, rings) = match &port.rings {
+        Some(entry) => (Target::Rings as u32, entry.range.first),
+        None => (Target::QueuePairs as u32, 0),
+    };
+    Claim { target, port: port.id.number(), mtu: port.mtu, queue_pairs: port.outers.len() as u32, rings }
 }
 
 /// As mac_word() in parse.h.

@@ -51,7 +51,7 @@ pub(crate) fn build(
         name: plan.name.clone(),
         key: plan.key,
         id: plan.id,
-        mac: plan.mac,
+        mac: if plan.flows_alone() { nic.state().mac } else { plan.mac },
         addresses: plan.addresses.clone(),
         vlan: plan.vlan.id(),
         mtu: plan.mtu,

@@ -18,8 +18,10 @@ pub(crate) struct Claim {
     /// Its user. A name is one among the ports of the same user.
     pub(crate) owner: u32,
     pub(crate) name: String,
+    /// Of its inner ends.
     pub(crate) mac: MacAddr,
     pub(crate) vlan: Vlan,
+    /// Without any it has flows alone, and nothing comes to its MAC.
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) queues: u32,
 }

@@ -265,8 +265,8 @@ pub enum OpenPortError {
         /// Why not.
         why: &'static str,
     },
-    /// A port needs an address: its guard lets nothing else out.
-    #[error("a port needs at least one address")]
+    /// A port without an address has flows alone, and this one has none.
+    #[error("a port needs at least one address, or flows")]
     NoAddress,
     /// An address that cannot be a host's.
     #[error("{address} cannot be a port's address: it is {what}")]
@@ -437,7 +437,11 @@ impl OpenPortError {
             Self::NoMorePorts { .. } => Some("close a port, or open it on another uplink".into()),
             Self::NoMoreQueues { .. } => Some("ask for fewer queues, or open the port on another uplink".into()),
             Self::QueuesInvalid { .. } => Some("one queue for each core that reads is enough".into()),
-            Self::NoAddress => Some("give it an address of the uplink's network, such as 192.0.2.10".into()),
+            Self::NoAddress => Some(
+                "give it an address of the uplink's network, such as 192.0.2.10, or flows, such as `udp dst port 53 and \
+                 dst host` with the host's address"
+                    .into(),
+            ),
             Self::UmemNotShared { .. } => Some("share the UMEM of an open port with one queue".into()),
             Self::AddressTaken { .. } => Some("choose an address that no host of this network has".into()),
             Self::MacTaken { .. } => Some("leave the MAC out: one is generated".into()),
@@ -477,7 +481,7 @@ impl OpenPortError {
             Self::NameInvalid { .. } => Some("names have 1 to 64 letters, digits, `-`, `_` and `.`".into()),
             Self::VlanInvalid { .. } => Some("VLANs are 1 to 4094; leave it out for untagged frames".into()),
             Self::UplinkClosed { .. } => Some("start the daemon again once the NIC is back".into()),
-            Self::MacInvalid { .. } => Some("leave the MAC out: one is generated".into()),
+            Self::MacInvalid { .. } => Some("leave the MAC out".into()),
         };
         known.or_else(|| remedy(self).map(Into::into))
     }

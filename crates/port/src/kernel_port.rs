@@ -76,6 +76,7 @@ impl KernelPort {
             id: *id,
             outers: &self.outers,
             mac: mac.octets(),
+            flows_alone: self.plan.flows_alone(),
             vlan: *vlan,
             mtu: *mtu,
             sources: addresses,

@@ -49,6 +49,7 @@ impl OpenPort {
         let step = |cause: StepError| nic.step(cause);
         let work = uplink.work();
         let turn = nic.context.admission.open(spec.owner, spec.neighbour_traffic());
+        spec.check_reception()?;
         uplink.check_link()?;
         uplink.check().map_err(step)?;
         let host = HostView::look(&nic.context, nic.info.index).map_err(|cause| nic.step(cause))?;
@@ -66,13 +67,14 @@ impl OpenPort {
                 return Err(OpenPortError::MacTaken { mac, uplink, holder: "a neighbour".into() });
             }
             let vlan = let_in(&uplink, id, &claim).map_err(step)?;
-            // The port is built while the neighbours think.
-            let conflicts = ConflictCheck::begin(nic, &claim);
+            // The port is built while the neighbours think. Without addresses there is nothing to ask for.
+            let conflicts = (!claim.addresses.is_empty()).then(|| ConflictCheck::begin(nic, &claim));
             let (port, mut info, mut made) = build(plan, &uplink, &datapath)?;
             info.attempts.extend(vlan);
             match &conflicts {
-                Ok(conflicts) => conflicts.finish(nic)?,
-                Err(attempt) => info.attempts.push(attempt.clone()),
+                Some(Ok(conflicts)) => conflicts.finish(nic)?,
+                Some(Err(attempt)) => info.attempts.push(attempt.clone()),
+                None => {}
             }
             let port = Arc::new(port);
             uplink.publish(&port);
@@ -83,7 +85,7 @@ impl OpenPort {
             if !flows.is_empty() {
                 change_flows(&uplink, (id, key), FlowChange::Claim, &flows, override_host)?;
             }
-            if let Ok(conflicts) = conflicts {
+            if let Some(Ok(conflicts)) = conflicts {
                 info.attempts.extend(conflicts.announce(nic, &info.addresses).err());
             }
             Ok((info, made))

@@ -27,6 +27,7 @@ pub(crate) struct Plan {
     /// What is changed for the port, is changed for this.
     pub(crate) scope: Scope,
     pub(crate) name: String,
+    /// Of its inner ends. Without addresses no frame that leaves has it.
     pub(crate) mac: MacAddr,
     pub(crate) vlan: Vlan,
     pub(crate) mtu: u32,
@@ -78,6 +79,8 @@ impl Plan {
         let identity = spec.name.as_deref().map_or(Identity::Addresses(vlan, &addresses), Identity::Name);
         let mac = match spec.mac {
             Some(mac) => mac,
+            // Nobody is to know it, and ports without a name or addresses would all have the same.
+            None if addresses.is_empty() => MacAddr::random_local(),
             None => nic.context.secret.mac(spec.owner, nic.info.mac, identity),
         };
         check_mac(mac, nic, host)?;
@@ -103,6 +106,11 @@ impl Plan {
         let alias = nic.context.paths.alias(&name);
         let key = nic.context.next_port();
         Ok((Self { key, id, scope, name, mac, vlan, mtu, addresses, queue_pairs, alias, spec }, claim))
+    }
+
+    /// Whether it has no addresses, and so no MAC on the wire but the uplink's.
+    pub(crate) fn flows_alone(&self) -> bool {
+        self.addresses.is_empty()
     }
 }
 

@@ -62,7 +62,9 @@ impl Port {
             let mut numbered = sockets.iter_mut().enumerate();
             numbered.try_for_each(|(queue, socket)| selftest::both_ways(trial, queue, socket))
         };
-        let (open, sockets) = OpenPort::open(uplink, spec, Some(&layout), build, prove)?;
+        let (mut open, sockets) = OpenPort::open(uplink, spec, Some(&layout), build, prove)?;
+        let untested = selftest::untested(&open.info);
+        open.info.attempts.extend(untested);
         Ok(Self { open, sockets })
     }
 

@@ -1,4 +1,5 @@
-//! Has a NIC let in the frames of a port: for its MAC, for the groups of its IPv6 addresses, and of its VLAN.
+//! Has a NIC let in the frames of a port: for its MAC, for the groups of its IPv6 addresses, and of its VLAN. A port
+//! without addresses gets what comes to the NIC's own MAC: no entry is taken for it, of which a NIC has few.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -65,5 +66,6 @@ fn filters_of(claim: &Claim) -> BTreeSet<Entry> {
         IpAddr::V6(address) => Some(MacAddr::solicited_node(*address)),
         IpAddr::V4(_) => None,
     });
-    solicited.chain([claim.mac]).map(Entry::Mac).chain(claim.vlan.id().map(Entry::Vlan)).collect()
+    let own = (!claim.addresses.is_empty()).then_some(claim.mac);
+    solicited.chain(own).map(Entry::Mac).chain(claim.vlan.id().map(Entry::Vlan)).collect()
 }

@@ -89,6 +89,8 @@ fn open(uplink: Arc<UplinkState>, spec: PortSpec) -> Result<(BrokeredPort, Vec<R
         numbered.try_for_each(|(queue, socket)| selftest::both_ways(trial, queue, socket))
     };
     let (mut open, sockets) = OpenPort::open(uplink, spec, Some(&layout), build, prove)?;
+    let untested = selftest::untested(&open.info);
+    open.info.attempts.extend(untested);
     let donations = sockets.into_iter().map(|socket| {
         socket.donate().map_err(|error| OpenPortError::SelfTest {
             direction: "from the port",

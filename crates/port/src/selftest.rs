@@ -1,16 +1,21 @@
 //! A frame each way before a port is handed out: redirects that the kernel refuses fail without an error, so the only
 //! proof that a path works is a frame that went along it.
+//!
+//! A port without addresses has no MAC on the wire and nothing that it may send yet. So its inner ends' MAC, which
+//! nobody knows, is steered to it for as long as the frame to it takes; and the frame from it is one that the guard
+//! drops and counts for this port. What follows, the redirect to the NIC, is not tested.
 
 use std::net::Ipv4Addr;
 use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
-use xsknet_bpf::{Counter, Datapath, Obtained};
+use xsknet_bpf::{Counter, Datapath, Obtained, TableError};
 use xsknet_link::MacAddr;
 use xsknet_xsk::{FrameSocket, SharedSocket, SocketError};
 
 use crate::arp_nd::{self, mac_at};
-use crate::datapath::read;
+use crate::attempt::Attempt;
+use crate::datapath::{read, write};
 use crate::error::{OpenPortError, StepError};
 use crate::info::PortInfo;
 use crate::kernel_port::KernelPort;
@@ -36,19 +41,39 @@ pub(crate) struct Trial<'a> {
     pub(crate) info: &'a PortInfo,
 }
 
-/// Sends a frame through the uplink's program to one of the port's queues, and one from there to the wire.
+/// Sends a frame through the uplink's program to one of the port's queues, and one from there to the wire, or to the
+/// guard of a port without addresses.
 pub(crate) fn both_ways(trial: &Trial<'_>, queue: usize, socket: &mut impl FrameSocket) -> Result<(), OpenPortError> {
-    to_the_port(trial, queue, socket)?;
+    with_own_mac(trial, || to_the_port(trial, queue, socket))?;
     trial.uplink.nic.context.passed("a self-test frame reached the port");
     from_the_port(trial, socket)?;
     trial.uplink.nic.context.passed("a self-test frame left the port");
     Ok(())
 }
 
+/// What was not tested of a port.
+pub(crate) fn untested(info: &PortInfo) -> Option<Attempt> {
+    let why = "done as far as the guard: without an address the port has no frame that may leave for a test".into();
+    info.addresses.is_empty().then(|| Attempt { hook: "port", step: "self-test".into(), errno: None, why })
+}
+
+/// Has what comes to the MAC of the port's inner ends go to the port meanwhile.
+fn with_own_mac(trial: &Trial<'_>, test: impl FnOnce() -> Result<(), OpenPortError>) -> Result<(), OpenPortError> {
+    let Trial { uplink, datapath, port, .. } = *trial;
+    if !port.plan.flows_alone() {
+        return test();
+    }
+    let step = |cause: TableError| uplink.nic.step(cause);
+    write(datapath).begin_trial(&port.entry()).map_err(step)?;
+    let tested = test();
+    let ended = write(datapath).end_trial(&port.entry()).map_err(step);
+    tested.and(ended)
+}
+
 fn to_the_port(trial: &Trial<'_>, queue: usize, socket: &mut impl FrameSocket) -> Result<(), OpenPortError> {
     let Trial { uplink, datapath, port, info } = *trial;
     let step = |cause: StepError| uplink.nic.step(cause);
-    let mut frame = header(info, uplink.nic.state().mac);
+    let mut frame = header_to(port, uplink.nic.state().mac);
     match queue {
         // What is not IP is for the first queue.
         0 => frame.extend(ETHER_TYPE),
@@ -65,7 +90,7 @@ fn to_the_port(trial: &Trial<'_>, queue: usize, socket: &mut impl FrameSocket) -
         let mut found = false;
         // Frames of others that were quicker than the port's owner are lost to it, and counted as received. Where they
         // are so many that ours is lost among them, one that no other port can have sent came the same way: by the NIC.
-        let own = info.mac.octets();
+        let own = port.plan.mac.octets();
         let of_a_port = |bytes: &[u8]| mac_at(bytes, 6).is_some_and(|mac| uplink.is_of_a_port(mac));
         for seen in got.drain(..) {
             let bytes = socket.bytes(&seen);
@@ -108,12 +133,16 @@ fn inject(trial: &Trial<'_>, frame: &[u8]) -> Result<(), StepError> {
 /// For a socket whose memory is its client's: a frame to the port that shows in the socket's RX ring. Only its
 /// length can be seen there.
 pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Result<(), OpenPortError> {
-    let Trial { uplink, port, info, .. } = *trial;
     if socket.in_fill.is_empty() {
         return Ok(());
     }
+    with_own_mac(trial, || counted(trial, socket))
+}
+
+fn counted(trial: &Trial<'_>, socket: &mut SharedSocket) -> Result<(), OpenPortError> {
+    let Trial { uplink, port, .. } = *trial;
     let step = |cause: StepError| uplink.nic.step(cause);
-    let mut frame = header(info, uplink.nic.state().mac);
+    let mut frame = header_to(port, uplink.nic.state().mac);
     frame.extend(ETHER_TYPE);
     frame.extend(b"xsknet self-test ");
     // Not the 60 of the shortest frames: others of that length may arrive in between.
@@ -138,7 +167,7 @@ pub(crate) fn by_counters(trial: &Trial<'_>, socket: &mut SharedSocket) -> Resul
 
 /// A probe for the port's own address: what a host sends before it takes an address, and nobody stores anything of it.
 ///
-/// A port that may send no such frames, by its rates, shows as much by its guard dropping the probe.
+/// A port that may send no such frames, by its rates or for want of an address, shows as much by its guard dropping it.
 ///
 /// It is judged by what moves for this port alone: the NIC loses what others send to it, too, as often as they like.
 fn from_the_port(trial: &Trial<'_>, socket: &mut impl FrameSocket) -> Result<(), OpenPortError> {
@@ -146,7 +175,7 @@ fn from_the_port(trial: &Trial<'_>, socket: &mut impl FrameSocket) -> Result<(),
     let step = |cause: StepError| uplink.nic.step(cause);
     let refused_yet = || port.refused(&uplink.nic.context).map_err(step);
     let before = refused_yet()?;
-    let left = probe_leaves(trial, socket).map_err(step)?;
+    let left = is_judged(trial, socket).map_err(step)?;
     let refused = refused_yet()? - before;
     if left && refused == 0 {
         return Ok(());
@@ -156,12 +185,14 @@ fn from_the_port(trial: &Trial<'_>, socket: &mut impl FrameSocket) -> Result<(),
     Err(OpenPortError::SelfTest { direction: "from the port", waited_ms: DEADLINE.as_millis() as u64, seen })
 }
 
-/// Sends one probe; whether the guard let it out, or held it back for its rate, within the deadline.
-fn probe_leaves(trial: &Trial<'_>, socket: &mut impl FrameSocket) -> Result<bool, StepError> {
-    let probe = probe_for(trial.info);
+/// Sends one probe; whether the guard let it out, or held it back for the reason that the port has, within the
+/// deadline.
+fn is_judged(trial: &Trial<'_>, socket: &mut impl FrameSocket) -> Result<bool, StepError> {
+    let flows_alone = trial.port.plan.flows_alone();
+    let probe = if flows_alone { foreign(trial.port) } else { probe_for(trial.info) };
     let left = || -> Result<u64, StepError> {
         let guard = read(trial.datapath).guard_counters(trial.info.id)?;
-        Ok(guard.to_uplink() + guard[Counter::Rate])
+        Ok(if flows_alone { guard[Counter::SourceMac] } else { guard.to_uplink() + guard[Counter::Rate] })
     };
     let left_before = left()?;
     let mut frame = socket.allocate().expect("a fresh UMEM has frames beside those for reception");
@@ -217,8 +248,17 @@ fn packet_for(datapath: &Datapath, queue: u32, queues: u32) -> Vec<u8> {
     packet
 }
 
-fn header(info: &PortInfo, source: MacAddr) -> Vec<u8> {
-    arp_nd::header(info.mac, source, info.vlan)
+/// To the port's inner ends.
+fn header_to(port: &KernelPort, source: MacAddr) -> Vec<u8> {
+    arp_nd::header(port.plan.mac, source, port.plan.vlan.id())
+}
+
+/// From a MAC that a port without addresses may not send from; to it, so that nobody would take it.
+fn foreign(port: &KernelPort) -> Vec<u8> {
+    let mut frame = header_to(port, port.plan.mac);
+    frame.extend(ETHER_TYPE);
+    frame.resize(60, 0);
+    frame
 }
 
 /// For the first address, the IPv4 one where there is one.

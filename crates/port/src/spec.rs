@@ -29,11 +29,12 @@ pub struct PortSpec {
     /// Its name, unique on the uplink among the ports of its owner, of 1 to 64 letters, digits, `-`, `_` and `.`; made
     /// up where there is none.
     pub name: Option<String>,
-    /// Its addresses on the uplink's network; at least one.
+    /// Its addresses on the uplink's network. Without any it has flows alone, at least one at its opening, and its uplink's
+    /// MAC.
     pub addresses: Vec<IpAddr>,
     /// Its MAC. Default: locally administered, and the same whenever its owner opens a port of this name on this NIC,
     /// or, without a name, with these addresses; nobody can choose it by a name. A MAC that is given is good for no
-    /// link-local address by itself.
+    /// link-local address by itself, and for no port without addresses.
     pub mac: Option<MacAddr>,
     /// Its VLAN, 1 to 4094: all its frames carry this tag. Default: none do.
     pub vlan: Option<u32>,
@@ -107,7 +108,7 @@ pub enum PortKind {
 }
 
 impl PortSpec {
-    /// A port with these addresses.
+    /// A port with these addresses. Without any it needs flows.
     pub fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         Self {
             owner: 0,
@@ -132,7 +133,8 @@ impl PortSpec {
     }
 
     /// Whether such a port is possible at all, regardless of other ports and of the user: what passes is not refused
-    /// for such a reason later. Makes no system call. Of the uplink only its MTU counts, if the uplink is given.
+    /// for such a reason later. Makes no system call. Of the uplink only its MTU counts, if the uplink is given. Flows are
+    /// not looked at, nor whether a port without addresses has any.
     ///
     /// # Errors
     /// [`OpenPortError`] for what is wrong with the options themselves.
@@ -158,8 +160,9 @@ impl PortSpec {
         if let Some(mtu) = self.mtu.or(uplink.map(|uplink| uplink.mtu)) {
             check_mtu(mtu, uplink, layout)?;
         }
-        if self.addresses.is_empty() {
-            return Err(OpenPortError::NoAddress);
+        if let (Some(mac), true) = (self.mac, self.addresses.is_empty()) {
+            let what = "given to a port without addresses, which has its uplink's";
+            return Err(OpenPortError::MacInvalid { mac, what });
         }
         for (at, address) in self.addresses.iter().enumerate() {
             let twice = || self.addresses[..at].contains(address).then_some("listed twice");
@@ -170,9 +173,17 @@ impl PortSpec {
         Ok(vlan)
     }
 
+    /// Whether anything can come to the port.
+    pub(crate) fn check_reception(&self) -> Result<(), OpenPortError> {
+        if self.addresses.is_empty() && self.flows.is_empty() { Err(OpenPortError::NoAddress) } else { Ok(()) }
+    }
+
     /// What opening it sends to the neighbours: a question and an announcement for each address, its link-local one
-    /// included.
+    /// included. Nothing without addresses.
     pub(crate) fn neighbour_traffic(&self) -> NeighbourTraffic {
+        if self.addresses.is_empty() {
+            return NeighbourTraffic { frames: 0, rate: self.rates.broadcast };
+        }
         let addresses = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX).saturating_add(1);
         NeighbourTraffic { frames: addresses.saturating_mul(2), rate: self.rates.broadcast }
     }
@@ -293,7 +304,8 @@ mod tests {
             refused(&PortSpec { name: Some(name.into()), ..good() }, "cannot name a port");
         }
         refused(&PortSpec { mtu: Some(67), ..good() }, "an MTU of 67 is less than 68");
-        refused(&PortSpec { addresses: Vec::new(), ..good() }, "at least one address");
+        let mac = "02:00:00:00:00:01".parse().ok();
+        refused(&PortSpec { mac, addresses: Vec::new(), ..good() }, "given to a port without addresses");
         for (address, what) in [
             ("0.0.0.0", "the unspecified address"),
             ("::", "the unspecified address"),
@@ -307,6 +319,19 @@ mod tests {
             spec.addresses.push(address.parse().unwrap());
             refused(&spec, &format!("{address} cannot be a port's address: it is {what}"));
         }
+    }
+
+    #[test]
+    fn a_port_has_addresses_or_flows() {
+        let nothing = PortSpec::new([]);
+        assert!(matches!(nothing.check_reception(), Err(OpenPortError::NoAddress)));
+        let flows = crate::parse_flows(&["udp dst port 53".to_owned()]).unwrap();
+        for spec in [good(), PortSpec { flows, ..nothing }] {
+            spec.check(PortKind::Pinned, None).unwrap();
+            spec.check_reception().unwrap();
+        }
+        assert_eq!(PortSpec::new([]).neighbour_traffic().frames, 0);
+        assert_eq!(good().neighbour_traffic().frames, 6);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use xsknet_filter::{Fields, Flow};
 
 use super::flows::{IP_HOST, IP6_HOST, MAC_HOST, PORTS, Scene, TAG, flow, host4, host6};
 use super::frames::*;
-use super::lab::{ERIN, ERINS, Exit};
+use super::lab::{ERIN, ERINS, Exit, HEIDI};
 use super::model::{self, Tag, Unread};
 use crate::{Counter, FlowsError, PortId};
 
@@ -176,9 +176,9 @@ impl Model {
     fn uplink(&mut self, frame: &[u8]) -> Exit {
         let Ok(model::Read { tag, .. }) = model::read(frame) else { return PASSED };
         if tag == Tag::None
-            && let Some((port, _)) = PORTS.iter().find(|(_, mac)| frame[..6] == *mac)
+            && let Some(port) = at(&frame[..6])
         {
-            return to_port(frame, *port, model::queue_pair(frame, queues(*port)));
+            return to_port(frame, port, model::queue_pair(frame, queues(port)));
         }
         if self.flows.is_empty() {
             return PASSED;
@@ -236,8 +236,8 @@ impl Model {
     fn guard(&self, own: PortId, frame: &[u8]) -> Exit {
         match self.judge(own, frame) {
             Err(reason) => Exit::By(reason),
-            Ok(tag) => match PORTS.iter().find(|(_, mac)| tag == Tag::None && frame[..6] == *mac) {
-                Some(&(port, _)) if port != own => to_port(frame, port, model::queue_pair(frame, queues(port))),
+            Ok(tag) => match at(&frame[..6]).filter(|_| tag == Tag::None) {
+                Some(port) if port != own => to_port(frame, port, model::queue_pair(frame, queues(port))),
                 _ if is_too_long(frame) => Exit::By(Counter::TooLong),
                 _ => Exit::Uplink,
             },
@@ -250,8 +250,11 @@ impl Model {
         self.owner(&reversed(&Fields { destination_mac: MAC_HOST, ..fields })).map(|(port, _)| port)
     }
 
-    /// The rules for a frame with the uplink's MAC.
+    /// The rules for a frame from a MAC that is not the port's own.
     fn judge(&self, own: PortId, frame: &[u8]) -> Result<Tag, Counter> {
+        if frame[6..12] != MAC_HOST {
+            return Err(Counter::SourceMac);
+        }
         let model::Read { tag, inner, ethertype, body } = model::read(frame).map_err(|unread| match unread {
             Unread::Cut => Counter::Malformed,
             Unread::TooManyTags => Counter::Vlan,
@@ -322,6 +325,11 @@ impl Model {
             _ => Err(Counter::SourceIp),
         }
     }
+}
+
+/// The port that has this MAC.
+fn at(mac: &[u8]) -> Option<PortId> {
+    PORTS.iter().find(|(port, its)| *port != HEIDI && mac == its).map(|(port, _)| *port)
 }
 
 fn queues(port: PortId) -> u32 {
@@ -406,7 +414,7 @@ fn frame(from: Mac) -> impl Strategy<Value = Vec<u8>> {
     let six = packet6(Vec::new()).prop_flat_map(cut).prop_flat_map(packet6).prop_map(|packet| (IPV6, packet));
     let other = (one_of(&[0x88ccu16, 0x88f7, ARP]), Just(vec![0; 46]));
     let body = prop_oneof![6 => four, 4 => six, 1 => other];
-    let to = one_of(&[MAC_HOST, MAC_HOST, MAC_HOST, MAC_FAR, MAC_A, BROADCAST]);
+    let to = one_of(&[MAC_HOST, MAC_HOST, MAC_HOST, MAC_FAR, MAC_A, MAC_H, BROADCAST]);
     let tags = one_of(&[vec![], vec![], vec![], vec![(Q, TAG)], vec![(Q, 0)], vec![(AD, TAG)], vec![(Q, TAG), (Q, 5)]]);
     let value = prop_oneof![any::<u8>(), one_of(&[0u8, 1, 4, 6, 17, 44, 58, 60, 0x45, 0x46, 0x60])];
     let changes = prop_oneof![
@@ -437,7 +445,7 @@ fn answer() -> impl Strategy<Value = Vec<u8>> {
     let upper = (one_of(&[TCP, UDP, UDP, UDP, SCTP]), port(), port());
     let length = one_of(&[None, None, None, None, Some(1514), Some(1515), Some(1519)]);
     let tags = one_of(&[vec![], vec![], vec![], vec![(Q, TAG)], vec![(Q, 0)]]);
-    (upper, any::<bool>(), one_of(&[MAC_FAR, MAC_FAR, MAC_A, BROADCAST]), tags, length).prop_map(
+    (upper, any::<bool>(), one_of(&[MAC_FAR, MAC_FAR, MAC_A, MAC_H, BROADCAST]), tags, length).prop_map(
         |((protocol, from, to), six, mac, tags, length)| {
             let upper = udp(from, to);
             let frame = if six {
@@ -469,7 +477,8 @@ fn kernel_and_model_agree_on_random_flows() {
     Scene::run(|scene| {
         let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
         let mut exits: HashMap<String, u32> = HashMap::new();
-        let (arriving, sent) = (frame(MAC_FAR), prop_oneof![1 => frame(MAC_HOST), 1 => answer()]);
+        let foreign = prop_oneof![frame(MAC_H), frame([0; 6])];
+        let (arriving, sent) = (frame(MAC_FAR), prop_oneof![4 => frame(MAC_HOST), 4 => answer(), 1 => foreign]);
         let rules = prop::collection::vec((0..PORTS.len(), flow()), 0..48);
         for _ in 0..rule_sets() {
             let mut model = Model { flows: Vec::new(), fragments: HashMap::new() };
@@ -494,9 +503,9 @@ fn kernel_and_model_agree_on_random_flows() {
             }
             scene.renew();
         }
-        // Uplink: passed in two ways, too_long, two ports, and all queue pairs of the third. Guard: malformed, vlan,
-        // arp, ethertype, source_ip, rogue, nd, too_long, the uplink, and Alice by her MAC.
-        assert!(exits.len() >= 2 + 1 + 2 + ERINS as usize + 8 + 2, "{exits:#?}");
+        // Uplink: passed in two ways, too_long, three ports, and all queue pairs of the fourth. Guard: source_mac,
+        // malformed, vlan, arp, ethertype, source_ip, rogue, nd, too_long, the uplink, and Alice by her MAC.
+        assert!(exits.len() >= 2 + 1 + 3 + ERINS as usize + 9 + 2, "{exits:#?}");
     });
 }
 

@@ -12,7 +12,7 @@ use xsknet_filter::{Flow, PortRange, Prefix};
 
 use super::frames::*;
 use super::lab::{
-    ALICE, BOB, ERIN, ERINS, Exit, QUEUE_SEED, device, enter_new_namespace, in_namespace, ip, left_by, on_thread,
+    ALICE, BOB, ERIN, ERINS, Exit, HEIDI, QUEUE_SEED, device, enter_new_namespace, in_namespace, ip, left_by, on_thread,
 };
 use super::model;
 use crate::contract::{FLOW_LISTS, MAX_FLOW_KINDS};
@@ -27,13 +27,14 @@ pub const IP6_HOST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
 /// A VLAN of some flows.
 pub const TAG: u16 = 42;
 
-/// Without a tag. [`ERIN`] has [`ERINS`] queues, the others one; none has an address.
-pub static PORTS: [(PortId, Mac); 3] = [(ALICE, MAC_A), (BOB, MAC_B), (ERIN, MAC_E)];
+/// Without a tag. [`ERIN`] has [`ERINS`] queues, the others one; none has an address, and [`HEIDI`] has flows alone: the
+/// MAC is only that of her device.
+pub static PORTS: [(PortId, Mac); 4] = [(ALICE, MAC_A), (BOB, MAC_B), (ERIN, MAC_E), (HEIDI, MAC_H)];
 
 const PASSED: Exit = Exit::By(Counter::Passed);
 const SOURCE_IP: Exit = Exit::By(Counter::SourceIp);
 
-const DEVICES: [&str; 6] = ["a0", "b0", "e0", "e1", "e2", "up0"];
+const DEVICES: [&str; 7] = ["a0", "b0", "e0", "e1", "e2", "h0", "up0"];
 
 /// The ports on devices of a private namespace.
 pub struct Scene {
@@ -67,9 +68,10 @@ impl Scene {
     fn build(pace: Pace) -> Self {
         let options = DatapathOptions { uplink_mtu: 1500, queue_seed: QUEUE_SEED, pins: None };
         let mut datapath = Datapath::load_paced(options, pace).unwrap();
-        let [alice, bob, one, two, three, uplink] = DEVICES.map(|name| device(name).index);
+        let [alice, bob, one, two, three, heidi, uplink] = DEVICES.map(|name| device(name).index);
         datapath.set_uplink(uplink).unwrap();
-        let outers = vec![(ALICE, MAC_A, vec![alice]), (BOB, MAC_B, vec![bob]), (ERIN, MAC_E, vec![one, two, three])];
+        let outers = [vec![alice], vec![bob], vec![one, two, three], vec![heidi]];
+        let outers = PORTS.iter().zip(outers).map(|(&(id, mac), outers)| (id, mac, outers)).collect();
         let mut scene = Self { datapath, uplink, outers };
         scene.add();
         scene
@@ -148,6 +150,7 @@ fn entry(id: PortId, mac: Mac, outers: &[u32]) -> PortEntry<'_> {
         id,
         outers,
         mac,
+        flows_alone: id == HEIDI,
         vlan: Vlan::UNTAGGED,
         mtu: 1500,
         sources: &[],
@@ -278,6 +281,46 @@ fn rules() -> [(PortId, Vec<Flow>); 2] {
         (ALICE, vec![to_port(53), to_port6(53), discovery]),
         (BOB, vec![host_flow(UDP), host_flow6(UDP), echo, echo6, in_vlan, net]),
     ]
+}
+
+/// What has no flow of a port without addresses: its MAC is not one that frames have.
+#[rstest]
+#[case::a_datagram(udp4((MAC_H, IP_A), FAR, (53, 9)))]
+#[case::an_answer_from_its_own_mac(udp4((MAC_H, IP_HOST), FAR, (53, 9)))]
+#[case::from_no_mac(udp4(([0; 6], IP_HOST), FAR, (53, 9)))]
+#[case::a_client_of_dhcp_from_no_mac(ethernet(BROADCAST, [0; 6], IPV4, &ipv4(UDP, NONE4, [255; 4].into(), &udp_with(68, 67, &dhcp([0; 6])))))]
+#[case::an_announcement(arp_request((MAC_H, IP_HOST), IP_HOST))]
+#[case::an_announcement_from_no_mac(arp_request(([0; 6], IP_HOST), IP_HOST))]
+#[case::a_probe(arp_request((MAC_H, NONE4), IP_HOST))]
+#[case::a_probe_from_no_mac(arp_request(([0; 6], NONE4), IP_HOST))]
+#[case::an_advertisement(advertisement((MAC_H, IP6_HOST), IP6_HOST, &target_link(MAC_H)))]
+#[case::an_advertisement_from_no_mac(advertisement(([0; 6], IP6_HOST), IP6_HOST, &target_link([0; 6])))]
+#[case::a_report_from_no_mac(ethernet(MULTICAST6, [0; 6], IPV6, &ipv6(ICMPV6, NONE6, GROUP6, &icmpv6(143, &[0; 4]))))]
+fn without_addresses_no_mac_is_a_ports_own(#[case] frame: Vec<u8>) {
+    Scene::run(|scene| {
+        scene.claim(HEIDI, &[to_port(53), to_port6(53)]);
+        scene.sends(HEIDI, &frame, Exit::By(Counter::SourceMac));
+        scene.sends(HEIDI, &by_host(&ipv4(UDP, IP_HOST, IP_FAR, &udp(53, 9))), Exit::Uplink);
+    });
+}
+
+#[test]
+fn without_addresses_a_port_has_what_comes_to_its_mac_during_its_trial_only() {
+    Scene::run(|scene| {
+        let to_mac = udp4(FAR, (MAC_H, IP_HOST), (9, 54));
+        let heidi = scene.outers[3].2.clone();
+        let port = entry(HEIDI, MAC_H, &heidi);
+        scene.arrives(&to_mac, PASSED);
+        scene.datapath.begin_trial(&port).unwrap();
+        scene.arrives(&to_mac, Exit::Port(HEIDI));
+        scene.datapath.end_trial(&port).unwrap();
+        scene.arrives(&to_mac, PASSED);
+
+        // Its removal ends it, too.
+        scene.datapath.begin_trial(&port).unwrap();
+        scene.renew();
+        scene.arrives(&to_mac, PASSED);
+    });
 }
 
 const A_PORT: Exit = Exit::Port(ALICE);
