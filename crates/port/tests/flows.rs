@@ -13,9 +13,9 @@ use xsknet_port::{
     BrokeredPort, FlowChange, FlowClaimError, Instance, OpenPortError, Port, PortSpec, RingsWish, Uplink, parse_flows,
 };
 use xsknet_testkit::{CARD, HOST4, Lab, REMOTE4, device, on_fresh_mounts, port_addresses};
-use xsknet_xsk::RingSocket;
+use xsknet_xsk::{FrameSocket, RingSocket};
 
-fn flows(texts: &[&str]) -> Vec<Flow> {
+pub fn flows(texts: &[&str]) -> Vec<Flow> {
     let texts: Vec<_> = texts.iter().map(|text| (*text).to_owned()).collect();
     parse_flows(&texts).expect("flows")
 }
@@ -24,12 +24,12 @@ fn spec(n: u8, texts: &[&str]) -> PortSpec {
     PortSpec { flows: flows(texts), ..PortSpec::new(port_addresses(n)) }
 }
 
-fn host(port: u16) -> SocketAddr {
+pub fn host(port: u16) -> SocketAddr {
     (HOST4, port).into()
 }
 
 /// A program of the host's that has a port there.
-fn bind(lab: &Lab, address: SocketAddr) -> std::io::Result<UdpSocket> {
+pub fn bind(lab: &Lab, address: SocketAddr) -> std::io::Result<UdpSocket> {
     lab.host.enter(|| {
         let socket = UdpSocket::bind(address)?;
         socket.set_read_timeout(Some(SECOND))?;
@@ -42,12 +42,12 @@ fn listen(lab: &Lab, address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 #[track_caller]
-fn assert_kept<T>(bound: std::io::Result<T>) {
+pub fn assert_kept<T>(bound: std::io::Result<T>) {
     assert_eq!(bound.err().expect("the port is kept from programs").kind(), ErrorKind::AddrInUse);
 }
 
 /// A program on the far host, which sends from one socket.
-fn asker(lab: &Lab) -> UdpSocket {
+pub fn asker(lab: &Lab) -> UdpSocket {
     lab.remote.enter(|| {
         let socket = UdpSocket::bind((REMOTE4, 0)).expect("a socket");
         socket.set_read_timeout(Some(SECOND)).expect("a timeout");
@@ -56,13 +56,13 @@ fn asker(lab: &Lab) -> UdpSocket {
 }
 
 /// A port, with rings of either kind.
-enum Client {
+pub enum Client {
     Xsk(Port),
     Rings(BrokeredPort, Box<RingSocket>),
 }
 
 impl Client {
-    fn open(uplink: &Uplink, spec: PortSpec) -> Self {
+    pub fn open(uplink: &Uplink, spec: PortSpec) -> Self {
         match spec.rings {
             RingsWish::Xsk => Self::Xsk(uplink.open_port(spec).expect("a port")),
             _ => {
@@ -70,6 +70,13 @@ impl Client {
                 let socket = RingSocket::adopt(only(donations)).expect("what was handed over");
                 Self::Rings(port, Box::new(socket))
             }
+        }
+    }
+
+    pub fn socket(&mut self) -> &mut dyn FrameSocket {
+        match self {
+            Self::Xsk(port) => port.socket(),
+            Self::Rings(_, socket) => &mut **socket,
         }
     }
 
@@ -82,45 +89,28 @@ impl Client {
 
     /// Waits for the next UDP datagram to this port.
     #[track_caller]
-    fn expect_datagram(&mut self, to: u16, payload: &[u8]) {
+    pub fn expect_datagram(&mut self, to: u16, payload: &[u8]) {
         let deadline = Instant::now() + 2 * SECOND;
         loop {
             let mut frames = Vec::new();
             let is_it = |bytes: &[u8]| {
                 bytes.get(36..38) == Some(&to.to_be_bytes()[..]) && bytes.get(42..42 + payload.len()) == Some(payload)
             };
-            let mut found = false;
-            match self {
-                Self::Xsk(port) => {
-                    let socket = port.socket();
-                    socket.receive(64, &mut frames).expect("a sound ring");
-                    for frame in frames {
-                        found |= is_it(socket.bytes(&frame));
-                        socket.release(frame);
-                    }
-                    if !found {
-                        socket.wait(SECOND / 10).expect("a wait");
-                    }
-                }
-                Self::Rings(_, socket) => {
-                    socket.receive(64, &mut frames);
-                    for frame in frames {
-                        found |= is_it(socket.bytes(&frame));
-                        socket.release(frame);
-                    }
-                    if !found {
-                        socket.wait(SECOND / 10).expect("a wait");
-                    }
-                }
+            let (socket, mut found) = (self.socket(), false);
+            socket.receive(64, &mut frames).expect("a sound ring");
+            for frame in frames {
+                found |= is_it(socket.bytes(&frame));
+                socket.release(frame);
             }
             if found {
                 return;
             }
+            socket.wait(SECOND / 10).expect("a wait");
             assert!(Instant::now() < deadline, "no datagram to port {to} reached the port");
         }
     }
 
-    fn close(self) {
+    pub fn close(self) {
         match self {
             Self::Xsk(port) => close(port),
             Self::Rings(port, socket) => {
@@ -132,7 +122,7 @@ impl Client {
 }
 
 #[track_caller]
-fn assert_reaches_host(lab: &Lab, asker: &UdpSocket, port: u16) {
+pub fn assert_reaches_host(lab: &Lab, asker: &UdpSocket, port: u16) {
     let program = bind(lab, host(port)).expect("the port is the host's again");
     asker.send_to(b"to the host", host(port)).expect("sent");
     let (length, from) = program.recv_from(&mut [0; 64]).expect("the host receives it");
@@ -290,11 +280,14 @@ fn a_more_specific_flow_of_another_port_shares_a_port_that_is_kept_from_the_host
     instance.close().expect("closing undoes everything");
 }
 
-#[test]
-fn answers_leave_with_the_macs_of_the_uplink_also_after_it_has_changed() {
+#[rstest]
+#[case::beside_addresses(port_addresses(0).to_vec())]
+#[case::alone(Vec::new())]
+fn answers_leave_with_the_macs_of_the_uplink_also_after_it_has_changed(#[case] addresses: Vec<IpAddr>) {
     let (stage, _instance, uplink) = scene();
     let asker = asker(&stage.lab);
-    let mut port = uplink.open_port(spec(0, &["udp dst port 5301 and dst host 192.0.2.1"])).expect("a port");
+    let texts = ["udp dst port 5301 and dst host 192.0.2.1"];
+    let mut port = uplink.open_port(PortSpec { addresses, ..spec(0, &texts) }).expect("a port");
     let changed = MacAddr::new([2, 0, 0, 0, 0xca, 0xfe]);
     for mac in [stage.lab.card_mac(), changed] {
         if mac == changed {

@@ -13,6 +13,7 @@ mod devices;
 mod drops;
 mod errors;
 mod flows;
+mod flows_alone;
 mod host_changes;
 mod jumbo;
 mod leftovers;
