@@ -309,8 +309,8 @@ test.serial(
         { addresses: [] },
         {
           code: 'ERR_XSKNET_ADDRESS_MISSING',
-          message: `the request for a port on ${CARD} has no address`,
-          hint: /such as 192\.0\.2\.10\/24/,
+          message: `the request for a port on ${CARD} has neither an address nor flows`,
+          hint: /such as 192\.0\.2\.10\/24, or flows of the host/,
           details: { uplink: CARD },
         },
       ],
@@ -463,9 +463,18 @@ test.serial(
         { mac: 'uplink' },
         {
           code: 'ERR_XSKNET_NOT_SUPPORTED',
-          message: "a port cannot share its uplink's MAC yet",
-          hint: /use 'own'/,
+          message: "a port with addresses cannot share its uplink's MAC yet",
+          hint: /use 'own'; or omit `addresses`/,
           details: { mac: 'uplink' },
+        },
+      ],
+      [
+        { mac: 'own', addresses: [], flows: ['udp dst port 5301'] },
+        {
+          code: 'ERR_XSKNET_NOT_SUPPORTED',
+          message: 'a port without addresses has no MAC of its own',
+          hint: /use 'uplink'/,
+          details: { mac: 'own' },
         },
       ],
     ]

@@ -73,8 +73,10 @@ await startDaemon({ uplinks: 'eth0' })
 await startDaemon({ uplinks: ['eth0'], mode: 'fast' })
 // @ts-expect-error the format of a log is the executable's
 await startDaemon({ uplinks: ['eth0'], log: 'json' })
-// @ts-expect-error a grant has addresses
-await startDaemon({ uplinks: ['eth0'], grants: [{ user: 'nobody', uplinks: ['eth0'] }] })
+// A grant has addresses or flows.
+await startDaemon({ uplinks: ['eth0'], grants: [{ user: 'nobody', uplinks: ['eth0'], flows: ['udp dst port 53'] }] })
+// @ts-expect-error a grant has uplinks
+await startDaemon({ uplinks: ['eth0'], grants: [{ user: 'nobody', addresses: ['192.0.2.8/29'] }] })
 const grant = { user: 7, uplinks: ['eth0'], addresses: ['192.0.2.8/29'] }
 // @ts-expect-error a rate is a number or has no end
 await startDaemon({ uplinks: ['eth0'], grants: [{ ...grant, rates: { broadcast: 'none' } }] })

@@ -73,8 +73,8 @@ await net.openPort({
 await net.openPort()
 // @ts-expect-error so is the uplink
 await net.openPort({ addresses: [] })
-// @ts-expect-error and the addresses
-await net.openPort({ uplink: 'eth0' })
+// Addresses or flows: the daemon checks that there are any.
+await net.openPort({ uplink: 'eth0', flows: ['udp dst port 53 and dst host 192.0.2.1'] })
 // @ts-expect-error in a list
 await net.openPort({ uplink: 'eth0', addresses: '192.0.2.10' })
 // @ts-expect-error a union, not a boolean

@@ -43,7 +43,7 @@ type SameKeys = { [K in Exclude<keyof PortOptions, Converted | 'maxKept' | 'sign
 declare const sameOptions: { [K in Exclude<keyof PortRequest, Converted>]: PortRequest[K] }
 exactly<SameKeys>()(sameOptions)
 declare const options: PortOptions
-exactly<readonly PortRequest['addresses'][number][]>()(options.addresses)
+exactly<readonly NonNullable<PortRequest['addresses']>[number][] | undefined>()(options.addresses)
 exactly<readonly NonNullable<PortRequest['flows']>[number][] | undefined>()(options.flows)
 exactly<keyof PortRequest>()({} as Exclude<keyof PortOptions, 'maxKept' | 'signal'>)
 

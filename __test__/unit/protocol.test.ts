@@ -113,7 +113,8 @@ test('a key that the protocol does not have is named, with the one that was mean
     '`verbose` of the message is not in the protocol',
     'The protocol has the keys version, id, operation there.',
   ])
-  t.is(told({ ...open, port: rest })[0], '`port.addresses` of the message is missing')
+  const { uplink, ...nowhere } = open.port
+  t.is(told({ ...open, port: nowhere })[0], '`port.uplink` of the message is missing')
 })
 
 const MALFORMED = 'ERR_XSKNET_MESSAGE_MALFORMED'

@@ -1,5 +1,5 @@
-// A name server on the host's own address, by a flow: all names have the address 192.0.2.53. SIGUSR2 gives the flow
-// back.
+// A name server on the host's own address, by a flow: all names have the address 192.0.2.53. With an address of its own
+// it claims the flow later, else at the opening. SIGUSR2 gives the flow back.
 import { connect, type Frame, type XsknetError } from 'xsknet'
 import { type Station, udp } from 'xsknet/headers'
 
@@ -7,7 +7,7 @@ const [uplink = '', host = '', own = '', flow = '', ...refused] = process.argv.s
 const RECORD = 0xc000_0235
 
 const net = await connect()
-const port = await net.openPort({ uplink, addresses: [own] })
+const port = await net.openPort(own === '' ? { uplink, flows: [flow] } : { uplink, addresses: [own] })
 for (const text of refused) {
   const { code, message, hint, details } = await port.claim([text]).then(
     () => ({ code: 'none', message: '', hint: undefined, details: {} }),
@@ -15,8 +15,8 @@ for (const text of refused) {
   )
   console.log(`refused ${JSON.stringify({ code, message, hint, details })}`)
 }
-await port.claim([flow])
-const mac = (await net.uplinks())[0]?.mac ?? ''
+if (own !== '') await port.claim([flow])
+const mac = own === '' ? port.info.mac : ((await net.uplinks())[0]?.mac ?? '')
 const station: Station = { info: { mac, addresses: [host], vlan: null } }
 process.on('SIGTERM', () => void port.close())
 process.on('SIGUSR2', async () => {

@@ -227,7 +227,11 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
     /:1: `uplinks` of the 1st \[\[grant\]\]/,
     { line: 1 },
   ],
-  ['no addresses', GRANT.replace(/addresses.*\n/, ''), /`addresses` of the 1st \[\[grant\]\]: missing/],
+  [
+    'no addresses',
+    GRANT.replace(/addresses.*\n/, ''),
+    /:1: the 1st \[\[grant\]\]: must have `addresses`, or `flows` for ports without an address/,
+  ],
   ['all addresses', GRANT.replace('["192.0.2.8/29"]', '[]'), /`addresses` of the 1st \[\[grant\]\]: .* not empty/],
   [
     'no address',
@@ -318,6 +322,11 @@ test('refused: a file that is not there', (t) => {
 test('the error for an unknown key lists all valid keys', (t) => {
   const error = t.throws(() => read(`${GRANT}rates = { unicast = 5 }\n`), { instanceOf: XsknetError })
   t.regex(error?.hint ?? '', /^Known keys: broadcast, multicast, unknownUnicast\. /)
+})
+
+test('a grant with flows needs no addresses', (t) => {
+  const [grant] = read(`${GRANT.replace(/addresses.*\n/, '')}flows = ["udp dst port 53"]\n`).grants
+  t.deepEqual([grant?.addresses, grant?.flows], [[], ['udp dst port 53']])
 })
 
 test('a range that contains the addresses of ports may be granted', (t) => {

@@ -451,6 +451,24 @@ test('no flow is granted by default, and a refusal names the line that would all
   t.notThrows(() => permit([], ROOT, claiming(['udp'], true), nothing))
 })
 
+test('a port without addresses needs a grant with its flows, and no address', (t) => {
+  const flows = ['udp dst port 53']
+  const wanted: RequestedPort = { ...claiming(flows), addresses: [] }
+  for (const addresses of [[], ['192.0.2.8/29']]) {
+    t.notThrows(() => permit([grant({ addresses, flows })], ALICE, wanted, nothing))
+    t.deepEqual(lines([grant({ addresses })], wanted), ['flows = ["udp dst port 53"]'])
+    const other = grant({ addresses, flows: ['tcp dst port 53'] })
+    t.deepEqual(lines([other], wanted), ['flows = ["tcp dst port 53", "udp dst port 53"]'])
+  }
+  // One of them has to be enough, for the port as it is.
+  t.is(refused(() => permit([grant({ addresses: [], flows })], ALICE, claiming(flows), nothing)).code, NOT_PERMITTED)
+  t.deepEqual(lines([grant({ addresses: [], flows })], claiming(flows)), ['addresses = ["192.0.2.10"]'])
+  t.deepEqual(lines([grant({ addresses: [], flows })], { ...wanted, vlan: 42 }), ['vlans = ["untagged", 42]'])
+  const whole = lines([], wanted)
+  t.deepEqual(whole, ['[[grant]]', `user = ${ALICE.uid}`, 'uplinks = ["eth0"]', 'flows = ["udp dst port 53"]'])
+  t.notThrows(() => permit(configured(t, whole), ALICE, wanted, nothing))
+})
+
 test('flows over the host’s own packets need a grant of their own', (t) => {
   const flows = ['udp dst port 53']
   t.deepEqual(lines([grant({ flows })], claiming(flows, true)), ['overrideHost = true'])

@@ -109,6 +109,9 @@ test('addresses come back with the prefix that was asked for, and link-local one
 
 for (const [what, request, code] of [
   ['no address', { addresses: [] }, 'ERR_XSKNET_ADDRESS_MISSING'],
+  ['no address and an empty list of flows', { addresses: undefined, flows: [] }, 'ERR_XSKNET_ADDRESS_MISSING'],
+  ['no address and a MAC of its own', { addresses: [], flows: ['udp'], mac: 'own' }, 'ERR_XSKNET_NOT_SUPPORTED'],
+  ['no address and flows that are not granted', { addresses: [], flows: ['udp'] }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['no address at all', { addresses: ['card0'] }, 'ERR_XSKNET_ADDRESS_INVALID'],
   ['the uplink’s MAC', { mac: 'uplink' }, 'ERR_XSKNET_NOT_SUPPORTED'],
   ['VLAN 0', { vlan: 0 }, 'ERR_XSKNET_VLAN_INVALID'],
@@ -975,6 +978,25 @@ test('a port waits for its uplink if it is asked to, and is opened once frames c
   await new Promise(setImmediate)
   instance.lose({ uplink: 'eth0' })
   t.is(await codeOf(t, lost), 'ERR_XSKNET_UPLINK_CLOSED')
+})
+
+test('a port without addresses is opened by a grant with flows alone, and goes by the MAC of its uplink', async (t) => {
+  const flows = ['udp dst port 53']
+  const { instance, portManager, client, alice } = await setUp({ grants: [grant({ addresses: [], flows, ports: 2 })] })
+  const { info } = await portManager.openPort(alice, { uplink: 'eth0', flows, mac: 'uplink' })
+  t.like(instance.requests[0], { addresses: [], flows })
+  t.deepEqual(info.addresses, [])
+  await portManager.changeFlows(alice, { operation: 'replaceFlows', port: info.port, flows })
+  const elsewhere = { uplink: 'eth0', addresses: ['192.0.2.10'], flows }
+  t.is(await codeOf(t, portManager.openPort(alice, elsewhere)), 'ERR_XSKNET_NOT_PERMITTED')
+  await portManager.openPort(client({ ...ALICE, uid: 0 }), elsewhere)
+
+  const mac = '02:00:00:00:ca:fe'
+  instance.change({ uplink: 'eth0', nic: { device: 'eth0', mac, mtu: 1500, link: 'up' } })
+  t.deepEqual(
+    portManager.portsFor(ROOT).map((entry) => entry.mac === mac),
+    [true, false],
+  )
 })
 
 test('flows are claimed at the opening and later by a grant for them, and root needs none', async (t) => {

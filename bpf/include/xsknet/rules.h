@@ -617,7 +617,9 @@ __noinline int check_flow(struct xdp_md *ctx, __u32 port, bool routing, __u32 vl
 	}
 }
 
-/* Zeros are no MAC: without this, a frame from zeros would count as the port's own, with DHCP and MLD from no address. */
+/*
+ * Zeros are no MAC: without this, a frame from zeros would be the port's own, and get DHCP and MLD out from no address.
+ */
 static __always_inline bool has_mac(const struct xsknet_guard *own)
 {
 	return mac_word(own->mac, 0);

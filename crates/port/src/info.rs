@@ -69,8 +69,7 @@ pub struct PortInfo {
     pub key: PortKey,
     /// Its number on the uplink, the key of its slot in the DEVMAP: given out again once the port is closed.
     pub id: PortId,
-    /// The MAC that it sends from and receives at: its own, or without addresses its uplink's, as it was when the port was
-    /// opened.
+    /// The MAC that it receives at and sends from: its own, or without addresses that of its uplink when it was opened.
     pub mac: MacAddr,
     /// Its addresses; with an IPv6 address among them, the link-local one comes last.
     pub addresses: Vec<IpAddr>,

@@ -29,8 +29,8 @@ pub struct PortSpec {
     /// Its name, unique on the uplink among the ports of its owner, of 1 to 64 letters, digits, `-`, `_` and `.`; made
     /// up where there is none.
     pub name: Option<String>,
-    /// Its addresses on the uplink's network. Without any it has flows alone, at least one at its opening, and its uplink's
-    /// MAC.
+    /// Its addresses on the uplink's network. Without any it has flows alone, at least one when it is opened, and its
+    /// uplink's MAC.
     pub addresses: Vec<IpAddr>,
     /// Its MAC. Default: locally administered, and the same whenever its owner opens a port of this name on this NIC,
     /// or, without a name, with these addresses; nobody can choose it by a name. A MAC that is given is good for no
@@ -133,8 +133,8 @@ impl PortSpec {
     }
 
     /// Whether such a port is possible at all, regardless of other ports and of the user: what passes is not refused
-    /// for such a reason later. Makes no system call. Of the uplink only its MTU counts, if the uplink is given. Flows are
-    /// not looked at, nor whether a port without addresses has any.
+    /// for such a reason later. Makes no system call. Of the uplink only its MTU counts, if the uplink is given. Flows
+    /// are not looked at, nor whether a port without addresses has any.
     ///
     /// # Errors
     /// [`OpenPortError`] for what is wrong with the options themselves.

@@ -1,5 +1,5 @@
-//! Ports without an address: on the host's own, with flows alone. What they have no flow of stays the host's, and nothing
-//! that they send gets out but what their flows match, reversed.
+//! Ports without an address: on the host's own, with flows alone. What they have no flow of stays the host's, and of
+//! what they send, only what their flows match, reversed, gets out.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
@@ -125,7 +125,8 @@ fn a_port_without_addresses_has_its_flows_and_nothing_else(#[case] rings: RingsW
     let inner = inner_mac(&stage, info(&client));
     assert_eq!((info(&client).mac, info(&client).addresses.as_slice()), (lab.card_mac(), &[][..]));
     let told = |attempt: &xsknet_port::Attempt| attempt.step == "self-test" && attempt.why.contains("the guard");
-    assert_eq!(info(&client).attempts.iter().filter(|attempt| told(attempt)).count(), 1, "{:?}", info(&client).attempts);
+    let attempts = &info(&client).attempts;
+    assert_eq!(attempts.iter().filter(|attempt| told(attempt)).count(), 1, "{attempts:?}");
     assert_ne!(inner, lab.card_mac());
     assert_eq!(card().promiscuity, promiscuity, "no filter is put into the NIC");
     let heard = frames_at(&far);
@@ -145,7 +146,8 @@ fn a_port_without_addresses_has_its_flows_and_nothing_else(#[case] rings: RingsW
     ping(lab, HOST6.into(), 20);
     let arrived = statistics(&client).program.seen();
     let index = lab.remote.links().by_name(&device(FAR)).expect("the wire's far end").index.get();
-    let stray = Ethernet::new(inner, lab.far_mac()).udp(SocketAddr::new(REMOTE4.into(), 9), host(5302), b"to its device");
+    let from = SocketAddr::new(REMOTE4.into(), 9);
+    let stray = Ethernet::new(inner, lab.far_mac()).udp(from, host(SERVED + 1), b"to its device");
     PacketSocket::sender(lab.remote.namespace()).expect("a packet socket").send(index, &stray).expect("sent");
     ping(lab, HOST4.into(), 1);
     assert_eq!(statistics(&client).program.seen(), arrived);

@@ -55,7 +55,7 @@ export const errorCodes = {
   ERR_XSKNET_LINK_DOWN: 'The uplink is down or has no carrier.',
   ERR_XSKNET_PORTS_EXHAUSTED: 'The uplink has the maximum number of ports.',
   ERR_XSKNET_PORT_UNKNOWN: 'This client has no such port.',
-  ERR_XSKNET_ADDRESS_MISSING: 'A port needs at least one address.',
+  ERR_XSKNET_ADDRESS_MISSING: 'A port needs at least one address, or flows.',
   ERR_XSKNET_ADDRESS_INVALID: 'The address is not valid for a port.',
   ERR_XSKNET_ADDRESS_TAKEN: 'Another port, the host or a neighbour has the address.',
   ERR_XSKNET_MAC_INVALID: 'The MAC is not valid for a port.',

@@ -27,8 +27,8 @@ import {
 } from './protocol.js'
 
 /**
- * The options of a port. `uplink` and `addresses` are required. The daemon's policy may allow less than the limits that
- * are given here: it then answers `ERR_XSKNET_NOT_PERMITTED`.
+ * The options of a port. `uplink` is required, and `addresses` or `flows`. The daemon's policy may allow less than the
+ * limits that are given here: it then answers `ERR_XSKNET_NOT_PERMITTED`.
  */
 export interface PortOptions {
   /**
@@ -37,21 +37,26 @@ export interface PortOptions {
    */
   uplink: string
   /**
-   * IPv4 and IPv6 addresses, 1 to 64, such as `'192.0.2.10/24'` or `'2001:db8::10/64'`. Default of the prefix length:
+   * At most 64 IPv4 and IPv6 addresses, such as `'192.0.2.10/24'` or `'2001:db8::10/64'`. Default of the prefix length:
    * /32, /128, or /64 for a link-local address. The daemon only copies it to `port.info.addresses`. With an IPv6
    * address the port also gets a link-local one. `ERR_XSKNET_ADDRESS_INVALID` or `ERR_XSKNET_ADDRESS_TAKEN` where an
    * address cannot be used.
+   *
+   * Without addresses the port has its `flows` alone, of the host's own address: its MAC is the uplink's, and the host
+   * keeps ARP, neighbour discovery and all other packets. `ERR_XSKNET_ADDRESS_MISSING` without flows, too. Default:
+   * none.
    */
-  addresses: readonly string[]
+  addresses?: readonly string[] | undefined
   /**
    * A name that is unique among the ports of this user on the uplink: 1 to 64 of `A`-`Z`, `a`-`z`, `0`-`9`, `-`, `_`
-   * and `.`. A named port has the same MAC each time. Default: a free name, with a MAC derived from the addresses.
+   * and `.`. A named port with addresses has the same MAC each time. Default: a free name, with a MAC derived from the
+   * addresses.
    * `ERR_XSKNET_NAME_INVALID` or `ERR_XSKNET_NAME_TAKEN` where the name cannot be used.
    */
   name?: string | undefined
   /**
-   * `'own'`: the port has a MAC of its own. `'uplink'`: it has the uplink's, which is not implemented yet
-   * (`ERR_XSKNET_NOT_SUPPORTED`). Default: `'own'`.
+   * `'own'`: the port has a MAC of its own. `'uplink'`: it has the uplink's, as all ports without addresses, and no
+   * others yet. `ERR_XSKNET_NOT_SUPPORTED` for the other one. Default: `'own'` with addresses, `'uplink'` without.
    */
   mac?: 'own' | 'uplink' | undefined
   /**

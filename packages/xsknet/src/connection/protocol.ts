@@ -127,7 +127,10 @@ const portIdentity = {
   name: portName,
   /** The name of its uplink. */
   uplink: deviceName,
-  /** Its MAC, such as `02:00:00:00:00:01`. */
+  /**
+   * The MAC that it receives at and sends from, such as `02:00:00:00:00:01`: its own, or without addresses that of the
+   * uplink when the port was opened.
+   */
   mac,
   /** Its addresses with their prefix lengths. If there is an IPv6 address, the link-local one comes last. */
   addresses: v.array(address),
@@ -331,7 +334,7 @@ export type UplinkStatistics = v.InferOutput<typeof uplinkStatistics>
 // A type test holds these and `PortOptions` of network.ts together.
 const pinnedPortRequest = v.strictObject({
   uplink: deviceName,
-  addresses: v.pipe(v.array(address), v.maxLength(MAX_ADDRESSES)),
+  addresses: v.optional(v.pipe(v.array(address), v.maxLength(MAX_ADDRESSES))),
   name: v.optional(portName),
   mac: v.optional(v.picklist(['own', 'uplink'])),
   vlan: v.optional(v.nullable(u32)),

@@ -28,8 +28,11 @@ export interface GrantOptions {
   group?: string | number
   /** Interfaces on which ports may be opened. At least one. */
   uplinks: string[]
-  /** Addresses and ranges that ports may have, such as `192.0.2.8/29`. At least one. */
-  addresses: string[]
+  /**
+   * Addresses and ranges that ports may have, such as `192.0.2.8/29`. At least one, unless there are `flows`: without
+   * addresses, ports have flows alone.
+   */
+  addresses?: string[]
   /** VLAN IDs, 1 to 4094; `untagged` for frames without a tag: TOML has no `null`. Default: `['untagged']`. */
   vlans?: (number | 'untagged')[]
   /** Maximum number of open ports of one user, 1 to 65,535. Default: 1. An uplink has at most 1024 ports in total. */
@@ -75,7 +78,8 @@ export interface GrantOptions {
   /**
    * Packets that ports may receive and send beside those of their own addresses, by their headers: filter expressions
    * in the language of tcpdump, such as `udp dst port 53 and dst host 192.0.2.1`. A port may claim what these contain.
-   * Default: none. The port then sees packets that others send to that address, and may answer in its place.
+   * Default: none. With some, ports need no address of their own. A port sees packets that others send to that address,
+   * and may answer in its place.
    */
   flows?: string[]
   /**
@@ -177,7 +181,7 @@ export const grantSchema = (accounts: Accounts) => {
       user: v.optional(named('user', '/etc/passwd')),
       group: v.optional(named('group', '/etc/group')),
       uplinks: interfaces,
-      addresses: listOf(range, 'a list of addresses and ranges, such as ["192.0.2.8/29"]'),
+      addresses: v.optional(listOf(range, 'a list of addresses and ranges, such as ["192.0.2.8/29"]')),
       vlans: v.optional(listOf(vlan, 'a list of VLANs, such as [42, "untagged"]'), ['untagged']),
       ports: v.optional(whole(1, MAX_PORTS), DEFAULT_PORTS),
       queues: v.optional(whole(1, MAX_QUEUES), DEFAULT_QUEUES),
@@ -194,6 +198,11 @@ export const grantSchema = (accounts: Accounts) => {
       rates,
     }),
     v.check(({ user, group }) => (user === undefined) !== (group === undefined), 'must have either `user` or `group`'),
+    v.check(
+      ({ addresses = [], flows }) => addresses.length + flows.length > 0,
+      'must have `addresses`, or `flows` for ports without an address',
+    ),
+    v.transform(({ addresses = [], ...grant }) => ({ addresses, ...grant })),
   )
 }
 

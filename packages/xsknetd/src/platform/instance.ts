@@ -47,6 +47,11 @@ export interface HostChange {
   readonly failure?: string
 }
 
+/** A checked request of a client. Its addresses have no prefix lengths; without any, the port has flows alone. */
+export type InstanceRequest<R extends PinnedPortRequest> = Omit<R, 'uplink' | 'mac' | 'addresses'> & {
+  readonly addresses: string[]
+}
+
 /** A port's owner, and what its guard lets pass. */
 export interface PortTerms extends Rights {
   readonly uid: number
@@ -99,10 +104,10 @@ export interface Instance {
    *
    * @param uplink The uplink whose MTU is checked; absent if the user may not know of it.
    */
-  checkPort(uplink: string | undefined, request: Omit<PortRequest, 'uplink' | 'mac'>): void
+  checkPort(uplink: string | undefined, request: InstanceRequest<PortRequest>): void
   /** Does the same for a pinned port. */
-  checkPinnedPort(uplink: string | undefined, request: Omit<PinnedPortRequest, 'uplink' | 'mac'>): void
-  openPort(uplink: string, request: Omit<PortRequest, 'uplink' | 'mac'>, terms: PortTerms): Promise<OpenedPort>
+  checkPinnedPort(uplink: string | undefined, request: InstanceRequest<PinnedPortRequest>): void
+  openPort(uplink: string, request: InstanceRequest<PortRequest>, terms: PortTerms): Promise<OpenedPort>
   /**
    * Opens a port with its inner end in `namespace` and its pin accessible to the user of the terms and to `gid`. Takes
    * over both descriptors.
@@ -111,7 +116,7 @@ export interface Instance {
    */
   openPinnedPort(
     uplink: string,
-    request: Omit<PinnedPortRequest, 'uplink' | 'mac'>,
+    request: InstanceRequest<PinnedPortRequest>,
     terms: PortTerms,
     gid: number,
     namespace: Descriptors,

@@ -25,6 +25,7 @@ export interface Grant extends Rights {
   readonly holder: { readonly uid: number } | { readonly gid: number }
   /** Interfaces on which ports may be opened. */
   readonly uplinks: readonly string[]
+  /** Without any, ports have flows alone. */
   readonly addresses: readonly AddressRange[]
   readonly vlans: readonly Vlan[]
   /** Maximum number of open ports of one user. */

@@ -13,6 +13,7 @@ import type { MemoryLimit } from './memory-limit.js'
 /** A port that a client asks for, as far as the policy is concerned. */
 export interface RequestedPort {
   readonly uplink: string
+  /** Without any, the port has flows alone: its grant need not have addresses. */
   readonly addresses: readonly Address[]
   readonly vlan: Vlan
   readonly queues: number
@@ -213,7 +214,7 @@ function notPermitted(own: readonly Grant[], { uid }: Credentials, requested: Re
       '[[grant]]',
       `user = ${uid}`,
       list('uplinks', [uplink]),
-      list('addresses', addresses),
+      ...(addresses.length > 0 ? [list('addresses', addresses)] : []),
       ...(vlan === null ? [] : [list('vlans', [vlan])]),
       ...(queues > 1 ? [`queues = ${queues}`] : []),
       ...(ringSize > DEFAULT_RING_SIZE ? [`ringSize = ${ringSize}`] : []),

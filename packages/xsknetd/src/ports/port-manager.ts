@@ -222,7 +222,7 @@ export class PortManager {
   async #openOwn(
     client: Client,
     requested: RequestedPort,
-    request: Omit<PortRequest, 'uplink' | 'mac' | 'whenDown'>,
+    request: Omit<PortRequest, 'uplink' | 'addresses' | 'mac' | 'whenDown'>,
     whenDown: PortRequest['whenDown'],
     umem?: UmemUsage,
   ): Promise<GrantedPort> {
@@ -420,7 +420,9 @@ export class PortManager {
       .map(({ info, client: { credentials } }) => {
         const { port, name, uplink, mac, addresses, vlan, queuePairs, rings } = info
         const { uid, pid } = credentials
-        return { port, name, uplink, mac, addresses, vlan, queues: queuePairs.length, rings, uid, pid }
+        // Without addresses a port goes by the uplink's, which may have changed.
+        const now = addresses.length === 0 ? (this.#uplinks.get(uplink)?.mac ?? mac) : mac
+        return { port, name, uplink, mac: now, addresses, vlan, queues: queuePairs.length, rings, uid, pid }
       })
       .sort((a, b) => a.port - b.port)
   }

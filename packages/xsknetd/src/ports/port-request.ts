@@ -97,17 +97,24 @@ export function requestedPort(
   request: PinnedPortRequest,
   costs: Omit<RequestedPort, 'uplink' | 'addresses' | 'vlan'>,
 ): RequestedPort {
-  const { uplink, addresses, mac, vlan = null } = request
-  if (mac === 'uplink') {
-    throw new XsknetError('ERR_XSKNET_NOT_SUPPORTED', "a port cannot share its uplink's MAC yet", {
-      hint: "Omit `mac`, or use 'own'.",
+  const { uplink, addresses = [], flows = [], mac, vlan = null } = request
+  if (addresses.length === 0 && flows.length === 0) {
+    const message = `the request for a port on ${uplink} has neither an address nor flows`
+    throw new XsknetError('ERR_XSKNET_ADDRESS_MISSING', message, {
+      hint: 'A port needs an address, such as 192.0.2.10/24, or flows of the host, such as "udp dst port 53".',
+      details: { uplink },
+    })
+  }
+  if (mac === 'uplink' && addresses.length > 0) {
+    throw new XsknetError('ERR_XSKNET_NOT_SUPPORTED', "a port with addresses cannot share its uplink's MAC yet", {
+      hint: "Omit `mac`, or use 'own'; or omit `addresses`, and claim flows.",
       details: { mac },
     })
   }
-  if (addresses.length === 0) {
-    throw new XsknetError('ERR_XSKNET_ADDRESS_MISSING', `the request for a port on ${uplink} has no address`, {
-      hint: 'A port needs at least one address, such as 192.0.2.10/24.',
-      details: { uplink },
+  if (mac === 'own' && addresses.length === 0) {
+    throw new XsknetError('ERR_XSKNET_NOT_SUPPORTED', 'a port without addresses has no MAC of its own', {
+      hint: "Omit `mac`, or use 'uplink'.",
+      details: { mac },
     })
   }
   if (vlan !== null && !isVlanId(vlan)) {
