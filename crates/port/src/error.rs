@@ -438,8 +438,8 @@ impl OpenPortError {
             Self::NoMoreQueues { .. } => Some("ask for fewer queues, or open the port on another uplink".into()),
             Self::QueuesInvalid { .. } => Some("one queue for each core that reads is enough".into()),
             Self::NoAddress => Some(
-                "give it an address of the uplink's network, such as 192.0.2.10, or flows of the host's address, such as \
-                 `udp dst port 53 and dst host 192.0.2.1`"
+                "give it an address of the uplink's network, such as 192.0.2.10, or flows of the host's address, such \
+                 as `udp dst port 53 and dst host 192.0.2.1`"
                     .into(),
             ),
             Self::UmemNotShared { .. } => Some("share the UMEM of an open port with one queue".into()),
