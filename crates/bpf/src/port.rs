@@ -142,8 +142,9 @@ impl InnerEnd {
     pub fn renumber(&mut self, ifindex: u32) -> Result<(), TableError> {
         if ifindex != self.ifindex {
             let mut tables = self.program.tables();
-            tables.enter(self.slot, ifindex)?;
+            // First: a load for one port has room for one.
             tables.leave(self.slot, self.ifindex);
+            tables.enter(self.slot, ifindex)?;
             self.ifindex = ifindex;
         }
         Ok(())

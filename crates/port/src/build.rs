@@ -230,6 +230,7 @@ impl QueueBuilder<'_> {
 
         let attachments = Mutex::new(Attachments { inner: own, guard });
         let socket = Mutex::new(None);
+        let program = Arc::new(program);
         Ok(Queue { pair, outer_index: outer, inner_index: inner, program, attachments, umem: None, socket })
     }
 

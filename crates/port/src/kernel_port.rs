@@ -41,7 +41,8 @@ pub(crate) struct Queue {
     pub(crate) outer_index: IfIndex,
     /// In its own namespace.
     pub(crate) inner_index: IfIndex,
-    pub(crate) program: InnerProgram,
+    /// Kept until the devices are gone, which is longer than the port.
+    pub(crate) program: Arc<InnerProgram>,
     pub(crate) attachments: Mutex<Attachments>,
     /// That its socket was made with.
     pub(crate) umem: Option<Umem>,

@@ -157,8 +157,10 @@ fn unmake(
         Some(managed) => (Arc::clone(&managed.datapath), managed.ports.remove(&id)),
     };
     let mut failed = None;
+    let mut programs = Vec::new();
     // First nothing more is steered to the port, then nothing more comes from it, then it goes.
-    if let Some(port) = &port {
+    if let Some(port) = port {
+        programs.extend(port.queues.iter().map(|queue| Arc::clone(&queue.program)));
         let removed = write(&datapath).remove_port(&port.entry());
         context.passed("the port's map entries are gone");
         // Its flows are gone: the host may have their packets again.
@@ -186,8 +188,8 @@ fn unmake(
         failed = Some(cause);
     }
     let undone = context.undo(scope);
-    // Its inner ends' places at their program, which are needed as long as there are the devices.
-    drop(port);
+    // The inner ends keep their places at the program as long as there are the devices.
+    drop(programs);
     if let Some(managed) = uplink.lock().as_mut() {
         match &undone {
             Ok(()) => managed.claims.give_back(id),

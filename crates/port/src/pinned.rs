@@ -88,7 +88,7 @@ impl PinnedPort {
             nic.context.passed("the pin is the client's");
             let end = port.client.clone().expect("it was built in a client's namespace");
             let pin = Pin { xsks, device: info.inner.clone(), queue: 0 };
-            let InnerProgram::Socket(program) = &port.queues[0].program else {
+            let InnerProgram::Socket(program) = &*port.queues[0].program else {
                 unreachable!("it was built without rings");
             };
             *given = Some((pin, end, program.program().socket_map_id()));

@@ -135,7 +135,7 @@ fn make_sockets(port: &mut KernelPort, nic: &Nic, info: &mut PortInfo) -> Result
             }
         }
         connect(queue, nic, &socket.xsk)?;
-        let InnerProgram::Rings(program) = &queue.program else { unreachable!("it was built with rings") };
+        let InnerProgram::Rings(program) = &*queue.program else { unreachable!("it was built with rings") };
         let duplicate = |fd: std::io::Result<OwnedFd>| {
             fd.map_err(|cause| nic.step(StepError::Io { attempt: "duplicate a descriptor of BPF rings", cause }))
         };
