@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::common::child::{Ended, Role, kill_at, two_ports};
 use crate::common::*;
+use crate::flows::flows;
+use rstest::rstest;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
@@ -66,14 +68,16 @@ fn a_kill_at_any_step_leaves_nothing_once_the_next_start_has_closed() {
     side_by_side(WORKERS, |first| kill_at_steps((first..).step_by(WORKERS), 90));
 }
 
-#[test]
-fn a_kill_at_any_step_of_a_port_with_bpf_rings_leaves_nothing_once_the_next_start_has_closed() {
+#[rstest]
+#[case::with_addresses(PortSpec::new(port_addresses(0)))]
+#[case::with_flows_alone(PortSpec { flows: flows(&["udp dst port 5301 and dst host 192.0.2.1"]), ..PortSpec::new([]) })]
+fn a_kill_at_any_step_of_a_port_with_bpf_rings_leaves_nothing_once_the_next_start_has_closed(#[case] spec: PortSpec) {
     if let Some(role) = Role::mine() {
         let counts = Arc::new(AtomicBool::new(false));
         let instance = role.open_counted(Arc::clone(&counts));
         let uplink = manage(&instance, Mode::Native);
         counts.store(true, Ordering::SeqCst);
-        let spec = PortSpec { name: Some("rings".into()), rings: RingsWish::Bpf, ..PortSpec::new(port_addresses(0)) };
+        let spec = PortSpec { name: Some("rings".into()), rings: RingsWish::Bpf, ..spec };
         let (port, donations) = uplink.open_rings(&spec).expect("a port").expect("with BPF rings");
         port.close().expect("closing undoes everything");
         counts.store(false, Ordering::SeqCst);

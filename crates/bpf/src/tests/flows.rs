@@ -27,8 +27,8 @@ pub const IP6_HOST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
 /// A VLAN of some flows.
 pub const TAG: u16 = 42;
 
-/// Without a tag. [`ERIN`] has [`ERINS`] queues, the others one; none has an address. [`HEIDI`] has flows alone: the MAC
-/// is only that of her device.
+/// Without a tag. [`ERIN`] has [`ERINS`] queues, the others one; none has an address. [`HEIDI`] has flows alone: the
+/// MAC is only that of her device.
 pub static PORTS: [(PortId, Mac); 4] = [(ALICE, MAC_A), (BOB, MAC_B), (ERIN, MAC_E), (HEIDI, MAC_H)];
 
 const PASSED: Exit = Exit::By(Counter::Passed);
