@@ -168,6 +168,11 @@ export class Lab {
     return this.#traffic({ do: 'flood', to: plain(to), ...amount })
   }
 
+  /** Frames out of the wire's far end, each as it is, one behind the other. */
+  async sendFrames(frames: readonly Uint8Array[]): Promise<void> {
+    await this.#conversation.ask({ do: 'frames', frames: frames.map((frame) => Buffer.from(frame).toString('hex')) })
+  }
+
   /**
    * The numbered datagrams that came to a UDP port of the remote host since this was first asked; or the `flows` to as
    * many ports from there on. /

@@ -45,6 +45,8 @@ pub enum Order {
         /// What they say to come from; the remote host unless set.
         from: Option<Ipv4Addr>,
     },
+    /// Frames in hexadecimal digits, each as it is, out of the wire's far end.
+    Frames { frames: Vec<String> },
     /// What has become of a closed loop or a flood so far.
     Progress { of: u64 },
     /// Ends a closed loop or a flood; its own answer follows.
@@ -80,6 +82,10 @@ pub fn carry_out(bench: &Bench, run: &Run, order: Order) -> Result<Value> {
         Order::Flood { to, amount, rate, live, flows, from } => {
             let from = from.unwrap_or(REMOTE4);
             traffic::flood(bench, run, &to, Flood { amount, rate, live, flows, from })?
+        }
+        Order::Frames { frames } => {
+            traffic::frames(bench, &frames)?;
+            Value::Null
         }
         Order::Progress { of } => {
             let run = bench.run(of)?;
