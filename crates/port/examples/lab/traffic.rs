@@ -45,6 +45,7 @@ pub struct Flood {
     pub live: bool,
     pub flows: u16,
     pub from: Ipv4Addr,
+    pub ports: u16,
 }
 
 impl Amount {
@@ -128,11 +129,17 @@ pub fn closed_loop(bench: &Bench, run: &Run, to: &Target, wanted: Loop) -> Resul
 
 /// `lostAtTheFarEnd` never left the far end: its queue was full.
 pub fn flood(bench: &Bench, run: &Run, to: &Target, flood: Flood) -> Result<Value> {
-    let Flood { amount, rate, live, flows, from } = flood;
+    let Flood { amount, rate, live, flows, from, ports } = flood;
     let frames = numbered_frames(&bench.lab, (from, bench.fresh_ports(flows)), flows, to)?;
+    if ports > 0 && (!live || to.port.checked_add(ports - 1).is_none()) {
+        return Err("only live frames are scattered, to ports up to 65535".into());
+    }
     let burst = if live { LIVE_BURST } else { BURST };
     let mut sources = Flows::new(frames.into_iter().map(|frames| {
-        let source = live.then(|| FarSource::live(&bench.lab, &frames));
+        let source = live.then(|| match ports {
+            0 => FarSource::live(&bench.lab, &frames),
+            _ => FarSource::scattered(&bench.lab, &frames, to.port, ports),
+        });
         (frames, source)
     }));
     let mut push = |count: u64| {
