@@ -22,13 +22,16 @@ pub(crate) struct BpfRings {
     pub(crate) counters: SocketCounters,
     pub(crate) last_refusal: Option<DescriptorRefused>,
     layout: Layout,
-    /// In a row, up to [`MOST_EMPTY_LOOKS`].
-    empty_looks: u32,
+    /// Before the next look, in steps.
+    pause: u32,
 }
 
-/// Each look in a row that finds nothing is followed by so many more pauses, up to some microseconds.
-const PAUSES_A_LOOK: u32 = 64;
-const MOST_EMPTY_LOOKS: u32 = 8;
+/// A look that finds little is followed by a pause, and each look in a row that finds nothing by a longer one, up to
+/// some microseconds.
+const PAUSE_STEP: u32 = 64;
+const LONGEST_PAUSE: u32 = 8;
+/// Fewer frames than this are little: the reader is as fast as the program.
+const LITTLE: u32 = 16;
 
 /// Where rings stand that change their owner.
 pub(crate) struct Positions<'a> {
@@ -49,7 +52,7 @@ impl BpfRings {
         let rx = RxRing::new(memory.clone(), layout.ring(RingName::Rx), at.rx, at.posted)?;
         let tx = TxRing::new(memory, layout.ring(RingName::Tx), at.tx)?;
         let counters = SocketCounters::default();
-        Ok(Self { id, rx, tx, lengths: Lengths::ANY, counters, last_refusal: None, layout, empty_looks: 0 })
+        Ok(Self { id, rx, tx, lengths: Lengths::ANY, counters, last_refusal: None, layout, pause: 0 })
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -73,6 +76,7 @@ impl BpfRings {
 
     #[inline]
     fn receive_each(&mut self, umem: &mut Umem, max: u32, to: Tag, mut each: impl FnMut(Arrived)) -> usize {
+        self.wait_a_little();
         let from = Tag::fill(self.id);
         let (mut received, mut freed) = (0, 0);
         while received < max
@@ -101,19 +105,18 @@ impl BpfRings {
         umem.ledger_mut().counted(freed, from, Tag::FREE);
         self.counters.received += u64::from(received);
         self.refill(umem);
-        if received == 0 {
-            self.pause();
-        } else {
-            self.empty_looks = 0;
-        }
+        self.pause = match received {
+            0 => (self.pause + 1).min(LONGEST_PAUSE),
+            1..LITTLE if received < max => 1,
+            _ => 0,
+        };
         received as usize
     }
 
-    /// Lets the program get ahead where one look after the other finds nothing: each takes the cache line of the next
-    /// slot away from the CPU that is about to write it.
-    fn pause(&mut self) {
-        (0..self.empty_looks * PAUSES_A_LOOK).for_each(|_| std::hint::spin_loop());
-        self.empty_looks = (self.empty_looks + 1).min(MOST_EMPTY_LOOKS);
+    /// Lets the program get ahead where looks find little: each takes the cache line of the next slot away from the CPU
+    /// that is about to write it. Before the look and not behind it, so that no frame waits that was found.
+    fn wait_a_little(&self) {
+        (0..self.pause * PAUSE_STEP).for_each(|_| std::hint::spin_loop());
     }
 
     /// Posts free chunks until reception has its share.
