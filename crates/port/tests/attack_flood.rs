@@ -1,5 +1,5 @@
-//! Ports that broadcast as fast as they can, into a wire that drops much of it: others open their ports, and lose nothing
-//! where the broadcasts are limited.
+//! Ports that broadcast as fast as they can, into a wire that drops much of it: others open their ports, and lose
+//! nothing where the broadcasts are limited.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
