@@ -1,5 +1,5 @@
-// npm run endurance, fuzz, attack: builds, then runs the programs of a folder one after the other, each with all that
-// follows `--`. `npm run fuzz -- NAME …` runs one of them; where there is one program only, names are its own.
+// npm run endurance, fuzz, attack, claims: builds, then runs the programs of a folder one after the other, each with
+// all that follows `--`. `npm run fuzz -- NAME …` runs one of them; where there is one program only, names are its own.
 import { existsSync, readdirSync } from 'node:fs'
 import { basename } from 'node:path'
 import { build } from './build.mjs'

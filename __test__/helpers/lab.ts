@@ -33,6 +33,21 @@ export interface Amount {
   flows?: number
 }
 
+/** How datagrams come that nobody answers. */
+export interface Flooding {
+  /** A second; as fast as it goes unless set. */
+  rate?: number
+  /** As XDP frames, for which the uplink's program must be native. */
+  live?: boolean
+  /** The IPv4 address that they say to come from, the remote host's unless set. */
+  from?: string
+  /**
+   * By chance to so many UDP ports from that of the target on, each with the time of its sending in place of a number:
+   * in nanoseconds of CLOCK_MONOTONIC, as `process.hrtime.bigint()`. Of `live` frames only, and endless.
+   */
+  ports?: number
+}
+
 /** What became of a closed loop: `lost` were not answered a second after the last answer came. */
 export interface Looped {
   sent: number
@@ -160,12 +175,14 @@ export class Lab {
     return this.#traffic({ do: 'closedLoop', to: plain(to), ...amount })
   }
 
-  /**
-   * Numbered datagrams, `rate` a second or as fast as it goes; `live`: as XDP frames, for which the uplink's program
-   * must be native; `from`: the IPv4 address that they say to come from, the remote host's unless set. /
-   */
-  flood(to: Target, amount: Amount & { rate?: number; live?: boolean; from?: string }): Traffic<Flooded> {
+  /** Numbered datagrams. */
+  flood(to: Target, amount: Amount & Flooding): Traffic<Flooded> {
     return this.#traffic({ do: 'flood', to: plain(to), ...amount })
+  }
+
+  /** Frames out of the wire's far end, each as it is, one behind the other. */
+  async sendFrames(frames: readonly Uint8Array[]): Promise<void> {
+    await this.#conversation.ask({ do: 'frames', frames: frames.map((frame) => Buffer.from(frame).toString('hex')) })
   }
 
   /**

@@ -1,9 +1,12 @@
 // Flows, from the grant to the wire: a program without rights answers for one UDP port of the host.
 import test, { type ExecutionContext } from 'ava'
+import type { Flow, PortInfo } from 'xsknet'
 import { Client } from '../helpers/client.js'
 import { GRANT, NOBODY } from '../helpers/daemon.js'
-import { CARD, HOST, type Lab, portPrefixes } from '../helpers/lab.js'
+import { CARD, HOST, type Lab, portPrefixes, REMOTE } from '../helpers/lab.js'
+import { waitUntil } from '../helpers/program.js'
 import { Scene } from '../helpers/scene.js'
+import * as p from '../unit/headers/packets.js'
 
 const FLOW = `udp dst port 53 and dst host ${HOST.v4}`
 const BIND = `require('node:dgram').createSocket('udp4').on('error', ({ code }) => console.log(code) + process.exit())
@@ -97,3 +100,104 @@ async function assertReleased(t: ExecutionContext, lab: Lab, client: Client): Pr
   t.is(await lab.host.output(process.execPath, '-e', BIND), 'bound\n')
   t.deepEqual(await client.stop(), { code: 0, signal: null }, client.program.lines.join('\n'))
 }
+
+const UDP = 17
+const BEYOND = '192.0.2.77'
+const STRANGER = p.mac('02:00:5e:10:99:99')
+const hex6 = (last: number) => p.hex(`20010db8${'0'.repeat(22)}${last.toString(16).padStart(2, '0')}`)
+
+/** A datagram to a UDP port, and what is not as in the others. */
+interface Datagram {
+  from?: string
+  to?: string
+  /** Over IPv6, to an address that ends so. */
+  to6?: number
+  protocol?: number
+  sourcePort?: number
+  /** Behind the first port of the row. */
+  port?: number
+  vlan?: number
+  mac?: Buffer
+}
+
+/** A flow to some UDP ports, a datagram of it, and one that differs in one field only. */
+const rows: [field: string, flow: (port: number) => Flow, match: Datagram, miss: Datagram][] = [
+  ['destination', () => ({ destination: '192.0.2.64/26' }), { to: BEYOND }, { to: '192.0.2.128' }],
+  ['destination of IPv6', () => ({ destination: HOST.v6 }), { to6: 1 }, { to6: 2 }],
+  ['source', () => ({ source: '192.0.2.3' }), { from: '192.0.2.3' }, { from: '192.0.2.4' }],
+  ['protocol', () => ({ protocol: UDP, destination: HOST.v4 }), {}, { protocol: 132 }],
+  ['SCTP', () => ({ protocol: 'sctp' }), { protocol: 132 }, {}],
+  ['destinationPort', (port) => ({ destinationPort: port }), {}, { port: 1 }],
+  ['a range of ports', (port) => ({ destinationPort: [port, port + 4] }), { port: 4 }, { port: 5 }],
+  ['sourcePort', () => ({ sourcePort: [700, 800] }), { sourcePort: 800 }, { sourcePort: 801 }],
+  ['vlan', () => ({ vlan: 5 }), { vlan: 5 }, { vlan: 6 }],
+  ['vlan, a frame without', () => ({ vlan: 5 }), { vlan: 5 }, {}],
+  ['vlan: null', () => ({ vlan: null }), {}, { vlan: 5 }],
+  ['etherType', () => ({ etherType: 0x86dd }), { to6: 1 }, {}],
+  ['destinationMac', () => ({ destinationMac: '02:00:5E:10:99:99' }), { mac: STRANGER }, {}],
+]
+
+function frameOf({ from, to = HOST.v4, to6, protocol, sourcePort, vlan, mac }: Datagram, port: number, text: string) {
+  const link = { to: mac ?? cardMac, ...(vlan !== undefined && { tags: [[0x8100, vlan] as [number, number]] }) }
+  const fields = { destinationPort: port, payload: Buffer.from(text), ...(sourcePort && { sourcePort }) }
+  if (to6 !== undefined) return p.udp6({ ...fields, source: hex6(2), destination: hex6(to6) }, link)
+  const addresses = { source: p.ip4Address(from ?? REMOTE.v4), destination: p.ip4Address(to) }
+  const frame = p.udp4({ ...fields, ...addresses }, link)
+  if (protocol !== undefined) frame.writeUInt8(protocol, 23)
+  return frame
+}
+let cardMac: Buffer
+
+test.serial('a flow as an object is the packets that its fields say: one of each field', async (t) => {
+  const config = `${GRANT}flows = ["udp", "sctp", "icmp", "icmp6"]\noverrideHost = true\n`
+  const scene = await Scene.open(t, { config })
+  const { lab, daemon } = scene
+  cardMac = p.mac(lab.cardMac)
+  const client = Client.start(lab, '__test__/helpers/programs/attacker.ts', { socket: daemon.socket })
+  await client.ask({ do: 'connect' })
+  await client.ask<PortInfo>({ do: 'open', uplink: CARD, addresses: portPrefixes(0) })
+  await client.ask({ do: 'record' })
+
+  const numbered = rows.map(([field, flow, match, miss], n) => ({ field, flow, match, miss, first: 4000 + 10 * n }))
+  const flows = numbered.map(({ first, flow }): Flow => ({ protocol: 'udp', destinationPort: first, ...flow(first) }))
+  await client.ask({ do: 'claim', flows, overrideHost: true })
+  const frames = numbered.flatMap(({ field, first, match, miss }) =>
+    [miss, match].map((datagram) =>
+      frameOf(datagram, first + (datagram.port ?? 0), `<${field}: ${datagram === match ? 'match' : 'miss'}>`),
+    ),
+  )
+  await lab.sendFrames(frames)
+  const came: string[] = []
+  const arrived = async () => {
+    const frames = await client.ask<string[]>({ do: 'recorded' })
+    const texts = frames.map((frame) => Buffer.from(frame, 'hex').toString('latin1'))
+    came.push(...texts.flatMap((text) => /<.*: (?:match|miss)>/.exec(text)?.[0] ?? []))
+    return came.includes(`<${rows.at(-1)?.[0]}: match>`) // in their order
+  }
+  await waitUntil('there, the last of all frames', arrived).catch((error) => t.fail(`${error.message}: ${came}`))
+  t.deepEqual(
+    came,
+    rows.map(([field]) => `<${field}: match>`),
+  )
+
+  // Types of ICMP; and an expression gives back what was claimed as an object.
+  const unanswered = async () => {
+    const lost = [HOST.v4, HOST.v6].map((address) => lab.remote.unanswered(address, 20))
+    return (await Promise.all(lost)).map(({ length }) => length)
+  }
+  const echoes: Flow[] = [
+    { protocol: 'icmp', icmpType: 8, destination: HOST.v4 },
+    { protocol: 'icmp6', icmpType: 128, destination: HOST.v6 },
+  ]
+  await client.ask({ do: 'claim', flows: echoes.map((flow) => ({ ...flow, icmpType: 13 })), overrideHost: true })
+  t.deepEqual(await unanswered(), [0, 0])
+  await client.ask({ do: 'replace', flows: echoes, overrideHost: true })
+  t.deepEqual(await unanswered(), [20, 20])
+  await client.ask({ do: 'release', flows: [`dst host ${HOST.v4} and icmp[icmptype] = icmp-echo`] })
+  t.deepEqual(await unanswered(), [0, 20])
+  await client.ask({ do: 'release', flows: echoes })
+  t.deepEqual(await unanswered(), [0, 0])
+
+  await client.kill()
+  await scene.end(t)
+})

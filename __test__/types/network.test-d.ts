@@ -3,6 +3,7 @@ import {
   type Batch,
   connect,
   type DaemonStatus,
+  type Flow,
   type Frame,
   type Network,
   type Port,
@@ -90,6 +91,22 @@ await net.openPort({ uplink: 'eth0', addresses: [], slots: 2048 })
 await net.openPort({ uplink: 'eth0', addresses: [], rings: 'af_xdp' })
 // @ts-expect-error both numbers
 await net.openPort({ uplink: 'eth0', addresses: [], busyPoll: { budget: 64 } })
+
+const flow: Flow = { protocol: 'udp', destinationPort: [1, 1023], destination: '192.0.2.1', vlan: null }
+await net.openPort({ uplink: 'eth0', addresses: [], flows: ['udp', flow, { protocol: 47, vlan: undefined }] })
+exactly<Promise<void>>()(port.claim([flow, 'udp'], { overrideHost: true }))
+await port.replace([flow] as const)
+await port.release([])
+// @ts-expect-error not the name of a protocol
+await port.claim([{ protocol: 'UDP' }])
+// @ts-expect-error a range has two ports
+await port.claim([{ protocol: 'udp', sourcePort: [1, 2, 3] }])
+// @ts-expect-error it is called destinationPort
+await port.claim([{ protocol: 'udp', port: 53 }])
+// @ts-expect-error an address is text
+await port.claim([{ destination: 0xc000_0201 }])
+// @ts-expect-error flows are a list
+await port.claim(flow)
 
 exactly<number | null>()(port.info.vlan)
 exactly<'copy' | 'zero-copy'>()(port.info.bindMode)

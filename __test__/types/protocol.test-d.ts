@@ -1,5 +1,5 @@
 // Compiled, never run: every @ts-expect-error is a use that must not compile.
-import type { PortOptions, XsknetError } from 'xsknet'
+import type { Flow, PortOptions, XsknetError } from 'xsknet'
 import {
   type Answer,
   type Event,
@@ -44,7 +44,7 @@ declare const sameOptions: { [K in Exclude<keyof PortRequest, Converted>]: PortR
 exactly<SameKeys>()(sameOptions)
 declare const options: PortOptions
 exactly<readonly NonNullable<PortRequest['addresses']>[number][] | undefined>()(options.addresses)
-exactly<readonly NonNullable<PortRequest['flows']>[number][] | undefined>()(options.flows)
+exactly<readonly (NonNullable<PortRequest['flows']>[number] | Flow)[] | undefined>()(options.flows)
 exactly<keyof PortRequest>()({} as Exclude<keyof PortOptions, 'maxKept' | 'signal'>)
 
 // A pinned port and an entry of the list say the same of a port.

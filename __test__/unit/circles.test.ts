@@ -38,7 +38,16 @@ for (const tree of folders('crates').flatMap(cratesTrees)) {
 
 for (const [what, ...within] of [
   ...folders('packages').map((name) => [`packages/${name}/src`, `packages/${name}/src`]),
-  ['the tests, their helpers, scripts and benchmarks', '__test__', 'attack', 'bench', 'endurance', 'fuzz', 'scripts'],
+  [
+    'the tests, their helpers, scripts and benchmarks',
+    '__test__',
+    'attack',
+    'bench',
+    'claims',
+    'endurance',
+    'fuzz',
+    'scripts',
+  ],
 ] as [string, ...string[]][]) {
   test(`no circle among the files of ${what}`, (t) => {
     const files = sources('', within, /\.m?[jt]s$/)

@@ -498,6 +498,8 @@ const wrong: [title: string, options: unknown, code: string, message: RegExp][] 
     /"options.umemOf" .* port of this network/,
   ],
   ['no port as umemOf', { ...options, umemOf: null }, 'ERR_INVALID_ARG_VALUE', /"options.umemOf" .* Received null/],
+  ['a flow that is a number', { ...options, flows: ['udp', 53] }, 'ERR_INVALID_ARG_TYPE', /"options.flows.1" .* 53$/],
+  ['flows without a list', { ...options, flows: 'udp' }, 'ERR_INVALID_ARG_TYPE', /"options.flows" .* Array/],
   ['a signal that is none', { ...options, signal: {} }, 'ERR_INVALID_ARG_TYPE', /"options.signal" .* AbortSignal/],
 ]
 for (const [title, given, code, message] of wrong) {
@@ -513,6 +515,16 @@ test('options that are undefined are not asked for', async (t) => {
   const { daemon, network } = await connected()
   network.openPort({ ...options, vlan: undefined, signal: undefined, zeroCopy: undefined }).catch(() => {})
   t.deepEqual(daemon.asked, [{ version: 2, id: 2, operation: 'openPort', port: options }])
+})
+
+test('flows that are objects are asked for as expressions, and not at all where one is no flow', async (t) => {
+  const { daemon, network } = await connected()
+  const flow = { protocol: 'udp', destinationPort: 53, destination: '192.0.2.1' } as const
+  const invalid = network.openPort({ ...options, flows: ['udp', { ...flow, destinationPort: 65_536 }] })
+  await t.throwsAsync(invalid, { code: 'ERR_XSKNET_FLOW_INVALID', message: /index 1 .*`destinationPort`/ })
+  t.deepEqual(daemon.asked, [])
+  network.openPort({ ...options, flows: [flow, 'tcp'] }).catch(() => {})
+  t.like(daemon.asked[0], { port: { flows: ['dst host 192.0.2.1 and udp dst port 53', 'tcp'] } })
 })
 
 test('wrong arguments of the other methods reject too', async (t) => {

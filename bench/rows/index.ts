@@ -3,6 +3,7 @@ import { asleep, asleepInLoop, gathered, ringsAsleep } from './asleep.js'
 import { portToPort } from './between.js'
 import { brokered } from './brokered.js'
 import { calls } from './calls.js'
+import { classifier } from './classifier.js'
 import { control } from './control.js'
 import { garbage } from './garbage.js'
 import { headers } from './headers.js'
@@ -46,4 +47,4 @@ export const families: readonly Family[] = [
 ]
 
 /** What has no peer. */
-export const checks: readonly Check[] = [headers, garbage, calls, idle, ...control]
+export const checks: readonly Check[] = [headers, garbage, calls, idle, ...control, classifier]

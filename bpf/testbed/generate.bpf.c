@@ -15,6 +15,13 @@
 const volatile __u32 target_ifindex = 0;
 const volatile __u32 clone_flags = 0;		   /* BPF_F_INGRESS: received by the target; 0: sent by it */
 const volatile __u32 number_offset = UNNUMBERED; /* in the frame */
+/*
+ * Frames go to this many ports from the first one on, by chance, each with the time of its sending (CLOCK_MONOTONIC) as
+ * its number; 0: to the port that the frame has.
+ */
+const volatile __u32 ports = 0;
+const volatile __u32 first_port = 0;
+const volatile __u32 port_offset = 0; /* in the frame */
 
 /* The number of the next frame. */
 struct {
@@ -45,8 +52,9 @@ static __always_inline void next_payload(struct numbered *payload)
 {
 	__u32 slot = 0;
 	__u64 *count = bpf_map_lookup_elem(&next, &slot);
+	__u64 sent = count ? __sync_fetch_and_add(count, 1) : 0;
 
-	number(payload, count ? __sync_fetch_and_add(count, 1) : 0);
+	number(payload, ports ? bpf_ktime_get_ns() : sent);
 }
 
 /* How much of the payload the frame has room for; 0 where not even the number fits. */
@@ -89,6 +97,14 @@ int generate(struct xdp_md *ctx)
 	if (length >= sizeof(__be64) && length <= sizeof(payload)) {
 		next_payload(&payload);
 		if (bpf_xdp_store_bytes(ctx, number_offset, &payload, length)) {
+			add_one(&refused);
+			return XDP_DROP;
+		}
+	}
+	if (ports) {
+		__be16 port = bpf_htons(first_port + bpf_get_prandom_u32() % ports);
+
+		if (bpf_xdp_store_bytes(ctx, port_offset, &port, sizeof(port))) {
 			add_one(&refused);
 			return XDP_DROP;
 		}

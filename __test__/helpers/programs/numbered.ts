@@ -6,6 +6,8 @@ const FLOWS = 64
 /** Where things stand in a frame: behind Ethernet and IPv4, and behind UDP. */
 const [PORTS, NUMBER, PATTERN] = [34, 42, 50]
 const LENGTH = PATTERN + 32
+/** Where the destination's UDP port stands. */
+export const UDP_PORT = PORTS + 2
 
 /** What came, by what was wrong with it. `frames = distinct + late + corrupt + other`. */
 export interface Numbers {
@@ -45,12 +47,10 @@ export class Checker {
       seen.other++
       return false
     }
-    const number = length === LENGTH ? uint32(memory, at + NUMBER) * 2 ** 32 + uint32(memory, at + NUMBER + 4) : -1
-    for (let i = 0; i < 32; i++) {
-      if (number < 0 || memory[at + PATTERN + i] !== ((number + i) & 0xff)) {
-        seen.corrupt++
-        return false
-      }
+    const number = numberOf(memory, at, length)
+    if (number < 0) {
+      seen.corrupt++
+      return false
     }
     const flow = (memory[at + PORTS + 1] as number) & (FLOWS - 1)
     const next = this.#next[flow] as number
@@ -63,6 +63,14 @@ export class Checker {
     }
     return true
   }
+}
+
+/** The number in a frame; -1 where it was altered. */
+export function numberOf(memory: Uint8Array, at: number, length: number): number {
+  if (length !== LENGTH) return -1
+  const number = uint32(memory, at + NUMBER) * 2 ** 32 + uint32(memory, at + NUMBER + 4)
+  for (let i = 0; i < 32; i++) if (memory[at + PATTERN + i] !== ((number + i) & 0xff)) return -1
+  return number
 }
 
 function uint32(memory: Uint8Array, at: number): number {

@@ -1,7 +1,7 @@
 // What a client does when a test tells it to. It owns up to what it saw.
 import { readdirSync, readlinkSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Batch, connect, type Frame, type Network, type Port, type PortOptions } from 'xsknet'
+import { type Batch, connect, type Flow, type Frame, type Network, type Port, type PortOptions } from 'xsknet'
 import { arp, ethernet, icmp, ndp, parseIpv4, parseMac, udp } from 'xsknet/headers'
 import { collectGarbage } from './garbage.js'
 import { type Orders, say } from './serve.js'
@@ -210,6 +210,10 @@ export const orders: Orders = {
     return late.sort((a, b) => a - b)
   },
 
+  claim: ({ as = 'port', flows, overrideHost }: Claiming) => holding(as).port.claim(flows, { overrideHost }),
+  replace: ({ as = 'port', flows, overrideHost }: Claiming) => holding(as).port.replace(flows, { overrideHost }),
+  release: ({ as = 'port', flows }: Claiming) => holding(as).port.release(flows),
+
   stats: ({ as = 'port' }: { as?: string }) => holding(as).port.stats(),
   close: async ({ as = 'port' }: { as?: string }) => {
     const { port } = holding(as)
@@ -220,6 +224,12 @@ export const orders: Orders = {
   destroy: ({ as = 'port' }: { as?: string }) => holding(as).port.destroy(),
   /** How the port ended: `null` by its own close. */
   closed: ({ as = 'port' }: { as?: string }) => holding(as).port.closed.then(() => null, codeOf),
+}
+
+interface Claiming {
+  as?: string
+  flows: readonly (string | Flow)[]
+  overrideHost?: boolean
 }
 
 interface To {

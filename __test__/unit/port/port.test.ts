@@ -501,12 +501,15 @@ test('flows are asked of the daemon with the options that there are, and not onc
   const one = port(new Socket(), { changeFlows: async (...all) => void asked.push(all) })
   await one.claim(['udp'], { overrideHost: true })
   await one.replace(['udp'])
-  await one.release(['udp'])
+  await one.release(['udp', { protocol: 'tcp', destinationPort: 80 }])
   t.deepEqual(asked, [
     ['claimFlows', { flows: ['udp'], overrideHost: true }, { signal: undefined }],
     ['replaceFlows', { flows: ['udp'] }, { signal: undefined }],
-    ['releaseFlows', { flows: ['udp'] }, { signal: undefined }],
+    ['releaseFlows', { flows: ['udp', 'tcp dst port 80'] }, { signal: undefined }],
   ])
+  await t.throwsAsync(one.claim(['udp', { vlan: 0 }]), { code: 'ERR_XSKNET_FLOW_INVALID', message: /index 1/ })
+  await t.throwsAsync(one.replace([5 as never]), { code: 'ERR_INVALID_ARG_TYPE', message: /"flows\.0"/ })
+  t.is(asked.length, 3)
   await t.throwsAsync(one.release(['udp'], { overrideHost: true } as object), { code: 'ERR_INVALID_ARG_VALUE' })
   await one.close()
   await t.throwsAsync(one.claim(['udp']), closed)

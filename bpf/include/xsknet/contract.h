@@ -87,6 +87,7 @@ enum xsknet_counter {
 	XSKNET_PASSED,
 	XSKNET_PASSED_FRAGMENT, /* a later fragment, of whose first one no flow is known */
 	XSKNET_TO_PORT,
+	XSKNET_TO_RING, /* written into a port's BPF ring; the driver's frame is dropped */
 	XSKNET_TO_UPLINK,
 	XSKNET_TO_SOCKET,
 	XSKNET_DROP_SOURCE_MAC,

@@ -207,7 +207,7 @@ static __always_inline struct xsknet_rx_slot *take_rx(struct xsknet_ring_state *
 	return NULL;
 }
 
-/* Copies a frame of so many bytes into a client's memory. XSKNET_TO_PORT, or the counter of its drop. */
+/* Copies a frame of so many bytes into a client's memory. XSKNET_TO_RING, or the counter of its drop. */
 static __always_inline enum xsknet_counter receive(struct xdp_md *ctx, __u64 length, __u32 ring)
 {
 	__u64 head = 0;
@@ -245,7 +245,7 @@ static __always_inline enum xsknet_counter receive(struct xdp_md *ctx, __u64 len
 	slot->value = length;
 	GIVE_BACK(slot, head);
 	wake(control, ring);
-	return XSKNET_TO_PORT;
+	return XSKNET_TO_RING;
 }
 
 static __always_inline int leave(struct xsknet_counters *counters, enum xsknet_counter by, int verdict)

@@ -137,6 +137,8 @@ pub enum Counter {
     PassedFragment,
     /// Redirected to a port.
     ToPort,
+    /// Written into a port's BPF ring. For the driver the frame was dropped.
+    ToRing,
     /// Redirected to the uplink.
     ToUplink,
     /// Redirected to the port's socket.
@@ -175,11 +177,12 @@ pub enum Counter {
 
 impl Counter {
     /// All, in the order of the contract.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Seen,
         Self::Passed,
         Self::PassedFragment,
         Self::ToPort,
+        Self::ToRing,
         Self::ToUplink,
         Self::ToSocket,
         Self::SourceMac,
@@ -206,6 +209,7 @@ impl Counter {
             Self::Passed => "passed",
             Self::PassedFragment => "passed_fragment",
             Self::ToPort => "to_port",
+            Self::ToRing => "to_ring",
             Self::ToUplink => "to_uplink",
             Self::ToSocket => "to_socket",
             Self::SourceMac => "source_mac",

@@ -27,9 +27,14 @@ impl Counters {
         self.0[Counter::PassedFragment as usize]
     }
 
-    /// Frames redirected to a port.
+    /// Frames for a port: redirected to it, or written into its BPF ring.
     pub const fn to_port(&self) -> u64 {
-        self.0[Counter::ToPort as usize]
+        self.0[Counter::ToPort as usize] + self.to_ring()
+    }
+
+    /// Those of them that were written into a BPF ring.
+    pub const fn to_ring(&self) -> u64 {
+        self.0[Counter::ToRing as usize]
     }
 
     /// Frames redirected to the uplink.

@@ -1,8 +1,8 @@
 //! The BPF programs and their maps, typed: load, attach, pin, count, and run on a test packet.
 //!
 //! [`Datapath`] is loaded once per uplink: the uplink program, which finds the port that a frame is for, the guard,
-//! which decides what a port may send, and the [`PortProgram`] on the inner ends of its ports' pairs, which hands frames
-//! to their sockets. [`Injector`] is for self-tests; what only test beds need is in [`testbed`].
+//! which decides what a port may send, and the [`PortProgram`] on the inner ends of its ports' pairs, which hands
+//! frames to their sockets. [`Injector`] is for self-tests; what only test beds need is in [`testbed`].
 //!
 //! Nothing here uses netlink. The caller finds out which program is on a device before an attachment; from its id,
 //! [`describe_program`] gives the rest.

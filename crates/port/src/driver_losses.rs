@@ -20,7 +20,7 @@ struct Driver {
 enum Source {
     /// Beside nothing else.
     Counter(&'static [&'static str]),
-    /// Together with the frames that the program itself drops.
+    /// Together with the frames that the program itself ends by `XDP_DROP`.
     WithDrops(&'static [&'static str]),
     /// In `TX dropped` of `ip -s`.
     Device,
@@ -54,15 +54,15 @@ pub(crate) struct NicLosses {
 }
 
 impl NicLosses {
-    /// Of a device of the host with this driver, whose program runs in this mode and has dropped so many frames. One
-    /// that is gone counts none.
+    /// Of a device of the host with this driver, whose program runs in this mode and has ended so many frames by
+    /// `XDP_DROP`. One that is gone counts none.
     pub(crate) fn read(host: &Namespace, index: IfIndex, driver: &str, mode: Obtained, dropped: u64) -> Self {
         let Ok(device) = host.links.by_index(index) else { return Self::default() };
         let Ok(own) = host.ethtool.statistics(&device.name) else { return Self::default() };
         Self::of(driver, mode, &device.stats, &own, dropped)
     }
 
-    /// `dropped` are the frames that the program has dropped.
+    /// `dropped` are the frames that the program has ended by `XDP_DROP`.
     pub(crate) fn of(driver: &str, mode: Obtained, device: &LinkStats, own: &Statistics, dropped: u64) -> Self {
         // The stack hands an skb over as a sender's, and drops a redirect that it refuses without a word.
         if mode == Obtained::Skb {

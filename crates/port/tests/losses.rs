@@ -277,7 +277,7 @@ fn an_invalid_descriptor_is_completed_and_sent_by_nobody() {
 fn an_skb_that_was_redirected_on_its_way_is_seen_by_a_native_uplink_only(#[case] mode: Mode, #[case] seen: u32) {
     let mut scene = Scene::new(mode);
     let target = scene.lab().remote.links().by_name(&device(FAR)).expect("the far end").index.get();
-    let options = GeneratorOptions { target, number_offset: Some(NUMBER_OFFSET) };
+    let options = GeneratorOptions { target, number_offset: Some(NUMBER_OFFSET), ..Default::default() };
     let generator = SkbGenerator::load(options, Direction::Egress).expect("a generator");
     let frame = scene.inward().frame(0);
     let card = || scene.lab().host.links().by_name(&device(CARD)).expect("the NIC").stats;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use xsknet_bpf::testbed::{GeneratorOptions, LiveGenerator};
+use xsknet_bpf::testbed::{GeneratorOptions, LiveGenerator, Scatter};
 use xsknet_link::MacAddr;
 use xsknet_xsk::{BindRequest, FrameSocket, HugePages, Layout, QueueId, Request, Socket, SocketError};
 
@@ -13,6 +13,8 @@ use crate::lab::{FAR, Lab};
 
 /// Where the number stands: behind Ethernet (14 bytes), IPv4 (20) and UDP (8).
 pub const NUMBER_OFFSET: u32 = 42;
+/// Where the destination port stands.
+const PORT_OFFSET: u32 = 36;
 /// The number, and all the pattern that sources and sinks in the kernel write and check.
 const PAYLOAD: usize = 8 + 32;
 
@@ -191,8 +193,21 @@ impl FarSource {
     /// # Panics
     /// Where the kernel takes no generator.
     pub fn live(lab: &Lab, frames: &NumberedFrames) -> Self {
+        Self::generator(lab, frames, None)
+    }
+
+    /// The same to some ports by chance: the first one and those behind it. The number of each frame is the time of its
+    /// sending, in nanoseconds of `CLOCK_MONOTONIC`.
+    ///
+    /// # Panics
+    /// As [`live`](Self::live).
+    pub fn scattered(lab: &Lab, frames: &NumberedFrames, first: u16, count: u16) -> Self {
+        Self::generator(lab, frames, Some(Scatter { port_offset: PORT_OFFSET, first, count }))
+    }
+
+    fn generator(lab: &Lab, frames: &NumberedFrames, scatter: Option<Scatter>) -> Self {
         let target = lab.remote.links().by_name(&device(FAR)).expect("the wire's far end").index.get();
-        let options = GeneratorOptions { target, number_offset: Some(NUMBER_OFFSET) };
+        let options = GeneratorOptions { target, number_offset: Some(NUMBER_OFFSET), scatter };
         let mut generator = LiveGenerator::load(options).expect("a generator");
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("gen{}", COUNT.fetch_add(1, Ordering::Relaxed));

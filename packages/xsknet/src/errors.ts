@@ -68,7 +68,8 @@ export const errorCodes = {
   ERR_XSKNET_MTU_ABOVE_UPLINK: 'The MTU is larger than the uplink’s.',
   ERR_XSKNET_LAYOUT_INVALID: 'The sizes of UMEM and rings are not valid.',
   ERR_XSKNET_RINGS_UNAVAILABLE: 'The port cannot have BPF rings.',
-  ERR_XSKNET_FLOW_INVALID: 'A filter expression is not valid, or is not a set of flows that a port can claim.',
+  ERR_XSKNET_FLOW_INVALID:
+    'A filter expression or an object is not valid, or is not a set of flows that a port can claim.',
   ERR_XSKNET_FLOW_TAKEN: 'Another flow is in conflict with one of these, and nothing decides between them.',
   ERR_XSKNET_FLOW_OF_HOST: 'A flow would take packets of the host’s own sockets or of its kernel.',
   ERR_XSKNET_FLOWS_EXHAUSTED: 'The port, the uplink or the instance has the maximum number of flows or of their kinds.',

@@ -1,4 +1,5 @@
 export { type ConnectOptions, connect } from './connection/connect.js'
+export type { Flow } from './connection/flow.js'
 export type { DaemonStatus, Network, NetworkEvents, PortOptions, RequestOptions } from './connection/network.js'
 export type {
   Attempt,

@@ -23,7 +23,7 @@ pub enum Direction {
 }
 
 /// What a generator is loaded with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct GeneratorOptions {
     /// Ifindex of the target, in the network namespace of the thread that sends.
     pub target: u32,
@@ -31,11 +31,33 @@ pub struct GeneratorOptions {
     /// that follows from it, as far as the frame goes. `None`, or a frame too short for the number: frames leave as
     /// given.
     pub number_offset: Option<u32>,
+    /// Of a [`LiveGenerator`]: to which ports the frames go.
+    pub scatter: Option<Scatter>,
+}
+
+/// Ports that frames go to by chance. The number in each frame then is the time of its sending, in nanoseconds of
+/// `CLOCK_MONOTONIC`.
+#[derive(Debug, Clone, Copy)]
+pub struct Scatter {
+    /// Where in the frame the destination port is written.
+    pub port_offset: u32,
+    /// The first port.
+    pub first: u16,
+    /// How many there are, one at least.
+    pub count: u16,
 }
 
 impl GeneratorOptions {
-    fn globals(&self) -> [(&'static str, u32); 2] {
-        [("target_ifindex", self.target), ("number_offset", self.number_offset.unwrap_or(u32::MAX))]
+    fn globals(&self) -> [(&'static str, u32); 5] {
+        let Scatter { port_offset, first, count } =
+            self.scatter.unwrap_or(Scatter { port_offset: 0, first: 0, count: 0 });
+        [
+            ("target_ifindex", self.target),
+            ("number_offset", self.number_offset.unwrap_or(u32::MAX)),
+            ("port_offset", port_offset),
+            ("first_port", first.into()),
+            ("ports", count.into()),
+        ]
     }
 }
 
@@ -67,8 +89,9 @@ impl SkbGenerator {
             Direction::Ingress => BPF_F_INGRESS,
             Direction::Egress => 0,
         };
-        let [target, offset] = options.globals();
-        Source::load(&[target, offset, ("clone_flags", flags)]).map(Self)
+        let mut globals = options.globals().to_vec();
+        globals.push(("clone_flags", flags));
+        Source::load(&globals).map(Self)
     }
 
     /// Makes `count` frames and returns how many of them the kernel did not take (ENETDOWN, a full queue).

@@ -6,7 +6,7 @@ mod sink;
 mod tcx;
 mod vlan_edge;
 
-pub use generator::{Direction, GeneratorOptions, LiveGenerator, SkbGenerator};
+pub use generator::{Direction, GeneratorOptions, LiveGenerator, Scatter, SkbGenerator};
 pub use sink::{Sink, SinkError, SinkReport};
 pub use tcx::TcxError;
 pub use vlan_edge::VlanEdge;

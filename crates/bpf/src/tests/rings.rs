@@ -103,7 +103,7 @@ fn a_frame_for_a_port_with_rings_lies_whole_in_the_chunk_that_was_given_for_it()
                 scene.client.post(chunk);
                 let frame = frame_to_alice(length);
                 let (verdict, moved) = scene.arrive(&frame);
-                assert_eq!((verdict, moved[Counter::ToPort]), (Verdict::Drop, 1), "{moved:?}");
+                assert_eq!((verdict, moved[Counter::ToRing]), (Verdict::Drop, 1), "{moved:?}");
                 assert_eq!(scene.client.rx(position), (2 * position + 2, length as u32));
                 assert_eq!(scene.client.bytes(chunk, offset, length), frame);
             }
@@ -120,7 +120,7 @@ fn a_frame_without_a_chunk_is_counted_and_takes_no_slot() {
             assert_eq!(scene.arrive(&frame).1[Counter::NoChunk], 1);
         }
         scene.client.post(5);
-        assert_eq!(scene.arrive(&frame).1[Counter::ToPort], 1);
+        assert_eq!(scene.arrive(&frame).1[Counter::ToRing], 1);
         assert_eq!(scene.client.rx(0), (2, 60));
         assert_eq!(scene.counters(), RingCounters { received: 1, no_chunk: 3, ..RingCounters::default() });
     });
@@ -162,7 +162,7 @@ fn a_client_is_woken_once_when_it_has_said_that_it_sleeps() {
         for _ in 0..1000 {
             scene.client.change(|words| words[0] = u32::MAX);
             scene.client.post(3);
-            assert_eq!(scene.arrive(&frame).1[Counter::ToPort], 1);
+            assert_eq!(scene.arrive(&frame).1[Counter::ToRing], 1);
         }
     });
 }
@@ -266,7 +266,7 @@ fn a_frame_for_another_port_goes_to_that_one_and_to_its_ring() {
             let frame = if forged { patched(frame.clone(), 26, &IP_FAR.octets()) } else { frame.clone() };
             let result = scene.datapath.test_guard(&frame, scene.outers[1]).unwrap();
             assert_eq!(result.verdict, Verdict::Drop, "it is in the ring, or nowhere");
-            assert_eq!(result.moved[if forged { Counter::SourceIp } else { Counter::ToPort }], 1);
+            assert_eq!(result.moved[if forged { Counter::SourceIp } else { Counter::ToRing }], 1);
         }
         assert_eq!(scene.client.rx(0), (2, frame.len() as u32));
         assert_eq!(scene.client.bytes(2, 256, frame.len()), frame);

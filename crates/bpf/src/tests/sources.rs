@@ -51,7 +51,11 @@ fn clones_arrive_numbered_once_each(#[case] target: &str, #[case] direction: Dir
     in_namespace(&["a0"], || {
         up();
         let sink = Sink::attach(device("a0").index, PORT, PAYLOAD as u32, 5000).unwrap();
-        let options = GeneratorOptions { target: device(target).index, number_offset: Some(PAYLOAD as u32) };
+        let options = GeneratorOptions {
+            target: device(target).index,
+            number_offset: Some(PAYLOAD as u32),
+            ..Default::default()
+        };
         let generator = SkbGenerator::load(options, direction).unwrap();
         assert_eq!(generator.send(&datagram(22), 4000).unwrap(), 0);
         assert_eq!(generator.send(&datagram(22), 1000).unwrap(), 0);
@@ -71,7 +75,8 @@ fn live_frames_arrive_numbered_once_each() {
         let status = std::process::Command::new("ethtool").args(["-K", "a0", "gro", "on"]).status().unwrap();
         assert!(status.success());
         let sink = Sink::attach(device("a0").index, PORT, PAYLOAD as u32, 640).unwrap();
-        let options = GeneratorOptions { target: device("a0p").index, number_offset: Some(PAYLOAD as u32) };
+        let options =
+            GeneratorOptions { target: device("a0p").index, number_offset: Some(PAYLOAD as u32), ..Default::default() };
         let generator = LiveGenerator::load(options).unwrap();
         for sent in 1..=10 {
             // No more at once than the veth's ring of 256 holds.
@@ -89,7 +94,7 @@ fn a_clone_reaches_generic_xdp() {
         up();
         let port = PortProgram::load(None).unwrap().inner_end(device("a0").index).unwrap();
         let _attached = port.program().attach(&device("a0"), Mode::Skb).unwrap();
-        let options = GeneratorOptions { target: device("a0").index, number_offset: None };
+        let options = GeneratorOptions { target: device("a0").index, number_offset: None, ..Default::default() };
         let generator = SkbGenerator::load(options, Direction::Ingress).unwrap();
         assert_eq!(generator.send(&datagram(0), 10).unwrap(), 0);
         let counters = port.counters().unwrap();
@@ -106,7 +111,7 @@ fn a_clone_reaches_generic_xdp() {
 #[test]
 fn what_the_kernel_does_not_take_is_reported() {
     in_namespace(&["a0"], || {
-        let options = GeneratorOptions { target: device("a0").index, number_offset: None };
+        let options = GeneratorOptions { target: device("a0").index, number_offset: None, ..Default::default() };
         let generator = SkbGenerator::load(options, Direction::Egress).unwrap();
         assert_eq!(generator.send(&datagram(0), 7).unwrap(), 7, "the device is down");
         assert_eq!(generator.send(&datagram(0), 0).unwrap(), 0);

@@ -22,7 +22,7 @@ fn examples() -> Vec<(&'static str, Vec<&'static str>)> {
 #[test]
 fn each_example_of_the_page_does_what_it_says() {
     let examples = examples();
-    assert_eq!(examples.len(), 24);
+    assert_eq!(examples.len(), 27);
     for (text, outcomes) in examples {
         let found: Vec<String> = match text.parse::<Expression>().map(|expression| expression.flows()) {
             Ok(Ok(flows)) => flows.iter().map(|flow| format!("= {flow}")).collect(),

@@ -44,7 +44,13 @@ pub enum Order {
         flows: u16,
         /// What they say to come from; the remote host unless set.
         from: Option<Ipv4Addr>,
+        /// By chance to this many ports from that of `to` on, each frame with the time of its sending in place of a
+        /// number: in nanoseconds of `CLOCK_MONOTONIC`. Live frames only.
+        #[serde(default)]
+        ports: u16,
     },
+    /// Frames in hexadecimal digits, each as it is, out of the wire's far end.
+    Frames { frames: Vec<String> },
     /// What has become of a closed loop or a flood so far.
     Progress { of: u64 },
     /// Ends a closed loop or a flood; its own answer follows.
@@ -77,9 +83,13 @@ pub fn carry_out(bench: &Bench, run: &Run, order: Order) -> Result<Value> {
         Order::ClosedLoop { to, amount, outstanding, flows } => {
             traffic::closed_loop(bench, run, &to, Loop { amount, outstanding, flows })?
         }
-        Order::Flood { to, amount, rate, live, flows, from } => {
+        Order::Flood { to, amount, rate, live, flows, from, ports } => {
             let from = from.unwrap_or(REMOTE4);
-            traffic::flood(bench, run, &to, Flood { amount, rate, live, flows, from })?
+            traffic::flood(bench, run, &to, Flood { amount, rate, live, flows, from, ports })?
+        }
+        Order::Frames { frames } => {
+            traffic::frames(bench, &frames)?;
+            Value::Null
         }
         Order::Progress { of } => {
             let run = bench.run(of)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use xsknet_testkit::{FAR, FarSource, Lab, NumberedFrames, REMOTE4, device};
+use xsknet_testkit::{FAR, FarSource, Lab, NumberedFrames, PacketSocket, REMOTE4, device};
 
 use crate::bench::{Bench, NUMBERS, Result, Run, attach};
 
@@ -45,6 +45,7 @@ pub struct Flood {
     pub live: bool,
     pub flows: u16,
     pub from: Ipv4Addr,
+    pub ports: u16,
 }
 
 impl Amount {
@@ -128,11 +129,17 @@ pub fn closed_loop(bench: &Bench, run: &Run, to: &Target, wanted: Loop) -> Resul
 
 /// `lostAtTheFarEnd` never left the far end: its queue was full.
 pub fn flood(bench: &Bench, run: &Run, to: &Target, flood: Flood) -> Result<Value> {
-    let Flood { amount, rate, live, flows, from } = flood;
+    let Flood { amount, rate, live, flows, from, ports } = flood;
     let frames = numbered_frames(&bench.lab, (from, bench.fresh_ports(flows)), flows, to)?;
+    if ports > 0 && (!live || to.port.checked_add(ports - 1).is_none()) {
+        return Err("only live frames are scattered, to ports up to 65535".into());
+    }
     let burst = if live { LIVE_BURST } else { BURST };
     let mut sources = Flows::new(frames.into_iter().map(|frames| {
-        let source = live.then(|| FarSource::live(&bench.lab, &frames));
+        let source = live.then(|| match ports {
+            0 => FarSource::live(&bench.lab, &frames),
+            _ => FarSource::scattered(&bench.lab, &frames, to.port, ports),
+        });
         (frames, source)
     }));
     let mut push = |count: u64| {
@@ -166,6 +173,21 @@ pub fn flood(bench: &Bench, run: &Run, to: &Target, flood: Flood) -> Result<Valu
     })?;
     let lost = bench.lab.remote.links().by_name(&far)?.stats.tx_dropped - lost_before;
     Ok(json!({ "sent": sent, "lostAtTheFarEnd": lost, "seconds": began.elapsed().as_secs_f64() }))
+}
+
+/// Sends frames as they are, past the remote host's stack.
+pub fn frames(bench: &Bench, frames: &[String]) -> Result<()> {
+    let far = bench.lab.remote.links().by_name(&device(FAR))?.index.get();
+    let socket = PacketSocket::sender(bench.lab.remote.namespace())?;
+    for frame in frames {
+        socket.send(far, &bytes_of(frame)?)?;
+    }
+    Ok(())
+}
+
+fn bytes_of(digits: &str) -> Result<Vec<u8>> {
+    let pairs = (0..digits.len()).step_by(2).map(|at| digits.get(at..at + 2).ok_or("a half byte"));
+    pairs.map(|pair| Ok(u8::from_str_radix(pair?, 16)?)).collect()
 }
 
 /// The datagrams of each flow, one at least: from as many ports, from `port` on.

@@ -6,6 +6,7 @@ import { notify, type Port, type PortControl } from '../port/port.js'
 import { internalsOf } from '../queue/queue.js'
 import type { QueueSettings } from '../queue/types.js'
 import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
+import { type Flow, flowTexts } from './flow.js'
 import {
   type Attempt,
   DEFAULT_BUSY_POLL_BUDGET,
@@ -144,16 +145,17 @@ export interface PortOptions {
   coalesceMicroseconds?: number | undefined
   /**
    * Packets that the port receives beside those to its MAC, and whose answers it may send with the uplink's MAC: filter
-   * expressions in the language of tcpdump, such as `'udp dst port 53 and dst host 192.0.2.1'`. At most 256 of up to
-   * 1,024 characters, in a message of at most 65,536 bytes; a port has at most 4,096 flows. docs/flows.md describes the
-   * language. {@link Port.claim}, {@link Port.release} and {@link Port.replace} change them later; these errors are
-   * theirs, too.
+   * expressions in the language of tcpdump, such as `'udp dst port 53 and dst host 192.0.2.1'`, or objects, such as
+   * `{ protocol: 'udp', destinationPort: 53, destination: '192.0.2.1' }`. At most 256 of up to 1,024 characters, in a
+   * message of at most 65,536 bytes; a port has at most 4,096 flows. docs/flows.md describes both. {@link Port.claim},
+   * {@link Port.release} and {@link Port.replace} change them later; these errors are theirs, too.
    *
-   * `ERR_XSKNET_FLOW_INVALID` names the expression and the position; `ERR_XSKNET_FLOW_TAKEN` where a flow is in
-   * conflict with another one; `ERR_XSKNET_FLOW_OF_HOST` where a flow would take packets of the host's own;
-   * `ERR_XSKNET_FLOWS_EXHAUSTED` where there are too many. Requires a grant with these `flows`. Default: none.
+   * `ERR_XSKNET_FLOW_INVALID` names the expression and the position, or the field of the object;
+   * `ERR_XSKNET_FLOW_TAKEN` where a flow is in conflict with another one; `ERR_XSKNET_FLOW_OF_HOST` where a flow would
+   * take packets of the host's own; `ERR_XSKNET_FLOWS_EXHAUSTED` where there are too many. Requires a grant with these
+   * `flows`. Default: none.
    */
-  flows?: readonly string[] | undefined
+  flows?: readonly (string | Flow)[] | undefined
   /**
    * Whether `flows` may take packets of the host's own: of its TCP and UDP sockets, and what its kernel answers.
    * Requires a grant with `overrideHost = true`. Default: `false`.
@@ -585,11 +587,15 @@ export class Network extends EventEmitter<NetworkEvents> {
  * Splits the options into the request and the settings that stay here. Throws the error of an argument that is not
  * valid.
  */
-function checkedPort({ busyPoll, maxKept, ...others }: Omit<PortOptions, 'signal'>): {
+function checkedPort({ busyPoll, maxKept, flows, ...others }: Omit<PortOptions, 'signal'>): {
   port: PortRequest
   settings: QueueSettings
 } {
-  const port = { ...others, ...(busyPoll !== undefined && { busyPoll: withBudget(busyPoll) }) } as PortRequest
+  const port = {
+    ...others,
+    ...(busyPoll !== undefined && { busyPoll: withBudget(busyPoll) }),
+    ...(flows !== undefined && { flows: flowTexts(flows, 'options.flows') }),
+  } as PortRequest
   check('openPort', { port }, (path) => path.replace(/^port\b/, 'options'))
   checkMaxKept(maxKept)
   return { port, settings: { spinMicroseconds: busyPoll?.spinMicroseconds ?? 0, maxKept } }

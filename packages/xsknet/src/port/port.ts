@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { checkOptions, outOfRange } from '../arguments.js'
+import { type Flow, flowTexts } from '../connection/flow.js'
 import type { KernelStatistics, PortInfo, PortStatistics } from '../connection/protocol.js'
 import type { XsknetError } from '../errors.js'
 import type { Batch } from '../frames/batch.js'
@@ -204,19 +205,21 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
 
   /**
    * Has packets go to this port by their headers, beside those to its MAC: filter expressions in the language of
-   * tcpdump, such as `'udp dst port 53 and dst host 192.0.2.1'`; see docs/flows.md. All of them, or none. A flow that
-   * the port has already stays. A flow with one destination address and a protocol lets the port send the answers, with
-   * the uplink's MAC as their source. The same limits as for `flows` of `network.openPort()`.
+   * tcpdump, or objects; see docs/flows.md. All of them, or none. A flow that the port has already stays, in whichever
+   * form it was given. A flow with one destination address and a protocol lets the port send the answers, with the
+   * uplink's MAC as their source. The same limits as for `flows` of `network.openPort()`.
    *
    * ```ts
    * await port.claim(['udp dst port 53 and dst host 192.0.2.1'])
+   * await port.claim([{ protocol: 'udp', destinationPort: 53, destination: '2001:db8::1' }])
    * ```
    *
-   * @throws {XsknetError} `ERR_XSKNET_FLOW_INVALID`, with the expression and the position; `ERR_XSKNET_FLOW_TAKEN`;
+   * @throws {XsknetError} `ERR_XSKNET_FLOW_INVALID`, with the expression and the position, or the object and the field;
+   * `ERR_XSKNET_FLOW_TAKEN`;
    * `ERR_XSKNET_FLOW_OF_HOST`; `ERR_XSKNET_FLOWS_EXHAUSTED`; `ERR_XSKNET_NOT_PERMITTED` without a grant;
    * `ERR_XSKNET_PORT_CLOSED` or `ERR_XSKNET_PORT_LOST`; `ERR_XSKNET_DAEMON_GONE`.
    */
-  async claim(flows: readonly string[], options: ClaimOptions = {}): Promise<void> {
+  async claim(flows: readonly (string | Flow)[], options: ClaimOptions = {}): Promise<void> {
     await this.#changeFlows('claimFlows', flows, options)
   }
 
@@ -224,7 +227,7 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
    * Gives flows back. Flows that the port does not have are left alone. Later fragments of packets whose first one has
    * arrived still come for up to two seconds. Rejects as {@link claim}.
    */
-  async release(flows: readonly string[], options: Pick<ClaimOptions, 'signal'> = {}): Promise<void> {
+  async release(flows: readonly (string | Flow)[], options: Pick<ClaimOptions, 'signal'> = {}): Promise<void> {
     await this.#changeFlows('releaseFlows', flows, options)
   }
 
@@ -232,7 +235,7 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
    * Has the port these flows in place of all that it has. Each packet meets the old flows or the new ones; if this
    * rejects, the old ones stay. Rejects as {@link claim}.
    */
-  async replace(flows: readonly string[], options: ClaimOptions = {}): Promise<void> {
+  async replace(flows: readonly (string | Flow)[], options: ClaimOptions = {}): Promise<void> {
     await this.#changeFlows('replaceFlows', flows, options)
   }
 
@@ -284,13 +287,13 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
 
   async #changeFlows(
     operation: 'claimFlows' | 'releaseFlows' | 'replaceFlows',
-    flows: readonly string[],
+    flows: readonly (string | Flow)[],
     options: ClaimOptions,
   ): Promise<void> {
     checkOptions(options, operation === 'releaseFlows' ? ['signal'] : ['overrideHost', 'signal'])
     const { signal, overrideHost } = options
     if (this.#over) throw this.#loss ?? portClosed(this.info, this.#reason)
-    const parameters = { flows: flows as string[], ...(overrideHost !== undefined && { overrideHost }) }
+    const parameters = { flows: flowTexts(flows, 'flows'), ...(overrideHost !== undefined && { overrideHost }) }
     await this.#control.changeFlows(operation, parameters, { signal })
   }
 
