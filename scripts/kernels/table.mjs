@@ -62,7 +62,7 @@ export const quirks = [
     reason: 'rings of a bound socket cannot be mapped, and the daemon refuses to start and says so',
     source: 'net/xdp/xsk.c: xsk_mmap() refuses any state but XSK_READY; since 6.4 it takes XSK_BOUND, too',
   },
-  ...['traffic: udp', 'traffic: udp, 1400 bytes', 'traffic: udp IPv6'].map((step) => ({
+  ...['traffic: udp', 'traffic: udp, 1400 bytes', 'traffic: udp IPv6', 'rings: udp, 1400 bytes'].map((step) => ({
     driver: 'virtio-net',
     mode: 'skb',
     step,

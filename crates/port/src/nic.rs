@@ -22,11 +22,14 @@ pub(crate) struct Nic {
     state: Mutex<NicState>,
     /// Frames that announced ports.
     announced: AtomicU64,
+    /// Frames of self-tests that ended in a ring, and so by `XDP_DROP`, without having come through the driver.
+    injected_into_rings: AtomicU64,
 }
 
 impl Nic {
     pub(crate) fn new(context: Arc<Context>, info: UplinkInfo, scope: Scope, state: NicState) -> Self {
-        Self { context, info, scope, state: Mutex::new(state), announced: AtomicU64::new(0) }
+        let (announced, injected_into_rings) = Default::default();
+        Self { context, info, scope, state: Mutex::new(state), announced, injected_into_rings }
     }
 
     /// As it was last seen.
@@ -50,6 +53,16 @@ impl Nic {
     /// A step of opening one of its ports that did not work out.
     pub(crate) fn step(&self, cause: impl Into<StepError>) -> OpenPortError {
         OpenPortError::Step { uplink: self.info.device.clone(), cause: cause.into() }
+    }
+
+    /// One frame more of a self-test that goes into a ring.
+    pub(crate) fn count_injected_into_ring(&self) {
+        self.injected_into_rings.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Of so many frames that its program has ended by `XDP_DROP`, those that its driver has seen.
+    pub(crate) fn seen_by_the_driver(&self, dropped: u64) -> u64 {
+        dropped.saturating_sub(self.injected_into_rings.load(Ordering::Relaxed))
     }
 
     /// One frame more that announced a port.

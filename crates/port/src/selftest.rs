@@ -115,13 +115,18 @@ fn to_the_port(trial: &Trial<'_>, queue: usize, socket: &mut impl FrameSocket) -
 
 /// Has a frame come in at the NIC.
 fn inject(trial: &Trial<'_>, frame: &[u8]) -> Result<(), StepError> {
-    let Trial { uplink, datapath, .. } = *trial;
+    let Trial { uplink, datapath, port, .. } = *trial;
     let index = uplink.nic.info.index.get();
     // Live frames enter the driver's own path; generic XDP sits behind it, where only a frame received by the stack
     // comes.
     uplink.nic.context.host.run(|| -> Result<(), StepError> {
         match uplink.nic.info.mode {
-            Obtained::Native | Obtained::Hw => read(datapath).inject_at_uplink(frame, index, 1)?,
+            Obtained::Native | Obtained::Hw => {
+                read(datapath).inject_at_uplink(frame, index, 1)?;
+                if port.rings.is_some() {
+                    uplink.nic.count_injected_into_ring();
+                }
+            }
             Obtained::Skb => {
                 uplink.injector()?.send(frame, 1)?;
             }

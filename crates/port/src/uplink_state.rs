@@ -274,7 +274,7 @@ impl UplinkState {
         let datapath = read(&datapath);
         let (program, info) = (datapath.uplink_counters()?, &self.nic.info);
         // The driver is told to drop what was copied into a ring.
-        let dropped = program.dropped() + program.to_ring();
+        let dropped = self.nic.seen_by_the_driver(program.dropped() + program.to_ring());
         let now = NicLosses::read(&self.nic.context.host, info.index, &self.driver, info.mode, dropped);
         let since = |now: Option<u64>, before: Option<u64>| now.map(|now| now.saturating_sub(before.unwrap_or(0)));
         Ok(UplinkStatistics {
