@@ -517,7 +517,7 @@ test('options that are undefined are not asked for', async (t) => {
   t.deepEqual(daemon.asked, [{ version: 2, id: 2, operation: 'openPort', port: options }])
 })
 
-test('flows that are objects are asked for as expressions, and not at all where one is no flow', async (t) => {
+test('flows as objects are requested as expressions, and an invalid object stops the request', async (t) => {
   const { daemon, network } = await connected()
   const flow = { protocol: 'udp', destinationPort: 53, destination: '192.0.2.1' } as const
   const invalid = network.openPort({ ...options, flows: ['udp', { ...flow, destinationPort: 65_536 }] })

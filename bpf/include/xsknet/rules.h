@@ -618,7 +618,8 @@ __noinline int check_flow(struct xdp_md *ctx, __u32 port, bool routing, __u32 vl
 }
 
 /*
- * Zeros are no MAC: without this, a frame from zeros would be the port's own, and get DHCP and MLD out from no address.
+ * Zeros are not a MAC: without this check, the guard would take a frame from zeros for the port's own, and let out its
+ * DHCP and MLD messages that have no source address.
  */
 static __always_inline bool has_mac(const struct xsknet_guard *own)
 {

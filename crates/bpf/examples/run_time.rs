@@ -25,5 +25,5 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn info(id: u32) -> Result<ProgramInfo, Box<dyn Error>> {
     // One that has just ended is not listed any more, and is not the one that is asked for.
     let found = loaded_programs().filter_map(Result::ok).find(|program| program.id() == id);
-    Ok(found.ok_or("there is no program of this id")?)
+    Ok(found.ok_or("no loaded program has this id")?)
 }

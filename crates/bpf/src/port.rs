@@ -35,8 +35,8 @@ struct Tables {
     used: Vec<bool>,
 }
 
-/// The end of a queue pair that the program hands frames of to a socket. It must outlive the device: without it, frames
-/// are dropped, and not counted.
+/// The inner end of a queue pair, with its slot at the program. It must outlive the device: without it, the program
+/// drops frames and does not count them.
 pub struct InnerEnd {
     program: Arc<PortProgram>,
     slot: u32,
@@ -122,7 +122,7 @@ impl Tables {
     fn leave(&mut self, slot: u32, ifindex: u32) {
         // Another device may have the number by now.
         if self.inner_ends.get(&ifindex, 0).is_ok_and(|found| found == slot) {
-            // There is no reason for the kernel to refuse, and an entry of a device that is gone does no harm.
+            // The kernel does not refuse it. An entry of a deleted device would do no harm.
             let _ = self.inner_ends.remove(&ifindex);
         }
     }

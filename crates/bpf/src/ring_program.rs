@@ -39,7 +39,7 @@ impl RingProgram {
         attachment::attach(fd.as_fd(), device, mode, hook)
     }
 
-    /// A descriptor of it for its client. Of another program nobody may have one: whoever has it can run it on any
+    /// A descriptor of it for its client. No client may have one of another program: its holder can run it on any
     /// frame.
     ///
     /// # Errors

@@ -81,8 +81,8 @@ const FIELDS: readonly string[] = Object.keys({
 } satisfies Record<keyof Flow, true>)
 
 /**
- * The expressions of flows. What is no list, or too long a one, is returned as it is: the schema of the request refuses
- * it.
+ * The expressions of flows. A value that is not a list, or a list that is too long, is returned unchanged: the schema
+ * of the request refuses it.
  *
  * @param name Of the argument, for errors.
  * @throws {XsknetError} `ERR_XSKNET_FLOW_INVALID` for an object that is not a flow.
