@@ -4,9 +4,11 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   realpathSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, extname, join, relative, resolve } from 'node:path'
@@ -32,10 +34,11 @@ export function stagedProgram(folder: string, path: string): string {
     mkdirSync(staged, { recursive: true })
     const files = readdirSync(programs).map((file) => join(programs, file))
     for (const file of files) if (extname(file) === '.js') copyFileSync(file, join(staged, basename(file)))
-    compile(
-      files.filter((file) => extname(file) === '.ts'),
-      base,
-    )
+    const sources = files.filter((file) => extname(file) === '.ts')
+    for (const [path, text] of javascript(programs, sources, base)) {
+      mkdirSync(dirname(join(base, path)), { recursive: true })
+      writeFileSync(join(base, path), text)
+    }
   }
   // Whatever the umask, here and in the clone. A daemon's secret may be here, too, which it wants for itself.
   const shown = readdirSync(folder).filter((name) => name !== STATE)
@@ -48,8 +51,7 @@ export function compiled(folder: string, name: string, text: string): string {
   if (!existsSync(join(folder, 'node_modules'))) stagePackages(folder)
   const source = join(folder, `${name}.ts`)
   writeFileSync(source, text)
-  const options = ['--ignoreConfig', '--noCheck', '--target', 'es2022', '--module', 'nodenext', '--outDir', folder]
-  execFileSync(`${root}node_modules/.bin/tsc`, [...options, source], { cwd: root, stdio: 'inherit' })
+  tsc('--outDir', folder, source)
   return join(folder, `${name}.js`)
 }
 
@@ -69,22 +71,32 @@ function stagePackages(folder: string): void {
 /** The folders that are staged. */
 const complete = new Set<string>()
 
+/** Folders of programs in JavaScript: each is compiled once in a process, which takes longer than most tests. */
+const compiledFolders = new Map<string, Map<string, string>>()
+
+/** A folder's programs and what they import, by paths in the repository. `base` is used meanwhile. */
+function javascript(folder: string, sources: readonly string[], base: string): Map<string, string> {
+  const known = compiledFolders.get(folder)
+  if (known) return known
+  const texts = new Map<string, string>()
+  const out = mkdtempSync(join(base, 'compiled-'))
+  try {
+    if (sources.length > 0) tsc('--rootDir', root, '--outDir', out, ...sources)
+    for (const entry of readdirSync(out, { recursive: true, withFileTypes: true })) {
+      const path = join(entry.parentPath, entry.name)
+      if (entry.isFile()) texts.set(relative(out, path), readFileSync(path, 'utf8'))
+    }
+  } finally {
+    rmSync(out, { recursive: true })
+  }
+  compiledFolders.set(folder, texts)
+  return texts
+}
+
 /** Types are checked by `npm run check`. */
-function compile(files: readonly string[], folder: string): void {
-  const options = [
-    '--ignoreConfig',
-    '--noCheck',
-    '--target',
-    'es2022',
-    '--module',
-    'nodenext',
-    '--rootDir',
-    root,
-    '--outDir',
-    folder,
-  ]
-  if (files.length > 0)
-    execFileSync(`${root}node_modules/.bin/tsc`, [...options, ...files], { cwd: root, stdio: 'inherit' })
+function tsc(...words: string[]): void {
+  const options = ['--ignoreConfig', '--noCheck', '--target', 'es2022', '--module', 'nodenext']
+  execFileSync(`${root}node_modules/.bin/tsc`, [...options, ...words], { cwd: root, stdio: 'inherit' })
 }
 
 /** A Node that {@link NOBODY} can run: version managers keep theirs in a home folder. */
