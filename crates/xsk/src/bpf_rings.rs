@@ -113,6 +113,11 @@ impl BpfRings {
         received as usize
     }
 
+    /// A sleep has ended: the program has got ahead.
+    pub(crate) fn rested(&mut self) {
+        self.pause = 0;
+    }
+
     /// Lets the program get ahead where looks find little: each takes the cache line of the next slot away from the CPU
     /// that is about to write it. Before the look and not behind it, so that no frame waits that was found.
     fn wait_a_little(&self) {

@@ -279,6 +279,7 @@ impl RingEndpoint {
 
     /// The event loop has found the descriptor readable: it sleeps no longer.
     pub fn woken(&mut self) -> Woken {
+        self.rings.rested();
         self.rings.rx.disarm();
         self.bell.drain();
         if self.signalled {
