@@ -16,8 +16,8 @@ int guard(struct xdp_md *ctx)
 		counters = bpf_map_lookup_elem(&guard_counters, &none);
 		if (!counters)
 			return XDP_DROP; /* cannot be: the loader makes this entry before anything is attached */
-		counters->count[XSKNET_SEEN]++;
-		return leave(counters, XSKNET_DROP_NO_GUARD, XDP_DROP);
+		arrive(counters);
+		return leave(counters, objects(XSKNET_DROP_NO_GUARD, XSKNET_RULE_NO_GUARD), XDP_DROP);
 	}
 	return judge(ctx, own, counters);
 }

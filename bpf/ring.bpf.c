@@ -100,7 +100,7 @@ static __always_inline int transmit(struct xdp_md *ctx, const struct xsknet_iden
 	counters = bpf_map_lookup_elem(&guard_counters, &state->guard.port);
 	if (!counters)
 		return XDP_DROP; /* its port is being closed; see Tables::remove_port */
-	counters->count[XSKNET_SEEN]++;
+	arrive(counters);
 	return leave(counters, loaded ? XSKNET_DROP_NO_GUARD : XSKNET_DROP_MALFORMED, XDP_DROP);
 }
 

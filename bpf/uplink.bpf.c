@@ -18,6 +18,7 @@ static __always_inline struct xsknet_claim *claim_of_neighbour(struct packet *pa
 	if (message.type != XSKNET_ND_SOLICITATION &&
 	    (message.type != XSKNET_ND_ADVERTISEMENT || !is_group(packet->eth->h_dest)))
 		return NULL;
+	note_rule(XSKNET_RULE_ND_TARGET);
 	return claim_of_ip6(&message.target, packet->vlan);
 }
 
@@ -31,10 +32,14 @@ static __always_inline struct xsknet_claim *claim_of_arp(const struct packet *pa
 
 	if (!arp || !is_ethernet_ipv4(arp))
 		return NULL;
-	if (arp->operation == bpf_htons(XSKNET_ARP_REQUEST))
+	if (arp->operation == bpf_htons(XSKNET_ARP_REQUEST)) {
+		note_rule(XSKNET_RULE_ARP_TARGET);
 		return claim_of_ip4(arp->target, packet->vlan);
-	if (arp->operation == bpf_htons(XSKNET_ARP_REPLY) && is_group(packet->eth->h_dest))
+	}
+	if (arp->operation == bpf_htons(XSKNET_ARP_REPLY) && is_group(packet->eth->h_dest)) {
+		note_rule(XSKNET_RULE_ARP_SENDER);
 		return claim_of_ip4(arp->sender, packet->vlan);
+	}
 	return NULL;
 }
 
@@ -49,6 +54,7 @@ static __always_inline struct xsknet_claim *claim_of(struct packet *packet, __u3
 	*queue_pair = 0;
 	/* Whatever follows: an ARP packet cut short is not the host's either once its destination is a port. */
 	if (!is_group(packet->eth->h_dest)) {
+		note_rule(XSKNET_RULE_PORT_MAC);
 		claim = claim_of_mac(packet->eth->h_dest, packet->vlan);
 		if (claim && claim->queue_pairs > 1) {
 			parse_network(packet);
@@ -125,6 +131,7 @@ static __always_inline enum steering steer4(struct packet *packet, __u32 list, _
 		return NOT_STEERED;
 	if (ip->frag_off & bpf_htons(XSKNET_IP_OFFSET)) {
 		name_fragmented4(&key, packet);
+		note_rule(XSKNET_RULE_FRAGMENT);
 		return recall_fragment(&key, removals, found) ? STEERED : LOST;
 	}
 	length = bpf_ntohs(ip->tot_len);
@@ -143,16 +150,19 @@ static __always_inline enum steering steer4(struct packet *packet, __u32 list, _
 		flags = find_quoted4(packet->ctx, network + ip->ihl * 4 + XSKNET_ICMP_HEADER, network + length, &flow,
 				     found);
 		quoted = flags;
+		note_rule(quoted ? XSKNET_RULE_QUOTED_FLOW : XSKNET_RULE_FLOW);
 		flow.word[0] = two_words(ip->saddr, ip->daddr);
 		flow.word[1] = upper_and_vlan(is, packet->vlan);
 		flow.has = is.has;
 	}
-	if (!flags)
+	if (!flags) {
+		note_rule(XSKNET_RULE_FLOW);
 		flags = find_flow4(&flow, found);
+	}
 	if (!flags)
 		return NOT_STEERED;
 	pick_unless_quoted(packet, quoted, found);
-	if (ip->frag_off & bpf_htons(XSKNET_IP_MORE)) {
+	if (!EXPLAINING && ip->frag_off & bpf_htons(XSKNET_IP_MORE)) {
 		name_fragmented4(&key, packet);
 		remember_fragment(&key, removals, found);
 	}
@@ -174,6 +184,7 @@ static __always_inline enum steering steer6(struct packet *packet, __u32 list, _
 		return NOT_STEERED;
 	if (upper->later_fragment) {
 		name_fragmented6(&key, packet);
+		note_rule(XSKNET_RULE_FRAGMENT);
 		return recall_fragment(&key, removals, found) ? STEERED : LOST;
 	}
 	there = load_upper(packet->ctx, upper, &word, sizeof(word));
@@ -188,18 +199,20 @@ static __always_inline enum steering steer6(struct packet *packet, __u32 list, _
 		flags = find_quoted6(packet->ctx, upper->offset + XSKNET_ICMP_HEADER, upper->offset + upper->left,
 				     &flow, found);
 		quoted = flags;
+		note_rule(quoted ? XSKNET_RULE_QUOTED_FLOW : XSKNET_RULE_FLOW);
 		flow.word[4] = upper_and_vlan(is, packet->vlan);
 	}
 	if (!flags) {
 		__builtin_memcpy(flow.key.source, &ip->saddr, sizeof(flow.key.source));
 		__builtin_memcpy(flow.key.destination, &ip->daddr, sizeof(flow.key.destination));
 		flow.has = is.has;
+		note_rule(XSKNET_RULE_FLOW);
 		flags = find_flow6(&flow, found);
 	}
 	if (!flags)
 		return NOT_STEERED;
 	pick_unless_quoted(packet, quoted, found);
-	if (upper->more_fragments) {
+	if (!EXPLAINING && upper->more_fragments) {
 		name_fragmented6(&key, packet);
 		remember_fragment(&key, removals, found);
 	}
@@ -214,6 +227,7 @@ static __always_inline enum steering steer_link(struct packet *packet, __u32 lis
 	frame.key.vlan = packet->vlan;
 	frame.key.ethertype = packet->ethertype;
 	frame.list = list;
+	note_rule(XSKNET_RULE_FLOW);
 	return find_flow_link(&frame, found) ? STEERED : NOT_STEERED;
 }
 
@@ -253,22 +267,23 @@ int uplink(struct xdp_md *ctx)
 	counters = bpf_map_lookup_elem(&uplink_counters, &slot);
 	if (!counters)
 		return XDP_PASS; /* cannot be: an array is full from the first; the verifier asks */
-	counters->count[XSKNET_SEEN]++;
+	arrive(counters);
 
-	if (!parse_ethernet(&packet, ctx) || parse_tags(&packet) > TAGS_TWO)
-		return leave(counters, XSKNET_PASSED, XDP_PASS);
+	if (!parse_ethernet(&packet, ctx) || note_tags(&packet, parse_tags(&packet)) > TAGS_TWO)
+		return leave(counters, objects(XSKNET_PASSED, XSKNET_RULE_TAGS_UNREADABLE), XDP_PASS);
 	claim = claim_of(&packet, &queue_pair);
 	if (!claim) {
 		switch (steer(&packet, &found)) {
 		case NOT_STEERED:
-			return leave(counters, XSKNET_PASSED, XDP_PASS);
+			return leave(counters, objects(XSKNET_PASSED, XSKNET_RULE_UNCLAIMED), XDP_PASS);
 		case LOST:
-			return leave(counters, XSKNET_PASSED_FRAGMENT, XDP_PASS);
+			return leave(counters, objects(XSKNET_PASSED_FRAGMENT, XSKNET_RULE_FRAGMENT_UNKNOWN), XDP_PASS);
 		case STEERED:
 			claim = &found.claim;
 			queue_pair = found.queue_pair;
 		}
 	}
+	note_target(claim, queue_pair);
 	packet.length = bpf_xdp_get_buff_len(ctx);
 	if (is_too_long(&packet, claim->mtu))
 		return leave(counters, XSKNET_DROP_TOO_LONG, XDP_DROP);

@@ -5,9 +5,11 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The sources of the objects, below `bpf/`. `uplink.bpf.c` and the guards are parts of `datapath.bpf.c`.
-const OBJECTS: [&str; 10] = [
+/// The sources of the objects, below `bpf/`. `uplink.bpf.c` and the guards are parts of `datapath.bpf.c`,
+/// which `explain.bpf.c` is once more.
+const OBJECTS: [&str; 11] = [
     "datapath",
+    "explain",
     "port",
     "ring",
     "umem",

@@ -330,6 +330,135 @@ struct xsknet_steered {
 	__u64 at; /* in jiffies */
 };
 
+/*
+ * What a program that explains writes down, in its order. explain.h says who does.
+ */
+#define XSKNET_TRACE_NOTES 64
+
+enum xsknet_note_kind {
+	/* Value: what decided, if no later note says otherwise. */
+	XSKNET_NOTE_RULE = 1,
+	/* Value: the counter that an ordinary program would have moved. */
+	XSKNET_NOTE_LEFT,
+	/* Value: the VLAN; words: the EtherType behind the tags, enum tagging of parse.h. */
+	XSKNET_NOTE_TAGS,
+	/* Value: the port that sends; words: 1 where it sends with the uplink's MAC, its own VLAN. */
+	XSKNET_NOTE_SENDER,
+	/* Value: whose MAC it is, or XSKNET_NO_PORT_ID; word: the MAC and the VLAN, a key of `macs`. */
+	XSKNET_NOTE_MAC,
+	/* Value: likewise of the address that ARP asks for or speaks of; word: the address. */
+	XSKNET_NOTE_TARGET4,
+	/* Value: likewise of neighbour discovery; words: the address. */
+	XSKNET_NOTE_TARGET6,
+	/* Value: whether the port may send from the address; word: the address. */
+	XSKNET_NOTE_SOURCE4,
+	/* Value: likewise; words: the address. */
+	XSKNET_NOTE_SOURCE6,
+	/* Value: whose flow it is, or XSKNET_NO_PORT_ID where none matches; words: its key in `flows4`. */
+	XSKNET_NOTE_FLOW4,
+	/* Value: likewise; words: the first half of its key in `flows6`. */
+	XSKNET_NOTE_FLOW6,
+	/* Words: the second half. Only behind XSKNET_NOTE_FLOW6 of a port. */
+	XSKNET_NOTE_FLOW6_REST,
+	/* Value: likewise of what is not IP; words: its key in `flows_link`. */
+	XSKNET_NOTE_FLOW_LINK,
+	/* The next flow is looked for by the packet that an ICMP error quotes. */
+	XSKNET_NOTE_QUOTED,
+	/* Value: which port got the first fragment, or XSKNET_NO_PORT_ID. */
+	XSKNET_NOTE_FRAGMENT,
+	/* Value: the length of the frame; word: the most that its target takes. */
+	XSKNET_NOTE_LENGTH,
+	/* Value: the port that gets it; words: queue pair, enum xsknet_target. */
+	XSKNET_NOTE_TO,
+	/* Value: the kind; words: whether the port is limited in it, the station known, the frame within the rate. */
+	XSKNET_NOTE_RATE,
+};
+
+/* What decides. The names are those of docs/verdicts.md, which says what each of them means. */
+enum xsknet_rule {
+	/* The uplink program. */
+	XSKNET_RULE_TAGS_UNREADABLE = 1,
+	XSKNET_RULE_UNCLAIMED,
+	XSKNET_RULE_PORT_MAC,
+	XSKNET_RULE_ARP_TARGET,
+	XSKNET_RULE_ARP_SENDER,
+	XSKNET_RULE_ND_TARGET,
+	XSKNET_RULE_FLOW,
+	XSKNET_RULE_QUOTED_FLOW,
+	XSKNET_RULE_FRAGMENT,
+	XSKNET_RULE_FRAGMENT_UNKNOWN,
+	/* The guard. */
+	XSKNET_RULE_NO_GUARD,
+	XSKNET_RULE_SOURCE_MAC,
+	XSKNET_RULE_TAGS_CUT,
+	XSKNET_RULE_TAGS_TOO_MANY,
+	XSKNET_RULE_OTHER_VLAN,
+	XSKNET_RULE_INNER_TAG,
+	XSKNET_RULE_ETHERTYPE,
+	XSKNET_RULE_ARP_CUT,
+	XSKNET_RULE_ARP_FORM,
+	XSKNET_RULE_ARP_OPERATION,
+	XSKNET_RULE_ARP_MAC,
+	XSKNET_RULE_ARP_ADDRESS,
+	XSKNET_RULE_ARP_PROBE,
+	XSKNET_RULE_IPV4_HEADER,
+	XSKNET_RULE_IPV4_OPTIONS,
+	XSKNET_RULE_SOURCE_ROUTE,
+	XSKNET_RULE_IPV6_HEADER,
+	XSKNET_RULE_EXTENSION_HEADERS,
+	XSKNET_RULE_ROUTING_HEADER,
+	XSKNET_RULE_SOURCE_ADDRESS,
+	XSKNET_RULE_NO_SOURCE_ADDRESS,
+	XSKNET_RULE_UPPER_CUT,
+	XSKNET_RULE_ROUTERS_PROTOCOL,
+	XSKNET_RULE_ROUTERS_PORT,
+	XSKNET_RULE_ROUTERS_MESSAGE,
+	XSKNET_RULE_DHCP_FRAGMENT,
+	XSKNET_RULE_DHCP_CUT,
+	XSKNET_RULE_DHCP_CLIENT,
+	XSKNET_RULE_ND_FRAGMENT,
+	XSKNET_RULE_ND_CUT,
+	XSKNET_RULE_ND_ADDRESS,
+	XSKNET_RULE_ND_OPTION,
+	XSKNET_RULE_ND_LINK_ADDRESS,
+	XSKNET_RULE_ND_OPTIONS,
+	/* With the uplink's MAC. */
+	XSKNET_RULE_HOST_ARP,
+	XSKNET_RULE_HOST_ND,
+	XSKNET_RULE_HOST_FRAGMENT,
+	XSKNET_RULE_HOST_PORT,
+	XSKNET_RULE_HOST_MESSAGE,
+	XSKNET_RULE_HOST_SOURCE,
+	XSKNET_RULE_NO_FLOW,
+	XSKNET_RULE_FLOW_RECEIVES,
+	XSKNET_RULE_FLOW_VLAN,
+	/* Both. */
+	XSKNET_RULE_TOO_LONG,
+	XSKNET_RULE_NO_PORT,
+	XSKNET_RULE_NO_UPLINK,
+	XSKNET_RULE_NO_CHUNK,
+	/* User space says this one: ring.bpf.c drops such a frame before it is one. */
+	XSKNET_RULE_RING_LENGTH,
+	XSKNET_RULE_RATE,
+	/* The guard lets it out. */
+	XSKNET_RULE_TO_TARGET,
+	XSKNET_RULE_TO_MAC,
+	XSKNET_RULE_TO_UPLINK,
+};
+
+struct xsknet_note {
+	__u32 kind; /* enum xsknet_note_kind */
+	__u32 value;
+	__u64 word[3];
+};
+
+/* The only value of `traces`. */
+struct xsknet_trace {
+	__u32 count; /* of the notes, those included that found no room */
+	__u32 zero;
+	struct xsknet_note notes[XSKNET_TRACE_NOTES];
+};
+
 #define XSKNET_SAME_SIZE(type, size) _Static_assert(sizeof(type) == (size), #type " has padding")
 XSKNET_SAME_SIZE(struct xsknet_counters, 8 * XSKNET_COUNTERS);
 XSKNET_SAME_SIZE(struct xsknet_port_counters, 16);
@@ -357,6 +486,8 @@ XSKNET_SAME_SIZE(struct xsknet_kind6, 64);
 XSKNET_SAME_SIZE(struct xsknet_flow_list, 16 + XSKNET_MAX_FLOW_KINDS * (40 + 64) + XSKNET_MAX_LINK_KINDS * 16);
 XSKNET_SAME_SIZE(struct xsknet_fragmented, 40);
 XSKNET_SAME_SIZE(struct xsknet_steered, 40);
+XSKNET_SAME_SIZE(struct xsknet_note, 32);
+XSKNET_SAME_SIZE(struct xsknet_trace, 8 + XSKNET_TRACE_NOTES * 32);
 #undef XSKNET_SAME_SIZE
 
 #endif

@@ -293,10 +293,13 @@ __noinline int find_flow4(struct flow4 *packet, struct found *found)
 		key[1] = packet->word[1] & mask[1];
 		key[2] = packet->word[2] & mask[2];
 		claim = bpf_map_lookup_elem(table, key);
-		if (claim)
+		if (claim) {
+			if (EXPLAINING)
+				note(XSKNET_NOTE_FLOW4, claim->port, key[0], key[1], key[2]);
 			return answer(claim, four->kind.flags, four->mask.common.vlan, found);
+		}
 	}
-	return 0;
+	return note(XSKNET_NOTE_FLOW4, XSKNET_NO_PORT_ID, 0, 0, 0);
 }
 
 /* Likewise. */
@@ -334,10 +337,15 @@ __noinline int find_flow6(struct flow6 *packet, struct found *found)
 		key[4] = packet->word[4] & mask[4];
 		key[5] = packet->word[5] & mask[5];
 		claim = bpf_map_lookup_elem(table, key);
-		if (claim)
+		if (claim) {
+			if (EXPLAINING) {
+				note(XSKNET_NOTE_FLOW6, claim->port, key[0], key[1], key[2]);
+				note(XSKNET_NOTE_FLOW6_REST, 0, key[3], key[4], key[5]);
+			}
 			return answer(claim, six->kind.flags, six->mask.common.vlan, found);
+		}
 	}
-	return 0;
+	return note(XSKNET_NOTE_FLOW6, XSKNET_NO_PORT_ID, 0, 0, 0);
 }
 
 /* Likewise, of what is not IP. */
@@ -367,10 +375,13 @@ __noinline int find_flow_link(struct flow_link *frame, struct found *found)
 		key[0] = frame->word[0] & mask[0];
 		key[1] = frame->word[1] & mask[1];
 		claim = bpf_map_lookup_elem(table, key);
-		if (claim)
+		if (claim) {
+			if (EXPLAINING)
+				note(XSKNET_NOTE_FLOW_LINK, claim->port, key[0], key[1], 0);
 			return answer(claim, 0, list->link[i].vlan, found);
+		}
 	}
-	return 0;
+	return note(XSKNET_NOTE_FLOW_LINK, XSKNET_NO_PORT_ID, 0, 0, 0);
 }
 
 /* What the quoted packet would have been put in, had it come: both directions have one queue pair. */
@@ -415,6 +426,7 @@ __noinline int find_quoted4(struct xdp_md *ctx, __u32 at, __u32 end, struct flow
 	reply->word[0] = two_words(ip.daddr, ip.saddr);
 	reply->word[1] = upper_and_vlan(is, reply->key.common.vlan);
 	reply->has = is.has;
+	note(XSKNET_NOTE_QUOTED, 0, 0, 0, 0);
 	flags = find_flow4(reply, found);
 	if (flags) {
 		fragment = ip.frag_off & bpf_htons(XSKNET_IP_OFFSET | XSKNET_IP_MORE);
@@ -455,6 +467,7 @@ __noinline int find_quoted6(struct xdp_md *ctx, __u32 at, __u32 end, struct flow
 	reply->has = is.has;
 	source = fold6(&ip.saddr);
 	destination = fold6(&ip.daddr);
+	note(XSKNET_NOTE_QUOTED, 0, 0, 0, 0);
 	flags = find_flow6(reply, found);
 	/* An extension header has a say in place of what is behind it, as in queue_pair_of(). */
 	if (flags)
@@ -479,7 +492,9 @@ __noinline int recall_fragment(struct xsknet_fragmented *key, __u32 removals, st
 	copy = *key; /* before Linux 6.2 a key has to be on the function's own stack */
 	steered = bpf_map_lookup_elem(&fragmented, &copy);
 	if (!steered || !is_fresh(steered, removals))
-		return 0;
+		return note(XSKNET_NOTE_FRAGMENT, XSKNET_NO_PORT_ID, 0, 0, 0);
+	if (EXPLAINING)
+		note(XSKNET_NOTE_FRAGMENT, steered->claim.port, 0, 0, 0);
 	found->claim = steered->claim;
 	found->queue_pair = steered->queue_pair;
 	return XSKNET_FLOW_FOUND;

@@ -103,6 +103,17 @@ struct {
  */
 #define XSKNET_KEY __attribute__((aligned(8)))
 
+/* The halves of an IPv6 address, as they lie in memory. */
+static __always_inline __u64 first_half(const struct in6_addr *address)
+{
+	return two_words(address->s6_addr32[0], address->s6_addr32[1]);
+}
+
+static __always_inline __u64 second_half(const struct in6_addr *address)
+{
+	return two_words(address->s6_addr32[2], address->s6_addr32[3]);
+}
+
 static __always_inline struct xsknet_claim *claim_of_word(__u64 mac_and_vlan)
 {
 	return bpf_map_lookup_elem(&macs, &mac_and_vlan);
@@ -110,7 +121,9 @@ static __always_inline struct xsknet_claim *claim_of_word(__u64 mac_and_vlan)
 
 static __always_inline struct xsknet_claim *claim_of_mac(const __u8 *mac, __u16 vlan)
 {
-	return claim_of_word(mac_word(mac, vlan));
+	__u64 word = mac_word(mac, vlan);
+
+	return note_claim(XSKNET_NOTE_MAC, claim_of_word(word), word, 0);
 }
 
 static __always_inline struct xsknet_claim *claim_of_ip4(__be32 address, __u16 vlan)
@@ -118,7 +131,7 @@ static __always_inline struct xsknet_claim *claim_of_ip4(__be32 address, __u16 v
 	XSKNET_KEY struct xsknet_target4 key = { .vlan = vlan };
 
 	__builtin_memcpy(key.address, &address, sizeof(key.address));
-	return bpf_map_lookup_elem(&targets4, &key);
+	return note_claim(XSKNET_NOTE_TARGET4, bpf_map_lookup_elem(&targets4, &key), address, 0);
 }
 
 static __always_inline struct xsknet_claim *claim_of_ip6(const struct in6_addr *address, __u16 vlan)
@@ -126,14 +139,15 @@ static __always_inline struct xsknet_claim *claim_of_ip6(const struct in6_addr *
 	XSKNET_KEY struct xsknet_target6 key = { .vlan = vlan };
 
 	__builtin_memcpy(key.address, address, sizeof(key.address));
-	return bpf_map_lookup_elem(&targets6, &key);
+	return note_claim(XSKNET_NOTE_TARGET6, bpf_map_lookup_elem(&targets6, &key), first_half(address),
+			  second_half(address));
 }
 
 static __always_inline bool may_send_from4(const struct xsknet_guard *own, __be32 address)
 {
 	__u64 key = two_words(address, own->port); /* a struct xsknet_source4 */
 
-	return bpf_map_lookup_elem(&sources4, &key);
+	return note_source(XSKNET_NOTE_SOURCE4, bpf_map_lookup_elem(&sources4, &key), address, 0);
 }
 
 static __always_inline bool may_send_from6(const struct xsknet_guard *own, const struct in6_addr *address)
@@ -141,7 +155,8 @@ static __always_inline bool may_send_from6(const struct xsknet_guard *own, const
 	XSKNET_KEY struct xsknet_source6 key = { .port = own->port };
 
 	__builtin_memcpy(key.address, address, sizeof(key.address));
-	return bpf_map_lookup_elem(&sources6, &key);
+	return note_source(XSKNET_NOTE_SOURCE6, bpf_map_lookup_elem(&sources6, &key), first_half(address),
+			   second_half(address));
 }
 
 /*
@@ -152,8 +167,14 @@ static __always_inline bool may_send_from6(const struct xsknet_guard *own, const
 static __always_inline bool is_too_long(const struct packet *packet, __u32 mtu)
 {
 	__u64 header = ETH_HLEN + (packet->vlan == XSKNET_UNTAGGED ? 0 : sizeof(struct vlan_tag));
+	bool too_long = packet->length > header + mtu;
 
-	return packet->length > header + mtu;
+	if (EXPLAINING) {
+		note(XSKNET_NOTE_LENGTH, packet->length, header + mtu, 0, 0);
+		if (too_long)
+			note_rule(XSKNET_RULE_TOO_LONG);
+	}
+	return too_long;
 }
 
 /* The last argument of bpf_redirect_map() answers for an empty slot, so no lookup goes before it. */
@@ -162,7 +183,7 @@ static __always_inline int leave_to_queue_pair(struct xsknet_counters *counters,
 	__u32 key = port | queue_pair << XSKNET_QUEUE_PAIR_SHIFT;
 
 	if (bpf_redirect_map(&ports, key, XDP_DROP) != XDP_REDIRECT)
-		return leave(counters, XSKNET_DROP_NO_PORT, XDP_DROP);
+		return leave(counters, objects(XSKNET_DROP_NO_PORT, XSKNET_RULE_NO_PORT), XDP_DROP);
 	return leave(counters, XSKNET_TO_PORT, XDP_REDIRECT);
 }
 
@@ -179,19 +200,20 @@ static __always_inline int leave_to_ring(struct xsknet_counters *counters, const
 static __always_inline int leave_to_target(struct xsknet_counters *counters, const struct packet *packet,
 					   const struct xsknet_claim *to, __u32 queue_pair)
 {
+	note_target(to, queue_pair);
 	switch ((enum xsknet_target)to->target) {
 	case XSKNET_TARGET_QUEUE_PAIRS:
 		return leave_to_queue_pair(counters, to->port, queue_pair);
 	case XSKNET_TARGET_RINGS:
 		return leave_to_ring(counters, packet, to->rings + queue_pair);
 	}
-	return leave(counters, XSKNET_DROP_NO_PORT, XDP_DROP);
+	return leave(counters, objects(XSKNET_DROP_NO_PORT, XSKNET_RULE_NO_PORT), XDP_DROP);
 }
 
 static __always_inline int leave_to_uplink(struct xsknet_counters *counters)
 {
 	if (bpf_redirect_map(&uplinks, 0, XDP_DROP) != XDP_REDIRECT)
-		return leave(counters, XSKNET_DROP_NO_UPLINK, XDP_DROP);
+		return leave(counters, objects(XSKNET_DROP_NO_UPLINK, XSKNET_RULE_NO_UPLINK), XDP_DROP);
 	return leave(counters, XSKNET_TO_UPLINK, XDP_REDIRECT);
 }
 

@@ -20,6 +20,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include <xsknet/contract.h>
+#include <xsknet/explain.h>
 
 /* Not in the kernel's exported headers. */
 #define XSKNET_IP_OFFSET 0x1fff /* of iphdr.frag_off */
@@ -202,6 +203,15 @@ static __always_inline enum tagging parse_tags(struct packet *packet)
 	return is_tag(packet->ethertype) ? TAGS_TOO_MANY : TAGS_TWO;
 }
 
+#ifdef XSKNET_EXPLAINS
+static __always_inline enum tagging note_tags(const struct packet *packet, enum tagging tagging)
+{
+	note(XSKNET_NOTE_TAGS, packet->vlan, bpf_ntohs(packet->ethertype), tagging, 0);
+	return tagging;
+}
+#else
+#define note_tags(packet, tagging) (tagging)
+#endif
 
 static __always_inline bool is_ethernet_ipv4(const struct arp *arp)
 {

@@ -76,7 +76,7 @@ static __always_inline bool is_known(__u64 name)
 
 		if (station->name == name && is_within(station->heard, now, station_age)) {
 			/* Once a jiffy, so that the line stays in the caches of all CPUs. */
-			if (station->wanted != now)
+			if (!EXPLAINING && station->wanted != now)
 				station->wanted = now;
 			return true;
 		}
@@ -99,7 +99,7 @@ static __always_inline void learn(const struct packet *packet)
 	struct bucket *bucket;
 	int way;
 
-	if (is_group(packet->eth->h_source))
+	if (EXPLAINING || is_group(packet->eth->h_source))
 		return;
 	name = mac_word(packet->eth->h_source, packet->vlan);
 	bucket = bucket_of(name);
@@ -153,7 +153,7 @@ static __always_inline bool is_within_rate(__u32 port, __u32 kind)
 
 		if (next - now > second)
 			return false;
-		if (__sync_val_compare_and_swap(&rate->due, due, next) == due)
+		if (EXPLAINING || __sync_val_compare_and_swap(&rate->due, due, next) == due)
 			return true;
 	}
 	return false;
@@ -168,10 +168,10 @@ static __always_inline bool is_over_rate(const struct xsknet_guard *own, const s
 	if (is_group(to))
 		kind = is_broadcast(to) ? XSKNET_BROADCAST : XSKNET_MULTICAST;
 	if (!(own->flags & XSKNET_LIMITED << kind))
-		return false;
+		return note_rate(kind, false, false, false);
 	if (kind == XSKNET_UNKNOWN_UNICAST && is_known(mac_word(to, packet->vlan)))
-		return false;
-	return !is_within_rate(own->port, kind);
+		return note_rate(kind, true, true, false);
+	return note_rate(kind, true, false, !is_within_rate(own->port, kind));
 }
 
 #endif

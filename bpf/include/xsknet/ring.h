@@ -207,6 +207,18 @@ static __always_inline struct xsknet_rx_slot *take_rx(struct xsknet_ring_state *
 	return NULL;
 }
 
+/* Whether the next frame would be received, as far as the client has prepared for it so far. Nothing is taken. */
+static __always_inline enum xsknet_counter would_receive(struct xsknet_ring_state *state,
+							 struct xsknet_ring_control *control, void *memory)
+{
+	__u64 head = READ_ONCE(state->rx_head);
+	struct xsknet_rx_slot *slot = &control->rx[head & state->rx_mask & (XSKNET_RING_SLOTS - 1)];
+
+	if (!IS_GIVEN(slot, head) || !chunk_of(memory, READ_ONCE(slot->value)))
+		return objects(XSKNET_DROP_NO_CHUNK, XSKNET_RULE_NO_CHUNK);
+	return XSKNET_TO_RING;
+}
+
 /* Copies a frame of so many bytes into a client's memory. XSKNET_TO_RING, or the counter of its drop. */
 static __always_inline enum xsknet_counter receive(struct xdp_md *ctx, __u64 length, __u32 ring)
 {
@@ -222,9 +234,11 @@ static __always_inline enum xsknet_counter receive(struct xdp_md *ctx, __u64 len
 	control = control_of(ring);
 	memory = bpf_map_lookup_elem(&ring_memories, &ring);
 	if (!state || !control || !memory)
-		return XSKNET_DROP_NO_PORT;
+		return objects(XSKNET_DROP_NO_PORT, XSKNET_RULE_NO_PORT);
 	if (length < ETH_HLEN || length > XSKNET_RING_ROOM)
-		return XSKNET_DROP_TOO_LONG;
+		return objects(XSKNET_DROP_TOO_LONG, XSKNET_RULE_TOO_LONG);
+	if (EXPLAINING)
+		return would_receive(state, control, memory);
 
 	slot = take_rx(state, control, &head);
 	if (!slot) {
@@ -248,9 +262,18 @@ static __always_inline enum xsknet_counter receive(struct xdp_md *ctx, __u64 len
 	return XSKNET_TO_RING;
 }
 
+static __always_inline void arrive(struct xsknet_counters *counters)
+{
+	if (!EXPLAINING)
+		counters->count[XSKNET_SEEN]++;
+}
+
 static __always_inline int leave(struct xsknet_counters *counters, enum xsknet_counter by, int verdict)
 {
-	counters->count[by]++;
+	if (EXPLAINING)
+		note(XSKNET_NOTE_LEFT, by, 0, 0, 0);
+	else
+		counters->count[by]++;
 	return verdict;
 }
 

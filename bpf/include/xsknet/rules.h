@@ -85,19 +85,19 @@ static __always_inline enum xsknet_counter check_arp(const struct packet *packet
 	const struct arp *arp = packet->arp;
 
 	if (!arp)
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_ARP_CUT);
 	if (!is_ethernet_ipv4(arp) || !same_mac(arp->sender_mac, own->mac))
-		return XSKNET_DROP_ARP;
+		return objects(XSKNET_DROP_ARP, is_ethernet_ipv4(arp) ? XSKNET_RULE_ARP_MAC : XSKNET_RULE_ARP_FORM);
 	if (arp->operation == bpf_htons(XSKNET_ARP_REPLY))
-		return may_send_from4(own, arp->sender) ? ALLOWED : XSKNET_DROP_ARP;
+		return may_send_from4(own, arp->sender) ? ALLOWED : objects(XSKNET_DROP_ARP, XSKNET_RULE_ARP_ADDRESS);
 	if (arp->operation != bpf_htons(XSKNET_ARP_REQUEST))
-		return XSKNET_DROP_ARP;
+		return objects(XSKNET_DROP_ARP, XSKNET_RULE_ARP_OPERATION);
 
 	/* RFC 5227: a probe, for an address of its own. */
 	if (!arp->sender)
-		return may_send_from4(own, arp->target) ? ALLOWED : XSKNET_DROP_ARP;
+		return may_send_from4(own, arp->target) ? ALLOWED : objects(XSKNET_DROP_ARP, XSKNET_RULE_ARP_PROBE);
 	if (!may_send_from4(own, arp->sender))
-		return XSKNET_DROP_ARP;
+		return objects(XSKNET_DROP_ARP, XSKNET_RULE_ARP_ADDRESS);
 	*to = claim_of_ip4(arp->target, own->vlan);
 	return ALLOWED;
 }
@@ -118,7 +118,7 @@ __noinline int check_options(struct xdp_md *ctx, __u32 at, __u32 end, bool routi
 		if (at >= end)
 			return ALLOWED;
 		if (bpf_xdp_load_bytes(ctx, at, &option.type, sizeof(option.type)))
-			return XSKNET_DROP_MALFORMED;
+			return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_IPV4_OPTIONS);
 		if (option.type == IPOPT_END)
 			return ALLOWED;
 		if (option.type == IPOPT_NOOP) {
@@ -126,12 +126,12 @@ __noinline int check_options(struct xdp_md *ctx, __u32 at, __u32 end, bool routi
 			continue;
 		}
 		if (bpf_xdp_load_bytes(ctx, at, &option, sizeof(option)))
-			return XSKNET_DROP_MALFORMED;
+			return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_IPV4_OPTIONS);
 		at += option.length;
 		if (option.length < sizeof(option) || at > end)
-			return XSKNET_DROP_MALFORMED;
+			return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_IPV4_OPTIONS);
 		if ((option.type == IPOPT_LSRR || option.type == IPOPT_SSRR) && !routing)
-			return XSKNET_DROP_ROGUE;
+			return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_SOURCE_ROUTE);
 	}
 	return ALLOWED;
 }
@@ -146,14 +146,16 @@ static __always_inline enum xsknet_counter check_dhcp_client(struct packet *pack
 
 	/* The rest would come unread, in fragments that look like any other here. */
 	if (ip->frag_off & bpf_htons(XSKNET_IP_MORE))
-		return XSKNET_DROP_ROGUE;
+		return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_DHCP_FRAGMENT);
 	dhcp = take(&packet->at, sizeof(*dhcp));
 	if (!dhcp || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + length || bpf_ntohs(udp->len) < length)
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_DHCP_CUT);
 	if (dhcp->operation != XSKNET_DHCP_REQUEST || dhcp->hardware != 1 || dhcp->hardware_length != 6 ||
 	    dhcp->relay || !same_mac(dhcp->client_mac, own->mac))
-		return XSKNET_DROP_ROGUE;
-	return !dhcp->client || may_send_from4(own, dhcp->client) ? ALLOWED : XSKNET_DROP_ROGUE;
+		return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_DHCP_CLIENT);
+	return !dhcp->client || may_send_from4(own, dhcp->client) ?
+		       ALLOWED :
+		       objects(XSKNET_DROP_ROGUE, XSKNET_RULE_DHCP_CLIENT);
 }
 
 /*
@@ -202,12 +204,14 @@ static __always_inline enum xsknet_counter check_udp4(struct packet *packet, con
 	const struct iphdr *ip = packet->ip4;
 
 	if (!udp || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + sizeof(*udp))
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_UPPER_CUT);
 	if (unspecified && (udp->source != bpf_htons(68) || udp->dest != bpf_htons(67)))
-		return XSKNET_DROP_SOURCE_IP;
+		return objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_NO_SOURCE_ADDRESS);
 	if (udp->dest == bpf_htons(67))
 		return may_route(own) ? ALLOWED : check_dhcp_client(packet, udp, own);
-	return is_routers_port(udp->dest) && !may_route(own) ? XSKNET_DROP_ROGUE : ALLOWED;
+	return is_routers_port(udp->dest) && !may_route(own) ?
+		       objects(XSKNET_DROP_ROGUE, XSKNET_RULE_ROUTERS_PORT) :
+		       ALLOWED;
 }
 
 /*
@@ -220,12 +224,12 @@ static __always_inline enum xsknet_counter check_icmp4(struct packet *packet, co
 	const struct iphdr *ip = packet->ip4;
 
 	if (!icmp || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + sizeof(*icmp))
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_UPPER_CUT);
 	if (may_route(own))
 		return ALLOWED;
 	if (ip->protocol == IPPROTO_ICMP)
 		return icmp->type == XSKNET_ICMP_REDIRECT || icmp->type == XSKNET_ICMP_ROUTER_ADVERTISEMENT ?
-			       XSKNET_DROP_ROGUE :
+			       objects(XSKNET_DROP_ROGUE, XSKNET_RULE_ROUTERS_MESSAGE) :
 			       ALLOWED;
 	switch (icmp->type) {
 	case XSKNET_IGMP_REPORT:
@@ -235,7 +239,7 @@ static __always_inline enum xsknet_counter check_icmp4(struct packet *packet, co
 		return ALLOWED;
 	default:
 		/* Queries, multicast router discovery, DVMRP, PIM version 1: all the rest is routers'. */
-		return XSKNET_DROP_ROGUE;
+		return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_ROUTERS_MESSAGE);
 	}
 }
 
@@ -246,10 +250,10 @@ static __always_inline enum xsknet_counter check_ipv4(struct packet *packet, con
 	int objection;
 
 	if (!ip)
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_IPV4_HEADER);
 	unspecified = !ip->saddr;
 	if (!unspecified && !may_send_from4(own, ip->saddr))
-		return XSKNET_DROP_SOURCE_IP;
+		return objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_SOURCE_ADDRESS);
 	if (ip->ihl > 5) {
 		__u32 at = (void *)(ip + 1) - (void *)packet->eth;
 
@@ -265,7 +269,7 @@ static __always_inline enum xsknet_counter check_ipv4(struct packet *packet, con
 	if (ip->protocol == IPPROTO_UDP && !later)
 		return check_udp4(packet, own, unspecified);
 	if (unspecified)
-		return XSKNET_DROP_SOURCE_IP;
+		return objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_NO_SOURCE_ADDRESS);
 
 	switch (ip->protocol) {
 	case IPPROTO_TCP:
@@ -274,7 +278,9 @@ static __always_inline enum xsknet_counter check_ipv4(struct packet *packet, con
 	case IPPROTO_IGMP:
 		return later ? ALLOWED : check_icmp4(packet, own);
 	default:
-		return is_routers_protocol(ip->protocol) && !may_route(own) ? XSKNET_DROP_ROGUE : ALLOWED;
+		return is_routers_protocol(ip->protocol) && !may_route(own) ?
+			       objects(XSKNET_DROP_ROGUE, XSKNET_RULE_ROUTERS_PROTOCOL) :
+			       ALLOWED;
 	}
 }
 
@@ -291,17 +297,17 @@ static __always_inline enum xsknet_counter check_nd_options(struct xdp_md *ctx, 
 		if (!at.left)
 			return ALLOWED;
 		if (!load_upper(ctx, &at, &option, sizeof(option)))
-			return XSKNET_DROP_MALFORMED;
+			return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_ND_OPTION);
 		length = option.length * 8;
 		if (!length || length > at.left || at.offset + length > bpf_xdp_get_buff_len(ctx))
-			return XSKNET_DROP_MALFORMED;
+			return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_ND_OPTION);
 		if ((option.type == XSKNET_ND_SOURCE_LINK || option.type == XSKNET_ND_TARGET_LINK) &&
 		    (option.length != 1 || !same_mac(option.mac, own->mac)))
-			return XSKNET_DROP_ND;
+			return objects(XSKNET_DROP_ND, XSKNET_RULE_ND_LINK_ADDRESS);
 		at.offset += length;
 		at.left -= length;
 	}
-	return at.left ? XSKNET_DROP_ND : ALLOWED;
+	return at.left ? objects(XSKNET_DROP_ND, XSKNET_RULE_ND_OPTIONS) : ALLOWED;
 }
 
 static __always_inline enum xsknet_counter check_nd(const struct packet *packet, const struct xsknet_guard *own,
@@ -314,16 +320,16 @@ static __always_inline enum xsknet_counter check_nd(const struct packet *packet,
 
 	/* A router solicitation is 8 bytes and names no target. */
 	if (!load_upper(ctx, &at, &message, 8))
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_ND_CUT);
 	length = 8;
 	if (message.type != XSKNET_ND_ROUTER_SOLICITATION) {
 		length = sizeof(message);
 		if (!load_upper(ctx, &at, &message, sizeof(message)))
-			return XSKNET_DROP_MALFORMED;
+			return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_ND_CUT);
 		/* From ::, a solicitation is duplicate address detection (RFC 4862). */
 		if (unspecified || message.type == XSKNET_ND_ADVERTISEMENT) {
 			if (!may_send_from6(own, &message.target))
-				return XSKNET_DROP_ND;
+				return objects(XSKNET_DROP_ND, XSKNET_RULE_ND_ADDRESS);
 		} else {
 			*to = claim_of_ip6(&message.target, own->vlan);
 		}
@@ -347,9 +353,9 @@ static __always_inline enum xsknet_counter check_icmpv6(const struct packet *pac
 	struct icmp icmp;
 
 	if (!load_upper(packet->ctx, upper, &icmp, sizeof(icmp)))
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_UPPER_CUT);
 	if (unspecified && !speaks_without_address(icmp.type))
-		return XSKNET_DROP_SOURCE_IP;
+		return objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_NO_SOURCE_ADDRESS);
 	switch (icmp.type) {
 	case XSKNET_ND_SOLICITATION:
 	case XSKNET_ND_ADVERTISEMENT:
@@ -358,19 +364,20 @@ static __always_inline enum xsknet_counter check_icmpv6(const struct packet *pac
 		 * RFC 6980: neighbour discovery is never fragmented, and a node that receives it so shall ignore it.
 		 * Not all do, and the options would lie in a fragment that looks like any other here.
 		 */
-		return upper->fragment ? XSKNET_DROP_ND : check_nd(packet, own, unspecified, to);
+		return upper->fragment ? objects(XSKNET_DROP_ND, XSKNET_RULE_ND_FRAGMENT) :
+					 check_nd(packet, own, unspecified, to);
 	case XSKNET_ND_ROUTER_ADVERTISEMENT:
 	case XSKNET_ND_REDIRECT:
 		if (!may_route(own))
-			return XSKNET_DROP_ROGUE;
-		return upper->fragment ? XSKNET_DROP_ND : ALLOWED;
+			return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_ROUTERS_MESSAGE);
+		return upper->fragment ? objects(XSKNET_DROP_ND, XSKNET_RULE_ND_FRAGMENT) : ALLOWED;
 	case XSKNET_MLD_QUERY:
 	case XSKNET_ROUTER_RENUMBERING:
 	case XSKNET_MRD_ADVERTISEMENT:
 	case XSKNET_MRD_SOLICITATION:
 	case XSKNET_MRD_TERMINATION:
 	case XSKNET_RPL_CONTROL:
-		return may_route(own) ? ALLOWED : XSKNET_DROP_ROGUE;
+		return may_route(own) ? ALLOWED : objects(XSKNET_DROP_ROGUE, XSKNET_RULE_ROUTERS_MESSAGE);
 	default:
 		return ALLOWED;
 	}
@@ -383,9 +390,9 @@ static __always_inline enum xsknet_counter check_dhcp6_client(const struct packe
 	struct dhcp6 dhcp;
 
 	if (upper->fragment)
-		return XSKNET_DROP_ROGUE;
+		return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_DHCP_FRAGMENT);
 	if (!load_upper(packet->ctx, upper, &dhcp, sizeof(dhcp)) || bpf_ntohs(dhcp.udp.len) < sizeof(dhcp))
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_DHCP_CUT);
 	switch (dhcp.type) {
 	case 1: /* solicit */
 	case 3: /* request */
@@ -397,7 +404,7 @@ static __always_inline enum xsknet_counter check_dhcp6_client(const struct packe
 	case 11: /* information-request */
 		return ALLOWED;
 	default:
-		return XSKNET_DROP_ROGUE;
+		return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_DHCP_CLIENT);
 	}
 }
 
@@ -412,13 +419,17 @@ static __always_inline enum xsknet_counter check_upper6(const struct packet *pac
 		return ALLOWED;
 	case IPPROTO_UDP:
 		if (!load_upper(packet->ctx, upper, &udp, sizeof(udp)))
-			return XSKNET_DROP_MALFORMED;
+			return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_UPPER_CUT);
 		if (udp.dest == bpf_htons(547))
 			return may_route(own) ? ALLOWED : check_dhcp6_client(packet);
-		return is_routers_port(udp.dest) && !may_route(own) ? XSKNET_DROP_ROGUE : ALLOWED;
+		return is_routers_port(udp.dest) && !may_route(own) ?
+			       objects(XSKNET_DROP_ROGUE, XSKNET_RULE_ROUTERS_PORT) :
+			       ALLOWED;
 	default:
 		/* RFC 7112: a first fragment holds the whole chain. Of what is not read here, one byte proves it. */
-		return load_upper(packet->ctx, upper, &one, sizeof(one)) ? ALLOWED : XSKNET_DROP_MALFORMED;
+		return load_upper(packet->ctx, upper, &one, sizeof(one)) ?
+			       ALLOWED :
+			       objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_UPPER_CUT);
 	}
 }
 
@@ -430,24 +441,24 @@ static __always_inline enum xsknet_counter check_ipv6(struct packet *packet, con
 	bool unspecified;
 
 	if (!ip)
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_IPV6_HEADER);
 	unspecified = is_unspecified6(&ip->saddr);
 	if (!unspecified && !may_send_from6(own, &ip->saddr))
-		return XSKNET_DROP_SOURCE_IP;
+		return objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_SOURCE_ADDRESS);
 
 	switch (parse_extensions(packet, may_route(own))) {
 	case CHAIN_READ:
 		break;
 	case CHAIN_ROUTED:
-		return XSKNET_DROP_ROGUE;
+		return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_ROUTING_HEADER);
 	default:
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_EXTENSION_HEADERS);
 	}
 	if (unspecified && (upper->later_fragment || upper->protocol != IPPROTO_ICMPV6))
-		return XSKNET_DROP_SOURCE_IP;
+		return objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_NO_SOURCE_ADDRESS);
 	/* Not all nodes take the protocol from the first fragment alone. */
 	if (is_routers_protocol(upper->protocol) && !may_route(own))
-		return XSKNET_DROP_ROGUE;
+		return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_ROUTERS_PROTOCOL);
 	if (upper->later_fragment)
 		return ALLOWED;
 
@@ -463,7 +474,7 @@ static __always_inline enum xsknet_counter check_upper_of_flow(__u8 protocol, bo
 	__u8 type = word.icmp.type;
 
 	if (is_routers_protocol(protocol) && !routing)
-		return XSKNET_DROP_ROGUE;
+		return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_ROUTERS_PROTOCOL);
 	switch (protocol) {
 	case IPPROTO_UDP:
 		if (routing)
@@ -471,17 +482,21 @@ static __always_inline enum xsknet_counter check_upper_of_flow(__u8 protocol, bo
 		/* A client of DHCP here would be the host. */
 		return is_routers_port(word.ports.destination) || word.ports.destination == bpf_htons(67) ||
 				       word.ports.destination == bpf_htons(547) ?
-			       XSKNET_DROP_ROGUE :
+			       objects(XSKNET_DROP_ROGUE, XSKNET_RULE_HOST_PORT) :
 			       ALLOWED;
 	case IPPROTO_IGMP:
-		return XSKNET_DROP_SOURCE_IP; /* the host's memberships */
+		return objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_HOST_MESSAGE); /* the host's memberships */
 	case IPPROTO_ICMP:
 		/* Errors end connections of the host; of the rest, only questions and answers are known. */
-		return six || reversed_icmp_type(type, false) < 0 ? XSKNET_DROP_SOURCE_IP : ALLOWED;
+		return six || reversed_icmp_type(type, false) < 0 ?
+			       objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_HOST_MESSAGE) :
+			       ALLOWED;
 	case IPPROTO_ICMPV6:
 		if (six && is_neighbour_discovery(type))
-			return XSKNET_DROP_ND;
-		return !six || reversed_icmp_type(type, true) < 0 ? XSKNET_DROP_SOURCE_IP : ALLOWED;
+			return objects(XSKNET_DROP_ND, XSKNET_RULE_HOST_ND);
+		return !six || reversed_icmp_type(type, true) < 0 ?
+			       objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_HOST_MESSAGE) :
+			       ALLOWED;
 	default:
 		return ALLOWED;
 	}
@@ -491,8 +506,9 @@ static __always_inline enum xsknet_counter check_upper_of_flow(__u8 protocol, bo
 static __always_inline enum xsknet_counter judge_flow(int flags, const struct found *found, __u32 port, bool own_vlan)
 {
 	if (!(flags & XSKNET_FLOW_SOURCE) || found->claim.port != port)
-		return XSKNET_DROP_SOURCE_IP;
-	return own_vlan || (flags & XSKNET_FLOW_VLAN) ? ALLOWED : XSKNET_DROP_VLAN;
+		return objects(XSKNET_DROP_SOURCE_IP,
+			       found->claim.port != port ? XSKNET_RULE_NO_FLOW : XSKNET_RULE_FLOW_RECEIVES);
+	return own_vlan || (flags & XSKNET_FLOW_VLAN) ? ALLOWED : objects(XSKNET_DROP_VLAN, XSKNET_RULE_FLOW_VLAN);
 }
 
 static __always_inline enum xsknet_counter check_flow4(struct packet *packet, __u32 list, __u32 port, bool routing,
@@ -508,7 +524,7 @@ static __always_inline enum xsknet_counter check_flow4(struct packet *packet, __
 	int answer;
 
 	if (!ip)
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_IPV4_HEADER);
 	if (ip->ihl > 5) {
 		at = (void *)(ip + 1) - (void *)packet->eth;
 		answer = check_options(packet->ctx, at, at + ip->ihl * 4 - sizeof(*ip), routing);
@@ -518,18 +534,18 @@ static __always_inline enum xsknet_counter check_flow4(struct packet *packet, __
 	}
 	/* A later one hides its ports, and no other would be of use. */
 	if (ip->frag_off & bpf_htons(XSKNET_IP_MORE | XSKNET_IP_OFFSET))
-		return XSKNET_DROP_SOURCE_IP;
+		return objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_HOST_FRAGMENT);
 	word = take(&packet->at, sizeof(*word));
 	if (!word || bpf_ntohs(ip->tot_len) < ip->ihl * 4 + sizeof(*word))
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_UPPER_CUT);
 	objection = check_upper_of_flow(ip->protocol, false, *word, routing);
 	if (objection != ALLOWED)
 		return objection;
 	/* Nobody's, a group's, or the broadcast address: flows may have them, and no host sends from them. */
 	if (!ip->saddr || *(const __u8 *)&ip->saddr >= 224)
-		return XSKNET_DROP_SOURCE_IP;
+		return objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_HOST_SOURCE);
 	if (!list)
-		return XSKNET_DROP_SOURCE_IP;
+		return objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_NO_FLOW);
 	is = reversed(describe(ip->protocol, false, true, *word), false);
 	flow.word[0] = two_words(ip->daddr, ip->saddr);
 	flow.word[1] = upper_and_vlan(is, packet->vlan);
@@ -537,7 +553,8 @@ static __always_inline enum xsknet_counter check_flow4(struct packet *packet, __
 	flow.list = list - 1;
 	flow.has = is.has;
 	answer = find_flow4(&flow, &found);
-	return answer ? judge_flow(answer, &found, port, own_vlan) : XSKNET_DROP_SOURCE_IP;
+	return answer ? judge_flow(answer, &found, port, own_vlan) :
+			objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_NO_FLOW);
 }
 
 static __always_inline enum xsknet_counter check_flow6(struct packet *packet, __u32 list, __u32 port, bool routing,
@@ -553,26 +570,26 @@ static __always_inline enum xsknet_counter check_flow6(struct packet *packet, __
 	int answer;
 
 	if (!ip)
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_IPV6_HEADER);
 	switch (parse_extensions(packet, routing)) {
 	case CHAIN_READ:
 		break;
 	case CHAIN_ROUTED:
-		return XSKNET_DROP_ROGUE;
+		return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_ROUTING_HEADER);
 	default:
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_EXTENSION_HEADERS);
 	}
 	if (upper->fragment)
-		return XSKNET_DROP_SOURCE_IP;
+		return objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_HOST_FRAGMENT);
 	if (!load_upper(packet->ctx, upper, &word, sizeof(word)))
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_UPPER_CUT);
 	objection = check_upper_of_flow(upper->protocol, true, word, routing);
 	if (objection != ALLOWED)
 		return objection;
 	if (is_unspecified6(&ip->saddr) || ip->saddr.s6_addr[0] == 0xff)
-		return XSKNET_DROP_SOURCE_IP;
+		return objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_HOST_SOURCE);
 	if (!list)
-		return XSKNET_DROP_SOURCE_IP;
+		return objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_NO_FLOW);
 	is = reversed(describe(upper->protocol, true, true, word), true);
 	__builtin_memcpy(flow.key.source, &ip->daddr, sizeof(flow.key.source));
 	__builtin_memcpy(flow.key.destination, &ip->saddr, sizeof(flow.key.destination));
@@ -581,7 +598,8 @@ static __always_inline enum xsknet_counter check_flow6(struct packet *packet, __
 	flow.list = list - 1;
 	flow.has = is.has;
 	answer = find_flow6(&flow, &found);
-	return answer ? judge_flow(answer, &found, port, own_vlan) : XSKNET_DROP_SOURCE_IP;
+	return answer ? judge_flow(answer, &found, port, own_vlan) :
+			objects(XSKNET_DROP_SOURCE_IP, XSKNET_RULE_NO_FLOW);
 }
 
 /*
@@ -605,7 +623,7 @@ __noinline int check_flow(struct xdp_md *ctx, __u32 port, bool routing, __u32 vl
 	list = READ_ONCE(state->list);
 	switch (packet.ethertype) {
 	case bpf_htons(ETH_P_ARP):
-		return XSKNET_DROP_ARP;
+		return objects(XSKNET_DROP_ARP, XSKNET_RULE_HOST_ARP);
 	case bpf_htons(ETH_P_IP):
 		parse_network(&packet);
 		return check_flow4(&packet, list, port, routing, packet.vlan == vlan);
@@ -613,7 +631,7 @@ __noinline int check_flow(struct xdp_md *ctx, __u32 port, bool routing, __u32 vl
 		parse_network(&packet);
 		return check_flow6(&packet, list, port, routing, packet.vlan == vlan);
 	default:
-		return XSKNET_DROP_ETHERTYPE;
+		return objects(XSKNET_DROP_ETHERTYPE, XSKNET_RULE_ETHERTYPE);
 	}
 }
 
@@ -643,20 +661,23 @@ static __always_inline enum xsknet_counter check(struct packet *packet, struct x
 	int objection;
 
 	if (!parse_ethernet(packet, ctx))
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_TAGS_CUT);
 	as_host = !has_mac(own) || !same_mac(packet->eth->h_source, own->mac);
+	if (EXPLAINING)
+		note(XSKNET_NOTE_SENDER, own->port, as_host, own->vlan, 0);
 	if (as_host && !is_uplinks(packet->eth->h_source))
-		return XSKNET_DROP_SOURCE_MAC;
-	tagging = parse_tags(packet);
+		return objects(XSKNET_DROP_SOURCE_MAC, XSKNET_RULE_SOURCE_MAC);
+	tagging = note_tags(packet, parse_tags(packet));
 	if (tagging == TAGS_CUT)
-		return XSKNET_DROP_MALFORMED;
+		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_TAGS_CUT);
 	if (tagging == TAGS_TOO_MANY || (packet->vlan != own->vlan && !as_host))
-		return XSKNET_DROP_VLAN;
+		return objects(XSKNET_DROP_VLAN,
+			       tagging == TAGS_TOO_MANY ? XSKNET_RULE_TAGS_TOO_MANY : XSKNET_RULE_OTHER_VLAN);
 	/*
 	 * Where the port's VLAN is the native one of a switch, the first tag is taken off and the second one decides.
 	 */
 	if (tagging == TAGS_TWO && !(own->flags & XSKNET_MAY_INNER_TAGS))
-		return XSKNET_DROP_VLAN;
+		return objects(XSKNET_DROP_VLAN, XSKNET_RULE_INNER_TAG);
 
 	if (as_host) {
 		parse_network(packet);
@@ -675,7 +696,7 @@ static __always_inline enum xsknet_counter check(struct packet *packet, struct x
 		parse_network(packet);
 		return check_ipv6(packet, own, to);
 	default:
-		return XSKNET_DROP_ETHERTYPE;
+		return objects(XSKNET_DROP_ETHERTYPE, XSKNET_RULE_ETHERTYPE);
 	}
 }
 
@@ -695,7 +716,7 @@ static __always_inline int judge(struct xdp_md *ctx, const struct xsknet_guard *
 	__u32 queue_pair = 0;
 	struct packet packet;
 
-	counters->count[XSKNET_SEEN]++;
+	arrive(counters);
 	objection = check(&packet, ctx, own, &to);
 	if (objection != ALLOWED) {
 		if (objection >= XSKNET_COUNTERS)
@@ -703,11 +724,18 @@ static __always_inline int judge(struct xdp_md *ctx, const struct xsknet_guard *
 		return leave(counters, objection, XDP_DROP);
 	}
 	packet.length = bpf_xdp_get_buff_len(ctx);
-	if (!to || is_own(to, own))
+	note_rule(XSKNET_RULE_TO_TARGET);
+	if (!to || is_own(to, own)) {
+		note_rule(XSKNET_RULE_TO_MAC);
 		to = claim_of_mac(packet.eth->h_dest, packet.vlan);
+	}
 	/* A frame to the port's own MAC leaves, as on any wire. */
 	if (is_own(to, own))
 		to = NULL;
+	if (to)
+		note_target(to, 0);
+	else
+		note_rule(XSKNET_RULE_TO_UPLINK);
 	if (is_too_long(&packet, to ? to->mtu : mtu_of_uplink()))
 		return leave(counters, XSKNET_DROP_TOO_LONG, XDP_DROP);
 	if (to) {
@@ -716,7 +744,7 @@ static __always_inline int judge(struct xdp_md *ctx, const struct xsknet_guard *
 		return leave_to_target(counters, &packet, to, queue_pair);
 	}
 	if (is_over_rate(own, &packet))
-		return leave(counters, XSKNET_DROP_RATE, XDP_DROP);
+		return leave(counters, objects(XSKNET_DROP_RATE, XSKNET_RULE_RATE), XDP_DROP);
 	return leave_to_uplink(counters);
 }
 

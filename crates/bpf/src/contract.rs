@@ -47,6 +47,8 @@ pub(crate) const FLOW_ICMP_TYPE: u32 = 0x2;
 pub(crate) const FLOW_SOURCE: u32 = 0x4;
 /// Queues with BPF rings on one uplink, at most.
 pub const MAX_RINGS: u32 = 1024;
+/// Notes of a frame, at most.
+pub(crate) const TRACE_NOTES: usize = 64;
 /// Number of [`Counter`]s.
 pub const COUNTERS: usize = Counter::ALL.len();
 
@@ -113,6 +115,15 @@ impl Vlan {
 
     pub(crate) const fn key(self) -> u16 {
         self.0
+    }
+
+    /// `None` for a VLAN that no port has: that of a priority tag, of the reserved id, or of another kind of tag.
+    pub(crate) const fn from_key(key: u16) -> Option<Self> {
+        match key {
+            0 => Some(Self::UNTAGGED),
+            Self::TAGGED..=0x1fff => Self::tagged(key & 0x0fff),
+            _ => None,
+        }
     }
 }
 
@@ -230,6 +241,11 @@ impl Counter {
         }
     }
 
+    /// `None` for a number that the contract does not have.
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
     /// Whether the frame was dropped.
     pub const fn is_drop(self) -> bool {
         self as u32 >= Self::SourceMac as u32
@@ -240,6 +256,235 @@ impl fmt::Display for Counter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
+}
+
+/// Declares [`Rule`], the list of all of them, and their names.
+macro_rules! rules {
+    ($($(#[doc = $doc:literal])+ $rule:ident = $name:literal,)+) => {
+        /// What decided about a frame.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u32)]
+        pub enum Rule {
+            $($(#[doc = $doc])+ $rule,)+
+        }
+
+        impl Rule {
+            /// All, in the order of the contract.
+            pub const ALL: &[Self] = &[$(Self::$rule),+];
+
+            /// The name in messages and in `docs/verdicts.md`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$rule => $name,)+
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    /// The frame ends within its VLAN tags, or has more than two: it is left to the host.
+    TagsUnreadable = "tags_unreadable",
+    /// No port claims it: it is left to the host.
+    Unclaimed = "unclaimed",
+    /// It is for a port's MAC in the port's VLAN.
+    PortMac = "port_mac",
+    /// ARP asks for a port's address.
+    ArpTarget = "arp_target",
+    /// An ARP reply to all speaks of a port's address.
+    ArpSender = "arp_sender",
+    /// Neighbour discovery asks for a port's address, or speaks of it to all.
+    NdTarget = "nd_target",
+    /// A flow matches it.
+    Flow = "flow",
+    /// It is an ICMP error, and a flow matches the answers to the packet that it quotes.
+    QuotedFlow = "quoted_flow",
+    /// It is a later fragment, whose first one went to a port by a flow.
+    Fragment = "fragment",
+    /// It is a later fragment, and nothing is known of the first one.
+    FragmentUnknown = "fragment_unknown",
+    /// The device that it came from is no port's.
+    NoGuard = "no_guard",
+    /// Its source is neither the port's MAC nor the uplink's.
+    SourceMac = "source_mac",
+    /// It ends within its Ethernet header or its VLAN tags.
+    TagsCut = "tags_cut",
+    /// It has more than two VLAN tags.
+    TagsTooMany = "tags_too_many",
+    /// It is in another VLAN than the port.
+    OtherVlan = "other_vlan",
+    /// It has a second VLAN tag, which the port may not send.
+    InnerTag = "inner_tag",
+    /// It is neither ARP nor IP.
+    Ethertype = "ethertype",
+    /// It ends within ARP.
+    ArpCut = "arp_cut",
+    /// It is not ARP for IPv4 over Ethernet.
+    ArpForm = "arp_form",
+    /// It is neither an ARP request nor a reply.
+    ArpOperation = "arp_operation",
+    /// ARP names another MAC as the sender's.
+    ArpMac = "arp_mac",
+    /// ARP names a sender that is not the port's address.
+    ArpAddress = "arp_address",
+    /// An ARP probe asks for an address that is not the port's.
+    ArpProbe = "arp_probe",
+    /// It ends within its IPv4 header, or that contradicts itself.
+    Ipv4Header = "ipv4_header",
+    /// An IPv4 option reaches beyond the header, or is too short.
+    Ipv4Options = "ipv4_options",
+    /// It has a source route, which the port may not send.
+    SourceRoute = "source_route",
+    /// It ends within its IPv6 header, or that is not one.
+    Ipv6Header = "ipv6_header",
+    /// It ends within its extension headers, or there are too many or others behind a fragment header.
+    ExtensionHeaders = "extension_headers",
+    /// It has a routing header, which the port may not send.
+    RoutingHeader = "routing_header",
+    /// Its source address is not the port's.
+    SourceAddress = "source_address",
+    /// It has no source address, and is none of the messages that need none.
+    NoSourceAddress = "no_source_address",
+    /// It ends before what has to be read behind its IP headers.
+    UpperCut = "upper_cut",
+    /// It is of a protocol that routers speak, and the port may not.
+    RoutersProtocol = "routers_protocol",
+    /// It is for a port of UDP where routers or DHCP clients listen, and the port may not send there.
+    RoutersPort = "routers_port",
+    /// It is a message that routers send, and the port may not.
+    RoutersMessage = "routers_message",
+    /// It is for a DHCP server, and in fragments.
+    DhcpFragment = "dhcp_fragment",
+    /// It is for a DHCP server, and ends too early.
+    DhcpCut = "dhcp_cut",
+    /// It is for a DHCP server, and is not a request of the port for itself.
+    DhcpClient = "dhcp_client",
+    /// It is neighbour discovery in fragments.
+    NdFragment = "nd_fragment",
+    /// It ends within a message of neighbour discovery.
+    NdCut = "nd_cut",
+    /// Neighbour discovery speaks of an address that is not the port's.
+    NdAddress = "nd_address",
+    /// An option of neighbour discovery is empty, or reaches beyond the packet.
+    NdOption = "nd_option",
+    /// Neighbour discovery names a MAC that is not the port's.
+    NdLinkAddress = "nd_link_address",
+    /// Neighbour discovery has more options than are read.
+    NdOptions = "nd_options",
+    /// It is ARP with the uplink's MAC, which the host speaks.
+    HostArp = "host_arp",
+    /// It is neighbour discovery with the uplink's MAC, which the host speaks.
+    HostNd = "host_nd",
+    /// It is a fragment with the uplink's MAC.
+    HostFragment = "host_fragment",
+    /// It has the uplink's MAC, and is for a port of UDP where routers, DHCP servers or DHCP clients listen.
+    HostPort = "host_port",
+    /// It has the uplink's MAC, and is IGMP, or a message of ICMP that is neither a question nor an answer.
+    HostMessage = "host_message",
+    /// It has the uplink's MAC, and no address, a multicast or the broadcast address as its source.
+    HostSource = "host_source",
+    /// It has the uplink's MAC, and the first flow that matches it, reversed, is not the port's.
+    NoFlow = "no_flow",
+    /// It has the uplink's MAC, and its flow gives no protocol, or not one destination address.
+    FlowReceives = "flow_receives",
+    /// It has the uplink's MAC, is in another VLAN than the port, and its flow gives none.
+    FlowVlan = "flow_vlan",
+    /// It is longer than what its target takes.
+    TooLong = "too_long",
+    /// The port's slot is empty.
+    NoPort = "no_port",
+    /// The uplink's slot is empty.
+    NoUplink = "no_uplink",
+    /// The client has posted no chunk for it in the port's BPF ring, or one that does not exist.
+    NoChunk = "no_chunk",
+    /// It is longer than a frame in a BPF ring can be.
+    RingLength = "ring_length",
+    /// It is more of its kind than the port may send to the uplink.
+    Rate = "rate",
+    /// It asks for another port's address: to that port.
+    ToTarget = "to_target",
+    /// It is for another port's MAC: to that port.
+    ToMac = "to_mac",
+    /// It leaves by the uplink.
+    ToUplink = "to_uplink",
+}
+
+impl Rule {
+    /// `None` for a number that the contract does not have.
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
+    }
+}
+
+/// What a program that explains writes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum NoteKind {
+    Rule = 1,
+    Left,
+    Tags,
+    Sender,
+    Mac,
+    Target4,
+    Target6,
+    Source4,
+    Source6,
+    Flow4,
+    Flow6,
+    Flow6Rest,
+    FlowLink,
+    Quoted,
+    Fragment,
+    Length,
+    To,
+    Rate,
+}
+
+impl NoteKind {
+    const ALL: [Self; 18] = [
+        Self::Rule,
+        Self::Left,
+        Self::Tags,
+        Self::Sender,
+        Self::Mac,
+        Self::Target4,
+        Self::Target6,
+        Self::Source4,
+        Self::Source6,
+        Self::Flow4,
+        Self::Flow6,
+        Self::Flow6Rest,
+        Self::FlowLink,
+        Self::Quoted,
+        Self::Fragment,
+        Self::Length,
+        Self::To,
+        Self::Rate,
+    ];
+
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u32 == number)
+    }
+}
+
+/// In a [`Trace`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Note {
+    /// The number of a [`NoteKind`].
+    pub kind: u32,
+    pub value: u32,
+    pub word: [u64; 3],
+}
+
+/// The only value of `traces`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Trace {
+    /// Of the notes, those included that found no room.
+    pub count: u32,
+    pub zero: u32,
+    pub notes: [Note; TRACE_NOTES],
 }
 
 /// Value of `port_counters`.
@@ -394,6 +639,22 @@ pub(crate) struct FlowCommon {
     pub kind: u16,
 }
 
+impl FlowCommon {
+    /// As it lies in memory.
+    fn from_words([first, second]: [u64; 2]) -> Self {
+        let ([a, b, c, d, protocol, icmp_type, e, f], [mac @ .., g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+        Self {
+            source_port: u16::from_ne_bytes([a, b]),
+            destination_port: u16::from_ne_bytes([c, d]),
+            protocol,
+            icmp_type,
+            vlan: u16::from_ne_bytes([e, f]),
+            mac,
+            kind: u16::from_ne_bytes([g, h]),
+        }
+    }
+}
+
 /// Key of an inner map of `flows4`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -422,6 +683,48 @@ pub(crate) struct LinkKey {
     /// In network byte order.
     pub ethertype: [u8; 2],
     pub zero: u32,
+}
+
+impl FlowKey4 {
+    /// As it lies in memory.
+    pub(crate) fn from_words([addresses, first, second]: [u64; 3]) -> Self {
+        let [a, b, c, d, destination @ ..] = addresses.to_ne_bytes();
+        Self { source: [a, b, c, d], destination, common: FlowCommon::from_words([first, second]) }
+    }
+}
+
+impl FlowKey6 {
+    /// As it lies in memory.
+    pub(crate) fn from_words([a, b, c]: [u64; 3], [d, first, second]: [u64; 3]) -> Self {
+        Self {
+            source: address_of_words([a, b]),
+            destination: address_of_words([c, d]),
+            common: FlowCommon::from_words([first, second]),
+        }
+    }
+}
+
+impl LinkKey {
+    /// As it lies in memory.
+    pub(crate) fn from_words([first, second]: [u64; 2]) -> Self {
+        let ([mac @ .., a, b], [c, d, e, f, g @ ..]) = (first.to_ne_bytes(), second.to_ne_bytes());
+        Self {
+            mac,
+            kind: u16::from_ne_bytes([a, b]),
+            vlan: u16::from_ne_bytes([c, d]),
+            ethertype: [e, f],
+            zero: u32::from_ne_bytes(g),
+        }
+    }
+}
+
+/// The bytes of an IPv6 address, whose halves are these words in memory.
+pub(crate) fn address_of_words(words: [u64; 2]) -> [u8; 16] {
+    let mut address = [0; 16];
+    for (half, word) in address.chunks_exact_mut(8).zip(words) {
+        half.copy_from_slice(&word.to_ne_bytes());
+    }
+    address
 }
 
 /// What a kind of flows asks for that is not in their keys.

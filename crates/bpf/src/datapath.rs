@@ -13,6 +13,7 @@ use xsknet_filter::Flow;
 use crate::attachment::{self, AttachError, Attachment, Device};
 use crate::contract::{Identity, NO_PORT_ID, PortId, Vlan};
 use crate::counters::Counters;
+use crate::explain::{ExplainError, Explainer, Explanation};
 use crate::flows::FlowsError;
 use crate::load_error::LoadError;
 use crate::mode::Mode;
@@ -95,6 +96,9 @@ fn random() -> u32 {
 /// Device indices are looked up in the network namespace of the thread that calls.
 pub struct Datapath {
     bpf: Ebpf,
+    /// What it was loaded with.
+    globals: [(&'static str, u32); 5],
+    explainer: Explainer,
     tables: Tables,
     inner_ends: Arc<PortProgram>,
     queue_seed: u32,
@@ -129,7 +133,17 @@ impl Datapath {
         tables.set_uplink_mtu(options.uplink_mtu).map_err(|cause| LoadError::Map { map: "uplink_mtus", cause })?;
         let ring_guards = object::take_map(&mut bpf, "ring_guards")?;
         let pins = options.pins.map(Path::to_owned);
-        Ok(Self { bpf, tables, inner_ends, queue_seed: options.queue_seed, pins, ring_guards, has_rings: false })
+        Ok(Self {
+            bpf,
+            globals,
+            explainer: Explainer::default(),
+            tables,
+            inner_ends,
+            queue_seed: options.queue_seed,
+            pins,
+            ring_guards,
+            has_rings: false,
+        })
     }
 
     /// Attaches the uplink program to the NIC.
@@ -425,6 +439,32 @@ impl Datapath {
         let before = counters().map_err(unread)?;
         let (verdict, frame) = run::test(object::xdp(&self.bpf, program), program, frame, ingress)?;
         Ok(TestResult { verdict, frame, moved: counters().map_err(unread)? - before })
+    }
+
+    /// What the uplink program decides about `frame` as if it came in on queue 0 of the device `ingress`, and why.
+    /// Nothing is sent, counted or learned. The first time, it loads programs, which takes the kernel some 150 ms.
+    ///
+    /// # Errors
+    ///
+    /// See [`ExplainError`]. A data path without pins cannot be explained.
+    pub fn explain_uplink(&self, frame: &[u8], ingress: u32) -> Result<Explanation, ExplainError> {
+        self.explain(UPLINK, frame, ingress)
+    }
+
+    /// Likewise of the guard, on the outer end `ingress`.
+    ///
+    /// # Errors
+    ///
+    /// As [`explain_uplink`](Self::explain_uplink).
+    pub fn explain_guard(&self, frame: &[u8], ingress: u32) -> Result<Explanation, ExplainError> {
+        self.explain(GUARD, frame, ingress)
+    }
+
+    fn explain(&self, program: &'static str, frame: &[u8], ingress: u32) -> Result<Explanation, ExplainError> {
+        let Some(pins) = &self.pins else {
+            return Err(LoadError::NotBpffs { path: PathBuf::new() }.into());
+        };
+        self.explainer.explain(program, (&self.globals, pins), (frame, ingress), &self.tables.flows)
     }
 
     /// Runs `count` live frames through the uplink program, as if they came in on queue 0 of the device `ingress` in

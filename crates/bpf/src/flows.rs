@@ -298,6 +298,25 @@ impl Flows {
         self.index.of_port(port)
     }
 
+    /// The flow of the port that has this key.
+    pub(crate) fn with_key4(&self, port: PortId, key: FlowKey4) -> Option<Flow> {
+        self.with_entry(port, |flow| self.tables.four.has(Entries::of(flow).four, key))
+    }
+
+    /// Likewise.
+    pub(crate) fn with_key6(&self, port: PortId, key: FlowKey6) -> Option<Flow> {
+        self.with_entry(port, |flow| self.tables.six.has(Entries::of(flow).six, key))
+    }
+
+    /// Likewise.
+    pub(crate) fn with_link_key(&self, port: PortId, key: LinkKey) -> Option<Flow> {
+        self.with_entry(port, |flow| self.tables.link.has(Entries::of(flow).link, key))
+    }
+
+    fn with_entry(&self, port: PortId, is_it: impl Fn(&Flow) -> bool) -> Option<Flow> {
+        self.index.of_port(port).find(|flow| is_it(flow)).copied()
+    }
+
     fn known(&self, port: PortId) -> Result<(), FlowsError> {
         if self.claims.contains_key(&port) { Ok(()) } else { Err(FlowsError::NoPort { port }) }
     }
@@ -563,6 +582,12 @@ impl FlowTables {
 impl<K: FlowKey> FlowTable<K> {
     fn new(name: &'static str, most: u32) -> Self {
         Self { name, kinds: Kinds { list: Vec::new(), most, next: 0, changed: false }, map: None, room: 0, used: 0 }
+    }
+
+    /// Whether the entry is at this key.
+    fn has(&self, entry: Option<Entry<K>>, at: K) -> bool {
+        let Some((shape, key)) = entry else { return false };
+        self.kinds.list.iter().any(|kind| kind.shape == shape && key.of_kind(kind.number) == at)
     }
 
     fn put_in(&mut self, entry: Option<&Entry<K>>, claim: &Claim) -> Result<(), Failure> {

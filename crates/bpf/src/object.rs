@@ -28,6 +28,7 @@ macro_rules! object {
 pub(crate) use object;
 
 pub(crate) static DATAPATH: Object = object!("datapath");
+pub(crate) static EXPLAIN: Object = object!("explain");
 pub(crate) static PORT: Object = object!("port");
 pub(crate) static RING: Object = object!("ring");
 pub(crate) static UMEM: Object = object!("umem");
@@ -36,8 +37,8 @@ pub(crate) static LINK_GUARD: Object = object!("link_guard");
 
 /// The objects that a daemon loads, by name and as they were compiled: these bytes identify the programs that it runs.
 /// Those for test beds are not among them.
-pub fn daemon_objects() -> [(&'static str, &'static [u8]); 6] {
-    [&DATAPATH, &PORT, &RING, &UMEM, &INJECT, &LINK_GUARD].map(|object| (object.name, object.bytes))
+pub fn daemon_objects() -> [(&'static str, &'static [u8]); 7] {
+    [&DATAPATH, &EXPLAIN, &PORT, &RING, &UMEM, &INJECT, &LINK_GUARD].map(|object| (object.name, object.bytes))
 }
 
 impl Object {
@@ -123,6 +124,9 @@ impl Object {
 const SHARED: [&str; 7] =
     ["guard_counters", "ring_controls", "ring_guards", "ring_memories", "ring_states", "ring_turns", "ring_wakes"];
 
+/// The map of notes, which those that explain alone have.
+pub(crate) const EXPLAINS: &str = "traces";
+
 /// Programs that are loaded when they are needed.
 const LATER: [&str; 1] = ["ring_guard"];
 
@@ -195,6 +199,25 @@ pub(crate) fn load_ring(pins: &Path, shared: &Path) -> Result<Ebpf, LoadError> {
     static PARSED: LazyLock<Result<aya_obj::Object, LoadError>> = LazyLock::new(|| RING.parse());
     let Ok(parsed) = &*PARSED else { return RING.load(&[], &[], Some(pins)) };
     pinned(Some(pins), |pins| RING.load_with(&mut loader(), parsed, &[], pins, Some(shared)))
+}
+
+/// The programs that explain what those of the data path decide. Its maps are pinned in the folder `shared`; only that
+/// of the notes is made anew.
+pub(crate) fn load_explain(globals: &[(&str, u32)], shared: &Path) -> Result<Ebpf, LoadError> {
+    let parsed = EXPLAIN.parse()?;
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    for (name, value) in globals {
+        loader.override_global(name, value, true);
+    }
+    for (name, map) in parsed
+        .maps
+        .iter()
+        .filter(|(name, map)| map.section_kind() == EbpfSectionKind::BtfMaps && name.as_str() != EXPLAINS)
+    {
+        loader.map_pin_path(name.as_str(), pin::existing_map(shared, name, MapShape::wanted(map))?);
+    }
+    EXPLAIN.load_with(&mut loader, &parsed, &[], None, None)
 }
 
 /// The programs that watch UMEMs, by the same loader for the same reasons.

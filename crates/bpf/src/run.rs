@@ -3,6 +3,7 @@
 use aya::maps::MapError;
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunAttrs, TestRunOptions, Xdp};
 
+use crate::contract::Counter;
 use crate::counters::Counters;
 
 /// What a program says about a frame.
@@ -30,6 +31,18 @@ pub struct TestResult {
     pub frame: Vec<u8>,
     /// The program's counters that moved. Other frames that pass meanwhile move them too.
     pub moved: Counters,
+}
+
+impl Counter {
+    /// What a program says about a frame that moves this counter.
+    pub(crate) const fn verdict(self) -> Verdict {
+        match self {
+            Self::Passed | Self::PassedFragment => Verdict::Pass,
+            Self::ToPort | Self::ToUplink | Self::ToSocket => Verdict::Redirect,
+            // A frame that was copied into a ring is dropped like the others.
+            _ => Verdict::Drop,
+        }
+    }
 }
 
 /// How running a program on frames of our own fails.

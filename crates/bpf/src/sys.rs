@@ -15,7 +15,7 @@ use aya_obj::generated::{
 
 use crate::contract::{
     Claim, FlowKey4, FlowKey6, FlowList, FlowState, Guard, Identity, LinkKey, MacKey, PortCounters, Rate, RingState,
-    Source4, Source6, Target4, Target6,
+    Source4, Source6, Target4, Target6, Trace,
 };
 use crate::counters::Counters;
 
@@ -51,6 +51,8 @@ unsafe impl aya::Pod for FlowKey6 {}
 unsafe impl aya::Pod for LinkKey {}
 // SAFETY: as above.
 unsafe impl aya::Pod for FlowList {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Trace {}
 // SAFETY: transparent over an array of u64.
 unsafe impl aya::Pod for Counters {}
 

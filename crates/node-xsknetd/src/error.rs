@@ -5,7 +5,7 @@ use std::fmt;
 
 use napi::Status;
 use serde_json::{Value, json};
-use xsknet_bpf::{AttachError, FlowsError, PinnedMapError};
+use xsknet_bpf::{AttachError, ExplainError, FlowsError, PinnedMapError};
 use xsknet_control::ListenError;
 use xsknet_port::{
     CloseError, FlowClaimError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, ServiceError,
@@ -62,7 +62,10 @@ impl From<Failure> for napi::Error {
 fn of_step(step: &StepError) -> &'static str {
     match step {
         StepError::Journal(cause) => of_journal(cause),
-        StepError::Load(_) | StepError::Attach(_) | StepError::Deaf { .. } => "PROGRAM_REFUSED",
+        StepError::Load(_)
+        | StepError::Explain(ExplainError::Load(_))
+        | StepError::Attach(_)
+        | StepError::Deaf { .. } => "PROGRAM_REFUSED",
         StepError::Link(_)
         | StepError::Offload(_)
         | StepError::Quiet(_)
@@ -71,6 +74,7 @@ fn of_step(step: &StepError) -> &'static str {
         | StepError::Table(_)
         | StepError::Map(_)
         | StepError::Run(_)
+        | StepError::Explain(_)
         | StepError::Socket(_)
         | StepError::VlanShut { .. }
         | StepError::Io { .. } => "KERNEL_REFUSED",

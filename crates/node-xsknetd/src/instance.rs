@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{Function, PromiseRaw};
+use napi::bindgen_prelude::{Function, PromiseRaw, Uint8Array};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
@@ -24,6 +24,7 @@ use crate::describe::{
 };
 use crate::descriptors::Descriptors;
 use crate::error::Failure;
+use crate::explanation::explanation;
 
 /// Which instance, and where it keeps what outlives its process.
 #[napi(object, object_to_js = false)]
@@ -304,6 +305,30 @@ impl Instance {
     ) -> napi::Result<PromiseRaw<'env, UplinkStatistics>> {
         let service = Arc::clone(&self.0);
         env.spawn_future(blocking(move || Ok(service.uplink_statistics(&uplink)?.into())))
+    }
+
+    /// What an uplink's program decides about a packet that arrives, and why, in JSON. Nothing is sent or counted.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn explain_arrival<'env>(
+        &self,
+        env: &'env Env,
+        uplink: String,
+        packet: Uint8Array,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let (service, packet) = (Arc::clone(&self.0), packet.to_vec());
+        env.spawn_future(blocking(move || Ok(explanation(&service.explain_arrival(&uplink, &packet)?))))
+    }
+
+    /// What the guard decides about a packet that a port sends, likewise.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn explain_sending<'env>(
+        &self,
+        env: &'env Env,
+        key: u32,
+        packet: Uint8Array,
+    ) -> napi::Result<PromiseRaw<'env, String>> {
+        let (service, packet) = (Arc::clone(&self.0), packet.to_vec());
+        env.spawn_future(blocking(move || Ok(explanation(&service.explain_sending(PortKey::new(key), &packet)?))))
     }
 
     /// Closes all ports of an uplink and gives the NIC back as it was.

@@ -5,6 +5,7 @@ mod control;
 mod describe;
 mod descriptors;
 mod error;
+mod explanation;
 mod instance;
 mod lab;
 mod limits;

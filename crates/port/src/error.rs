@@ -624,6 +624,9 @@ pub enum StepError {
     /// A program on a frame of our own.
     #[error(transparent)]
     Run(#[from] xsknet_bpf::RunError),
+    /// What the programs decide about a frame.
+    #[error(transparent)]
+    Explain(#[from] xsknet_bpf::ExplainError),
     /// The socket.
     #[error(transparent)]
     Socket(#[from] xsknet_xsk::SocketError),
@@ -673,7 +676,9 @@ impl StepError {
                 Some(format!("make a device of VLAN {id} on the NIC: `ip link add … type vlan id {id}`"))
             }
             Self::Journal(cause) => cause.hint(),
-            Self::Table(_) | Self::Map(_) | Self::Run(_) | Self::Socket(_) => remedy(self).map(Into::into),
+            Self::Table(_) | Self::Map(_) | Self::Run(_) | Self::Explain(_) | Self::Socket(_) => {
+                remedy(self).map(Into::into)
+            }
         };
         known.or_else(|| remedy(self).map(Into::into))
     }

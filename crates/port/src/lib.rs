@@ -6,7 +6,8 @@
 //! Everything blocks, and nothing here is on the path of a packet: frames go through the port's socket.
 //!
 //! The layers. A file imports from its own and from those above it, and never in a circle:
-//! - `ids`, `info`, `attempt`, `statistics`, `loss`: what ports and uplinks are, what they count, how they are lost
+//! - `ids`, `info`, `attempt`, `statistics`, `explained`, `loss`: what ports and uplinks are, what they count and
+//!   decide, how they are lost
 //! - `paths`, `lock`, `mac`, `journal`, `observer`, `ability`, `error`, `mounts`: what outlives a process; how it fails
 //! - `admission`, `mtu`, `spec`, `flow_texts`, `claims`, `filters`, `repair`, `arp_nd`, `delivery`: rules that ask the
 //!   kernel nothing
@@ -61,6 +62,7 @@ mod datapath;
 mod delivery;
 mod driver_losses;
 mod error;
+mod explained;
 mod filters;
 mod flow_claims;
 mod flow_texts;
@@ -109,6 +111,7 @@ pub use ability::Ability;
 pub use attempt::Attempt;
 pub use brokered::{BrokeredPort, SharedUmem};
 pub use error::{CloseError, FlowClaimError, ManageError, OpenError, OpenPortError, ShareError, StepError};
+pub use explained::Explained;
 pub use flow_claims::FlowChange;
 pub use flow_texts::{MAX_PORT_FLOWS, flows_outside, parse_flows};
 pub use ids::PortKey;

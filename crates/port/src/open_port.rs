@@ -10,6 +10,7 @@ use crate::build::steer;
 use crate::conflict_check::ConflictCheck;
 use crate::datapath::{SharedDatapath, read, write};
 use crate::error::{CloseError, FlowClaimError, OpenPortError, StepError};
+use crate::explained::Explained;
 use crate::flow_claims::{FlowChange, change_flows};
 use crate::ids::PortKey;
 use crate::info::PortInfo;
@@ -104,6 +105,10 @@ impl OpenPort {
 
     pub(crate) fn statistics(&self) -> Result<PortStatistics, StepError> {
         self.uplink.statistics_of(self.info.id)
+    }
+
+    pub(crate) fn explain(&self, frame: &[u8]) -> Result<Option<Explained>, StepError> {
+        self.uplink.explain_sending(self.info.id, frame)
     }
 
     pub(crate) fn change_flows(

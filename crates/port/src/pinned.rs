@@ -16,6 +16,7 @@ use crate::build::build;
 use crate::client_end::ClientEnd;
 use crate::datapath::SharedDatapath;
 use crate::error::{CloseError, FlowClaimError, OpenPortError, ShareError, StepError};
+use crate::explained::Explained;
 use crate::flow_claims::FlowChange;
 use crate::ids::ROOT;
 use crate::info::PortInfo;
@@ -154,6 +155,15 @@ impl PinnedPort {
     /// See [`FlowClaimError`].
     pub fn change_flows(&self, change: FlowChange, flows: &[Flow], override_host: bool) -> Result<(), FlowClaimError> {
         self.open.change_flows(change, flows, override_host)
+    }
+
+    /// What the guard decides about a frame that the port sends, and why. Nothing is sent, counted or learned. `None`
+    /// once the port is closed.
+    ///
+    /// # Errors
+    /// The kernel's, for a frame that it does not take, or a program.
+    pub fn explain(&self, frame: &[u8]) -> Result<Option<Explained>, StepError> {
+        self.open.explain(frame)
     }
 
     /// What the kernel says of the port.

@@ -10,6 +10,7 @@ use crate::brokered::BrokeredPort;
 use crate::build::{build, make_sockets};
 use crate::datapath::SharedDatapath;
 use crate::error::{CloseError, FlowClaimError, OpenPortError, StepError};
+use crate::explained::Explained;
 use crate::flow_claims::FlowChange;
 use crate::info::PortInfo;
 use crate::lingering::{Retained, UmemFile};
@@ -90,6 +91,15 @@ impl Port {
     /// See [`FlowClaimError`].
     pub fn change_flows(&self, change: FlowChange, flows: &[Flow], override_host: bool) -> Result<(), FlowClaimError> {
         self.open.change_flows(change, flows, override_host)
+    }
+
+    /// What the guard decides about a frame that the port sends, and why. Nothing is sent, counted or learned. `None`
+    /// once the port is closed.
+    ///
+    /// # Errors
+    /// The kernel's, for a frame that it does not take, or a program.
+    pub fn explain(&self, frame: &[u8]) -> Result<Option<Explained>, StepError> {
+        self.open.explain(frame)
     }
 
     /// What the kernel says of the port.

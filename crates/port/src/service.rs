@@ -10,6 +10,7 @@ use xsknet_xsk::SharedSocket;
 
 use crate::brokered::{BrokeredPort, SharedUmem};
 use crate::error::{CloseError, FlowClaimError, ManageError, OpenError, OpenPortError, ShareError, StepError};
+use crate::explained::Explained;
 use crate::flow_claims::FlowChange;
 use crate::ids::PortKey;
 use crate::info::PortInfo;
@@ -294,6 +295,27 @@ impl Service {
     /// [`ServiceError::UplinkMissing`], [`ServiceError::Step`].
     pub fn uplink_statistics(&self, uplink: &str) -> Result<UplinkStatistics, ServiceError> {
         Ok(self.uplink(uplink)?.statistics()?)
+    }
+
+    /// What an uplink's program decides about a frame that arrives, and why. Nothing is sent, counted or learned.
+    ///
+    /// # Errors
+    /// [`ServiceError::UplinkMissing`], [`ServiceError::Step`].
+    pub fn explain_arrival(&self, uplink: &str, frame: &[u8]) -> Result<Explained, ServiceError> {
+        let missing = || ServiceError::UplinkMissing { uplink: uplink.to_owned() };
+        self.uplink(uplink)?.explain(frame)?.ok_or_else(missing)
+    }
+
+    /// What the guard decides about a frame that a port sends, and why. Nothing is sent, counted or learned.
+    ///
+    /// # Errors
+    /// [`ServiceError::PortUnknown`], [`ServiceError::Step`].
+    pub fn explain_sending(&self, key: PortKey, frame: &[u8]) -> Result<Explained, ServiceError> {
+        let explain = |port: &ServedPort| match port {
+            ServedPort::Brokered(port) => port.explain(frame),
+            ServedPort::Pinned(port) => port.explain(frame),
+        };
+        self.with(key, explain)??.ok_or(ServiceError::PortUnknown { key })
     }
 
     /// Closes a port. A socket of it that is still held can neither send nor receive any more.

@@ -11,6 +11,7 @@ use crate::brokered::{BrokeredPort, SharedUmem};
 use crate::claims::Claims;
 use crate::context::{Context, UPLINK_LINK};
 use crate::error::{CloseError, ManageError, OpenPortError, StepError};
+use crate::explained::Explained;
 use crate::info::{NicState, UplinkInfo};
 use crate::journal::{Change, Scope};
 use crate::mtu::MtuLimit;
@@ -137,6 +138,15 @@ impl Uplink {
     /// The kernel's, for a map or a device.
     pub fn statistics(&self) -> Result<UplinkStatistics, StepError> {
         self.state.statistics()
+    }
+
+    /// What the uplink's program decides about a frame that arrives, and why. Nothing is sent, counted or learned.
+    /// `None` once the uplink is closed.
+    ///
+    /// # Errors
+    /// The kernel's, for a frame that it does not take, or a program.
+    pub fn explain(&self, frame: &[u8]) -> Result<Option<Explained>, StepError> {
+        self.state.explain_arrival(frame)
     }
 
     /// The names of the open ports, and what the kernel says of each.

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use xsknet_bpf::{Attachment, Datapath, Injector, PortId};
+use xsknet_bpf::contract::RING_ROOM;
+use xsknet_bpf::{Attachment, Counter, Datapath, Explanation, Injector, PortId, Rule};
 use xsknet_link::{IfIndex, LinkError, MacAddr};
 use xsknet_xsk::Layout;
 
@@ -14,6 +15,7 @@ use crate::datapath::{SharedDatapath, read, write};
 use crate::delivery::Delivery;
 use crate::driver_losses::NicLosses;
 use crate::error::{CloseError, OpenPortError, StepError};
+use crate::explained::Explained;
 use crate::filters::{Entry, Filters};
 use crate::ids::PortKey;
 use crate::info::NicState;
@@ -300,10 +302,39 @@ impl UplinkState {
         if read.is_err() && self.port(id).is_none() { Ok(PortStatistics::default()) } else { read }
     }
 
+    /// What the uplink's program decides about a frame that arrives, and why. `None`: the uplink is closed.
+    pub(crate) fn explain_arrival(&self, frame: &[u8]) -> Result<Option<Explained>, StepError> {
+        let Some((datapath, ports)) = self.ports() else { return Ok(None) };
+        let ingress = self.nic.info.index.get();
+        let explain = || read(&datapath).explain_uplink(frame, ingress);
+        let explanation = self.nic.context.host.run(explain)??;
+        Ok(Some(Explained { explanation, uplink: self.nic.info.device.clone(), ports: keys_of(&ports) }))
+    }
+
+    /// What the guard decides about a frame that a port sends, and why. `None`: the port is closed.
+    pub(crate) fn explain_sending(&self, id: PortId, frame: &[u8]) -> Result<Option<Explained>, StepError> {
+        let Some((datapath, ports)) = self.ports() else { return Ok(None) };
+        let Some(port) = ports.iter().find(|port| port.plan.id == id) else { return Ok(None) };
+        // All its queue pairs send alike.
+        let Some(queue) = port.queues.first() else { return Ok(None) };
+        let ingress = queue.outer_index.get();
+        let explanation = if port.rings.is_some() && frame.len() > RING_ROOM as usize {
+            Explanation { counter: Counter::Malformed, rule: Rule::RingLength, to: None, steps: Vec::new() }
+        } else {
+            let explain = || read(&datapath).explain_guard(frame, ingress);
+            self.nic.context.host.run(explain)??
+        };
+        Ok(Some(Explained { explanation, uplink: self.nic.info.device.clone(), ports: keys_of(&ports) }))
+    }
+
     fn read_statistics(&self, datapath: &RwLock<Datapath>, port: &KernelPort) -> Result<PortStatistics, StepError> {
         let pairs = port.statistics(&self.nic.context)?;
         Ok(PortStatistics { guard: read(datapath).guard_counters(port.plan.id)?, ..pairs })
     }
+}
+
+fn keys_of(ports: &[Arc<KernelPort>]) -> BTreeMap<PortId, PortKey> {
+    ports.iter().map(|port| (port.plan.id, port.plan.key)).collect()
 }
 
 /// The last handle gives the NIC back, as `release` does; a port is one too.

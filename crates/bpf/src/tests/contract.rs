@@ -81,6 +81,7 @@ fn constants_are_the_headers() {
         ("XSKNET_RING_MIN_OFFSET", u64::from(RING_MIN_OFFSET)),
         ("XSKNET_RING_MAX_OFFSET", u64::from(RING_MAX_OFFSET)),
         ("XSKNET_RING_WAKE_BYTES", u64::from(RING_WAKE_BYTES)),
+        ("XSKNET_TRACE_NOTES", TRACE_NOTES as u64),
     ] {
         assert_eq!(header.constants.get(name), Some(&value), "{name}");
     }
@@ -109,6 +110,50 @@ fn targets_have_the_headers_numbers() {
     assert_eq!(all, targets.len(), "a target of the header has no mirror");
     assert_eq!(Target::from_number(0), None, "an empty value claims nothing");
     assert_eq!(Target::from_number(3), None);
+}
+
+#[test]
+fn rules_have_the_headers_order_and_names() {
+    let header = header();
+    for (number, rule) in (1..).zip(Rule::ALL) {
+        let name = format!("XSKNET_RULE_{}", rule.name().to_uppercase());
+        assert_eq!(header.constants.get(&name), Some(&number), "{name}");
+        assert_eq!(Rule::from_number(number as u32), Some(*rule));
+    }
+    let all = header.constants.keys().filter(|name| name.starts_with("XSKNET_RULE_")).count();
+    assert_eq!(all, Rule::ALL.len(), "a rule of the header has no mirror");
+    assert_eq!((Rule::from_number(0), Rule::from_number(all as u32 + 1)), (None, None));
+}
+
+#[test]
+fn notes_have_the_headers_numbers() {
+    let header = header();
+    let number = |name: &str| header.constants[&format!("XSKNET_NOTE_{name}")];
+    for (name, kind) in [
+        ("RULE", NoteKind::Rule),
+        ("LEFT", NoteKind::Left),
+        ("TAGS", NoteKind::Tags),
+        ("SENDER", NoteKind::Sender),
+        ("MAC", NoteKind::Mac),
+        ("TARGET4", NoteKind::Target4),
+        ("TARGET6", NoteKind::Target6),
+        ("SOURCE4", NoteKind::Source4),
+        ("SOURCE6", NoteKind::Source6),
+        ("FLOW4", NoteKind::Flow4),
+        ("FLOW6", NoteKind::Flow6),
+        ("FLOW6_REST", NoteKind::Flow6Rest),
+        ("FLOW_LINK", NoteKind::FlowLink),
+        ("QUOTED", NoteKind::Quoted),
+        ("FRAGMENT", NoteKind::Fragment),
+        ("LENGTH", NoteKind::Length),
+        ("TO", NoteKind::To),
+        ("RATE", NoteKind::Rate),
+    ] {
+        assert_eq!(NoteKind::from_number(kind as u32), Some(kind));
+        assert_eq!(number(name), u64::from(kind as u32), "{name}");
+    }
+    let all = header.constants.keys().filter(|name| name.starts_with("XSKNET_NOTE_")).count();
+    assert_eq!(all, 18, "a note of the header has no mirror");
 }
 
 #[test]
@@ -174,10 +219,12 @@ fn layouts_are_the_headers() {
     same!(KindOf<FlowKey6>, "xsknet_kind6", mask, kind);
     same!(FlowList, "xsknet_flow_list", tables, kinds4, kinds6, links, four, six, link);
     same!(Fragmented, "xsknet_fragmented", source, destination, id, vlan, protocol, version);
+    same!(Note, "xsknet_note", kind, value, word);
+    same!(Trace, "xsknet_trace", count, zero, notes);
     same!(Steered, "xsknet_steered", claim, queue_pair, removals, zero, at);
     assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<Counters>() as u64)));
     let ours = header.sizes.keys().filter(|name| name.starts_with("xsknet_")).count();
-    assert_eq!(ours, 26, "a struct of the header has no mirror");
+    assert_eq!(ours, 28, "a struct of the header has no mirror");
 }
 
 #[test]

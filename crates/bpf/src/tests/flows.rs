@@ -12,7 +12,8 @@ use xsknet_filter::{Flow, PortRange, Prefix};
 
 use super::frames::*;
 use super::lab::{
-    ALICE, BOB, ERIN, ERINS, Exit, HEIDI, QUEUE_SEED, device, enter_new_namespace, in_namespace, ip, left_by, on_thread,
+    ALICE, BOB, ERIN, ERINS, Exit, HEIDI, PrivateBpffs, QUEUE_SEED, device, enter_new_namespace, exit_of, in_namespace,
+    ip, left_by, on_thread,
 };
 use super::model;
 use crate::contract::{FLOW_LISTS, MAX_FLOW_KINDS};
@@ -66,10 +67,14 @@ impl Scene {
     }
 
     fn build(pace: Pace) -> Self {
-        let options = DatapathOptions { uplink_mtu: 1500, queue_seed: QUEUE_SEED, pins: None };
+        // The programs that explain find the maps by their pins, which go with this thread.
+        let pins = PrivateBpffs::mount();
+        let shared = pins.path().join("datapath");
+        let options = DatapathOptions { uplink_mtu: 1500, queue_seed: QUEUE_SEED, pins: Some(&shared) };
         let mut datapath = Datapath::load_paced(options, pace).unwrap();
         let [alice, bob, one, two, three, heidi, uplink] = DEVICES.map(|name| device(name).index);
         datapath.set_uplink(uplink).unwrap();
+        datapath.explain_uplink(&[0; 14], uplink).unwrap();
         let outers = [vec![alice], vec![bob], vec![one, two, three], vec![heidi]];
         let outers = PORTS.iter().zip(outers).map(|(&(id, mac), outers)| (id, mac, outers)).collect();
         let mut scene = Self { datapath, uplink, outers };
@@ -95,13 +100,19 @@ impl Scene {
 
     pub fn uplink(&mut self, frame: &[u8], expected: Exit) -> Exit {
         let ingress = self.uplink;
-        self.exit(frame, expected, |datapath| datapath.test_uplink(frame, ingress).unwrap())
+        let exit = self.exit(frame, expected, |datapath| datapath.test_uplink(frame, ingress).unwrap());
+        let explained = self.datapath.explain_uplink(frame, ingress).unwrap();
+        assert_eq!(exit_of(&explained, |port| port == ERIN), exit, "{explained:?}");
+        exit
     }
 
     pub fn guard(&mut self, sender: PortId, frame: &[u8], expected: Exit) -> Exit {
         let (_, _, outers) = self.outers.iter().find(|(id, ..)| *id == sender).unwrap();
         let ingress = outers[0];
-        self.exit(frame, expected, |datapath| datapath.test_guard(frame, ingress).unwrap())
+        let exit = self.exit(frame, expected, |datapath| datapath.test_guard(frame, ingress).unwrap());
+        let explained = self.datapath.explain_guard(frame, ingress).unwrap();
+        assert_eq!(exit_of(&explained, |port| port == ERIN), exit, "{explained:?}");
+        exit
     }
 
     fn arrives(&mut self, frame: &[u8], expected: Exit) {

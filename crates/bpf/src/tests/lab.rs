@@ -31,8 +31,8 @@ use super::frames::{MAC_A, MAC_B, MAC_C, MAC_D, MAC_E, MAC_G, MAC_H};
 use super::ring_client::RingClient;
 use crate::contract::{Counter, RING_MIN_OFFSET, RING_ROOM};
 use crate::{
-    Counters, Datapath, DatapathOptions, Device, PortEntry, PortId, Rates, Rights, RingProgram, RingsEntry, TableError,
-    TestResult, Verdict, Vlan,
+    Counters, Datapath, DatapathOptions, Destination, Device, Explanation, PortEntry, PortId, Rates, Rights,
+    RingProgram, RingsEntry, TableError, TestResult, Vlan,
 };
 
 /// The least that the kernel, or a ring, takes for a frame.
@@ -179,13 +179,17 @@ impl Lab {
             }
         }
         ip(&["link", "del", "d0"]);
+        // They find the maps by the pins, too.
+        datapath.explain_uplink(&[0; MIN_FRAME], uplink).unwrap();
         Self { namespace, datapath, queue_pairs, rings, stranger, uplink }
     }
 
     /// How a frame that comes in on the uplink leaves.
     pub fn uplink(&mut self, frame: &[u8]) -> Exit {
         let ingress = self.uplink;
-        self.exit(frame, |datapath, frame| datapath.test_uplink(frame, ingress).unwrap())
+        let exit = self.exit(frame, |datapath, frame| datapath.test_uplink(frame, ingress).unwrap());
+        self.expect_explained(exit, || self.datapath.explain_uplink(frame, ingress).unwrap());
+        exit
     }
 
     /// How a frame that the port sends by its first queue pair leaves.
@@ -199,6 +203,7 @@ impl Lab {
         let at = of.unwrap_or_else(|| panic!("port {sender} has no queue pair {queue_pair}"));
         let ingress = self.queue_pairs[at].2;
         let exit = self.exit(frame, |datapath, frame| datapath.test_guard(frame, ingress).unwrap());
+        self.expect_explained(exit, || self.datapath.explain_guard(frame, ingress).unwrap());
         if (MIN_FRAME..=RING_ROOM as usize).contains(&frame.len()) {
             let mut rings = std::mem::take(&mut self.rings);
             let by_ring = self.exit_by(frame, |datapath, frame| rings[at].send(datapath, frame));
@@ -219,7 +224,20 @@ impl Lab {
         let ingress = self.stranger;
         let exit = self.exit(frame, |datapath, frame| datapath.test_guard(frame, ingress).unwrap());
         assert_eq!((self.datapath.unattributed_counters().unwrap() - before)[Counter::NoGuard], 1);
+        self.expect_explained(exit, || self.datapath.explain_guard(frame, ingress).unwrap());
         exit
+    }
+
+    /// What is explained is what happens, and explaining it counts nothing.
+    fn expect_explained(&self, exit: Exit, explain: impl FnOnce() -> Explanation) {
+        let counted = || {
+            let datapath = &self.datapath;
+            (datapath.uplink_counters().unwrap(), datapath.all_guard_counters().unwrap())
+        };
+        let before = counted();
+        let explanation = explain();
+        assert_eq!(counted(), before, "a frame that was explained was counted");
+        assert_eq!(exit_of(&explanation, |port| [ERIN, FRANK].contains(&port)), exit, "{explanation:?}");
     }
 
     /// Runs the frame, and again without the slot that it may have taken, to learn which one that was.
@@ -253,6 +271,19 @@ impl Lab {
             }
             counter => Exit::By(counter),
         }
+    }
+}
+
+/// How a frame leaves, as it was explained. `has_several` of queue pairs, which a port of one does not name.
+pub fn exit_of(explanation: &Explanation, has_several: impl Fn(PortId) -> bool) -> Exit {
+    match (explanation.counter, explanation.to) {
+        (Counter::ToPort, Some(Destination { port, queue_pair, .. })) if has_several(port) => {
+            Exit::QueuePair(port, queue_pair)
+        }
+        (Counter::ToPort, Some(Destination { port, queue_pair: 0, .. })) => Exit::Port(port),
+        (Counter::ToUplink, None) => Exit::Uplink,
+        (Counter::ToPort | Counter::ToUplink, _) => panic!("{explanation:?}"),
+        (counter, _) => Exit::By(counter),
     }
 }
 
@@ -314,12 +345,7 @@ pub fn left_by(result: &TestResult, frame: &[u8]) -> Counter {
     let mut others = moved.iter().filter(|&(counter, frames)| counter != Counter::Seen && frames != 0);
     let (counter, frames) = others.next().unwrap_or_else(|| panic!("no counter moved but {moved:?}"));
     assert_eq!((moved.seen(), frames, others.next()), (1, 1, None), "{moved:?}");
-    let expected = match counter {
-        Counter::Passed | Counter::PassedFragment => Verdict::Pass,
-        Counter::ToPort | Counter::ToUplink | Counter::ToSocket => Verdict::Redirect,
-        _ => Verdict::Drop,
-    };
-    assert_eq!(*verdict, expected, "{counter}");
+    assert_eq!(*verdict, counter.verdict(), "{counter}");
     assert_eq!(after, frame, "a program altered the frame");
     counter
 }

@@ -4,6 +4,7 @@ mod attach;
 mod claims;
 mod contract;
 mod cuts;
+mod explain;
 #[cfg(feature = "measure")]
 mod flow_cost;
 mod flow_model;
