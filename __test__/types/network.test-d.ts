@@ -3,6 +3,8 @@ import {
   type Batch,
   connect,
   type DaemonStatus,
+  type ExplainedStep,
+  type Explanation,
   type Flow,
   type Frame,
   type Network,
@@ -33,6 +35,15 @@ exactly<DaemonStatus>()(await net.status({ signal: AbortSignal.timeout(1000) }))
 exactly<PortEntry[]>()(await net.ports())
 exactly<UplinkStatistics>()(await net.uplinkStatistics('eth0'))
 exactly<PortStatistics>()(await net.portStatistics(1))
+const explanation = await net.explain(new Uint8Array(60), { uplink: 'eth0' })
+exactly<Explanation>()(explanation)
+exactly<'port' | 'host' | 'uplink' | 'dropped' | 'elsewhere'>()(explanation.verdict)
+exactly<readonly ExplainedStep[]>()(explanation.steps)
+await net.explain(Buffer.alloc(60), { port: 1, signal: AbortSignal.timeout(1000) })
+// @ts-expect-error a packet is bytes
+await net.explain('00', { port: 1 })
+// @ts-expect-error it arrives somewhere, or a port sends it
+await net.explain(new Uint8Array(60))
 exactly<Promise<void>>()(net.close())
 exactly<Promise<void>>()(net.closed)
 exactly<Network>()(net.ref().unref())

@@ -326,6 +326,39 @@ test('answers find their requests in any order', async (t) => {
   t.false(daemon.held)
 })
 
+test('a packet is explained by its digits, as it arrives or as a port sends it', async (t) => {
+  const { daemon, network } = await connected()
+  const packet = new Uint8Array(64).fill(7).subarray(2, 48)
+  const arriving = network.explain(packet, { uplink: 'eth0' })
+  t.like(daemon.last('explainArrival'), { uplink: 'eth0', packet: '07'.repeat(46) })
+  const answer = example('explain-arrival.answer').result as { explanation: object }
+  daemon.answer('explainArrival', answer)
+  t.like(await arriving, { ...answer.explanation, direction: 'in', sender: null, length: 46, verdict: 'port' })
+
+  const sending = network.explain(packet, { port: 7 })
+  t.like(daemon.last('explainSending'), { port: 7 })
+  daemon.answer('explainSending', example('explain-sending.answer').result)
+  t.like(await sending, { direction: 'out', sender: 7, verdict: 'dropped', counter: 'rate' })
+
+  const before = daemon.operations().length
+  for (const [bytes, options, code] of [
+    ['00', { port: 7 }, 'ERR_INVALID_ARG_TYPE'],
+    [new Uint8Array(13), { port: 7 }, 'ERR_OUT_OF_RANGE'],
+    [new Uint8Array(32_001), { port: 7 }, 'ERR_OUT_OF_RANGE'],
+    [packet, undefined, 'ERR_INVALID_ARG_TYPE'],
+    [packet, {}, 'ERR_INVALID_ARG_VALUE'],
+    [packet, { port: 7, uplink: 'eth0' }, 'ERR_INVALID_ARG_VALUE'],
+    [packet, { prot: 7 }, 'ERR_INVALID_ARG_VALUE'],
+    [packet, { port: -1 }, 'ERR_OUT_OF_RANGE'],
+    [packet, { port: {} }, 'ERR_INVALID_ARG_TYPE'],
+    [packet, { port: null }, 'ERR_INVALID_ARG_TYPE'],
+    [packet, { uplink: 7 }, 'ERR_INVALID_ARG_TYPE'],
+  ] as const) {
+    await t.throwsAsync(network.explain(bytes as never, options as never), { code }, `${JSON.stringify(options)}`)
+  }
+  t.is(daemon.operations().length, before, 'nothing of it was sent')
+})
+
 test('every operation without descriptors has its method', async (t) => {
   const { daemon, network } = await connected()
   const status = network.status()

@@ -59,7 +59,7 @@ for (const [file, of] of examples) {
 test('each operation, answer and event has an example, and a place in the document', (t) => {
   const all = [...examples.values()]
   const text = readFileSync(`${root}docs/protocol.md`, 'utf8')
-  t.is(operations.length, 13)
+  t.is(operations.length, 15)
   for (const operation of operations) {
     t.true(
       all.some((of) => of.direction === 'request' && of.operation === operation),
@@ -118,6 +118,7 @@ test('a key that the protocol does not have is named, with the one that was mean
 })
 
 const MALFORMED = 'ERR_XSKNET_MESSAGE_MALFORMED'
+const explain = (packet: unknown) => ({ version: 2, id: 1, operation: 'explainArrival', uplink: 'eth0', packet })
 const badRequests: [title: string, message: unknown, code?: string, path?: string][] = [
   ['nothing', ''],
   ['no JSON', '{'],
@@ -187,6 +188,11 @@ const badRequests: [title: string, message: unknown, code?: string, path?: strin
   ['a namespace in words', { ...openPinned, namespace: '/proc/1/ns/net' }, MALFORMED, 'namespace'],
   ['a socket of no port', { version: 2, id: 1, operation: 'shareSocket' }, MALFORMED, 'port'],
   ['a socket by its number', { version: 2, id: 1, operation: 'shareSocket', port: 1, socket: 7 }, MALFORMED, 'socket'],
+  ['a packet of 13 bytes', explain('00'.repeat(13)), MALFORMED, 'packet'],
+  ['a packet of 32,001 bytes', explain('00'.repeat(32_001)), MALFORMED, 'packet'],
+  ['half a byte in a packet', explain(`${'00'.repeat(14)}0`), MALFORMED, 'packet'],
+  ['a packet in capital letters', explain('AB'.repeat(14)), MALFORMED, 'packet'],
+  ['a packet in a list', explain([0, 0]), MALFORMED, 'packet'],
   ['half of busyPoll', portWith({ busyPoll: { budget: 1 } }), MALFORMED, 'port.busyPoll.spinMicroseconds'],
   ['frames that gather for ever', portWith({ coalesceMicroseconds: 1001 }), MALFORMED, 'port.coalesceMicroseconds'],
   ['rings: true', portWith({ rings: true }), MALFORMED, 'port.rings'],

@@ -126,6 +126,12 @@ export const orders: Orders = {
   uplinks: () => net.uplinks(),
   ports: () => net.ports(),
   uplink: ({ uplink }: { uplink: string }) => net.uplinkStatistics(uplink),
+  /** What becomes of a packet: it arrives at the uplink, or is sent by a port, unless it is named by its number. */
+  explain: async ({ as = 'port', uplink, port, hex }: { as?: string; uplink?: string; port?: number; hex: string }) => {
+    const from = uplink === undefined ? { port: port ?? holding(as).port } : { uplink }
+    const explanation = await net.explain(Buffer.from(hex, 'hex'), from)
+    return { ...explanation, text: String(explanation) }
+  },
 
   open: (order: Opening) => open(order, (options, network) => network.openPort(options)),
   /** A pinned port, by the connection that there is, or by one of its own. */

@@ -90,7 +90,7 @@ test('the executable tells the versions of program, protocol and Node, and which
   const objects = bpfObjects()
   t.deepEqual(
     objects.map(({ name }) => name),
-    ['datapath', 'port', 'ring', 'umem', 'inject', 'link_guard'],
+    ['datapath', 'explain', 'port', 'ring', 'umem', 'inject', 'link_guard'],
   )
   const rows = objects.map(({ name, bytes }) => {
     t.is(Buffer.from(bytes).readUInt16LE(18), 247, 'its ELF header says BPF')

@@ -17,6 +17,7 @@ import type {
   OpenedPinnedPort,
   OpenedPort,
   PortTerms,
+  Told,
 } from '../../../packages/xsknetd/src/platform/instance.js'
 import type { Connection, ConnectionEnd, Descriptors } from '../../../packages/xsknetd/src/platform/transport.js'
 import { AddressRange } from '../../../packages/xsknetd/src/policy/address.js'
@@ -344,6 +345,19 @@ export class FakeInstance implements Instance {
   async uplinkStatistics(uplink: string) {
     await this.#do('uplinkStatistics', uplink)
     return noStatistics
+  }
+
+  /** What an explanation answers; a test changes it. */
+  told: Told = { uplink: 'eth0', counter: 'passed', rule: 'unclaimed', target: null, steps: [] }
+
+  async explainArrival(uplink: string, packet: Uint8Array) {
+    await this.#do('explainArrival', `${uplink} ${packet.length}`)
+    return this.told
+  }
+
+  async explainSending(port: number, packet: Uint8Array) {
+    await this.#do('explainSending', `${port} ${packet.length}`)
+    return this.told
   }
 
   release(uplink: string): Promise<void> {

@@ -2,6 +2,7 @@ import { mock } from 'node:test'
 import test, { type ExecutionContext } from 'ava'
 import { XsknetError } from 'xsknet'
 import type { UplinkInfo } from 'xsknet/protocol'
+import type { Told } from '../../../packages/xsknetd/src/platform/instance.js'
 import type { Credentials } from '../../../packages/xsknetd/src/policy/credentials.js'
 import type { Client } from '../../../packages/xsknetd/src/ports/client.js'
 import { PortManager } from '../../../packages/xsknetd/src/ports/port-manager.js'
@@ -859,6 +860,76 @@ test('statistics of a port are for its user and root, those of an uplink for use
   t.is(await codeOf(t, portManager.portStatistics(ROOT, 2)), 'ERR_XSKNET_PORT_UNKNOWN')
   await t.notThrowsAsync(portManager.uplinkStatistics(ALICE, 'eth0'))
   t.is(await codeOf(t, portManager.uplinkStatistics(BOB, 'eth0')), 'ERR_XSKNET_NOT_PERMITTED')
+})
+
+const PACKET = new Uint8Array(60)
+const STEPS: Told['steps'] = [
+  { step: 'mac', mac: '02:00:00:00:00:01', vlan: null, port: 2 },
+  { step: 'flow', port: 2, flow: 'udp dst port 53' },
+  { step: 'flow', port: null, flow: null },
+  { step: 'flow', port: 1, flow: 'udp' },
+  { step: 'fragment', port: 2 },
+  { step: 'target', address: '192.0.2.9', port: 1 },
+  { step: 'source', address: '192.0.2.9', own: true },
+  { step: 'rate', kind: 'unicast', limited: true, known: true, within: true },
+]
+
+/** Port 1 is Alice's, port 2 Bob's. */
+async function explaining(t: ExecutionContext) {
+  const { instance, portManager, alice } = await setUp({
+    grants: [grant(), grant({ holder: { uid: BOB.uid }, addresses: ['192.0.2.16/29'] })],
+  })
+  const bob = new FakeOwner(BOB)
+  portManager.join(bob)
+  await portManager.openPort(alice, port)
+  const { info } = await portManager.openPort(bob, { ...port, addresses: ['192.0.2.17'], name: 'his' })
+  t.is(info.port, 2)
+  return { instance, portManager }
+}
+
+test('a packet that arrives is explained to root, and to the user whose port it is for', async (t) => {
+  const { instance, portManager } = await explaining(t)
+  const target = { port: 2, queue: 3, rings: 'xsk' } as const
+  instance.told = { uplink: 'eth0', counter: 'to_port', rule: 'flow', target, steps: STEPS }
+  const named = { ...target, name: 'his' }
+  t.deepEqual(await portManager.explainArrival(ROOT, 'eth0', PACKET), { ...instance.told, target: named })
+  t.like(await portManager.explainArrival(BOB, 'eth0', PACKET), { counter: 'to_port', rule: 'flow', target: named })
+  const elsewhere = { uplink: 'eth0', counter: null, rule: null, target: null, steps: [] }
+  t.deepEqual(await portManager.explainArrival(ALICE, 'eth0', PACKET), elsewhere)
+
+  // Neither what is dropped on its way to others, nor what is the host's, can be told from it.
+  instance.told = { ...instance.told, counter: 'too_long', rule: 'too_long' }
+  t.deepEqual(await portManager.explainArrival(ALICE, 'eth0', PACKET), elsewhere)
+  t.like(await portManager.explainArrival(BOB, 'eth0', PACKET), { counter: 'too_long', target: { queue: null } })
+  instance.told = { ...instance.told, counter: 'passed', rule: 'unclaimed', target: null }
+  t.deepEqual(await portManager.explainArrival(ALICE, 'eth0', PACKET), elsewhere)
+  t.like(await portManager.explainArrival(ROOT, 'eth0', PACKET), { counter: 'passed', rule: 'unclaimed' })
+  t.is(await codeOf(t, portManager.explainArrival(user(1003), 'eth0', PACKET)), 'ERR_XSKNET_NOT_PERMITTED')
+})
+
+test('what a port sends is explained to its user, without what is others’', async (t) => {
+  const { instance, portManager } = await explaining(t)
+  const target = { port: 2, queue: 0, rings: 'bpf' } as const
+  instance.told = { uplink: 'eth0', counter: 'to_ring', rule: 'to_mac', target, steps: STEPS }
+  t.deepEqual(await portManager.explainSending(ALICE, 1, PACKET), {
+    uplink: 'eth0',
+    counter: 'to_ring',
+    rule: 'to_mac',
+    target: { port: null, name: null, queue: null, rings: null },
+    steps: [
+      { step: 'mac', mac: '02:00:00:00:00:01', vlan: null, port: 'other' },
+      { step: 'flow', port: 1, flow: 'udp' },
+      { step: 'fragment', port: 'other' },
+      { step: 'target', address: '192.0.2.9', port: 1 },
+      { step: 'source', address: '192.0.2.9', own: true },
+      { step: 'rate', kind: 'unicast', limited: true, known: null, within: true },
+    ],
+  })
+  t.deepEqual((await portManager.explainSending(ROOT, 1, PACKET)).steps, STEPS)
+  const before = instance.did.length
+  t.is(await codeOf(t, portManager.explainSending(BOB, 1, PACKET)), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.is(await codeOf(t, portManager.explainSending(ROOT, 3, PACKET)), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.is(instance.did.length, before, 'the instance is not asked')
 })
 
 test('closing tells owners first, then closes ports, cards and the rest, once', async (t) => {

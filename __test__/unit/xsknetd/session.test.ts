@@ -71,6 +71,11 @@ test('every operation is answered', async (t) => {
       .seen,
     0,
   )
+  const packet = '00'.repeat(14)
+  const elsewhere = { uplink: 'eth0', counter: null, rule: null, target: null, steps: [] }
+  t.deepEqual(await connection.result('explainArrival', { uplink: 'eth0', packet }), { explanation: elsewhere })
+  t.like(await connection.result('explainSending', { port: 1, packet }), { explanation: { rule: 'unclaimed' } })
+  t.true(instance.did.includes('explainSending 1 14'), 'the digits were read')
   t.deepEqual(await connection.result('closePort', { port: 1 }), {})
   const pinned = await connection.result<Result<'openPinnedPort'>>('openPinnedPort', { port }, 1)
   t.like(pinned, { info: { port: 2 }, pinned: { device: 'i2', queue: 0 } })

@@ -1,10 +1,19 @@
 export { type ConnectOptions, connect } from './connection/connect.js'
+export type { Explanation } from './connection/explanation.js'
 export type { Flow } from './connection/flow.js'
-export type { DaemonStatus, Network, NetworkEvents, PortOptions, RequestOptions } from './connection/network.js'
+export type {
+  DaemonStatus,
+  ExplainOptions,
+  Network,
+  NetworkEvents,
+  PortOptions,
+  RequestOptions,
+} from './connection/network.js'
 export type {
   Attempt,
   BindMode,
   Counters,
+  ExplainedStep,
   KernelStatistics,
   PortEntry,
   PortInfo,

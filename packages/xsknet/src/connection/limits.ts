@@ -19,6 +19,11 @@ export const MAX_FLOW_TEXTS = 256
 /** The most characters of a filter expression. */
 export const MAX_FLOW_LENGTH = 1024
 
+/** The fewest bytes of a packet that is explained: an Ethernet header. */
+export const MIN_EXPLAINED = 14
+/** The most bytes of a packet that is explained. Its digits have to fit into one message. */
+export const MAX_EXPLAINED = 32_000
+
 /** The lowest VLAN ID. */
 export const MIN_VLAN = 1
 /** The highest VLAN ID; 4095 is reserved (IEEE 802.1Q). */

@@ -6,6 +6,7 @@ import { notify, type Port, type PortControl } from '../port/port.js'
 import { internalsOf } from '../queue/queue.js'
 import type { QueueSettings } from '../queue/types.js'
 import { Conversation, type Descriptors, type Dial, type Taking } from './conversation.js'
+import { Explanation } from './explanation.js'
 import { type Flow, flowTexts } from './flow.js'
 import {
   type Attempt,
@@ -14,6 +15,8 @@ import {
   type Event,
   faultIn,
   fromFailure,
+  MAX_EXPLAINED,
+  MIN_EXPLAINED,
   type Operation,
   type Parameters,
   type Pinned,
@@ -183,6 +186,14 @@ export interface RequestOptions {
   signal?: AbortSignal | undefined
 }
 
+/** Which way {@link Network.explain} has a packet go: exactly one of `uplink` and `port`. */
+export interface ExplainOptions extends RequestOptions {
+  /** The packet arrives at this uplink. */
+  uplink?: string | undefined
+  /** This port sends the packet: a port, or its number. */
+  port?: Port | number | undefined
+}
+
 /** The events of a {@link Network}. They need no listener: calls that wait reject with the same errors. */
 export interface NetworkEvents {
   /** The connection has ended, but not by `close()`. Open ports go on, and emit `detached`. */
@@ -345,6 +356,37 @@ export class Network extends EventEmitter<NetworkEvents> {
    */
   async portStatistics(port: number, options: RequestOptions = {}): Promise<PortStatistics> {
     return (await this.#ask('portStatistics', { port }, options)).statistics
+  }
+
+  /**
+   * What the BPF programs decide about a packet, and why: whether it arrives at an uplink, or a port sends it. Nothing
+   * is sent, and nothing is counted or learned: no counter, no rate, no station. docs/verdicts.md has the rules.
+   *
+   * It is answered by the rules that are in force, and about the one packet. What becomes of the packet behind the
+   * program, such as a full ring, is not told. Users other than root learn what their ports send and receive; a packet
+   * that arrives and is for none of their ports has the verdict `'elsewhere'`.
+   *
+   * @param packet The packet from its Ethernet header on, 14 to 32,000 bytes. It may be malformed.
+   * @throws {XsknetError} `ERR_XSKNET_PORT_UNKNOWN` if this user has no such port; `ERR_XSKNET_NOT_PERMITTED` or
+   * `ERR_XSKNET_UPLINK_MISSING` as {@link uplinkStatistics}; `ERR_XSKNET_PROGRAM_REFUSED` or
+   * `ERR_XSKNET_KERNEL_REFUSED` if the kernel does not load or run the programs.
+   */
+  async explain(packet: Uint8Array, options: ExplainOptions): Promise<Explanation> {
+    if (!(packet instanceof Uint8Array)) throw wrongType('packet', 'an instance of Uint8Array', packet)
+    if (packet.length < MIN_EXPLAINED || packet.length > MAX_EXPLAINED)
+      throw outOfRange('packet.length', `>= ${MIN_EXPLAINED} && <= ${MAX_EXPLAINED}`, packet.length)
+    checkOptions(options, ['uplink', 'port', 'signal'])
+    const { uplink, port, signal } = options
+    if ((uplink === undefined) === (port === undefined))
+      throw wrongValue('options', 'must have either `uplink` or `port`', options)
+    const digits = Buffer.from(packet.buffer, packet.byteOffset, packet.length).toString('hex')
+    if (uplink !== undefined) {
+      const { explanation } = await this.#ask('explainArrival', { uplink, packet: digits }, { signal })
+      return new Explanation(packet.length, null, explanation)
+    }
+    const sender = typeof port === 'object' && port !== null ? port.info?.port : port
+    const { explanation } = await this.#ask('explainSending', { port: sender as number, packet: digits }, { signal })
+    return new Explanation(packet.length, sender as number, explanation)
   }
 
   /**

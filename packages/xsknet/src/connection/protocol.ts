@@ -10,11 +10,13 @@ import { XsknetError, type XsknetErrorCode } from '../errors.js'
 import {
   MAX_ADDRESSES,
   MAX_COALESCE,
+  MAX_EXPLAINED,
   MAX_FLOW_LENGTH,
   MAX_FLOW_TEXTS,
   MAX_NAME_LENGTH,
   MAX_QUEUES,
   MESSAGE_LIMIT,
+  MIN_EXPLAINED,
   NESTING_LIMIT,
 } from './limits.js'
 import { unknownKeyIn } from './suggestions.js'
@@ -331,6 +333,78 @@ const uplinkStatistics = v.strictObject({
 /** The kernel's counters of an uplink, since the daemon began to manage it. */
 export type UplinkStatistics = v.InferOutput<typeof uplinkStatistics>
 
+/** A packet in hexadecimal digits. */
+const packet = v.pipe(
+  v.string(),
+  v.minLength(2 * MIN_EXPLAINED),
+  v.maxLength(2 * MAX_EXPLAINED),
+  v.regex(/^(?:[0-9a-f]{2})+$/, 'Invalid packet: Expected pairs of lower-case hexadecimal digits'),
+)
+/** `null`: untagged. `802.1ad`: the outer tag is of another kind than 802.1Q. */
+const frameVlan = v.nullable(v.union([u32, v.literal('802.1ad')]))
+/** `other`: another user's port. */
+const anyPort = v.union([port, v.literal('other')])
+const explainedStep = v.variant('step', [
+  /** The VLAN tags, and the EtherType behind those that were read. */
+  v.strictObject({
+    step: v.literal('tags'),
+    vlan: frameVlan,
+    etherType: u32,
+    tags: v.picklist(['read', 'cut', 'too-many']),
+  }),
+  /** Whether the source MAC is the port's own, and the port's VLAN. */
+  v.strictObject({ step: v.literal('sender'), mac: v.picklist(['own', 'other']), vlan: v.nullable(u32) }),
+  /** Which port has the destination MAC. */
+  v.strictObject({ step: v.literal('mac'), mac, vlan: frameVlan, port: v.nullable(anyPort) }),
+  /** Which port has the address that ARP or neighbour discovery ask for, or speak of. */
+  v.strictObject({ step: v.literal('target'), address, port: v.nullable(anyPort) }),
+  /** Whether the port may send from an address. */
+  v.strictObject({ step: v.literal('source'), address, own: v.boolean() }),
+  /** The first flow that matches, and whose it is. */
+  v.strictObject({
+    step: v.literal('flow'),
+    port: v.nullable(anyPort),
+    flow: v.nullable(v.pipe(v.string(), v.maxLength(MAX_FLOW_LENGTH))),
+  }),
+  /** The packet is an ICMP error: the next flow is that of the packet that it quotes. */
+  v.strictObject({ step: v.literal('quoted') }),
+  /** Which port got the first fragment. */
+  v.strictObject({ step: v.literal('fragment'), port: v.nullable(anyPort) }),
+  /** The bytes of the frame, and the most that its target takes. */
+  v.strictObject({ step: v.literal('length'), length: count, most: count }),
+  /** Whether the port is limited in this kind of frames, and may send this one. `known` is told to root only. */
+  v.strictObject({
+    step: v.literal('rate'),
+    kind: v.picklist(['broadcast', 'multicast', 'unicast']),
+    limited: v.boolean(),
+    known: v.nullable(v.boolean()),
+    within: v.boolean(),
+  }),
+])
+/** What a program looked at, while it decided about a packet. */
+export type ExplainedStep = v.InferOutput<typeof explainedStep>
+
+const explanation = v.strictObject({
+  uplink: deviceName,
+  /** The counter that such a packet moves; `null`: it goes elsewhere than to a port of this user. */
+  counter: v.nullable(text(32)),
+  /** What decided, by its name in docs/verdicts.md. */
+  rule: v.nullable(text(64)),
+  target: v.nullable(
+    v.strictObject({
+      /** The port's number; `null` for another user's port. */
+      port: v.nullable(port),
+      /** Its name, likewise. */
+      name: v.nullable(portName),
+      /** The queue, likewise; also `null` for a packet that is too long for the port. */
+      queue: v.nullable(u32),
+      /** What the packet goes into, likewise. */
+      rings: v.nullable(ringKind),
+    }),
+  ),
+  steps: v.array(explainedStep),
+})
+
 // A type test holds these and `PortOptions` of network.ts together.
 const pinnedPortRequest = v.strictObject({
   uplink: deviceName,
@@ -445,6 +519,16 @@ const operations = {
   uplinkStatistics: {
     request: v.strictObject({ uplink: deviceName }),
     result: v.strictObject({ statistics: uplinkStatistics }),
+  },
+  /** What an uplink's program decides about a packet that arrives. Nothing is sent or counted. */
+  explainArrival: {
+    request: v.strictObject({ uplink: deviceName, packet }),
+    result: v.strictObject({ explanation }),
+  },
+  /** What the guard decides about a packet that a port would send. Nothing is sent or counted. */
+  explainSending: {
+    request: v.strictObject({ port, packet }),
+    result: v.strictObject({ explanation }),
   },
 } as const
 

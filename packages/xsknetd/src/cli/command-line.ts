@@ -4,6 +4,7 @@ import { nearest } from 'xsknet/internal'
 import { socketOf } from '../configuration/configuration.js'
 import type { DaemonSettings } from '../configuration/daemon-settings.js'
 import { NAME, NAME_RULE } from '../configuration/rules.js'
+import type { Origin } from './explain.js'
 import { DEFAULT_LAB } from './lab-report.js'
 
 /** A parsed command line. */
@@ -12,6 +13,7 @@ export type Command =
   | { command: 'run'; config: string | undefined; settings: DaemonSettings }
   | { command: 'lab'; name: string; down: boolean }
   | { command: 'status' | 'ports'; socket: string | undefined; json: boolean }
+  | { command: 'explain'; socket: string | undefined; json: boolean; packet: string; origin: Origin }
   | { command: 'stats'; socket: string | undefined; json: boolean; target: StatisticsTarget | undefined }
 
 /** What to show statistics of: a port by number, or an uplink or ports by name. */
@@ -27,6 +29,7 @@ const optionsOf = {
   status: query,
   ports: query,
   stats: query,
+  explain: { ...query, uplink: text, port: text },
 } as const
 
 /**
@@ -48,7 +51,7 @@ export function readCommandLine(words: readonly string[]): Command {
 
   const { values, positionals } = parse(rest, { ...optionsOf[command], ...general }, name)
   if (values.help || values.version) return { command: values.help ? 'help' : 'version' }
-  const surplus = positionals[command === 'stats' ? 1 : 0]
+  const surplus = positionals[command === 'stats' || command === 'explain' ? 1 : 0]
   if (surplus !== undefined) throw invalid(`unexpected argument \`${surplus}\` for \`${name}\``)
 
   if (command === 'run') {
@@ -63,6 +66,14 @@ export function readCommandLine(words: readonly string[]): Command {
   const { socket, instance, json = false } = values as QueryValues
   if (socket !== undefined && instance !== undefined) throw invalid('--socket and --instance cannot be used together')
   const daemon = { socket: socket ?? (instance === undefined ? undefined : socketOf(instance)), json }
+  if (command === 'explain') {
+    const { uplink, port } = values as ExplainValues
+    const [packet] = positionals
+    if (packet === undefined) throw invalid('`explain` needs a packet in hexadecimal digits, or a pcap or pcapng file')
+    if (uplink !== undefined && port !== undefined) throw invalid('--uplink and --port cannot be used together')
+    const origin = uplink !== undefined ? { uplink } : port !== undefined ? { port } : undefined
+    return { command, ...daemon, packet, origin }
+  }
   if (command !== 'stats') return { command, ...daemon }
   return { command, ...daemon, target: targetOf(positionals[0]) }
 }
@@ -75,6 +86,7 @@ function targetOf(word: string | undefined): StatisticsTarget | undefined {
 /** The values are validated later, together with those of the file. */
 type RunValues = { uplink?: string[] } & { [K in 'config' | 'mode' | 'instance' | 'socket' | 'log']?: string }
 type LabValues = { name?: string; down?: boolean }
+type ExplainValues = { uplink?: string; port?: string }
 type QueryValues = { socket?: string; instance?: string; json?: boolean }
 
 function parse(args: readonly string[], options: NonNullable<ParseArgsConfig['options']>, command?: string) {

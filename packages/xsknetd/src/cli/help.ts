@@ -39,6 +39,7 @@ Commands:
   status    Show the daemon and its uplinks
   ports     List open ports: all for root, your own otherwise
   stats     Show packet counters and losses, hop by hop
+  explain   Show what the BPF programs decide about a packet, and why
   lab       Create or remove a test network (as root)
 
 xsknetd run --uplink <interface>... [options]
@@ -55,7 +56,13 @@ xsknetd run --uplink <interface>... [options]
 xsknetd status [options]
 xsknetd ports [options]
 xsknetd stats [<port> | <interface>] [options]
-  Query a running daemon. A port is given by its number or name.
+xsknetd explain <packet> [options]
+  Query a running daemon. A port is given by its number or name, a packet in
+  hexadecimal digits from its Ethernet header on, or as a pcap or pcapng file.
+  Explaining a packet sends nothing and counts nothing.
+
+    --uplink <interface>   explain: the packet arrives there (default: the only uplink)
+    --port <port>          explain: this port sends the packet
 
     --socket <path>        control socket of the daemon
                            (default: $XSKNET_SOCKET, or /run/xsknet/default.sock)

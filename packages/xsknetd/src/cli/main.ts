@@ -9,6 +9,7 @@ import { bpfObjects, labs } from '../platform/native.js'
 import { inspectorUrl, refuseInspector, restartWithoutNodeVariables } from '../platform/process-hardening.js'
 import { version } from '../runtime/version.js'
 import { type Command, readCommandLine, type StatisticsTarget } from './command-line.js'
+import { type ExplainedPacket, explainedReport, explainFile, explainPacket, packetOf } from './explain.js'
 import { usage } from './help.js'
 import { labReport, removedReport, thisInstallation } from './lab-report.js'
 import { hasTerminal, reloader } from './reloader.js'
@@ -38,6 +39,8 @@ async function runCommand(): Promise<void> {
       return query(command, (network) => network.status(), statusReport)
     case 'ports':
       return query(command, (network) => network.ports(), portsReport)
+    case 'explain':
+      return explain(command)
     case 'stats':
       return query(command, (network) => statistics(network, command.target), statisticsReport)
   }
@@ -124,6 +127,22 @@ async function query<T>(
   try {
     const answer = await question(network)
     print(json ? JSON.stringify(answer, undefined, 2) : report(answer))
+  } finally {
+    await network.close()
+  }
+}
+
+async function explain({ socket, json, packet, origin }: Extract<Command, { command: 'explain' }>): Promise<void> {
+  const one = packetOf(packet)
+  if (one) return query({ socket, json }, (network) => explainPacket(network, one, origin), String)
+  const network = await connect({ socket })
+  try {
+    const all: ExplainedPacket[] = []
+    for await (const explained of explainFile(network, packet, origin)) {
+      if (json) all.push(explained)
+      else print(explainedReport(explained))
+    }
+    if (json) print(JSON.stringify(all, undefined, 2))
   } finally {
     await network.close()
   }

@@ -5,6 +5,7 @@ import type {
   PortInfo,
   PortRequest,
   PortStatistics,
+  Result,
   SocketDescription,
   UplinkInfo,
   UplinkStatistics,
@@ -56,6 +57,13 @@ export type InstanceRequest<R extends PinnedPortRequest> = Omit<R, 'uplink' | 'm
 export interface PortTerms extends Rights {
   readonly uid: number
 }
+
+/** An explanation with all ports by their numbers, also those that the user who asks may not know of. */
+export type Told = Omit<Explained, 'target'> & {
+  readonly counter: string
+  readonly target: { readonly port: number; readonly queue: number; readonly rings: 'xsk' | 'bpf' } | null
+}
+type Explained = Result<'explainArrival'>['explanation']
 
 /** A port that has been built but not yet handed to its client. */
 export interface OpenedPort {
@@ -141,6 +149,10 @@ export interface Instance {
   freed(port: number): Promise<void>
   portStatistics(port: number): Promise<PortStatistics>
   uplinkStatistics(uplink: string): Promise<UplinkStatistics>
+  /** What an uplink's program decides about a packet that arrives, with all ports by their numbers. */
+  explainArrival(uplink: string, packet: Uint8Array): Promise<Told>
+  /** What the guard decides about a packet that a port sends, likewise. */
+  explainSending(port: number, packet: Uint8Array): Promise<Told>
   /** Closes all ports of an uplink and restores the interface. */
   release(uplink: string): Promise<void>
   /** Undoes everything, open ports included. */

@@ -6,7 +6,7 @@ import type { Credentials } from '../policy/credentials.js'
 import type { UserSet } from '../policy/trusted-users.js'
 import { mountHint } from '../runtime/mount-hint.js'
 import { checkStateFolder } from '../runtime/state-folder.js'
-import type { HostChange, Instance, Loss, OpenedPinnedPort, OpenedPort, UplinkMode } from './instance.js'
+import type { HostChange, Instance, Loss, OpenedPinnedPort, OpenedPort, Told, UplinkMode } from './instance.js'
 import type { Lab } from './lab.js'
 import type { Platform } from './platform.js'
 import type { Connection, Descriptors, Listener } from './transport.js'
@@ -191,6 +191,14 @@ class NativeInstance implements Instance {
   async uplinkStatistics(uplink: string) {
     // `closed` is a sum, which always contains socket statistics.
     return (await typed(() => this.#instance.uplinkStatistics(uplink))) as UplinkStatistics
+  }
+
+  async explainArrival(uplink: string, packet: Uint8Array) {
+    return JSON.parse(await typed(() => this.#instance.explainArrival(uplink, packet))) as Told
+  }
+
+  async explainSending(port: number, packet: Uint8Array) {
+    return JSON.parse(await typed(() => this.#instance.explainSending(port, packet))) as Told
   }
 
   release(uplink: string) {

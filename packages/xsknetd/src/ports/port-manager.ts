@@ -33,6 +33,7 @@ import {
   unknownUplink,
 } from '../policy/policy.js'
 import type { Client } from './client.js'
+import { type Explained, type Known, ofArrival, ofSending, whole } from './explanations.js'
 import { featuresOf, ipsOf, memoryOf, requestedPort, sharedSizesOf, sizesOf } from './port-request.js'
 
 /** An opened port, for its client. */
@@ -436,6 +437,37 @@ export class PortManager {
   async uplinkStatistics(who: Credentials, uplink: string): Promise<UplinkStatistics> {
     if (!mayUse(this.#grants, who, uplink)) throw unknownUplink(who, uplink)
     return this.#instance.uplinkStatistics(uplink)
+  }
+
+  /**
+   * What an uplink's program decides about a packet that arrives.
+   *
+   * @throws {XsknetError} `ERR_XSKNET_NOT_PERMITTED` or `ERR_XSKNET_UPLINK_MISSING`.
+   */
+  async explainArrival(who: Credentials, uplink: string, packet: Uint8Array): Promise<Explained> {
+    if (!mayUse(this.#grants, who, uplink)) throw unknownUplink(who, uplink)
+    const told = await this.#instance.explainArrival(uplink, packet)
+    return who.uid === 0 ? whole(told, this.#knownTo(who)) : ofArrival(told, this.#knownTo(who))
+  }
+
+  /**
+   * What the guard decides about a packet that a port sends.
+   *
+   * @throws {XsknetError} `ERR_XSKNET_PORT_UNKNOWN`.
+   */
+  async explainSending(who: Credentials, port: number, packet: Uint8Array): Promise<Explained> {
+    const known = this.#knownTo(who)
+    if (!known(port)) throw unknownPort(port, `user ${who.uid}`)
+    const told = await this.#instance.explainSending(port, packet)
+    return who.uid === 0 ? whole(told, known) : ofSending(told, known)
+  }
+
+  /** The open ports that a user may know of: all for root, else the user's own. */
+  #knownTo({ uid }: Credentials): Known {
+    return (port) => {
+      const openPort = this.#ports.get(port)
+      return openPort && (uid === 0 || openPort.client.credentials.uid === uid) ? openPort.info : undefined
+    }
   }
 
   /** Notifies all clients that their ports are lost, and undoes everything. */

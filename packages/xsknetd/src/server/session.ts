@@ -34,7 +34,16 @@ export interface DaemonIdentity {
 }
 
 /** Operations that change nothing. Clients that use no others, such as `xsknetd status`, are not logged. */
-const READ_ONLY: readonly Operation[] = ['hello', 'status', 'uplinks', 'ports', 'portStatistics', 'uplinkStatistics']
+const READ_ONLY: readonly Operation[] = [
+  'hello',
+  'status',
+  'uplinks',
+  'ports',
+  'portStatistics',
+  'uplinkStatistics',
+  'explainArrival',
+  'explainSending',
+]
 
 /** Bytes that are reserved for everything in an answer except its list. */
 const ENVELOPE = 1024
@@ -227,6 +236,10 @@ export class Session implements Client {
         return { statistics: await this.#portManager.portStatistics(who, request.port) }
       case 'uplinkStatistics':
         return { statistics: await this.#portManager.uplinkStatistics(who, request.uplink) }
+      case 'explainArrival':
+        return { explanation: await this.#portManager.explainArrival(who, request.uplink, bytesOf(request.packet)) }
+      case 'explainSending':
+        return { explanation: await this.#portManager.explainSending(who, request.port, bytesOf(request.packet)) }
     }
   }
 
@@ -273,6 +286,8 @@ export class Session implements Client {
     return { uid, pid }
   }
 }
+
+const bytesOf = (digits: string): Uint8Array => Buffer.from(digits, 'hex')
 
 /** The ports after number `after`, as many as fit into one message. */
 function page(ports: PortEntry[], after: number): Result<'ports'> {
