@@ -32,8 +32,8 @@ export const products = [
 
 /** No tarball may be larger than this, packed and unpacked, in KiB; docs/packages.md names the figures. */
 export const budgets = {
-  xsknet: [460, 3200],
+  xsknet: [490, 3300],
   xsknetd: [400, 2800],
   '@xsknet/client-linux-x64-gnu': [440, 950],
-  '@xsknet/daemon-linux-x64-gnu': [2850, 7200],
+  '@xsknet/daemon-linux-x64-gnu': [2950, 7600],
 }
