@@ -306,8 +306,8 @@ test.serial('the command line explains digits and captures, and refuses what is 
   t.regex(truncated.stdout, /^packet 1 arrives at /, 'what is before the damage is explained')
   t.regex(truncated.stderr, /the file ends too early \(at byte \d+\)/)
   for (const [words, message] of [
-    [['abc'], /3 hexadecimal digits are no packet/],
-    [['0011223344556677889900aabb'], /26 hexadecimal digits are no packet/],
+    [['abc'], /3 hexadecimal digits are not a packet/],
+    [['0011223344556677889900aabb'], /26 hexadecimal digits are not a packet/],
     [['no-such-file.pcap'], /cannot read no-such-file\.pcap/],
     [[packet.toString('hex'), '--port', 'nobody'], /no port is named `nobody`/],
     [[packet.toString('hex'), '--port', '99'], /has no port 99/],

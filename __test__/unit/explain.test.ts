@@ -215,5 +215,5 @@ test('a word of hexadecimal digits is a packet, any other one a file', (t) => {
     t.deepEqual(packetOf(word), packet)
   for (const word of ['packets.pcap', '']) t.is(packetOf(word), undefined)
   for (const word of ['ab', 'a'.repeat(29), 'ab'.repeat(32_001)])
-    t.throws(() => packetOf(word), { code: 'ERR_XSKNET_CONFIGURATION_INVALID', message: /digits are no packet/ })
+    t.throws(() => packetOf(word), { code: 'ERR_XSKNET_CONFIGURATION_INVALID', message: /digits are not a packet/ })
 })

@@ -31,7 +31,7 @@ export function packetOf(word: string): Uint8Array | undefined {
   const length = digits.length / 2
   if (Number.isInteger(length) && length >= MIN_EXPLAINED && length <= MAX_EXPLAINED) return Buffer.from(digits, 'hex')
   if (isFile(word)) return undefined
-  throw invalid(`${digits.length} hexadecimal digits are no packet`, { digits: digits.length })
+  throw invalid(`${digits.length} hexadecimal digits are not a packet`, { digits: digits.length })
 }
 
 /** Explains a packet. */
