@@ -14,7 +14,7 @@ use xsknet_filter::{Fields, Flow};
 use super::flows::{IP_HOST, IP6_HOST, MAC_HOST, PORTS, Scene, TAG, flow, host4, host6};
 use super::frames::*;
 use super::lab::{ERIN, ERINS, Exit, HEIDI};
-use super::model::{self, Tag, Unread};
+use super::model::{self, Port, Tag, Unread, one_of};
 use crate::{Counter, FlowsError, PortId};
 
 const PASSED: Exit = Exit::By(Counter::Passed);
@@ -37,8 +37,11 @@ enum Upper<'a> {
     First(&'a [u8], Option<Fragmented>),
 }
 
-struct Model {
-    flows: Vec<(PortId, Flow)>,
+/// Ports, what they have claimed, and what is remembered of fragments.
+pub(super) struct Model {
+    pub(super) ports: Vec<Port>,
+    pub(super) uplink_mtu: usize,
+    pub(super) flows: Vec<(PortId, Flow)>,
     fragments: HashMap<Fragmented, (PortId, u32)>,
 }
 
@@ -168,17 +171,27 @@ fn reversed(fields: &Fields) -> Fields {
 }
 
 impl Model {
+    /// Without flows.
+    pub(super) fn new(ports: Vec<Port>, uplink_mtu: usize) -> Self {
+        Self { ports, uplink_mtu, flows: Vec::new(), fragments: HashMap::new() }
+    }
+
+    fn port(&self, id: PortId) -> &Port {
+        self.ports.iter().find(|port| port.id == id).expect("flows are of its ports")
+    }
+
     fn owner(&self, fields: &Fields) -> Option<(PortId, &Flow)> {
         let matching = self.flows.iter().filter(|(_, flow)| flow.matches(fields));
         matching.max_by_key(|(_, flow)| flow.precedence()).map(|(port, flow)| (*port, flow))
     }
 
-    fn uplink(&mut self, frame: &[u8]) -> Exit {
-        let Ok(model::Read { tag, .. }) = model::read(frame) else { return PASSED };
-        if tag == Tag::None
-            && let Some(port) = at(&frame[..6])
-        {
-            return to_port(frame, port, model::queue_pair(frame, queues(port)));
+    /// How a frame that arrives leaves the uplink program.
+    pub(super) fn uplink(&mut self, frame: &[u8]) -> Exit {
+        if model::read(frame).is_err() {
+            return PASSED;
+        }
+        if let Some(port) = model::claimant(&self.ports, frame) {
+            return model::to_port(port, frame, model::queue_pair(frame, port.queue_pairs));
         }
         if self.flows.is_empty() {
             return PASSED;
@@ -190,7 +203,7 @@ impl Model {
                 None => return PASSED,
             },
             Upper::Later(name) => match self.fragments.get(&name) {
-                Some(&(port, queue)) => return to_port(frame, port, queue),
+                Some(&(port, queue)) => return model::to_port(self.port(port), frame, queue),
                 None => return Exit::By(Counter::PassedFragment),
             },
             Upper::First(upper, name) => {
@@ -200,7 +213,7 @@ impl Model {
                 }
                 let own = || {
                     let (port, _) = self.owner(&packet.fields)?;
-                    Some((port, model::queue_pair(frame, queues(port))))
+                    Some((port, model::queue_pair(frame, self.port(port).queue_pairs)))
                 };
                 let Some((port, queue)) = self.quoted(&packet.fields, upper).or_else(own) else { return PASSED };
                 (port, queue, name)
@@ -209,7 +222,7 @@ impl Model {
         if let Some(name) = name {
             self.fragments.insert(name, (port, queue));
         }
-        to_port(frame, port, queue)
+        model::to_port(self.port(port), frame, queue)
     }
 
     /// Whose answers an error speaks of.
@@ -230,28 +243,31 @@ impl Model {
             model::flow4(&quoted[..quoted.len().min(usize::from(u16_at(quoted, 2)))])
         };
         let (port, _) = self.owner(&reversed(&fields))?;
-        Some((port, flow.map_or(0, |flow| model::queue_of(flow, queues(port)))))
+        Some((port, flow.map_or(0, |flow| model::queue_of(flow, self.port(port).queue_pairs))))
     }
 
-    fn guard(&self, own: PortId, frame: &[u8]) -> Exit {
-        match self.judge(own, frame) {
+    /// How a frame that a port sends leaves the guard.
+    pub(super) fn guard(&self, sender: PortId, frame: &[u8]) -> Exit {
+        let own = self.port(sender);
+        let judged = if !own.flows_alone && frame[6..12] == own.mac {
+            model::judge(&self.ports, own, frame).map(|target| (own.tag, target))
+        } else {
+            self.judge(own, frame).map(|tag| (tag, None))
+        };
+        match judged {
             Err(reason) => Exit::By(reason),
-            Ok(tag) => match at(&frame[..6]).filter(|_| tag == Tag::None) {
-                Some(port) if port != own => to_port(frame, port, model::queue_pair(frame, queues(port))),
-                _ if is_too_long(frame) => Exit::By(Counter::TooLong),
-                _ => Exit::Uplink,
-            },
+            Ok((tag, target)) => model::leaves(&self.ports, self.uplink_mtu, own, tag, frame, target),
         }
     }
 
     /// Whose flow the frame, reversed, belongs to.
-    fn sender(&self, frame: &[u8]) -> Option<PortId> {
+    pub(super) fn sender(&self, frame: &[u8]) -> Option<PortId> {
         let fields = parse(frame)?.fields;
         self.owner(&reversed(&Fields { destination_mac: MAC_HOST, ..fields })).map(|(port, _)| port)
     }
 
     /// The rules for a frame from a MAC that is not the port's own.
-    fn judge(&self, own: PortId, frame: &[u8]) -> Result<Tag, Counter> {
+    fn judge(&self, own: &Port, frame: &[u8]) -> Result<Tag, Counter> {
         if frame[6..12] != MAC_HOST {
             return Err(Counter::SourceMac);
         }
@@ -259,7 +275,7 @@ impl Model {
             Unread::Cut => Counter::Malformed,
             Unread::TooManyTags => Counter::Vlan,
         })?;
-        if inner {
+        if inner && !own.inner_tags {
             return Err(Counter::Vlan);
         }
         let mut fields = Fields {
@@ -277,14 +293,14 @@ impl Model {
             IPV4 => {
                 let upper = parse4(body, body.len(), &mut fields).ok_or(Counter::Malformed)?;
                 let header = usize::from(body[0] & 15) * 4;
-                model::judge_options(&model::PORTS[0], body.get(20..header).ok_or(Counter::Malformed)?)?;
+                model::judge_options(own, body.get(20..header).ok_or(Counter::Malformed)?)?;
                 (upper, u16_at(body, 6) & 0x3fff != 0)
             }
             IPV6 => {
                 if body.len() < 40 || body[0] >> 4 != 6 {
                     return Err(Counter::Malformed);
                 }
-                let fragment = match model::chain(body, false) {
+                let fragment = match model::chain(body, own.routing) {
                     model::Chain::Broken => return Err(Counter::Malformed),
                     model::Chain::Routed => return Err(Counter::Rogue),
                     model::Chain::Later { .. } => true,
@@ -303,7 +319,8 @@ impl Model {
         }
         let protocol = fields.protocol.unwrap();
         match protocol {
-            _ if model::is_routers_protocol(protocol) => return Err(Counter::Rogue),
+            _ if model::is_routers_protocol(protocol) && !own.routing => return Err(Counter::Rogue),
+            UDP if own.routing => {}
             UDP if model::is_routers_port(u16_at(upper, 2)) => return Err(Counter::Rogue),
             UDP if [67, 547].contains(&u16_at(upper, 2)) => return Err(Counter::Rogue),
             IGMP => return Err(Counter::SourceIp),
@@ -317,42 +334,32 @@ impl Model {
             IpAddr::V4(source) => source != NONE4 && source.octets()[0] < 224,
             IpAddr::V6(source) => source != NONE6 && !source.is_multicast(),
         };
-        let flow = self.owner(&reversed(&fields)).filter(|(port, _)| is_host && *port == own).map(|(_, flow)| flow);
+        let flow = self.owner(&reversed(&fields)).filter(|(port, _)| is_host && *port == own.id).map(|(_, flow)| flow);
         match flow {
             Some(Flow { destination: Some(prefix), protocol: Some(_), vlan, .. }) if prefix.is_host() => {
-                if tag == Tag::None || vlan.is_some() { Ok(tag) } else { Err(Counter::Vlan) }
+                if tag == own.tag || vlan.is_some() { Ok(tag) } else { Err(Counter::Vlan) }
             }
             _ => Err(Counter::SourceIp),
         }
     }
 }
 
-/// The port that has this MAC.
-fn at(mac: &[u8]) -> Option<PortId> {
-    PORTS.iter().find(|(port, its)| *port != HEIDI && mac == its).map(|(port, _)| *port)
-}
-
-fn queues(port: PortId) -> u32 {
-    if port == ERIN { ERINS } else { 1 }
-}
-
-fn is_too_long(frame: &[u8]) -> bool {
-    let tagged = [Q, AD].contains(&u16_at(frame, 12));
-    frame.len() > 1500 + if tagged { 18 } else { 14 }
-}
-
-fn to_port(frame: &[u8], port: PortId, queue: u32) -> Exit {
-    if is_too_long(frame) {
-        Exit::By(Counter::TooLong)
-    } else if queues(port) == 1 {
-        Exit::Port(port)
-    } else {
-        Exit::QueuePair(port, queue)
-    }
-}
-
-fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {
-    prop::sample::select(values.to_vec())
+/// Those of the scene, as they are without flows.
+fn ports() -> Vec<Port> {
+    let port = |&(id, mac): &(PortId, Mac)| Port {
+        id,
+        mac,
+        tag: Tag::None,
+        mtu: 1500,
+        queue_pairs: if id == ERIN { ERINS } else { 1 },
+        ip4: Vec::new(),
+        ip6: Vec::new(),
+        inner_tags: false,
+        routing: false,
+        flows_alone: id == HEIDI,
+        gone: false,
+    };
+    PORTS.iter().map(port).collect()
 }
 
 fn port() -> impl Strategy<Value = u16> {
@@ -404,7 +411,7 @@ fn packet6(inner: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// A frame that some flow may match; `from` is its source.
-fn frame(from: Mac) -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn frame(from: Mac) -> impl Strategy<Value = Vec<u8>> {
     let cut = |packet: Vec<u8>| {
         let length = packet.len();
         let whole = Just(packet.clone());
@@ -441,7 +448,7 @@ fn frame(from: Mac) -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What a port that has flows of the host may send, or nearly so.
-fn answer() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn answer() -> impl Strategy<Value = Vec<u8>> {
     let upper = (one_of(&[TCP, UDP, UDP, UDP, SCTP]), port(), port());
     let length = one_of(&[None, None, None, None, Some(1514), Some(1515), Some(1519)]);
     let tags = one_of(&[vec![], vec![], vec![], vec![(Q, TAG)], vec![(Q, 0)]]);
@@ -460,7 +467,7 @@ fn answer() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-fn draw<S: Strategy>(runner: &mut TestRunner, strategy: &S) -> S::Value {
+pub(super) fn draw<S: Strategy>(runner: &mut TestRunner, strategy: &S) -> S::Value {
     strategy.new_tree(runner).unwrap().current()
 }
 
@@ -481,7 +488,7 @@ fn kernel_and_model_agree_on_random_flows() {
         let (arriving, sent) = (frame(MAC_FAR), prop_oneof![4 => frame(MAC_HOST), 4 => answer(), 1 => foreign]);
         let rules = prop::collection::vec((0..PORTS.len(), flow()), 0..48);
         for _ in 0..rule_sets() {
-            let mut model = Model { flows: Vec::new(), fragments: HashMap::new() };
+            let mut model = Model::new(ports(), 1500);
             for step in 0..3 {
                 change(scene, &mut model, step, draw(&mut runner, &rules));
                 for number in 0..FRAMES {

@@ -15,6 +15,7 @@ mod lab;
 mod model;
 mod pins;
 mod queue;
+mod random_rules;
 mod rates;
 mod ring_client;
 mod rings;
