@@ -56,7 +56,7 @@ for (const mode of ['native', 'skb'] as const) {
     test.serial(`${mode}: ${kind}: the same traffic moves the same counters, and no chunk is lost`, async (t) => {
       const { lab, client, uplink, end, ...place } = await open(t, { mode })
       const port = await place.port()
-      t.deepEqual([port.info.portMode, port.info.mtu], [mode, 1500])
+      t.deepEqual([port.info.portMode, port.info.guardMode, port.info.mtu], ['native', mode, 1500])
       const opened = { ...exact(await port.stats(), 0), card: ofCard(await uplink(), 0) }
       const { received, sent, completed } = opened.client
       const by = { card: opened.card.program.toPort, program: opened.program.seen, guard: opened.guard.seen }

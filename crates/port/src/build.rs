@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, RwLock};
 
-use xsknet_bpf::{Datapath, Mode, Obtained, PortProgram, bpffs};
+use xsknet_bpf::{Datapath, Mode, PortProgram, bpffs};
 use xsknet_link::{End, IfIndex, LinkError, VethPair, quiet};
 use xsknet_xsk::{Created, QueueId, Request, Socket, prefer_busy_poll};
 
@@ -195,13 +195,13 @@ impl QueueBuilder<'_> {
             .map_err(step)?;
         add_new(attempts, Attempt::programs("guard", guard.attempts()));
 
-        let mode = port_mode(nic.info.mode);
         let pin = folder.file("port-link");
         let own = context
             .change(scope, Change::Attachment { pin: pin.clone() }, || {
                 let device = xsknet_bpf::Device { name: pair.inner.to_string(), index: inner.get() };
                 context.ports.run(|| -> Result<_, StepError> {
-                    let mut attachment = program.attach(&device, mode)?;
+                    // A native redirect reaches no other program, and generic XDP would not see clones.
+                    let mut attachment = program.attach(&device, Mode::Native)?;
                     context.passed("the port's program is attached");
                     attachment.pin(&context.paths.pin(&pin))?;
                     Ok(attachment)
@@ -287,13 +287,5 @@ fn add_new(told: &mut Vec<Attempt>, more: impl IntoIterator<Item = Attempt>) {
         if !told.contains(&attempt) {
             told.push(attempt);
         }
-    }
-}
-
-/// The port's program runs where the uplink's does: a native redirect reaches only a native program at the inner end.
-fn port_mode(uplink: Obtained) -> Mode {
-    match uplink {
-        Obtained::Native | Obtained::Hw => Mode::Native,
-        Obtained::Skb => Mode::Skb,
     }
 }

@@ -50,8 +50,7 @@ pub struct PortSpec {
     /// limited.
     pub rates: Rates,
     /// How long frames gather at each of its inner ends once some have been handled: fewer wake-ups, and each frame
-    /// late by so much at most. `attempts` says if the kernel refuses it, and that skb mode cannot do it. Default: not
-    /// at all.
+    /// late by so much at most. `attempts` says if the kernel refuses it. Default: not at all.
     pub coalesce: Option<Duration>,
     /// What packets it takes beside those to its MAC: see `docs/verdicts.md`. Default: none.
     pub flows: Vec<Flow>,

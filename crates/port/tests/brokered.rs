@@ -130,12 +130,14 @@ fn busy_polling_is_set_before_the_hand_over_and_a_refusal_is_told() {
     assert!(plain.info().attempts.iter().all(|attempt| attempt.step != "busy-poll"));
 }
 
-#[test]
-fn frames_gather_at_the_inner_end_where_that_is_asked_for() {
+#[rstest]
+#[case::native(Mode::Native)]
+#[case::skb(Mode::Skb)]
+fn frames_gather_at_the_inner_end_where_that_is_asked_for(#[case] mode: Mode) {
     const GATHERING: Duration = Duration::from_secs(1);
     let stage = Stage::plain();
     let instance = stage.open();
-    let uplink = manage(&instance, Mode::Native);
+    let uplink = manage(&instance, mode);
     let options = PortSpec { coalesce: Some(GATHERING), ..PortSpec::new(port_addresses(0)) };
     let mut port = uplink.open_port(options).expect("a port");
     let told = port.info().attempts.iter().find(|attempt| attempt.step == "coalesce").expect("told");
@@ -167,18 +169,6 @@ fn frames_gather_at_the_inner_end_where_that_is_asked_for() {
     });
     assert_eq!(together, 5);
     assert!(handled.elapsed() > GATHERING / 4, "{:?}", handled.elapsed());
-    close(port);
-}
-
-#[test]
-fn where_there_is_nothing_to_let_frames_gather_it_is_told() {
-    let stage = Stage::plain();
-    let instance = stage.open();
-    let uplink = manage(&instance, Mode::Skb);
-    let options = PortSpec { coalesce: Some(SECOND / 1000), ..PortSpec::new(port_addresses(0)) };
-    let port = uplink.open_port(options).expect("a port");
-    let told = port.info().attempts.iter().find(|attempt| attempt.step == "coalesce").expect("told");
-    assert!(told.errno.is_none() && told.why.starts_with("not done"), "{told}");
     close(port);
 }
 

@@ -94,7 +94,7 @@ fn eight_queues_are_eight_pairs_each_proven_and_all_gone_in_the_end(#[case] mode
         let uplink = manage(&instance, mode);
         let mut port = queues(&uplink, 0, 8);
         let info = port.info().clone();
-        assert_eq!((info.guard_mode, info.port_mode, info.queue_pairs.len()), (obtained, obtained, 8));
+        assert_eq!((info.guard_mode, info.port_mode, info.queue_pairs.len()), (obtained, Obtained::Native, 8));
         assert_eq!((&info.outer, &info.inner), (&info.queue_pairs[0].outer, &info.queue_pairs[0].inner));
         let [host, inside] = [stage.lab.host.namespace(), &stage.inside()].map(|namespace| {
             let links = xsknet_link::Links::in_namespace(namespace).expect("a socket");
