@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR MIT)
 /*
- * The uplink program and the guards in one object, because they share their tables: one load makes both, without pins
- * between them, and a test runs either against the same maps.
+ * The uplink program, the one that copies behind it and the guards in one object, because they share their tables: one
+ * load makes all, without pins between them, and a test runs each against the same maps.
  */
+#include <linux/if_packet.h>
+#include <linux/pkt_cls.h>
+
 #include <xsknet/flow.h>
+#include <xsknet/group.h>
 #include <xsknet/maps.h>
 #include <xsknet/rules.h>
 
 #include "uplink.bpf.c"
+#ifndef XSKNET_EXPLAINS
+#include "copy.bpf.c"
+#endif
 #include "guard.bpf.c"
 #include "ring_guard.bpf.c"
 

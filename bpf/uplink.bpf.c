@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR MIT)
-/* On the uplink's NIC: which target is a frame for? What is not claimed is the host's. */
+/*
+ * On the uplink's NIC: which target is a frame for? What is not claimed is the host's, and the members of groups get
+ * copies of that.
+ */
 
 /*
  * What claims the address that neighbour discovery asks for, or speaks of: an advertisement to a multicast address
@@ -275,8 +278,10 @@ int uplink(struct xdp_md *ctx)
 	if (!claim) {
 		switch (steer(&packet, &found)) {
 		case NOT_STEERED:
+			copy_to_group(&packet);
 			return leave(counters, objects(XSKNET_PASSED, XSKNET_RULE_UNCLAIMED), XDP_PASS);
 		case LOST:
+			copy_to_group(&packet);
 			return leave(counters, objects(XSKNET_PASSED_FRAGMENT, XSKNET_RULE_FRAGMENT_UNKNOWN), XDP_PASS);
 		case STEERED:
 			claim = &found.claim;

@@ -13,11 +13,12 @@ const onward = (c: Counters) => c.passed + c.toPort + c.toUplink + c.toSocket + 
 /** The sums of one port. */
 export function portSums({ client, daemon }: PortStats): Sum[] {
   if (!daemon) throw new Error('the sums of a port take the daemon’s counters')
-  const { guard, program, socket, rings, innerTransmitDrops } = daemon
+  const { guard, copies, program, socket, rings, innerTransmitDrops } = daemon
   if (!socket) throw new Error('the sums of a port take its socket’s counters, which it has not shared')
   return [
     { what: 'port sent', left: client.completed, right: guard.seen + innerTransmitDrops + socket.txInvalidDescs },
     { what: 'guard program', left: guard.seen, right: onward(guard) },
+    { what: 'copies', left: copies.seen, right: onward(copies) },
     {
       what: 'port received',
       left: program.seen + (rings?.received ?? 0),
@@ -35,8 +36,8 @@ export function uplinkSums(uplink: UplinkStatistics, ports: readonly PortStatist
     left: program.toPort + unattributed.toPort + unattributed.toUplink + announced,
     right: far + (transmitDrops ?? 0) + (refusedRedirects ?? 0),
   }
-  for (const { guard, program, rings, outerTransmitDrops, outerRefusedRedirects } of [...ports, closed]) {
-    wire.left += guard.toPort + guard.toUplink
+  for (const { guard, copies, program, rings, outerTransmitDrops, outerRefusedRedirects } of [...ports, closed]) {
+    wire.left += guard.toPort + guard.toUplink + copies.toPort
     wire.right += program.seen + outerTransmitDrops + outerRefusedRedirects
     wire.right += rings ? rings.received - rings.invalidChunk : 0
   }

@@ -48,7 +48,8 @@ await startDaemon({
       bpfRings: true,
       flows: ['udp dst port 53'],
       overrideHost: true,
-      rates: { broadcast: 0, multicast: 'unlimited' },
+      groups: ['broadcast', '239.0.0.0/8'],
+      rates: { broadcast: 0, multicast: 'unlimited', copies: 5000 },
     },
   ],
 })

@@ -1,5 +1,6 @@
 // Compiled, never run: every @ts-expect-error is a use that must not compile.
 import {
+  type Attempt,
   type Batch,
   connect,
   type DaemonStatus,
@@ -105,6 +106,8 @@ await net.openPort({ uplink: 'eth0', addresses: [], busyPoll: { budget: 64 } })
 
 const flow: Flow = { protocol: 'udp', destinationPort: [1, 1023], destination: '192.0.2.1', vlan: null }
 await net.openPort({ uplink: 'eth0', addresses: [], flows: ['udp', flow, { protocol: 47, vlan: undefined }] })
+exactly<Promise<Attempt[]>>()(port.join(['broadcast']))
+exactly<Promise<void>>()(port.leave(['broadcast'], { signal: new AbortController().signal }))
 exactly<Promise<void>>()(port.claim([flow, 'udp'], { overrideHost: true }))
 await port.replace([flow] as const)
 await port.release([])

@@ -38,12 +38,13 @@ readResult('destroy', {})
 
 // The options of a port are those of the request, but for a signal, what the client keeps to itself, and what it
 // converts.
-type Converted = 'addresses' | 'flows' | 'busyPoll' | 'umemOf'
+type Converted = 'addresses' | 'flows' | 'groups' | 'busyPoll' | 'umemOf'
 type SameKeys = { [K in Exclude<keyof PortOptions, Converted | 'maxKept' | 'signal'>]: PortOptions[K] }
 declare const sameOptions: { [K in Exclude<keyof PortRequest, Converted>]: PortRequest[K] }
 exactly<SameKeys>()(sameOptions)
 declare const options: PortOptions
 exactly<readonly NonNullable<PortRequest['addresses']>[number][] | undefined>()(options.addresses)
+exactly<readonly NonNullable<PortRequest['groups']>[number][] | undefined>()(options.groups)
 exactly<readonly (NonNullable<PortRequest['flows']>[number] | Flow)[] | undefined>()(options.flows)
 exactly<keyof PortRequest>()({} as Exclude<keyof PortOptions, 'maxKept' | 'signal'>)
 
@@ -51,7 +52,7 @@ exactly<keyof PortRequest>()({} as Exclude<keyof PortOptions, 'maxKept' | 'signa
 exactly<PinnedPortRequest>()({} as Pick<PortRequest, keyof PinnedPortRequest>)
 exactly<PinnedPortInfo>()({} as Omit<PortInfo, 'bindMode'>)
 declare const entry: PortEntry
-exactly<Pick<PortInfo, 'port' | 'name' | 'uplink' | 'mac' | 'addresses' | 'vlan' | 'rings'>>()(
+exactly<Pick<PortInfo, 'port' | 'name' | 'uplink' | 'mac' | 'addresses' | 'vlan' | 'rings' | 'groups'>>()(
   entry as Omit<PortEntry, 'queues' | 'uid' | 'pid'>,
 )
 

@@ -64,6 +64,16 @@ const elsewhere: Partial<Record<XsknetErrorCode, [why: string, file: string, tes
     'crates/port/src/flow_texts.rs',
     'fn a_port_has_a_bounded_number_of_flows(',
   ],
+  ERR_XSKNET_GROUP_INVALID: [
+    'groups have a file of their own',
+    '__test__/kernel/groups.test.ts',
+    "code: 'ERR_XSKNET_GROUP_INVALID'",
+  ],
+  ERR_XSKNET_GROUPS_EXHAUSTED: [
+    'it takes 257 groups',
+    'crates/port/tests/groups.rs',
+    'fn too_many_groups_are_refused_and_nothing_is_left(',
+  ],
   ERR_XSKNET_PORTS_EXHAUSTED: [
     '1,024 ports take minutes',
     'crates/port/src/claims.rs',

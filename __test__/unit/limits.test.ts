@@ -19,6 +19,7 @@ const TYPESCRIPT_ONLY: Record<string, string> = {
   MAX_FLOW_LENGTH: 'the schema bounds a request; the crates take longer expressions',
   MIN_EXPLAINED: 'the schema bounds a request; the kernel refuses what is shorter',
   MAX_EXPLAINED: 'the schema bounds a request, which has to fit into a message',
+  MAX_GROUP_LENGTH: 'the schema bounds a request',
   DEFAULT_RING_SIZE: 'the daemon puts it into each request; PortSpec has a default of its own for programs in Rust',
   DEFAULT_BUSY_POLL_BUDGET: 'the client puts it into each request',
   DEFAULT_PORTS: 'a default of grants, which the crates do not know',

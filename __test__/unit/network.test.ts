@@ -1161,3 +1161,18 @@ test('a port changes its flows by its number, and refuses unknown options', asyn
     code: 'ERR_INVALID_ARG_TYPE',
   })
 })
+
+test('a port joins and leaves groups by its number', async (t) => {
+  const { daemon, port } = await opened()
+  const groups = ['broadcast', '224.0.0.251']
+  const joining = port.control.joinGroups(groups, {})
+  t.like(daemon.last('joinGroups'), { port: port.info.port, groups })
+  const attempts = [{ hook: 'uplink', step: 'membership of 224.0.0.251', code: 'ENODEV', why: 'no IPv4 there' }]
+  daemon.answer('joinGroups', { attempts })
+  t.deepEqual(await joining, attempts)
+  const leaving = port.control.leaveGroups(groups, {})
+  daemon.answer('leaveGroups', {})
+  await leaving
+  await t.throwsAsync(port.control.joinGroups(Array(257).fill('broadcast'), {}), { code: 'ERR_OUT_OF_RANGE' })
+  await t.throwsAsync(port.control.joinGroups([7 as never], {}), { code: 'ERR_INVALID_ARG_TYPE' })
+})

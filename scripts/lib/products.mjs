@@ -25,7 +25,7 @@ const product = (name, crate, carrier, { examples = [], documents = [] } = {}) =
 export const products = [
   product('xsknet', 'xsknet-node', 'client', {
     examples: ['ping.ts', 'echo.ts', 'count.ts'],
-    documents: ['flows.md', 'protocol.md', 'protocol'],
+    documents: ['flows.md', 'groups.md', 'protocol.md', 'protocol'],
   }),
   product('xsknetd', 'xsknetd-node', 'daemon'),
 ]

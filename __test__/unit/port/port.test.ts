@@ -514,3 +514,25 @@ test('flows are asked of the daemon with the options that there are, and not onc
   await one.close()
   await t.throwsAsync(one.claim(['udp']), closed)
 })
+
+test('groups are asked of the daemon, which says what the switches were not told', async (t) => {
+  const asked: unknown[] = []
+  const attempt = { hook: 'uplink', step: 'membership of ff02::fb', code: null, why: 'not done in VLAN 42' }
+  const one = port(new Socket(), {
+    joinGroups: async (...all) => {
+      asked.push(all)
+      return [attempt]
+    },
+    leaveGroups: async (...all) => void asked.push(all),
+  })
+  t.deepEqual(await one.join(['ff02::fb']), [attempt])
+  await one.leave(['broadcast'])
+  t.deepEqual(asked, [
+    [['ff02::fb'], { signal: undefined }],
+    [['broadcast'], { signal: undefined }],
+  ])
+  await t.throwsAsync(one.join([], { forever: true } as object), { code: 'ERR_INVALID_ARG_VALUE' })
+  await one.close()
+  await t.throwsAsync(one.join(['broadcast']), closed)
+  await t.throwsAsync(one.leave(['broadcast']), closed)
+})

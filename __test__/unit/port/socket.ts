@@ -357,6 +357,7 @@ const info: PortInfo = {
   guardMode: 'native',
   portMode: 'native',
   rings: 'xsk',
+  groups: [],
   bindMode: 'copy',
   attempts: [],
 }
@@ -372,6 +373,8 @@ export function portOf(sockets: readonly Socket[], control: Partial<PortControl>
     close: async () => {},
     statistics: async () => undefined,
     changeFlows: async () => {},
+    joinGroups: async () => [],
+    leaveGroups: async () => {},
   }
   const mtu = sockets.some(({ multiBuffer }) => multiBuffer) ? 9000 : info.mtu
   return new Port(

@@ -167,6 +167,7 @@ const entry = {
   vlan: null,
   queues: 4,
   rings: 'xsk' as const,
+  groups: ['ff02::1'],
   uid: 65_534,
   pid: 77,
 }
@@ -211,8 +212,8 @@ test('ports are a table', (t) => {
   t.is(
     portsReport([entry]),
     [
-      'port  name  uplink  vlan  queues  rings  mac                  uid  pid  addresses',
-      '  12  dns   eth0       -       4  xsk    02:00:00:00:00:10  65534   77  192.0.2.10/24 fe80::1/64',
+      'port  name  uplink  vlan  queues  rings  mac                  uid  pid  addresses                 groups',
+      '  12  dns   eth0       -       4  xsk    02:00:00:00:00:10  65534   77  192.0.2.10/24 fe80::1/64  ff02::1',
     ].join('\n'),
   )
 })

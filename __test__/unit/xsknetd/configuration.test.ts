@@ -99,15 +99,20 @@ test('the defaults of rights and rates are restrictive', (t) => {
     bpfRings: false,
     flows: [],
     overrideHost: false,
-    rates: { broadcast: 1000, multicast: 1000, unknownUnicast: 1000 },
+    groups: [],
+    rates: { broadcast: 1000, multicast: 1000, unknownUnicast: 1000, copies: 1000 },
   })
 })
 
+const KINDS = ['broadcast', 'multicast', 'unknownUnicast', 'copies']
 for (const [toml, rates] of [
-  ['rates = {}', { broadcast: 1000, multicast: 1000, unknownUnicast: 1000 }],
-  ['rates = { broadcast = 0 }', { broadcast: 0, multicast: 1000, unknownUnicast: 1000 }],
-  ['rates = { multicast = 4294967295, unknownUnicast = "unlimited" }', { broadcast: 1000, multicast: 4_294_967_295 }],
-  ['[grant.rates]\nbroadcast = "unlimited"\nmulticast = "unlimited"\nunknownUnicast = "unlimited"', {}],
+  ['rates = {}', { broadcast: 1000, multicast: 1000, unknownUnicast: 1000, copies: 1000 }],
+  ['rates = { broadcast = 0 }', { broadcast: 0, multicast: 1000, unknownUnicast: 1000, copies: 1000 }],
+  [
+    'rates = { multicast = 4294967295, unknownUnicast = "unlimited" }',
+    { broadcast: 1000, multicast: 4_294_967_295, copies: 1000 },
+  ],
+  [`[grant.rates]\n${KINDS.map((kind) => `${kind} = "unlimited"`).join('\n')}`, {}],
 ] as const) {
   test(`${toml} are ${JSON.stringify(rates)}`, (t) => t.deepEqual(read(`${GRANT}${toml}\n`).grants[0]?.rates, rates))
 }
@@ -321,7 +326,7 @@ test('refused: a file that is not there', (t) => {
 
 test('the error for an unknown key lists all valid keys', (t) => {
   const error = t.throws(() => read(`${GRANT}rates = { unicast = 5 }\n`), { instanceOf: XsknetError })
-  t.regex(error?.hint ?? '', /^Known keys: broadcast, multicast, unknownUnicast\. /)
+  t.regex(error?.hint ?? '', /^Known keys: broadcast, multicast, unknownUnicast, copies\. /)
 })
 
 test('a grant with flows needs no addresses', (t) => {

@@ -1,6 +1,7 @@
 import { XsknetError } from 'xsknet'
 import {
   type Answer,
+  type Attempt,
   type Event,
   encode,
   type PinnedPortInfo,
@@ -40,7 +41,7 @@ export const ALICE = user(1001)
 export const BOB = user(1002)
 
 /** What is not said of rates in a grant. */
-export const RATES: FrameRates = { broadcast: 1000, multicast: 1000, unknownUnicast: 1000 }
+export const RATES: FrameRates = { broadcast: 1000, multicast: 1000, unknownUnicast: 1000, copies: 1000 }
 
 /** A full grant for {@link ALICE}; a test changes what it is about. */
 export function grant({
@@ -63,6 +64,7 @@ export function grant({
     bpfRings: false,
     flows: [],
     overrideHost: false,
+    groups: [],
     rates: RATES,
     origin: 'the 1st [[grant]] of test.toml',
     ...changed,
@@ -127,7 +129,7 @@ export const noStatistics: UplinkStatistics = {
   transmitDrops: 0,
   refusedRedirects: 0,
   announced: 0,
-  closed: { guard: counters, program: counters, socket, rings, ...pair },
+  closed: { guard: counters, copies: counters, program: counters, socket, rings, ...pair },
 }
 
 type InstanceRequest = Parameters<Instance['openPort']>[1]
@@ -283,7 +285,10 @@ export class FakeInstance implements Instance {
     this.shared.push(port)
   }
 
-  #made(uplink: string, { name, addresses, vlan }: PinnedInstanceRequest): { key: number; info: PinnedPortInfo } {
+  #made(
+    uplink: string,
+    { name, addresses, vlan, groups = [] }: PinnedInstanceRequest,
+  ): { key: number; info: PinnedPortInfo } {
     const key = this.#next++
     this.open.add(key)
     const info: PinnedPortInfo = {
@@ -300,6 +305,7 @@ export class FakeInstance implements Instance {
       guardMode: 'native',
       portMode: 'native',
       rings: 'xsk',
+      groups: [...groups],
       attempts: [],
     }
     return { key, info }
@@ -308,6 +314,12 @@ export class FakeInstance implements Instance {
   async changeFlows(port: number, change: string, flows: readonly string[], overrideHost: boolean): Promise<void> {
     if (!this.open.has(port)) throw new Error(`port ${port} is closed`)
     await this.#do('changeFlows', `${port} ${change} ${flows.join(', ')}${overrideHost ? ' over the host' : ''}`)
+  }
+
+  async changeGroups(port: number, change: string, groups: readonly string[]): Promise<Attempt[]> {
+    if (!this.open.has(port)) throw new Error(`port ${port} is closed`)
+    await this.#do('changeGroups', `${port} ${change} ${groups.join(', ')}`)
+    return []
   }
 
   /** As if each expression contained itself alone. */

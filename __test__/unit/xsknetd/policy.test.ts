@@ -7,10 +7,11 @@ import { readConfiguration } from '../../../packages/xsknetd/src/configuration/c
 import { parseAddress } from '../../../packages/xsknetd/src/policy/address.js'
 import type { Credentials } from '../../../packages/xsknetd/src/policy/credentials.js'
 import type { Grant } from '../../../packages/xsknetd/src/policy/grant.js'
+import { GroupRange, parseGroups } from '../../../packages/xsknetd/src/policy/group.js'
 import {
   mayUse,
   permit,
-  permitFlows,
+  permitChange,
   type RequestedPort,
   type Usage,
 } from '../../../packages/xsknetd/src/policy/policy.js'
@@ -477,9 +478,55 @@ test('flows over the host’s own packets need a grant of their own', (t) => {
 
 test('flows of an open port need a grant for the port with them, whatever the user has', (t) => {
   const flows = ['udp dst port 53']
-  t.notThrows(() => permitFlows([grant({ flows, ports: 1 })], ALICE, claiming(flows)))
-  t.notThrows(() => permitFlows([], ROOT, claiming(flows, true)))
+  t.notThrows(() => permitChange([grant({ flows, ports: 1 })], ALICE, claiming(flows)))
+  t.notThrows(() => permitChange([], ROOT, claiming(flows, true)))
   const apart = [grant(), grant({ flows, uplinks: ['eth1'] }), grant({ flows, addresses: ['192.0.2.16/28'] })]
-  t.is(refused(() => permitFlows(apart, ALICE, claiming(flows))).code, NOT_PERMITTED)
-  t.is(refused(() => permitFlows([grant({ flows })], BOB, claiming(flows))).code, NOT_PERMITTED)
+  t.is(refused(() => permitChange(apart, ALICE, claiming(flows))).code, NOT_PERMITTED)
+  t.is(refused(() => permitChange([grant({ flows })], BOB, claiming(flows))).code, NOT_PERMITTED)
+})
+
+const joining = (...texts: string[]): RequestedPort => ({ ...requested({}), groups: parseGroups(texts) })
+const ranges = (...texts: string[]) => texts.map((text) => new GroupRange(text))
+
+test('a grant has to contain each group, and the refusal says what would', (t) => {
+  const wanted = joining('broadcast', '239.1.2.3', '01:80:C2:00:00:0E')
+  const groups = ranges('broadcast', '239.0.0.0/8', '01:80:c2:00:00:0e')
+  t.notThrows(() => permit([grant({ groups })], ALICE, wanted, nothing))
+  t.notThrows(() => permit([], ROOT, wanted, nothing))
+  const some = grant({ groups: ranges('239.0.0.0/9', 'ff02::1') })
+  const error = refused(() => permit([some], ALICE, wanted, nothing))
+  t.is(error.code, NOT_PERMITTED)
+  t.is(error.message, `user ${ALICE.uid} may not use the groups broadcast, 01:80:c2:00:00:0e on the uplink eth0`)
+  t.deepEqual(error.details.groups, ['broadcast', '239.1.2.3', '01:80:c2:00:00:0e'])
+  const changed = lines([some], wanted)
+  t.deepEqual(changed, ['groups = ["239.0.0.0/9", "ff02::1", "broadcast", "01:80:c2:00:00:0e"]'])
+  t.notThrows(() => permit(configured(t, [...lines([], requested({})), ...changed]), ALICE, wanted, nothing))
+  t.is(lines([], wanted).at(-1), 'groups = ["broadcast", "239.1.2.3", "01:80:c2:00:00:0e"]')
+})
+
+test('an IP group is granted by its address, and its MAC only by itself', (t) => {
+  const mac = '01:00:5e:00:00:fb'
+  t.is(
+    refused(() => permit([grant({ groups: ranges('224.0.0.251') })], ALICE, joining(mac), nothing)).code,
+    NOT_PERMITTED,
+  )
+  t.is(
+    refused(() => permit([grant({ groups: ranges(mac) })], ALICE, joining('224.0.0.251'), nothing)).code,
+    NOT_PERMITTED,
+  )
+  t.is(refused(() => permit([grant()], ALICE, joining('broadcast'), nothing)).code, NOT_PERMITTED)
+})
+
+test('what is no group, or contains single stations, is refused', (t) => {
+  const invalid = { code: 'ERR_XSKNET_GROUP_INVALID' }
+  for (const text of ['192.0.2.1', '255.255.255.255', '02:00:00:00:00:01', '2001:db8::1', 'ff02::1%eth0', 'all', '']) {
+    t.throws(() => parseGroups([text]), invalid, text)
+  }
+  for (const text of ['0.0.0.0/0', '::/0', '224.0.0.0/3', '01:80:c2:00:00:0e/8', 'broadcast/8', '10.0.0.0/8']) {
+    t.throws(() => new GroupRange(text), undefined, text)
+  }
+  t.deepEqual(
+    parseGroups(['FF02:0::FB', 'ff02::fb', 'ff:ff:ff:ff:ff:ff', 'broadcast']).map(({ text }) => text),
+    ['ff02::fb', 'broadcast'],
+  )
 })

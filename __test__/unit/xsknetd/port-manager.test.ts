@@ -4,6 +4,7 @@ import { XsknetError } from 'xsknet'
 import type { UplinkInfo } from 'xsknet/protocol'
 import type { Told } from '../../../packages/xsknetd/src/platform/instance.js'
 import type { Credentials } from '../../../packages/xsknetd/src/policy/credentials.js'
+import { GroupRange } from '../../../packages/xsknetd/src/policy/group.js'
 import type { Client } from '../../../packages/xsknetd/src/ports/client.js'
 import { PortManager } from '../../../packages/xsknetd/src/ports/port-manager.js'
 import {
@@ -1117,4 +1118,36 @@ test('an expression that is none is refused before the policy, and in a grant at
   t.like(error, { code: 'ERR_XSKNET_CONFIGURATION_INVALID' })
   t.is(error?.message, '`flows` in the 1st [[grant]] of test.toml: not a flow')
   await portManager.checkGrants([grant()])
+})
+
+test('groups are joined at the opening and later by a grant for them, and are listed', async (t) => {
+  const groups = ['224.0.0.251', 'broadcast', '239.0.0.0/8'].map((text) => new GroupRange(text))
+  const { instance, record, portManager, client, alice } = await setUp({ grants: [grant({ groups })] })
+  const { info } = await portManager.openPort(alice, { ...port, groups: ['224.0.0.251'] })
+  t.like(instance.requests[0], { groups: ['224.0.0.251'] })
+  const join = (groups: string[]) => portManager.changeGroups(alice, 'join', { port: info.port, groups })
+  t.deepEqual(await join(['FF:FF:ff:ff:ff:ff', 'broadcast', '239.1.2.3']), [])
+  t.is(instance.did.at(-1), `changeGroups ${info.port} join broadcast, 239.1.2.3`)
+  t.is(await codeOf(t, join(['224.0.0.1'])), 'ERR_XSKNET_NOT_PERMITTED')
+  t.is(await codeOf(t, join(['192.0.2.1'])), 'ERR_XSKNET_GROUP_INVALID')
+  portManager.replaceGrants([grant()])
+  t.is(await codeOf(t, join(['broadcast'])), 'ERR_XSKNET_NOT_PERMITTED')
+  await portManager.changeGroups(alice, 'leave', { port: info.port, groups: ['broadcast', 'ff02::1'] })
+  t.deepEqual(
+    portManager.portsFor(ROOT).map((entry) => entry.groups),
+    [['224.0.0.251', '239.1.2.3']],
+  )
+  const refused = portManager.openPort(alice, { ...port, name: 'b', groups: ['224.0.0.251'] })
+  t.is(await codeOf(t, refused), 'ERR_XSKNET_NOT_PERMITTED')
+  const root = client({ ...ALICE, uid: 0 })
+  const stranger = portManager.changeGroups(root, 'leave', { port: info.port, groups: [] })
+  t.is(await codeOf(t, stranger), 'ERR_XSKNET_PORT_UNKNOWN')
+  await portManager.openPort(root, { ...port, addresses: ['192.0.2.11'], groups: ['ff02::1'] })
+  t.deepEqual(
+    record.of('groups-changed').map(({ change, groups }) => [change, groups]),
+    [
+      ['join', ['broadcast', '239.1.2.3']],
+      ['leave', ['broadcast', 'ff02::1']],
+    ],
+  )
 })

@@ -35,6 +35,15 @@
 /* Likewise: and says in which VLAN. */
 #define XSKNET_FLOW_VLAN 0x10
 
+/* Groups. */
+#define XSKNET_MAX_GROUPS 4096 /* on one uplink; one group in two VLANs counts twice */
+#define XSKNET_MAX_MEMBERS 64  /* ports in one of them */
+
+/* What a key of `groups` holds, of which the rest is zero. */
+#define XSKNET_GROUP_MAC 1 /* 6 bytes */
+#define XSKNET_GROUP_IP4 4 /* 4 bytes */
+#define XSKNET_GROUP_IP6 6 /* 16 bytes */
+
 /*
  * Key of `ports`: the outer end of one of a port's queue pairs. The first one's key is the port's id, so that a port of
  * one queue pair is known by its id alone.
@@ -76,6 +85,10 @@
 #define XSKNET_UNKNOWN_UNICAST 2 /* to a station that no port has heard of lately */
 #define XSKNET_KINDS 3
 
+/* Likewise of frames that the host gets and the port a copy of, because it is in their group; see group.h. */
+#define XSKNET_COPIES 3
+#define XSKNET_ALL_KINDS 4
+
 /* Key of `rates`: the port's id << XSKNET_KIND_SHIFT | the kind. */
 #define XSKNET_KIND_SHIFT 2
 /* The unit of time of `rates` is a jiffy >> XSKNET_TICK_SHIFT. */
@@ -105,6 +118,7 @@ enum xsknet_counter {
 	XSKNET_DROP_NO_GUARD,  /* the outer end has no entry in `guards` */
 	XSKNET_DROP_RATE,      /* more frames of this kind than the port may send to the uplink */
 	XSKNET_DROP_NO_CHUNK,  /* the client has given its ring no chunk, or one that it does not have */
+	XSKNET_DROP_NO_MEMORY, /* the kernel had none for a copy */
 	XSKNET_COUNTERS,
 };
 
@@ -174,6 +188,26 @@ struct xsknet_guard {
 	__u8 mac[6]; /* zeros: it has flows alone, and sends with the uplink's MAC only */
 	__u16 vlan;
 	__u32 flags; /* XSKNET_MAY_*, XSKNET_LIMITED */
+};
+
+/* Key of `groups`: what a frame is sent to, in a VLAN. */
+struct xsknet_group_key {
+	__u8 address[16];
+	__u16 vlan;
+	__u16 kind; /* XSKNET_GROUP_* */
+};
+
+/* Value of `groups`: the ports that get copies, those with BPF rings first. */
+struct xsknet_group {
+	__u32 rings;   /* so many of them have BPF rings */
+	__u32 members; /* all */
+	struct xsknet_claim member[XSKNET_MAX_MEMBERS];
+};
+
+/* The only value of `group_states`: the members of all groups. Where there are none, nothing is looked for. */
+struct xsknet_group_state {
+	__u32 rings; /* with BPF rings */
+	__u32 members;
 };
 
 /* Value of `rates`, in its unit of time. */
@@ -469,6 +503,9 @@ XSKNET_SAME_SIZE(struct xsknet_target4, 8);
 XSKNET_SAME_SIZE(struct xsknet_target6, 20);
 XSKNET_SAME_SIZE(struct xsknet_claim, 20);
 XSKNET_SAME_SIZE(struct xsknet_guard, 16);
+XSKNET_SAME_SIZE(struct xsknet_group_key, 20);
+XSKNET_SAME_SIZE(struct xsknet_group, 8 + XSKNET_MAX_MEMBERS * 20);
+XSKNET_SAME_SIZE(struct xsknet_group_state, 8);
 XSKNET_SAME_SIZE(struct xsknet_rate, 16);
 XSKNET_SAME_SIZE(struct xsknet_rx_slot, 8);
 XSKNET_SAME_SIZE(struct xsknet_tx_slot, 16);

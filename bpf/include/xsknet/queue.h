@@ -50,20 +50,29 @@ static __always_inline bool has_ports(__u8 protocol)
 	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
 }
 
-/* 0 to queue_pairs - 1. Addresses as they are, or as fold6() makes them. */
-static __always_inline __u32 pick_queue_pair(__u64 source, __u64 destination, struct upper_ports ports, __u8 protocol,
-					     __u32 queue_pairs)
+/* Of addresses as they are, or as fold6() makes them; the upper half counts. */
+static __always_inline __u64 hash_ends(__u64 source, __u64 destination, struct upper_ports ports, __u8 protocol)
 {
-	__u64 hash = stir(mix_end(source, ports.source) + mix_end(destination, ports.destination) + protocol);
+	return stir(mix_end(source, ports.source) + mix_end(destination, ports.destination) + protocol);
+}
 
+/* 0 to queue_pairs - 1. */
+static __always_inline __u32 pick(__u64 hash, __u32 queue_pairs)
+{
 	return (hash >> 32) * queue_pairs >> 32;
 }
 
+static __always_inline __u32 pick_queue_pair(__u64 source, __u64 destination, struct upper_ports ports, __u8 protocol,
+					     __u32 queue_pairs)
+{
+	return pick(hash_ends(source, destination, ports, protocol), queue_pairs);
+}
+
 /*
- * 0 to queue_pairs - 1; 0 for what is not IP, and for a header that is cut or contradicts itself. The network layer has
- * been parsed.
+ * Of a packet, whose network layer has been parsed; 0 for what is not IP, and for a header that is cut or contradicts
+ * itself.
  */
-static __always_inline __u32 queue_pair_of(const struct packet *packet, __u32 queue_pairs)
+static __always_inline __u64 flow_hash(const struct packet *packet)
 {
 	struct upper_ports ports = {}, *there;
 	__u64 source, destination;
@@ -95,7 +104,13 @@ static __always_inline __u32 queue_pair_of(const struct packet *packet, __u32 qu
 		if (there)
 			ports = *there;
 	}
-	return pick_queue_pair(source, destination, ports, protocol, queue_pairs);
+	return hash_ends(source, destination, ports, protocol);
+}
+
+/* 0 to queue_pairs - 1. */
+static __always_inline __u32 queue_pair_of(const struct packet *packet, __u32 queue_pairs)
+{
+	return pick(flow_hash(packet), queue_pairs);
 }
 
 #endif

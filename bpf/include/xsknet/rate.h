@@ -147,6 +147,8 @@ static __always_inline bool is_within_rate(__u32 port, __u32 kind)
 
 	if (!rate)
 		return false; /* cannot be: the loader takes no id beyond the array's end */
+	if (!rate->interval)
+		return true;
 	for (attempt = 0; attempt < XSKNET_ATTEMPTS; attempt++) {
 		__u64 due = *(volatile __u64 *)&rate->due;
 		__u64 next = (due > now ? due : now) + rate->interval;

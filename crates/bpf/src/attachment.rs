@@ -67,6 +67,17 @@ pub enum AttachError {
         #[source]
         cause: io::Error,
     },
+    /// The kernel refused it at tc ingress.
+    #[error("the kernel refused to attach the {hook} program to tc ingress of {device}")]
+    IngressRefused {
+        /// As asked for.
+        device: Device,
+        /// `"copy"`.
+        hook: &'static str,
+        /// The kernel's answer. EINVAL: it has no tcx links.
+        #[source]
+        cause: io::Error,
+    },
     /// The program is not loaded. Cannot follow a successful load.
     #[error("the {hook} program is not loaded")]
     NotLoaded {
@@ -99,7 +110,10 @@ impl AttachError {
             Self::ModeRefused { cause, .. } if cause.raw_os_error() == Some(libc::EPERM) => {
                 Some("attaching needs CAP_NET_ADMIN and CAP_BPF".into())
             }
-            Self::ModeRefused { .. } | Self::NotLoaded { .. } => None,
+            Self::IngressRefused { cause, .. } if cause.raw_os_error() == Some(libc::EINVAL) => {
+                Some("tcx links need Linux 6.6; ports with BPF rings do without".into())
+            }
+            Self::ModeRefused { .. } | Self::IngressRefused { .. } | Self::NotLoaded { .. } => None,
         }
     }
 
@@ -107,7 +121,9 @@ impl AttachError {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::DeviceMissing { .. } => Some(libc::ENODEV),
-            Self::ForeignProgram { cause, .. } | Self::ModeRefused { cause, .. } => cause.raw_os_error(),
+            Self::ForeignProgram { cause, .. }
+            | Self::ModeRefused { cause, .. }
+            | Self::IngressRefused { cause, .. } => cause.raw_os_error(),
             Self::NotLoaded { .. } => None,
         }
     }
@@ -323,6 +339,22 @@ pub(crate) fn attach(
     }
     let (mode, cause) = refusal.expect("every mode has a step");
     Err(AttachError::ModeRefused { device: device.clone(), hook, mode, attempts, cause })
+}
+
+/// Attaches a tc program to the device's ingress, in front of none and behind none in particular.
+pub(crate) fn attach_ingress(
+    program: BorrowedFd<'_>,
+    device: &Device,
+    hook: &'static str,
+) -> Result<Attachment, AttachError> {
+    if !exists(device) {
+        return Err(AttachError::DeviceMissing { device: device.clone(), hook });
+    }
+    let refused = |cause: io::Error| AttachError::IngressRefused { device: device.clone(), hook, cause };
+    let link = sys::attach_tcx(program, device.index).map_err(refused)?;
+    let (link_id, program_id) = sys::link_ids(&link).map_err(refused)?;
+    let (attempts, ifindex, obtained) = (Vec::new(), device.index, Obtained::Skb);
+    Ok(Attachment { link, pin: None, ifindex, obtained, attempts, link_id, program_id })
 }
 
 fn exists(device: &Device) -> bool {

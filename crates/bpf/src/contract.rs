@@ -30,6 +30,10 @@ pub(crate) const LIMITED: u32 = 0x100;
 pub(crate) const KINDS: u32 = 3;
 /// Where the port's id stands in a key of `rates`, above the kind.
 pub(crate) const KIND_SHIFT: u32 = 2;
+/// The kind of copies from groups, which is not one of the guard's.
+#[cfg(test)]
+pub(crate) const COPIES: u32 = 3;
+pub(crate) const ALL_KINDS: u32 = 4;
 /// The unit of time of [`Rate`] is a jiffy, divided by two so often.
 pub(crate) const TICK_SHIFT: u32 = 24;
 /// Flows on one uplink, of all its ports together, at most.
@@ -45,6 +49,13 @@ pub(crate) const FLOW_TABLES: u32 = 2;
 pub(crate) const FLOW_PORTS: u32 = 0x1;
 pub(crate) const FLOW_ICMP_TYPE: u32 = 0x2;
 pub(crate) const FLOW_SOURCE: u32 = 0x4;
+/// Groups of all ports of one uplink, at most; one group in two VLANs counts twice.
+pub const MAX_GROUPS: u32 = 4096;
+/// Ports in one group, at most.
+pub const MAX_MEMBERS: u32 = 64;
+pub(crate) const GROUP_MAC: u16 = 1;
+pub(crate) const GROUP_IP4: u16 = 4;
+pub(crate) const GROUP_IP6: u16 = 6;
 /// Queues with BPF rings on one uplink, at most.
 pub const MAX_RINGS: u32 = 1024;
 /// Notes of a frame, at most.
@@ -184,11 +195,13 @@ pub enum Counter {
     Rate,
     /// Dropped: the client has given its BPF ring no chunk, or one that it does not have.
     NoChunk,
+    /// Dropped: the kernel had no memory for a copy.
+    NoMemory,
 }
 
 impl Counter {
     /// All, in the order of the contract.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Seen,
         Self::Passed,
         Self::PassedFragment,
@@ -211,6 +224,7 @@ impl Counter {
         Self::NoGuard,
         Self::Rate,
         Self::NoChunk,
+        Self::NoMemory,
     ];
 
     /// The name in statistics: `"seen"`, `"to_port"`, `"source_mac"`, …
@@ -238,6 +252,7 @@ impl Counter {
             Self::NoGuard => "no_guard",
             Self::Rate => "rate",
             Self::NoChunk => "no_chunk",
+            Self::NoMemory => "no_memory",
         }
     }
 
@@ -581,6 +596,40 @@ pub(crate) struct Guard {
     pub mac: [u8; 6],
     pub vlan: u16,
     pub flags: u32,
+}
+
+/// Key of `groups`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct GroupKey {
+    pub address: [u8; 16],
+    pub vlan: u16,
+    pub kind: u16,
+}
+
+/// Value of `groups`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct GroupMembers {
+    /// Those with BPF rings, which come first.
+    pub rings: u32,
+    pub members: u32,
+    pub member: [Claim; MAX_MEMBERS as usize],
+}
+
+impl GroupMembers {
+    pub(crate) const NONE: Self = {
+        let nobody = Claim { target: 0, port: 0, mtu: 0, queue_pairs: 0, rings: 0 };
+        Self { rings: 0, members: 0, member: [nobody; MAX_MEMBERS as usize] }
+    };
+}
+
+/// The only value of `group_states`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct GroupState {
+    pub rings: u32,
+    pub members: u32,
 }
 
 /// Value of `rates`.

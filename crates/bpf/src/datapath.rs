@@ -1,5 +1,6 @@
 //! The two programs of an uplink, and the tables they read.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::contract::{Identity, NO_PORT_ID, PortId, Vlan};
 use crate::counters::Counters;
 use crate::explain::{ExplainError, Explainer, Explanation};
 use crate::flows::FlowsError;
+use crate::groups::{Group, GroupsError};
 use crate::load_error::LoadError;
 use crate::mode::Mode;
 use crate::object;
@@ -24,11 +26,12 @@ use crate::ring_program::RingProgram;
 use crate::rings::{RingCounters, RingMaps, RingRange};
 use crate::run::{self, RunError, TestResult};
 use crate::table_error::TableError;
-use crate::tables::{PortEntry, Tables};
+use crate::tables::{LastCounters, PortEntry, Tables};
 
 const UPLINK: &str = "uplink";
 const GUARD: &str = "guard";
 const RING_GUARD: &str = "ring_guard";
+const COPY: &str = "copy";
 
 /// What a [`Datapath`] is loaded with.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +54,17 @@ pub enum RingsError {
     /// There is no place left.
     #[error(transparent)]
     Table(#[from] TableError),
+}
+
+/// How the program that copies is not attached.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// It was not loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It was not attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
 }
 
 /// How the data path counts time.
@@ -106,6 +120,7 @@ pub struct Datapath {
     /// Holds the guard of all rings, once it is there.
     ring_guards: ProgramArray<MapData>,
     has_rings: bool,
+    has_copy: bool,
 }
 
 impl Datapath {
@@ -143,6 +158,7 @@ impl Datapath {
             pins,
             ring_guards,
             has_rings: false,
+            has_copy: false,
         })
     }
 
@@ -300,13 +316,13 @@ impl Datapath {
         self.tables.add_port(port)
     }
 
-    /// Removes a port in the opposite order, and returns what its guard had counted. What is not there, or another
+    /// Removes a port in the opposite order, and returns what was counted for it. What is not there, or another
     /// port's, is left alone; so it may be called again after an error.
     ///
     /// # Errors
     ///
     /// The kernel's, after all that could be removed is.
-    pub fn remove_port(&mut self, port: &PortEntry<'_>) -> Result<Counters, TableError> {
+    pub fn remove_port(&mut self, port: &PortEntry<'_>) -> Result<LastCounters, TableError> {
         self.tables.remove_port(port)
     }
 
@@ -364,6 +380,51 @@ impl Datapath {
     /// The flows of a port, sorted.
     pub fn flows(&self, port: PortId) -> impl Iterator<Item = &Flow> {
         self.tables.flows.of_port(port)
+    }
+
+    /// Puts a port into these groups, and takes it out of all others: of what is left to the host and goes to one of
+    /// them, in the VLAN of the port, the port gets a copy. All or nothing. A port with BPF rings gets it from the
+    /// uplink program; others need [`attach_copy`](Self::attach_copy).
+    ///
+    /// # Errors
+    ///
+    /// [`GroupsError`].
+    pub fn set_groups(&mut self, port: PortId, groups: &BTreeSet<Group>) -> Result<(), GroupsError> {
+        self.tables.groups.set(port, groups)
+    }
+
+    /// The groups of a port, sorted.
+    pub fn groups(&self, port: PortId) -> impl Iterator<Item = Group> {
+        self.tables.groups.of_port(port)
+    }
+
+    /// Whether some port is in a group that gets no copies by the uplink program alone.
+    pub fn needs_copy(&self) -> bool {
+        self.tables.groups.need_clones()
+    }
+
+    /// Attaches the program that makes copies for ports without BPF rings, behind the uplink program. The first time,
+    /// it is loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`CopyError`].
+    pub fn attach_copy(&mut self, device: &Device) -> Result<Attachment, CopyError> {
+        if !self.has_copy {
+            object::load_program(&mut self.bpf, COPY)?;
+            self.has_copy = true;
+        }
+        let fd = object::classifier(&self.bpf, COPY).fd().map_err(|cause| object::not_loaded(COPY, cause))?;
+        Ok(attachment::attach_ingress(fd.as_fd(), device, COPY)?)
+    }
+
+    /// What became of the copies for a port; zeros where it was in no group yet.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn copy_counters(&self, port: PortId) -> Result<Counters, TableError> {
+        self.tables.groups.counters(port)
     }
 
     /// The queue pair, counted from 0, of a port with so many that gets IPv4 packets between two addresses, in either
@@ -483,9 +544,20 @@ impl Datapath {
         self.tables.all_guard_counters()
     }
 
+    /// Runs the program that copies on a packet, and returns that as it left it.
+    #[cfg(test)]
+    pub(crate) fn test_copy(&self, frame: &[u8]) -> Result<Vec<u8>, RunError> {
+        run::test_classifier(object::classifier(&self.bpf, COPY), COPY, frame)
+    }
+
     #[cfg(all(test, feature = "measure"))]
     pub(crate) fn uplink_program(&self) -> &aya::programs::Xdp {
         object::xdp(&self.bpf, UPLINK)
+    }
+
+    #[cfg(all(test, feature = "measure"))]
+    pub(crate) fn copy_program(&self) -> &aya::programs::SchedClassifier {
+        object::classifier(&self.bpf, COPY)
     }
 
     #[cfg(test)]

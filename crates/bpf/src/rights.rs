@@ -1,6 +1,6 @@
-//! What a port may send beyond the rules, and the rates of what it sends to all stations.
+//! What a port may send beyond the rules, and the rates of what it sends to all stations and of its copies.
 
-use crate::contract::{KINDS, LIMITED, MAY_INNER_TAGS, MAY_ROUTING, Rate, TICK_SHIFT};
+use crate::contract::{ALL_KINDS, KINDS, LIMITED, MAY_INNER_TAGS, MAY_ROUTING, Rate, TICK_SHIFT};
 
 /// What a port may send that others may not. By default nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -12,9 +12,9 @@ pub struct Rights {
     pub routing: bool,
 }
 
-/// How many frames a second a port may send to the uplink of the kinds that reach all stations there, all its queue
-/// pairs together. Bursts are one second's worth. `None`: not limited. `Some(0)`: none may pass, ARP requests
-/// (broadcast) and neighbour solicitations (multicast) neither.
+/// How many frames a second a port may send to the uplink of the kinds that reach all stations there, and how many
+/// copies it may receive, all its queue pairs together. Bursts are one second's worth. `None`: not limited. `Some(0)`:
+/// none may pass, ARP requests (broadcast) and neighbour solicitations (multicast) neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rates {
     /// To `ff:ff:ff:ff:ff:ff`.
@@ -24,19 +24,21 @@ pub struct Rates {
     /// To a MAC that is not another port's and from which no frame has come for any port of this uplink within 300
     /// seconds.
     pub unknown_unicast: Option<u32>,
+    /// Received: copies of what the host gets, too, because the port is in a group. Each costs a CPU of the host.
+    pub copies: Option<u32>,
 }
 
 impl Rates {
     /// No limits.
-    pub const UNLIMITED: Self = Self { broadcast: None, multicast: None, unknown_unicast: None };
+    pub const UNLIMITED: Self = Self { broadcast: None, multicast: None, unknown_unicast: None, copies: None };
 
     /// In the order of the contract.
-    const fn kinds(&self) -> [Option<u32>; KINDS as usize] {
-        [self.broadcast, self.multicast, self.unknown_unicast]
+    const fn kinds(&self) -> [Option<u32>; ALL_KINDS as usize] {
+        [self.broadcast, self.multicast, self.unknown_unicast, self.copies]
     }
 
     /// As the guard reads them: a kind that is not limited has no interval.
-    pub(crate) fn entries(&self, jiffies_per_second: u32) -> [Rate; KINDS as usize] {
+    pub(crate) fn entries(&self, jiffies_per_second: u32) -> [Rate; ALL_KINDS as usize] {
         let second = u64::from(jiffies_per_second) << TICK_SHIFT;
         self.kinds().map(|rate| {
             let interval = match rate {
@@ -52,14 +54,16 @@ impl Rates {
 /// 1000 of each.
 impl Default for Rates {
     fn default() -> Self {
-        Self { broadcast: Some(1000), multicast: Some(1000), unknown_unicast: Some(1000) }
+        let some = Some(1000);
+        Self { broadcast: some, multicast: some, unknown_unicast: some, copies: some }
     }
 }
 
 pub(crate) fn flags(rights: Rights, rates: &Rates) -> u32 {
     let rights =
         [(rights.inner_tags, MAY_INNER_TAGS), (rights.routing, MAY_ROUTING)].map(|(has, flag)| u32::from(has) * flag);
-    let limited = (0..).zip(rates.kinds()).map(|(kind, rate)| u32::from(rate.is_some()) * (LIMITED << kind));
+    let limited =
+        (0..).zip(rates.kinds()).take(KINDS as usize).map(|(kind, rate)| u32::from(rate.is_some()) * (LIMITED << kind));
     rights.into_iter().chain(limited).fold(0, |flags, flag| flags | flag)
 }
 

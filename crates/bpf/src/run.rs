@@ -106,6 +106,22 @@ pub(crate) fn test(
     Ok((verdict, out))
 }
 
+/// One run on a copy of `frame`, as an skb. The program has to leave it to the others (`TC_ACT_UNSPEC`).
+#[cfg(test)]
+pub(crate) fn test_classifier(
+    classifier: &SchedClassifier,
+    program: &'static str,
+    frame: &[u8],
+) -> Result<Vec<u8>, RunError> {
+    let mut out = vec![0; frame.len() + SPARE];
+    let result = classifier
+        .test_run(TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..Default::default() })
+        .map_err(|cause| refused(program, frame, 0, cause))?;
+    assert_eq!(result.return_value, u32::MAX, "it leaves the packet to the others");
+    out.truncate(result.data_size_out as usize);
+    Ok(out)
+}
+
 /// `count` live frames, as if they came in on queue 0 of `ifindex`: what the program redirects is transmitted.
 pub(crate) fn live(xdp: &Xdp, program: &'static str, frame: &[u8], ifindex: u32, count: u32) -> Result<(), RunError> {
     if count == 0 {

@@ -14,8 +14,8 @@ use aya_obj::generated::{
 };
 
 use crate::contract::{
-    Claim, FlowKey4, FlowKey6, FlowList, FlowState, Guard, Identity, LinkKey, MacKey, PortCounters, Rate, RingState,
-    Source4, Source6, Target4, Target6, Trace,
+    Claim, FlowKey4, FlowKey6, FlowList, FlowState, GroupKey, GroupMembers, GroupState, Guard, Identity, LinkKey,
+    MacKey, PortCounters, Rate, RingState, Source4, Source6, Target4, Target6, Trace,
 };
 use crate::counters::Counters;
 
@@ -37,6 +37,12 @@ unsafe impl aya::Pod for Claim {}
 unsafe impl aya::Pod for Guard {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Rate {}
+// SAFETY: as above.
+unsafe impl aya::Pod for GroupKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for GroupMembers {}
+// SAFETY: as above.
+unsafe impl aya::Pod for GroupState {}
 // SAFETY: as above.
 unsafe impl aya::Pod for RingState {}
 // SAFETY: as above.
@@ -63,6 +69,17 @@ pub(crate) fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> i
     attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
     attr.link_create.attach_type = bpf_attach_type::BPF_XDP as u32;
     attr.link_create.flags = flags;
+    let fd = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;
+    // SAFETY: the call has just made this fd, and no other code knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `BPF_LINK_CREATE` for tc ingress (tcx). EINVAL before Linux 6.6.
+pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
+    attr.link_create.attach_type = bpf_attach_type::BPF_TCX_INGRESS as u32;
     let fd = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;
     // SAFETY: the call has just made this fd, and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -228,7 +245,8 @@ pub(crate) fn link_ids(link: &OwnedFd) -> io::Result<(u32, u32)> {
     Ok((info.id, info.prog_id))
 }
 
-/// The device of an XDP link, in the namespace where it is; 0 once it was detached or the device was deleted.
+/// The device of an XDP or tcx link, which have it in the same place, in the namespace where it is; 0 once it was
+/// detached or the device was deleted.
 pub(crate) fn link_device(link: &OwnedFd) -> io::Result<u32> {
     let info = link_info(link)?;
     // SAFETY: every part of the union was zero or filled by the kernel, and every value of an integer is one.

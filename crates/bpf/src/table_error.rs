@@ -77,6 +77,14 @@ pub enum TableError {
     },
 }
 
+/// The kernel's word in an error of aya's.
+pub(crate) fn errno(cause: &MapError) -> Option<i32> {
+    match cause {
+        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    }
+}
+
 impl TableError {
     /// What to do about it, where there is something.
     pub fn hint(&self) -> Option<String> {

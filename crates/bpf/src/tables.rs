@@ -14,11 +14,12 @@ use crate::contract::{
 };
 use crate::counters::Counters;
 use crate::flows::Flows;
+use crate::groups::Groups;
 use crate::load_error::LoadError;
 use crate::object::take_map;
 use crate::rights::{self, Rates, Rights};
 use crate::rings::{RingCounters, RingMaps, RingRange, Rings, RingsEntry};
-use crate::table_error::{Claimed, TableError};
+use crate::table_error::{Claimed, TableError, errno};
 
 /// A port, as the programs know it.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +69,16 @@ pub(crate) struct Tables {
     guard_counters: PerCpuHashMap<MapData, u32, Counters>,
     rings: Rings,
     pub(crate) flows: Flows,
+    pub(crate) groups: Groups,
+}
+
+/// What was counted for a port that is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LastCounters {
+    /// What became of the frames that it sent.
+    pub guard: Counters,
+    /// What became of the copies for it.
+    pub copies: Counters,
 }
 
 impl Tables {
@@ -91,6 +102,7 @@ impl Tables {
             guard_counters: take_map(bpf, "guard_counters")?,
             rings: Rings::take(bpf)?,
             flows: Flows::take(bpf)?,
+            groups: Groups::take(bpf)?,
         };
         match tables.start_counters(NO_PORT_ID) {
             // Pinned maps bring it along.
@@ -173,6 +185,7 @@ impl Tables {
             }
         }
         self.flows.add_port(id, claim);
+        self.groups.add_port(id, claim, vlan);
         Ok(())
     }
 
@@ -200,9 +213,10 @@ impl Tables {
     }
 
     /// Goes on past an error, and returns the first.
-    pub(crate) fn remove_port(&mut self, port: &PortEntry<'_>) -> Result<Counters, TableError> {
+    pub(crate) fn remove_port(&mut self, port: &PortEntry<'_>) -> Result<LastCounters, TableError> {
         let PortEntry { id, outers, vlan, sources, targets, .. } = *port;
         let own_claim = |claim: &Claim| claim.port == id.number();
+        let copies = self.groups.remove_port(id);
         let mut removed = self.flows.remove_port(id);
         for &address in targets {
             removed = removed.and(match address {
@@ -233,7 +247,7 @@ impl Tables {
             answer => answer.map_err(|cause| TableError::Refused { table: "guard_counters", cause }),
         };
         removed = removed.and(gone("guard_counters", self.guard_counters.remove(&id.number())));
-        removed.and(counters)
+        removed.and(counters).and_then(|guard| Ok(LastCounters { guard, copies: copies? }))
     }
 
     pub(crate) fn uplink_counters(&self) -> Result<Counters, MapError> {
@@ -398,12 +412,5 @@ fn device_refused(table: &'static str, ifindex: u32, cause: XdpMapError) -> Tabl
         Some(libc::EINVAL) => TableError::DeviceMissing { ifindex },
         Some(libc::E2BIG) => TableError::Full { table },
         _ => TableError::Refused { table, cause },
-    }
-}
-
-fn errno(cause: &MapError) -> Option<i32> {
-    match cause {
-        MapError::SyscallError(error) => error.io_error.raw_os_error(),
-        _ => None,
     }
 }

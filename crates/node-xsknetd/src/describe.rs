@@ -9,7 +9,7 @@ use napi_derive::napi;
 use serde_json::json;
 use xsknet_failure::errno_name;
 use xsknet_link::DeviceName;
-use xsknet_port::{LayoutSpec, Notice, PortKey, PortSpec, RingsWish, parse_addresses, parse_flows};
+use xsknet_port::{LayoutSpec, Notice, PortKey, PortSpec, RingsWish, parse_addresses, parse_flows, parse_groups};
 use xsknet_xsk::{
     BindMode, BindRequest, Donation, HugePages, Layout, RingDonation, RingName, RingsDonation, SharedSocket,
     SocketCounters, ranges_of,
@@ -47,6 +47,8 @@ pub struct PortRequest {
     /// In tcpdump's language.
     pub flows: Option<Vec<String>>,
     pub override_host: Option<bool>,
+    /// `broadcast`, multicast addresses and multicast MACs.
+    pub groups: Option<Vec<String>>,
     /// On the UMEM of another port of the same client: of the sizes above the ring's alone counts then.
     pub umem_of: Option<UmemOf>,
 }
@@ -70,6 +72,7 @@ impl PortRequest {
             busy_poll: self.busy_poll.map(Into::into),
             flows: parse_flows(&self.flows.unwrap_or_default())?,
             override_host: self.override_host.unwrap_or_default(),
+            groups: parse_groups(&self.groups.unwrap_or_default())?,
             ..defaults
         })
     }
@@ -100,14 +103,16 @@ pub struct Rates {
     pub broadcast: Option<u32>,
     pub multicast: Option<u32>,
     pub unknown_unicast: Option<u32>,
+    pub copies: Option<u32>,
 }
 
 impl Terms {
     /// The spec on these terms.
     pub fn of(self, spec: PortSpec) -> PortSpec {
-        let Self { uid, inner_tags, routing, rates: Rates { broadcast, multicast, unknown_unicast } } = self;
+        let Self { uid, inner_tags, routing, rates } = self;
+        let Rates { broadcast, multicast, unknown_unicast, copies } = rates;
         let rights = xsknet_port::Rights { inner_tags, routing };
-        let rates = xsknet_port::Rates { broadcast, multicast, unknown_unicast };
+        let rates = xsknet_port::Rates { broadcast, multicast, unknown_unicast, copies };
         PortSpec { owner: uid, rights, rates, ..spec }
     }
 }
@@ -271,6 +276,7 @@ pub struct PortInfo {
     pub port_mode: String,
     #[napi(ts_type = "'xsk' | 'bpf'")]
     pub rings: String,
+    pub groups: Vec<String>,
     /// Absent where its client makes its socket.
     #[napi(ts_type = "'copy' | 'zero-copy'")]
     pub bind_mode: Option<String>,
@@ -293,6 +299,7 @@ impl PortInfo {
             guard_mode: info.guard_mode.to_string(),
             port_mode: info.port_mode.to_string(),
             rings: info.rings.name().into(),
+            groups: info.groups.iter().map(ToString::to_string).collect(),
             bind_mode: info.bind_mode.map(|mode| mode.name().into()),
             attempts: info.attempts.iter().map(Into::into).collect(),
         }
@@ -508,6 +515,7 @@ impl From<xsknet_bpf::RingCounters> for RingStatistics {
 #[napi(object, object_from_js = false, use_nullable = true)]
 pub struct PortStatistics {
     pub guard: Counters,
+    pub copies: Counters,
     pub program: Counters,
     /// `null` for a pinned port whose socket has not been shared.
     pub socket: Option<KernelStatistics>,
@@ -522,6 +530,7 @@ impl From<xsknet_port::PortStatistics> for PortStatistics {
     fn from(statistics: xsknet_port::PortStatistics) -> Self {
         Self {
             guard: statistics.guard.into(),
+            copies: statistics.copies.into(),
             program: statistics.program.into(),
             socket: statistics.socket.map(Into::into),
             rings: statistics.rings.map(Into::into),

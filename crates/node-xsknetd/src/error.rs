@@ -5,11 +5,11 @@ use std::fmt;
 
 use napi::Status;
 use serde_json::{Value, json};
-use xsknet_bpf::{AttachError, ExplainError, FlowsError, PinnedMapError};
+use xsknet_bpf::{AttachError, ExplainError, FlowsError, GroupsError, PinnedMapError};
 use xsknet_control::ListenError;
 use xsknet_port::{
-    CloseError, FlowClaimError, HandOverError, JournalError, ManageError, OpenError, OpenPortError, ServiceError,
-    ShareError, StepError,
+    CloseError, FlowClaimError, GroupError, HandOverError, JournalError, ManageError, OpenError, OpenPortError,
+    ServiceError, ShareError, StepError,
 };
 use xsknet_xsk::{CreateError, LayoutError, TooManyChunks};
 
@@ -65,6 +65,7 @@ fn of_step(step: &StepError) -> &'static str {
         StepError::Load(_)
         | StepError::Explain(ExplainError::Load(_))
         | StepError::Attach(_)
+        | StepError::Copy(_)
         | StepError::Deaf { .. } => "PROGRAM_REFUSED",
         StepError::Link(_)
         | StepError::Offload(_)
@@ -93,7 +94,9 @@ fn of_attach(error: &AttachError) -> &'static str {
     match error {
         AttachError::DeviceMissing { .. } => "DEVICE_MISSING",
         AttachError::ForeignProgram { .. } => "DEVICE_FOREIGN_PROGRAM",
-        AttachError::ModeRefused { .. } | AttachError::NotLoaded { .. } => "PROGRAM_REFUSED",
+        AttachError::ModeRefused { .. } | AttachError::IngressRefused { .. } | AttachError::NotLoaded { .. } => {
+            "PROGRAM_REFUSED"
+        }
     }
 }
 
@@ -127,6 +130,7 @@ impl From<ServiceError> for Failure {
             ServiceError::HandOver(cause) => cause.into(),
             ServiceError::Share(cause) => cause.into(),
             ServiceError::Flows(cause) => cause.into(),
+            ServiceError::Groups(cause) => cause.into(),
             ServiceError::Step(cause) => cause.into(),
             ServiceError::Close(cause) => cause.into(),
         }
@@ -233,11 +237,33 @@ fn of_flows(error: &FlowsError) -> (&'static str, Value) {
     }
 }
 
+impl From<GroupError> for Failure {
+    fn from(error: GroupError) -> Self {
+        use GroupError as E;
+        let (code, details) = match &error {
+            E::Text { text, index } => ("GROUP_INVALID", json!({ "group": text, "index": index })),
+            E::TooMany { limit } => ("GROUPS_EXHAUSTED", json!({ "limit": limit })),
+            E::NoCopies(_) => ("NOT_SUPPORTED", json!({})),
+            E::UplinkClosed { uplink } => ("UPLINK_CLOSED", json!({ "uplink": uplink.as_str() })),
+            E::Refused(cause) => match cause {
+                GroupsError::NotAGroup { group } => ("GROUP_INVALID", json!({ "group": group.to_string() })),
+                GroupsError::TooManyMembers { group } => ("GROUPS_EXHAUSTED", json!({ "group": group.to_string() })),
+                GroupsError::Full => ("GROUPS_EXHAUSTED", json!({})),
+                GroupsError::NoPort { .. } => ("PORT_UNKNOWN", json!({})),
+                GroupsError::Refused(_) => ("KERNEL_REFUSED", json!({})),
+            },
+            E::Step(cause) => (of_step(cause), json!({})),
+        };
+        Self::of(code, &error, error.hint(), details)
+    }
+}
+
 impl From<OpenPortError> for Failure {
     fn from(error: OpenPortError) -> Self {
         use OpenPortError as E;
         let error = match error {
             E::Flows(cause) => return cause.into(),
+            E::Groups(cause) => return cause.into(),
             other => other,
         };
         let (code, details) = match &error {
@@ -282,7 +308,7 @@ impl From<OpenPortError> for Failure {
                 ("RINGS_UNAVAILABLE", json!({ "uplink": uplink.as_str(), "why": why }))
             }
             E::Socket(cause) => ("SOCKET_REFUSED", of_socket(cause)),
-            E::Flows(_) => unreachable!("returned above"),
+            E::Flows(_) | E::Groups(_) => unreachable!("returned above"),
             E::Step { uplink, cause } => (of_step(cause), json!({ "uplink": uplink.as_str() })),
         };
         let syscall = if let E::Socket(CreateError::Refused { call, .. }) = &error { Some(*call) } else { None };

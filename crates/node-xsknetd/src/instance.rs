@@ -13,14 +13,14 @@ use xsknet_bpf::Mode;
 use xsknet_control::Arrived;
 use xsknet_link::{DeviceName, Netns};
 use xsknet_port::{
-    Client, FlowChange, HandedOver, InstanceName, OpenPortError, Places, PortKey, PortKind, Service, StepError,
-    UplinkOptions, parse_flows,
+    Client, FlowChange, GroupChange, HandedOver, InstanceName, OpenPortError, Places, PortKey, PortKind, Service,
+    StepError, UplinkOptions, parse_flows, parse_groups,
 };
 use xsknet_xsk::{RingDonation, RingName, chunks_for_fill};
 
 use crate::describe::{
-    Change, Loss, Owner, Pin, PortInfo, PortRequest, PortStatistics, SocketDescription, Terms, UmemOf, UplinkInfo,
-    UplinkStatistics,
+    Attempt, Change, Loss, Owner, Pin, PortInfo, PortRequest, PortStatistics, SocketDescription, Terms, UmemOf,
+    UplinkInfo, UplinkStatistics,
 };
 use crate::descriptors::Descriptors;
 use crate::error::Failure;
@@ -280,6 +280,30 @@ impl Instance {
     #[napi]
     pub async fn flows_outside(flows: Vec<String>, granted: Vec<String>) -> napi::Result<Vec<String>> {
         blocking(move || Ok(xsknet_port::flows_outside(&flows, &granted)?)).await
+    }
+
+    /// Puts a port into groups, or takes it out: all of it, or nothing. Returns what the switches were not told.
+    #[napi(ts_return_type = "Promise<Attempt[]>")]
+    pub fn change_groups<'env>(
+        &self,
+        env: &'env Env,
+        key: u32,
+        #[napi(ts_arg_type = "'join' | 'leave'")] change: String,
+        groups: Vec<String>,
+    ) -> napi::Result<PromiseRaw<'env, Vec<Attempt>>> {
+        let service = Arc::clone(&self.0);
+        env.spawn_future(blocking(move || {
+            let change = match change.as_str() {
+                "join" => GroupChange::Join,
+                "leave" => GroupChange::Leave,
+                _ => {
+                    let message = format!("`{change}` is not a change of groups");
+                    return Err(Failure::new("INTERNAL", message, json!({ "change": change })));
+                }
+            };
+            let told = service.change_groups(PortKey::new(key), change, &parse_groups(&groups)?)?;
+            Ok(told.iter().map(Into::into).collect())
+        }))
     }
 
     /// Closes a port. A socket of it that is still held can neither send nor receive any more.

@@ -2,8 +2,10 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
+use xsknet_bpf::Group;
 use xsknet_link::LinkError;
 
 /// One thing that was attempted.
@@ -43,6 +45,17 @@ impl Attempt {
             },
         };
         Self { hook: "port", step: "coalesce".to_owned(), errno, why }
+    }
+
+    /// Having the switches send a group here, which was not done.
+    pub(crate) fn membership(group: Group, why: String) -> Self {
+        Self { hook: "uplink", step: format!("membership of {group}"), errno: None, why }
+    }
+
+    /// The same, which the kernel has refused.
+    pub(crate) fn membership_refused(group: Group, cause: &io::Error) -> Self {
+        let why = format!("the host did not join it, so switches may keep it away: {cause}");
+        Self { errno: cause.raw_os_error(), ..Self::membership(group, why) }
     }
 
     /// A step of binding a socket.

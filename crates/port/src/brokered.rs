@@ -4,18 +4,21 @@
 //! That UMEM is the client's, which may truncate its file at any time: here it is neither mapped nor touched. What is
 //! written is the new socket's FILL ring, with the chunks that the client has named.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, PoisonError};
 
+use xsknet_bpf::Group;
 use xsknet_filter::Flow;
 use xsknet_xsk::{BindMode, Layout, QueueId, SharedRequest, SharedSocket, create_shared, prefer_busy_poll};
 
 use crate::attempt::Attempt;
 use crate::build::{build, connect};
 use crate::datapath::SharedDatapath;
-use crate::error::{CloseError, FlowClaimError, OpenPortError, StepError};
+use crate::error::{CloseError, FlowClaimError, GroupError, OpenPortError, StepError};
 use crate::explained::Explained;
 use crate::flow_claims::FlowChange;
+use crate::group_changes::GroupChange;
 use crate::info::PortInfo;
 use crate::kernel_port::KernelPort;
 use crate::lingering::{Retained, UmemFile};
@@ -138,6 +141,14 @@ impl BrokeredPort {
     /// The kernel's, for a frame that it does not take, or a program.
     pub fn explain(&self, frame: &[u8]) -> Result<Option<Explained>, StepError> {
         self.open.explain(frame)
+    }
+
+    /// Changes of what groups it gets copies: all of it, or nothing. Returns what the switches were not told.
+    ///
+    /// # Errors
+    /// See [`GroupError`].
+    pub fn change_groups(&self, change: GroupChange, groups: &BTreeSet<Group>) -> Result<Vec<Attempt>, GroupError> {
+        self.open.change_groups(change, groups)
     }
 
     /// What the kernel says of the port.

@@ -1,5 +1,6 @@
 //! Makes what a port consists of, step by step: veth pairs, programs, sockets; and has frames steered to it.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -61,6 +62,7 @@ pub(crate) fn build(
         guard_mode: attached.guard.obtained(),
         port_mode: attached.inner.obtained(),
         rings: if rings.is_some() { RingKind::Bpf } else { RingKind::Xsk },
+        groups: BTreeSet::new(),
         bind_mode: None,
         attempts,
     };
@@ -200,7 +202,7 @@ impl QueueBuilder<'_> {
             .change(scope, Change::Attachment { pin: pin.clone() }, || {
                 let device = xsknet_bpf::Device { name: pair.inner.to_string(), index: inner.get() };
                 context.ports.run(|| -> Result<_, StepError> {
-                    // A native redirect reaches no other program, and generic XDP would not see clones.
+                    // A native redirect reaches no other program, and generic XDP would not see clones (copy.bpf.c).
                     let mut attachment = program.attach(&device, Mode::Native)?;
                     context.passed("the port's program is attached");
                     attachment.pin(&context.paths.pin(&pin))?;

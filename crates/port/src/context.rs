@@ -24,6 +24,9 @@ use crate::placeholders::Placeholders;
 /// The pin of a NIC's program, in the folder of its uplink.
 pub(crate) const UPLINK_LINK: &str = "uplink-link";
 
+/// The pin of the program that copies behind it, in the same folder.
+pub(crate) const COPY_LINK: &str = "copy-link";
+
 /// See the module.
 pub(crate) struct Context {
     pub(crate) paths: Paths,

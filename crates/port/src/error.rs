@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use xsknet_bpf::{AttachError, FlowsError, LoadError, remedy};
+use xsknet_bpf::{AttachError, CopyError, FlowsError, GroupsError, LoadError, remedy};
 use xsknet_filter::Flow;
 use xsknet_link::{AttachedXdpMode, DeviceName, LinkError, MacAddr, NetnsError, OffloadError, QuietError};
 
@@ -416,6 +416,9 @@ pub enum OpenPortError {
     /// Its flows were not claimed.
     #[error(transparent)]
     Flows(#[from] FlowClaimError),
+    /// It did not get into its groups.
+    #[error(transparent)]
+    Groups(#[from] GroupError),
     /// The port's socket was not made.
     #[error("cannot make the port's socket")]
     Socket(#[from] xsknet_xsk::CreateError),
@@ -475,6 +478,7 @@ impl OpenPortError {
                     .into(),
             ),
             Self::Flows(cause) => cause.hint(),
+            Self::Groups(cause) => cause.hint(),
             Self::Socket(cause) => cause.hint().map(Into::into),
             Self::Step { cause, .. } => cause.hint(),
             Self::AddressInvalid { .. } => Some("give it the address of one host, such as 192.0.2.10".into()),
@@ -588,6 +592,68 @@ impl FlowClaimError {
     }
 }
 
+/// Why the groups of a port did not change.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    /// A text is not a group.
+    #[error("\"{text}\" is not a group that a port can join")]
+    Text {
+        /// The text.
+        text: String,
+        /// Its place in the list.
+        index: usize,
+    },
+    /// A port has so many groups at most.
+    #[error("a port is in at most {limit} groups")]
+    TooMany {
+        /// How many.
+        limit: usize,
+    },
+    /// The kernel cannot copy for a port without BPF rings.
+    #[error("a port without BPF rings gets no copies of broadcast and multicast from this kernel")]
+    NoCopies(#[source] AttachError),
+    /// The uplink, or the port, is closed.
+    #[error("`{uplink}` is no longer managed")]
+    UplinkClosed {
+        /// Its name.
+        uplink: DeviceName,
+    },
+    /// The tables of the uplink refused them.
+    #[error(transparent)]
+    Refused(#[from] GroupsError),
+    /// Something around them failed.
+    #[error(transparent)]
+    Step(#[from] StepError),
+}
+
+impl GroupError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Text { .. } => Some(
+                "name a multicast address such as 224.0.0.251 or ff02::1, a multicast MAC such as 01:80:c2:00:00:0e, \
+                 or broadcast"
+                    .into(),
+            ),
+            Self::TooMany { .. } => Some("leave groups that are not needed, or open another port for them".into()),
+            Self::NoCopies(cause) => cause.hint(),
+            Self::UplinkClosed { .. } => Some("start the daemon again once the NIC is back".into()),
+            Self::Refused(cause) => cause.hint(),
+            Self::Step(cause) => cause.hint(),
+        }
+    }
+}
+
+impl From<CopyError> for GroupError {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Load(cause) => Self::Step(cause.into()),
+            CopyError::Attach(cause @ AttachError::IngressRefused { .. }) => Self::NoCopies(cause),
+            CopyError::Attach(cause) => Self::Step(cause.into()),
+        }
+    }
+}
+
 /// A step between user space and the kernel that did not work out.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
@@ -612,6 +678,9 @@ pub enum StepError {
     /// Attaching.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// The program that copies.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// Pinning.
     #[error(transparent)]
     Pin(#[from] xsknet_bpf::PinLinkError),
@@ -667,6 +736,8 @@ impl StepError {
             Self::Namespace(cause) => cause.hint().map(Into::into),
             Self::Load(cause) => cause.hint(),
             Self::Attach(cause) => cause.hint(),
+            Self::Copy(CopyError::Load(cause)) => cause.hint(),
+            Self::Copy(CopyError::Attach(cause)) => cause.hint(),
             Self::Pin(cause) => cause.hint(),
             Self::Io { cause, .. } => hint_of(cause),
             Self::Deaf { .. } => {

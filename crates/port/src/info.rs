@@ -1,8 +1,9 @@
 //! What uplinks and ports are: what became of their options, and what others may change about a NIC.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use xsknet_bpf::{Obtained, PortId};
+use xsknet_bpf::{Group, Obtained, PortId};
 use xsknet_link::{Device, DeviceName, IfIndex, MacAddr, XdpFeatures};
 use xsknet_xsk::BindMode;
 
@@ -90,6 +91,8 @@ pub struct PortInfo {
     pub port_mode: Obtained,
     /// What its frames go through.
     pub rings: RingKind,
+    /// The groups that it joined when it was opened.
+    pub groups: BTreeSet<Group>,
     /// How its first socket is bound; `None` where its client makes it.
     pub bind_mode: Option<BindMode>,
     /// What was attempted on the way.

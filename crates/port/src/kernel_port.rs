@@ -109,6 +109,7 @@ impl KernelPort {
             let socket = socket.as_ref().map(xsknet_xsk::kernel_statistics).transpose();
             sum += PortStatistics {
                 guard: Counters::default(),
+                copies: Counters::default(),
                 program: queue.program.counters()?,
                 socket: socket.map_err(|cause| StepError::Io { attempt: "read a socket's statistics", cause })?,
                 inner_transmit_drops: inner.sent,

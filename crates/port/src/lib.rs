@@ -9,15 +9,16 @@
 //! - `ids`, `info`, `attempt`, `statistics`, `explained`, `loss`: what ports and uplinks are, what they count and
 //!   decide, how they are lost
 //! - `paths`, `lock`, `mac`, `journal`, `observer`, `ability`, `error`, `mounts`: what outlives a process; how it fails
-//! - `admission`, `mtu`, `spec`, `flow_texts`, `claims`, `filters`, `repair`, `arp_nd`, `delivery`: rules that ask the
-//!   kernel nothing
+//! - `admission`, `mtu`, `spec`, `flow_texts`, `group_texts`, `claims`, `filters`, `repair`, `arp_nd`, `delivery`:
+//!   rules that ask the kernel nothing
 //! - `namespace`, `pins`, `bpffs_mount`, `host_sockets`, `placeholders`, `client_end`, `lingering`, `driver_losses`,
 //!   `context`: what the uplinks of an instance share, and the one way to change the host and to undo it
 //! - `nic`, `offloads`, `vlans`, `conflict_check`: a NIC by itself, what it lets in, whether a neighbour has an address
 //! - `plan`, `datapath`, `kernel_port`, `build`: a port that is possible, what the kernel has of it, how that is made
-//! - `uplink_state`, `receive_filters`, `upkeep`: a NIC with its ports, and what is done again when others undid it
-//! - `selftest`, `flow_claims`, `open_port`: the proof that a port works; its flows; opening and closing, which all
-//!   kinds of ports share
+//! - `groups`, `uplink_state`, `receive_filters`, `upkeep`: a NIC with its ports, and what is done again when others
+//!   undid it
+//! - `selftest`, `flow_claims`, `group_changes`, `open_port`: the proof that a port works; its flows and groups;
+//!   opening and closing, which all kinds of ports share
 //! - `brokered`, `port`, `pinned`, `uplink`, `watch`: the handles of an uplink
 //! - `leftovers`, `instance`: what an instance finds on the host, makes there, and leaves as it was
 //! - `port_table`, `service`: what a daemon keeps of an instance
@@ -66,6 +67,9 @@ mod explained;
 mod filters;
 mod flow_claims;
 mod flow_texts;
+mod group_changes;
+mod group_texts;
+mod groups;
 mod guard_mode;
 mod host_sockets;
 mod ids;
@@ -110,10 +114,12 @@ mod watch;
 pub use ability::Ability;
 pub use attempt::Attempt;
 pub use brokered::{BrokeredPort, SharedUmem};
-pub use error::{CloseError, FlowClaimError, ManageError, OpenError, OpenPortError, ShareError, StepError};
+pub use error::{CloseError, FlowClaimError, GroupError, ManageError, OpenError, OpenPortError, ShareError, StepError};
 pub use explained::Explained;
 pub use flow_claims::FlowChange;
 pub use flow_texts::{MAX_PORT_FLOWS, flows_outside, parse_flows};
+pub use group_changes::GroupChange;
+pub use group_texts::{MAX_PORT_GROUPS, parse_groups};
 pub use ids::PortKey;
 pub use info::{NicState, PortInfo, QueuePair, RingKind, UplinkInfo};
 pub use instance::{Instance, InstanceOptions, sweep_dead};
@@ -134,4 +140,4 @@ pub use spec::{
 pub use statistics::{Equality, PortStatistics, UplinkStatistics};
 pub use uplink::{Uplink, UplinkOptions};
 pub use watch::{Notice, Watch};
-pub use xsknet_bpf::{Rates, Rights};
+pub use xsknet_bpf::{Group, Rates, Rights};

@@ -1,17 +1,20 @@
 //! Opens a port, step by step, and closes it: what all kinds of ports have in common.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use xsknet_bpf::PortId;
+use xsknet_bpf::{Group, LastCounters, PortId};
 use xsknet_filter::Flow;
 use xsknet_xsk::Layout;
 
+use crate::attempt::Attempt;
 use crate::build::steer;
 use crate::conflict_check::ConflictCheck;
 use crate::datapath::{SharedDatapath, read, write};
-use crate::error::{CloseError, FlowClaimError, OpenPortError, StepError};
+use crate::error::{CloseError, FlowClaimError, GroupError, OpenPortError, StepError};
 use crate::explained::Explained;
 use crate::flow_claims::{FlowChange, change_flows};
+use crate::group_changes::{GroupChange, change_groups, forget_groups};
 use crate::ids::PortKey;
 use crate::info::PortInfo;
 use crate::journal::Scope;
@@ -57,6 +60,7 @@ impl OpenPort {
         // One that the daemon drew is nobody's.
         let is_mac_given = spec.mac.is_some();
         let (flows, override_host) = (std::mem::take(&mut spec.flows), spec.override_host);
+        let groups = std::mem::take(&mut spec.groups);
         let (plan, claim, datapath) = uplink.claim(&host, spec, layout)?;
         let (id, key, scope) = (plan.id, plan.key, plan.scope);
         nic.context.opened(scope);
@@ -85,6 +89,10 @@ impl OpenPort {
             // Last: a port that does not work takes nothing from the host.
             if !flows.is_empty() {
                 change_flows(&uplink, (id, key), FlowChange::Claim, &flows, override_host)?;
+            }
+            if !groups.is_empty() {
+                info.attempts.extend(change_groups(&uplink, (id, key), GroupChange::Join, &groups)?);
+                info.groups = groups;
             }
             if let Some(Ok(conflicts)) = conflicts {
                 info.attempts.extend(conflicts.announce(nic, &info.addresses).err());
@@ -119,6 +127,15 @@ impl OpenPort {
     ) -> Result<(), FlowClaimError> {
         let _work = self.uplink.work();
         change_flows(&self.uplink, (self.info.id, self.info.key), change, flows, override_host)
+    }
+
+    pub(crate) fn change_groups(
+        &self,
+        change: GroupChange,
+        groups: &BTreeSet<Group>,
+    ) -> Result<Vec<Attempt>, GroupError> {
+        let _work = self.uplink.work();
+        change_groups(&self.uplink, (self.info.id, self.info.key), change, groups)
     }
 
     pub(crate) fn close(mut self) -> Result<(), CloseError> {
@@ -175,14 +192,16 @@ fn unmake(
         // Counters that cannot be read any more are not a reason to keep the port.
         let last = port.statistics(context).unwrap_or_default();
         match removed {
-            Ok(guard) => {
+            Ok(LastCounters { guard, copies }) => {
                 if let Some(managed) = uplink.lock().as_mut() {
-                    managed.closed += PortStatistics { guard, ..last };
+                    managed.closed += PortStatistics { guard, copies, ..last };
                 }
             }
             Err(cause) => failed = Some(StepError::from(cause)),
         }
         failed = failed.or(uninstalled.err());
+        let needs_copy = read(&datapath).needs_copy();
+        failed = failed.or(forget_groups(uplink, id, needs_copy).err());
         let sockets = port.queues.iter().map(|queue| &queue.socket);
         match retained {
             Some(retained) => context.lingering.watch(key, sockets, retained),

@@ -1,6 +1,7 @@
 //! A port whose client makes the socket: the inner end is in the client's network namespace, and the pin of the port's
 //! map is the client's.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, RecvFlags, recv};
+use xsknet_bpf::Group;
 use xsknet_filter::Flow;
 use xsknet_link::{DeviceName, Netns, NetnsId};
 
@@ -15,9 +17,10 @@ use crate::attempt::Attempt;
 use crate::build::build;
 use crate::client_end::ClientEnd;
 use crate::datapath::SharedDatapath;
-use crate::error::{CloseError, FlowClaimError, OpenPortError, ShareError, StepError};
+use crate::error::{CloseError, FlowClaimError, GroupError, OpenPortError, ShareError, StepError};
 use crate::explained::Explained;
 use crate::flow_claims::FlowChange;
+use crate::group_changes::GroupChange;
 use crate::ids::ROOT;
 use crate::info::PortInfo;
 use crate::inner_program::InnerProgram;
@@ -164,6 +167,14 @@ impl PinnedPort {
     /// The kernel's, for a frame that it does not take, or a program.
     pub fn explain(&self, frame: &[u8]) -> Result<Option<Explained>, StepError> {
         self.open.explain(frame)
+    }
+
+    /// Changes of what groups it gets copies: all of it, or nothing. Returns what the switches were not told.
+    ///
+    /// # Errors
+    /// See [`GroupError`].
+    pub fn change_groups(&self, change: GroupChange, groups: &BTreeSet<Group>) -> Result<Vec<Attempt>, GroupError> {
+        self.open.change_groups(change, groups)
     }
 
     /// What the kernel says of the port.

@@ -1,17 +1,21 @@
 //! A port whose sockets this process has: a veth pair, a guard at its outer end, an AF_XDP socket at its inner end; and
 //! as often as it has queues.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use xsknet_bpf::Group;
 use xsknet_filter::Flow;
 use xsknet_xsk::{ChunkCounts, Donation, RingBroken, Socket};
 
+use crate::attempt::Attempt;
 use crate::brokered::BrokeredPort;
 use crate::build::{build, make_sockets};
 use crate::datapath::SharedDatapath;
-use crate::error::{CloseError, FlowClaimError, OpenPortError, StepError};
+use crate::error::{CloseError, FlowClaimError, GroupError, OpenPortError, StepError};
 use crate::explained::Explained;
 use crate::flow_claims::FlowChange;
+use crate::group_changes::GroupChange;
 use crate::info::PortInfo;
 use crate::lingering::{Retained, UmemFile};
 use crate::mtu::for_mtu;
@@ -102,6 +106,14 @@ impl Port {
         self.open.explain(frame)
     }
 
+    /// Changes of what groups it gets copies: all of it, or nothing. Returns what the switches were not told.
+    ///
+    /// # Errors
+    /// See [`GroupError`].
+    pub fn change_groups(&self, change: GroupChange, groups: &BTreeSet<Group>) -> Result<Vec<Attempt>, GroupError> {
+        self.open.change_groups(change, groups)
+    }
+
     /// What the kernel says of the port.
     ///
     /// # Errors
@@ -114,7 +126,7 @@ impl Port {
     ///
     /// # Errors
     /// The kernel's, for a map or a device.
-    pub fn equalities(&mut self) -> Result<[Equality; 3], StepError> {
+    pub fn equalities(&mut self) -> Result<[Equality; 4], StepError> {
         let owners: Vec<_> = self.sockets.iter().map(Socket::counters).collect();
         Ok(self.statistics()?.equalities(&owners))
     }

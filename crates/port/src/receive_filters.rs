@@ -1,5 +1,6 @@
-//! Has a NIC let in the frames of a port: for its MAC, for the groups of its IPv6 addresses, and of its VLAN. A port
-//! without addresses gets what comes to the NIC's own MAC: no entry is taken for it, of which a NIC has few.
+//! Has a NIC let in the frames of a port: for its MAC, for the groups of its IPv6 addresses and those that it joins,
+//! and of its VLAN. A port without addresses gets what comes to the NIC's own MAC: no entry is taken for it, of which a
+//! NIC has few.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -22,8 +23,7 @@ pub(crate) fn let_in(uplink: &UplinkState, id: PortId, claim: &Claim) -> Result<
     // Under the lock: a port that is being closed takes its own away.
     let there = uplink.nic.filters()?;
     for entry in filters_of(claim) {
-        managed.let_in.entry(id).or_default().push(entry);
-        let is_first = managed.filters.need(entry);
+        let is_first = managed.need(id, entry);
         match entry {
             Entry::Mac(mac) if is_first && !there.contains(&mac) => uplink.nic.add_filter(mac)?,
             Entry::Mac(_) => {}
@@ -40,7 +40,31 @@ pub(crate) fn let_in(uplink: &UplinkState, id: PortId, claim: &Claim) -> Result<
     Ok(told)
 }
 
-/// Takes back as much of that as was done.
+/// Makes the NIC accept frames to one MAC more.
+pub(crate) fn let_in_mac(uplink: &UplinkState, id: PortId, mac: MacAddr) -> Result<(), StepError> {
+    let mut open = uplink.lock();
+    let Some(managed) = open.as_mut() else { return Ok(()) };
+    let there = uplink.nic.filters()?;
+    if managed.need(id, Entry::Mac(mac)) && !there.contains(&mac) {
+        uplink.nic.add_filter(mac)?;
+    }
+    drop(open);
+    uplink.nic.context.passed("the NIC lets a group in");
+    Ok(())
+}
+
+/// Takes that back, if it was done.
+pub(crate) fn let_out_mac(uplink: &UplinkState, id: PortId, mac: MacAddr) -> Result<(), StepError> {
+    let mut open = uplink.lock();
+    let Some(managed) = open.as_mut() else { return Ok(()) };
+    let entry = Entry::Mac(mac);
+    let its = managed.let_in.entry(id).or_default();
+    let Some(at) = its.iter().position(|its| *its == entry) else { return Ok(()) };
+    its.remove(at);
+    if managed.filters.release(entry) { uplink.nic.remove_filter(mac) } else { Ok(()) }
+}
+
+/// Takes back as much of that as was done, of all of a port.
 pub(crate) fn let_out(uplink: &UplinkState, id: PortId) -> Result<(), StepError> {
     let mut last = Ok(());
     let mut open = uplink.lock();

@@ -19,7 +19,7 @@ pub(crate) enum Part {
     Program {
         /// The port whose pair it is; `None` for the NIC's own.
         key: Option<PortKey>,
-        /// `"uplink"`, `"guard"` or `"port"`.
+        /// `"uplink"`, `"copy"`, `"guard"` or `"port"`.
         program: &'static str,
         device: DeviceName,
         /// What had become of it: `another program detached it`.

@@ -1,17 +1,22 @@
 //! An instance as a daemon serves it: uplinks by their names, ports by their keys, and listeners for what others do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use xsknet_bpf::Group;
 use xsknet_filter::Flow;
 use xsknet_xsk::SharedSocket;
 
+use crate::attempt::Attempt;
 use crate::brokered::{BrokeredPort, SharedUmem};
-use crate::error::{CloseError, FlowClaimError, ManageError, OpenError, OpenPortError, ShareError, StepError};
+use crate::error::{
+    CloseError, FlowClaimError, GroupError, ManageError, OpenError, OpenPortError, ShareError, StepError,
+};
 use crate::explained::Explained;
 use crate::flow_claims::FlowChange;
+use crate::group_changes::GroupChange;
 use crate::ids::PortKey;
 use crate::info::PortInfo;
 use crate::instance::Instance;
@@ -64,6 +69,9 @@ pub enum ServiceError {
     /// See [`FlowClaimError`].
     #[error(transparent)]
     Flows(#[from] FlowClaimError),
+    /// See [`GroupError`].
+    #[error(transparent)]
+    Groups(#[from] GroupError),
     /// See [`StepError`].
     #[error(transparent)]
     Step(#[from] StepError),
@@ -273,6 +281,23 @@ impl Service {
         let work = |port: &ServedPort| match port {
             ServedPort::Brokered(port) => port.change_flows(change, flows, override_host),
             ServedPort::Pinned(port) => port.change_flows(change, flows, override_host),
+        };
+        Ok(self.with(key, work)??)
+    }
+
+    /// Changes of what groups a port gets copies: see [`BrokeredPort::change_groups`].
+    ///
+    /// # Errors
+    /// [`ServiceError::PortUnknown`], [`ServiceError::Groups`].
+    pub fn change_groups(
+        &self,
+        key: PortKey,
+        change: GroupChange,
+        groups: &BTreeSet<Group>,
+    ) -> Result<Vec<Attempt>, ServiceError> {
+        let work = |port: &ServedPort| match port {
+            ServedPort::Brokered(port) => port.change_groups(change, groups),
+            ServedPort::Pinned(port) => port.change_groups(change, groups),
         };
         Ok(self.with(key, work)??)
     }

@@ -1,11 +1,12 @@
 //! What a port is asked to be: the one definition of its options, their defaults, and what is wrong with them by
 //! themselves.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use xsknet_bpf::contract::MAX_PORT_QUEUE_PAIRS;
-use xsknet_bpf::{Rates, Rights, Vlan};
+use xsknet_bpf::{Group, Rates, Rights, Vlan};
 use xsknet_filter::Flow;
 use xsknet_link::MacAddr;
 use xsknet_xsk::{BindRequest, BusyPoll, HugePages, Layout, LayoutError, RingName};
@@ -56,6 +57,8 @@ pub struct PortSpec {
     pub flows: Vec<Flow>,
     /// Whether its flows may take packets of the host's own. Default: no.
     pub override_host: bool,
+    /// Of what groups it gets copies: see `docs/verdicts.md`. Default: none.
+    pub groups: BTreeSet<Group>,
     /// What its frames go through. Not for pinned ports, nor for those on the UMEM of another one.
     pub rings: RingsWish,
     /// UMEM and rings, of each queue. This and what follows is about the port's sockets, and so not for a pinned port,
@@ -122,6 +125,7 @@ impl PortSpec {
             coalesce: None,
             flows: Vec::new(),
             override_host: false,
+            groups: BTreeSet::new(),
             rings: RingsWish::Xsk,
             layout: Layout::builder().build().expect("the defaults fit each other"),
             huge_pages: HugePages::Never,

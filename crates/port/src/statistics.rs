@@ -57,6 +57,9 @@ pub struct UplinkStatistics {
 pub struct PortStatistics {
     /// The guard's verdicts on what the port sent.
     pub guard: Counters,
+    /// What became of the copies for it of what was left to the host (`bpf/copy.bpf.c`, and the uplink program where it
+    /// has BPF rings). The uplink program counts the packets themselves as passed.
+    pub copies: Counters,
     /// The port program's verdicts on what came for it.
     pub program: Counters,
     /// XDP_STATISTICS of the port's socket; `None` for a pinned port whose client has not shared its socket.
@@ -90,7 +93,7 @@ impl UplinkStatistics {
             self.program.to_port() + self.unattributed.to_port() + self.unattributed.to_uplink() + self.announced;
         let mut right = far + self.transmit_drops.unwrap_or(0) + self.refused_redirects.unwrap_or(0);
         for port in ports.into_iter().chain([&self.closed]) {
-            left += port.guard.to_port() + port.guard.to_uplink();
+            left += port.guard.to_port() + port.guard.to_uplink() + port.copies.to_port();
             right += port.program.seen() + port.outer_transmit_drops + port.outer_refused_redirects;
             // What found no chunk, or one that is not there, was dropped where it was counted.
             right += port.rings.map_or(0, |rings| rings.received - rings.invalid_chunk);
@@ -105,7 +108,7 @@ impl PortStatistics {
     ///
     /// A descriptor that the kernel refuses is completed like any other (seen on 6.18.44). A `Socket` writes none; an
     /// owner that writes its rings itself may.
-    pub fn equalities<'a>(&self, owners: impl IntoIterator<Item = &'a SocketCounters>) -> [Equality; 3] {
+    pub fn equalities<'a>(&self, owners: impl IntoIterator<Item = &'a SocketCounters>) -> [Equality; 4] {
         let (mut completed, mut received) = (0, 0);
         for owner in owners {
             // The programs count packets, of which one may be several frames; at rest all that was sent is completed.
@@ -121,6 +124,7 @@ impl PortStatistics {
                 right: self.guard.seen() + self.inner_transmit_drops + socket.tx_invalid_descs,
             },
             Equality { what: "guard program", left: self.guard.seen(), right: self.guard.total() },
+            Equality { what: "copies", left: self.copies.seen(), right: self.copies.total() },
             Equality {
                 what: "port received",
                 left: self.program.seen() + rings.received,
@@ -137,9 +141,10 @@ impl PortStatistics {
 /// One more port.
 impl AddAssign for PortStatistics {
     fn add_assign(&mut self, other: Self) {
-        let Self { guard, program, socket, rings, .. } = other;
+        let Self { guard, copies, program, socket, rings, .. } = other;
         let Self { inner_transmit_drops, outer_transmit_drops, outer_refused_redirects, .. } = other;
         self.guard += guard;
+        self.copies += copies;
         self.program += program;
         if let Some(socket) = socket {
             *self.socket.get_or_insert_default() += socket;

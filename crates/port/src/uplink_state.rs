@@ -17,6 +17,7 @@ use crate::driver_losses::NicLosses;
 use crate::error::{CloseError, OpenPortError, StepError};
 use crate::explained::Explained;
 use crate::filters::{Entry, Filters};
+use crate::groups::GroupState;
 use crate::ids::PortKey;
 use crate::info::NicState;
 use crate::kernel_port::KernelPort;
@@ -42,6 +43,8 @@ pub(crate) struct UplinkState {
     baseline: NicLosses,
     /// Held for moments alone: whatever holds it waits for one answer of the kernel at most.
     managed: Mutex<Option<Managed>>,
+    /// Held for a change of groups, which may load a program.
+    groups: Mutex<GroupState>,
     /// Held for reading while a port is made or unmade, side by side; for writing to end the uplink, which waits for
     /// them.
     work: RwLock<()>,
@@ -84,6 +87,12 @@ impl Managed {
             attachment: Arc::new(Mutex::new(attachment)),
         }
     }
+
+    /// One more user of something that the NIC lets in; true where the NIC has to be told.
+    pub(crate) fn need(&mut self, id: PortId, entry: Entry) -> bool {
+        self.let_in.entry(id).or_default().push(entry);
+        self.filters.need(entry)
+    }
 }
 
 impl UplinkState {
@@ -91,14 +100,18 @@ impl UplinkState {
         let (host, info) = (&nic.context.host, &nic.info);
         let driver = host.ethtool.driver(&info.device).unwrap_or_default();
         let baseline = NicLosses::read(host, info.index, &driver, info.mode, 0);
-        let (repaired, delivery) = Default::default();
+        let (repaired, delivery, groups) = Default::default();
         let (managed, work) = (Mutex::new(Some(managed)), RwLock::new(()));
-        Self { nic, repaired, delivery, driver, baseline, managed, work }
+        Self { nic, repaired, delivery, driver, baseline, managed, groups, work }
     }
 
     /// A panic while a port was opened or closed must not keep the others from being closed.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Option<Managed>> {
         self.managed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn groups(&self) -> MutexGuard<'_, GroupState> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To be held while a port is made or unmade.
@@ -119,6 +132,7 @@ impl UplinkState {
 
     /// The programs go with the rest: the host may have the packets of all flows again.
     fn forget(&self) -> bool {
+        *self.groups() = GroupState::default();
         let managed = self.lock().take();
         for port in managed.iter().flat_map(|managed| managed.ports.values()) {
             self.nic.context.placeholders().free(port.plan.key);
@@ -329,7 +343,11 @@ impl UplinkState {
 
     fn read_statistics(&self, datapath: &RwLock<Datapath>, port: &KernelPort) -> Result<PortStatistics, StepError> {
         let pairs = port.statistics(&self.nic.context)?;
-        Ok(PortStatistics { guard: read(datapath).guard_counters(port.plan.id)?, ..pairs })
+        let (guard, copies) = {
+            let datapath = read(datapath);
+            (datapath.guard_counters(port.plan.id)?, datapath.copy_counters(port.plan.id)?)
+        };
+        Ok(PortStatistics { guard, copies, ..pairs })
     }
 }
 

@@ -54,7 +54,7 @@ pub enum Notice {
         uplink: DeviceName,
         /// The port whose pair it is; `None` for the NIC's own program.
         key: Option<PortKey>,
-        /// `"uplink"`, `"guard"` or `"port"`.
+        /// `"uplink"`, `"copy"`, `"guard"` or `"port"`.
         program: &'static str,
         /// The device.
         device: DeviceName,

@@ -195,7 +195,7 @@ fn what_a_port_may_not_send_gets_nowhere_and_moves_its_own_counter(#[case] mode:
 #[case::skb(Mode::Skb)]
 fn what_is_more_than_a_port_may_send_a_second_moves_its_own_counter(#[case] mode: Mode) {
     let scene = Scene::new(mode);
-    let rates = Rates { broadcast: Some(2), multicast: Some(1), unknown_unicast: Some(1) };
+    let rates = Rates { broadcast: Some(2), multicast: Some(1), unknown_unicast: Some(1), copies: None };
     let options = PortSpec { rates, ..PortSpec::new(port_addresses(1)) };
     let mut port = scene.uplink.open_port(options).expect("a port");
     let (own, mac) = (v4(&port), port.info().mac);
@@ -219,7 +219,7 @@ fn what_is_more_than_a_port_may_send_a_second_moves_its_own_counter(#[case] mode
     assert_accounted(&mut port);
     close(port);
     // Who may send none of it has a port all the same.
-    let rates = Rates { broadcast: Some(0), multicast: Some(0), unknown_unicast: Some(0) };
+    let rates = Rates { broadcast: Some(0), multicast: Some(0), unknown_unicast: Some(0), copies: None };
     let silent = scene.uplink.open_port(PortSpec { rates, ..PortSpec::new(port_addresses(1)) }).expect("a port");
     assert_eq!((counters(&silent).to_uplink(), counters(&silent)[Counter::Rate]), (0, 1), "its self-test");
     close(silent);

@@ -14,6 +14,7 @@ mod drops;
 mod errors;
 mod flows;
 mod flows_alone;
+mod groups;
 mod host_changes;
 mod jumbo;
 mod leftovers;

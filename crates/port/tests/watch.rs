@@ -1,5 +1,6 @@
 //! Devices that others take away: the loss is told, and closing cleans up what is left.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
@@ -9,7 +10,7 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Mode};
 use xsknet_link::{DeviceName, Ethtool, MacAddr, Netns, Offload};
-use xsknet_port::{Instance, Loss, NicState, Notice, OpenPortError, Port, PortSpec, Watch};
+use xsknet_port::{Group, Instance, Loss, NicState, Notice, OpenPortError, Port, PortSpec, Watch};
 use xsknet_testkit::{CARD, HOST4, Machine, Snapshot, device, on_fresh_mounts, port_addresses, wait_until};
 
 fn watch(instance: &Instance) -> (Watch, Receiver<Notice>) {
@@ -344,21 +345,22 @@ fn a_program_that_somebody_takes_off_is_put_back(#[case] mode: Mode) {
         let instance = stage.open();
         let uplink = manage(&instance, mode);
         let (_watch, told) = watch(&instance);
-        let open = port(&uplink, 0);
+        let groups = BTreeSet::from([Group::BROADCAST]);
+        let open = uplink.open_port(PortSpec { groups, ..PortSpec::new(port_addresses(0)) }).expect("a port");
         let (key, queue_pairs) = (open.info().key, open.info().queue_pairs.clone());
         let serving = serve(open);
         let folder = Path::new("/sys/fs/bpf/xsknet").join(stage.name()).join("v1");
         let links = links_below(&folder);
-        assert_eq!(links.len(), 3, "{links:?}");
+        assert_eq!(links.len(), 4, "{links:?}");
         for (pin, program) in links {
             let finished = stage.lab.host.run("bpftool", &["link", "detach", "pinned", pin.to_str().expect("a path")]);
             finished.expect("bpftool");
             let on = match program {
-                "uplink" => device(CARD),
+                "uplink" | "copy" => device(CARD),
                 "guard" => queue_pairs[0].outer.clone(),
                 _ => queue_pairs[0].inner.clone(),
             };
-            let key = (program != "uplink").then_some(key);
+            let key = ["guard", "port"].contains(&program).then_some(key);
             let put_back = Notice::Repaired {
                 uplink: device(CARD),
                 key,
@@ -474,7 +476,7 @@ fn an_offload_that_hides_vlans_is_switched_off_again(#[case] mode: Mode) {
 
 /// The pinned links of an instance, and whose they are.
 fn links_below(folder: &Path) -> Vec<(PathBuf, &'static str)> {
-    let names = [("uplink-link", "uplink"), ("guard-link", "guard"), ("port-link", "port")];
+    let names = [("uplink-link", "uplink"), ("copy-link", "copy"), ("guard-link", "guard"), ("port-link", "port")];
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
         let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();

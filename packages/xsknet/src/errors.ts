@@ -73,6 +73,8 @@ export const errorCodes = {
   ERR_XSKNET_FLOW_TAKEN: 'Another flow is in conflict with one of these, and nothing decides between them.',
   ERR_XSKNET_FLOW_OF_HOST: 'A flow would take packets of the host’s own sockets or of its kernel.',
   ERR_XSKNET_FLOWS_EXHAUSTED: 'The port, the uplink or the instance has the maximum number of flows or of their kinds.',
+  ERR_XSKNET_GROUP_INVALID: 'The text is not a group that a port can join.',
+  ERR_XSKNET_GROUPS_EXHAUSTED: 'The port or the uplink has the maximum number of groups, or the group of ports.',
   ERR_XSKNET_SOCKET_REFUSED: 'The port’s socket could not be created or adopted.',
   ERR_XSKNET_NAMESPACE_INVALID:
     'The descriptor is not a network namespace, or the inner device cannot be created in it.',

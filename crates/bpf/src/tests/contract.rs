@@ -60,6 +60,8 @@ fn constants_are_the_headers() {
         ("XSKNET_MULTICAST", 1),
         ("XSKNET_UNKNOWN_UNICAST", 2),
         ("XSKNET_KINDS", u64::from(KINDS)),
+        ("XSKNET_COPIES", u64::from(COPIES)),
+        ("XSKNET_ALL_KINDS", u64::from(ALL_KINDS)),
         ("XSKNET_KIND_SHIFT", u64::from(KIND_SHIFT)),
         ("XSKNET_TICK_SHIFT", u64::from(TICK_SHIFT)),
         ("XSKNET_UNTAGGED", u64::from(Vlan::UNTAGGED.key())),
@@ -74,6 +76,11 @@ fn constants_are_the_headers() {
         ("XSKNET_FLOW_PORTS", u64::from(FLOW_PORTS)),
         ("XSKNET_FLOW_ICMP_TYPE", u64::from(FLOW_ICMP_TYPE)),
         ("XSKNET_FLOW_SOURCE", u64::from(FLOW_SOURCE)),
+        ("XSKNET_MAX_GROUPS", u64::from(MAX_GROUPS)),
+        ("XSKNET_MAX_MEMBERS", u64::from(MAX_MEMBERS)),
+        ("XSKNET_GROUP_MAC", u64::from(GROUP_MAC)),
+        ("XSKNET_GROUP_IP4", u64::from(GROUP_IP4)),
+        ("XSKNET_GROUP_IP6", u64::from(GROUP_IP6)),
         ("XSKNET_MAX_RINGS", u64::from(MAX_RINGS)),
         ("XSKNET_RING_SLOTS", u64::from(RING_SLOTS)),
         ("XSKNET_RING_CHUNK", u64::from(RING_CHUNK)),
@@ -178,6 +185,9 @@ fn layouts_are_the_headers() {
     same!(Target6, "xsknet_target6", address, vlan, zero);
     same!(Claim, "xsknet_claim", target, port, mtu, queue_pairs, rings);
     same!(Guard, "xsknet_guard", port, mac, vlan, flags);
+    same!(GroupKey, "xsknet_group_key", address, vlan, kind);
+    same!(GroupMembers, "xsknet_group", rings, members, member);
+    same!(GroupState, "xsknet_group_state", rings, members);
     same!(Rate, "xsknet_rate", interval, due);
     same!(RxSlot, "xsknet_rx_slot", sequence, value);
     same!(TxSlot, "xsknet_tx_slot", sequence, address, length, zero);
@@ -224,7 +234,7 @@ fn layouts_are_the_headers() {
     same!(Steered, "xsknet_steered", claim, queue_pair, removals, zero, at);
     assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<Counters>() as u64)));
     let ours = header.sizes.keys().filter(|name| name.starts_with("xsknet_")).count();
-    assert_eq!(ours, 28, "a struct of the header has no mirror");
+    assert_eq!(ours, 31, "a struct of the header has no mirror");
 }
 
 #[test]

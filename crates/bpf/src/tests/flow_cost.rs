@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, ProgramArray};
-use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::sys::{Stats, enable_stats};
 use xsknet_filter::{Flow, PortRange, Prefix};
 
@@ -46,16 +46,42 @@ impl Drawer {
     }
 }
 
-fn mean(program: &Xdp, frame: &[u8]) -> f64 {
-    let read = || {
-        let info = program.info().unwrap();
-        (info.run_time(), info.run_count())
-    };
+/// Nanoseconds for each run on a packet.
+pub fn mean(program: &impl Measured, frame: &[u8]) -> f64 {
+    let read = || program.runs();
     let before = read();
-    program.test_run(TestRunOptions { data_in: Some(frame), repeat: RUNS, ..Default::default() }).unwrap();
+    program.run(TestRunOptions { data_in: Some(frame), repeat: RUNS, ..Default::default() });
     let after = read();
     let spent: Duration = after.0 - before.0;
     spent.as_nanos() as f64 / (after.1 - before.1) as f64
+}
+
+/// A program whose runs the kernel counts and times.
+pub trait Measured {
+    fn run(&self, options: TestRunOptions<'_>);
+    fn runs(&self) -> (Duration, u64);
+}
+
+impl Measured for Xdp {
+    fn run(&self, options: TestRunOptions<'_>) {
+        self.test_run(options).unwrap();
+    }
+
+    fn runs(&self) -> (Duration, u64) {
+        let info = self.info().unwrap();
+        (info.run_time(), info.run_count())
+    }
+}
+
+impl Measured for SchedClassifier {
+    fn run(&self, options: TestRunOptions<'_>) {
+        self.test_run(options).unwrap();
+    }
+
+    fn runs(&self) -> (Duration, u64) {
+        let info = self.info().unwrap();
+        (info.run_time(), info.run_count())
+    }
 }
 
 fn flow(at: u32) -> Flow {

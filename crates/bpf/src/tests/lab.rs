@@ -31,8 +31,8 @@ use super::frames::{MAC_A, MAC_B, MAC_C, MAC_D, MAC_E, MAC_G, MAC_H};
 use super::ring_client::RingClient;
 use crate::contract::{Counter, RING_MIN_OFFSET, RING_ROOM};
 use crate::{
-    Counters, Datapath, DatapathOptions, Destination, Device, Explanation, PortEntry, PortId, Rates, Rights,
-    RingProgram, RingsEntry, TableError, TestResult, Vlan,
+    Counters, Datapath, DatapathOptions, Destination, Device, Explanation, LastCounters, PortEntry, PortId, Rates,
+    Rights, RingProgram, RingsEntry, TableError, TestResult, Vlan,
 };
 
 /// The least that the kernel, or a ring, takes for a frame.
@@ -379,9 +379,9 @@ fn counters_of_a_port_are_its_own_and_end_with_it() {
         assert_eq!((counters.seen(), counters[Counter::Ethertype]), (1, 1));
         assert_eq!(datapath.guard_counters(BOB).unwrap(), Counters::default());
 
-        assert_eq!(datapath.remove_port(&port).unwrap(), counters, "the last reading comes with the removal");
+        assert_eq!(datapath.remove_port(&port).unwrap().guard, counters, "the last reading comes with the removal");
         assert!(datapath.guard_counters(ALICE).is_err());
-        assert_eq!(datapath.remove_port(&port).unwrap(), Counters::default(), "a second removal finds nothing");
+        assert_eq!(datapath.remove_port(&port).unwrap(), LastCounters::default(), "a second removal finds nothing");
         let after = datapath.test_guard(&frame, port.outers[0]).unwrap();
         assert_eq!(left_by(&after, &frame), Counter::NoGuard);
         datapath.add_port(&port).expect("all that the port had is free again");

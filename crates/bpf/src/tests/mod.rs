@@ -10,6 +10,9 @@ mod flow_cost;
 mod flow_model;
 pub(crate) mod flows;
 mod frames;
+#[cfg(feature = "measure")]
+mod group_cost;
+mod groups;
 mod guard;
 mod lab;
 mod model;

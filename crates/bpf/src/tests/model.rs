@@ -738,7 +738,7 @@ fn upper() -> impl Strategy<Value = (u8, Vec<u8>)> {
 const ROUNDS: u32 = 8;
 
 /// `PROPTEST_CASES` asks for more.
-fn runner() -> TestRunner {
+pub(super) fn runner() -> TestRunner {
     let mut config = Config { failure_persistence: None, ..Config::default() };
     config.cases = config.cases.max(16_384);
     TestRunner::new(config)

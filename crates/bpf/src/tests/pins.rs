@@ -83,12 +83,15 @@ fn maps_and_programs_are_pinned_for_root_alone() {
     assert_eq!(
         names(&bpffs.pins().join("maps")),
         [
+            "copy_counters",
             "flow_lists",
             "flow_states",
             "flows4",
             "flows6",
             "flows_link",
             "fragmented",
+            "group_states",
+            "groups",
             "guard_counters",
             "guards",
             "inner_ends",

@@ -177,7 +177,7 @@ fn kind(frame: &[u8]) -> usize {
 
 #[test]
 fn none_passes_at_a_rate_of_0() {
-    let none = Rates { broadcast: Some(0), multicast: Some(0), unknown_unicast: Some(0) };
+    let none = Rates { broadcast: Some(0), multicast: Some(0), unknown_unicast: Some(0), copies: None };
     scene(Pace::real(), none, |scene| {
         for frame in [broadcast(), arp_request(A, IP_FAR), multicast(), unicast()] {
             assert_eq!(scene.burst(&frame, 5), 0);

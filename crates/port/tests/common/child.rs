@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::process::{Signal, getpid, kill_process};
 use xsknet_bpf::Mode;
-use xsknet_port::{Instance, InstanceOptions, Observer, Port, PortSpec, Step, Uplink};
+use xsknet_port::{Instance, InstanceOptions, Observer, Port, PortSpec, Step, Uplink, parse_groups};
 use xsknet_testkit::{Machine, Running, port_addresses};
 
 use super::{manage, options};
@@ -120,7 +120,12 @@ impl Role {
 /// A port in a VLAN, and one without and with two queues, of both IP versions, whose MACs are the same in every run.
 pub fn two_ports(uplink: &Uplink) -> [Port; 2] {
     let options = |name: &str, n| PortSpec { name: Some(name.into()), ..PortSpec::new(port_addresses(n)) };
-    [PortSpec { vlan: Some(42), ..options("tagged", 0) }, PortSpec { queues: 2, ..options("plain", 1) }]
+    let [six, others] = [vec!["ff02::fb"], vec!["broadcast", "224.0.0.251", "01:80:c2:00:00:0e"]].map(|groups| {
+        let texts: Vec<_> = groups.into_iter().map(str::to_owned).collect();
+        parse_groups(&texts).expect("groups")
+    });
+    let tagged = PortSpec { vlan: Some(42), groups: six, ..options("tagged", 0) };
+    [tagged, PortSpec { queues: 2, groups: others, ..options("plain", 1) }]
         .map(|options| uplink.open_port(options).expect("a port"))
 }
 

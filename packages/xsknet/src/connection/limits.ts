@@ -24,6 +24,11 @@ export const MIN_EXPLAINED = 14
 /** The most bytes of a packet that is explained. Its digits have to fit into one message. */
 export const MAX_EXPLAINED = 32_000
 
+/** The most groups of a port. */
+export const MAX_GROUPS = 256
+/** The most characters of a group: those of an IPv6 address. */
+export const MAX_GROUP_LENGTH = 45
+
 /** The lowest VLAN ID. */
 export const MIN_VLAN = 1
 /** The highest VLAN ID; 4095 is reserved (IEEE 802.1Q). */

@@ -165,6 +165,15 @@ export interface PortOptions {
    */
   overrideHost?: boolean | undefined
   /**
+   * Of what is sent to these groups, the port gets copies, which the host gets, too: `'broadcast'`, multicast addresses
+   * such as `'224.0.0.251'` and `'ff02::1'`, and multicast MACs such as `'01:80:c2:00:00:0e'`, in the port's VLAN. At
+   * most 256. {@link Port.join} and {@link Port.leave} change them later. docs/groups.md describes them.
+   *
+   * `ERR_XSKNET_GROUP_INVALID` names the text; `ERR_XSKNET_GROUPS_EXHAUSTED` where there are too many. Requires a grant
+   * with these `groups`, whose `rates` limit the copies. Default: none.
+   */
+  groups?: readonly string[] | undefined
+  /**
    * The most chunks that frames of a queue may hold beyond their leases, by `frame.keep()`; an integer from 0. Default:
    * a quarter of the chunks that reception cannot hold.
    */
@@ -477,11 +486,13 @@ export class Network extends EventEmitter<NetworkEvents> {
     const { queues = 1, rings = 'xsk', ...one } = request
     if (queues !== 1) throw notPinned(`a pinned port has one queue, not ${queues}`, { queues })
     if (rings === 'bpf') throw notPinned('a pinned port cannot have BPF rings', { rings })
-    const { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, flows, overrideHost, whenDown, ...wishes } =
-      one
+    const { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, flows, overrideHost, ...more } = one
+    const { groups, whenDown, ...wishes } = more
     const { info, pinned, held } = await this.#request(
       'openPinnedPort',
-      { port: { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, flows, overrideHost, whenDown } },
+      {
+        port: { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, flows, overrideHost, groups, whenDown },
+      },
       {
         fds: [namespace],
         take: ({ info, pinned }) => {
@@ -537,6 +548,13 @@ export class Network extends EventEmitter<NetworkEvents> {
         statistics: () => this.#statisticsOf(info.port),
         changeFlows: async (operation, parameters, options) => {
           await this.#ask(operation, { port: info.port, ...parameters }, options)
+        },
+        joinGroups: async (groups, options) => {
+          const { attempts } = await this.#ask('joinGroups', { port: info.port, groups: [...groups] }, options)
+          return attempts
+        },
+        leaveGroups: async (groups, options) => {
+          await this.#ask('leaveGroups', { port: info.port, groups: [...groups] }, options)
         },
       }
       port = this.#makePort(descriptors, sockets, info, control, settings)

@@ -13,6 +13,8 @@ import {
   MAX_EXPLAINED,
   MAX_FLOW_LENGTH,
   MAX_FLOW_TEXTS,
+  MAX_GROUP_LENGTH,
+  MAX_GROUPS,
   MAX_NAME_LENGTH,
   MAX_QUEUES,
   MESSAGE_LIMIT,
@@ -52,6 +54,8 @@ const id = u32
 const port = u32
 /** Filter expressions in the language of tcpdump. */
 const flows = v.pipe(v.array(text(MAX_FLOW_LENGTH)), v.maxLength(MAX_FLOW_TEXTS))
+/** `broadcast`, multicast addresses and multicast MACs. */
+const groups = v.pipe(v.array(text(MAX_GROUP_LENGTH)), v.maxLength(MAX_GROUPS))
 /** Ranges of chunks: the first chunk and the number of chunks of each. */
 const chunkRanges = v.array(v.strictTuple([u32, u32]))
 
@@ -156,6 +160,8 @@ const pinnedPortInfo = v.strictObject({
   portMode: xdpMode,
   /** What its frames go through; `xsk` for a pinned port. */
   rings: ringKind,
+  /** The groups that it joined when it was opened. */
+  groups,
   /** The modes and settings that were attempted for the port, in order. */
   attempts: v.array(attempt),
 })
@@ -187,6 +193,8 @@ const portEntry = v.strictObject({
   queues: u32,
   /** What its frames go through. */
   rings: ringKind,
+  /** The groups that it is in. */
+  groups,
   /** The user ID of its client. */
   uid: u32,
   /** The process ID of its client. */
@@ -300,6 +308,8 @@ export type RingStatistics = v.InferOutput<typeof ringStatistics>
 const portStatistics = v.strictObject({
   /** The guard's verdicts on frames that the port sent. */
   guard: counters,
+  /** What became of the copies for the port, of broadcast and multicast that the host gets, too. */
+  copies: counters,
   /** The port program's verdicts on frames for the port. */
   program: counters,
   /** The socket's counters; `null` for a pinned port whose client has not shared its socket. */
@@ -416,6 +426,7 @@ const pinnedPortRequest = v.strictObject({
   coalesceMicroseconds: v.optional(upTo(MAX_COALESCE)),
   flows: v.optional(flows),
   overrideHost: v.optional(v.boolean()),
+  groups: v.optional(groups),
   whenDown: v.optional(v.picklist(['refuse', 'wait'])),
 })
 /** The options of a port whose socket its client makes. `PortOptions` describes each of them, with its unit. */
@@ -500,6 +511,14 @@ const operations = {
   releaseFlows: { request: v.strictObject({ port, flows }), result: empty },
   /** Gives a port these flows in place of all that it has. Each packet meets the old flows or the new ones. */
   replaceFlows: { request: v.strictObject({ port, flows, overrideHost: v.optional(v.boolean()) }), result: empty },
+  /** Has a port get copies of what is sent to these groups. All of them, or none. */
+  joinGroups: {
+    request: v.strictObject({ port, groups }),
+    /** What the switches were not told. */
+    result: v.strictObject({ attempts: v.array(attempt) }),
+  },
+  /** Takes a port out of groups. What it is not in is left alone. */
+  leaveGroups: { request: v.strictObject({ port, groups }), result: empty },
   /** Closes a port. */
   closePort: { request: v.strictObject({ port }), result: empty },
   /**

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { checkOptions, outOfRange } from '../arguments.js'
 import { type Flow, flowTexts } from '../connection/flow.js'
-import type { KernelStatistics, PortInfo, PortStatistics } from '../connection/protocol.js'
+import type { Attempt, KernelStatistics, PortInfo, PortStatistics } from '../connection/protocol.js'
 import type { XsknetError } from '../errors.js'
 import type { Batch } from '../frames/batch.js'
 import { type DataPath, type ForwardTarget, forwardTarget } from '../frames/data-path.js'
@@ -26,6 +26,16 @@ export interface PortControl {
     parameters: { flows: string[]; overrideHost?: boolean },
     options: { signal?: AbortSignal | undefined },
   ): Promise<void>
+  /** Puts the port into groups; resolves to what the switches were not told. */
+  joinGroups(groups: readonly string[], options: GroupOptions): Promise<Attempt[]>
+  /** Takes the port out of groups. */
+  leaveGroups(groups: readonly string[], options: GroupOptions): Promise<void>
+}
+
+/** Options of {@link Port.join} and {@link Port.leave}. */
+export interface GroupOptions {
+  /** Stops waiting; the call rejects with the signal's reason. The change may take place nevertheless. */
+  signal?: AbortSignal | undefined
 }
 
 /** Options of {@link Port.claim} and {@link Port.replace}. */
@@ -240,6 +250,31 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   }
 
   /**
+   * Has this port get copies of what is sent to these groups, in its VLAN: `'broadcast'`, multicast addresses and
+   * multicast MACs; see docs/groups.md. All of them, or none. A group that the port is in already stays. The host gets
+   * the frames, too, and tells the switches, for a port without a VLAN.
+   *
+   * ```ts
+   * await port.join(['224.0.0.251', 'ff02::fb'])
+   * ```
+   *
+   * @returns What the switches were not told, and why: a port in a VLAN has to send the reports itself.
+   * @throws {XsknetError} `ERR_XSKNET_GROUP_INVALID`; `ERR_XSKNET_GROUPS_EXHAUSTED`; `ERR_XSKNET_NOT_PERMITTED` without
+   * a grant; `ERR_XSKNET_NOT_SUPPORTED` where the kernel cannot copy for a port without BPF rings;
+   * `ERR_XSKNET_PORT_CLOSED` or `ERR_XSKNET_PORT_LOST`; `ERR_XSKNET_DAEMON_GONE`.
+   */
+  async join(groups: readonly string[], options: GroupOptions = {}): Promise<Attempt[]> {
+    this.#checkGroups(options)
+    return this.#control.joinGroups(groups, { signal: options.signal })
+  }
+
+  /** Takes this port out of groups. Groups that it is not in are left alone. Rejects as {@link join}. */
+  async leave(groups: readonly string[], options: GroupOptions = {}): Promise<void> {
+    this.#checkGroups(options)
+    await this.#control.leaveGroups(groups, { signal: options.signal })
+  }
+
+  /**
    * Ends the reader's loop, lets queued frames leave, for at most one second, then closes the port. Frames and views of
    * them cannot be accessed afterwards. Every call returns the same promise.
    */
@@ -295,6 +330,11 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
     if (this.#over) throw this.#loss ?? portClosed(this.info, this.#reason)
     const parameters = { flows: flowTexts(flows, 'flows'), ...(overrideHost !== undefined && { overrideHost }) }
     await this.#control.changeFlows(operation, parameters, { signal })
+  }
+
+  #checkGroups(options: GroupOptions): void {
+    checkOptions(options, ['signal'])
+    if (this.#over) throw this.#loss ?? portClosed(this.info, this.#reason)
   }
 
   #lose(error: XsknetError): void {

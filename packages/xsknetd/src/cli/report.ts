@@ -67,11 +67,11 @@ export function statusReport({
 
 export function portsReport(ports: readonly PortEntry[]): string {
   if (ports.length === 0) return 'no open ports'
-  const rows = ports.map(({ port, name, uplink, vlan, queues, rings, mac, uid, pid, addresses }) => {
+  const rows = ports.map(({ port, name, uplink, vlan, queues, rings, mac, uid, pid, addresses, groups }) => {
     const sizes = [`${vlan ?? '-'}`, `${queues}`]
-    return [`${port}`, name, uplink, ...sizes, rings, mac, `${uid}`, `${pid}`, addresses.join(' ')]
+    return [`${port}`, name, uplink, ...sizes, rings, mac, `${uid}`, `${pid}`, addresses.join(' '), groups.join(' ')]
   })
-  const head = ['port', 'name', 'uplink', 'vlan', 'queues', 'rings', 'mac', 'uid', 'pid', 'addresses']
+  const head = ['port', 'name', 'uplink', 'vlan', 'queues', 'rings', 'mac', 'uid', 'pid', 'addresses', 'groups']
   return table(head, rows, [0, 3, 4, 7, 8])
 }
 
@@ -120,8 +120,9 @@ function hasCounted({ seen = 0, onward = {}, lost }: Hop): boolean {
   return seen > 0 || sum(onward) > 0 || sum(lost) > 0
 }
 
-function portHops({ guard, program: counters, socket, rings, ...pair }: PortStatistics): Hop[] {
+function portHops({ guard, copies, program: counters, socket, rings, ...pair }: PortStatistics): Hop[] {
   return [
+    ...(copies.seen > 0 ? [program('copies', copies)] : []),
     { hop: 'pair, inward', lost: { no_room: pair.outerTransmitDrops } },
     program('port program', counters),
     ...(socket ? socketHops(socket, counters.toSocket) : []),

@@ -2,6 +2,7 @@ import * as v from 'valibot'
 import type { XsknetError } from 'xsknet'
 import { AddressRange } from '../policy/address.js'
 import type { FrameRates } from '../policy/grant.js'
+import { GroupRange } from '../policy/group.js'
 import {
   DEFAULT_FRAME_RATE,
   DEFAULT_MEMORY,
@@ -87,8 +88,13 @@ export interface GrantOptions {
    */
   overrideHost?: boolean
   /**
-   * Limits on what each port sends, in frames per second, 0 to 4,294,967,295, or `unlimited`. A burst may be as large
-   * as one second's worth.
+   * Groups that ports may join, of whose frames they get copies: `broadcast`, multicast addresses and ranges such as
+   * `239.0.0.0/8`, and multicast MACs. Default: none. A port sees what others send to these groups.
+   */
+  groups?: string[]
+  /**
+   * Limits on what each port sends, and on its copies, in frames per second, 0 to 4,294,967,295, or `unlimited`. A
+   * burst may be as large as one second's worth.
    */
   rates?: {
     /** Broadcast frames. Default: 1000. */
@@ -99,6 +105,8 @@ export interface GrantOptions {
      * Frames to MACs that have sent nothing for five minutes, which switches flood to all their ports. Default: 1000.
      */
     unknownUnicast?: number | 'unlimited'
+    /** Copies of frames to the groups of the port. Default: 1000. */
+    copies?: number | 'unlimited'
   }
 }
 
@@ -134,7 +142,7 @@ const rate = v.optional(
 const rates = v.pipe(
   v.optional(
     v.strictObject(
-      { broadcast: rate, multicast: rate, unknownUnicast: rate },
+      { broadcast: rate, multicast: rate, unknownUnicast: rate, copies: rate },
       'must be a table, such as { broadcast = 1000 }',
     ),
     {},
@@ -153,6 +161,19 @@ const range = v.pipe(
       const why = `\`${dataset.value}\` is ${range.unusable}, which no port can use`
       addIssue({ message: `${why}: grant addresses of the interface's network` })
       return NEVER
+    } catch (error) {
+      const { message, hint } = error as XsknetError
+      addIssue({ message: `${message}. ${hint}` })
+      return NEVER
+    }
+  }),
+)
+
+const group = v.pipe(
+  v.string('must be a group in quotes, such as "224.0.0.251" or "broadcast"'),
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    try {
+      return new GroupRange(dataset.value)
     } catch (error) {
       const { message, hint } = error as XsknetError
       addIssue({ message: `${message}. ${hint}` })
@@ -195,6 +216,7 @@ export const grantSchema = (accounts: Accounts) => {
       bpfRings: v.optional(flag, false),
       flows: v.optional(v.array(flow, 'must be a list of filter expressions, such as ["udp dst port 53"]'), []),
       overrideHost: v.optional(flag, false),
+      groups: v.optional(v.array(group, 'must be a list of groups, such as ["224.0.0.251", "broadcast"]'), []),
       rates,
     }),
     v.check(({ user, group }) => (user === undefined) !== (group === undefined), 'must have either `user` or `group`'),

@@ -1,4 +1,5 @@
 import type {
+  Attempt,
   Pinned,
   PinnedPortInfo,
   PinnedPortRequest,
@@ -141,6 +142,8 @@ export interface Instance {
   ): Promise<void>
   /** Those of the expressions of which not every flow is contained in a flow of those granted. */
   flowsOutside(flows: readonly string[], granted: readonly string[]): Promise<string[]>
+  /** Changes the groups of a port: all of it, or nothing. Resolves to what the switches were not told. */
+  changeGroups(port: number, change: 'join' | 'leave', groups: readonly string[]): Promise<Attempt[]>
   closePort(port: number): Promise<void>
   /**
    * Resolves when the kernel has freed the port's sockets and their memory, which it does once every descriptor of them

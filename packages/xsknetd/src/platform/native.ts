@@ -175,6 +175,10 @@ class NativeInstance implements Instance {
     return typed(() => native().Instance.flowsOutside([...flows], [...granted]))
   }
 
+  changeGroups(...[port, change, groups]: Parameters<Instance['changeGroups']>) {
+    return typed(() => this.#instance.changeGroups(port, change, [...groups]))
+  }
+
   closePort(port: number) {
     return typed(() => this.#instance.closePort(port))
   }

@@ -1,14 +1,17 @@
 import type { AddressRange } from './address.js'
+import type { GroupRange } from './group.js'
 
 /** A VLAN ID from 1 to 4094; `null`: untagged frames. */
 export type Vlan = number | null
 
-/** Limits on what a port sends to the uplink, in frames per second. An absent limit means unlimited. */
+/** Limits on what a port sends to the uplink, and on its copies, in frames per second. Absent means unlimited. */
 export interface FrameRates {
   readonly broadcast?: number
   readonly multicast?: number
   /** Unicast to a MAC address from which no frame has arrived. */
   readonly unknownUnicast?: number
+  /** Copies of frames to its groups. */
+  readonly copies?: number
 }
 
 /** What the guard lets a port send beyond ordinary frames, and at what rate. */
@@ -50,6 +53,8 @@ export interface Grant extends Rights {
   readonly flows: readonly string[]
   /** Whether flows may take packets of the host's own. */
   readonly overrideHost: boolean
+  /** Groups that ports may join. */
+  readonly groups: readonly GroupRange[]
   /** Where the grant was defined, for messages: `the 2nd [[grant]] of /etc/xsknetd.toml`. */
   readonly origin: string
 }

@@ -7,6 +7,7 @@ import { XsknetError } from 'xsknet'
 import type { Address } from './address.js'
 import type { Credentials } from './credentials.js'
 import type { Grant, Rights, Vlan } from './grant.js'
+import type { Group } from './group.js'
 import { DEFAULT_RING_SIZE } from './limits.js'
 import type { MemoryLimit } from './memory-limit.js'
 
@@ -29,6 +30,8 @@ export interface RequestedPort {
   readonly flows?: RequestedFlows
   /** Whether its flows may take packets of the host's own. */
   readonly overrideHost?: boolean
+  /** Absent where it joins none. */
+  readonly groups?: readonly Group[]
 }
 
 /** Flows that a port is to claim. */
@@ -58,9 +61,9 @@ export function mayUse(grants: readonly Grant[], who: Credentials, uplink: strin
 
 /**
  * Refuses a port, or returns what it may send. A single grant has to allow all of it: uplink, every address, VLAN,
- * queues, rings, pinning, busy polling, huge pages, BPF rings, and the resulting number of ports and bytes. Grants are
- * not added up, because `ports` of one network must not serve to fill another. If several grants allow the port, the
- * first one counts.
+ * queues, rings, pinning, busy polling, huge pages, BPF rings, flows, groups, and the resulting number of ports and
+ * bytes. Grants are not added up, because `ports` of one network must not serve to fill another. If several grants
+ * allow the port, the first one counts.
  *
  * @returns That grant; for root, all rights.
  * @throws {XsknetError} `ERR_XSKNET_NOT_PERMITTED` or `ERR_XSKNET_LIMIT_REACHED`.
@@ -79,12 +82,12 @@ export function permit(grants: readonly Grant[], who: Credentials, requested: Re
 }
 
 /**
- * Refuses flows for a port that is open. A single grant has to allow the port together with them; how many ports the
- * user has does not count.
+ * Refuses flows or groups for a port that is open. A single grant has to allow the port together with them; how many
+ * ports the user has does not count.
  *
  * @throws {XsknetError} `ERR_XSKNET_NOT_PERMITTED`.
  */
-export function permitFlows(grants: readonly Grant[], who: Credentials, requested: RequestedPort): void {
+export function permitChange(grants: readonly Grant[], who: Credentials, requested: RequestedPort): void {
   if (who.uid === 0) return
   const own = grantsOf(grants, who)
   if (!own.some((grant) => missingRights(grant, requested).length === 0)) throw notPermitted(own, who, requested)
@@ -152,7 +155,7 @@ function featuresOf(requested: RequestedPort): Feature[] {
 
 /** A key of a grant that does not allow the request, and the line that would. */
 interface MissingRight {
-  readonly key: 'uplinks' | 'addresses' | 'vlans' | 'queues' | 'ringSize' | 'flows' | Feature
+  readonly key: 'uplinks' | 'addresses' | 'vlans' | 'queues' | 'ringSize' | 'flows' | 'groups' | Feature
   readonly what: string
   readonly line: string
 }
@@ -184,6 +187,12 @@ function missingRights(grant: Grant, requested: RequestedPort): MissingRight[] {
     const what = `the ${outside.length === 1 ? 'flow' : 'flows'} ${outside.map(quoted).join(', ')}`
     missing.push({ key: 'flows', what, line: list('flows', [...grant.flows, ...outside]) })
   }
+  const foreign = (requested.groups ?? []).filter((group) => !grant.groups.some((range) => range.has(group)))
+  if (foreign.length > 0) {
+    const texts = foreign.map(({ text }) => text)
+    const what = `the ${texts.length === 1 ? 'group' : 'groups'} ${texts.join(', ')}`
+    missing.push({ key: 'groups', what, line: list('groups', [...grant.groups.map(String), ...texts]) })
+  }
   for (const key of featuresOf(requested)) {
     if (!grant[key]) missing.push({ key, what: FEATURES[key], line: `${key} = true` })
   }
@@ -192,6 +201,7 @@ function missingRights(grant: Grant, requested: RequestedPort): MissingRight[] {
 
 function notPermitted(own: readonly Grant[], { uid }: Credentials, requested: RequestedPort): XsknetError {
   const { uplink, vlan, queues, ringSize, pinned, flows } = requested
+  const groups = (requested.groups ?? []).map(({ text }) => text)
   const features = featuresOf(requested)
   const addresses = requested.addresses.map(({ ip }) => ip)
   // The grant that needs the fewest changes, and the fewest new addresses, is most likely the intended one.
@@ -207,6 +217,7 @@ function notPermitted(own: readonly Grant[], { uid }: Credentials, requested: Re
     ...(ringSize > DEFAULT_RING_SIZE && { ringSize }),
     // The answer has to fit into a message.
     ...(flows && { flows: flows.texts.slice(0, 8) }),
+    ...(groups.length > 0 && { groups: groups.slice(0, 8) }),
     ...Object.fromEntries(features.map((key) => [key, true])),
   }
   if (nearest === undefined || nearest.missing.some(({ key }) => key === 'uplinks')) {
@@ -219,6 +230,7 @@ function notPermitted(own: readonly Grant[], { uid }: Credentials, requested: Re
       ...(queues > 1 ? [`queues = ${queues}`] : []),
       ...(ringSize > DEFAULT_RING_SIZE ? [`ringSize = ${ringSize}`] : []),
       ...(flows ? [list('flows', flows.texts)] : []),
+      ...(groups.length > 0 ? [list('groups', groups)] : []),
       ...features.map((key) => `${key} = true`),
     ]
     return new XsknetError(

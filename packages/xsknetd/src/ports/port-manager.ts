@@ -20,6 +20,7 @@ import type { Descriptors } from '../platform/transport.js'
 import { type Address, parseAddress } from '../policy/address.js'
 import type { Credentials } from '../policy/credentials.js'
 import type { Grant } from '../policy/grant.js'
+import { parseGroups } from '../policy/group.js'
 import { BPF_RING_BYTES } from '../policy/limits.js'
 import type { MemoryLimit } from '../policy/memory-limit.js'
 import {
@@ -27,7 +28,7 @@ import {
   grantsFor,
   mayUse,
   permit,
-  permitFlows,
+  permitChange,
   type RequestedPort,
   type Usage,
   unknownUplink,
@@ -70,6 +71,8 @@ interface OpenPort {
   readonly client: Client
   readonly requested: RequestedPort
   readonly umem: UmemUsage
+  /** The groups that it is in, in canonical notation. */
+  readonly groups: Set<string>
 }
 
 /** The UMEM of one or more ports of a client. It counts once, until the sockets of the last of them are gone. */
@@ -325,7 +328,7 @@ export class PortManager {
     }
     if (requested.bpfRings && created.info.rings === 'xsk') this.#removeRings(uid, umem, requested.queues)
     const info = withPrefixes(created.info, requested.addresses)
-    const openPort = { info, client, requested, umem }
+    const openPort = { info, client, requested, umem, groups: new Set(info.groups) }
     this.#ports.set(created.key, openPort)
     const handed = handOver(created)
     try {
@@ -353,9 +356,9 @@ export class PortManager {
     const { uid } = client.credentials
     if (change !== 'release') {
       // What it was opened with is not asked for again.
-      const { flows, overrideHost: _, ...requested } = openPort.requested
+      const { flows, overrideHost: _, groups, ...requested } = openPort.requested
       const claims = await this.#requestedFlows(client, uplink, { flows: texts, overrideHost })
-      permitFlows(this.#grants, client.credentials, { ...requested, ...claims })
+      permitChange(this.#grants, client.credentials, { ...requested, ...claims })
     }
     await this.#instance.changeFlows(port, change, texts, overrideHost)
     this.#log('flows-changed', {
@@ -367,6 +370,28 @@ export class PortManager {
       flows: texts.length,
       ...(overrideHost && { overrideHost }),
     })
+  }
+
+  /** Puts an open port into groups, or takes it out of them. */
+  async changeGroups(
+    client: Client,
+    change: 'join' | 'leave',
+    { port, groups: texts }: Parameters<'joinGroups'>,
+  ): Promise<Attempt[]> {
+    const openPort = this.#ports.get(port)
+    if (openPort?.client !== client) throw unknownPort(port, 'this client')
+    const groups = parseGroups(texts)
+    if (change === 'join') {
+      // What it was opened with is not asked for again.
+      const { flows, overrideHost, groups: _, ...requested } = openPort.requested
+      permitChange(this.#grants, client.credentials, { ...requested, groups })
+    }
+    const names = groups.map(({ text }) => text)
+    const attempts = await this.#instance.changeGroups(port, change, names)
+    for (const name of names) change === 'join' ? openPort.groups.add(name) : openPort.groups.delete(name)
+    const { uplink, name } = openPort.info
+    this.#log('groups-changed', { port, uplink, name, uid: client.credentials.uid, change, groups: names })
+    return attempts
   }
 
   /**
@@ -418,12 +443,13 @@ export class PortManager {
   portsFor({ uid }: Credentials): PortEntry[] {
     return [...this.#ports.values()]
       .filter(({ client }) => uid === 0 || client.credentials.uid === uid)
-      .map(({ info, client: { credentials } }) => {
+      .map(({ info, groups, client: { credentials } }) => {
         const { port, name, uplink, mac, addresses, vlan, queuePairs, rings } = info
         const { uid, pid } = credentials
         // Without addresses a port goes by the uplink's, which may have changed.
         const now = addresses.length === 0 ? (this.#uplinks.get(uplink)?.mac ?? mac) : mac
-        return { port, name, uplink, mac: now, addresses, vlan, queues: queuePairs.length, rings, uid, pid }
+        const queues = queuePairs.length
+        return { port, name, uplink, mac: now, addresses, vlan, queues, rings, groups: [...groups], uid, pid }
       })
       .sort((a, b) => a.port - b.port)
   }

@@ -7,6 +7,7 @@
 import { XsknetError } from 'xsknet'
 import type { PinnedPortRequest, PortRequest } from 'xsknet/protocol'
 import { parseHostAddress } from '../policy/address.js'
+import { parseGroups } from '../policy/group.js'
 import {
   BPF_RING_BYTES,
   DEFAULT_FRAME_SIZE,
@@ -90,8 +91,8 @@ export function featuresOf({
 /**
  * What the policy has to know of a request.
  *
- * @throws {XsknetError} `ERR_XSKNET_NOT_SUPPORTED`, `ERR_XSKNET_ADDRESS_MISSING`, `ERR_XSKNET_ADDRESS_INVALID` or
- * `ERR_XSKNET_VLAN_INVALID`.
+ * @throws {XsknetError} `ERR_XSKNET_NOT_SUPPORTED`, `ERR_XSKNET_ADDRESS_MISSING`, `ERR_XSKNET_ADDRESS_INVALID`,
+ * `ERR_XSKNET_VLAN_INVALID` or `ERR_XSKNET_GROUP_INVALID`.
  */
 export function requestedPort(
   request: PinnedPortRequest,
@@ -123,7 +124,9 @@ export function requestedPort(
       details: { vlan },
     })
   }
-  return { uplink, addresses: addresses.map(parseHostAddress), vlan, ...costs }
+  const groups = parseGroups(request.groups ?? [])
+  const joined = groups.length > 0 && { groups }
+  return { uplink, addresses: addresses.map(parseHostAddress), vlan, ...joined, ...costs }
 }
 
 /** The addresses of a port, without prefix lengths. */

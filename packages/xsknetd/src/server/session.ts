@@ -227,6 +227,11 @@ export class Session implements Client {
       case 'replaceFlows':
         await this.#portManager.changeFlows(this, request)
         return {}
+      case 'joinGroups':
+        return { attempts: await this.#portManager.changeGroups(this, 'join', request) }
+      case 'leaveGroups':
+        await this.#portManager.changeGroups(this, 'leave', request)
+        return {}
       case 'closePort':
         await this.#portManager.closePort(this, request.port)
         return {}
