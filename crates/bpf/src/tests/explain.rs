@@ -65,7 +65,7 @@ fn scene(test: impl FnOnce(&mut Scene) + Send) {
             sources: &OF_ALICE,
             targets: &OF_ALICE,
             rights: Rights::default(),
-            rates: Rates { broadcast: Some(1), multicast: None, unknown_unicast: Some(1) },
+            rates: Rates { broadcast: Some(1), multicast: None, unknown_unicast: Some(1), copies: None },
             rings: None,
         };
         datapath.add_port(&entry).unwrap();
