@@ -1,6 +1,7 @@
 //! That explaining changes nothing, and what is told. That it tells what the programs do is compared on every frame of
 //! the verdict tables and of the models: see `lab.rs` and `flows.rs`.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use aya::maps::{Array, HashMap, Map, MapData};
@@ -11,6 +12,7 @@ use super::lab::{ALICE, BOB, PrivateBpffs, device, in_namespace};
 use super::ring_client::RingClient;
 use crate::contract::{RING_MIN_OFFSET, RING_ROOM};
 use crate::datapath::Pace;
+use crate::object;
 use crate::{
     Counter, Counters, Datapath, DatapathOptions, Destination, Explanation, FrameVlan, LimitedKind, PortEntry, Rates,
     Rights, RingRange, RingsEntry, Rule, Step, Tagging, Vlan,
@@ -253,6 +255,20 @@ fn frames_of_all_lengths_are_explained() {
         }
         assert!(scene.datapath.explain_uplink(&[0; 13], scene.uplink).is_err(), "the kernel takes 14 and more");
     });
+}
+
+#[test]
+fn the_programs_in_use_have_nothing_of_what_explains() {
+    let maps = |object: &object::Object| object.parse().unwrap().maps.into_keys().collect::<BTreeSet<_>>();
+    let functions = |object: &object::Object| {
+        let functions = object.parse().unwrap().functions;
+        functions.into_values().map(|function| function.name).collect::<BTreeSet<_>>()
+    };
+    let (ordinary, explaining) = (maps(&object::DATAPATH), maps(&object::EXPLAIN));
+    assert_eq!(explaining.difference(&ordinary).collect::<Vec<_>>(), ["traces"]);
+    assert!(ordinary.is_subset(&explaining));
+    let (ordinary, explaining) = (functions(&object::DATAPATH), functions(&object::EXPLAIN));
+    assert_eq!(explaining.difference(&ordinary).collect::<Vec<_>>(), ["note"]);
 }
 
 #[test]
