@@ -165,12 +165,13 @@ export interface PortOptions {
    */
   overrideHost?: boolean | undefined
   /**
-   * Of what is sent to these groups, the port gets copies, which the host gets, too: `'broadcast'`, multicast addresses
-   * such as `'224.0.0.251'` and `'ff02::1'`, and multicast MACs such as `'01:80:c2:00:00:0e'`, in the port's VLAN. At
-   * most 256. {@link Port.join} and {@link Port.leave} change them later. docs/groups.md describes them.
+   * Groups that the port joins: it gets a copy of each frame to them in its VLAN, and the host gets the frame, too.
+   * `'broadcast'`, multicast addresses such as `'224.0.0.251'` and `'ff02::1'`, and multicast MACs such as
+   * `'01:80:c2:00:00:0e'`; at most 256. {@link Port.join} and {@link Port.leave} change them later. docs/groups.md
+   * describes them.
    *
-   * `ERR_XSKNET_GROUP_INVALID` names the text; `ERR_XSKNET_GROUPS_EXHAUSTED` where there are too many. Requires a grant
-   * with these `groups`, whose `rates` limit the copies. Default: none.
+   * `ERR_XSKNET_GROUP_INVALID` names the text; `ERR_XSKNET_GROUPS_EXHAUSTED` says that there are too many. Requires a
+   * grant with these `groups`, whose `rates` limit the copies. Default: none.
    */
   groups?: readonly string[] | undefined
   /**

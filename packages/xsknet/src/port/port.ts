@@ -26,7 +26,7 @@ export interface PortControl {
     parameters: { flows: string[]; overrideHost?: boolean },
     options: { signal?: AbortSignal | undefined },
   ): Promise<void>
-  /** Puts the port into groups; resolves to what the switches were not told. */
+  /** Puts the port into groups; resolves to the groups that were not reported to switches. */
   joinGroups(groups: readonly string[], options: GroupOptions): Promise<Attempt[]>
   /** Takes the port out of groups. */
   leaveGroups(groups: readonly string[], options: GroupOptions): Promise<void>
@@ -250,15 +250,15 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
   }
 
   /**
-   * Has this port get copies of what is sent to these groups, in its VLAN: `'broadcast'`, multicast addresses and
-   * multicast MACs; see docs/groups.md. All of them, or none. A group that the port is in already stays. The host gets
-   * the frames, too, and tells the switches, for a port without a VLAN.
+   * Joins groups: the port gets a copy of each frame to them in its VLAN. A group is `'broadcast'`, a multicast address
+   * or a multicast MAC; see docs/groups.md. The port joins all of them, or none. It stays in those that it has joined
+   * before. The host gets the frames, too. For a port without a VLAN it reports the IP groups to switches (IGMP, MLD).
    *
    * ```ts
    * await port.join(['224.0.0.251', 'ff02::fb'])
    * ```
    *
-   * @returns What the switches were not told, and why: a port in a VLAN has to send the reports itself.
+   * @returns The IP groups that were not reported to switches, and why: a port in a VLAN has to send reports itself.
    * @throws {XsknetError} `ERR_XSKNET_GROUP_INVALID`; `ERR_XSKNET_GROUPS_EXHAUSTED`; `ERR_XSKNET_NOT_PERMITTED` without
    * a grant; `ERR_XSKNET_NOT_SUPPORTED` where the kernel cannot copy for a port without BPF rings;
    * `ERR_XSKNET_PORT_CLOSED` or `ERR_XSKNET_PORT_LOST`; `ERR_XSKNET_DAEMON_GONE`.
