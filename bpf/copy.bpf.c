@@ -115,7 +115,7 @@ int copy(struct __sk_buff *skb)
 		if (at < group->rings)
 			continue;
 		counters = bpf_map_lookup_elem(&copy_counters, &port);
-		if (!counters || !may_copy(counters, &packet, member))
+		if (!counters || !may_copy(counters, port, is_too_long(&packet, member->mtu)))
 			continue;
 		became = clone_to(skb, port | pick(flow, member->queue_pairs) << XSKNET_QUEUE_PAIR_SHIFT);
 		counters->count[became]++;

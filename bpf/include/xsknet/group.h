@@ -100,33 +100,49 @@ static __always_inline struct xsknet_group *group_of(const struct packet *packet
 }
 
 /* Whether the port gets its copy. Where it does not, that is counted. `counters` are those of the port. */
-static __always_inline bool may_copy(struct xsknet_counters *counters, const struct packet *packet,
-				     const struct xsknet_claim *member)
+static __always_inline bool may_copy(struct xsknet_counters *counters, __u32 port, bool too_long)
 {
 	counters->count[XSKNET_SEEN]++;
-	if (is_too_long(packet, member->mtu)) {
+	if (too_long) {
 		counters->count[XSKNET_DROP_TOO_LONG]++;
 		return false;
 	}
-	if (!is_within_rate(member->port, XSKNET_COPIES)) {
+	if (!is_within_rate(port, XSKNET_COPIES)) {
 		counters->count[XSKNET_DROP_RATE]++;
 		return false;
 	}
 	return true;
 }
 
-/* Not inline and not static, so that the verifier walks it once and not once for each member. */
-__noinline int copy_into_ring(struct xdp_md *ctx, __u32 length, __u32 ring)
+/*
+ * Copies a packet into a BPF ring of a port. `payload` counts what is behind the Ethernet header and one tag, `flow` is
+ * a flow_hash(). Global, so that the verifier walks it once and not once for each member, of which it would see nearly
+ * a million instructions: the most that it takes.
+ */
+__noinline int copy_to_member(struct xdp_md *ctx, struct xsknet_claim *member, __u32 payload, __u64 flow)
 {
-	return receive(ctx, length, ring);
+	struct xsknet_counters *counters;
+	enum xsknet_counter became;
+	__u32 port;
+
+	if (!member)
+		return 0;
+	port = member->port;
+	counters = bpf_map_lookup_elem(&copy_counters, &port);
+	if (!counters || !may_copy(counters, port, payload > member->mtu))
+		return 0;
+	became = receive(ctx, bpf_xdp_get_buff_len(ctx), member->rings + pick(flow, member->queue_pairs));
+	counters->count[became]++;
+	return 0;
 }
 
-/* Copies the packet into the BPF rings of its group. Not inline and not static, as above. */
+/* Copies the packet into the BPF rings of its group. Global, so that the verifier walks it once. */
 __noinline int copy_into_rings(struct xdp_md *ctx)
 {
-	const struct xsknet_group *group;
+	struct xsknet_group *group;
 	struct packet packet = {};
-	__u32 at;
+	__u32 at, payload;
+	__u64 flow;
 
 	if (!parse_ethernet(&packet, ctx) || parse_tags(&packet) > TAGS_TWO)
 		return 0; /* cannot be: the uplink program has read that far */
@@ -134,24 +150,12 @@ __noinline int copy_into_rings(struct xdp_md *ctx)
 	group = group_of(&packet);
 	if (!group)
 		return 0;
-	packet.length = bpf_xdp_get_buff_len(ctx);
+	flow = flow_hash(&packet);
+	payload = bpf_xdp_get_buff_len(ctx) - link_header(&packet);
 	for (at = 0; at < XSKNET_MAX_MEMBERS; at++) {
-		const struct xsknet_claim *member = &group->member[at];
-		__u32 port = member->port, ring = member->rings;
-		struct xsknet_counters *counters;
-		int became;
-
 		if (at >= group->rings)
 			break;
-		counters = bpf_map_lookup_elem(&copy_counters, &port);
-		if (!counters || !may_copy(counters, &packet, member))
-			continue;
-		if (member->queue_pairs > 1)
-			ring += queue_pair_of(&packet, member->queue_pairs);
-		became = copy_into_ring(ctx, packet.length, ring);
-		barrier_var(became); /* as in check_ipv4() */
-		if (became >= 0 && became < XSKNET_COUNTERS)
-			counters->count[became]++;
+		copy_to_member(ctx, &group->member[at], payload, flow);
 	}
 	return 0;
 }

@@ -159,6 +159,12 @@ static __always_inline bool may_send_from6(const struct xsknet_guard *own, const
 			   second_half(address));
 }
 
+/* The bytes that do not count towards an MTU: the Ethernet header and one tag. */
+static __always_inline __u32 link_header(const struct packet *packet)
+{
+	return ETH_HLEN + (packet->vlan == XSKNET_UNTAGGED ? 0 : sizeof(struct vlan_tag));
+}
+
 /*
  * The first tag is free, a second one counts into the MTU. This is what the kernel itself lets a device forward
  * (xdp_ok_fwd_dev(): MTU, Ethernet header, one tag), except that an untagged frame gets no 4 bytes more. The kernel
@@ -166,7 +172,7 @@ static __always_inline bool may_send_from6(const struct xsknet_guard *own, const
  */
 static __always_inline bool is_too_long(const struct packet *packet, __u32 mtu)
 {
-	__u64 header = ETH_HLEN + (packet->vlan == XSKNET_UNTAGGED ? 0 : sizeof(struct vlan_tag));
+	__u64 header = link_header(packet);
 	bool too_long = packet->length > header + mtu;
 
 	if (EXPLAINING) {

@@ -10,7 +10,8 @@ use rstest::rstest;
 use xsknet_bpf::{Flow, Mode};
 use xsknet_link::MacAddr;
 use xsknet_port::{
-    BrokeredPort, FlowChange, FlowClaimError, Instance, OpenPortError, Port, PortSpec, RingsWish, Uplink, parse_flows,
+    BrokeredPort, FlowChange, FlowClaimError, Instance, OpenPortError, Port, PortInfo, PortSpec, PortStatistics,
+    RingsWish, Uplink, parse_flows,
 };
 use xsknet_testkit::{CARD, HOST4, Lab, REMOTE4, device, on_fresh_mounts, port_addresses};
 use xsknet_xsk::{FrameSocket, RingSocket};
@@ -78,6 +79,21 @@ impl Client {
             Self::Xsk(port) => port.socket(),
             Self::Rings(_, socket) => &mut **socket,
         }
+    }
+
+    pub fn info(&self) -> &PortInfo {
+        match self {
+            Self::Xsk(port) => port.info(),
+            Self::Rings(port, _) => port.info(),
+        }
+    }
+
+    pub fn statistics(&self) -> PortStatistics {
+        match self {
+            Self::Xsk(port) => port.statistics(),
+            Self::Rings(port, _) => port.statistics(),
+        }
+        .expect("statistics")
     }
 
     fn change(&self, change: FlowChange, texts: &[&str]) -> Result<(), FlowClaimError> {

@@ -9,7 +9,7 @@ use crate::flows::{Client, asker, assert_kept, assert_reaches_host, bind, flows,
 use rstest::rstest;
 use xsknet_bpf::{Counter, Mode};
 use xsknet_link::MacAddr;
-use xsknet_port::{OpenPortError, PortInfo, PortSpec, PortStatistics, RingsWish};
+use xsknet_port::{OpenPortError, PortInfo, PortSpec, RingsWish};
 use xsknet_testkit::{
     Arp, CARD, Ethernet, FAR, HOST4, HOST6, Lab, PacketSocket, REMOTE4, REMOTE6, device, on_fresh_mounts,
     port_addresses, wait_until,
@@ -32,21 +32,6 @@ fn far_end(lab: &Lab) -> PacketSocket {
 
 fn frames_at(far: &PacketSocket) -> Vec<Vec<u8>> {
     far.drain().expect("the wire's far end stays up").into_iter().map(|captured| captured.bytes).collect()
-}
-
-fn statistics(client: &Client) -> PortStatistics {
-    match client {
-        Client::Xsk(port) => port.statistics(),
-        Client::Rings(port, _) => port.statistics(),
-    }
-    .expect("statistics")
-}
-
-fn info(client: &Client) -> &PortInfo {
-    match client {
-        Client::Xsk(port) => port.info(),
-        Client::Rings(port, _) => port.info(),
-    }
 }
 
 fn inner_mac(stage: &Stage, info: &PortInfo) -> MacAddr {
@@ -122,17 +107,17 @@ fn a_port_without_addresses_has_its_flows_and_nothing_else(#[case] rings: RingsW
     frames_at(&far);
 
     let mut client = Client::open(&uplink, PortSpec { rings, ..alone(&[FLOW]) });
-    let inner = inner_mac(&stage, info(&client));
-    assert_eq!((info(&client).mac, info(&client).addresses.as_slice()), (lab.card_mac(), &[][..]));
+    let inner = inner_mac(&stage, client.info());
+    assert_eq!((client.info().mac, client.info().addresses.as_slice()), (lab.card_mac(), &[][..]));
     let told = |attempt: &xsknet_port::Attempt| attempt.step == "self-test" && attempt.why.contains("the guard");
-    let attempts = &info(&client).attempts;
+    let attempts = &client.info().attempts;
     assert_eq!(attempts.iter().filter(|attempt| told(attempt)).count(), 1, "{attempts:?}");
     assert_ne!(inner, lab.card_mac());
     assert_eq!(card().promiscuity, promiscuity, "no filter is put into the NIC");
     let heard = frames_at(&far);
     let of_port = |frame: &&Vec<u8>| frame[12..14] == [8, 6] || frame.windows(6).any(|mac| mac == inner.octets());
     assert_eq!(heard.iter().find(of_port), None, "nobody is asked and nothing announced");
-    assert_eq!(statistics(&client).guard[Counter::SourceMac], 1, "the self-test's");
+    assert_eq!(client.statistics().guard[Counter::SourceMac], 1, "the self-test's");
 
     asker.send_to(b"a question", host(SERVED)).expect("sent");
     client.expect_datagram(SERVED, b"a question");
@@ -144,16 +129,16 @@ fn a_port_without_addresses_has_its_flows_and_nothing_else(#[case] rings: RingsW
     assert_reaches_host(lab, &asker, 5302);
     ping(lab, HOST4.into(), 20);
     ping(lab, HOST6.into(), 20);
-    let arrived = statistics(&client).program.seen();
+    let arrived = client.statistics().program.seen();
     let index = lab.remote.links().by_name(&device(FAR)).expect("the wire's far end").index.get();
     let from = SocketAddr::new(REMOTE4.into(), 9);
     let stray = Ethernet::new(inner, lab.far_mac()).udp(from, host(SERVED + 1), b"to its device");
     PacketSocket::sender(lab.remote.namespace()).expect("a packet socket").send(index, &stray).expect("sent");
     ping(lab, HOST4.into(), 1);
-    assert_eq!(statistics(&client).program.seen(), arrived);
+    assert_eq!(client.statistics().program.seen(), arrived);
 
     frames_at(&far);
-    let guard = statistics(&client).guard;
+    let guard = client.statistics().guard;
     let (foreign, as_host) = forbidden(lab, inner);
     send(client.socket(), &foreign);
     send(client.socket(), &as_host);
@@ -162,7 +147,7 @@ fn a_port_without_addresses_has_its_flows_and_nothing_else(#[case] rings: RingsW
     let sent: Vec<_> = foreign.iter().chain(&as_host).collect();
     let out: Vec<_> = frames_at(&far).into_iter().filter(|frame| sent.contains(&frame)).collect();
     assert!(out.is_empty(), "{out:02x?}");
-    let after = statistics(&client).guard;
+    let after = client.statistics().guard;
     let moved = |counter| after[counter] - guard[counter];
     assert_eq!(moved(Counter::SourceMac), foreign.len() as u64);
     assert_eq!(after.dropped() - guard.dropped(), sent.len() as u64, "{after:?}");

@@ -10,10 +10,7 @@ use crate::flows::Client;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Counters, Mode};
 use xsknet_link::{Ethtool, MacAddr};
-use xsknet_port::{
-    Group, GroupChange, GroupError, OpenPortError, Port, PortInfo, PortSpec, PortStatistics, Rates, RingsWish,
-    parse_groups,
-};
+use xsknet_port::{Group, GroupChange, GroupError, OpenPortError, Port, PortSpec, Rates, RingsWish, parse_groups};
 use xsknet_testkit::{
     CARD, Ethernet, FAR, HOST4, Lab, PacketSocket, REMOTE4, REMOTE6, device, far_socket, port_addresses, wait_until,
 };
@@ -36,21 +33,6 @@ fn change(client: &Client, change: GroupChange, texts: &[&str]) {
         Client::Rings(port, _) => port.change_groups(change, &groups(texts)),
     }
     .expect("groups of a port");
-}
-
-fn statistics(client: &Client) -> PortStatistics {
-    match client {
-        Client::Xsk(port) => port.statistics(),
-        Client::Rings(port, _) => port.statistics(),
-    }
-    .expect("statistics")
-}
-
-fn info(client: &Client) -> &PortInfo {
-    match client {
-        Client::Xsk(port) => port.info(),
-        Client::Rings(port, _) => port.info(),
-    }
 }
 
 /// What the remote host sends to a group: a datagram with this number in it.
@@ -104,7 +86,7 @@ fn member_of_host(lab: &Lab) -> UdpSocket {
 #[track_caller]
 fn assert_wire(uplink: &xsknet_port::Uplink, clients: &[&Client], from_ports: u64) {
     wait_until("rest", 2 * SECOND, || {
-        let of_ports: Vec<_> = clients.iter().map(|client| statistics(client)).collect();
+        let of_ports: Vec<_> = clients.iter().map(|client| client.statistics()).collect();
         assert!(of_ports.iter().all(|port| port.copies.balanced()), "{of_ports:?}");
         let of_uplink = uplink.statistics().expect("statistics");
         of_uplink.equality().holds() && of_uplink.wire_equality(&of_ports, from_ports).holds()
@@ -142,10 +124,10 @@ fn ports_get_copies_and_the_host_the_frames(#[case] rings: RingsWish, #[case] mo
         let length = of_host.recv(&mut bytes).expect("the host gets each of them");
         assert!(bytes[..length].starts_with(b"to a group"));
     }
-    let copies = statistics(&first).copies;
+    let copies = first.statistics().copies;
     let expected = if rings == RingsWish::Bpf { Counter::ToRing } else { Counter::ToPort };
     assert_eq!((copies.seen(), copies[expected]), (30, 30), "{copies:?}");
-    assert_eq!(statistics(&second).copies[expected], 10);
+    assert_eq!(second.statistics().copies[expected], 10);
 
     change(&first, GroupChange::Leave, &["broadcast", "ff02::fb", "239.1.2.3"]);
     frames.iter().for_each(|frame| send_from(&mut far, frame));
@@ -156,7 +138,7 @@ fn ports_get_copies_and_the_host_the_frames(#[case] rings: RingsWish, #[case] mo
     send_from(&mut far, &frames[0]);
     expect_copies(&mut first, &frames[..1]);
 
-    let is_of_port = |mac: &[u8]| [&first, &second].iter().any(|client| info(client).mac.octets() == mac);
+    let is_of_port = |mac: &[u8]| [&first, &second].iter().any(|client| client.info().mac.octets() == mac);
     let captured = seen.drain().expect("the wire's far end stays up");
     // The first capture comes before the ports are tested and announced.
     let from_ports = captured.iter().filter(|frame| is_of_port(&frame.bytes[6..12])).count();
@@ -184,7 +166,7 @@ fn a_copy_has_its_tag_where_it_was_on_the_wire(#[case] beside: bool, #[case] mod
     let uplink = manage(&instance, mode);
     let mut tagged = Client::open(&uplink, PortSpec { vlan: Some(42), ..spec(0, &["224.0.0.251"]) });
     let mut plain = Client::open(&uplink, spec(1, &["224.0.0.251"]));
-    let told = &info(&tagged).attempts;
+    let told = &tagged.info().attempts;
     assert!(told.iter().any(|attempt| attempt.step == "membership of 224.0.0.251"), "{told:?}");
 
     let frame = |number, tags: &[[u8; 4]]| {

@@ -24,3 +24,4 @@ mod ring_client;
 mod rings;
 mod sources;
 mod uplink;
+mod verifier;
