@@ -43,7 +43,7 @@ test.serial('the program of docs/recipes.md that asks for the next hop finds it'
   await scene.end(t)
 })
 
-/** Gives every client the same address; and whoever asks first is offered it. */
+/** Offers and gives the same address to every client. */
 const DHCP_SERVER = `
 const socket = require('node:dgram').createSocket({ type: 'udp4', reuseAddr: true })
 socket.on('message', (question) => {

@@ -190,7 +190,7 @@ for (const little of [true, false]) {
 
 const CAPTURES: [title: string, file: Buffer, message: RegExp][] = [
   ['nothing', Buffer.alloc(0), /ends too early/],
-  ['text', Buffer.from('this is no capture of packets'), /neither pcap nor pcapng \(at byte 0\)/],
+  ['text', Buffer.from('this is not a capture of packets'), /neither pcap nor pcapng \(at byte 0\)/],
   ['another link', pcap(true, { link: 113 }), /not Ethernet \(link type 113\) \(at byte 20\)/],
   ['another link in pcapng', pcapng(true, { link: 113 }), /interface 0 is not Ethernet/],
   ['an endless packet', Buffer.concat([pcap(true).subarray(0, 24), Buffer.alloc(16, 0xff)]), /ends too early/],

@@ -517,7 +517,7 @@ test('an IP group is granted by its address, and its MAC only by itself', (t) =>
   t.is(refused(() => permit([grant()], ALICE, joining('broadcast'), nothing)).code, NOT_PERMITTED)
 })
 
-test('what is no group, or contains single stations, is refused', (t) => {
+test('a text that is not a group, or contains single stations, is refused', (t) => {
   const invalid = { code: 'ERR_XSKNET_GROUP_INVALID' }
   for (const text of ['192.0.2.1', '255.255.255.255', '02:00:00:00:00:01', '2001:db8::1', 'ff02::1%eth0', 'all', '']) {
     t.throws(() => parseGroups([text]), invalid, text)

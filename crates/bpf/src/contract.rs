@@ -318,7 +318,7 @@ rules! {
     Fragment = "fragment",
     /// It is a later fragment, and nothing is known of the first one.
     FragmentUnknown = "fragment_unknown",
-    /// The device that it came from is no port's.
+    /// The device that it came from does not belong to a port.
     NoGuard = "no_guard",
     /// Its source is neither the port's MAC nor the uplink's.
     SourceMac = "source_mac",

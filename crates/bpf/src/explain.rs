@@ -44,7 +44,7 @@ pub struct Destination {
 /// The VLAN of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameVlan {
-    /// There is no tag.
+    /// The frame has no tag.
     Untagged,
     /// An outer 802.1Q tag has this id; 0 is a priority tag.
     Tagged(u16),

@@ -17,7 +17,7 @@ use crate::load_error::LoadError;
 use crate::object::take_map;
 use crate::table_error::{TableError, errno};
 
-/// What a frame is sent to, where that is no single station.
+/// A destination of frames that is not a single station.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
     /// All frames to this MAC, whatever is in them.

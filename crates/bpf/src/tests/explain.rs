@@ -199,7 +199,7 @@ fn what_is_used_up_is_told_and_not_used() {
         let no_chunk = scene.arrives(&to_bob(60));
         assert_eq!((no_chunk.counter, no_chunk.rule, no_chunk.to), (Counter::NoChunk, Rule::NoChunk, to));
         scene.client.post(u32::MAX);
-        assert_eq!(scene.arrives(&to_bob(60)).counter, Counter::NoChunk, "there is no such chunk");
+        assert_eq!(scene.arrives(&to_bob(60)).counter, Counter::NoChunk, "the chunk does not exist");
         scene.datapath.test_uplink(&to_bob(60), scene.uplink).unwrap();
         scene.client.post(1);
         let received = scene.arrives(&to_bob(60));

@@ -12,7 +12,7 @@ const RULES: Readonly<Record<string, string>> = {
   quoted_flow: 'It is an ICMP error, and a flow matches the answers to the packet that it quotes.',
   fragment: 'It is a later fragment, whose first one went to a port by a flow.',
   fragment_unknown: 'It is a later fragment, and nothing is known of the first one.',
-  no_guard: "The device that it came from is no port's.",
+  no_guard: 'The device that it came from does not belong to a port.',
   source_mac: "Its source is neither the port's MAC nor the uplink's.",
   tags_cut: 'It ends within its Ethernet header or its VLAN tags.',
   tags_too_many: 'It has more than two VLAN tags.',
