@@ -116,15 +116,15 @@ enum chain {
 	CHAIN_BROKEN,
 };
 
-/* What stands behind an IPv6 header and its extension headers. */
+/* What stands behind an IPv6 header and its extension headers. Without holes: it is handed to a global function. */
 struct upper {
 	__u8 protocol;
-	__u32 offset;	     /* in the frame */
-	__u32 left;	     /* bytes of the IPv6 payload from there */
 	bool fragment;	     /* a fragment header was passed, of an atomic fragment too */
 	bool later_fragment; /* not the first: what follows is not a header */
 	bool more_fragments;
-	__be32 id; /* of a fragment */
+	__u32 offset; /* in the frame */
+	__u32 left;   /* bytes of the IPv6 payload from there */
+	__be32 id;    /* of a fragment */
 };
 
 /* Each part is valid once its function has run. */
@@ -261,38 +261,44 @@ static __always_inline void parse_network(struct packet *packet)
 	}
 }
 
+static __always_inline bool is_extension(__u8 protocol)
+{
+	switch (protocol) {
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_ROUTING:
+	case IPPROTO_DSTOPTS:
+	case IPPROTO_AH:
+	case IPPROTO_FRAGMENT:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /*
- * Steps over the extension headers from `upper` on, over a routing header only if `routing`. CHAIN_BROKEN where the
- * frame or the IPv6 payload ends in them, there are too many, or one is behind a fragment header.
+ * Steps over the extension headers from `upper` on, over a routing header only if `routing`. The answer is an enum
+ * chain: CHAIN_BROKEN where the frame or the IPv6 payload ends in them, there are too many, or one is behind a fragment
+ * header.
  *
  * The walk is by offset and copies what it reads: with packet pointers the verifier would follow every mix of lengths.
+ * It is a global function for the same reason: inlined, what follows was walked once for each mix of headers.
  *
  * The first 8 bytes behind a fragment header come in a first fragment only, since offsets count in 8 bytes. What is
  * behind a further extension header may as well come in a later fragment, and some nodes let that one overwrite the
  * first.
  */
-static __always_inline enum chain walk_extensions(struct xdp_md *ctx, struct upper *upper, bool routing)
+__noinline int step_over_extensions(struct xdp_md *ctx, struct upper *upper, bool routing)
 {
 	int passed;
 
-	upper->fragment = false;
-	upper->later_fragment = false;
-	upper->more_fragments = false;
-	upper->id = 0;
+	if (!upper)
+		return CHAIN_BROKEN; /* cannot be: the verifier asks */
 	for (passed = 0; passed <= XSKNET_MAX_EXTENSION_HEADERS; passed++) {
 		struct extension extension;
 		__u32 length;
 
-		switch (upper->protocol) {
-		case IPPROTO_HOPOPTS:
-		case IPPROTO_ROUTING:
-		case IPPROTO_DSTOPTS:
-		case IPPROTO_AH:
-		case IPPROTO_FRAGMENT:
-			break;
-		default:
+		if (!is_extension(upper->protocol))
 			return CHAIN_READ;
-		}
 		if (passed == XSKNET_MAX_EXTENSION_HEADERS || upper->fragment)
 			return CHAIN_BROKEN;
 		if (upper->protocol == IPPROTO_ROUTING && !routing)
@@ -322,14 +328,29 @@ static __always_inline enum chain walk_extensions(struct xdp_md *ctx, struct upp
 	return CHAIN_BROKEN;
 }
 
+/* Likewise, without the call for a packet that has none. */
+static __always_inline enum chain walk_extensions(struct xdp_md *ctx, struct upper *upper, bool routing)
+{
+	upper->fragment = false;
+	upper->later_fragment = false;
+	upper->more_fragments = false;
+	upper->id = 0;
+	return is_extension(upper->protocol) ? step_over_extensions(ctx, upper, routing) : CHAIN_READ;
+}
+
 static __always_inline enum chain parse_extensions(struct packet *packet, bool routing)
 {
 	const struct ipv6hdr *ip = packet->ip6;
+	struct upper upper = {
+		.protocol = ip->nexthdr,
+		.offset = (void *)(ip + 1) - (void *)packet->eth,
+		.left = bpf_ntohs(ip->payload_len),
+	};
+	enum chain chain = walk_extensions(packet->ctx, &upper, routing);
 
-	packet->upper.protocol = ip->nexthdr;
-	packet->upper.offset = (void *)(ip + 1) - (void *)packet->eth;
-	packet->upper.left = bpf_ntohs(ip->payload_len);
-	return walk_extensions(packet->ctx, &packet->upper, routing);
+	/* A pointer into the packet would keep all of it on the stack, which is too small for that. */
+	packet->upper = upper;
+	return chain;
 }
 
 /* Copies the first bytes behind the extension headers. False where the frame or the IPv6 payload is shorter. */

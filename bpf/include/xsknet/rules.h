@@ -284,9 +284,12 @@ static __always_inline enum xsknet_counter check_ipv4(struct packet *packet, con
 	}
 }
 
-/* A link-layer address in any option, of whatever message, must be the port's: it is what caches are filled from. */
-static __always_inline enum xsknet_counter check_nd_options(struct xdp_md *ctx, const struct xsknet_guard *own,
-							    struct upper at)
+/*
+ * A link-layer address in any option, of whatever message, must be the port's: it is what caches are filled from. The
+ * options are the `left` bytes from `at` in the frame; `mac` is a mac_word() without a VLAN. Not inline and not static, as
+ * check_options().
+ */
+__noinline int check_nd_options(struct xdp_md *ctx, __u32 at, __u32 left, __u64 mac)
 {
 	int passed;
 
@@ -294,37 +297,38 @@ static __always_inline enum xsknet_counter check_nd_options(struct xdp_md *ctx, 
 		struct nd_option option;
 		__u32 length;
 
-		if (!at.left)
+		if (!left)
 			return ALLOWED;
-		if (!load_upper(ctx, &at, &option, sizeof(option)))
+		if (left < sizeof(option) || bpf_xdp_load_bytes(ctx, at, &option, sizeof(option)))
 			return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_ND_OPTION);
 		length = option.length * 8;
-		if (!length || length > at.left || at.offset + length > bpf_xdp_get_buff_len(ctx))
+		if (!length || length > left || at + length > bpf_xdp_get_buff_len(ctx))
 			return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_ND_OPTION);
 		if ((option.type == XSKNET_ND_SOURCE_LINK || option.type == XSKNET_ND_TARGET_LINK) &&
-		    (option.length != 1 || !same_mac(option.mac, own->mac)))
+		    (option.length != 1 || mac_word(option.mac, 0) != mac))
 			return objects(XSKNET_DROP_ND, XSKNET_RULE_ND_LINK_ADDRESS);
-		at.offset += length;
-		at.left -= length;
+		at += length;
+		left -= length;
 	}
-	return at.left ? objects(XSKNET_DROP_ND, XSKNET_RULE_ND_OPTIONS) : ALLOWED;
+	return left ? objects(XSKNET_DROP_ND, XSKNET_RULE_ND_OPTIONS) : ALLOWED;
 }
 
 static __always_inline enum xsknet_counter check_nd(const struct packet *packet, const struct xsknet_guard *own,
 						    bool unspecified, struct xsknet_claim **to)
 {
 	struct xdp_md *ctx = packet->ctx;
-	struct upper at = packet->upper;
+	const struct upper *at = &packet->upper;
 	struct neighbour message;
 	__u32 length;
+	int objection;
 
 	/* A router solicitation is 8 bytes and names no target. */
-	if (!load_upper(ctx, &at, &message, 8))
+	if (!load_upper(ctx, at, &message, 8))
 		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_ND_CUT);
 	length = 8;
 	if (message.type != XSKNET_ND_ROUTER_SOLICITATION) {
 		length = sizeof(message);
-		if (!load_upper(ctx, &at, &message, sizeof(message)))
+		if (!load_upper(ctx, at, &message, sizeof(message)))
 			return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_ND_CUT);
 		/* From ::, a solicitation is duplicate address detection (RFC 4862). */
 		if (unspecified || message.type == XSKNET_ND_ADVERTISEMENT) {
@@ -334,9 +338,9 @@ static __always_inline enum xsknet_counter check_nd(const struct packet *packet,
 			*to = claim_of_ip6(&message.target, own->vlan);
 		}
 	}
-	at.offset += length;
-	at.left -= length;
-	return check_nd_options(ctx, own, at);
+	objection = check_nd_options(ctx, at->offset + length, at->left - length, mac_word(own->mac, 0));
+	barrier_var(objection); /* as in check_ipv4() */
+	return objection;
 }
 
 /* From `::` there are two things to send: is this address free (RFC 4862), and which multicast addresses (MLD). */
