@@ -1,23 +1,33 @@
 // npm test: set-up, build, the tests of every crate, of the packages and in __test__ on this Node, and those that use a
 // binding on every other one; the last line is the sum. `npm test -- cargo`, `-- pure` or `-- kernel` runs one part.
 //
-// Kernel tests judge by counters and by time, so they run one at a time. They mostly wait for the kernel, so that what
-// needs no kernel (builds, packing, pure tests) runs beside those of the crates, at a lower priority.
+// Kernel tests mostly wait for the kernel. So two lanes of them run side by side, and beside both what needs no kernel
+// (builds, packing, pure tests), at a lower priority. Those that judge by time, or by all that is on the machine, run at
+// the end, alone.
 
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { build } from './build.mjs'
 import { release } from './lib/cargo.mjs'
-import { inSeconds, main, output, root, run, Stop } from './lib/run.mjs'
+import { inSeconds, main, must, output, root, run, Stop } from './lib/run.mjs'
 import { cargoTests, Tally, tapTests } from './lib/tally.mjs'
 import { pack } from './pack.mjs'
 import { setup } from './setup.mjs'
 
 const parts = { cargo: [compile, cargo], pure: [build, pack, pure], kernel: [build, pack, kernel] }
-const everything = [compile, cargoBesidePure, kernel]
+const everything = [compile, lanes, alone]
 
 /** The folders of tests that make no device and start no daemon. */
 const PURE = ['__test__/unit', '__test__/types', '__test__/packed']
-const KERNEL = ['__test__/kernel']
+const KERNEL = '__test__/kernel'
+
+/** Kernel tests that judge by time, or by the names and mounts of the whole machine. */
+const ALONE = ['attack', 'fair', 'idle', 'lab-command'].map((name) => `${KERNEL}/${name}.test.ts`)
+const BESIDE_OTHERS = readdirSync(`${root}${KERNEL}`)
+  .map((name) => `${KERNEL}/${name}`)
+  .filter((file) => file.endsWith('.test.ts') && !ALONE.includes(file))
+
+/** For what has to wait where the kernel tests want the processor. */
+const NICE = ['-n', '10']
 
 /** What runs on each other Node that is supported: all the rest is the same JavaScript everywhere. */
 const BINDING = {
@@ -58,39 +68,52 @@ async function compile() {
   if (code !== 0) throw new Stop(`the Rust tests do not compile: cargo ended with exit code ${code}`)
 }
 
-async function cargo(tally) {
-  await counted(tally, 'cargo test', cargoTests, 'cargo', [
-    ...['test', '--workspace', '--no-fail-fast', ...release()],
-    ...['--', '--test-threads=1'],
+async function cargo(tally, options) {
+  const args = ['test', '--workspace', '--no-fail-fast', ...release(), '--', '--test-threads=1']
+  await counted(tally, 'cargo test', cargoTests, 'cargo', args, options)
+}
+
+async function lanes(tally) {
+  const packed = must('nice', [...NICE, process.execPath, `${root}scripts/pack.mjs`], { aside: true })
+  const jobs = [
+    ...BESIDE_OTHERS.map((file) => (options) => ava(tally, process.execPath, 'kernel', [file], options)),
+    ...OTHER_NODES.map(([version, node]) => (options) => {
+      return ava(tally, node, `kernel, Node ${version}`, BINDING.kernel, options)
+    }),
+  ]
+  const work = async (lane) => {
+    await packed
+    for (let job = jobs.shift(); job; job = jobs.shift()) await job({ env: lane, aside: true })
+  }
+  const [first, second] = ['first', 'second'].map((name) => ({ XSKNET_TEST_LANE: `${process.pid}/${name}` }))
+  const ended = await Promise.allSettled([
+    cargo(tally, { env: first }).then(() => work(first)),
+    work(second),
+    packed.then(() => pure(tally, { nice: true, aside: true })),
   ])
+  for (const { reason } of ended) if (reason) throw reason
 }
 
-async function cargoBesidePure(tally) {
-  const script = [`${root}scripts/test.mjs`, 'pure']
-  const aside = counted(tally, 'pure tests', tapTests, 'nice', ['-n', '10', process.execPath, ...script], {
-    aside: true,
-  })
-  const [, ended] = await Promise.allSettled([cargo(tally), aside])
-  if (ended.status === 'rejected') throw ended.reason
-}
-
-async function pure(tally) {
-  await ava(tally, process.execPath, 'pure', PURE)
-  for (const [version, node] of OTHER_NODES) await ava(tally, node, `pure, Node ${version}`, BINDING.pure)
+async function pure(tally, options) {
+  await ava(tally, process.execPath, 'pure', PURE, options)
+  for (const [version, node] of OTHER_NODES) await ava(tally, node, `pure, Node ${version}`, BINDING.pure, options)
 }
 
 async function kernel(tally) {
-  await ava(tally, process.execPath, 'kernel', KERNEL)
+  await ava(tally, process.execPath, 'kernel', [KERNEL])
   for (const [version, node] of OTHER_NODES) await ava(tally, node, `kernel, Node ${version}`, BINDING.kernel)
 }
 
+async function alone(tally) {
+  await ava(tally, process.execPath, 'kernel', ALONE)
+}
+
 /** @param {string[]} files Folders and files of tests. */
-async function ava(tally, node, what, files) {
+async function ava(tally, node, what, files, { nice = false, ...options } = {}) {
   if (!output(node, ['--version'])) throw new Stop(`${node} does not start`)
-  await counted(tally, `ava, ${what}`, tapTests, node, [
-    ...[`${root}node_modules/ava/entrypoints/cli.mjs`, '--tap', '--serial'],
-    ...files,
-  ])
+  const command = [node, `${root}node_modules/ava/entrypoints/cli.mjs`, '--tap', '--serial', ...files]
+  const [program, ...args] = nice ? ['nice', ...NICE, ...command] : command
+  await counted(tally, `ava, ${what}`, tapTests, program, args, options)
 }
 
 async function counted(tally, name, read, command, args, options = {}) {
@@ -104,5 +127,5 @@ async function counted(tally, name, read, command, args, options = {}) {
       timings.hear(chunk)
     },
   })
-  tally.add(`${name}, ${inSeconds(began)} s`, code, read(text))
+  tally.add(name, inSeconds(began), code, read(text))
 }

@@ -401,8 +401,17 @@ memory = "24MiB"
     { uid: NOBODY, limit: 'ports', has: 2, asked: 1, most: 2 },
   ])
   await client.kill()
-  // What the dead one had is free at once.
-  await second.ask({ do: 'open', uplink: CARD, addresses: ['192.0.2.10'] })
+  // What the dead one had is free as soon as the daemon has heard of it, which it may after the next request.
+  await waitUntil('free', async () => {
+    const opening = second.ask({ do: 'open', uplink: CARD, addresses: ['192.0.2.10'] })
+    return opening.then(
+      () => true,
+      (error: { code: string }) => {
+        if (error.code !== 'ERR_XSKNET_LIMIT_REACHED') throw error
+        return false
+      },
+    )
+  })
   await second.kill()
   await scene.daemon.stop()
   await asBefore(t, scene.lab)

@@ -13,18 +13,23 @@ export class Tally {
   /** Name and seconds of each stage of the run. */
   stages = []
   #timings = []
-  #parts = []
+  #parts = new Map()
   #failures = []
 
   /**
-   * One program's tests. A program that ended badly without a failed test (it did not compile, it crashed) failed as a
-   * whole.
+   * One program's tests, which are told with those of others by the same name. A program that ended badly without a
+   * failed test (it did not compile, it crashed) failed as a whole.
    */
-  add(name, code, { passed, failures, skipped }) {
+  add(name, seconds, code, { passed, failures, skipped }) {
     this.passed += passed
     this.failed += failures.length
     this.skipped.push(...skipped)
-    this.#parts.push(`${name}: ${passed} passed, ${failures.length} failed, ${skipped.length} skipped`)
+    const part = this.#parts.get(name) ?? { seconds: 0, passed: 0, failed: 0, skipped: 0 }
+    part.seconds += seconds
+    part.passed += passed
+    part.failed += failures.length
+    part.skipped += skipped.length
+    this.#parts.set(name, part)
     this.#failures.push(...failures.map((failure) => `${name}: ${failure}`))
     if (code !== 0 && failures.length === 0) this.fail(`${name} ended with exit code ${code} without a failed test`)
     if (code === 0 && passed === 0) this.fail(`${name} ran no test`)
@@ -53,7 +58,9 @@ export class Tally {
     const unexpected = this.skipped.filter((name) => !EXPECTED_SKIPS.includes(name))
     for (const name of unexpected) console.error(`skipped: ${name}`)
     for (const failure of this.#failures) console.log(`\nfailed: ${failure}`)
-    console.log(`\n${this.#parts.join('\n')}`)
+    console.log()
+    for (const [name, { seconds, passed, failed, skipped }] of this.#parts)
+      console.log(`${name}, ${seconds} s: ${passed} passed, ${failed} failed, ${skipped} skipped`)
     console.log(`\n${this.passed} passed, ${this.failed} failed, ${this.skipped.length} skipped`)
     return this.failed > 0 || (process.env.CI && unexpected.length > 0) ? 1 : 0
   }

@@ -286,8 +286,8 @@ static __always_inline enum xsknet_counter check_ipv4(struct packet *packet, con
 
 /*
  * A link-layer address in any option, of whatever message, must be the port's: it is what caches are filled from. The
- * options are the `left` bytes from `at` in the frame; `mac` is a mac_word() without a VLAN. Not inline and not static, as
- * check_options().
+ * options are the `left` bytes from `at` in the frame; `mac` is a mac_word() without a VLAN. Not inline and not static,
+ * as check_options().
  */
 __noinline int check_nd_options(struct xdp_md *ctx, __u32 at, __u32 left, __u64 mac)
 {

@@ -1,9 +1,11 @@
 //! What other runs left in the kernel: their pins, and the ids of everything that is loaded.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
 use aya::maps::{Map, MapData, MapError, XskMap};
+use aya::programs::loaded_programs;
 use aya_obj::generated::bpf_cmd;
 
 use crate::sys;
@@ -92,4 +94,20 @@ pub fn object_ids() -> io::Result<Vec<(&'static str, u32)>> {
         }
     }
     Ok(all)
+}
+
+/// The kernel's ids of the maps that these programs use. What another process unloads meanwhile has none.
+///
+/// # Errors
+///
+/// The kernel's, EPERM without `CAP_SYS_ADMIN`.
+pub fn maps_of(programs: &BTreeSet<u32>) -> io::Result<BTreeSet<u32>> {
+    let mut maps = BTreeSet::new();
+    for program in loaded_programs() {
+        let program = program.map_err(io::Error::other)?;
+        if programs.contains(&program.id()) {
+            maps.extend(program.map_ids().ok().flatten().unwrap_or_default());
+        }
+    }
+    Ok(maps)
 }

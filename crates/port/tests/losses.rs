@@ -105,11 +105,14 @@ fn a_full_pair_inward_is_a_transmit_drop_of_the_outer_end() {
     });
     let sent = before + u64::from(MANY);
     wait_until("arrival at the uplink", SECOND, || scene.seen_by_the_uplink() + scene.lost_at_the_far_end() == sent);
-    let arrived = drain(&mut scene);
+    // Frames that wait in the pair have no counter yet, and no equality misses them.
+    let mut arrived = 0;
+    wait_until("end of every frame", SECOND, || {
+        arrived += drain(&mut scene);
+        arrived + of(&scene).outer_transmit_drops + scene.lost_at_the_far_end() == u64::from(MANY)
+    });
     scene.assert_accounted();
-    let statistics = of(&scene);
-    assert!(statistics.outer_transmit_drops > 0);
-    assert_eq!(arrived + statistics.outer_transmit_drops + scene.lost_at_the_far_end(), u64::from(MANY));
+    assert!(of(&scene).outer_transmit_drops > 0);
     scene.close();
 }
 

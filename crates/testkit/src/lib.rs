@@ -8,6 +8,7 @@ mod frames;
 mod generator;
 mod lab;
 mod lab_error;
+mod lane;
 mod machine;
 #[expect(unsafe_code, reason = "unshare")]
 mod mounts;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use xsknet_link::{Ethtool, Netns};
 
+use crate::lane::{DETACHED, Lane};
+
 /// All that an instance may change of a machine, as lines that can be compared and shown.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -17,6 +19,8 @@ pub struct Snapshot {
     objects: BTreeSet<(&'static str, u32)>,
     /// Instances of others are there too.
     crowded: bool,
+    /// Whose objects do not count are the other lanes of this one's run.
+    lane: Option<Lane>,
 }
 
 impl Snapshot {
@@ -38,48 +42,55 @@ impl Snapshot {
             add_files(folder, &mut files);
         }
         let objects = xsknet_bpf::object_ids().expect("root may list BPF objects").into_iter().collect();
-        Self { devices, files, objects, crowded: false }
+        Self { devices, files, objects, crowded: false, lane: Lane::own() }
     }
 
-    /// The same on a shared machine: what has the name of another instance does not count. While there is another
-    /// instance, neither does what belongs to all instances, nor do BPF objects, whose owner is unknown.
+    /// The same on a shared machine: what has the name of another's instance does not count. While there is one,
+    /// neither does what belongs to all instances, nor do BPF objects, whose owner is unknown unless it is a lane.
     #[must_use]
-    pub fn beside_others(mut self, own: &str) -> Self {
-        let is_others = |line: &String| instance_in(line).is_some_and(|name| !name.starts_with(own));
+    pub fn beside_others(mut self, is_others: impl Fn(&str) -> bool) -> Self {
+        let is_others = |line: &String| instance_in(line).is_some_and(&is_others);
         self.crowded = self.files.iter().any(is_others);
         self.files.retain(|line| !is_others(line));
         self
     }
 
     /// Waits until the machine looks like this again; BPF objects vanish a grace period after their last user. Those
-    /// that others make meanwhile do not count.
+    /// that others make meanwhile do not count, nor do those of other lanes.
     ///
     /// # Errors
-    /// What came (`+`) and what went (`-`), where it does not within `deadline`.
+    /// What came (`+`) and what went (`-`), where it does not within `deadline`; in a lane, BPF objects alone may be
+    /// there for as long as another lane can have them without a descriptor.
     pub fn wait_for(&self, deadline: Duration, mut take: impl FnMut() -> Self) -> Result<(), String> {
         let end = Instant::now() + deadline;
+        let end_of_objects = self.lane.as_ref().map_or(end, |_| end + DETACHED);
+        let ignores_objects = |crowded| crowded && self.lane.is_none();
         let mut strangers: Option<BTreeSet<(&str, u32)>> = None;
         loop {
             let now = take();
             let crowded = self.crowded || now.crowded;
-            let left: BTreeSet<_> = match strangers {
+            let mut left: BTreeSet<_> = match strangers {
                 None => now.objects.difference(&self.objects).copied().collect(),
                 Some(seen) => seen.intersection(&now.objects).copied().collect(),
             };
+            if let Some(lane) = self.lane.as_ref().filter(|_| !left.is_empty()) {
+                left = &left - &lane.objects_of_others();
+            }
             let lines = |of: &Self| -> BTreeSet<String> {
                 let files = of.files.iter().filter(|line| !crowded || instance_in(line).is_some());
                 of.devices.iter().chain(files).cloned().collect()
             };
             let (before, after) = (lines(self), lines(&now));
             let came = after.difference(&before).map(|line| format!("+ {line}\n"));
-            let stayed = left.iter().filter(|_| !crowded).map(|(kind, id)| format!("+ BPF {kind} {id}\n"));
             let went = before.difference(&after).map(|line| format!("- {line}\n"));
-            let difference: String = came.chain(stayed).chain(went).collect();
-            if difference.is_empty() {
+            let changed: String = came.chain(went).collect();
+            let stayed = left.iter().filter(|_| !ignores_objects(crowded));
+            let stayed: String = stayed.map(|(kind, id)| format!("+ BPF {kind} {id}\n")).collect();
+            if changed.is_empty() && stayed.is_empty() {
                 return Ok(());
             }
-            if Instant::now() >= end {
-                return Err(difference);
+            if Instant::now() >= if changed.is_empty() { end_of_objects } else { end } {
+                return Err(changed + &stayed);
             }
             strangers = Some(left);
             std::thread::sleep(Duration::from_millis(20));
@@ -137,11 +148,13 @@ mod tests {
             files: files.iter().map(|&line| line.into()).collect(),
             objects: objects.iter().map(|id| ("program", *id)).collect(),
             crowded: false,
+            lane: None,
         }
     }
 
     fn difference(before: Snapshot, after: Snapshot) -> Option<String> {
-        let [before, after] = [before, after].map(|snapshot| snapshot.beside_others("lab-1-"));
+        let [before, after] =
+            [before, after].map(|snapshot| snapshot.beside_others(|name| !name.starts_with("lab-1-")));
         before.wait_for(Duration::ZERO, || after.clone()).err()
     }
 

@@ -39,6 +39,11 @@ pub const SECOND: Duration = Duration::from_secs(1);
 /// BPF objects vanish within two seconds of their last user, and a test may have to wait for that.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Names of instances begin so, and what begins so is swept.
+pub const PREFIX: &str = "stage-";
+/// So do those of tests in other languages, which may run at the same time.
+const OTHERS: &str = "lab-";
+
 /// A lab, and the names of an instance that is this test's alone.
 pub struct Stage {
     pub lab: Lab,
@@ -50,9 +55,9 @@ impl Stage {
         static SWEEP: Once = Once::new();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         SWEEP.call_once(|| {
-            sweep_dead(&places(), "lab-").expect("what a killed run left can be swept");
+            sweep_dead(&places(), PREFIX).expect("what a killed run left can be swept");
         });
-        let name = format!("lab-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         Self { lab: Lab::new(wire).expect("a lab"), name }
     }
 
@@ -79,7 +84,7 @@ impl Stage {
 
     /// What closing has to bring back.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::take(self.lab.host.namespace(), &[Path::new("/run/xsknet"), Path::new("/sys/fs/bpf")])
+        snapshot(self.lab.host.namespace())
     }
 
     #[track_caller]
@@ -88,6 +93,12 @@ impl Stage {
             panic!("the machine is not as before:\n{difference}");
         }
     }
+}
+
+/// What is in a namespace, and all else that an instance may change of the machine.
+pub fn snapshot(namespace: &Netns) -> Snapshot {
+    let folders = [Path::new("/run/xsknet"), Path::new("/sys/fs/bpf")];
+    Snapshot::take(namespace, &folders).beside_others(|name| name.starts_with(OTHERS))
 }
 
 /// The machine's own, on whose mounts most tests are not: they have some of their own (`on_fresh_mounts`).
