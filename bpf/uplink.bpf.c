@@ -47,11 +47,12 @@ static __always_inline struct xsknet_claim *claim_of_arp(const struct packet *pa
 }
 
 /*
- * What claims the packet by its MAC, or by the address that it asks for, and which of its queue pairs gets it. The
- * network layer is read only where one of them needs it.
+ * What claims the packet by its MAC, or by the address that it is for or asks for, and which of its queue pairs gets
+ * it. The network layer is read only where one of them needs it.
  */
 static __always_inline struct xsknet_claim *claim_of(struct packet *packet, __u32 *queue_pair)
 {
+	struct cursor behind_tags = packet->at;
 	struct xsknet_claim *claim;
 
 	*queue_pair = 0;
@@ -59,7 +60,15 @@ static __always_inline struct xsknet_claim *claim_of(struct packet *packet, __u3
 	if (!is_group(packet->eth->h_dest)) {
 		note_rule(XSKNET_RULE_PORT_MAC);
 		claim = claim_of_mac(packet->eth->h_dest, packet->vlan);
-		if (claim && claim->queue_pairs > 1) {
+		if (claim && claim->target == XSKNET_TARGET_ADDRESS) {
+			note_rule(XSKNET_RULE_PORT_ADDRESS);
+			parse_network(packet);
+			claim = claim_of_destination(packet);
+			if (claim && claim->queue_pairs > 1)
+				*queue_pair = queue_pair_of(packet, claim->queue_pairs);
+			/* What follows reads it again. */
+			packet->at = behind_tags;
+		} else if (claim && claim->queue_pairs > 1) {
 			parse_network(packet);
 			*queue_pair = queue_pair_of(packet, claim->queue_pairs);
 		}

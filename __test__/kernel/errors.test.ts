@@ -460,15 +460,6 @@ test.serial(
         },
       ],
       [
-        { mac: 'uplink' },
-        {
-          code: 'ERR_XSKNET_NOT_SUPPORTED',
-          message: "a port with addresses cannot share its uplink's MAC yet",
-          hint: /use 'own'; or omit `addresses`/,
-          details: { mac: 'uplink' },
-        },
-      ],
-      [
         { mac: 'own', addresses: [], flows: ['udp dst port 5301'] },
         {
           code: 'ERR_XSKNET_NOT_SUPPORTED',

@@ -46,6 +46,7 @@ await startDaemon({
       busyPoll: true,
       hugePages: true,
       bpfRings: true,
+      uplinkMac: true,
       flows: ['udp dst port 53'],
       overrideHost: true,
       groups: ['broadcast', '239.0.0.0/8'],

@@ -47,6 +47,7 @@ test('an explanation tells rule, counter and each step', (t) => {
     { step: 'tags', vlan: 5, etherType: 0x8100, tags: 'too-many' },
     { step: 'mac', mac: '02:00:00:00:00:01', vlan: 5, port: 'other' },
     { step: 'target', address: '192.0.2.1', port: null },
+    { step: 'destination', address: '192.0.2.2', port: 3 },
     { step: 'source', address: '2001:db8::1', own: false },
     { step: 'quoted' },
     { step: 'flow', port: 3, flow: 'udp dst port 53' },
@@ -69,16 +70,17 @@ test('an explanation tells rule, counter and each step', (t) => {
            4. VLAN 5; it has more than two VLAN tags
            5. destination MAC 02:00:00:00:00:01 (VLAN 5): another user's port
            6. address 192.0.2.1 that is asked for or spoken of: of no port
-           7. source address 2001:db8::1: not the port's
-           8. an ICMP error: the flow of the packet that it quotes is looked for
-           9. flows: the first that matches is \`udp dst port 53\` of port 3
-           10. flows: none matches
-           11. a later fragment: the first one is not known
-           12. a later fragment: the first one went to port 3
-           13. 60 bytes of at most 1514
-           14. rate of unicast to an unknown station: exceeded
-           15. rate: not limited for broadcast
-           16. rate: not limited for a known station`,
+           7. address 192.0.2.2 that it is for, at the uplink's MAC: port 3
+           8. source address 2001:db8::1: not the port's
+           9. an ICMP error: the flow of the packet that it quotes is looked for
+           10. flows: the first that matches is \`udp dst port 53\` of port 3
+           11. flows: none matches
+           12. a later fragment: the first one is not known
+           13. a later fragment: the first one went to port 3
+           14. 60 bytes of at most 1514
+           15. rate of unicast to an unknown station: exceeded
+           16. rate: not limited for broadcast
+           17. rate: not limited for a known station`,
   )
   t.regex(report(null, { rule: 'new' }), /\n {2}rule {5}new: a rule of a newer daemon\n/)
 })

@@ -69,7 +69,6 @@ interface Row {
 
 const DECIDED_BEFORE: Difference = {
   uplink: 'an argument beside the request',
-  mac: 'the daemon accepts `own` only, which is what a port has',
   whenDown: 'the daemon waits for the link before it calls the binding',
 }
 const OF_THE_CLIENT = 'of the socket, which the client of a pinned port makes itself'

@@ -97,6 +97,7 @@ test('the defaults of rights and rates are restrictive', (t) => {
     busyPoll: false,
     hugePages: false,
     bpfRings: false,
+    uplinkMac: false,
     flows: [],
     overrideHost: false,
     groups: [],
@@ -118,7 +119,8 @@ for (const [toml, rates] of [
 }
 
 test('rights are read', (t) => {
-  const all = { pinned: true, innerTags: true, routing: true, busyPoll: true, hugePages: true, bpfRings: true }
+  const costs = { busyPoll: true, hugePages: true, bpfRings: true, uplinkMac: true }
+  const all = { pinned: true, innerTags: true, routing: true, ...costs }
   const toml = Object.keys(all).map((key) => `${key} = true\n`)
   t.like(read(`${GRANT}${toml.join('')}`).grants[0], all)
 })

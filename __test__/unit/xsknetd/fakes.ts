@@ -62,6 +62,7 @@ export function grant({
     busyPoll: false,
     hugePages: false,
     bpfRings: false,
+    uplinkMac: false,
     flows: [],
     overrideHost: false,
     groups: [],

@@ -215,6 +215,18 @@ const rows: Row[] = [
     refused: NOT_PERMITTED,
     details: { bpfRings: true },
   },
+  { what: 'the uplink’s MAC for root', grants: [], who: ROOT, requested: requested({ uplinkMac: true }) },
+  {
+    what: 'the uplink’s MAC that was granted',
+    grants: [grant({ uplinkMac: true })],
+    requested: requested({ uplinkMac: true }),
+  },
+  {
+    what: 'the uplink’s MAC that was not',
+    requested: requested({ uplinkMac: true }),
+    refused: NOT_PERMITTED,
+    details: { uplinkMac: true },
+  },
   {
     what: 'huge pages that were granted',
     grants: [grant({ hugePages: true })],
@@ -325,7 +337,7 @@ test('a user that lacks only `pinned` is shown that line, and it is sufficient',
   t.notThrows(() => permit(configured(t, whole), ALICE, wanted, nothing))
 })
 
-for (const key of ['busyPoll', 'hugePages', 'bpfRings'] as const) {
+for (const key of ['busyPoll', 'hugePages', 'bpfRings', 'uplinkMac'] as const) {
   test(`a user that lacks only ${key} is shown that line, and it is sufficient`, (t) => {
     const wanted = requested({ [key]: true })
     const missing = lines([grant()], wanted)
@@ -339,9 +351,10 @@ for (const key of ['busyPoll', 'hugePages', 'bpfRings'] as const) {
 }
 
 test('a user that lacks every switch is shown all lines, and they are sufficient', (t) => {
-  const wanted = requested({ pinned: true, busyPoll: true, hugePages: true, bpfRings: true })
+  const wanted = requested({ pinned: true, busyPoll: true, hugePages: true, bpfRings: true, uplinkMac: true })
   const toml = lines([], wanted)
-  t.deepEqual(toml.slice(-4), ['pinned = true', 'busyPoll = true', 'hugePages = true', 'bpfRings = true'])
+  const switches = ['pinned', 'busyPoll', 'hugePages', 'bpfRings', 'uplinkMac'].map((key) => `${key} = true`)
+  t.deepEqual(toml.slice(-5), switches)
   t.notThrows(() => permit(configured(t, toml), ALICE, wanted, nothing))
 })
 

@@ -115,7 +115,7 @@ for (const [what, request, code] of [
   ['no address and a MAC of its own', { addresses: [], flows: ['udp'], mac: 'own' }, 'ERR_XSKNET_NOT_SUPPORTED'],
   ['no address and flows that are not granted', { addresses: [], flows: ['udp'] }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['no address at all', { addresses: ['card0'] }, 'ERR_XSKNET_ADDRESS_INVALID'],
-  ['the uplink’s MAC', { mac: 'uplink' }, 'ERR_XSKNET_NOT_SUPPORTED'],
+  ['the uplink’s MAC', { mac: 'uplink' }, 'ERR_XSKNET_NOT_PERMITTED'],
   ['VLAN 0', { vlan: 0 }, 'ERR_XSKNET_VLAN_INVALID'],
   ['VLAN 4095', { vlan: 4095 }, 'ERR_XSKNET_VLAN_INVALID'],
   ['another NIC', { uplink: 'eth1' }, 'ERR_XSKNET_NOT_PERMITTED'],
@@ -871,6 +871,7 @@ const STEPS: Told['steps'] = [
   { step: 'flow', port: 1, flow: 'udp' },
   { step: 'fragment', port: 2 },
   { step: 'target', address: '192.0.2.9', port: 1 },
+  { step: 'destination', address: '192.0.2.17', port: 2 },
   { step: 'source', address: '192.0.2.9', own: true },
   { step: 'rate', kind: 'unicast', limited: true, known: true, within: true },
 ]
@@ -922,6 +923,7 @@ test('what a port sends is explained to its user, without what is others’', as
       { step: 'flow', port: 1, flow: 'udp' },
       { step: 'fragment', port: 'other' },
       { step: 'target', address: '192.0.2.9', port: 1 },
+      { step: 'destination', address: '192.0.2.17', port: 'other' },
       { step: 'source', address: '192.0.2.9', own: true },
       { step: 'rate', kind: 'unicast', limited: true, known: null, within: true },
     ],
@@ -1062,6 +1064,21 @@ test('a port without addresses is opened by a grant with flows alone, and goes b
   const elsewhere = { uplink: 'eth0', addresses: ['192.0.2.10'], flows }
   t.is(await codeOf(t, portManager.openPort(alice, elsewhere)), 'ERR_XSKNET_NOT_PERMITTED')
   await portManager.openPort(client({ ...ALICE, uid: 0 }), elsewhere)
+
+  const mac = '02:00:00:00:ca:fe'
+  instance.change({ uplink: 'eth0', nic: { device: 'eth0', mac, mtu: 1500, link: 'up' } })
+  t.deepEqual(
+    portManager.portsFor(ROOT).map((entry) => entry.mac === mac),
+    [true, false],
+  )
+})
+
+test('a port with addresses at the MAC of its uplink needs a grant with that, and goes by this MAC', async (t) => {
+  const { instance, portManager, alice } = await setUp({ grants: [grant({ uplinkMac: true, pinned: true, ports: 3 })] })
+  await portManager.openPort(alice, { ...port, mac: 'uplink' })
+  t.like(instance.requests[0], { addresses: ['192.0.2.10'], mac: 'uplink' })
+  await portManager.openPort(alice, { ...port, name: 'own', addresses: ['192.0.2.11'], mac: 'own' })
+  t.like(instance.requests[1], { mac: 'own' })
 
   const mac = '02:00:00:00:ca:fe'
   instance.change({ uplink: 'eth0', nic: { device: 'eth0', mac, mtu: 1500, link: 'up' } })

@@ -74,9 +74,10 @@
 #define XSKNET_TAGGED 0x1000
 #define XSKNET_FOREIGN_TAG 0x2000
 
-/* What a port may do beyond the rules, and which kinds of its frames are limited: bits of xsknet_guard.flags. */
+/* What a port is and may do beyond the rules, and which kinds of its frames are limited: bits of xsknet_guard.flags. */
 #define XSKNET_MAY_INNER_TAGS 0x1 /* a second VLAN tag behind its own */
 #define XSKNET_MAY_ROUTING 0x2	  /* speak as a router or a DHCP server does */
+#define XSKNET_UPLINK_MAC 0x4	  /* its MAC is the uplink's, whatever that is at the moment */
 #define XSKNET_LIMITED 0x100	  /* XSKNET_BROADCAST; shifted by the kind, another one */
 
 /* Kinds of frames to the uplink that a port may be limited in. */
@@ -168,7 +169,12 @@ struct xsknet_target6 {
 enum xsknet_target {
 	XSKNET_TARGET_QUEUE_PAIRS = 1, /* those of a port */
 	XSKNET_TARGET_RINGS = 2,       /* likewise, by their BPF rings */
+	/* In `macs`, of the uplink's MAC: those of the port that has the address which the packet is for, if any. */
+	XSKNET_TARGET_ADDRESS = 3,
 };
+
+/* Bits of xsknet_claim.flags. */
+#define XSKNET_CLAIM_PACKETS 0x1 /* of `targets4` and `targets6`: packets for the address, too, to the uplink's MAC */
 
 /* Value of `macs`, `targets4` and `targets6`, and of the inner maps of flows. */
 struct xsknet_claim {
@@ -177,6 +183,7 @@ struct xsknet_claim {
 	__u32 mtu;	   /* of the longest frame it takes: bytes behind the Ethernet header and one VLAN tag */
 	__u32 queue_pairs; /* 1 to XSKNET_MAX_PORT_QUEUE_PAIRS: queue.h decides which one gets a frame */
 	__u32 rings;	   /* of XSKNET_TARGET_RINGS: those of the first queue; the others follow */
+	__u32 flags;	   /* XSKNET_CLAIM_* */
 };
 
 /*
@@ -185,9 +192,9 @@ struct xsknet_claim {
  */
 struct xsknet_guard {
 	__u32 port;
-	__u8 mac[6]; /* zeros: it has flows alone, and sends with the uplink's MAC only */
+	__u8 mac[6]; /* zeros: it sends with the uplink's MAC only; without XSKNET_UPLINK_MAC by its flows only */
 	__u16 vlan;
-	__u32 flags; /* XSKNET_MAY_*, XSKNET_LIMITED */
+	__u32 flags; /* XSKNET_MAY_*, XSKNET_UPLINK_MAC, XSKNET_LIMITED */
 };
 
 /* Key of `groups`: what a frame is sent to, in a VLAN. */
@@ -360,8 +367,7 @@ struct xsknet_steered {
 	struct xsknet_claim claim;
 	__u32 queue_pair;
 	__u32 removals; /* as in xsknet_flow_state then */
-	__u32 zero;
-	__u64 at; /* in jiffies */
+	__u64 at;	/* in jiffies */
 };
 
 /*
@@ -384,6 +390,10 @@ enum xsknet_note_kind {
 	XSKNET_NOTE_TARGET4,
 	/* Value: likewise of neighbour discovery; words: the address. */
 	XSKNET_NOTE_TARGET6,
+	/* Value: likewise of the address that a packet to the uplink's MAC is for; word: the address. */
+	XSKNET_NOTE_DESTINATION4,
+	/* Value: likewise; words: the address. */
+	XSKNET_NOTE_DESTINATION6,
 	/* Value: whether the port may send from the address; word: the address. */
 	XSKNET_NOTE_SOURCE4,
 	/* Value: likewise; words: the address. */
@@ -414,6 +424,7 @@ enum xsknet_rule {
 	XSKNET_RULE_TAGS_UNREADABLE = 1,
 	XSKNET_RULE_UNCLAIMED,
 	XSKNET_RULE_PORT_MAC,
+	XSKNET_RULE_PORT_ADDRESS,
 	XSKNET_RULE_ARP_TARGET,
 	XSKNET_RULE_ARP_SENDER,
 	XSKNET_RULE_ND_TARGET,
@@ -457,6 +468,7 @@ enum xsknet_rule {
 	XSKNET_RULE_ND_LINK_ADDRESS,
 	XSKNET_RULE_ND_OPTIONS,
 	/* With the uplink's MAC. */
+	XSKNET_RULE_HOST_DHCP,
 	XSKNET_RULE_HOST_ARP,
 	XSKNET_RULE_HOST_ND,
 	XSKNET_RULE_HOST_FRAGMENT,
@@ -477,6 +489,7 @@ enum xsknet_rule {
 	/* The guard lets it out. */
 	XSKNET_RULE_TO_TARGET,
 	XSKNET_RULE_TO_MAC,
+	XSKNET_RULE_TO_ADDRESS,
 	XSKNET_RULE_TO_UPLINK,
 };
 
@@ -501,10 +514,10 @@ XSKNET_SAME_SIZE(struct xsknet_source4, 8);
 XSKNET_SAME_SIZE(struct xsknet_source6, 20);
 XSKNET_SAME_SIZE(struct xsknet_target4, 8);
 XSKNET_SAME_SIZE(struct xsknet_target6, 20);
-XSKNET_SAME_SIZE(struct xsknet_claim, 20);
+XSKNET_SAME_SIZE(struct xsknet_claim, 24);
 XSKNET_SAME_SIZE(struct xsknet_guard, 16);
 XSKNET_SAME_SIZE(struct xsknet_group_key, 20);
-XSKNET_SAME_SIZE(struct xsknet_group, 8 + XSKNET_MAX_MEMBERS * 20);
+XSKNET_SAME_SIZE(struct xsknet_group, 8 + XSKNET_MAX_MEMBERS * 24);
 XSKNET_SAME_SIZE(struct xsknet_group_state, 8);
 XSKNET_SAME_SIZE(struct xsknet_rate, 16);
 XSKNET_SAME_SIZE(struct xsknet_rx_slot, 8);

@@ -30,7 +30,10 @@ struct {
 	__type(value, __u32);
 } uplink_mtus SEC(".maps");
 
-/* One slot: the MAC of the uplink, as mac_word() makes it for no VLAN; 0: unknown. */
+/*
+ * One slot: the MAC of the uplink, as mac_word() makes it for no VLAN; 0: unknown. The guards of ports that have this
+ * MAC read it here, so that one store changes it for all of them.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -126,21 +129,62 @@ static __always_inline struct xsknet_claim *claim_of_mac(const __u8 *mac, __u16 
 	return note_claim(XSKNET_NOTE_MAC, claim_of_word(word), word, 0);
 }
 
-static __always_inline struct xsknet_claim *claim_of_ip4(__be32 address, __u16 vlan)
+static __always_inline struct xsknet_claim *find_target4(__be32 address, __u16 vlan)
 {
 	XSKNET_KEY struct xsknet_target4 key = { .vlan = vlan };
 
 	__builtin_memcpy(key.address, &address, sizeof(key.address));
-	return note_claim(XSKNET_NOTE_TARGET4, bpf_map_lookup_elem(&targets4, &key), address, 0);
+	return bpf_map_lookup_elem(&targets4, &key);
 }
 
-static __always_inline struct xsknet_claim *claim_of_ip6(const struct in6_addr *address, __u16 vlan)
+static __always_inline struct xsknet_claim *find_target6(const struct in6_addr *address, __u16 vlan)
 {
 	XSKNET_KEY struct xsknet_target6 key = { .vlan = vlan };
 
 	__builtin_memcpy(key.address, address, sizeof(key.address));
-	return note_claim(XSKNET_NOTE_TARGET6, bpf_map_lookup_elem(&targets6, &key), first_half(address),
-			  second_half(address));
+	return bpf_map_lookup_elem(&targets6, &key);
+}
+
+static __always_inline struct xsknet_claim *claim_of_ip4(__be32 address, __u16 vlan)
+{
+	return note_claim(XSKNET_NOTE_TARGET4, find_target4(address, vlan), address, 0);
+}
+
+static __always_inline struct xsknet_claim *claim_of_ip6(const struct in6_addr *address, __u16 vlan)
+{
+	return note_claim(XSKNET_NOTE_TARGET6, find_target6(address, vlan), first_half(address), second_half(address));
+}
+
+/* Of an address that packets are for: a port with a MAC of its own gets none by it. */
+static __always_inline struct xsknet_claim *takes_packets(struct xsknet_claim *claim)
+{
+	return claim && claim->flags & XSKNET_CLAIM_PACKETS ? claim : NULL;
+}
+
+/*
+ * What claims a packet to the uplink's MAC by the address that it is for; an ARP reply is for the address that asked.
+ * After parse_network().
+ */
+static __always_inline struct xsknet_claim *claim_of_destination(const struct packet *packet)
+{
+	struct xsknet_claim *claim;
+	const struct in6_addr *six;
+	__be32 four;
+
+	if (packet->ip6) {
+		six = &packet->ip6->daddr;
+		claim = takes_packets(find_target6(six, packet->vlan));
+		return note_claim(XSKNET_NOTE_DESTINATION6, claim, first_half(six), second_half(six));
+	}
+	if (packet->ip4)
+		four = packet->ip4->daddr;
+	else if (packet->arp && is_ethernet_ipv4(packet->arp) &&
+		 packet->arp->operation == bpf_htons(XSKNET_ARP_REPLY))
+		four = packet->arp->target;
+	else
+		return NULL;
+	claim = takes_packets(find_target4(four, packet->vlan));
+	return note_claim(XSKNET_NOTE_DESTINATION4, claim, four, 0);
 }
 
 static __always_inline bool may_send_from4(const struct xsknet_guard *own, __be32 address)
@@ -212,6 +256,8 @@ static __always_inline int leave_to_target(struct xsknet_counters *counters, con
 		return leave_to_queue_pair(counters, to->port, queue_pair);
 	case XSKNET_TARGET_RINGS:
 		return leave_to_ring(counters, packet, to->rings + queue_pair);
+	case XSKNET_TARGET_ADDRESS:
+		break; /* cannot be: the programs ask the address first */
 	}
 	return leave(counters, objects(XSKNET_DROP_NO_PORT, XSKNET_RULE_NO_PORT), XDP_DROP);
 }

@@ -16,6 +16,7 @@
  *   rate       of what leaves by the uplink: not more of its kind than the port may send
  *
  * With the uplink's MAC a port sends as the host, and only what its flows match, reversed: check_flow() has the rules.
+ * A port whose own MAC is the uplink's sends so what does not come from its addresses.
  */
 #ifndef XSKNET_RULES_H
 #define XSKNET_RULES_H
@@ -74,19 +75,47 @@ static __always_inline bool may_route(const struct xsknet_guard *own)
 	return own->flags & XSKNET_MAY_ROUTING;
 }
 
+static __always_inline bool has_uplink_mac(const struct xsknet_guard *own)
+{
+	return own->flags & XSKNET_UPLINK_MAC;
+}
+
+/* As mac_word() makes it for no VLAN; 0: unknown. */
+static __always_inline __u64 mac_of_uplink(void)
+{
+	__u32 slot = 0;
+	__u64 *mac = bpf_map_lookup_elem(&uplink_macs, &slot);
+
+	return mac ? *mac : 0;
+}
+
+/*
+ * The MAC that the port's frames have, likewise. Zeros are not a MAC: a frame from zeros is not one of a port that has
+ * none, which could send DHCP and MLD messages without a source address then.
+ */
+static __always_inline __u64 mac_of(const struct xsknet_guard *own)
+{
+	return has_uplink_mac(own) ? mac_of_uplink() : mac_word(own->mac, 0);
+}
+
+static __always_inline bool is_mac(const __u8 *mac, __u64 word)
+{
+	return word && mac_word(mac, 0) == word;
+}
+
 static __always_inline bool is_own(const struct xsknet_claim *claim, const struct xsknet_guard *own)
 {
 	return claim && claim->port == own->port;
 }
 
 static __always_inline enum xsknet_counter check_arp(const struct packet *packet, const struct xsknet_guard *own,
-						     struct xsknet_claim **to)
+						     __u64 mac, struct xsknet_claim **to)
 {
 	const struct arp *arp = packet->arp;
 
 	if (!arp)
 		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_ARP_CUT);
-	if (!is_ethernet_ipv4(arp) || !same_mac(arp->sender_mac, own->mac))
+	if (!is_ethernet_ipv4(arp) || !is_mac(arp->sender_mac, mac))
 		return objects(XSKNET_DROP_ARP, is_ethernet_ipv4(arp) ? XSKNET_RULE_ARP_MAC : XSKNET_RULE_ARP_FORM);
 	if (arp->operation == bpf_htons(XSKNET_ARP_REPLY))
 		return may_send_from4(own, arp->sender) ? ALLOWED : objects(XSKNET_DROP_ARP, XSKNET_RULE_ARP_ADDRESS);
@@ -144,6 +173,9 @@ static __always_inline enum xsknet_counter check_dhcp_client(struct packet *pack
 	struct dhcp *dhcp;
 	__u32 length = sizeof(*udp) + sizeof(*dhcp);
 
+	/* The server would take it for the host. */
+	if (has_uplink_mac(own))
+		return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_HOST_DHCP);
 	/* The rest would come unread, in fragments that look like any other here. */
 	if (ip->frag_off & bpf_htons(XSKNET_IP_MORE))
 		return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_DHCP_FRAGMENT);
@@ -314,7 +346,7 @@ __noinline int check_nd_options(struct xdp_md *ctx, __u32 at, __u32 left, __u64 
 }
 
 static __always_inline enum xsknet_counter check_nd(const struct packet *packet, const struct xsknet_guard *own,
-						    bool unspecified, struct xsknet_claim **to)
+						    __u64 mac, bool unspecified, struct xsknet_claim **to)
 {
 	struct xdp_md *ctx = packet->ctx;
 	const struct upper *at = &packet->upper;
@@ -338,7 +370,7 @@ static __always_inline enum xsknet_counter check_nd(const struct packet *packet,
 			*to = claim_of_ip6(&message.target, own->vlan);
 		}
 	}
-	objection = check_nd_options(ctx, at->offset + length, at->left - length, mac_word(own->mac, 0));
+	objection = check_nd_options(ctx, at->offset + length, at->left - length, mac);
 	barrier_var(objection); /* as in check_ipv4() */
 	return objection;
 }
@@ -351,7 +383,7 @@ static __always_inline bool speaks_without_address(__u8 type)
 }
 
 static __always_inline enum xsknet_counter check_icmpv6(const struct packet *packet, const struct xsknet_guard *own,
-							bool unspecified, struct xsknet_claim **to)
+							__u64 mac, bool unspecified, struct xsknet_claim **to)
 {
 	const struct upper *upper = &packet->upper;
 	struct icmp icmp;
@@ -369,7 +401,7 @@ static __always_inline enum xsknet_counter check_icmpv6(const struct packet *pac
 		 * Not all do, and the options would lie in a fragment that looks like any other here.
 		 */
 		return upper->fragment ? objects(XSKNET_DROP_ND, XSKNET_RULE_ND_FRAGMENT) :
-					 check_nd(packet, own, unspecified, to);
+					 check_nd(packet, own, mac, unspecified, to);
 	case XSKNET_ND_ROUTER_ADVERTISEMENT:
 	case XSKNET_ND_REDIRECT:
 		if (!may_route(own))
@@ -388,11 +420,15 @@ static __always_inline enum xsknet_counter check_icmpv6(const struct packet *pac
 }
 
 /* What a client says to a server (RFC 8415, section 7.3), in one piece. */
-static __always_inline enum xsknet_counter check_dhcp6_client(const struct packet *packet)
+static __always_inline enum xsknet_counter check_dhcp6_client(const struct packet *packet,
+							      const struct xsknet_guard *own)
 {
 	const struct upper *upper = &packet->upper;
 	struct dhcp6 dhcp;
 
+	/* It may call itself by its MAC (RFC 8415, section 11.4). */
+	if (has_uplink_mac(own))
+		return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_HOST_DHCP);
 	if (upper->fragment)
 		return objects(XSKNET_DROP_ROGUE, XSKNET_RULE_DHCP_FRAGMENT);
 	if (!load_upper(packet->ctx, upper, &dhcp, sizeof(dhcp)) || bpf_ntohs(dhcp.udp.len) < sizeof(dhcp))
@@ -425,7 +461,7 @@ static __always_inline enum xsknet_counter check_upper6(const struct packet *pac
 		if (!load_upper(packet->ctx, upper, &udp, sizeof(udp)))
 			return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_UPPER_CUT);
 		if (udp.dest == bpf_htons(547))
-			return may_route(own) ? ALLOWED : check_dhcp6_client(packet);
+			return may_route(own) ? ALLOWED : check_dhcp6_client(packet, own);
 		return is_routers_port(udp.dest) && !may_route(own) ?
 			       objects(XSKNET_DROP_ROGUE, XSKNET_RULE_ROUTERS_PORT) :
 			       ALLOWED;
@@ -437,7 +473,7 @@ static __always_inline enum xsknet_counter check_upper6(const struct packet *pac
 	}
 }
 
-static __always_inline enum xsknet_counter check_ipv6(struct packet *packet, const struct xsknet_guard *own,
+static __always_inline enum xsknet_counter check_ipv6(struct packet *packet, const struct xsknet_guard *own, __u64 mac,
 						      struct xsknet_claim **to)
 {
 	const struct ipv6hdr *ip = packet->ip6;
@@ -467,7 +503,7 @@ static __always_inline enum xsknet_counter check_ipv6(struct packet *packet, con
 		return ALLOWED;
 
 	if (upper->protocol == IPPROTO_ICMPV6)
-		return check_icmpv6(packet, own, unspecified, to);
+		return check_icmpv6(packet, own, mac, unspecified, to);
 	return check_upper6(packet, own);
 }
 
@@ -639,41 +675,39 @@ __noinline int check_flow(struct xdp_md *ctx, __u32 port, bool routing, __u32 vl
 	}
 }
 
-/*
- * Zeros are not a MAC: without this check, the guard would take a frame from zeros for the port's own, and let out its
- * DHCP and MLD messages that have no source address.
- */
-static __always_inline bool has_mac(const struct xsknet_guard *own)
+/* Whether it comes from an address that is not the port's. What has none, or an unreadable one, is not told apart. */
+static __always_inline bool is_from_others(const struct packet *packet, const struct xsknet_guard *own)
 {
-	return mac_word(own->mac, 0);
-}
-
-static __always_inline bool is_uplinks(const __u8 *mac)
-{
-	__u32 slot = 0;
-	__u64 *uplink = bpf_map_lookup_elem(&uplink_macs, &slot);
-
-	return uplink && *uplink && *uplink == mac_word(mac, 0);
+	if (packet->ip4)
+		return packet->ip4->saddr && !may_send_from4(own, packet->ip4->saddr);
+	if (packet->ip6)
+		return !is_unspecified6(&packet->ip6->saddr) && !may_send_from6(own, &packet->ip6->saddr);
+	return false;
 }
 
 /* `to` is set where ARP or neighbour discovery ask for an address that is claimed. */
 static __always_inline enum xsknet_counter check(struct packet *packet, struct xdp_md *ctx,
 						 const struct xsknet_guard *own, struct xsknet_claim **to)
 {
+	__u64 mac = mac_of(own);
 	enum tagging tagging;
 	bool as_host;
 	int objection;
 
 	if (!parse_ethernet(packet, ctx))
 		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_TAGS_CUT);
-	as_host = !has_mac(own) || !same_mac(packet->eth->h_source, own->mac);
+	as_host = !is_mac(packet->eth->h_source, mac);
 	if (EXPLAINING)
 		note(XSKNET_NOTE_SENDER, own->port, as_host, own->vlan, 0);
-	if (as_host && !is_uplinks(packet->eth->h_source))
+	if (as_host && !is_mac(packet->eth->h_source, mac_of_uplink()))
 		return objects(XSKNET_DROP_SOURCE_MAC, XSKNET_RULE_SOURCE_MAC);
 	tagging = note_tags(packet, parse_tags(packet));
 	if (tagging == TAGS_CUT)
 		return objects(XSKNET_DROP_MALFORMED, XSKNET_RULE_TAGS_CUT);
+	/* With three tags, the EtherType is that of a tag, and nothing is read. */
+	parse_network(packet);
+	if (has_uplink_mac(own) && is_from_others(packet, own))
+		as_host = true;
 	if (tagging == TAGS_TOO_MANY || (packet->vlan != own->vlan && !as_host))
 		return objects(XSKNET_DROP_VLAN,
 			       tagging == TAGS_TOO_MANY ? XSKNET_RULE_TAGS_TOO_MANY : XSKNET_RULE_OTHER_VLAN);
@@ -684,21 +718,17 @@ static __always_inline enum xsknet_counter check(struct packet *packet, struct x
 		return objects(XSKNET_DROP_VLAN, XSKNET_RULE_INNER_TAG);
 
 	if (as_host) {
-		parse_network(packet);
 		objection = check_flow(ctx, own->port, may_route(own), own->vlan);
 		barrier_var(objection); /* as in check_ipv4() */
 		return objection;
 	}
 	switch (packet->ethertype) {
 	case bpf_htons(ETH_P_ARP):
-		parse_network(packet);
-		return check_arp(packet, own, to);
+		return check_arp(packet, own, mac, to);
 	case bpf_htons(ETH_P_IP):
-		parse_network(packet);
 		return check_ipv4(packet, own);
 	case bpf_htons(ETH_P_IPV6):
-		parse_network(packet);
-		return check_ipv6(packet, own, to);
+		return check_ipv6(packet, own, mac, to);
 	default:
 		return objects(XSKNET_DROP_ETHERTYPE, XSKNET_RULE_ETHERTYPE);
 	}
@@ -732,6 +762,10 @@ static __always_inline int judge(struct xdp_md *ctx, const struct xsknet_guard *
 	if (!to || is_own(to, own)) {
 		note_rule(XSKNET_RULE_TO_MAC);
 		to = claim_of_mac(packet.eth->h_dest, packet.vlan);
+		if (to && to->target == XSKNET_TARGET_ADDRESS) {
+			note_rule(XSKNET_RULE_TO_ADDRESS);
+			to = claim_of_destination(&packet);
+		}
 	}
 	/* A frame to the port's own MAC leaves, as on any wire. */
 	if (is_own(to, own))

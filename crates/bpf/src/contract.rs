@@ -24,6 +24,10 @@ pub const NO_PORT_ID: u32 = 0;
 /// Bits of [`Guard::flags`].
 pub(crate) const MAY_INNER_TAGS: u32 = 0x1;
 pub(crate) const MAY_ROUTING: u32 = 0x2;
+/// Likewise: its MAC is the uplink's.
+pub(crate) const UPLINK_MAC: u32 = 0x4;
+/// A bit of [`Claim::flags`]: packets for the address, to the uplink's MAC.
+pub(crate) const CLAIM_PACKETS: u32 = 0x1;
 /// Shifted by the kind.
 pub(crate) const LIMITED: u32 = 0x100;
 /// Kinds of limited frames: broadcast, multicast and unknown unicast, in this order.
@@ -304,6 +308,8 @@ rules! {
     Unclaimed = "unclaimed",
     /// It is for a port's MAC in the port's VLAN.
     PortMac = "port_mac",
+    /// It is for the uplink's MAC, and for an address of a port that has this MAC.
+    PortAddress = "port_address",
     /// ARP asks for a port's address.
     ArpTarget = "arp_target",
     /// An ARP reply to all speaks of a port's address.
@@ -386,6 +392,8 @@ rules! {
     NdLinkAddress = "nd_link_address",
     /// Neighbour discovery has more options than are read.
     NdOptions = "nd_options",
+    /// It is for a DHCP server, which would take a port with the uplink's MAC for the host.
+    HostDhcp = "host_dhcp",
     /// It is ARP with the uplink's MAC, which the host speaks.
     HostArp = "host_arp",
     /// It is neighbour discovery with the uplink's MAC, which the host speaks.
@@ -420,6 +428,8 @@ rules! {
     ToTarget = "to_target",
     /// It is for another port's MAC: to that port.
     ToMac = "to_mac",
+    /// It is for the uplink's MAC, and for an address of another port that has this MAC: to that port.
+    ToAddress = "to_address",
     /// It leaves by the uplink.
     ToUplink = "to_uplink",
 }
@@ -442,6 +452,8 @@ pub(crate) enum NoteKind {
     Mac,
     Target4,
     Target6,
+    Destination4,
+    Destination6,
     Source4,
     Source6,
     Flow4,
@@ -456,7 +468,7 @@ pub(crate) enum NoteKind {
 }
 
 impl NoteKind {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 20] = [
         Self::Rule,
         Self::Left,
         Self::Tags,
@@ -464,6 +476,8 @@ impl NoteKind {
         Self::Mac,
         Self::Target4,
         Self::Target6,
+        Self::Destination4,
+        Self::Destination6,
         Self::Source4,
         Self::Source6,
         Self::Flow4,
@@ -560,6 +574,8 @@ pub(crate) enum Target {
     QueuePairs = 1,
     /// Likewise, by their BPF rings.
     Rings = 2,
+    /// Of the uplink's MAC: those of the port that has the address which the packet is for.
+    Address = 3,
 }
 
 impl Target {
@@ -569,6 +585,7 @@ impl Target {
         match number {
             1 => Some(Self::QueuePairs),
             2 => Some(Self::Rings),
+            3 => Some(Self::Address),
             _ => None,
         }
     }
@@ -586,6 +603,7 @@ pub(crate) struct Claim {
     pub queue_pairs: u32,
     /// Of [`Target::Rings`]: those of the first queue.
     pub rings: u32,
+    pub flags: u32,
 }
 
 /// Value of `guards`.
@@ -619,7 +637,7 @@ pub(crate) struct GroupMembers {
 
 impl GroupMembers {
     pub(crate) const NONE: Self = {
-        let nobody = Claim { target: 0, port: 0, mtu: 0, queue_pairs: 0, rings: 0 };
+        let nobody = Claim { target: 0, port: 0, mtu: 0, queue_pairs: 0, rings: 0, flags: 0 };
         Self { rings: 0, members: 0, member: [nobody; MAX_MEMBERS as usize] }
     };
 }
@@ -831,6 +849,5 @@ pub(crate) struct Steered {
     pub claim: Claim,
     pub queue_pair: u32,
     pub removals: u32,
-    pub zero: u32,
     pub at: u64,
 }

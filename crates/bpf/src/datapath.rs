@@ -215,12 +215,13 @@ impl Datapath {
         self.tables.set_uplink_mtu(mtu)
     }
 
-    /// Tells the guard the MAC that ports have to send from where they send by their flows. Until then they cannot.
+    /// Tells the programs the uplink's MAC: what ports have to send from where they send by their flows, and what ports
+    /// with [`PortEntry::uplink_mac`] have on the wire. Until then these neither send nor receive.
     ///
     /// # Errors
     ///
-    /// The kernel's.
-    pub fn set_uplink_mac(&mut self, mac: [u8; 6]) -> Result<(), MapError> {
+    /// [`TableError::Taken`] where it is the MAC of a port, or the kernel's.
+    pub fn set_uplink_mac(&mut self, mac: [u8; 6]) -> Result<(), TableError> {
         self.tables.set_uplink_mac(mac)
     }
 
@@ -326,8 +327,9 @@ impl Datapath {
         self.tables.remove_port(port)
     }
 
-    /// Steers what comes to the MAC of a port that has flows alone to it, until [`Datapath::end_trial`] or the port's
-    /// removal: so that a frame can be sent through it that no flow of anybody's has to match.
+    /// Steers what comes to the MAC of a port that has the uplink's on the wire to it, until [`Datapath::end_trial`] or
+    /// the port's removal: so that a frame can be sent through it that no flow of anybody's and no address has to
+    /// match.
     ///
     /// # Errors
     ///
@@ -336,7 +338,7 @@ impl Datapath {
         self.tables.steer_mac(port)
     }
 
-    /// Steers nothing to the MAC of a port any more that has flows alone.
+    /// Steers nothing to the MAC of a port any more that has the uplink's on the wire.
     ///
     /// # Errors
     ///

@@ -121,6 +121,13 @@ pub enum Step {
         /// `None`: no port's.
         port: Option<PortId>,
     },
+    /// Whose address a packet to the uplink's MAC is for, of the ports that have this MAC.
+    Destination {
+        /// The address.
+        address: IpAddr,
+        /// `None`: no such port's.
+        port: Option<PortId>,
+    },
     /// Whether the port may send from an address.
     Source {
         /// The address.
@@ -276,6 +283,8 @@ fn step(kind: NoteKind, note: &Note, next: Option<&Note>, flows: &Flows) -> Opti
         }
         NoteKind::Target4 => Some(Step::Target { address: four(), port }),
         NoteKind::Target6 => Some(Step::Target { address: six(), port }),
+        NoteKind::Destination4 => Some(Step::Destination { address: four(), port }),
+        NoteKind::Destination6 => Some(Step::Destination { address: six(), port }),
         NoteKind::Source4 => Some(Step::Source { address: four(), own: value != 0 }),
         NoteKind::Source6 => Some(Step::Source { address: six(), own: value != 0 }),
         NoteKind::Flow4 => flow(port.and_then(|port| flows.with_key4(port, FlowKey4::from_words(word)))),

@@ -1,5 +1,6 @@
 //! The maps of the data path: which port is where, and which addresses it has.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,8 +10,8 @@ use aya::{Ebpf, Pod};
 use aya_obj::generated::BPF_NOEXIST;
 
 use crate::contract::{
-    Claim, Guard, KIND_SHIFT, MAX_PORT_QUEUE_PAIRS, MacKey, NO_PORT_ID, PortId, Rate, Source4, Source6, Target,
-    Target4, Target6, Vlan,
+    CLAIM_PACKETS, Claim, Guard, KIND_SHIFT, MAX_PORT_QUEUE_PAIRS, MacKey, NO_PORT_ID, PortId, Rate, Source4, Source6,
+    Target, Target4, Target6, UPLINK_MAC, Vlan,
 };
 use crate::counters::Counters;
 use crate::flows::Flows;
@@ -31,9 +32,10 @@ pub struct PortEntry<'a> {
     pub outers: &'a [u32],
     /// Its MAC, unicast: that of its inner ends.
     pub mac: [u8; 6],
-    /// It has flows alone: nothing is steered to its MAC, and nothing that it sends from it gets out. It has no
-    /// addresses then.
-    pub flows_alone: bool,
+    /// On the wire it has the uplink's MAC instead: nothing is steered to its own, and nothing that it sends from that
+    /// one gets out. Packets to the uplink's MAC that are for its addresses are its own; without addresses it has flows
+    /// alone.
+    pub uplink_mac: bool,
     /// Its VLAN.
     pub vlan: Vlan,
     /// Bytes behind the Ethernet header and one VLAN tag, at most.
@@ -70,6 +72,10 @@ pub(crate) struct Tables {
     rings: Rings,
     pub(crate) flows: Flows,
     pub(crate) groups: Groups,
+    /// The uplink's, once it is known.
+    mac: Option<[u8; 6]>,
+    /// The ports with addresses at the uplink's MAC. In each of these VLANs `macs` has one entry for it.
+    at_uplink_mac: BTreeMap<PortId, Vlan>,
 }
 
 /// What was counted for a port that is removed.
@@ -103,6 +109,8 @@ impl Tables {
             rings: Rings::take(bpf)?,
             flows: Flows::take(bpf)?,
             groups: Groups::take(bpf)?,
+            mac: None,
+            at_uplink_mac: BTreeMap::new(),
         };
         match tables.start_counters(NO_PORT_ID) {
             // Pinned maps bring it along.
@@ -121,8 +129,43 @@ impl Tables {
         self.uplink_mtus.set(0, mtu, 0)
     }
 
-    pub(crate) fn set_uplink_mac(&mut self, mac: [u8; 6]) -> Result<(), MapError> {
-        self.uplink_macs.set(0, mac_word(mac, Vlan::UNTAGGED), 0)
+    /// The packets of ports at the uplink's MAC are steered to them at the new one before they send from it, and at the
+    /// old one until then.
+    pub(crate) fn set_uplink_mac(&mut self, mac: [u8; 6]) -> Result<(), TableError> {
+        let vlans: BTreeSet<Vlan> = self.at_uplink_mac.values().copied().collect();
+        for &vlan in &vlans {
+            self.steer_by_address(mac, vlan)?;
+        }
+        let set = self.uplink_macs.set(0, mac_word(mac, Vlan::UNTAGGED), 0);
+        set.map_err(|cause| TableError::Refused { table: "uplink_macs", cause })?;
+        let Some(before) = self.mac.replace(mac).filter(|before| *before != mac) else { return Ok(()) };
+        vlans.into_iter().try_for_each(|vlan| self.leave_by_address(before, vlan))
+    }
+
+    /// Steers what comes to the uplink's MAC by the address that it is for. Once more is as good as once.
+    fn steer_by_address(&mut self, mac: [u8; 6], vlan: Vlan) -> Result<(), TableError> {
+        let entry =
+            Claim { target: Target::Address as u32, port: NO_PORT_ID, mtu: 0, queue_pairs: 0, rings: 0, flags: 0 };
+        if self.macs.get(&mac_key(mac, vlan), 0).is_ok_and(|there| there == entry) {
+            return Ok(());
+        }
+        add(&mut self.macs, "macs", mac_key(mac, vlan), entry, Claimed::Mac(mac), vlan)
+    }
+
+    fn leave_by_address(&mut self, mac: [u8; 6], vlan: Vlan) -> Result<(), TableError> {
+        let is_own = |claim: &Claim| claim.target == Target::Address as u32;
+        remove(&mut self.macs, "macs", mac_key(mac, vlan), is_own)
+    }
+
+    fn add_at_uplink_mac(&mut self, port: PortId, vlan: Vlan) -> Result<(), TableError> {
+        self.at_uplink_mac.insert(port, vlan);
+        self.mac.map_or(Ok(()), |mac| self.steer_by_address(mac, vlan))
+    }
+
+    fn remove_at_uplink_mac(&mut self, port: PortId) -> Result<(), TableError> {
+        let Some(vlan) = self.at_uplink_mac.remove(&port) else { return Ok(()) };
+        let is_last = !self.at_uplink_mac.values().any(|other| *other == vlan);
+        self.mac.filter(|_| is_last).map_or(Ok(()), |mac| self.leave_by_address(mac, vlan))
     }
 
     pub(crate) fn clear_uplink(&mut self) -> Result<(), TableError> {
@@ -153,10 +196,11 @@ impl Tables {
     }
 
     fn enter(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
-        let PortEntry { id, outers, mac, flows_alone, vlan, sources, targets, rights, rates, rings, .. } = *port;
+        let PortEntry { id, outers, mac, uplink_mac, vlan, sources, targets, rights, rates, rings, .. } = *port;
         let claim = claim_of(port);
-        let sends_from = if flows_alone { [0; 6] } else { mac };
-        let flags = rights::flags(rights, &rates);
+        let sends_from = if uplink_mac { [0; 6] } else { mac };
+        let at_uplink_mac = if uplink_mac && !sources.is_empty() { UPLINK_MAC } else { 0 };
+        let flags = rights::flags(rights, &rates) | at_uplink_mac;
         let guard = Guard { port: id.number(), mac: sends_from, vlan: vlan.key(), flags };
 
         for (queue_pair, &outer) in (0..).zip(outers) {
@@ -174,8 +218,10 @@ impl Tables {
         if let Some(rings) = &rings {
             self.rings.enter(rings, guard)?;
         }
-        if !flows_alone {
+        if !uplink_mac {
             self.steer_mac(port)?;
+        } else if !targets.is_empty() {
+            self.add_at_uplink_mac(id, vlan)?;
         }
         for &address in targets {
             let claimed = Claimed::Address(address);
@@ -224,7 +270,8 @@ impl Tables {
                 IpAddr::V6(v6) => remove(&mut self.targets6, "targets6", target6(v6, vlan), own_claim),
             });
         }
-        // Also where it has flows alone: its trial may not have ended.
+        removed = removed.and(self.remove_at_uplink_mac(id));
+        // Also where it has the uplink's: its trial may not have ended.
         removed = removed.and(self.leave_mac(port));
         let own_guard = |guard: &Guard| guard.port == id.number();
         for &outer in outers {
@@ -329,7 +376,8 @@ fn claim_of(port: &PortEntry<'_>) -> Claim {
         Some(entry) => (Target::Rings as u32, entry.range.first),
         None => (Target::QueuePairs as u32, 0),
     };
-    Claim { target, port: port.id.number(), mtu: port.mtu, queue_pairs: port.outers.len() as u32, rings }
+    let flags = if port.uplink_mac { CLAIM_PACKETS } else { 0 };
+    Claim { target, port: port.id.number(), mtu: port.mtu, queue_pairs: port.outers.len() as u32, rings, flags }
 }
 
 /// As mac_word() in parse.h.

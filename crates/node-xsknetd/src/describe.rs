@@ -24,6 +24,8 @@ pub struct PortRequest {
     pub name: Option<String>,
     /// Without prefix lengths.
     pub addresses: Vec<String>,
+    #[napi(ts_type = "'own' | 'uplink'")]
+    pub mac: Option<String>,
     pub vlan: Option<u32>,
     pub mtu: Option<u32>,
     /// 1 unless given.
@@ -60,6 +62,7 @@ impl PortRequest {
         let defaults = PortSpec::new(parse_addresses(&addresses)?);
         Ok(PortSpec {
             name,
+            uplink_mac: uplink_mac(self.mac.as_deref())?,
             vlan,
             mtu,
             queues: queues.unwrap_or(defaults.queues),
@@ -178,6 +181,17 @@ pub struct BusyPoll {
 impl From<BusyPoll> for xsknet_xsk::BusyPoll {
     fn from(BusyPoll { spin_microseconds, budget }: BusyPoll) -> Self {
         Self { microseconds: spin_microseconds, budget }
+    }
+}
+
+fn uplink_mac(wish: Option<&str>) -> Result<bool, Failure> {
+    match wish {
+        None | Some("own") => Ok(false),
+        Some("uplink") => Ok(true),
+        Some(wish) => {
+            let message = format!("`{wish}` is not a choice for mac: own or uplink");
+            Err(Failure::new("INTERNAL", message, json!({ "mac": wish })))
+        }
     }
 }
 

@@ -44,6 +44,9 @@ fn describe(step: &Step, port: impl Fn(Option<PortId>) -> Option<u32>) -> Value 
         Step::Target { address, port: whose } => {
             json!({ "step": "target", "address": address.to_string(), "port": port(*whose) })
         }
+        Step::Destination { address, port: whose } => {
+            json!({ "step": "destination", "address": address.to_string(), "port": port(*whose) })
+        }
         Step::Source { address, own } => json!({ "step": "source", "address": address.to_string(), "own": own }),
         Step::Flow { port: whose, flow } => {
             let flow = flow.as_ref().map(ToString::to_string);

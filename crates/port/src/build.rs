@@ -52,7 +52,7 @@ pub(crate) fn build(
         name: plan.name.clone(),
         key: plan.key,
         id: plan.id,
-        mac: if plan.flows_alone() { nic.state().mac } else { plan.mac },
+        mac: if plan.spec.has_uplink_mac() { nic.state().mac } else { plan.mac },
         addresses: plan.addresses.clone(),
         vlan: plan.vlan.id(),
         mtu: plan.mtu,

@@ -20,8 +20,10 @@ pub(crate) struct Claim {
     pub(crate) name: String,
     /// Of its inner ends.
     pub(crate) mac: MacAddr,
+    /// On the wire it has the uplink's, and nothing comes to its own.
+    pub(crate) uplink_mac: bool,
     pub(crate) vlan: Vlan,
-    /// Without any it has flows alone, and nothing comes to its MAC.
+    /// Without any it has flows alone.
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) queues: u32,
 }
@@ -128,6 +130,7 @@ mod tests {
             owner,
             name: name.into(),
             mac: MacAddr::new([2, 0, 0, 0, 0, n]),
+            uplink_mac: false,
             vlan: Vlan::UNTAGGED,
             addresses: vec![[192, 0, 2, n].into()],
             queues: 1,

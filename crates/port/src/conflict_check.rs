@@ -53,8 +53,12 @@ enum Conflict {
 impl ConflictCheck {
     /// Asks. Where the NIC is down there is nobody to ask: the attempts tell.
     pub(crate) fn begin(nic: &Nic, claim: &Claim) -> Result<Self, Attempt> {
-        let Claim { mac, vlan, addresses, .. } = claim;
-        let asked = Asked { nic: nic.state().mac, mac: *mac, vlan: *vlan, addresses: with_link_local(*mac, addresses) };
+        let Claim { mac, uplink_mac, vlan, addresses, .. } = claim;
+        let own = nic.state().mac;
+        // The MAC that it shares is nobody's to ask for.
+        let (mac, addresses) =
+            if *uplink_mac { (own, addresses.clone()) } else { (*mac, with_link_local(*mac, addresses)) };
+        let asked = Asked { nic: own, mac, vlan: *vlan, addresses };
         const STEP: &str = "ask the neighbours";
         let socket = PacketSocket::open(&nic.context.host.netns, nic.info.index)
             .map_err(|error| not_done(STEP, &error, error.errno()))?;
@@ -95,13 +99,8 @@ impl ConflictCheck {
     /// knew another MAC forgets it.
     pub(crate) fn announce(&self, nic: &Nic, addresses: &[IpAddr]) -> Result<(), Attempt> {
         let Asked { mac, vlan, .. } = self.asked;
-        let mut announcements = addresses.iter().map(|address| arp_nd::announcement(*address, mac, vlan.id()));
-        let sent = announcements.try_for_each(|frame| {
-            self.socket().send(&frame)?;
-            nic.count_announcement();
-            Ok::<_, io::Error>(())
-        });
-        sent.map_err(|cause| not_done("announce the port to the neighbours", &cause, cause.raw_os_error()))?;
+        let sent = announce(nic, self.socket(), (mac, vlan), addresses);
+        sent.map_err(|cause| not_done(ANNOUNCE, &cause, cause.raw_os_error()))?;
         nic.context.passed("the port is announced");
         Ok(())
     }
@@ -119,6 +118,24 @@ impl ConflictCheck {
             Conflict::Mac => OpenPortError::MacTaken { mac: self.asked.mac, uplink, holder: "a neighbour".into() },
         }
     }
+}
+
+const ANNOUNCE: &str = "announce the port to the neighbours";
+
+fn announce(nic: &Nic, socket: &PacketSocket, (mac, vlan): (MacAddr, Vlan), addresses: &[IpAddr]) -> io::Result<()> {
+    let mut announcements = addresses.iter().map(|address| arp_nd::announcement(*address, mac, vlan.id()));
+    announcements.try_for_each(|frame| {
+        socket.send(&frame)?;
+        nic.count_announcement();
+        Ok(())
+    })
+}
+
+/// Announces addresses that have another MAC from now on, as [`ConflictCheck::announce`] does those of a new port.
+pub(crate) fn announce_again(nic: &Nic, mac: MacAddr, vlan: Vlan, addresses: &[IpAddr]) -> Result<(), Attempt> {
+    let socket = PacketSocket::open(&nic.context.host.netns, nic.info.index)
+        .map_err(|error| not_done(ANNOUNCE, &error, error.errno()))?;
+    announce(nic, &socket, (mac, vlan), addresses).map_err(|cause| not_done(ANNOUNCE, &cause, cause.raw_os_error()))
 }
 
 /// Closing a packet socket waits until no CPU looks at it any more (`packet_release()`): no port has
@@ -177,8 +194,9 @@ impl Asked {
         let (request, holder) = (arp.get(6..8)? == [0, 1], mac_at(arp, 8)?);
         let address = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(arp.get(at..at + 4)?).ok()?));
         let (sender, target) = (address(14)?, address(24)?);
+        // A port at the NIC's MAC shares it with the host, of which a neighbour may speak.
         if holder == self.mac {
-            return Some(Conflict::Mac);
+            return (self.mac != self.nic).then_some(Conflict::Mac);
         }
         // A neighbour that probes for the same address at the same time wants it, too.
         let wants = request && sender.is_unspecified() && self.addresses.contains(&target);

@@ -77,7 +77,7 @@ impl KernelPort {
             id: *id,
             outers: &self.outers,
             mac: mac.octets(),
-            flows_alone: self.plan.flows_alone(),
+            uplink_mac: spec.has_uplink_mac(),
             vlan: *vlan,
             mtu: *mtu,
             sources: addresses,

@@ -27,7 +27,7 @@ pub(crate) struct Plan {
     /// What is changed for the port, is changed for this.
     pub(crate) scope: Scope,
     pub(crate) name: String,
-    /// Of its inner ends. Without addresses no frame that leaves has it.
+    /// Of its inner ends. Where the port has the uplink's MAC, no frame that leaves has this one.
     pub(crate) mac: MacAddr,
     pub(crate) vlan: Vlan,
     pub(crate) mtu: u32,
@@ -80,18 +80,21 @@ impl Plan {
         let mac = match spec.mac {
             Some(mac) => mac,
             // Nobody is to know it, and ports without a name or addresses would all have the same.
-            None if addresses.is_empty() => MacAddr::random_local(),
+            None if spec.has_uplink_mac() => MacAddr::random_local(),
             None => nic.context.secret.mac(spec.owner, nic.info.mac, identity),
         };
         check_mac(mac, nic, host)?;
-        // A requested MAC may belong to a neighbour, and so may the address that follows from it.
+        // A requested MAC may belong to a neighbour, and so may the address that follows from it. The one that follows
+        // from the uplink's is the host's.
         let link_local = mac.link_local_ipv6().into();
-        if spec.mac.is_none() && addresses.iter().any(IpAddr::is_ipv6) && !addresses.contains(&link_local) {
+        let is_drawn = spec.mac.is_none() && !spec.has_uplink_mac();
+        if is_drawn && addresses.iter().any(IpAddr::is_ipv6) && !addresses.contains(&link_local) {
             addresses.push(link_local);
         }
         check_addresses(&addresses, vlan, nic, host)?;
         let (owner, queues) = (spec.owner, spec.queues);
-        let claim = Claim { owner, name: name.clone(), mac, vlan, addresses: addresses.clone(), queues };
+        let uplink_mac = spec.has_uplink_mac();
+        let claim = Claim { owner, name: name.clone(), mac, uplink_mac, vlan, addresses: addresses.clone(), queues };
         claims.take(id, claim.clone())?;
         let record =
             PortRecord { device: nic.info.device.clone(), number: id.number(), claim: Some(on_record(&claim)) };
@@ -108,7 +111,7 @@ impl Plan {
         Ok((Self { key, id, scope, name, mac, vlan, mtu, addresses, queue_pairs, alias, spec }, claim))
     }
 
-    /// Whether it has no addresses, and so no MAC on the wire but the uplink's.
+    /// Whether it has no addresses.
     pub(crate) fn flows_alone(&self) -> bool {
         self.addresses.is_empty()
     }
@@ -116,7 +119,7 @@ impl Plan {
 
 /// A claim in the form of the journal.
 fn on_record(claim: &Claim) -> PortClaim {
-    let Claim { owner, name, mac, vlan, addresses, queues } = claim.clone();
+    let Claim { owner, name, mac, uplink_mac: _, vlan, addresses, queues } = claim.clone();
     PortClaim { name, owner, mac, vlan: vlan.id(), addresses, queues }
 }
 

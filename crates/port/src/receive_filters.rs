@@ -1,6 +1,6 @@
 //! Has a NIC let in the frames of a port: for its MAC, for the groups of its IPv6 addresses and those that it joins,
-//! and of its VLAN. A port without addresses gets what comes to the NIC's own MAC: no entry is taken for it, of which a
-//! NIC has few.
+//! and of its VLAN. A port with the NIC's own MAC gets what comes to that: no entry is taken for it, of which a NIC has
+//! few.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -90,6 +90,6 @@ fn filters_of(claim: &Claim) -> BTreeSet<Entry> {
         IpAddr::V6(address) => Some(MacAddr::solicited_node(*address)),
         IpAddr::V4(_) => None,
     });
-    let own = (!claim.addresses.is_empty()).then_some(claim.mac);
+    let own = (!claim.uplink_mac).then_some(claim.mac);
     solicited.chain(own).map(Entry::Mac).chain(claim.vlan.id().map(Entry::Vlan)).collect()
 }

@@ -1,9 +1,10 @@
 //! A frame each way before a port is handed out: redirects that the kernel refuses fail without an error, so the only
 //! proof that a path works is a frame that went along it.
 //!
-//! A port without addresses has no MAC on the wire and nothing that it may send yet. So its inner ends' MAC, which
-//! nobody knows, is steered to it for as long as the frame to it takes; and the frame from it is one that the guard
-//! drops and counts for this port. What follows, the redirect to the NIC, is not tested.
+//! A port with the uplink's MAC has none of its own on the wire. So its inner ends' MAC, which nobody knows, is steered
+//! to it for as long as the frame to it takes. Without addresses it has nothing that it may send yet, either: the frame
+//! from it is one that the guard drops and counts for this port. What follows, the redirect to the NIC, is not tested
+//! then.
 
 use std::net::Ipv4Addr;
 use std::sync::RwLock;
@@ -60,7 +61,7 @@ pub(crate) fn untested(info: &PortInfo) -> Option<Attempt> {
 /// Has what comes to the MAC of the port's inner ends go to the port meanwhile.
 fn with_own_mac(trial: &Trial<'_>, test: impl FnOnce() -> Result<(), OpenPortError>) -> Result<(), OpenPortError> {
     let Trial { uplink, datapath, port, .. } = *trial;
-    if !port.plan.flows_alone() {
+    if !port.plan.spec.has_uplink_mac() {
         return test();
     }
     let step = |cause: TableError| uplink.nic.step(cause);

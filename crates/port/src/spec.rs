@@ -33,9 +33,12 @@ pub struct PortSpec {
     /// Its addresses on the uplink's network. Without any it has flows alone, at least one when it is opened, and its
     /// uplink's MAC.
     pub addresses: Vec<IpAddr>,
+    /// Whether its addresses are at the uplink's MAC, and its frames have this MAC. It gets no link-local address by
+    /// itself then. Default: no.
+    pub uplink_mac: bool,
     /// Its MAC. Default: locally administered, and the same whenever its owner opens a port of this name on this NIC,
     /// or, without a name, with these addresses; nobody can choose it by a name. A MAC that is given is good for no
-    /// link-local address by itself, and for no port without addresses.
+    /// link-local address by itself, and for no port that has the uplink's.
     pub mac: Option<MacAddr>,
     /// Its VLAN, 1 to 4094: all its frames carry this tag. Default: none do.
     pub vlan: Option<u32>,
@@ -116,6 +119,7 @@ impl PortSpec {
             owner: 0,
             name: None,
             addresses: addresses.into_iter().collect(),
+            uplink_mac: false,
             mac: None,
             vlan: None,
             mtu: None,
@@ -163,8 +167,8 @@ impl PortSpec {
         if let Some(mtu) = self.mtu.or(uplink.map(|uplink| uplink.mtu)) {
             check_mtu(mtu, uplink, layout)?;
         }
-        if let (Some(mac), true) = (self.mac, self.addresses.is_empty()) {
-            let what = "given to a port without addresses, which has its uplink's";
+        if let (Some(mac), true) = (self.mac, self.has_uplink_mac()) {
+            let what = "given to a port that has its uplink's";
             return Err(OpenPortError::MacInvalid { mac, what });
         }
         for (at, address) in self.addresses.iter().enumerate() {
@@ -174,6 +178,11 @@ impl PortSpec {
             }
         }
         Ok(vlan)
+    }
+
+    /// Whether it has no MAC on the wire but the uplink's.
+    pub(crate) fn has_uplink_mac(&self) -> bool {
+        self.uplink_mac || self.addresses.is_empty()
     }
 
     /// Whether anything can come to the port.
@@ -308,7 +317,8 @@ mod tests {
         }
         refused(&PortSpec { mtu: Some(67), ..good() }, "an MTU of 67 is less than 68");
         let mac = "02:00:00:00:00:01".parse().ok();
-        refused(&PortSpec { mac, addresses: Vec::new(), ..good() }, "given to a port without addresses");
+        refused(&PortSpec { mac, addresses: Vec::new(), ..good() }, "given to a port that has its uplink's");
+        refused(&PortSpec { mac, uplink_mac: true, ..good() }, "given to a port that has its uplink's");
         for (address, what) in [
             ("0.0.0.0", "the unspecified address"),
             ("::", "the unspecified address"),

@@ -11,6 +11,7 @@ use xsknet_link::{IfIndex, LinkError, MacAddr};
 use xsknet_xsk::Layout;
 
 use crate::claims::{Claim, Claims};
+use crate::conflict_check::announce_again;
 use crate::datapath::{SharedDatapath, read, write};
 use crate::delivery::Delivery;
 use crate::driver_losses::NicLosses;
@@ -151,7 +152,7 @@ impl UplinkState {
         let Ok(device) = self.nic.context.host.links.by_index(self.nic.info.index) else { return before };
         let Some(now) = NicState::of(&device) else { return before };
         if now.mtu != before.mtu || now.mac != before.mac {
-            self.follow(&now);
+            self.follow(&before, &now);
         }
         // Not held meanwhile: planning a port looks here, too, while it holds what `follow` needs.
         self.nic.set_state(now.clone());
@@ -159,7 +160,7 @@ impl UplinkState {
     }
 
     /// The guards let out what the NIC can send, and the host goes on taking in what is sent to it at the outer ends.
-    fn follow(&self, now: &NicState) {
+    fn follow(&self, before: &NicState, now: &NicState) {
         let Some((datapath, ports)) = self.ports() else { return };
         let device = &self.nic.info.device;
         let set = write(&datapath).set_uplink_mtu(now.mtu);
@@ -169,6 +170,13 @@ impl UplinkState {
         let set = write(&datapath).set_uplink_mac(now.mac.octets());
         if let Err(error) = set {
             eprintln!("xsknet: uplink `{device}`: its guards do not know the MAC {}: {error}", now.mac);
+        }
+        // The neighbours would go on sending to the old one.
+        let moved = ports.iter().filter(|port| now.mac != before.mac && port.plan.spec.has_uplink_mac());
+        for Plan { name, vlan, addresses, .. } in moved.map(|port| &port.plan) {
+            if let Err(attempt) = announce_again(&self.nic, now.mac, *vlan, addresses) {
+                eprintln!("xsknet: port `{name}`: {}: {}", attempt.step, attempt.why);
+            }
         }
         for outer in ports.iter().flat_map(|port| port.queues.iter().map(|queue| queue.outer_index)) {
             // It may be on its way out.

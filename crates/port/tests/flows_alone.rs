@@ -25,21 +25,21 @@ fn alone(texts: &[&str]) -> PortSpec {
 }
 
 /// What arrives at the wire's far end.
-fn far_end(lab: &Lab) -> PacketSocket {
+pub fn far_end(lab: &Lab) -> PacketSocket {
     let far = lab.remote.links().by_name(&device(FAR)).expect("the wire's far end").index;
     PacketSocket::capture(lab.remote.namespace(), Some(far)).expect("a packet socket")
 }
 
-fn frames_at(far: &PacketSocket) -> Vec<Vec<u8>> {
+pub fn frames_at(far: &PacketSocket) -> Vec<Vec<u8>> {
     far.drain().expect("the wire's far end stays up").into_iter().map(|captured| captured.bytes).collect()
 }
 
-fn inner_mac(stage: &Stage, info: &PortInfo) -> MacAddr {
+pub fn inner_mac(stage: &Stage, info: &PortInfo) -> MacAddr {
     let links = xsknet_link::Links::in_namespace(&stage.inside()).expect("a netlink socket");
     links.by_name(&info.inner).expect("the inner end").mac.expect("a MAC")
 }
 
-fn send(socket: &mut dyn FrameSocket, frames: &[Vec<u8>]) {
+pub fn send(socket: &mut dyn FrameSocket, frames: &[Vec<u8>]) {
     for bytes in frames {
         let mut frame = socket.allocate().expect("a free chunk");
         frame.set_len(bytes.len()).expect("it fits");

@@ -28,5 +28,6 @@ mod queue_pairs;
 mod rings;
 mod shared;
 mod undo;
+mod uplink_mac;
 mod vlan;
 mod watch;

@@ -70,6 +70,7 @@ fn a_kill_at_any_step_leaves_nothing_once_the_next_start_has_closed() {
 
 #[rstest]
 #[case::with_addresses(PortSpec::new(port_addresses(0)))]
+#[case::at_the_uplinks_mac(PortSpec { uplink_mac: true, ..PortSpec::new(port_addresses(0)) })]
 #[case::with_flows_alone(PortSpec { flows: flows(&["udp dst port 5301 and dst host 192.0.2.1"]), ..PortSpec::new([]) })]
 fn a_kill_at_any_step_of_a_port_with_bpf_rings_leaves_nothing_once_the_next_start_has_closed(#[case] spec: PortSpec) {
     if let Some(role) = Role::mine() {

@@ -28,7 +28,7 @@ fn scene(sources: &[IpAddr], targets: &[IpAddr], test: impl FnOnce(&mut Scene) +
             id: ALICE,
             outers: &[alice],
             mac: MAC_A,
-            flows_alone: false,
+            uplink_mac: false,
             vlan: Vlan::UNTAGGED,
             mtu: 1500,
             sources,

@@ -55,6 +55,8 @@ fn constants_are_the_headers() {
         ("XSKNET_NO_PORT_ID", u64::from(NO_PORT_ID)),
         ("XSKNET_MAY_INNER_TAGS", u64::from(MAY_INNER_TAGS)),
         ("XSKNET_MAY_ROUTING", u64::from(MAY_ROUTING)),
+        ("XSKNET_UPLINK_MAC", u64::from(UPLINK_MAC)),
+        ("XSKNET_CLAIM_PACKETS", u64::from(CLAIM_PACKETS)),
         ("XSKNET_LIMITED", u64::from(LIMITED)),
         ("XSKNET_BROADCAST", 0),
         ("XSKNET_MULTICAST", 1),
@@ -108,7 +110,11 @@ fn counters_have_the_headers_order_and_names() {
 #[test]
 fn targets_have_the_headers_numbers() {
     let header = header();
-    let targets = [("XSKNET_TARGET_QUEUE_PAIRS", Target::QueuePairs), ("XSKNET_TARGET_RINGS", Target::Rings)];
+    let targets = [
+        ("XSKNET_TARGET_QUEUE_PAIRS", Target::QueuePairs),
+        ("XSKNET_TARGET_RINGS", Target::Rings),
+        ("XSKNET_TARGET_ADDRESS", Target::Address),
+    ];
     for (name, target) in targets {
         assert_eq!(header.constants.get(name), Some(&u64::from(target as u32)), "{name}");
         assert_eq!(Target::from_number(target as u32), Some(target));
@@ -116,7 +122,7 @@ fn targets_have_the_headers_numbers() {
     let all = header.constants.keys().filter(|name| name.starts_with("XSKNET_TARGET_")).count();
     assert_eq!(all, targets.len(), "a target of the header has no mirror");
     assert_eq!(Target::from_number(0), None, "an empty value claims nothing");
-    assert_eq!(Target::from_number(3), None);
+    assert_eq!(Target::from_number(4), None);
 }
 
 #[test]
@@ -144,6 +150,8 @@ fn notes_have_the_headers_numbers() {
         ("MAC", NoteKind::Mac),
         ("TARGET4", NoteKind::Target4),
         ("TARGET6", NoteKind::Target6),
+        ("DESTINATION4", NoteKind::Destination4),
+        ("DESTINATION6", NoteKind::Destination6),
         ("SOURCE4", NoteKind::Source4),
         ("SOURCE6", NoteKind::Source6),
         ("FLOW4", NoteKind::Flow4),
@@ -160,7 +168,7 @@ fn notes_have_the_headers_numbers() {
         assert_eq!(number(name), u64::from(kind as u32), "{name}");
     }
     let all = header.constants.keys().filter(|name| name.starts_with("XSKNET_NOTE_")).count();
-    assert_eq!(all, 18, "a note of the header has no mirror");
+    assert_eq!(all, 20, "a note of the header has no mirror");
 }
 
 #[test]
@@ -183,7 +191,7 @@ fn layouts_are_the_headers() {
     same!(Source6, "xsknet_source6", address, port);
     same!(Target4, "xsknet_target4", address, vlan, zero);
     same!(Target6, "xsknet_target6", address, vlan, zero);
-    same!(Claim, "xsknet_claim", target, port, mtu, queue_pairs, rings);
+    same!(Claim, "xsknet_claim", target, port, mtu, queue_pairs, rings, flags);
     same!(Guard, "xsknet_guard", port, mac, vlan, flags);
     same!(GroupKey, "xsknet_group_key", address, vlan, kind);
     same!(GroupMembers, "xsknet_group", rings, members, member);
@@ -231,7 +239,7 @@ fn layouts_are_the_headers() {
     same!(Fragmented, "xsknet_fragmented", source, destination, id, vlan, protocol, version);
     same!(Note, "xsknet_note", kind, value, word);
     same!(Trace, "xsknet_trace", count, zero, notes);
-    same!(Steered, "xsknet_steered", claim, queue_pair, removals, zero, at);
+    same!(Steered, "xsknet_steered", claim, queue_pair, removals, at);
     assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<Counters>() as u64)));
     let ours = header.sizes.keys().filter(|name| name.starts_with("xsknet_")).count();
     assert_eq!(ours, 31, "a struct of the header has no mirror");

@@ -18,7 +18,6 @@ use crate::{
     Rights, RingRange, RingsEntry, Rule, Step, Tagging, Vlan,
 };
 
-const MAC_HOST: Mac = [0x02, 0, 0, 0, 0xff, 0x02];
 const OF_ALICE: [IpAddr; 1] = [IpAddr::V4(IP_A)];
 const OF_BOB: [IpAddr; 1] = [IpAddr::V4(IP_B)];
 const SLOTS: usize = 4;
@@ -61,7 +60,7 @@ fn scene(test: impl FnOnce(&mut Scene) + Send) {
             id: ALICE,
             outers: &[alice],
             mac: MAC_A,
-            flows_alone: false,
+            uplink_mac: false,
             vlan: Vlan::UNTAGGED,
             mtu: 1500,
             sources: &OF_ALICE,

@@ -8,7 +8,7 @@ use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya::sys::{Stats, enable_stats};
 use xsknet_filter::{Flow, PortRange, Prefix};
 
-use super::flows::{IP_HOST, MAC_HOST, Scene, many, to_port};
+use super::flows::{IP_HOST, Scene, many, to_port};
 use super::frames::*;
 use super::lab::{ALICE, BOB};
 use crate::object::{self, Object, object};

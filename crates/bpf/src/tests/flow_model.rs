@@ -11,7 +11,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use xsknet_filter::{Fields, Flow};
 
-use super::flows::{IP_HOST, IP6_HOST, MAC_HOST, PORTS, Scene, TAG, flow, host4, host6};
+use super::flows::{IP_HOST, IP6_HOST, IVAN, PORTS, Scene, TAG, flow, host4, host6};
 use super::frames::*;
 use super::lab::{ERIN, ERINS, Exit, HEIDI};
 use super::model::{self, Port, Tag, Unread, one_of};
@@ -249,7 +249,7 @@ impl Model {
     /// How a frame that a port sends leaves the guard.
     pub(super) fn guard(&self, sender: PortId, frame: &[u8]) -> Exit {
         let own = self.port(sender);
-        let judged = if !own.flows_alone && frame[6..12] == own.mac {
+        let judged = if own.speaks_for_itself(frame) {
             model::judge(&self.ports, own, frame).map(|target| (own.tag, target))
         } else {
             self.judge(own, frame).map(|tag| (tag, None))
@@ -348,15 +348,15 @@ impl Model {
 fn ports() -> Vec<Port> {
     let port = |&(id, mac): &(PortId, Mac)| Port {
         id,
-        mac,
+        mac: if id == IVAN { MAC_HOST } else { mac },
         tag: Tag::None,
         mtu: 1500,
         queue_pairs: if id == ERIN { ERINS } else { 1 },
-        ip4: Vec::new(),
-        ip6: Vec::new(),
+        ip4: if id == IVAN { vec![IP_A.octets()] } else { Vec::new() },
+        ip6: if id == IVAN { vec![IP6_A.octets()] } else { Vec::new() },
         inner_tags: false,
         routing: false,
-        flows_alone: id == HEIDI,
+        uplink_mac: [HEIDI, IVAN].contains(&id),
         gone: false,
     };
     PORTS.iter().map(port).collect()

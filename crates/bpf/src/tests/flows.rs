@@ -1,7 +1,7 @@
 //! Flows: which packets go to their port, what it may send by them, and how they change.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::sync::Mutex;
 
@@ -20,22 +20,24 @@ use crate::contract::{FLOW_LISTS, MAX_FLOW_KINDS};
 use crate::datapath::Pace;
 use crate::{Counter, Datapath, DatapathOptions, FlowsError, PortEntry, PortId, Rates, Rights, TestResult, Vlan};
 
-/// The uplink's.
-pub const MAC_HOST: Mac = [0x02, 0, 0, 0, 0xff, 0x02];
 /// The host's address on the uplink.
 pub const IP_HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 pub const IP6_HOST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
 /// A VLAN of some flows.
 pub const TAG: u16 = 42;
 
-/// Without a tag. [`ERIN`] has [`ERINS`] queues, the others one; none has an address. [`HEIDI`] has flows alone: the
-/// MAC is only that of her device.
-pub static PORTS: [(PortId, Mac); 4] = [(ALICE, MAC_A), (BOB, MAC_B), (ERIN, MAC_E), (HEIDI, MAC_H)];
+/// Without a tag. [`ERIN`] has [`ERINS`] queues, the others one. [`HEIDI`] and [`IVAN`] have the uplink's MAC: theirs
+/// is only that of their devices. Ivan alone has addresses, [`IP_A`] and [`IP6_A`].
+pub static PORTS: [(PortId, Mac); 5] = [(ALICE, MAC_A), (BOB, MAC_B), (ERIN, MAC_E), (HEIDI, MAC_H), (IVAN, MAC_IVAN)];
+
+pub const IVAN: PortId = PortId::new(9).unwrap();
+const MAC_IVAN: Mac = [0x02, 0, 0, 0, 0, 0x1c];
+const IVANS: [IpAddr; 2] = [IpAddr::V4(IP_A), IpAddr::V6(IP6_A)];
 
 const PASSED: Exit = Exit::By(Counter::Passed);
 const SOURCE_IP: Exit = Exit::By(Counter::SourceIp);
 
-const DEVICES: [&str; 7] = ["a0", "b0", "e0", "e1", "e2", "h0", "up0"];
+const DEVICES: [&str; 8] = ["a0", "b0", "e0", "e1", "e2", "h0", "i0", "up0"];
 
 /// The ports on devices of a private namespace.
 pub struct Scene {
@@ -72,10 +74,10 @@ impl Scene {
         let shared = pins.path().join("datapath");
         let options = DatapathOptions { uplink_mtu: 1500, queue_seed: QUEUE_SEED, pins: Some(&shared) };
         let mut datapath = Datapath::load_paced(options, pace).unwrap();
-        let [alice, bob, one, two, three, heidi, uplink] = DEVICES.map(|name| device(name).index);
+        let [alice, bob, one, two, three, heidi, ivan, uplink] = DEVICES.map(|name| device(name).index);
         datapath.set_uplink(uplink).unwrap();
         datapath.explain_uplink(&[0; 14], uplink).unwrap();
-        let outers = [vec![alice], vec![bob], vec![one, two, three], vec![heidi]];
+        let outers = [vec![alice], vec![bob], vec![one, two, three], vec![heidi], vec![ivan]];
         let outers = PORTS.iter().zip(outers).map(|(&(id, mac), outers)| (id, mac, outers)).collect();
         let mut scene = Self { datapath, uplink, outers };
         scene.add();
@@ -107,19 +109,24 @@ impl Scene {
     }
 
     pub fn guard(&mut self, sender: PortId, frame: &[u8], expected: Exit) -> Exit {
-        let (_, _, outers) = self.outers.iter().find(|(id, ..)| *id == sender).unwrap();
-        let ingress = outers[0];
+        let ingress = self.outer(sender);
         let exit = self.exit(frame, expected, |datapath| datapath.test_guard(frame, ingress).unwrap());
         let explained = self.datapath.explain_guard(frame, ingress).unwrap();
         assert_eq!(exit_of(&explained, |port| port == ERIN), exit, "{explained:?}");
         exit
     }
 
-    fn arrives(&mut self, frame: &[u8], expected: Exit) {
+    /// The first outer end of a port.
+    pub(super) fn outer(&self, port: PortId) -> u32 {
+        let (_, _, outers) = self.outers.iter().find(|(id, ..)| *id == port).unwrap();
+        outers[0]
+    }
+
+    pub(super) fn arrives(&mut self, frame: &[u8], expected: Exit) {
         assert_eq!(self.uplink(frame, expected), expected, "{frame:02x?}");
     }
 
-    fn sends(&mut self, sender: PortId, frame: &[u8], expected: Exit) {
+    pub(super) fn sends(&mut self, sender: PortId, frame: &[u8], expected: Exit) {
         assert_eq!(self.guard(sender, frame, expected), expected, "{frame:02x?}");
     }
 
@@ -161,11 +168,11 @@ fn entry(id: PortId, mac: Mac, outers: &[u32]) -> PortEntry<'_> {
         id,
         outers,
         mac,
-        flows_alone: id == HEIDI,
+        uplink_mac: [HEIDI, IVAN].contains(&id),
         vlan: Vlan::UNTAGGED,
         mtu: 1500,
-        sources: &[],
-        targets: &[],
+        sources: if id == IVAN { &IVANS } else { &[] },
+        targets: if id == IVAN { &IVANS } else { &[] },
         rights: Rights::default(),
         rates: Rates::UNLIMITED,
         rings: None,

@@ -13,6 +13,8 @@ pub const MAC_G: Mac = [0x02, 0, 0, 0, 0, 0x1a];
 pub const MAC_H: Mac = [0x02, 0, 0, 0, 0, 0x1b];
 /// The host's own, or a neighbour's on the wire: nobody's in the tables.
 pub const MAC_FAR: Mac = [0x02, 0, 0, 0, 0xff, 0x01];
+/// The uplink's.
+pub const MAC_HOST: Mac = [0x02, 0, 0, 0, 0xff, 0x02];
 pub const BROADCAST: Mac = [0xff; 6];
 pub const MULTICAST6: Mac = [0x33, 0x33, 0xff, 0, 0, 0x10];
 

@@ -57,7 +57,7 @@ fn entry<'a>(id: PortId, outers: &'a [u32], mac: Mac, vlan: Vlan) -> PortEntry<'
         id,
         outers,
         mac,
-        flows_alone: false,
+        uplink_mac: false,
         vlan,
         mtu: 1500,
         sources: &[],
@@ -285,7 +285,8 @@ fn a_change_that_cannot_be_made_changes_nothing() {
         let id = |number| PortId::new(number).unwrap();
         let group = |group: Group| BTreeSet::from([group]);
         for number in 1..=MAX_MEMBERS + 1 {
-            let claim = Claim { target: Target::QueuePairs as u32, port: number, mtu: 1500, queue_pairs: 1, rings: 0 };
+            let target = Target::QueuePairs as u32;
+            let claim = Claim { target, port: number, mtu: 1500, queue_pairs: 1, rings: 0, flags: 0 };
             datapath.tables().groups.add_port(id(number), claim, Vlan::UNTAGGED);
         }
         let single = datapath.set_groups(id(1), &group(Group::Mac(MAC_A))).unwrap_err();

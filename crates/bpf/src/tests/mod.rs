@@ -24,4 +24,5 @@ mod ring_client;
 mod rings;
 mod sources;
 mod uplink;
+mod uplink_mac;
 mod verifier;

@@ -35,8 +35,8 @@ pub(super) struct Port {
     pub(super) ip6: Vec<[u8; 16]>,
     pub(super) inner_tags: bool,
     pub(super) routing: bool,
-    /// Without a MAC of its own on the wire, and without addresses.
-    pub(super) flows_alone: bool,
+    /// On the wire it has the uplink's MAC, which `mac` is then, unless it has no addresses either.
+    pub(super) uplink_mac: bool,
     /// Its device is not there any more.
     pub(super) gone: bool,
 }
@@ -54,7 +54,7 @@ static PORTS: LazyLock<Vec<Port>> = LazyLock::new(|| {
         ip6: vec![six, LINK_LOCAL_A.octets()],
         inner_tags: false,
         routing: false,
-        flows_alone: false,
+        uplink_mac: false,
         gone: false,
     };
     let (ip4, ip6) = (vec![IP_E.octets()], vec![IP6_E.octets()]);
@@ -81,11 +81,40 @@ impl Port {
     fn has(&self, address: &[u8]) -> bool {
         self.ip4.iter().any(|own| own == address) || self.ip6.iter().any(|own| own == address)
     }
+
+    /// Whether the rules for its own MAC and addresses are those for a frame from the MAC that it has on the wire. One
+    /// that shares the MAC sends by its flows what has another source.
+    pub(super) fn speaks_for_itself(&self, frame: &[u8]) -> bool {
+        if self.ip4.is_empty() && self.ip6.is_empty() && self.uplink_mac || frame[6..12] != self.mac {
+            return false;
+        }
+        match (self.uplink_mac, read(frame)) {
+            (true, Ok(Read { ethertype: IPV4, body, .. })) if flow4(body).is_some() => {
+                body[12..16] == [0; 4] || self.has(&body[12..16])
+            }
+            (true, Ok(Read { ethertype: IPV6, body, .. })) if flow6(body).is_some() => {
+                body[8..24] == [0; 16] || self.has(&body[8..24])
+            }
+            _ => true,
+        }
+    }
 }
 
 /// Where frames to this MAC in this VLAN go.
 pub(super) fn port_with_mac<'a>(ports: &'a [Port], mac: &[u8], tag: Tag) -> Option<&'a Port> {
-    ports.iter().find(|port| !port.flows_alone && port.mac == mac && port.tag == tag)
+    ports.iter().find(|port| !port.uplink_mac && port.mac == mac && port.tag == tag)
+}
+
+/// Where a frame goes that is for an address at the uplink's MAC.
+fn port_at_uplink_mac<'a>(ports: &'a [Port], frame: &[u8]) -> Option<&'a Port> {
+    let Read { tag, ethertype, body, .. } = read(frame).ok().filter(|_| frame[..6] == MAC_HOST)?;
+    let address = match ethertype {
+        IPV4 => &body[flow4(body).map(|_| 16..20)?],
+        IPV6 => &body[flow6(body).map(|_| 24..40)?],
+        ARP if body.len() >= 28 && body[..8] == [0, 1, 8, 0, 6, 4, 0, 2] => &body[24..28],
+        _ => return None,
+    };
+    ports.iter().find(|port| port.uplink_mac && port.tag == tag && port.has(address))
 }
 
 fn port_with_address<'a>(ports: &'a [Port], address: &[u8], tag: Tag) -> Option<&'a Port> {
@@ -285,7 +314,7 @@ fn uplink(frame: &[u8]) -> Exit {
 pub(super) fn claimant<'a>(ports: &'a [Port], frame: &[u8]) -> Option<&'a Port> {
     let Read { tag, ethertype, body, .. } = read(frame).ok()?;
     let group = frame[0] & 1 != 0;
-    if let Some(port) = port_with_mac(ports, &frame[..6], tag) {
+    if let Some(port) = port_with_mac(ports, &frame[..6], tag).or_else(|| port_at_uplink_mac(ports, frame)) {
         return Some(port);
     }
     match ethertype {
@@ -324,7 +353,9 @@ pub(super) fn leaves(
     frame: &[u8],
     target: Option<&Port>,
 ) -> Exit {
-    match target.or_else(|| port_with_mac(ports, &frame[..6], tag)).filter(|port| port.id != own.id) {
+    let by_address = || port_at_uplink_mac(ports, frame);
+    let by_mac = || port_with_mac(ports, &frame[..6], tag).or_else(by_address);
+    match target.or_else(by_mac).filter(|port| port.id != own.id) {
         Some(port) => to_its_queue_pair(port, frame),
         None if is_too_long(frame, uplink_mtu) => Exit::By(Counter::TooLong),
         None => Exit::Uplink,
@@ -427,7 +458,7 @@ fn judge_ipv4(own: &Port, body: &[u8]) -> Result<(), Counter> {
             None => Err(Counter::Malformed),
             Some(ports) if nobody && ports != (68, 67) => Err(Counter::SourceIp),
             Some((_, 67)) if own.routing => Ok(()),
-            Some((_, 67)) if more => Err(Counter::Rogue),
+            Some((_, 67)) if more || own.uplink_mac => Err(Counter::Rogue),
             Some((_, 67)) => judge_dhcp(own, upper),
             Some((_, port)) if is_routers_port(port) => own.rogue(()),
             Some(_) => Ok(()),
@@ -474,7 +505,7 @@ fn judge_udp6(own: &Port, fragment: bool, datagram: &[u8]) -> Result<(), Counter
     let udp = datagram.get(..8).ok_or(Counter::Malformed)?;
     match u16_at(udp, 2) {
         547 if own.routing => Ok(()),
-        547 if fragment => Err(Counter::Rogue),
+        547 if fragment || own.uplink_mac => Err(Counter::Rogue),
         547 if datagram.len() < 12 || u16_at(udp, 4) < 12 => Err(Counter::Malformed),
         547 if ![1, 3, 4, 5, 6, 8, 9, 11].contains(&datagram[8]) => Err(Counter::Rogue),
         port if is_routers_port(port) => own.rogue(()),
@@ -608,7 +639,7 @@ fn sender() -> impl Strategy<Value = PortId> {
 }
 
 fn to() -> impl Strategy<Value = Mac> {
-    one_of(&[MAC_A, MAC_B, MAC_C, MAC_D, MAC_E, MAC_E, MAC_G, MAC_H, MAC_FAR, MAC_FAR, BROADCAST, MULTICAST6])
+    one_of(&[MAC_A, MAC_B, MAC_C, MAC_D, MAC_E, MAC_E, MAC_G, MAC_H, MAC_HOST, MAC_FAR, MAC_FAR, BROADCAST, MULTICAST6])
 }
 
 pub(super) fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {

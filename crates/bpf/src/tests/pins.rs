@@ -53,7 +53,7 @@ fn alice(outers: &[u32]) -> PortEntry<'_> {
         id: ALICE,
         outers,
         mac: MAC_A,
-        flows_alone: false,
+        uplink_mac: false,
         vlan: Vlan::UNTAGGED,
         mtu: 1500,
         sources: &[],

@@ -14,7 +14,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use xsknet_filter::{Flow, Prefix};
 
 use super::flow_model::{self, Model, draw};
-use super::flows::{IP_HOST, IP6_HOST, MAC_HOST, flow};
+use super::flows::{IP_HOST, IP6_HOST, flow};
 use super::frames::*;
 use super::lab::{Exit, PrivateBpffs, QUEUE_SEED, device, exit_of, in_namespace, left_by};
 use super::model::{self, Port, Read, Tag, one_of};
@@ -80,11 +80,21 @@ fn sending_flow() -> impl Strategy<Value = Flow> {
         .prop_filter("contradictory", |flow| flow.check().is_ok())
 }
 
+/// What MAC a port has on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnWire {
+    Own,
+    /// The uplink's, with flows alone.
+    FlowsAlone,
+    /// The uplink's, with addresses.
+    Uplink,
+}
+
 fn port() -> impl Strategy<Value = Port> {
     let identity = (
         one_of(&[MAC_A, MAC_B, MAC_C, MAC_E, MAC_G, MAC_H]),
         one_of(&[Tag::None, Tag::None, Tag::None, Tag::Id(42), Tag::Id(43)]),
-        one_of(&[false, false, false, false, true]),
+        one_of(&[OnWire::Own, OnWire::Own, OnWire::Own, OnWire::FlowsAlone, OnWire::Uplink]),
     );
     let addresses = (
         prop::sample::subsequence(vec![IP_A, IP_B, IP_D, IP_E], 1..4),
@@ -92,17 +102,25 @@ fn port() -> impl Strategy<Value = Port> {
     );
     let rights = (one_of(&[false, false, false, true]), one_of(&[false, false, false, true]));
     (identity, addresses, rights, one_of(&[1500usize, 1500, 1400, 600]), one_of(&[1u32, 1, 2, 3])).prop_map(
-        |((mac, tag, flows_alone), (ip4, ip6), (inner_tags, routing), mtu, queue_pairs)| Port {
+        |((mac, tag, on_wire), (ip4, ip6), (inner_tags, routing), mtu, queue_pairs)| Port {
             id: PortId::new(1).unwrap(),
-            mac,
+            mac: if on_wire == OnWire::Uplink { MAC_HOST } else { mac },
             tag,
             mtu,
             queue_pairs,
-            ip4: if flows_alone { Vec::new() } else { ip4.iter().map(std::net::Ipv4Addr::octets).collect() },
-            ip6: if flows_alone { Vec::new() } else { ip6.iter().map(std::net::Ipv6Addr::octets).collect() },
+            ip4: if on_wire == OnWire::FlowsAlone {
+                Vec::new()
+            } else {
+                ip4.iter().map(std::net::Ipv4Addr::octets).collect()
+            },
+            ip6: if on_wire == OnWire::FlowsAlone {
+                Vec::new()
+            } else {
+                ip6.iter().map(std::net::Ipv6Addr::octets).collect()
+            },
             inner_tags,
             routing,
-            flows_alone,
+            uplink_mac: on_wire != OnWire::Own,
             gone: false,
         },
     )
@@ -115,7 +133,8 @@ fn disjoint(drawn: Vec<Port>) -> Vec<Port> {
     for (id, mut port) in (1..).zip(drawn) {
         port.id = PortId::new(id).expect("it begins at 1");
         port.queue_pairs = port.queue_pairs.min(devices);
-        let taken = ports.iter().any(|other| (other.mac, other.tag) == (port.mac, port.tag));
+        let shares = port.mac == MAC_HOST;
+        let taken = !shares && ports.iter().any(|other| (other.mac, other.tag) == (port.mac, port.tag));
         if taken || port.queue_pairs == 0 {
             continue;
         }
@@ -123,7 +142,10 @@ fn disjoint(drawn: Vec<Port>) -> Vec<Port> {
         let beside = || ports.iter().filter(|other| other.tag == port.tag);
         port.ip4.retain(|address| beside().all(|other| !other.ip4.contains(address)));
         port.ip6.retain(|address| beside().all(|other| !other.ip6.contains(address)));
-        ports.push(port);
+        // Without an address it would have flows alone.
+        if !shares || !port.ip4.is_empty() || !port.ip6.is_empty() {
+            ports.push(port);
+        }
     }
     ports
 }
@@ -250,7 +272,7 @@ fn with_entry<T>(port: &Port, outers: &[u32], work: impl FnOnce(&PortEntry<'_>) 
         id: port.id,
         outers,
         mac: port.mac,
-        flows_alone: port.flows_alone,
+        uplink_mac: port.uplink_mac,
         vlan: match port.tag {
             Tag::Id(id) => Vlan::tagged(id).unwrap(),
             _ => Vlan::UNTAGGED,

@@ -32,7 +32,7 @@ fn entry(outers: &[u32], rings: Option<RingsEntry>) -> PortEntry<'_> {
         id: ALICE,
         outers,
         mac: MAC_A,
-        flows_alone: false,
+        uplink_mac: false,
         vlan: Vlan::UNTAGGED,
         mtu: 1500,
         sources: &ADDRESSES,

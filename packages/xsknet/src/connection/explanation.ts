@@ -5,6 +5,7 @@ const RULES: Readonly<Record<string, string>> = {
   tags_unreadable: 'The frame ends within its VLAN tags, or has more than two: it is left to the host.',
   unclaimed: 'No port claims it: it is left to the host.',
   port_mac: "It is for a port's MAC in the port's VLAN.",
+  port_address: "It is for the uplink's MAC, and for an address of a port that has this MAC.",
   arp_target: "ARP asks for a port's address.",
   arp_sender: "An ARP reply to all speaks of a port's address.",
   nd_target: "Neighbour discovery asks for a port's address, or speaks of it to all.",
@@ -46,6 +47,7 @@ const RULES: Readonly<Record<string, string>> = {
   nd_option: 'An option of neighbour discovery is empty, or reaches beyond the packet.',
   nd_link_address: "Neighbour discovery names a MAC that is not the port's.",
   nd_options: 'Neighbour discovery has more options than are read.',
+  host_dhcp: "It is for a DHCP server, which would take a port with the uplink's MAC for the host.",
   host_arp: "It is ARP with the uplink's MAC, which the host speaks.",
   host_nd: "It is neighbour discovery with the uplink's MAC, which the host speaks.",
   host_fragment: "It is a fragment with the uplink's MAC.",
@@ -63,6 +65,7 @@ const RULES: Readonly<Record<string, string>> = {
   rate: 'It is more of its kind than the port may send to the uplink.',
   to_target: "It asks for another port's address: to that port.",
   to_mac: "It is for another port's MAC: to that port.",
+  to_address: "It is for the uplink's MAC, and for an address of another port that has this MAC: to that port.",
   to_uplink: 'It leaves by the uplink.',
 }
 
@@ -178,6 +181,8 @@ function describe(step: ExplainedStep): string {
       return `destination MAC ${step.mac} (${vlanOf(step.vlan)}): ${portOf(step.port)}`
     case 'target':
       return `address ${step.address} that is asked for or spoken of: ${portOf(step.port)}`
+    case 'destination':
+      return `address ${step.address} that it is for, at the uplink's MAC: ${portOf(step.port)}`
     case 'source':
       return `source address ${step.address}: ${step.own ? "the port's" : "not the port's"}`
     case 'flow': {

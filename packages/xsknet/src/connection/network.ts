@@ -46,9 +46,9 @@ export interface PortOptions {
    * address the port also gets a link-local one. `ERR_XSKNET_ADDRESS_INVALID` or `ERR_XSKNET_ADDRESS_TAKEN` where an
    * address cannot be used.
    *
-   * Without addresses the port has its `flows` alone, of the host's own address: its MAC is the uplink's, and the host
-   * keeps ARP, neighbour discovery and all other packets. `ERR_XSKNET_ADDRESS_MISSING` without flows, too. Default:
-   * none.
+   * With `mac: 'uplink'` the addresses are at the uplink's MAC. Without addresses the port has its `flows` alone, of
+   * the host's own address: its MAC is the uplink's, and the host keeps ARP, neighbour discovery and all other packets.
+   * `ERR_XSKNET_ADDRESS_MISSING` without flows, too. Default: none.
    */
   addresses?: readonly string[] | undefined
   /**
@@ -59,8 +59,10 @@ export interface PortOptions {
    */
   name?: string | undefined
   /**
-   * `'own'`: the port has a MAC of its own. `'uplink'`: it has the uplink's, as all ports without addresses, and no
-   * others yet. `ERR_XSKNET_NOT_SUPPORTED` for the other one. Default: `'own'` with addresses, `'uplink'` without.
+   * `'own'`: the port has a MAC of its own. `'uplink'`: its addresses are at the uplink's MAC, for networks that allow
+   * one MAC; docs/flows.md describes what is different then. With addresses, `'uplink'` requires a grant with
+   * `uplinkMac = true`; without, `'own'` rejects with `ERR_XSKNET_NOT_SUPPORTED`. Default: `'own'` with addresses,
+   * `'uplink'` without.
    */
   mac?: 'own' | 'uplink' | undefined
   /**

@@ -368,6 +368,8 @@ const explainedStep = v.variant('step', [
   v.strictObject({ step: v.literal('mac'), mac, vlan: frameVlan, port: v.nullable(anyPort) }),
   /** Which port has the address that ARP or neighbour discovery ask for, or speak of. */
   v.strictObject({ step: v.literal('target'), address, port: v.nullable(anyPort) }),
+  /** Which port has the uplink's MAC and the address that the packet is for. */
+  v.strictObject({ step: v.literal('destination'), address, port: v.nullable(anyPort) }),
   /** Whether the port may send from an address. */
   v.strictObject({ step: v.literal('source'), address, own: v.boolean() }),
   /** The first flow that matches, and whose it is. */

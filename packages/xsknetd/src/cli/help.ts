@@ -25,6 +25,7 @@ routing = false             # allow VRRP, OSPF, IGMP and MLD queries, and source
 busyPoll = false            # allow busy polling
 hugePages = false           # allow huge pages
 bpfRings = false            # allow BPF rings, whose clients run a BPF program to send
+uplinkMac = false           # allow addresses at the uplink's MAC
 flows = []                  # packets that ports may claim: ["udp dst port 53 and dst host 192.0.2.1"]
 overrideHost = false        # allow flows that take packets of the host's own
 groups = []                 # broadcast and multicast that ports may receive: ["broadcast", "224.0.0.251"]

@@ -77,6 +77,11 @@ export interface GrantOptions {
    */
   bpfRings?: boolean
   /**
+   * Whether ports may have their addresses at the uplink's MAC, so that the network takes their frames for the host's:
+   * `mac: 'uplink'`. Default: false.
+   */
+  uplinkMac?: boolean
+  /**
    * Packets that ports may receive and send beside those of their own addresses, by their headers: filter expressions
    * in the language of tcpdump, such as `udp dst port 53 and dst host 192.0.2.1`. A port may claim what these contain.
    * Default: none. With some, ports need no address of their own. A port sees packets that others send to that address,
@@ -214,6 +219,7 @@ export const grantSchema = (accounts: Accounts) => {
       busyPoll: v.optional(flag, false),
       hugePages: v.optional(flag, false),
       bpfRings: v.optional(flag, false),
+      uplinkMac: v.optional(flag, false),
       flows: v.optional(v.array(flow, 'must be a list of filter expressions, such as ["udp dst port 53"]'), []),
       overrideHost: v.optional(flag, false),
       groups: v.optional(v.array(group, 'must be a list of groups, such as ["224.0.0.251", "broadcast"]'), []),

@@ -50,7 +50,7 @@ export interface HostChange {
 }
 
 /** A checked request of a client. Its addresses have no prefix lengths; without any, the port has flows alone. */
-export type InstanceRequest<R extends PinnedPortRequest> = Omit<R, 'uplink' | 'mac' | 'addresses'> & {
+export type InstanceRequest<R extends PinnedPortRequest> = Omit<R, 'uplink' | 'addresses'> & {
   readonly addresses: string[]
 }
 

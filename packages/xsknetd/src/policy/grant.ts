@@ -49,6 +49,8 @@ export interface Grant extends Rights {
   readonly hugePages: boolean
   /** Whether ports may have BPF rings. */
   readonly bpfRings: boolean
+  /** Whether ports may have their addresses at the uplink's MAC. */
+  readonly uplinkMac: boolean
   /** Filter expressions; ports may claim flows that these contain. */
   readonly flows: readonly string[]
   /** Whether flows may take packets of the host's own. */

@@ -16,6 +16,8 @@ export interface RequestedPort {
   readonly uplink: string
   /** Without any, the port has flows alone: its grant need not have addresses. */
   readonly addresses: readonly Address[]
+  /** Whether its addresses are at the uplink's MAC. */
+  readonly uplinkMac?: boolean
   readonly vlan: Vlan
   readonly queues: number
   /** Slots of each ring; 0 for a pinned port, whose rings its client creates. */
@@ -61,9 +63,9 @@ export function mayUse(grants: readonly Grant[], who: Credentials, uplink: strin
 
 /**
  * Refuses a port, or returns what it may send. A single grant has to allow all of it: uplink, every address, VLAN,
- * queues, rings, pinning, busy polling, huge pages, BPF rings, flows, groups, and the resulting number of ports and
- * bytes. Grants are not added up, because `ports` of one network must not serve to fill another. If several grants
- * allow the port, the first one counts.
+ * queues, rings, pinning, busy polling, huge pages, BPF rings, the uplink's MAC, flows, groups, and the resulting
+ * number of ports and bytes. Grants are not added up, because `ports` of one network must not serve to fill another. If
+ * several grants allow the port, the first one counts.
  *
  * @returns That grant; for root, all rights.
  * @throws {XsknetError} `ERR_XSKNET_NOT_PERMITTED` or `ERR_XSKNET_LIMIT_REACHED`.
@@ -146,6 +148,7 @@ const FEATURES = {
   hugePages: 'huge pages',
   bpfRings: 'BPF rings',
   overrideHost: "flows over the host's own packets",
+  uplinkMac: "addresses at the uplink's MAC",
 } as const
 type Feature = keyof typeof FEATURES
 

@@ -36,6 +36,7 @@ export function ofSending(told: Told, known: Known): Explained {
           return typeof step.port === 'number' && known(step.port) ? [step] : []
         case 'mac':
         case 'target':
+        case 'destination':
         case 'fragment':
           return [typeof step.port === 'number' && !known(step.port) ? { ...step, port: 'other' } : step]
         case 'rate':

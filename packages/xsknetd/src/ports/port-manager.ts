@@ -183,7 +183,7 @@ export class PortManager {
 
   async openPort(client: Client, request: PortRequest): Promise<GrantedPort> {
     if (request.umemOf) return this.#openShared(client, request, request.umemOf.port)
-    const { uplink, mac, whenDown, rings = 'xsk', ...rest } = request
+    const { uplink, whenDown, rings = 'xsk', ...rest } = request
     const flows = await this.#requestedFlows(client, uplink, request)
     const sizes = sizesOf(request, () => this.#instance.hugePageBytes())
     const { queues, ringSize } = sizes
@@ -214,7 +214,7 @@ export class PortManager {
   async #openShared(client: Client, request: PortRequest, first: number): Promise<GrantedPort> {
     const other = this.#ports.get(first)
     if (other?.client !== client || other.requested.pinned) throw unknownPort(first, 'this client')
-    const { uplink, mac, whenDown, rings, ...rest } = request
+    const { uplink, whenDown, rings, ...rest } = request
     const sizes = sharedSizesOf(request, first)
     const flows = await this.#requestedFlows(client, uplink, request)
     const costs = { ...sizes, memory: 0, pinned: false, ...featuresOf(request), bpfRings: false, ...flows }
@@ -226,7 +226,7 @@ export class PortManager {
   async #openOwn(
     client: Client,
     requested: RequestedPort,
-    request: Omit<PortRequest, 'uplink' | 'addresses' | 'mac' | 'whenDown'>,
+    request: Omit<PortRequest, 'uplink' | 'addresses' | 'whenDown'>,
     whenDown: PortRequest['whenDown'],
     umem?: UmemUsage,
   ): Promise<GrantedPort> {
@@ -244,7 +244,7 @@ export class PortManager {
 
   /** Takes over the namespace once the instance builds the port; until then the caller has to close it. */
   async openPinnedPort(client: Client, request: PinnedPortRequest, namespace: Descriptors): Promise<GrantedPinnedPort> {
-    const { uplink, mac, whenDown, ...rest } = request
+    const { uplink, whenDown, ...rest } = request
     // The client registers the UMEM, within its own RLIMIT_MEMLOCK.
     const claims = await this.#requestedFlows(client, uplink, request)
     const features = { busyPoll: false, hugePages: false, bpfRings: false, ...claims }
@@ -443,11 +443,12 @@ export class PortManager {
   portsFor({ uid }: Credentials): PortEntry[] {
     return [...this.#ports.values()]
       .filter(({ client }) => uid === 0 || client.credentials.uid === uid)
-      .map(({ info, groups, client: { credentials } }) => {
+      .map(({ info, groups, requested, client: { credentials } }) => {
         const { port, name, uplink, mac, addresses, vlan, queuePairs, rings } = info
         const { uid, pid } = credentials
-        // Without addresses a port goes by the uplink's, which may have changed.
-        const now = addresses.length === 0 ? (this.#uplinks.get(uplink)?.mac ?? mac) : mac
+        // The uplink's may have changed.
+        const isUplinks = addresses.length === 0 || requested.uplinkMac
+        const now = isUplinks ? (this.#uplinks.get(uplink)?.mac ?? mac) : mac
         const queues = queuePairs.length
         return { port, name, uplink, mac: now, addresses, vlan, queues, rings, groups: [...groups], uid, pid }
       })

@@ -106,12 +106,6 @@ export function requestedPort(
       details: { uplink },
     })
   }
-  if (mac === 'uplink' && addresses.length > 0) {
-    throw new XsknetError('ERR_XSKNET_NOT_SUPPORTED', "a port with addresses cannot share its uplink's MAC yet", {
-      hint: "Omit `mac`, or use 'own'; or omit `addresses`, and claim flows.",
-      details: { mac },
-    })
-  }
   if (mac === 'own' && addresses.length === 0) {
     throw new XsknetError('ERR_XSKNET_NOT_SUPPORTED', 'a port without addresses has no MAC of its own', {
       hint: "Omit `mac`, or use 'uplink'.",
@@ -126,7 +120,9 @@ export function requestedPort(
   }
   const groups = parseGroups(request.groups ?? [])
   const joined = groups.length > 0 && { groups }
-  return { uplink, addresses: addresses.map(parseHostAddress), vlan, ...joined, ...costs }
+  // Without addresses it has nothing but flows, which need grants of their own.
+  const shared = mac === 'uplink' && addresses.length > 0 && { uplinkMac: true }
+  return { uplink, addresses: addresses.map(parseHostAddress), vlan, ...shared, ...joined, ...costs }
 }
 
 /** The addresses of a port, without prefix lengths. */
