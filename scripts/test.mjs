@@ -2,8 +2,8 @@
 // binding on every other one; the last line is the sum. `npm test -- cargo`, `-- pure` or `-- kernel` runs one part.
 //
 // Kernel tests mostly wait for the kernel. So two lanes of them run side by side, and beside both what needs no kernel
-// (builds, packing, pure tests), at a lower priority. Those that judge by time, or by all that is on the machine, run at
-// the end, alone.
+// (builds, packing, pure tests), at a lower priority. Those that judge by time, or by all that is on the machine, run
+// at the end, alone.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { build } from './build.mjs'

@@ -35,7 +35,7 @@ for (const script of new Set(scripts)) {
 
 test('npm test runs every folder of tests', (t) => {
   const script = readFileSync(`${root}scripts/test.mjs`, 'utf8')
-  const lists = [...script.matchAll(/^const (?:PURE|KERNEL) = \[(.*)\]$/gm)].map(([, list = '']) => list)
+  const lists = [...script.matchAll(/^const (?:PURE|KERNEL) = (.*)$/gm)].map(([, list = '']) => list)
   const named = lists.flatMap((list) => list.match(/__test__\/\w+/g) ?? [])
   const folders = readdirSync(`${root}__test__`).filter((name) => name !== 'node_modules' && name !== 'helpers')
   const withTests = folders.map((name) => `__test__/${name}`).filter((path) => statSync(`${root}${path}`).isDirectory())
