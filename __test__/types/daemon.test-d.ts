@@ -50,7 +50,7 @@ await startDaemon({
       flows: ['udp dst port 53'],
       overrideHost: true,
       groups: ['broadcast', '239.0.0.0/8'],
-      rates: { broadcast: 0, multicast: 'unlimited', copies: 5000 },
+      rates: { broadcast: 0, multicast: 'unlimited', copies: 5000, bits: { perSecond: 10 ** 9, burst: 10 ** 6 } },
     },
   ],
 })
@@ -82,6 +82,8 @@ await startDaemon({ uplinks: ['eth0'], grants: [{ user: 'nobody', addresses: ['1
 const grant = { user: 7, uplinks: ['eth0'], addresses: ['192.0.2.8/29'] }
 // @ts-expect-error a rate is a number or has no end
 await startDaemon({ uplinks: ['eth0'], grants: [{ ...grant, rates: { broadcast: 'none' } }] })
+// @ts-expect-error a burst is one of a rate
+await startDaemon({ uplinks: ['eth0'], grants: [{ ...grant, rates: { frames: { burst: 5 } } }] })
 // @ts-expect-error there is no such rate
 await startDaemon({ uplinks: ['eth0'], grants: [{ ...grant, rates: { unicast: 5 } }] })
 // @ts-expect-error it is granted or not; how long is the client's wish

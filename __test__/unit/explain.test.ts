@@ -58,6 +58,8 @@ test('an explanation tells rule, counter and each step', (t) => {
     { step: 'rate', kind: 'unicast', limited: true, known: false, within: false },
     { step: 'rate', kind: 'broadcast', limited: false, known: false, within: true },
     { step: 'rate', kind: 'unicast', limited: true, known: true, within: true },
+    { step: 'rate', kind: 'frames', limited: true, known: false, within: true },
+    { step: 'rate', kind: 'bits', limited: true, known: null, within: false },
   ]
   t.is(
     report(2, { counter: 'rate', rule: 'rate', steps }),
@@ -80,7 +82,9 @@ test('an explanation tells rule, counter and each step', (t) => {
            14. 60 bytes of at most 1514
            15. rate of unicast to an unknown station: exceeded
            16. rate: not limited for broadcast
-           17. rate: not limited for a known station`,
+           17. rate: not limited for a known station
+           18. rate of all frames: within
+           19. rate of all bits: exceeded`,
   )
   t.regex(report(null, { rule: 'new' }), /\n {2}rule {5}new: a rule of a newer daemon\n/)
 })

@@ -27,6 +27,7 @@ const TYPESCRIPT_ONLY: Record<string, string> = {
   DEFAULT_FRAME_RATE: 'a default of grants; PortSpec does not limit',
   MAX_PORTS: 'a limit of grants; the crates bound the ports of an uplink',
   MAX_FRAME_RATE: 'a limit of grants: the largest u32',
+  MAX_BIT_RATE: 'a limit of grants',
 }
 
 const numbers = (module: object): Record<string, number> =>

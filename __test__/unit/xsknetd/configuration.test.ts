@@ -8,6 +8,7 @@ import { systemAccounts } from '../../../packages/xsknetd/src/configuration/acco
 import { checkConfiguration, readConfiguration } from '../../../packages/xsknetd/src/configuration/configuration.js'
 import type { DaemonSettings } from '../../../packages/xsknetd/src/configuration/daemon-settings.js'
 import { root } from '../../helpers/workspace.js'
+import { RATES } from './fakes.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'xsknetd-config-'))
 writeFileSync(
@@ -101,17 +102,24 @@ test('the defaults of rights and rates are restrictive', (t) => {
     flows: [],
     overrideHost: false,
     groups: [],
-    rates: { broadcast: 1000, multicast: 1000, unknownUnicast: 1000, copies: 1000 },
+    rates: RATES,
   })
 })
 
-const KINDS = ['broadcast', 'multicast', 'unknownUnicast', 'copies']
+const KINDS = ['broadcast', 'multicast', 'unknownUnicast', 'copies', 'frames', 'bits']
+const of = (perSecond: number, burst = perSecond) => ({ perSecond, burst })
+const { unknownUnicast: _, ...knownUnicast } = RATES
 for (const [toml, rates] of [
-  ['rates = {}', { broadcast: 1000, multicast: 1000, unknownUnicast: 1000, copies: 1000 }],
-  ['rates = { broadcast = 0 }', { broadcast: 0, multicast: 1000, unknownUnicast: 1000, copies: 1000 }],
+  ['rates = {}', RATES],
+  ['rates = { broadcast = 0 }', { ...RATES, broadcast: of(0) }],
   [
     'rates = { multicast = 4294967295, unknownUnicast = "unlimited" }',
-    { broadcast: 1000, multicast: 4_294_967_295, copies: 1000 },
+    { ...knownUnicast, multicast: of(4_294_967_295) },
+  ],
+  ['rates = { frames = 100000, bits = 1000000000000 }', { ...RATES, frames: of(100_000), bits: of(10 ** 12) }],
+  [
+    'rates = { frames = { perSecond = 5 }, bits = { perSecond = 8000, burst = 0 }, copies = { perSecond = 1, burst = 9 } }',
+    { ...RATES, frames: of(5), bits: of(8000, 0), copies: of(1, 9) },
   ],
   [`[grant.rates]\n${KINDS.map((kind) => `${kind} = "unlimited"`).join('\n')}`, {}],
 ] as const) {
@@ -274,13 +282,33 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   [
     'a rate below none',
     `${GRANT}rates = { broadcast = -1 }\n`,
-    /`rates.broadcast` of the 1st [^:]*: must be a number of frames per second from 0 to 4294967295, or "unlimited"$/,
+    /`rates.broadcast` of the 1st [^:]*: must be a number of frames per second from 0 to 4294967295, "unlimited", or a table, such as \{ perSecond = 1000, burst = 50 \}$/,
     { line: 5 },
   ],
   [
     'a rate too high',
     `${GRANT}rates = { multicast = 4294967296 }\n`,
     /`rates.multicast` of the 1st \[\[grant\]\]: must be/,
+  ],
+  [
+    'more bits than there are',
+    `${GRANT}rates = { bits = 1000000000001 }\n`,
+    /`rates.bits` of the 1st \[\[grant\]\]: must be a number of bits per second from 0 to 1000000000000, /,
+  ],
+  [
+    'a burst alone',
+    `${GRANT}rates = { frames = { burst = 5 } }\n`,
+    /:5: `rates.frames.perSecond` of the 1st \[\[grant\]\]: missing/,
+  ],
+  [
+    'a burst without end',
+    `${GRANT}rates = { frames = { perSecond = 5, burst = "unlimited" } }\n`,
+    /`rates.frames.burst` of the 1st \[\[grant\]\]: must be a number of frames from 0 to 4294967295$/,
+  ],
+  [
+    'a burst of something else',
+    `${GRANT}rates = { bits = { perSecond = 5, bust = 5 } }\n`,
+    /`rates.bits.bust` of the 1st \[\[grant\]\]: unknown key; did you mean `burst`\?$/,
   ],
   ['half a frame', `${GRANT}rates = { multicast = 0.5 }\n`, /`rates.multicast` of the 1st \[\[grant\]\]: must be/],
   [
@@ -328,7 +356,7 @@ test('refused: a file that is not there', (t) => {
 
 test('the error for an unknown key lists all valid keys', (t) => {
   const error = t.throws(() => read(`${GRANT}rates = { unicast = 5 }\n`), { instanceOf: XsknetError })
-  t.regex(error?.hint ?? '', /^Known keys: broadcast, multicast, unknownUnicast, copies\. /)
+  t.regex(error?.hint ?? '', /^Known keys: broadcast, multicast, unknownUnicast, copies, frames, bits\. /)
 })
 
 test('a grant with flows needs no addresses', (t) => {

@@ -23,7 +23,7 @@ import type {
 import type { Connection, ConnectionEnd, Descriptors } from '../../../packages/xsknetd/src/platform/transport.js'
 import { AddressRange } from '../../../packages/xsknetd/src/policy/address.js'
 import type { Credentials } from '../../../packages/xsknetd/src/policy/credentials.js'
-import type { FrameRates, Grant } from '../../../packages/xsknetd/src/policy/grant.js'
+import type { Grant, Rates } from '../../../packages/xsknetd/src/policy/grant.js'
 
 export const MiB = 2 ** 20
 
@@ -40,8 +40,9 @@ export const ROOT = user(0)
 export const ALICE = user(1001)
 export const BOB = user(1002)
 
+const THOUSAND = { perSecond: 1000, burst: 1000 }
 /** What is not said of rates in a grant. */
-export const RATES: FrameRates = { broadcast: 1000, multicast: 1000, unknownUnicast: 1000, copies: 1000 }
+export const RATES: Rates = { broadcast: THOUSAND, multicast: THOUSAND, unknownUnicast: THOUSAND, copies: THOUSAND }
 
 /** A full grant for {@link ALICE}; a test changes what it is about. */
 export function grant({

@@ -388,7 +388,7 @@ test('what was closed counts until it is undone, and then no more', async (t) =>
 })
 
 test('the grant says on what terms a port is opened, for root there are none', async (t) => {
-  const rates = { broadcast: 5 }
+  const rates = { broadcast: { perSecond: 5, burst: 5 } }
   const { instance, portManager, alice, client } = await setUp({
     grants: [
       grant({ ports: 9, routing: true, busyPoll: true, hugePages: true, rates }),

@@ -84,16 +84,24 @@
 #define XSKNET_BROADCAST 0
 #define XSKNET_MULTICAST 1
 #define XSKNET_UNKNOWN_UNICAST 2 /* to a station that no port has heard of lately */
-#define XSKNET_KINDS 3
 
 /* Likewise of frames that the host gets and the port a copy of, because it is in their group; see group.h. */
 #define XSKNET_COPIES 3
-#define XSKNET_ALL_KINDS 4
+
+/* All that a port sends, to the uplink and to other ports. */
+#define XSKNET_FRAMES 4
+#define XSKNET_BITS 5
+#define XSKNET_KINDS 6
 
 /* Key of `rates`: the port's id << XSKNET_KIND_SHIFT | the kind. */
-#define XSKNET_KIND_SHIFT 2
-/* The unit of time of `rates` is a jiffy >> XSKNET_TICK_SHIFT. */
-#define XSKNET_TICK_SHIFT 24
+#define XSKNET_KIND_SHIFT 3
+/*
+ * The unit of time of `rates` is a nanosecond >> XSKNET_TIME_SHIFT: at ten million frames per second, rounding changes
+ * a rate by less than a thousandth; and the kernel's clock does not reach 64 bits of it within 36 years.
+ */
+#define XSKNET_TIME_SHIFT 4
+/* The share of a byte is that unit >> XSKNET_BYTE_SHIFT: at 400 Gbit/s a byte takes a third of the unit. */
+#define XSKNET_BYTE_SHIFT 10
 
 /* Every frame moves XSKNET_SEEN and exactly one of the others. */
 enum xsknet_counter {
@@ -118,6 +126,8 @@ enum xsknet_counter {
 	XSKNET_DROP_NO_SOCKET, /* the slot in `xsks` is empty */
 	XSKNET_DROP_NO_GUARD,  /* the outer end has no entry in `guards` */
 	XSKNET_DROP_RATE,      /* more frames of this kind than the port may send to the uplink */
+	XSKNET_DROP_FRAME_RATE, /* more frames than the port may send */
+	XSKNET_DROP_BIT_RATE,	/* more bits than the port may send */
 	XSKNET_DROP_NO_CHUNK,  /* the client has given its ring no chunk, or one that it does not have */
 	XSKNET_DROP_NO_MEMORY, /* the kernel had none for a copy */
 	XSKNET_COUNTERS,
@@ -217,11 +227,13 @@ struct xsknet_group_state {
 	__u32 members;
 };
 
-/* Value of `rates`, in its unit of time. */
+/* Value of `rates`, in its unit of time. A kind without a limit has no shares. */
 struct xsknet_rate {
-	__u64 interval; /* between two frames; above a second, none may pass */
-	/* When all frames so far would have passed at that interval. The guard alone moves it; it begins at 0. */
+	/* When what was sent so far would have passed at the rate. The programs move it; it begins at 0. */
 	__u64 due;
+	__s64 limit; /* a frame passes while `due` is ahead by less than this; the lowest number: none passes */
+	__u64 frame; /* the share of a frame */
+	__u64 byte;  /* of each of its bytes, in units of its own: XSKNET_BYTE_SHIFT */
 };
 
 /*
@@ -486,6 +498,8 @@ enum xsknet_rule {
 	/* User space says this one: ring.bpf.c drops such a frame before it is one. */
 	XSKNET_RULE_RING_LENGTH,
 	XSKNET_RULE_RATE,
+	XSKNET_RULE_FRAME_RATE,
+	XSKNET_RULE_BIT_RATE,
 	/* The guard lets it out. */
 	XSKNET_RULE_TO_TARGET,
 	XSKNET_RULE_TO_MAC,
@@ -519,7 +533,7 @@ XSKNET_SAME_SIZE(struct xsknet_guard, 16);
 XSKNET_SAME_SIZE(struct xsknet_group_key, 20);
 XSKNET_SAME_SIZE(struct xsknet_group, 8 + XSKNET_MAX_MEMBERS * 24);
 XSKNET_SAME_SIZE(struct xsknet_group_state, 8);
-XSKNET_SAME_SIZE(struct xsknet_rate, 16);
+XSKNET_SAME_SIZE(struct xsknet_rate, 32);
 XSKNET_SAME_SIZE(struct xsknet_rx_slot, 8);
 XSKNET_SAME_SIZE(struct xsknet_tx_slot, 16);
 XSKNET_SAME_SIZE(struct xsknet_ring_control, 64 + XSKNET_RING_SLOTS * 24);

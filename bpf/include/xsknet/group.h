@@ -107,7 +107,7 @@ static __always_inline bool may_copy(struct xsknet_counters *counters, __u32 por
 		counters->count[XSKNET_DROP_TOO_LONG]++;
 		return false;
 	}
-	if (!is_within_rate(port, XSKNET_COPIES)) {
+	if (!is_within_rate(port, XSKNET_COPIES, rate_time(), 0)) {
 		counters->count[XSKNET_DROP_RATE]++;
 		return false;
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
 /*
- * How much a port may send to the uplink of what goes to everybody there: broadcast, multicast, and unicast that a
- * switch floods because it does not know the station. Which stations are known is what the uplink program has heard.
+ * How much a port may send: all its frames and bits, and frames to the uplink that go to everybody there: broadcast,
+ * multicast, and unicast that a switch floods because it does not know the station. Which stations are known is what
+ * the uplink program has heard.
  */
 #ifndef XSKNET_RATE_H
 #define XSKNET_RATE_H
@@ -12,8 +13,6 @@
 #define XSKNET_WAYS 2
 /* A port that sends to a station keeps it from being replaced, so long. */
 #define XSKNET_KEEP_SECONDS 10
-/* Each time that the exchange fails, another CPU's frame of this port was counted. */
-#define XSKNET_ATTEMPTS 8
 
 /* Set when the object is loaded. The kernel gives jiffies, but not how many are in a second. */
 const volatile __u32 jiffies_per_second = 250;
@@ -129,40 +128,86 @@ static __always_inline void learn(const struct packet *packet)
 	first->heard = now;
 }
 
-/*
- * Whether the port may send one more frame of this kind, which is counted then. A bucket that holds a second's worth of
- * frames (the generic cell rate algorithm): `due` runs ahead of the time by what was sent, and no further than a
- * second.
- *
- * CPUs that send for one port at the same moment exchange one word: at most one of them gets each frame's share, and
- * one that loses so often in a row drops its frame.
- */
-static __always_inline bool is_within_rate(__u32 port, __u32 kind)
+static __always_inline __u64 rate_time(void)
 {
-	__u64 now = bpf_jiffies64() << XSKNET_TICK_SHIFT;
-	__u64 second = (__u64)jiffies_per_second << XSKNET_TICK_SHIFT;
+	return bpf_ktime_get_ns() << XSKNET_TIME_SHIFT;
+}
+
+static __always_inline struct xsknet_rate *rate_of(__u32 port, __u32 kind)
+{
 	__u32 key = port << XSKNET_KIND_SHIFT | kind;
-	struct xsknet_rate *rate = bpf_map_lookup_elem(&rates, &key);
-	int attempt;
 
-	if (!rate)
-		return false; /* cannot be: the loader takes no id beyond the array's end */
-	if (!rate->interval)
+	return bpf_map_lookup_elem(&rates, &key);
+}
+
+/* Rounded up, so that no more passes than the rate. */
+static __always_inline __u64 share_of(const struct xsknet_rate *rate, __u32 length)
+{
+	__u64 bytes = length * rate->byte + (1 << XSKNET_BYTE_SHIFT) - 1;
+
+	return rate->frame + (bytes >> XSKNET_BYTE_SHIFT);
+}
+
+/* The difference is signed: a port that has sent nothing for years is not taken for one that is far ahead. */
+static __always_inline bool is_in_time(const struct xsknet_rate *rate, __u64 due, __u64 now)
+{
+	return (__s64)(due - now) < rate->limit;
+}
+
+/*
+ * Whether the port may send one more frame of this kind, which is counted then. A bucket of tokens in one word (the
+ * generic cell rate algorithm): `due` runs ahead of the time by what was sent.
+ *
+ * CPUs that send for one port at the same moment add to one word, and each sees what was added before it. So no more
+ * than a burst passes, and none waits for another one. Without the first look, CPUs whose frames are refused would
+ * keep `due` ahead by what they add and take back.
+ */
+static __always_inline bool take_share(struct xsknet_rate *rate, __u64 now, __u32 length)
+{
+	__u64 share = share_of(rate, length);
+	__u64 due = READ_ONCE(rate->due);
+
+	if (!share)
 		return true;
-	for (attempt = 0; attempt < XSKNET_ATTEMPTS; attempt++) {
-		__u64 due = *(volatile __u64 *)&rate->due;
-		__u64 next = (due > now ? due : now) + rate->interval;
-
-		if (next - now > second)
-			return false;
-		if (EXPLAINING || __sync_val_compare_and_swap(&rate->due, due, next) == due)
-			return true;
-	}
+	if (!is_in_time(rate, due, now))
+		return false;
+	if (EXPLAINING)
+		return true;
+	/* What was not sent does not accumulate. If another CPU wins this exchange, it has done the same. */
+	if ((__s64)(due - now) < 0)
+		__sync_val_compare_and_swap(&rate->due, due, now);
+	if (is_in_time(rate, __sync_fetch_and_add(&rate->due, share), now))
+		return true;
+	__sync_fetch_and_add(&rate->due, -share);
 	return false;
 }
 
-/* Whether this frame, which goes to the uplink, is more than the port may send there. */
-static __always_inline bool is_over_rate(const struct xsknet_guard *own, const struct packet *packet)
+/* Of a frame that did not pass for another reason. */
+static __always_inline void give_share_back(__u32 port, __u32 kind, __u32 length)
+{
+	struct xsknet_rate *rate = rate_of(port, kind);
+
+	if (!EXPLAINING && rate)
+		__sync_fetch_and_add(&rate->due, -share_of(rate, length));
+}
+
+static __always_inline bool is_within_rate(__u32 port, __u32 kind, __u64 now, __u32 length)
+{
+	struct xsknet_rate *rate = rate_of(port, kind);
+
+	return rate && take_share(rate, now, length); /* it cannot be missing: the loader takes no id beyond the end */
+}
+
+/* Whether a frame of this kind, which the port is limited in, is more than it may send. */
+static __always_inline bool is_over_rate(const struct xsknet_guard *own, const struct packet *packet, __u32 kind)
+{
+	bool within = is_within_rate(own->port, kind, rate_time(), packet->length);
+
+	return note_rate(kind, true, false, !within);
+}
+
+/* What reaches all stations behind the uplink, as far as the port is limited in it. */
+static __always_inline bool is_over_flood_rate(const struct xsknet_guard *own, const struct packet *packet)
 {
 	const __u8 *to = packet->eth->h_dest;
 	__u32 kind = XSKNET_UNKNOWN_UNICAST;
@@ -173,7 +218,7 @@ static __always_inline bool is_over_rate(const struct xsknet_guard *own, const s
 		return note_rate(kind, false, false, false);
 	if (kind == XSKNET_UNKNOWN_UNICAST && is_known(mac_word(to, packet->vlan)))
 		return note_rate(kind, true, true, false);
-	return note_rate(kind, true, false, !is_within_rate(own->port, kind));
+	return is_over_rate(own, packet, kind);
 }
 
 #endif

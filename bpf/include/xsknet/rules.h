@@ -13,7 +13,7 @@
  *   rogue      nothing that routers and DHCP servers say, no source route, no DHCP for others, unless the port may
  *   ethertype  nothing but ARP, IPv4 and IPv6
  *   too_long   not longer than what it is sent to can take
- *   rate       of what leaves by the uplink: not more of its kind than the port may send
+ *   rate       not more frames and bits than the port may send, and of what leaves by the uplink, not more of its kind
  *
  * With the uplink's MAC a port sends as the host, and only what its flows match, reversed: check_flow() has the rules.
  * A port whose own MAC is the uplink's sends so what does not come from its addresses.
@@ -742,6 +742,36 @@ static __always_inline __u32 mtu_of_uplink(void)
 	return mtu ? *mtu : 0;
 }
 
+#define XSKNET_LIMITED_FRAMES (XSKNET_LIMITED << XSKNET_FRAMES)
+#define XSKNET_LIMITED_BITS (XSKNET_LIMITED << XSKNET_BITS)
+
+/*
+ * Counts a frame that no other rule drops. A frame that one rate drops counts for none of them, so that a flood of
+ * broadcast does not use up what the port may send otherwise.
+ */
+static __always_inline enum xsknet_counter check_rates(const struct xsknet_guard *own, const struct packet *packet,
+						       bool to_uplink)
+{
+	__u32 limited = own->flags & (XSKNET_LIMITED_FRAMES | XSKNET_LIMITED_BITS);
+	enum xsknet_counter objection = ALLOWED;
+
+	if (limited & XSKNET_LIMITED_FRAMES && is_over_rate(own, packet, XSKNET_FRAMES))
+		return objects(XSKNET_DROP_FRAME_RATE, XSKNET_RULE_FRAME_RATE);
+	if (limited & XSKNET_LIMITED_BITS && is_over_rate(own, packet, XSKNET_BITS)) {
+		limited &= ~XSKNET_LIMITED_BITS;
+		objection = objects(XSKNET_DROP_BIT_RATE, XSKNET_RULE_BIT_RATE);
+	} else if (to_uplink && is_over_flood_rate(own, packet)) {
+		objection = objects(XSKNET_DROP_RATE, XSKNET_RULE_RATE);
+	}
+	if (objection != ALLOWED && limited) {
+		if (limited & XSKNET_LIMITED_FRAMES)
+			give_share_back(own->port, XSKNET_FRAMES, packet->length);
+		if (limited & XSKNET_LIMITED_BITS)
+			give_share_back(own->port, XSKNET_BITS, packet->length);
+	}
+	return objection;
+}
+
 /* What becomes of a frame that `own` sends: counted, and dropped or redirected. */
 static __always_inline int judge(struct xdp_md *ctx, const struct xsknet_guard *own, struct xsknet_counters *counters)
 {
@@ -776,13 +806,14 @@ static __always_inline int judge(struct xdp_md *ctx, const struct xsknet_guard *
 		note_rule(XSKNET_RULE_TO_UPLINK);
 	if (is_too_long(&packet, to ? to->mtu : mtu_of_uplink()))
 		return leave(counters, XSKNET_DROP_TOO_LONG, XDP_DROP);
+	objection = check_rates(own, &packet, !to);
+	if (objection != ALLOWED)
+		return leave(counters, objection, XDP_DROP);
 	if (to) {
 		if (to->queue_pairs > 1)
 			queue_pair = queue_pair_of(&packet, to->queue_pairs);
 		return leave_to_target(counters, &packet, to, queue_pair);
 	}
-	if (is_over_rate(own, &packet))
-		return leave(counters, objects(XSKNET_DROP_RATE, XSKNET_RULE_RATE), XDP_DROP);
 	return leave_to_uplink(counters);
 }
 

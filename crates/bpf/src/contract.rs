@@ -30,16 +30,18 @@ pub(crate) const UPLINK_MAC: u32 = 0x4;
 pub(crate) const CLAIM_PACKETS: u32 = 0x1;
 /// Shifted by the kind.
 pub(crate) const LIMITED: u32 = 0x100;
-/// Kinds of limited frames: broadcast, multicast and unknown unicast, in this order.
-pub(crate) const KINDS: u32 = 3;
-/// Where the port's id stands in a key of `rates`, above the kind.
-pub(crate) const KIND_SHIFT: u32 = 2;
+/// Kinds of what is limited: broadcast, multicast, unknown unicast, copies, all frames and their bits, in this order.
+pub(crate) const KINDS: u32 = 6;
 /// The kind of copies from groups, which is not one of the guard's.
-#[cfg(test)]
 pub(crate) const COPIES: u32 = 3;
-pub(crate) const ALL_KINDS: u32 = 4;
-/// The unit of time of [`Rate`] is a jiffy, divided by two so often.
-pub(crate) const TICK_SHIFT: u32 = 24;
+/// Where the port's id stands in a key of `rates`, above the kind.
+pub(crate) const KIND_SHIFT: u32 = 3;
+/// The unit of time of [`RateState`] is a nanosecond, divided by two so often.
+pub(crate) const TIME_SHIFT: u32 = 4;
+/// The unit of a byte's share is that unit, divided by two so often.
+pub(crate) const BYTE_SHIFT: u32 = 10;
+/// Of a frame that is counted in bytes: the highest MTU, an Ethernet header and a tag.
+pub(crate) const MAX_RATED_LENGTH: u64 = 65_535 + 18;
 /// Flows on one uplink, of all its ports together, at most.
 pub const MAX_FLOWS: u32 = 65536;
 /// Kinds of flows of one IP version on one uplink, at most: flows that look at the same parts of a packet are of one
@@ -197,6 +199,10 @@ pub enum Counter {
     NoGuard,
     /// Dropped: more frames of this kind to the uplink than the port may send.
     Rate,
+    /// Dropped: more frames than the port may send.
+    FrameRate,
+    /// Dropped: more bits than the port may send.
+    BitRate,
     /// Dropped: the client has given its BPF ring no chunk, or one that it does not have.
     NoChunk,
     /// Dropped: the kernel had no memory for a copy.
@@ -205,7 +211,7 @@ pub enum Counter {
 
 impl Counter {
     /// All, in the order of the contract.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Seen,
         Self::Passed,
         Self::PassedFragment,
@@ -227,6 +233,8 @@ impl Counter {
         Self::NoSocket,
         Self::NoGuard,
         Self::Rate,
+        Self::FrameRate,
+        Self::BitRate,
         Self::NoChunk,
         Self::NoMemory,
     ];
@@ -255,6 +263,8 @@ impl Counter {
             Self::NoSocket => "no_socket",
             Self::NoGuard => "no_guard",
             Self::Rate => "rate",
+            Self::FrameRate => "frame_rate",
+            Self::BitRate => "bit_rate",
             Self::NoChunk => "no_chunk",
             Self::NoMemory => "no_memory",
         }
@@ -424,6 +434,10 @@ rules! {
     RingLength = "ring_length",
     /// It is more of its kind than the port may send to the uplink.
     Rate = "rate",
+    /// It is one frame more than the port may send.
+    FrameRate = "frame_rate",
+    /// It is more bits than the port may send.
+    BitRate = "bit_rate",
     /// It asks for another port's address: to that port.
     ToTarget = "to_target",
     /// It is for another port's MAC: to that port.
@@ -653,9 +667,11 @@ pub(crate) struct GroupState {
 /// Value of `rates`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub(crate) struct Rate {
-    pub interval: u64,
+pub(crate) struct RateState {
     pub due: u64,
+    pub limit: i64,
+    pub frame: u64,
+    pub byte: u64,
 }
 
 /// Value of `ring_states`.

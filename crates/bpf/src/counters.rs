@@ -47,6 +47,11 @@ impl Counters {
         self.0[Counter::ToSocket as usize]
     }
 
+    /// Frames dropped because the port had sent so much already.
+    pub const fn beyond_rates(&self) -> u64 {
+        self.0[Counter::Rate as usize] + self.0[Counter::FrameRate as usize] + self.0[Counter::BitRate as usize]
+    }
+
     /// Frames dropped, for whatever reason.
     pub fn dropped(&self) -> u64 {
         self.drops().map(|(_, frames)| frames).sum()

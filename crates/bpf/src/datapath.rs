@@ -76,6 +76,8 @@ pub(crate) struct Pace {
     pub(crate) station_age: u32,
     /// How long the first fragment of a packet steers the others, in jiffies.
     pub(crate) fragment_age: u32,
+    /// The second of the rates, in nanoseconds.
+    pub(crate) second: u64,
 }
 
 impl Pace {
@@ -93,7 +95,15 @@ impl Pace {
             jiffies_per_second,
             station_age: Self::STATION_SECONDS * jiffies_per_second,
             fragment_age: Self::FRAGMENT_SECONDS * jiffies_per_second,
+            second: 1_000_000_000,
         }
+    }
+
+    /// With a second of the rates that does not pass while a test runs: three days.
+    #[cfg(test)]
+    pub(crate) fn standstill() -> Self {
+        let real = Self::real();
+        Self { second: real.second << 18, ..real }
     }
 }
 
@@ -144,7 +154,7 @@ impl Datapath {
         ];
         let (mut bpf, port) = object::load_datapath(&globals, options.pins)?;
         let inner_ends = PortProgram::shared(port)?;
-        let mut tables = Tables::take(&mut bpf, pace.jiffies_per_second)?;
+        let mut tables = Tables::take(&mut bpf, pace.second)?;
         tables.set_uplink_mtu(options.uplink_mtu).map_err(|cause| LoadError::Map { map: "uplink_mtus", cause })?;
         let ring_guards = object::take_map(&mut bpf, "ring_guards")?;
         let pins = options.pins.map(Path::to_owned);
@@ -555,6 +565,11 @@ impl Datapath {
     #[cfg(all(test, feature = "measure"))]
     pub(crate) fn uplink_program(&self) -> &aya::programs::Xdp {
         object::xdp(&self.bpf, UPLINK)
+    }
+
+    #[cfg(all(test, feature = "measure"))]
+    pub(crate) fn guard_program(&self) -> &aya::programs::Xdp {
+        object::xdp(&self.bpf, GUARD)
     }
 
     #[cfg(all(test, feature = "measure"))]

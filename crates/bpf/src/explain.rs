@@ -84,6 +84,10 @@ pub enum LimitedKind {
     Multicast,
     /// To one station.
     Unicast,
+    /// All.
+    Frames,
+    /// The bits of all.
+    Bits,
 }
 
 /// What a program looked at.
@@ -301,7 +305,10 @@ fn step(kind: NoteKind, note: &Note, next: Option<&Note>, flows: &Flows) -> Opti
             let kind = match value {
                 0 => LimitedKind::Broadcast,
                 1 => LimitedKind::Multicast,
-                _ => LimitedKind::Unicast,
+                2 => LimitedKind::Unicast,
+                4 => LimitedKind::Frames,
+                5 => LimitedKind::Bits,
+                _ => return None,
             };
             Some(Step::Rate { kind, limited: first != 0, known: second != 0, within: word[2] != 0 })
         }

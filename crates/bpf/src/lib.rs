@@ -84,7 +84,7 @@ pub use object::daemon_objects;
 pub use pinned_map::{PinnedMapError, PinnedSocketMap};
 pub use port::{InnerEnd, PortProgram};
 pub use program::{ProgramDescription, describe_program};
-pub use rights::{Rates, Rights};
+pub use rights::{Rate, Rates, Rights};
 pub use ring_program::RingProgram;
 pub use rings::{RingCounters, RingMaps, RingRange, RingsEntry};
 pub use run::{RunError, TestResult, Verdict};

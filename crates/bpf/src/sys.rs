@@ -15,7 +15,7 @@ use aya_obj::generated::{
 
 use crate::contract::{
     Claim, FlowKey4, FlowKey6, FlowList, FlowState, GroupKey, GroupMembers, GroupState, Guard, Identity, LinkKey,
-    MacKey, PortCounters, Rate, RingState, Source4, Source6, Target4, Target6, Trace,
+    MacKey, PortCounters, RateState, RingState, Source4, Source6, Target4, Target6, Trace,
 };
 use crate::counters::Counters;
 
@@ -36,7 +36,7 @@ unsafe impl aya::Pod for Claim {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Guard {}
 // SAFETY: as above.
-unsafe impl aya::Pod for Rate {}
+unsafe impl aya::Pod for RateState {}
 // SAFETY: as above.
 unsafe impl aya::Pod for GroupKey {}
 // SAFETY: as above.

@@ -8,10 +8,11 @@ use aya::maps::xdp::XdpMapError;
 use aya::maps::{Array, DevMap, DevMapHash, HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::{Ebpf, Pod};
 use aya_obj::generated::BPF_NOEXIST;
+use rustix::time::{ClockId, Timespec};
 
 use crate::contract::{
-    CLAIM_PACKETS, Claim, Guard, KIND_SHIFT, MAX_PORT_QUEUE_PAIRS, MacKey, NO_PORT_ID, PortId, Rate, Source4, Source6,
-    Target, Target4, Target6, UPLINK_MAC, Vlan,
+    CLAIM_PACKETS, Claim, Guard, KIND_SHIFT, MAX_PORT_QUEUE_PAIRS, MacKey, NO_PORT_ID, PortId, RateState, Source4, Source6,
+    TIME_SHIFT, Target, Target4, Target6, UPLINK_MAC, Vlan,
 };
 use crate::counters::Counters;
 use crate::flows::Flows;
@@ -63,10 +64,11 @@ pub(crate) struct Tables {
     targets4: HashMap<MapData, Target4, Claim>,
     targets6: HashMap<MapData, Target6, Claim>,
     guards: HashMap<MapData, u32, Guard>,
-    rates: Array<MapData, Rate>,
+    rates: Array<MapData, RateState>,
     /// Buckets of two stations of three words each, the station's name first.
     stations: Array<MapData, [u64; 8]>,
-    jiffies_per_second: u32,
+    /// Of the rates, in nanoseconds.
+    second: u64,
     uplink_counters: PerCpuArray<MapData, Counters>,
     guard_counters: PerCpuHashMap<MapData, u32, Counters>,
     rings: Rings,
@@ -89,7 +91,7 @@ pub struct LastCounters {
 
 impl Tables {
     /// Takes the maps out of the loaded object, and makes the entry that the guard relies on.
-    pub(crate) fn take(bpf: &mut Ebpf, jiffies_per_second: u32) -> Result<Self, LoadError> {
+    pub(crate) fn take(bpf: &mut Ebpf, second: u64) -> Result<Self, LoadError> {
         let mut tables = Self {
             ports: take_map(bpf, "ports")?,
             uplinks: take_map(bpf, "uplinks")?,
@@ -103,7 +105,7 @@ impl Tables {
             guards: take_map(bpf, "guards")?,
             rates: take_map(bpf, "rates")?,
             stations: take_map(bpf, "stations")?,
-            jiffies_per_second,
+            second,
             uplink_counters: take_map(bpf, "uplink_counters")?,
             guard_counters: take_map(bpf, "guard_counters")?,
             rings: Rings::take(bpf)?,
@@ -355,10 +357,11 @@ impl Tables {
     /// What the id's last port has sent counts: closing a port and opening it again does not start its rates afresh.
     fn set_rates(&mut self, port: PortId, rates: &Rates) -> Result<(), TableError> {
         let refused = |cause| TableError::Refused { table: "rates", cause };
-        for (kind, rate) in (0..).zip(rates.entries(self.jiffies_per_second)) {
+        let now = time() << TIME_SHIFT;
+        for (kind, rate) in (0..).zip(rates.states(self.second)) {
             let key = port.number() << KIND_SHIFT | kind;
             let due = self.rates.get(&key, 0).map_err(refused)?.due;
-            self.rates.set(key, Rate { due, ..rate }, 0).map_err(refused)?;
+            self.rates.set(key, rate.after(due, now), 0).map_err(refused)?;
         }
         Ok(())
     }
@@ -368,6 +371,12 @@ impl Tables {
         let zeros = PerCpuValues::try_from(vec![Counters::default(); cpus]).map_err(MapError::IoError)?;
         self.guard_counters.insert(port, zeros, u64::from(BPF_NOEXIST))
     }
+}
+
+/// The programs' clock, in nanoseconds: bpf_ktime_get_ns().
+fn time() -> u64 {
+    let Timespec { tv_sec, tv_nsec } = rustix::time::clock_gettime(ClockId::Monotonic);
+    tv_sec as u64 * 1_000_000_000 + tv_nsec as u64
 }
 
 /// Where frames that are steered to the port go.

@@ -100,22 +100,41 @@ pub struct Terms {
     pub rates: Rates,
 }
 
-/// Frames a second; not limited unless given.
+/// Frames a second, or bits; not limited unless given.
 #[napi(object, object_to_js = false)]
 pub struct Rates {
-    pub broadcast: Option<u32>,
-    pub multicast: Option<u32>,
-    pub unknown_unicast: Option<u32>,
-    pub copies: Option<u32>,
+    pub broadcast: Option<Rate>,
+    pub multicast: Option<Rate>,
+    pub unknown_unicast: Option<Rate>,
+    pub copies: Option<Rate>,
+    pub frames: Option<Rate>,
+    pub bits: Option<Rate>,
+}
+
+/// So much in a second, and so much at once.
+#[napi(object, object_to_js = false)]
+pub struct Rate {
+    pub per_second: i64,
+    pub burst: i64,
+}
+
+impl From<Rate> for xsknet_port::Rate {
+    fn from(Rate { per_second, burst }: Rate) -> Self {
+        // The configuration has nothing below 0.
+        let [per_second, burst] = [per_second, burst].map(|number| u64::try_from(number).unwrap_or(0));
+        Self { per_second, burst }
+    }
 }
 
 impl Terms {
     /// The spec on these terms.
     pub fn of(self, spec: PortSpec) -> PortSpec {
         let Self { uid, inner_tags, routing, rates } = self;
-        let Rates { broadcast, multicast, unknown_unicast, copies } = rates;
+        let Rates { broadcast, multicast, unknown_unicast, copies, frames, bits } = rates;
+        let [broadcast, multicast, unknown_unicast, copies, frames, bits] =
+            [broadcast, multicast, unknown_unicast, copies, frames, bits].map(|rate| rate.map(Into::into));
         let rights = xsknet_port::Rights { inner_tags, routing };
-        let rates = xsknet_port::Rates { broadcast, multicast, unknown_unicast, copies };
+        let rates = xsknet_port::Rates { broadcast, multicast, unknown_unicast, copies, frames, bits };
         PortSpec { owner: uid, rights, rates, ..spec }
     }
 }

@@ -60,6 +60,8 @@ fn describe(step: &Step, port: impl Fn(Option<PortId>) -> Option<u32>) -> Value 
                 LimitedKind::Broadcast => "broadcast",
                 LimitedKind::Multicast => "multicast",
                 LimitedKind::Unicast => "unicast",
+                LimitedKind::Frames => "frames",
+                LimitedKind::Bits => "bits",
             };
             json!({ "step": "rate", "kind": kind, "limited": limited, "known": known, "within": within })
         }

@@ -198,7 +198,7 @@ fn is_judged(trial: &Trial<'_>, socket: &mut impl FrameSocket) -> Result<bool, S
     let probe = if flows_alone { foreign(trial.port) } else { probe_for(trial.info) };
     let left = || -> Result<u64, StepError> {
         let guard = read(trial.datapath).guard_counters(trial.info.id)?;
-        Ok(if flows_alone { guard[Counter::SourceMac] } else { guard.to_uplink() + guard[Counter::Rate] })
+        Ok(if flows_alone { guard[Counter::SourceMac] } else { guard.to_uplink() + guard.beyond_rates() })
     };
     let left_before = left()?;
     let mut frame = socket.allocate().expect("a fresh UMEM has frames beside those for reception");

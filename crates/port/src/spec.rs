@@ -193,11 +193,12 @@ impl PortSpec {
     /// What opening it sends to the neighbours: a question and an announcement for each address, its link-local one
     /// included. Nothing without addresses.
     pub(crate) fn neighbour_traffic(&self) -> NeighbourTraffic {
+        let rate = self.rates.broadcast.map(|rate| u32::try_from(rate.per_second).unwrap_or(u32::MAX));
         if self.addresses.is_empty() {
-            return NeighbourTraffic { frames: 0, rate: self.rates.broadcast };
+            return NeighbourTraffic { frames: 0, rate };
         }
         let addresses = u32::try_from(self.addresses.len()).unwrap_or(u32::MAX).saturating_add(1);
-        NeighbourTraffic { frames: addresses.saturating_mul(2), rate: self.rates.broadcast }
+        NeighbourTraffic { frames: addresses.saturating_mul(2), rate }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::common::*;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Counters, Mode};
 use xsknet_link::MacAddr;
-use xsknet_port::{Port, PortSpec, Rates};
+use xsknet_port::{Port, PortSpec, Rate, Rates};
 use xsknet_testkit::{Arp, CARD, Ethernet, HOST4, REMOTE4, REMOTE6, device, far_socket, port_addresses, wait_until};
 
 /// The neighbour's MTU, smaller than the uplink's.
@@ -195,7 +195,8 @@ fn what_a_port_may_not_send_gets_nowhere_and_moves_its_own_counter(#[case] mode:
 #[case::skb(Mode::Skb)]
 fn what_is_more_than_a_port_may_send_a_second_moves_its_own_counter(#[case] mode: Mode) {
     let scene = Scene::new(mode);
-    let rates = Rates { broadcast: Some(2), multicast: Some(1), unknown_unicast: Some(1), copies: None };
+    let [one, two] = [1, 2].map(|rate| Some(Rate::new(rate)));
+    let rates = Rates { broadcast: two, multicast: one, unknown_unicast: one, ..Rates::UNLIMITED };
     let options = PortSpec { rates, ..PortSpec::new(port_addresses(1)) };
     let mut port = scene.uplink.open_port(options).expect("a port");
     let (own, mac) = (v4(&port), port.info().mac);
@@ -218,11 +219,34 @@ fn what_is_more_than_a_port_may_send_a_second_moves_its_own_counter(#[case] mode
     }
     assert_accounted(&mut port);
     close(port);
+    for (rates, counter) in [
+        (Rates { frames: Some(Rate { per_second: 1, burst: 3 }), ..Rates::UNLIMITED }, Counter::FrameRate),
+        (Rates { bits: Some(Rate { per_second: 1000, burst: 2000 }), ..Rates::UNLIMITED }, Counter::BitRate),
+    ] {
+        let mut port = scene.uplink.open_port(PortSpec { rates, ..PortSpec::new(port_addresses(1)) }).expect("a port");
+        let frame = udp(&Ethernet::new(FORGED, port.info().mac), v4(&port), REMOTE4, (9, 9), 100);
+        let before = counters(&port);
+        for _ in 0..8 {
+            send(&mut port, &frame);
+        }
+        wait_until(counter.name(), SECOND, || counters(&port).seen() == before.seen() + 8);
+        let moved = counters(&port) - before;
+        assert!((1..=6).contains(&moved.to_uplink()), "{moved:?}");
+        assert_eq!(moved.to_uplink() + moved[counter], 8, "{moved:?}");
+        assert_accounted(&mut port);
+        close(port);
+    }
     // Who may send none of it has a port all the same.
-    let rates = Rates { broadcast: Some(0), multicast: Some(0), unknown_unicast: Some(0), copies: None };
-    let silent = scene.uplink.open_port(PortSpec { rates, ..PortSpec::new(port_addresses(1)) }).expect("a port");
-    assert_eq!((counters(&silent).to_uplink(), counters(&silent)[Counter::Rate]), (0, 1), "its self-test");
-    close(silent);
+    let zero = Some(Rate::new(0));
+    for (rates, counter) in [
+        (Rates { broadcast: zero, multicast: zero, unknown_unicast: zero, ..Rates::UNLIMITED }, Counter::Rate),
+        (Rates { frames: zero, ..Rates::UNLIMITED }, Counter::FrameRate),
+        (Rates { bits: zero, ..Rates::UNLIMITED }, Counter::BitRate),
+    ] {
+        let silent = scene.uplink.open_port(PortSpec { rates, ..PortSpec::new(port_addresses(1)) }).expect("a port");
+        assert_eq!((counters(&silent).to_uplink(), counters(&silent)[counter]), (0, 1), "its self-test");
+        close(silent);
+    }
     scene.close();
 }
 

@@ -10,7 +10,7 @@ use crate::flows::Client;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Counters, Mode};
 use xsknet_link::{Ethtool, MacAddr};
-use xsknet_port::{Group, GroupChange, GroupError, OpenPortError, Port, PortSpec, Rates, RingsWish, parse_groups};
+use xsknet_port::{Group, GroupChange, GroupError, OpenPortError, Port, PortSpec, Rate, Rates, RingsWish, parse_groups};
 use xsknet_testkit::{
     CARD, Ethernet, FAR, HOST4, Lab, PacketSocket, REMOTE4, REMOTE6, device, far_socket, port_addresses, wait_until,
 };
@@ -264,7 +264,7 @@ fn copies_beyond_the_rate_and_those_that_a_pair_does_not_take_are_counted() {
     let instance = stage.open();
     let uplink = manage(&instance, Mode::Native);
     let open = |n, rates| uplink.open_port(PortSpec { rates, ..spec(n, &["224.0.0.251"]) }).expect("a port");
-    let limited = open(0, Rates { copies: Some(0), ..Rates::UNLIMITED });
+    let limited = open(0, Rates { copies: Some(Rate::new(0)), ..Rates::UNLIMITED });
     let down = open(1, Rates::UNLIMITED);
     let outer = lab.host.links().by_name(&down.info().outer).expect("its outer end").index;
     lab.host.links().set_down(outer).expect("down");

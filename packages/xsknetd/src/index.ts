@@ -1,4 +1,4 @@
-export type { GrantOptions } from './configuration/grant-options.js'
+export type { GrantOptions, RateOption } from './configuration/grant-options.js'
 export { type Daemon, type DaemonOptions, startDaemon } from './daemon/daemon.js'
 export type { Log, LogFields } from './log/log.js'
 export type { UplinkMode } from './platform/instance.js'

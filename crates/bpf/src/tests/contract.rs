@@ -63,9 +63,9 @@ fn constants_are_the_headers() {
         ("XSKNET_UNKNOWN_UNICAST", 2),
         ("XSKNET_KINDS", u64::from(KINDS)),
         ("XSKNET_COPIES", u64::from(COPIES)),
-        ("XSKNET_ALL_KINDS", u64::from(ALL_KINDS)),
         ("XSKNET_KIND_SHIFT", u64::from(KIND_SHIFT)),
-        ("XSKNET_TICK_SHIFT", u64::from(TICK_SHIFT)),
+        ("XSKNET_TIME_SHIFT", u64::from(TIME_SHIFT)),
+        ("XSKNET_BYTE_SHIFT", u64::from(BYTE_SHIFT)),
         ("XSKNET_UNTAGGED", u64::from(Vlan::UNTAGGED.key())),
         ("XSKNET_TAGGED", u64::from(Vlan::TAGGED)),
         ("XSKNET_FOREIGN_TAG", u64::from(Vlan::FOREIGN_TAG)),
@@ -196,7 +196,7 @@ fn layouts_are_the_headers() {
     same!(GroupKey, "xsknet_group_key", address, vlan, kind);
     same!(GroupMembers, "xsknet_group", rings, members, member);
     same!(GroupState, "xsknet_group_state", rings, members);
-    same!(Rate, "xsknet_rate", interval, due);
+    same!(RateState, "xsknet_rate", due, limit, frame, byte);
     same!(RxSlot, "xsknet_rx_slot", sequence, value);
     same!(TxSlot, "xsknet_tx_slot", sequence, address, length, zero);
     same!(RingControl, "xsknet_ring_control", asleep, zero, rx, tx);

@@ -14,7 +14,7 @@ use crate::contract::{RING_MIN_OFFSET, RING_ROOM};
 use crate::datapath::Pace;
 use crate::object;
 use crate::{
-    Counter, Counters, Datapath, DatapathOptions, Destination, Explanation, FrameVlan, LimitedKind, PortEntry, Rates,
+    Counter, Counters, Datapath, DatapathOptions, Destination, Explanation, FrameVlan, LimitedKind, PortEntry, Rate, Rates,
     Rights, RingRange, RingsEntry, Rule, Step, Tagging, Vlan,
 };
 
@@ -42,14 +42,17 @@ fn flow() -> Flow {
 }
 
 fn scene(test: impl FnOnce(&mut Scene) + Send) {
+    let one = Some(Rate::new(1));
+    scene_with(Rates { broadcast: one, unknown_unicast: one, ..Rates::UNLIMITED }, test);
+}
+
+fn scene_with(rates: Rates, test: impl FnOnce(&mut Scene) + Send) {
     in_namespace(&["a0", "b0", "up0"], || {
         let pins = PrivateBpffs::mount();
         let [alice, bob, uplink] = ["a0", "b0", "up0"].map(|name| device(name).index);
         let shared = pins.path().join("datapath");
         let options = DatapathOptions { uplink_mtu: 1500, queue_seed: 0, pins: Some(&shared) };
-        // A second that does not pass while a test runs.
-        let pace = Pace { jiffies_per_second: 1 << 31, ..Pace::real() };
-        let mut datapath = Datapath::load_paced(options, pace).unwrap();
+        let mut datapath = Datapath::load_paced(options, Pace::standstill()).unwrap();
         datapath.set_uplink(uplink).unwrap();
         datapath.set_uplink_mac(MAC_HOST).unwrap();
         let range = datapath.claim_rings(1).unwrap();
@@ -66,7 +69,7 @@ fn scene(test: impl FnOnce(&mut Scene) + Send) {
             sources: &OF_ALICE,
             targets: &OF_ALICE,
             rights: Rights::default(),
-            rates: Rates { broadcast: Some(1), multicast: None, unknown_unicast: Some(1), copies: None },
+            rates,
             rings: None,
         };
         datapath.add_port(&entry).unwrap();
@@ -90,7 +93,7 @@ fn scene(test: impl FnOnce(&mut Scene) + Send) {
 #[derive(Debug, PartialEq)]
 struct Written {
     counters: [Counters; 2],
-    rates: Vec<[u64; 2]>,
+    rates: Vec<[u64; 4]>,
     stations: Vec<[u64; 8]>,
     fragmented: Vec<([u64; 5], [u64; 5])>,
     ring_states: Vec<[u64; 32]>,
@@ -206,6 +209,30 @@ fn what_is_used_up_is_told_and_not_used() {
         let long = scene.arrives(&to_bob(RING_ROOM as usize + 1));
         assert_eq!((long.counter, long.rule, long.to), (Counter::TooLong, Rule::TooLong, to));
         assert_eq!(scene.datapath.ring_counters(scene.range).unwrap().received, 1, "the one that had no chunk");
+    });
+}
+
+#[test]
+fn which_rate_is_used_up_is_told() {
+    let frames = Some(Rate::new(2));
+    let bits = Some(Rate { per_second: 1_000_000, burst: 0 });
+    scene_with(Rates { frames, bits, ..Rates::UNLIMITED }, |scene| {
+        let broadcast = arp_request(A, IP_FAR);
+        let step = |kind, limited, within| Step::Rate { kind, limited, known: false, within };
+        let (of_frames, of_bits) = (|within| step(LimitedKind::Frames, true, within), LimitedKind::Bits);
+        let told = scene.sends(&broadcast);
+        let steps = [of_frames(true), step(of_bits, true, true), step(LimitedKind::Broadcast, false, true)];
+        assert_eq!((told.rule, &told.steps[told.steps.len() - 3..]), (Rule::ToUplink, &steps[..]));
+        scene.datapath.test_guard(&broadcast, scene.alice).unwrap();
+        let told = scene.sends(&broadcast);
+        assert_eq!((told.counter, told.rule), (Counter::BitRate, Rule::BitRate));
+        assert_eq!(told.steps[told.steps.len() - 2..], [of_frames(true), step(of_bits, true, false)]);
+    });
+    scene_with(Rates { frames: Some(Rate::new(0)), ..Rates::UNLIMITED }, |scene| {
+        let told = scene.sends(&arp_request(A, IP_FAR));
+        assert_eq!((told.counter, told.rule), (Counter::FrameRate, Rule::FrameRate));
+        let step = Step::Rate { kind: LimitedKind::Frames, limited: true, known: false, within: false };
+        assert_eq!(told.steps.last(), Some(&step));
     });
 }
 

@@ -14,8 +14,8 @@ use xsknet_filter::{Fields, Flow};
 use super::flows::{IP_HOST, IP6_HOST, IVAN, PORTS, Scene, TAG, flow, host4, host6};
 use super::frames::*;
 use super::lab::{ERIN, ERINS, Exit, HEIDI};
-use super::model::{self, Port, Tag, Unread, one_of};
-use crate::{Counter, FlowsError, PortId};
+use super::model::{self, Port, Sent, Tag, Unread, one_of};
+use crate::{Counter, FlowsError, PortId, Rates};
 
 const PASSED: Exit = Exit::By(Counter::Passed);
 
@@ -42,6 +42,7 @@ pub(super) struct Model {
     pub(super) ports: Vec<Port>,
     pub(super) uplink_mtu: usize,
     pub(super) flows: Vec<(PortId, Flow)>,
+    sent: HashMap<PortId, Sent>,
     fragments: HashMap<Fragmented, (PortId, u32)>,
 }
 
@@ -173,7 +174,7 @@ fn reversed(fields: &Fields) -> Fields {
 impl Model {
     /// Without flows.
     pub(super) fn new(ports: Vec<Port>, uplink_mtu: usize) -> Self {
-        Self { ports, uplink_mtu, flows: Vec::new(), fragments: HashMap::new() }
+        Self { ports, uplink_mtu, flows: Vec::new(), sent: HashMap::new(), fragments: HashMap::new() }
     }
 
     fn port(&self, id: PortId) -> &Port {
@@ -247,7 +248,18 @@ impl Model {
     }
 
     /// How a frame that a port sends leaves the guard.
-    pub(super) fn guard(&self, sender: PortId, frame: &[u8]) -> Exit {
+    pub(super) fn guard(&mut self, sender: PortId, frame: &[u8]) -> Exit {
+        let exit = self.allowed(sender, frame);
+        if matches!(exit, Exit::By(_)) {
+            return exit;
+        }
+        let rates = self.port(sender).rates;
+        let sent = self.sent.entry(sender).or_default();
+        sent.count(&rates, frame, exit == Exit::Uplink).map_or_else(Exit::By, |()| exit)
+    }
+
+    /// Likewise, if its port has no rates.
+    fn allowed(&self, sender: PortId, frame: &[u8]) -> Exit {
         let own = self.port(sender);
         let judged = if own.speaks_for_itself(frame) {
             model::judge(&self.ports, own, frame).map(|target| (own.tag, target))
@@ -358,6 +370,7 @@ fn ports() -> Vec<Port> {
         routing: false,
         uplink_mac: [HEIDI, IVAN].contains(&id),
         gone: false,
+        rates: Rates::UNLIMITED,
     };
     PORTS.iter().map(port).collect()
 }

@@ -12,7 +12,7 @@ use crate::datapath::Datapath;
 const ROUNDS: usize = 9;
 
 /// Nanoseconds for each packet: the median of the rounds.
-fn median(cost: impl Fn() -> f64) -> f64 {
+pub fn median(cost: impl Fn() -> f64) -> f64 {
     let mut costs: Vec<f64> = (0..ROUNDS).map(|_| cost()).collect();
     costs.sort_unstable_by(f64::total_cmp);
     costs[ROUNDS / 2]

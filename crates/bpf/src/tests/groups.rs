@@ -14,7 +14,7 @@ use super::ring_client::{CHUNKS, RingClient};
 use crate::contract::{Claim, MAX_MEMBERS, RING_MIN_OFFSET, Target};
 use crate::datapath::Pace;
 use crate::{
-    Counter, Counters, Datapath, DatapathOptions, Group, GroupsError, PortEntry, PortId, Rates, Rights, RingRange,
+    Counter, Counters, Datapath, DatapathOptions, Group, GroupsError, PortEntry, PortId, Rate, Rates, Rights, RingRange,
     RingsEntry, Verdict, Vlan,
 };
 
@@ -262,9 +262,9 @@ fn what_is_not_copied_is_counted_by_reason() {
 
 #[test]
 fn copies_are_limited_for_each_port_by_itself() {
-    let rates = Rates { copies: Some(5), ..Rates::UNLIMITED };
+    let rates = Rates { copies: Some(Rate::new(5)), ..Rates::UNLIMITED };
     // A second that does not pass.
-    let pace = Pace { jiffies_per_second: 1 << 31, ..Pace::real() };
+    let pace = Pace::standstill();
     scene_with(rates, pace, |scene| {
         scene.join(ALICE, &[MDNS4.into(), MDNS6.into()]);
         for at in 0..8 {

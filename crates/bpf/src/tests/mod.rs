@@ -19,6 +19,8 @@ mod model;
 mod pins;
 mod queue;
 mod random_rules;
+#[cfg(feature = "measure")]
+mod rate_cost;
 mod rates;
 mod ring_client;
 mod rings;

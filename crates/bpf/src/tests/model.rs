@@ -14,7 +14,7 @@ use super::frames::*;
 use super::lab::{
     ALICE, BOB, CAROL, ERIN, ERINS, Exit, FRANK, FRANKS, GONE, GRACE, HEIDI, Lab, QUEUE_SEED, UPLINK_MTU, with_lab,
 };
-use crate::{Counter, PortId};
+use crate::{Counter, PortId, Rate, Rates};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Tag {
@@ -39,6 +39,8 @@ pub(super) struct Port {
     pub(super) uplink_mac: bool,
     /// Its device is not there any more.
     pub(super) gone: bool,
+    /// Not of unicast to unknown stations: the model does not know which are.
+    pub(super) rates: Rates,
 }
 
 /// Those of the lab.
@@ -56,6 +58,7 @@ static PORTS: LazyLock<Vec<Port>> = LazyLock::new(|| {
         routing: false,
         uplink_mac: false,
         gone: false,
+        rates: Rates::UNLIMITED,
     };
     let (ip4, ip6) = (vec![IP_E.octets()], vec![IP6_E.octets()]);
     let erin = Port { id: ERIN, mac: MAC_E, queue_pairs: ERINS, ip4, ip6, ..alice.clone() };
@@ -359,6 +362,44 @@ pub(super) fn leaves(
         Some(port) => to_its_queue_pair(port, frame),
         None if is_too_long(frame, uplink_mtu) => Exit::By(Counter::TooLong),
         None => Exit::Uplink,
+    }
+}
+
+/// What a port has sent at a standstill of its rates.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    broadcast: u64,
+    multicast: u64,
+    frames: u64,
+    bits: u64,
+}
+
+impl Sent {
+    /// Counts a frame that no other rule drops, or says which rate drops it instead.
+    pub(super) fn count(&mut self, rates: &Rates, frame: &[u8], to_uplink: bool) -> Result<(), Counter> {
+        let bits = frame.len() as u64 * 8;
+        let (flood, limit) = match frame[..6].try_into() {
+            Ok(BROADCAST) => (&mut self.broadcast, rates.broadcast),
+            _ => (&mut self.multicast, rates.multicast),
+        };
+        let floods = to_uplink && frame[0] & 1 == 1;
+        let is_full = |sent: u64, limit: Option<Rate>| {
+            limit.is_some_and(|rate| rate.per_second == 0 || sent >= rate.burst.max(1))
+        };
+        if is_full(self.frames, rates.frames) {
+            return Err(Counter::FrameRate);
+        }
+        // The frame that exceeds the burst passes, too.
+        if rates.bits.is_some_and(|rate| rate.per_second == 0 || self.bits > rate.burst) {
+            return Err(Counter::BitRate);
+        }
+        if floods && is_full(*flood, limit) {
+            return Err(Counter::Rate);
+        }
+        self.frames += 1;
+        self.bits += bits;
+        *flood += u64::from(floods);
+        Ok(())
     }
 }
 

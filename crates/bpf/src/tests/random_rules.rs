@@ -9,6 +9,7 @@ use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aya::maps::{Array, Map, MapData};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use xsknet_filter::{Flow, Prefix};
@@ -18,8 +19,9 @@ use super::flows::{IP_HOST, IP6_HOST, flow};
 use super::frames::*;
 use super::lab::{Exit, PrivateBpffs, QUEUE_SEED, device, exit_of, in_namespace, left_by};
 use super::model::{self, Port, Read, Tag, one_of};
+use crate::contract::KIND_SHIFT;
 use crate::datapath::Pace;
-use crate::{Counter, Datapath, DatapathOptions, Explanation, PortEntry, PortId, Rates, Rights, TestResult, Vlan};
+use crate::{Counter, Datapath, DatapathOptions, Explanation, PortEntry, PortId, Rate, Rates, Rights, TestResult, Vlan};
 
 const OUTERS: [&str; 12] = ["q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "q8", "q9", "q10", "q11"];
 
@@ -100,9 +102,9 @@ fn port() -> impl Strategy<Value = Port> {
         prop::sample::subsequence(vec![IP_A, IP_B, IP_D, IP_E], 1..4),
         prop::sample::subsequence(vec![IP6_A, LINK_LOCAL_A, IP6_B, IP6_E], 0..4),
     );
-    let rights = (one_of(&[false, false, false, true]), one_of(&[false, false, false, true]));
+    let rights = (one_of(&[false, false, false, true]), one_of(&[false, false, false, true]), rates());
     (identity, addresses, rights, one_of(&[1500usize, 1500, 1400, 600]), one_of(&[1u32, 1, 2, 3])).prop_map(
-        |((mac, tag, on_wire), (ip4, ip6), (inner_tags, routing), mtu, queue_pairs)| Port {
+        |((mac, tag, on_wire), (ip4, ip6), (inner_tags, routing, rates), mtu, queue_pairs)| Port {
             id: PortId::new(1).unwrap(),
             mac: if on_wire == OnWire::Uplink { MAC_HOST } else { mac },
             tag,
@@ -122,7 +124,20 @@ fn port() -> impl Strategy<Value = Port> {
             routing,
             uplink_mac: on_wire != OnWire::Own,
             gone: false,
+            rates,
         },
+    )
+}
+
+/// Of so much a second that the bits of a byte take a whole number of the programs' units of time.
+fn rates() -> impl Strategy<Value = Rates> {
+    // With too few of them nothing leaves.
+    let of = |unlimited: u32, bursts: &'static [u64]| {
+        let some = one_of(bursts).prop_map(|burst| Rate { per_second: 1_000_000, burst });
+        prop_oneof![unlimited => Just(None), 4 => some.prop_map(Some), 1 => Just(Some(Rate::new(0)))]
+    };
+    (of(2, &[0, 1, 3]), of(2, &[1, 3]), of(20, &[0, 4, 10, 20]), of(20, &[0, 479, 480, 481, 4000, 10_000])).prop_map(
+        |(broadcast, multicast, frames, bits)| Rates { broadcast, multicast, frames, bits, ..Rates::UNLIMITED },
     )
 }
 
@@ -205,6 +220,8 @@ struct Scene {
     datapath: Datapath,
     uplink: u32,
     devices: Vec<u32>,
+    /// What was sent counts for the next port of the same number, unless a rule set begins anew.
+    rates: Array<MapData, [u64; 4]>,
     /// Those of the model, with their outer ends.
     ports: Vec<(Port, Vec<u32>)>,
     /// The last: the programs' pins.
@@ -224,13 +241,14 @@ impl Scene {
         let shared = pins.path().join("datapath");
         let options = DatapathOptions { uplink_mtu: 1500, queue_seed: QUEUE_SEED, pins: Some(&shared) };
         // Fragments of a rule set belong together, however long it takes.
-        let pace = Pace { fragment_age: u32::MAX, ..Pace::real() };
+        let pace = Pace { fragment_age: u32::MAX, ..Pace::standstill() };
         let mut datapath = Datapath::load_paced(options, pace).unwrap();
         let uplink = device("up0").index;
         datapath.set_uplink(uplink).unwrap();
         datapath.set_uplink_mac(MAC_HOST).unwrap();
         let devices = OUTERS.map(|name| device(name).index).to_vec();
-        Self { datapath, uplink, devices, ports: Vec::new(), _pins: pins }
+        let rates = Map::Array(MapData::from_pin(shared.join("maps/rates")).unwrap()).try_into().unwrap();
+        Self { datapath, uplink, devices, rates, ports: Vec::new(), _pins: pins }
     }
 
     /// Enters other ports in the place of those that are there.
@@ -239,6 +257,9 @@ impl Scene {
             with_entry(&port, &outers, |entry| self.datapath.remove_port(entry).map(drop)).unwrap();
         }
         self.datapath.set_uplink_mtu(uplink_mtu as u32).unwrap();
+        for key in 0..(OUTERS.len() as u32 + 1) << KIND_SHIFT {
+            self.rates.set(key, [0; 4], 0).unwrap();
+        }
         let mut devices = self.devices.iter().copied();
         for port in ports {
             let outers: Vec<u32> = devices.by_ref().take(port.queue_pairs as usize).collect();
@@ -254,8 +275,10 @@ impl Scene {
 
     fn sends(&self, sender: PortId, frame: &[u8]) -> Compared {
         let (_, outers) = self.ports.iter().find(|(port, _)| port.id == sender).unwrap();
+        // Before it is sent: it may be the last one that its port may send.
+        let explanation = self.datapath.explain_guard(frame, outers[0]).unwrap();
         let result = self.datapath.test_guard(frame, outers[0]).unwrap();
-        self.compared(&result, frame, self.datapath.explain_guard(frame, outers[0]).unwrap())
+        self.compared(&result, frame, explanation)
     }
 
     fn compared(&self, result: &TestResult, frame: &[u8], explanation: Explanation) -> Compared {
@@ -281,7 +304,7 @@ fn with_entry<T>(port: &Port, outers: &[u32], work: impl FnOnce(&PortEntry<'_>) 
         sources: &addresses,
         targets: &addresses,
         rights: Rights { inner_tags: port.inner_tags, routing: port.routing },
-        rates: Rates::UNLIMITED,
+        rates: port.rates,
         rings: None,
     })
 }
@@ -386,14 +409,14 @@ fn kernel_and_model_agree_on_random_rules() {
         println!("\n{difference}");
     }
     assert!(differences.is_empty(), "{} differences, seed {seed}", differences.len());
-    // A comparison that gets to few of the exits proves little: nothing provokes no_guard, no_port, no_uplink, rate.
+    // A comparison that gets to few of the exits proves little: nothing provokes no_guard, no_port, no_uplink.
     if compared >= 16_000 {
         let missing: Vec<&str> = EXITS.iter().copied().filter(|exit| !exits.contains_key(*exit)).collect();
         assert!(missing.is_empty(), "no frame left by {missing:?}, seed {seed}");
     }
 }
 
-const EXITS: [&str; 15] = [
+const EXITS: [&str; 18] = [
     "uplink passed",
     "uplink passed_fragment",
     "uplink to_port",
@@ -409,4 +432,7 @@ const EXITS: [&str; 15] = [
     "guard ethertype",
     "guard malformed",
     "guard too_long",
+    "guard rate",
+    "guard frame_rate",
+    "guard bit_rate",
 ];

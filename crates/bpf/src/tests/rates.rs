@@ -8,20 +8,15 @@ use rstest::rstest;
 use super::frames::*;
 use super::lab::{ALICE, BOB, device, in_namespace, left_by};
 use crate::datapath::Pace;
-use crate::{Counter, Datapath, DatapathOptions, PortEntry, Rates, Rights, Verdict, Vlan};
+use crate::{Counter, Datapath, DatapathOptions, PortEntry, Rate, Rates, Rights, Verdict, Vlan};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
 static IPS_OF_A: [IpAddr; 2] = [IpAddr::V4(IP_A), IpAddr::V6(IP6_A)];
 static IPS_OF_B: [IpAddr; 1] = [IpAddr::V4(IP_B)];
 
-/// A second that does not pass while a test runs.
-fn standstill() -> Pace {
-    Pace { jiffies_per_second: 1 << 31, ..Pace::real() }
-}
-
 /// Whatever goes to an unknown station is dropped: so a frame tells whether its destination is known.
-const KNOWN_ONLY: Rates = Rates { unknown_unicast: Some(0), ..Rates::UNLIMITED };
+const KNOWN_ONLY: Rates = Rates { unknown_unicast: Some(Rate::new(0)), ..Rates::UNLIMITED };
 
 /// Alice with two queue pairs, and Bob, who is not limited.
 struct Scene {
@@ -147,15 +142,15 @@ fn unicast() -> Vec<u8> {
 }
 
 #[rstest]
-#[case::broadcast(broadcast(), Rates { broadcast: Some(5), ..Rates::UNLIMITED })]
-#[case::arp_request(arp_request(A, IP_FAR), Rates { broadcast: Some(5), ..Rates::UNLIMITED })]
-#[case::multicast(multicast(), Rates { multicast: Some(5), ..Rates::UNLIMITED })]
-#[case::solicitation(solicitation(A6, IP6_FAR, &[]), Rates { multicast: Some(5), ..Rates::UNLIMITED })]
-#[case::ipv4_multicast(ethernet([1, 0, 0x5e, 0, 0, 1], MAC_A, IPV4, &ipv4(UDP, IP_A, [224, 0, 0, 1].into(), &udp(9, 53))), Rates { multicast: Some(5), ..Rates::UNLIMITED })]
-#[case::unknown_unicast(unicast(), Rates { unknown_unicast: Some(5), ..Rates::UNLIMITED })]
-#[case::to_its_own_mac(udp4(A, A, (9, 53)), Rates { unknown_unicast: Some(5), ..Rates::UNLIMITED })]
+#[case::broadcast(broadcast(), Rates { broadcast: Some(Rate::new(5)), ..Rates::UNLIMITED })]
+#[case::arp_request(arp_request(A, IP_FAR), Rates { broadcast: Some(Rate::new(5)), ..Rates::UNLIMITED })]
+#[case::multicast(multicast(), Rates { multicast: Some(Rate::new(5)), ..Rates::UNLIMITED })]
+#[case::solicitation(solicitation(A6, IP6_FAR, &[]), Rates { multicast: Some(Rate::new(5)), ..Rates::UNLIMITED })]
+#[case::ipv4_multicast(ethernet([1, 0, 0x5e, 0, 0, 1], MAC_A, IPV4, &ipv4(UDP, IP_A, [224, 0, 0, 1].into(), &udp(9, 53))), Rates { multicast: Some(Rate::new(5)), ..Rates::UNLIMITED })]
+#[case::unknown_unicast(unicast(), Rates { unknown_unicast: Some(Rate::new(5)), ..Rates::UNLIMITED })]
+#[case::to_its_own_mac(udp4(A, A, (9, 53)), Rates { unknown_unicast: Some(Rate::new(5)), ..Rates::UNLIMITED })]
 fn a_burst_passes_and_no_more(#[case] frame: Vec<u8>, #[case] rates: Rates) {
-    scene(standstill(), rates, |scene| {
+    scene(Pace::standstill(), rates, |scene| {
         let bad = patched(frame.clone(), 6, &MAC_FAR);
         assert_eq!(scene.send(&bad), Counter::SourceMac, "what is dropped before counts for nothing");
         assert_eq!(scene.burst(&frame, 12), 5);
@@ -177,7 +172,8 @@ fn kind(frame: &[u8]) -> usize {
 
 #[test]
 fn none_passes_at_a_rate_of_0() {
-    let none = Rates { broadcast: Some(0), multicast: Some(0), unknown_unicast: Some(0), copies: None };
+    let zero = Some(Rate::new(0));
+    let none = Rates { broadcast: zero, multicast: zero, unknown_unicast: zero, ..Rates::UNLIMITED };
     scene(Pace::real(), none, |scene| {
         for frame in [broadcast(), arp_request(A, IP_FAR), multicast(), unicast()] {
             assert_eq!(scene.burst(&frame, 5), 0);
@@ -189,7 +185,7 @@ fn none_passes_at_a_rate_of_0() {
 
 #[test]
 fn the_default_is_a_thousand_of_each() {
-    scene(standstill(), Rates::default(), |scene| {
+    scene(Pace::standstill(), Rates::default(), |scene| {
         for frame in [broadcast(), multicast(), unicast()] {
             assert_eq!(scene.burst(&frame, 1010), 1000);
         }
@@ -198,36 +194,123 @@ fn the_default_is_a_thousand_of_each() {
 
 #[test]
 fn the_queue_pairs_of_a_port_share_its_rates() {
-    scene(standstill(), Rates { broadcast: Some(6), ..Rates::UNLIMITED }, |scene| {
+    scene(Pace::standstill(), Rates { broadcast: Some(Rate::new(6)), ..Rates::UNLIMITED }, |scene| {
         let passed: Vec<_> = (0..10).map(|turn| scene.send_by(turn % 2, &broadcast())).collect();
         assert_eq!(passed.iter().filter(|&&counter| counter == Counter::ToUplink).count(), 6, "{passed:?}");
     });
 }
 
+/// Frames for all stations, for one and for a port.
+fn any() -> [Vec<u8>; 4] {
+    [broadcast(), multicast(), unicast(), udp4(A, B, (9, 53))]
+}
+
 #[test]
-fn cpus_that_send_at_the_same_moment_send_no_more_than_a_burst() {
-    const RATE: u32 = 4000;
-    scene(standstill(), Rates { broadcast: Some(RATE), ..Rates::UNLIMITED }, |scene| {
-        let passed_by = |queue_pair: usize| {
-            let run = |_: &u32| scene.datapath.test_guard(&broadcast(), scene.alice[queue_pair]).unwrap().verdict;
-            (0..RATE).filter(|turn| run(turn) == Verdict::Redirect).count()
-        };
-        let passed: usize = std::thread::scope(|scope| {
-            let threads = [0, 1].map(|queue_pair| {
-                let passed_by = &passed_by;
-                scope.spawn(move || passed_by(queue_pair))
-            });
-            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
-        });
-        // What lost the exchange too often was dropped, and is left of the burst.
-        assert_eq!(passed + scene.burst(&broadcast(), RATE as usize - passed + 1), RATE as usize);
+fn all_frames_of_a_port_have_one_rate() {
+    scene(Pace::standstill(), Rates { frames: Some(Rate::new(6)), ..Rates::UNLIMITED }, |scene| {
+        let sent: Vec<_> = any().iter().cycle().take(10).map(|frame| scene.send(frame)).collect();
+        let out = Counter::ToUplink;
+        let passed = [out, out, out, Counter::ToPort, out, out];
+        assert_eq!((&sent[..6], &sent[6..]), (&passed[..], &[Counter::FrameRate; 4][..]));
+        let bad = patched(unicast(), 6, &MAC_FAR);
+        assert_eq!(scene.send(&bad), Counter::SourceMac, "the rule that the frame breaks is told, not the rate");
     });
+}
+
+#[test]
+fn all_bits_of_a_port_have_one_rate() {
+    let long = [unicast(), vec![0; 1000]].concat();
+    let bits = 8 * (3 * long.len() + unicast().len()) as u64;
+    let rates = Rates { bits: Some(Rate { per_second: 1_000_000, burst: bits - 8 }), ..Rates::UNLIMITED };
+    scene(Pace::standstill(), rates, |scene| {
+        let sent = [&long, &unicast(), &long, &long, &unicast(), &long].map(|frame| scene.send(frame));
+        let (out, over) = (Counter::ToUplink, Counter::BitRate);
+        assert_eq!(sent, [out, out, out, out, over, over], "the frame that exceeds the burst is the last one");
+    });
+}
+
+#[rstest]
+#[case::of_frames(Rates { frames: Some(Rate::new(0)), ..Rates::UNLIMITED }, Counter::FrameRate)]
+#[case::of_bits(Rates { bits: Some(Rate::new(0)), ..Rates::UNLIMITED }, Counter::BitRate)]
+fn a_port_may_be_silent(#[case] rates: Rates, #[case] reason: Counter) {
+    scene(Pace::real(), rates, |scene| {
+        for frame in any() {
+            assert_eq!(scene.send(&frame), reason);
+        }
+    });
+}
+
+#[test]
+fn a_frame_that_one_rate_drops_counts_for_no_other() {
+    let bits = 8 * (broadcast().len() + 4 * unicast().len()) as u64;
+    let rates = Rates {
+        broadcast: Some(Rate::new(1)),
+        frames: Some(Rate::new(7)),
+        bits: Some(Rate { per_second: 1_000_000, burst: bits - 8 }),
+        ..Rates::UNLIMITED
+    };
+    scene(Pace::standstill(), rates, |scene| {
+        assert_eq!(scene.burst(&broadcast(), 20), 1);
+        let sent: Vec<_> = (0..8).map(|_| scene.send(&unicast())).collect();
+        assert_eq!(sent, [[Counter::ToUplink; 4], [Counter::BitRate; 4]].concat());
+        scene.enter_alice(Rates { bits: None, ..rates });
+        let sent: Vec<_> = (0..4).map(|_| scene.send(&unicast())).collect();
+        assert_eq!(sent, [[Counter::ToUplink; 2], [Counter::FrameRate; 2]].concat(), "five of seven were sent");
+    });
+}
+
+#[test]
+fn a_burst_is_as_large_as_was_asked_for() {
+    let rates = Rates {
+        broadcast: Some(Rate { per_second: 1000, burst: 3 }),
+        multicast: Some(Rate { per_second: 1000, burst: 0 }),
+        unknown_unicast: Some(Rate { per_second: 1, burst: 20 }),
+        ..Rates::UNLIMITED
+    };
+    scene(Pace::standstill(), rates, |scene| {
+        let passed = [broadcast(), multicast(), unicast()].map(|frame| scene.burst(&frame, 30));
+        assert_eq!(passed, [3, 1, 20]);
+    });
+}
+
+/// Both the queue pairs, on a CPU each.
+fn send_side_by_side(scene: &Scene, frame: &[u8], frames: u64) -> u64 {
+    let passed_by = |queue_pair: usize| {
+        let run = || scene.datapath.test_guard(frame, scene.alice[queue_pair]).unwrap().verdict;
+        (0..frames).filter(|_| run() == Verdict::Redirect).count() as u64
+    };
+    std::thread::scope(|scope| {
+        let threads = [0, 1].map(|queue_pair| {
+            let passed_by = &passed_by;
+            scope.spawn(move || passed_by(queue_pair))
+        });
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    })
+}
+
+#[test]
+fn cpus_that_send_at_the_same_moment_send_a_burst() {
+    const BURST: u64 = 4000;
+    let bits = 8 * BURST * broadcast().len() as u64;
+    for rates in [
+        Rates { broadcast: Some(Rate::new(BURST)), ..Rates::UNLIMITED },
+        Rates { frames: Some(Rate::new(BURST)), broadcast: Some(Rate::new(2 * BURST)), ..Rates::UNLIMITED },
+        Rates { bits: Some(Rate { per_second: 1_000_000, burst: bits - 8 }), ..Rates::UNLIMITED },
+    ] {
+        scene(Pace::standstill(), rates, |scene| {
+            let passed = send_side_by_side(scene, &broadcast(), BURST);
+            // A frame may have been refused while the other CPU took back what it had counted for its last one.
+            assert!((BURST - 1..=BURST).contains(&passed), "{passed} by {rates:?}");
+            let rest = (0..3).filter(|_| scene.send(&broadcast()) == Counter::ToUplink).count() as u64;
+            assert_eq!(passed + rest, BURST, "{rates:?}");
+        });
+    }
 }
 
 #[test]
 fn a_rate_is_a_rate() {
     const RATE: u32 = 50;
-    scene(Pace::real(), Rates { broadcast: Some(RATE), ..Rates::UNLIMITED }, |scene| {
+    scene(Pace::real(), Rates { broadcast: Some(Rate::new(RATE.into())), ..Rates::UNLIMITED }, |scene| {
         let start = Instant::now();
         let mut passed = 0;
         // A burst, and a fifth of a second's worth: whatever the machine does meanwhile, it takes that long.

@@ -63,6 +63,8 @@ const RULES: Readonly<Record<string, string>> = {
   no_chunk: "The client has posted no chunk for it in the port's BPF ring, or one that does not exist.",
   ring_length: 'It is longer than a frame in a BPF ring can be.',
   rate: 'It is more of its kind than the port may send to the uplink.',
+  frame_rate: 'It is one frame more than the port may send.',
+  bit_rate: 'It is more bits than the port may send.',
   to_target: "It asks for another port's address: to that port.",
   to_mac: "It is for another port's MAC: to that port.",
   to_address: "It is for the uplink's MAC, and for an address of another port that has this MAC: to that port.",
@@ -197,11 +199,16 @@ function describe(step: ExplainedStep): string {
     case 'length':
       return `${step.length} bytes of at most ${step.most}`
     case 'rate': {
-      const kind = step.kind === 'unicast' && step.known === false ? 'unicast to an unknown station' : step.kind
+      const kind = kindOf(step)
       if (!step.limited || step.known) return `rate: not limited for ${step.known ? 'a known station' : kind}`
       return `rate of ${kind}: ${step.within ? 'within' : 'exceeded'}`
     }
   }
+}
+
+function kindOf({ kind, known }: Extract<ExplainedStep, { step: 'rate' }>): string {
+  if (kind === 'frames' || kind === 'bits') return `all ${kind}`
+  return kind === 'unicast' && known === false ? 'unicast to an unknown station' : kind
 }
 
 function vlanOf(vlan: number | string | null): string {

@@ -387,7 +387,7 @@ const explainedStep = v.variant('step', [
   /** Whether the port is limited in this kind of frames, and may send this one. `known` is told to root only. */
   v.strictObject({
     step: v.literal('rate'),
-    kind: v.picklist(['broadcast', 'multicast', 'unicast']),
+    kind: v.picklist(['broadcast', 'multicast', 'unicast', 'frames', 'bits']),
     limited: v.boolean(),
     known: v.nullable(v.boolean()),
     within: v.boolean(),

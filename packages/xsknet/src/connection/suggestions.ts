@@ -43,6 +43,8 @@ interface Shape {
   entries?: Record<string, Shape>
   item?: Shape
   wrapped?: Shape
+  /** Of a schema that depends on the value: `v.lazy()`. */
+  getter?: (value: unknown) => Shape
 }
 
 /** The part of a valibot issue that concerns keys. */
@@ -86,10 +88,10 @@ function keysAt(schema: object, path: readonly (string | number)[]): string[] {
   return Object.keys(bare(at)?.entries ?? {})
 }
 
-/** Without what makes it optional. */
+/** Without what makes it optional. Where it depends on the value, that of a table: nothing else has keys. */
 function bare(shape: Shape | undefined): Shape | undefined {
   let at = shape
-  while (at?.wrapped) at = at.wrapped
+  while (at?.wrapped || at?.getter) at = at.wrapped ?? at.getter?.({})
   return at
 }
 

@@ -29,7 +29,7 @@ uplinkMac = false           # allow addresses at the uplink's MAC
 flows = []                  # packets that ports may claim: ["udp dst port 53 and dst host 192.0.2.1"]
 overrideHost = false        # allow flows that take packets of the host's own
 groups = []                 # broadcast and multicast that ports may receive: ["broadcast", "224.0.0.251"]
-rates = { broadcast = 1000, multicast = 1000, unknownUnicast = 1000 }  # frames per second, or "unlimited"
+rates = { broadcast = 1000, multicast = 1000, unknownUnicast = 1000, frames = "unlimited", bits = "unlimited" }
 `
 
 export const usage = `Usage: xsknetd <command> [options]

@@ -1,7 +1,7 @@
 import * as v from 'valibot'
 import type { XsknetError } from 'xsknet'
 import { AddressRange } from '../policy/address.js'
-import type { FrameRates } from '../policy/grant.js'
+import type { Rate, Rates } from '../policy/grant.js'
 import { GroupRange } from '../policy/group.js'
 import {
   DEFAULT_FRAME_RATE,
@@ -10,6 +10,7 @@ import {
   DEFAULT_QUEUES,
   DEFAULT_RING_SIZE,
   isVlanId,
+  MAX_BIT_RATE,
   MAX_FLOW_LENGTH,
   MAX_FRAME_RATE,
   MAX_PORTS,
@@ -20,6 +21,9 @@ import {
 } from '../policy/limits.js'
 import type { Accounts } from './accounts.js'
 import { interfaces, isWhole, listOf, memory, whole } from './rules.js'
+
+/** So many frames or bits per second; with `burst`, so many at once, else as many as in one second. */
+export type RateOption = number | 'unlimited' | { perSecond: number; burst?: number }
 
 /** What a user, or each member of a group, may have: a `[[grant]]` of the configuration file. */
 export interface GrantOptions {
@@ -99,19 +103,27 @@ export interface GrantOptions {
   groups?: string[]
   /**
    * Limits on what each port sends, and on its copies, in frames per second, 0 to 4,294,967,295, or `unlimited`. A
-   * burst may be as large as one second's worth.
+   * burst is one second's worth, unless it is given as in `{ perSecond: 1000, burst: 50 }`. One frame always passes at
+   * once, if any.
    */
   rates?: {
-    /** Broadcast frames. Default: 1000. */
-    broadcast?: number | 'unlimited'
-    /** Multicast frames. Default: 1000. */
-    multicast?: number | 'unlimited'
+    /** Broadcast frames to the uplink. Default: 1000. */
+    broadcast?: RateOption
+    /** Multicast frames to the uplink. Default: 1000. */
+    multicast?: RateOption
     /**
      * Frames to MACs that have sent nothing for five minutes, which switches flood to all their ports. Default: 1000.
      */
-    unknownUnicast?: number | 'unlimited'
+    unknownUnicast?: RateOption
     /** Copies of frames to the groups of the port. Default: 1000. */
-    copies?: number | 'unlimited'
+    copies?: RateOption
+    /** All frames that a port sends, those to other ports included. Default: `unlimited`. */
+    frames?: RateOption
+    /**
+     * Likewise in bits per second, 0 to 1,000,000,000,000, from the Ethernet header to the end of the frame. The frame
+     * that exceeds a burst is the last one that passes. Default: `unlimited`.
+     */
+    bits?: RateOption
   }
 }
 
@@ -136,25 +148,46 @@ const flow = v.custom<string>(
 
 const flag = v.boolean('must be true or false')
 
-const rate = v.optional(
-  v.custom<number | 'unlimited'>(
-    (value) => value === 'unlimited' || isWhole(value, 0, MAX_FRAME_RATE),
-    `must be a number of frames per second from 0 to ${MAX_FRAME_RATE}, or "unlimited"`,
-  ),
-  DEFAULT_FRAME_RATE,
-)
+/** A number of frames or bits, or a table with a burst. */
+function rate(what: 'frames' | 'bits', most: number) {
+  const number = `must be a number of ${what} per second from 0 to ${most}`
+  const withBurst = v.pipe(
+    v.strictObject({
+      perSecond: v.custom<number>((value) => isWhole(value, 0, most), number),
+      burst: v.optional(
+        v.custom<number>((value) => isWhole(value, 0, most), `must be a number of ${what} from 0 to ${most}`),
+      ),
+    }),
+    v.transform(({ perSecond, burst = perSecond }): Rate => ({ perSecond, burst })),
+  )
+  const alone = v.pipe(
+    v.custom<number | 'unlimited'>(
+      (value) => value === 'unlimited' || isWhole(value, 0, most),
+      `${number}, "unlimited", or a table, such as { perSecond = 1000, burst = 50 }`,
+    ),
+    v.transform((value) => (value === 'unlimited' ? undefined : { perSecond: value, burst: value })),
+  )
+  return v.lazy((value) => (typeof value === 'object' && value !== null ? withBurst : alone))
+}
+
+const limited = v.optional(rate('frames', MAX_FRAME_RATE), DEFAULT_FRAME_RATE)
 
 const rates = v.pipe(
   v.optional(
     v.strictObject(
-      { broadcast: rate, multicast: rate, unknownUnicast: rate, copies: rate },
+      {
+        broadcast: limited,
+        multicast: limited,
+        unknownUnicast: limited,
+        copies: limited,
+        frames: v.optional(rate('frames', MAX_FRAME_RATE)),
+        bits: v.optional(rate('bits', MAX_BIT_RATE)),
+      },
       'must be a table, such as { broadcast = 1000 }',
     ),
     {},
   ),
-  v.transform(
-    (rates): FrameRates => Object.fromEntries(Object.entries(rates).filter(([, value]) => value !== 'unlimited')),
-  ),
+  v.transform((rates): Rates => Object.fromEntries(Object.entries(rates).filter(([, value]) => value !== undefined))),
 )
 
 const range = v.pipe(

@@ -4,14 +4,25 @@ import type { GroupRange } from './group.js'
 /** A VLAN ID from 1 to 4094; `null`: untagged frames. */
 export type Vlan = number | null
 
-/** Limits on what a port sends to the uplink, and on its copies, in frames per second. Absent means unlimited. */
-export interface FrameRates {
-  readonly broadcast?: number
-  readonly multicast?: number
+/** How many frames or bits may pass per second, and how many of them at once. */
+export interface Rate {
+  readonly perSecond: number
+  readonly burst: number
+}
+
+/** Limits on what a port sends, and on its copies. Absent means unlimited. */
+export interface Rates {
+  /** Frames to the uplink; likewise `multicast` and `unknownUnicast`. */
+  readonly broadcast?: Rate
+  readonly multicast?: Rate
   /** Unicast to a MAC address from which no frame has arrived. */
-  readonly unknownUnicast?: number
+  readonly unknownUnicast?: Rate
   /** Copies of frames to its groups. */
-  readonly copies?: number
+  readonly copies?: Rate
+  /** All frames that it sends, those to other ports included. */
+  readonly frames?: Rate
+  /** The bits of these frames. */
+  readonly bits?: Rate
 }
 
 /** What the guard lets a port send beyond ordinary frames, and at what rate. */
@@ -20,7 +31,7 @@ export interface Rights {
   readonly innerTags: boolean
   /** Frames that affect the routing of others: source routes, VRRP, OSPF, and IGMP and MLD queries. */
   readonly routing: boolean
-  readonly rates: FrameRates
+  readonly rates: Rates
 }
 
 /** What a user, or each member of a group, may have. */

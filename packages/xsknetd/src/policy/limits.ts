@@ -41,5 +41,7 @@ export const MAX_PORTS = 65_535
 export const DEFAULT_MEMORY = 16 * 2 ** 20
 /** Frames per second that a port may send of each limited kind, unless the grant says otherwise. */
 export const DEFAULT_FRAME_RATE = 1000
-/** The highest rate that a grant can set, in frames per second. */
+/** The highest rate that a grant can set, in frames per second, and the largest burst, in frames. */
 export const MAX_FRAME_RATE = 0xffff_ffff
+/** Likewise in bits. */
+export const MAX_BIT_RATE = 10 ** 12
