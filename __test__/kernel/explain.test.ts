@@ -1,7 +1,7 @@
 // What is explained of a packet is what becomes of it: on a daemon's own programs and ports, in both directions.
 import { writeFileSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
-import type { Counters, Explanation, PortInfo, PortOptions, PortStats } from 'xsknet'
+import type { Counters, Explanation, PortInfo, PortOptions, PortStats, Refusal } from 'xsknet'
 import type { Client } from '../helpers/client.js'
 import { GRANT } from '../helpers/daemon.js'
 import { CARD, HOST, portAddresses, portPrefixes, REMOTE } from '../helpers/lab.js'
@@ -25,6 +25,9 @@ bpfRings = true
 
 /** As the order `explain` of the clients returns it. */
 type Explained = Explanation & { text: string }
+
+/** As the order `refusals` of the clients returns them. */
+type Refused = Omit<Refusal, 'bytes'> & { hex: string }
 
 /** Title, packet, counter, rule, and for what arrives which port it is for, if for any. */
 type Case = [title: string, packet: Buffer, counter: string, rule: string, port?: number]
@@ -200,11 +203,28 @@ for (const mode of ['native', 'skb'] as const) {
       t.log(title)
       await moves(machine.uplink.bind(machine), counter, () => scene.lab.sendFrames(Array(FRAMES).fill(packet)))
     }
+    t.deepEqual(await alice.ask({ do: 'refusals' }), [], 'the guard begins to take samples')
     for (const [title, packet, counter] of sent) {
       t.log(title)
+      const began = Date.now()
       await moves(machine.guard.bind(machine), counter, async () => {
         for (let n = 0; n < FRAMES; n++) await alice.ask({ do: 'sendRaw', hex: packet.toString('hex') })
       })
+      let refusals = await alice.ask<Refused[]>({ do: 'refusals' })
+      if (/^to_/.test(counter)) t.deepEqual(refusals, [], title)
+      else {
+        // The frames before it may have used up the samples of this second.
+        await waitUntil(`a sample of ${title}`, async () => {
+          if (refusals.length > 0) return true
+          await alice.ask({ do: 'sendRaw', hex: packet.toString('hex') })
+          refusals = await alice.ask<Refused[]>({ do: 'refusals' })
+          return refusals.length > 0
+        })
+      }
+      for (const { time, reason, length, hex } of refusals) {
+        t.deepEqual([reason, length, hex], [counter, packet.length, packet.toString('hex')], title)
+        t.true(time > began - 1000 && time < Date.now() + 1000, title)
+      }
     }
     await scene.end(t)
   })

@@ -13,6 +13,7 @@ import {
   type PortEntry,
   type PortInfo,
   type PortStatistics,
+  type Refusal,
   type RingStatistics,
   type UplinkInfo,
   type UplinkStatistics,
@@ -107,6 +108,7 @@ await net.openPort({ uplink: 'eth0', addresses: [], busyPoll: { budget: 64 } })
 const flow: Flow = { protocol: 'udp', destinationPort: [1, 1023], destination: '192.0.2.1', vlan: null }
 await net.openPort({ uplink: 'eth0', addresses: [], flows: ['udp', flow, { protocol: 47, vlan: undefined }] })
 exactly<Promise<Attempt[]>>()(port.join(['broadcast']))
+exactly<Promise<Refusal[]>>()(port.refusals({ signal: new AbortController().signal }))
 exactly<Promise<void>>()(port.leave(['broadcast'], { signal: new AbortController().signal }))
 exactly<Promise<void>>()(port.claim([flow, 'udp'], { overrideHost: true }))
 await port.replace([flow] as const)

@@ -59,7 +59,7 @@ for (const [file, of] of examples) {
 test('each operation, answer and event has an example, and a place in the document', (t) => {
   const all = [...examples.values()]
   const text = readFileSync(`${root}docs/protocol.md`, 'utf8')
-  t.is(operations.length, 17)
+  t.is(operations.length, 18)
   for (const operation of operations) {
     t.true(
       all.some((of) => of.direction === 'request' && of.operation === operation),

@@ -133,6 +133,12 @@ export const orders: Orders = {
     return { ...explanation, text: String(explanation) }
   },
 
+  refusals: async ({ as = 'port' }: { as?: string }) =>
+    (await holding(as).port.refusals()).map(({ bytes, ...refusal }) => ({
+      ...refusal,
+      hex: Buffer.from(bytes).toString('hex'),
+    })),
+
   open: (order: Opening) => open(order, (options, network) => network.openPort(options)),
   /** A pinned port, by the connection that there is, or by one of its own. */
   openPinned: ({ alone, ...order }: Opening & { alone?: boolean }) =>

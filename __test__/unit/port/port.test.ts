@@ -515,6 +515,24 @@ test('flows are asked of the daemon with the options that there are, and not onc
   await t.throwsAsync(one.claim(['udp']), closed)
 })
 
+test('refusals are told with their bytes, until the port is closed', async (t) => {
+  const refusal = { time: 1764600000123.25, reason: 'source_ip', length: 1500, bytes: '525400123456' }
+  const asked: unknown[] = []
+  const one = port(new Socket(), {
+    refusals: async (...all) => {
+      asked.push(all)
+      return [refusal]
+    },
+  })
+  const bytes = Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56)
+  t.deepEqual(await one.refusals(), [{ ...refusal, bytes }])
+  t.deepEqual(asked, [[{ signal: undefined }]])
+  await t.throwsAsync(one.refusals({ max: 5 } as object), { code: 'ERR_INVALID_ARG_VALUE' })
+  await one.close()
+  await t.throwsAsync(one.refusals(), closed)
+  t.is(asked.length, 1)
+})
+
 test('groups are asked of the daemon, which says what the switches were not told', async (t) => {
   const asked: unknown[] = []
   const attempt = { hook: 'uplink', step: 'membership of ff02::fb', code: null, why: 'not done in VLAN 42' }

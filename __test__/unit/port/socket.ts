@@ -375,6 +375,7 @@ export function portOf(sockets: readonly Socket[], control: Partial<PortControl>
     changeFlows: async () => {},
     joinGroups: async () => [],
     leaveGroups: async () => {},
+    refusals: async () => [],
   }
   const mtu = sockets.some(({ multiBuffer }) => multiBuffer) ? 9000 : info.mtu
   return new Port(

@@ -18,6 +18,7 @@ import type {
   OpenedPinnedPort,
   OpenedPort,
   PortTerms,
+  Refusals,
   Told,
 } from '../../../packages/xsknetd/src/platform/instance.js'
 import type { Connection, ConnectionEnd, Descriptors } from '../../../packages/xsknetd/src/platform/transport.js'
@@ -364,6 +365,9 @@ export class FakeInstance implements Instance {
   /** What an explanation answers; a test changes it. */
   told: Told = { uplink: 'eth0', counter: 'passed', rule: 'unclaimed', target: null, steps: [] }
 
+  /** What an answer about refused frames has; a test changes it. */
+  refused: Refusals = [{ time: 1, reason: 'source_ip', length: 60, bytes: '00' }]
+
   async explainArrival(uplink: string, packet: Uint8Array) {
     await this.#do('explainArrival', `${uplink} ${packet.length}`)
     return this.told
@@ -372,6 +376,11 @@ export class FakeInstance implements Instance {
   async explainSending(port: number, packet: Uint8Array) {
     await this.#do('explainSending', `${port} ${packet.length}`)
     return this.told
+  }
+
+  async refusals(port: number) {
+    await this.#do('refusals', `${port}`)
+    return this.refused
   }
 
   release(uplink: string): Promise<void> {

@@ -369,7 +369,8 @@ test('the first grant of the file that allows the whole port determines its righ
 })
 
 test('root may do everything, regardless of grants', (t) => {
-  const rights = permit([grant({ holder: { uid: 0 }, rates: { broadcast: { perSecond: 0, burst: 0 } } })], ROOT, requested(), nothing)
+  const roots = grant({ holder: { uid: 0 }, rates: { broadcast: { perSecond: 0, burst: 0 } } })
+  const rights = permit([roots], ROOT, requested(), nothing)
   t.deepEqual(rights, { innerTags: true, routing: true, rates: {} })
 })
 

@@ -909,6 +909,16 @@ test('a packet that arrives is explained to root, and to the user whose port it 
   t.is(await codeOf(t, portManager.explainArrival(user(1003), 'eth0', PACKET)), 'ERR_XSKNET_NOT_PERMITTED')
 })
 
+test('refused frames are told to the user of their port and to root', async (t) => {
+  const { instance, portManager } = await explaining(t)
+  t.deepEqual(await portManager.refusals(ALICE, 1), instance.refused)
+  t.deepEqual(await portManager.refusals(ROOT, 1), instance.refused)
+  const before = instance.did.length
+  t.is(await codeOf(t, portManager.refusals(BOB, 1)), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.is(await codeOf(t, portManager.refusals(ROOT, 3)), 'ERR_XSKNET_PORT_UNKNOWN')
+  t.is(instance.did.length, before, 'the instance is not asked')
+})
+
 test('what a port sends is explained to its user, without what is others’', async (t) => {
   const { instance, portManager } = await explaining(t)
   const target = { port: 2, queue: 0, rings: 'bpf' } as const

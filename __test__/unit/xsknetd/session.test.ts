@@ -76,6 +76,7 @@ test('every operation is answered', async (t) => {
   t.deepEqual(await connection.result('explainArrival', { uplink: 'eth0', packet }), { explanation: elsewhere })
   t.like(await connection.result('explainSending', { port: 1, packet }), { explanation: { rule: 'unclaimed' } })
   t.true(instance.did.includes('explainSending 1 14'), 'the digits were read')
+  t.deepEqual(await connection.result('refusals', { port: 1 }), { refusals: instance.refused })
   t.deepEqual(await connection.result('closePort', { port: 1 }), {})
   const pinned = await connection.result<Result<'openPinnedPort'>>('openPinnedPort', { port }, 1)
   t.like(pinned, { info: { port: 2 }, pinned: { device: 'i2', queue: 0 } })

@@ -93,6 +93,12 @@
 #define XSKNET_BITS 5
 #define XSKNET_KINDS 6
 
+/* Not of a rate that a port has: of the samples of what its guard refuses. Without a share, nobody asks for them. */
+#define XSKNET_REFUSALS 6
+
+#define XSKNET_REFUSAL_BYTES 128	/* of a refused frame that are kept, from its start */
+#define XSKNET_REFUSALS_BYTES 16384	/* of a ring buffer of samples; some hundred of them */
+
 /* Key of `rates`: the port's id << XSKNET_KIND_SHIFT | the kind. */
 #define XSKNET_KIND_SHIFT 3
 /*
@@ -234,6 +240,14 @@ struct xsknet_rate {
 	__s64 limit; /* a frame passes while `due` is ahead by less than this; the lowest number: none passes */
 	__u64 frame; /* the share of a frame */
 	__u64 byte;  /* of each of its bytes, in units of its own: XSKNET_BYTE_SHIFT */
+};
+
+/* What an inner map of `refusal_rings` has of a frame. */
+struct xsknet_refusal {
+	__u64 time;   /* bpf_ktime_get_ns() */
+	__u32 length; /* of the frame, which may be longer than what is kept of it */
+	__u32 reason; /* enum xsknet_counter */
+	__u8 bytes[XSKNET_REFUSAL_BYTES];
 };
 
 /*
@@ -534,6 +548,7 @@ XSKNET_SAME_SIZE(struct xsknet_group_key, 20);
 XSKNET_SAME_SIZE(struct xsknet_group, 8 + XSKNET_MAX_MEMBERS * 24);
 XSKNET_SAME_SIZE(struct xsknet_group_state, 8);
 XSKNET_SAME_SIZE(struct xsknet_rate, 32);
+XSKNET_SAME_SIZE(struct xsknet_refusal, 16 + XSKNET_REFUSAL_BYTES);
 XSKNET_SAME_SIZE(struct xsknet_rx_slot, 8);
 XSKNET_SAME_SIZE(struct xsknet_tx_slot, 16);
 XSKNET_SAME_SIZE(struct xsknet_ring_control, 64 + XSKNET_RING_SLOTS * 24);

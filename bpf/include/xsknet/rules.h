@@ -24,6 +24,7 @@
 #include <xsknet/flow.h>
 #include <xsknet/maps.h>
 #include <xsknet/rate.h>
+#include <xsknet/refusal.h>
 
 /* Options of one neighbour discovery message. The longest that is common, a router's, has about 6; ports send 1. */
 #define MAX_ND_OPTIONS 8
@@ -772,6 +773,14 @@ static __always_inline enum xsknet_counter check_rates(const struct xsknet_guard
 	return objection;
 }
 
+static __always_inline int refuse(struct xdp_md *ctx, const struct xsknet_guard *own, struct xsknet_counters *counters,
+				  enum xsknet_counter objection)
+{
+	if (!EXPLAINING)
+		sample_refusal(ctx, own->port, objection);
+	return leave(counters, objection, XDP_DROP);
+}
+
 /* What becomes of a frame that `own` sends: counted, and dropped or redirected. */
 static __always_inline int judge(struct xdp_md *ctx, const struct xsknet_guard *own, struct xsknet_counters *counters)
 {
@@ -785,7 +794,7 @@ static __always_inline int judge(struct xdp_md *ctx, const struct xsknet_guard *
 	if (objection != ALLOWED) {
 		if (objection >= XSKNET_COUNTERS)
 			return XDP_DROP; /* cannot be: the verifier wants to see the bound */
-		return leave(counters, objection, XDP_DROP);
+		return refuse(ctx, own, counters, objection);
 	}
 	packet.length = bpf_xdp_get_buff_len(ctx);
 	note_rule(XSKNET_RULE_TO_TARGET);
@@ -805,10 +814,10 @@ static __always_inline int judge(struct xdp_md *ctx, const struct xsknet_guard *
 	else
 		note_rule(XSKNET_RULE_TO_UPLINK);
 	if (is_too_long(&packet, to ? to->mtu : mtu_of_uplink()))
-		return leave(counters, XSKNET_DROP_TOO_LONG, XDP_DROP);
+		return refuse(ctx, own, counters, XSKNET_DROP_TOO_LONG);
 	objection = check_rates(own, &packet, !to);
 	if (objection != ALLOWED)
-		return leave(counters, objection, XDP_DROP);
+		return refuse(ctx, own, counters, objection);
 	if (to) {
 		if (to->queue_pairs > 1)
 			queue_pair = queue_pair_of(&packet, to->queue_pairs);

@@ -34,6 +34,12 @@ pub(crate) const LIMITED: u32 = 0x100;
 pub(crate) const KINDS: u32 = 6;
 /// The kind of copies from groups, which is not one of the guard's.
 pub(crate) const COPIES: u32 = 3;
+/// Likewise of the samples of what a port's guard refuses, which is not a rate of the port.
+pub(crate) const REFUSALS: u32 = 6;
+/// Bytes of a refused frame that are kept, from its start.
+pub const REFUSAL_BYTES: u32 = 128;
+/// Bytes of the ring buffer of a port's samples.
+pub(crate) const REFUSALS_BYTES: u32 = 16384;
 /// Where the port's id stands in a key of `rates`, above the kind.
 pub(crate) const KIND_SHIFT: u32 = 3;
 /// The unit of time of [`RateState`] is a nanosecond, divided by two so often.
@@ -672,6 +678,16 @@ pub(crate) struct RateState {
     pub limit: i64,
     pub frame: u64,
     pub byte: u64,
+}
+
+/// What an inner map of `refusal_rings` has of a frame.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct RefusalRecord {
+    pub time: u64,
+    pub length: u32,
+    pub reason: u32,
+    pub bytes: [u8; REFUSAL_BYTES as usize],
 }
 
 /// Value of `ring_states`.

@@ -22,6 +22,7 @@ use crate::mode::Mode;
 use crate::object;
 use crate::port::{InnerEnd, PortProgram};
 use crate::queue;
+use crate::refusals::Refusal;
 use crate::ring_program::RingProgram;
 use crate::rings::{RingCounters, RingMaps, RingRange};
 use crate::run::{self, RunError, TestResult};
@@ -538,6 +539,35 @@ impl Datapath {
             return Err(LoadError::NotBpffs { path: PathBuf::new() }.into());
         };
         self.explainer.explain(program, (&self.globals, pins), (frame, ingress), &self.tables.flows)
+    }
+
+    /// Samples of the frames that the guard of a port refused since the last call, at most about a hundred. `None`
+    /// before [`Datapath::start_sampling`].
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn refusals(&self, port: PortId) -> Result<Option<Vec<Refusal>>, TableError> {
+        self.tables.refusals(port)
+    }
+
+    /// Makes room for samples of what the guard of a port refuses, before [`Datapath::start_sampling`]. The first time
+    /// for an id it waits for all CPUs, some 10 ms.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn prepare_sampling(&self, port: PortId) -> Result<(), TableError> {
+        self.tables.prepare_sampling(port)
+    }
+
+    /// Has what the guard of a port refuses be sampled from now on, until the port is removed: 100 frames per second.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn start_sampling(&mut self, port: PortId) -> Result<(), TableError> {
+        self.tables.start_sampling(port)
     }
 
     /// Runs `count` live frames through the uplink program, as if they came in on queue 0 of the device `ingress` in

@@ -92,9 +92,9 @@ const MOST_AHEAD: u128 = 1 << 60;
 
 const UNLIMITED: RateState = RateState { due: 0, limit: 0, frame: 0, byte: 0 };
 
-/// The share is rounded up, so that no more passes than the rate; and the limit is a multiple of it, so that a burst has
-/// exactly as many frames as were asked for.
-fn of_frames(rate: Option<Rate>, second: u64) -> RateState {
+/// The share is rounded up, so that no more passes than the rate; and the limit is a multiple of it, so that a burst
+/// has exactly as many frames as were asked for.
+pub(crate) fn of_frames(rate: Option<Rate>, second: u64) -> RateState {
     let Some(Rate { per_second, burst }) = rate else { return UNLIMITED };
     let second = u128::from(second) << TIME_SHIFT;
     let share = second.div_ceil(u128::from(per_second.max(1)));
@@ -256,8 +256,9 @@ mod tests {
     }
 
     proptest! {
-        /// From any moment on, idle for years before it or not, and whenever frames are offered: it passes what a bucket
-        /// does that gets a share's worth of tokens each time that so much has elapsed, and holds a burst of them.
+        /// From any moment on, idle for years before it or not, and whenever frames are offered: it passes what a
+        /// bucket does that gets a share's worth of tokens each time that so much has elapsed, and holds a burst of
+        /// them.
         #[test]
         fn any_rate_is_kept(
             per_second in 1..2_000_000_u64, size in 1..2000_u64, start in any::<u64>(), idle in 0..1_u64 << 62,

@@ -12,6 +12,7 @@ use aya::Pod;
 use aya_obj::generated::{
     bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_map_info, bpf_map_type, bpf_prog_type,
 };
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::contract::{
     Claim, FlowKey4, FlowKey6, FlowList, FlowState, GroupKey, GroupMembers, GroupState, Guard, Identity, LinkKey,
@@ -148,6 +149,12 @@ pub(crate) fn next_id(command: bpf_cmd, id: u32) -> io::Result<Option<u32>> {
         Err(cause) if cause.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(cause) => Err(cause),
     }
+}
+
+/// The clock of the programs, in nanoseconds: bpf_ktime_get_ns().
+pub(crate) fn programs_time() -> u64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+    tv_sec as u64 * 1_000_000_000 + tv_nsec as u64
 }
 
 /// `BPF_MAP_CREATE`.

@@ -8,19 +8,20 @@ use aya::maps::xdp::XdpMapError;
 use aya::maps::{Array, DevMap, DevMapHash, HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::{Ebpf, Pod};
 use aya_obj::generated::BPF_NOEXIST;
-use rustix::time::{ClockId, Timespec};
 
 use crate::contract::{
-    CLAIM_PACKETS, Claim, Guard, KIND_SHIFT, MAX_PORT_QUEUE_PAIRS, MacKey, NO_PORT_ID, PortId, RateState, Source4, Source6,
-    TIME_SHIFT, Target, Target4, Target6, UPLINK_MAC, Vlan,
+    CLAIM_PACKETS, Claim, Guard, KIND_SHIFT, MAX_PORT_QUEUE_PAIRS, MacKey, NO_PORT_ID, PortId, REFUSALS, RateState,
+    Source4, Source6, TIME_SHIFT, Target, Target4, Target6, UPLINK_MAC, Vlan,
 };
 use crate::counters::Counters;
 use crate::flows::Flows;
 use crate::groups::Groups;
 use crate::load_error::LoadError;
 use crate::object::take_map;
-use crate::rights::{self, Rates, Rights};
+use crate::refusals::{Refusal, Refusals, SAMPLES};
+use crate::rights::{self, Rate, Rates, Rights};
 use crate::rings::{RingCounters, RingMaps, RingRange, Rings, RingsEntry};
+use crate::sys;
 use crate::table_error::{Claimed, TableError, errno};
 
 /// A port, as the programs know it.
@@ -72,6 +73,7 @@ pub(crate) struct Tables {
     uplink_counters: PerCpuArray<MapData, Counters>,
     guard_counters: PerCpuHashMap<MapData, u32, Counters>,
     rings: Rings,
+    refusals: Refusals,
     pub(crate) flows: Flows,
     pub(crate) groups: Groups,
     /// The uplink's, once it is known.
@@ -109,6 +111,7 @@ impl Tables {
             uplink_counters: take_map(bpf, "uplink_counters")?,
             guard_counters: take_map(bpf, "guard_counters")?,
             rings: Rings::take(bpf)?,
+            refusals: Refusals::take(bpf)?,
             flows: Flows::take(bpf)?,
             groups: Groups::take(bpf)?,
             mac: None,
@@ -357,13 +360,36 @@ impl Tables {
     /// What the id's last port has sent counts: closing a port and opening it again does not start its rates afresh.
     fn set_rates(&mut self, port: PortId, rates: &Rates) -> Result<(), TableError> {
         let refused = |cause| TableError::Refused { table: "rates", cause };
-        let now = time() << TIME_SHIFT;
+        let now = sys::programs_time() << TIME_SHIFT;
         for (kind, rate) in (0..).zip(rates.states(self.second)) {
             let key = port.number() << KIND_SHIFT | kind;
             let due = self.rates.get(&key, 0).map_err(refused)?.due;
             self.rates.set(key, rate.after(due, now), 0).map_err(refused)?;
         }
-        Ok(())
+        self.set_sampling(port, None)
+    }
+
+    pub(crate) fn prepare_sampling(&self, port: PortId) -> Result<(), TableError> {
+        self.refusals.prepare(port)
+    }
+
+    /// What the guard of a port refuses is sampled from now on. Of an earlier port of this id there is nothing.
+    pub(crate) fn start_sampling(&mut self, port: PortId) -> Result<(), TableError> {
+        self.refusals.drain(port);
+        self.set_sampling(port, Some(SAMPLES))
+    }
+
+    /// What was sampled since the last call; `None` if nothing is.
+    pub(crate) fn refusals(&self, port: PortId) -> Result<Option<Vec<Refusal>>, TableError> {
+        let key = port.number() << KIND_SHIFT | REFUSALS;
+        let state = self.rates.get(&key, 0).map_err(|cause| TableError::Refused { table: "rates", cause })?;
+        Ok((state.frame != 0).then(|| self.refusals.drain(port)))
+    }
+
+    fn set_sampling(&mut self, port: PortId, rate: Option<Rate>) -> Result<(), TableError> {
+        let state = rights::of_frames(rate, self.second);
+        let key = port.number() << KIND_SHIFT | REFUSALS;
+        self.rates.set(key, state, 0).map_err(|cause| TableError::Refused { table: "rates", cause })
     }
 
     fn start_counters(&mut self, port: u32) -> Result<(), MapError> {
@@ -371,12 +397,6 @@ impl Tables {
         let zeros = PerCpuValues::try_from(vec![Counters::default(); cpus]).map_err(MapError::IoError)?;
         self.guard_counters.insert(port, zeros, u64::from(BPF_NOEXIST))
     }
-}
-
-/// The programs' clock, in nanoseconds: bpf_ktime_get_ns().
-fn time() -> u64 {
-    let Timespec { tv_sec, tv_nsec } = rustix::time::clock_gettime(ClockId::Monotonic);
-    tv_sec as u64 * 1_000_000_000 + tv_nsec as u64
 }
 
 /// Where frames that are steered to the port go.

@@ -25,6 +25,7 @@ use crate::describe::{
 use crate::descriptors::Descriptors;
 use crate::error::Failure;
 use crate::explanation::explanation;
+use crate::refusals::refusals;
 
 /// Which instance, and where it keeps what outlives its process.
 #[napi(object, object_to_js = false)]
@@ -353,6 +354,14 @@ impl Instance {
     ) -> napi::Result<PromiseRaw<'env, String>> {
         let (service, packet) = (Arc::clone(&self.0), packet.to_vec());
         env.spawn_future(blocking(move || Ok(explanation(&service.explain_sending(PortKey::new(key), &packet)?))))
+    }
+
+    /// Samples of the frames of a port that its guard refused since the last call, in JSON. The first call has it take
+    /// them.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn refusals<'env>(&self, env: &'env Env, key: u32) -> napi::Result<PromiseRaw<'env, String>> {
+        let service = Arc::clone(&self.0);
+        env.spawn_future(blocking(move || Ok(refusals(&service.refusals(PortKey::new(key))?))))
     }
 
     /// Closes all ports of an uplink and gives the NIC back as it was.

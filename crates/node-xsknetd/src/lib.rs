@@ -11,6 +11,7 @@ mod lab;
 mod limits;
 mod pinned;
 mod process;
+mod refusals;
 #[expect(unsafe_code, reason = "sigaction")]
 mod sys;
 mod version;

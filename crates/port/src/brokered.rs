@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, PoisonError};
 
-use xsknet_bpf::Group;
+use xsknet_bpf::{Group, Refusal};
 use xsknet_filter::Flow;
 use xsknet_xsk::{BindMode, Layout, QueueId, SharedRequest, SharedSocket, create_shared, prefer_busy_poll};
 
@@ -141,6 +141,15 @@ impl BrokeredPort {
     /// The kernel's, for a frame that it does not take, or a program.
     pub fn explain(&self, frame: &[u8]) -> Result<Option<Explained>, StepError> {
         self.open.explain(frame)
+    }
+
+    /// Samples of the frames of this port that its guard refused since the last call, with the first bytes of each: at
+    /// most 100 per second. The first call has it take them, and returns none. `None`: the port is closed.
+    ///
+    /// # Errors
+    /// [`StepError`], if the kernel does not answer.
+    pub fn refusals(&self) -> Result<Option<Vec<Refusal>>, StepError> {
+        self.open.refusals()
     }
 
     /// Changes of what groups it gets copies: all of it, or nothing. Returns what the switches were not told.

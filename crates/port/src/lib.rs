@@ -140,4 +140,4 @@ pub use spec::{
 pub use statistics::{Equality, PortStatistics, UplinkStatistics};
 pub use uplink::{Uplink, UplinkOptions};
 pub use watch::{Notice, Watch};
-pub use xsknet_bpf::{Group, Rate, Rates, Rights};
+pub use xsknet_bpf::{Group, Rate, Rates, Refusal, Rights};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use xsknet_bpf::{Group, LastCounters, PortId};
+use xsknet_bpf::{Group, LastCounters, PortId, Refusal};
 use xsknet_filter::Flow;
 use xsknet_xsk::Layout;
 
@@ -117,6 +117,10 @@ impl OpenPort {
 
     pub(crate) fn explain(&self, frame: &[u8]) -> Result<Option<Explained>, StepError> {
         self.uplink.explain_sending(self.info.id, frame)
+    }
+
+    pub(crate) fn refusals(&self) -> Result<Option<Vec<Refusal>>, StepError> {
+        self.uplink.refusals(self.info.id)
     }
 
     pub(crate) fn change_flows(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, RecvFlags, recv};
-use xsknet_bpf::Group;
+use xsknet_bpf::{Group, Refusal};
 use xsknet_filter::Flow;
 use xsknet_link::{DeviceName, Netns, NetnsId};
 
@@ -167,6 +167,15 @@ impl PinnedPort {
     /// The kernel's, for a frame that it does not take, or a program.
     pub fn explain(&self, frame: &[u8]) -> Result<Option<Explained>, StepError> {
         self.open.explain(frame)
+    }
+
+    /// Samples of the frames of this port that its guard refused since the last call, with the first bytes of each: at
+    /// most 100 per second. The first call has it take them, and returns none. `None`: the port is closed.
+    ///
+    /// # Errors
+    /// [`StepError`], if the kernel does not answer.
+    pub fn refusals(&self) -> Result<Option<Vec<Refusal>>, StepError> {
+        self.open.refusals()
     }
 
     /// Changes of what groups it gets copies: all of it, or nothing. Returns what the switches were not told.

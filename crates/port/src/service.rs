@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use xsknet_bpf::Group;
+use xsknet_bpf::{Group, Refusal};
 use xsknet_filter::Flow;
 use xsknet_xsk::SharedSocket;
 
@@ -341,6 +341,18 @@ impl Service {
             ServedPort::Pinned(port) => port.explain(frame),
         };
         self.with(key, explain)??.ok_or(ServiceError::PortUnknown { key })
+    }
+
+    /// Samples of the frames of a port that its guard refused since the last call. The first call has it take them.
+    ///
+    /// # Errors
+    /// [`ServiceError::PortUnknown`], [`ServiceError::Step`].
+    pub fn refusals(&self, key: PortKey) -> Result<Vec<Refusal>, ServiceError> {
+        let refusals = |port: &ServedPort| match port {
+            ServedPort::Brokered(port) => port.refusals(),
+            ServedPort::Pinned(port) => port.refusals(),
+        };
+        self.with(key, refusals)??.ok_or(ServiceError::PortUnknown { key })
     }
 
     /// Closes a port. A socket of it that is still held can neither send nor receive any more.

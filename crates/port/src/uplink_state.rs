@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use xsknet_bpf::contract::RING_ROOM;
-use xsknet_bpf::{Attachment, Counter, Datapath, Explanation, Injector, PortId, Rule};
+use xsknet_bpf::{Attachment, Counter, Datapath, Explanation, Injector, PortId, Refusal, Rule};
 use xsknet_link::{IfIndex, LinkError, MacAddr};
 use xsknet_xsk::Layout;
 
@@ -347,6 +347,23 @@ impl UplinkState {
             self.nic.context.host.run(explain)??
         };
         Ok(Some(Explained { explanation, uplink: self.nic.info.device.clone(), ports: keys_of(&ports) }))
+    }
+
+    /// Samples of the frames that a port's guard refused since the last call. The first call has it take them. `None`:
+    /// the port is closed.
+    pub(crate) fn refusals(&self, id: PortId) -> Result<Option<Vec<Refusal>>, StepError> {
+        let Some((datapath, _)) = self.port(id) else { return Ok(None) };
+        if let Some(refusals) = read(&datapath).refusals(id)? {
+            return Ok(Some(refusals));
+        }
+        read(&datapath).prepare_sampling(id)?;
+        let mut datapath = write(&datapath);
+        // Else another port of this id would begin with it.
+        if self.port(id).is_none() {
+            return Ok(None);
+        }
+        datapath.start_sampling(id)?;
+        Ok(Some(Vec::new()))
     }
 
     fn read_statistics(&self, datapath: &RwLock<Datapath>, port: &KernelPort) -> Result<PortStatistics, StepError> {

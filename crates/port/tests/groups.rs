@@ -10,7 +10,9 @@ use crate::flows::Client;
 use rstest::rstest;
 use xsknet_bpf::{Counter, Counters, Mode};
 use xsknet_link::{Ethtool, MacAddr};
-use xsknet_port::{Group, GroupChange, GroupError, OpenPortError, Port, PortSpec, Rate, Rates, RingsWish, parse_groups};
+use xsknet_port::{
+    Group, GroupChange, GroupError, OpenPortError, Port, PortSpec, Rate, Rates, RingsWish, parse_groups,
+};
 use xsknet_testkit::{
     CARD, Ethernet, FAR, HOST4, Lab, PacketSocket, REMOTE4, REMOTE6, device, far_socket, port_addresses, wait_until,
 };

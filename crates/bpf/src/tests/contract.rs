@@ -63,6 +63,9 @@ fn constants_are_the_headers() {
         ("XSKNET_UNKNOWN_UNICAST", 2),
         ("XSKNET_KINDS", u64::from(KINDS)),
         ("XSKNET_COPIES", u64::from(COPIES)),
+        ("XSKNET_REFUSALS", u64::from(REFUSALS)),
+        ("XSKNET_REFUSAL_BYTES", u64::from(REFUSAL_BYTES)),
+        ("XSKNET_REFUSALS_BYTES", u64::from(REFUSALS_BYTES)),
         ("XSKNET_KIND_SHIFT", u64::from(KIND_SHIFT)),
         ("XSKNET_TIME_SHIFT", u64::from(TIME_SHIFT)),
         ("XSKNET_BYTE_SHIFT", u64::from(BYTE_SHIFT)),
@@ -196,6 +199,7 @@ fn layouts_are_the_headers() {
     same!(GroupKey, "xsknet_group_key", address, vlan, kind);
     same!(GroupMembers, "xsknet_group", rings, members, member);
     same!(GroupState, "xsknet_group_state", rings, members);
+    same!(RefusalRecord, "xsknet_refusal", time, length, reason, bytes);
     same!(RateState, "xsknet_rate", due, limit, frame, byte);
     same!(RxSlot, "xsknet_rx_slot", sequence, value);
     same!(TxSlot, "xsknet_tx_slot", sequence, address, length, zero);
@@ -242,7 +246,7 @@ fn layouts_are_the_headers() {
     same!(Steered, "xsknet_steered", claim, queue_pair, removals, at);
     assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<Counters>() as u64)));
     let ours = header.sizes.keys().filter(|name| name.starts_with("xsknet_")).count();
-    assert_eq!(ours, 31, "a struct of the header has no mirror");
+    assert_eq!(ours, 32, "a struct of the header has no mirror");
 }
 
 #[test]

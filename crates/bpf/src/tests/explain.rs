@@ -14,8 +14,8 @@ use crate::contract::{RING_MIN_OFFSET, RING_ROOM};
 use crate::datapath::Pace;
 use crate::object;
 use crate::{
-    Counter, Counters, Datapath, DatapathOptions, Destination, Explanation, FrameVlan, LimitedKind, PortEntry, Rate, Rates,
-    Rights, RingRange, RingsEntry, Rule, Step, Tagging, Vlan,
+    Counter, Counters, Datapath, DatapathOptions, Destination, Explanation, FrameVlan, LimitedKind, PortEntry, Rate,
+    Rates, Rights, RingRange, RingsEntry, Rule, Step, Tagging, Vlan,
 };
 
 const OF_ALICE: [IpAddr; 1] = [IpAddr::V4(IP_A)];

@@ -14,8 +14,8 @@ use super::ring_client::{CHUNKS, RingClient};
 use crate::contract::{Claim, MAX_MEMBERS, RING_MIN_OFFSET, Target};
 use crate::datapath::Pace;
 use crate::{
-    Counter, Counters, Datapath, DatapathOptions, Group, GroupsError, PortEntry, PortId, Rate, Rates, Rights, RingRange,
-    RingsEntry, Verdict, Vlan,
+    Counter, Counters, Datapath, DatapathOptions, Group, GroupsError, PortEntry, PortId, Rate, Rates, Rights,
+    RingRange, RingsEntry, Verdict, Vlan,
 };
 
 pub const MDNS4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);

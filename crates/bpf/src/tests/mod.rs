@@ -22,6 +22,7 @@ mod random_rules;
 #[cfg(feature = "measure")]
 mod rate_cost;
 mod rates;
+mod refusals;
 mod ring_client;
 mod rings;
 mod sources;

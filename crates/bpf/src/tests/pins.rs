@@ -99,6 +99,7 @@ fn maps_and_programs_are_pinned_for_root_alone() {
             "port_counters",
             "ports",
             "rates",
+            "refusal_rings",
             "ring_controls",
             "ring_guards",
             "ring_memories",

@@ -21,7 +21,9 @@ use super::lab::{Exit, PrivateBpffs, QUEUE_SEED, device, exit_of, in_namespace, 
 use super::model::{self, Port, Read, Tag, one_of};
 use crate::contract::KIND_SHIFT;
 use crate::datapath::Pace;
-use crate::{Counter, Datapath, DatapathOptions, Explanation, PortEntry, PortId, Rate, Rates, Rights, TestResult, Vlan};
+use crate::{
+    Counter, Datapath, DatapathOptions, Explanation, PortEntry, PortId, Rate, Rates, Rights, TestResult, Vlan,
+};
 
 const OUTERS: [&str; 12] = ["q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "q8", "q9", "q10", "q11"];
 

@@ -28,7 +28,7 @@ fn cost_of_rates() {
             id: ALICE,
             outers: &[LOOPBACK],
             mac: MAC_A,
-            flows_alone: false,
+            uplink_mac: false,
             vlan: Vlan::UNTAGGED,
             mtu: 1500,
             sources: &IPS_OF_A,

@@ -23,6 +23,8 @@ export const MAX_FLOW_LENGTH = 1024
 export const MIN_EXPLAINED = 14
 /** The most bytes of a packet that is explained. Its digits have to fit into one message. */
 export const MAX_EXPLAINED = 32_000
+/** The most bytes of a refused frame that are told, from its start. */
+export const MAX_REFUSAL_BYTES = 128
 
 /** The most groups of a port. */
 export const MAX_GROUPS = 256

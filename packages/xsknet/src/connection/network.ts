@@ -559,6 +559,7 @@ export class Network extends EventEmitter<NetworkEvents> {
         leaveGroups: async (groups, options) => {
           await this.#ask('leaveGroups', { port: info.port, groups: [...groups] }, options)
         },
+        refusals: async (options) => (await this.#ask('refusals', { port: info.port }, options)).refusals,
       }
       port = this.#makePort(descriptors, sockets, info, control, settings)
     } catch (error) {

@@ -17,6 +17,7 @@ import {
   MAX_GROUPS,
   MAX_NAME_LENGTH,
   MAX_QUEUES,
+  MAX_REFUSAL_BYTES,
   MESSAGE_LIMIT,
   MIN_EXPLAINED,
   NESTING_LIMIT,
@@ -396,6 +397,18 @@ const explainedStep = v.variant('step', [
 /** What a program looked at, while it decided about a packet. */
 export type ExplainedStep = v.InferOutput<typeof explainedStep>
 
+/** A frame that the guard refused. */
+const refusedFrame = v.strictObject({
+  /** Milliseconds since 1970, as of `Date.now()`. */
+  time: v.pipe(v.number(), v.finite()),
+  /** The counter of the guard that it moved. */
+  reason: text(32),
+  /** Bytes of the frame. */
+  length: count,
+  /** The first of them in hexadecimal digits. */
+  bytes: v.pipe(v.string(), v.maxLength(2 * MAX_REFUSAL_BYTES), v.regex(/^(?:[0-9a-f]{2})*$/)),
+})
+
 const explanation = v.strictObject({
   uplink: deviceName,
   /** The counter that such a packet moves; `null`: it goes elsewhere than to a port of this user. */
@@ -550,6 +563,14 @@ const operations = {
   explainSending: {
     request: v.strictObject({ port, packet }),
     result: v.strictObject({ explanation }),
+  },
+  /**
+   * Samples of the frames of a port that the guard refused since the last answer. From the first request on they are
+   * taken, so its answer has none.
+   */
+  refusals: {
+    request: v.strictObject({ port }),
+    result: v.strictObject({ refusals: v.array(refusedFrame) }),
   },
 } as const
 

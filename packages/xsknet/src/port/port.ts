@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { checkOptions, outOfRange } from '../arguments.js'
 import { type Flow, flowTexts } from '../connection/flow.js'
-import type { Attempt, KernelStatistics, PortInfo, PortStatistics } from '../connection/protocol.js'
+import type { Attempt, KernelStatistics, PortInfo, PortStatistics, Result } from '../connection/protocol.js'
 import type { XsknetError } from '../errors.js'
 import type { Batch } from '../frames/batch.js'
 import { type DataPath, type ForwardTarget, forwardTarget } from '../frames/data-path.js'
@@ -30,9 +30,23 @@ export interface PortControl {
   joinGroups(groups: readonly string[], options: GroupOptions): Promise<Attempt[]>
   /** Takes the port out of groups. */
   leaveGroups(groups: readonly string[], options: GroupOptions): Promise<void>
+  /** The frames that the guard refused, as far as they were sampled since the last call. */
+  refusals(options: GroupOptions): Promise<Result<'refusals'>['refusals']>
 }
 
-/** Options of {@link Port.join} and {@link Port.leave}. */
+/** A frame of the port that its guard refused. */
+export interface Refusal {
+  /** When, in milliseconds since 1970, as of `Date.now()`. */
+  readonly time: number
+  /** The counter of the guard that it moved, such as `source_ip`: docs/verdicts.md has the rules. */
+  readonly reason: string
+  /** Bytes of the whole frame. */
+  readonly length: number
+  /** The first bytes of it, from the Ethernet header on: 128 at most. */
+  readonly bytes: Uint8Array
+}
+
+/** Options of {@link Port.join}, {@link Port.leave} and {@link Port.refusals}. */
 export interface GroupOptions {
   /** Stops waiting; the call rejects with the signal's reason. The change may take place nevertheless. */
   signal?: AbortSignal | undefined
@@ -264,14 +278,35 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
    * `ERR_XSKNET_PORT_CLOSED` or `ERR_XSKNET_PORT_LOST`; `ERR_XSKNET_DAEMON_GONE`.
    */
   async join(groups: readonly string[], options: GroupOptions = {}): Promise<Attempt[]> {
-    this.#checkGroups(options)
+    this.#check(options)
     return this.#control.joinGroups(groups, { signal: options.signal })
   }
 
   /** Takes this port out of groups. Groups that it is not in are left alone. Rejects as {@link join}. */
   async leave(groups: readonly string[], options: GroupOptions = {}): Promise<void> {
-    this.#checkGroups(options)
+    this.#check(options)
     await this.#control.leaveGroups(groups, { signal: options.signal })
+  }
+
+  /**
+   * Samples of the frames of this port that its guard refused since the last call: why, and their first bytes.
+   * `network.explain()` tells more of one. The guard begins to take them at the first call, which returns none, and
+   * goes on until the port is closed: at most 100 per second, and about a hundred until the next call. The counters of
+   * `stats().daemon.guard` have all. A frame that was allowed, and that its target had no room for, is not among them.
+   *
+   * ```ts
+   * await port.refusals() // from here on
+   * await port.send(frame)
+   * for (const { reason, bytes } of await port.refusals()) console.log(reason, bytes)
+   * ```
+   *
+   * @throws {XsknetError} `ERR_XSKNET_PORT_CLOSED` or `ERR_XSKNET_PORT_LOST`; `ERR_XSKNET_DAEMON_GONE`;
+   * `ERR_XSKNET_KERNEL_REFUSED` if the kernel has no memory for the samples.
+   */
+  async refusals(options: GroupOptions = {}): Promise<Refusal[]> {
+    this.#check(options)
+    const refusals = await this.#control.refusals({ signal: options.signal })
+    return refusals.map(({ bytes, ...refusal }) => ({ ...refusal, bytes: new Uint8Array(Buffer.from(bytes, 'hex')) }))
   }
 
   /**
@@ -332,7 +367,7 @@ export class Port extends EventEmitter<PortEvents> implements ForwardTarget {
     await this.#control.changeFlows(operation, parameters, { signal })
   }
 
-  #checkGroups(options: GroupOptions): void {
+  #check(options: GroupOptions): void {
     checkOptions(options, ['signal'])
     if (this.#over) throw this.#loss ?? portClosed(this.info, this.#reason)
   }

@@ -66,6 +66,9 @@ export type Told = Omit<Explained, 'target'> & {
 }
 type Explained = Result<'explainArrival'>['explanation']
 
+/** Samples of refused frames. */
+export type Refusals = Result<'refusals'>['refusals']
+
 /** A port that has been built but not yet handed to its client. */
 export interface OpenedPort {
   /** Its number. */
@@ -156,6 +159,8 @@ export interface Instance {
   explainArrival(uplink: string, packet: Uint8Array): Promise<Told>
   /** What the guard decides about a packet that a port sends, likewise. */
   explainSending(port: number, packet: Uint8Array): Promise<Told>
+  /** Samples of the frames of a port that its guard refused since the last call. The first call has them taken. */
+  refusals(port: number): Promise<Refusals>
   /** Closes all ports of an uplink and restores the interface. */
   release(uplink: string): Promise<void>
   /** Undoes everything, open ports included. */

@@ -6,7 +6,16 @@ import type { Credentials } from '../policy/credentials.js'
 import type { UserSet } from '../policy/trusted-users.js'
 import { mountHint } from '../runtime/mount-hint.js'
 import { checkStateFolder } from '../runtime/state-folder.js'
-import type { HostChange, Instance, Loss, OpenedPinnedPort, OpenedPort, Told, UplinkMode } from './instance.js'
+import type {
+  HostChange,
+  Instance,
+  Loss,
+  OpenedPinnedPort,
+  OpenedPort,
+  Refusals,
+  Told,
+  UplinkMode,
+} from './instance.js'
 import type { Lab } from './lab.js'
 import type { Platform } from './platform.js'
 import type { Connection, Descriptors, Listener } from './transport.js'
@@ -203,6 +212,10 @@ class NativeInstance implements Instance {
 
   async explainSending(port: number, packet: Uint8Array) {
     return JSON.parse(await typed(() => this.#instance.explainSending(port, packet))) as Told
+  }
+
+  async refusals(port: number) {
+    return JSON.parse(await typed(() => this.#instance.refusals(port))) as Refusals
   }
 
   release(uplink: string) {

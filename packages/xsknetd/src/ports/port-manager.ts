@@ -15,7 +15,7 @@ import type {
   UplinkStatistics,
 } from 'xsknet/protocol'
 import { errorFields, type Log } from '../log/log.js'
-import type { HostChange, Instance, Loss, OpenedPort, PortTerms, UplinkMode } from '../platform/instance.js'
+import type { HostChange, Instance, Loss, OpenedPort, PortTerms, Refusals, UplinkMode } from '../platform/instance.js'
 import type { Descriptors } from '../platform/transport.js'
 import { type Address, parseAddress } from '../policy/address.js'
 import type { Credentials } from '../policy/credentials.js'
@@ -487,6 +487,16 @@ export class PortManager {
     if (!known(port)) throw unknownPort(port, `user ${who.uid}`)
     const told = await this.#instance.explainSending(port, packet)
     return who.uid === 0 ? whole(told, known) : ofSending(told, known)
+  }
+
+  /**
+   * Samples of the frames of a port that its guard refused.
+   *
+   * @throws {XsknetError} `ERR_XSKNET_PORT_UNKNOWN`.
+   */
+  async refusals(who: Credentials, port: number): Promise<Refusals> {
+    if (!this.#knownTo(who)(port)) throw unknownPort(port, `user ${who.uid}`)
+    return this.#instance.refusals(port)
   }
 
   /** The open ports that a user may know of: all for root, else the user's own. */

@@ -43,6 +43,7 @@ const READ_ONLY: readonly Operation[] = [
   'uplinkStatistics',
   'explainArrival',
   'explainSending',
+  'refusals',
 ]
 
 /** Bytes that are reserved for everything in an answer except its list. */
@@ -245,6 +246,8 @@ export class Session implements Client {
         return { explanation: await this.#portManager.explainArrival(who, request.uplink, bytesOf(request.packet)) }
       case 'explainSending':
         return { explanation: await this.#portManager.explainSending(who, request.port, bytesOf(request.packet)) }
+      case 'refusals':
+        return { refusals: await this.#portManager.refusals(who, request.port) }
     }
   }
 
