@@ -11,9 +11,6 @@
 #define XSKNET_ENOMEM 12
 #define XSKNET_EINVAL 22
 
-/* Ethernet, a second tag, IPv4 with all options, ports: what is looked at. */
-#define XSKNET_LOOKED_AT (ETH_HLEN + 4 + 60 + 4)
-
 /*
  * Has the packet begin with its Ethernet header, which is also copied to `mac`. False where it cannot be had.
  *
@@ -39,29 +36,6 @@ static __always_inline bool begin_with_mac(struct __sk_buff *skb, struct ethhdr 
 	return !bpf_skb_change_head(skb, sizeof(*mac), 0) && !bpf_skb_store_bytes(skb, 0, mac, sizeof(*mac), 0);
 }
 
-/*
- * The kernel has taken the outer tag off: what is left in the frame is the inner one. False where the uplink program
- * does not read the packet either.
- */
-static __always_inline bool parse_skb(struct packet *packet, struct __sk_buff *skb)
-{
-	packet->at.at = (void *)(long)skb->data;
-	packet->at.end = (void *)(long)skb->data_end;
-	packet->eth = take(&packet->at, sizeof(*packet->eth));
-	if (!packet->eth)
-		return false;
-	if (parse_tags(packet) > (skb->vlan_present ? TAGS_AT_MOST_ONE : TAGS_TWO))
-		return false;
-	packet->length = skb->len;
-	if (skb->vlan_present) {
-		packet->length += sizeof(struct vlan_tag);
-		packet->vlan = XSKNET_FOREIGN_TAG;
-		if (skb->vlan_proto == bpf_htons(ETH_P_8021Q))
-			packet->vlan = XSKNET_TAGGED | (skb->vlan_tci & 0x0fff);
-	}
-	return true;
-}
-
 static __always_inline enum xsknet_counter clone_to(struct __sk_buff *skb, __u32 key)
 {
 	const struct bpf_devmap_val *outer = bpf_map_lookup_elem(&ports, &key);
@@ -84,21 +58,14 @@ int copy(struct __sk_buff *skb)
 	const struct xsknet_group *group;
 	struct packet packet = {};
 	struct ethhdr mac;
-	__u32 at, linear;
+	__u32 at;
 	__u64 flow;
 
 	/* What goes to one station is never copied. */
 	if (skb->pkt_type != PACKET_BROADCAST && skb->pkt_type != PACKET_MULTICAST)
 		return TC_ACT_UNSPEC;
-	if (!begin_with_mac(skb, &mac) || !is_group(mac.h_dest) || !parse_skb(&packet, skb))
+	if (!begin_with_mac(skb, &mac) || !is_group(mac.h_dest) || !parse_whole_skb(&packet, skb))
 		return TC_ACT_UNSPEC;
-	/* What is not linear would count as cut. */
-	linear = packet.at.end - (void *)packet.eth;
-	if (linear < skb->len && linear < XSKNET_LOOKED_AT) {
-		bpf_skb_pull_data(skb, skb->len < XSKNET_LOOKED_AT ? skb->len : XSKNET_LOOKED_AT);
-		if (!parse_skb(&packet, skb))
-			return TC_ACT_UNSPEC;
-	}
 	parse_network(&packet);
 	group = group_of(&packet);
 	if (!group)

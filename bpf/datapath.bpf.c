@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR MIT)
 /*
- * The uplink program, the one that copies behind it and the guards in one object, because they share their tables: one
+ * The uplink program, those that copy beside it and the guards in one object, because they share their tables: one
  * load makes all, without pins between them, and a test runs each against the same maps.
  */
 #include <linux/if_packet.h>
@@ -10,10 +10,13 @@
 #include <xsknet/group.h>
 #include <xsknet/maps.h>
 #include <xsknet/rules.h>
+#include <xsknet/skb.h>
+#include <xsknet/tap.h>
 
 #include "uplink.bpf.c"
 #ifndef XSKNET_EXPLAINS
 #include "copy.bpf.c"
+#include "tap.bpf.c"
 #endif
 #include "guard.bpf.c"
 #include "ring_guard.bpf.c"

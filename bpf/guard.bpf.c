@@ -17,7 +17,7 @@ int guard(struct xdp_md *ctx)
 		if (!counters)
 			return XDP_DROP; /* cannot be: the loader makes this entry before anything is attached */
 		arrive(counters);
-		return leave(counters, objects(XSKNET_DROP_NO_GUARD, XSKNET_RULE_NO_GUARD), XDP_DROP);
+		return VERDICT(leave(counters, objects(XSKNET_DROP_NO_GUARD, XSKNET_RULE_NO_GUARD), XDP_DROP));
 	}
-	return judge(ctx, own, counters);
+	return let_out(ctx, own, counters);
 }

@@ -101,7 +101,7 @@ static __always_inline int transmit(struct xdp_md *ctx, const struct xsknet_iden
 	if (!counters)
 		return XDP_DROP; /* its port is being closed; see Tables::remove_port */
 	arrive(counters);
-	return leave(counters, loaded ? XSKNET_DROP_NO_GUARD : XSKNET_DROP_MALFORMED, XDP_DROP);
+	return VERDICT(leave(counters, loaded ? XSKNET_DROP_NO_GUARD : XSKNET_DROP_MALFORMED, XDP_DROP));
 }
 
 /*

@@ -20,5 +20,5 @@ int ring_guard(struct xdp_md *ctx)
 	counters = bpf_map_lookup_elem(&guard_counters, &state->guard.port);
 	if (!counters)
 		return XDP_DROP; /* its port is being closed; see Tables::remove_port */
-	return judge(ctx, &state->guard, counters);
+	return let_out(ctx, &state->guard, counters);
 }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { Daemon } from '../helpers/daemon.js'
 import { CARD, FAR, portAddresses } from '../helpers/lab.js'
@@ -6,7 +7,7 @@ import { Scene } from '../helpers/scene.js'
 import { compiled } from '../helpers/stage.js'
 import { programsOf } from '../helpers/workspace.js'
 
-const [serving, nextHop, dhcp, mdns, ...more] = programsOf('docs/recipes.md').map((text) =>
+const [serving, nextHop, dhcp, mdns, capture, ...more] = programsOf('docs/recipes.md').map((text) =>
   text.replaceAll("'eth0'", `'${CARD}'`),
 )
 
@@ -103,3 +104,33 @@ test.serial('the program of docs/recipes.md that has a name by mDNS answers for 
   t.deepEqual(await program.stop('SIGTERM'), { code: 0, signal: null }, program.lines.join('\n'))
   await scene.end(t)
 })
+
+test.serial('the program of docs/recipes.md that captures writes what tcpdump reads', async (t) => {
+  const scene = await Scene.open(t)
+  const program = run(scene, 'capture', capture?.replace('capture.pcap', `${scene.lab.folder}/capture.pcap`))
+  await program.waitFor(/^capturing/)
+  const began = Date.now()
+  t.deepEqual(await scene.lab.remote.unanswered('192.0.2.1', 3), [])
+  t.deepEqual(await program.stop('SIGTERM'), { code: 0, signal: null }, program.lines.join('\n'))
+  const records = readPcap(readFileSync(`${scene.lab.folder}/capture.pcap`))
+  const echoes = records.filter(({ bytes }) => bytes[23] === 1 && [0, 8].includes(bytes[34] as number))
+  const questions = echoes.filter(({ bytes }) => bytes[34] === 8).length
+  t.true(questions >= 3)
+  t.is(echoes.length, 2 * questions)
+  for (const { at, bytes, length } of echoes) {
+    t.true(at >= began - 1000 && at <= Date.now() + 1000, `${at}`)
+    t.is(bytes.length, Math.min(length, 256))
+  }
+  await scene.end(t)
+})
+
+function readPcap(file: Buffer): { at: number; length: number; bytes: Buffer }[] {
+  const records = []
+  for (let start = 24; start < file.length; ) {
+    const at = file.readUInt32LE(start) * 1000 + file.readUInt32LE(start + 4) / 1e6
+    const end = start + 16 + file.readUInt32LE(start + 8)
+    records.push({ at, length: file.readUInt32LE(start + 12), bytes: file.subarray(start + 16, end) })
+    start = end
+  }
+  return records
+}

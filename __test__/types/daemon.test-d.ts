@@ -50,6 +50,8 @@ await startDaemon({
       flows: ['udp dst port 53'],
       overrideHost: true,
       groups: ['broadcast', '239.0.0.0/8'],
+      tap: true,
+      promiscuous: false,
       rates: { broadcast: 0, multicast: 'unlimited', copies: 5000, bits: { perSecond: 10 ** 9, burst: 10 ** 6 } },
     },
   ],

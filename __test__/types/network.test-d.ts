@@ -107,6 +107,9 @@ await net.openPort({ uplink: 'eth0', addresses: [], busyPoll: { budget: 64 } })
 
 const flow: Flow = { protocol: 'udp', destinationPort: [1, 1023], destination: '192.0.2.1', vlan: null }
 await net.openPort({ uplink: 'eth0', addresses: [], flows: ['udp', flow, { protocol: 47, vlan: undefined }] })
+await net.openPort({ uplink: 'eth0', tap: { received: false, flows: ['arp', flow], sample: 10, snapLength: 64 } })
+// @ts-expect-error one of so many is a number
+await net.openPort({ uplink: 'eth0', tap: { sample: '10' } })
 exactly<Promise<Attempt[]>>()(port.join(['broadcast']))
 exactly<Promise<Refusal[]>>()(port.refusals({ signal: new AbortController().signal }))
 exactly<Promise<void>>()(port.leave(['broadcast'], { signal: new AbortController().signal }))

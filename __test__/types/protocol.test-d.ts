@@ -38,7 +38,7 @@ readResult('destroy', {})
 
 // The options of a port are those of the request, but for a signal, what the client keeps to itself, and what it
 // converts.
-type Converted = 'addresses' | 'flows' | 'groups' | 'busyPoll' | 'umemOf'
+type Converted = 'addresses' | 'flows' | 'groups' | 'tap' | 'busyPoll' | 'umemOf'
 type SameKeys = { [K in Exclude<keyof PortOptions, Converted | 'maxKept' | 'signal'>]: PortOptions[K] }
 declare const sameOptions: { [K in Exclude<keyof PortRequest, Converted>]: PortRequest[K] }
 exactly<SameKeys>()(sameOptions)

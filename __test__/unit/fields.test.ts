@@ -96,10 +96,12 @@ const rows: Record<string, Row> = {
       ...SOCKET_OPTIONS,
       queues: 'a pinned port has one',
       rings: 'a pinned port has those of its socket',
+      tap: 'copies are written into BPF rings of the daemon',
       umemOf: 'its UMEM is not one of the daemon',
     },
   },
   'busyPoll of a PortRequest': { binding: 'BusyPoll', wire: request('open-port', 'busyPoll') },
+  'tap of a PortRequest': { binding: 'TapRequest', wire: request('open-port-tap', 'tap') },
   'umemOf of a PortRequest': { binding: 'UmemOf', wire: request('open-port-shared', 'umemOf') },
   PortInfo: { binding: 'PortInfo', wire: answer('open-port', 'info') },
   PinnedPortInfo: {
@@ -143,7 +145,7 @@ for (const [name, { binding, wire, wireOnly = {}, bindingOnly = {} }] of Object.
 
 test('the options of the socket of a pinned port are those of a port that are not of the daemon', (t) => {
   const ofSocket = without(keysAt(request('open-port')), keysAt(request('open-pinned-port')))
-  t.deepEqual(ofSocket, [...Object.keys(SOCKET_OPTIONS), 'queues', 'rings', 'umemOf'].sort())
+  t.deepEqual(ofSocket, [...Object.keys(SOCKET_OPTIONS), 'queues', 'rings', 'tap', 'umemOf'].sort())
   const place = [...keysAt(answer('open-pinned-port', 'pinned')), 'mtu']
   t.deepEqual([...(daemon.get('PinnedSocketRequest') ?? [])].sort(), [...place, ...Object.keys(SOCKET_OPTIONS)].sort())
 })

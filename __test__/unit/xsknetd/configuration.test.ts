@@ -102,6 +102,8 @@ test('the defaults of rights and rates are restrictive', (t) => {
     flows: [],
     overrideHost: false,
     groups: [],
+    tap: false,
+    promiscuous: false,
     rates: RATES,
   })
 })
@@ -246,7 +248,7 @@ const bad: [what: string, toml: string, says: RegExp, details?: object][] = [
   [
     'no addresses',
     GRANT.replace(/addresses.*\n/, ''),
-    /:1: the 1st \[\[grant\]\]: must have `addresses`, or `flows` for ports without an address/,
+    /:1: the 1st \[\[grant\]\]: must have `addresses`, or `flows` or `tap = true` for ports without an address/,
   ],
   ['all addresses', GRANT.replace('["192.0.2.8/29"]', '[]'), /`addresses` of the 1st \[\[grant\]\]: .* not empty/],
   [

@@ -68,6 +68,8 @@ export function grant({
     flows: [],
     overrideHost: false,
     groups: [],
+    tap: false,
+    promiscuous: false,
     rates: RATES,
     origin: 'the 1st [[grant]] of test.toml',
     ...changed,

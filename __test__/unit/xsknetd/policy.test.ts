@@ -544,3 +544,20 @@ test('a text that is not a group, or contains single stations, is refused', (t) 
     ['ff02::fb', 'broadcast'],
   )
 })
+
+test('a tap needs a grant of its own, without addresses and with BPF rings, and promiscuous mode another one', (t) => {
+  const wanted: RequestedPort = { ...requested({}), addresses: [], bpfRings: true, tap: true }
+  const promiscuous = { ...wanted, promiscuous: true }
+  const granted = { addresses: [], bpfRings: true, tap: true }
+  t.notThrows(() => permit([grant(granted)], ALICE, wanted, nothing))
+  t.notThrows(() => permit([grant({ ...granted, promiscuous: true })], ALICE, promiscuous, nothing))
+  t.notThrows(() => permit([], ROOT, promiscuous, nothing))
+  const error = refused(() => permit([grant({ bpfRings: true })], ALICE, wanted, nothing))
+  t.is(error.code, NOT_PERMITTED)
+  t.is(error.message, `user ${ALICE.uid} may not use taps on the uplink eth0`)
+  t.is(error.details.tap, true)
+  t.deepEqual(lines([grant({ tap: true })], wanted), ['bpfRings = true'])
+  t.deepEqual(lines([grant(granted)], promiscuous), ['promiscuous = true'])
+  const changed = ['user = 1001', 'uplinks = ["eth0"]', ...lines([], promiscuous).slice(-3)]
+  t.deepEqual(changed.slice(-3), ['bpfRings = true', 'tap = true', 'promiscuous = true'])
+})

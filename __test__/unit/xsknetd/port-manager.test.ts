@@ -1178,3 +1178,16 @@ test('groups are joined at the opening and later by a grant for them, and are li
     ],
   )
 })
+
+test('a tap has BPF rings and no addresses, and what it is shows in the log', async (t) => {
+  const granted = grant({ bpfRings: true, tap: true, memory: 2 ** 30 })
+  const { instance, record, portManager, alice } = await setUp({ grants: [granted] })
+  const { addresses, ...rest } = port
+  const tap = { sent: false, flows: ['arp'] }
+  await portManager.openPort(alice, { ...rest, tap })
+  t.like(instance.requests[0], { addresses: [], rings: 'bpf', tap })
+  t.like(record.of('port-opened')[0], { tap: true, promiscuous: false })
+  const promiscuous = portManager.openPort(alice, { ...rest, name: 'b', tap: { promiscuous: true } })
+  t.is(await codeOf(t, promiscuous), 'ERR_XSKNET_NOT_PERMITTED')
+  t.is(await codeOf(t, portManager.openPort(alice, rest)), 'ERR_XSKNET_ADDRESS_MISSING')
+})

@@ -44,6 +44,25 @@
 #define XSKNET_GROUP_IP4 4 /* 4 bytes */
 #define XSKNET_GROUP_IP6 6 /* 16 bytes */
 
+/* Taps: ports that get copies of what passes the uplink; tap.h says how. */
+#define XSKNET_MAX_TAPS 8	/* on one uplink */
+#define XSKNET_MAX_TAP_RULES 96 /* of one tap: a flow is up to three */
+
+/* What a rule of a tap is for. */
+#define XSKNET_TAP_LINK 0 /* what is not IP */
+#define XSKNET_TAP_IP4 4
+#define XSKNET_TAP_IP6 6
+
+/* How much of a packet's IP headers can be read, or has to be. */
+#define XSKNET_TAP_READS_NOTHING 0
+#define XSKNET_TAP_READS_ADDRESSES 1
+#define XSKNET_TAP_READS_PROTOCOL 2 /* too, and what follows it */
+
+/* On which way a tap has seen a frame. */
+#define XSKNET_TAPPED_RECEIVED 0
+#define XSKNET_TAPPED_SENT 1	     /* by a port */
+#define XSKNET_TAPPED_SENT_BY_HOST 2
+
 /*
  * Key of `ports`: the outer end of one of a port's queue pairs. The first one's key is the port's id, so that a port of
  * one queue pair is known by its id alone.
@@ -78,6 +97,7 @@
 #define XSKNET_MAY_INNER_TAGS 0x1 /* a second VLAN tag behind its own */
 #define XSKNET_MAY_ROUTING 0x2	  /* speak as a router or a DHCP server does */
 #define XSKNET_UPLINK_MAC 0x4	  /* its MAC is the uplink's, whatever that is at the moment */
+#define XSKNET_TAP 0x8		  /* it is a tap, and sends nothing */
 #define XSKNET_LIMITED 0x100	  /* XSKNET_BROADCAST; shifted by the kind, another one */
 
 /* Kinds of frames to the uplink that a port may be limited in. */
@@ -210,7 +230,7 @@ struct xsknet_guard {
 	__u32 port;
 	__u8 mac[6]; /* zeros: it sends with the uplink's MAC only; without XSKNET_UPLINK_MAC by its flows only */
 	__u16 vlan;
-	__u32 flags; /* XSKNET_MAY_*, XSKNET_UPLINK_MAC, XSKNET_LIMITED */
+	__u32 flags; /* XSKNET_MAY_*, XSKNET_UPLINK_MAC, XSKNET_TAP, XSKNET_LIMITED */
 };
 
 /* Key of `groups`: what a frame is sent to, in a VLAN. */
@@ -231,6 +251,12 @@ struct xsknet_group {
 struct xsknet_group_state {
 	__u32 rings; /* with BPF rings */
 	__u32 members;
+};
+
+/* The only value of `tap_states`: which keys of `taps` are in use, one bit each. */
+struct xsknet_tap_state {
+	__u32 received; /* by taps of what the uplink receives */
+	__u32 sent;	/* likewise of what leaves by it */
 };
 
 /* Value of `rates`, in its unit of time. A kind without a limit has no shares. */
@@ -365,6 +391,36 @@ struct xsknet_kind4 {
 struct xsknet_kind6 {
 	struct xsknet_flow6 mask;
 	struct xsknet_kind kind;
+};
+
+/*
+ * A flow of a tap, in one of the layers. `value` and `mask` are of a packet as IPv6 would have it: an IPv4 address is
+ * the first word of its field, and the EtherType of what is not IP the first two bytes.
+ */
+struct xsknet_tap_rule {
+	struct xsknet_flow6 value;
+	struct xsknet_flow6 mask;
+	struct xsknet_kind kind;
+	__u32 layer; /* XSKNET_TAP_*; of IP by the EtherType alone */
+	__u32 reads; /* XSKNET_TAP_READS_*: how much of the IP headers it looks at */
+};
+
+/* Value of `taps`. */
+struct xsknet_tap {
+	struct xsknet_claim claim;
+	__u32 snap;   /* bytes of a frame that are copied, at most */
+	__u32 sample; /* one of so many frames is copied, by chance */
+	__u32 all;    /* frames, whatever the rules are */
+	__u32 rules;  /* so many */
+	struct xsknet_tap_rule rule[XSKNET_MAX_TAP_RULES];
+};
+
+/* What lies before a tap's frame in its chunk. */
+struct xsknet_tapped {
+	__u64 time;   /* of CLOCK_MONOTONIC, in nanoseconds */
+	__u32 length; /* of the whole frame */
+	__u16 became; /* enum xsknet_counter; of what the host sends, XSKNET_TO_UPLINK */
+	__u16 way;    /* XSKNET_TAPPED_* */
 };
 
 /* Value of `flow_lists`: all kinds in use, in the order of their precedence. */
@@ -504,6 +560,7 @@ enum xsknet_rule {
 	XSKNET_RULE_NO_FLOW,
 	XSKNET_RULE_FLOW_RECEIVES,
 	XSKNET_RULE_FLOW_VLAN,
+	XSKNET_RULE_TAP_SENDS,
 	/* Both. */
 	XSKNET_RULE_TOO_LONG,
 	XSKNET_RULE_NO_PORT,
@@ -547,6 +604,10 @@ XSKNET_SAME_SIZE(struct xsknet_guard, 16);
 XSKNET_SAME_SIZE(struct xsknet_group_key, 20);
 XSKNET_SAME_SIZE(struct xsknet_group, 8 + XSKNET_MAX_MEMBERS * 24);
 XSKNET_SAME_SIZE(struct xsknet_group_state, 8);
+XSKNET_SAME_SIZE(struct xsknet_tap_state, 8);
+XSKNET_SAME_SIZE(struct xsknet_tap_rule, 2 * 48 + 16 + 8);
+XSKNET_SAME_SIZE(struct xsknet_tap, 40 + XSKNET_MAX_TAP_RULES * 120);
+XSKNET_SAME_SIZE(struct xsknet_tapped, 16);
 XSKNET_SAME_SIZE(struct xsknet_rate, 32);
 XSKNET_SAME_SIZE(struct xsknet_refusal, 16 + XSKNET_REFUSAL_BYTES);
 XSKNET_SAME_SIZE(struct xsknet_rx_slot, 8);

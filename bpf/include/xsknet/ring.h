@@ -219,8 +219,37 @@ static __always_inline enum xsknet_counter would_receive(struct xsknet_ring_stat
 	return XSKNET_TO_RING;
 }
 
-/* Copies a frame of so many bytes into a client's memory. XSKNET_TO_RING, or the counter of its drop. */
-static __always_inline enum xsknet_counter receive(struct xdp_md *ctx, __u64 length, __u32 ring)
+/* A packet of a tc program, whose outer VLAN tag the kernel has taken off. It is put in again. */
+static __always_inline bool load_skb(struct __sk_buff *skb, __u8 *to, __u64 length)
+{
+	__be16 *tag = (void *)(to + 2 * ETH_ALEN);
+
+	if (!skb->vlan_present)
+		return !bpf_skb_load_bytes(skb, 0, to, length);
+	if (length < ETH_HLEN + sizeof(struct vlan_tag) || bpf_skb_load_bytes(skb, 0, to, 2 * ETH_ALEN))
+		return false;
+	tag[0] = skb->vlan_proto;
+	tag[1] = bpf_htons(skb->vlan_tci);
+	length -= 2 * ETH_ALEN + sizeof(struct vlan_tag);
+	return !bpf_skb_load_bytes(skb, 2 * ETH_ALEN, tag + 2, length);
+}
+
+/* Before a frame: by words, as in copy_32(). */
+static __always_inline void tell(void *frame, const struct xsknet_tapped *tapped)
+{
+	const __u64 *source = (const void *)tapped;
+	__u64 *target = frame;
+
+	target[-2] = source[0];
+	target[-1] = source[1];
+}
+
+/*
+ * Copies a frame's first bytes into a client's memory, those of `skb` where there is one, else of `ctx`. What a tap is
+ * told, if there is anything, goes before them. XSKNET_TO_RING, or the counter of its drop.
+ */
+static __always_inline enum xsknet_counter receive_from(struct xdp_md *ctx, struct __sk_buff *skb, __u64 length,
+							__u32 ring, const struct xsknet_tapped *tapped)
 {
 	__u64 head = 0;
 	struct xsknet_ring_control *control;
@@ -249,8 +278,13 @@ static __always_inline enum xsknet_counter receive(struct xdp_md *ctx, __u64 len
 	offset = state->offset;
 	if (offset > XSKNET_RING_MAX_OFFSET)
 		offset = XSKNET_RING_MAX_OFFSET;
-	if (!chunk || (!copy_short(ctx, chunk->bytes + offset, length, false) &&
-		       bpf_xdp_load_bytes(ctx, 0, chunk->bytes + offset, length))) {
+	if (tapped && offset < XSKNET_RING_MIN_OFFSET)
+		offset = XSKNET_RING_MIN_OFFSET; /* cannot be: the verifier wants to see the bound */
+	if (tapped && chunk)
+		tell(chunk->bytes + offset, tapped);
+	if (!chunk || (skb ? !load_skb(skb, chunk->bytes + offset, length) :
+			     !copy_short(ctx, chunk->bytes + offset, length, false) &&
+				     bpf_xdp_load_bytes(ctx, 0, chunk->bytes + offset, length))) {
 		__sync_fetch_and_add(&state->invalid_chunk, 1);
 		slot->value = 0;
 		GIVE_BACK(slot, head);
@@ -262,11 +296,22 @@ static __always_inline enum xsknet_counter receive(struct xdp_md *ctx, __u64 len
 	return XSKNET_TO_RING;
 }
 
+/* Copies a frame of so many bytes into a client's memory. XSKNET_TO_RING, or the counter of its drop. */
+static __always_inline enum xsknet_counter receive(struct xdp_md *ctx, __u64 length, __u32 ring)
+{
+	return receive_from(ctx, NULL, length, ring, NULL);
+}
+
 static __always_inline void arrive(struct xsknet_counters *counters)
 {
 	if (!EXPLAINING)
 		counters->count[XSKNET_SEEN]++;
 }
+
+/* How a frame leaves a program: its verdict, and the counter that it has moved. */
+#define XSKNET_VERDICT_BITS 8
+#define VERDICT(left) ((left) & ((1 << XSKNET_VERDICT_BITS) - 1))
+#define LEFT_BY(left) ((left) >> XSKNET_VERDICT_BITS)
 
 static __always_inline int leave(struct xsknet_counters *counters, enum xsknet_counter by, int verdict)
 {
@@ -274,7 +319,7 @@ static __always_inline int leave(struct xsknet_counters *counters, enum xsknet_c
 		note(XSKNET_NOTE_LEFT, by, 0, 0, 0);
 	else
 		counters->count[by]++;
-	return verdict;
+	return verdict | (int)by << XSKNET_VERDICT_BITS;
 }
 
 #endif

@@ -4,7 +4,7 @@
  * goes to what claims it, or out by the uplink. Nothing is passed to the host.
  *
  * The rules in their order, which is also the order of the functions' calls:
- *   source_mac the Ethernet source is the port's, if it has one, or the uplink's
+ *   source_mac the Ethernet source is the port's, if it has one, or the uplink's; a tap sends nothing
  *   malformed  the tags are whole; likewise each header below, once its turn comes
  *   vlan       the tag is the port's VLAN; a second one behind it only if the port may
  *   arp        requests and replies for IPv4 over Ethernet that name the port as their sender
@@ -25,6 +25,7 @@
 #include <xsknet/maps.h>
 #include <xsknet/rate.h>
 #include <xsknet/refusal.h>
+#include <xsknet/tap.h>
 
 /* Options of one neighbour discovery message. The longest that is common, a router's, has about 6; ports send 1. */
 #define MAX_ND_OPTIONS 8
@@ -700,6 +701,8 @@ static __always_inline enum xsknet_counter check(struct packet *packet, struct x
 	as_host = !is_mac(packet->eth->h_source, mac);
 	if (EXPLAINING)
 		note(XSKNET_NOTE_SENDER, own->port, as_host, own->vlan, 0);
+	if (as_host && own->flags & XSKNET_TAP)
+		return objects(XSKNET_DROP_SOURCE_MAC, XSKNET_RULE_TAP_SENDS);
 	if (as_host && !is_mac(packet->eth->h_source, mac_of_uplink()))
 		return objects(XSKNET_DROP_SOURCE_MAC, XSKNET_RULE_SOURCE_MAC);
 	tagging = note_tags(packet, parse_tags(packet));
@@ -781,7 +784,7 @@ static __always_inline int refuse(struct xdp_md *ctx, const struct xsknet_guard 
 	return leave(counters, objection, XDP_DROP);
 }
 
-/* What becomes of a frame that `own` sends: counted, and dropped or redirected. */
+/* What becomes of a frame that `own` sends: counted, and dropped or redirected, as leave() says it. */
 static __always_inline int judge(struct xdp_md *ctx, const struct xsknet_guard *own, struct xsknet_counters *counters)
 {
 	struct xsknet_claim *to = NULL;
@@ -824,6 +827,17 @@ static __always_inline int judge(struct xdp_md *ctx, const struct xsknet_guard *
 		return leave_to_target(counters, &packet, to, queue_pair);
 	}
 	return leave_to_uplink(counters);
+}
+
+/* Likewise, with copies for taps; the verdict. */
+static __always_inline int let_out(struct xdp_md *ctx, const struct xsknet_guard *own,
+				   struct xsknet_counters *counters)
+{
+	int left = judge(ctx, own, counters);
+
+	if (LEFT_BY(left) == XSKNET_TO_UPLINK)
+		copy_to_taps(ctx, left, XSKNET_TAPPED_SENT);
+	return VERDICT(left);
 }
 
 #endif

@@ -10,7 +10,7 @@ use aya_obj::generated::{XDP_FLAGS_DRV_MODE, XDP_FLAGS_HW_MODE, XDP_FLAGS_SKB_MO
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 use crate::hint;
-use crate::mode::{Attempt, Mode, Obtained};
+use crate::mode::{Attempt, Mode, Obtained, TcSide};
 use crate::sys;
 
 /// A network device of the calling thread's network namespace.
@@ -67,13 +67,15 @@ pub enum AttachError {
         #[source]
         cause: io::Error,
     },
-    /// The kernel refused it at tc ingress.
-    #[error("the kernel refused to attach the {hook} program to tc ingress of {device}")]
-    IngressRefused {
+    /// The kernel refused it at tc ingress or egress.
+    #[error("the kernel refused to attach the {hook} program to tc {side} of {device}")]
+    TcRefused {
         /// As asked for.
         device: Device,
-        /// `"copy"`.
+        /// `"copy"` or `"tap"`.
         hook: &'static str,
+        /// Where on the device.
+        side: TcSide,
         /// The kernel's answer. EINVAL: it has no tcx links.
         #[source]
         cause: io::Error,
@@ -110,10 +112,11 @@ impl AttachError {
             Self::ModeRefused { cause, .. } if cause.raw_os_error() == Some(libc::EPERM) => {
                 Some("attaching needs CAP_NET_ADMIN and CAP_BPF".into())
             }
-            Self::IngressRefused { cause, .. } if cause.raw_os_error() == Some(libc::EINVAL) => {
-                Some("tcx links need Linux 6.6; ports with BPF rings do without".into())
-            }
-            Self::ModeRefused { .. } | Self::IngressRefused { .. } | Self::NotLoaded { .. } => None,
+            Self::TcRefused { cause, side, .. } if cause.raw_os_error() == Some(libc::EINVAL) => Some(match side {
+                TcSide::Ingress => "tcx links need Linux 6.6; ports with BPF rings do without".into(),
+                TcSide::Egress => "tcx links need Linux 6.6; a tap of received frames alone does without".into(),
+            }),
+            Self::ModeRefused { .. } | Self::TcRefused { .. } | Self::NotLoaded { .. } => None,
         }
     }
 
@@ -121,9 +124,9 @@ impl AttachError {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::DeviceMissing { .. } => Some(libc::ENODEV),
-            Self::ForeignProgram { cause, .. }
-            | Self::ModeRefused { cause, .. }
-            | Self::IngressRefused { cause, .. } => cause.raw_os_error(),
+            Self::ForeignProgram { cause, .. } | Self::ModeRefused { cause, .. } | Self::TcRefused { cause, .. } => {
+                cause.raw_os_error()
+            }
             Self::NotLoaded { .. } => None,
         }
     }
@@ -341,17 +344,18 @@ pub(crate) fn attach(
     Err(AttachError::ModeRefused { device: device.clone(), hook, mode, attempts, cause })
 }
 
-/// Attaches a tc program to the device's ingress, in front of none and behind none in particular.
-pub(crate) fn attach_ingress(
+/// Attaches a tc program to the device, in front of none and behind none in particular.
+pub(crate) fn attach_tc(
     program: BorrowedFd<'_>,
     device: &Device,
+    side: TcSide,
     hook: &'static str,
 ) -> Result<Attachment, AttachError> {
     if !exists(device) {
         return Err(AttachError::DeviceMissing { device: device.clone(), hook });
     }
-    let refused = |cause: io::Error| AttachError::IngressRefused { device: device.clone(), hook, cause };
-    let link = sys::attach_tcx(program, device.index).map_err(refused)?;
+    let refused = |cause: io::Error| AttachError::TcRefused { device: device.clone(), hook, side, cause };
+    let link = sys::attach_tcx(program, device.index, side).map_err(refused)?;
     let (link_id, program_id) = sys::link_ids(&link).map_err(refused)?;
     let (attempts, ifindex, obtained) = (Vec::new(), device.index, Obtained::Skb);
     Ok(Attachment { link, pin: None, ifindex, obtained, attempts, link_id, program_id })

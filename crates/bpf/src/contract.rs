@@ -26,6 +26,8 @@ pub(crate) const MAY_INNER_TAGS: u32 = 0x1;
 pub(crate) const MAY_ROUTING: u32 = 0x2;
 /// Likewise: its MAC is the uplink's.
 pub(crate) const UPLINK_MAC: u32 = 0x4;
+/// Likewise: it is a tap, and sends nothing.
+pub(crate) const TAP: u32 = 0x8;
 /// A bit of [`Claim::flags`]: packets for the address, to the uplink's MAC.
 pub(crate) const CLAIM_PACKETS: u32 = 0x1;
 /// Shifted by the kind.
@@ -68,6 +70,25 @@ pub const MAX_MEMBERS: u32 = 64;
 pub(crate) const GROUP_MAC: u16 = 1;
 pub(crate) const GROUP_IP4: u16 = 4;
 pub(crate) const GROUP_IP6: u16 = 6;
+/// Taps on one uplink, at most.
+pub const MAX_TAPS: u32 = 8;
+/// A flow of a tap is up to three of them.
+pub(crate) const MAX_TAP_RULES: u32 = 96;
+/// Flows of one tap, at most.
+pub const MAX_TAP_FLOWS: u32 = MAX_TAP_RULES / 3;
+pub(crate) const TAP_LINK: u32 = 0;
+pub(crate) const TAP_IP4: u32 = 4;
+pub(crate) const TAP_IP6: u32 = 6;
+pub(crate) const TAP_READS_NOTHING: u32 = 0;
+pub(crate) const TAP_READS_ADDRESSES: u32 = 1;
+pub(crate) const TAP_READS_PROTOCOL: u32 = 2;
+/// Values of [`Tapped::way`], which the programs and clients alone use.
+#[cfg(test)]
+pub(crate) const TAPPED_RECEIVED: u16 = 0;
+#[cfg(test)]
+pub(crate) const TAPPED_SENT: u16 = 1;
+#[cfg(test)]
+pub(crate) const TAPPED_SENT_BY_HOST: u16 = 2;
 /// Queues with BPF rings on one uplink, at most.
 pub const MAX_RINGS: u32 = 1024;
 /// Notes of a frame, at most.
@@ -428,6 +449,8 @@ rules! {
     FlowReceives = "flow_receives",
     /// It has the uplink's MAC, is in another VLAN than the port, and its flow gives none.
     FlowVlan = "flow_vlan",
+    /// It comes from a tap, which sends nothing.
+    TapSends = "tap_sends",
     /// It is longer than what its target takes.
     TooLong = "too_long",
     /// The port's slot is empty.
@@ -668,6 +691,48 @@ impl GroupMembers {
 pub(crate) struct GroupState {
     pub rings: u32,
     pub members: u32,
+}
+
+/// The only value of `tap_states`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct TapState {
+    pub received: u32,
+    pub sent: u32,
+}
+
+/// A flow of a tap, in one of the layers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct TapRule {
+    pub value: FlowKey6,
+    pub mask: FlowKey6,
+    pub kind: Kind,
+    pub layer: u32,
+    pub reads: u32,
+}
+
+/// Value of `taps`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct TapEntry {
+    pub claim: Claim,
+    pub snap: u32,
+    pub sample: u32,
+    pub all: u32,
+    pub rules: u32,
+    pub rule: [TapRule; MAX_TAP_RULES as usize],
+}
+
+/// What lies before a tap's frame in its chunk.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Tapped {
+    pub time: u64,
+    pub length: u32,
+    pub became: u16,
+    pub way: u16,
 }
 
 /// Value of `rates`.

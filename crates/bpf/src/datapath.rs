@@ -18,7 +18,7 @@ use crate::explain::{ExplainError, Explainer, Explanation};
 use crate::flows::FlowsError;
 use crate::groups::{Group, GroupsError};
 use crate::load_error::LoadError;
-use crate::mode::Mode;
+use crate::mode::{Mode, TcSide};
 use crate::object;
 use crate::port::{InnerEnd, PortProgram};
 use crate::queue;
@@ -28,11 +28,13 @@ use crate::rings::{RingCounters, RingMaps, RingRange};
 use crate::run::{self, RunError, TestResult};
 use crate::table_error::TableError;
 use crate::tables::{LastCounters, PortEntry, Tables};
+use crate::taps::{Tap, TapError};
 
 const UPLINK: &str = "uplink";
 const GUARD: &str = "guard";
 const RING_GUARD: &str = "ring_guard";
 const COPY: &str = "copy";
+const TAP: &str = "tap";
 
 /// What a [`Datapath`] is loaded with.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +59,7 @@ pub enum RingsError {
     Table(#[from] TableError),
 }
 
-/// How the program that copies is not attached.
+/// How a program that copies is not attached.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     /// It was not loaded.
@@ -132,6 +134,7 @@ pub struct Datapath {
     ring_guards: ProgramArray<MapData>,
     has_rings: bool,
     has_copy: bool,
+    has_tap: bool,
 }
 
 impl Datapath {
@@ -170,6 +173,7 @@ impl Datapath {
             ring_guards,
             has_rings: false,
             has_copy: false,
+            has_tap: false,
         })
     }
 
@@ -428,10 +432,40 @@ impl Datapath {
             self.has_copy = true;
         }
         let fd = object::classifier(&self.bpf, COPY).fd().map_err(|cause| object::not_loaded(COPY, cause))?;
-        Ok(attachment::attach_ingress(fd.as_fd(), device, COPY)?)
+        Ok(attachment::attach_tc(fd.as_fd(), device, TcSide::Ingress, COPY)?)
     }
 
-    /// What became of the copies for a port; zeros where it was in no group yet.
+    /// Has a port with BPF rings, which is a tap, get copies from now on. They count as
+    /// [`copy_counters`](Self::copy_counters). What the host sends needs [`attach_tap`](Self::attach_tap), too. It ends
+    /// with the port.
+    ///
+    /// # Errors
+    ///
+    /// [`TapError`]; nothing has changed then.
+    pub fn start_tap(&mut self, port: &PortEntry<'_>, tap: &Tap) -> Result<(), TapError> {
+        self.tables.start_tap(port, tap)
+    }
+
+    /// Whether some tap gets what is sent.
+    pub fn needs_tap(&self) -> bool {
+        self.tables.taps.any_sent()
+    }
+
+    /// Attaches the program that copies what the host sends, for taps. The first time, it is loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`CopyError`].
+    pub fn attach_tap(&mut self, device: &Device) -> Result<Attachment, CopyError> {
+        if !self.has_tap {
+            object::load_program(&mut self.bpf, TAP)?;
+            self.has_tap = true;
+        }
+        let fd = object::classifier(&self.bpf, TAP).fd().map_err(|cause| object::not_loaded(TAP, cause))?;
+        Ok(attachment::attach_tc(fd.as_fd(), device, TcSide::Egress, TAP)?)
+    }
+
+    /// What became of the copies for a port; zeros where it was in no group yet, and is not a tap.
     ///
     /// # Errors
     ///
@@ -590,6 +624,12 @@ impl Datapath {
     #[cfg(test)]
     pub(crate) fn test_copy(&self, frame: &[u8]) -> Result<Vec<u8>, RunError> {
         run::test_classifier(object::classifier(&self.bpf, COPY), COPY, frame)
+    }
+
+    /// Runs the program that copies what the host sends on a packet, and returns that as it left it.
+    #[cfg(test)]
+    pub(crate) fn test_tap(&self, frame: &[u8]) -> Result<Vec<u8>, RunError> {
+        run::test_classifier(object::classifier(&self.bpf, TAP), TAP, frame)
     }
 
     #[cfg(all(test, feature = "measure"))]

@@ -211,7 +211,7 @@ impl Groups {
             return Ok(());
         }
         let affected = self.affected(&(&before ^ wanted), vlan);
-        let written = self.start_counters(port).and_then(|()| self.write(&affected, vlan));
+        let written = self.start_counters(port).map_err(GroupsError::from).and_then(|()| self.write(&affected, vlan));
         if written.is_err() {
             self.members.get_mut(&port).expect("it was there").groups = before;
             // The first error is the one to report. What cannot be restored has a member too many or too few.
@@ -269,14 +269,14 @@ impl Groups {
         Ok(Some(entry))
     }
 
-    /// From the first group until the port is removed.
-    fn start_counters(&mut self, port: PortId) -> Result<(), GroupsError> {
+    /// From the first group, or the start of a tap, until the port is removed.
+    pub(crate) fn start_counters(&mut self, port: PortId) -> Result<(), TableError> {
         let refused = |cause| TableError::Refused { table: "copy_counters", cause };
         let cpus = aya::util::nr_cpus().map_err(|(_, cause)| refused(MapError::IoError(cause)))?;
         let zeros = PerCpuValues::try_from(vec![Counters::default(); cpus])
             .map_err(|cause| refused(MapError::IoError(cause)))?;
         match self.counters.insert(port.number(), zeros, u64::from(BPF_NOEXIST)) {
-            Err(cause) if errno(&cause) != Some(libc::EEXIST) => Err(refused(cause).into()),
+            Err(cause) if errno(&cause) != Some(libc::EEXIST) => Err(refused(cause)),
             _ => Ok(()),
         }
     }

@@ -58,6 +58,7 @@ mod socket_watch;
 mod sys;
 mod table_error;
 mod tables;
+mod taps;
 pub mod testbed;
 mod umem_watch;
 
@@ -80,7 +81,7 @@ pub use leftovers::{empty_socket_map, maps_of, object_ids, pinned_program, remov
 pub use link_guard::{LinkGuardError, guard_links, unguard_links};
 pub use load_error::LoadError;
 pub use map_shape::MapShape;
-pub use mode::{Attempt, Mode, Obtained, UnknownMode};
+pub use mode::{Attempt, Mode, Obtained, TcSide, UnknownMode};
 pub use object::daemon_objects;
 pub use pinned_map::{PinnedMapError, PinnedSocketMap};
 pub use port::{InnerEnd, PortProgram};
@@ -93,6 +94,7 @@ pub use run::{RunError, TestResult, Verdict};
 pub use socket_watch::{SocketWatch, WatchedSocket, map_exists};
 pub use table_error::{Claimed, TableError};
 pub use tables::{LastCounters, PortEntry};
+pub use taps::{Tap, TapError};
 pub use umem_watch::{UmemWatch, WatchedUmem};
 
 opaque_debug!(Datapath, InnerEnd, PinnedSocketMap, PortProgram, RingProgram, Injector, SocketWatch);

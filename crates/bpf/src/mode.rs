@@ -100,6 +100,24 @@ pub struct Attempt {
     pub why: String,
 }
 
+/// On which way of a device a tc program sits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TcSide {
+    /// Behind the uplink program: what the host receives.
+    Ingress,
+    /// What the host sends.
+    Egress,
+}
+
+impl fmt::Display for TcSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

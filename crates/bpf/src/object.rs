@@ -128,7 +128,7 @@ const SHARED: [&str; 7] =
 pub(crate) const EXPLAINS: &str = "traces";
 
 /// Programs that are loaded when they are needed.
-pub(crate) const LATER: [&str; 2] = ["copy", "ring_guard"];
+pub(crate) const LATER: [&str; 3] = ["copy", "ring_guard", "tap"];
 
 pub(crate) fn load_program(bpf: &mut Ebpf, name: &str) -> Result<(), LoadError> {
     let loaded = match bpf.program_mut(name) {

@@ -16,12 +16,17 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::contract::{
     Claim, FlowKey4, FlowKey6, FlowList, FlowState, GroupKey, GroupMembers, GroupState, Guard, Identity, LinkKey,
-    MacKey, PortCounters, RateState, RingState, Source4, Source6, Target4, Target6, Trace,
+    MacKey, PortCounters, RateState, RingState, Source4, Source6, TapEntry, TapState, Target4, Target6, Trace,
 };
 use crate::counters::Counters;
+use crate::mode::TcSide;
 
 // SAFETY: repr(C), all bytes initialised (no padding: the contract's tests compare sizes), any bit pattern valid.
 unsafe impl aya::Pod for MacKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for TapState {}
+// SAFETY: as above.
+unsafe impl aya::Pod for TapEntry {}
 // SAFETY: as above.
 unsafe impl aya::Pod for PortCounters {}
 // SAFETY: as above.
@@ -75,12 +80,15 @@ pub(crate) fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> i
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// `BPF_LINK_CREATE` for tc ingress (tcx). EINVAL before Linux 6.6.
-pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+/// `BPF_LINK_CREATE` for tc ingress or egress (tcx). EINVAL before Linux 6.6.
+pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32, side: TcSide) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
     attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
-    attr.link_create.attach_type = bpf_attach_type::BPF_TCX_INGRESS as u32;
+    attr.link_create.attach_type = match side {
+        TcSide::Ingress => bpf_attach_type::BPF_TCX_INGRESS as u32,
+        TcSide::Egress => bpf_attach_type::BPF_TCX_EGRESS as u32,
+    };
     let fd = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;
     // SAFETY: the call has just made this fd, and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

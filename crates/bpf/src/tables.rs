@@ -11,7 +11,7 @@ use aya_obj::generated::BPF_NOEXIST;
 
 use crate::contract::{
     CLAIM_PACKETS, Claim, Guard, KIND_SHIFT, MAX_PORT_QUEUE_PAIRS, MacKey, NO_PORT_ID, PortId, REFUSALS, RateState,
-    Source4, Source6, TIME_SHIFT, Target, Target4, Target6, UPLINK_MAC, Vlan,
+    Source4, Source6, TAP, TIME_SHIFT, Target, Target4, Target6, UPLINK_MAC, Vlan,
 };
 use crate::counters::Counters;
 use crate::flows::Flows;
@@ -23,6 +23,7 @@ use crate::rights::{self, Rate, Rates, Rights};
 use crate::rings::{RingCounters, RingMaps, RingRange, Rings, RingsEntry};
 use crate::sys;
 use crate::table_error::{Claimed, TableError, errno};
+use crate::taps::{Tap, TapError, Taps};
 
 /// A port, as the programs know it.
 #[derive(Debug, Clone, Copy)]
@@ -36,8 +37,10 @@ pub struct PortEntry<'a> {
     pub mac: [u8; 6],
     /// On the wire it has the uplink's MAC instead: nothing is steered to its own, and nothing that it sends from that
     /// one gets out. Packets to the uplink's MAC that are for its addresses are its own; without addresses it has flows
-    /// alone.
+    /// alone, or is a tap.
     pub uplink_mac: bool,
+    /// It is a tap, and sends nothing. It has the uplink's MAC then, no addresses, and no flows.
+    pub tap: bool,
     /// Its VLAN.
     pub vlan: Vlan,
     /// Bytes behind the Ethernet header and one VLAN tag, at most.
@@ -76,6 +79,7 @@ pub(crate) struct Tables {
     refusals: Refusals,
     pub(crate) flows: Flows,
     pub(crate) groups: Groups,
+    pub(crate) taps: Taps,
     /// The uplink's, once it is known.
     mac: Option<[u8; 6]>,
     /// The ports with addresses at the uplink's MAC. In each of these VLANs `macs` has one entry for it.
@@ -114,6 +118,7 @@ impl Tables {
             refusals: Refusals::take(bpf)?,
             flows: Flows::take(bpf)?,
             groups: Groups::take(bpf)?,
+            taps: Taps::take(bpf)?,
             mac: None,
             at_uplink_mac: BTreeMap::new(),
         };
@@ -201,11 +206,12 @@ impl Tables {
     }
 
     fn enter(&mut self, port: &PortEntry<'_>) -> Result<(), TableError> {
-        let PortEntry { id, outers, mac, uplink_mac, vlan, sources, targets, rights, rates, rings, .. } = *port;
+        let PortEntry { id, outers, mac, uplink_mac, tap, vlan, sources, targets, rights, rates, rings, .. } = *port;
         let claim = claim_of(port);
         let sends_from = if uplink_mac { [0; 6] } else { mac };
         let at_uplink_mac = if uplink_mac && !sources.is_empty() { UPLINK_MAC } else { 0 };
-        let flags = rights::flags(rights, &rates) | at_uplink_mac;
+        let sends_nothing = if tap { TAP } else { 0 };
+        let flags = rights::flags(rights, &rates) | at_uplink_mac | sends_nothing;
         let guard = Guard { port: id.number(), mac: sends_from, vlan: vlan.key(), flags };
 
         for (queue_pair, &outer) in (0..).zip(outers) {
@@ -267,8 +273,9 @@ impl Tables {
     pub(crate) fn remove_port(&mut self, port: &PortEntry<'_>) -> Result<LastCounters, TableError> {
         let PortEntry { id, outers, vlan, sources, targets, .. } = *port;
         let own_claim = |claim: &Claim| claim.port == id.number();
+        let mut removed = self.taps.stop(id);
         let copies = self.groups.remove_port(id);
-        let mut removed = self.flows.remove_port(id);
+        removed = removed.and(self.flows.remove_port(id));
         for &address in targets {
             removed = removed.and(match address {
                 IpAddr::V4(v4) => remove(&mut self.targets4, "targets4", target4(v4, vlan), own_claim),
@@ -330,7 +337,14 @@ impl Tables {
     }
 
     pub(crate) fn release_rings(&mut self, range: RingRange) -> Result<(), TableError> {
+        self.taps.release(range);
         self.rings.release(range)
+    }
+
+    pub(crate) fn start_tap(&mut self, port: &PortEntry<'_>, tap: &Tap) -> Result<(), TapError> {
+        let Some(rings) = &port.rings else { return Err(TapError::NoRings { port: port.id }) };
+        self.groups.start_counters(port.id)?;
+        self.taps.start(port.id, claim_of(port), rings.range, tap)
     }
 
     pub(crate) fn install_rings(&self, range: RingRange, maps: &[RingMaps]) -> Result<(), TableError> {

@@ -50,7 +50,7 @@ pub use filter::FilterAnswer;
 pub use link_error::{DeviceRef, LinkError};
 pub use links::Links;
 pub use mac_addr::{InvalidMacAddr, MacAddr};
-pub use membership::Membership;
+pub use membership::{Membership, Promiscuity};
 pub use monitor::{LinkEvent, Monitor};
 pub use netns::{Netns, NetnsError, NetnsId};
 pub use packet::{Heard, PacketSocket};

@@ -1,4 +1,4 @@
-//! Memberships of multicast groups, as the kernel has them for its sockets.
+//! What a device receives beside its own unicast, as the kernel has it for its sockets: multicast groups, everything.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
-use crate::IfIndex;
+use crate::{IfIndex, sys};
 
 /// A device's membership of an IPv4 or IPv6 group, which ends with this value and with the process. Meanwhile the
 /// kernel tells the switches (IGMP, MLD), and answers their queries.
@@ -32,5 +32,22 @@ impl Membership {
             IpAddr::V6(group) => sockopt::set_ipv6_add_membership(&socket, &group, index.get())?,
         }
         Ok(Self { _socket: socket })
+    }
+}
+
+/// A device receives the frames for all stations, which ends with this value and with the process. The kernel counts
+/// its users: what others have switched on stays on.
+#[derive(Debug)]
+pub struct Promiscuity {
+    _socket: OwnedFd,
+}
+
+impl Promiscuity {
+    /// Switches it on at a device of the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// The kernel's: EPERM without CAP_NET_RAW, ENODEV where there is no such device.
+    pub fn switch_on(index: IfIndex) -> io::Result<Self> {
+        Ok(Self { _socket: sys::promiscuous_socket(index.get())? })
     }
 }

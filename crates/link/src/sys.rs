@@ -127,6 +127,25 @@ pub(crate) fn packet_socket(index: u32, filter: &[libc::sock_filter]) -> io::Res
     if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
 }
 
+/// Has a device receive all frames, as long as the socket exists. It takes CAP_NET_RAW for the socket.
+pub(crate) fn promiscuous_socket(index: u32) -> io::Result<OwnedFd> {
+    // SAFETY: a call without pointers. Of protocol 0, so no packet comes to it.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just made this descriptor, and no other code knows it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let wanted = libc::packet_mreq {
+        mr_ifindex: index.cast_signed(),
+        mr_type: libc::PACKET_MR_PROMISC as libc::c_ushort,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    set_option(&socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &wanted)?;
+    Ok(socket)
+}
+
 fn set_option<T>(socket: &OwnedFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
     let length = size_of::<T>() as libc::socklen_t;
     // SAFETY: the kernel reads `length` bytes of the value, and what a filter points to is borrowed by the caller.

@@ -9,7 +9,9 @@ use napi_derive::napi;
 use serde_json::json;
 use xsknet_failure::errno_name;
 use xsknet_link::DeviceName;
-use xsknet_port::{LayoutSpec, Notice, PortKey, PortSpec, RingsWish, parse_addresses, parse_flows, parse_groups};
+use xsknet_port::{
+    LayoutSpec, Notice, PortKey, PortSpec, RingsWish, Tap, TapWish, parse_addresses, parse_flows, parse_groups,
+};
 use xsknet_xsk::{
     BindMode, BindRequest, Donation, HugePages, Layout, RingDonation, RingName, RingsDonation, SharedSocket,
     SocketCounters, ranges_of,
@@ -51,6 +53,8 @@ pub struct PortRequest {
     pub override_host: Option<bool>,
     /// `broadcast`, multicast addresses and multicast MACs.
     pub groups: Option<Vec<String>>,
+    /// Of what it gets copies, if it is a tap.
+    pub tap: Option<TapRequest>,
     /// On the UMEM of another port of the same client: of the sizes above the ring's alone counts then.
     pub umem_of: Option<UmemOf>,
 }
@@ -76,8 +80,35 @@ impl PortRequest {
             flows: parse_flows(&self.flows.unwrap_or_default())?,
             override_host: self.override_host.unwrap_or_default(),
             groups: parse_groups(&self.groups.unwrap_or_default())?,
+            tap: self.tap.map(TapRequest::wish).transpose()?,
             ..defaults
         })
+    }
+}
+
+/// Of what a tap gets copies: all of everything unless given.
+#[napi(object, object_to_js = false)]
+pub struct TapRequest {
+    pub received: Option<bool>,
+    pub sent: Option<bool>,
+    /// In tcpdump's language.
+    pub flows: Option<Vec<String>>,
+    pub sample: Option<u32>,
+    pub snap_length: Option<u32>,
+    pub promiscuous: Option<bool>,
+}
+
+impl TapRequest {
+    fn wish(self) -> Result<TapWish, Failure> {
+        let Self { received, sent, flows, sample, snap_length, promiscuous } = self;
+        let tap = Tap {
+            received: received.unwrap_or(true),
+            sent: sent.unwrap_or(true),
+            flows: parse_flows(&flows.unwrap_or_default())?,
+            sample: sample.unwrap_or(1),
+            snap: snap_length.unwrap_or(Tap::MAX_SNAP),
+        };
+        Ok(TapWish { tap, promiscuous: promiscuous.unwrap_or_default() })
     }
 }
 

@@ -5,11 +5,12 @@ use std::fmt;
 
 use napi::Status;
 use serde_json::{Value, json};
-use xsknet_bpf::{AttachError, ExplainError, FlowsError, GroupsError, PinnedMapError};
+use xsknet_bpf::contract::{MAX_TAP_FLOWS, MAX_TAPS};
+use xsknet_bpf::{AttachError, ExplainError, FlowsError, GroupsError, PinnedMapError, TapError};
 use xsknet_control::ListenError;
 use xsknet_port::{
     CloseError, FlowClaimError, GroupError, HandOverError, JournalError, ManageError, OpenError, OpenPortError,
-    ServiceError, ShareError, StepError,
+    ServiceError, ShareError, StepError, TapRefused,
 };
 use xsknet_xsk::{CreateError, LayoutError, TooManyChunks};
 
@@ -94,7 +95,7 @@ fn of_attach(error: &AttachError) -> &'static str {
     match error {
         AttachError::DeviceMissing { .. } => "DEVICE_MISSING",
         AttachError::ForeignProgram { .. } => "DEVICE_FOREIGN_PROGRAM",
-        AttachError::ModeRefused { .. } | AttachError::IngressRefused { .. } | AttachError::NotLoaded { .. } => {
+        AttachError::ModeRefused { .. } | AttachError::TcRefused { .. } | AttachError::NotLoaded { .. } => {
             "PROGRAM_REFUSED"
         }
     }
@@ -218,6 +219,7 @@ impl From<FlowClaimError> for Failure {
             E::HostKernel { flow } => ("FLOW_OF_HOST", json!({ "flow": flow.to_string() })),
             E::TooMany { limit } | E::TooManyPlaceholders { limit } => ("FLOWS_EXHAUSTED", json!({ "limit": limit })),
             E::UplinkClosed { uplink } => ("UPLINK_CLOSED", json!({ "uplink": uplink.as_str() })),
+            E::OfTap { port } => ("NOT_SUPPORTED", json!({ "port": port })),
             E::Refused(cause) => of_flows(cause),
             E::Step(cause) => (of_step(cause), json!({})),
         };
@@ -245,6 +247,7 @@ impl From<GroupError> for Failure {
             E::TooMany { limit } => ("GROUPS_EXHAUSTED", json!({ "limit": limit })),
             E::NoCopies(_) => ("NOT_SUPPORTED", json!({})),
             E::UplinkClosed { uplink } => ("UPLINK_CLOSED", json!({ "uplink": uplink.as_str() })),
+            E::OfTap { port } => ("NOT_SUPPORTED", json!({ "port": port })),
             E::Refused(cause) => match cause {
                 GroupsError::NotAGroup { group } => ("GROUP_INVALID", json!({ "group": group.to_string() })),
                 GroupsError::TooManyMembers { group } => ("GROUPS_EXHAUSTED", json!({ "group": group.to_string() })),
@@ -258,12 +261,36 @@ impl From<GroupError> for Failure {
     }
 }
 
+impl From<TapRefused> for Failure {
+    fn from(error: TapRefused) -> Self {
+        use TapRefused as E;
+        let (code, details) = match &error {
+            E::NotATaps { what } => ("NOT_SUPPORTED", json!({ "what": what })),
+            E::NeedsRings | E::Nothing | E::NoSent(_) => ("NOT_SUPPORTED", json!({})),
+            // The protocol's schema has the same bounds.
+            E::SampleInvalid => ("INTERNAL", json!({})),
+            E::SnapInvalid { snap } => ("INTERNAL", json!({ "snapLength": snap })),
+            E::TooManyFlows { .. } => ("FLOWS_EXHAUSTED", json!({ "limit": MAX_TAP_FLOWS })),
+            E::Refused(cause) => match cause {
+                TapError::NoRings { .. } => ("NOT_SUPPORTED", json!({})),
+                TapError::Full => ("PORTS_EXHAUSTED", json!({ "limit": MAX_TAPS })),
+                TapError::TooManyFlows { .. } => ("FLOWS_EXHAUSTED", json!({ "limit": MAX_TAP_FLOWS })),
+                TapError::Refused(_) => ("KERNEL_REFUSED", json!({})),
+            },
+            E::UplinkClosed { uplink } => ("UPLINK_CLOSED", json!({ "uplink": uplink.as_str() })),
+            E::Step(cause) => (of_step(cause), json!({})),
+        };
+        Self::of(code, &error, error.hint(), details)
+    }
+}
+
 impl From<OpenPortError> for Failure {
     fn from(error: OpenPortError) -> Self {
         use OpenPortError as E;
         let error = match error {
             E::Flows(cause) => return cause.into(),
             E::Groups(cause) => return cause.into(),
+            E::Tap(cause) => return cause.into(),
             other => other,
         };
         let (code, details) = match &error {
@@ -308,7 +335,7 @@ impl From<OpenPortError> for Failure {
                 ("RINGS_UNAVAILABLE", json!({ "uplink": uplink.as_str(), "why": why }))
             }
             E::Socket(cause) => ("SOCKET_REFUSED", of_socket(cause)),
-            E::Flows(_) | E::Groups(_) => unreachable!("returned above"),
+            E::Flows(_) | E::Groups(_) | E::Tap(_) => unreachable!("returned above"),
             E::Step { uplink, cause } => (of_step(cause), json!({ "uplink": uplink.as_str() })),
         };
         let syscall = if let E::Socket(CreateError::Refused { call, .. }) = &error { Some(*call) } else { None };

@@ -6,7 +6,7 @@ use napi_derive::napi;
 use xsknet_bpf::Vlan;
 use xsknet_bpf::contract::{MAX_PORT_QUEUE_PAIRS, REFUSAL_BYTES, RING_WAKE_BYTES, RingControl};
 use xsknet_control::{MAX_DESCRIPTORS, MAX_MESSAGE};
-use xsknet_port::{CLIENT_RING_SIZE, FRAMES_PER_SLOT, MAX_NAME_LENGTH, MAX_PORT_GROUPS, MIN_MTU, PortSpec};
+use xsknet_port::{CLIENT_RING_SIZE, FRAMES_PER_SLOT, MAX_NAME_LENGTH, MAX_PORT_GROUPS, MIN_MTU, PortSpec, Tap};
 use xsknet_xsk::{MAX_FRAME_SIZE, MAX_FRAMES, MAX_RING_SIZE, MIN_FRAME_SIZE, MIN_FRAMES};
 
 // The answer to `openPort` carries up to five descriptors per queue, in one message.
@@ -27,6 +27,8 @@ pub fn limits() -> HashMap<&'static str, u32> {
         ("MAX_NAME_LENGTH", MAX_NAME_LENGTH as u32),
         ("MAX_GROUPS", MAX_PORT_GROUPS as u32),
         ("MAX_REFUSAL_BYTES", REFUSAL_BYTES),
+        ("MIN_SNAP_LENGTH", Tap::MIN_SNAP),
+        ("MAX_SNAP_LENGTH", Tap::MAX_SNAP),
         ("MIN_VLAN", Vlan::MIN.into()),
         ("MAX_VLAN", Vlan::MAX.into()),
         ("MIN_MTU", MIN_MTU),

@@ -26,6 +26,8 @@ pub(crate) const UPLINK_LINK: &str = "uplink-link";
 
 /// The pin of the program that copies behind it, in the same folder.
 pub(crate) const COPY_LINK: &str = "copy-link";
+/// Likewise of the one that copies what the host sends.
+pub(crate) const TAP_LINK: &str = "tap-link";
 
 /// See the module.
 pub(crate) struct Context {

@@ -6,7 +6,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use xsknet_bpf::{AttachError, CopyError, FlowsError, GroupsError, LoadError, remedy};
+use xsknet_bpf::contract::MAX_TAP_FLOWS;
+use xsknet_bpf::{AttachError, CopyError, FlowsError, GroupsError, LoadError, Tap, TapError, remedy};
 use xsknet_filter::Flow;
 use xsknet_link::{AttachedXdpMode, DeviceName, LinkError, MacAddr, NetnsError, OffloadError, QuietError};
 
@@ -419,6 +420,9 @@ pub enum OpenPortError {
     /// It did not get into its groups.
     #[error(transparent)]
     Groups(#[from] GroupError),
+    /// It cannot be the tap that was asked for.
+    #[error(transparent)]
+    Tap(#[from] TapRefused),
     /// The port's socket was not made.
     #[error("cannot make the port's socket")]
     Socket(#[from] xsknet_xsk::CreateError),
@@ -479,6 +483,7 @@ impl OpenPortError {
             ),
             Self::Flows(cause) => cause.hint(),
             Self::Groups(cause) => cause.hint(),
+            Self::Tap(cause) => cause.hint(),
             Self::Socket(cause) => cause.hint().map(Into::into),
             Self::Step { cause, .. } => cause.hint(),
             Self::AddressInvalid { .. } => Some("give it the address of one host, such as 192.0.2.10".into()),
@@ -488,6 +493,81 @@ impl OpenPortError {
             Self::MacInvalid { .. } => Some("leave the MAC out".into()),
         };
         known.or_else(|| remedy(self).map(Into::into))
+    }
+}
+
+/// Why a port did not become a tap.
+#[derive(Debug, thiserror::Error)]
+pub enum TapRefused {
+    /// A tap has copies alone.
+    #[error("a tap cannot have {what}")]
+    NotATaps {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// Copies are written into BPF rings.
+    #[error("a tap needs BPF rings")]
+    NeedsRings,
+    /// Neither what is received nor what is sent.
+    #[error("a tap of neither received nor sent frames would get nothing")]
+    Nothing,
+    /// One of no frames.
+    #[error("a tap cannot sample one of 0 frames")]
+    SampleInvalid,
+    /// The part of a frame is too short for headers, or too long for a chunk.
+    #[error("a tap cannot copy {snap} bytes of a frame: it copies from {} to {} at most", Tap::MIN_SNAP, Tap::MAX_SNAP)]
+    SnapInvalid {
+        /// As asked for.
+        snap: u32,
+    },
+    /// A frame is compared with each of them.
+    #[error("a tap takes {MAX_TAP_FLOWS} flows, not {flows}")]
+    TooManyFlows {
+        /// As given.
+        flows: usize,
+    },
+    /// The kernel cannot copy what the host sends.
+    #[error("a tap gets no copies of what the host sends from this kernel")]
+    NoSent(#[source] AttachError),
+    /// The tables of the uplink refused it.
+    #[error(transparent)]
+    Refused(#[from] TapError),
+    /// The uplink is closed.
+    #[error("`{uplink}` is no longer managed")]
+    UplinkClosed {
+        /// Its name.
+        uplink: DeviceName,
+    },
+    /// Something around it failed.
+    #[error(transparent)]
+    Step(#[from] StepError),
+}
+
+impl TapRefused {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotATaps { what } => Some(format!("open another port for what has {what}")),
+            Self::NeedsRings => Some("leave out `rings`, or open it with BPF rings (`bpf`)".into()),
+            Self::Nothing => Some("leave out `received` or `sent`".into()),
+            Self::SampleInvalid => Some("1 is all frames".into()),
+            Self::SnapInvalid { .. } => Some("leave it out for as much as possible".into()),
+            Self::TooManyFlows { .. } => Some("name prefixes or ranges in the place of single values".into()),
+            Self::NoSent(cause) => cause.hint(),
+            Self::Refused(cause) => cause.hint(),
+            Self::UplinkClosed { .. } => Some("start the daemon again once the NIC is back".into()),
+            Self::Step(cause) => cause.hint(),
+        }
+    }
+}
+
+impl From<CopyError> for TapRefused {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Load(cause) => Self::Step(cause.into()),
+            CopyError::Attach(cause @ AttachError::TcRefused { .. }) => Self::NoSent(cause),
+            CopyError::Attach(cause) => Self::Step(cause.into()),
+        }
     }
 }
 
@@ -551,6 +631,12 @@ pub enum FlowClaimError {
         /// How many.
         limit: usize,
     },
+    /// The port is a tap.
+    #[error("port `{port}` is a tap, which gets copies alone and cannot claim flows")]
+    OfTap {
+        /// Its name.
+        port: String,
+    },
     /// The uplink, or the port, is closed.
     #[error("`{uplink}` is no longer managed")]
     UplinkClosed {
@@ -585,6 +671,7 @@ impl FlowClaimError {
             Self::TooManyPlaceholders { .. } => {
                 Some("claim fewer single ports of the host's addresses, or claim them by `overrideHost`".into())
             }
+            Self::OfTap { .. } => Some("open another port for it".into()),
             Self::UplinkClosed { .. } => Some("start the daemon again once the NIC is back".into()),
             Self::Refused(cause) => cause.hint(),
             Self::Step(cause) => cause.hint(),
@@ -612,6 +699,12 @@ pub enum GroupError {
     /// The kernel cannot copy for a port without BPF rings.
     #[error("a port without BPF rings gets no copies of broadcast and multicast from this kernel")]
     NoCopies(#[source] AttachError),
+    /// The port is a tap.
+    #[error("port `{port}` is a tap, which gets copies alone and cannot join groups")]
+    OfTap {
+        /// Its name.
+        port: String,
+    },
     /// The uplink, or the port, is closed.
     #[error("`{uplink}` is no longer managed")]
     UplinkClosed {
@@ -637,6 +730,7 @@ impl GroupError {
             ),
             Self::TooMany { .. } => Some("leave groups that are not needed, or open another port for them".into()),
             Self::NoCopies(cause) => cause.hint(),
+            Self::OfTap { .. } => Some("open another port for it".into()),
             Self::UplinkClosed { .. } => Some("start the daemon again once the NIC is back".into()),
             Self::Refused(cause) => cause.hint(),
             Self::Step(cause) => cause.hint(),
@@ -648,7 +742,7 @@ impl From<CopyError> for GroupError {
     fn from(error: CopyError) -> Self {
         match error {
             CopyError::Load(cause) => Self::Step(cause.into()),
-            CopyError::Attach(cause @ AttachError::IngressRefused { .. }) => Self::NoCopies(cause),
+            CopyError::Attach(cause @ AttachError::TcRefused { .. }) => Self::NoCopies(cause),
             CopyError::Attach(cause) => Self::Step(cause.into()),
         }
     }

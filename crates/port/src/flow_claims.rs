@@ -34,6 +34,9 @@ pub(crate) fn change_flows(
 ) -> Result<(), FlowClaimError> {
     let closed = || FlowClaimError::UplinkClosed { uplink: uplink.nic.info.device.clone() };
     let (datapath, port) = uplink.port(id).filter(|(_, port)| port.plan.key == key).ok_or_else(closed)?;
+    if port.plan.spec.tap.is_some() {
+        return Err(FlowClaimError::OfTap { port: port.plan.name.clone() });
+    }
     let owner = port.plan.spec.owner;
     // One change after the other, so that the host's sockets are looked at and kept away by one of them.
     let mut placeholders = uplink.nic.context.placeholders();

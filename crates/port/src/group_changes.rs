@@ -7,14 +7,12 @@ use xsknet_bpf::{Group, PortId, Vlan};
 use xsknet_link::{MacAddr, Membership};
 
 use crate::attempt::Attempt;
-use crate::context::COPY_LINK;
+use crate::copiers::{Copier, attach_copier, detach_copier_unless};
 use crate::datapath::{read, write};
 use crate::error::{GroupError, StepError};
 use crate::group_texts::MAX_PORT_GROUPS;
 use crate::groups::GroupState;
 use crate::ids::PortKey;
-use crate::journal::Change;
-use crate::paths::PinPath;
 use crate::receive_filters::{let_in_mac, let_out_mac};
 use crate::uplink_state::UplinkState;
 
@@ -37,6 +35,9 @@ pub(crate) fn change_groups(
 ) -> Result<Vec<Attempt>, GroupError> {
     let closed = || GroupError::UplinkClosed { uplink: uplink.nic.info.device.clone() };
     let (datapath, port) = uplink.port(id).filter(|(_, port)| port.plan.key == key).ok_or_else(closed)?;
+    if port.plan.spec.tap.is_some() {
+        return Err(GroupError::OfTap { port: port.plan.name.clone() });
+    }
     let mut state = uplink.groups();
     let has = state.joined.get(&id).map(|(_, groups)| groups.clone()).unwrap_or_default();
     let wanted: BTreeSet<Group> = match change {
@@ -55,7 +56,7 @@ pub(crate) fn change_groups(
             filter_of(group).map_or(Ok(()), |mac| let_in_mac(uplink, id, mac))?;
         }
         if port.rings.is_none() && !wanted.is_empty() {
-            attach_copy(uplink, &mut state)?;
+            attach_copier::<GroupError>(uplink, &mut state.copy, Copier::Groups)?.ok_or_else(closed)?;
         }
         write(&datapath).set_groups(id, &wanted)?;
         uplink.nic.context.passed("the port's groups are set");
@@ -71,7 +72,7 @@ pub(crate) fn change_groups(
         state.joined.insert(id, (port.plan.vlan, wanted));
     }
     let needs_copy = read(&datapath).needs_copy();
-    undone = detach_copy_unless(needs_copy, uplink, &mut state).and(undone);
+    undone = detach_copier_unless(needs_copy, uplink, &mut state.copy, Copier::Groups).and(undone);
     made?;
     undone?;
     state.leave_unused();
@@ -86,42 +87,12 @@ pub(crate) fn forget_groups(uplink: &UplinkState, id: PortId, needs_copy: bool) 
         return Ok(());
     }
     state.leave_unused();
-    detach_copy_unless(needs_copy, uplink, &mut state)
+    detach_copier_unless(needs_copy, uplink, &mut state.copy, Copier::Groups)
 }
 
 /// What the NIC has to let in; it takes broadcast in any case.
 fn filter_of(group: Group) -> Option<MacAddr> {
     (group != Group::BROADCAST).then(|| MacAddr::new(group.mac()))
-}
-
-fn attach_copy(uplink: &UplinkState, state: &mut GroupState) -> Result<(), GroupError> {
-    if state.copy.is_some() {
-        return Ok(());
-    }
-    let (nic, context) = (&uplink.nic, &uplink.nic.context);
-    let (datapath, _) = uplink.ports().ok_or_else(|| GroupError::UplinkClosed { uplink: nic.info.device.clone() })?;
-    let pin = PinPath::uplink(&nic.info.device).file(COPY_LINK);
-    let attach = || {
-        let target = xsknet_bpf::Device { name: nic.info.device.to_string(), index: nic.info.index.get() };
-        context.host.run(|| -> Result<_, GroupError> {
-            let mut attachment = write(&datapath).attach_copy(&target)?;
-            context.passed("the program that copies is attached");
-            attachment.pin(&context.paths.pin(&pin)).map_err(StepError::from)?;
-            Ok(attachment)
-        })?
-    };
-    state.copy = Some(context.change(nic.scope, Change::Attachment { pin: pin.clone() }, attach)?);
-    Ok(())
-}
-
-fn detach_copy_unless(needed: bool, uplink: &UplinkState, state: &mut GroupState) -> Result<(), StepError> {
-    if needed || state.copy.is_none() {
-        return Ok(());
-    }
-    let link = PinPath::uplink(&uplink.nic.info.device).file(COPY_LINK);
-    uplink.nic.context.undo_one(|change| matches!(change, Change::Attachment { pin } if *pin == link))?;
-    state.copy = None;
-    Ok(())
 }
 
 /// Has the kernel be a member of a group that a port has joined. A refusal is told: the NIC lets the group in all the

@@ -78,6 +78,7 @@ impl KernelPort {
             outers: &self.outers,
             mac: mac.octets(),
             uplink_mac: spec.has_uplink_mac(),
+            tap: spec.tap.is_some(),
             vlan: *vlan,
             mtu: *mtu,
             sources: addresses,

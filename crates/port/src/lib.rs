@@ -15,10 +15,10 @@
 //!   `context`: what the uplinks of an instance share, and the one way to change the host and to undo it
 //! - `nic`, `offloads`, `vlans`, `conflict_check`: a NIC by itself, what it lets in, whether a neighbour has an address
 //! - `plan`, `datapath`, `kernel_port`, `build`: a port that is possible, what the kernel has of it, how that is made
-//! - `groups`, `uplink_state`, `receive_filters`, `upkeep`: a NIC with its ports, and what is done again when others
-//!   undid it
-//! - `selftest`, `flow_claims`, `group_changes`, `open_port`: the proof that a port works; its flows and groups;
-//!   opening and closing, which all kinds of ports share
+//! - `groups`, `taps`, `uplink_state`, `receive_filters`, `copiers`, `upkeep`: a NIC with its ports, and what is done
+//!   again when others undid it
+//! - `selftest`, `flow_claims`, `group_changes`, `tap_changes`, `open_port`: the proof that a port works; its flows and
+//!   groups, and taps; opening and closing, which all kinds of ports share
 //! - `brokered`, `port`, `pinned`, `uplink`, `watch`: the handles of an uplink
 //! - `leftovers`, `instance`: what an instance finds on the host, makes there, and leaves as it was
 //! - `port_table`, `service`: what a daemon keeps of an instance
@@ -59,6 +59,7 @@ mod claims;
 mod client_end;
 mod conflict_check;
 mod context;
+mod copiers;
 mod datapath;
 mod delivery;
 mod driver_losses;
@@ -105,6 +106,8 @@ mod selftest;
 mod service;
 mod spec;
 mod statistics;
+mod tap_changes;
+mod taps;
 mod upkeep;
 mod uplink;
 mod uplink_state;
@@ -114,7 +117,9 @@ mod watch;
 pub use ability::Ability;
 pub use attempt::Attempt;
 pub use brokered::{BrokeredPort, SharedUmem};
-pub use error::{CloseError, FlowClaimError, GroupError, ManageError, OpenError, OpenPortError, ShareError, StepError};
+pub use error::{
+    CloseError, FlowClaimError, GroupError, ManageError, OpenError, OpenPortError, ShareError, StepError, TapRefused,
+};
 pub use explained::Explained;
 pub use flow_claims::FlowChange;
 pub use flow_texts::{MAX_PORT_FLOWS, flows_outside, parse_flows};
@@ -135,9 +140,10 @@ pub use port::{HandOverError, Port};
 pub use ring_port::{HandedOver, WithRings};
 pub use service::{OnLoss, OnNotice, Service, ServiceError};
 pub use spec::{
-    CLIENT_RING_SIZE, FRAMES_PER_SLOT, LayoutSpec, MAX_NAME_LENGTH, PortKind, PortSpec, RingsWish, parse_addresses,
+    CLIENT_RING_SIZE, FRAMES_PER_SLOT, LayoutSpec, MAX_NAME_LENGTH, PortKind, PortSpec, RingsWish, TapWish,
+    parse_addresses,
 };
 pub use statistics::{Equality, PortStatistics, UplinkStatistics};
 pub use uplink::{Uplink, UplinkOptions};
 pub use watch::{Notice, Watch};
-pub use xsknet_bpf::{Group, Rate, Rates, Refusal, Rights};
+pub use xsknet_bpf::{Group, Rate, Rates, Refusal, Rights, Tap};

@@ -26,6 +26,7 @@ use crate::rings::PortRings;
 use crate::selftest::Trial;
 use crate::spec::PortSpec;
 use crate::statistics::PortStatistics;
+use crate::tap_changes::{forget_tap, start_tap};
 use crate::uplink_state::UplinkState;
 
 /// A port that is open until this is closed or dropped.
@@ -94,6 +95,7 @@ impl OpenPort {
                 info.attempts.extend(change_groups(&uplink, (id, key), GroupChange::Join, &groups)?);
                 info.groups = groups;
             }
+            start_tap(&uplink, &port)?;
             if let Some(Ok(conflicts)) = conflicts {
                 info.attempts.extend(conflicts.announce(nic, &info.addresses).err());
             }
@@ -206,6 +208,7 @@ fn unmake(
         failed = failed.or(uninstalled.err());
         let needs_copy = read(&datapath).needs_copy();
         failed = failed.or(forget_groups(uplink, id, needs_copy).err());
+        failed = failed.or(forget_tap(uplink, id).err());
         let sockets = port.queues.iter().map(|queue| &queue.socket);
         match retained {
             Some(retained) => context.lingering.watch(key, sockets, retained),

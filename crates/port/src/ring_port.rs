@@ -22,7 +22,7 @@ use crate::lingering::{Retained, UmemFile};
 use crate::nic::Nic;
 use crate::open_port::OpenPort;
 use crate::plan::Plan;
-use crate::rings::{PortRings, chain, obstacle, told, unavailable};
+use crate::rings::{MAX_MTU, PortRings, chain, obstacle, told, unavailable};
 use crate::selftest::{self, Trial};
 use crate::spec::{PortSpec, RingsWish};
 use crate::uplink_state::UplinkState;
@@ -44,11 +44,15 @@ pub type WithRings = Result<(BrokeredPort, Vec<RingDonation>), Option<Attempt>>;
 /// # Errors
 /// [`OpenPortError::RingsUnavailable`] where nothing else will do, and what keeps any port from being opened.
 pub(crate) fn open_rings(uplink: &Arc<UplinkState>, spec: &PortSpec) -> Result<WithRings, OpenPortError> {
+    spec.check_tap()?;
     if spec.rings == RingsWish::Xsk {
         return Ok(Err(None));
     }
     let mtu = spec.mtu.unwrap_or(uplink.refresh().mtu);
-    let opened = match obstacle(&uplink.nic, spec, mtu) {
+    // Of a longer frame, a tap gets as much as a chunk takes.
+    let of_tap = spec.tap.as_ref().map(|_| mtu.min(MAX_MTU));
+    let spec = &PortSpec { mtu: of_tap.or(spec.mtu), ..spec.clone() };
+    let opened = match obstacle(&uplink.nic, spec, of_tap.unwrap_or(mtu)) {
         Some(why) => Err(unavailable(&uplink.nic, why)),
         None => open(Arc::clone(uplink), spec.clone()),
     };

@@ -15,7 +15,7 @@ use crate::nic::Nic;
 use crate::spec::PortSpec;
 
 /// The longest MTU: a frame may have a second VLAN tag, which counts into its port's MTU, and one that is free.
-const MAX_MTU: u32 = RING_ROOM - HEADERS;
+pub(crate) const MAX_MTU: u32 = RING_ROOM - HEADERS;
 
 /// What a port with BPF rings has of its uplink's programs, until it is dropped.
 #[derive(Debug)]
@@ -51,6 +51,10 @@ pub(crate) fn obstacle(nic: &Nic, spec: &PortSpec, mtu: u32) -> Option<String> {
     ];
     if let Some((_, what)) = asked.into_iter().find(|(is_asked, _)| *is_asked) {
         return wrong(what.into());
+    }
+    // Nothing leaves a tap.
+    if spec.tap.is_some() {
+        return None;
     }
     let mut attempts = Vec::new();
     match guard_mode(nic, mtu, &mut attempts) {

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use xsknet_bpf::contract::MAX_PORT_QUEUE_PAIRS;
-use xsknet_bpf::{Group, Rates, Rights, Vlan};
+use xsknet_bpf::contract::{MAX_PORT_QUEUE_PAIRS, MAX_TAP_FLOWS};
+use xsknet_bpf::{Group, Rates, Rights, Tap, Vlan};
 use xsknet_filter::Flow;
 use xsknet_link::MacAddr;
 use xsknet_xsk::{BindRequest, BusyPoll, HugePages, Layout, LayoutError, RingName};
 
 use crate::admission::NeighbourTraffic;
-use crate::error::OpenPortError;
+use crate::error::{OpenPortError, TapRefused};
 use crate::mtu::{MtuLimit, check_mtu, for_mtu};
 
 /// The longest name of a port, in bytes.
@@ -62,6 +62,9 @@ pub struct PortSpec {
     pub override_host: bool,
     /// Of what groups it gets copies: see `docs/verdicts.md`. Default: none.
     pub groups: BTreeSet<Group>,
+    /// Of what it gets copies, where it is a tap: it then has no addresses, flows, VLAN, MTU or groups of its own,
+    /// sends nothing, and needs BPF rings. Default: it is not a tap.
+    pub tap: Option<TapWish>,
     /// What its frames go through. Not for pinned ports, nor for those on the UMEM of another one.
     pub rings: RingsWish,
     /// UMEM and rings, of each queue. This and what follows is about the port's sockets, and so not for a pinned port,
@@ -77,6 +80,15 @@ pub struct PortSpec {
     /// Whether its sockets prefer busy polling, which its owner may not be able to request. `attempts` reports a
     /// refusal.
     pub busy_poll: Option<BusyPoll>,
+}
+
+/// What a tap shall get copies of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TapWish {
+    /// Which frames, and how much of them.
+    pub tap: Tap,
+    /// Whether the uplink receives what is for other stations, too.
+    pub promiscuous: bool,
 }
 
 /// What the frames of a port shall go through.
@@ -130,6 +142,7 @@ impl PortSpec {
             flows: Vec::new(),
             override_host: false,
             groups: BTreeSet::new(),
+            tap: None,
             rings: RingsWish::Xsk,
             layout: Layout::builder().build().expect("the defaults fit each other"),
             huge_pages: HugePages::Never,
@@ -151,7 +164,40 @@ impl PortSpec {
             PortKind::Brokered => mtu.map(|mtu| for_mtu(self.layout, mtu, self.multi_buffer)),
             PortKind::Shared | PortKind::Pinned => None,
         };
+        self.check_tap()?;
         self.validated(layout.as_ref(), uplink).map(drop)
+    }
+
+    /// Whether a tap is possible, where it is to be one.
+    pub(crate) fn check_tap(&self) -> Result<(), TapRefused> {
+        let Some(TapWish { tap, .. }) = &self.tap else { return Ok(()) };
+        let own = [
+            (!self.addresses.is_empty(), "addresses"),
+            (!self.flows.is_empty(), "flows outside of `tap`"),
+            (!self.groups.is_empty(), "groups"),
+            (self.vlan.is_some(), "a VLAN"),
+            (self.mac.is_some(), "a MAC"),
+            (self.mtu.is_some(), "an MTU"),
+        ];
+        if let Some((_, what)) = own.into_iter().find(|(has, _)| *has) {
+            return Err(TapRefused::NotATaps { what });
+        }
+        if self.rings != RingsWish::Bpf {
+            return Err(TapRefused::NeedsRings);
+        }
+        if !tap.received && !tap.sent {
+            return Err(TapRefused::Nothing);
+        }
+        if tap.sample == 0 {
+            return Err(TapRefused::SampleInvalid);
+        }
+        if !(Tap::MIN_SNAP..=Tap::MAX_SNAP).contains(&tap.snap) {
+            return Err(TapRefused::SnapInvalid { snap: tap.snap });
+        }
+        if tap.flows.len() > MAX_TAP_FLOWS as usize {
+            return Err(TapRefused::TooManyFlows { flows: tap.flows.len() });
+        }
+        Ok(())
     }
 
     /// The same, with frames of this shape, where it is known. Returns the VLAN.
@@ -187,7 +233,8 @@ impl PortSpec {
 
     /// Whether anything can come to the port.
     pub(crate) fn check_reception(&self) -> Result<(), OpenPortError> {
-        if self.addresses.is_empty() && self.flows.is_empty() { Err(OpenPortError::NoAddress) } else { Ok(()) }
+        let nothing = self.addresses.is_empty() && self.flows.is_empty() && self.tap.is_none();
+        if nothing { Err(OpenPortError::NoAddress) } else { Ok(()) }
     }
 
     /// What opening it sends to the neighbours: a question and an announcement for each address, its link-local one

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use xsknet_bpf::{Attachment, Datapath, Obtained};
 use xsknet_link::Offload;
 
-use crate::datapath::{SharedDatapath, read, write};
+use crate::copiers::{Copier, repair_copier};
+use crate::datapath::{SharedDatapath, read};
 use crate::delivery::{Sample, Stalled};
 use crate::error::StepError;
 use crate::offloads;
@@ -30,7 +31,7 @@ impl UplinkState {
         repairs.extend(self.repair_own().or_else(|| self.check_delivery()));
         repairs.extend(self.hold_offloads());
         repairs.extend(self.hold_vlans());
-        repairs.extend(self.repair_copy());
+        repairs.extend(self.repair_copiers());
         let Some((datapath, ports)) = self.ports() else { return repairs };
         for port in ports {
             // One that is being closed loses its programs.
@@ -61,19 +62,11 @@ impl UplinkState {
         self.attach_again(&mut attachment, &datapath, TAKEN_OFF.into())
     }
 
-    /// Attaches the program that copies again that others have detached.
-    fn repair_copy(&self) -> Option<Repair> {
-        let mut groups = self.groups();
-        let copy = groups.copy.as_mut().filter(|copy| !matches!(copy.is_attached(), Ok(true)))?;
-        let (datapath, _) = self.ports()?;
-        let (host, info) = (&self.nic.context.host, &self.nic.info);
-        let device = host.links.by_index(info.index).ok()?.name;
-        let target = xsknet_bpf::Device { name: device.to_string(), index: info.index.get() };
-        let fresh = host.run(|| write(&datapath).attach_copy(&target));
-        let attached = fresh.and_then(|fresh| fresh.map_err(StepError::from));
-        let outcome = attached.and_then(|fresh| Ok(copy.replace(fresh)?));
-        let why = TAKEN_OFF.into();
-        Some(Repair { part: Part::Program { key: None, program: "copy", device, why }, outcome })
+    /// Attaches the programs that copy again that others have detached.
+    fn repair_copiers(&self) -> impl Iterator<Item = Repair> {
+        let copy = repair_copier(self, &mut self.groups().copy, Copier::Groups);
+        let tap = repair_copier(self, &mut self.taps().copy, Copier::Taps);
+        copy.into_iter().chain(tap)
     }
 
     fn attached(&self) -> Option<(Arc<Mutex<Attachment>>, SharedDatapath)> {

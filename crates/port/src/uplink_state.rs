@@ -28,6 +28,7 @@ use crate::plan::{HostView, Plan};
 use crate::repair::Repair;
 use crate::spec::PortSpec;
 use crate::statistics::{PortStatistics, UplinkStatistics};
+use crate::taps::TapState;
 use crate::vlans::VlanAccess;
 
 /// An uplink.
@@ -46,6 +47,8 @@ pub(crate) struct UplinkState {
     managed: Mutex<Option<Managed>>,
     /// Held for a change of groups, which may load a program.
     groups: Mutex<GroupState>,
+    /// Likewise for taps.
+    taps: Mutex<TapState>,
     /// Held for reading while a port is made or unmade, side by side; for writing to end the uplink, which waits for
     /// them.
     work: RwLock<()>,
@@ -101,9 +104,9 @@ impl UplinkState {
         let (host, info) = (&nic.context.host, &nic.info);
         let driver = host.ethtool.driver(&info.device).unwrap_or_default();
         let baseline = NicLosses::read(host, info.index, &driver, info.mode, 0);
-        let (repaired, delivery, groups) = Default::default();
+        let (repaired, delivery, groups, taps) = Default::default();
         let (managed, work) = (Mutex::new(Some(managed)), RwLock::new(()));
-        Self { nic, repaired, delivery, driver, baseline, managed, groups, work }
+        Self { nic, repaired, delivery, driver, baseline, managed, groups, taps, work }
     }
 
     /// A panic while a port was opened or closed must not keep the others from being closed.
@@ -113,6 +116,10 @@ impl UplinkState {
 
     pub(crate) fn groups(&self) -> MutexGuard<'_, GroupState> {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn taps(&self) -> MutexGuard<'_, TapState> {
+        self.taps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To be held while a port is made or unmade.
@@ -134,6 +141,7 @@ impl UplinkState {
     /// The programs go with the rest: the host may have the packets of all flows again.
     fn forget(&self) -> bool {
         *self.groups() = GroupState::default();
+        *self.taps() = TapState::default();
         let managed = self.lock().take();
         for port in managed.iter().flat_map(|managed| managed.ports.values()) {
             self.nic.context.placeholders().free(port.plan.key);

@@ -27,6 +27,7 @@ mod port_errors;
 mod queue_pairs;
 mod rings;
 mod shared;
+mod taps;
 mod undo;
 mod uplink_mac;
 mod vlan;

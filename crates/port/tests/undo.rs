@@ -19,7 +19,7 @@ use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
 use xsknet_bpf::{Mode, object_ids};
 use xsknet_link::{Links, MacAddr, Netns};
-use xsknet_port::{Instance, InstanceOptions, Observer, PortSpec, RingsWish, Step};
+use xsknet_port::{Instance, InstanceOptions, Observer, PortSpec, RingsWish, Step, TapWish};
 use xsknet_testkit::{CARD, device, on_fresh_mounts, port_addresses, wait_until};
 
 /// Labs in which processes are killed side by side.
@@ -72,6 +72,7 @@ fn a_kill_at_any_step_leaves_nothing_once_the_next_start_has_closed() {
 #[case::with_addresses(PortSpec::new(port_addresses(0)))]
 #[case::at_the_uplinks_mac(PortSpec { uplink_mac: true, ..PortSpec::new(port_addresses(0)) })]
 #[case::with_flows_alone(PortSpec { flows: flows(&["udp dst port 5301 and dst host 192.0.2.1"]), ..PortSpec::new([]) })]
+#[case::as_a_tap(crate::taps::spec(TapWish { promiscuous: true, ..crate::taps::tap() }))]
 fn a_kill_at_any_step_of_a_port_with_bpf_rings_leaves_nothing_once_the_next_start_has_closed(#[case] spec: PortSpec) {
     if let Some(role) = Role::mine() {
         let counts = Arc::new(AtomicBool::new(false));

@@ -8,6 +8,7 @@ export type {
   NetworkEvents,
   PortOptions,
   RequestOptions,
+  TapOptions,
 } from './connection/network.js'
 export type {
   Attempt,
@@ -30,6 +31,7 @@ export { errorCodes, XsknetError, type XsknetErrorCode, type XsknetErrorOptions 
 export type { Batch } from './frames/batch.js'
 export type { DescriptorBatch } from './frames/descriptors.js'
 export type { Frame, KeptFrame } from './frames/frame.js'
+export { type Tapped, tapped } from './frames/tapped.js'
 export { pinThread } from './platform/affinity.js'
 export type { ClaimOptions, GroupOptions, Port, PortEvents, PortStats, Refusal } from './port/port.js'
 export { adoptQueue } from './queue/adopt-queue.js'

@@ -29,6 +29,7 @@ fn scene(sources: &[IpAddr], targets: &[IpAddr], test: impl FnOnce(&mut Scene) +
             outers: &[alice],
             mac: MAC_A,
             uplink_mac: false,
+            tap: false,
             vlan: Vlan::UNTAGGED,
             mtu: 1500,
             sources,

@@ -86,6 +86,18 @@ fn constants_are_the_headers() {
         ("XSKNET_GROUP_MAC", u64::from(GROUP_MAC)),
         ("XSKNET_GROUP_IP4", u64::from(GROUP_IP4)),
         ("XSKNET_GROUP_IP6", u64::from(GROUP_IP6)),
+        ("XSKNET_TAP", u64::from(TAP)),
+        ("XSKNET_MAX_TAPS", u64::from(MAX_TAPS)),
+        ("XSKNET_MAX_TAP_RULES", u64::from(MAX_TAP_RULES)),
+        ("XSKNET_TAP_LINK", u64::from(TAP_LINK)),
+        ("XSKNET_TAP_IP4", u64::from(TAP_IP4)),
+        ("XSKNET_TAP_IP6", u64::from(TAP_IP6)),
+        ("XSKNET_TAP_READS_NOTHING", u64::from(TAP_READS_NOTHING)),
+        ("XSKNET_TAP_READS_ADDRESSES", u64::from(TAP_READS_ADDRESSES)),
+        ("XSKNET_TAP_READS_PROTOCOL", u64::from(TAP_READS_PROTOCOL)),
+        ("XSKNET_TAPPED_RECEIVED", u64::from(TAPPED_RECEIVED)),
+        ("XSKNET_TAPPED_SENT", u64::from(TAPPED_SENT)),
+        ("XSKNET_TAPPED_SENT_BY_HOST", u64::from(TAPPED_SENT_BY_HOST)),
         ("XSKNET_MAX_RINGS", u64::from(MAX_RINGS)),
         ("XSKNET_RING_SLOTS", u64::from(RING_SLOTS)),
         ("XSKNET_RING_CHUNK", u64::from(RING_CHUNK)),
@@ -201,6 +213,10 @@ fn layouts_are_the_headers() {
     same!(GroupState, "xsknet_group_state", rings, members);
     same!(RefusalRecord, "xsknet_refusal", time, length, reason, bytes);
     same!(RateState, "xsknet_rate", due, limit, frame, byte);
+    same!(TapState, "xsknet_tap_state", received, sent);
+    same!(TapRule, "xsknet_tap_rule", value, mask, kind, layer, reads);
+    same!(TapEntry, "xsknet_tap", claim, snap, sample, all, rules, rule);
+    same!(Tapped, "xsknet_tapped", time, length, became, way);
     same!(RxSlot, "xsknet_rx_slot", sequence, value);
     same!(TxSlot, "xsknet_tx_slot", sequence, address, length, zero);
     same!(RingControl, "xsknet_ring_control", asleep, zero, rx, tx);
@@ -246,7 +262,7 @@ fn layouts_are_the_headers() {
     same!(Steered, "xsknet_steered", claim, queue_pair, removals, at);
     assert_eq!(header.sizes.get("xsknet_counters"), Some(&(size_of::<Counters>() as u64)));
     let ours = header.sizes.keys().filter(|name| name.starts_with("xsknet_")).count();
-    assert_eq!(ours, 32, "a struct of the header has no mirror");
+    assert_eq!(ours, 36, "a struct of the header has no mirror");
 }
 
 #[test]

@@ -64,6 +64,7 @@ fn scene_with(rates: Rates, test: impl FnOnce(&mut Scene) + Send) {
             outers: &[alice],
             mac: MAC_A,
             uplink_mac: false,
+            tap: false,
             vlan: Vlan::UNTAGGED,
             mtu: 1500,
             sources: &OF_ALICE,

@@ -67,10 +67,10 @@ fn id_of(tag: Tag) -> Option<u16> {
     }
 }
 
-/// `None`: nothing that a flow could match.
-fn parse(frame: &[u8]) -> Option<Packet<'_>> {
+/// Of the link alone; and what is behind it.
+fn parse_link(frame: &[u8]) -> Option<(Fields, &[u8])> {
     let model::Read { tag, ethertype, body, .. } = model::read(frame).ok()?;
-    let mut fields = Fields {
+    let fields = Fields {
         destination_mac: frame[..6].try_into().unwrap(),
         tag: id_of(tag),
         ethertype,
@@ -79,7 +79,25 @@ fn parse(frame: &[u8]) -> Option<Packet<'_>> {
         ports: None,
         icmp_type: None,
     };
-    let upper = match ethertype {
+    Some((fields, body))
+}
+
+/// Whether a tap of these flows gets a frame. `None` where its tags cannot be read.
+pub(super) fn is_tapped(flows: &[Flow], frame: &[u8]) -> Option<bool> {
+    let (mut fields, body) = parse_link(frame)?;
+    // What cannot be read of the packet is missing, and not the frame.
+    match fields.ethertype {
+        IPV4 => drop(parse4(body, body.len(), &mut fields)),
+        IPV6 => drop(parse6(body, body.len(), &mut fields)),
+        _ => {}
+    }
+    Some(flows.iter().any(|flow| flow.matches(&fields)))
+}
+
+/// `None`: nothing that a flow could match.
+fn parse(frame: &[u8]) -> Option<Packet<'_>> {
+    let (mut fields, body) = parse_link(frame)?;
+    let upper = match fields.ethertype {
         ARP => return None,
         IPV4 => parse4(body, body.len(), &mut fields)?,
         IPV6 => parse6(body, body.len(), &mut fields)?,

@@ -169,6 +169,7 @@ fn entry(id: PortId, mac: Mac, outers: &[u32]) -> PortEntry<'_> {
         outers,
         mac,
         uplink_mac: [HEIDI, IVAN].contains(&id),
+        tap: false,
         vlan: Vlan::UNTAGGED,
         mtu: 1500,
         sources: if id == IVAN { &IVANS } else { &[] },

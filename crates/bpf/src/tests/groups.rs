@@ -58,6 +58,7 @@ fn entry<'a>(id: PortId, outers: &'a [u32], mac: Mac, vlan: Vlan) -> PortEntry<'
         outers,
         mac,
         uplink_mac: false,
+        tap: false,
         vlan,
         mtu: 1500,
         sources: &[],

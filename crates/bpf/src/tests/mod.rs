@@ -26,6 +26,9 @@ mod refusals;
 mod ring_client;
 mod rings;
 mod sources;
+#[cfg(feature = "measure")]
+mod tap_cost;
+mod taps;
 mod uplink;
 mod uplink_mac;
 mod verifier;

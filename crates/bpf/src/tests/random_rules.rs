@@ -298,6 +298,7 @@ fn with_entry<T>(port: &Port, outers: &[u32], work: impl FnOnce(&PortEntry<'_>) 
         outers,
         mac: port.mac,
         uplink_mac: port.uplink_mac,
+        tap: false,
         vlan: match port.tag {
             Tag::Id(id) => Vlan::tagged(id).unwrap(),
             _ => Vlan::UNTAGGED,

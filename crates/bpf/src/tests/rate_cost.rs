@@ -29,6 +29,7 @@ fn cost_of_rates() {
             outers: &[LOOPBACK],
             mac: MAC_A,
             uplink_mac: false,
+            tap: false,
             vlan: Vlan::UNTAGGED,
             mtu: 1500,
             sources: &IPS_OF_A,

@@ -39,6 +39,7 @@ fn entry<'a>(at: usize, outers: &'a [u32], sources: &'a [IpAddr], mac: Mac) -> P
         outers,
         mac,
         uplink_mac: false,
+        tap: false,
         vlan: Vlan::UNTAGGED,
         mtu: 1500,
         sources,

@@ -33,6 +33,7 @@ fn entry(outers: &[u32], rings: Option<RingsEntry>) -> PortEntry<'_> {
         outers,
         mac: MAC_A,
         uplink_mac: false,
+        tap: false,
         vlan: Vlan::UNTAGGED,
         mtu: 1500,
         sources: &ADDRESSES,

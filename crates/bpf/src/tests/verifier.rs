@@ -18,5 +18,5 @@ fn the_verifier_walks_few_instructions_of_each_program() {
         })
     });
     let walked: Vec<_> = walked.into_iter().flatten().collect();
-    assert!(walked.len() == 5 && walked.iter().all(|(_, walked)| *walked < MOST), "{walked:?}");
+    assert!(walked.len() == 6 && walked.iter().all(|(_, walked)| *walked < MOST), "{walked:?}");
 }

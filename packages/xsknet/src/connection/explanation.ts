@@ -57,6 +57,7 @@ const RULES: Readonly<Record<string, string>> = {
   no_flow: "It has the uplink's MAC, and the first flow that matches it, reversed, is not the port's.",
   flow_receives: "It has the uplink's MAC, and its flow gives no protocol, or not one destination address.",
   flow_vlan: "It has the uplink's MAC, is in another VLAN than the port, and its flow gives none.",
+  tap_sends: 'It comes from a tap, which sends nothing.',
   too_long: 'It is longer than what its target takes.',
   no_port: "The port's slot is empty.",
   no_uplink: "The uplink's slot is empty.",

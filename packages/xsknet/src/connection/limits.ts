@@ -31,6 +31,11 @@ export const MAX_GROUPS = 256
 /** The most characters of a group: those of an IPv6 address. */
 export const MAX_GROUP_LENGTH = 45
 
+/** The least bytes of a frame that a tap may be limited to: those of the longest headers without options. */
+export const MIN_SNAP_LENGTH = 64
+/** The most bytes of a frame that a tap gets. */
+export const MAX_SNAP_LENGTH = 1536
+
 /** The lowest VLAN ID. */
 export const MIN_VLAN = 1
 /** The highest VLAN ID; 4095 is reserved (IEEE 802.1Q). */

@@ -177,6 +177,15 @@ export interface PortOptions {
    */
   groups?: readonly string[] | undefined
   /**
+   * Makes the port a tap: it gets copies of what passes the uplink, which goes on untouched, and sends nothing. All
+   * other options about what it receives and sends are refused with `ERR_XSKNET_NOT_SUPPORTED`: `addresses`, `flows`,
+   * `groups`, `vlan`, `mtu`. Its `rings` are `'bpf'`, also by default, but the uplink may be in any mode. An uplink has
+   * at most 8 taps: `ERR_XSKNET_PORTS_EXHAUSTED`. {@link tapped} tells what became of a frame; docs/taps.md describes
+   * all of it. Requires a grant with `tap = true` and `bpfRings = true`, whose `rates` limit the copies. Default: the
+   * port is not a tap.
+   */
+  tap?: TapOptions | undefined
+  /**
    * The most chunks that frames of a queue may hold beyond their leases, by `frame.keep()`; an integer from 0. Default:
    * a quarter of the chunks that reception cannot hold.
    */
@@ -190,6 +199,31 @@ export interface PortOptions {
   umemOf?: Port | undefined
   /** Stops waiting; the call rejects with the signal's reason. A port that is opened nevertheless is closed again. */
   signal?: AbortSignal | undefined
+}
+
+/** Of what a tap gets copies. */
+export interface TapOptions {
+  /** Frames that the uplink receives, whatever becomes of them. Default: `true`. */
+  received?: boolean | undefined
+  /**
+   * Frames that leave by the uplink: those of ports, once their guard has let them out, and those of the host. Requires
+   * Linux 6.6. Default: `true`.
+   */
+  sent?: boolean | undefined
+  /**
+   * Only frames of one of these flows, as in {@link PortOptions.flows}; here they may also be of ARP and of neighbour
+   * discovery, and conflict with none. At most 32. Default: all frames.
+   */
+  flows?: readonly (string | Flow)[] | undefined
+  /** One of so many frames, by chance: 1 to 4,294,967,295. Default: 1, which is all. */
+  sample?: number | undefined
+  /** Bytes of each frame that are copied, at most: 64 to 1536. Default: 1536. */
+  snapLength?: number | undefined
+  /**
+   * Whether the uplink receives frames for other stations, too, as long as the tap is open. Requires a grant with
+   * `promiscuous = true`. Default: `false`.
+   */
+  promiscuous?: boolean | undefined
 }
 
 /** Options of a request. */
@@ -486,9 +520,10 @@ export class Network extends EventEmitter<NetworkEvents> {
     checkSignal(signal)
     if (umemOf !== undefined) throw notPinned('a pinned port cannot share the UMEM of another port', {})
     const { port: request, settings } = checkedPort(all)
-    const { queues = 1, rings = 'xsk', ...one } = request
+    const { queues = 1, rings = 'xsk', tap, ...one } = request
     if (queues !== 1) throw notPinned(`a pinned port has one queue, not ${queues}`, { queues })
     if (rings === 'bpf') throw notPinned('a pinned port cannot have BPF rings', { rings })
+    if (tap !== undefined) throw notPinned('a pinned port cannot be a tap', {})
     const { uplink, addresses, name, mac, vlan, mtu, coalesceMicroseconds, flows, overrideHost, ...more } = one
     const { groups, whenDown, ...wishes } = more
     const { info, pinned, held } = await this.#request(
@@ -651,7 +686,7 @@ export class Network extends EventEmitter<NetworkEvents> {
  * Splits the options into the request and the settings that stay here. Throws the error of an argument that is not
  * valid.
  */
-function checkedPort({ busyPoll, maxKept, flows, ...others }: Omit<PortOptions, 'signal'>): {
+function checkedPort({ busyPoll, maxKept, flows, tap, ...others }: Omit<PortOptions, 'signal'>): {
   port: PortRequest
   settings: QueueSettings
 } {
@@ -659,10 +694,16 @@ function checkedPort({ busyPoll, maxKept, flows, ...others }: Omit<PortOptions, 
     ...others,
     ...(busyPoll !== undefined && { busyPoll: withBudget(busyPoll) }),
     ...(flows !== undefined && { flows: flowTexts(flows, 'options.flows') }),
+    ...(tap !== undefined && { tap: withTexts(tap) }),
   } as PortRequest
   check('openPort', { port }, (path) => path.replace(/^port\b/, 'options'))
   checkMaxKept(maxKept)
   return { port, settings: { spinMicroseconds: busyPoll?.spinMicroseconds ?? 0, maxKept } }
+}
+
+function withTexts(tap: TapOptions): unknown {
+  if (typeof tap !== 'object' || tap === null || tap.flows === undefined) return tap
+  return { ...tap, flows: flowTexts(tap.flows, 'options.tap.flows') }
 }
 
 function checkMaxKept(maxKept: unknown): void {

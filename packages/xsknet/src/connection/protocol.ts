@@ -18,8 +18,10 @@ import {
   MAX_NAME_LENGTH,
   MAX_QUEUES,
   MAX_REFUSAL_BYTES,
+  MAX_SNAP_LENGTH,
   MESSAGE_LIMIT,
   MIN_EXPLAINED,
+  MIN_SNAP_LENGTH,
   NESTING_LIMIT,
 } from './limits.js'
 import { unknownKeyIn } from './suggestions.js'
@@ -57,6 +59,15 @@ const port = u32
 const flows = v.pipe(v.array(text(MAX_FLOW_LENGTH)), v.maxLength(MAX_FLOW_TEXTS))
 /** `broadcast`, multicast addresses and multicast MACs. */
 const groups = v.pipe(v.array(text(MAX_GROUP_LENGTH)), v.maxLength(MAX_GROUPS))
+/** Of what a tap gets copies. `TapOptions` describes each of them. */
+const tap = v.strictObject({
+  received: v.optional(v.boolean()),
+  sent: v.optional(v.boolean()),
+  flows: v.optional(flows),
+  sample: v.optional(upTo(0xffff_ffff)),
+  snapLength: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(MIN_SNAP_LENGTH), v.maxValue(MAX_SNAP_LENGTH))),
+  promiscuous: v.optional(v.boolean()),
+})
 /** Ranges of chunks: the first chunk and the number of chunks of each. */
 const chunkRanges = v.array(v.strictTuple([u32, u32]))
 
@@ -449,6 +460,7 @@ export type PinnedPortRequest = v.InferOutput<typeof pinnedPortRequest>
 
 const portRequest = v.strictObject({
   ...pinnedPortRequest.entries,
+  tap: v.optional(tap),
   queues: v.optional(upTo(MAX_QUEUES)),
   frames: v.optional(u32),
   frameSize: v.optional(u32),

@@ -29,6 +29,8 @@ uplinkMac = false           # allow addresses at the uplink's MAC
 flows = []                  # packets that ports may claim: ["udp dst port 53 and dst host 192.0.2.1"]
 overrideHost = false        # allow flows that take packets of the host's own
 groups = []                 # broadcast and multicast that ports may receive: ["broadcast", "224.0.0.251"]
+tap = false                 # allow taps, which get copies of everything that passes the interface
+promiscuous = false         # allow taps to switch the interface to promiscuous mode
 rates = { broadcast = 1000, multicast = 1000, unknownUnicast = 1000, frames = "unlimited", bits = "unlimited" }
 `
 

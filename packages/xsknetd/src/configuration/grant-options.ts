@@ -102,6 +102,16 @@ export interface GrantOptions {
    */
   groups?: string[]
   /**
+   * Whether ports may be taps, which get copies of everything that the uplink receives and sends, the host's packets
+   * and those of other users included. A tap needs `bpfRings`, too. Default: false.
+   */
+  tap?: boolean
+  /**
+   * Whether taps may switch the interface to promiscuous mode, in which it receives frames for other stations, too.
+   * Default: false.
+   */
+  promiscuous?: boolean
+  /**
    * Limits on what each port sends, and on its copies, in frames per second, 0 to 4,294,967,295, or `unlimited`. A
    * burst is one second's worth, unless it is given as in `{ perSecond: 1000, burst: 50 }`. One frame always passes at
    * once, if any.
@@ -115,7 +125,7 @@ export interface GrantOptions {
      * Frames to MACs that have sent nothing for five minutes, which switches flood to all their ports. Default: 1000.
      */
     unknownUnicast?: RateOption
-    /** Copies of frames to the groups of the port. Default: 1000. */
+    /** Copies of frames to the groups of the port, or for a tap. Default: 1000. */
     copies?: RateOption
     /** All frames that a port sends, those to other ports included. Default: `unlimited`. */
     frames?: RateOption
@@ -256,12 +266,14 @@ export const grantSchema = (accounts: Accounts) => {
       flows: v.optional(v.array(flow, 'must be a list of filter expressions, such as ["udp dst port 53"]'), []),
       overrideHost: v.optional(flag, false),
       groups: v.optional(v.array(group, 'must be a list of groups, such as ["224.0.0.251", "broadcast"]'), []),
+      tap: v.optional(flag, false),
+      promiscuous: v.optional(flag, false),
       rates,
     }),
     v.check(({ user, group }) => (user === undefined) !== (group === undefined), 'must have either `user` or `group`'),
     v.check(
-      ({ addresses = [], flows }) => addresses.length + flows.length > 0,
-      'must have `addresses`, or `flows` for ports without an address',
+      ({ addresses = [], flows, tap }) => addresses.length + flows.length > 0 || tap,
+      'must have `addresses`, or `flows` or `tap = true` for ports without an address',
     ),
     v.transform(({ addresses = [], ...grant }) => ({ addresses, ...grant })),
   )

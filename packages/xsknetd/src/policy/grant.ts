@@ -17,7 +17,7 @@ export interface Rates {
   readonly multicast?: Rate
   /** Unicast to a MAC address from which no frame has arrived. */
   readonly unknownUnicast?: Rate
-  /** Copies of frames to its groups. */
+  /** Copies of frames to its groups, or for a tap. */
   readonly copies?: Rate
   /** All frames that it sends, those to other ports included. */
   readonly frames?: Rate
@@ -68,6 +68,10 @@ export interface Grant extends Rights {
   readonly overrideHost: boolean
   /** Groups that ports may join. */
   readonly groups: readonly GroupRange[]
+  /** Whether ports may be taps, which get copies of everything that passes the uplink. */
+  readonly tap: boolean
+  /** Whether taps may have the uplink receive frames for other stations. */
+  readonly promiscuous: boolean
   /** Where the grant was defined, for messages: `the 2nd [[grant]] of /etc/xsknetd.toml`. */
   readonly origin: string
 }

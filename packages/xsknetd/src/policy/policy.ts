@@ -34,6 +34,10 @@ export interface RequestedPort {
   readonly overrideHost?: boolean
   /** Absent where it joins none. */
   readonly groups?: readonly Group[]
+  /** Whether it gets copies of what passes the uplink. */
+  readonly tap?: boolean
+  /** Whether it has the uplink receive frames for other stations. */
+  readonly promiscuous?: boolean
 }
 
 /** Flows that a port is to claim. */
@@ -63,7 +67,7 @@ export function mayUse(grants: readonly Grant[], who: Credentials, uplink: strin
 
 /**
  * Refuses a port, or returns what it may send. A single grant has to allow all of it: uplink, every address, VLAN,
- * queues, rings, pinning, busy polling, huge pages, BPF rings, the uplink's MAC, flows, groups, and the resulting
+ * queues, rings, pinning, busy polling, huge pages, BPF rings, the uplink's MAC, flows, groups, taps, and the resulting
  * number of ports and bytes. Grants are not added up, because `ports` of one network must not serve to fill another. If
  * several grants allow the port, the first one counts.
  *
@@ -149,6 +153,8 @@ const FEATURES = {
   bpfRings: 'BPF rings',
   overrideHost: "flows over the host's own packets",
   uplinkMac: "addresses at the uplink's MAC",
+  tap: 'taps',
+  promiscuous: 'promiscuous mode',
 } as const
 type Feature = keyof typeof FEATURES
 

@@ -183,7 +183,8 @@ export class PortManager {
 
   async openPort(client: Client, request: PortRequest): Promise<GrantedPort> {
     if (request.umemOf) return this.#openShared(client, request, request.umemOf.port)
-    const { uplink, whenDown, rings = 'xsk', ...rest } = request
+    // Copies are written into BPF rings.
+    const { uplink, whenDown, rings = request.tap ? 'bpf' : 'xsk', ...rest } = request
     const flows = await this.#requestedFlows(client, uplink, request)
     const sizes = sizesOf(request, () => this.#instance.hugePageBytes())
     const { queues, ringSize } = sizes
@@ -341,7 +342,8 @@ export class PortManager {
     }
     const { port, name, outer, addresses } = info
     const pinned = requested.pinned && { pinned: true }
-    this.#log('port-opened', { port, uplink, name, uid, pid, outer, addresses, ...pinned })
+    const tap = requested.tap && { tap: true, promiscuous: requested.promiscuous === true }
+    this.#log('port-opened', { port, uplink, name, uid, pid, outer, addresses, ...pinned, ...tap })
     return { ...handed, info }
   }
 

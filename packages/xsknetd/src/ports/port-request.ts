@@ -84,8 +84,13 @@ export function sharedSizesOf(request: PortRequest, first: number): Pick<PortSiz
 export function featuresOf({
   busyPoll,
   hugePages = 'never',
-}: PortRequest): Pick<RequestedPort, 'busyPoll' | 'hugePages'> {
-  return { busyPoll: busyPoll !== undefined, hugePages: hugePages !== 'never' }
+  tap,
+}: PortRequest): Pick<RequestedPort, 'busyPoll' | 'hugePages' | 'tap' | 'promiscuous'> {
+  return {
+    busyPoll: busyPoll !== undefined,
+    hugePages: hugePages !== 'never',
+    ...(tap && { tap: true, ...(tap.promiscuous && { promiscuous: true }) }),
+  }
 }
 
 /**
@@ -99,7 +104,7 @@ export function requestedPort(
   costs: Omit<RequestedPort, 'uplink' | 'addresses' | 'vlan'>,
 ): RequestedPort {
   const { uplink, addresses = [], flows = [], mac, vlan = null } = request
-  if (addresses.length === 0 && flows.length === 0) {
+  if (addresses.length === 0 && flows.length === 0 && !costs.tap) {
     const message = `the request for a port on ${uplink} has neither an address nor flows`
     throw new XsknetError('ERR_XSKNET_ADDRESS_MISSING', message, {
       hint: 'A port needs an address, such as 192.0.2.10/24, or flows of the host, such as "udp dst port 53".',
