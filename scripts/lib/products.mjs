@@ -35,5 +35,5 @@ export const budgets = {
   xsknet: [490, 3300],
   xsknetd: [400, 2800],
   '@xsknet/client-linux-x64-gnu': [440, 950],
-  '@xsknet/daemon-linux-x64-gnu': [3050, 7900],
+  '@xsknet/daemon-linux-x64-gnu': [3200, 8200],
 }

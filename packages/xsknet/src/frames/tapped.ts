@@ -42,6 +42,8 @@ export const COUNTERS: readonly string[] = [
   'no_socket',
   'no_guard',
   'rate',
+  'frame_rate',
+  'bit_rate',
   'no_chunk',
   'no_memory',
 ]
