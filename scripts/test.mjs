@@ -27,7 +27,10 @@ const BESIDE_OTHERS = readdirSync(`${root}${KERNEL}`)
   .filter((file) => file.endsWith('.test.ts') && !ALONE.includes(file))
 
 /** For what has to wait where the kernel tests want the processor. */
-const NICE = ['-n', '10']
+const NICE = ['nice', '-n', '10']
+
+/** For mounts as on a machine that has just started, so that one lane does not see the instances of the other. */
+const OWN_MOUNTS = ['unshare', '--mount', '--propagation', 'private', 'sh', `${root}scripts/lib/own-mounts.sh`]
 
 /** What runs on each other Node that is supported: all the rest is the same JavaScript everywhere. */
 const BINDING = {
@@ -68,13 +71,15 @@ async function compile() {
   if (code !== 0) throw new Stop(`the Rust tests do not compile: cargo ended with exit code ${code}`)
 }
 
-async function cargo(tally, options) {
-  const args = ['test', '--workspace', '--no-fail-fast', ...release(), '--', '--test-threads=1']
-  await counted(tally, 'cargo test', cargoTests, 'cargo', args, options)
+async function cargo(tally, { through = [], ...options } = {}) {
+  const command = ['cargo', 'test', '--workspace', '--no-fail-fast', ...release(), '--', '--test-threads=1']
+  const [program, ...args] = [...through, ...command]
+  await counted(tally, 'cargo test', cargoTests, program, args, options)
 }
 
 async function lanes(tally) {
-  const packed = must('nice', [...NICE, process.execPath, `${root}scripts/pack.mjs`], { aside: true })
+  const [nice, ...args] = [...NICE, process.execPath, `${root}scripts/pack.mjs`]
+  const packed = must(nice, args, { aside: true })
   const jobs = [
     ...BESIDE_OTHERS.map((file) => (options) => ava(tally, process.execPath, 'kernel', [file], options)),
     ...OTHER_NODES.map(([version, node]) => (options) => {
@@ -87,9 +92,9 @@ async function lanes(tally) {
   }
   const [first, second] = ['first', 'second'].map((name) => ({ XSKNET_TEST_LANE: `${process.pid}/${name}` }))
   const ended = await Promise.allSettled([
-    cargo(tally, { env: first }).then(() => work(first)),
+    cargo(tally, { env: first, through: OWN_MOUNTS }).then(() => work(first)),
     work(second),
-    packed.then(() => pure(tally, { nice: true, aside: true })),
+    packed.then(() => pure(tally, { aside: true, through: NICE })),
   ])
   for (const { reason } of ended) if (reason) throw reason
 }
@@ -108,11 +113,14 @@ async function alone(tally) {
   await ava(tally, process.execPath, 'kernel', ALONE)
 }
 
-/** @param {string[]} files Folders and files of tests. */
-async function ava(tally, node, what, files, { nice = false, ...options } = {}) {
+/**
+ * @param {string[]} files Folders and files of tests.
+ * @param {object} options Those of `run`, and the command that it goes `through`.
+ */
+async function ava(tally, node, what, files, { through = [], ...options } = {}) {
   if (!output(node, ['--version'])) throw new Stop(`${node} does not start`)
   const command = [node, `${root}node_modules/ava/entrypoints/cli.mjs`, '--tap', '--serial', ...files]
-  const [program, ...args] = nice ? ['nice', ...NICE, ...command] : command
+  const [program, ...args] = [...through, ...command]
   await counted(tally, `ava, ${what}`, tapTests, program, args, options)
 }
 

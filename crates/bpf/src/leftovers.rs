@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use aya::maps::{Map, MapData, MapError, XskMap};
+use aya::maps::{Map, MapData, MapError, MapInfo, MapType, XskMap};
 use aya::programs::loaded_programs;
 use aya_obj::generated::bpf_cmd;
 
@@ -96,17 +97,25 @@ pub fn object_ids() -> io::Result<Vec<(&'static str, u32)>> {
     Ok(all)
 }
 
-/// The kernel's ids of the maps that these programs use. What another process unloads meanwhile has none.
+/// The kernel's ids of what keeps itself alive through these programs and maps: the maps that the programs use, and the
+/// maps in arrays of maps. What another process unloads meanwhile keeps nothing.
 ///
 /// # Errors
 ///
 /// The kernel's, EPERM without `CAP_SYS_ADMIN`.
-pub fn maps_of(programs: &BTreeSet<u32>) -> io::Result<BTreeSet<u32>> {
-    let mut maps = BTreeSet::new();
+pub fn maps_reached_from(programs: &BTreeSet<u32>, mut maps: BTreeSet<u32>) -> io::Result<BTreeSet<u32>> {
     for program in loaded_programs() {
         let program = program.map_err(io::Error::other)?;
         if programs.contains(&program.id()) {
             maps.extend(program.map_ids().ok().flatten().unwrap_or_default());
+        }
+    }
+    for outer in maps.clone() {
+        let Ok(info) = MapInfo::from_id(outer) else { continue };
+        if let (Ok(MapType::ArrayOfMaps), Ok(map)) = (info.map_type(), info.fd()) {
+            maps.extend(
+                (0..info.max_entries()).filter_map(|index| sys::inner_map_id(map.as_fd(), index).ok().flatten()),
+            );
         }
     }
     Ok(maps)

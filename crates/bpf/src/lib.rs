@@ -77,7 +77,7 @@ pub use flows::FlowsError;
 pub use groups::{Group, GroupsError};
 pub use hint::{errno, remedy};
 pub use inject::Injector;
-pub use leftovers::{empty_socket_map, maps_of, object_ids, pinned_program, remove_link_pin};
+pub use leftovers::{empty_socket_map, maps_reached_from, object_ids, pinned_program, remove_link_pin};
 pub use link_guard::{LinkGuardError, guard_links, unguard_links};
 pub use load_error::LoadError;
 pub use map_shape::MapShape;

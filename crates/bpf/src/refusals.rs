@@ -34,8 +34,8 @@ pub struct Refusal {
     pub bytes: Vec<u8>,
 }
 
-/// The ring buffers of ports that were asked for. One is kept when its port is closed, for the next port of that id: an
-/// array of maps is changed by waiting for all CPUs, which closing a port should not do.
+/// The ring buffers of ports that were asked for. That of a closed port stays in the array until a port of its id is
+/// asked for: an array of maps is changed by waiting for all CPUs, which closing a port should not do.
 pub(crate) struct Refusals {
     outer: MapData,
     rings: Mutex<BTreeMap<PortId, RingBuf<MapData>>>,
@@ -63,6 +63,11 @@ impl Refusals {
         let ring = MapData::from_fd(ring).and_then(|data| RingBuf::try_from(Map::RingBuf(data)));
         rings.insert(port, ring.map_err(refused)?);
         Ok(())
+    }
+
+    /// Of a port that is closed. The next one of its id gets a ring of its own.
+    pub(crate) fn forget(&self, port: PortId) {
+        self.rings().remove(&port);
     }
 
     /// What was sampled since the last call.

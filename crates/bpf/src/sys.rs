@@ -200,6 +200,18 @@ pub(crate) fn set_inner_map(outer: BorrowedFd<'_>, index: u32, inner: BorrowedFd
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
 }
 
+/// `BPF_MAP_LOOKUP_ELEM` of an array of maps: the kernel's id of the map that is there.
+pub(crate) fn inner_map_id(outer: BorrowedFd<'_>, index: u32) -> io::Result<Option<u32>> {
+    let mut id = 0u32;
+    let mut attr = element(outer, &index);
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = (&raw mut id) as u64;
+    match bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attr) {
+        Ok(_) => Ok(Some(id)),
+        Err(cause) if cause.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(cause) => Err(cause),
+    }
+}
+
 /// `BPF_MAP_DELETE_ELEM`; what is not there is gone. Of an array of maps, it waits as above.
 pub(crate) fn remove_element(map: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     remove(map, &index)

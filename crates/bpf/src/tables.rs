@@ -296,6 +296,7 @@ impl Tables {
             });
         }
         removed = removed.and(self.set_rates(id, &Rates::UNLIMITED));
+        self.refusals.forget(id);
         for queue_pair in 0..MAX_PORT_QUEUE_PAIRS {
             // The kernel has removed it already where the device is gone.
             removed = removed.and(gone("ports", self.ports.remove(id.key_of(queue_pair))));
@@ -387,9 +388,8 @@ impl Tables {
         self.refusals.prepare(port)
     }
 
-    /// What the guard of a port refuses is sampled from now on. Of an earlier port of this id there is nothing.
+    /// What the guard of a port refuses is sampled from now on.
     pub(crate) fn start_sampling(&mut self, port: PortId) -> Result<(), TableError> {
-        self.refusals.drain(port);
         self.set_sampling(port, Some(SAMPLES))
     }
 

@@ -394,7 +394,7 @@ fn runs_that_were_killed_are_swept_by_their_prefix_and_living_ones_are_not() {
         let elsewhere = Role::new(&format!("other-{}", std::process::id()));
         role.crash(&stage.lab.host);
         elsewhere.crash(&stage.lab.host);
-        assert_eq!(sweep_dead(&places(), PREFIX).expect("all can be swept"), 1);
+        assert_eq!(sweep_dead(&places(), "lab-").expect("all can be swept"), 1);
         assert!(Path::new(&format!("/run/xsknet/{}.journal", elsewhere.instance)).exists());
         assert_eq!(sweep_dead(&places(), "other-").expect("all can be swept"), 1);
         living.wait_for(PATIENCE, || stage.snapshot()).unwrap_or_else(|difference| panic!("{difference}"));

@@ -11,7 +11,7 @@ use rstest::rstest;
 use xsknet_bpf::{Counter, Mode};
 use xsknet_link::{DeviceName, Ethtool, MacAddr, Netns, Offload};
 use xsknet_port::{Group, Instance, Loss, NicState, Notice, OpenPortError, Port, PortSpec, Watch};
-use xsknet_testkit::{CARD, HOST4, Machine, device, on_fresh_mounts, port_addresses, wait_until};
+use xsknet_testkit::{CARD, HOST4, Machine, Snapshot, device, on_fresh_mounts, port_addresses, wait_until};
 
 fn watch(instance: &Instance) -> (Watch, Receiver<Notice>) {
     let (tell, told) = channel();
@@ -38,6 +38,11 @@ fn delete(stage: &Stage, name: &DeviceName) {
     links.delete(links.by_name(name).expect("the device").index).expect("deleted");
 }
 
+/// All but the devices: files, mounts, pins, BPF objects.
+fn ground(nowhere: &Netns) -> Snapshot {
+    Snapshot::take(nowhere, &[Path::new("/run/xsknet"), Path::new("/sys/fs/bpf")])
+}
+
 fn delete_card(stage: &Stage) {
     delete(stage, &device(CARD));
 }
@@ -56,7 +61,7 @@ fn a_card_that_is(#[case] mode: Mode, #[case] lose: fn(&Stage)) {
     on_fresh_mounts(|| {
         let stage = Stage::plain();
         let nowhere = Netns::create().expect("a namespace");
-        let before = snapshot(&nowhere);
+        let before = ground(&nowhere);
         let instance = stage.open();
         let uplink = manage(&instance, mode);
         let (lost, left) = (port(&uplink, 0), port(&uplink, 1));
@@ -70,7 +75,7 @@ fn a_card_that_is(#[case] mode: Mode, #[case] lose: fn(&Stage)) {
         close(left);
         instance.close().expect("closing undoes everything");
         assert_eq!(stage.lab.host.links().list().expect("a list").len(), 1, "only lo is left");
-        if let Err(difference) = before.wait_for(PATIENCE, || snapshot(&nowhere)) {
+        if let Err(difference) = before.wait_for(PATIENCE, || ground(&nowhere)) {
             panic!("not as before:\n{difference}");
         }
     });

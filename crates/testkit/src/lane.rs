@@ -39,8 +39,7 @@ impl Lane {
         Self::parse(str::from_utf8(value).ok()?)
     }
 
-    /// The BPF objects that programs of the run's other lanes have descriptors of, and the maps of those that are
-    /// programs.
+    /// The BPF objects that programs of the run's other lanes have descriptors of, and the maps that these keep alive.
     ///
     /// # Panics
     /// Where the kernel does not tell.
@@ -52,8 +51,8 @@ impl Lane {
                 add_objects(&process, &mut objects);
             }
         }
-        let programs = objects.iter().filter(|(kind, _)| *kind == "program").map(|(_, id)| *id).collect();
-        let maps = xsknet_bpf::maps_of(&programs).expect("root may list BPF programs");
+        let ids = |wanted| objects.iter().filter(|(kind, _)| *kind == wanted).map(|(_, id)| *id).collect();
+        let maps = xsknet_bpf::maps_reached_from(&ids("program"), ids("map")).expect("root may list BPF programs");
         objects.extend(maps.into_iter().map(|map| ("map", map)));
         objects
     }

@@ -45,11 +45,12 @@ impl Snapshot {
         Self { devices, files, objects, crowded: false, lane: Lane::own() }
     }
 
-    /// The same on a shared machine: what has the name of another's instance does not count. While there is one,
-    /// neither does what belongs to all instances, nor do BPF objects, whose owner is unknown unless it is a lane.
+    /// The same on a shared machine: what has the name of another instance does not count. While there is another
+    /// instance, neither does what belongs to all instances, nor do BPF objects, whose owner is unknown unless it is a
+    /// lane.
     #[must_use]
-    pub fn beside_others(mut self, is_others: impl Fn(&str) -> bool) -> Self {
-        let is_others = |line: &String| instance_in(line).is_some_and(&is_others);
+    pub fn beside_others(mut self, own: &str) -> Self {
+        let is_others = |line: &String| instance_in(line).is_some_and(|name| !name.starts_with(own));
         self.crowded = self.files.iter().any(is_others);
         self.files.retain(|line| !is_others(line));
         self
@@ -153,8 +154,7 @@ mod tests {
     }
 
     fn difference(before: Snapshot, after: Snapshot) -> Option<String> {
-        let [before, after] =
-            [before, after].map(|snapshot| snapshot.beside_others(|name| !name.starts_with("lab-1-")));
+        let [before, after] = [before, after].map(|snapshot| snapshot.beside_others("lab-1-"));
         before.wait_for(Duration::ZERO, || after.clone()).err()
     }
 

@@ -109,7 +109,7 @@ impl Bench {
 
     pub fn look(&self) -> Snapshot {
         let folders = [Path::new("/run/xsknet"), Path::new("/sys/fs/bpf")];
-        Snapshot::take(self.lab.host.namespace(), &folders).beside_others(|name| !name.starts_with(&self.instances))
+        Snapshot::take(self.lab.host.namespace(), &folders).beside_others(&self.instances)
     }
 
     pub fn remember(&self, snapshot: Snapshot) {

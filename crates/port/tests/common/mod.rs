@@ -39,11 +39,6 @@ pub const SECOND: Duration = Duration::from_secs(1);
 /// BPF objects vanish within two seconds of their last user, and a test may have to wait for that.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Names of instances begin so, and what begins so is swept.
-pub const PREFIX: &str = "stage-";
-/// So do those of tests in other languages, which may run at the same time.
-const OTHERS: &str = "lab-";
-
 /// A lab, and the names of an instance that is this test's alone.
 pub struct Stage {
     pub lab: Lab,
@@ -55,9 +50,9 @@ impl Stage {
         static SWEEP: Once = Once::new();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         SWEEP.call_once(|| {
-            sweep_dead(&places(), PREFIX).expect("what a killed run left can be swept");
+            sweep_dead(&places(), "lab-").expect("what a killed run left can be swept");
         });
-        let name = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("lab-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         Self { lab: Lab::new(wire).expect("a lab"), name }
     }
 
@@ -84,7 +79,7 @@ impl Stage {
 
     /// What closing has to bring back.
     pub fn snapshot(&self) -> Snapshot {
-        snapshot(self.lab.host.namespace())
+        Snapshot::take(self.lab.host.namespace(), &[Path::new("/run/xsknet"), Path::new("/sys/fs/bpf")])
     }
 
     #[track_caller]
@@ -93,12 +88,6 @@ impl Stage {
             panic!("the machine is not as before:\n{difference}");
         }
     }
-}
-
-/// What is in a namespace, and all else that an instance may change of the machine.
-pub fn snapshot(namespace: &Netns) -> Snapshot {
-    let folders = [Path::new("/run/xsknet"), Path::new("/sys/fs/bpf")];
-    Snapshot::take(namespace, &folders).beside_others(|name| name.starts_with(OTHERS))
 }
 
 /// The machine's own, on whose mounts most tests are not: they have some of their own (`on_fresh_mounts`).
@@ -157,9 +146,11 @@ pub fn assert_accounted(port: &mut Port) {
             socket.chunks().tx == 0
         })
     });
-    let counters: Vec<_> = port.sockets().iter().map(Socket::counters).collect();
     let mut sums = None;
     wait_until("rest", 2 * SECOND, || {
+        // The far end's kernel may have asked for a neighbour after the responder's last look.
+        port.sockets().iter_mut().for_each(discard_all);
+        let counters: Vec<_> = port.sockets().iter().map(Socket::counters).collect();
         let statistics = port.statistics().expect("statistics");
         let now = statistics.equalities(&counters);
         let holds = now.iter().all(Equality::holds);
@@ -169,6 +160,15 @@ pub fn assert_accounted(port: &mut Port) {
         holds
     });
     assert!(port.sockets().iter().all(|socket| socket.outstanding() == 0));
+}
+
+const DISCARDED_AT_ONCE: usize = 64;
+
+fn discard_all(socket: &mut Socket) {
+    let mut frames = Vec::new();
+    while socket.receive(DISCARDED_AT_ONCE, &mut frames).expect("a sound ring") > 0 {
+        frames.drain(..).for_each(|frame| socket.release(frame));
+    }
 }
 
 /// Closes a port and checks that every chunk is free.
