@@ -97,18 +97,11 @@ pub fn object_ids() -> io::Result<Vec<(&'static str, u32)>> {
     Ok(all)
 }
 
-/// The kernel's ids of what keeps itself alive through these programs and maps: the maps that the programs use, and the
-/// maps in arrays of maps. What another process unloads meanwhile keeps nothing.
-///
-/// # Errors
-///
-/// The kernel's, EPERM without `CAP_SYS_ADMIN`.
-pub fn maps_reached_from(programs: &BTreeSet<u32>, mut maps: BTreeSet<u32>) -> io::Result<BTreeSet<u32>> {
-    for program in loaded_programs() {
-        let program = program.map_err(io::Error::other)?;
-        if programs.contains(&program.id()) {
-            maps.extend(program.map_ids().ok().flatten().unwrap_or_default());
-        }
+/// The kernel's ids of the maps that these programs and maps keep alive: those that the programs use, and those in
+/// arrays of maps. What another process unloads meanwhile keeps nothing, and neither does what may not be looked at.
+pub fn maps_reached_from(programs: &BTreeSet<u32>, mut maps: BTreeSet<u32>) -> BTreeSet<u32> {
+    for program in loaded_programs().flatten().filter(|program| programs.contains(&program.id())) {
+        maps.extend(program.map_ids().ok().flatten().unwrap_or_default());
     }
     for outer in maps.clone() {
         let Ok(info) = MapInfo::from_id(outer) else { continue };
@@ -118,5 +111,5 @@ pub fn maps_reached_from(programs: &BTreeSet<u32>, mut maps: BTreeSet<u32>) -> i
             );
         }
     }
-    Ok(maps)
+    maps
 }

@@ -52,7 +52,7 @@ impl Lane {
             }
         }
         let ids = |wanted| objects.iter().filter(|(kind, _)| *kind == wanted).map(|(_, id)| *id).collect();
-        let maps = xsknet_bpf::maps_reached_from(&ids("program"), ids("map")).expect("root may list BPF programs");
+        let maps = xsknet_bpf::maps_reached_from(&ids("program"), ids("map"));
         objects.extend(maps.into_iter().map(|map| ("map", map)));
         objects
     }
