@@ -6,7 +6,7 @@
  * a copy. What the host sends passes neither of them: tap.bpf.c copies that. All of them write into BPF rings, because
  * XDP can redirect a frame or pass it, and not copy it to another device as well.
  *
- * Where there is no tap, this is one look at `tap_states`.
+ * An uplink without taps costs one look at `tap_states`.
  */
 #ifndef XSKNET_TAP_H
 #define XSKNET_TAP_H

@@ -46,7 +46,7 @@ impl Promiscuity {
     /// Switches it on at a device of the network namespace of the calling thread.
     ///
     /// # Errors
-    /// The kernel's: EPERM without CAP_NET_RAW, ENODEV where there is no such device.
+    /// The kernel's: EPERM without CAP_NET_RAW, ENODEV where the device does not exist.
     pub fn switch_on(index: IfIndex) -> io::Result<Self> {
         Ok(Self { _socket: sys::promiscuous_socket(index.get())? })
     }
