@@ -9,6 +9,7 @@ use std::ptr;
 
 use rustix::ioctl::{self, Ioctl, IoctlOutput, Opcode, Updater};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use crate::DeviceName;
@@ -104,15 +105,9 @@ pub(crate) fn owner_of_user_namespace(namespace: BorrowedFd<'_>) -> io::Result<u
 /// A socket that sends and receives whole frames of one device of the calling thread's namespace. Of what is received,
 /// `filter` picks.
 pub(crate) fn packet_socket(index: u32, filter: &[libc::sock_filter]) -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // Of no protocol: it receives nothing before it is bound, and the filter is there by then.
-    // SAFETY: no memory is passed.
-    let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call has just made this descriptor, and nobody else knows of it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
     set_option(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
     set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1_i32)?;
@@ -129,13 +124,8 @@ pub(crate) fn packet_socket(index: u32, filter: &[libc::sock_filter]) -> io::Res
 
 /// Has a device receive all frames, as long as the socket exists. It takes CAP_NET_RAW for the socket.
 pub(crate) fn promiscuous_socket(index: u32) -> io::Result<OwnedFd> {
-    // SAFETY: a call without pointers. Of protocol 0, so no packet comes to it.
-    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call has just made this descriptor, and no other code knows it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // Of no protocol, so no packet comes to it.
+    let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     let wanted = libc::packet_mreq {
         mr_ifindex: index.cast_signed(),
         mr_type: libc::PACKET_MR_PROMISC as libc::c_ushort,
